@@ -1,0 +1,90 @@
+//! The id cache: decides from memory whether an id was accepted before, exactly, for every id stamped at or after `t0`.
+//!
+//! Loading a conversation reads all its id rows stamped at or after `t0`; from then on the cache gains every accepted
+//! id. So an id stamped at or after `t0` that is not here was never accepted, whatever the clocks do; an older one
+//! costs one point read, whose result is kept. The cache is economy, never state: dropping from it only raises `t0`.
+
+use std::collections::BTreeMap;
+
+use crate::{Change, CommandId, IdRow, Seq};
+
+/// How far before the loading event's append time the cache begins, in milliseconds.
+pub const ID_CACHE_SPAN_MS: i64 = 3 * 60_000;
+
+/// Rows that a conversation's cache holds after a [`IdCache::shrink`]; beyond, the oldest are dropped and `t0` rises.
+pub const ID_CACHE_ROWS_MAX: usize = 2048;
+
+/// What the cache knows about an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// Exact: the id's row, or that it has none.
+    Known(Option<IdRow>),
+    /// Older than the cache: read the row as of the event before.
+    Read,
+}
+
+/// Accepted ids of one conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdCache {
+    t0_ms: i64,
+    rows: BTreeMap<CommandId, IdRow>,
+}
+
+impl IdCache {
+    /// A cache that knows every accepted id stamped at or after `t0_ms`: those of `rows`.
+    pub fn new(t0_ms: i64, rows: impl IntoIterator<Item = (CommandId, IdRow)>) -> Self {
+        Self { t0_ms, rows: rows.into_iter().collect() }
+    }
+
+    /// Memory is asked first for every id: a row may be here though it is older than `t0`, or not flushed yet.
+    #[must_use]
+    pub fn lookup(&self, id: CommandId) -> Lookup {
+        match self.rows.get(&id) {
+            Some(row) => Lookup::Known(Some(*row)),
+            None if id.stamp_ms() >= self.t0_ms => Lookup::Known(None),
+            None => Lookup::Read,
+        }
+    }
+
+    /// Keeps a row that was read.
+    pub fn keep(&mut self, id: CommandId, row: IdRow) {
+        self.rows.insert(id, row);
+    }
+
+    /// Gains what an accepted event brings: its id, and the deletion of its target.
+    pub fn absorb(&mut self, seq: Seq, changes: &[Change], target: Option<&IdRow>) {
+        for change in changes {
+            match change {
+                Change::Id { id, row } => self.keep(*id, *row),
+                Change::Deleted { id, .. } => {
+                    // Kept even when the row is older than t0: until it is flushed, only memory has the deletion.
+                    if let Some(row) = self.rows.get(id).or(target).copied() {
+                        self.keep(*id, IdRow { deleted: Some(seq), ..row });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Drops the oldest rows down to `rows_max`. Call it only when every row in here is flushed.
+    pub fn shrink(&mut self, rows_max: usize) {
+        while self.rows.len() > rows_max {
+            if let Some((id, _)) = self.rows.pop_first() {
+                self.t0_ms = self.t0_ms.max(id.stamp_ms() + 1);
+            }
+        }
+    }
+
+    /// Rows in memory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}

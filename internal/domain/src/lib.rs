@@ -1,0 +1,23 @@
+//! What Klatsch talks about, and the pure rules of a conversation: ids, places in the log, cursors, the reducer that
+//! decides what an event means, and the id cache that makes its duplicate check cheap.
+//!
+//! No I/O, no clock, no randomness: the storage consumer and the fan-out run this code over the same log and must come
+//! to the same decisions, today and at any replay.
+
+mod cursor;
+mod event;
+mod id_cache;
+mod ids;
+mod reducer;
+mod seq;
+mod state;
+
+pub mod limits;
+
+pub use cursor::{Cursor, CursorError, Fingerprint};
+pub use event::{Action, Event, PayloadHash, Placed};
+pub use id_cache::{ID_CACHE_ROWS_MAX, ID_CACHE_SPAN_MS, IdCache, Lookup};
+pub use ids::{CommandId, ConversationId, IdError, UserId};
+pub use reducer::{Change, Decision, Effects, Facts, RULES_NEWEST, Refusal, UnknownRules, apply};
+pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
+pub use state::{Content, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};

@@ -1,0 +1,274 @@
+//! The reducer: what an event means, at its place in its conversation's log.
+//!
+//! The storage consumer turns the effects into rows, the fan-out turns the same effects into deliveries. Who may post,
+//! who receives, what is a duplicate and whether a message still exists are all decided here, as of the event.
+
+mod changes;
+
+use crate::limits::STAMP_AHEAD_MS_MAX;
+use crate::{
+    Action, CommandId, Content, ConversationState, Event, IdRow, PayloadHash, Placed, Role, Seq, Settings, Stands,
+    UserId,
+};
+
+/// The newest version of the rules that this code knows. An event made under a newer one is not judged.
+pub const RULES_NEWEST: u32 = 1;
+
+/// What the reducer reads back, as of the event before: exact, or the decision is wrong for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The row of this event's id, if a command of that id was accepted before.
+    pub first: Option<IdRow>,
+    /// The row of the message that the event changes.
+    pub target: Option<IdRow>,
+}
+
+/// The event was made under rules that this code does not know: its conversation is held, never skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("rules version {0} is newer than {RULES_NEWEST}, the newest that this program knows: upgrade it")]
+pub struct UnknownRules(pub u32);
+
+/// What was decided about an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It takes effect.
+    Accepted,
+    /// A retry of a command that stands already.
+    Settled {
+        /// Where it stands.
+        first_seq: Seq,
+        /// What stands there.
+        stands: Stands,
+    },
+    /// It has no effect, for this reason.
+    Refused(Refusal),
+}
+
+/// Why an event has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// Another author, or another payload, stands under the id.
+    Conflict,
+    /// The author withdrew the id.
+    Withdrawn,
+    /// The id's stamp lies too far ahead of the log's time.
+    IdFromFuture,
+    /// The conversation was created before.
+    Exists,
+    /// The author is not a member (or there is no such conversation).
+    NotMember,
+    /// The author's role does not allow it, or the kind of conversation does not.
+    Forbidden,
+    /// Everybody named is a member already, or has that role already.
+    Already,
+    /// The user named is not a member.
+    NoSuchMember,
+    /// The conversation is full.
+    Full,
+    /// The target is no message of this conversation, or it was deleted.
+    NoSuchMessage,
+    /// The target is another author's.
+    NotAuthor,
+    /// A field is empty, too long or contradicts the conversation's id.
+    Invalid,
+}
+
+impl Refusal {
+    /// Every reason there is.
+    pub const ALL: [Self; 12] = [
+        Self::Conflict,
+        Self::Withdrawn,
+        Self::IdFromFuture,
+        Self::Exists,
+        Self::NotMember,
+        Self::Forbidden,
+        Self::Already,
+        Self::NoSuchMember,
+        Self::Full,
+        Self::NoSuchMessage,
+        Self::NotAuthor,
+        Self::Invalid,
+    ];
+
+    /// The stable name that clients see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Withdrawn => "withdrawn",
+            Self::IdFromFuture => "id_from_future",
+            Self::Exists => "exists",
+            Self::NotMember => "not_member",
+            Self::Forbidden => "forbidden",
+            Self::Already => "already",
+            Self::NoSuchMember => "no_such_member",
+            Self::Full => "full",
+            Self::NoSuchMessage => "no_such_message",
+            Self::NotAuthor => "not_author",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// One change of what can be read back. The event's seq is its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A new entry of the timeline, by the event's author at the event's seq.
+    Timeline {
+        /// Its place, counted from 0.
+        place: u64,
+        /// The number of messages up to and including it.
+        ordinal: u64,
+        /// What it holds.
+        content: Content,
+    },
+    /// A message has another text.
+    Body {
+        /// The message's id.
+        id: CommandId,
+        /// The message's own seq.
+        seq: Seq,
+        /// The message's place.
+        place: u64,
+        /// The new text.
+        body: String,
+    },
+    /// A message is gone.
+    Deleted {
+        /// The message's id.
+        id: CommandId,
+        /// The message's own seq.
+        seq: Seq,
+        /// The message's place.
+        place: u64,
+    },
+    /// The author's reaction to a message.
+    Reaction {
+        /// The message's id.
+        id: CommandId,
+        /// The message's own seq.
+        seq: Seq,
+        /// The message's place.
+        place: u64,
+        /// The reaction; empty for none.
+        emoji: String,
+    },
+    /// A user's membership.
+    Member {
+        /// Who.
+        user: UserId,
+        /// The role from here on; `None` for who left.
+        role: Option<Role>,
+    },
+    /// The conversation's settings.
+    Settings(Settings),
+    /// The id that is taken from here on.
+    Id {
+        /// The id.
+        id: CommandId,
+        /// What stands under it.
+        row: IdRow,
+    },
+}
+
+/// What an event does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effects {
+    /// The decision.
+    pub decision: Decision,
+    /// Who hears of it, in order: the members before and after, or the author alone.
+    pub recipients: Vec<UserId>,
+    /// What changes; empty unless accepted, else ending with the id.
+    pub changes: Vec<Change>,
+    /// Timeline entries after the event.
+    pub place: u64,
+    /// Messages after the event.
+    pub ordinal: u64,
+}
+
+/// Decides what `event`, placed by the log, means to a conversation in `state`. Both must be as of the event before.
+///
+/// # Errors
+/// When the event was made under rules newer than `rules_newest` or than this code.
+pub fn apply(
+    state: &ConversationState,
+    event: &Event,
+    placed: Placed,
+    facts: &Facts,
+    rules_newest: u32,
+) -> Result<Effects, UnknownRules> {
+    if event.rules == 0 || event.rules > rules_newest.min(RULES_NEWEST) {
+        return Err(UnknownRules(event.rules));
+    }
+    let hash = event.action.payload_hash();
+    let outcome = match &facts.first {
+        // Before every refusal, so that a retry is never both settled and refused.
+        Some(first) => Err(duplicate(event, hash, first)),
+        None if event.id.stamp_ms() > placed.append_time_ms.saturating_add(STAMP_AHEAD_MS_MAX) => {
+            Err(Decision::Refused(Refusal::IdFromFuture))
+        }
+        None => changes::of(state, event, facts.target.as_ref()).map_err(Decision::Refused),
+    };
+    Ok(match outcome {
+        Err(decision) => Effects {
+            decision,
+            recipients: vec![event.author],
+            changes: Vec::new(),
+            place: state.place,
+            ordinal: state.ordinal,
+        },
+        Ok(changes) => accepted(state, event, placed, hash, changes),
+    })
+}
+
+/// What a second event of one id is: a retry is settled by what stands; anything else is refused.
+fn duplicate(event: &Event, hash: PayloadHash, first: &IdRow) -> Decision {
+    let settled = Decision::Settled { first_seq: first.seq, stands: first.stands };
+    let own = first.author == event.author;
+    match (&event.action, first.stands) {
+        // Giving up too late: the author is told what stands.
+        (Action::Withdraw, _) if own => settled,
+        (_, Stands::Withdrawal) if own => Decision::Refused(Refusal::Withdrawn),
+        _ if own && first.hash == hash => settled,
+        _ => Decision::Refused(Refusal::Conflict),
+    }
+}
+
+fn accepted(
+    state: &ConversationState,
+    event: &Event,
+    placed: Placed,
+    hash: PayloadHash,
+    mut changes: Vec<Change>,
+) -> Effects {
+    let entry = changes.iter().find_map(|change| match change {
+        Change::Timeline { place, ordinal, .. } => Some((*place, *ordinal)),
+        _ => None,
+    });
+    let stands = match (&event.action, entry) {
+        (Action::SendMessage { .. }, Some((place, _))) => Stands::Message { place },
+        (Action::Withdraw, _) => Stands::Withdrawal,
+        _ => Stands::Command,
+    };
+    let row = IdRow { author: event.author, seq: placed.seq, hash, stands, deleted: None };
+    let recipients = recipients(state, event, &changes);
+    changes.push(Change::Id { id: event.id, row });
+    let (place, ordinal) = entry.map_or((state.place, state.ordinal), |(place, ordinal)| (place + 1, ordinal));
+    Effects { decision: Decision::Accepted, recipients, changes, place, ordinal }
+}
+
+/// Everyone who was or becomes a member: who is removed hears of it, too. A withdrawal concerns its author alone.
+fn recipients(state: &ConversationState, event: &Event, changes: &[Change]) -> Vec<UserId> {
+    if event.action == Action::Withdraw {
+        return vec![event.author];
+    }
+    let mut users: Vec<UserId> = state.members.keys().copied().collect();
+    for change in changes {
+        if let Change::Member { user, role: Some(_) } = change
+            && let Err(at) = users.binary_search(user)
+        {
+            users.insert(at, *user);
+        }
+    }
+    users
+}

@@ -1,0 +1,203 @@
+//! What each action changes, or why it may not. Rules version 1.
+//!
+//! Every function here judges by the state before the event and nothing else.
+
+use std::collections::BTreeSet;
+
+use super::{Change, Refusal};
+use crate::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX, TITLE_BYTES_MAX};
+use crate::{Action, Content, ConversationId, ConversationKind, ConversationState, Event, IdRow, Role, Settings};
+use crate::{CommandId, Stands, UserId};
+
+/// The changes of `event`, without its id row.
+pub(super) fn of(state: &ConversationState, event: &Event, target: Option<&IdRow>) -> Result<Vec<Change>, Refusal> {
+    let author = event.author;
+    match &event.action {
+        Action::Withdraw => Ok(Vec::new()),
+        Action::Create { kind, title, members } => create(state, event, *kind, title.as_deref(), members),
+        action => {
+            let role = state.role(author).ok_or(Refusal::NotMember)?;
+            match action {
+                Action::AddMembers { members } => add_members(state, role, members),
+                Action::RemoveMember { user } => remove_member(state, author, role, *user),
+                Action::Leave => leave(state, author, role),
+                Action::ChangeRole { user, role: to } => change_role(state, author, role, *user, *to),
+                Action::ChangeTitle { title } => change_title(state, role, title),
+                Action::SendMessage { body, reply_to } => send_message(state, body, *reply_to),
+                Action::EditMessage { target: id, body } => {
+                    text(body, BODY_BYTES_MAX)?;
+                    let (row, place) = own_message(target, author)?;
+                    Ok(vec![Change::Body { id: *id, seq: row.seq, place, body: body.clone() }])
+                }
+                Action::DeleteMessage { target: id } => {
+                    let (row, place) = own_message(target, author)?;
+                    Ok(vec![Change::Deleted { id: *id, seq: row.seq, place }])
+                }
+                Action::AddReaction { target: id, emoji } => {
+                    text(emoji, EMOJI_BYTES_MAX)?;
+                    reaction(target, *id, emoji)
+                }
+                Action::RemoveReaction { target: id } => reaction(target, *id, ""),
+                Action::Withdraw | Action::Create { .. } => Err(Refusal::Invalid),
+            }
+        }
+    }
+}
+
+fn create(
+    state: &ConversationState,
+    event: &Event,
+    kind: ConversationKind,
+    title: Option<&str>,
+    members: &[UserId],
+) -> Result<Vec<Change>, Refusal> {
+    if state.settings.is_some() {
+        return Err(Refusal::Exists);
+    }
+    let title = title.unwrap_or("");
+    let others: BTreeSet<UserId> = members.iter().copied().filter(|user| *user != event.author).collect();
+    if title.len() > TITLE_BYTES_MAX || members.len() > MEMBERS_PER_EVENT_MAX {
+        return Err(Refusal::Invalid);
+    }
+    // The id says what the conversation is: nobody can open one under another's id.
+    let (id, founder) = match kind {
+        ConversationKind::Direct => match (others.first(), others.len(), title) {
+            (Some(other), 1, "") => (ConversationId::direct(event.author, *other), Role::Member),
+            _ => return Err(Refusal::Invalid),
+        },
+        ConversationKind::Group => (ConversationId::group(event.author, event.id), Role::Owner),
+    };
+    if id != event.conversation {
+        return Err(Refusal::Invalid);
+    }
+    let mut changes = vec![Change::Settings(Settings { kind, title: title.to_owned() })];
+    changes.push(Change::Member { user: event.author, role: Some(founder) });
+    changes.extend(others.into_iter().map(|user| Change::Member { user, role: Some(Role::Member) }));
+    changes.push(entry(state, Content::Created));
+    Ok(changes)
+}
+
+fn add_members(state: &ConversationState, role: Role, members: &[UserId]) -> Result<Vec<Change>, Refusal> {
+    group_admin(state, role)?;
+    if members.is_empty() || members.len() > MEMBERS_PER_EVENT_MAX {
+        return Err(Refusal::Invalid);
+    }
+    let joining: BTreeSet<UserId> = members.iter().copied().filter(|user| !state.members.contains_key(user)).collect();
+    if joining.is_empty() {
+        return Err(Refusal::Already);
+    }
+    if state.members.len() + joining.len() > MEMBERS_MAX {
+        return Err(Refusal::Full);
+    }
+    let mut changes: Vec<Change> =
+        joining.iter().map(|user| Change::Member { user: *user, role: Some(Role::Member) }).collect();
+    changes.push(entry(state, Content::Joined(joining.into_iter().collect())));
+    Ok(changes)
+}
+
+fn remove_member(state: &ConversationState, author: UserId, role: Role, user: UserId) -> Result<Vec<Change>, Refusal> {
+    group_admin(state, role)?;
+    if user == author {
+        return Err(Refusal::Invalid);
+    }
+    let theirs = state.role(user).ok_or(Refusal::NoSuchMember)?;
+    if theirs >= role {
+        return Err(Refusal::Forbidden);
+    }
+    Ok(vec![Change::Member { user, role: None }, entry(state, Content::Left(user))])
+}
+
+fn leave(state: &ConversationState, author: UserId, role: Role) -> Result<Vec<Change>, Refusal> {
+    group(state)?;
+    let mut changes = vec![Change::Member { user: author, role: None }];
+    if role == Role::Owner {
+        // The highest role first, then the longest standing, then the lower id: the same heir for everybody.
+        let others = state.members.iter().filter(|(user, _)| **user != author);
+        let heir =
+            others.min_by_key(|(user, membership)| (std::cmp::Reverse(membership.role), membership.since, **user));
+        changes.extend(heir.map(|(user, _)| Change::Member { user: *user, role: Some(Role::Owner) }));
+    }
+    changes.push(entry(state, Content::Left(author)));
+    Ok(changes)
+}
+
+fn change_role(
+    state: &ConversationState,
+    author: UserId,
+    role: Role,
+    user: UserId,
+    to: Role,
+) -> Result<Vec<Change>, Refusal> {
+    group(state)?;
+    if role != Role::Owner {
+        return Err(Refusal::Forbidden);
+    }
+    let theirs = state.role(user).ok_or(Refusal::NoSuchMember)?;
+    if theirs == to {
+        return Err(Refusal::Already);
+    }
+    if user == author {
+        return Err(Refusal::Invalid); // a group has an owner: make somebody else one instead
+    }
+    let mut changes = vec![Change::Member { user, role: Some(to) }];
+    if to == Role::Owner {
+        changes.push(Change::Member { user: author, role: Some(Role::Admin) });
+    }
+    Ok(changes)
+}
+
+fn change_title(state: &ConversationState, role: Role, title: &str) -> Result<Vec<Change>, Refusal> {
+    let settings = group_admin(state, role)?;
+    if title.len() > TITLE_BYTES_MAX {
+        return Err(Refusal::Invalid);
+    }
+    if settings.title == title {
+        return Err(Refusal::Already);
+    }
+    let settings = Settings { title: title.to_owned(), ..settings.clone() };
+    Ok(vec![Change::Settings(settings), entry(state, Content::Title(title.to_owned()))])
+}
+
+fn send_message(state: &ConversationState, body: &str, reply_to: Option<CommandId>) -> Result<Vec<Change>, Refusal> {
+    text(body, BODY_BYTES_MAX)?;
+    let content = Content::Message { body: body.to_owned(), reply_to };
+    Ok(vec![Change::Timeline { place: state.place, ordinal: state.ordinal + 1, content }])
+}
+
+fn reaction(target: Option<&IdRow>, id: CommandId, emoji: &str) -> Result<Vec<Change>, Refusal> {
+    let (row, place) = message(target)?;
+    Ok(vec![Change::Reaction { id, seq: row.seq, place, emoji: emoji.to_owned() }])
+}
+
+/// A timeline entry that is no message.
+fn entry(state: &ConversationState, content: Content) -> Change {
+    Change::Timeline { place: state.place, ordinal: state.ordinal, content }
+}
+
+fn group(state: &ConversationState) -> Result<&Settings, Refusal> {
+    state.settings.as_ref().filter(|settings| settings.kind == ConversationKind::Group).ok_or(Refusal::Forbidden)
+}
+
+fn group_admin(state: &ConversationState, role: Role) -> Result<&Settings, Refusal> {
+    if role < Role::Admin { Err(Refusal::Forbidden) } else { group(state) }
+}
+
+/// The target, if it is a message that stands and is not deleted.
+fn message(target: Option<&IdRow>) -> Result<(&IdRow, u64), Refusal> {
+    match target {
+        Some(row @ IdRow { stands: Stands::Message { place }, deleted: None, .. }) => Ok((row, *place)),
+        _ => Err(Refusal::NoSuchMessage),
+    }
+}
+
+fn own_message(target: Option<&IdRow>, author: UserId) -> Result<(&IdRow, u64), Refusal> {
+    let (row, place) = message(target)?;
+    if row.author == author { Ok((row, place)) } else { Err(Refusal::NotAuthor) }
+}
+
+/// A text that says something and fits.
+fn text(text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    // ASCII only: Unicode's idea of white space changes between releases, and a decision must not.
+    let blank = text.bytes().all(|byte| byte.is_ascii_whitespace());
+    if blank || text.len() > bytes_max { Err(Refusal::Invalid) } else { Ok(()) }
+}

@@ -1,0 +1,11 @@
+//! What a program takes from its host, as values that are passed in: the time of day and randomness.
+//!
+//! Services never ask the operating system themselves. A test or a simulator hands in a [`Clock`] that it moves and an
+//! [`Entropy`] made from a seed, and the same code runs the same way again. Durations and timers are tokio's, which a
+//! test can pause.
+
+mod clock;
+mod entropy;
+
+pub use clock::Clock;
+pub use entropy::Entropy;
