@@ -1,0 +1,121 @@
+//! Tables on disk: fjall, an LSM tree with one journal for all tables.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::{Batch, Durability, Inner, KvError, Pair};
+
+/// Bytes of blocks kept in memory, shared by all tables.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Bytes of journal on disk before the oldest table is flushed.
+const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of one table's newest rows in memory before they are flushed.
+const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+
+pub(crate) struct Disk {
+    database: fjall::Database,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Disk")
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct DiskTable {
+    keyspace: Keyspace,
+}
+
+impl std::fmt::Debug for DiskTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("DiskTable").field(self.keyspace.name()).finish()
+    }
+}
+
+impl Disk {
+    pub(crate) fn open(folder: &Path) -> Result<Self, KvError> {
+        let name = || folder.display().to_string();
+        std::fs::create_dir_all(folder).map_err(|source| KvError::Folder { folder: name(), source })?;
+        let database = fjall::Database::builder(folder)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .open()
+            .map_err(|error| match error {
+                fjall::Error::Locked => KvError::Locked(name()),
+                fjall::Error::Io(source) => KvError::Folder { folder: name(), source },
+                other => engine(other),
+            })?;
+        Ok(Self { database })
+    }
+
+    pub(crate) fn table(&self, name: &str) -> Result<DiskTable, KvError> {
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
+        Ok(DiskTable { keyspace: self.database.keyspace(name, options).map_err(engine)? })
+    }
+
+    pub(crate) fn table_names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.database.list_keyspace_names().into_iter().map(|name| name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<(), KvError> {
+        let mode = match durability {
+            Durability::Process => PersistMode::Buffer,
+            Durability::Power => PersistMode::SyncData,
+        };
+        let mut write = self.database.batch().durability(Some(mode));
+        for (table, key, value) in batch.changes {
+            let Inner::Disk(table) = table.inner else { unreachable!("a batch holds tables of one database") };
+            match value {
+                Some(value) => write.insert(&table.keyspace, &key[..], &value[..]),
+                None => write.remove(&table.keyspace, &key[..]),
+            }
+        }
+        write.commit().map_err(engine)
+    }
+}
+
+impl DiskTable {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        let value = self.keyspace.get(key).map_err(engine)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    pub(crate) fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+        back: bool,
+    ) -> Result<Vec<Pair>, KvError> {
+        if is_empty_range(from, to) {
+            return Ok(Vec::new());
+        }
+        let range = self.keyspace.range::<&[u8], _>((from, to));
+        // Copied: a slice of the engine's would keep the whole block behind it alive.
+        let copy = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(engine)?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        };
+        if back { range.rev().take(limit).map(copy).collect() } else { range.take(limit).map(copy).collect() }
+    }
+}
+
+/// Whether nothing can lie between the bounds: such a range makes the standard library panic.
+pub(crate) fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+    }
+}
+
+fn engine(error: fjall::Error) -> KvError {
+    KvError::Engine(Box::new(error))
+}

@@ -1,0 +1,58 @@
+//! Tables in memory.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::{Batch, Inner, Pair};
+
+type Rows = BTreeMap<Bytes, Bytes>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    tables: Mutex<BTreeMap<String, MemoryTable>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MemoryTable {
+    rows: Arc<RwLock<Rows>>,
+}
+
+impl Memory {
+    pub(crate) fn table(&self, name: &str) -> MemoryTable {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn table_names(&self) -> Vec<String> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+/// Readers may see a batch half applied, as on disk: nothing above relies on more than order within its own commits.
+pub(crate) fn apply(batch: Batch) {
+    for (table, key, value) in batch.changes {
+        let Inner::Memory(table) = table.inner else { unreachable!("a batch holds tables of one database") };
+        let mut rows = table.rows.write().unwrap_or_else(PoisonError::into_inner);
+        match value {
+            Some(value) => drop(rows.insert(key, value)),
+            None => drop(rows.remove(&key)),
+        }
+    }
+}
+
+impl MemoryTable {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    pub(crate) fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize, back: bool) -> Vec<Pair> {
+        if crate::disk::is_empty_range(from, to) {
+            return Vec::new();
+        }
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let range = rows.range::<[u8], _>((from, to)).map(|(key, value)| (key.clone(), value.clone()));
+        if back { range.rev().take(limit).collect() } else { range.take(limit).collect() }
+    }
+}
