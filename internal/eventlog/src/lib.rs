@@ -1,1 +1,121 @@
-//! (to be written)
+//! The event log: the seam between the services and Kafka or the embedded engine.
+//!
+//! A log is topics of partitions of records. A partition is ordered; a record has its place (offset) and append time
+//! from the log, never from the writer. What was acknowledged is durable, and nobody reads what is not. No reader ever
+//! skips or rewinds by itself: an offset that is not there is an error.
+//!
+//! Reading and group membership are two things here: a group says who owns which partition and keeps their commits; a
+//! [`PartitionReader`] reads one partition from an offset that its caller chose. So storage can resume from its rows, a
+//! websocket node can read without a group, and the fan-out can read a range again, all with one kind of reader.
+
+mod error;
+mod group;
+mod partitioner;
+mod record;
+
+pub mod conformance;
+pub mod embedded;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use events::topics::TopicSpec;
+
+pub use error::{AppendError, CommitError, LogError};
+pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation, TopicPartition};
+pub use partitioner::partition_of;
+pub use record::{Header, NewRecord, Place, Receipt, Record, Watermarks};
+
+/// A shared handle to a log.
+pub type SharedLog = Arc<dyn EventLog>;
+
+/// What a topic is, as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicFound {
+    /// Its partitions.
+    pub partitions: u32,
+    /// Everything about it that cannot keep the promises of its [`TopicSpec`], in words; empty when it can.
+    pub faults: Vec<String>,
+}
+
+/// An event log.
+#[async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    /// Hands a record to the log; returns when it has been taken into a bounded queue.
+    ///
+    /// Ordering: of two calls for one partition that follow one another, the first one's record stands before the
+    /// second's, if both get there. Durability: when the [`Receipt`] resolves to a place. At the bound this waits at
+    /// most a second, then answers [`AppendError::Busy`].
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError>;
+
+    /// A reader of one partition that begins at `from`, which may be the next offset to be written.
+    ///
+    /// Whether `from` is still there shows at the first read.
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError>;
+
+    /// The first offset that is there and the next one to be written (durably), as of this call: a record whose
+    /// receipt resolved before the call lies below `next`.
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError>;
+
+    /// The offset of the first record appended at or after `time_ms` (milliseconds since the Unix epoch); `None` when
+    /// there is none yet.
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError>;
+
+    /// Becomes a member of `group` for `topics`. The member gets partitions through [`GroupMember::next`].
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError>;
+
+    /// What `group` has committed; `None` when nothing, or when it has expired.
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError>;
+
+    /// Commits for a group that has no members (of operators; refused while it has some).
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError>;
+
+    /// What the topic is; `None` when there is none.
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError>;
+
+    /// Creates the topic, empty. One that exists is left as it is.
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError>;
+
+    /// Finishes what was enqueued, within a bound of ten seconds, and releases the log. Later calls fail with `Closed`.
+    async fn close(&self);
+}
+
+/// Reads one partition in order, from where it was begun. Dropping it ends the reading.
+#[async_trait]
+pub trait PartitionReader: Send {
+    /// The next records in order, at least one and at most `records_max`; waits until there is one.
+    ///
+    /// Cancel safe: a call that is dropped has taken nothing. The offsets may have gaps (Kafka's control records), never
+    /// a step back. [`LogError::OutOfRange`] when the next offset was trimmed or lies beyond the log's end (a
+    /// re-created topic); the reader is of no use then.
+    async fn next(&mut self, records_max: usize) -> Result<Vec<Record>, LogError>;
+}
+
+/// Appends one record and waits until it is durable.
+///
+/// # Errors
+/// As [`EventLog::enqueue`] and its receipt.
+pub async fn append(log: &dyn EventLog, topic: &str, record: NewRecord) -> Result<Place, AppendError> {
+    log.enqueue(topic, record).await?.await
+}
+
+/// The record at exactly `offset`; `None` when it is not there (trimmed, or never written).
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn record_at(
+    log: &dyn EventLog,
+    topic: &str,
+    partition: u32,
+    offset: u64,
+) -> Result<Option<Record>, LogError> {
+    let marks = log.watermarks(topic, partition).await?;
+    if offset < marks.low || offset >= marks.next {
+        return Ok(None);
+    }
+    match log.reader(topic, partition, offset).await?.next(1).await {
+        Ok(records) => Ok(records.into_iter().next().filter(|record| record.offset == offset)),
+        Err(LogError::OutOfRange { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,1 +1,3 @@
-//! (to be written)
+//! Events on the wire: the Avro records of `schemas/`, their headers, the registry, and the table of topics.
+
+pub mod topics;

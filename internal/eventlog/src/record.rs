@@ -1,0 +1,114 @@
+//! Records, before and after the log has them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use domain::Fingerprint;
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+
+use crate::AppendError;
+
+/// A header of a record: a name and bytes.
+pub type Header = (String, Bytes);
+
+/// A record to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The partitioning key: the lower-case hyphenated text of an id.
+    pub key: String,
+    /// The partition; `None`: by the key, with Kafka's default hash ([`crate::partition_of`]).
+    pub partition: Option<u32>,
+    /// Headers, in order.
+    pub headers: Vec<Header>,
+    /// The body.
+    pub payload: Bytes,
+}
+
+/// A record as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its offset in the partition.
+    pub offset: u64,
+    /// The log's time of the append, milliseconds since the Unix epoch. May run backwards after a failover.
+    pub append_time_ms: i64,
+    /// The partitioning key.
+    pub key: Bytes,
+    /// Headers, in order.
+    pub headers: Vec<Header>,
+    /// The body.
+    pub payload: Bytes,
+}
+
+impl Record {
+    /// A digest of the record's offset, append time, key, headers and body: the same for the same record whoever reads
+    /// it, another one for whatever stands at that offset of a re-created topic.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        hash.update(self.offset.to_be_bytes());
+        hash.update(self.append_time_ms.to_be_bytes());
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(&self.key);
+        for (name, value) in &self.headers {
+            part(name.as_bytes());
+            part(value);
+        }
+        part(&self.payload);
+        let digest = hash.finalize();
+        Fingerprint(digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    /// The value of the first header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| &value[..])
+    }
+}
+
+/// Where a record was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The partition.
+    pub partition: u32,
+    /// The offset in it.
+    pub offset: u64,
+}
+
+/// The readable range of a partition: `low..next`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The first offset that has not been trimmed.
+    pub low: u64,
+    /// The offset after the last durable record.
+    pub next: u64,
+}
+
+/// Resolves when the record is durable, or when it is known not to be, or when neither can be told any more.
+#[derive(Debug)]
+pub struct Receipt {
+    fate: oneshot::Receiver<Result<Place, AppendError>>,
+}
+
+impl Receipt {
+    /// A receipt and the end that an engine reports the record's fate to. Dropping that end reports
+    /// [`AppendError::Unknown`].
+    #[must_use]
+    pub fn new() -> (oneshot::Sender<Result<Place, AppendError>>, Self) {
+        let (report, fate) = oneshot::channel();
+        (report, Self { fate })
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<Place, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.fate).poll(context).map(|fate| fate.unwrap_or(Err(AppendError::Unknown)))
+    }
+}
