@@ -1,0 +1,56 @@
+//! One server of each kind for all tests of a process, or the one that the environment names.
+//!
+//! They stand in statics, which are never dropped: each ends with its guard (see [`super::process`]) when the process does.
+//! Tests share them without harm by using fresh names for topics, keyspaces and subjects.
+
+use anyhow::{Context as _, Result};
+use tokio::sync::OnceCell;
+
+use super::{Cassandra, GIVEN_CQL, GIVEN_KAFKA, GIVEN_REGISTRY, Kafka, Registry, probe};
+
+/// `host:port` of a Kafka that tests share.
+///
+/// # Errors
+/// When the given one does not answer, or none can be started.
+pub async fn shared_kafka() -> Result<String> {
+    static STARTED: OnceCell<Kafka> = OnceCell::const_new();
+    if let Some(address) = given(GIVEN_KAFKA) {
+        probe::kafka(&address).await.with_context(|| unanswered(GIVEN_KAFKA, &address))?;
+        return Ok(address);
+    }
+    Ok(STARTED.get_or_try_init(Kafka::start).await?.bootstrap().to_owned())
+}
+
+/// `host:port` of a CQL server that tests share.
+///
+/// # Errors
+/// When the given one does not answer, or none can be started.
+pub async fn shared_cql() -> Result<String> {
+    static STARTED: OnceCell<Cassandra> = OnceCell::const_new();
+    if let Some(address) = given(GIVEN_CQL) {
+        probe::cql(&address).await.with_context(|| unanswered(GIVEN_CQL, &address))?;
+        return Ok(address);
+    }
+    Ok(STARTED.get_or_try_init(Cassandra::start).await?.address().to_owned())
+}
+
+/// URL of a schema registry that tests share.
+///
+/// # Errors
+/// When the given one does not answer, or none can be started.
+pub async fn shared_registry() -> Result<String> {
+    static STARTED: OnceCell<Registry> = OnceCell::const_new();
+    if let Some(url) = given(GIVEN_REGISTRY) {
+        probe::registry(&url).await.with_context(|| unanswered(GIVEN_REGISTRY, &url))?;
+        return Ok(url);
+    }
+    Ok(STARTED.get_or_try_init(Registry::start).await?.url().to_owned())
+}
+
+fn given(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+fn unanswered(variable: &str, address: &str) -> String {
+    format!("{variable} names {address}, which does not answer as it should")
+}
