@@ -1,1 +1,161 @@
-//! (to be written)
+//! The store: the seam between the services and ScyllaDB (or Cassandra) or the embedded engine.
+//!
+//! Rows derived from the log are written with the event's seq as their timestamp: the higher one wins in every cell,
+//! on a tie the larger bytes, so writing them again, late or out of order changes nothing. On those tables there is no
+//! delete, no null, no counter and no write from outside this seam. They live under an *incarnation*: a store is
+//! emptied only by making a new one, with new tables. The user tables are the user service's own truth.
+
+mod error;
+mod facts;
+mod holds;
+mod rows;
+mod timeline;
+mod users;
+
+pub mod conformance;
+pub mod embedded;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Role, Seq, UserId};
+
+pub use error::StoreError;
+pub use facts::{Facts, Loaded, load};
+pub use holds::{Consumer, Hold, HoldStore};
+pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
+pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
+pub use users::{Account, AccountCreated, OutboxRow, Session, UserStore};
+
+/// A shared handle to a store.
+pub type SharedStore = Arc<dyn Store>;
+
+/// The most conversations that a user's list holds; the rest is left out, oldest id first.
+pub const CONVERSATIONS_PER_USER_MAX: usize = 1000;
+
+/// Everything a store serves. Programs hold a [`SharedStore`]; their parts take the trait that they need.
+pub trait Store: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin {}
+
+impl<S: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin> Store for S {}
+
+/// A partition of a source topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    /// `chat.messages` or `chat.receipts`.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: u32,
+}
+
+/// How far storage has come in a source partition: everything up to `seq` is written, or skipped under a written hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The last record's place.
+    pub seq: Seq,
+    /// The last record's fingerprint: proof that the partition is still the one it was.
+    pub fingerprint: Fingerprint,
+}
+
+/// What the two consumers need: rows in, and state and facts as of a place in the log.
+///
+/// Every read of state or facts for an event at `s` is made in this order: `applied >= s - 1`, then the hold, then the
+/// rows as of `s - 1`. Rows beyond `as_of` may exist and never show.
+#[async_trait]
+pub trait ChatStore: Send + Sync + 'static {
+    /// Writes rows. When it returns they are there for every later read.
+    ///
+    /// Ordering: within a conversation by [`Phase`]: timeline and versions, then ids, then heads. Not atomic: a failure
+    /// may leave any prefix. Idempotent and commutative.
+    async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError>;
+
+    /// The conversation as of `as_of`: members with roles and `since`, settings, counters. One that does not exist yet
+    /// is the default state.
+    async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError>;
+
+    /// All id rows stamped at or after `from_stamp_ms`, as of `as_of`, up to the conversation's newest accepted stamp.
+    async fn ids_from(
+        &self,
+        conversation: ConversationId,
+        from_stamp_ms: i64,
+        as_of: Seq,
+    ) -> Result<Vec<(CommandId, IdRow)>, StoreError>;
+
+    /// The row of one id as of `as_of` (a later deletion does not show); `None` when it was not accepted by then.
+    async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError>;
+
+    /// Publishes progress, after the rows. A lower `seq` than the stored one changes nothing.
+    async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError>;
+
+    /// Progress; `None` when nothing was applied under this incarnation.
+    async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError>;
+
+    /// Waits until `applied >= seq`, at most for `wait`; says whether it is. Zero asks once.
+    ///
+    /// Fails with [`StoreError::Incarnation`] when the store was emptied meanwhile.
+    async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError>;
+
+    /// Raises a user's read mark. A lower one changes nothing.
+    async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError>;
+}
+
+/// What the API reads back: the newest values, at quorum.
+#[async_trait]
+pub trait HistoryStore: Send + Sync + 'static {
+    /// At most `limit` entries of the timeline in key order (ascending or descending by seq), from after the page's
+    /// anchor on, with their reactions.
+    async fn timeline(&self, conversation: ConversationId, page: Page) -> Result<Vec<Entry>, StoreError>;
+
+    /// The entry at a place whose seq is known; `None` when it is not there.
+    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError>;
+
+    /// Every membership version of one user in one conversation, by seq; `None` is a leaving.
+    async fn memberships(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Vec<(Seq, Option<Role>)>, StoreError>;
+
+    /// The conversations that the user is or was in, by id, at most [`CONVERSATIONS_PER_USER_MAX`].
+    async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError>;
+
+    /// One `(user, conversation)` row.
+    async fn user_conversation(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<UserConversation>, StoreError>;
+
+    /// The heads of conversations, in the order asked.
+    async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError>;
+
+    /// The user's read marks, by conversation, at most [`CONVERSATIONS_PER_USER_MAX`].
+    async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError>;
+}
+
+/// Which tables there are, and what is in them as bytes.
+#[async_trait]
+pub trait StoreAdmin: Send + Sync + 'static {
+    /// The incarnation that this handle is pinned to since it was opened.
+    fn incarnation(&self) -> u32;
+
+    /// The store's current incarnation. Another one than the pinned: restart.
+    async fn current_incarnation(&self) -> Result<u32, StoreError>;
+
+    /// Empties every log-derived table by making a new incarnation; returns its number. Handles keep the old one.
+    async fn new_incarnation(&self) -> Result<u32, StoreError>;
+
+    /// The names of the log-derived tables, sorted (without `applied` and holds).
+    fn derived_tables(&self) -> Vec<&'static str>;
+
+    /// Rows of a log-derived table in this handle's incarnation, in an order of the engine's own, from behind `after`
+    /// on; `None` begins. Each row comes as its canonical bytes (key and cells with their timestamps), the same in every
+    /// engine; with them what to pass to go on, `None` at the end.
+    async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError>;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Finishes what was begun and releases the store.
+    async fn close(&self);
+}

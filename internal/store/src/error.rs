@@ -1,0 +1,26 @@
+//! What can go wrong with a store, sorted by what a caller does about it.
+
+/// The store did not do it, or it cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not reachable, too slow or overloaded: a write may or may not be there. Back off and try again.
+    #[error("the store is not reachable: {0}")]
+    Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store was emptied: this program holds another incarnation. Restart cleanly.
+    #[error("the store was emptied: it is at incarnation {found}, this program at {pinned}; it has to restart")]
+    Incarnation {
+        /// What this handle is pinned to.
+        pinned: u32,
+        /// What the store is at.
+        found: u32,
+    },
+    /// The tables are not there or not those of this program.
+    #[error("the store is not migrated: {0}; run 'klatschctl migrate'")]
+    NotMigrated(String),
+    /// Trying again will not help.
+    #[error("the store failed: {0}")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
