@@ -283,3 +283,24 @@ pub(super) fn write_filled(path: &Path, template: &str, values: &[(&str, &str)])
         values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value));
     fs::write(path, filled).with_context(|| format!("writing {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_cannot_start_shows_the_end_of_its_log() {
+        let launch = Launch {
+            name: "broken",
+            program: "sh".into(),
+            arguments: vec!["-c".into(), "echo the disk is full >&2; exit 3".into()],
+            question: Question::Kafka { address: "127.0.0.1:1".to_owned() },
+        };
+        let folder = fresh_folder("broken").expect("a temporary folder");
+        let path = folder.path().to_owned();
+        let error = Server::start(launch, folder).await.expect_err("it has ended").to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(error.contains("the disk is full"), "{error}");
+        assert!(!path.exists(), "a failed start leaves its folder behind");
+    }
+}
