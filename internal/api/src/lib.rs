@@ -1,1 +1,23 @@
-//! (to be written)
+//! The public API's vocabulary, shared by the services that speak it and by the clients in this repository.
+//!
+//! One closed list of error codes, one table from it to HTTP statuses and websocket close codes; the bodies of HTTP
+//! answers; the frames of the socket. `schemas/` describes the same, and tests hold the two together.
+
+mod bodies;
+mod close;
+mod error;
+mod extract;
+mod frames;
+mod layer;
+
+pub use bodies::{
+    Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, OutcomeBody,
+    OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
+};
+pub use close::CloseCode;
+pub use error::{ApiError, ErrorBody, ErrorCode};
+pub use extract::{Caller, Json, Path, Query};
+pub use frames::{
+    ClientFrame, CommandFrame, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame, StandsName, with_cursor,
+};
+pub use layer::{REQUEST_ID_HEADER, finish_errors};

@@ -1,0 +1,186 @@
+//! The bodies of HTTP answers.
+
+use domain::{CommandId, ConversationId, Seq, UserId};
+use serde::{Deserialize, Serialize};
+
+/// A command is in the log; what it means arrives on the author's sockets, or through its outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The command.
+    pub id: CommandId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+}
+
+/// What stands under a command's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeState {
+    /// The command was accepted, or its id withdrawn: see `stands`.
+    Settled,
+    /// It does not stand as of now. It may still land: send only the same id and payload again, or withdraw it.
+    Absent,
+}
+
+/// The outcome of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeBody {
+    /// The command.
+    pub id: CommandId,
+    /// Whether something stands under it.
+    pub outcome: OutcomeState,
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seq: Option<Seq>,
+    /// `message`, `command` or `withdrawal`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stands: Option<crate::StandsName>,
+}
+
+/// A user's reaction to a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReactionBody {
+    /// Who.
+    pub user: UserId,
+    /// With what.
+    pub emoji: String,
+}
+
+/// An entry of a conversation's timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryBody {
+    /// Its place in the log: the page key.
+    pub seq: Seq,
+    /// The id of the command: how a message is addressed.
+    pub id: CommandId,
+    /// Who.
+    pub author: UserId,
+    /// The log's time, milliseconds since the Unix epoch.
+    pub time: i64,
+    /// `message`, `created`, `joined`, `left` or `title`.
+    pub kind: String,
+    /// Messages up to and including this entry.
+    pub ordinal: u64,
+    /// The event that changed the entry last: a client keeps the version with the higher one.
+    pub changed: Seq,
+    /// A message's text, or the new title. Empty for a deleted message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub body: Option<String>,
+    /// The message it answers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reply_to: Option<CommandId>,
+    /// Who joined or left.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub users: Vec<UserId>,
+    /// The log's time of the last edit, milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub edited: Option<i64>,
+    /// Whether the message is gone.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub deleted: bool,
+    /// Reactions that stand.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub reactions: Vec<ReactionBody>,
+}
+
+/// A page of a timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// The conversation's last accepted event, read before the entries: a syncing client's filter starts here.
+    pub head: Seq,
+    /// The entries, oldest first whichever way the page goes.
+    pub entries: Vec<EntryBody>,
+    /// Whether there is more in the direction of the page; go on with `before`/`after` the outermost `seq`.
+    pub more: bool,
+}
+
+/// A read mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkBody {
+    /// Read up to this entry.
+    pub seq: Seq,
+    /// Messages up to it.
+    pub ordinal: u64,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberBody {
+    /// Who.
+    pub user: UserId,
+    /// `member`, `admin` or `owner`.
+    pub role: String,
+}
+
+/// A conversation, for its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConversationBody {
+    /// Its id.
+    pub id: ConversationId,
+    /// `direct` or `group`.
+    pub kind: String,
+    /// Empty for none.
+    pub title: String,
+    /// The caller's role; absent for who left.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<String>,
+    /// Its last accepted event.
+    pub head: Seq,
+    /// The log's time of that event, milliseconds since the Unix epoch: the list is sorted by it.
+    pub time: i64,
+    /// Messages behind the caller's read mark.
+    pub unread: u64,
+    /// The caller's read mark.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mark: Option<MarkBody>,
+    /// The last message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_message: Option<EntryBody>,
+}
+
+/// A page of the caller's conversations, the most recently active first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConversationPage {
+    /// The conversations.
+    pub conversations: Vec<ConversationBody>,
+    /// Send it back as `page` to go on; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
+}
+
+/// Whether a conversation can be synced now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncState {
+    /// Its rows are behind the watermark: read them.
+    Ready,
+    /// Its storage partition has not caught up: ask again.
+    Retry,
+    /// It waits for an upgrade: leave it unsynced and ask again later.
+    Held,
+}
+
+/// One conversation of a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncConversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Whether it can be synced.
+    pub state: SyncState,
+    /// Whether the caller is a member now; of who left, rows read as of the leaving.
+    pub member: bool,
+    /// The event that changed the caller's membership last.
+    pub changed: Seq,
+    /// The last accepted event of any kind, read before any rows: the client's filter starts here.
+    pub head: Seq,
+    /// The caller's read mark.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mark: Option<MarkBody>,
+}
+
+/// Every conversation that the caller is or was in, with its head, by id: one answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncPage {
+    /// By conversation id.
+    pub conversations: Vec<SyncConversation>,
+}

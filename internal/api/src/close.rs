@@ -1,0 +1,97 @@
+//! Websocket close codes. The range alone tells a client what to do: 4000-4099 come back with your cursor, 4100-4199
+//! stop and tell the user. Codes are only ever added.
+
+/// Why the server closes a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseCode {
+    /// The device could not keep up: its queue was full.
+    Slow,
+    /// The node is shutting down: connect to another one, at once.
+    Draining,
+    /// The node lost its place in the log, or the log is not reachable.
+    LostPlace,
+    /// Nothing was heard from the device for too long.
+    Idle,
+    /// The token ended: refresh it and come back.
+    TokenExpired,
+    /// The node or the user has too many sockets: wait a little.
+    TooMany,
+    /// No valid token.
+    Unauthorized,
+    /// No `hello` in time, or another frame before it.
+    NoHello,
+    /// A frame above the size bound.
+    TooLarge,
+    /// Not the protocol: binary frames, too many malformed ones.
+    Protocol,
+}
+
+impl CloseCode {
+    /// Every code there is.
+    pub const ALL: [Self; 10] = [
+        Self::Slow,
+        Self::Draining,
+        Self::LostPlace,
+        Self::Idle,
+        Self::TokenExpired,
+        Self::TooMany,
+        Self::Unauthorized,
+        Self::NoHello,
+        Self::TooLarge,
+        Self::Protocol,
+    ];
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Slow => 4000,
+            Self::Draining => 4001,
+            Self::LostPlace => 4002,
+            Self::Idle => 4003,
+            Self::TokenExpired => 4004,
+            Self::TooMany => 4005,
+            Self::Unauthorized => 4100,
+            Self::NoHello => 4101,
+            Self::TooLarge => 4102,
+            Self::Protocol => 4103,
+        }
+    }
+
+    /// The reason on the wire.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Slow => "slow: come back with your cursor",
+            Self::Draining => "draining: connect again at once",
+            Self::LostPlace => "lost place: come back with your cursor",
+            Self::Idle => "idle: come back with your cursor",
+            Self::TokenExpired => "token expired: refresh it and come back",
+            Self::TooMany => "too many sockets: wait and come back",
+            Self::Unauthorized => "unauthorized: sign in",
+            Self::NoHello => "expected a hello frame first",
+            Self::TooLarge => "frame too large",
+            Self::Protocol => "not the protocol",
+        }
+    }
+
+    /// Whether the client should come back by itself.
+    #[must_use]
+    pub const fn reconnect(number: u16) -> bool {
+        !matches!(number, 4100..=4199)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_tells_whether_to_come_back() {
+        assert!(CloseCode::reconnect(CloseCode::Slow.number()));
+        assert!(!CloseCode::reconnect(CloseCode::Unauthorized.number()));
+        for code in CloseCode::ALL {
+            assert!(code.reason().len() <= 123, "a close frame's reason has at most 123 bytes");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The one closed list of what the outside world can be told, and its table to HTTP statuses.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::Refusal;
+use serde::{Deserialize, Serialize};
+
+/// A stable code. Names are only ever added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// Malformed JSON, path, query or frame.
+    BadRequest,
+    /// A frame type that the server does not know, or that is not allowed at this point.
+    UnknownFrame,
+    /// A body or frame above the size bound.
+    TooLarge,
+    /// A field is empty, too long or contradicts another.
+    Invalid,
+    /// `limit` or another page parameter is out of range.
+    PageOutOfRange,
+    /// No token, or none that this service accepts.
+    Unauthorized,
+    /// The token was good once.
+    TokenExpired,
+    /// Name or password is wrong.
+    WrongCredentials,
+    /// The session was ended, or its refresh token was used before.
+    SessionEnded,
+    /// The browser's origin is not on the allow-list.
+    OriginForbidden,
+    /// There is no such resource or path.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The name is another account's.
+    NameTaken,
+    /// Not a member of the conversation, or there is none.
+    NotMember,
+    /// The role, or the kind of conversation, does not allow it.
+    Forbidden,
+    /// It is so already.
+    Already,
+    /// The conversation was created before.
+    Exists,
+    /// The user named is not a member.
+    NoSuchMember,
+    /// The conversation is full.
+    Full,
+    /// No such message, or it was deleted.
+    NoSuchMessage,
+    /// The message is another author's.
+    NotAuthor,
+    /// Something else stands under this id.
+    Conflict,
+    /// The id was withdrawn.
+    Withdrawn,
+    /// The id's stamp lies too far in the future.
+    IdFromFuture,
+    /// The conversation waits for an upgrade: ask again later.
+    Held,
+    /// Not yet: the server has not caught up. Ask again.
+    Retry,
+    /// Too many commands, or too many sockets.
+    RateLimited,
+    /// The queue is full: try again.
+    Busy,
+    /// Not acknowledged in time: it may or may not have happened. Send it again with the same id.
+    Unknown,
+    /// A part that this service needs does not answer.
+    Unavailable,
+    /// A fault of ours; the request id finds it in the logs.
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code there is.
+    pub const ALL: [Self; 31] = [
+        Self::BadRequest,
+        Self::UnknownFrame,
+        Self::TooLarge,
+        Self::Invalid,
+        Self::PageOutOfRange,
+        Self::Unauthorized,
+        Self::TokenExpired,
+        Self::WrongCredentials,
+        Self::SessionEnded,
+        Self::OriginForbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NameTaken,
+        Self::NotMember,
+        Self::Forbidden,
+        Self::Already,
+        Self::Exists,
+        Self::NoSuchMember,
+        Self::Full,
+        Self::NoSuchMessage,
+        Self::NotAuthor,
+        Self::Conflict,
+        Self::Withdrawn,
+        Self::IdFromFuture,
+        Self::Held,
+        Self::Retry,
+        Self::RateLimited,
+        Self::Busy,
+        Self::Unknown,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// The HTTP status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest | Self::UnknownFrame | Self::Invalid | Self::PageOutOfRange | Self::IdFromFuture => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthorized | Self::TokenExpired | Self::WrongCredentials | Self::SessionEnded => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::OriginForbidden | Self::NotMember | Self::Forbidden | Self::NotAuthor => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::NoSuchMember | Self::NoSuchMessage => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NameTaken | Self::Already | Self::Exists | Self::Full | Self::Conflict | Self::Withdrawn => {
+                StatusCode::CONFLICT
+            }
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Held | Self::Retry | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds after which asking again makes sense, for codes where it does.
+    #[must_use]
+    pub const fn retry_after_s(self) -> Option<u32> {
+        match self {
+            Self::Retry | Self::Busy | Self::Unavailable | Self::RateLimited => Some(1),
+            Self::Held => Some(30),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refusal> for ErrorCode {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Conflict => Self::Conflict,
+            Refusal::Withdrawn => Self::Withdrawn,
+            Refusal::IdFromFuture => Self::IdFromFuture,
+            Refusal::Exists => Self::Exists,
+            Refusal::NotMember => Self::NotMember,
+            Refusal::Forbidden => Self::Forbidden,
+            Refusal::Already => Self::Already,
+            Refusal::NoSuchMember => Self::NoSuchMember,
+            Refusal::Full => Self::Full,
+            Refusal::NoSuchMessage => Self::NoSuchMessage,
+            Refusal::NotAuthor => Self::NotAuthor,
+            Refusal::Invalid => Self::Invalid,
+        }
+    }
+}
+
+/// A refusal or failure on its way to a client.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// What a program reads.
+    pub code: ErrorCode,
+    /// What a person reads: what was wrong, what was expected, what to do.
+    pub message: String,
+    /// What only the log reads.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The body of every failed HTTP answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// A sentence.
+    pub message: String,
+    /// Finds the request in the logs.
+    pub request_id: String,
+}
+
+impl ApiError {
+    /// A refusal.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), cause: None }
+    }
+
+    /// A failure with a cause that only the log sees.
+    pub fn caused(
+        code: ErrorCode,
+        message: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { code, message: message.into(), cause: Some(cause.into()) }
+    }
+
+    /// A dependency that does not answer.
+    pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::caused(ErrorCode::Unavailable, "a part of the service does not answer at the moment: try again", cause)
+    }
+
+    /// A fault of ours.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::caused(ErrorCode::Internal, "the server failed; the request id finds the reason in its logs", cause)
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The body is written by [`crate::finish_errors`], which knows the request's id and logs the cause once.
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        if let Some(seconds) = self.code.retry_after_s() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(std::sync::Arc::new(self));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_of_the_reducer_has_the_code_of_its_name() {
+        for refusal in Refusal::ALL {
+            let code = serde_json::to_value(ErrorCode::from(refusal)).unwrap();
+            assert_eq!(code, refusal.name());
+        }
+    }
+}

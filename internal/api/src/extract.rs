@@ -1,0 +1,108 @@
+//! Extractors whose refusals have the same body as every other one.
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::UserId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{ApiError, ErrorCode};
+
+/// A JSON body, in and out.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+/// Path parameters.
+#[derive(Debug, Clone)]
+pub struct Path<T>(pub T);
+
+/// Query parameters.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+/// The authenticated user, from `Authorization: Bearer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Who.
+    pub user: UserId,
+    /// When the token ends, milliseconds since the Unix epoch.
+    pub expires_ms: i64,
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match axum::Json::from_request(request, state).await {
+            Ok(axum::Json(body)) => Ok(Self(body)),
+            Err(JsonRejection::BytesRejection(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(ApiError::new(ErrorCode::TooLarge, "the body is larger than 64 KiB"))
+            }
+            Err(error) => Err(ApiError::new(ErrorCode::BadRequest, error.body_text())),
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        let refuse = |error: PathRejection| ApiError::new(ErrorCode::BadRequest, error.body_text());
+        path.map(|axum::extract::Path(path)| Self(path)).map_err(refuse)
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        let refuse = |error: QueryRejection| ApiError::new(ErrorCode::BadRequest, error.body_text());
+        query.map(|axum::extract::Query(query)| Self(query)).map_err(refuse)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller
+where
+    auth::Verifier: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(|| {
+            ApiError::new(ErrorCode::Unauthorized, "send an access token: 'Authorization: Bearer <token>'")
+        })?;
+        Self::from_token(&auth::Verifier::from_ref(state), token).await
+    }
+}
+
+impl Caller {
+    /// The user that the token speaks for.
+    ///
+    /// # Errors
+    /// `unauthorized` or `token_expired`.
+    pub async fn from_token(verifier: &auth::Verifier, token: &str) -> Result<Self, ApiError> {
+        match verifier.verify(token).await {
+            Ok(claims) => Ok(Self { user: claims.user, expires_ms: claims.expires_ms }),
+            Err(auth::TokenError::Expired) => {
+                Err(ApiError::new(ErrorCode::TokenExpired, "the access token has expired: refresh it"))
+            }
+            Err(error) => Err(ApiError::caused(
+                ErrorCode::Unauthorized,
+                "the access token is not valid here: sign in again",
+                error,
+            )),
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! The frames of the socket: JSON texts with a `type`. `schemas/asyncapi.yaml` and `schemas/PROTOCOL.md` describe them.
+
+use domain::{
+    Action, CommandId, Content, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq,
+    Stands, UserId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::ErrorCode;
+
+/// What a client sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientFrame {
+    /// The first frame: the token (unless the upgrade carried it) and where to go on.
+    Hello {
+        /// The access token, for clients that cannot set headers.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        token: Option<String>,
+        /// The cursor of the last frame; absent at the first connect.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        cursor: Option<String>,
+    },
+    /// Read up to this entry. Acknowledged with `mark_ack`; send it again until then.
+    Mark {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The entry.
+        seq: Seq,
+    },
+    /// Answers a ping; any frame does.
+    Pong {},
+    /// A command.
+    #[serde(untagged)]
+    Command(CommandFrame),
+}
+
+/// A command. Every one names itself with a UUIDv7 of the client's, the same one when it is sent again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[allow(missing_docs)] // the fields are those of `domain::Action`
+pub enum CommandFrame {
+    /// Opens a conversation: direct with the one member named, or a group. Its id is derived; the ack names it.
+    Create {
+        id: CommandId,
+        kind: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        title: Option<String>,
+        members: Vec<UserId>,
+    },
+    /// Adds members.
+    AddMembers { id: CommandId, conversation: ConversationId, members: Vec<UserId> },
+    /// Removes a member.
+    RemoveMember { id: CommandId, conversation: ConversationId, user: UserId },
+    /// Leaves.
+    Leave { id: CommandId, conversation: ConversationId },
+    /// Changes a role.
+    ChangeRole { id: CommandId, conversation: ConversationId, user: UserId, role: String },
+    /// Changes the title.
+    ChangeTitle { id: CommandId, conversation: ConversationId, title: String },
+    /// Says something.
+    Send {
+        id: CommandId,
+        conversation: ConversationId,
+        body: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reply_to: Option<CommandId>,
+    },
+    /// Edits an own message.
+    Edit { id: CommandId, conversation: ConversationId, target: CommandId, body: String },
+    /// Deletes an own message.
+    Delete { id: CommandId, conversation: ConversationId, target: CommandId },
+    /// Reacts to a message.
+    React { id: CommandId, conversation: ConversationId, target: CommandId, emoji: String },
+    /// Takes a reaction back.
+    Unreact { id: CommandId, conversation: ConversationId, target: CommandId },
+    /// Gives up a command whose fate is unknown: `id` is that command's.
+    Withdraw { id: CommandId, conversation: ConversationId },
+}
+
+impl CommandFrame {
+    /// What the command asks for, as `author`'s.
+    ///
+    /// # Errors
+    /// A sentence, when a name in it is not one of those known.
+    pub fn into_action(self, author: UserId) -> Result<(CommandId, ConversationId, Action), String> {
+        Ok(match self {
+            Self::Create { id, kind, title, members } => {
+                let kind = ConversationKind::from_name(&kind)
+                    .ok_or_else(|| format!("kind '{}' is neither 'direct' nor 'group'", short(&kind)))?;
+                let conversation = match kind {
+                    ConversationKind::Group => ConversationId::group(author, id),
+                    ConversationKind::Direct => match members.iter().find(|user| **user != author) {
+                        Some(other) => ConversationId::direct(author, *other),
+                        None => return Err("a direct conversation needs one other member".into()),
+                    },
+                };
+                (id, conversation, Action::Create { kind, title, members })
+            }
+            Self::AddMembers { id, conversation, members } => (id, conversation, Action::AddMembers { members }),
+            Self::RemoveMember { id, conversation, user } => (id, conversation, Action::RemoveMember { user }),
+            Self::Leave { id, conversation } => (id, conversation, Action::Leave),
+            Self::ChangeRole { id, conversation, user, role } => {
+                let role = Role::from_name(&role)
+                    .ok_or_else(|| format!("role '{}' is none of 'member', 'admin', 'owner'", short(&role)))?;
+                (id, conversation, Action::ChangeRole { user, role })
+            }
+            Self::ChangeTitle { id, conversation, title } => (id, conversation, Action::ChangeTitle { title }),
+            Self::Send { id, conversation, body, reply_to } => {
+                (id, conversation, Action::SendMessage { body, reply_to })
+            }
+            Self::Edit { id, conversation, target, body } => (id, conversation, Action::EditMessage { target, body }),
+            Self::Delete { id, conversation, target } => (id, conversation, Action::DeleteMessage { target }),
+            Self::React { id, conversation, target, emoji } => {
+                (id, conversation, Action::AddReaction { target, emoji })
+            }
+            Self::Unreact { id, conversation, target } => (id, conversation, Action::RemoveReaction { target }),
+            Self::Withdraw { id, conversation } => (id, conversation, Action::Withdraw),
+        })
+    }
+}
+
+/// So much of a client's text as fits into a sentence.
+fn short(text: &str) -> String {
+    text.chars().take(32).collect()
+}
+
+/// Why a device has to sync from heads, as `welcome.reset` names it.
+pub const RESET_REASONS: [&str; 4] = ["first", "gone", "too_far", "lapped"];
+
+/// What the server sends, feed frames aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerFrame {
+    /// The answer to `hello`. With `reset`: sync from heads, and keep the cursor only when that is complete.
+    Welcome {
+        /// Where the feed begins.
+        cursor: Cursor,
+        /// Who the socket belongs to.
+        user: UserId,
+        /// The user's delivery partition: balancers may route by it.
+        partition: u32,
+        /// One of [`RESET_REASONS`]; absent when the feed goes on where the device was.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reset: Option<String>,
+        /// The server pings after so many milliseconds without a frame; silence of three of these ends the socket.
+        ping_ms: u64,
+    },
+    /// The command is in the log. Not an address: what it means comes on the feed.
+    Ack {
+        /// The command.
+        id: CommandId,
+        /// Its conversation.
+        conversation: ConversationId,
+    },
+    /// A read mark is in the log.
+    MarkAck {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The entry, as the server found it.
+        seq: Seq,
+    },
+    /// A frame was not taken; with `id`, that command was not appended (`unknown`: it may have been).
+    Error {
+        /// The command.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        id: Option<CommandId>,
+        /// The conversation of a mark that was not taken.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        conversation: Option<ConversationId>,
+        /// The stable code.
+        code: ErrorCode,
+        /// A sentence.
+        message: String,
+    },
+    /// Nothing happened for a while.
+    Ping {
+        /// Store it like a feed frame's.
+        cursor: Cursor,
+    },
+}
+
+/// What stands under an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StandsName {
+    /// A message.
+    Message,
+    /// Another command.
+    Command,
+    /// Its withdrawal.
+    Withdrawal,
+}
+
+impl From<Stands> for StandsName {
+    fn from(stands: Stands) -> Self {
+        match stands {
+            Stands::Message { .. } => Self::Message,
+            Stands::Command => Self::Command,
+            Stands::Withdrawal => Self::Withdrawal,
+        }
+    }
+}
+
+/// A frame of the feed: what `chat.deliveries` carries, rendered once by the fan-out. A client drops those with a `seq`
+/// that are not beyond its highest of that conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FeedFrame {
+    /// An accepted event.
+    Event {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Its place.
+        seq: Seq,
+        /// The command.
+        id: CommandId,
+        /// Who.
+        author: UserId,
+        /// The log's time, milliseconds since the Unix epoch.
+        time: i64,
+        /// Messages up to and including it.
+        ordinal: u64,
+        /// What happened.
+        #[serde(flatten)]
+        what: FeedKind,
+    },
+    /// A retry of a command that stands already. To the author alone.
+    Settled {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The place of the retry.
+        seq: Seq,
+        /// The command.
+        id: CommandId,
+        /// Where it stands.
+        first_seq: Seq,
+        /// What stands there.
+        stands: StandsName,
+    },
+    /// The reducer's decision against this copy. To the author alone.
+    Refused {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The place of the copy.
+        seq: Seq,
+        /// The command.
+        id: CommandId,
+        /// Why.
+        reason: ErrorCode,
+    },
+    /// A read mark of the user's own. Carries no place in the conversation: the highest mark wins.
+    Read {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Who read.
+        user: UserId,
+        /// Up to this entry.
+        mark: Seq,
+        /// Messages up to it.
+        ordinal: u64,
+    },
+    /// Something about the user's account. At least once.
+    Account {
+        /// `registered`, `signed_in`, `signed_out`.
+        event: String,
+        /// When, milliseconds since the Unix epoch.
+        time: i64,
+    },
+}
+
+/// What happened in an accepted event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs)] // the fields are those of `domain::Action` and its effects
+pub enum FeedKind {
+    Created {
+        conversation_kind: String,
+        title: String,
+        members: Vec<UserId>,
+    },
+    Joined {
+        members: Vec<UserId>,
+    },
+    Left {
+        user: UserId,
+    },
+    RoleChanged {
+        user: UserId,
+        role: String,
+    },
+    TitleChanged {
+        title: String,
+    },
+    Message {
+        body: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reply_to: Option<CommandId>,
+    },
+    Edited {
+        target: CommandId,
+        body: String,
+    },
+    Deleted {
+        target: CommandId,
+    },
+    /// An empty emoji takes the reaction back.
+    Reacted {
+        target: CommandId,
+        emoji: String,
+    },
+    Withdrawn {},
+}
+
+impl FeedFrame {
+    /// The frame of an event that was judged, for everybody concerned.
+    #[must_use]
+    pub fn of(event: &Event, placed: Placed, effects: &Effects) -> Self {
+        let (conversation, seq, id) = (event.conversation, placed.seq, event.id);
+        match effects.decision {
+            Decision::Settled { first_seq, stands } => {
+                Self::Settled { conversation, seq, id, first_seq, stands: stands.into() }
+            }
+            Decision::Refused(refusal) => Self::Refused { conversation, seq, id, reason: refusal.into() },
+            Decision::Accepted => Self::Event {
+                conversation,
+                seq,
+                id,
+                author: event.author,
+                time: placed.append_time_ms,
+                ordinal: effects.ordinal,
+                what: FeedKind::of(event, effects),
+            },
+        }
+    }
+
+    /// The conversation and place that the client's filter looks at, for frames that have one.
+    #[must_use]
+    pub const fn place(&self) -> Option<(ConversationId, Seq)> {
+        match self {
+            Self::Event { conversation, seq, .. }
+            | Self::Settled { conversation, seq, .. }
+            | Self::Refused { conversation, seq, .. } => Some((*conversation, *seq)),
+            Self::Read { .. } | Self::Account { .. } => None,
+        }
+    }
+}
+
+impl FeedKind {
+    fn of(event: &Event, effects: &Effects) -> Self {
+        let content = effects.changes.iter().find_map(|change| match change {
+            domain::Change::Timeline { content, .. } => Some(content),
+            _ => None,
+        });
+        match (&event.action, content) {
+            (Action::Create { kind, title, .. }, _) => Self::Created {
+                conversation_kind: kind.name().to_owned(),
+                title: title.clone().unwrap_or_default(),
+                members: effects.recipients.clone(),
+            },
+            (_, Some(Content::Joined(members))) => Self::Joined { members: members.clone() },
+            (_, Some(Content::Left(user))) => Self::Left { user: *user },
+            (Action::ChangeRole { user, role }, _) => Self::RoleChanged { user: *user, role: role.name().to_owned() },
+            (Action::ChangeTitle { title }, _) => Self::TitleChanged { title: title.clone() },
+            (Action::SendMessage { body, reply_to }, _) => Self::Message { body: body.clone(), reply_to: *reply_to },
+            (Action::EditMessage { target, body }, _) => Self::Edited { target: *target, body: body.clone() },
+            (Action::DeleteMessage { target }, _) => Self::Deleted { target: *target },
+            (Action::AddReaction { target, emoji }, _) => Self::Reacted { target: *target, emoji: emoji.clone() },
+            (Action::RemoveReaction { target }, _) => Self::Reacted { target: *target, emoji: String::new() },
+            (Action::Withdraw | Action::AddMembers { .. } | Action::RemoveMember { .. } | Action::Leave, _) => {
+                Self::Withdrawn {}
+            }
+        }
+    }
+}
+
+/// A feed frame as a client receives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// Where the feed stands behind this frame.
+    pub cursor: Cursor,
+    /// The frame.
+    #[serde(flatten)]
+    pub frame: FeedFrame,
+}
+
+/// Puts the cursor in front of a rendered feed frame (a JSON object that is not empty) without parsing it.
+#[must_use]
+pub fn with_cursor(cursor: &Cursor, frame: &str) -> String {
+    let rest = frame.strip_prefix('{').unwrap_or(frame);
+    let mut out = String::with_capacity(rest.len() + 64);
+    out.push_str("{\"cursor\":\"");
+    out.push_str(&cursor.to_string());
+    out.push_str("\",");
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Fingerprint;
+
+    #[test]
+    fn a_command_parses_by_its_type_and_others_do_not() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let text = format!(r#"{{"type":"send","id":"{id}","conversation":"{id}","body":"hi","extra":1}}"#);
+        let frame: ClientFrame = serde_json::from_str(&text).unwrap();
+        assert!(matches!(frame, ClientFrame::Command(CommandFrame::Send { .. })), "{frame:?}");
+        let hello: ClientFrame = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
+        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None });
+        assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"shout"}"#).is_err());
+    }
+
+    #[test]
+    fn the_cursor_goes_in_front_of_a_rendered_frame() {
+        let user = domain::UserId::try_from(uuid::Uuid::nil()).unwrap();
+        let conversation = domain::ConversationId::direct(user, user);
+        let frame = FeedFrame::Read { conversation, user, mark: Seq::try_from(5).unwrap(), ordinal: 2 };
+        let cursor = Cursor { generation: 0, partition: 1, next: 2, fingerprint: Fingerprint(3) };
+        let text = with_cursor(&cursor, &serde_json::to_string(&frame).unwrap());
+        assert_eq!(serde_json::from_str::<Received>(&text).unwrap(), Received { cursor, frame });
+    }
+}
