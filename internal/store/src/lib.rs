@@ -12,8 +12,10 @@ mod rows;
 mod timeline;
 mod users;
 
+pub mod canonical;
 pub mod conformance;
 pub mod embedded;
+pub mod tables;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,216 @@
+//! The tables of rows derived from the log, as one list in code: both engines follow it, and a test holds
+//! `schemas/cql` against it.
+//!
+//! Key columns are always there and never change; cells carry a timestamp each and may be absent. Every type has one
+//! encoding, CQL's: bigint as eight bytes, big-endian, two's complement; text as UTF-8; boolean as one byte; uuid as
+//! sixteen; blob as it is. So "the larger bytes" on a tie of timestamps means the same in every engine.
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `uuid`.
+    Uuid,
+    /// `bigint`; in a key never negative, so that its bytes sort like its numbers.
+    Bigint,
+    /// `text`.
+    Text,
+    /// `boolean`.
+    Boolean,
+    /// `blob`.
+    Blob,
+}
+
+impl ColumnType {
+    /// The name in CQL.
+    #[must_use]
+    pub const fn cql(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::Bigint => "bigint",
+            Self::Text => "text",
+            Self::Boolean => "boolean",
+            Self::Blob => "blob",
+        }
+    }
+}
+
+/// A column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ColumnType,
+}
+
+/// A table: `((partition key), clustering key) -> cells`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name within an incarnation.
+    pub name: &'static str,
+    /// The columns that choose the partition.
+    pub partition_key: &'static [Column],
+    /// The columns that order the rows of a partition, ascending.
+    pub clustering_key: &'static [Column],
+    /// The columns with a timestamp. Their order is part of the embedded engine's encoding: append, never insert.
+    pub cells: &'static [Column],
+}
+
+impl Table {
+    /// The key's columns in order: partition key, then clustering key.
+    pub fn key(&self) -> impl Iterator<Item = &'static Column> + use<> {
+        self.partition_key.iter().chain(self.clustering_key)
+    }
+
+    /// All columns in order: key, then cells.
+    pub fn columns(&self) -> impl Iterator<Item = &'static Column> + use<> {
+        self.key().chain(self.cells)
+    }
+
+    /// Where a cell stands among [`Self::cells`].
+    #[must_use]
+    pub fn cell(&self, name: &str) -> Option<usize> {
+        self.cells.iter().position(|column| column.name == name)
+    }
+}
+
+/// The entries of the timelines.
+pub static TIMELINE: Table = Table {
+    name: "timeline",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("seq")],
+    cells: &[
+        blob("id"),
+        uuid("author"),
+        bigint("time"),
+        bigint("place"),
+        bigint("ordinal"),
+        text("kind"),
+        text("body"),
+        blob("reply_to"),
+        blob("users"),
+        bigint("changed"),
+        bigint("edited"),
+        boolean("deleted"),
+    ],
+};
+
+/// Where each bucket of a timeline begins.
+pub static BUCKETS: Table = Table {
+    name: "buckets",
+    partition_key: &[uuid("conversation")],
+    clustering_key: &[bigint("bucket")],
+    cells: &[bigint("start")],
+};
+
+/// Versions of memberships; the role of who left is empty.
+pub static MEMBERS: Table = Table {
+    name: "members",
+    partition_key: &[uuid("conversation")],
+    clustering_key: &[uuid("user"), bigint("seq")],
+    cells: &[text("role")],
+};
+
+/// The conversations of each user.
+pub static USER_CONVERSATIONS: Table = Table {
+    name: "user_conversations",
+    partition_key: &[uuid("user")],
+    clustering_key: &[uuid("conversation")],
+    cells: &[text("role"), bigint("changed"), bigint("joined"), bigint("joined_ordinal")],
+};
+
+/// Versions of settings.
+pub static SETTINGS: Table = Table {
+    name: "settings",
+    partition_key: &[uuid("conversation")],
+    clustering_key: &[bigint("seq")],
+    cells: &[text("kind"), text("title")],
+};
+
+/// Reactions to messages; the emoji of one taken back is empty.
+pub static REACTIONS: Table = Table {
+    name: "reactions",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("message"), uuid("user")],
+    cells: &[text("emoji"), bigint("changed")],
+};
+
+/// Accepted ids.
+pub static IDS: Table = Table {
+    name: "ids",
+    partition_key: &[uuid("conversation"), bigint("week")],
+    clustering_key: &[blob("id")],
+    cells: &[uuid("author"), bigint("seq"), bigint("place"), blob("hash"), text("stands"), bigint("deleted")],
+};
+
+/// Where each conversation ends.
+pub static HEADS: Table = Table {
+    name: "heads",
+    partition_key: &[uuid("conversation")],
+    clustering_key: &[],
+    cells: &[
+        bigint("seq"),
+        bigint("time"),
+        bigint("place"),
+        bigint("ordinal"),
+        bigint("newest_stamp"),
+        bigint("message_seq"),
+        bigint("message_place"),
+    ],
+};
+
+/// Read marks.
+pub static MARKS: Table = Table {
+    name: "marks",
+    partition_key: &[uuid("user")],
+    clustering_key: &[uuid("conversation")],
+    cells: &[bigint("seq"), bigint("ordinal")],
+};
+
+/// Every derived table. Those of an earlier [`crate::Phase`] stand before those of a later one.
+pub static ALL: [&Table; 9] =
+    [&TIMELINE, &BUCKETS, &MEMBERS, &USER_CONVERSATIONS, &SETTINGS, &REACTIONS, &IDS, &HEADS, &MARKS];
+
+/// The table of that name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Table> {
+    ALL.into_iter().find(|table| table.name == name)
+}
+
+const fn uuid(name: &'static str) -> Column {
+    Column { name, kind: ColumnType::Uuid }
+}
+
+const fn bigint(name: &'static str) -> Column {
+    Column { name, kind: ColumnType::Bigint }
+}
+
+const fn text(name: &'static str) -> Column {
+    Column { name, kind: ColumnType::Text }
+}
+
+const fn boolean(name: &'static str) -> Column {
+    Column { name, kind: ColumnType::Boolean }
+}
+
+const fn blob(name: &'static str) -> Column {
+    Column { name, kind: ColumnType::Blob }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_row_names_its_conversation() {
+        for table in ALL {
+            let mut names: Vec<_> = table.columns().map(|column| column.name).collect();
+            assert!(table.key().any(|column| column.name == "conversation"), "{}", table.name);
+            names.sort_unstable();
+            let count = names.len();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", table.name);
+            assert_eq!(named(table.name), Some(table));
+        }
+    }
+}
