@@ -5,12 +5,14 @@
 //! delete, no null, no counter and no write from outside this seam. They live under an *incarnation*: a store is
 //! emptied only by making a new one, with new tables. The user tables are the user service's own truth.
 
+mod cells;
 mod error;
 mod facts;
 mod holds;
 mod rows;
 mod timeline;
 mod users;
+mod value;
 
 pub mod canonical;
 pub mod conformance;
@@ -23,12 +25,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Role, Seq, UserId};
 
+pub use cells::CellWrites;
 pub use error::StoreError;
 pub use facts::{Facts, Loaded, load};
 pub use holds::{Consumer, Hold, HoldStore};
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
 pub use users::{Account, AccountCreated, OutboxRow, Session, UserStore};
+pub use value::Value;
 
 /// A shared handle to a store.
 pub type SharedStore = Arc<dyn Store>;

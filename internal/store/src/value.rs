@@ -1,0 +1,117 @@
+//! Values of columns, with the one encoding that every engine shares.
+
+use uuid::Uuid;
+
+use crate::tables::ColumnType;
+
+/// A value of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `uuid`.
+    Uuid(Uuid),
+    /// `bigint`.
+    Bigint(i64),
+    /// `text`.
+    Text(String),
+    /// `boolean`.
+    Boolean(bool),
+    /// `blob`.
+    Blob(Vec<u8>),
+}
+
+impl Value {
+    /// What kind of value it is.
+    #[must_use]
+    pub const fn kind(&self) -> ColumnType {
+        match self {
+            Self::Uuid(_) => ColumnType::Uuid,
+            Self::Bigint(_) => ColumnType::Bigint,
+            Self::Text(_) => ColumnType::Text,
+            Self::Boolean(_) => ColumnType::Boolean,
+            Self::Blob(_) => ColumnType::Blob,
+        }
+    }
+
+    /// Appends its bytes, as CQL has them on the wire.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Uuid(uuid) => out.extend(uuid.as_bytes()),
+            Self::Bigint(number) => out.extend(number.to_be_bytes()),
+            Self::Text(text) => out.extend(text.as_bytes()),
+            Self::Boolean(truth) => out.push(u8::from(*truth)),
+            Self::Blob(bytes) => out.extend(bytes),
+        }
+    }
+
+    /// Its bytes, as CQL has them on the wire.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out
+    }
+
+    /// The value of that kind; `None` when the bytes are none.
+    #[must_use]
+    pub fn decode(kind: ColumnType, bytes: &[u8]) -> Option<Self> {
+        Some(match kind {
+            ColumnType::Uuid => Self::Uuid(Uuid::from_slice(bytes).ok()?),
+            ColumnType::Bigint => Self::Bigint(i64::from_be_bytes(bytes.try_into().ok()?)),
+            ColumnType::Text => Self::Text(std::str::from_utf8(bytes).ok()?.to_owned()),
+            ColumnType::Boolean => Self::Boolean(*bytes.first().filter(|_| bytes.len() == 1)? != 0),
+            ColumnType::Blob => Self::Blob(bytes.to_vec()),
+        })
+    }
+}
+
+impl From<Uuid> for Value {
+    fn from(uuid: Uuid) -> Self {
+        Self::Uuid(uuid)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Bigint(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Boolean(truth)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Blob(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_comes_back_from_its_bytes() {
+        let values = [
+            Value::from(Uuid::from_u128(7)),
+            Value::from(-2_i64),
+            Value::from("\u{1F600}"),
+            Value::from(true),
+            Value::from(vec![0, 255]),
+            Value::from(""),
+        ];
+        for value in values {
+            assert_eq!(Value::decode(value.kind(), &value.to_bytes()), Some(value));
+        }
+        assert_eq!(Value::decode(ColumnType::Bigint, &[1]), None);
+        assert_eq!(Value::decode(ColumnType::Boolean, &[]), None);
+    }
+}
