@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
     let code = match act(&arguments).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("servers: {error:?}");
+            eprintln!("servers: {error:#}");
             1
         }
     };
