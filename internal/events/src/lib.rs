@@ -1,3 +1,24 @@
-//! Events on the wire: the Avro records of `schemas/`, their headers, the registry, and the table of topics.
+//! Events on the wire: the Avro records of `schemas/avro`, their headers, the registry, and the table of topics.
+//!
+//! Every record is in Confluent's wire format (0x00, schema id, datum) with headers that name the event, its version
+//! and the fingerprint of its schema. Reading goes by the fingerprint, so a registry that numbers schemas anew makes
+//! no record unreadable. A version is a record type of its own (`MessageSentV1`) and never changes; what is read is
+//! converted to the domain's types here and nowhere else.
+
+mod codec;
+mod convert;
+mod records;
+mod registry;
+mod schemas;
 
 pub mod topics;
+
+pub use codec::{Codec, DecodeError, Encoded, HEADER_EVENT, HEADER_ID, HEADER_SCHEMA, HEADER_TRACE, HEADER_VERSION};
+pub use convert::{AccountEvent, Delivery, MessageRecord, Quarantined, ReadMark, UserEvent};
+pub use registry::{RegistryError, RegistryReport};
+pub use schemas::SchemaKind;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod wire_tests;

@@ -1,0 +1,128 @@
+//! Records to bytes and back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::schemas::{self, Known, SchemaKind};
+
+/// The header with the event's name.
+pub const HEADER_EVENT: &str = "event";
+/// The header with the event's version.
+pub const HEADER_VERSION: &str = "version";
+/// The header with the fingerprint of the schema: Rabin over its canonical form, 16 hex digits.
+pub const HEADER_SCHEMA: &str = "schema";
+/// The header with the trace context (W3C `traceparent`).
+pub const HEADER_TRACE: &str = "traceparent";
+/// The header with an id that consumers drop repetitions by, on records that may be repeated.
+pub const HEADER_ID: &str = "id";
+
+/// Confluent's wire format: a zero byte and the schema's id, big-endian.
+const PREFIX_BYTES: usize = 5;
+
+/// A record's body and the headers that describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// `event`, `version` and `schema`.
+    pub headers: Vec<(String, Bytes)>,
+    /// The wire format.
+    pub payload: Bytes,
+}
+
+/// Why a record cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Its schema is not one of this program's: the conversation is held until a program knows it.
+    #[error("the schema {0} is not one that this program knows: upgrade it")]
+    UnknownSchema(String),
+    /// Its schema is known and its bytes are not of it, or say what cannot be: refused, the same way by everybody.
+    #[error("the record is corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// Writes and reads records. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Codec {
+    /// The id of each schema, in the order of [`SchemaKind::ALL`].
+    ids: Arc<[u32]>,
+    /// What a record without a `schema` header is read by.
+    by_id: Arc<HashMap<u32, SchemaKind>>,
+}
+
+impl Codec {
+    /// The codec where no registry is configured: ids are the schemas' numbers in our own list.
+    #[must_use]
+    pub fn compiled_in() -> Self {
+        Self::with_ids((1..).take(SchemaKind::ALL.len()).collect())
+    }
+
+    pub(crate) fn with_ids(ids: Vec<u32>) -> Self {
+        let by_id = ids.iter().copied().zip(SchemaKind::ALL.iter().copied()).collect();
+        Self { ids: ids.into(), by_id: Arc::new(by_id) }
+    }
+
+    /// The record of that kind as bytes.
+    pub(crate) fn encode<T: Serialize>(&self, kind: SchemaKind, record: &T) -> Encoded {
+        let known = schemas::of(kind);
+        let mut payload = BytesMut::with_capacity(256).writer();
+        payload.get_mut().put_u8(0);
+        payload.get_mut().put_u32(self.ids[kind as usize]);
+        known.writer.write_ser(&mut payload, record).expect("a record struct has the fields of its schema");
+        let header = |name: &str, value: &'static str| (name.to_owned(), Bytes::from_static(value.as_bytes()));
+        Encoded {
+            headers: vec![
+                header(HEADER_EVENT, kind.event_name()),
+                header(HEADER_VERSION, kind.version()),
+                header(HEADER_SCHEMA, &known.fingerprint),
+            ],
+            payload: payload.into_inner().freeze(),
+        }
+    }
+
+    /// What kind of record it is, by its `schema` header or else by its id, and its datum.
+    pub(crate) fn open<'p>(
+        &self,
+        headers: &[(String, Bytes)],
+        payload: &'p [u8],
+    ) -> Result<(SchemaKind, &'p [u8]), DecodeError> {
+        let Some((prefix, datum)) = payload.split_at_checked(PREFIX_BYTES) else {
+            return Err(DecodeError::Corrupt("it is shorter than the wire format's prefix".into()));
+        };
+        let fingerprint = headers.iter().find(|(name, _)| name == HEADER_SCHEMA).map(|(_, value)| &value[..]);
+        let kind = match fingerprint {
+            Some(fingerprint) => {
+                let same = |known: &&Known| known.fingerprint.as_bytes() == fingerprint;
+                let known = schemas::all().iter().find(same);
+                known.map(|known| known.kind).ok_or_else(|| {
+                    DecodeError::UnknownSchema(
+                        String::from_utf8_lossy(&fingerprint[..fingerprint.len().min(64)]).into(),
+                    )
+                })?
+            }
+            None => {
+                let id = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
+                let kind = self.by_id.get(&id).copied();
+                kind.ok_or_else(|| DecodeError::UnknownSchema(format!("of registry id {id}")))?
+            }
+        };
+        if prefix[0] != 0 {
+            return Err(DecodeError::Corrupt(format!("it begins with {:#04x}, not with a zero byte", prefix[0])));
+        }
+        Ok((kind, datum))
+    }
+
+    /// The datum as a record of that kind; bytes behind it are refused.
+    pub(crate) fn read<T: DeserializeOwned>(kind: SchemaKind, datum: &[u8]) -> Result<T, DecodeError> {
+        let mut rest = datum;
+        let corrupt = |error: apache_avro::Error| DecodeError::Corrupt(format!("{}: {error}", kind.record_name()));
+        let record = schemas::of(kind).reader.read_deser(&mut rest).map_err(corrupt)?;
+        if rest.is_empty() {
+            Ok(record)
+        } else {
+            Err(DecodeError::Corrupt(format!("{}: {} bytes too many", kind.record_name(), rest.len())))
+        }
+    }
+}

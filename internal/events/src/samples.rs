@@ -1,0 +1,87 @@
+//! One sample of every record type, for the tests of the wire.
+
+use bytes::Bytes;
+use domain::{Action, CommandId, ConversationId, ConversationKind, Event, Role, Seq, UserId};
+use uuid::Uuid;
+
+use crate::{AccountEvent, Codec, Delivery, Encoded, Quarantined, ReadMark, SchemaKind, UserEvent};
+
+fn user(n: u8) -> UserId {
+    UserId::try_from(Uuid::from_bytes([n; 16])).expect("any UUID is a user id")
+}
+
+fn command(n: u8) -> CommandId {
+    CommandId::first_at(1_700_000_000_000 + i64::from(n))
+}
+
+/// An event of every kind.
+pub(crate) fn events() -> Vec<Event> {
+    let target = command(9);
+    let actions = [
+        Action::Create {
+            kind: ConversationKind::Group,
+            title: Some("Zürich ☕".into()),
+            members: vec![user(2), user(3)],
+        },
+        Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] },
+        Action::AddMembers { members: vec![user(4)] },
+        Action::RemoveMember { user: user(4) },
+        Action::Leave,
+        Action::ChangeRole { user: user(2), role: Role::Admin },
+        Action::ChangeTitle { title: String::new() },
+        Action::SendMessage { body: "hello\n👋".into(), reply_to: None },
+        Action::SendMessage { body: "yes".into(), reply_to: Some(target) },
+        Action::EditMessage { target, body: "hello!".into() },
+        Action::DeleteMessage { target },
+        Action::AddReaction { target, emoji: "❤️".into() },
+        Action::RemoveReaction { target },
+        Action::Withdraw,
+    ];
+    let numbered = actions.into_iter().zip(10_u8..);
+    let event = |(action, n): (Action, u8)| Event {
+        id: command(n),
+        conversation: ConversationId::direct(user(1), user(2)),
+        author: user(1),
+        received_ms: 1_700_000_000_123,
+        rules: 1,
+        key_id: (n % 2 == 0).then(|| "key-7".to_owned()),
+        action,
+    };
+    numbered.map(event).collect()
+}
+
+/// Every record: its kind, its bytes, and what reading them must give, as text.
+pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
+    let mut out: Vec<(Encoded, String)> =
+        events().into_iter().map(|event| (codec.event(&event), format!("Event({event:?})"))).collect();
+    let conversation = ConversationId::direct(user(1), user(2));
+    let seq = Seq::try_from((3 << 42) | 77).expect("50 bits");
+    let mark = ReadMark { user: user(1), conversation, seq, ordinal: 12 };
+    out.push((codec.read_mark(&mark), format!("Some({mark:?})")));
+    for place in [Some((conversation, seq)), None] {
+        let delivery = Delivery { recipients: vec![user(1), user(2)], place, frame: r#"{"type":"x"}"#.into() };
+        out.push((codec.delivery(&delivery), format!("Some({delivery:?})")));
+    }
+    let accounts = [
+        AccountEvent::Registered { name: "ann".into(), display_name: "Ann".into() },
+        AccountEvent::SessionStarted,
+        AccountEvent::SessionEnded,
+    ];
+    for what in accounts {
+        let event = UserEvent { id: Uuid::from_bytes([7; 16]), user: user(1), time_ms: 1_700_000_000_000, what };
+        out.push((codec.user_event(&event), format!("Some({event:?})")));
+    }
+    let payload = Bytes::from_static(&[1, 2, 3]);
+    let lost = Quarantined { topic: "t".into(), partition: 1, offset: 2, reason: "r".into(), payload };
+    out.push((codec.quarantined(&lost), String::new()));
+    out.push((codec.genesis([9; 16], 3), "Marker".into()));
+    out.push((codec.tick(), "Marker".into()));
+    out
+}
+
+/// The kind that a record's header names.
+pub(crate) fn kind_of(encoded: &Encoded) -> SchemaKind {
+    let event = &encoded.headers[0].1;
+    let named = SchemaKind::ALL.iter().find(|kind| kind.event_name().as_bytes() == &event[..]);
+    *named.expect("the header names a kind")
+}
