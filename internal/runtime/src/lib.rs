@@ -1,1 +1,26 @@
-//! (to be written)
+//! What every process needs around its service: options, telemetry, signals, owned tasks, health, metrics and an HTTP
+//! server that is the same everywhere.
+//!
+//! Nothing here is global but the log subscriber: tokens, registries and readiness are made once in `main` (or by a
+//! test) and passed down.
+
+pub mod health;
+pub mod listen;
+pub mod metrics;
+pub mod options;
+pub mod program;
+pub mod retry;
+pub mod serve;
+pub mod shutdown;
+pub mod tasks;
+pub mod telemetry;
+pub mod trace;
+
+pub use health::{Condition, Readiness};
+pub use listen::bind;
+pub use metrics::Metrics;
+pub use program::{ConfigFault, main_exit, program};
+pub use retry::{Backoff, FaultLog, supervised};
+pub use serve::{Serving, serve};
+pub use tasks::{TaskError, Tasks};
+pub use trace::TraceParent;

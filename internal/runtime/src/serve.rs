@@ -1,0 +1,82 @@
+//! The HTTP server, the same for every service: health beside the service's own routes, every failure in the common
+//! form, and a bound on everything.
+//!
+//! | bound | at the bound |
+//! |---|---|
+//! | [`CONNECTIONS_MAX`] open connections | further ones wait in the operating system's queue |
+//! | [`BODY_BYTES_MAX`] of body | `too_large` |
+//! | [`REQUEST_WITHIN`] for an answer | `unknown` for what may have changed something, else `unavailable` |
+//! | [`DRAIN_WITHIN`] for what is open when the server stops | those connections are dropped, with a warning |
+
+mod connections;
+mod layers;
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use host::Entropy;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Metrics, Readiness, health};
+
+/// The largest body, and socket frame.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// The longest a handler may take. A websocket's upgrade is answered at once; the socket itself is not bounded by it.
+pub const REQUEST_WITHIN: Duration = Duration::from_secs(15);
+/// Open connections of one listener, sockets included.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// How long requests in flight may take to finish when the server stops.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a server needs beside its routes.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// For request ids and trace ids.
+    pub entropy: Entropy,
+    /// What `/readyz` tells.
+    pub readiness: Readiness,
+    /// What `/metrics` tells.
+    pub metrics: Metrics,
+}
+
+/// Serves `router`, and the health routes beside it, until `shutdown` is cancelled; then finishes what is in flight.
+///
+/// Accept errors back off and go on.
+///
+/// # Errors
+/// When the listener is of no use.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    serving: Serving,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let connections = serving.metrics.http().connections.clone();
+    let listener = connections::Bounded::new(listener, CONNECTIONS_MAX, connections);
+    tracing::info!(%address, "listening");
+    let server = axum::serve(listener, app(router, &serving))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
+        .into_future();
+    tokio::pin!(server);
+    tokio::select! {
+        biased;
+        ended = &mut server => return ended,
+        () = shutdown.cancelled() => {}
+    }
+    match tokio::time::timeout(DRAIN_WITHIN, server).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            tracing::warn!(deadline = ?DRAIN_WITHIN, "requests in flight were dropped: the deadline is missed");
+            Ok(())
+        }
+    }
+}
+
+/// The service's routes with the health routes and all layers, as [`serve`] serves them.
+pub fn app(router: Router, serving: &Serving) -> Router {
+    let health = health::router(serving.readiness.clone(), serving.metrics.clone());
+    layers::around(router.merge(health), serving)
+}
