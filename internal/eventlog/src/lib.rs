@@ -10,21 +10,31 @@
 
 mod error;
 mod group;
+mod message;
 mod partitioner;
 mod record;
 
 pub mod conformance;
+pub mod consume;
 pub mod embedded;
+pub mod intake;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use events::topics::TopicSpec;
 
 pub use error::{AppendError, CommitError, LogError};
 pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation, TopicPartition};
+pub use message::{Meaning, Message};
 pub use partitioner::partition_of;
 pub use record::{Header, NewRecord, Place, Receipt, Record, Watermarks};
+
+/// The most bytes of a record that a log takes, as [`NewRecord::bytes`] counts them.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// The most bytes of a commit's metadata (Kafka's `offset.metadata.max.bytes` is 4,096).
+pub const METADATA_BYTES_MAX: usize = 4_000;
 
 /// A shared handle to a log.
 pub type SharedLog = Arc<dyn EventLog>;
@@ -36,6 +46,30 @@ pub struct TopicFound {
     pub partitions: u32,
     /// Everything about it that cannot keep the promises of its [`TopicSpec`], in words; empty when it can.
     pub faults: Vec<String>,
+}
+
+impl TopicFound {
+    /// A topic with so many partitions and that retention, compared with what it must be.
+    #[must_use]
+    pub fn compare(spec: &TopicSpec, partitions: u32, retention: Option<Duration>) -> Self {
+        let mut faults = Vec::new();
+        if partitions != spec.partitions {
+            faults.push(format!("{} has {partitions} partitions, not {}", spec.name, spec.partitions));
+        }
+        if retention != spec.retention {
+            let (found, wanted) = (words(retention), words(spec.retention));
+            faults.push(format!("{} keeps its records {found}, not {wanted}", spec.name));
+        }
+        Self { partitions, faults }
+    }
+}
+
+/// A retention in words.
+fn words(retention: Option<Duration>) -> String {
+    match retention {
+        None => "for ever".to_owned(),
+        Some(time) => format!("for {} s", time.as_secs_f64()),
+    }
 }
 
 /// An event log.

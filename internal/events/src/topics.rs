@@ -16,6 +16,11 @@ pub const QUARANTINE: &str = "chat.quarantine";
 /// Accounts.
 pub const USERS: &str = "users.events";
 
+/// The storage consumer's group.
+pub const GROUP_STORAGE: &str = "klatsch.storage";
+/// The fan-out consumer's group.
+pub const GROUP_FANOUT: &str = "klatsch.fanout";
+
 /// What a topic must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {

@@ -5,6 +5,7 @@
 //! test) and passed down.
 
 pub mod health;
+pub mod insist;
 pub mod listen;
 pub mod metrics;
 pub mod options;
@@ -17,6 +18,7 @@ pub mod telemetry;
 pub mod trace;
 
 pub use health::{Condition, Readiness};
+pub use insist::{Given, insist};
 pub use listen::bind;
 pub use metrics::Metrics;
 pub use program::{ConfigFault, main_exit, program};

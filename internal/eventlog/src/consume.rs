@@ -1,0 +1,157 @@
+//! A group's partitions as owned tasks: one per partition, started when it is assigned, ended and awaited before it is
+//! released. The frame that both consumers run in.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Assigned, Committer, EventLog, GroupEvent, LogError, TopicPartition};
+
+/// How a partition's task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to stop, has finished what it began and committed.
+    Stopped,
+    /// It has to begin again from the group's commit.
+    Again,
+}
+
+/// Why consuming stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumeError {
+    /// The group failed.
+    #[error("the consumer group failed: {0}")]
+    Group(#[from] LogError),
+    /// A partition's task failed for good.
+    #[error("{at}: {source}")]
+    Partition {
+        /// Whose.
+        at: TopicPartition,
+        /// Why.
+        source: BoxError,
+    },
+}
+
+/// An error of any kind.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A partition's work: until the token is cancelled or it fails for good. What it needs to retry, it retries inside.
+pub type Work = Arc<
+    dyn Fn(Assigned, Arc<dyn Committer>, CancellationToken) -> Pin<Box<dyn Future<Output = Outcome> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// What a partition's task returns.
+pub type Outcome = Result<Ended, BoxError>;
+
+/// Runs `work` for every partition that the group gives this member, until `shutdown`; then ends all of it in order.
+///
+/// # Errors
+/// When the group or a partition's work fails for good; everything else has been stopped by then.
+pub async fn consume(
+    log: &dyn EventLog,
+    group: &str,
+    topics: &[&str],
+    work: Work,
+    shutdown: CancellationToken,
+) -> Result<(), ConsumeError> {
+    let mut member = log.join(group, topics).await?;
+    let committer: Arc<dyn Committer> = member.committer().into();
+    let mut owned =
+        Owned { work, committer, stop: shutdown.child_token(), tokens: BTreeMap::new(), tasks: JoinSet::new() };
+    let ended = loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break Ok(()),
+            Some(joined) = owned.tasks.join_next() => {
+                if let Err(error) = owned.restart(log, group, joined).await {
+                    break Err(error);
+                }
+            }
+            event = member.next() => match event {
+                Ok(GroupEvent::Assigned(partitions)) => partitions.into_iter().for_each(|one| owned.start(one)),
+                Ok(GroupEvent::Revoked(revocation)) => {
+                    owned.end(&revocation.partitions).await;
+                    let _ = revocation.release.send(());
+                }
+                Ok(GroupEvent::Lost(partitions)) => owned.end(&partitions).await,
+                Err(error) => break Err(error.into()),
+            },
+        }
+    };
+    owned.stop.cancel();
+    while owned.tasks.join_next().await.is_some() {}
+    ended
+}
+
+/// The tasks of the partitions that are this member's.
+struct Owned {
+    work: Work,
+    committer: Arc<dyn Committer>,
+    /// Ends all of them.
+    stop: CancellationToken,
+    /// Ends one of them.
+    tokens: BTreeMap<TopicPartition, CancellationToken>,
+    tasks: JoinSet<(TopicPartition, Outcome)>,
+}
+
+impl Owned {
+    fn start(&mut self, assigned: Assigned) {
+        let at = assigned.at.clone();
+        tracing::info!(partition = %at, next = assigned.commit.as_ref().map(|commit| commit.next), "partition assigned");
+        let token = self.stop.child_token();
+        let work = (self.work)(assigned, Arc::clone(&self.committer), token.clone());
+        self.tokens.insert(at.clone(), token);
+        self.tasks.spawn(async move { (at, work.await) });
+    }
+
+    /// Ends the tasks of these partitions and waits for them.
+    async fn end(&mut self, partitions: &[TopicPartition]) {
+        let mut ending: Vec<TopicPartition> = Vec::new();
+        for at in partitions {
+            if let Some(token) = self.tokens.remove(at) {
+                token.cancel();
+                ending.push(at.clone());
+            }
+        }
+        while !ending.is_empty() {
+            let Some(joined) = self.tasks.join_next().await else { break };
+            match joined {
+                Ok((at, outcome)) => {
+                    if let Err(error) = outcome {
+                        tracing::error!(partition = %at, %error, "partition ended with an error");
+                    }
+                    ending.retain(|other| *other != at);
+                    self.tokens.remove(&at);
+                }
+                Err(error) => tracing::error!(%error, "a partition's task was lost"),
+            }
+        }
+    }
+
+    /// A task ended by itself: it begins again, or all of it ends.
+    async fn restart(
+        &mut self,
+        log: &dyn EventLog,
+        group: &str,
+        joined: Result<(TopicPartition, Outcome), tokio::task::JoinError>,
+    ) -> Result<(), ConsumeError> {
+        let (at, outcome) = joined.map_err(|error| LogError::Broken(Box::new(error)))?;
+        match outcome {
+            Ok(Ended::Stopped) => {}
+            Ok(Ended::Again) if self.tokens.contains_key(&at) => {
+                let commit = log.committed(group, &at).await?;
+                tracing::warn!(partition = %at, "partition begins again from its commit");
+                self.start(Assigned { at, commit });
+            }
+            Ok(Ended::Again) => {}
+            Err(source) => return Err(ConsumeError::Partition { at, source }),
+        }
+        Ok(())
+    }
+}
