@@ -170,13 +170,14 @@ fn role_name(role: Option<Role>) -> &'static str {
     role.map_or(ROLE_LEFT, Role::name)
 }
 
-fn seq(seq: Seq) -> Value {
+/// A seq as a column's value.
+pub(crate) fn seq(seq: Seq) -> Value {
     Value::Bigint(seq.timestamp())
 }
 
-/// Places, ordinals and buckets count events: they stay far below 2^63.
+/// A count as a column's value: places, ordinals and buckets count events and stay far below 2^63.
 #[allow(clippy::cast_possible_wrap)]
-fn number(number: u64) -> Value {
+pub(crate) fn number(number: u64) -> Value {
     Value::Bigint(number as i64)
 }
 

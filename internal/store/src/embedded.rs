@@ -1,1 +1,220 @@
-//! The embedded engine.
+//! The embedded engine: the store of one process on one machine, on disk or in memory.
+//!
+//! Rows keep a timestamp with every cell and merge as in CQL, so what holds on a cluster holds here: a replay or an
+//! old writer never puts an older value over a newer one. A write reads, merges and writes, which is why one task does
+//! all of it: it drains a bounded queue, merges a batch in memory and commits it at once. Readers go to the tables
+//! directly. Derived tables carry their incarnation in the name; handles are pinned to one.
+
+mod admin;
+mod change;
+mod chat;
+mod codec;
+mod derived;
+mod history;
+mod holds;
+mod progress;
+mod row;
+mod users;
+mod writer;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use host::Clock;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::StoreError;
+use change::{Changes, Slot};
+use derived::Derived;
+use progress::Progress;
+use writer::{Job, Writer};
+
+/// Changes waiting for the writer. Beyond, callers wait.
+const JOBS_MAX: usize = 256;
+
+/// The row of the meta table that names the current incarnation.
+const INCARNATION_KEY: &[u8] = b"incarnation";
+
+/// A handle to the embedded store, pinned to the incarnation that it found. [`EmbeddedStore::attach`] makes others.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    /// The tables of the pinned incarnation.
+    pinned: Arc<Derived>,
+    /// Gone once this handle is closed. The writer ends when all handles' are.
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    /// Wakes who waits on this handle when it is closed.
+    closed: CancellationToken,
+}
+
+/// What all handles share.
+#[derive(Debug)]
+struct Shared {
+    database: kv::Database,
+    kept: Kept,
+    /// The current incarnation.
+    incarnation: watch::Receiver<u32>,
+    progress: Arc<Progress>,
+    /// The writer task.
+    tasks: TaskTracker,
+    clock: Clock,
+}
+
+/// The tables that outlive incarnations.
+#[derive(Debug, Clone)]
+struct Kept {
+    meta: Slot,
+    fanout_holds: Slot,
+    accounts: Slot,
+    names: Slot,
+    sessions: Slot,
+    session_ends: Slot,
+    outbox: Slot,
+}
+
+impl Kept {
+    fn open(database: &kv::Database) -> Result<Self, StoreError> {
+        let slot = |rank: u32, name: &str| -> Result<Slot, StoreError> {
+            Ok(Slot { rank, table: database.table(&format!("store/{name}")).map_err(broken)? })
+        };
+        Ok(Self {
+            meta: slot(0, "meta")?,
+            fanout_holds: slot(1, "fanout_holds")?,
+            accounts: slot(2, "accounts")?,
+            names: slot(3, "names")?,
+            sessions: slot(4, "sessions")?,
+            session_ends: slot(5, "session_ends")?,
+            outbox: slot(6, "outbox")?,
+        })
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `database`, minting the first incarnation where there is none, and starts its writer.
+    ///
+    /// At most one per database at a time: two writers would overwrite one another. Further handles come from
+    /// [`Self::attach`].
+    ///
+    /// # Errors
+    /// When the tables cannot be opened or read.
+    pub async fn open(database: kv::Database, clock: Clock) -> Result<Arc<Self>, StoreError> {
+        let kept = Kept::open(&database)?;
+        let incarnation = match read_incarnation(&kept.meta.table)? {
+            Some(incarnation) => incarnation,
+            None => mint_first(&database, &kept.meta.table).await?,
+        };
+        let (current, incarnation_seen) = watch::channel(incarnation);
+        let (jobs, queue) = mpsc::channel(JOBS_MAX);
+        let tasks = TaskTracker::new();
+        let shared = Arc::new(Shared {
+            kept: kept.clone(),
+            incarnation: incarnation_seen,
+            progress: Arc::new(Progress::default()),
+            tasks: tasks.clone(),
+            clock,
+            database: database.clone(),
+        });
+        let pinned = Arc::new(Derived::open(&database, incarnation)?);
+        tasks.spawn(Writer { database, current, queue }.run());
+        tasks.close();
+        Ok(Arc::new(Self::handle(shared, pinned, jobs)))
+    }
+
+    /// Another handle to the same store, as another program would have it: pinned to the incarnation of now.
+    ///
+    /// # Errors
+    /// When this handle is closed or the tables cannot be opened.
+    pub fn attach(&self) -> Result<Arc<Self>, StoreError> {
+        let jobs = self.jobs()?;
+        let incarnation = *self.shared.incarnation.borrow();
+        let pinned = if incarnation == self.pinned.incarnation {
+            Arc::clone(&self.pinned)
+        } else {
+            Arc::new(Derived::open(&self.shared.database, incarnation)?)
+        };
+        Ok(Arc::new(Self::handle(Arc::clone(&self.shared), pinned, jobs)))
+    }
+
+    fn handle(shared: Arc<Shared>, pinned: Arc<Derived>, jobs: mpsc::Sender<Job>) -> Self {
+        Self { shared, pinned, jobs: Mutex::new(Some(jobs)), closed: CancellationToken::new() }
+    }
+
+    fn jobs(&self) -> Result<mpsc::Sender<Job>, StoreError> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    /// The pinned tables, to read from, if they are still those of the store.
+    fn read(&self) -> Result<&Arc<Derived>, StoreError> {
+        self.open_still()?;
+        self.pinned.check(*self.shared.incarnation.borrow())?;
+        Ok(&self.pinned)
+    }
+
+    /// The tables that outlive incarnations, to read from.
+    fn kept(&self) -> Result<&Kept, StoreError> {
+        self.open_still()?;
+        Ok(&self.shared.kept)
+    }
+
+    fn open_still(&self) -> Result<(), StoreError> {
+        if self.closed.is_cancelled() { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Hands a change to the writer and waits until its batch is committed.
+    async fn change<T: Send + 'static>(
+        &self,
+        durability: kv::Durability,
+        change: impl FnOnce(&mut Changes) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let answer = self.begin(durability, change).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Hands a change to the writer. Changes take effect in the order in which they were handed over.
+    async fn begin<T: Send + 'static>(
+        &self,
+        durability: kv::Durability,
+        change: impl FnOnce(&mut Changes) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
+        let (job, answer) = writer::job(durability, change);
+        self.jobs()?.send(job).await.map_err(|_| StoreError::Closed)?;
+        Ok(answer)
+    }
+
+    /// Finishes what this handle began. The last one to go ends the writer.
+    async fn shut(&self) {
+        self.closed.cancel();
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(jobs) = jobs else { return };
+        // The queue is in order: when this is answered, everything before it is committed.
+        let (job, answer) = writer::job(kv::Durability::Power, |_| Ok(()));
+        if jobs.send(job).await.is_ok() {
+            answer.await.map_or_else(|_| tracing::warn!("store writer ended early"), drop);
+        }
+        let last = jobs.strong_count() == 1;
+        drop(jobs);
+        if last {
+            self.shared.tasks.wait().await;
+        }
+    }
+}
+
+fn read_incarnation(meta: &kv::Table) -> Result<Option<u32>, StoreError> {
+    let Some(value) = meta.get(INCARNATION_KEY).map_err(broken)? else { return Ok(None) };
+    let bytes =
+        value.as_ref().try_into().map_err(|_| StoreError::NotMigrated("its incarnation is no number".into()))?;
+    Ok(Some(u32::from_be_bytes(bytes)))
+}
+
+async fn mint_first(database: &kv::Database, meta: &kv::Table) -> Result<u32, StoreError> {
+    let first = 1_u32;
+    let mut batch = kv::Batch::default();
+    batch.put(meta, INCARNATION_KEY, first.to_be_bytes().to_vec());
+    database.commit(batch, kv::Durability::Power).await.map_err(broken)?;
+    Ok(first)
+}
+
+fn broken(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Broken(Box::new(error))
+}

@@ -1,0 +1,62 @@
+//! Incarnations, and what is in the tables as bytes.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kv::Durability;
+
+use crate::embedded::derived::{Derived, READ_ROWS_MAX};
+use crate::embedded::{EmbeddedStore, INCARNATION_KEY, row};
+use crate::{StoreAdmin, StoreError, tables};
+
+#[async_trait]
+impl StoreAdmin for EmbeddedStore {
+    fn incarnation(&self) -> u32 {
+        self.pinned.incarnation
+    }
+
+    async fn current_incarnation(&self) -> Result<u32, StoreError> {
+        self.open_still()?;
+        Ok(*self.shared.incarnation.borrow())
+    }
+
+    async fn new_incarnation(&self) -> Result<u32, StoreError> {
+        let (database, meta) = (self.shared.database.clone(), self.kept()?.meta.clone());
+        let progress = Arc::clone(&self.shared.progress);
+        let change = self.change(Durability::Power, move |changes| {
+            let incarnation = changes.incarnation() + 1;
+            // Made before anybody hears of them; after a crash here they are still empty.
+            Derived::open(&database, incarnation)?;
+            changes.put(&meta, INCARNATION_KEY, incarnation.to_be_bytes().to_vec());
+            changes.set_incarnation(incarnation);
+            changes.on_commit(move || progress.forget_before(incarnation));
+            Ok(incarnation)
+        });
+        change.await
+    }
+
+    fn derived_tables(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = tables::ALL.iter().map(|table| table.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+        let unknown = || StoreError::Broken(format!("there is no derived table '{table}'").into());
+        let spec = tables::named(table).ok_or_else(unknown)?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let pairs = self.read()?.table(spec).pairs(&(from, Bound::Unbounded), READ_ROWS_MAX, false)?;
+        let rows = pairs.iter().map(|(key, value)| row::canonical(spec, key, value)).collect::<Result<_, _>>()?;
+        let last = pairs.last().filter(|_| pairs.len() == READ_ROWS_MAX).map(|(key, _)| key.to_vec());
+        Ok((rows, last))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.open_still()
+    }
+
+    async fn close(&self) {
+        self.shut().await;
+    }
+}

@@ -1,0 +1,113 @@
+//! A batch in the making: changed rows in memory over the tables.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use kv::{Batch, Table};
+
+use crate::StoreError;
+use crate::embedded::broken;
+use crate::embedded::row::{self, CellWrite};
+
+/// A table and its rank in a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    /// Unique. A batch takes effect in the order of ranks, where an engine shows a batch half applied.
+    pub(super) rank: u32,
+    pub(super) table: Table,
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// Changes on the way to one commit. Later reads in the batch see them.
+pub(super) struct Changes {
+    rows: BTreeMap<(u32, Bytes), (Table, Option<Bytes>)>,
+    bytes: usize,
+    incarnation: u32,
+    hooks: Vec<Hook>,
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("rows", &self.rows.len()).finish_non_exhaustive()
+    }
+}
+
+impl Changes {
+    pub(super) fn new(incarnation: u32) -> Self {
+        Self { rows: BTreeMap::new(), bytes: 0, incarnation, hooks: Vec::new() }
+    }
+
+    /// The incarnation at this point of the batch.
+    pub(super) fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    pub(super) fn set_incarnation(&mut self, incarnation: u32) {
+        self.incarnation = incarnation;
+    }
+
+    /// Runs `hook` when the batch is committed, before anybody is answered.
+    pub(super) fn on_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
+        self.hooks.push(Box::new(hook));
+    }
+
+    /// The value of `key` as of now in the batch.
+    pub(super) fn get(&self, slot: &Slot, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        match self.rows.get(&(slot.rank, Bytes::copy_from_slice(key))) {
+            Some((_, value)) => Ok(value.clone()),
+            None => slot.table.get(key).map_err(broken),
+        }
+    }
+
+    pub(super) fn put(&mut self, slot: &Slot, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.set(slot, key.into(), Some(value.into()));
+    }
+
+    pub(super) fn remove(&mut self, slot: &Slot, key: impl Into<Bytes>) {
+        self.set(slot, key.into(), None);
+    }
+
+    /// Merges cells into a row: each by its timestamp.
+    pub(super) fn merge(
+        &mut self,
+        slot: &Slot,
+        key: &Bytes,
+        timestamp: i64,
+        cells: &[CellWrite],
+    ) -> Result<(), StoreError> {
+        let old = self.get(slot, key)?;
+        if let Some(merged) = row::merge(old.as_deref().unwrap_or_default(), timestamp, cells)? {
+            self.set(slot, key.clone(), Some(merged.into()));
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, slot: &Slot, key: Bytes, value: Option<Bytes>) {
+        self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.rows.insert((slot.rank, key), (slot.table.clone(), value));
+    }
+
+    /// Rows changed.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Bytes that went into the batch, at least.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The batch if anything changed, the incarnation after it, and what to run once it is committed.
+    pub(super) fn finish(self) -> (Option<Batch>, u32, Vec<Hook>) {
+        let mut batch = Batch::default();
+        for ((_, key), (table, value)) in self.rows {
+            match value {
+                Some(value) => batch.put(&table, key, value),
+                None => batch.remove(&table, key),
+            }
+        }
+        (Some(batch).filter(|batch| !batch.is_empty()), self.incarnation, self.hooks)
+    }
+}

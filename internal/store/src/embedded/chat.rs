@@ -1,0 +1,211 @@
+//! Rows in; state and facts as of a place in the log out.
+
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Seq, Settings, UserId};
+use kv::Durability;
+
+use crate::cells::{number, seq as seq_value};
+use crate::embedded::derived::{Derived, EncodedWrite, READ_ROWS_MAX, under};
+use crate::embedded::{EmbeddedStore, broken, row};
+use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, SETTINGS, TIMELINE};
+use crate::{
+    Applied, CellWrites, ChatStore, ConversationRows, Malformed, Mark, MembersAsOf, Source, StoreError, Value,
+};
+
+/// Rows that one job of the writer merges: a large write gives way to others in between.
+const JOB_ROWS_MAX: usize = 1024;
+
+#[async_trait]
+impl ChatStore for EmbeddedStore {
+    async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
+        let tables = Arc::clone(self.read()?);
+        let mut writes = Vec::new();
+        for ConversationRows { conversation, rows } in &rows {
+            writes.extend(rows.iter().map(|row| (row.row.phase(), EncodedWrite::of(*conversation, row))));
+        }
+        drop(rows);
+        writes.sort_by_key(|(phase, _)| *phase);
+        let mut writes = writes.into_iter().map(|(_, write)| write).peekable();
+        // One after another: what fails leaves a prefix, in the order of phases.
+        while writes.peek().is_some() {
+            let chunk: Vec<EncodedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();
+            self.merge(Arc::clone(&tables), chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
+        let tables = self.read()?;
+        let members = {
+            let mut members = MembersAsOf::new(as_of);
+            let rows = under(&[conversation.uuid().into()]);
+            let each = tables.table(&MEMBERS).each::<()>(rows, false, READ_ROWS_MAX, |row| {
+                members.absorb(row.member_version()?);
+                Ok(ControlFlow::Continue(()))
+            });
+            each.await?;
+            members.finish()
+        };
+        let (place, ordinal) = counters(tables, conversation, as_of).await?;
+        Ok(ConversationState { settings: settings(tables, conversation, as_of)?, members, place, ordinal })
+    }
+
+    async fn ids_from(
+        &self,
+        conversation: ConversationId,
+        from_stamp_ms: i64,
+        as_of: Seq,
+    ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
+        let tables = self.read()?;
+        let head = tables.table(&HEADS).get(&[conversation.uuid().into()])?;
+        let newest_ms = head.map(|head| head.newest_stamp_ms()).transpose()?.flatten();
+        let Some(newest_ms) = newest_ms else { return Ok(Vec::new()) };
+        // Ids sort by their stamps, and so do weeks: one range from the first id of a stamp to that of another.
+        let edge = |stamp_ms: i64| row::key(&id_key(conversation, CommandId::first_at(stamp_ms.max(0))));
+        let range = (Bound::Included(edge(from_stamp_ms)), Bound::Excluded(edge(newest_ms + 1)));
+        let mut found = Vec::new();
+        let each = tables.table(&IDS).each::<()>(range, false, READ_ROWS_MAX, |row| {
+            found.extend(row.id_row(as_of)?);
+            Ok(ControlFlow::Continue(()))
+        });
+        each.await?;
+        Ok(found)
+    }
+
+    async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError> {
+        let row = self.read()?.table(&IDS).get(&id_key(conversation, id))?;
+        Ok(row.map(|row| row.id_row(as_of)).transpose()?.flatten().map(|(_, row)| row))
+    }
+
+    async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
+        let tables = Arc::clone(self.read()?);
+        let progress = Arc::clone(&self.shared.progress);
+        let change = self.change(Durability::Process, move |changes| {
+            tables.check(changes.incarnation())?;
+            let (key, value) = (source_key(source), applied_value(applied));
+            let old = changes.get(&tables.applied, &key)?;
+            // Seq, then fingerprint, both big-endian: the larger bytes are what CQL's rule of timestamps leaves.
+            if old.is_none_or(|old| old[..] < value[..]) {
+                changes.put(&tables.applied, key, value.to_vec());
+            }
+            let incarnation = tables.incarnation;
+            changes.on_commit(move || progress.publish(incarnation, source, applied.seq));
+            Ok(())
+        });
+        change.await
+    }
+
+    async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
+        applied(self.read()?, source)
+    }
+
+    async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
+        let tables = self.read()?;
+        let mut incarnation = self.shared.incarnation.clone();
+        let read = || Ok(applied(tables, source)?.map(|applied| applied.seq));
+        let mut progress = self.shared.progress.watch(tables.incarnation, source, read)?;
+        let reached = async {
+            loop {
+                self.read()?;
+                if *progress.borrow_and_update() >= Some(seq) {
+                    return Ok(true);
+                }
+                let lost = tokio::select! {
+                    biased;
+                    () = self.closed.cancelled() => false,
+                    changed = incarnation.changed() => changed.is_err(),
+                    // A new incarnation forgets the old one's progress, after it has said so.
+                    changed = progress.changed() => changed.is_err() && self.read().is_ok(),
+                };
+                if lost {
+                    return Err(StoreError::Closed);
+                }
+            }
+        };
+        tokio::time::timeout(wait, reached).await.unwrap_or(Ok(false))
+    }
+
+    async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError> {
+        let tables = Arc::clone(self.read()?);
+        let write = EncodedWrite::encode(mark.seq.timestamp(), &CellWrites::of_mark(user, conversation, mark));
+        self.merge(tables, vec![write]).await
+    }
+}
+
+impl EmbeddedStore {
+    /// Merges rows. What the log can bring back need not survive a power cut: a lost suffix is applied again.
+    async fn merge(&self, tables: Arc<Derived>, writes: Vec<EncodedWrite>) -> Result<(), StoreError> {
+        let change = self.change(Durability::Process, move |changes| {
+            // Here, in the writer's order: a handle of an older incarnation never writes after the new one was made.
+            tables.check(changes.incarnation())?;
+            for write in &writes {
+                changes.merge(&tables.at(write.table).slot, &write.key, write.timestamp, &write.cells)?;
+            }
+            Ok(())
+        });
+        change.await
+    }
+}
+
+/// The bucket that holds what stands at `seq`, or would: the last one that begins at or before it.
+pub(super) async fn bucket_at(
+    tables: &Derived,
+    conversation: ConversationId,
+    seq: Seq,
+) -> Result<Option<u64>, StoreError> {
+    let rows = under(&[conversation.uuid().into()]);
+    let each = tables.table(&BUCKETS).each(rows, true, 1, |row| {
+        let (bucket, start) = row.bucket()?;
+        Ok(if start <= seq { ControlFlow::Break(bucket) } else { ControlFlow::Continue(()) })
+    });
+    each.await
+}
+
+/// The counters after the last entry at or before `as_of`.
+async fn counters(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Result<(u64, u64), StoreError> {
+    let Some(bucket) = bucket_at(tables, conversation, as_of).await? else { return Ok((0, 0)) };
+    let last = row::key(&[conversation.uuid().into(), number(bucket), seq_value(as_of)]);
+    let (from, _) = under(&[conversation.uuid().into()]);
+    let each = tables.table(&TIMELINE).each((from, Bound::Included(last)), true, 1, |row| {
+        let entry = row.entry()?;
+        Ok(entry.map_or(ControlFlow::Continue(()), |entry| ControlFlow::Break((entry.place + 1, entry.ordinal))))
+    });
+    Ok(each.await?.unwrap_or_default())
+}
+
+fn settings(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
+    let (from, _) = under(&[conversation.uuid().into()]);
+    let to = Bound::Included(row::key(&[conversation.uuid().into(), seq_value(as_of)]));
+    let row = tables.table(&SETTINGS).rows(&(from, to), 1, true)?.pop();
+    Ok(row.map(|row| row.settings()).transpose()?.map(|(_, settings)| settings))
+}
+
+fn id_key(conversation: ConversationId, id: CommandId) -> [Value; 3] {
+    [conversation.uuid().into(), id.week().into(), id.as_bytes().to_vec().into()]
+}
+
+fn applied(tables: &Derived, source: Source) -> Result<Option<Applied>, StoreError> {
+    let Some(value) = tables.applied.table.get(&source_key(source)).map_err(broken)? else { return Ok(None) };
+    let malformed = Malformed { table: "applied", column: "seq" };
+    let ([seq, fingerprint], []) = value.as_chunks::<8>() else { return Err(malformed.into()) };
+    let seq = Seq::try_from(u64::from_be_bytes(*seq)).map_err(broken)?;
+    Ok(Some(Applied { seq, fingerprint: Fingerprint(u64::from_be_bytes(*fingerprint)) }))
+}
+
+fn applied_value(applied: Applied) -> [u8; 16] {
+    let mut value = [0; 16];
+    value[..8].copy_from_slice(&applied.seq.get().to_be_bytes());
+    value[8..].copy_from_slice(&applied.fingerprint.0.to_be_bytes());
+    value
+}
+
+fn source_key(source: Source) -> Vec<u8> {
+    let mut key = source.topic.as_bytes().to_vec();
+    key.push(0);
+    key.extend(source.partition.to_be_bytes());
+    key
+}

@@ -1,0 +1,167 @@
+//! The tables of one incarnation.
+
+use std::ops::{Bound, ControlFlow};
+
+use bytes::Bytes;
+use domain::ConversationId;
+use kv::Database;
+
+use crate::embedded::broken;
+use crate::embedded::change::Slot;
+use crate::embedded::row::{self, CellWrite};
+use crate::tables::{self, Table};
+use crate::{CellWrites, RowValues, RowWrite, StoreError, Value};
+
+/// Rows that are read at once before others on this thread get their turn.
+pub(super) const READ_ROWS_MAX: usize = 512;
+
+/// Ranks of one incarnation in a batch: its derived tables, its holds, its progress.
+const RANKS: u32 = 16;
+const RANK_HOLDS: u32 = 14;
+const RANK_APPLIED: u32 = 15;
+
+/// The tables of one incarnation.
+#[derive(Debug)]
+pub(super) struct Derived {
+    pub(super) incarnation: u32,
+    /// In the order of [`tables::ALL`].
+    tables: Vec<DerivedTable>,
+    /// Storage's holds.
+    pub(super) holds: Slot,
+    /// Progress per source partition.
+    pub(super) applied: Slot,
+}
+
+/// A table of rows with timestamps.
+#[derive(Debug)]
+pub(super) struct DerivedTable {
+    pub(super) spec: &'static Table,
+    pub(super) slot: Slot,
+}
+
+/// A write on its way to the writer: encoded, so that the writer only merges.
+#[derive(Debug)]
+pub(super) struct EncodedWrite {
+    /// Where the table stands in [`tables::ALL`].
+    pub(super) table: usize,
+    pub(super) key: Bytes,
+    pub(super) timestamp: i64,
+    pub(super) cells: Vec<CellWrite>,
+}
+
+/// Part of a table: from the lower to the upper bound.
+pub(super) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+impl Derived {
+    /// Opens the tables of an incarnation; those of a new one are empty.
+    pub(super) fn open(database: &Database, incarnation: u32) -> Result<Self, StoreError> {
+        let slot = |rank: u32, name: &str| -> Result<Slot, StoreError> {
+            let table = database.table(&format!("store/i{incarnation}/{name}")).map_err(broken)?;
+            Ok(Slot { rank: incarnation.saturating_mul(RANKS).saturating_add(rank), table })
+        };
+        let mut tables = Vec::with_capacity(tables::ALL.len());
+        for (rank, spec) in (0..).zip(tables::ALL) {
+            tables.push(DerivedTable { spec, slot: slot(rank, spec.name)? });
+        }
+        Ok(Self { incarnation, tables, holds: slot(RANK_HOLDS, "holds")?, applied: slot(RANK_APPLIED, "applied")? })
+    }
+
+    /// Whether these are the tables of the `current` incarnation.
+    pub(super) fn check(&self, current: u32) -> Result<(), StoreError> {
+        if current == self.incarnation {
+            Ok(())
+        } else {
+            Err(StoreError::Incarnation { pinned: self.incarnation, found: current })
+        }
+    }
+
+    pub(super) fn table(&self, spec: &'static Table) -> &DerivedTable {
+        &self.tables[position(spec)]
+    }
+
+    pub(super) fn at(&self, position: usize) -> &DerivedTable {
+        &self.tables[position]
+    }
+}
+
+fn position(spec: &'static Table) -> usize {
+    let found = tables::ALL.iter().position(|table| table.name == spec.name);
+    found.expect("every table stands in the list")
+}
+
+impl EncodedWrite {
+    pub(super) fn of(conversation: ConversationId, write: &RowWrite) -> Self {
+        Self::encode(write.timestamp, &CellWrites::of(conversation, &write.row))
+    }
+
+    pub(super) fn encode(timestamp: i64, write: &CellWrites) -> Self {
+        let cell = |(name, value): &(&'static str, Value)| {
+            let index = write.table.cell(name).and_then(|index| u8::try_from(index).ok());
+            CellWrite { index: index.expect("a cell of its table"), value: value.to_bytes() }
+        };
+        Self {
+            table: position(write.table),
+            key: row::key(&write.key).into(),
+            timestamp,
+            cells: write.cells.iter().map(cell).collect(),
+        }
+    }
+}
+
+impl DerivedTable {
+    /// The row of that key.
+    pub(super) fn get(&self, key: &[Value]) -> Result<Option<RowValues>, StoreError> {
+        let key = row::key(key);
+        let found = self.slot.table.get(&key).map_err(broken)?;
+        Ok(found.map(|found| row::values(self.spec, &key, &found)).transpose()?)
+    }
+
+    /// At most `limit` rows of a range, from its beginning on or, `back`, from its end.
+    pub(super) fn rows(&self, range: &Range, limit: usize, back: bool) -> Result<Vec<RowValues>, StoreError> {
+        let pairs = self.pairs(range, limit, back)?;
+        Ok(pairs.iter().map(|(key, row)| row::values(self.spec, key, row)).collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn pairs(&self, (from, to): &Range, limit: usize, back: bool) -> Result<Vec<kv::Pair>, StoreError> {
+        let table = &self.slot.table;
+        let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        if back { table.scan_back(from, to, limit) } else { table.scan(from, to, limit) }.map_err(broken)
+    }
+
+    /// Hands rows of a range to `each`, in order or, `back`, from its end, until it breaks off or the range ends.
+    ///
+    /// Reads `first` rows at once, then more: pass how many are likely to be wanted.
+    pub(super) async fn each<B>(
+        &self,
+        mut range: Range,
+        back: bool,
+        first: usize,
+        mut each: impl FnMut(RowValues) -> Result<ControlFlow<B>, StoreError> + Send,
+    ) -> Result<Option<B>, StoreError> {
+        let mut limit = first.clamp(1, READ_ROWS_MAX);
+        loop {
+            let pairs = self.pairs(&range, limit, back)?;
+            for (key, row) in &pairs {
+                if let ControlFlow::Break(found) = each(row::values(self.spec, key, row)?)? {
+                    return Ok(Some(found));
+                }
+            }
+            let Some((last, _)) = pairs.last().filter(|_| pairs.len() == limit) else { return Ok(None) };
+            let edge = Bound::Excluded(last.to_vec());
+            if back {
+                range.1 = edge
+            } else {
+                range.0 = edge
+            }
+            limit = (limit * 4).min(READ_ROWS_MAX);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The rows whose keys begin with these values.
+pub(super) fn under(prefix: &[Value]) -> Range {
+    let prefix = row::key(prefix);
+    let end = kv::end_of_prefix(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
+    (Bound::Included(prefix), end)
+}

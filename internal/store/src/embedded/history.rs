@@ -1,0 +1,146 @@
+//! What the API reads back: the newest values.
+
+use std::ops::{Bound, ControlFlow};
+
+use async_trait::async_trait;
+use domain::{ConversationId, Role, Seq, UserId};
+
+use crate::cells::{number, seq as seq_value};
+use crate::embedded::EmbeddedStore;
+use crate::embedded::chat::bucket_at;
+use crate::embedded::derived::{Derived, READ_ROWS_MAX, Range, under};
+use crate::embedded::row;
+use crate::tables::{HEADS, MARKS, MEMBERS, REACTIONS, TIMELINE, USER_CONVERSATIONS};
+use crate::{
+    CONVERSATIONS_PER_USER_MAX, Direction, Entry, Head, HistoryStore, Mark, Page, StoreError, UserConversation,
+    bucket_of, put_reactions,
+};
+
+#[async_trait]
+impl HistoryStore for EmbeddedStore {
+    async fn timeline(&self, conversation: ConversationId, page: Page) -> Result<Vec<Entry>, StoreError> {
+        let tables = self.read()?;
+        let Some(range) = page_range(tables, conversation, &page).await? else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        let back = page.direction == Direction::Before;
+        if page.limit > 0 {
+            let each = tables.table(&TIMELINE).each(range, back, page.limit, |row| {
+                entries.extend(row.entry()?);
+                Ok(if entries.len() < page.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            });
+            each.await?;
+        }
+        add_reactions(tables, conversation, &mut entries).await?;
+        Ok(entries)
+    }
+
+    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
+        let tables = self.read()?;
+        let key = [conversation.uuid().into(), number(bucket_of(place)), seq_value(seq)];
+        let Some(row) = tables.table(&TIMELINE).get(&key)? else { return Ok(None) };
+        let mut entries: Vec<Entry> = row.entry()?.into_iter().collect();
+        add_reactions(tables, conversation, &mut entries).await?;
+        Ok(entries.pop())
+    }
+
+    async fn memberships(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
+        let mut versions = Vec::new();
+        let rows = under(&[conversation.uuid().into(), user.uuid().into()]);
+        let each = self.read()?.table(&MEMBERS).each::<()>(rows, false, READ_ROWS_MAX, |row| {
+            let version = row.member_version()?;
+            versions.push((version.seq, version.role));
+            Ok(ControlFlow::Continue(()))
+        });
+        each.await?;
+        Ok(versions)
+    }
+
+    async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError> {
+        let mut found = Vec::new();
+        let rows = under(&[user.uuid().into()]);
+        let each = self.read()?.table(&USER_CONVERSATIONS).each(rows, false, READ_ROWS_MAX, |row| {
+            found.extend(row.user_conversation()?);
+            Ok(full(found.len()))
+        });
+        each.await?;
+        Ok(found)
+    }
+
+    async fn user_conversation(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<UserConversation>, StoreError> {
+        let key = [user.uuid().into(), conversation.uuid().into()];
+        let row = self.read()?.table(&USER_CONVERSATIONS).get(&key)?;
+        Ok(row.map(|row| row.user_conversation()).transpose()?.flatten())
+    }
+
+    async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
+        let heads = self.read()?.table(&HEADS);
+        let head = |conversation: &ConversationId| {
+            let row = heads.get(&[conversation.uuid().into()])?;
+            Ok(row.map(|row| row.head()).transpose()?.flatten())
+        };
+        conversations.iter().map(head).collect()
+    }
+
+    async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
+        let mut found = Vec::new();
+        let rows = under(&[user.uuid().into()]);
+        let each = self.read()?.table(&MARKS).each(rows, false, READ_ROWS_MAX, |row| {
+            found.push(row.mark()?);
+            Ok(full(found.len()))
+        });
+        each.await?;
+        Ok(found)
+    }
+}
+
+fn full(count: usize) -> ControlFlow<()> {
+    if count < CONVERSATIONS_PER_USER_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// The part of the timeline that a page comes from; `None` when nothing can be there.
+///
+/// Buckets follow one another as seqs do, so a conversation's timeline is one range, cut at the anchor in its bucket.
+async fn page_range(tables: &Derived, conversation: ConversationId, page: &Page) -> Result<Option<Range>, StoreError> {
+    let (mut from, mut to) = under(&[conversation.uuid().into()]);
+    let Some(anchor) = page.anchor else { return Ok(Some((from, to))) };
+    let bucket = bucket_at(tables, conversation, anchor).await?;
+    let edge = bucket
+        .map(|bucket| Bound::Excluded(row::key(&[conversation.uuid().into(), number(bucket), seq_value(anchor)])));
+    match (page.direction, edge) {
+        (Direction::Before, Some(edge)) => to = edge,
+        (Direction::After, Some(edge)) => from = edge,
+        // The anchor lies before the first entry.
+        (Direction::Before, None) => return Ok(None),
+        (Direction::After, None) => {}
+    }
+    Ok(Some((from, to)))
+}
+
+/// Reads the reactions to the entries of one page: they are sorted as the timeline is, so they are one range.
+async fn add_reactions(
+    tables: &Derived,
+    conversation: ConversationId,
+    entries: &mut [Entry],
+) -> Result<(), StoreError> {
+    let place = |entry: &Entry| [conversation.uuid().into(), number(bucket_of(entry.place)), seq_value(entry.seq)];
+    let first = entries.iter().min_by_key(|entry| entry.seq).map(place);
+    let last = entries.iter().max_by_key(|entry| entry.seq).map(place);
+    let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
+    let range = (under(&first).0, under(&last).1);
+    let mut rows = Vec::new();
+    let each = tables.table(&REACTIONS).each::<()>(range, false, READ_ROWS_MAX, |row| {
+        rows.push(row.reaction()?);
+        Ok(ControlFlow::Continue(()))
+    });
+    each.await?;
+    put_reactions(entries, rows);
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Hold rows. Storage's belong to the incarnation, the fan-out's outlive it.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::{ConversationId, Seq};
+use kv::Durability;
+use uuid::Uuid;
+
+use crate::embedded::change::Slot;
+use crate::embedded::derived::Derived;
+use crate::embedded::{EmbeddedStore, Kept, broken};
+use crate::{Consumer, Hold, HoldStore, Malformed, StoreError};
+
+/// Hold rows that are read at once.
+const READ_ROWS_MAX: usize = 512;
+
+#[async_trait]
+impl HoldStore for EmbeddedStore {
+    async fn hold(&self, consumer: Consumer, partition: u32, conversation: ConversationId) -> Result<Hold, StoreError> {
+        let table = &slot(self.read()?, self.kept()?, consumer).table;
+        let found = table.get(&key(partition, conversation)).map_err(broken)?;
+        found.map_or(Ok(Hold::default()), |value| decode(&value))
+    }
+
+    async fn put_hold(
+        &self,
+        consumer: Consumer,
+        partition: u32,
+        conversation: ConversationId,
+        hold: Hold,
+    ) -> Result<(), StoreError> {
+        let (tables, kept) = (Arc::clone(self.read()?), self.kept()?.clone());
+        let change = self.change(Durability::Power, move |changes| {
+            tables.check(changes.incarnation())?;
+            let (slot, key) = (slot(&tables, &kept, consumer), key(partition, conversation));
+            let old = changes.get(slot, &key)?.map_or(Ok(Hold::default()), |value| decode(&value))?;
+            // The cells' timestamps are their values: the later one is the higher one.
+            let raised = Hold {
+                skipped_to: old.skipped_to.max(hold.skipped_to),
+                done_through: old.done_through.max(hold.done_through),
+            };
+            if raised != old {
+                changes.put(slot, key, encode(raised));
+            }
+            Ok(())
+        });
+        change.await
+    }
+
+    async fn holds(
+        &self,
+        consumer: Consumer,
+        partition: u32,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
+        let table = &slot(self.read()?, self.kept()?, consumer).table;
+        let prefix = partition.to_be_bytes();
+        let end = kv::end_of_prefix(&prefix);
+        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut from, mut held) = (Bound::Included(prefix.to_vec()), Vec::new());
+        loop {
+            let pairs = table.scan(from.as_ref().map(Vec::as_slice), to, READ_ROWS_MAX).map_err(broken)?;
+            for (key, value) in &pairs {
+                let hold = decode(value)?;
+                if held.len() < limit && hold.is_held() {
+                    held.push((conversation(key)?, hold));
+                }
+            }
+            match pairs.last() {
+                Some((last, _)) if held.len() < limit => from = Bound::Excluded(last.to_vec()),
+                _ => return Ok(held),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn slot<'a>(tables: &'a Derived, kept: &'a Kept, consumer: Consumer) -> &'a Slot {
+    match consumer {
+        Consumer::Storage => &tables.holds,
+        Consumer::Fanout => &kept.fanout_holds,
+    }
+}
+
+fn key(partition: u32, conversation: ConversationId) -> Vec<u8> {
+    let mut key = partition.to_be_bytes().to_vec();
+    key.extend(conversation.as_bytes());
+    key
+}
+
+fn conversation(key: &[u8]) -> Result<ConversationId, StoreError> {
+    let uuid = key.get(4..).and_then(|id| Uuid::from_slice(id).ok());
+    uuid.and_then(|uuid| ConversationId::try_from(uuid).ok()).ok_or_else(|| malformed("conversation").into())
+}
+
+/// Two numbers, each one more than the seq; 0 for none.
+fn encode(hold: Hold) -> Vec<u8> {
+    let number = |seq: Option<Seq>| seq.map_or(0, |seq| seq.get() + 1).to_be_bytes();
+    [number(hold.skipped_to), number(hold.done_through)].concat()
+}
+
+fn decode(value: &[u8]) -> Result<Hold, StoreError> {
+    let ([skipped_to, done_through], []) = value.as_chunks::<8>() else { return Err(malformed("skipped_to").into()) };
+    let seq = |bytes: &[u8; 8]| u64::from_be_bytes(*bytes).checked_sub(1).map(Seq::try_from).transpose();
+    Ok(Hold { skipped_to: seq(skipped_to).map_err(broken)?, done_through: seq(done_through).map_err(broken)? })
+}
+
+fn malformed(column: &'static str) -> Malformed {
+    Malformed { table: "holds", column }
+}
