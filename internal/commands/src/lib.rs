@@ -1,14 +1,43 @@
 //! Checking a command and appending it to the log: the library that the HTTP API and the socket service both link.
 //!
-//! Checks here are advisory, for quick answers: a "no" from the store is final only once `applied` has passed the
-//! watermark taken when the request came; otherwise the command is appended and the reducer decides at log order.
+//! Checks here are advisory, for quick answers: a "no" from the store is final only once `applied` has passed a
+//! watermark taken since the request came, and the conversation is not held; otherwise the command is appended and the
+//! reducer decides at log order. A store that does not answer never stops a command.
 
-use api::{Accepted, ApiError, CommandFrame};
-use domain::{CommandId, ConversationId, Seq, UserId};
-use events::Codec;
-use eventlog::{Receipt, SharedLog};
+mod barrier;
+mod checks;
+mod marks;
+mod membership;
+
+pub mod faults;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Accepted, ApiError, CommandFrame, ErrorCode};
+use bytes::Bytes;
+use domain::{Action, CommandId, ConversationId, Event, RULES_NEWEST, Seq, UserId};
+use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
+use events::{Codec, HEADER_TRACE, topics};
 use host::Clock;
-use store::SharedStore;
+use store::{Direction, Mark, Page, SharedStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+pub use barrier::Barrier;
+use marks::MarkQueue;
+pub use marks::MarkWriter;
+use membership::{Answer, Memberships};
+
+/// Commands of one process that are being checked or wait for the log. At the bound the answer is `busy`, at once.
+const IN_FLIGHT_MAX: usize = 8192;
+/// The longest that an acknowledgement is waited for: beyond what the engines wait themselves, so that a fault in one
+/// cannot hold a place for ever.
+const LOGGED_WAIT: Duration = Duration::from_secs(30);
+/// How long a mark waits for storage to pass its entry.
+const MARK_APPLIED_WAIT: Duration = Duration::from_millis(200);
+/// Bytes of a trace context that travels along; a W3C `traceparent` has 55.
+const TRACE_BYTES_MAX: usize = 64;
 
 /// Checks and appends commands. Cheap to clone.
 #[derive(Clone)]
@@ -17,6 +46,11 @@ pub struct Commands {
     store: SharedStore,
     codec: Codec,
     clock: Clock,
+    barrier: Barrier,
+    memberships: Memberships,
+    marks: MarkQueue,
+    /// Places of commands in flight.
+    places: Arc<Semaphore>,
 }
 
 /// A command that the log has taken into its queue.
@@ -27,6 +61,8 @@ pub struct Submitted {
     /// Its conversation.
     pub conversation: ConversationId,
     receipt: Receipt,
+    /// Given back when the command's fate is known.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Submitted {
@@ -35,37 +71,130 @@ impl Submitted {
     /// # Errors
     /// `unknown` when that cannot be told in time.
     pub async fn logged(self) -> Result<Accepted, ApiError> {
-        todo!()
+        let fate = timeout(LOGGED_WAIT, self.receipt).await.unwrap_or(Err(AppendError::Unknown));
+        fate.map_err(faults::of_append)?;
+        Ok(Accepted { id: self.id, conversation: self.conversation })
     }
 }
 
 impl Commands {
-    /// Commands that are appended to `log` and checked against `store`.
+    /// Commands that are appended to `log` and checked against `store`; and the writer of their read marks, which the
+    /// service runs as a task of its own and stops after its last caller.
     #[must_use]
-    pub fn new(log: SharedLog, store: SharedStore, codec: Codec, clock: Clock) -> Self {
-        Self { log, store, codec, clock }
+    pub fn new(log: SharedLog, store: SharedStore, codec: Codec, clock: Clock) -> (Self, MarkWriter) {
+        let (marks, writer) = MarkWriter::new(SharedLog::clone(&log), codec.clone());
+        let barrier = Barrier::new(SharedLog::clone(&log), SharedStore::clone(&store));
+        let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
+        let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        (Self { log, store, codec, clock, barrier, memberships, marks, places }, writer)
     }
 
     /// Checks the command and hands it to the log. Of two calls that follow one another, the first one's event stands
-    /// first, if both are of one conversation.
+    /// first, if both are of one conversation. Takes half a second at most, and as long as the log's queue is full.
+    ///
+    /// `trace` is a W3C `traceparent`; another text is left out.
     ///
     /// # Errors
-    /// Why the command was not appended: final for this copy.
+    /// Why the command was not appended: final for this copy (`unknown`: it may have been).
     pub async fn submit(
         &self,
-        _author: UserId,
-        _command: CommandFrame,
-        _trace: Option<&str>,
+        author: UserId,
+        command: CommandFrame,
+        trace: Option<&str>,
     ) -> Result<Submitted, ApiError> {
-        todo!()
+        let busy = |_| ApiError::new(ErrorCode::Busy, "too many commands are under way: try again");
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
+        let parsed = command.into_action(author);
+        let (id, conversation, action) = parsed.map_err(|message| ApiError::new(ErrorCode::Invalid, message))?;
+        let now_ms = self.clock.now_ms();
+        checks::check(id, author, &action, now_ms)?;
+        self.check_member(author, conversation, id, &action).await?;
+        let event = Event { id, conversation, author, received_ms: now_ms, rules: RULES_NEWEST, key_id: None, action };
+        let enqueued = self.log.enqueue(topics::MESSAGES, self.record(&event, trace)).await;
+        let receipt = enqueued.map_err(faults::of_enqueue)?;
+        Ok(Submitted { id, conversation, receipt, _place: place })
     }
 
-    /// Raises the user's read mark to the entry at `seq` (or the nearest entry before it) and waits until that is in the log; returns the entry's place.
-    /// Marks are coalesced to one per user and conversation in two seconds.
+    /// Raises the user's read mark to the entry at `seq` (or the nearest entry before it) and waits until that is in
+    /// the log; returns the entry's place. Marks are coalesced to one per user and conversation in two seconds, so this
+    /// may take that long.
     ///
     /// # Errors
-    /// `retry` when there is no such row yet.
-    pub async fn mark(&self, _user: UserId, _conversation: ConversationId, _seq: Seq) -> Result<Seq, ApiError> {
-        todo!()
+    /// `not_member`, `held`, or `retry` when there is no such row yet; in doubt whether it was appended, `unknown`.
+    pub async fn mark(&self, user: UserId, conversation: ConversationId, seq: Seq) -> Result<Seq, ApiError> {
+        match self.memberships.check(user, conversation).await {
+            Answer::Member => {}
+            Answer::Outsider => return Err(not_member()),
+            Answer::Unsure if self.barrier.held(conversation).await? => return Err(held()),
+            Answer::Unsure => return Err(retry()),
+        }
+        let mark = self.entry_at(conversation, seq).await?;
+        self.marks.put((user, conversation), mark).await?;
+        Ok(mark.seq)
     }
+
+    async fn check_member(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+        action: &Action,
+    ) -> Result<(), ApiError> {
+        if matches!(action, Action::Create { .. } | Action::Withdraw) {
+            return Ok(());
+        }
+        match self.memberships.check(author, conversation).await {
+            Answer::Member | Answer::Unsure => Ok(()),
+            Answer::Outsider if self.memberships.stands(author, conversation, id).await => Ok(()),
+            Answer::Outsider => Err(not_member()),
+        }
+    }
+
+    fn record(&self, event: &Event, trace: Option<&str>) -> NewRecord {
+        let encoded = self.codec.event(event);
+        let mut headers = encoded.headers;
+        let sane = |text: &&str| text.len() <= TRACE_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+        headers
+            .extend(trace.filter(sane).map(|text| (HEADER_TRACE.to_owned(), Bytes::copy_from_slice(text.as_bytes()))));
+        NewRecord { key: event.conversation.to_string(), partition: None, headers, payload: encoded.payload }
+    }
+
+    /// The entry at `seq` or the nearest before it. A client may know an entry before its row is there: then only
+    /// `applied` tells whether the row found is the nearest.
+    async fn entry_at(&self, conversation: ConversationId, seq: Seq) -> Result<Mark, ApiError> {
+        if let Some(mark) = self.newest_entry(conversation, seq).await?.filter(|mark| mark.seq == seq) {
+            return Ok(mark);
+        }
+        let source = Barrier::source_of(conversation);
+        let none = || ApiError::new(ErrorCode::Invalid, format!("the conversation has no entry up to {seq}"));
+        if self.barrier.watermark(source).await?.is_none_or(|end| seq > end) {
+            return Err(none());
+        }
+        if !self.barrier.applied(source, seq, MARK_APPLIED_WAIT).await? {
+            return Err(retry());
+        }
+        if self.barrier.held(conversation).await? {
+            return Err(held());
+        }
+        self.newest_entry(conversation, seq).await?.ok_or_else(none)
+    }
+
+    async fn newest_entry(&self, conversation: ConversationId, upto: Seq) -> Result<Option<Mark>, ApiError> {
+        let page = Page { anchor: Some(upto.next()), direction: Direction::Before, limit: 1 };
+        let entries = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
+        Ok(entries.first().map(|entry| Mark { seq: entry.seq, ordinal: entry.ordinal }))
+    }
+}
+
+/// Not a member, or there is no such conversation: nobody is told which.
+fn not_member() -> ApiError {
+    ApiError::new(ErrorCode::NotMember, "there is no such conversation, or you are not a member of it")
+}
+
+fn held() -> ApiError {
+    ApiError::new(ErrorCode::Held, "the conversation waits for an upgrade of the server: ask again later")
+}
+
+fn retry() -> ApiError {
+    ApiError::new(ErrorCode::Retry, "the server has not caught up with the log yet: ask again")
 }

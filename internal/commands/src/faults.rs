@@ -1,0 +1,52 @@
+//! What the outside world is told when the log or the store fails: the one place where their errors become codes.
+
+use api::{ApiError, ErrorCode};
+use eventlog::{AppendError, LogError};
+use store::StoreError;
+
+/// The store did not answer, or not with what was asked for.
+#[must_use]
+pub fn of_store(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Transient(_) | StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Closed => {
+            ApiError::unavailable(error)
+        }
+        StoreError::Broken(_) => ApiError::internal(error),
+    }
+}
+
+/// The log could not be read.
+#[must_use]
+pub fn of_log(error: LogError) -> ApiError {
+    match error {
+        LogError::Transient(_) | LogError::NoTopic(_) | LogError::Closed => ApiError::unavailable(error),
+        LogError::OutOfRange { .. } | LogError::Broken(_) => ApiError::internal(error),
+    }
+}
+
+/// The log did not take the record: nothing was appended, except where the code says `unknown`.
+#[must_use]
+pub fn of_enqueue(error: AppendError) -> ApiError {
+    match error {
+        AppendError::Closed => ApiError::unavailable(error),
+        other => of_append(other),
+    }
+}
+
+/// The log had taken the record and did not acknowledge it. Where it cannot be told whether the record is there, or
+/// may yet get there, the answer is `unknown`, never a failure.
+#[must_use]
+pub fn of_append(error: AppendError) -> ApiError {
+    match error {
+        AppendError::Busy => ApiError::caused(ErrorCode::Busy, "the log's queue is full: try again", error),
+        AppendError::TooLarge => {
+            ApiError::caused(ErrorCode::TooLarge, "the command is larger than the log takes: make it smaller", error)
+        }
+        AppendError::NoTopic(_) => ApiError::unavailable(error),
+        AppendError::Unknown | AppendError::Fatal(_) | AppendError::Closed => ApiError::caused(
+            ErrorCode::Unknown,
+            "not acknowledged in time: it may or may not be in the log; send it again with the same id",
+            error,
+        ),
+    }
+}

@@ -1,0 +1,101 @@
+//! Who may speak where, as far as the store knows: advisory, for quick answers.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::ApiError;
+use domain::{CommandId, ConversationId, UserId};
+use lru::LruCache;
+use store::SharedStore;
+use tokio::time::timeout;
+
+use crate::{Barrier, faults};
+
+/// How long a "no" waits for storage to pass the watermark.
+const APPLIED_WAIT: Duration = Duration::from_millis(200);
+/// How long all of a check may take; beyond, the reducer decides.
+const CHECK_WAIT: Duration = Duration::from_millis(400);
+/// Memberships remembered per process, about 5 MiB. At the bound the least recently used is asked for again.
+const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+
+/// What the store knows of a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A member, now or a moment ago.
+    Member,
+    /// No member as of everything that was in the log when the check began.
+    Outsider,
+    /// The store is behind, holds the conversation, or does not answer.
+    Unsure,
+}
+
+/// Asks the store, and remembers who is a member. Cheap to clone.
+///
+/// Only "yes" is remembered. It may be stale, which is harmless: the reducer decides who speaks, and every read of the
+/// API asks the store anew.
+#[derive(Clone)]
+pub(crate) struct Memberships {
+    store: SharedStore,
+    barrier: Barrier,
+    known: Arc<Mutex<LruCache<(UserId, ConversationId), ()>>>,
+}
+
+impl Memberships {
+    pub(crate) fn new(store: SharedStore, barrier: Barrier) -> Self {
+        Self { store, barrier, known: Arc::new(Mutex::new(LruCache::new(REMEMBERED_MAX))) }
+    }
+
+    /// Whether `user` is a member; never fails and never takes long.
+    pub(crate) async fn check(&self, user: UserId, conversation: ConversationId) -> Answer {
+        if self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&(user, conversation)).is_some() {
+            return Answer::Member;
+        }
+        match timeout(CHECK_WAIT, self.ask(user, conversation)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::debug!(code = ?error.code, error = ?error.cause, "membership not checked");
+                Answer::Unsure
+            }
+            Err(_) => Answer::Unsure,
+        }
+    }
+
+    async fn ask(&self, user: UserId, conversation: ConversationId) -> Result<Answer, ApiError> {
+        if self.is_member(user, conversation).await? {
+            return Ok(Answer::Member);
+        }
+        if !self.barrier.passed(Barrier::source_of(conversation), APPLIED_WAIT).await? {
+            return Ok(Answer::Unsure);
+        }
+        // The order of every read: applied, then the hold, then the rows.
+        if self.barrier.held(conversation).await? {
+            return Ok(Answer::Unsure);
+        }
+        Ok(if self.is_member(user, conversation).await? { Answer::Member } else { Answer::Outsider })
+    }
+
+    async fn is_member(&self, user: UserId, conversation: ConversationId) -> Result<bool, ApiError> {
+        let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
+        let member = row.is_some_and(|row| row.role.is_some());
+        if member {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).put((user, conversation), ());
+        }
+        Ok(member)
+    }
+
+    /// Whether a command of this user's was accepted under `id` in a conversation that the user is not in any more: its
+    /// retry is a duplicate before it is refused, so the reducer must see it. Asked after [`Answer::Outsider`].
+    pub(crate) async fn stands(&self, user: UserId, conversation: ConversationId, id: CommandId) -> bool {
+        let asked = async {
+            let source = Barrier::source_of(conversation);
+            let Some(applied) = self.store.applied(source).await? else { return Ok(None) };
+            self.store.id(conversation, id, applied.seq).await
+        };
+        match timeout(CHECK_WAIT, asked).await {
+            Ok(Ok(row)) => row.is_some_and(|row| row.author == user),
+            // It cannot be told: appending is always safe.
+            Ok(Err(_)) | Err(_) => true,
+        }
+    }
+}
