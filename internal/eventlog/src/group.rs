@@ -35,7 +35,7 @@ impl fmt::Display for TopicPartition {
 pub struct Commit {
     /// The next offset to work on. There is one convention, this one, everywhere.
     pub next: u64,
-    /// What the consumer keeps beside it; at most 4,000 bytes (Kafka's `offset.metadata.max.bytes` is 4,096).
+    /// What the consumer keeps beside it; at most [`crate::METADATA_BYTES_MAX`] bytes.
     pub metadata: String,
 }
 

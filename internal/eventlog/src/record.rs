@@ -11,6 +11,9 @@ use tokio::sync::oneshot;
 
 use crate::AppendError;
 
+/// What a header costs besides its name and bytes: its lengths.
+const HEADER_COST: usize = 16;
+
 /// A header of a record: a name and bytes.
 pub type Header = (String, Bytes);
 
@@ -25,6 +28,15 @@ pub struct NewRecord {
     pub headers: Vec<Header>,
     /// The body.
     pub payload: Bytes,
+}
+
+impl NewRecord {
+    /// Its size as logs count it: key, headers (with a little for each) and body.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_COST);
+        self.key.len() + headers.sum::<usize>() + self.payload.len()
+    }
 }
 
 /// A record as the log has it.

@@ -1,0 +1,201 @@
+//! The topics of the embedded log: what they are, and how far each partition reaches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use events::topics::TopicSpec;
+use kv::{Database, Table};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::codec::{self, PartitionKey, Unreadable};
+use super::times::{self, Tail};
+use crate::{LogError, Watermarks};
+
+/// The tables of the log. Their names begin with `log/`: the database is shared with the store.
+#[derive(Debug, Clone)]
+pub(super) struct Tables {
+    /// What they belong to.
+    pub(super) database: Database,
+    /// Topic name -> [`TopicRow`].
+    pub(super) topics: Table,
+    /// Partition and offset -> record.
+    pub(super) records: Table,
+    /// Partition, time and offset -> nothing; see [`times`].
+    pub(super) marks: Table,
+    /// Partition -> the first offset that was not trimmed; none: 0.
+    pub(super) lows: Table,
+    /// Group, topic and partition -> commit.
+    pub(super) commits: Table,
+}
+
+impl Tables {
+    pub(super) fn open(database: Database) -> Result<Self, LogError> {
+        let table = |name: &str| database.table(&format!("log/{name}")).map_err(broken);
+        Ok(Self {
+            topics: table("topics")?,
+            records: table("records")?,
+            marks: table("marks")?,
+            lows: table("lows")?,
+            commits: table("commits")?,
+            database,
+        })
+    }
+}
+
+/// A topic as stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TopicRow {
+    /// Stands for the name in keys; dense, in order of creation.
+    pub(super) id: u16,
+    pub(super) partitions: u16,
+    pub(super) generation: u8,
+    /// `None`: for ever.
+    pub(super) retention_ms: Option<u64>,
+}
+
+/// A topic and how far its partitions reach.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) row: TopicRow,
+    pub(super) partitions: Vec<Partition>,
+}
+
+/// How far a partition reaches, for readers. Only the writer moves it.
+#[derive(Debug)]
+pub(super) struct Partition {
+    /// The first offset that was not trimmed.
+    pub(super) low: AtomicU64,
+    /// The offset after the last durable record.
+    pub(super) durable: watch::Sender<u64>,
+}
+
+impl TopicRow {
+    pub(super) fn new(id: u16, spec: &TopicSpec) -> Result<Self, LogError> {
+        let partitions = u16::try_from(spec.partitions).ok().filter(|count| *count > 0);
+        Ok(Self {
+            id,
+            partitions: partitions.ok_or_else(|| broken(PartitionCount(spec.partitions)))?,
+            generation: spec.generation,
+            retention_ms: spec.retention.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        })
+    }
+
+    pub(super) fn retention(&self) -> Option<Duration> {
+        self.retention_ms.map(Duration::from_millis)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a topic of the embedded log has 1 to 65,535 partitions, not {0}")]
+struct PartitionCount(u32);
+
+impl Topic {
+    /// A topic without records.
+    pub(super) fn empty(name: String, row: TopicRow) -> Self {
+        let partitions = (0..row.partitions).map(|_| Partition::new(0, 0)).collect();
+        Self { name, row, partitions }
+    }
+
+    pub(super) fn key(&self, partition: u32) -> PartitionKey {
+        // A `Topic` has at most 65,535 partitions, and callers have found this one in it.
+        PartitionKey { topic: self.row.id, partition: u16::try_from(partition).unwrap_or(u16::MAX) }
+    }
+
+    pub(super) fn partition(&self, partition: u32) -> Result<&Partition, LogError> {
+        self.partitions.get(partition as usize).ok_or_else(|| LogError::NoTopic(self.name.clone()))
+    }
+}
+
+impl Partition {
+    fn new(low: u64, durable: u64) -> Self {
+        Self { low: AtomicU64::new(low), durable: watch::Sender::new(durable) }
+    }
+
+    pub(super) fn watermarks(&self) -> Watermarks {
+        // Low first: it never passes what was durable before, so `low <= next` holds.
+        let low = self.low.load(Ordering::Acquire);
+        Watermarks { low, next: *self.durable.borrow() }
+    }
+}
+
+/// All topics by name.
+#[derive(Debug, Default)]
+pub(super) struct Catalog {
+    topics: RwLock<BTreeMap<String, Arc<Topic>>>,
+}
+
+impl Catalog {
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(super) fn add(&self, topic: Arc<Topic>) {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).insert(topic.name.clone(), topic);
+    }
+
+    /// The topics in order of their ids.
+    pub(super) fn all(&self) -> Vec<Arc<Topic>> {
+        let mut all: Vec<_> =
+            self.topics.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
+        all.sort_by_key(|topic| topic.row.id);
+        all
+    }
+}
+
+/// Reads the catalog and each partition's tail, by topic id.
+pub(super) fn load(tables: &Tables) -> Result<(Catalog, Vec<Vec<Tail>>), LogError> {
+    let mut rows = Vec::new();
+    for (name, row) in tables.topics.scan(Bound::Unbounded, Bound::Unbounded, usize::MAX).map_err(broken)? {
+        let name = String::from_utf8(name.to_vec()).map_err(|_| broken(Unreadable("topic")))?;
+        rows.push((name, serde_json::from_slice::<TopicRow>(&row).map_err(|_| broken(Unreadable("topic")))?));
+    }
+    rows.sort_by_key(|(_, row)| row.id);
+    let ids: BTreeSet<u16> = rows.iter().map(|(_, row)| row.id).collect();
+    if ids.iter().copied().map(usize::from).ne(0..rows.len()) {
+        return Err(broken(Unreadable("list of topics")));
+    }
+    let (catalog, mut tails) = (Catalog::default(), Vec::new());
+    for (name, row) in rows {
+        let (mut partitions, mut of_topic) = (Vec::new(), Vec::new());
+        for partition in 0..row.partitions {
+            let key = PartitionKey { topic: row.id, partition };
+            let low = low_of(tables, key)?;
+            let tail = times::load_tail(tables, key, low)?;
+            partitions.push(Partition::new(low, tail.next));
+            of_topic.push(tail);
+        }
+        catalog.add(Arc::new(Topic { name, row, partitions }));
+        tails.push(of_topic);
+    }
+    Ok((catalog, tails))
+}
+
+fn low_of(tables: &Tables, key: PartitionKey) -> Result<u64, LogError> {
+    match tables.lows.get(&key.bytes()).map_err(broken)? {
+        None => Ok(0),
+        Some(value) => Ok(u64::from_be_bytes(value[..].try_into().map_err(|_| broken(Unreadable("low watermark")))?)),
+    }
+}
+
+/// At most `limit` records of the partition from `from` up to and without `end`, as stored.
+pub(super) fn scan(
+    tables: &Tables,
+    key: PartitionKey,
+    from: u64,
+    end: u64,
+    limit: usize,
+) -> Result<Vec<(u64, bytes::Bytes)>, LogError> {
+    let (first, last) = (key.record(from), key.record(end));
+    let pairs = tables.records.scan(Bound::Included(&first), Bound::Excluded(&last), limit).map_err(broken)?;
+    pairs.into_iter().map(|(key, value)| Ok((codec::offset_of(&key).map_err(broken)?, value))).collect()
+}
+
+/// Trying again will not help.
+pub(super) fn broken(error: impl std::error::Error + Send + Sync + 'static) -> LogError {
+    LogError::Broken(Box::new(error))
+}

@@ -1,0 +1,265 @@
+//! The writer: one task that gives records their places and makes them durable.
+//!
+//! It takes whatever has queued up while it was syncing, writes it as one batch with one sync, and only then shows it
+//! to readers and answers the callers. Creations of topics and commits of groups travel in the same batches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use events::topics::TopicSpec;
+use host::Clock;
+use kv::{Batch, Durability};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::codec::{self, PartitionKey};
+use super::groups::WriteTicket;
+use super::times::{self, Tail};
+use super::topics::{self, Catalog, Tables, Topic, TopicRow, broken};
+use crate::intake::Permit;
+use crate::{AppendError, CommitError, LogError, Place};
+
+/// Most items in one batch; what waits behind them goes into the next.
+const BATCH_ITEMS_MAX: usize = 8192;
+/// How often partitions with a retention are looked at.
+const TRIM_EVERY: Duration = Duration::from_secs(30);
+/// Records trimmed from a partition in one batch: a long backlog is trimmed between appends, not before them.
+const TRIM_RECORDS_MAX: usize = 256;
+
+/// Who waits for an append.
+type AppendReport = oneshot::Sender<Result<Place, AppendError>>;
+
+/// Something to be written.
+#[derive(Debug)]
+pub(super) enum Item {
+    Append {
+        topic: Arc<Topic>,
+        partition: u32,
+        value: BytesMut,
+        report: AppendReport,
+        permit: Permit,
+    },
+    Create {
+        spec: TopicSpec,
+        report: oneshot::Sender<Result<(), LogError>>,
+    },
+    Commit {
+        rows: Vec<(Bytes, Bytes)>,
+        ticket: WriteTicket,
+        report: oneshot::Sender<Result<(), CommitError>>,
+    },
+}
+
+/// The writer's state; it lives in its task.
+#[derive(Debug)]
+pub(super) struct Writer {
+    tables: Tables,
+    catalog: Arc<Catalog>,
+    /// The ends of the partitions, by topic id and partition.
+    tails: Vec<Vec<Tail>>,
+    clock: Clock,
+    /// Whether some topic has a retention.
+    trims: bool,
+    /// Set by a failed write. The tails are ahead of the tables then, so nothing more is taken.
+    failed: Option<String>,
+}
+
+/// What a batch will have done once it is durable.
+#[derive(Default)]
+struct Outcome {
+    appended: Vec<(AppendReport, Place, Permit)>,
+    reached: BTreeMap<PartitionKey, (Arc<Topic>, u64)>,
+    created: Vec<Arc<Topic>>,
+    answers: Vec<oneshot::Sender<Result<(), LogError>>>,
+    committed: Vec<(oneshot::Sender<Result<(), CommitError>>, WriteTicket)>,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("an earlier write failed: {0}")]
+struct Failed(String);
+
+impl Writer {
+    pub(super) fn new(tables: Tables, catalog: Arc<Catalog>, tails: Vec<Vec<Tail>>, clock: Clock) -> Self {
+        let trims = catalog.all().iter().any(|topic| topic.row.retention_ms.is_some());
+        Self { tables, catalog, tails, clock, trims, failed: None }
+    }
+
+    /// Writes what comes until `closing`, then what is queued.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Item>, closing: CancellationToken) {
+        let mut items = Vec::new();
+        let mut trim_at = Instant::now() + TRIM_EVERY;
+        loop {
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => break,
+                taken = queue.recv_many(&mut items, BATCH_ITEMS_MAX) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.write(items.drain(..)).await;
+                }
+                () = sleep_until(trim_at), if self.trims => {}
+            }
+            if Instant::now() >= trim_at && self.trims {
+                let more = self.trim().await;
+                trim_at = if more { Instant::now() } else { Instant::now() + TRIM_EVERY };
+            }
+        }
+        queue.close();
+        while queue.recv_many(&mut items, BATCH_ITEMS_MAX).await > 0 {
+            self.write(items.drain(..)).await;
+        }
+    }
+
+    async fn write(&mut self, items: impl Iterator<Item = Item>) {
+        let now_ms = self.clock.now_ms();
+        let (mut batch, mut outcome) = (Batch::default(), Outcome::default());
+        for item in items {
+            match item {
+                Item::Append { topic, partition, mut value, report, permit } => {
+                    let key = topic.key(partition);
+                    let tail = &mut self.tails[usize::from(key.topic)][usize::from(key.partition)];
+                    let offset = tail.take(key, now_ms, &self.tables, &mut batch);
+                    codec::stamp(&mut value, now_ms);
+                    batch.put(&self.tables.records, Bytes::copy_from_slice(&key.record(offset)), value.freeze());
+                    outcome.reached.entry(key).or_insert((topic, 0)).1 = offset + 1;
+                    outcome.appended.push((report, Place { partition, offset }, permit));
+                }
+                Item::Create { spec, report } => match self.create(&spec, &mut outcome.created, &mut batch) {
+                    Ok(()) => outcome.answers.push(report),
+                    Err(error) => drop(report.send(Err(error))),
+                },
+                Item::Commit { rows, ticket, report } => {
+                    for (key, value) in rows {
+                        batch.put(&self.tables.commits, key, value);
+                    }
+                    outcome.committed.push((report, ticket));
+                }
+            }
+        }
+        match self.commit(batch, Durability::Power).await {
+            Ok(()) => outcome.publish(&self.catalog),
+            Err(error) => outcome.fail(&error),
+        }
+    }
+
+    async fn commit(&mut self, batch: Batch, durability: Durability) -> Result<(), Failed> {
+        if let Some(failed) = &self.failed {
+            return Err(Failed(failed.clone()));
+        }
+        if let Err(error) = self.tables.database.commit(batch, durability).await {
+            tracing::error!(%error, "the embedded log could not be written and takes nothing more");
+            self.failed = Some(error.to_string());
+            return Err(Failed(error.to_string()));
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, spec: &TopicSpec, created: &mut Vec<Arc<Topic>>, batch: &mut Batch) -> Result<(), LogError> {
+        if self.catalog.find(&spec.name).is_some() || created.iter().any(|topic| topic.name == spec.name) {
+            return Ok(());
+        }
+        let id = u16::try_from(self.tails.len()).map_err(broken)?;
+        let row = TopicRow::new(id, spec)?;
+        self.trims |= row.retention_ms.is_some();
+        batch.put(&self.tables.topics, spec.name.clone(), serde_json::to_vec(&row).map_err(broken)?);
+        self.tails.push(vec![Tail::EMPTY; usize::from(row.partitions)]);
+        created.push(Arc::new(Topic::empty(spec.name.clone(), row)));
+        Ok(())
+    }
+
+    /// Trims a bounded number of records from each partition; whether there may be more.
+    async fn trim(&mut self) -> bool {
+        let now_ms = self.clock.now_ms();
+        let (mut batch, mut lows, mut more) = (Batch::default(), Vec::new(), false);
+        for topic in self.catalog.all() {
+            let Some(retention_ms) = topic.row.retention_ms else { continue };
+            let keep_from_ms = now_ms.saturating_sub_unsigned(retention_ms);
+            for partition in 0..u32::from(topic.row.partitions) {
+                match self.trim_partition(&topic, partition, keep_from_ms, &mut batch) {
+                    Ok(None) => {}
+                    Ok(Some((low, trimmed))) => {
+                        more |= trimmed == TRIM_RECORDS_MAX;
+                        lows.push((Arc::clone(&topic), partition, low));
+                    }
+                    Err(error) => tracing::error!(%error, topic = topic.name, partition, "could not trim"),
+                }
+            }
+        }
+        if batch.is_empty() {
+            return false;
+        }
+        // Before they go: a reader that misses a record must be able to see why.
+        for (topic, partition, low) in lows {
+            topic.partitions[partition as usize].low.store(low, Ordering::Release);
+        }
+        // A trim that a power cut takes back is done again.
+        self.commit(batch, Durability::Process).await.is_ok() && more
+    }
+
+    /// The new low watermark and how many records go, if any do. The newest record stays, whatever its age: a cursor
+    /// names the record before it, and an empty partition would have none to name.
+    fn trim_partition(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        keep_from_ms: i64,
+        batch: &mut Batch,
+    ) -> Result<Option<(u64, usize)>, LogError> {
+        let (key, range) = (topic.key(partition), topic.partition(partition)?.watermarks());
+        let (mut low, mut trimmed) = (range.low, 0);
+        for (offset, value) in topics::scan(&self.tables, key, low, range.next.saturating_sub(1), TRIM_RECORDS_MAX)? {
+            if codec::time_of(&value).map_err(broken)? >= keep_from_ms {
+                break;
+            }
+            batch.remove(&self.tables.records, Bytes::copy_from_slice(&key.record(offset)));
+            (low, trimmed) = (offset + 1, trimmed + 1);
+        }
+        if trimmed == 0 {
+            return Ok(None);
+        }
+        times::trim_marks(&self.tables, key, low, TRIM_RECORDS_MAX, batch)?;
+        batch.put(&self.tables.lows, Bytes::copy_from_slice(&key.bytes()), low.to_be_bytes().to_vec());
+        Ok(Some((low, trimmed)))
+    }
+}
+
+impl Outcome {
+    /// Shows readers what is durable now, then answers: a receipt never runs ahead of the watermarks.
+    fn publish(self, catalog: &Catalog) {
+        for topic in self.created {
+            catalog.add(topic);
+        }
+        for (key, (topic, next)) in self.reached {
+            topic.partitions[usize::from(key.partition)].durable.send_replace(next);
+        }
+        // Who does not wait for an answer any more does not need it.
+        for (report, place, _permit) in self.appended {
+            let _ = report.send(Ok(place));
+        }
+        for report in self.answers {
+            let _ = report.send(Ok(()));
+        }
+        for (report, ticket) in self.committed {
+            drop(ticket);
+            let _ = report.send(Ok(()));
+        }
+    }
+
+    fn fail(self, error: &Failed) {
+        for (report, _, _permit) in self.appended {
+            let _ = report.send(Err(AppendError::Fatal(Box::new(error.clone()))));
+        }
+        for report in self.answers {
+            let _ = report.send(Err(broken(error.clone())));
+        }
+        for (report, ticket) in self.committed {
+            drop(ticket);
+            let _ = report.send(Err(CommitError::Broken(Box::new(error.clone()))));
+        }
+    }
+}
