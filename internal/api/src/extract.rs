@@ -98,6 +98,7 @@ impl Caller {
             Err(auth::TokenError::Expired) => {
                 Err(ApiError::new(ErrorCode::TokenExpired, "the access token has expired: refresh it"))
             }
+            Err(error @ auth::TokenError::KeysUnavailable) => Err(ApiError::unavailable(error)),
             Err(error) => Err(ApiError::caused(
                 ErrorCode::Unauthorized,
                 "the access token is not valid here: sign in again",

@@ -1,12 +1,35 @@
 //! Access tokens: signed by the user service, verified locally by all others.
+//!
+//! A token is a JWT signed with Ed25519 (`EdDSA`). Whoever verifies needs only the public keys, a small JSON document
+//! (JWKS) that the user service publishes; no token is ever sent anywhere to be checked. Expiry is judged by the clock
+//! that was passed in.
+
+mod jwks;
+mod key;
+mod secret;
+mod source;
+mod verifier;
 
 use domain::UserId;
+
+pub use jwks::{Jwk, Jwks, JwksError};
+pub use key::{KeyError, SigningKey};
+pub use secret::Secret;
+pub use verifier::{LEEWAY, Verifier};
+
+/// Who signs, and for whom: `iss` and `aud` of every token.
+const REALM: &str = "klatsch";
+
+/// The bytes of a session's id.
+pub type SessionId = [u8; 16];
 
 /// What a valid token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     /// Whose it is.
     pub user: UserId,
+    /// The session that it was made in, if any.
+    pub session: Option<SessionId>,
     /// When it ends, milliseconds since the Unix epoch.
     pub expires_ms: i64,
 }
@@ -20,18 +43,22 @@ pub enum TokenError {
     /// Not a token, not signed by a known key, or not for this service.
     #[error("the token is not valid: {0}")]
     Invalid(String),
+    /// The keys that would tell are not there at the moment: ask again.
+    #[error("the keys to verify the token with are not there yet")]
+    KeysUnavailable,
 }
 
-/// Verifies tokens against published keys. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Verifier {}
-
-impl Verifier {
-    /// What the token says.
-    ///
-    /// # Errors
-    /// When it is not valid now.
-    pub async fn verify(&self, _token: &str) -> Result<Claims, TokenError> {
-        Err(TokenError::Invalid("not written yet".into()))
-    }
+/// The claims as they stand in the token.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct WireClaims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    /// Seconds since the Unix epoch, as `exp`.
+    iat: i64,
+    exp: i64,
+    jti: String,
+    /// The session, as unpadded base64url.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sid: Option<String>,
 }

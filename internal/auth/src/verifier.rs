@@ -1,0 +1,215 @@
+//! Verification, local: with keys at hand, and with keys that are fetched when they are needed.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use host::{Clock, Entropy};
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::jwks::Keys;
+use crate::source::Source;
+use crate::{Claims, Jwks, JwksError, REALM, TokenError, WireClaims};
+
+/// How far the clocks of signer and verifier may be apart.
+pub const LEEWAY: Duration = Duration::from_secs(30);
+
+/// A longer text is not a token of ours.
+const TOKEN_BYTES_MAX: usize = 2048;
+/// Unknown key ids make the keys be fetched this often at most.
+const REFETCH_EVERY: Duration = Duration::from_secs(1);
+/// Keys that are known are fetched again this often, so that one that is no longer published stops counting.
+const REFRESH_EVERY: Duration = Duration::from_secs(300);
+/// Waits between attempts to fetch keys.
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+/// The longest of these waits.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Verifies tokens against published keys. Cheap to clone; clones share the keys.
+#[derive(Clone)]
+pub struct Verifier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Clock,
+    validation: Validation,
+    /// Swapped as a whole.
+    keys: RwLock<Arc<Keys>>,
+    /// None: the keys are fixed.
+    remote: Option<Remote>,
+}
+
+struct Remote {
+    source: Source,
+    entropy: Entropy,
+    /// Held while fetching: at most one fetch at a time. When the last one began, if any.
+    last: Mutex<Option<Instant>>,
+}
+
+impl Verifier {
+    /// Verifies against these keys and no others.
+    ///
+    /// # Errors
+    /// When there is no usable key among them.
+    pub fn new(jwks: &Jwks, clock: Clock) -> Result<Self, JwksError> {
+        Ok(Self::from_parts(jwks.keys()?, clock, None))
+    }
+
+    /// Verifies against the keys published at `location`, an `http://` URL or the path of a file.
+    ///
+    /// Nothing is fetched yet: that is for [`Verifier::follow`], or the first token.
+    ///
+    /// # Errors
+    /// [`JwksError::Location`] when nothing can be fetched from there.
+    pub fn remote(location: &str, clock: Clock, entropy: Entropy) -> Result<Self, JwksError> {
+        let remote = Remote { source: Source::parse(location)?, entropy, last: Mutex::new(None) };
+        Ok(Self::from_parts(Keys::new(), clock, Some(remote)))
+    }
+
+    fn from_parts(keys: Keys, clock: Clock, remote: Option<Remote>) -> Self {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&[REALM]);
+        validation.set_issuer(&[REALM]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // jsonwebtoken would ask the operating system for the time.
+        validation.validate_exp = false;
+        Self { shared: Arc::new(Shared { clock, validation, keys: RwLock::new(Arc::new(keys)), remote }) }
+    }
+
+    /// What the token says.
+    ///
+    /// # Errors
+    /// When it is not valid now, or when that cannot be told.
+    pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid("too long".into()));
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|error| invalid(&error))?;
+        if header.alg != Algorithm::EdDSA {
+            return Err(TokenError::Invalid("not signed with EdDSA".into()));
+        }
+        let kid = header.kid.ok_or_else(|| TokenError::Invalid("it names no key".into()))?;
+        let key = match self.key(&kid) {
+            Some(key) => key,
+            None => self.fetched_key(&kid).await?,
+        };
+        let claims = jsonwebtoken::decode::<WireClaims>(token, &key, &self.shared.validation);
+        self.judge(claims.map_err(|error| invalid(&error))?.claims)
+    }
+
+    fn judge(&self, wire: WireClaims) -> Result<Claims, TokenError> {
+        let expires_ms = wire.exp.saturating_mul(1000);
+        let leeway_ms = i64::try_from(LEEWAY.as_millis()).unwrap_or(0);
+        if self.shared.clock.now_ms() >= expires_ms.saturating_add(leeway_ms) {
+            return Err(TokenError::Expired);
+        }
+        let session = wire.sid.map(|sid| {
+            let bytes = URL_SAFE_NO_PAD.decode(sid).ok().and_then(|bytes| bytes.try_into().ok());
+            bytes.ok_or_else(|| TokenError::Invalid("its session is malformed".into()))
+        });
+        Ok(Claims { user: wire.sub, session: session.transpose()?, expires_ms })
+    }
+
+    fn key(&self, kid: &str) -> Option<DecodingKey> {
+        self.keys().get(kid).cloned()
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.shared.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The key after fetching the keys again, unless that was done a moment ago.
+    async fn fetched_key(&self, kid: &str) -> Result<DecodingKey, TokenError> {
+        let unknown = || TokenError::Invalid("not signed by a known key".into());
+        let remote = self.shared.remote.as_ref().ok_or_else(unknown)?;
+        let arrived = Instant::now();
+        let mut last = remote.last.lock().await;
+        if let Some(key) = self.key(kid) {
+            return Ok(key);
+        }
+        if last.is_some_and(|begun| begun.elapsed() < REFETCH_EVERY) {
+            // Only a fetch that began after the token was there can say that its key does not exist.
+            let conclusive = last.is_some_and(|begun| begun >= arrived) && !self.keys().is_empty();
+            return Err(if conclusive { unknown() } else { TokenError::KeysUnavailable });
+        }
+        match self.fetch(remote, &mut last).await {
+            Ok(()) => self.key(kid).ok_or_else(unknown),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "keys not fetched");
+                Err(TokenError::KeysUnavailable)
+            }
+        }
+    }
+
+    async fn fetch(&self, remote: &Remote, last: &mut Option<Instant>) -> Result<(), JwksError> {
+        *last = Some(Instant::now());
+        let keys = remote.source.fetch().await?.keys()?;
+        *self.shared.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(())
+    }
+
+    /// Fetches the keys, with back-off until they are there, and again every few minutes, until `shutdown` is
+    /// cancelled. With fixed keys there is nothing to do but wait.
+    ///
+    /// `report` is told each outcome: readiness depends on the keys being there once; later failures keep the old ones.
+    pub async fn follow(&self, shutdown: CancellationToken, report: impl Fn(Result<(), &JwksError>) + Send) {
+        match &self.shared.remote {
+            Some(remote) => {
+                shutdown.run_until_cancelled(self.fetch_for_ever(remote, report)).await;
+            }
+            None => {
+                report(Ok(()));
+                shutdown.cancelled().await;
+            }
+        }
+    }
+
+    async fn fetch_for_ever(&self, remote: &Remote, report: impl Fn(Result<(), &JwksError>) + Send) {
+        let mut attempt = 0;
+        loop {
+            let fetched = {
+                let mut last = remote.last.lock().await;
+                self.fetch(remote, &mut last).await
+            };
+            report(fetched.as_ref().copied());
+            let wait = if fetched.is_ok() {
+                attempt = 0;
+                REFRESH_EVERY
+            } else {
+                attempt += 1;
+                remote.entropy.backoff(attempt - 1, BACKOFF_BASE, BACKOFF_MAX)
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Whether there are keys to verify with.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.keys().is_empty()
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("kids", &self.keys().keys().collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}
+
+fn invalid(error: &jsonwebtoken::errors::Error) -> TokenError {
+    let words = match error.kind() {
+        ErrorKind::InvalidSignature => "the signature does not match",
+        ErrorKind::InvalidAudience => "it is for another audience",
+        ErrorKind::InvalidIssuer => "it is from another issuer",
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "not signed with EdDSA",
+        _ => "malformed",
+    };
+    TokenError::Invalid(words.into())
+}
