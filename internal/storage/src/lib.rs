@@ -1,1 +1,85 @@
-//! (to be written)
+//! The storage consumer: events to rows.
+//!
+//! One task per partition of `chat.messages` reads it from `applied + 1`, decides each event with the reducer, writes
+//! the rows, and then publishes `applied`. It never parks: it knows that everything up to `applied` is in the store, so
+//! it loads what a batch needs as of there. Read marks (`chat.receipts`) are applied the same way, without a reducer.
+//!
+//! Rows carry the event's seq as their timestamp, so a crash between any two writes, a slow predecessor that goes on
+//! after a rebalance, and a replay all come to the same rows.
+
+mod batch;
+mod cache;
+mod error;
+mod metrics;
+mod partition;
+mod receipts;
+mod redrive;
+mod replay;
+mod rows;
+
+use std::sync::Arc;
+
+use domain::RULES_NEWEST;
+use eventlog::consume::{BoxError, consume};
+use eventlog::{Assigned, Committer, SharedLog};
+use events::Codec;
+use events::topics::{GROUP_STORAGE, MESSAGES, RECEIPTS};
+use host::Entropy;
+use runtime::Readiness;
+use store::SharedStore;
+use tokio_util::sync::CancellationToken;
+
+pub use error::StorageError;
+pub use metrics::StorageMetrics;
+pub use replay::{Replayed, replay};
+pub use rows::rows_of;
+
+/// What the consumer works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where events come from.
+    pub log: SharedLog,
+    /// Where rows go.
+    pub store: SharedStore,
+    /// Reads records.
+    pub codec: Codec,
+    /// For jitter.
+    pub entropy: Entropy,
+    /// Counters.
+    pub metrics: StorageMetrics,
+    /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
+    pub rules_newest: u32,
+}
+
+impl Deps {
+    /// The consumer over that log and store, with the newest rules.
+    #[must_use]
+    pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: StorageMetrics) -> Self {
+        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST }
+    }
+}
+
+/// Consumes until `shutdown`: every partition that the group gives this process.
+///
+/// # Errors
+/// When it cannot go on: the store was emptied ([`store::StoreError::Incarnation`] in the chain: restart), a topic is
+/// not the one it was, or the log or the store is broken.
+pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
+    let condition = readiness.condition("storage", "joining its consumer group");
+    let deps = Arc::new(deps);
+    let work = {
+        let deps = Arc::clone(&deps);
+        Arc::new(move |assigned: Assigned, committer: Arc<dyn Committer>, stop: CancellationToken| {
+            let deps = Arc::clone(&deps);
+            let task: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = if assigned.at.topic == MESSAGES {
+                Box::pin(partition::run(deps, assigned, committer, stop))
+            } else {
+                Box::pin(receipts::run(deps, assigned, committer, stop))
+            };
+            task
+        })
+    };
+    condition.ready();
+    consume(&*deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! A batch: read it, load what is cold, judge event by event, write.
+
+use std::collections::BTreeMap;
+
+use domain::{ConversationId, Decision, Event, Placed, Seq, apply};
+use eventlog::{Meaning, Message, NewRecord, Record, append};
+use events::Quarantined;
+use events::topics::QUARANTINE;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use store::{Consumer, Facts, Hold, Loaded, RowWrite, load};
+
+use crate::StorageError;
+use crate::cache::Slot;
+use crate::partition::Partition;
+use crate::rows::{Pending, rows_of};
+
+/// Conversations that are loaded at once.
+const LOADS_AT_ONCE: usize = 64;
+
+/// What a batch leaves to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) rows: Pending,
+    /// Cells to raise, by conversation: after the rows, before `applied`.
+    pub(crate) holds: BTreeMap<ConversationId, Hold>,
+}
+
+/// How an event was judged.
+pub(crate) enum Judged {
+    /// Its rows, if any.
+    Rows(Vec<RowWrite>),
+    /// This program does not know its rules.
+    Unknown,
+}
+
+impl Partition {
+    pub(crate) async fn judge_and_write(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        let mut messages = Vec::with_capacity(records.len());
+        for record in records {
+            let (generation, partition) = (self.generation, self.at.partition);
+            messages.push(Message::read(&self.deps.codec, generation, partition, self.partitions, record)?);
+        }
+        self.load_cold(&messages).await?;
+        let mut written = Written::default();
+        for (message, record) in messages.iter().zip(records) {
+            self.judge_one(message, record, &mut written).await?;
+        }
+        self.flush(written).await
+    }
+
+    /// Loads the conversations that are not in memory, together, as of `applied`.
+    async fn load_cold(&mut self, messages: &[Message]) -> Result<(), StorageError> {
+        let mut cold: BTreeMap<ConversationId, i64> = BTreeMap::new();
+        for message in messages {
+            if let Some(conversation) = message.conversation
+                && !self.cache.contains(conversation)
+            {
+                cold.entry(conversation).or_insert(message.placed.append_time_ms);
+            }
+        }
+        let as_of = self.applied.unwrap_or_default();
+        let this = &*self;
+        let opened: Vec<(ConversationId, i64, Option<Box<Loaded>>)> = stream::iter(cold)
+            .map(|(conversation, time_ms)| async move {
+                Ok::<_, StorageError>((conversation, time_ms, this.open(conversation, as_of, time_ms).await?))
+            })
+            .buffer_unordered(LOADS_AT_ONCE)
+            .try_collect()
+            .await?;
+        for (conversation, time_ms, loaded) in opened {
+            let slot = match loaded {
+                Some(loaded) => Slot::Ready(loaded),
+                // Held: once more from where it stopped; a program that knows the version goes on from here.
+                None => match self.redrive(conversation, as_of).await? {
+                    Some(slot) => slot,
+                    None => Slot::Ready(self.load(conversation, as_of, time_ms).await?),
+                },
+            };
+            self.cache.put(conversation, slot);
+        }
+        Ok(())
+    }
+
+    /// The conversation as of `as_of`; `None` when it is held there.
+    async fn open(
+        &self,
+        conversation: ConversationId,
+        as_of: Seq,
+        time_ms: i64,
+    ) -> Result<Option<Box<Loaded>>, StorageError> {
+        let hold = self.read_hold(conversation).await?;
+        // Events at or below `done_through` are never skipped, whatever the row says: this is a replay of them.
+        if hold.is_held() && hold.done_through < Some(as_of) {
+            return Ok(None);
+        }
+        Ok(Some(self.load(conversation, as_of, time_ms).await?))
+    }
+
+    pub(crate) async fn load(
+        &self,
+        conversation: ConversationId,
+        as_of: Seq,
+        time_ms: i64,
+    ) -> Result<Box<Loaded>, StorageError> {
+        self.deps.metrics.loads.inc();
+        let loaded = self.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await?;
+        Ok(Box::new(loaded))
+    }
+
+    pub(crate) async fn read_hold(&self, conversation: ConversationId) -> Result<Hold, StorageError> {
+        let partition = self.at.partition;
+        self.store("read a hold", |store| store.hold(Consumer::Storage, partition, conversation)).await
+    }
+
+    async fn judge_one(
+        &mut self,
+        message: &Message,
+        record: &Record,
+        written: &mut Written,
+    ) -> Result<(), StorageError> {
+        let (Some(conversation), seq) = (message.conversation, message.placed.seq) else {
+            if let Meaning::Corrupt(reason) = &message.meaning {
+                self.quarantine(record, reason).await;
+            }
+            return Ok(());
+        };
+        let slot = self.cache.take(conversation).expect("load_cold has loaded every conversation of the batch");
+        let Slot::Ready(mut loaded) = slot else {
+            self.deps.metrics.skipped.inc();
+            written.holds.entry(conversation).or_default().skipped_to = Some(seq);
+            self.cache.put(conversation, Slot::Held);
+            return Ok(());
+        };
+        let unknown = match &message.meaning {
+            Meaning::Marker => None,
+            Meaning::Corrupt(reason) => {
+                self.quarantine(record, reason).await;
+                None
+            }
+            Meaning::Unknown(what) => Some(what.clone()),
+            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed).await? {
+                Judged::Rows(rows) => {
+                    written.rows.add(conversation, rows);
+                    None
+                }
+                Judged::Unknown => Some(format!("rules version {}", event.rules)),
+            },
+        };
+        if let Some(what) = unknown {
+            tracing::warn!(conversation_id = %conversation, %seq, what, "conversation held: upgrade this program");
+            self.deps.metrics.holds.inc();
+            written.holds.insert(conversation, Hold { skipped_to: Some(seq), done_through: seq.before() });
+            self.cache.put(conversation, Slot::Held);
+        } else {
+            self.cache.put(conversation, Slot::Ready(loaded));
+        }
+        Ok(())
+    }
+
+    /// Decides one event, with facts as of the event before, and brings `loaded` behind it.
+    pub(crate) async fn judge(
+        &self,
+        loaded: &mut Loaded,
+        event: &Event,
+        placed: Placed,
+    ) -> Result<Judged, StorageError> {
+        let (conversation, as_of) = (event.conversation, placed.seq.before().unwrap_or_default());
+        let mut absent = Vec::new();
+        let facts = loop {
+            match loaded.facts(event, &absent) {
+                Facts::Ready(facts) => break facts,
+                Facts::Read(id) => {
+                    self.deps.metrics.id_reads.inc();
+                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
+                        Some(row) => loaded.ids.keep(id, row),
+                        None => absent.push(id),
+                    }
+                }
+            }
+        };
+        let Ok(effects) = apply(&loaded.state, event, placed, &facts, self.deps.rules_newest) else {
+            return Ok(Judged::Unknown);
+        };
+        self.deps.metrics.events.inc();
+        loaded.absorb(placed.seq, &effects, facts.target.as_ref());
+        if let Decision::Refused(refusal) = effects.decision {
+            tracing::debug!(conversation_id = %conversation, seq = %placed.seq, reason = refusal.name(), "event refused");
+        }
+        Ok(Judged::Rows(rows_of(event, placed, &effects)))
+    }
+
+    /// Rows first, then holds: a hold says that everything before it is there.
+    pub(crate) async fn flush(&self, written: Written) -> Result<(), StorageError> {
+        let rows = written.rows.into_rows();
+        if !rows.is_empty() {
+            self.deps.metrics.rows.inc_by(rows.iter().map(|rows| rows.rows.len() as u64).sum());
+            self.store("write rows", |store| store.write(rows.clone())).await?;
+        }
+        for (conversation, hold) in written.holds {
+            self.put_hold(conversation, hold).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), StorageError> {
+        let partition = self.at.partition;
+        self.store("write a hold", |store| store.put_hold(Consumer::Storage, partition, conversation, hold)).await
+    }
+
+    /// Copies a corrupt record to where people look. Best effort: the record itself stays in the log.
+    async fn quarantine(&self, record: &Record, reason: &str) {
+        self.deps.metrics.corrupt.inc();
+        tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt record refused");
+        let quarantined = self.deps.codec.quarantined(&Quarantined {
+            topic: self.at.topic.clone(),
+            partition: self.at.partition,
+            offset: record.offset,
+            reason: reason.to_owned(),
+            payload: record.payload.clone(),
+        });
+        let key = String::from_utf8_lossy(&record.key).into_owned();
+        let copy = NewRecord { key, partition: Some(0), headers: quarantined.headers, payload: quarantined.payload };
+        if let Err(error) = append(&*self.deps.log, QUARANTINE, copy).await {
+            tracing::warn!(partition = %self.at, offset = record.offset, %error, "corrupt record not copied");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the storage consumer counts.
+
+use prometheus_client::metrics::counter::Counter;
+use runtime::Metrics;
+
+/// The storage consumer's metrics.
+#[derive(Debug, Clone)]
+pub struct StorageMetrics {
+    /// Events judged, whatever was decided.
+    pub(crate) events: Counter,
+    /// Row writes handed to the store.
+    pub(crate) rows: Counter,
+    /// Batches applied.
+    pub(crate) batches: Counter,
+    /// Conversations loaded.
+    pub(crate) loads: Counter,
+    /// Ids read because they are older than the cache.
+    pub(crate) id_reads: Counter,
+    /// Records of corrupt bytes.
+    pub(crate) corrupt: Counter,
+    /// Holds begun.
+    pub(crate) holds: Counter,
+    /// Events skipped under a hold.
+    pub(crate) skipped: Counter,
+    /// Held conversations that were re-driven to the end.
+    pub(crate) healed: Counter,
+}
+
+impl StorageMetrics {
+    /// Registers the metrics.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| metrics.register(name, help, Counter::default());
+        Self {
+            events: counter("storage_events", "Events judged"),
+            rows: counter("storage_rows", "Row writes handed to the store"),
+            batches: counter("storage_batches", "Batches applied"),
+            loads: counter("storage_conversation_loads", "Conversations loaded from the store"),
+            id_reads: counter("storage_id_reads", "Ids read because they are older than the cache"),
+            corrupt: counter("storage_corrupt_records", "Records whose bytes are not of their schema"),
+            holds: counter("storage_holds", "Holds begun"),
+            skipped: counter("storage_skipped_events", "Events skipped under a hold"),
+            healed: counter("storage_healed_holds", "Held conversations re-driven to the end"),
+        }
+    }
+}

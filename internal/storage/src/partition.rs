@@ -1,0 +1,155 @@
+//! One partition of `chat.messages`: from `applied + 1` on, batch by batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Seq;
+use eventlog::consume::{Ended, Outcome};
+use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, record_at};
+use events::topics::{MESSAGES, spec_of};
+use runtime::insist;
+use store::{Applied, Source, Store, StoreError};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::Cache;
+use crate::error::{transient_log, transient_store};
+use crate::{Deps, StorageError};
+
+/// Records that are applied together.
+pub(crate) const BATCH_RECORDS_MAX: usize = 500;
+/// How often the owner looks at its holds, and the group's offset is committed for those who watch the lag.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+
+/// A partition's work.
+pub(crate) struct Partition {
+    pub(crate) deps: Arc<Deps>,
+    pub(crate) at: TopicPartition,
+    pub(crate) source: Source,
+    pub(crate) generation: u8,
+    pub(crate) partitions: u32,
+    /// The last place that is applied; `None` before the first.
+    pub(crate) applied: Option<Seq>,
+    pub(crate) cache: Cache,
+    pub(crate) stop: CancellationToken,
+}
+
+pub(crate) async fn run(
+    deps: Arc<Deps>,
+    assigned: Assigned,
+    committer: Arc<dyn Committer>,
+    stop: CancellationToken,
+) -> Outcome {
+    let mut partition = Partition::new(deps, assigned.at, stop);
+    match partition.consume(&*committer).await {
+        Ok(()) | Err(StorageError::Stopped) => {
+            partition.commit(&*committer).await;
+            Ok(Ended::Stopped)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Partition {
+    pub(crate) fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
+        let spec = spec_of(MESSAGES);
+        Self {
+            deps,
+            source: Source { topic: MESSAGES, partition: at.partition },
+            at,
+            generation: spec.generation,
+            partitions: spec.partitions,
+            applied: None,
+            cache: Cache::new(),
+            stop,
+        }
+    }
+
+    async fn consume(&mut self, committer: &dyn Committer) -> Result<(), StorageError> {
+        self.resume().await?;
+        let mut reader = self.reader(self.next_offset()).await?;
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
+                // The first tick comes at once: the take-over's look at the holds.
+                _ = housekeeping.tick() => {
+                    self.redrive_all().await?;
+                    self.commit(committer).await;
+                }
+                records = reader.next(BATCH_RECORDS_MAX) => match records {
+                    Ok(records) => self.apply(&records).await?,
+                    Err(error) if transient_log(&error) => reader = self.reader(self.next_offset()).await?,
+                    Err(error) => return Err(error.into()),
+                },
+            }
+        }
+    }
+
+    /// Finds where the store stands, and that the log is the one it was.
+    async fn resume(&mut self) -> Result<(), StorageError> {
+        let source = self.source;
+        let applied = self.store("read applied", |store| store.applied(source)).await?;
+        if let Some(applied) = applied {
+            self.verify(applied).await?;
+        }
+        self.applied = applied.map(|applied| applied.seq);
+        tracing::info!(partition = %self.at, next = self.next_offset(), "storage resumes");
+        Ok(())
+    }
+
+    async fn verify(&self, applied: Applied) -> Result<(), StorageError> {
+        let (offset, partition) = (applied.seq.offset(), self.at.partition);
+        let Deps { log, entropy, .. } = &*self.deps;
+        let read = || record_at(&**log, MESSAGES, partition, offset);
+        let record = insist("read the last applied record", entropy, &self.stop, transient_log, read).await?;
+        if record.is_some_and(|record| record.fingerprint() == applied.fingerprint) {
+            Ok(())
+        } else {
+            Err(StorageError::NotTheLog(self.at.clone(), offset))
+        }
+    }
+
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.applied.map_or(0, |applied| applied.offset() + 1)
+    }
+
+    pub(crate) async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, StorageError> {
+        let Deps { log, entropy, .. } = &*self.deps;
+        let open = || log.reader(MESSAGES, self.at.partition, from);
+        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+    }
+
+    /// Applies a batch: rows, then holds, then `applied`. Nothing of it is visible as applied before all of it is.
+    pub(crate) async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let seq = Seq::new(self.generation, last.offset)?;
+        self.judge_and_write(records).await?;
+        let (source, applied) = (self.source, Applied { seq, fingerprint: last.fingerprint() });
+        self.store("write applied", |store| store.set_applied(source, applied)).await?;
+        self.applied = Some(self.applied.map_or(seq, |before| before.max(seq)));
+        self.cache.shrink();
+        self.deps.metrics.batches.inc();
+        Ok(())
+    }
+
+    /// Calls the store until it answers; gives up only on what a retry cannot mend.
+    pub(crate) async fn store<'s, T, F, R>(&'s self, what: &'static str, call: F) -> Result<T, StorageError>
+    where
+        F: Fn(&'s dyn Store) -> R,
+        R: Future<Output = Result<T, StoreError>> + 's,
+    {
+        let Deps { store, entropy, .. } = &*self.deps;
+        Ok(insist(what, entropy, &self.stop, transient_store, || call(&**store)).await?)
+    }
+
+    /// For those who watch the group's lag; storage itself resumes from `applied`.
+    async fn commit(&self, committer: &dyn Committer) {
+        let commit = Commit { next: self.next_offset(), metadata: String::new() };
+        if let Err(error) = committer.commit(&[(self.at.clone(), commit)]).await {
+            tracing::info!(partition = %self.at, %error, "lag not committed");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! One partition of `chat.receipts`: read marks to rows. Monotone, so order does not matter and nothing is judged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::Seq;
+use eventlog::consume::{Ended, Outcome};
+use eventlog::{Assigned, Commit, Committer, Record, record_at};
+use events::DecodeError;
+use events::topics::{RECEIPTS, spec_of};
+use futures_util::stream::{self, TryStreamExt};
+use runtime::insist;
+use store::{Applied, Mark, Source};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{transient_log, transient_store};
+use crate::partition::BATCH_RECORDS_MAX;
+use crate::{Deps, StorageError};
+
+/// Marks that are written at once.
+const MARKS_AT_ONCE: usize = 128;
+
+pub(crate) async fn run(
+    deps: Arc<Deps>,
+    assigned: Assigned,
+    committer: Arc<dyn Committer>,
+    stop: CancellationToken,
+) -> Outcome {
+    let mut receipts = Receipts { deps, assigned, stop, next: 0 };
+    match receipts.consume().await {
+        Ok(()) | Err(StorageError::Stopped) => {
+            let commit = Commit { next: receipts.next, metadata: String::new() };
+            if let Err(error) = committer.commit(&[(receipts.assigned.at.clone(), commit)]).await {
+                tracing::info!(partition = %receipts.assigned.at, %error, "lag not committed");
+            }
+            Ok(Ended::Stopped)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+struct Receipts {
+    deps: Arc<Deps>,
+    assigned: Assigned,
+    stop: CancellationToken,
+    next: u64,
+}
+
+impl Receipts {
+    fn source(&self) -> Source {
+        Source { topic: RECEIPTS, partition: self.assigned.at.partition }
+    }
+
+    async fn consume(&mut self) -> Result<(), StorageError> {
+        self.resume().await?;
+        loop {
+            let Deps { log, entropy, .. } = &*self.deps;
+            let (partition, next) = (self.assigned.at.partition, self.next);
+            let open = || log.reader(RECEIPTS, partition, next);
+            let mut reader = insist("read the log", entropy, &self.stop, transient_log, open).await?;
+            loop {
+                let records = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Ok(()),
+                    records = reader.next(BATCH_RECORDS_MAX) => records,
+                };
+                match records {
+                    Ok(records) => self.apply(&records).await?,
+                    Err(error) if transient_log(&error) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+
+    async fn resume(&mut self) -> Result<(), StorageError> {
+        let (source, Deps { log, store, entropy, .. }) = (self.source(), &*self.deps);
+        let applied = insist("read applied", entropy, &self.stop, transient_store, || store.applied(source)).await?;
+        if let Some(applied) = applied {
+            let offset = applied.seq.offset();
+            let read = || record_at(&**log, RECEIPTS, source.partition, offset);
+            let record = insist("read the last applied record", entropy, &self.stop, transient_log, read).await?;
+            if record.is_none_or(|record| record.fingerprint() != applied.fingerprint) {
+                return Err(StorageError::NotTheLog(self.assigned.at.clone(), offset));
+            }
+            self.next = offset + 1;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let mut marks = BTreeMap::new();
+        for record in records {
+            match self.deps.codec.read_receipt(&record.headers, &record.payload) {
+                Ok(Some(read)) => {
+                    let mark = Mark { seq: read.seq, ordinal: read.ordinal };
+                    let highest = marks.entry((read.user, read.conversation)).or_insert(mark);
+                    *highest = mark.max(*highest);
+                }
+                Ok(None) => {}
+                Err(DecodeError::Corrupt(reason)) => {
+                    self.deps.metrics.corrupt.inc();
+                    tracing::warn!(partition = %self.assigned.at, offset = record.offset, reason, "corrupt read mark");
+                }
+                // A mark belongs to no state that could be held: the partition waits for the upgrade.
+                Err(DecodeError::UnknownSchema(schema)) => {
+                    return Err(StorageError::UnknownSchema(self.assigned.at.clone(), record.offset, schema));
+                }
+            }
+        }
+        let (Deps { store, entropy, .. }, stop) = (&*self.deps, &self.stop);
+        stream::iter(marks.into_iter().map(Ok::<_, StorageError>))
+            .try_for_each_concurrent(MARKS_AT_ONCE, |((user, conversation), mark)| async move {
+                let write = || store.set_mark(user, conversation, mark);
+                Ok(insist("write a read mark", entropy, stop, transient_store, write).await?)
+            })
+            .await?;
+        let seq = Seq::new(spec_of(RECEIPTS).generation, last.offset)?;
+        let (source, applied) = (self.source(), Applied { seq, fingerprint: last.fingerprint() });
+        let write = || store.set_applied(source, applied);
+        insist("write applied", entropy, stop, transient_store, write).await?;
+        self.next = last.offset + 1;
+        Ok(())
+    }
+}

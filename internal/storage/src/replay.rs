@@ -1,0 +1,64 @@
+//! Replaying a range of the log into the store: the same code as live, and so the same rows.
+
+use std::sync::Arc;
+
+use domain::Seq;
+use eventlog::TopicPartition;
+use events::topics::MESSAGES;
+use tokio_util::sync::CancellationToken;
+
+use crate::partition::{BATCH_RECORDS_MAX, Partition};
+use crate::{Deps, StorageError};
+
+/// What a replay did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replayed {
+    /// Records read.
+    pub records: u64,
+    /// The offset behind the last one.
+    pub next: u64,
+}
+
+/// Applies `from..to` of one partition of `chat.messages` again. Rows that are there stay as they are; `applied` never
+/// goes back. `progress` hears of every batch.
+///
+/// # Errors
+/// [`StorageError::Gap`] when `from` lies beyond what is applied.
+pub async fn replay(
+    deps: Arc<Deps>,
+    partition: u32,
+    from: u64,
+    to: u64,
+    stop: CancellationToken,
+    mut progress: impl FnMut(Replayed) + Send,
+) -> Result<Replayed, StorageError> {
+    let at = TopicPartition::new(MESSAGES, partition);
+    let mut work = Partition::new(deps, at.clone(), stop);
+    let source = work.source;
+    let applied = work.store("read applied", |store| store.applied(source)).await?;
+    let applied = applied.map(|applied| applied.seq.offset());
+    if from > applied.map_or(0, |applied| applied + 1) {
+        return Err(StorageError::Gap { at, from, applied });
+    }
+    // It begins as of the event before the range, however far the store is.
+    work.applied = match from.checked_sub(1) {
+        Some(before) => Some(Seq::new(work.generation, before)?),
+        None => None,
+    };
+    let mut done = Replayed { records: 0, next: from };
+    let mut reader = work.reader(from).await?;
+    while done.next < to {
+        let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
+        let records = tokio::select! {
+            biased;
+            () = work.stop.cancelled() => return Err(StorageError::Stopped),
+            records = reader.next(room) => records?,
+        };
+        let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
+        let Some(last) = records.last() else { break };
+        done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
+        work.apply(&records).await?;
+        progress(done);
+    }
+    Ok(done)
+}
