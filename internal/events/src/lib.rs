@@ -7,6 +7,7 @@
 
 mod codec;
 mod convert;
+mod describe;
 mod records;
 mod registry;
 mod schemas;

@@ -20,6 +20,10 @@ pub const USERS: &str = "users.events";
 pub const GROUP_STORAGE: &str = "klatsch.storage";
 /// The fan-out consumer's group.
 pub const GROUP_FANOUT: &str = "klatsch.fanout";
+/// What the storage consumer reads.
+pub const STORAGE_SOURCES: [&str; 2] = [MESSAGES, RECEIPTS];
+/// What the fan-out reads: its group has a commit in every partition of these.
+pub const FANOUT_SOURCES: [&str; 3] = [MESSAGES, RECEIPTS, USERS];
 
 /// What a topic must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
