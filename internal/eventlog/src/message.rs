@@ -1,7 +1,8 @@
 //! A record of `chat.messages` as both consumers see it: the same reading, so the same decision.
 
+use bytes::Bytes;
 use domain::{ConversationId, Event, Fingerprint, Placed, Seq, SeqError};
-use events::{Codec, DecodeError, MessageRecord};
+use events::{Codec, DecodeError, HEADER_TRACE, MessageRecord};
 
 use crate::{Record, partition_of};
 
@@ -29,6 +30,8 @@ pub struct Message {
     pub conversation: Option<ConversationId>,
     /// What it says.
     pub meaning: Meaning,
+    /// Its trace context, for the records that follow from it.
+    pub trace: Option<Bytes>,
 }
 
 impl Message {
@@ -57,6 +60,7 @@ impl Message {
             }
         };
         let conversation = conversation.filter(|_| meaning != Meaning::Marker);
-        Ok(Self { placed, fingerprint: record.fingerprint(), conversation, meaning })
+        let trace = record.header(HEADER_TRACE).map(Bytes::copy_from_slice);
+        Ok(Self { placed, fingerprint: record.fingerprint(), conversation, meaning, trace })
     }
 }
