@@ -33,7 +33,7 @@ use membership::{Answer, Memberships};
 const IN_FLIGHT_MAX: usize = 8192;
 /// The longest that an acknowledgement is waited for: beyond what the engines wait themselves, so that a fault in one
 /// cannot hold a place for ever.
-const LOGGED_WAIT: Duration = Duration::from_secs(30);
+const LOGGED_WAIT: Duration = Duration::from_secs(12);
 /// How long a mark waits for storage to pass its entry.
 const MARK_APPLIED_WAIT: Duration = Duration::from_millis(200);
 /// Bytes of a trace context that travels along; a W3C `traceparent` has 55.

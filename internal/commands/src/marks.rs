@@ -32,6 +32,8 @@ const WAITERS_MAX: usize = 64;
 const IN_FLIGHT_MAX: usize = 1024;
 
 type Key = (UserId, ConversationId);
+/// Who waits for a mark, and what they are told.
+type Waiter = oneshot::Sender<Result<(), ErrorCode>>;
 
 /// Where [`crate::Commands::mark`] leaves its marks.
 #[derive(Clone)]
@@ -42,7 +44,7 @@ pub(crate) struct MarkQueue {
 struct Request {
     key: Key,
     mark: Mark,
-    done: oneshot::Sender<Result<(), ErrorCode>>,
+    done: Waiter,
 }
 
 impl MarkQueue {
@@ -79,14 +81,14 @@ struct Window {
     /// The highest mark known to be durable.
     logged: Option<Mark>,
     /// What goes out at the end.
-    waiting: Option<(Mark, Vec<oneshot::Sender<Result<(), ErrorCode>>>)>,
+    waiting: Option<(Mark, Vec<Waiter>)>,
 }
 
 /// A record that has met its fate.
 struct Flown {
     key: Key,
     mark: Mark,
-    waiters: Vec<oneshot::Sender<Result<(), ErrorCode>>>,
+    waiters: Vec<Waiter>,
     fate: Result<(), AppendError>,
 }
 
@@ -162,7 +164,7 @@ impl MarkWriter {
         }
     }
 
-    fn fly(&self, key: Key, mark: Mark, waiters: Vec<oneshot::Sender<Result<(), ErrorCode>>>) {
+    fn fly(&self, key: Key, mark: Mark, waiters: Vec<Waiter>) {
         let (user, conversation) = key;
         let encoded = self.codec.read_mark(&ReadMark { user, conversation, seq: mark.seq, ordinal: mark.ordinal });
         let record = NewRecord {
@@ -212,7 +214,7 @@ impl MarkWriter {
 }
 
 /// Answers those who still wait.
-fn answer(waiters: impl IntoIterator<Item = oneshot::Sender<Result<(), ErrorCode>>>, fate: Result<(), ErrorCode>) {
+fn answer(waiters: impl IntoIterator<Item = Waiter>, fate: Result<(), ErrorCode>) {
     for waiter in waiters {
         let _ = waiter.send(fate);
     }

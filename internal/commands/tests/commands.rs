@@ -1,0 +1,333 @@
+//! Commands and read marks against the embedded engines in memory. Storage is played by hand, so that a test decides
+//! how far it has come.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use api::{ApiError, CommandFrame, ErrorCode};
+use commands::{Barrier, Commands, MarkWriter};
+use domain::{
+    Action, CommandId, Content, ConversationId, Event, Fingerprint, IdRow, PayloadHash, Role, Seq, Stands, UserId,
+};
+use eventlog::embedded::EmbeddedLog;
+use eventlog::{NewRecord, Record, SharedLog};
+use events::{Codec, MessageRecord, topics};
+use host::Clock;
+use store::embedded::EmbeddedStore;
+use store::{Applied, Consumer, ConversationRows, Hold, Mark, Row, RowWrite, SharedStore, Source};
+use tokio_util::sync::CancellationToken;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+struct World {
+    log: SharedLog,
+    store: SharedStore,
+    commands: Commands,
+    writer: Option<MarkWriter>,
+    ids: AtomicI64,
+}
+
+impl World {
+    async fn new() -> Self {
+        let clock = Clock::from_fn(|| NOW_MS);
+        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        for topic in [topics::MESSAGES, topics::RECEIPTS] {
+            log.create(topics::spec_of(topic)).await.unwrap();
+        }
+        let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        let (commands, writer) =
+            Commands::new(SharedLog::clone(&log), SharedStore::clone(&store), Codec::compiled_in(), clock);
+        Self { log, store, commands, writer: Some(writer), ids: AtomicI64::new(1) }
+    }
+
+    fn id(&self) -> CommandId {
+        let number = self.ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        CommandId::first_at(NOW_MS - 1000 + number)
+    }
+
+    async fn say(&self, author: UserId, conversation: ConversationId, body: &str) -> Result<CommandId, ApiError> {
+        let id = self.id();
+        let command = CommandFrame::Send { id, conversation, body: body.into(), reply_to: None };
+        self.commands.submit(author, command, Some("00-trace-span-01")).await?.logged().await?;
+        Ok(id)
+    }
+
+    /// Everything in the conversation's partition of a topic.
+    async fn logged(&self, topic: &'static str, conversation: ConversationId) -> Vec<Record> {
+        let partition = Barrier::source_of(conversation).partition;
+        let marks = self.log.watermarks(topic, partition).await.unwrap();
+        if marks.next == marks.low {
+            return Vec::new();
+        }
+        self.log.reader(topic, partition, marks.low).await.unwrap().next(1000).await.unwrap()
+    }
+
+    async fn events(&self, conversation: ConversationId) -> Vec<Event> {
+        let read = |record: &Record| match Codec::compiled_in().read_message(&record.headers, &record.payload) {
+            Ok(MessageRecord::Event(event)) => *event,
+            other => panic!("{other:?}"),
+        };
+        self.logged(topics::MESSAGES, conversation).await.iter().map(read).collect()
+    }
+
+    async fn marks(&self, conversation: ConversationId) -> Vec<u64> {
+        let read = |record: &Record| Codec::compiled_in().read_receipt(&record.headers, &record.payload).unwrap();
+        let records = self.logged(topics::RECEIPTS, conversation).await;
+        records.iter().filter_map(read).map(|mark| mark.seq.get()).collect()
+    }
+
+    /// A record that stands for what others say in the partition.
+    async fn pad(&self, conversation: ConversationId) {
+        let record = NewRecord {
+            key: conversation.to_string(),
+            partition: None,
+            headers: Vec::new(),
+            payload: bytes::Bytes::from_static(b"x"),
+        };
+        eventlog::append(&*self.log, topics::MESSAGES, record).await.unwrap();
+    }
+
+    async fn rows(&self, conversation: ConversationId, at: u64, rows: Vec<Row>) {
+        let rows = rows.into_iter().map(|row| RowWrite { timestamp: seq(at).timestamp(), row }).collect();
+        self.store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+    }
+
+    async fn join(&self, user: UserId, conversation: ConversationId, at: u64) {
+        let row = Row::Joined { user, role: Role::Member, seq: seq(at), ordinal: 0 };
+        self.rows(conversation, at, vec![row]).await;
+    }
+
+    async fn entry(&self, conversation: ConversationId, place: u64, at: u64) {
+        let content = Content::Message { body: "hello".into(), reply_to: None };
+        let (id, author) = (self.id(), user(1));
+        let entry = Row::Entry { seq: seq(at), place, ordinal: place + 1, id, author, time_ms: NOW_MS, content };
+        let mut rows = vec![entry];
+        if place == 0 {
+            rows.push(Row::Bucket { bucket: 0, start: seq(at) });
+        }
+        rows.push(Row::Head { seq: seq(at), time_ms: NOW_MS, place: place + 1, ordinal: place + 1 });
+        self.rows(conversation, at, rows).await;
+    }
+
+    async fn applied(&self, source: Source, at: u64) {
+        let applied = Applied { seq: seq(at), fingerprint: Fingerprint(at) };
+        self.store.set_applied(source, applied).await.unwrap();
+    }
+
+    /// Runs the writer of read marks; the token stops it.
+    fn start_marks(&mut self) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+        let token = CancellationToken::new();
+        let writer = self.writer.take().unwrap();
+        (token.clone(), tokio::spawn(writer.run(token)))
+    }
+}
+
+fn user(number: u128) -> UserId {
+    UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()
+}
+
+fn seq(offset: u64) -> Seq {
+    Seq::new(0, offset).unwrap()
+}
+
+fn group() -> ConversationId {
+    ConversationId::group(user(1), CommandId::first_at(1))
+}
+
+fn code<T>(result: Result<T, ApiError>) -> ErrorCode {
+    result.err().expect("a refusal").code
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
+    let (world, c) = (World::new().await, group());
+    world.join(user(1), c, 1).await;
+    let mut under_way = Vec::new();
+    for number in 0..50 {
+        let (id, body) = (world.id(), number.to_string());
+        let command = CommandFrame::Send { id, conversation: c, body, reply_to: None };
+        under_way.push(world.commands.submit(user(1), command, Some("00-trace-span-01")).await.unwrap());
+    }
+    for submitted in under_way {
+        let (id, accepted) = (submitted.id, submitted.logged().await.unwrap());
+        assert_eq!((accepted.id, accepted.conversation), (id, c));
+    }
+    let bodies: Vec<_> = world.events(c).await.into_iter().map(|event| event.action).collect();
+    let expected: Vec<_> =
+        (0..50).map(|number| Action::SendMessage { body: number.to_string(), reply_to: None }).collect();
+    assert_eq!(bodies, expected);
+    let record = &world.logged(topics::MESSAGES, c).await[0];
+    assert_eq!(record.key, c.to_string());
+    assert_eq!(record.header(events::HEADER_TRACE), Some(&b"00-trace-span-01"[..]));
+    let event = &world.events(c).await[0];
+    assert_eq!((event.author, event.received_ms, event.rules), (user(1), NOW_MS, domain::RULES_NEWEST));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outsider_is_refused_once_storage_has_passed_the_watermark() {
+    let (world, c) = (World::new().await, group());
+    world.pad(c).await;
+    world.applied(Barrier::source_of(c), 0).await;
+    assert_eq!(code(world.say(user(2), c, "hi").await), ErrorCode::NotMember);
+    assert_eq!(world.logged(topics::MESSAGES, c).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_right_after_a_creation_is_left_to_the_reducer() {
+    let (world, c) = (World::new().await, group());
+    world.pad(c).await;
+    world.pad(c).await;
+    world.applied(Barrier::source_of(c), 0).await;
+    world.say(user(2), c, "hi").await.unwrap();
+    assert_eq!(world.logged(topics::MESSAGES, c).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_that_catches_up_in_time_is_waited_for() {
+    let (world, c) = (World::new().await, group());
+    world.pad(c).await;
+    let (said, ()) = tokio::join!(world.say(user(2), c, "hi"), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.applied(Barrier::source_of(c), 0).await;
+    });
+    assert_eq!(code(said), ErrorCode::NotMember);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_conversation_is_left_to_the_reducer() {
+    let (world, c) = (World::new().await, group());
+    world.pad(c).await;
+    let source = Barrier::source_of(c);
+    let hold = Hold { skipped_to: Some(seq(0)), done_through: None };
+    world.store.put_hold(Consumer::Storage, source.partition, c, hold).await.unwrap();
+    world.applied(source, 0).await;
+    world.say(user(2), c, "hi").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_retry_of_who_was_removed_meanwhile_reaches_the_reducer() {
+    let (world, c) = (World::new().await, group());
+    world.join(user(2), c, 1).await;
+    world.rows(c, 2, vec![Row::UserRole { user: user(2), role: None, seq: seq(2) }]).await;
+    let id = world.id();
+    let row =
+        IdRow { author: user(2), seq: seq(1), hash: PayloadHash([1; 16]), stands: Stands::Command, deleted: None };
+    world.rows(c, 1, vec![Row::Id { id, row }]).await;
+    for _ in 0..3 {
+        world.pad(c).await;
+    }
+    world.applied(Barrier::source_of(c), 2).await;
+    let again = CommandFrame::Send { id, conversation: c, body: "hi".into(), reply_to: None };
+    world.commands.submit(user(2), again, None).await.unwrap().logged().await.unwrap();
+    world.applied(Barrier::source_of(c), 3).await;
+    assert_eq!(code(world.say(user(2), c, "something new").await), ErrorCode::NotMember);
+}
+
+#[tokio::test(start_paused = true)]
+async fn creating_and_withdrawing_need_no_membership_and_no_store() {
+    let world = World::new().await;
+    world.store.close().await;
+    let id = world.id();
+    let create = CommandFrame::Create { id, kind: "direct".into(), title: None, members: vec![user(2)] };
+    let accepted = world.commands.submit(user(1), create, None).await.unwrap().logged().await.unwrap();
+    assert_eq!(accepted.conversation, ConversationId::direct(user(1), user(2)));
+    let withdraw = CommandFrame::Withdraw { id, conversation: group() };
+    world.commands.submit(user(3), withdraw, None).await.unwrap().logged().await.unwrap();
+    // Nor does a store that is away stop a message.
+    world.say(user(1), group(), "hi").await.unwrap();
+    assert_eq!(world.events(group()).await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_without_the_store_have_their_code() {
+    let (world, c) = (World::new().await, group());
+    world.join(user(1), c, 1).await;
+    assert_eq!(code(world.say(user(1), c, " ").await), ErrorCode::Invalid);
+    let from_future = CommandFrame::Leave { id: CommandId::first_at(NOW_MS + 60_001), conversation: c };
+    assert_eq!(code(world.commands.submit(user(1), from_future, None).await), ErrorCode::IdFromFuture);
+    let nonsense = CommandFrame::Create { id: world.id(), kind: "crowd".into(), title: None, members: vec![] };
+    assert_eq!(code(world.commands.submit(user(1), nonsense, None).await), ErrorCode::Invalid);
+    world.log.close().await;
+    assert_eq!(code(world.say(user(1), c, "hi").await), ErrorCode::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_takes_its_numbers_from_the_row_at_or_before_it() {
+    let (mut world, c) = (World::new().await, group());
+    world.start_marks();
+    world.join(user(1), c, 1).await;
+    world.entry(c, 0, 1).await;
+    world.entry(c, 1, 3).await;
+    assert_eq!(world.commands.mark(user(1), c, seq(3)).await.unwrap(), seq(3));
+    // The log has nothing at 5: no server has ever told a client of it.
+    assert_eq!(code(world.commands.mark(user(1), c, seq(5)).await), ErrorCode::Invalid);
+    for _ in 0..6 {
+        world.pad(c).await;
+    }
+    assert_eq!(code(world.commands.mark(user(1), c, seq(5)).await), ErrorCode::Retry);
+    world.applied(Barrier::source_of(c), 5).await;
+    assert_eq!(world.commands.mark(user(1), c, seq(5)).await.unwrap(), seq(3), "an edit has no row: the entry before");
+    assert_eq!(code(world.commands.mark(user(2), c, seq(3)).await), ErrorCode::NotMember);
+    let records = world.logged(topics::RECEIPTS, c).await;
+    let mark = Codec::compiled_in().read_receipt(&records[0].headers, &records[0].payload).unwrap().unwrap();
+    assert_eq!((mark.user, mark.conversation, mark.ordinal), (user(1), c, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mark_of_a_held_conversation_is_held() {
+    let (world, c) = (World::new().await, group());
+    world.join(user(1), c, 1).await;
+    for _ in 0..3 {
+        world.pad(c).await;
+    }
+    let source = Barrier::source_of(c);
+    let hold = Hold { skipped_to: Some(seq(2)), done_through: Some(seq(1)) };
+    world.store.put_hold(Consumer::Storage, source.partition, c, hold).await.unwrap();
+    world.applied(source, 2).await;
+    assert_eq!(code(world.commands.mark(user(1), c, seq(2)).await), ErrorCode::Held);
+    assert_eq!(code(world.commands.mark(user(2), c, seq(2)).await), ErrorCode::Held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn marks_are_one_record_in_two_seconds_and_each_is_answered() {
+    let (mut world, c) = (World::new().await, group());
+    world.start_marks();
+    world.join(user(1), c, 1).await;
+    for place in 0..10 {
+        world.entry(c, place, place + 1).await;
+    }
+    world.commands.mark(user(1), c, seq(1)).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let marks = (2..=10).rev().map(|at| world.commands.mark(user(1), c, seq(at)));
+    let answers = futures_util::future::join_all(marks).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+    assert_eq!(world.marks(c).await, [1, 10]);
+    // What is below a mark in the log is there already.
+    world.commands.mark(user(1), c, seq(4)).await.unwrap();
+    assert_eq!(world.marks(c).await, [1, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn marks_that_wait_are_flushed_when_the_service_stops() {
+    let (mut world, c) = (World::new().await, group());
+    let (token, running) = world.start_marks();
+    world.join(user(1), c, 1).await;
+    world.entry(c, 0, 1).await;
+    world.entry(c, 1, 2).await;
+    world.commands.mark(user(1), c, seq(1)).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let (waiting, ()) = tokio::join!(world.commands.mark(user(1), c, seq(2)), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        token.cancel();
+    });
+    assert_eq!(waiting.unwrap(), seq(2));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    running.await.unwrap();
+    assert_eq!(world.marks(c).await, [1, 2]);
+    assert_eq!(code(world.commands.mark(user(1), c, seq(2)).await), ErrorCode::Unavailable);
+    let mark = Mark { seq: seq(2), ordinal: 2 };
+    assert!(mark > Mark { seq: seq(1), ordinal: 9 }, "marks are compared by their place");
+}
