@@ -1,1 +1,86 @@
-//! (to be written)
+//! The fan-out consumer: events to deliveries, by user partition.
+//!
+//! One task per partition of `chat.messages` decides each event with the same reducer as storage, as of the event, and
+//! appends one record per delivery partition with recipients. A conversation whose facts are not in the store yet is
+//! parked: only its first position is kept, its neighbours go on. One that cannot be judged by this program is held.
+//! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats, and never skips.
+//!
+//! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned.
+
+mod emit;
+mod error;
+mod hold;
+mod metrics;
+mod open;
+mod outbox;
+mod parked;
+mod partition;
+mod position;
+mod relay;
+mod unpark;
+
+use std::sync::Arc;
+
+use domain::RULES_NEWEST;
+use eventlog::consume::{BoxError, consume};
+use eventlog::{Assigned, Committer, SharedLog};
+use events::Codec;
+use events::topics::{GROUP_FANOUT, MESSAGES, RECEIPTS, USERS};
+use host::Entropy;
+use runtime::Readiness;
+use store::SharedStore;
+use tokio_util::sync::CancellationToken;
+
+pub use error::FanoutError;
+pub use metrics::FanoutMetrics;
+pub use parked::PARKED_MAX;
+
+/// What the consumer works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where events come from and deliveries go; it must not give a record up (no delivery timeout).
+    pub log: SharedLog,
+    /// Where facts are read.
+    pub store: SharedStore,
+    /// Reads and writes records.
+    pub codec: Codec,
+    /// For jitter.
+    pub entropy: Entropy,
+    /// Counters.
+    pub metrics: FanoutMetrics,
+    /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
+    pub rules_newest: u32,
+}
+
+impl Deps {
+    /// The consumer over that log and store, with the newest rules.
+    #[must_use]
+    pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: FanoutMetrics) -> Self {
+        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST }
+    }
+}
+
+/// Consumes until `shutdown`: every partition that the group gives this process.
+///
+/// # Errors
+/// When it cannot go on: the store was emptied ([`store::StoreError::Incarnation`] in the chain: restart), the group
+/// has no commit, a topic is not the one it was, or the log or the store is broken.
+pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
+    let condition = readiness.condition("fanout", "joining its consumer group");
+    let deps = Arc::new(deps);
+    let work = {
+        let deps = Arc::clone(&deps);
+        Arc::new(move |assigned: Assigned, committer: Arc<dyn Committer>, stop: CancellationToken| {
+            let deps = Arc::clone(&deps);
+            let task: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = if assigned.at.topic == MESSAGES {
+                Box::pin(partition::run(deps, assigned, committer, stop))
+            } else {
+                Box::pin(relay::run(deps, assigned, committer, stop))
+            };
+            task
+        })
+    };
+    condition.ready();
+    consume(&*deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, shutdown).await?;
+    Ok(())
+}

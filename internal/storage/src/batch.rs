@@ -7,10 +7,9 @@ use eventlog::{Meaning, Message, NewRecord, Record, append};
 use events::Quarantined;
 use events::topics::QUARANTINE;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use store::{Consumer, Facts, Hold, Loaded, RowWrite, load};
+use store::{Consumer, Facts, Hold, Loaded, RowWrite, Slot, load};
 
 use crate::StorageError;
-use crate::cache::Slot;
 use crate::partition::Partition;
 use crate::rows::{Pending, rows_of};
 

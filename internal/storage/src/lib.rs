@@ -8,7 +8,6 @@
 //! after a rebalance, and a replay all come to the same rows.
 
 mod batch;
-mod cache;
 mod error;
 mod metrics;
 mod partition;

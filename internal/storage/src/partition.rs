@@ -8,11 +8,10 @@ use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, record_at};
 use events::topics::{MESSAGES, spec_of};
 use runtime::insist;
-use store::{Applied, Source, Store, StoreError};
+use store::{Applied, Conversations, Source, Store, StoreError};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Cache;
 use crate::error::{transient_log, transient_store};
 use crate::{Deps, StorageError};
 
@@ -30,7 +29,7 @@ pub(crate) struct Partition {
     pub(crate) partitions: u32,
     /// The last place that is applied; `None` before the first.
     pub(crate) applied: Option<Seq>,
-    pub(crate) cache: Cache,
+    pub(crate) cache: Conversations,
     pub(crate) stop: CancellationToken,
 }
 
@@ -60,7 +59,7 @@ impl Partition {
             generation: spec.generation,
             partitions: spec.partitions,
             applied: None,
-            cache: Cache::new(),
+            cache: Conversations::new(),
             stop,
         }
     }

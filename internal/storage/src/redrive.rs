@@ -5,11 +5,10 @@
 
 use domain::{ConversationId, Seq};
 use eventlog::{Meaning, Message};
-use store::{Consumer, Hold};
+use store::{Consumer, Hold, Slot};
 
 use crate::StorageError;
 use crate::batch::{Judged, Written};
-use crate::cache::Slot;
 use crate::partition::{BATCH_RECORDS_MAX, Partition};
 
 /// Held conversations that one pass looks at.

@@ -6,6 +6,7 @@
 //! emptied only by making a new one, with new tables. The user tables are the user service's own truth.
 
 mod cells;
+mod conversations;
 mod decode;
 mod error;
 mod facts;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Role, Seq, UserId};
 
 pub use cells::CellWrites;
+pub use conversations::{Conversations, Slot};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, ReactionRow, RowValues, put_reactions};
 pub use error::StoreError;
 pub use facts::{Facts, Loaded, load};

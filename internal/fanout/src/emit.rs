@@ -1,0 +1,100 @@
+//! Judging an event and writing its deliveries: one record for each delivery partition with recipients.
+
+use std::collections::BTreeMap;
+
+use domain::{ConversationId, Effects, Event, Placed, UserId, apply};
+use eventlog::{Meaning, Message, NewRecord, partition_of};
+use events::topics::DELIVERIES;
+use events::{Delivery, HEADER_TRACE};
+use store::Loaded;
+
+use crate::FanoutError;
+use crate::open::Facts;
+use crate::partition::Partition;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Judged; its deliveries are on their way.
+    Done,
+    /// A fact that it needs is not in the store yet.
+    NotYet,
+    /// It cannot be judged: by this program, or because storage holds the conversation.
+    Hold,
+}
+
+impl Partition {
+    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it.
+    pub(crate) async fn judge(
+        &mut self,
+        conversation: ConversationId,
+        loaded: &mut Loaded,
+        message: &Message,
+    ) -> Result<Verdict, FanoutError> {
+        let event = match &message.meaning {
+            Meaning::Marker | Meaning::Corrupt(_) => return Ok(Verdict::Done),
+            Meaning::Unknown(_) => return Ok(Verdict::Hold),
+            Meaning::Event(event) => event,
+        };
+        if !self.knows(message) {
+            return Ok(Verdict::Hold);
+        }
+        let as_of = message.placed.seq.before().unwrap_or_default();
+        let mut absent = Vec::new();
+        let facts = loop {
+            match loaded.facts(event, &absent) {
+                store::Facts::Ready(facts) => break facts,
+                store::Facts::Read(id) => {
+                    match self.facts_at(conversation, as_of).await? {
+                        Facts::There => {}
+                        Facts::NotYet => return Ok(Verdict::NotYet),
+                        Facts::Held => return Ok(Verdict::Hold),
+                    }
+                    self.deps.metrics.id_reads.inc();
+                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
+                        Some(row) => loaded.ids.keep(id, row),
+                        None => absent.push(id),
+                    }
+                }
+            }
+        };
+        let Ok(effects) = apply(&loaded.state, event, message.placed, &facts, self.deps.rules_newest) else {
+            return Ok(Verdict::Hold);
+        };
+        self.deps.metrics.events.inc();
+        self.emit(event, message, &effects).await?;
+        loaded.absorb(message.placed.seq, &effects, facts.target.as_ref());
+        Ok(Verdict::Done)
+    }
+
+    async fn emit(&mut self, event: &Event, message: &Message, effects: &Effects) -> Result<(), FanoutError> {
+        let frame = render(event, message.placed, effects);
+        for (partition, recipients) in by_partition(&effects.recipients, self.delivery_partitions) {
+            self.deps.metrics.deliveries.inc();
+            self.deps.metrics.recipients.inc_by(recipients.len() as u64);
+            let key = recipients[0].to_string();
+            let place = Some((event.conversation, message.placed.seq));
+            let encoded = self.deps.codec.delivery(&Delivery { recipients, place, frame: frame.clone() });
+            let mut headers = encoded.headers;
+            headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.to_owned(), trace)));
+            let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
+            let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
+            self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The socket frame, rendered once for everybody.
+fn render(event: &Event, placed: Placed, effects: &Effects) -> String {
+    serde_json::to_string(&api::FeedFrame::of(event, placed, effects)).expect("a feed frame has string keys only")
+}
+
+/// The recipients of each delivery partition, in order.
+pub(crate) fn by_partition(recipients: &[UserId], partitions: u32) -> BTreeMap<u32, Vec<UserId>> {
+    let mut by: BTreeMap<u32, Vec<UserId>> = BTreeMap::new();
+    for user in recipients {
+        by.entry(partition_of(user.to_string().as_bytes(), partitions)).or_default().push(*user);
+    }
+    by
+}

@@ -1,0 +1,106 @@
+//! Why a partition's work cannot go on.
+
+use eventlog::{AppendError, CommitError, LogError, TopicPartition};
+use runtime::Given;
+use store::StoreError;
+
+/// The partition's work ends. What a retry mends is retried before it comes to this.
+#[derive(Debug, thiserror::Error)]
+pub enum FanoutError {
+    /// The process is stopping: no fault.
+    #[error("stopped")]
+    Stopped,
+    /// Deliveries may be missing since the last commit: begin again from there.
+    #[error("deliveries were not acknowledged: {0}")]
+    Again(#[source] AppendError),
+    /// The partition is another member's by now.
+    #[error("the partition is no longer this member's")]
+    Fenced,
+    /// The log cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A delivery cannot be written, however often it is tried.
+    #[error("a delivery cannot be written: {0}")]
+    Delivery(#[source] AppendError),
+    /// Commits are not taken.
+    #[error("the position cannot be committed: {0}")]
+    Commit(#[source] CommitError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing says where to begin.
+    #[error(
+        "{0}: the group has no committed position: it has expired, or the topics were not made by 'klatschctl topics \
+         apply'; nothing was skipped (set the position with 'klatschctl fanout-position')"
+    )]
+    NoPosition(TopicPartition),
+    /// The record before the committed position is not the one that it was.
+    #[error(
+        "{0}: the record before offset {1} is not the one that was committed: the topic was re-created, or this is \
+         another cluster; nothing was delivered"
+    )]
+    NotTheLog(TopicPartition, u64),
+    /// The commit's metadata is not ours.
+    #[error("{0}: the commit's metadata cannot be read: {1}")]
+    Metadata(TopicPartition, String),
+    /// A record of a schema that this program does not know, where nothing can be held.
+    #[error("{0}: offset {1} has the {2}, which this program does not know: upgrade it")]
+    UnknownSchema(TopicPartition, u64, String),
+    /// The partition is full.
+    #[error(transparent)]
+    Seq(#[from] domain::SeqError),
+}
+
+impl From<Given<StoreError>> for FanoutError {
+    fn from(given: Given<StoreError>) -> Self {
+        match given {
+            Given::Stopped => Self::Stopped,
+            Given::Up(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<Given<LogError>> for FanoutError {
+    fn from(given: Given<LogError>) -> Self {
+        match given {
+            Given::Stopped => Self::Stopped,
+            Given::Up(error) => Self::Log(error),
+        }
+    }
+}
+
+impl From<Given<CommitError>> for FanoutError {
+    fn from(given: Given<CommitError>) -> Self {
+        match given {
+            Given::Stopped => Self::Stopped,
+            Given::Up(CommitError::Fenced) => Self::Fenced,
+            Given::Up(error @ (CommitError::Transient(_) | CommitError::Broken(_))) => Self::Commit(error),
+        }
+    }
+}
+
+/// Whether trying again may mend it.
+pub(crate) fn transient_store(error: &StoreError) -> bool {
+    match error {
+        StoreError::Transient(_) => true,
+        StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Broken(_) | StoreError::Closed => {
+            false
+        }
+    }
+}
+
+/// Whether trying again may mend it.
+pub(crate) fn transient_log(error: &LogError) -> bool {
+    match error {
+        LogError::Transient(_) => true,
+        LogError::OutOfRange { .. } | LogError::NoTopic(_) | LogError::Broken(_) | LogError::Closed => false,
+    }
+}
+
+/// Whether trying again may mend it.
+pub(crate) fn transient_commit(error: &CommitError) -> bool {
+    match error {
+        CommitError::Transient(_) => true,
+        CommitError::Fenced | CommitError::Broken(_) => false,
+    }
+}

@@ -1,0 +1,59 @@
+//! What the fan-out counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use runtime::Metrics;
+
+/// The fan-out's metrics.
+#[derive(Debug, Clone)]
+pub struct FanoutMetrics {
+    /// Events judged, whatever was decided.
+    pub(crate) events: Counter,
+    /// Delivery records appended.
+    pub(crate) deliveries: Counter,
+    /// Recipients named in them.
+    pub(crate) recipients: Counter,
+    /// Conversations loaded.
+    pub(crate) loads: Counter,
+    /// Ids read because they are older than the cache.
+    pub(crate) id_reads: Counter,
+    /// Conversations parked, ever.
+    pub(crate) parks: Counter,
+    /// Conversations parked now.
+    pub(crate) parked: Gauge,
+    /// How often the log was read again for a parked conversation.
+    pub(crate) rereads: Counter,
+    /// Holds begun.
+    pub(crate) holds: Counter,
+    /// Events skipped under a hold.
+    pub(crate) skipped: Counter,
+    /// Held conversations that were re-driven to the end.
+    pub(crate) healed: Counter,
+    /// Records of corrupt bytes.
+    pub(crate) corrupt: Counter,
+    /// Commits.
+    pub(crate) commits: Counter,
+}
+
+impl FanoutMetrics {
+    /// Registers the metrics.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| metrics.register(name, help, Counter::default());
+        Self {
+            events: counter("fanout_events", "Events judged"),
+            deliveries: counter("fanout_deliveries", "Delivery records appended"),
+            recipients: counter("fanout_recipients", "Recipients named in deliveries"),
+            loads: counter("fanout_conversation_loads", "Conversations loaded from the store"),
+            id_reads: counter("fanout_id_reads", "Ids read because they are older than the cache"),
+            parks: counter("fanout_parks", "Conversations parked"),
+            parked: metrics.register("fanout_parked", "Conversations parked now", Gauge::default()),
+            rereads: counter("fanout_rereads", "Times that the log was read again for a parked conversation"),
+            holds: counter("fanout_holds", "Holds begun"),
+            skipped: counter("fanout_skipped_events", "Events skipped under a hold"),
+            healed: counter("fanout_healed_holds", "Held conversations re-driven to the end"),
+            corrupt: counter("fanout_corrupt_records", "Records whose bytes are not of their schema"),
+            commits: counter("fanout_commits", "Positions committed"),
+        }
+    }
+}

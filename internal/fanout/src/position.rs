@@ -1,0 +1,96 @@
+//! The commit's metadata: proof of the record before the position, and the parked positions.
+//!
+//! `1;FINGERPRINT;CONVERSATION:BACK;...`: the conversation as base64url, and how far before the commit its first
+//! unjudged event lies, in base 36. 100 of them fit into the 4,000 bytes that a commit may carry.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::{ConversationId, Fingerprint};
+use eventlog::Commit;
+use uuid::Uuid;
+
+/// Where the fan-out goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Position {
+    /// The next offset to take in.
+    pub(crate) next: u64,
+    /// The record before it; none where nothing was taken in yet.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Parked conversations with the offset of their first unjudged event.
+    pub(crate) parked: Vec<(ConversationId, u64)>,
+}
+
+impl Position {
+    pub(crate) fn to_commit(&self) -> Commit {
+        let mut metadata = String::new();
+        if let Some(fingerprint) = self.fingerprint {
+            metadata = format!("1;{fingerprint}");
+            for (conversation, offset) in &self.parked {
+                let id = URL_SAFE_NO_PAD.encode(conversation.as_bytes());
+                metadata.push_str(&format!(";{id}:{}", base36(self.next.saturating_sub(*offset))));
+            }
+        }
+        Commit { next: self.next, metadata }
+    }
+
+    pub(crate) fn from_commit(commit: &Commit) -> Result<Self, String> {
+        let next = commit.next;
+        if commit.metadata.is_empty() {
+            return Ok(Self { next, ..Self::default() });
+        }
+        let mut parts = commit.metadata.split(';');
+        if parts.next() != Some("1") {
+            return Err("it is of another version".into());
+        }
+        let fingerprint = parts.next().and_then(|text| text.parse().ok()).ok_or("it has no fingerprint")?;
+        let parked = parts.map(|part| parked(part, next).ok_or_else(|| format!("'{part}' is no parked position")));
+        Ok(Self { next, fingerprint: Some(fingerprint), parked: parked.collect::<Result<_, _>>()? })
+    }
+}
+
+fn parked(part: &str, next: u64) -> Option<(ConversationId, u64)> {
+    let (id, back) = part.split_once(':')?;
+    let bytes: [u8; 16] = URL_SAFE_NO_PAD.decode(id).ok()?.try_into().ok()?;
+    let conversation = ConversationId::try_from(Uuid::from_bytes(bytes)).ok()?;
+    Some((conversation, next.checked_sub(u64::from_str_radix(back, 36).ok()?)?))
+}
+
+fn base36(mut number: u64) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut out = Vec::new();
+    loop {
+        out.push(char::from(DIGITS[(number % 36) as usize]));
+        number /= 36;
+        if number == 0 {
+            return out.iter().rev().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parked::PARKED_MAX;
+
+    #[test]
+    fn a_full_position_fits_and_comes_back() {
+        let conversation = |n: u128| ConversationId::try_from(Uuid::from_u128(n)).unwrap();
+        let next = domain::OFFSET_MAX;
+        let parked = (0..PARKED_MAX as u128).map(|n| (conversation(n), n as u64)).collect();
+        let position = Position { next, fingerprint: Some(Fingerprint(7)), parked };
+        let commit = position.to_commit();
+        assert!(commit.metadata.len() <= eventlog::METADATA_BYTES_MAX, "{}", commit.metadata.len());
+        assert_eq!(Position::from_commit(&commit), Ok(position));
+    }
+
+    #[test]
+    fn an_empty_commit_is_a_beginning_and_nonsense_is_refused() {
+        let empty = Commit { next: 0, metadata: String::new() };
+        assert_eq!(Position::from_commit(&empty), Ok(Position::default()));
+        for bad in
+            ["2;0000000000000007", "1;xyz", "1;0000000000000007;AAAA:1", "1;0000000000000007;AAAAAAAAAAAAAAAAAAAAAA:zz"]
+        {
+            assert!(Position::from_commit(&Commit { next: 5, metadata: bad.into() }).is_err(), "{bad}");
+        }
+    }
+}
