@@ -1,1 +1,101 @@
-//! (to be written)
+//! The store on ScyllaDB or Apache Cassandra 5: the engine for production.
+//!
+//! Rows derived from the log live in a keyspace per incarnation and are written with the event's seq as their
+//! timestamp, so replays and late writers change nothing. Everything a program does goes through [`cql`]: prepared,
+//! token-aware, within a time and within a bound of requests in flight. The tables are made by [`migrate`] and never
+//! by a service. The CQL itself stands in `schemas/cql`.
+
+mod admin;
+mod applied;
+mod chat;
+mod config;
+mod cql;
+mod error;
+mod history;
+mod holds;
+mod incarnation;
+mod lease;
+mod migrate;
+mod migrations;
+mod rows;
+mod scan;
+mod session;
+mod users;
+mod write;
+
+use std::sync::Arc;
+
+use store::{SharedStore, StoreError};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use config::{BadKeyspace, Credentials, Keyspace, Password, Pool, ScyllaConfig};
+pub use migrate::{Report, migrate};
+
+use cql::Cql;
+
+/// A store on a CQL server, pinned to the incarnation that was current when it was opened.
+pub struct ScyllaStore {
+    cql: Arc<Cql>,
+    /// What [`store::StoreAdmin::new_incarnation`] needs to make tables.
+    config: ScyllaConfig,
+    writes: write::RowWriter,
+    reads: chat::ChatReads,
+    history: history::HistoryReads,
+    holds: holds::HoldTables,
+    users: users::UserTables,
+    scans: scan::Scans,
+    applied: Arc<applied::Progress>,
+    /// The poller's task.
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    /// Ends the poller with the handle when nobody calls `close`.
+    _ends_with_handle: DropGuard,
+}
+
+impl ScyllaStore {
+    /// Connects, finds the current incarnation and prepares every statement.
+    ///
+    /// # Errors
+    /// [`StoreError::Transient`] when no server answers, [`StoreError::NotMigrated`] when [`migrate`] has work to do.
+    pub async fn connect(config: ScyllaConfig) -> Result<SharedStore, StoreError> {
+        Ok(Arc::new(Self::open(config).await?))
+    }
+
+    /// Like [`Self::connect`], without the sharing.
+    ///
+    /// # Errors
+    /// Like [`Self::connect`].
+    pub async fn open(config: ScyllaConfig) -> Result<Self, StoreError> {
+        let session = session::connect(&config).await?;
+        let pinned = migrate::check(&session, &config.keyspace).await?;
+        let closing = CancellationToken::new();
+        let cql = Arc::new(Cql::new(session, &config.keyspace, pinned, closing.clone()).await?);
+        let applied = Arc::new(applied::Progress::prepare(Arc::clone(&cql)).await?);
+        let tasks = TaskTracker::new();
+        tasks.spawn(applied::poll(Arc::clone(&applied), closing.clone()));
+        tasks.close();
+        let (writes, reads, history, holds, users) = tokio::try_join!(
+            write::RowWriter::prepare(&cql),
+            chat::ChatReads::prepare(&cql),
+            history::HistoryReads::prepare(&cql),
+            holds::HoldTables::prepare(&cql),
+            users::UserTables::prepare(&cql),
+        )?;
+        let ends_with_handle = closing.clone().drop_guard();
+        Ok(Self {
+            cql,
+            config,
+            writes,
+            reads,
+            history,
+            holds,
+            users,
+            scans: scan::Scans::new(),
+            applied,
+            tasks,
+            closing,
+            _ends_with_handle: ends_with_handle,
+        })
+    }
+}

@@ -1,0 +1,247 @@
+//! How far storage has come: reading it, publishing it, and waiting for it with one poller for the whole handle.
+//!
+//! The server cannot notify, so somebody has to ask again and again. One task does so for everybody: one read per
+//! source that somebody waits for, 2 ms apart while it moves and up to 50 ms while it does not. The same task looks
+//! at the incarnation, so that nobody waits for a store that was emptied.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::{Fingerprint, Seq};
+use futures_util::{StreamExt as _, stream};
+use scylla::statement::prepared::PreparedStatement;
+use store::{Applied, Source, StoreError};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::cql::{Cql, Kind};
+
+const POLL_MIN: Duration = Duration::from_millis(2);
+const POLL_MAX: Duration = Duration::from_millis(50);
+const INCARNATION_EVERY: Duration = Duration::from_secs(1);
+/// Sources read at once; there are as many as source partitions.
+const READS_IN_FLIGHT: usize = 32;
+
+/// Progress of every source partition, as far as it is known here.
+pub(crate) struct Progress {
+    cql: Arc<Cql>,
+    read: PreparedStatement,
+    write: PreparedStatement,
+    sources: Mutex<BTreeMap<Source, Watched>>,
+    /// Wakes the poller for a new waiter.
+    nudge: Notify,
+    /// The incarnation that was found instead of the pinned one; 0 while there is none.
+    moved_to: AtomicU32,
+}
+
+struct Watched {
+    seen: watch::Sender<Seen>,
+    /// Somebody began to wait since the poller looked last.
+    nudged: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// Never goes back: within an incarnation `applied` does not.
+    seq: Option<Seq>,
+    /// The poller could not go on: waiters look for themselves, and so get the error.
+    failed: bool,
+}
+
+impl Progress {
+    pub(crate) async fn prepare(cql: Arc<Cql>) -> Result<Self, StoreError> {
+        let read = "SELECT seq, fingerprint FROM {derived}.applied WHERE topic = ? AND part = ?";
+        let write =
+            "INSERT INTO {derived}.applied (topic, part, seq, fingerprint) VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+        Ok(Self {
+            read: cql.prepare(Kind::Idempotent, read).await?,
+            write: cql.prepare(Kind::Idempotent, write).await?,
+            cql,
+            sources: Mutex::default(),
+            nudge: Notify::new(),
+            moved_to: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) async fn set(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
+        let Applied { seq, fingerprint } = applied;
+        let (at, print) = (seq.timestamp(), fingerprint.0.cast_signed());
+        self.cql.execute(&self.write, (source.topic, part(source.partition), at, print, at)).await?;
+        self.saw(source, Some(seq), false);
+        Ok(())
+    }
+
+    pub(crate) async fn get(&self, source: Source) -> Result<Option<Applied>, StoreError> {
+        let key = (source.topic, part(source.partition));
+        let Some((seq, print)) = self.cql.first::<(i64, i64)>(&self.read, key).await? else { return Ok(None) };
+        let seq = u64::try_from(seq).ok().and_then(|seq| Seq::try_from(seq).ok());
+        let seq = seq.ok_or(store::Malformed { table: "applied", column: "seq" })?;
+        self.saw(source, Some(seq), false);
+        Ok(Some(Applied { seq, fingerprint: Fingerprint(print.cast_unsigned()) }))
+    }
+
+    pub(crate) async fn wait(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
+        let mut seen = self.watch(source);
+        if seen.borrow().seq >= Some(seq) {
+            return Ok(true);
+        }
+        if wait.is_zero() {
+            return self.look(source, seq).await;
+        }
+        let reached = async {
+            while !self.look(source, seq).await? {
+                self.nudge(source);
+                let at = seen.wait_for(|seen| seen.failed || seen.seq >= Some(seq)).await;
+                if at.map_err(|_| StoreError::Closed)?.seq >= Some(seq) {
+                    break;
+                }
+            }
+            Ok(true)
+        };
+        timeout(wait, reached).await.unwrap_or(Ok(false))
+    }
+
+    /// Asks once, also whether this is still the store that it was.
+    async fn look(&self, source: Source, seq: Seq) -> Result<bool, StoreError> {
+        let (found, applied) = tokio::try_join!(self.cql.current_incarnation(), self.get(source))?;
+        let pinned = self.cql.pinned();
+        if found != pinned {
+            return Err(StoreError::Incarnation { pinned, found });
+        }
+        Ok(applied.is_some_and(|applied| applied.seq >= seq))
+    }
+
+    fn watch(&self, source: Source) -> watch::Receiver<Seen> {
+        self.lock().entry(source).or_insert_with(Watched::new).seen.subscribe()
+    }
+
+    fn nudge(&self, source: Source) {
+        if let Some(watched) = self.lock().get_mut(&source) {
+            watched.nudged = true;
+        }
+        self.nudge.notify_one();
+    }
+
+    /// Tells the waiters, if it is news.
+    fn saw(&self, source: Source, seq: Option<Seq>, failed: bool) {
+        let mut sources = self.lock();
+        sources.entry(source).or_insert_with(Watched::new).seen.send_if_modified(|seen| {
+            let news = seq > seen.seq || failed != seen.failed;
+            *seen = Seen { seq: seen.seq.max(seq), failed };
+            news
+        });
+    }
+
+    fn fail_all(&self) {
+        for watched in self.lock().values() {
+            watched.seen.send_modify(|seen| seen.failed = true);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Source, Watched>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn check_incarnation(&self) {
+        // An error is no news: every waiter has a deadline, and every other call its own error.
+        if let Ok(found) = self.cql.current_incarnation().await
+            && found != self.cql.pinned()
+            && self.moved_to.swap(found, Ordering::Relaxed) != found
+        {
+            tracing::warn!(pinned = self.cql.pinned(), found, "the store was emptied, waiters are told");
+            self.fail_all();
+        }
+    }
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self { seen: watch::Sender::new(Seen::default()), nudged: false }
+    }
+}
+
+/// How often one source is read now.
+struct Pace {
+    every: Duration,
+    due: Instant,
+}
+
+/// Polls for everybody, until `closing`.
+pub(crate) async fn poll(progress: Arc<Progress>, closing: CancellationToken) {
+    let polling = async {
+        let mut paces = BTreeMap::new();
+        let mut incarnation_due = Instant::now() + INCARNATION_EVERY;
+        loop {
+            let next = paces
+                .values()
+                .map(|pace: &Pace| pace.due)
+                .min()
+                .map_or(incarnation_due, |due| due.min(incarnation_due));
+            tokio::select! {
+                biased;
+                () = sleep_until(next) => {}
+                () = progress.nudge.notified() => {}
+            }
+            let now = Instant::now();
+            if now >= incarnation_due {
+                progress.check_incarnation().await;
+                incarnation_due = Instant::now() + INCARNATION_EVERY;
+            }
+            progress.follow_waiters(&mut paces);
+            progress.read_due(&mut paces, now).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = closing.cancelled() => {}
+        () = polling => {}
+    }
+    progress.fail_all();
+}
+
+impl Progress {
+    /// Brings the paces behind who waits: nobody, no reads; somebody new, soon.
+    fn follow_waiters(&self, paces: &mut BTreeMap<Source, Pace>) {
+        let soon = Instant::now() + POLL_MIN;
+        for (source, watched) in self.lock().iter_mut() {
+            if watched.seen.receiver_count() == 0 {
+                paces.remove(source);
+                watched.nudged = false;
+            } else if std::mem::take(&mut watched.nudged) {
+                let pace = paces.entry(*source).or_insert(Pace { every: POLL_MIN, due: soon });
+                pace.every = POLL_MIN;
+                pace.due = pace.due.min(soon);
+            }
+        }
+    }
+
+    async fn read_due(&self, paces: &mut BTreeMap<Source, Pace>, now: Instant) {
+        let due = paces.iter_mut().filter(|(_, pace)| pace.due <= now);
+        stream::iter(due)
+            .for_each_concurrent(READS_IN_FLIGHT, |(source, pace)| async move {
+                let before = self.known(*source);
+                match self.get(*source).await {
+                    Ok(_) => {}
+                    // The server is away or slow: it is asked again, less often; waiters have deadlines.
+                    Err(StoreError::Transient(_)) => {}
+                    Err(_) => self.saw(*source, None, true),
+                }
+                let moved = self.known(*source) > before;
+                pace.every = if moved { POLL_MIN } else { (pace.every * 3 / 2).min(POLL_MAX) };
+                pace.due = Instant::now() + pace.every;
+            })
+            .await;
+    }
+
+    fn known(&self, source: Source) -> Option<Seq> {
+        self.lock().get(&source).and_then(|watched| watched.seen.borrow().seq)
+    }
+}
+
+/// Partition numbers are far below 2^31.
+pub(crate) fn part(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}

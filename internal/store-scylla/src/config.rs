@@ -1,0 +1,154 @@
+//! Where the CQL server is and how to use it.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+/// How many bytes a keyspace's name may have: both servers allow 48, and incarnations append to it.
+const KEYSPACE_BYTES_MAX: usize = 36;
+
+/// Where the server is and how to use it.
+#[derive(Debug, Clone)]
+pub struct ScyllaConfig {
+    /// `host:port` of some nodes; the others are found through them.
+    pub contact_points: Vec<String>,
+    /// The keyspace. Incarnations have keyspaces of their own beside it.
+    pub keyspace: Keyspace,
+    /// The datacenter whose nodes are used, and whose quorum counts. `None` only where there is one datacenter.
+    pub datacenter: Option<String>,
+    /// Copies of every row. Used when keyspaces are made.
+    pub replication_factor: u8,
+    /// Connections.
+    pub pool: Pool,
+    /// Where the server asks for them.
+    pub credentials: Option<Credentials>,
+}
+
+impl ScyllaConfig {
+    /// Three copies, one connection per shard, no credentials.
+    #[must_use]
+    pub fn new(contact_points: Vec<String>, keyspace: Keyspace) -> Self {
+        Self {
+            contact_points,
+            keyspace,
+            datacenter: None,
+            replication_factor: 3,
+            pool: Pool::PerShard(NonZeroUsize::MIN),
+            credentials: None,
+        }
+    }
+}
+
+/// How many connections to each node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// For ScyllaDB. A node of Cassandra counts as one shard.
+    PerShard(NonZeroUsize),
+    /// For Cassandra.
+    PerHost(NonZeroUsize),
+}
+
+/// Who we are to the server.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The role.
+    pub username: String,
+    /// Its password.
+    pub password: Password,
+}
+
+/// A password. Its debug form does not show it.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps a password.
+    #[must_use]
+    pub fn new(password: String) -> Self {
+        Self(password)
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Password {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// A keyspace's name: safe to stand in a statement as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyspace(String);
+
+/// A text that cannot name a keyspace.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' cannot name a keyspace: up to {KEYSPACE_BYTES_MAX} lower-case letters, digits and underscores, \
+     beginning with a letter and not ending like an incarnation ('_i' and digits)"
+)]
+pub struct BadKeyspace(String);
+
+impl Keyspace {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of an incarnation's keyspace.
+    #[must_use]
+    pub fn incarnation(&self, number: u32) -> String {
+        format!("{}_i{number}", self.0)
+    }
+}
+
+impl FromStr for Keyspace {
+    type Err = BadKeyspace;
+
+    fn from_str(text: &str) -> Result<Self, BadKeyspace> {
+        let letters = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let begins = text.starts_with(|first: char| first.is_ascii_lowercase());
+        let digits_off = text.trim_end_matches(|last: char| last.is_ascii_digit());
+        let like_incarnation = digits_off.len() < text.len() && digits_off.ends_with("_i");
+        if letters && begins && !like_incarnation && text.len() <= KEYSPACE_BYTES_MAX {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadKeyspace(text.chars().take(64).collect()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_need_no_quotes_and_cannot_be_mistaken_are_taken() {
+        for good in ["klatsch", "k_2", "chat_iv"] {
+            assert_eq!(good.parse::<Keyspace>().unwrap().incarnation(2), format!("{good}_i2"));
+        }
+        for bad in ["", "Klatsch", "2k", "a b", "a;drop", "klatsch_i7", &"a".repeat(37)] {
+            assert!(bad.parse::<Keyspace>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let config = ScyllaConfig {
+            credentials: Some(Credentials { username: "u".into(), password: Password::new("hidden".into()) }),
+            ..ScyllaConfig::new(vec![], "k".parse().unwrap())
+        };
+        assert!(!format!("{config:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,213 @@
+//! [`HistoryStore`]: what the API reads back.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use async_trait::async_trait;
+use domain::{ConversationId, Role, Seq, UserId};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use store::{
+    CONVERSATIONS_PER_USER_MAX, Direction, Entry, Head, HistoryStore, Mark, Page, ReactionRow, StoreError,
+    UserConversation, bucket_of, put_reactions, tables,
+};
+use uuid::Uuid;
+
+use crate::ScyllaStore;
+use crate::cql::{Cql, TableRead};
+use crate::rows::number;
+
+/// Heads read at once for one list.
+const HEADS_IN_FLIGHT: usize = 64;
+/// Entries may have 16 KiB each.
+const PAGE_ENTRIES: i32 = 100;
+const PAGE_ROWS: i32 = 1000;
+
+/// The statements of [`HistoryStore`].
+pub(crate) struct HistoryReads {
+    /// Descending: the newest bucket first.
+    buckets: TableRead,
+    entries_before: TableRead,
+    entries_after: TableRead,
+    entry: TableRead,
+    /// Of the messages between two seqs.
+    reactions: TableRead,
+    versions: TableRead,
+    conversations: TableRead,
+    conversation: TableRead,
+    head: TableRead,
+    marks: TableRead,
+}
+
+impl HistoryReads {
+    pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
+        let before = "conversation = ? AND bucket = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
+        let after = "conversation = ? AND bucket = ? AND seq > ? ORDER BY seq ASC LIMIT ?";
+        let reactions = "conversation = ? AND bucket = ? AND message >= ? AND message <= ?";
+        let of_user = format!("user = ? LIMIT {CONVERSATIONS_PER_USER_MAX}");
+        let one = "user = ? AND conversation = ?";
+        Ok(Self {
+            buckets: cql.prepare_read(&tables::BUCKETS, "conversation = ? ORDER BY bucket DESC", 100).await?,
+            entries_before: cql.prepare_read(&tables::TIMELINE, before, PAGE_ENTRIES).await?,
+            entries_after: cql.prepare_read(&tables::TIMELINE, after, PAGE_ENTRIES).await?,
+            entry: cql.prepare_read(&tables::TIMELINE, "conversation = ? AND bucket = ? AND seq = ?", 1).await?,
+            reactions: cql.prepare_read(&tables::REACTIONS, reactions, PAGE_ROWS).await?,
+            versions: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user = ?", PAGE_ROWS).await?,
+            conversations: cql.prepare_read(&tables::USER_CONVERSATIONS, &of_user, PAGE_ROWS).await?,
+            conversation: cql.prepare_read(&tables::USER_CONVERSATIONS, one, 1).await?,
+            head: cql.prepare_read(&tables::HEADS, "conversation = ?", 1).await?,
+            marks: cql.prepare_read(&tables::MARKS, &of_user, PAGE_ROWS).await?,
+        })
+    }
+
+    /// The buckets that a page may reach, in the order of the page.
+    async fn buckets(&self, cql: &Cql, conversation: Uuid, page: &Page) -> Result<Vec<u64>, StoreError> {
+        let mut buckets = Vec::new();
+        cql.each_row(&self.buckets, (conversation,), |row| {
+            let (bucket, start) = row.bucket()?;
+            match (page.direction, page.anchor) {
+                // From the bucket that holds the anchor on, down to the first one: they come in this order.
+                (Direction::Before, anchor) if anchor.is_none_or(|anchor| start < anchor) => {
+                    buckets.extend((0..=bucket).rev());
+                    return Ok(ControlFlow::Break(()));
+                }
+                (Direction::Before, _) => {}
+                (Direction::After, anchor) => {
+                    buckets.push(bucket);
+                    if anchor.is_some_and(|anchor| start <= anchor) {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        if page.direction == Direction::After {
+            buckets.reverse();
+        }
+        Ok(buckets)
+    }
+
+    async fn entries(&self, cql: &Cql, key: (Uuid, u64), page: &Page, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let (read, open) = match page.direction {
+            Direction::Before => (&self.entries_before, i64::MAX),
+            Direction::After => (&self.entries_after, -1),
+        };
+        let anchor = page.anchor.map_or(open, Seq::timestamp);
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let mut entries = Vec::new();
+        cql.each_row(read, (key.0, number(key.1), anchor, limit), |row| {
+            entries.extend(row.entry()?);
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        self.add_reactions(cql, key, &mut entries).await?;
+        Ok(entries)
+    }
+
+    /// Adds the reactions to entries of one bucket.
+    async fn add_reactions(&self, cql: &Cql, key: (Uuid, u64), entries: &mut [Entry]) -> Result<(), StoreError> {
+        let seqs = || entries.iter().map(|entry| entry.seq);
+        let (Some(first), Some(last)) = (seqs().min(), seqs().max()) else { return Ok(()) };
+        let mut reactions: Vec<ReactionRow> = Vec::new();
+        let values = (key.0, number(key.1), first.timestamp(), last.timestamp());
+        cql.each_row(&self.reactions, values, |row| {
+            reactions.push(row.reaction()?);
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        // The server orders UUIDs by their version first, everybody else by their bytes.
+        reactions.sort_unstable_by_key(|reaction| (reaction.message, reaction.user));
+        put_reactions(entries, reactions);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl HistoryStore for ScyllaStore {
+    async fn timeline(&self, conversation: ConversationId, page: Page) -> Result<Vec<Entry>, StoreError> {
+        let id = conversation.uuid();
+        let mut entries = Vec::new();
+        if page.limit == 0 {
+            return Ok(entries);
+        }
+        for bucket in self.history.buckets(&self.cql, id, &page).await? {
+            let missing = page.limit - entries.len();
+            entries.extend(self.history.entries(&self.cql, (id, bucket), &page, missing).await?);
+            if entries.len() >= page.limit {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
+        let key = (conversation.uuid(), bucket_of(place));
+        let row = self.cql.first_row(&self.history.entry, (key.0, number(key.1), seq.timestamp())).await?;
+        let mut entry: Vec<Entry> = row.map(store::RowValues::entry).transpose()?.flatten().into_iter().collect();
+        self.history.add_reactions(&self.cql, key, &mut entry).await?;
+        Ok(entry.pop())
+    }
+
+    async fn memberships(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
+        let mut versions = Vec::new();
+        self.cql
+            .each_row(&self.history.versions, (conversation.uuid(), user.uuid()), |row| {
+                let version = row.member_version()?;
+                versions.push((version.seq, version.role));
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        Ok(versions)
+    }
+
+    async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError> {
+        let mut found = Vec::new();
+        self.cql
+            .each_row(&self.history.conversations, (user.uuid(),), |row| {
+                found.extend(row.user_conversation()?);
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        found.sort_unstable_by_key(|row| row.conversation);
+        Ok(found)
+    }
+
+    async fn user_conversation(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<UserConversation>, StoreError> {
+        let row = self.cql.first_row(&self.history.conversation, (user.uuid(), conversation.uuid())).await?;
+        Ok(row.map(store::RowValues::user_conversation).transpose()?.flatten())
+    }
+
+    async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
+        // One read for a conversation that is named twice.
+        let wanted: BTreeMap<ConversationId, Option<Head>> = conversations.iter().map(|id| (*id, None)).collect();
+        let heads: BTreeMap<ConversationId, Option<Head>> = stream::iter(wanted.into_keys())
+            .map(|id| async move {
+                let row = self.cql.first_row(&self.history.head, (id.uuid(),)).await?;
+                Ok::<_, StoreError>((id, row.map(store::RowValues::head).transpose()?.flatten()))
+            })
+            .buffer_unordered(HEADS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+        Ok(conversations.iter().map(|id| heads.get(id).copied().flatten()).collect())
+    }
+
+    async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
+        let mut marks = Vec::new();
+        self.cql
+            .each_row(&self.history.marks, (user.uuid(),), |row| {
+                marks.push(row.mark()?);
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        marks.sort_unstable_by_key(|(conversation, _)| *conversation);
+        Ok(marks)
+    }
+}

@@ -1,0 +1,228 @@
+//! Making the tables. Idempotent, and resumable after dying anywhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use scylla::client::session::Session;
+use scylla::statement::Statement;
+use store::StoreError;
+
+use crate::config::{Keyspace, ScyllaConfig};
+use crate::cql::{plain, unreadable};
+use crate::error::{Sorted, of_agreement};
+use crate::lease::Lease;
+use crate::migrations::{BASE, DERIVED, Migration};
+use crate::{incarnation, session};
+
+/// Tables are made on every node: slow, and rare.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
+/// The row that says that this store began to make a keyspace.
+const BEGUN: i32 = 0;
+
+/// What [`migrate`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The current incarnation.
+    pub incarnation: u32,
+    /// Whether it was made now.
+    pub minted: bool,
+    /// The migrations that were applied now, with their keyspaces.
+    pub applied: Vec<String>,
+    /// What is not as configured, in words.
+    pub notes: Vec<String>,
+}
+
+/// Makes keyspaces and tables, and the first incarnation. What is there already stays.
+///
+/// # Errors
+/// [`StoreError::Transient`] when the server does not answer or another migration runs: call again. [`StoreError::Broken`]
+/// when a migration was edited after it was applied, or a keyspace of an incarnation is another store's.
+pub async fn migrate(config: &ScyllaConfig) -> Result<Report, StoreError> {
+    let session = session::connect(config).await?;
+    let keyspace = &config.keyspace;
+    let mut schema = Schema { session: &session, config, applied: Vec::new() };
+    schema.create_keyspace(keyspace.name(), schema.without_tablets().await?).await?;
+    // The tables that say what was applied; they may be there already.
+    schema.run(&BASE[0], keyspace.name()).await?;
+    let lease = Lease::take(&session, keyspace).await?;
+    let outcome = schema.bring_up(&lease).await;
+    lease.give_back().await;
+    let (incarnation, minted) = outcome?;
+    let mut notes = Vec::new();
+    for made in [keyspace.name().to_owned(), keyspace.incarnation(incarnation)] {
+        notes.extend(schema.replication_note(&made).await?);
+    }
+    Ok(Report { incarnation, minted, applied: schema.applied, notes })
+}
+
+/// Makes the next incarnation and moves to it; returns its number.
+pub(crate) async fn renew(config: &ScyllaConfig) -> Result<u32, StoreError> {
+    let session = session::connect(config).await?;
+    let lease = Lease::take(&session, &config.keyspace).await?;
+    let mut schema = Schema { session: &session, config, applied: Vec::new() };
+    let outcome = match incarnation::read(&session, &config.keyspace).await {
+        Ok(Some(current)) => schema.mint(&lease, Some(current)).await,
+        Ok(None) => Err(StoreError::NotMigrated("no incarnation was made".to_owned())),
+        Err(error) => Err(error),
+    };
+    lease.give_back().await;
+    outcome
+}
+
+/// The current incarnation, if everything that this program needs was applied.
+pub(crate) async fn check(session: &Session, keyspace: &Keyspace) -> Result<u32, StoreError> {
+    let current = incarnation::read(session, keyspace).await?;
+    let current = current.ok_or_else(|| StoreError::NotMigrated("no incarnation was made".to_owned()))?;
+    for (set, target) in [(&BASE[..], keyspace.name().to_owned()), (&DERIVED[..], keyspace.incarnation(current))] {
+        let recorded = recorded(session, keyspace, &target).await?;
+        for migration in set {
+            match recorded.get(&migration.number) {
+                Some(digest) if *digest == migration.digest() => {}
+                Some(_) => return Err(StoreError::NotMigrated(edited(migration, &target))),
+                None => {
+                    let text = format!("migration {} was not applied to keyspace {target}", migration.name);
+                    return Err(StoreError::NotMigrated(text));
+                }
+            }
+        }
+    }
+    Ok(current)
+}
+
+struct Schema<'a> {
+    session: &'a Session,
+    config: &'a ScyllaConfig,
+    applied: Vec<String>,
+}
+
+impl Schema<'_> {
+    async fn bring_up(&mut self, lease: &Lease<'_>) -> Result<(u32, bool), StoreError> {
+        let keyspace = &self.config.keyspace;
+        self.apply(&BASE, keyspace.name(), lease).await?;
+        match incarnation::read(self.session, keyspace).await? {
+            Some(current) => {
+                self.apply(&DERIVED, &keyspace.incarnation(current), lease).await?;
+                Ok((current, false))
+            }
+            None => Ok((self.mint(lease, None).await?, true)),
+        }
+    }
+
+    /// Makes the tables first and the number current last: who finds the number finds the tables.
+    async fn mint(&mut self, lease: &Lease<'_>, from: Option<u32>) -> Result<u32, StoreError> {
+        let keyspace = &self.config.keyspace;
+        let to = from.unwrap_or(0) + 1;
+        let target = keyspace.incarnation(to);
+        if !recorded(self.session, keyspace, &target).await?.contains_key(&BEGUN) {
+            if self.replication(&target).await?.is_some() {
+                let text = format!("keyspace {target} exists, but this store never made it: drop it if it is nobody's");
+                return Err(StoreError::Broken(text.into()));
+            }
+            self.record(&target, BEGUN, "begun", &[]).await?;
+        }
+        lease.renew().await?;
+        self.create_keyspace(&target, "").await?;
+        self.apply(&DERIVED, &target, lease).await?;
+        lease.renew().await?;
+        if !incarnation::advance(self.session, keyspace, from, to).await? {
+            return Err(StoreError::Transient("another incarnation was made meanwhile".into()));
+        }
+        tracing::info!(incarnation = to, "the store has a new incarnation");
+        Ok(to)
+    }
+
+    async fn apply(&mut self, set: &[Migration], target: &str, lease: &Lease<'_>) -> Result<(), StoreError> {
+        let recorded = recorded(self.session, &self.config.keyspace, target).await?;
+        for migration in set {
+            let digest = migration.digest();
+            match recorded.get(&migration.number) {
+                Some(applied) if *applied == digest => continue,
+                Some(_) => return Err(StoreError::Broken(edited(migration, target).into())),
+                None => {}
+            }
+            lease.renew().await?;
+            self.run(migration, target).await?;
+            self.record(target, migration.number, migration.name, &digest).await?;
+            self.applied.push(format!("{} in {target}", migration.name));
+        }
+        Ok(())
+    }
+
+    async fn run(&self, migration: &Migration, target: &str) -> Result<(), StoreError> {
+        for statement in migration.statements(target) {
+            self.change(statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Without tablets where the server has them: lightweight transactions did not work on them for long.
+    async fn without_tablets(&self) -> Result<&'static str, StoreError> {
+        let text = "SELECT table_name FROM system_schema.tables \
+                    WHERE keyspace_name = 'system_schema' AND table_name = 'scylla_keyspaces'";
+        let rows = self.session.query_unpaged(text, ()).await.map_err(plain)?.into_rows_result().map_err(unreadable)?;
+        Ok(if rows.rows_num() > 0 { " AND tablets = {'enabled': false}" } else { "" })
+    }
+
+    async fn create_keyspace(&self, name: &str, options: &str) -> Result<(), StoreError> {
+        let copies = self.config.replication_factor;
+        self.change(format!(
+            "CREATE KEYSPACE IF NOT EXISTS {name} WITH replication = \
+             {{'class': 'NetworkTopologyStrategy', 'replication_factor': {copies}}}{options}"
+        ))
+        .await
+    }
+
+    /// One change of the schema, on every node when this returns.
+    async fn change(&self, text: String) -> Result<(), StoreError> {
+        let mut statement = Statement::new(text);
+        statement.set_is_idempotent(true); // IF NOT EXISTS
+        statement.set_request_timeout(Some(SCHEMA_TIMEOUT));
+        self.session.query_unpaged(statement, ()).await.map_err(plain)?;
+        match self.session.await_schema_agreement().await {
+            Ok(_) => Ok(()),
+            Err(error) if of_agreement(&error) == Sorted::Transient => Err(StoreError::Transient(Box::new(error))),
+            Err(error) => Err(StoreError::Broken(Box::new(error))),
+        }
+    }
+
+    async fn record(&self, target: &str, number: i32, name: &str, digest: &[u8]) -> Result<(), StoreError> {
+        let text = format!(
+            "INSERT INTO {}.schema_migrations (keyspace_name, number, name, digest) VALUES (?, ?, ?, ?)",
+            self.config.keyspace.name()
+        );
+        self.session.query_unpaged(text, (target, number, name, digest)).await.map_err(plain)?;
+        Ok(())
+    }
+
+    /// How a keyspace is replicated; `None` when there is none of that name.
+    async fn replication(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let text = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let result = self.session.query_unpaged(text, (name,)).await.map_err(plain)?;
+        let rows = result.into_rows_result().map_err(unreadable)?;
+        let row = rows.maybe_first_row::<(BTreeMap<String, String>,)>().map_err(unreadable)?;
+        Ok(row.map(|(replication,)| replication))
+    }
+
+    async fn replication_note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let wanted = self.config.replication_factor.to_string();
+        let replication = self.replication(name).await?.unwrap_or_default();
+        let factors = replication.iter().filter(|(key, _)| *key != "class");
+        let others: Vec<String> = factors
+            .filter(|(_, factor)| **factor != wanted)
+            .map(|(datacenter, factor)| format!("{factor} in {datacenter}"))
+            .collect();
+        let text = || format!("keyspace {name} keeps {} copies, {wanted} are configured", others.join(", "));
+        Ok((!others.is_empty()).then(text))
+    }
+}
+
+/// The digests of what was applied to a keyspace, by number.
+async fn recorded(session: &Session, keyspace: &Keyspace, target: &str) -> Result<BTreeMap<i32, Vec<u8>>, StoreError> {
+    let text = format!("SELECT number, digest FROM {}.schema_migrations WHERE keyspace_name = ?", keyspace.name());
+    let rows = session.query_unpaged(text, (target,)).await.map_err(plain)?.into_rows_result().map_err(unreadable)?;
+    rows.rows::<(i32, Vec<u8>)>().map_err(unreadable)?.map(|row| row.map_err(unreadable)).collect()
+}
+
+fn edited(migration: &Migration, target: &str) -> String {
+    format!("keyspace {target} was made by another text of migration {}", migration.name)
+}

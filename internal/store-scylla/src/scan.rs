@@ -1,0 +1,158 @@
+//! Reading a whole table as canonical bytes: by ranges of tokens, page by page.
+
+use scylla::deserialize::row::ColumnIterator;
+use scylla::response::PagingState;
+use scylla::statement::prepared::PreparedStatement;
+use store::canonical::{self, Part};
+use store::tables::{self, Table};
+use store::{Malformed, StoreError};
+use tokio::sync::OnceCell;
+
+use crate::cql::{Cql, Kind, unreadable};
+
+/// Ranges that the ring is cut into: no single question goes over the whole cluster.
+const RANGES: u8 = 16;
+const PAGE_ROWS: i32 = 500;
+
+/// The statements, prepared when a table is first scanned: services never do.
+pub(crate) struct Scans {
+    tables: Vec<(&'static Table, OnceCell<PreparedStatement>)>,
+}
+
+/// Where a scan stands: in which range, and from where in it.
+struct Position {
+    range: u8,
+    from: PagingState,
+}
+
+/// A value of `after` that no scan has returned.
+#[derive(Debug, thiserror::Error)]
+#[error("not a position of a scan")]
+struct BadPosition;
+
+impl Scans {
+    pub(crate) fn new() -> Self {
+        Self { tables: tables::ALL.into_iter().map(|table| (table, OnceCell::new())).collect() }
+    }
+
+    pub(crate) async fn page(
+        &self,
+        cql: &Cql,
+        table: &str,
+        after: Option<Vec<u8>>,
+    ) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+        let found = self.tables.iter().find(|(known, _)| known.name == table);
+        let (table, statement) =
+            found.ok_or_else(|| StoreError::Broken(format!("there is no table {table}").into()))?;
+        let statement = statement.get_or_try_init(|| prepare(cql, table)).await?;
+        let mut position = after.map_or(Ok(Position::start()), |bytes| Position::parse(&bytes))?;
+        loop {
+            let (rows, next) = cql.page(statement, position.tokens(), position.from.clone()).await?;
+            let rows: Vec<Vec<u8>> = rows
+                .rows::<ColumnIterator>()
+                .map_err(unreadable)?
+                .map(|row| render(table, row.map_err(unreadable)?))
+                .collect::<Result<_, _>>()?;
+            let Some(next) = position.next(next) else { return Ok((rows, None)) };
+            // A page may be empty, a range too: the caller gets rows or the end.
+            if !rows.is_empty() {
+                return Ok((rows, Some(next.to_bytes())));
+            }
+            position = next;
+        }
+    }
+}
+
+async fn prepare(cql: &Cql, table: &Table) -> Result<PreparedStatement, StoreError> {
+    let names = |columns: &[tables::Column]| columns.iter().map(|column| column.name).collect::<Vec<_>>();
+    let columns: Vec<String> = table.columns().map(|column| column.name.to_owned()).collect();
+    let times: Vec<String> = table.cells.iter().map(|column| format!("WRITETIME({})", column.name)).collect();
+    let token = format!("token({})", names(table.partition_key).join(", "));
+    let text = format!(
+        "SELECT {}, {} FROM {{derived}}.{} WHERE {token} >= ? AND {token} <= ?",
+        columns.join(", "),
+        times.join(", "),
+        table.name
+    );
+    let mut statement = cql.prepare(Kind::Idempotent, &text).await?;
+    statement.set_page_size(PAGE_ROWS);
+    Ok(statement)
+}
+
+/// The columns stand as selected: key, cells, timestamps of the cells.
+fn render(table: &Table, row: ColumnIterator<'_, '_>) -> Result<Vec<u8>, StoreError> {
+    let mut raw = Vec::new();
+    for column in row {
+        raw.push(column.map_err(unreadable)?.slice.map(|slice| slice.as_slice()));
+    }
+    let malformed = |column: &tables::Column| Malformed { table: table.name, column: column.name };
+    let (keys, cells) = raw.split_at_checked(table.key().count()).unwrap_or_default();
+    let (values, times) = cells.split_at_checked(table.cells.len()).unwrap_or_default();
+    let mut parts = Vec::new();
+    for (column, key) in table.key().zip(keys) {
+        parts.push((column.name, Part::Key(key.ok_or(malformed(column))?)));
+    }
+    for (column, (value, time)) in table.cells.iter().zip(values.iter().zip(times)) {
+        let Some(value) = value else { continue };
+        let time = time.and_then(|time| time.try_into().ok()).ok_or(malformed(column))?;
+        parts.push((column.name, Part::Cell { value, timestamp: i64::from_be_bytes(time) }));
+    }
+    Ok(canonical::encode(&parts))
+}
+
+impl Position {
+    fn start() -> Self {
+        Self { range: 0, from: PagingState::start() }
+    }
+
+    /// The first and the last token of the range.
+    fn tokens(&self) -> (i64, i64) {
+        let edge = |range: u8| i128::from(i64::MIN) + ((i128::from(range)) << 64) / i128::from(RANGES);
+        let token = |at: i128| i64::try_from(at).unwrap_or(i64::MAX);
+        (token(edge(self.range)), token(edge(self.range + 1) - 1))
+    }
+
+    fn next(&self, page: Option<PagingState>) -> Option<Self> {
+        match page {
+            Some(from) => Some(Self { range: self.range, from }),
+            None => (self.range + 1 < RANGES).then(|| Self { range: self.range + 1, from: PagingState::start() }),
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.range];
+        bytes.extend(self.from.as_bytes_slice().iter().flat_map(|state| state.iter()));
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        match bytes {
+            [range, state @ ..] if *range < RANGES => {
+                let from = if state.is_empty() { PagingState::start() } else { PagingState::new_from_raw_bytes(state) };
+                Ok(Self { range: *range, from })
+            }
+            _ => Err(StoreError::Broken(Box::new(BadPosition))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ranges_cover_the_ring_without_gap_or_overlap() {
+        let ranges: Vec<_> = (0..RANGES).map(|range| Position { range, from: PagingState::start() }.tokens()).collect();
+        assert_eq!(ranges.first().map(|range| range.0), Some(i64::MIN));
+        assert_eq!(ranges.last().map(|range| range.1), Some(i64::MAX));
+        assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0), "{ranges:?}");
+    }
+
+    #[test]
+    fn a_position_comes_back_from_its_bytes_and_nothing_else_does() {
+        let position = Position { range: 3, from: PagingState::new_from_raw_bytes(&[1, 2][..]) };
+        assert_eq!(position.to_bytes(), [3, 1, 2]);
+        assert_eq!(Position::parse(&[3, 1, 2]).unwrap().to_bytes(), [3, 1, 2]);
+        assert!(Position::parse(&[]).is_err() && Position::parse(&[RANGES]).is_err());
+    }
+}

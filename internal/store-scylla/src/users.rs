@@ -1,0 +1,233 @@
+//! [`UserStore`]: names and sessions by lightweight transactions, and the outbox.
+
+use async_trait::async_trait;
+use domain::UserId;
+use futures_util::future::try_join_all;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+use store::{Account, AccountCreated, Malformed, OutboxRow, Session, StoreError, UserStore};
+use uuid::Uuid;
+
+use crate::ScyllaStore;
+use crate::cql::{Cql, Kind};
+
+/// Partitions of the outbox. A fixed number: every drain reads them all.
+const OUTBOX_SHARDS: u8 = 8;
+
+/// The statements of [`UserStore`].
+pub(crate) struct UserTables {
+    take_name: PreparedStatement,
+    /// Serial: also finishes a transaction that was cut short.
+    name_serial: PreparedStatement,
+    name: PreparedStatement,
+    put_account: PreparedStatement,
+    account: PreparedStatement,
+    create_session: PreparedStatement,
+    session: PreparedStatement,
+    session_serial: PreparedStatement,
+    rotate_session: PreparedStatement,
+    delete_session: PreparedStatement,
+    add_outbox: PreparedStatement,
+    outbox: PreparedStatement,
+    remove_outbox: PreparedStatement,
+}
+
+impl UserTables {
+    pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
+        let plain = |text| cql.prepare(Kind::Idempotent, text);
+        let conditional = |text| cql.prepare(Kind::Conditional, text);
+        let account = "name, id, display_name, password_hash, created";
+        let name = format!("SELECT {account} FROM {{base}}.accounts_by_name WHERE name = ?");
+        let session = "SELECT account, secret_hash, expires FROM {base}.sessions WHERE id = ?";
+        let (mut name_serial, mut session_serial) = (plain(&name).await?, plain(session).await?);
+        name_serial.set_consistency(Consistency::LocalSerial);
+        session_serial.set_consistency(Consistency::LocalSerial);
+        Ok(Self {
+            take_name: conditional(&format!(
+                "INSERT INTO {{base}}.accounts_by_name ({account}) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS"
+            ))
+            .await?,
+            name_serial,
+            name: plain(&name).await?,
+            put_account: plain(&format!("INSERT INTO {{base}}.accounts ({account}) VALUES (?, ?, ?, ?, ?)")).await?,
+            account: plain(&format!("SELECT {account} FROM {{base}}.accounts WHERE id = ?")).await?,
+            create_session: conditional(
+                "INSERT INTO {base}.sessions (id, account, secret_hash, expires) VALUES (?, ?, ?, ?) IF NOT EXISTS",
+            )
+            .await?,
+            session: plain(session).await?,
+            session_serial,
+            // All cells, so that they all live on together.
+            rotate_session: conditional(
+                "UPDATE {base}.sessions SET account = ?, secret_hash = ?, expires = ? WHERE id = ? IF secret_hash = ?",
+            )
+            .await?,
+            delete_session: conditional("DELETE FROM {base}.sessions WHERE id = ? IF EXISTS").await?,
+            add_outbox: plain(
+                "INSERT INTO {base}.outbox (shard, id, account, account_name, payload) VALUES (?, ?, ?, ?, ?)",
+            )
+            .await?,
+            outbox: plain("SELECT id, account, account_name, payload FROM {base}.outbox WHERE shard = ? LIMIT ?")
+                .await?,
+            remove_outbox: plain("DELETE FROM {base}.outbox WHERE shard = ? AND id = ?").await?,
+        })
+    }
+
+    async fn read_account(
+        &self,
+        cql: &Cql,
+        statement: &PreparedStatement,
+        key: AccountKey<'_>,
+    ) -> Result<Option<Account>, StoreError> {
+        type Cells = (String, Uuid, String, String, i64);
+        let row = match key {
+            AccountKey::Id(id) => cql.first::<Cells>(statement, (id.uuid(),)).await?,
+            AccountKey::Name(name) => cql.first::<Cells>(statement, (name,)).await?,
+        };
+        let Some((name, id, display_name, password_hash, created_ms)) = row else { return Ok(None) };
+        Ok(Some(Account { id: user(id, "accounts")?, name, display_name, password_hash, created_ms }))
+    }
+
+    async fn put_account(&self, cql: &Cql, account: &Account) -> Result<(), StoreError> {
+        cql.execute(&self.put_account, cells(account)).await?;
+        Ok(())
+    }
+
+    async fn read_session(
+        &self,
+        cql: &Cql,
+        statement: &PreparedStatement,
+        id: &[u8; 16],
+    ) -> Result<Option<Session>, StoreError> {
+        let Some((account, secret_hash, expires_ms)) = cql.first::<(Uuid, Vec<u8>, i64)>(statement, (id,)).await?
+        else {
+            return Ok(None);
+        };
+        let malformed = Malformed { table: "sessions", column: "secret_hash" };
+        let secret_hash = secret_hash.try_into().map_err(|_| malformed)?;
+        Ok(Some(Session { id: *id, user: user(account, "sessions")?, secret_hash, expires_ms }))
+    }
+}
+
+enum AccountKey<'a> {
+    Id(UserId),
+    Name(&'a str),
+}
+
+#[async_trait]
+impl UserStore for ScyllaStore {
+    async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError> {
+        self.add_outbox(event).await?;
+        let (cql, users) = (&*self.cql, &self.users);
+        if !cql.apply(&users.take_name, cells(account)).await? {
+            let holder = users.read_account(cql, &users.name_serial, AccountKey::Name(&account.name)).await?;
+            // Our own, when an earlier try got through without our hearing of it.
+            if holder.is_none_or(|holder| holder.id != account.id) {
+                self.remove_outbox(&event.id).await?;
+                return Ok(AccountCreated::NameTaken);
+            }
+        }
+        users.put_account(cql, account).await?;
+        Ok(AccountCreated::Created)
+    }
+
+    async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
+        self.users.read_account(&self.cql, &self.users.account, AccountKey::Id(id)).await
+    }
+
+    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
+        let (cql, users) = (&*self.cql, &self.users);
+        let Some(taken) = users.read_account(cql, &users.name, AccountKey::Name(name)).await? else { return Ok(None) };
+        if let Some(account) = self.account(taken.id).await? {
+            return Ok(Some(account));
+        }
+        // The creation was cut short here.
+        users.put_account(cql, &taken).await?;
+        Ok(Some(taken))
+    }
+
+    async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
+        let Session { id, user, secret_hash, expires_ms } = session;
+        // Ids are random: one that is there is this very session, created by an earlier try.
+        self.cql.apply(&self.users.create_session, (id, user.uuid(), secret_hash, expires_ms)).await?;
+        Ok(())
+    }
+
+    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
+        self.users.read_session(&self.cql, &self.users.session, id).await
+    }
+
+    async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
+        let Session { id, user, secret_hash, expires_ms } = session;
+        let values = (user.uuid(), secret_hash, expires_ms, id, expected);
+        match self.cql.apply(&self.users.rotate_session, values).await {
+            Err(StoreError::Transient(error)) => {
+                // It may have been applied, and the new secret is nobody else's. Without this look a device whose
+                // answer was lost on the way would have to sign in again.
+                let found = self.users.read_session(&self.cql, &self.users.session_serial, id).await?;
+                match found.is_some_and(|found| found.secret_hash == *secret_hash) {
+                    true => Ok(true),
+                    false => Err(StoreError::Transient(error)),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn delete_session(&self, id: &[u8; 16]) -> Result<(), StoreError> {
+        self.cql.apply(&self.users.delete_session, (id,)).await?;
+        Ok(())
+    }
+
+    async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {
+        let OutboxRow { id, user, account_name, payload } = event;
+        self.cql.execute(&self.users.add_outbox, (shard(id), id, user.uuid(), account_name, payload)).await?;
+        Ok(())
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let limit_each = i32::try_from(limit).unwrap_or(i32::MAX);
+        if limit_each == 0 {
+            return Ok(Vec::new());
+        }
+        let shards = try_join_all((0..OUTBOX_SHARDS).map(|shard| async move {
+            let rows = self.cql.execute(&self.users.outbox, (i32::from(shard), limit_each)).await?;
+            outbox_rows(rows)
+        }))
+        .await?;
+        let mut rows = shards.concat();
+        rows.sort_unstable_by_key(|row| row.id);
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    async fn remove_outbox(&self, id: &[u8; 16]) -> Result<(), StoreError> {
+        self.cql.execute(&self.users.remove_outbox, (shard(id), id)).await?;
+        Ok(())
+    }
+}
+
+fn outbox_rows(result: scylla::response::query_result::QueryResult) -> Result<Vec<OutboxRow>, StoreError> {
+    let rows = result.into_rows_result().map_err(crate::cql::unreadable)?;
+    let rows = rows.rows::<(Vec<u8>, Uuid, String, Vec<u8>)>().map_err(crate::cql::unreadable)?;
+    rows.map(|row| {
+        let (id, account, account_name, payload) = row.map_err(crate::cql::unreadable)?;
+        let id = id.try_into().map_err(|_| Malformed { table: "outbox", column: "id" })?;
+        Ok(OutboxRow { id, user: user(account, "outbox")?, account_name, payload })
+    })
+    .collect()
+}
+
+fn cells(account: &Account) -> (&str, Uuid, &str, &str, i64) {
+    let Account { id, name, display_name, password_hash, created_ms } = account;
+    (name, id.uuid(), display_name, password_hash, *created_ms)
+}
+
+fn user(id: Uuid, table: &'static str) -> Result<UserId, Malformed> {
+    UserId::try_from(id).map_err(|_| Malformed { table, column: "id" })
+}
+
+/// By the last, random byte of the id.
+fn shard(id: &[u8; 16]) -> i32 {
+    i32::from(id[15] % OUTBOX_SHARDS)
+}

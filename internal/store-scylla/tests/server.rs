@@ -1,0 +1,205 @@
+//! What only this engine does: making tables, telling what is wrong with them, many partitions in one call.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use domain::{CommandId, Content, ConversationId, Fingerprint, Seq, UserId};
+use host::{Clock, Entropy};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use store::{
+    Applied, ChatStore as _, ConversationRows, Direction, HistoryStore as _, Page, Row, RowWrite, Source,
+    StoreAdmin as _, StoreError, bucket_of,
+};
+use store_scylla::{ScyllaConfig, ScyllaStore, migrate};
+
+const SOURCE: Source = Source { topic: "chat.messages", partition: 3 };
+
+async fn raw(config: &ScyllaConfig) -> Session {
+    SessionBuilder::new().known_nodes(&config.contact_points).build().await.unwrap()
+}
+
+async fn run(config: &ScyllaConfig, text: &str) {
+    let text = text.replace("{base}", config.keyspace.name()).replace("{derived}", &config.keyspace.incarnation(1));
+    raw(config).await.query_unpaged(text, ()).await.unwrap();
+}
+
+fn at(offset: u64) -> Seq {
+    Seq::new(0, offset).unwrap()
+}
+
+#[tokio::test]
+async fn tables_are_made_once_and_a_store_opens_only_on_all_of_them() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    let opened = ScyllaStore::open(config.clone()).await;
+    assert!(matches!(opened, Err(StoreError::NotMigrated(_))), "no keyspace");
+
+    let first = migrate(&config).await?;
+    assert!(first.minted && first.incarnation == 1 && first.applied.len() == 5, "{first:?}");
+    assert_eq!(first.notes, Vec::<String>::new());
+    let again = migrate(&ScyllaConfig { replication_factor: 2, ..config.clone() }).await?;
+    assert!(!again.minted && again.incarnation == 1 && again.applied.is_empty(), "{again:?}");
+    assert_eq!(again.notes.len(), 2, "another replication factor is told: {again:?}");
+    let store = ScyllaStore::open(config.clone()).await?;
+    assert_eq!((store.incarnation(), store.current_incarnation().await?), (1, 1));
+    store.ping().await?;
+
+    // As if the last migration had been cut short before it was recorded, with half its tables made.
+    run(&config, "DROP TABLE {derived}.applied").await;
+    run(&config, "DELETE FROM {base}.schema_migrations WHERE keyspace_name = '{derived}' AND number = 2").await;
+    let opened = ScyllaStore::open(config.clone()).await;
+    assert!(matches!(&opened, Err(StoreError::NotMigrated(text)) if text.contains("0002_progress")));
+    assert_eq!(migrate(&config).await?.applied.len(), 1);
+    ScyllaStore::open(config.clone()).await?.close().await;
+
+    // Another program's idea of a migration under the same number.
+    let edited = "UPDATE {base}.schema_migrations SET digest = 0x00 WHERE keyspace_name = '{derived}' AND number = 1";
+    run(&config, edited).await;
+    assert!(matches!(ScyllaStore::open(config.clone()).await, Err(StoreError::NotMigrated(_))));
+    assert!(matches!(migrate(&config).await, Err(StoreError::Broken(_))));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_migrations_at_once_make_one_incarnation() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    let (one, other) = tokio::join!(migrate(&config), migrate(&config));
+    let (one, other) = (one?, other?);
+    assert_eq!((one.incarnation, other.incarnation), (1, 1));
+    assert!(one.minted != other.minted, "{one:?} {other:?}");
+
+    let store = ScyllaStore::open(config.clone()).await?;
+    let made = tokio::join!(store.new_incarnation(), store.new_incarnation());
+    let mut made = [made.0?, made.1?];
+    made.sort_unstable();
+    assert_eq!(made, [2, 3]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_keyspace_that_the_store_never_made_is_not_taken_for_its_own() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    let replication = "WITH replication = {'class': 'NetworkTopologyStrategy', 'replication_factor': 1}";
+    run(&config, &format!("CREATE KEYSPACE {{derived}} {replication}")).await;
+    let failed = migrate(&config).await;
+    assert!(matches!(&failed, Err(StoreError::Broken(error)) if error.to_string().contains("never made it")));
+    run(&config, "DROP KEYSPACE {derived}").await;
+    assert!(migrate(&config).await?.minted);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tables_that_are_gone_are_told_from_a_store_that_was_emptied() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    migrate(&config).await?;
+    let store = ScyllaStore::open(config.clone()).await?;
+    let applied = Applied { seq: at(7), fingerprint: Fingerprint(u64::MAX) };
+    store.set_applied(SOURCE, applied).await?;
+    assert_eq!(store.applied(SOURCE).await?, Some(applied));
+
+    run(&config, "DROP TABLE {derived}.applied").await;
+    let gone = store.applied(SOURCE).await;
+    assert!(matches!(gone, Err(StoreError::NotMigrated(_))), "{gone:?}");
+    assert_eq!(store.new_incarnation().await?, 2);
+    let emptied = store.applied(SOURCE).await;
+    assert!(matches!(emptied, Err(StoreError::Incarnation { pinned: 1, found: 2 })), "{emptied:?}");
+    run(&config, "DROP KEYSPACE {derived}").await;
+    let emptied = store.conversation(conversation(1), at(1)).await;
+    assert!(matches!(emptied, Err(StoreError::Incarnation { pinned: 1, found: 2 })), "{emptied:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so_and_lets_go_of_waiters() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    migrate(&config).await?;
+    let store = std::sync::Arc::new(ScyllaStore::open(config).await?);
+    assert!(!store.wait_applied(SOURCE, at(1), Duration::ZERO).await?);
+    let waiter = tokio::spawn({
+        let store = std::sync::Arc::clone(&store);
+        async move { store.wait_applied(SOURCE, at(1), Duration::from_secs(60)).await }
+    });
+    store.applied(SOURCE).await?;
+    store.close().await;
+    assert!(matches!(waiter.await?, Err(StoreError::Closed)));
+    assert!(matches!(store.ping().await, Err(StoreError::Closed)));
+    assert!(matches!(store.new_incarnation().await, Err(StoreError::Closed)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_transient_and_a_wrong_datacenter_is_not() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let nobody = support::fresh("127.0.0.1:1")?;
+    assert!(matches!(ScyllaStore::open(nobody).await, Err(StoreError::Transient(_))));
+    let elsewhere = ScyllaConfig { datacenter: Some("nowhere".into()), ..support::fresh(&server)? };
+    let failed = ScyllaStore::open(elsewhere).await;
+    assert!(matches!(&failed, Err(StoreError::Broken(error)) if error.to_string().contains("datacenter1")));
+    Ok(())
+}
+
+fn conversation(number: u128) -> ConversationId {
+    uuid::Uuid::from_u128(number).try_into().unwrap()
+}
+
+/// Large bodies split batches, many conversations fill the bound of requests in flight, pages end inside results.
+#[tokio::test]
+async fn a_large_call_is_there_when_it_returns() -> Result<()> {
+    const CONVERSATIONS: u128 = 400;
+    const LONG: u64 = 1_200;
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    migrate(&config).await?;
+    let store = ScyllaStore::open(config).await?;
+    let author: UserId = Entropy::system().uuid_v7(&Clock::system()).try_into()?;
+    let entry = |place: u64, bytes: usize| {
+        let content = Content::Message { body: "m".repeat(bytes), reply_to: None };
+        let (seq, id) = (at(place + 1), CommandId::first_at(1));
+        let row = Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: 5, content };
+        RowWrite { timestamp: seq.timestamp(), row }
+    };
+    let bucket = |place: u64| {
+        let row = Row::Bucket { bucket: bucket_of(place), start: at(place + 1) };
+        RowWrite { timestamp: at(place + 1).timestamp(), row }
+    };
+    let mut rows: Vec<ConversationRows> = (1..CONVERSATIONS)
+        .map(|number| ConversationRows {
+            conversation: conversation(number),
+            rows: vec![bucket(0), entry(0, 10), entry(1, 16_000), entry(2, 16_000), entry(3, 16_000)],
+        })
+        .collect();
+    let long = (0..LONG).map(|place| entry(place, 50)).chain([bucket(0)]).collect();
+    rows.push(ConversationRows { conversation: conversation(CONVERSATIONS), rows: long });
+    store.write(rows).await?;
+
+    for number in 1..CONVERSATIONS {
+        let state = store.conversation(conversation(number), at(9)).await?;
+        assert_eq!((state.place, state.ordinal), (4, 4), "conversation {number}");
+    }
+    for direction in [Direction::Before, Direction::After] {
+        let page = Page { anchor: None, direction, limit: 5000 };
+        let mut entries = store.timeline(conversation(CONVERSATIONS), page).await?;
+        if direction == Direction::Before {
+            entries.reverse();
+        }
+        assert!(entries.iter().map(|entry| entry.place).eq(0..LONG), "{direction:?}");
+    }
+    let mut scanned = 0;
+    let mut after = None;
+    loop {
+        let (rows, next) = store.scan("timeline", after).await?;
+        scanned += rows.len();
+        let Some(next) = next else { break };
+        after = Some(next);
+    }
+    assert_eq!(scanned as u128, (CONVERSATIONS - 1) * 4 + u128::from(LONG));
+    Ok(())
+}
