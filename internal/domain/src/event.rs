@@ -207,6 +207,9 @@ mod tests {
         );
         // Stored in id rows: a change of the encoding would turn old retries into conflicts.
         let hash = Action::SendMessage { body: "hello".into(), reply_to: None }.payload_hash();
-        assert_eq!(hash.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), "26c252e09fde48cb287ebd1a4d17f7f6");
+        assert_eq!(
+            hash.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "26c252e09fde48cb287ebd1a4d17f7f6"
+        );
     }
 }

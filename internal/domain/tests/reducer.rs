@@ -1,0 +1,204 @@
+//! The reducer and its id cache against the oracle: random histories, evictions and crashes at any event, dropping from
+//! the cache at any moment, clients' clocks that are wrong, broker time that runs back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{
+    Change, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, ID_CACHE_SPAN_MS, IdCache,
+    IdRow, Lookup, Placed, RULES_NEWEST, Seq, apply,
+};
+use workload::{Random, Reference, Stories, StoryConfig};
+
+const HISTORIES: u64 = 300;
+const EVENTS: u64 = 120;
+
+/// What the store would hold: every accepted event's effects, by place.
+#[derive(Default)]
+struct Rows {
+    accepted: BTreeMap<ConversationId, Vec<(Seq, Vec<Change>)>>,
+}
+
+impl Rows {
+    fn state(&self, conversation: ConversationId, as_of: Seq) -> ConversationState {
+        let mut state = ConversationState::default();
+        for (seq, changes) in self.accepted.get(&conversation).into_iter().flatten() {
+            if *seq <= as_of {
+                state.absorb(*seq, changes);
+            }
+        }
+        state
+    }
+
+    fn ids(&self, conversation: ConversationId, as_of: Seq) -> BTreeMap<CommandId, IdRow> {
+        let mut ids: BTreeMap<CommandId, IdRow> = BTreeMap::new();
+        for (seq, changes) in self.accepted.get(&conversation).into_iter().flatten().filter(|(seq, _)| *seq <= as_of) {
+            for change in changes {
+                match change {
+                    Change::Id { id, row } => drop(ids.insert(*id, *row)),
+                    Change::Deleted { id, .. } => {
+                        ids.entry(*id).and_modify(|row| row.deleted = Some(*seq));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        ids
+    }
+}
+
+/// A consumer with a cache, as storage and the fan-out are.
+struct Consumer {
+    state: ConversationState,
+    ids: IdCache,
+}
+
+impl Consumer {
+    fn load(rows: &Rows, event: &Event, placed: Placed) -> Self {
+        let as_of = placed.seq.before().unwrap();
+        let t0 = placed.append_time_ms - ID_CACHE_SPAN_MS;
+        let ids = rows.ids(event.conversation, as_of).into_iter().filter(|(id, _)| id.stamp_ms() >= t0);
+        Self { state: rows.state(event.conversation, as_of), ids: IdCache::new(t0, ids) }
+    }
+
+    fn fact(&mut self, rows: &Rows, event: &Event, id: CommandId, as_of: Seq) -> Option<IdRow> {
+        match self.ids.lookup(id) {
+            Lookup::Known(row) => row,
+            Lookup::Read => {
+                let row = rows.ids(event.conversation, as_of).get(&id).copied()?;
+                self.ids.keep(id, row);
+                Some(row)
+            }
+        }
+    }
+
+    fn judge(&mut self, rows: &Rows, event: &Event, placed: Placed) -> Effects {
+        let as_of = placed.seq.before().unwrap();
+        let first = self.fact(rows, event, event.id, as_of);
+        let target = event.action.target().and_then(|id| self.fact(rows, event, id, as_of));
+        let effects = apply(&self.state, event, placed, &Facts { first, target }, RULES_NEWEST).unwrap();
+        self.state.absorb(placed.seq, &effects.changes);
+        self.ids.absorb(placed.seq, &effects.changes, target.as_ref());
+        effects
+    }
+}
+
+/// A history: events with their places, and what they must come to.
+fn history(seed: u64) -> Vec<(Event, Placed, Effects)> {
+    let mut random = Random::new(seed ^ 0x5eed);
+    let mut now_ms = 10 * 7 * 86_400_000 + i64::try_from(random.below(600_000)).unwrap() - 540_000; // near a week's edge
+    let mut stories = Stories::new(seed, StoryConfig::default(), now_ms);
+    let mut reference = Reference::default();
+    (1..=EVENTS)
+        .map(|offset| {
+            now_ms += *random.pick(&[0, 1, 20, 1000, 60_000, 200_000, 4_000_000]);
+            if random.chance(8) {
+                now_ms -= *random.pick(&[30_000, 200_000, 1_000_000, 9_000_000]);
+            }
+            let event = stories.next(now_ms, &reference);
+            let placed = Placed { seq: Seq::new(0, offset).unwrap(), append_time_ms: now_ms };
+            let effects = reference.judge(&event, placed);
+            (event, placed, effects)
+        })
+        .collect()
+}
+
+#[test]
+fn any_eviction_crash_or_dropped_id_gives_the_same_effects() {
+    let mut decisions = BTreeMap::new();
+    for seed in 0..HISTORIES {
+        let (history, mut random) = (history(seed), Random::new(seed));
+        let evict = *random.pick(&[1, 10, 60]);
+        let (mut rows, mut consumers) = (Rows::default(), BTreeMap::<ConversationId, Consumer>::new());
+        for (event, placed, expected) in &history {
+            let consumer = consumers.entry(event.conversation).or_insert_with(|| Consumer::load(&rows, event, *placed));
+            let effects = consumer.judge(&rows, event, *placed);
+            assert_eq!(&effects, expected, "seed {seed}, {placed:?}: {event:?}");
+            *decisions
+                .entry(format!("{:?}", effects.decision).split([' ', '{']).next().unwrap().to_owned())
+                .or_insert(0) += 1;
+            if effects.decision == Decision::Accepted {
+                rows.accepted.entry(event.conversation).or_default().push((placed.seq, effects.changes));
+            }
+            if random.chance(evict) {
+                consumers.remove(&event.conversation);
+            } else if random.chance(20) {
+                let keep = usize::try_from(random.below(5)).unwrap();
+                consumers.values_mut().for_each(|consumer| consumer.ids.shrink(keep));
+            }
+        }
+    }
+    // The histories reach what they are meant to.
+    for decision in [
+        "Accepted",
+        "Settled",
+        "Refused(Conflict)",
+        "Refused(Withdrawn)",
+        "Refused(IdFromFuture)",
+        "Refused(Exists)",
+        "Refused(NotMember)",
+        "Refused(Forbidden)",
+        "Refused(Already)",
+        "Refused(NoSuchMember)",
+        "Refused(NoSuchMessage)",
+        "Refused(NotAuthor)",
+        "Refused(Invalid)",
+    ] {
+        assert!(decisions.get(decision).is_some_and(|n| *n > 20), "{decision}: {decisions:?}");
+    }
+}
+
+#[test]
+fn an_id_is_accepted_once_and_the_duplicate_predicate_is_exact() {
+    for seed in 0..HISTORIES {
+        let mut accepted = BTreeSet::new();
+        for (event, placed, effects) in history(seed) {
+            let key = (event.conversation, event.id);
+            match effects.decision {
+                Decision::Accepted => assert!(accepted.insert(key), "seed {seed}: {placed:?} accepted twice"),
+                Decision::Settled { first_seq, .. } => {
+                    assert!(accepted.contains(&key) && first_seq < placed.seq, "seed {seed}: {placed:?}");
+                }
+                Decision::Refused(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replay_of_any_history_gives_the_same_effects() {
+    for seed in 0..HISTORIES / 3 {
+        let history = history(seed);
+        let mut again = Reference::default();
+        for (event, placed, effects) in &history {
+            assert_eq!(&again.judge(event, *placed), effects, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn counters_members_and_owners_stay_sound() {
+    for seed in 0..HISTORIES {
+        let mut reference = Reference::default();
+        let (mut places, mut ordinals) = (BTreeMap::new(), BTreeMap::new());
+        for (event, placed, _) in history(seed) {
+            let effects = reference.judge(&event, placed);
+            let conversation = event.conversation;
+            for change in &effects.changes {
+                if let Change::Timeline { place, ordinal, content } = change {
+                    let next = places.entry(conversation).or_insert(0);
+                    assert_eq!(place, next, "seed {seed}: places have no gap");
+                    *next += 1;
+                    let messages = ordinals.entry(conversation).or_insert(0);
+                    *messages += u64::from(matches!(content, domain::Content::Message { .. }));
+                    assert_eq!(ordinal, messages, "seed {seed}: ordinals count messages");
+                }
+            }
+            let state = reference.state(conversation);
+            let owners = state.members.values().filter(|member| member.role == domain::Role::Owner).count();
+            let group =
+                state.settings.as_ref().is_some_and(|settings| settings.kind == domain::ConversationKind::Group);
+            assert_eq!(owners, usize::from(group && !state.members.is_empty()), "seed {seed}: {state:?}");
+            assert!(effects.recipients.is_sorted(), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a log must come to: the reducer over all of it, with perfect knowledge.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, Placed, RULES_NEWEST, apply,
+};
+
+/// Every conversation as it is after the events judged so far.
+#[derive(Debug, Clone, Default)]
+pub struct Reference {
+    conversations: BTreeMap<ConversationId, Known>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    state: ConversationState,
+    ids: BTreeMap<CommandId, IdRow>,
+}
+
+impl Reference {
+    /// Judges the next event of the log.
+    ///
+    /// # Panics
+    /// When the event was made under rules newer than this code's.
+    pub fn judge(&mut self, event: &Event, placed: Placed) -> Effects {
+        let known = self.conversations.entry(event.conversation).or_default();
+        let target = event.action.target().and_then(|id| known.ids.get(&id).copied());
+        let facts = Facts { first: known.ids.get(&event.id).copied(), target };
+        let effects = apply(&known.state, event, placed, &facts, RULES_NEWEST).expect("the rules are known");
+        known.state.absorb(placed.seq, &effects.changes);
+        for change in &effects.changes {
+            match change {
+                domain::Change::Id { id, row } => drop(known.ids.insert(*id, *row)),
+                domain::Change::Deleted { id, .. } => {
+                    known.ids.entry(*id).and_modify(|row| row.deleted = Some(placed.seq));
+                }
+                _ => {}
+            }
+        }
+        debug_assert!(effects.decision == Decision::Accepted || effects.changes.is_empty());
+        effects
+    }
+
+    /// A conversation as it is now.
+    #[must_use]
+    pub fn state(&self, conversation: ConversationId) -> ConversationState {
+        self.conversations.get(&conversation).map(|known| known.state.clone()).unwrap_or_default()
+    }
+
+    /// Every accepted id of a conversation.
+    #[must_use]
+    pub fn ids(&self, conversation: ConversationId) -> BTreeMap<CommandId, IdRow> {
+        self.conversations.get(&conversation).map(|known| known.ids.clone()).unwrap_or_default()
+    }
+}

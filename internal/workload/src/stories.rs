@@ -1,0 +1,220 @@
+//! What clients might do.
+
+use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Role, UserId};
+
+use crate::{Random, Reference};
+
+/// How large a world is.
+#[derive(Debug, Clone, Copy)]
+pub struct StoryConfig {
+    /// Users, at least 3.
+    pub users: usize,
+    /// Direct conversations.
+    pub directs: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Of 100 commands, so many are retries of an earlier one.
+    pub retry_percent: u64,
+    /// Whether ids are stamped by clocks that are wrong.
+    pub skewed: bool,
+}
+
+impl Default for StoryConfig {
+    fn default() -> Self {
+        Self { users: 6, directs: 2, groups: 4, retry_percent: 25, skewed: true }
+    }
+}
+
+/// One conversation's story.
+#[derive(Debug)]
+struct Story {
+    id: ConversationId,
+    /// The command that creates it.
+    creation: Event,
+    /// Everything that was said so far, accepted or not.
+    said: Vec<Event>,
+}
+
+/// Makes up commands.
+#[derive(Debug)]
+pub struct Stories {
+    random: Random,
+    config: StoryConfig,
+    users: Vec<UserId>,
+    stories: Vec<Story>,
+    /// Makes bodies and ids distinct.
+    counter: u64,
+}
+
+/// Offsets of a client's clock from the log's, in milliseconds: mostly right, minutes off, days off, weeks off, and
+/// around every bound that matters.
+const SKEWS_MS: [i64; 18] = [
+    0,
+    0,
+    0,
+    -1,
+    -5,
+    -900,
+    -100_000,
+    -170_000,
+    -181_000,
+    -190_000,
+    -400_000,
+    30_000,
+    59_999,
+    60_000,
+    60_001,
+    100_000,
+    -9_000_000,
+    -1_814_400_000,
+];
+
+impl Stories {
+    /// The world of that seed, beginning at `now_ms` (milliseconds since the Unix epoch).
+    #[must_use]
+    pub fn new(seed: u64, config: StoryConfig, now_ms: i64) -> Self {
+        let mut random = Random::new(seed);
+        let user = |_| UserId::try_from(random.uuid()).expect("any UUID is a user id");
+        let users: Vec<UserId> = (0..config.users.max(3)).map(user).collect();
+        let mut stories = Self { random, config, users, stories: Vec::new(), counter: 0 };
+        for n in 0..config.directs + config.groups {
+            stories.open(n < config.directs, now_ms);
+        }
+        stories
+    }
+
+    /// The users of this world.
+    #[must_use]
+    pub fn users(&self) -> &[UserId] {
+        &self.users
+    }
+
+    /// The conversations of this world, created or not.
+    pub fn conversations(&self) -> impl Iterator<Item = ConversationId> + '_ {
+        self.stories.iter().map(|story| story.id)
+    }
+
+    fn open(&mut self, direct: bool, now_ms: i64) {
+        let author = *self.random.pick(&self.users);
+        let id = self.mint(now_ms);
+        let others: Vec<UserId> = self.users.iter().copied().filter(|user| *user != author).collect();
+        let (kind, conversation, members) = if direct {
+            let other = *self.random.pick(&others);
+            (ConversationKind::Direct, ConversationId::direct(author, other), vec![other])
+        } else {
+            let members = others.into_iter().filter(|_| self.random.chance(60)).collect();
+            (ConversationKind::Group, ConversationId::group(author, id), members)
+        };
+        let title = (kind == ConversationKind::Group).then(|| "a group".to_owned());
+        let action = Action::Create { kind, title, members };
+        let creation = event(id, conversation, author, now_ms, action);
+        self.stories.push(Story { id: conversation, creation, said: Vec::new() });
+    }
+
+    /// A fresh id as a client would mint it while the log's time is `now_ms`.
+    fn mint(&mut self, now_ms: i64) -> CommandId {
+        let skew = if self.config.skewed { *self.random.pick(&SKEWS_MS) } else { 0 };
+        self.counter += 1;
+        let stamp = u64::try_from(now_ms.saturating_add(skew)).unwrap_or(0);
+        let mut bytes = [0; 10];
+        bytes[2..].copy_from_slice(&self.random.bits().to_be_bytes());
+        CommandId::try_from(uuid::Builder::from_unix_timestamp_millis(stamp, &bytes).into_uuid())
+            .expect("the builder makes a UUIDv7")
+    }
+
+    /// The next command, sent while the log's time is `now_ms`. `reference` is as far as the log.
+    pub fn next(&mut self, now_ms: i64, reference: &Reference) -> Event {
+        let at = usize::try_from(self.random.below(self.stories.len() as u64)).expect("an index fits");
+        let said = self.stories[at].said.len();
+        let event = if said == 0 && self.random.chance(85) {
+            self.stories[at].creation.clone()
+        } else if said > 0 && self.random.chance(self.config.retry_percent) {
+            self.retry(at)
+        } else {
+            self.fresh(at, now_ms, reference)
+        };
+        self.stories[at].said.push(event.clone());
+        event
+    }
+
+    /// Something said before, as it was or spoiled in one way.
+    fn retry(&mut self, at: usize) -> Event {
+        let said = &self.stories[at].said;
+        let recent = if self.random.chance(40) { &said[said.len().saturating_sub(4)..] } else { &said[..] };
+        let mut event = self.random.pick(recent).clone();
+        match self.random.below(10) {
+            0 => event.author = *self.random.pick(&self.users),
+            1 => event.action = Action::SendMessage { body: "another payload".into(), reply_to: None },
+            2 => event.action = Action::Withdraw,
+            _ => {}
+        }
+        event
+    }
+
+    fn fresh(&mut self, at: usize, now_ms: i64, reference: &Reference) -> Event {
+        let conversation = self.stories[at].id;
+        let state = reference.state(conversation);
+        let members: Vec<UserId> = state.members.keys().copied().collect();
+        let stranger = members.is_empty() || self.random.chance(8);
+        let mut author = *self.random.pick(if stranger { &self.users } else { &members });
+        let id = self.mint(now_ms);
+        let user = *self.random.pick(&self.users);
+        let owner = state.members.iter().find(|(_, membership)| membership.role == Role::Owner);
+        let target = self.target(at);
+        let action = match (self.random.below(24), target) {
+            (0..8, _) => Action::SendMessage { body: format!("message {}", self.counter), reply_to: None },
+            (8, target) => {
+                Action::SendMessage { body: format!("answer {}", self.counter), reply_to: target.map(|(id, _)| id) }
+            }
+            (9..12, Some((target, theirs))) => {
+                author = if self.random.chance(70) { theirs } else { author };
+                Action::EditMessage { target, body: format!("edit {}", self.counter) }
+            }
+            (12..14, Some((target, theirs))) => {
+                author = if self.random.chance(70) { theirs } else { author };
+                Action::DeleteMessage { target }
+            }
+            (14..16, Some((target, _))) => {
+                Action::AddReaction { target, emoji: (*self.random.pick(&["👍", "❤️", "☕"])).to_owned() }
+            }
+            (16, Some((target, _))) => Action::RemoveReaction { target },
+            (17..19, _) => {
+                author = owner.map_or(author, |(owner, _)| *owner);
+                Action::AddMembers { members: vec![user] }
+            }
+            (19, _) => {
+                author = owner.map_or(author, |(owner, _)| *owner);
+                Action::RemoveMember { user }
+            }
+            (20, _) => Action::Leave,
+            (21, _) => {
+                author = owner.map_or(author, |(owner, _)| *owner);
+                Action::ChangeRole { user, role: *self.random.pick(&[Role::Member, Role::Admin, Role::Owner]) }
+            }
+            (22, _) => Action::ChangeTitle { title: format!("title {}", self.counter % 5) },
+            (23, _) => Action::Withdraw,
+            _ => Action::SendMessage {
+                body: if self.random.chance(5) { " ".into() } else { "again".into() },
+                reply_to: None,
+            },
+        };
+        event(id, conversation, author, now_ms, action)
+    }
+
+    /// A message said before, with its author.
+    fn target(&mut self, at: usize) -> Option<(CommandId, UserId)> {
+        let said = &self.stories[at].said;
+        let sent: Vec<&Event> =
+            said.iter().filter(|event| matches!(event.action, Action::SendMessage { .. })).collect();
+        let recent = if self.random.chance(50) { &sent[sent.len().saturating_sub(3)..] } else { &sent[..] };
+        if recent.is_empty() {
+            return None;
+        }
+        let event = self.random.pick(recent);
+        Some((event.id, event.author))
+    }
+}
+
+fn event(id: CommandId, conversation: ConversationId, author: UserId, received_ms: i64, action: Action) -> Event {
+    Event { id, conversation, author, received_ms, rules: RULES_NEWEST, key_id: None, action }
+}
