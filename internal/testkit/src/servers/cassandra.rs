@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::process::{Launch, Question, Server, fresh_folder, write_filled};
+use super::process::{Launch, Question, Server, fresh_folder, write_filled, write_jvm_options};
 use super::{fetch, java, ports};
 
 const SETTINGS: &str = include_str!("../../../../deploy/local/cassandra/cassandra.yaml");
@@ -40,7 +40,7 @@ impl Cassandra {
                 ("DATA", &folder.path().to_string_lossy()),
             ],
         )?;
-        write_filled(&folder.path().join("jvm.options"), JVM_OPTIONS, &[])?;
+        write_jvm_options(folder.path(), JVM_OPTIONS)?;
         write_filled(&folder.path().join("logback.xml"), LOGGING, &[])?;
         // Looked for at start, with a stack trace in the log where it is missing.
         fs::create_dir(folder.path().join("triggers"))?;

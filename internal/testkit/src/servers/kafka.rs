@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use super::process::{Launch, Question, Server, fresh_folder, write_filled};
+use super::process::{Launch, Question, Server, fresh_folder, write_filled, write_jvm_options};
 use super::{fetch, java, ports};
 
 const SETTINGS: &str = include_str!("../../../../deploy/local/kafka/server.properties");
@@ -43,7 +43,7 @@ impl Kafka {
                 ("DATA", &folder.path().join("data").to_string_lossy()),
             ],
         )?;
-        write_filled(&folder.path().join("jvm.options"), JVM_OPTIONS, &[])?;
+        write_jvm_options(folder.path(), JVM_OPTIONS)?;
         write_filled(&folder.path().join("log4j2.xml"), LOGGING, &[])?;
         let launch = Launch {
             name: "kafka",

@@ -277,6 +277,11 @@ pub(super) fn fresh_folder(name: &str) -> Result<TempDir> {
     tempfile::Builder::new().prefix(&format!("klatsch-{name}-")).tempdir().context("creating a server's data folder")
 }
 
+/// Writes the options that `@jvm.options` names on a server's command line.
+pub(super) fn write_jvm_options(folder: &Path, template: &str) -> Result<()> {
+    write_filled(&folder.join("jvm.options"), template, &[("FOLDER", &folder.to_string_lossy())])
+}
+
 /// Writes `template` to `path` with each `@NAME@` replaced.
 pub(super) fn write_filled(path: &Path, template: &str, values: &[(&str, &str)]) -> Result<()> {
     let filled =

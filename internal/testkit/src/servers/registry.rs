@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use anyhow::Result;
 
-use super::process::{Launch, Question, Server, fresh_folder, write_filled};
+use super::process::{Launch, Question, Server, fresh_folder, write_jvm_options};
 use super::{fetch, java, ports};
 
 const JVM_OPTIONS: &str = include_str!("../../../../deploy/local/registry/jvm.options");
@@ -28,7 +28,7 @@ impl Registry {
     pub async fn start() -> Result<Self> {
         let files = fetch::fetch(&fetch::REGISTRY).await?;
         let folder = fresh_folder("registry")?;
-        write_filled(&folder.path().join("jvm.options"), JVM_OPTIONS, &[])?;
+        write_jvm_options(folder.path(), JVM_OPTIONS)?;
         let port = ports::free()?;
         let url = format!("http://127.0.0.1:{port}{API}");
         let launch = Launch {
