@@ -28,6 +28,8 @@ pub struct Query<T>(pub T);
 pub struct Caller {
     /// Who.
     pub user: UserId,
+    /// The session that the token was made in, if any.
+    pub session: Option<auth::SessionId>,
     /// When the token ends, milliseconds since the Unix epoch.
     pub expires_ms: i64,
 }
@@ -94,7 +96,7 @@ impl Caller {
     /// `unauthorized` or `token_expired`.
     pub async fn from_token(verifier: &auth::Verifier, token: &str) -> Result<Self, ApiError> {
         match verifier.verify(token).await {
-            Ok(claims) => Ok(Self { user: claims.user, expires_ms: claims.expires_ms }),
+            Ok(auth::Claims { user, session, expires_ms }) => Ok(Self { user, session, expires_ms }),
             Err(auth::TokenError::Expired) => {
                 Err(ApiError::new(ErrorCode::TokenExpired, "the access token has expired: refresh it"))
             }

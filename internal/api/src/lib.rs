@@ -3,6 +3,7 @@
 //! One closed list of error codes, one table from it to HTTP statuses and websocket close codes; the bodies of HTTP
 //! answers; the frames of the socket. `schemas/` describes the same, and tests hold the two together.
 
+mod accounts;
 mod bodies;
 mod close;
 mod error;
@@ -10,6 +11,7 @@ mod extract;
 mod frames;
 mod layer;
 
+pub use accounts::{Credentials, RefreshBody, Registration, SessionBody, UserBody};
 pub use bodies::{
     Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, OutcomeBody,
     OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,

@@ -1,1 +1,111 @@
-//! (to be written)
+//! The user service: accounts, sessions, and the keys that access tokens are verified with.
+//!
+//! Its tables are its own truth, outside what the log derives. What a row and an event both need goes through the
+//! outbox: the row first, then the relay publishes it to `users.events` until the log has it.
+
+mod accounts;
+mod app;
+mod attempts;
+mod fields;
+mod metrics;
+mod outbox;
+mod passwords;
+mod refresh_token;
+mod relay;
+mod routes;
+mod sessions;
+
+use std::sync::Arc;
+
+use auth::{JwksError, SigningKey};
+use axum::Router;
+use eventlog::SharedLog;
+use events::Codec;
+use host::{Clock, Entropy};
+use runtime::{Metrics, Readiness, Serving, TaskError, Tasks};
+use store::UserStore;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use passwords::PasswordCost;
+pub use routes::ROUTES;
+pub use sessions::{ACCESS_TTL, REFRESH_TTL};
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What a password hash costs.
+    pub password_cost: PasswordCost,
+    /// Password hashes computed at the same time; each takes a core and the cost's memory.
+    pub hashes_at_once: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { password_cost: PasswordCost::STANDARD, hashes_at_once: cores }
+    }
+}
+
+/// What the service works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Accounts, sessions and the outbox.
+    pub store: Arc<dyn UserStore>,
+    /// Where events go.
+    pub log: SharedLog,
+    /// Writes events.
+    pub codec: Codec,
+    /// The time of day.
+    pub clock: Clock,
+    /// For ids, salts and tokens.
+    pub entropy: Entropy,
+    /// Signs access tokens.
+    pub key: SigningKey,
+    /// What `/metrics` tells.
+    pub metrics: Metrics,
+    /// What `/readyz` tells.
+    pub readiness: Readiness,
+}
+
+/// The service could not be run, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// A part ended.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The signing key's public half cannot be used.
+    #[error("the signing key cannot be used")]
+    Key(#[from] JwksError),
+    /// The password cost is none that argon2id knows.
+    #[error("the password cost is not one that argon2id takes: {0}")]
+    PasswordCost(String),
+}
+
+/// Runs the service on `listener` until `shutdown` is cancelled.
+///
+/// # Errors
+/// When it cannot begin, or a part of it fails for good.
+pub async fn run(
+    config: Config,
+    deps: Deps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), UsersError> {
+    let serving =
+        Serving { entropy: deps.entropy.clone(), readiness: deps.readiness.clone(), metrics: deps.metrics.clone() };
+    let mut tasks = Tasks::new(deps.readiness.clone());
+    let router = start(&config, deps, &mut tasks)?;
+    tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+    Ok(tasks.run(shutdown).await?)
+}
+
+/// Starts what the service does by itself, and returns its routes: for a process that serves more than this service.
+///
+/// # Errors
+/// When it cannot begin.
+pub fn start(config: &Config, deps: Deps, tasks: &mut Tasks) -> Result<Router, UsersError> {
+    let (app, relay) = app::build(config, deps)?;
+    tasks.spawn("relay of users.events", |token| relay.run(token));
+    Ok(routes::router(app))
+}

@@ -1,0 +1,106 @@
+//! Accounts: made once, with a unique name; looked up by everybody who is signed in.
+
+use api::{ApiError, Caller, ErrorCode, Json, Path, Registration, UserBody};
+use axum::Router;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use domain::UserId;
+use events::AccountEvent;
+use runtime::TraceParent;
+use store::{Account, AccountCreated, OutboxRow, StoreError};
+
+use crate::app::{App, store_failed, user_body};
+use crate::fields;
+
+/// Attempts to create an account in the store, which may answer late. Each is the same account.
+const CREATE_ATTEMPTS: u32 = 3;
+
+pub(crate) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/users", post(register))
+        .route("/v1/users/{id}", get(by_id))
+        .route("/v1/users/by-name/{name}", get(by_name))
+        .route("/v1/me", get(me))
+}
+
+async fn register(
+    State(app): State<App>,
+    Extension(trace): Extension<TraceParent>,
+    Json(wish): Json<Registration>,
+) -> Result<(StatusCode, Json<UserBody>), ApiError> {
+    let account = app.register(wish, trace).await?;
+    Ok((StatusCode::CREATED, Json(user_body(account))))
+}
+
+async fn by_id(State(app): State<App>, _: Caller, Path(id): Path<UserId>) -> Result<Json<UserBody>, ApiError> {
+    let account = app.store.account(id).await.map_err(store_failed)?;
+    account.map(user_body).map(Json).ok_or_else(no_such_user)
+}
+
+async fn by_name(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Result<Json<UserBody>, ApiError> {
+    let name = fields::name(&name)?;
+    let account = app.store.account_by_name(&name).await.map_err(store_failed)?;
+    account.map(user_body).map(Json).ok_or_else(no_such_user)
+}
+
+async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserBody>, ApiError> {
+    let account = app.store.account(caller.user).await.map_err(store_failed)?;
+    account.map(user_body).map(Json).ok_or_else(no_such_user)
+}
+
+fn no_such_user() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "there is no such user")
+}
+
+impl App {
+    async fn register(&self, wish: Registration, trace: TraceParent) -> Result<Account, ApiError> {
+        let name = fields::name(&wish.name)?;
+        let display_name = fields::display_name(wish.display_name.as_deref().unwrap_or(&wish.name))?;
+        fields::new_password(&wish.password)?;
+        // Asked first because the hash is expensive; the creation below is what decides.
+        if self.store.account_by_name(&name).await.map_err(store_failed)?.is_some() {
+            return Err(name_taken(&name));
+        }
+        let account = Account {
+            id: UserId::try_from(self.entropy.uuid_v7(&self.clock)).map_err(ApiError::internal)?,
+            password_hash: self.passwords.hash(wish.password).await?,
+            created_ms: self.clock.now_ms(),
+            name: name.clone(),
+            display_name: display_name.clone(),
+        };
+        let event = self.outbox.row(&account, &AccountEvent::Registered { name, display_name }, trace);
+        match self.create(&account, &event).await? {
+            AccountCreated::NameTaken => Err(name_taken(&account.name)),
+            AccountCreated::Created => {
+                self.outbox.wake();
+                self.metrics.registered.inc();
+                tracing::info!(user_id = %account.id, "registered");
+                Ok(account)
+            }
+        }
+    }
+
+    /// A creation that was not answered is made again: with the same id, the name can only be its own.
+    async fn create(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, ApiError> {
+        let mut attempt = 1;
+        loop {
+            match self.store.create_account(account, event).await {
+                Err(StoreError::Transient(cause)) if attempt < CREATE_ATTEMPTS => {
+                    tracing::debug!(attempt, error = %cause, "creation not answered");
+                    attempt += 1;
+                }
+                Err(error @ StoreError::Transient(_)) => {
+                    let words = "the account may or may not be there: try to sign in, then to register again";
+                    return Err(ApiError::caused(ErrorCode::Unknown, words, error));
+                }
+                Err(error) => return Err(store_failed(error)),
+                Ok(created) => return Ok(created),
+            }
+        }
+    }
+}
+
+fn name_taken(name: &str) -> ApiError {
+    ApiError::new(ErrorCode::NameTaken, format!("the name '{name}' is another account's: choose another"))
+}

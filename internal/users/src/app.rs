@@ -1,0 +1,70 @@
+//! What every handler of the service shares.
+
+use std::sync::Arc;
+
+use api::{ApiError, UserBody};
+use auth::{Jwks, SigningKey, Verifier};
+use axum::extract::FromRef;
+use host::{Clock, Entropy};
+use store::{Account, StoreError, UserStore};
+
+use crate::attempts::Attempts;
+use crate::metrics::UsersMetrics;
+use crate::outbox::Outbox;
+use crate::passwords::Passwords;
+use crate::relay::Relay;
+use crate::{Config, Deps, UsersError};
+
+/// The service's state. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) store: Arc<dyn UserStore>,
+    pub(crate) outbox: Outbox,
+    pub(crate) passwords: Passwords,
+    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) key: SigningKey,
+    /// What [`Self::key`] signed is verified like anywhere else.
+    pub(crate) verifier: Verifier,
+    pub(crate) jwks: Arc<Jwks>,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) metrics: UsersMetrics,
+}
+
+/// The state and the relay that drains its outbox.
+pub(crate) fn build(config: &Config, deps: Deps) -> Result<(App, Relay), UsersError> {
+    let metrics = UsersMetrics::new(&deps.metrics);
+    let outbox = Outbox::new(deps.store.clone(), deps.clock.clone(), deps.entropy.clone());
+    let relay = Relay::new(&deps, outbox.clone(), metrics.clone());
+    let passwords = Passwords::new(config, deps.entropy.clone(), metrics.clone())?;
+    let jwks = deps.key.jwks();
+    let app = App {
+        store: deps.store,
+        outbox,
+        passwords,
+        attempts: Arc::new(Attempts::default()),
+        verifier: Verifier::new(&jwks, deps.clock.clone())?,
+        jwks: Arc::new(jwks),
+        key: deps.key,
+        clock: deps.clock,
+        entropy: deps.entropy,
+        metrics,
+    };
+    Ok((app, relay))
+}
+
+impl FromRef<App> for Verifier {
+    fn from_ref(app: &App) -> Self {
+        app.verifier.clone()
+    }
+}
+
+/// Whatever a store cannot do, it may be able to do later or elsewhere; nothing of it concerns the client.
+pub(crate) fn store_failed(error: StoreError) -> ApiError {
+    ApiError::unavailable(error)
+}
+
+pub(crate) fn user_body(account: Account) -> UserBody {
+    let Account { id, name, display_name, created_ms, password_hash: _ } = account;
+    UserBody { id, name, display_name, created: created_ms }
+}

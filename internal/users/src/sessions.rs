@@ -1,0 +1,185 @@
+//! Sessions: begun with a password, gone on with by refresh tokens that are good once, ended by their user.
+//!
+//! Ending a session stops its refreshing at once; an access token of it is good until it expires by itself.
+
+use std::time::Duration;
+
+use api::{ApiError, Caller, Credentials, ErrorCode, Json, RefreshBody, SessionBody};
+use auth::{Jwks, SessionId};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::routing::{delete, get, post};
+use events::AccountEvent;
+use runtime::TraceParent;
+use store::{Account, Session, StoreError};
+
+use crate::app::{App, store_failed, user_body};
+use crate::fields;
+use crate::metrics::Outcome;
+use crate::refresh_token::RefreshToken;
+
+/// How long an access token is good.
+pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
+/// How long a session lives without being refreshed.
+pub const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Attempts to rotate a session's secret in the store, which may answer late.
+const ROTATE_ATTEMPTS: u32 = 3;
+/// How long others may keep the published keys.
+const JWKS_CACHE: &str = "public, max-age=60";
+
+pub(crate) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/sessions", post(sign_in))
+        .route("/v1/sessions/refresh", post(refresh))
+        .route("/v1/sessions/current", delete(sign_out))
+        .route("/.well-known/jwks.json", get(jwks))
+}
+
+async fn sign_in(
+    State(app): State<App>,
+    Extension(trace): Extension<TraceParent>,
+    Json(credentials): Json<Credentials>,
+) -> Result<Json<SessionBody>, ApiError> {
+    let account = app.authenticate(credentials).await?;
+    app.begin_session(account, trace).await.map(Json)
+}
+
+async fn refresh(
+    State(app): State<App>,
+    Extension(trace): Extension<TraceParent>,
+    Json(body): Json<RefreshBody>,
+) -> Result<Json<SessionBody>, ApiError> {
+    let token = RefreshToken::parse(&body.refresh_token)?;
+    app.refresh_session(&token, trace).await.map(Json)
+}
+
+/// The session is named by its refresh token in the body or, without a body, by the access token.
+async fn sign_out(
+    State(app): State<App>,
+    Extension(trace): Extension<TraceParent>,
+    caller: Result<Caller, ApiError>,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
+    let session = if body.is_empty() {
+        let words = "this access token belongs to no session: send the refresh token";
+        caller?.session.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, words))?
+    } else {
+        let body: RefreshBody = serde_json::from_slice(&body)
+            .map_err(|error| ApiError::new(ErrorCode::BadRequest, format!("the body is malformed: {error}")))?;
+        RefreshToken::parse(&body.refresh_token)?.session
+    };
+    app.end_session(&session, trace).await?;
+    app.metrics.sign_outs.inc();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn jwks(State(app): State<App>) -> ([(HeaderName, &'static str); 1], Json<Jwks>) {
+    ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(Jwks::clone(&app.jwks)))
+}
+
+impl App {
+    /// The account whose name and password these are. What is wrong does not show, neither in words nor in time.
+    async fn authenticate(&self, credentials: Credentials) -> Result<Account, ApiError> {
+        let name = fields::name(&credentials.name).ok();
+        if name.as_ref().is_some_and(|name| !self.attempts.take(name)) {
+            self.metrics.sign_ins.get_or_create(&Outcome::Limited.into()).inc();
+            return Err(ApiError::new(ErrorCode::RateLimited, "too many attempts for this name: wait a little"));
+        }
+        let account = match &name {
+            Some(name) => self.store.account_by_name(name).await.map_err(store_failed)?,
+            None => None,
+        };
+        let hash = account.as_ref().map(|account| account.password_hash.as_str());
+        let right = self.passwords.verify(credentials.password, hash).await?;
+        let Some(account) = account.filter(|_| right) else {
+            self.metrics.sign_ins.get_or_create(&Outcome::Refused.into()).inc();
+            return Err(ApiError::new(ErrorCode::WrongCredentials, "the name or the password is wrong"));
+        };
+        self.attempts.forgive(&account.name);
+        Ok(account)
+    }
+
+    async fn begin_session(&self, account: Account, trace: TraceParent) -> Result<SessionBody, ApiError> {
+        let token = RefreshToken::new(self.entropy.bytes(), &self.entropy);
+        // The event first: a session without its event would never be heard of, an event too many tells the user
+        // of an attempt that had the right password.
+        self.outbox.add(&account, &AccountEvent::SessionStarted, trace).await.map_err(store_failed)?;
+        self.store.create_session(&self.session(&account, &token)).await.map_err(store_failed)?;
+        self.metrics.sign_ins.get_or_create(&Outcome::Done.into()).inc();
+        self.session_body(account, &token)
+    }
+
+    async fn refresh_session(&self, token: &RefreshToken, trace: TraceParent) -> Result<SessionBody, ApiError> {
+        let ended = |words: &str, outcome: Outcome| {
+            self.metrics.refreshes.get_or_create(&outcome.into()).inc();
+            ApiError::new(ErrorCode::SessionEnded, words)
+        };
+        let session = self.store.session(&token.session).await.map_err(store_failed)?;
+        let live = session.filter(|session| session.expires_ms > self.clock.now_ms());
+        let Some(session) = live else { return Err(ended("the session has ended: sign in again", Outcome::Refused)) };
+        let account = self.store.account(session.user).await.map_err(store_failed)?;
+        let Some(account) = account else { return Err(ended("the account is gone", Outcome::Refused)) };
+        let next = RefreshToken::new(token.session, &self.entropy);
+        let current = session.secret_hash == token.secret_hash();
+        if !current || !self.rotate(&token.secret_hash(), &self.session(&account, &next)).await? {
+            // Two hold this session's tokens and one of them is a thief: which one cannot be told.
+            self.end_session(&token.session, trace).await?;
+            let words = "this refresh token was used before, so the session was ended: sign in again";
+            return Err(ended(words, Outcome::Reused));
+        }
+        self.metrics.refreshes.get_or_create(&Outcome::Done.into()).inc();
+        self.session_body(account, &next)
+    }
+
+    /// Whether the session's secret was `expected` and is now that of `next`.
+    async fn rotate(&self, expected: &[u8; 32], next: &Session) -> Result<bool, ApiError> {
+        let mut unsure = false;
+        for attempt in 1.. {
+            match self.store.rotate_session(expected, next).await {
+                Err(StoreError::Transient(_)) if attempt < ROTATE_ATTEMPTS => unsure = true,
+                Err(error) => return Err(store_failed(error)),
+                // An attempt that was not answered may have done it.
+                Ok(false) if unsure => {
+                    let stored = self.store.session(&next.id).await.map_err(store_failed)?;
+                    return Ok(stored.is_some_and(|stored| stored.secret_hash == next.secret_hash));
+                }
+                Ok(rotated) => return Ok(rotated),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends the session; one that is not there has ended.
+    async fn end_session(&self, id: &SessionId, trace: TraceParent) -> Result<(), ApiError> {
+        let Some(session) = self.store.session(id).await.map_err(store_failed)? else { return Ok(()) };
+        if let Some(account) = self.store.account(session.user).await.map_err(store_failed)? {
+            // The event first, as at the beginning: who is not answered asks again.
+            self.outbox.add(&account, &AccountEvent::SessionEnded, trace).await.map_err(store_failed)?;
+        }
+        self.store.delete_session(id).await.map_err(store_failed)
+    }
+
+    /// The row of a session that goes on with that token from now on.
+    fn session(&self, account: &Account, token: &RefreshToken) -> Session {
+        let ttl_ms = i64::try_from(REFRESH_TTL.as_millis()).unwrap_or(i64::MAX);
+        Session {
+            id: token.session,
+            user: account.id,
+            secret_hash: token.secret_hash(),
+            expires_ms: self.clock.now_ms().saturating_add(ttl_ms),
+        }
+    }
+
+    fn session_body(&self, account: Account, token: &RefreshToken) -> Result<SessionBody, ApiError> {
+        let signed = self.key.sign(account.id, Some(token.session), self.clock.now_ms(), ACCESS_TTL);
+        Ok(SessionBody {
+            access_token: auth::Secret::new(signed.map_err(ApiError::internal)?),
+            expires_in: ACCESS_TTL.as_secs(),
+            refresh_token: token.to_text(),
+            user: user_body(account),
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! The document and the code say the same.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// The tag of this service's operations in the document.
+const TAG: &str = "users";
+
+fn document() -> Value {
+    serde_yaml_ng::from_str(include_str!("../../../schemas/openapi.yaml")).unwrap()
+}
+
+#[test]
+fn every_route_is_described_and_nothing_else() {
+    let document = document();
+    let mut described = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            if operation["tags"].as_array().unwrap().iter().any(|tag| tag == TAG) {
+                described.insert((method.to_uppercase(), path.clone()));
+            }
+        }
+    }
+    let served: BTreeSet<_> =
+        users::ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(described, served);
+}
+
+#[test]
+fn the_error_codes_and_their_statuses_are_those_of_the_code() {
+    let document = document();
+    let schema = &document["components"]["schemas"]["ErrorCode"];
+    let names: Vec<Value> = api::ErrorCode::ALL.iter().map(|code| serde_json::to_value(code).unwrap()).collect();
+    assert_eq!(*schema["enum"].as_array().unwrap(), names);
+    let table = schema["description"].as_str().unwrap();
+    for code in api::ErrorCode::ALL {
+        let name = serde_json::to_value(code).unwrap();
+        let row = format!("| `{}` | {} | ", name.as_str().unwrap(), code.status().as_u16());
+        assert!(table.contains(&row), "the table lacks {row}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn check(document: &Value, node: &Value) {
+        match node {
+            Value::Object(members) => {
+                if let Some(Value::String(reference)) = members.get("$ref") {
+                    let pointer = reference.strip_prefix('#').unwrap();
+                    assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+                }
+                members.values().for_each(|member| check(document, member));
+            }
+            Value::Array(items) => items.iter().for_each(|item| check(document, item)),
+            _ => {}
+        }
+    }
+    let document = document();
+    check(&document, &document);
+}
