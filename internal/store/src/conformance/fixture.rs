@@ -1,0 +1,167 @@
+//! What every case starts from: a store, randomness from a seed, and short ways to make ids and writes.
+
+use std::sync::Arc;
+
+use domain::{CommandId, Content, ConversationId, IdRow, PayloadHash, Role, Seq, Stands, UserId};
+use host::Entropy;
+
+use crate::conformance::Subject;
+use crate::tables::{self, Table};
+use crate::{
+    ConversationRows, Direction, Entry, HistoryStore, Page, Row, RowWrite, SharedStore, StoreAdmin, canonical,
+};
+
+/// 2025-01-01, a time of day for stamps.
+pub(super) const NEW_YEAR_MS: i64 = 1_735_689_600_000;
+
+pub(super) struct Fixture {
+    pub(super) subject: Arc<dyn Subject>,
+    pub(super) store: SharedStore,
+    pub(super) entropy: Entropy,
+}
+
+impl Fixture {
+    pub(super) async fn new(subject: Arc<dyn Subject>, seed: u64) -> Self {
+        let store = subject.open().await.unwrap();
+        Self { subject, store, entropy: Entropy::seeded(seed) }
+    }
+
+    pub(super) fn user(&self) -> UserId {
+        uuid::Builder::from_random_bytes(self.entropy.bytes()).into_uuid().try_into().unwrap()
+    }
+
+    pub(super) fn conversation(&self) -> ConversationId {
+        uuid::Builder::from_custom_bytes(self.entropy.bytes()).into_uuid().try_into().unwrap()
+    }
+
+    /// A command id with that stamp.
+    pub(super) fn id_at(&self, stamp_ms: i64) -> CommandId {
+        let stamp_ms = u64::try_from(stamp_ms).unwrap();
+        let uuid = uuid::Builder::from_unix_timestamp_millis(stamp_ms, &self.entropy.bytes()).into_uuid();
+        uuid.try_into().unwrap()
+    }
+
+    pub(super) fn id(&self) -> CommandId {
+        self.id_at(NEW_YEAR_MS)
+    }
+
+    pub(super) fn below(&self, bound: usize) -> usize {
+        usize::try_from(self.entropy.below(bound as u64)).unwrap()
+    }
+
+    pub(super) fn one_of<'a, T>(&self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+
+    pub(super) fn shuffle<T>(&self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at + 1));
+        }
+    }
+
+    pub(super) async fn write(&self, conversation: ConversationId, rows: Vec<RowWrite>) {
+        self.store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+    }
+
+    /// A message's entry with a text of its own.
+    pub(super) fn message(&self, seq: Seq, place: u64, ordinal: u64) -> Entry {
+        Entry {
+            seq,
+            place,
+            ordinal,
+            id: self.id(),
+            author: self.user(),
+            time_ms: NEW_YEAR_MS + i64::try_from(seq.offset()).unwrap(),
+            content: Content::Message { body: format!("message {}", seq.offset()), reply_to: None },
+            changed: seq,
+            edited_ms: None,
+            deleted: false,
+            reactions: Vec::new(),
+        }
+    }
+
+    /// The canonical bytes of a conversation's rows in every derived table, sorted.
+    pub(super) async fn rows_of(&self, conversation: ConversationId) -> Vec<(&'static str, Vec<u8>)> {
+        let mut found = self.all_rows().await;
+        found.retain(|(_, row)| belongs(row, conversation));
+        found
+    }
+
+    /// The canonical bytes of all rows in every derived table, sorted.
+    pub(super) async fn all_rows(&self) -> Vec<(&'static str, Vec<u8>)> {
+        all_rows(&*self.store).await
+    }
+}
+
+pub(super) async fn all_rows(store: &(impl StoreAdmin + ?Sized)) -> Vec<(&'static str, Vec<u8>)> {
+    let mut found = Vec::new();
+    for table in store.derived_tables() {
+        let mut after = None;
+        loop {
+            let (rows, next) = store.scan(table, after).await.unwrap();
+            found.extend(rows.into_iter().map(|row| (table, row)));
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+pub(super) fn belongs(row: &[u8], conversation: ConversationId) -> bool {
+    let columns = canonical::decode(row).expect("canonical bytes");
+    columns.contains(&("conversation", canonical::Part::Key(conversation.as_bytes())))
+}
+
+/// The names of every derived table, sorted.
+pub(super) fn table_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = tables::ALL.iter().map(|table: &&Table| table.name).collect();
+    names.sort_unstable();
+    names
+}
+
+pub(super) fn at(offset: u64) -> Seq {
+    Seq::new(0, offset).unwrap()
+}
+
+/// A write with its event's seq as the timestamp.
+pub(super) fn stamped(seq: Seq, row: Row) -> RowWrite {
+    RowWrite { timestamp: seq.timestamp(), row }
+}
+
+/// The write of a new entry.
+pub(super) fn entry_row(entry: &Entry) -> RowWrite {
+    let Entry { seq, place, ordinal, id, author, time_ms, content, .. } = entry.clone();
+    stamped(seq, Row::Entry { seq, place, ordinal, id, author, time_ms, content })
+}
+
+pub(super) fn member(user: UserId, seq: Seq, role: Option<Role>) -> RowWrite {
+    stamped(seq, Row::Member { user, seq, role })
+}
+
+pub(super) fn id_row(author: UserId, seq: Seq, stands: Stands) -> IdRow {
+    IdRow { author, seq, hash: PayloadHash([7; 16]), stands, deleted: None }
+}
+
+/// Reads a timeline page by page in both directions, in pages of several sizes, and expects these entries.
+pub(super) async fn expect_timeline(store: &(impl HistoryStore + ?Sized), of: ConversationId, entries: &[Entry]) {
+    for direction in [Direction::After, Direction::Before] {
+        let mut expected = entries.to_vec();
+        if direction == Direction::Before {
+            expected.reverse();
+        }
+        for limit in [1, 3, entries.len().max(1), 100] {
+            let (mut anchor, mut read) = (None, Vec::new());
+            loop {
+                let page = store.timeline(of, Page { anchor, direction, limit }).await.unwrap();
+                assert!(page.len() <= limit);
+                let Some(last) = page.last() else { break };
+                anchor = Some(last.seq);
+                read.extend(page);
+            }
+            assert_eq!(read, expected, "{direction:?} in pages of {limit}");
+        }
+    }
+}

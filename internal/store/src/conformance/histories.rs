@@ -1,0 +1,73 @@
+//! Whole conversations, told by the reducer and read back.
+
+use domain::{CommandId, ConversationState, ID_CACHE_SPAN_MS, IdRow, Seq};
+
+use crate::conformance::fixture::{Fixture, at, expect_timeline};
+use crate::conformance::told::Told;
+use crate::load;
+
+/// Writes it as storage may: in order, cut anywhere, some of it twice.
+async fn write(fixture: &Fixture, told: &Told) {
+    let mut from = 0;
+    while from < told.steps.len() {
+        let to = (from + 1 + fixture.below(9)).min(told.steps.len());
+        let again = from.saturating_sub(fixture.below(4));
+        let rows = told.steps[again..to].iter().flat_map(|step| step.rows.clone()).collect();
+        fixture.write(told.conversation, rows).await;
+        from = to;
+    }
+}
+
+fn as_of(row: &IdRow, seq: Seq) -> Option<IdRow> {
+    let deleted = row.deleted.filter(|deleted| *deleted <= seq);
+    (row.seq <= seq).then_some(IdRow { deleted, ..*row })
+}
+
+pub(super) async fn as_of_every_place(fixture: Fixture) {
+    for _ in 0..4 {
+        let told = Told::new(&fixture, 50);
+        write(&fixture, &told).await;
+        let (store, conversation) = (&*fixture.store, told.conversation);
+        let first = told.steps[0].seq;
+        assert_eq!(
+            store.conversation(conversation, first.before().unwrap()).await.unwrap(),
+            ConversationState::default()
+        );
+        for step in &told.steps {
+            let loaded = load(store, conversation, step.seq, step.append_time_ms).await.unwrap();
+            assert_eq!(loaded.state, step.state, "as of {:?}", step.seq);
+            let t0_ms = step.append_time_ms - ID_CACHE_SPAN_MS;
+            let mut ids = store.ids_from(conversation, t0_ms, step.seq).await.unwrap();
+            ids.sort_by_key(|(id, _)| *id);
+            let known = told.ids.iter().filter(|(id, _)| id.stamp_ms() >= t0_ms);
+            let expected: Vec<(CommandId, IdRow)> =
+                known.filter_map(|(id, row)| Some((*id, as_of(row, step.seq)?))).collect();
+            assert_eq!(ids, expected, "as of {:?}", step.seq);
+            let all: Vec<_> = told.ids.iter().collect();
+            for _ in 0..3 {
+                let (id, row) = *fixture.one_of(&all);
+                assert_eq!(store.id(conversation, *id, step.seq).await.unwrap(), as_of(row, step.seq));
+            }
+        }
+    }
+}
+
+pub(super) async fn as_it_is_now(fixture: Fixture) {
+    for _ in 0..4 {
+        let told = Told::new(&fixture, 80);
+        write(&fixture, &told).await;
+        let (store, conversation) = (&*fixture.store, told.conversation);
+        let entries: Vec<_> = told.entries.values().cloned().collect();
+        expect_timeline(store, conversation, &entries).await;
+        for entry in &entries {
+            assert_eq!(store.entry(conversation, entry.place, entry.seq).await.unwrap().as_ref(), Some(entry));
+        }
+        assert_eq!(store.entry(conversation, entries[0].place, at(1 << 40)).await.unwrap(), None);
+        assert_eq!(store.heads(&[conversation]).await.unwrap(), [told.head]);
+        for (user, row) in &told.users {
+            assert_eq!(store.user_conversation(*user, conversation).await.unwrap(), Some(*row));
+            assert_eq!(store.conversations_of(*user).await.unwrap(), [*row]);
+            assert_eq!(store.memberships(conversation, *user).await.unwrap(), told.versions[user]);
+        }
+    }
+}

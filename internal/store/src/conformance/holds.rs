@@ -1,0 +1,57 @@
+//! Hold rows: monotone cells, listed while held.
+
+use crate::conformance::fixture::{Fixture, at};
+use crate::{Consumer, Hold};
+
+fn hold(skipped_to: impl Into<Option<u64>>, done_through: impl Into<Option<u64>>) -> Hold {
+    Hold { skipped_to: skipped_to.into().map(at), done_through: done_through.into().map(at) }
+}
+
+pub(super) async fn only_rise(fixture: Fixture) {
+    let (store, conversation) = (&*fixture.store, fixture.conversation());
+    for consumer in [Consumer::Storage, Consumer::Fanout] {
+        let steps = [
+            // A hold begins with what is done, in the same write; the first event of all is at 0.
+            (hold(0, None), hold(0, None), true),
+            (hold(10, 9), hold(10, 9), true),
+            (hold(12, None), hold(12, 9), true),
+            (hold(11, 8), hold(12, 9), true),
+            (hold(None, 11), hold(12, 11), true),
+            (hold(None, 12), hold(12, 12), false),
+            (hold(None, None), hold(12, 12), false),
+            (hold(20, 19), hold(20, 19), true),
+        ];
+        let partition = u32::try_from(fixture.below(1 << 30)).unwrap();
+        assert_eq!(store.hold(consumer, partition, conversation).await.unwrap(), Hold::default());
+        for (put, stands, held) in steps {
+            store.put_hold(consumer, partition, conversation, put).await.unwrap();
+            let read = store.hold(consumer, partition, conversation).await.unwrap();
+            assert_eq!((read, read.is_held()), (stands, held), "after {put:?}");
+        }
+    }
+}
+
+pub(super) async fn lists_what_is_held(fixture: Fixture) {
+    let store = &*fixture.store;
+    let partition = u32::try_from(fixture.below(1 << 30)).unwrap();
+    let mut conversations: Vec<_> = (0..40).map(|_| fixture.conversation()).collect();
+    conversations.sort();
+    let mut held = Vec::new();
+    for (number, conversation) in (0..).zip(&conversations) {
+        let row = if number % 3 == 0 { hold(number + 5, number + 5) } else { hold(number + 5, number) };
+        store.put_hold(Consumer::Storage, partition, *conversation, row).await.unwrap();
+        if row.is_held() {
+            held.push((*conversation, row));
+        }
+    }
+    // Another partition's and another consumer's.
+    store.put_hold(Consumer::Storage, partition + 1, conversations[0], hold(9, 1)).await.unwrap();
+    store.put_hold(Consumer::Fanout, partition, conversations[1], hold(8, None)).await.unwrap();
+    assert_eq!(store.holds(Consumer::Storage, partition, 100).await.unwrap(), held);
+    assert_eq!(store.holds(Consumer::Storage, partition, 7).await.unwrap(), held[..7]);
+    assert_eq!(store.holds(Consumer::Storage, partition, 0).await.unwrap(), []);
+    assert_eq!(store.holds(Consumer::Fanout, partition, 9).await.unwrap(), [(conversations[1], hold(8, None))]);
+    // Healed: no longer listed.
+    store.put_hold(Consumer::Storage, partition, held[0].0, hold(None, 1000)).await.unwrap();
+    assert_eq!(store.holds(Consumer::Storage, partition, 100).await.unwrap(), held[1..]);
+}

@@ -1,0 +1,92 @@
+//! What a user's lists are made of: own rows, heads, read marks, membership versions.
+
+use domain::Role;
+
+use crate::conformance::fixture::{Fixture, at, member, stamped};
+use crate::{CONVERSATIONS_PER_USER_MAX, ConversationRows, Head, LastMessage, Mark, Row, UserConversation};
+
+pub(super) async fn user_conversations(fixture: Fixture) {
+    let (user, other) = (fixture.user(), fixture.user());
+    let mut conversations = [fixture.conversation(), fixture.conversation(), fixture.conversation()];
+    conversations.sort();
+    let [staying, left, back] = conversations;
+    let joined = |seq, role, ordinal| stamped(at(seq), Row::Joined { user, role, seq: at(seq), ordinal });
+    let role = |seq, role| stamped(at(seq), Row::UserRole { user, role, seq: at(seq) });
+    fixture.write(staying, vec![joined(5, Role::Member, 3), role(9, Some(Role::Admin))]).await;
+    fixture.write(left, vec![role(8, None), joined(6, Role::Owner, 0)]).await;
+    fixture.write(back, vec![joined(7, Role::Member, 1), role(10, None), joined(20, Role::Admin, 12)]).await;
+    fixture
+        .write(back, vec![stamped(at(7), Row::Joined { user: other, role: Role::Owner, seq: at(7), ordinal: 0 })])
+        .await;
+    let row = |conversation, role, changed, joined, joined_ordinal| UserConversation {
+        conversation,
+        role,
+        changed: at(changed),
+        joined: at(joined),
+        joined_ordinal,
+    };
+    let rows =
+        [row(staying, Some(Role::Admin), 9, 5, 3), row(left, None, 8, 6, 0), row(back, Some(Role::Admin), 20, 20, 12)];
+    assert_eq!(fixture.store.conversations_of(user).await.unwrap(), rows);
+    for row in rows {
+        assert_eq!(fixture.store.user_conversation(user, row.conversation).await.unwrap(), Some(row));
+    }
+    assert_eq!(fixture.store.user_conversation(other, staying).await.unwrap(), None);
+    assert_eq!(fixture.store.conversations_of(fixture.user()).await.unwrap(), []);
+}
+
+pub(super) async fn list_is_bounded(fixture: Fixture) {
+    let user = fixture.user();
+    let joined = stamped(at(1), Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 });
+    let conversations: Vec<_> = (0..CONVERSATIONS_PER_USER_MAX + 5).map(|_| fixture.conversation()).collect();
+    let write = |conversation: &_| ConversationRows { conversation: *conversation, rows: vec![joined.clone()] };
+    fixture.store.write(conversations.iter().map(write).collect()).await.unwrap();
+    let rows = fixture.store.conversations_of(user).await.unwrap();
+    assert_eq!(rows.len(), CONVERSATIONS_PER_USER_MAX);
+    assert!(rows.is_sorted_by_key(|row| row.conversation));
+}
+
+pub(super) async fn heads(fixture: Fixture) {
+    let (one, two, none) = (fixture.conversation(), fixture.conversation(), fixture.conversation());
+    let head = |seq, place, ordinal| stamped(at(seq), Row::Head { seq: at(seq), time_ms: -5, place, ordinal });
+    let message = |seq, place| stamped(at(seq), Row::LastMessage { seq: at(seq), place });
+    fixture.write(one, vec![head(4, 1, 0)]).await;
+    fixture.write(two, vec![head(9, 70_000, 44), message(8, 69_999), head(7, 3, 3), message(3, 3)]).await;
+    let first = Head { seq: at(4), time_ms: -5, place: 1, ordinal: 0, last_message: None };
+    let last_message = Some(LastMessage { seq: at(8), place: 69_999 });
+    let second = Head { seq: at(9), time_ms: -5, place: 70_000, ordinal: 44, last_message };
+    let read = fixture.store.heads(&[two, none, one, two]).await.unwrap();
+    assert_eq!(read, [Some(second), None, Some(first), Some(second)]);
+}
+
+pub(super) async fn marks(fixture: Fixture) {
+    let user = fixture.user();
+    let mut conversations = [fixture.conversation(), fixture.conversation()];
+    conversations.sort();
+    let mark = |seq, ordinal| Mark { seq: at(seq), ordinal };
+    assert_eq!(fixture.store.marks(user).await.unwrap(), []);
+    fixture.store.set_mark(user, conversations[1], mark(3, 1)).await.unwrap();
+    fixture.store.set_mark(user, conversations[0], mark(9, 4)).await.unwrap();
+    fixture.store.set_mark(user, conversations[0], mark(5, 2)).await.unwrap();
+    fixture.store.set_mark(user, conversations[0], mark(9, 4)).await.unwrap();
+    fixture.store.set_mark(fixture.user(), conversations[0], mark(90, 40)).await.unwrap();
+    let expected = [(conversations[0], mark(9, 4)), (conversations[1], mark(3, 1))];
+    assert_eq!(fixture.store.marks(user).await.unwrap(), expected);
+    fixture.store.set_mark(user, conversations[0], mark(10, 4)).await.unwrap();
+    assert_eq!(fixture.store.marks(user).await.unwrap()[0].1, mark(10, 4));
+}
+
+pub(super) async fn memberships(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let (user, other) = (fixture.user(), fixture.user());
+    let rows = vec![
+        member(user, at(30), Some(Role::Owner)),
+        member(user, at(20), None),
+        member(other, at(15), Some(Role::Owner)),
+        member(user, at(10), Some(Role::Member)),
+    ];
+    fixture.write(conversation, rows).await;
+    let expected = [(at(10), Some(Role::Member)), (at(20), None), (at(30), Some(Role::Owner))];
+    assert_eq!(fixture.store.memberships(conversation, user).await.unwrap(), expected);
+    assert_eq!(fixture.store.memberships(conversation, fixture.user()).await.unwrap(), []);
+}

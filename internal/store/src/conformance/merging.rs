@@ -1,0 +1,229 @@
+//! Timestamps decide, cell by cell, in whatever order writes come.
+
+use std::collections::BTreeMap;
+
+use domain::{Content, ConversationId, ConversationKind, Role, Settings, Stands};
+
+use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
+use crate::conformance::told::Told;
+use crate::tables::Table;
+use crate::{CellWrites, ConversationRows, Direction, Entry, Page, Row, RowWrite, canonical};
+
+/// Cells by name, each with its timestamp and value: compared in that order, as CQL does.
+type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
+
+/// What a store must hold: the simplest thing that can be right.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<(&'static str, Vec<Vec<u8>>), Cells>,
+}
+
+impl Model {
+    fn write(&mut self, conversation: ConversationId, write: &RowWrite) {
+        let CellWrites { table, key, cells } = CellWrites::of(conversation, &write.row);
+        let key = key.iter().map(crate::Value::to_bytes).collect();
+        let row = self.rows.entry((table.name, key)).or_default();
+        for (name, value) in cells {
+            let cell = (write.timestamp, value.to_bytes());
+            let old = row.entry(name).or_insert_with(|| cell.clone());
+            *old = old.clone().max(cell);
+        }
+    }
+
+    /// The canonical bytes of all rows, sorted.
+    fn rows(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let mut rows: Vec<_> = self
+            .rows
+            .iter()
+            .map(|((name, key), cells)| {
+                let table: &Table = crate::tables::named(name).unwrap();
+                let keys = table.key().zip(key).map(|(column, value)| (column.name, canonical::Part::Key(value)));
+                let cells = cells
+                    .iter()
+                    .map(|(name, (timestamp, value))| (*name, canonical::Part::Cell { value, timestamp: *timestamp }));
+                (*name, canonical::encode(&keys.chain(cells).collect::<Vec<_>>()))
+            })
+            .collect();
+        rows.sort();
+        rows
+    }
+}
+
+async fn only_entry(fixture: &Fixture, conversation: ConversationId) -> Entry {
+    let page = Page { anchor: None, direction: Direction::After, limit: 9 };
+    let mut entries = fixture.store.timeline(conversation, page).await.unwrap();
+    assert_eq!(entries.len(), 1);
+    entries.remove(0)
+}
+
+pub(super) async fn higher_timestamp_wins(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let message = fixture.message(at(5), 0, 1);
+    fixture.write(conversation, vec![entry_row(&message)]).await;
+    let edit = |changed, body: &str| {
+        let row = Row::Edit { seq: at(5), place: 0, body: body.into(), changed: at(changed), time_ms: 77 };
+        stamped(at(changed), row)
+    };
+    fixture.write(conversation, vec![edit(9, "nine")]).await;
+    fixture.write(conversation, vec![edit(7, "seven")]).await;
+    let read = only_entry(&fixture, conversation).await;
+    assert_eq!(read.content, Content::Message { body: "nine".into(), reply_to: None });
+    assert_eq!((read.changed, read.edited_ms), (at(9), Some(77)));
+    // The other cells are still those of the first write.
+    assert_eq!((read.author, read.time_ms, read.id), (message.author, message.time_ms, message.id));
+}
+
+pub(super) async fn larger_bytes_win_a_tie(fixture: Fixture) {
+    let user = fixture.user();
+    // Length counts only where one is a prefix of the other; numbers compare by their bytes.
+    for titles in [["a", "b"], ["b", "ab"], ["ab", "a"], ["", "a"]] {
+        let settings = |title: &str| {
+            let settings = Settings { kind: ConversationKind::Group, title: title.into() };
+            stamped(at(3), Row::Settings { seq: at(3), settings })
+        };
+        for order in [[0, 1], [1, 0]] {
+            let conversation = fixture.conversation();
+            for which in order {
+                fixture.write(conversation, vec![settings(titles[which])]).await;
+            }
+            // In one write, too.
+            fixture.write(conversation, order.iter().map(|which| settings(titles[*which])).collect()).await;
+            let state = fixture.store.conversation(conversation, at(3)).await.unwrap();
+            assert_eq!(state.settings.unwrap().title.as_str(), *titles.iter().max().unwrap());
+        }
+    }
+    let conversation = fixture.conversation();
+    let joined = |ordinal| stamped(at(4), Row::Joined { user, role: Role::Member, seq: at(4), ordinal });
+    fixture.write(conversation, vec![joined(256), joined(255)]).await;
+    let row = fixture.store.user_conversation(user, conversation).await.unwrap().unwrap();
+    assert_eq!(row.joined_ordinal, 256);
+}
+
+pub(super) async fn late_older_write_never_wins(fixture: Fixture) {
+    let (conversation, user) = (fixture.conversation(), fixture.user());
+    let message = fixture.message(at(10), 0, 1);
+    let id = message.id;
+    let deletion = vec![
+        stamped(at(20), Row::Deletion { seq: at(10), place: 0, changed: at(20) }),
+        stamped(at(20), Row::IdDeleted { id, deleted: at(20) }),
+        stamped(at(20), Row::Head { seq: at(20), time_ms: 2, place: 1, ordinal: 1 }),
+        stamped(at(20), Row::UserRole { user, role: None, seq: at(20) }),
+    ];
+    let older = vec![
+        entry_row(&message),
+        stamped(at(15), Row::Edit { seq: at(10), place: 0, body: "late".into(), changed: at(15), time_ms: 1 }),
+        stamped(at(10), Row::Id { id, row: id_row(user, at(10), Stands::Message { place: 0 }) }),
+        stamped(at(15), Row::Head { seq: at(15), time_ms: 1, place: 1, ordinal: 1 }),
+        stamped(at(10), Row::Joined { user, role: Role::Owner, seq: at(10), ordinal: 0 }),
+    ];
+    fixture.write(conversation, deletion).await;
+    fixture.write(conversation, older).await;
+    let read = only_entry(&fixture, conversation).await;
+    assert_eq!(read.content, Content::Message { body: String::new(), reply_to: None }, "a deletion stays");
+    assert!(read.deleted && read.changed == at(20));
+    assert_eq!(read.edited_ms, Some(1), "a cell that nobody wrote later");
+    assert_eq!(fixture.store.id(conversation, id, at(30)).await.unwrap().unwrap().deleted, Some(at(20)));
+    assert_eq!(fixture.store.heads(&[conversation]).await.unwrap()[0].unwrap().seq, at(20));
+    let row = fixture.store.user_conversation(user, conversation).await.unwrap().unwrap();
+    assert_eq!((row.role, row.changed, row.joined), (None, at(20), at(10)));
+}
+
+pub(super) async fn any_order_is_the_same(fixture: Fixture) {
+    let mut expected = Vec::new();
+    for _ in 0..6 {
+        let told = Told::new(&fixture, 60);
+        let mut model = Model::default();
+        let mut rows: Vec<RowWrite> = told.steps.iter().flat_map(|step| step.rows.clone()).collect();
+        for row in &rows {
+            model.write(told.conversation, row);
+        }
+        // Any order, and a third of them twice or more.
+        for _ in 0..rows.len() / 3 {
+            rows.push(fixture.one_of(&rows).clone());
+        }
+        fixture.shuffle(&mut rows);
+        while !rows.is_empty() {
+            let some = rows.split_off(rows.len().saturating_sub(1 + fixture.below(20)));
+            fixture.write(told.conversation, some).await;
+        }
+        expected.push((told.conversation, model));
+    }
+    for (conversation, model) in expected {
+        assert_eq!(fixture.rows_of(conversation).await, model.rows());
+    }
+}
+
+pub(super) async fn wild_writes_merge_as_cells(fixture: Fixture) {
+    let conversations = [fixture.conversation(), fixture.conversation()];
+    let users = [fixture.user(), fixture.user()];
+    let ids = [fixture.id(), fixture.id()];
+    let mut models = [Model::default(), Model::default()];
+    // Few keys, few timestamps: every kind of tie and overtaking comes up.
+    for _ in 0..40 {
+        let mut batch = Vec::new();
+        for _ in 0..1 + fixture.below(12) {
+            let which = fixture.below(2);
+            let timestamp = i64::try_from(fixture.below(4)).unwrap();
+            let write = RowWrite { timestamp, row: wild_row(&fixture, &users, &ids) };
+            models[which].write(conversations[which], &write);
+            batch.push(ConversationRows { conversation: conversations[which], rows: vec![write] });
+        }
+        fixture.store.write(batch).await.unwrap();
+    }
+    for (conversation, model) in conversations.into_iter().zip(models) {
+        assert_eq!(fixture.rows_of(conversation).await, model.rows());
+    }
+}
+
+fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandId]) -> Row {
+    let (seq, user, id) = (at(fixture.entropy.below(3)), *fixture.one_of(users), *fixture.one_of(ids));
+    let (place, number) = (fixture.entropy.below(2) * 16_384, fixture.entropy.below(300));
+    let text = ["", "a", "ab", "b", "\u{e4}"][fixture.below(5)].to_owned();
+    let role = [None, Some(Role::Member), Some(Role::Owner)][fixture.below(3)];
+    match fixture.below(13) {
+        0 => {
+            let content = [
+                Content::Message { body: text.clone(), reply_to: Some(id).filter(|_| number > 100) },
+                Content::Joined(users.to_vec()),
+                Content::Left(user),
+                Content::Title(text),
+                Content::Created,
+            ];
+            let content = fixture.one_of(&content).clone();
+            let time_ms = i64::try_from(number).unwrap() - 150;
+            Row::Entry { seq, place, ordinal: number, id, author: user, time_ms, content }
+        }
+        1 => Row::Edit { seq, place, body: text, changed: at(number), time_ms: -1 },
+        2 => Row::Deletion { seq, place, changed: at(number) },
+        3 => Row::Bucket { bucket: number % 2, start: at(number) },
+        4 => Row::Member { user, seq, role },
+        5 => Row::Joined { user, role: Role::Admin, seq: at(number), ordinal: number },
+        6 => Row::UserRole { user, role, seq: at(number) },
+        7 => Row::Settings { seq, settings: Settings { kind: ConversationKind::Direct, title: text } },
+        8 => Row::Reaction { message: seq, place, user, emoji: text, changed: at(number) },
+        9 => Row::Id { id, row: id_row(user, at(number), Stands::Message { place }) },
+        10 => Row::IdDeleted { id, deleted: at(number) },
+        11 => Row::Head { seq: at(number), time_ms: -1, place, ordinal: number },
+        _ => Row::NewestStamp { stamp_ms: i64::try_from(number).unwrap() },
+    }
+}
+
+pub(super) async fn row_in_part_does_not_show(fixture: Fixture) {
+    let (conversation, user, id) = (fixture.conversation(), fixture.user(), fixture.id());
+    let rows = vec![
+        stamped(at(1), Row::Bucket { bucket: 0, start: at(1) }),
+        stamped(at(9), Row::Edit { seq: at(1), place: 0, body: "b".into(), changed: at(9), time_ms: 1 }),
+        stamped(at(9), Row::IdDeleted { id, deleted: at(9) }),
+        stamped(at(9), Row::UserRole { user, role: Some(Role::Admin), seq: at(9) }),
+        RowWrite { timestamp: 5, row: Row::NewestStamp { stamp_ms: 5 } },
+    ];
+    fixture.write(conversation, rows).await;
+    let page = Page { anchor: None, direction: Direction::Before, limit: 9 };
+    assert_eq!(fixture.store.timeline(conversation, page).await.unwrap(), []);
+    assert_eq!(fixture.store.entry(conversation, 0, at(1)).await.unwrap(), None);
+    assert_eq!(fixture.store.id(conversation, id, at(20)).await.unwrap(), None);
+    assert_eq!(fixture.store.user_conversation(user, conversation).await.unwrap(), None);
+    assert_eq!(fixture.store.conversations_of(user).await.unwrap(), []);
+    assert_eq!(fixture.store.heads(&[conversation]).await.unwrap(), [None]);
+    assert_eq!(fixture.store.conversation(conversation, at(20)).await.unwrap(), Default::default());
+}

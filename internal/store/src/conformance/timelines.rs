@@ -1,0 +1,216 @@
+//! Timelines: pages by key, buckets, every kind of entry, edits, deletions and reactions.
+
+use domain::{Content, ConversationId, IdRow, Stands, UserId};
+
+use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, entry_row, expect_timeline, stamped};
+use crate::{BUCKET_PLACES, ConversationRows, Direction, Entry, MessageReaction, Page, Row, RowWrite, bucket_of};
+
+/// Messages at these places, their seqs ten apart from 10 on, and the buckets that they begin.
+async fn write_messages(fixture: &Fixture, conversation: ConversationId, places: &[u64]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (number, place) in (1_u64..).zip(places) {
+        entries.push(fixture.message(at(number * 10), *place, number));
+    }
+    let mut rows: Vec<RowWrite> = entries.iter().map(entry_row).collect();
+    let mut bucket = None;
+    for entry in &entries {
+        if bucket.replace(bucket_of(entry.place)) != Some(bucket_of(entry.place)) {
+            let row = Row::Bucket { bucket: bucket_of(entry.place), start: entry.seq };
+            rows.push(stamped(entry.seq, row));
+        }
+    }
+    fixture.write(conversation, rows).await;
+    entries
+}
+
+/// Pages from every anchor, at and between entries, against a plain slice.
+async fn expect_every_anchor(fixture: &Fixture, conversation: ConversationId, entries: &[Entry]) {
+    let last = entries.last().unwrap().seq.offset() + 15;
+    for anchor in (0..last).step_by(5).map(at) {
+        for limit in [1, 2, entries.len()] {
+            let page = |direction| Page { anchor: Some(anchor), direction, limit };
+            let after = fixture.store.timeline(conversation, page(Direction::After)).await.unwrap();
+            let newer = entries.iter().filter(|entry| entry.seq > anchor).take(limit);
+            assert_eq!(after, newer.cloned().collect::<Vec<_>>(), "{limit} after {anchor:?}");
+            let before = fixture.store.timeline(conversation, page(Direction::Before)).await.unwrap();
+            let older = entries.iter().rev().filter(|entry| entry.seq < anchor).take(limit);
+            assert_eq!(before, older.cloned().collect::<Vec<_>>(), "{limit} before {anchor:?}");
+        }
+    }
+}
+
+pub(super) async fn pages(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let entries = write_messages(&fixture, conversation, &(0..12).collect::<Vec<_>>()).await;
+    // A neighbour's rows never show.
+    write_messages(&fixture, fixture.conversation(), &[0, 1, 2]).await;
+    expect_timeline(&*fixture.store, conversation, &entries).await;
+    expect_every_anchor(&fixture, conversation, &entries).await;
+    let none = Page { anchor: None, direction: Direction::Before, limit: 0 };
+    assert_eq!(fixture.store.timeline(conversation, none).await.unwrap(), []);
+}
+
+pub(super) async fn pages_across_buckets(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let edge = BUCKET_PLACES;
+    // A full edge, a bucket of one entry, and one that begins late.
+    let places = [0, 1, edge - 2, edge - 1, edge, edge + 1, 2 * edge, 3 * edge - 1, 3 * edge, 4 * edge + 7];
+    let entries = write_messages(&fixture, conversation, &places).await;
+    expect_timeline(&*fixture.store, conversation, &entries).await;
+    expect_every_anchor(&fixture, conversation, &entries).await;
+}
+
+pub(super) async fn empty(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    for anchor in [None, Some(at(0)), Some(at(7))] {
+        for direction in [Direction::Before, Direction::After] {
+            let page = Page { anchor, direction, limit: 10 };
+            assert_eq!(fixture.store.timeline(conversation, page).await.unwrap(), []);
+        }
+    }
+    assert_eq!(fixture.store.entry(conversation, 0, at(1)).await.unwrap(), None);
+    assert_eq!(fixture.store.heads(&[conversation, fixture.conversation()]).await.unwrap(), [None, None]);
+    assert_eq!(fixture.store.heads(&[]).await.unwrap(), []);
+}
+
+pub(super) async fn every_kind(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let many: Vec<UserId> = (0..domain::limits::MEMBERS_PER_EVENT_MAX).map(|_| fixture.user()).collect();
+    let long = "\u{1F600}".repeat(domain::limits::BODY_BYTES_MAX / 4);
+    let contents = [
+        Content::Created,
+        Content::Joined(many.clone()),
+        Content::Joined(vec![many[0]]),
+        Content::Left(many[1]),
+        Content::Title("a title".into()),
+        Content::Title(String::new()),
+        Content::Message { body: long, reply_to: None },
+        Content::Message { body: "yes".into(), reply_to: Some(fixture.id()) },
+        Content::Message { body: "\0 nul, \u{202e} and '".into(), reply_to: None },
+    ];
+    let mut entries = Vec::new();
+    for (place, content) in (0..).zip(contents) {
+        entries.push(Entry { content, ..fixture.message(at(place + 1), place, place) });
+    }
+    let mut rows: Vec<_> = entries.iter().map(entry_row).collect();
+    rows.push(stamped(at(1), Row::Bucket { bucket: 0, start: at(1) }));
+    fixture.write(conversation, rows).await;
+    expect_timeline(&*fixture.store, conversation, &entries).await;
+}
+
+pub(super) async fn edits_and_deletions(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_PLACES]).await;
+    let reply_to = Some(fixture.id());
+    entries[0].content = Content::Message { body: "as sent".into(), reply_to };
+    let edit = |seq, place, changed, body: &str| {
+        let time_ms = NEW_YEAR_MS + changed;
+        let changed = at(u64::try_from(changed).unwrap());
+        stamped(changed, Row::Edit { seq: at(seq), place, body: body.into(), changed, time_ms })
+    };
+    let deletion =
+        |seq, place, changed| stamped(at(changed), Row::Deletion { seq: at(seq), place, changed: at(changed) });
+    let rows = vec![
+        stamped(at(11), Row::Bucket { bucket: 0, start: at(11) }),
+        edit(10, 0, 40, "edited"),
+        edit(20, 1, 41, "edited, then deleted"),
+        edit(20, 1, 42, "twice"),
+        deletion(20, 1, 43),
+        deletion(30, BUCKET_PLACES, 44),
+    ];
+    fixture.write(conversation, rows).await;
+    fixture.write(conversation, vec![entry_row(&entries[0])]).await;
+    let message = |body: &str, reply_to| Content::Message { body: body.into(), reply_to };
+    entries[0] = Entry {
+        content: message("edited", reply_to),
+        changed: at(40),
+        edited_ms: Some(NEW_YEAR_MS + 40),
+        ..entries[0].clone()
+    };
+    entries[1] = Entry {
+        content: message("", None),
+        changed: at(43),
+        edited_ms: Some(NEW_YEAR_MS + 42),
+        deleted: true,
+        ..entries[1].clone()
+    };
+    entries[2] = Entry { content: message("", None), changed: at(44), deleted: true, ..entries[2].clone() };
+    for entry in &entries {
+        assert_eq!(fixture.store.entry(conversation, entry.place, entry.seq).await.unwrap().as_ref(), Some(entry));
+    }
+}
+
+pub(super) async fn reactions(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_PLACES - 1, BUCKET_PLACES]).await;
+    let mut users = [fixture.user(), fixture.user(), fixture.user()];
+    users.sort();
+    let react = |of: &Entry, user: usize, emoji: &str, changed| {
+        let (message, place, user) = (of.seq, of.place, users[user]);
+        let row = Row::Reaction { message, place, user, emoji: emoji.into(), changed: at(changed) };
+        stamped(at(changed), row)
+    };
+    let rows = vec![
+        react(&entries[0], 2, "\u{1F44D}", 50),
+        react(&entries[0], 0, "a", 51),
+        react(&entries[0], 1, "b", 52),
+        react(&entries[0], 1, "", 53),
+        react(&entries[0], 0, "later", 60),
+        react(&entries[0], 0, "replaced by later", 55),
+        react(&entries[2], 1, "x", 61),
+        react(&entries[3], 1, "", 62),
+    ];
+    fixture.write(conversation, rows).await;
+    let edit =
+        Row::Edit { seq: entries[2].seq, place: entries[2].place, body: "e".into(), changed: at(70), time_ms: 5 };
+    fixture.write(conversation, vec![stamped(at(70), edit)]).await;
+    let reaction = |user: usize, emoji: &str| MessageReaction { user: users[user], emoji: emoji.into() };
+    entries[0].reactions = vec![reaction(0, "later"), reaction(2, "\u{1F44D}")];
+    entries[0].changed = at(60);
+    entries[2].reactions = vec![reaction(1, "x")];
+    entries[2].content = Content::Message { body: "e".into(), reply_to: None };
+    (entries[2].changed, entries[2].edited_ms) = (at(70), Some(5));
+    entries[3].changed = at(62); // taken back, and a change all the same
+    expect_timeline(&*fixture.store, conversation, &entries).await;
+    for entry in &entries {
+        assert_eq!(fixture.store.entry(conversation, entry.place, entry.seq).await.unwrap().as_ref(), Some(entry));
+    }
+}
+
+pub(super) async fn what_a_head_names_is_there(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let author = fixture.user();
+    let (store, reader) = (fixture.store.clone(), fixture.subject.open().await.unwrap());
+    let messages: Vec<Entry> = (1..150).map(|seq| fixture.message(at(seq), seq - 1, seq)).collect();
+    let ids: Vec<_> = messages.iter().map(|entry| entry.id).collect();
+    let writing = tokio::spawn(async move {
+        for entry in &messages {
+            let (seq, place) = (entry.seq, entry.place);
+            let stands =
+                IdRow { stands: Stands::Message { place }, ..super::fixture::id_row(author, seq, Stands::Command) };
+            let mut rows = vec![
+                stamped(seq, Row::LastMessage { seq, place }),
+                stamped(seq, Row::Head { seq, time_ms: 0, place: place + 1, ordinal: entry.ordinal }),
+                stamped(seq, Row::Id { id: entry.id, row: stands }),
+                entry_row(entry),
+            ];
+            if place == 0 {
+                rows.push(stamped(seq, Row::Bucket { bucket: 0, start: seq }));
+            }
+            store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+        }
+    });
+    let mut seen = 0;
+    while seen < 149 {
+        tokio::task::yield_now().await;
+        let head = reader.heads(&[conversation]).await.unwrap()[0];
+        let Some(message) = head.and_then(|head| head.last_message) else { continue };
+        seen = message.seq.offset();
+        let id = ids[usize::try_from(message.place).unwrap()];
+        let row = reader.id(conversation, id, message.seq).await.unwrap();
+        assert_eq!(row.map(|row| row.seq), Some(message.seq), "ids are written before heads");
+        let entry = reader.entry(conversation, message.place, message.seq).await.unwrap();
+        assert_eq!(entry.map(|entry| entry.id), Some(id), "rows are written before ids");
+    }
+    writing.await.unwrap();
+}

@@ -1,0 +1,255 @@
+//! Random conversations as the reducer tells them: rows to write, and what must read back, from perfect knowledge.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Effects, Event, Facts,
+    IdRow, Placed, RULES_NEWEST, Role, Seq, Stands, UserId, apply,
+};
+
+use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, stamped};
+use crate::{BUCKET_PLACES, Entry, Head, LastMessage, MessageReaction, Row, RowWrite, UserConversation, bucket_of};
+
+/// An event and what became of it.
+pub(super) struct Step {
+    pub(super) seq: Seq,
+    pub(super) append_time_ms: i64,
+    pub(super) rows: Vec<RowWrite>,
+    /// After the event.
+    pub(super) state: ConversationState,
+}
+
+/// One conversation's history.
+pub(super) struct Told {
+    pub(super) conversation: ConversationId,
+    pub(super) steps: Vec<Step>,
+    pub(super) ids: BTreeMap<CommandId, IdRow>,
+    pub(super) entries: BTreeMap<Seq, Entry>,
+    pub(super) head: Option<Head>,
+    pub(super) users: BTreeMap<UserId, UserConversation>,
+    pub(super) versions: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
+    reactions: BTreeMap<(Seq, UserId), String>,
+    state: ConversationState,
+    events: Vec<Event>,
+}
+
+impl Told {
+    /// About `count` events: some refused, some retried, clocks skewed, broker time running back now and then.
+    pub(super) fn new(fixture: &Fixture, count: usize) -> Self {
+        let people: Vec<UserId> = (0..6).map(|_| fixture.user()).collect();
+        let creation = fixture.id();
+        let conversation = ConversationId::group(people[0], creation);
+        let mut told = Self {
+            conversation,
+            steps: Vec::new(),
+            ids: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            head: None,
+            users: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            reactions: BTreeMap::new(),
+            state: ConversationState::default(),
+            events: Vec::new(),
+        };
+        // Near the end of a bucket, so that the history crosses into the next.
+        told.state.place = fixture.one_of(&[0, BUCKET_PLACES - 20, 3 * BUCKET_PLACES - 1]) + fixture.entropy.below(2);
+        let (mut seq, mut time_ms) = (at(1 + fixture.entropy.below(9)), NEW_YEAR_MS);
+        for number in 0..count {
+            let event = match number {
+                0 => told.event(creation, people[0], create(&people[..3])),
+                _ => told.random_event(fixture, &people, time_ms),
+            };
+            told.tell(&event, Placed { seq, append_time_ms: time_ms });
+            told.events.push(event);
+            seq = at(seq.offset() + 1 + fixture.entropy.below(4));
+            time_ms += [0, 1, 500, 40_000, 200_000, 3 * 86_400_000, -90_000][fixture.below(7)];
+        }
+        told
+    }
+
+    fn event(&self, id: CommandId, author: UserId, action: Action) -> Event {
+        let conversation = self.conversation;
+        Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action }
+    }
+
+    fn random_event(&self, fixture: &Fixture, people: &[UserId], time_ms: i64) -> Event {
+        if fixture.below(8) == 0 {
+            return fixture.one_of(&self.events).clone();
+        }
+        let skew_ms = [0, -1, -2_000, -170_000, -400_000, 59_000, 61_000, -8 * 86_400_000][fixture.below(8)];
+        let id = fixture.id_at(time_ms + skew_ms);
+        let (author, user) = (*fixture.one_of(people), *fixture.one_of(people));
+        let messages: Vec<_> = self.events.iter().filter(|event| is_message(event)).collect();
+        let target = messages.get(fixture.below(messages.len().max(1))).copied();
+        let (target, owner) = target.map_or((id, author), |event| (event.id, event.author));
+        let emoji = ["\u{1F44D}", "\u{2764}", "ok"][fixture.below(3)].to_owned();
+        let body = format!("text {}", fixture.entropy.below(1000));
+        let role = [Role::Member, Role::Admin, Role::Owner][fixture.below(3)];
+        let (author, action) = match fixture.below(24) {
+            0..=7 => (author, Action::SendMessage { body, reply_to: Some(target).filter(|_| fixture.below(3) == 0) }),
+            8..=10 => (owner, Action::EditMessage { target, body }),
+            11 | 12 => (owner, Action::DeleteMessage { target }),
+            13..=15 => (author, Action::AddReaction { target, emoji }),
+            16 => (author, Action::RemoveReaction { target }),
+            17 | 18 => (author, Action::AddMembers { members: vec![user, *fixture.one_of(people)] }),
+            19 => (author, Action::RemoveMember { user }),
+            20 => (author, Action::Leave),
+            21 => (author, Action::ChangeRole { user, role }),
+            22 => (author, Action::ChangeTitle { title: body }),
+            _ => (author, Action::Withdraw),
+        };
+        self.event(id, author, action)
+    }
+
+    fn tell(&mut self, event: &Event, placed: Placed) {
+        let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
+        let facts = Facts { first: self.ids.get(&event.id).copied(), target };
+        let effects = apply(&self.state, event, placed, &facts, RULES_NEWEST).unwrap();
+        let rows = self.rows(event, placed, &effects);
+        for change in &effects.changes {
+            self.learn(event, placed, change);
+        }
+        self.state.absorb(placed.seq, &effects.changes);
+        if !effects.changes.is_empty() {
+            let last_message = self.head.and_then(|head| head.last_message);
+            self.head = Some(Head {
+                seq: placed.seq,
+                time_ms: placed.append_time_ms,
+                place: effects.place,
+                ordinal: effects.ordinal,
+                last_message: sent(&effects, placed.seq).or(last_message),
+            });
+        }
+        let state = self.state.clone();
+        self.steps.push(Step { seq: placed.seq, append_time_ms: placed.append_time_ms, rows, state });
+    }
+
+    /// The rows of an event, as storage writes them.
+    fn rows(&self, event: &Event, placed: Placed, effects: &Effects) -> Vec<RowWrite> {
+        let (seq, time_ms) = (placed.seq, placed.append_time_ms);
+        let mut rows = Vec::new();
+        for change in &effects.changes {
+            match change.clone() {
+                Change::Timeline { place, ordinal, content } => {
+                    let (id, author) = (event.id, event.author);
+                    rows.push(Row::Entry { seq, place, ordinal, id, author, time_ms, content });
+                    if place % BUCKET_PLACES == 0 || self.entries.is_empty() {
+                        rows.push(Row::Bucket { bucket: bucket_of(place), start: seq });
+                    }
+                }
+                Change::Body { seq: message, place, body, .. } => {
+                    rows.push(Row::Edit { seq: message, place, body, changed: seq, time_ms });
+                }
+                Change::Deleted { id, seq: message, place } => {
+                    rows.push(Row::Deletion { seq: message, place, changed: seq });
+                    rows.push(Row::IdDeleted { id, deleted: seq });
+                }
+                Change::Reaction { seq: message, place, emoji, .. } => {
+                    rows.push(Row::Reaction { message, place, user: event.author, emoji, changed: seq });
+                }
+                Change::Member { user, role } => {
+                    rows.push(Row::Member { user, seq, role });
+                    let joins = !self.state.members.contains_key(&user);
+                    rows.push(match role {
+                        Some(role) if joins => Row::Joined { user, role, seq, ordinal: self.state.ordinal },
+                        role => Row::UserRole { user, role, seq },
+                    });
+                }
+                Change::Settings(settings) => rows.push(Row::Settings { seq, settings }),
+                Change::Id { id, row } => rows.push(Row::Id { id, row }),
+            }
+        }
+        let mut writes: Vec<RowWrite> = rows.into_iter().map(|row| stamped(seq, row)).collect();
+        if !effects.changes.is_empty() {
+            let head = Row::Head { seq, time_ms, place: effects.place, ordinal: effects.ordinal };
+            writes.push(stamped(seq, head));
+            let stamp_ms = event.id.stamp_ms();
+            writes.push(RowWrite { timestamp: stamp_ms, row: Row::NewestStamp { stamp_ms } });
+            let message = sent(effects, seq).map(|LastMessage { seq, place }| Row::LastMessage { seq, place });
+            writes.extend(message.map(|row| stamped(seq, row)));
+        }
+        writes
+    }
+
+    fn learn(&mut self, event: &Event, placed: Placed, change: &Change) {
+        let (conversation, seq) = (self.conversation, placed.seq);
+        match change.clone() {
+            Change::Timeline { place, ordinal, content } => {
+                let entry = Entry {
+                    seq,
+                    place,
+                    ordinal,
+                    id: event.id,
+                    author: event.author,
+                    time_ms: placed.append_time_ms,
+                    content,
+                    changed: seq,
+                    edited_ms: None,
+                    deleted: false,
+                    reactions: Vec::new(),
+                };
+                self.entries.insert(seq, entry);
+            }
+            Change::Body { seq: message, body, .. } => {
+                let entry = self.entries.get_mut(&message).unwrap();
+                (entry.changed, entry.edited_ms) = (seq, Some(placed.append_time_ms));
+                set_body(&mut entry.content, body);
+            }
+            Change::Deleted { id, seq: message, .. } => {
+                let entry = self.entries.get_mut(&message).unwrap();
+                (entry.changed, entry.deleted) = (seq, true);
+                set_body(&mut entry.content, String::new());
+                self.ids.get_mut(&id).unwrap().deleted = Some(seq);
+            }
+            Change::Reaction { seq: message, emoji, .. } => {
+                self.reactions.insert((message, event.author), emoji);
+                let standing = self.reactions.range((message, nobody())..).take_while(|((at, _), _)| *at == message);
+                let standing = standing.filter(|(_, emoji)| !emoji.is_empty());
+                let entry = self.entries.get_mut(&message).unwrap();
+                entry.reactions =
+                    standing.map(|((_, user), emoji)| MessageReaction { user: *user, emoji: emoji.clone() }).collect();
+                entry.changed = seq;
+            }
+            Change::Member { user, role } => {
+                self.versions.entry(user).or_default().push((seq, role));
+                let joins = !self.state.members.contains_key(&user);
+                let (joined, joined_ordinal) = match self.users.get(&user) {
+                    Some(row) if !joins => (row.joined, row.joined_ordinal),
+                    _ => (seq, self.state.ordinal),
+                };
+                let row = UserConversation { conversation, role, changed: seq, joined, joined_ordinal };
+                self.users.insert(user, row);
+            }
+            Change::Settings(_) => {}
+            Change::Id { id, row } => drop(self.ids.insert(id, row)),
+        }
+    }
+}
+
+fn create(members: &[UserId]) -> Action {
+    Action::Create { kind: ConversationKind::Group, title: Some("talk".into()), members: members.to_vec() }
+}
+
+fn is_message(event: &Event) -> bool {
+    matches!(event.action, Action::SendMessage { .. })
+}
+
+fn set_body(content: &mut Content, text: String) {
+    if let Content::Message { body, .. } = content {
+        *body = text;
+    }
+}
+
+fn sent(effects: &Effects, seq: Seq) -> Option<LastMessage> {
+    effects.changes.iter().find_map(|change| match change {
+        Change::Id { row: IdRow { stands: Stands::Message { place }, .. }, .. } => {
+            Some(LastMessage { seq, place: *place })
+        }
+        _ => None,
+    })
+}
+
+/// The least user.
+fn nobody() -> UserId {
+    uuid::Uuid::nil().try_into().unwrap()
+}

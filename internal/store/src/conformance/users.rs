@@ -1,0 +1,144 @@
+//! The user tables: unique names, sessions, the outbox.
+
+use host::Clock;
+
+use crate::conformance::fixture::{Fixture, NEW_YEAR_MS};
+use crate::{Account, AccountCreated, OutboxRow, Session};
+
+/// Longer than a suite runs.
+const SESSION_MS: i64 = 86_400_000;
+
+/// An account whose name begins like that, and its event.
+pub(super) fn account(fixture: &Fixture, name: &str) -> (Account, OutboxRow) {
+    let id = fixture.user();
+    let account = Account {
+        id,
+        name: format!("{name}-{:08x}", fixture.entropy.below(1 << 32)),
+        display_name: "\u{1F600} Somebody".into(),
+        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into(),
+        created_ms: NEW_YEAR_MS,
+    };
+    let event = event(fixture, &account, NEW_YEAR_MS);
+    (account, event)
+}
+
+fn event(fixture: &Fixture, account: &Account, stamp_ms: i64) -> OutboxRow {
+    OutboxRow {
+        id: *fixture.id_at(stamp_ms).as_bytes(),
+        user: account.id,
+        account_name: account.name.clone(),
+        payload: vec![0, 255, 7],
+    }
+}
+
+fn session(fixture: &Fixture) -> Session {
+    let expires_ms = Clock::system().now_ms() + SESSION_MS;
+    Session { id: fixture.entropy.bytes(), user: fixture.user(), secret_hash: fixture.entropy.bytes(), expires_ms }
+}
+
+pub(super) async fn names_are_unique(fixture: Fixture) {
+    let store = &*fixture.store;
+    let (ann, event) = account(&fixture, "ann");
+    assert_eq!(store.account_by_name(&ann.name).await.unwrap(), None);
+    assert_eq!(store.account(ann.id).await.unwrap(), None);
+    assert_eq!(store.create_account(&ann, &event).await.unwrap(), AccountCreated::Created);
+    let (mut thief, mut theft) = account(&fixture, "thief");
+    thief.name.clone_from(&ann.name);
+    theft.account_name.clone_from(&ann.name);
+    assert_eq!(store.create_account(&thief, &theft).await.unwrap(), AccountCreated::NameTaken);
+    assert_eq!(store.create_account(&ann, &event).await.unwrap(), AccountCreated::Created, "a retry");
+    assert_eq!(store.account_by_name(&ann.name).await.unwrap(), Some(ann.clone()));
+    assert_eq!(store.account(ann.id).await.unwrap(), Some(ann));
+    assert_eq!(store.account(thief.id).await.unwrap(), None);
+    let (other, event) = account(&fixture, "other");
+    assert_eq!(store.create_account(&other, &event).await.unwrap(), AccountCreated::Created);
+}
+
+pub(super) async fn one_of_many_takes_a_name(fixture: Fixture) {
+    let (first, _) = account(&fixture, "wanted");
+    let mut attempts = Vec::new();
+    for _ in 0..8 {
+        let (mut account, mut event) = account(&fixture, "wanting");
+        account.name.clone_from(&first.name);
+        event.account_name.clone_from(&first.name);
+        let store = fixture.subject.open().await.unwrap();
+        attempts.push(tokio::spawn(async move {
+            let created = store.create_account(&account, &event).await.unwrap();
+            (account, created)
+        }));
+    }
+    let mut winners = Vec::new();
+    for attempt in attempts {
+        let (account, created) = attempt.await.unwrap();
+        if created == AccountCreated::Created {
+            winners.push(account);
+        } else {
+            assert_eq!(fixture.store.account(account.id).await.unwrap(), None);
+        }
+    }
+    let [winner] = &winners[..] else { panic!("{} accounts of one name", winners.len()) };
+    assert_eq!(fixture.store.account_by_name(&first.name).await.unwrap().as_ref(), Some(winner));
+}
+
+pub(super) async fn rotation(fixture: Fixture) {
+    let store = &*fixture.store;
+    let first = session(&fixture);
+    assert_eq!(store.session(&first.id).await.unwrap(), None);
+    assert!(!store.rotate_session(&first.secret_hash, &first).await.unwrap(), "one that is not there");
+    store.create_session(&first).await.unwrap();
+    assert_eq!(store.session(&first.id).await.unwrap(), Some(first.clone()));
+    let expires_ms = first.expires_ms + 5;
+    let second = Session { secret_hash: fixture.entropy.bytes(), expires_ms, ..first.clone() };
+    assert!(store.rotate_session(&first.secret_hash, &second).await.unwrap());
+    assert_eq!(store.session(&first.id).await.unwrap(), Some(second.clone()));
+    assert!(!store.rotate_session(&first.secret_hash, &first).await.unwrap(), "a secret is good once");
+    assert_eq!(store.session(&first.id).await.unwrap(), Some(second.clone()));
+    store.delete_session(&first.id).await.unwrap();
+    assert_eq!(store.session(&first.id).await.unwrap(), None);
+    assert!(!store.rotate_session(&second.secret_hash, &first).await.unwrap(), "an ended session stays ended");
+    assert_eq!(store.session(&first.id).await.unwrap(), None);
+    store.delete_session(&first.id).await.unwrap();
+}
+
+pub(super) async fn one_of_many_rotates(fixture: Fixture) {
+    let first = session(&fixture);
+    fixture.store.create_session(&first).await.unwrap();
+    let mut attempts = Vec::new();
+    for _ in 0..8 {
+        let next = Session { secret_hash: fixture.entropy.bytes(), ..first.clone() };
+        let (store, expected) = (fixture.subject.open().await.unwrap(), first.secret_hash);
+        attempts.push(tokio::spawn(async move {
+            let rotated = store.rotate_session(&expected, &next).await.unwrap();
+            (next, rotated)
+        }));
+    }
+    let mut winners = Vec::new();
+    for attempt in attempts {
+        let (next, rotated) = attempt.await.unwrap();
+        winners.extend(Some(next).filter(|_| rotated));
+    }
+    let [winner] = &winners[..] else { panic!("{} devices hold a valid secret", winners.len()) };
+    assert_eq!(fixture.store.session(&first.id).await.unwrap().as_ref(), Some(winner));
+}
+
+pub(super) async fn outbox(fixture: Fixture) {
+    let store = &*fixture.store;
+    assert_eq!(store.outbox(10).await.unwrap(), []);
+    let (ann, created) = account(&fixture, "ann");
+    store.create_account(&ann, &created).await.unwrap();
+    let mut events: Vec<_> = (1..9).map(|second| event(&fixture, &ann, NEW_YEAR_MS + second * 1000)).collect();
+    fixture.shuffle(&mut events);
+    for event in &events {
+        store.add_outbox(event).await.unwrap();
+    }
+    store.add_outbox(&events[0]).await.unwrap();
+    events.push(created);
+    events.sort_by_key(|event| event.id);
+    assert_eq!(store.outbox(100).await.unwrap(), events);
+    assert_eq!(store.outbox(3).await.unwrap(), events[..3]);
+    store.remove_outbox(&events[1].id).await.unwrap();
+    store.remove_outbox(&events[1].id).await.unwrap();
+    events.remove(1);
+    assert_eq!(store.outbox(3).await.unwrap(), events[..3]);
+    assert_eq!(store.outbox(100).await.unwrap(), events);
+}
