@@ -81,6 +81,10 @@ pub struct EntryBody {
     /// Reactions that stand.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub reactions: Vec<ReactionBody>,
+    /// Changed after the caller left: what is not known to be as of the leaving (reactions, and the text of a message
+    /// that was ever edited or deleted) is left out, and `changed` is the entry's own place.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub withheld: bool,
 }
 
 /// A page of a timeline.
@@ -112,6 +116,15 @@ pub struct MemberBody {
     pub role: String,
 }
 
+/// A page of members, by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberPage {
+    /// The members.
+    pub members: Vec<MemberBody>,
+    /// Whether there are more; go on with `after` the last one.
+    pub more: bool,
+}
+
 /// A conversation, for its members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConversationBody {
@@ -133,9 +146,12 @@ pub struct ConversationBody {
     /// The caller's read mark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mark: Option<MarkBody>,
-    /// The last message.
+    /// The last message, if the caller may read it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_message: Option<EntryBody>,
+    /// It waits for an upgrade of the server: all of this is as of before, and reading it is answered `held`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub held: bool,
 }
 
 /// A page of the caller's conversations, the most recently active first.
@@ -183,4 +199,7 @@ pub struct SyncConversation {
 pub struct SyncPage {
     /// By conversation id.
     pub conversations: Vec<SyncConversation>,
+    /// False while a storage partition has not caught up: it may hold conversations that are not named here yet. Use
+    /// those that are ready, and ask again.
+    pub complete: bool,
 }

@@ -10,11 +10,12 @@ mod error;
 mod extract;
 mod frames;
 mod layer;
+mod requests;
 
 pub use accounts::{Credentials, RefreshBody, Registration, SessionBody, UserBody};
 pub use bodies::{
-    Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, OutcomeBody,
-    OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
+    Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
+    OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
 };
 pub use close::CloseCode;
 pub use error::{ApiError, ErrorBody, ErrorCode};
@@ -23,3 +24,6 @@ pub use frames::{
     ClientFrame, CommandFrame, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame, StandsName, with_cursor,
 };
 pub use layer::{REQUEST_ID_HEADER, finish_errors};
+pub use requests::{
+    AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,
+};

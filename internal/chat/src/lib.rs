@@ -1,1 +1,98 @@
-//! (to be written)
+//! The chat service: conversations over HTTP.
+//!
+//! A command becomes one append to the log and is answered when that is durable; the service never writes to the store.
+//! What is read comes from the store, behind the one rule that nobody sees what lies outside their membership: see
+//! `reading`. One resource per file; `routes` names them all.
+
+mod conversations;
+mod history;
+mod limiter;
+mod list;
+mod marks;
+mod members;
+mod messages;
+mod outcome;
+mod paging;
+mod reading;
+mod routes;
+mod service;
+mod summary;
+mod sync;
+mod view;
+mod watch;
+
+use std::time::Duration;
+
+use auth::Verifier;
+use axum::Router;
+use eventlog::SharedLog;
+use events::Codec;
+use host::Clock;
+use runtime::{Serving, TaskError, Tasks, serve};
+use store::SharedStore;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use routes::ROUTES;
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long a read waits for storage to catch up, before it is answered `retry`.
+    pub read_wait: Duration,
+    /// Commands that a user may send at once, after a pause, to this process.
+    pub burst: u32,
+    /// Commands that a user may send per second in the long run. Beyond: `rate_limited`.
+    pub rate: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { read_wait: Duration::from_secs(2), burst: 120, rate: 60 }
+    }
+}
+
+/// What the service works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where commands go.
+    pub log: SharedLog,
+    /// Where reads come from.
+    pub store: SharedStore,
+    /// Writes events.
+    pub codec: Codec,
+    /// The time of day.
+    pub clock: Clock,
+    /// Verifies access tokens.
+    pub verifier: Verifier,
+    /// Randomness, readiness and metrics.
+    pub serving: Serving,
+}
+
+/// Runs the service on `listener` until `shutdown` is cancelled.
+///
+/// # Errors
+/// When a part of it fails for good, or the store was emptied: start again.
+pub async fn run(
+    config: Config,
+    deps: Deps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), TaskError> {
+    let serving = deps.serving.clone();
+    let mut tasks = Tasks::new(serving.readiness.clone());
+    let router = start(&config, &deps, &mut tasks);
+    tasks.spawn("http server", |token| serve(listener, router, serving, token));
+    tasks.run(shutdown).await
+}
+
+/// Starts what the service does by itself, and returns its routes: for a process that serves more than this service.
+pub fn start(config: &Config, deps: &Deps, tasks: &mut Tasks) -> Router {
+    watch::start(deps, tasks);
+    let (service, marks) = service::Chat::new(config, deps);
+    tasks.spawn("read marks", |token| async move {
+        marks.run(token).await;
+        Ok::<(), TaskError>(())
+    });
+    routes::router(service)
+}

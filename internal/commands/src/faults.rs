@@ -1,8 +1,26 @@
-//! What the outside world is told when the log or the store fails: the one place where their errors become codes.
+//! What the outside world is told when the log or the store fails or is behind: the one place where that becomes codes.
 
 use api::{ApiError, ErrorCode};
 use eventlog::{AppendError, LogError};
 use store::StoreError;
+
+/// Not a member, or there is no such conversation: nobody is told which.
+#[must_use]
+pub fn not_member() -> ApiError {
+    ApiError::new(ErrorCode::NotMember, "there is no such conversation, or you are not a member of it")
+}
+
+/// Storage holds the conversation: its rows may lack what was skipped.
+#[must_use]
+pub fn held() -> ApiError {
+    ApiError::new(ErrorCode::Held, "the conversation waits for an upgrade of the server: ask again later")
+}
+
+/// Storage has not come so far in time.
+#[must_use]
+pub fn retry() -> ApiError {
+    ApiError::new(ErrorCode::Retry, "the server has not caught up with the log yet: ask again")
+}
 
 /// The store did not answer, or not with what was asked for.
 #[must_use]

@@ -124,9 +124,9 @@ impl Commands {
     pub async fn mark(&self, user: UserId, conversation: ConversationId, seq: Seq) -> Result<Seq, ApiError> {
         match self.memberships.check(user, conversation).await {
             Answer::Member => {}
-            Answer::Outsider => return Err(not_member()),
-            Answer::Unsure if self.barrier.held(conversation).await? => return Err(held()),
-            Answer::Unsure => return Err(retry()),
+            Answer::Outsider => return Err(faults::not_member()),
+            Answer::Unsure if self.barrier.held(conversation).await? => return Err(faults::held()),
+            Answer::Unsure => return Err(faults::retry()),
         }
         let mark = self.entry_at(conversation, seq).await?;
         self.marks.put((user, conversation), mark).await?;
@@ -146,7 +146,7 @@ impl Commands {
         match self.memberships.check(author, conversation).await {
             Answer::Member | Answer::Unsure => Ok(()),
             Answer::Outsider if self.memberships.stands(author, conversation, id).await => Ok(()),
-            Answer::Outsider => Err(not_member()),
+            Answer::Outsider => Err(faults::not_member()),
         }
     }
 
@@ -171,10 +171,10 @@ impl Commands {
             return Err(none());
         }
         if !self.barrier.applied(source, seq, MARK_APPLIED_WAIT).await? {
-            return Err(retry());
+            return Err(faults::retry());
         }
         if self.barrier.held(conversation).await? {
-            return Err(held());
+            return Err(faults::held());
         }
         self.newest_entry(conversation, seq).await?.ok_or_else(none)
     }
@@ -184,17 +184,4 @@ impl Commands {
         let entries = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
         Ok(entries.first().map(|entry| Mark { seq: entry.seq, ordinal: entry.ordinal }))
     }
-}
-
-/// Not a member, or there is no such conversation: nobody is told which.
-fn not_member() -> ApiError {
-    ApiError::new(ErrorCode::NotMember, "there is no such conversation, or you are not a member of it")
-}
-
-fn held() -> ApiError {
-    ApiError::new(ErrorCode::Held, "the conversation waits for an upgrade of the server: ask again later")
-}
-
-fn retry() -> ApiError {
-    ApiError::new(ErrorCode::Retry, "the server has not caught up with the log yet: ask again")
 }

@@ -1,0 +1,54 @@
+//! A conversation: opening it, looking at it, naming it.
+
+use api::{ApiError, Caller, CommandFrame, ConversationBody, CreateBody, Json, Path, TitleBody};
+use axum::extract::State;
+use axum::routing::{get, post, put};
+use axum::{Extension, Router};
+use commands::faults;
+use domain::ConversationId;
+use runtime::TraceParent;
+
+use crate::service::{Chat, Logged};
+
+pub(crate) fn router() -> Router<Chat> {
+    Router::new()
+        .route("/v1/conversations", post(create))
+        .route("/v1/conversations/{conversation}", get(show))
+        .route("/v1/conversations/{conversation}/title", put(change_title))
+}
+
+async fn create(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Json(CreateBody { id, kind, title, members }): Json<CreateBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::Create { id, kind, title, members }).await
+}
+
+async fn show(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Path(conversation): Path<ConversationId>,
+) -> Result<Json<ConversationBody>, ApiError> {
+    let reading = chat.open(caller.user, conversation).await?;
+    let body = match reading.left() {
+        None => {
+            let mark = chat.mark_of(caller.user, conversation).await?;
+            let body = chat.summary_at(caller.user, conversation, reading.head, mark).await?;
+            body.ok_or_else(faults::not_member)?
+        }
+        Some(left) => chat.summary_as_left(caller.user, conversation, left).await?,
+    };
+    Ok(Json(body))
+}
+
+async fn change_title(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path(conversation): Path<ConversationId>,
+    Json(TitleBody { id, title }): Json<TitleBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::ChangeTitle { id, conversation, title }).await
+}

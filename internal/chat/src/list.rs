@@ -1,0 +1,76 @@
+//! The caller's conversations, the most recently active first.
+//!
+//! No table is sorted by recency, because rows would have to move: all of the user's rows (at most
+//! [`store::CONVERSATIONS_PER_USER_MAX`]) and their heads are read, sorted here, and paged by (time, conversation).
+
+use std::collections::BTreeMap;
+
+use api::{ApiError, Caller, ConversationPage, ErrorCode, Json, Query};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use commands::faults;
+use domain::{ConversationId, UserId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use store::Head;
+
+use crate::paging;
+use crate::service::Chat;
+
+/// The most conversations of one page: each costs a few reads.
+const CONVERSATIONS_MAX: usize = 100;
+/// Conversations of one page that are read at the same time.
+const AT_ONCE: usize = 16;
+
+pub(crate) fn router() -> Router<Chat> {
+    Router::new().route("/v1/conversations", get(list))
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    page: Option<String>,
+    limit: Option<i64>,
+}
+
+/// Where a conversation stands in the list: later ones first.
+type Place = (i64, ConversationId);
+
+async fn list(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<ConversationPage>, ApiError> {
+    let limit = paging::limit(query.limit, CONVERSATIONS_MAX)?;
+    let from = query.page.as_deref().map(parse).transpose()?;
+    let mut places = chat.places(caller.user).await?;
+    places.retain(|(place, _)| from.is_none_or(|from| *place < from));
+    places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let more = places.len() > limit;
+    places.truncate(limit);
+    let next = places.last().filter(|_| more).map(|((time, id), _)| format!("{time}.{id}"));
+
+    let marks = chat.store.marks(caller.user).await.map_err(faults::of_store)?;
+    let marks: BTreeMap<_, _> = marks.into_iter().collect();
+    let summaries = places.into_iter().map(|((_, conversation), head)| {
+        chat.summary_at(caller.user, conversation, head, marks.get(&conversation).copied())
+    });
+    // Who was removed meanwhile is left out.
+    let conversations: Vec<_> = stream::iter(summaries).buffered(AT_ONCE).try_collect().await?;
+    Ok(Json(ConversationPage { conversations: conversations.into_iter().flatten().collect(), next }))
+}
+
+impl Chat {
+    async fn places(&self, user: UserId) -> Result<Vec<(Place, Head)>, ApiError> {
+        let rows = self.store.conversations_of(user).await.map_err(faults::of_store)?;
+        let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
+        let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
+        let placed = ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));
+        Ok(placed.collect())
+    }
+}
+
+fn parse(page: &str) -> Result<Place, ApiError> {
+    let place = page.split_once('.').and_then(|(time, id)| Some((time.parse().ok()?, id.parse().ok()?)));
+    place.ok_or_else(|| ApiError::new(ErrorCode::BadRequest, "page: send back the 'next' of the page before as it was"))
+}

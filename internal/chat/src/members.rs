@@ -1,0 +1,92 @@
+//! The members of a conversation.
+
+use std::ops::Bound;
+
+use api::{
+    AddMembersBody, ApiError, Caller, CommandBody, CommandFrame, Json, MemberBody, MemberPage, Path, Query, RoleBody,
+};
+use axum::extract::State;
+use axum::routing::{delete, get, post, put};
+use axum::{Extension, Router};
+use commands::faults;
+use domain::{ConversationId, UserId};
+use runtime::TraceParent;
+use serde::Deserialize;
+
+use crate::paging::{self, PAGE_MAX};
+use crate::service::{Chat, Logged};
+
+pub(crate) fn router() -> Router<Chat> {
+    Router::new()
+        .route("/v1/conversations/{conversation}/members", get(list).post(add))
+        .route("/v1/conversations/{conversation}/members/{user}", delete(remove))
+        .route("/v1/conversations/{conversation}/members/{user}/role", put(change_role))
+        .route("/v1/conversations/{conversation}/leave", post(leave))
+}
+
+#[derive(Deserialize)]
+struct MembersQuery {
+    after: Option<UserId>,
+    limit: Option<i64>,
+}
+
+/// For members only: who has left reads as of the leaving or not at all, and this is not worth a reading as of then.
+async fn list(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Path(conversation): Path<ConversationId>,
+    Query(query): Query<MembersQuery>,
+) -> Result<Json<MemberPage>, ApiError> {
+    let limit = paging::limit(query.limit, PAGE_MAX)?;
+    let reading = chat.open(caller.user, conversation).await?;
+    if reading.left().is_some() {
+        return Err(faults::not_member());
+    }
+    let state = chat.store.conversation(conversation, reading.head.seq).await.map_err(faults::of_store)?;
+    let begin = query.after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut rest = state.members.range((begin, Bound::Unbounded));
+    let page = rest.by_ref().take(limit);
+    let members =
+        page.map(|(user, membership)| MemberBody { user: *user, role: membership.role.name().to_owned() }).collect();
+    Ok(Json(MemberPage { members, more: rest.next().is_some() }))
+}
+
+async fn add(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path(conversation): Path<ConversationId>,
+    Json(AddMembersBody { id, members }): Json<AddMembersBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::AddMembers { id, conversation, members }).await
+}
+
+async fn remove(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path((conversation, user)): Path<(ConversationId, UserId)>,
+    Query(CommandBody { id }): Query<CommandBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::RemoveMember { id, conversation, user }).await
+}
+
+async fn change_role(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path((conversation, user)): Path<(ConversationId, UserId)>,
+    Json(RoleBody { id, role }): Json<RoleBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::ChangeRole { id, conversation, user, role }).await
+}
+
+async fn leave(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path(conversation): Path<ConversationId>,
+    Json(CommandBody { id }): Json<CommandBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::Leave { id, conversation }).await
+}

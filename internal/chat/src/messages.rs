@@ -1,0 +1,67 @@
+//! Messages: saying, editing and deleting them, and reacting to them. They are read in `history`.
+
+use api::{Caller, CommandBody, CommandFrame, EditBody, Json, Path, Query, ReactBody, SendBody};
+use axum::extract::State;
+use axum::routing::{post, put};
+use axum::{Extension, Router};
+use domain::{CommandId, ConversationId};
+use runtime::TraceParent;
+
+use crate::service::{Chat, Logged};
+
+pub(crate) fn router() -> Router<Chat> {
+    Router::new()
+        .route("/v1/conversations/{conversation}/messages", post(send))
+        .route("/v1/conversations/{conversation}/messages/{message}", put(edit).delete(delete))
+        .route("/v1/conversations/{conversation}/messages/{message}/reaction", put(react).delete(unreact))
+}
+
+async fn send(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path(conversation): Path<ConversationId>,
+    Json(SendBody { id, body, reply_to }): Json<SendBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::Send { id, conversation, body, reply_to }).await
+}
+
+async fn edit(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path((conversation, target)): Path<(ConversationId, CommandId)>,
+    Json(EditBody { id, body }): Json<EditBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::Edit { id, conversation, target, body }).await
+}
+
+async fn delete(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path((conversation, target)): Path<(ConversationId, CommandId)>,
+    Query(CommandBody { id }): Query<CommandBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::Delete { id, conversation, target }).await
+}
+
+async fn react(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path((conversation, target)): Path<(ConversationId, CommandId)>,
+    Json(ReactBody { id, emoji }): Json<ReactBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::React { id, conversation, target, emoji }).await
+}
+
+async fn unreact(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Extension(trace): Extension<TraceParent>,
+    Path((conversation, target)): Path<(ConversationId, CommandId)>,
+    Query(CommandBody { id }): Query<CommandBody>,
+) -> Logged {
+    chat.submit(&caller, trace, CommandFrame::Unreact { id, conversation, target }).await
+}

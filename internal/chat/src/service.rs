@@ -1,0 +1,58 @@
+//! What every handler works with.
+
+use std::time::Duration;
+
+use api::{Accepted, ApiError, Caller, CommandFrame, Json};
+use auth::Verifier;
+use axum::extract::FromRef;
+use axum::http::StatusCode;
+use commands::{Barrier, Commands, MarkWriter};
+use runtime::TraceParent;
+use store::SharedStore;
+
+use crate::limiter::Limiter;
+use crate::{Config, Deps};
+
+/// The answer to a command: it is in the log.
+pub(crate) type Logged = Result<(StatusCode, Json<Accepted>), ApiError>;
+
+/// The state of the router. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Chat {
+    pub(crate) store: SharedStore,
+    pub(crate) barrier: Barrier,
+    pub(crate) commands: Commands,
+    pub(crate) limiter: Limiter,
+    /// How long a read waits for storage.
+    pub(crate) read_wait: Duration,
+    verifier: Verifier,
+}
+
+impl FromRef<Chat> for Verifier {
+    fn from_ref(chat: &Chat) -> Self {
+        chat.verifier.clone()
+    }
+}
+
+impl Chat {
+    pub(crate) fn new(config: &Config, deps: &Deps) -> (Self, MarkWriter) {
+        let (log, store) = (deps.log.clone(), deps.store.clone());
+        let (commands, marks) = Commands::new(log.clone(), store.clone(), deps.codec.clone(), deps.clock.clone());
+        let chat = Self {
+            barrier: Barrier::new(log, store.clone()),
+            store,
+            commands,
+            limiter: Limiter::new(config.burst, config.rate),
+            read_wait: config.read_wait,
+            verifier: deps.verifier.clone(),
+        };
+        (chat, marks)
+    }
+
+    /// Hands the caller's command to the log and waits until it is durable there.
+    pub(crate) async fn submit(&self, caller: &Caller, trace: TraceParent, command: CommandFrame) -> Logged {
+        self.limiter.take(caller.user)?;
+        let submitted = self.commands.submit(caller.user, command, Some(&trace.to_string())).await?;
+        Ok((StatusCode::ACCEPTED, Json(submitted.logged().await?)))
+    }
+}

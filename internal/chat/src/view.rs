@@ -1,0 +1,107 @@
+//! Rows as bodies.
+
+use api::{EntryBody, MarkBody, ReactionBody};
+use domain::{Content, Seq};
+use store::{Entry, Mark};
+
+/// The entry for a reader who left at `left`, or is a member.
+///
+/// Rows hold the newest version only. An entry that changed after the leaving is shown without what is not known to be
+/// as of the leaving: its reactions, and its text unless it was never edited or deleted. It is then named by its first
+/// version, so that a client that knows a later one keeps that.
+pub(crate) fn entry(entry: Entry, left: Option<Seq>) -> EntryBody {
+    let withheld = left.is_some_and(|left| entry.changed > left);
+    let first_text = entry.edited_ms.is_none() && !entry.deleted;
+    let mut body = EntryBody {
+        seq: entry.seq,
+        id: entry.id,
+        author: entry.author,
+        time: entry.time_ms,
+        kind: String::new(),
+        ordinal: entry.ordinal,
+        changed: if withheld { entry.seq } else { entry.changed },
+        body: None,
+        reply_to: None,
+        users: Vec::new(),
+        edited: entry.edited_ms.filter(|_| !withheld),
+        deleted: entry.deleted && !withheld,
+        reactions: Vec::new(),
+        withheld,
+    };
+    let kind = match entry.content {
+        Content::Message { body: text, reply_to } => {
+            body.body = Some(text).filter(|_| !withheld || first_text);
+            body.reply_to = reply_to;
+            "message"
+        }
+        Content::Created => "created",
+        Content::Joined(users) => {
+            body.users = users;
+            "joined"
+        }
+        Content::Left(user) => {
+            body.users = vec![user];
+            "left"
+        }
+        Content::Title(title) => {
+            body.body = Some(title);
+            "title"
+        }
+    };
+    kind.clone_into(&mut body.kind);
+    if !withheld {
+        let reactions = entry.reactions.into_iter();
+        body.reactions =
+            reactions.map(|reaction| ReactionBody { user: reaction.user, emoji: reaction.emoji }).collect();
+    }
+    body
+}
+
+pub(crate) fn mark(mark: Mark) -> MarkBody {
+    MarkBody { seq: mark.seq, ordinal: mark.ordinal }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{CommandId, UserId};
+    use store::MessageReaction;
+
+    use super::*;
+
+    fn seq(offset: u64) -> Seq {
+        Seq::new(0, offset).unwrap()
+    }
+
+    fn message(changed: u64, edited_ms: Option<i64>, deleted: bool) -> Entry {
+        let user = UserId::try_from(uuid::Uuid::nil()).unwrap();
+        let text = if deleted { "" } else { "hello" };
+        Entry {
+            seq: seq(5),
+            place: 0,
+            ordinal: 1,
+            id: CommandId::first_at(1),
+            author: user,
+            time_ms: 1,
+            content: Content::Message { body: text.into(), reply_to: None },
+            changed: seq(changed),
+            edited_ms,
+            deleted,
+            reactions: vec![MessageReaction { user, emoji: "!".into() }],
+        }
+    }
+
+    #[test]
+    fn who_has_left_sees_nothing_newer_than_the_leaving() {
+        let left = Some(seq(10));
+        let as_of = entry(message(10, Some(3), false), left);
+        assert_eq!((as_of.body.as_deref(), as_of.withheld, as_of.reactions.len()), (Some("hello"), false, 1));
+        let reacted = entry(message(11, None, false), left);
+        assert_eq!((reacted.body.as_deref(), reacted.withheld, reacted.reactions.len()), (Some("hello"), true, 0));
+        for later in [message(11, Some(3), false), message(11, None, true), message(11, Some(3), true)] {
+            let later = entry(later, left);
+            assert_eq!((later.body, later.edited, later.deleted, later.changed), (None, None, false, seq(5)));
+            assert!(later.withheld && later.reactions.is_empty());
+        }
+        assert_eq!(entry(message(11, Some(3), false), None).body.as_deref(), Some("hello"));
+    }
+}
