@@ -64,6 +64,14 @@ impl Disk {
         names
     }
 
+    pub(crate) fn remove_table(&self, name: &str) -> Result<(), KvError> {
+        if !self.database.keyspace_exists(name) {
+            return Ok(());
+        }
+        let DiskTable { keyspace } = self.table(name)?;
+        self.database.delete_keyspace(keyspace).map_err(engine)
+    }
+
     pub(crate) fn commit(&self, batch: Batch, durability: Durability) -> Result<(), KvError> {
         let mode = match durability {
             Durability::Process => PersistMode::Buffer,

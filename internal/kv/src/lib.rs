@@ -131,6 +131,21 @@ impl Database {
         }
     }
 
+    /// Removes the table of that name with all its rows; no handle to it may be used any more. One that is not there is
+    /// fine.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn remove_table(&self, name: &str) -> Result<(), KvError> {
+        match &self.engine {
+            Engine::Disk(disk) => disk.remove_table(name),
+            Engine::Memory(memory) => {
+                memory.remove_table(name);
+                Ok(())
+            }
+        }
+    }
+
     /// Makes the batch take effect, all or nothing, as durable as asked when this returns.
     ///
     /// On disk this waits on a blocking thread; cancelling the call does not take the batch back.
@@ -258,6 +273,34 @@ mod tests {
         drop((table, database));
         let table = Database::open(folder.path()).unwrap().table("t").unwrap();
         assert_eq!(table.get(&[1]).unwrap().as_deref(), Some(&[2][..]));
+    }
+
+    async fn removes(database: &Database) {
+        for (name, value) in [("old", 1_u8), ("new", 2)] {
+            let mut batch = Batch::default();
+            batch.put(&database.table(name).unwrap(), vec![0], vec![value]);
+            database.commit(batch, Durability::Power).await.unwrap();
+        }
+        database.remove_table("old").unwrap();
+        database.remove_table("old").unwrap();
+        assert_eq!(database.table_names(), ["new"]);
+    }
+
+    #[tokio::test]
+    async fn a_removed_table_is_gone_and_one_of_its_name_is_empty() {
+        let database = Database::in_memory();
+        removes(&database).await;
+        assert_eq!(database.table("old").unwrap().get(&[0]).unwrap(), None);
+
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        removes(&database).await;
+        drop(database);
+        // The journal still holds its rows.
+        let database = Database::open(folder.path()).unwrap();
+        assert_eq!(database.table_names(), ["new"]);
+        assert_eq!(database.table("old").unwrap().get(&[0]).unwrap(), None);
+        assert_eq!(database.table("new").unwrap().get(&[0]).unwrap().as_deref(), Some(&[2][..]));
     }
 
     #[test]

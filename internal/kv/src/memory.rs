@@ -25,6 +25,10 @@ impl Memory {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
     }
 
+    pub(crate) fn remove_table(&self, name: &str) {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     pub(crate) fn table_names(&self) -> Vec<String> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
