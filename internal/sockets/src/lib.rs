@@ -1,1 +1,129 @@
-//! (to be written)
+//! The websocket service: what concerns a user, to every device of theirs, from wherever the device left off.
+//!
+//! A node reads a partition of `chat.deliveries` while it has a connected user in it ([`reader`]), keeps its recent
+//! records in a ring and wakes the sockets that a record concerns ([`hub`]); devices that come back with an older
+//! cursor share one read of the log ([`range`]); a socket's [`feed`] moves between these without a gap. Commands go the
+//! other way, through the [`commands`] library into `chat.messages` ([`intake`]). Nothing here is state that matters:
+//! a device that loses its node goes on with any other.
+//!
+//! | bound | at the bound |
+//! |---|---|
+//! | sockets of the node, and of a user | closed with `TooMany` |
+//! | recent records, and their bytes, per partition | the oldest goes; who had not taken it is closed with `Slow` |
+//! | time that a device takes nothing | closed with `Slow` |
+//! | range of the log for a device that comes back | `reset` with `too_far` |
+//! | range reads that a device does not keep up with | `reset` with `lapped` |
+//! | bytes of a frame | closed with `TooLarge` |
+//! | commands in flight | the socket is not read from |
+//! | commands per second | `rate_limited` |
+//! | malformed frames | closed with `Protocol` |
+
+mod beat;
+mod budget;
+mod census;
+mod config;
+mod drain;
+mod entry;
+mod feed;
+mod hello;
+mod hub;
+mod intake;
+mod mailbox;
+mod metrics;
+mod node;
+mod parse;
+mod partition;
+mod place;
+mod probe;
+mod range;
+mod reader;
+mod ring;
+mod socket;
+mod upgrade;
+mod wire;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use auth::Verifier;
+use commands::Commands;
+use eventlog::SharedLog;
+use events::Codec;
+use host::{Clock, Entropy};
+use runtime::tasks::TaskError;
+use runtime::{Readiness, Serving, Tasks};
+use store::SharedStore;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+use node::Node;
+use partition::Log;
+
+/// What a node works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Deliveries come from it, commands go to it.
+    pub log: SharedLog,
+    /// For advisory checks of commands. Deliveries never need it.
+    pub store: SharedStore,
+    /// Reads deliveries, writes commands.
+    pub codec: Codec,
+    /// Verifies access tokens.
+    pub verifier: Verifier,
+    /// For the end of tokens, and the time in commands.
+    pub clock: Clock,
+    /// For jitter and traces.
+    pub entropy: Entropy,
+    /// What `/readyz` tells.
+    pub readiness: Readiness,
+    /// What `/metrics` tells.
+    pub metrics: runtime::Metrics,
+}
+
+/// Serves sockets until `shutdown` is cancelled, then asks the devices to move, and ends within ten seconds.
+///
+/// # Errors
+/// When a part of the service ended by itself.
+pub async fn run(
+    config: Config,
+    deps: Deps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), TaskError> {
+    let store = Arc::clone(&deps.store);
+    let (commands, marks) = Commands::new(Arc::clone(&deps.log), store, deps.codec.clone(), deps.clock.clone());
+    let node = Node::new(config, &deps, commands);
+    let router = upgrade::router(Arc::clone(&node));
+    let Deps { log, codec, verifier, entropy, readiness, metrics, .. } = deps;
+    let log_condition = readiness.condition("log", "not looked at yet");
+    let keys_condition = readiness.condition("keys", "not fetched yet");
+    let mut tasks = Tasks::new(readiness.clone());
+    // Ended in the reverse order: the sockets go while health is still answered for, and their marks are written last.
+    tasks.spawn("marks", |token| async move {
+        marks.run(token).await;
+        Ok::<_, Infallible>(())
+    });
+    tasks.spawn("keys", |token| async move {
+        let report = |outcome: Result<(), &auth::JwksError>| match outcome {
+            Ok(()) => keys_condition.ready(),
+            // Keys that were there once stay good: see `Verifier::follow`.
+            Err(error) if !verifier.has_keys() => keys_condition.not_ready(error.to_string()),
+            Err(_) => {}
+        };
+        verifier.follow(token, report).await;
+        Ok::<_, Infallible>(())
+    });
+    tasks.spawn("probe", |token| async move {
+        probe::run(Log(log), codec, log_condition, token).await;
+        Ok::<_, Infallible>(())
+    });
+    let serving = Serving { entropy, readiness, metrics };
+    tasks.spawn("http", |token| runtime::serve(listener, router, serving, token));
+    tasks.spawn("sockets", |token| async move {
+        drain::run(node, token).await;
+        Ok::<_, Infallible>(())
+    });
+    tasks.run(shutdown).await
+}

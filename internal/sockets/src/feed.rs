@@ -1,0 +1,273 @@
+//! What one socket gets, from the first decision where its device goes on: from the ring, from a range read, or from
+//! the log's end after a reset.
+//!
+//! The feed owns the device's place. It moves between its sources only at that place, under the hub's lock, so nothing
+//! falls between them and nothing comes twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::CloseCode;
+use axum::extract::ws::Utf8Bytes;
+use domain::{Cursor, UserId};
+use tokio::time::timeout;
+
+use crate::entry::Entry;
+use crate::hub::{Attach, Seat, Taken};
+use crate::partition::{Partition, Stay};
+use crate::range::{self, Served, Ticket};
+
+/// Frames taken from the ring at a time.
+const FRAMES_MAX: usize = 64;
+/// Range reads that went on without the socket, or ended without reaching the ring. Beyond: `reset` with `lapped`.
+const LAPS_MAX: u32 = 3;
+/// How long a socket waits for the reader to have its place. Beyond: `LostPlace`.
+const RUNNING_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a device has to sync from heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// It brought no cursor.
+    First,
+    /// The record before its cursor is gone or another one, or one that may concern it cannot be read.
+    Gone,
+    /// Too much of the log lies between its cursor and the end.
+    TooFar,
+    /// Range reads did not catch up with the ring, or the device not with them.
+    Lapped,
+}
+
+/// What a feed has for its socket.
+#[derive(Debug)]
+pub(crate) enum Fed {
+    /// The device's cursor is good: its frames follow.
+    Resumed,
+    /// The device has to sync; frames from the feed's cursor on follow.
+    Reset(Reset),
+    /// The next frames.
+    Frames(Vec<Utf8Bytes>),
+    /// No more.
+    End(CloseCode),
+}
+
+/// A socket's feed.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    partition: Arc<Partition>,
+    user: UserId,
+    /// Where the device stands that has had every frame given out, and those in `frames`.
+    cursor: Cursor,
+    source: Source,
+    /// From a range read, not given out yet.
+    frames: Vec<Utf8Bytes>,
+    /// Whether the device's cursor was found good: nobody is told twice.
+    resumed: bool,
+    /// Of range reads.
+    laps: u32,
+    /// Of range reads.
+    bytes: usize,
+    /// Keeps the partition read. Behind `source`: the seat goes first.
+    _stay: Stay,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// To be decided: from the ring if it has the cursor's place, else by a range read.
+    Cursor,
+    /// The ring's end, and the device syncs.
+    Reset(Reset),
+    Range(Ticket),
+    Ring(Seat),
+}
+
+impl Reset {
+    /// All of them, in the order of [`api::RESET_REASONS`].
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 4] = [Self::First, Self::Gone, Self::TooFar, Self::Lapped];
+
+    /// Its name on the wire.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Gone => "gone",
+            Self::TooFar => "too_far",
+            Self::Lapped => "lapped",
+        }
+    }
+}
+
+impl Feed {
+    /// The feed of a device that brings the text of a cursor, or none.
+    pub(crate) fn new(partition: &Arc<Partition>, user: UserId, brought: Option<&str>) -> Self {
+        let here =
+            |cursor: &Cursor| (cursor.generation, cursor.partition) == (partition.topic.generation, partition.number);
+        let good = brought.and_then(|text| text.parse().ok()).filter(here);
+        let nowhere = Cursor {
+            generation: partition.topic.generation,
+            partition: partition.number,
+            next: 0,
+            fingerprint: domain::Fingerprint(0),
+        };
+        let source = match (brought, good) {
+            (_, Some(_)) => Source::Cursor,
+            (Some(_), None) => Source::Reset(Reset::Gone),
+            (None, None) => Source::Reset(Reset::First),
+        };
+        Self {
+            user,
+            cursor: good.unwrap_or(nowhere),
+            source,
+            frames: Vec::new(),
+            resumed: false,
+            laps: 0,
+            bytes: 0,
+            _stay: partition.enter(),
+            partition: Arc::clone(partition),
+        }
+    }
+
+    /// Where the device stands that has had every frame given out.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// What comes next. Cancel safe: what is not returned is not lost.
+    pub(crate) async fn next(&mut self) -> Fed {
+        loop {
+            if !self.frames.is_empty() {
+                return Fed::Frames(std::mem::take(&mut self.frames));
+            }
+            let fed = match &mut self.source {
+                Source::Cursor => self.choose().await,
+                Source::Reset(reason) => {
+                    let reason = *reason;
+                    self.begin_anew(reason).await
+                }
+                Source::Range(ticket) => {
+                    let served = ticket.recv().await;
+                    self.served(served)
+                }
+                Source::Ring(seat) => match seat.take(FRAMES_MAX) {
+                    Taken::Nothing(cursor) => {
+                        self.cursor = cursor;
+                        seat.woken().await;
+                        None
+                    }
+                    taken => self.taken(taken),
+                },
+            };
+            if let Some(fed) = fed {
+                return fed;
+            }
+        }
+    }
+
+    /// Where the device stands, as new as can be; `None` while there is something to give out.
+    pub(crate) fn stands(&mut self) -> Option<Cursor> {
+        if let Source::Ring(seat) = &self.source {
+            self.cursor = seat.stands()?;
+        }
+        Some(self.cursor).filter(|_| self.resumed && self.frames.is_empty())
+    }
+
+    fn taken(&mut self, taken: Taken) -> Option<Fed> {
+        match taken {
+            Taken::Frames(frames, cursor) => {
+                self.cursor = cursor;
+                Some(Fed::Frames(frames))
+            }
+            Taken::Nothing(cursor) => {
+                self.cursor = cursor;
+                None
+            }
+            Taken::Slow => Some(Fed::End(CloseCode::Slow)),
+            Taken::Lost => Some(Fed::End(CloseCode::LostPlace)),
+            Taken::Gap => self.reset(Reset::Gone),
+        }
+    }
+
+    fn reset(&mut self, reason: Reset) -> Option<Fed> {
+        self.frames.clear();
+        self.source = Source::Reset(reason);
+        None
+    }
+
+    /// Decides where to go on from the cursor.
+    async fn choose(&mut self) -> Option<Fed> {
+        if timeout(RUNNING_WAIT, self.partition.hub.running()).await.is_err() {
+            return Some(Fed::End(CloseCode::LostPlace));
+        }
+        match self.partition.hub.attach(self.user, self.cursor, self.resumed) {
+            Attach::Attached(seat) => {
+                self.source = Source::Ring(seat);
+                self.good("ring")
+            }
+            Attach::Older(behind) if behind > self.partition.config.range_records_max => self.reset(Reset::TooFar),
+            Attach::Older(_) | Attach::Ahead if self.laps > LAPS_MAX => self.reset(Reset::Lapped),
+            Attach::Older(_) | Attach::Ahead => {
+                self.source = Source::Range(range::join(&self.partition, self.cursor));
+                None
+            }
+            Attach::Differs => self.reset(Reset::Gone),
+            Attach::NotRunning => None,
+        }
+    }
+
+    /// The cursor was found good.
+    fn good(&mut self, how: &'static str) -> Option<Fed> {
+        if std::mem::replace(&mut self.resumed, true) {
+            return None;
+        }
+        self.partition.metrics.resumed(how);
+        Some(Fed::Resumed)
+    }
+
+    async fn begin_anew(&mut self, reason: Reset) -> Option<Fed> {
+        if timeout(RUNNING_WAIT, self.partition.hub.running()).await.is_err() {
+            return Some(Fed::End(CloseCode::LostPlace));
+        }
+        let (seat, cursor) = self.partition.hub.attach_at_end(self.user)?;
+        (self.source, self.cursor, self.resumed) = (Source::Ring(seat), cursor, true);
+        self.partition.metrics.reset(reason.name());
+        Some(Fed::Reset(reason))
+    }
+
+    fn served(&mut self, served: Option<Served>) -> Option<Fed> {
+        match served {
+            Some(Served::Chunk(chunk)) => self.chunk(&chunk),
+            Some(Served::Gone) => self.reset(Reset::Gone),
+            Some(Served::Failed) => Some(Fed::End(CloseCode::LostPlace)),
+            None => {
+                self.laps += 1;
+                self.source = Source::Cursor;
+                None
+            }
+        }
+    }
+
+    /// Takes from a chunk what concerns the user and lies at or after the cursor; then tries for the ring.
+    fn chunk(&mut self, chunk: &[Entry]) -> Option<Fed> {
+        let ahead = chunk.last().is_none_or(|last| last.end.next <= self.cursor.next);
+        for entry in chunk.iter().filter(|entry| entry.offset() >= self.cursor.next) {
+            self.bytes += entry.bytes();
+            if entry.unknown {
+                return self.reset(Reset::Gone);
+            }
+            if entry.concerns(self.user) {
+                self.frames.push(entry.frame.clone());
+            }
+        }
+        if self.bytes > self.partition.config.range_bytes_max {
+            return self.reset(Reset::TooFar);
+        }
+        if let Some(last) = chunk.last().filter(|_| !ahead) {
+            self.cursor = last.end;
+        }
+        match self.partition.hub.attach(self.user, self.cursor, true) {
+            Attach::Attached(seat) => self.source = Source::Ring(seat),
+            Attach::Differs => return self.reset(Reset::Gone),
+            Attach::Older(_) | Attach::Ahead | Attach::NotRunning => {}
+        }
+        self.good(if ahead { "ahead" } else { "range" })
+    }
+}

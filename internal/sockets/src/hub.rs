@@ -1,0 +1,225 @@
+//! Where the reader of a partition and the sockets of its users meet: the ring, and who waits for what in it.
+//!
+//! The reader puts a record into the ring once and notes its number with each socket that it concerns; a socket takes
+//! its frames from the ring by these numbers. So a record wakes only sockets that get it, frames are never copied, and
+//! a socket that does not keep up costs eight bytes per frame until the ring drops what it missed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::ws::Utf8Bytes;
+use domain::{Cursor, UserId};
+use tokio::sync::{Notify, watch};
+
+use crate::entry::Entry;
+use crate::mailbox::Mailbox;
+use crate::ring::{Ring, Standing};
+
+/// The meeting place of one partition.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    inner: Mutex<Inner>,
+    /// Whether there is a ring.
+    running: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// `None` while no reader has its place.
+    ring: Option<Ring>,
+    /// Only ever looked up by user, so its order does not matter.
+    users: HashMap<UserId, Vec<Mailbox>>,
+    next_id: u64,
+    /// How often frames were taken.
+    takes: u64,
+}
+
+/// A socket's place at a hub. Dropping it leaves.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    hub: Arc<Hub>,
+    user: UserId,
+    id: u64,
+    wake: Arc<Notify>,
+}
+
+/// What came of attaching.
+#[derive(Debug)]
+pub(crate) enum Attach {
+    /// The socket goes on from the ring.
+    Attached(Seat),
+    /// The cursor is older than the ring, so many offsets from its end: read the log.
+    Older(u64),
+    /// The cursor is beyond what was read so far: ask the log whether it is good.
+    Ahead,
+    /// The cursor names another predecessor than there is, or would pass over what cannot be read.
+    Differs,
+    /// There is no ring at the moment.
+    NotRunning,
+}
+
+/// What a socket finds.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// Frames in order, and where a device stands that has had them.
+    Frames(Vec<Utf8Bytes>, Cursor),
+    /// Everything was taken: the device stands here.
+    Nothing(Cursor),
+    /// The ring dropped what the socket had not taken.
+    Slow,
+    /// A record went by that may have concerned the user and cannot be read.
+    Gap,
+    /// The reader lost its place.
+    Lost,
+}
+
+impl Hub {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), running: watch::Sender::new(false) })
+    }
+
+    /// The reader has its place.
+    pub(crate) fn open(&self, ring: Ring) {
+        self.with(|inner| inner.ring = Some(ring));
+        self.running.send_replace(true);
+    }
+
+    /// The reader has no place any more: everybody leaves.
+    pub(crate) fn close(&self) {
+        self.running.send_replace(false);
+        let left = self.with(|inner| {
+            inner.ring = None;
+            std::mem::take(&mut inner.users)
+        });
+        for mailbox in left.into_values().flatten() {
+            mailbox.wake.notify_one();
+        }
+    }
+
+    /// Returns when there is a ring.
+    pub(crate) async fn running(&self) {
+        let _ = self.running.subscribe().wait_for(|running| *running).await; // the sender lives as long as `self`
+    }
+
+    /// Whether adding these would drop frames that a socket still waits for; if so, how often frames were taken so far:
+    /// by that a reader can tell whether waiting helps.
+    pub(crate) fn crowded(&self, entries: &[Entry]) -> Option<u64> {
+        self.with(|inner| {
+            let crowded = inner.ring.as_ref().is_some_and(|ring| ring.would_cut(entries));
+            crowded.then_some(inner.takes)
+        })
+    }
+
+    /// Adds records, in order, and wakes whom they concern; returns the records and bytes in the ring.
+    pub(crate) fn push(&self, entries: Vec<Entry>) -> (usize, usize) {
+        let mut wakes = Vec::new();
+        let size = self.with(|inner| {
+            let Inner { ring: Some(ring), users, .. } = inner else { return (0, 0) };
+            for entry in entries {
+                if entry.unknown {
+                    users.values_mut().flatten().for_each(|mailbox| mailbox.mark_gap(&mut wakes));
+                }
+                let (number, end) = (ring.push(entry), ring.end());
+                let Some(entry) = ring.get(number) else { continue };
+                let mut waiting = 0;
+                for user in entry.recipients() {
+                    let mailboxes = users.get_mut(user).into_iter().flatten();
+                    for mailbox in mailboxes.filter(|mailbox| mailbox.from.next < end.next) {
+                        waiting += u32::from(mailbox.put(number, ring, &mut wakes));
+                    }
+                }
+                ring.await_takers(number, waiting);
+            }
+            ring.size()
+        });
+        for wake in wakes {
+            wake.notify_one();
+        }
+        size
+    }
+
+    /// Seats a socket of `user` at `cursor`. A cursor ahead of the ring is taken only if it was `proved` good.
+    pub(crate) fn attach(self: &Arc<Self>, user: UserId, cursor: Cursor, proved: bool) -> Attach {
+        self.with(|inner| {
+            let Some(ring) = &mut inner.ring else { return Attach::NotRunning };
+            match ring.standing(cursor) {
+                Standing::Inside => {}
+                Standing::Ahead if proved => {}
+                Standing::Ahead => return Attach::Ahead,
+                Standing::Older(behind) => return Attach::Older(behind),
+                Standing::Differs => return Attach::Differs,
+            }
+            if ring.since(cursor).any(|(_, entry)| entry.unknown) {
+                return Attach::Differs;
+            }
+            let missed = ring.since(cursor).filter(|(_, entry)| entry.concerns(user));
+            let numbers: VecDeque<u64> = missed.map(|(number, _)| number).collect();
+            numbers.iter().for_each(|number| ring.await_takers(*number, 1));
+            Attach::Attached(self.seat(inner, user, cursor, numbers))
+        })
+    }
+
+    /// Seats a socket of `user` at the end of the ring, and says where that is; `None` when there is no ring.
+    pub(crate) fn attach_at_end(self: &Arc<Self>, user: UserId) -> Option<(Seat, Cursor)> {
+        self.with(|inner| {
+            let end = inner.ring.as_ref()?.end();
+            Some((self.seat(inner, user, end, VecDeque::new()), end))
+        })
+    }
+
+    fn seat(self: &Arc<Self>, inner: &mut Inner, user: UserId, from: Cursor, numbers: VecDeque<u64>) -> Seat {
+        let (id, wake) = (inner.next_id, Arc::new(Notify::new()));
+        inner.next_id += 1;
+        let mailbox = Mailbox::new(id, from, numbers, Arc::clone(&wake));
+        inner.users.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(mailbox);
+        Seat { hub: Arc::clone(self), user, id, wake }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Seat {
+    /// The next frames, at most `frames_max`.
+    pub(crate) fn take(&self, frames_max: usize) -> Taken {
+        let taken = self.with(|mailbox, ring, takes| {
+            let taken = mailbox.take(ring, frames_max);
+            *takes += u64::from(matches!(taken, Taken::Frames(..)));
+            taken
+        });
+        taken.unwrap_or(Taken::Lost)
+    }
+
+    /// Where the device stands, if nothing waits for it.
+    pub(crate) fn stands(&self) -> Option<Cursor> {
+        self.with(|mailbox, ring, _| mailbox.stands(ring))?
+    }
+
+    /// Waits until there may be something to take. Cancel safe.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// `None` once the reader has lost its place.
+    fn with<T>(&self, act: impl FnOnce(&mut Mailbox, &mut Ring, &mut u64) -> T) -> Option<T> {
+        self.hub.with(|inner| {
+            let Inner { ring, users, takes, .. } = inner;
+            let mailbox = users.get_mut(&self.user)?.iter_mut().find(|mailbox| mailbox.id == self.id)?;
+            Some(act(mailbox, ring.as_mut()?, takes))
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.with(|mailbox, ring, _| mailbox.leave(ring));
+        self.hub.with(|inner| {
+            let Some(mailboxes) = inner.users.get_mut(&self.user) else { return };
+            mailboxes.retain(|mailbox| mailbox.id != self.id);
+            if mailboxes.is_empty() {
+                inner.users.remove(&self.user);
+            }
+        });
+    }
+}

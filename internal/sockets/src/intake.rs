@@ -1,0 +1,179 @@
+//! What one device asks for: its commands into the log in the order they came, its marks, and the answers.
+
+use std::sync::Arc;
+
+use api::{ApiError, ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
+use commands::Submitted;
+use domain::{CommandId, ConversationId, UserId};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use runtime::TraceParent;
+
+use crate::budget::Budget;
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::parse::parse;
+
+/// Commands and marks of one socket without an answer. At the bound the socket is not read from.
+const IN_FLIGHT_MAX: usize = 64;
+/// Malformed or unknown frames of one socket. Beyond, it does not speak the protocol.
+const MALFORMED_MAX: u32 = 10;
+
+/// A device's intake.
+pub(crate) struct Intake {
+    node: Arc<Node>,
+    user: UserId,
+    /// Of the upgrade: the commands' traces are its children.
+    trace: TraceParent,
+    budget: Budget,
+    malformed: u32,
+    /// The command that is being handed to the log: the next one waits for it.
+    submitting: Option<BoxFuture<'static, Result<Submitted, ServerFrame>>>,
+    /// What waits for an answer.
+    flying: FuturesUnordered<BoxFuture<'static, ServerFrame>>,
+}
+
+impl Intake {
+    pub(crate) fn new(node: Arc<Node>, user: UserId, trace: TraceParent) -> Self {
+        let budget = Budget::new(node.config.burst, node.config.rate);
+        Self { node, user, trace, budget, malformed: 0, submitting: None, flying: FuturesUnordered::new() }
+    }
+
+    /// Whether it takes another frame now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.submitting.is_none() && self.flying.len() < IN_FLIGHT_MAX
+    }
+
+    /// Whether an answer is outstanding.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.submitting.is_some() || !self.flying.is_empty()
+    }
+
+    /// Takes a text. Returns what is to be answered at once, if anything.
+    pub(crate) fn take(&mut self, text: &str) -> Result<Option<ServerFrame>, CloseCode> {
+        let frame = match parse(text) {
+            Ok(frame) => frame,
+            Err(refusal) => return self.count_malformed(refusal).map(Some),
+        };
+        match frame {
+            ClientFrame::Pong {} => {}
+            ClientFrame::Hello { .. } => {
+                let words = "'hello' is the first frame, and only that".to_owned();
+                return self.count_malformed(error(None, None, ErrorCode::UnknownFrame, words)).map(Some);
+            }
+            ClientFrame::Mark { conversation, seq } => {
+                if !self.budget.spend() {
+                    return Ok(Some(self.rate_limited(None, Some(conversation))));
+                }
+                let (node, user) = (Arc::clone(&self.node), self.user);
+                self.flying.push(Box::pin(async move {
+                    match node.commands.mark(user, conversation, seq).await {
+                        Ok(seq) => acknowledged(&node.metrics, ServerFrame::MarkAck { conversation, seq }),
+                        Err(refusal) => refused(&node.metrics, None, Some(conversation), refusal),
+                    }
+                }));
+            }
+            ClientFrame::Command(command) => {
+                if !self.budget.spend() {
+                    let (id, conversation) = names(&command);
+                    return Ok(Some(self.rate_limited(Some(id), conversation)));
+                }
+                self.submit(command);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next answer; pending for ever while there is none to come. Cancel safe.
+    pub(crate) async fn answer(&mut self) -> ServerFrame {
+        loop {
+            tokio::select! {
+                biased;
+                Some(answer) = self.flying.next() => return answer,
+                submitted = async { self.submitting.as_mut().expect("guarded").await }, if self.submitting.is_some() => {
+                    self.submitting = None;
+                    match submitted {
+                        Ok(submitted) => self.fly(submitted),
+                        Err(refusal) => return refusal,
+                    }
+                }
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn submit(&mut self, command: CommandFrame) {
+        let (id, conversation) = names(&command);
+        let (node, user) = (Arc::clone(&self.node), self.user);
+        let trace = self.trace.child(&node.entropy).to_string();
+        self.submitting = Some(Box::pin(async move {
+            let submitted = node.commands.submit(user, command, Some(&trace)).await;
+            submitted.map_err(|refusal| refused(&node.metrics, Some(id), conversation, refusal))
+        }));
+    }
+
+    fn fly(&mut self, submitted: Submitted) {
+        let (id, conversation, node) = (submitted.id, submitted.conversation, Arc::clone(&self.node));
+        self.flying.push(Box::pin(async move {
+            match submitted.logged().await {
+                Ok(_) => acknowledged(&node.metrics, ServerFrame::Ack { id, conversation }),
+                Err(refusal) => refused(&node.metrics, Some(id), Some(conversation), refusal),
+            }
+        }));
+    }
+
+    fn rate_limited(&self, id: Option<CommandId>, conversation: Option<ConversationId>) -> ServerFrame {
+        self.node.metrics.answered(Some(ErrorCode::RateLimited));
+        error(id, conversation, ErrorCode::RateLimited, "too many commands: wait a second, then send it again".into())
+    }
+
+    fn count_malformed(&mut self, refusal: ServerFrame) -> Result<ServerFrame, CloseCode> {
+        self.malformed += 1;
+        if self.malformed > MALFORMED_MAX { Err(CloseCode::Protocol) } else { Ok(refusal) }
+    }
+}
+
+fn acknowledged(metrics: &Metrics, frame: ServerFrame) -> ServerFrame {
+    metrics.answered(None);
+    frame
+}
+
+/// A refusal as a frame. Its cause is logged here, once, and goes no further.
+fn refused(
+    metrics: &Metrics,
+    id: Option<CommandId>,
+    conversation: Option<ConversationId>,
+    refusal: ApiError,
+) -> ServerFrame {
+    metrics.answered(Some(refusal.code));
+    match &refusal.cause {
+        Some(cause) if refusal.code.status().is_server_error() => {
+            tracing::warn!(code = ?refusal.code, error = %cause, "command failed");
+        }
+        _ => tracing::debug!(code = ?refusal.code, "command refused"),
+    }
+    error(id, conversation, refusal.code, refusal.message)
+}
+
+fn error(id: Option<CommandId>, conversation: Option<ConversationId>, code: ErrorCode, message: String) -> ServerFrame {
+    ServerFrame::Error { id, conversation, code, message }
+}
+
+/// The ids that an answer names.
+fn names(command: &CommandFrame) -> (CommandId, Option<ConversationId>) {
+    match command {
+        CommandFrame::Create { id, .. } => (*id, None),
+        CommandFrame::AddMembers { id, conversation, .. }
+        | CommandFrame::RemoveMember { id, conversation, .. }
+        | CommandFrame::Leave { id, conversation }
+        | CommandFrame::ChangeRole { id, conversation, .. }
+        | CommandFrame::ChangeTitle { id, conversation, .. }
+        | CommandFrame::Send { id, conversation, .. }
+        | CommandFrame::Edit { id, conversation, .. }
+        | CommandFrame::Delete { id, conversation, .. }
+        | CommandFrame::React { id, conversation, .. }
+        | CommandFrame::Unreact { id, conversation, .. }
+        | CommandFrame::Withdraw { id, conversation } => (*id, Some(*conversation)),
+    }
+}

@@ -1,0 +1,135 @@
+//! What a node counts.
+
+use api::{CloseCode, ErrorCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// A node's metrics. Cheap to clone; clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    /// Sockets that are open now, those that have not said hello included.
+    pub(crate) open: Gauge,
+    /// Feed frames sent.
+    pub(crate) frames: Counter,
+    /// Bytes of these.
+    pub(crate) frame_bytes: Counter,
+    /// Records read from the log by readers.
+    pub(crate) records: Counter,
+    /// Readers that lost their place, closing their sockets.
+    pub(crate) places_lost: Counter,
+    /// Range reads begun.
+    pub(crate) range_reads: Counter,
+    /// Records read by them.
+    pub(crate) range_records: Counter,
+    ring_records: Family<PartitionLabel, Gauge>,
+    ring_bytes: Family<PartitionLabel, Gauge>,
+    resumes: Family<HowLabel, Counter>,
+    resets: Family<ReasonLabel, Counter>,
+    closes: Family<ReasonLabel, Counter>,
+    commands: Family<CodeLabel, Counter>,
+    unreadable: Family<ReasonLabel, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabel {
+    partition: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HowLabel {
+    how: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: String,
+}
+
+/// Why a delivery cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Its bytes are not of its schema. Skipped.
+    Corrupt,
+    /// This program does not know its schema. Everybody in the partition is told to sync.
+    UnknownSchema,
+}
+
+impl Metrics {
+    /// Registers the metrics; once per registry.
+    #[must_use]
+    pub(crate) fn new(registry: &runtime::Metrics) -> Self {
+        let counter = |name: &str, help: &str| registry.register(name, help, Counter::default());
+        Self {
+            open: registry.register("sockets_open", "Open sockets", Gauge::default()),
+            frames: counter("socket_frames", "Feed frames sent"),
+            frame_bytes: counter("socket_frame_bytes", "Bytes of feed frames sent"),
+            records: counter("socket_reader_records", "Delivery records read"),
+            places_lost: counter("socket_reader_places_lost", "Readers that lost their place in the log"),
+            range_reads: counter("socket_range_reads", "Range reads for devices that came back"),
+            range_records: counter("socket_range_records", "Records read for devices that came back"),
+            ring_records: registry.register("socket_ring_records", "Recent records kept", Family::default()),
+            ring_bytes: registry.register("socket_ring_bytes", "Bytes of recent records kept", Family::default()),
+            resumes: registry.register("socket_resumes", "Devices that went on from their cursor", Family::default()),
+            resets: registry.register("socket_resets", "Devices told to sync, by reason", Family::default()),
+            closes: registry.register("socket_closes", "Sockets closed, by reason", Family::default()),
+            commands: registry.register("socket_commands", "Commands and marks, by answer", Family::default()),
+            unreadable: registry.register("socket_unreadable_records", "Deliveries not readable", Family::default()),
+        }
+    }
+
+    pub(crate) fn ring(&self, partition: u32, (records, bytes): (usize, usize)) {
+        let set = |family: &Family<PartitionLabel, Gauge>, value: usize| {
+            family.get_or_create(&PartitionLabel { partition }).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.ring_records, records);
+        set(&self.ring_bytes, bytes);
+    }
+
+    pub(crate) fn resumed(&self, how: &'static str) {
+        self.resumes.get_or_create(&HowLabel { how }).inc();
+    }
+
+    pub(crate) fn reset(&self, reason: &'static str) {
+        self.resets.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// `None`: the device went by itself, or its connection broke.
+    pub(crate) fn closed(&self, code: Option<CloseCode>) {
+        let reason = match code {
+            None => "gone",
+            Some(CloseCode::Slow) => "slow",
+            Some(CloseCode::Draining) => "draining",
+            Some(CloseCode::LostPlace) => "lost_place",
+            Some(CloseCode::Idle) => "idle",
+            Some(CloseCode::TokenExpired) => "token_expired",
+            Some(CloseCode::TooMany) => "too_many",
+            Some(CloseCode::Unauthorized) => "unauthorized",
+            Some(CloseCode::NoHello) => "no_hello",
+            Some(CloseCode::TooLarge) => "too_large",
+            Some(CloseCode::Protocol) => "protocol",
+        };
+        self.closes.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// `None`: acknowledged.
+    pub(crate) fn answered(&self, code: Option<ErrorCode>) {
+        let named = code.and_then(|code| serde_json::to_value(code).ok()?.as_str().map(str::to_owned));
+        self.commands.get_or_create(&CodeLabel { code: named.unwrap_or_else(|| "ok".to_owned()) }).inc();
+    }
+
+    /// Counts one, and returns how many there were before.
+    pub(crate) fn unreadable(&self, what: Unreadable) -> u64 {
+        let reason = match what {
+            Unreadable::Corrupt => "corrupt",
+            Unreadable::UnknownSchema => "unknown_schema",
+        };
+        self.unreadable.get_or_create(&ReasonLabel { reason }).inc()
+    }
+}

@@ -1,0 +1,101 @@
+//! A websocket node: what all its sockets share.
+
+use std::sync::Arc;
+
+use auth::Verifier;
+use commands::Commands;
+use domain::UserId;
+use eventlog::partition_of;
+use events::topics::{self, TopicSpec};
+use host::{Clock, Entropy};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Deps;
+use crate::census::Census;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::partition::{Common, Log, Partition};
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: Arc<Config>,
+    pub(crate) commands: Shown<Commands>,
+    pub(crate) verifier: Verifier,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) metrics: Metrics,
+    pub(crate) census: Arc<Census>,
+    /// Every open socket.
+    pub(crate) sockets: TaskTracker,
+    /// Cancelled when the sockets are to go.
+    pub(crate) draining: CancellationToken,
+    /// Of `chat.deliveries`, by number.
+    partitions: Vec<Arc<Partition>>,
+    /// Readers and range reads.
+    pub(crate) readers: TaskTracker,
+    /// Ends them, when the last socket has gone.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Something that cannot be shown.
+pub(crate) struct Shown<T>(pub(crate) T);
+
+impl Node {
+    pub(crate) fn new(config: Config, deps: &Deps, commands: Commands) -> Arc<Self> {
+        let (config, topic) = (Arc::new(config), topics::spec_of(topics::DELIVERIES));
+        let (readers, stop) = (TaskTracker::new(), CancellationToken::new());
+        let metrics = Metrics::new(&deps.metrics);
+        let common = Common {
+            topic,
+            log: Log(Arc::clone(&deps.log)),
+            codec: deps.codec.clone(),
+            entropy: deps.entropy.clone(),
+            metrics: metrics.clone(),
+            config: Arc::clone(&config),
+            tasks: readers.clone(),
+            stop: stop.clone(),
+        };
+        let partitions = (0..topic.partitions).map(|number| Partition::new(number, common.clone())).collect();
+        Arc::new(Self {
+            commands: Shown(commands),
+            verifier: deps.verifier.clone(),
+            clock: deps.clock.clone(),
+            entropy: deps.entropy.clone(),
+            metrics,
+            census: Census::new(config.sockets_max, config.sockets_per_user_max),
+            sockets: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            partitions,
+            readers,
+            stop,
+            config,
+        })
+    }
+
+    /// The partition that a user's deliveries are in.
+    pub(crate) fn partition(&self, user: UserId) -> &Arc<Partition> {
+        let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        &self.partitions[partition_of(user.to_string().as_bytes(), count) as usize]
+    }
+
+    /// What deliveries are read from.
+    pub(crate) fn topic() -> &'static TopicSpec {
+        topics::spec_of(topics::DELIVERIES)
+    }
+}
+
+impl<T> std::ops::Deref for Shown<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> std::fmt::Debug for Shown<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::any::type_name::<T>())
+    }
+}

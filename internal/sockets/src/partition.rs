@@ -1,0 +1,143 @@
+//! One partition of `chat.deliveries` on this node: its hub, its reader while there are users for it, its range reads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventlog::SharedLog;
+use events::topics::TopicSpec;
+use host::Entropy;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::entry::Renderer;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::range::Ranges;
+use crate::reader;
+use crate::ring::Ring;
+
+/// A partition on this node.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) topic: &'static TopicSpec,
+    pub(crate) number: u32,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) ranges: Ranges,
+    pub(crate) renderer: Renderer,
+    pub(crate) log: Log,
+    pub(crate) entropy: Entropy,
+    pub(crate) metrics: Metrics,
+    pub(crate) config: Arc<Config>,
+    /// Sockets whose user is of this partition, and whether a reader serves them.
+    occupancy: watch::Sender<Occupancy>,
+    /// Owns the reader and the range reads.
+    pub(crate) tasks: TaskTracker,
+    /// Ends them.
+    pub(crate) stop: CancellationToken,
+}
+
+/// A log that can be shown.
+#[derive(Clone)]
+pub(crate) struct Log(pub(crate) SharedLog);
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Occupancy {
+    sockets: usize,
+    reader: bool,
+}
+
+/// A socket's stay in a partition: while there is one, the partition is read.
+#[derive(Debug)]
+pub(crate) struct Stay {
+    partition: Arc<Partition>,
+}
+
+/// What all partitions of a node share.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    pub(crate) topic: &'static TopicSpec,
+    pub(crate) log: Log,
+    pub(crate) codec: events::Codec,
+    pub(crate) entropy: Entropy,
+    pub(crate) metrics: Metrics,
+    pub(crate) config: Arc<Config>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Partition {
+    pub(crate) fn new(number: u32, common: Common) -> Arc<Self> {
+        let Common { topic, log, codec, entropy, metrics, config, tasks, stop } = common;
+        Arc::new(Self {
+            topic,
+            number,
+            hub: Hub::new(),
+            ranges: Ranges::default(),
+            renderer: Renderer::new(codec, metrics.clone(), topic.generation, number),
+            log,
+            entropy,
+            metrics,
+            config,
+            occupancy: watch::Sender::default(),
+            tasks,
+            stop,
+        })
+    }
+
+    /// Begins a stay, and with the first one the reading.
+    pub(crate) fn enter(self: &Arc<Self>) -> Stay {
+        let mut start = false;
+        self.occupancy.send_modify(|occupancy| {
+            occupancy.sockets += 1;
+            start = !std::mem::replace(&mut occupancy.reader, true);
+        });
+        if start {
+            self.tasks.spawn(reader::run(Arc::clone(self)));
+        }
+        Stay { partition: Arc::clone(self) }
+    }
+
+    /// Returns when nobody has stayed for `idle`.
+    pub(crate) async fn vacated(&self, idle: Duration) {
+        let mut occupancy = self.occupancy.subscribe();
+        loop {
+            // Errors cannot be: the sender lives as long as `self`.
+            let _ = occupancy.wait_for(|occupancy| occupancy.sockets == 0).await;
+            if tokio::time::timeout(idle, occupancy.wait_for(|occupancy| occupancy.sockets > 0)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The reader wants to end: whether it may. Once it may, the next stay starts another.
+    pub(crate) fn leave_if_vacant(&self) -> bool {
+        self.occupancy.send_if_modified(|occupancy| {
+            let vacant = occupancy.sockets == 0;
+            if vacant {
+                // Inside the lock that `enter` takes: no stay can begin with a hub that is about to close.
+                self.hub.close();
+                occupancy.reader = false;
+            }
+            vacant
+        })
+    }
+
+    /// An empty ring that begins at `start`.
+    pub(crate) fn ring(&self, start: domain::Cursor) -> Ring {
+        Ring::new(start, self.config.ring_records_max, self.config.ring_bytes_max)
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.partition.occupancy.send_modify(|occupancy| occupancy.sockets -= 1);
+    }
+}

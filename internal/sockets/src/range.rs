@@ -1,0 +1,179 @@
+//! Range reads for devices that come back with a cursor that is not in the ring: one pass over the log serves all who
+//! wait for that partition, so ten thousand of them cost one read per partition.
+//!
+//! A pass begins at the oldest waiting cursor and ends at the log's end as it was; who comes meanwhile joins it if its
+//! place is still ahead of the pass. It hands shared chunks to the waiting sockets, which pick what concerns them and
+//! leave for the ring as soon as they can. A socket that does not take its chunks in time is left behind by the pass: a
+//! lap, and it may wait for the next one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::Cursor;
+use eventlog::LogError;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::entry::Entry;
+use crate::partition::Partition;
+use crate::place;
+
+/// Records of a chunk.
+const CHUNK_RECORDS_MAX: usize = 128;
+/// Chunks that wait for one socket.
+const CHUNKS_AHEAD_MAX: usize = 2;
+/// How long a pass waits, per chunk, for sockets that have not taken the ones before.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// What a pass tells a waiting socket.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// Records in order. The first chunk holds the record before the cursor, or begins behind it: the cursor is good.
+    Chunk(Arc<[Entry]>),
+    /// The record before the cursor is gone or another one.
+    Gone,
+    /// The log cannot be read.
+    Failed,
+}
+
+/// A socket's place in range reads. When it ends without a word, the pass went on without the socket.
+pub(crate) type Ticket = mpsc::Receiver<Served>;
+
+/// Who waits for range reads of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Ranges {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    waiters: Vec<Waiter>,
+    /// Whether a task makes passes.
+    running: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    cursor: Cursor,
+    out: mpsc::Sender<Served>,
+    /// The record before the cursor was seen, and is the one.
+    good: bool,
+}
+
+impl Ranges {
+    fn with<T>(&self, act: impl FnOnce(&mut Waiting) -> T) -> T {
+        act(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Asks for the records from `cursor` on.
+pub(crate) fn join(partition: &Arc<Partition>, cursor: Cursor) -> Ticket {
+    let (out, ticket) = mpsc::channel(CHUNKS_AHEAD_MAX);
+    let start = partition.ranges.with(|waiting| {
+        waiting.waiters.push(Waiter { cursor, out, good: false });
+        !std::mem::replace(&mut waiting.running, true)
+    });
+    if start {
+        partition.tasks.spawn(make_passes(Arc::clone(partition)));
+    }
+    ticket
+}
+
+async fn make_passes(partition: Arc<Partition>) {
+    loop {
+        let mut pass = Pass { partition: &partition, waiters: Vec::new() };
+        let outcome = tokio::select! {
+            biased;
+            () = partition.stop.cancelled() => Err(LogError::Closed),
+            outcome = pass.run() => outcome,
+        };
+        if let Err(error) = outcome {
+            // Trimmed just now: those concerned ask again, and are told.
+            if !matches!(error, LogError::OutOfRange { .. }) {
+                tracing::warn!(partition = partition.number, %error, "range read failed");
+                pass.waiters.iter().for_each(|waiter| drop(waiter.out.try_send(Served::Failed)));
+            }
+        }
+        drop(pass);
+        let done = partition.ranges.with(|waiting| {
+            waiting.running = !waiting.waiters.is_empty() && !partition.stop.is_cancelled();
+            !waiting.running
+        });
+        if done {
+            return;
+        }
+    }
+}
+
+struct Pass<'p> {
+    partition: &'p Partition,
+    waiters: Vec<Waiter>,
+}
+
+impl Pass<'_> {
+    async fn run(&mut self) -> Result<(), LogError> {
+        let (log, topic, number) = (&*self.partition.log.0, &self.partition.topic.name, self.partition.number);
+        self.waiters = self.partition.ranges.with(|waiting| std::mem::take(&mut waiting.waiters));
+        let marks = place::in_time(log.watermarks(topic, number)).await?;
+        self.waiters.retain(|waiter| {
+            let there = waiter.cursor.next > marks.low && waiter.cursor.next <= marks.next;
+            if !there {
+                let _ = waiter.out.try_send(Served::Gone); // to a fresh ticket: full it is not
+            }
+            there
+        });
+        let Some(mut at) = self.waiters.iter().map(|waiter| waiter.cursor.next - 1).min() else { return Ok(()) };
+        self.partition.metrics.range_reads.inc();
+        let mut reader = place::in_time(log.reader(topic, number, at)).await?;
+        while at < marks.next && !self.waiters.is_empty() {
+            self.admit(at, marks.next);
+            let records = place::in_time(reader.next(CHUNK_RECORDS_MAX)).await?;
+            self.partition.metrics.range_records.inc_by(records.len() as u64);
+            let chunk: Arc<[Entry]> = records.iter().map(|record| self.partition.renderer.entry(record)).collect();
+            at = chunk.last().map_or(at, |entry| entry.end.next);
+            self.serve(&chunk, at).await;
+        }
+        Ok(())
+    }
+
+    /// Takes in who came meanwhile, unless one of them would be left behind: that one's pass would never begin.
+    fn admit(&mut self, at: u64, end: u64) {
+        let newcomers = self.partition.ranges.with(|waiting| {
+            let all_ahead = waiting.waiters.iter().all(|waiter| (at + 1..=end).contains(&waiter.cursor.next));
+            if all_ahead { std::mem::take(&mut waiting.waiters) } else { Vec::new() }
+        });
+        self.waiters.extend(newcomers);
+    }
+
+    /// Hands the chunk, which ends before offset `end`, to all whose place it has reached.
+    async fn serve(&mut self, chunk: &Arc<[Entry]>, end: u64) {
+        let mut late = Vec::new();
+        self.waiters.retain_mut(|waiter| {
+            if waiter.cursor.next > end {
+                return true;
+            }
+            if !waiter.good {
+                waiter.good = chunk.iter().any(|entry| entry.end == waiter.cursor);
+                if !waiter.good {
+                    let _ = waiter.out.try_send(Served::Gone);
+                    return false;
+                }
+            }
+            match waiter.out.try_send(Served::Chunk(Arc::clone(chunk))) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    late.push(Waiter { cursor: waiter.cursor, out: waiter.out.clone(), good: true });
+                    false
+                }
+            }
+        });
+        let deadline = Instant::now() + GRACE;
+        for waiter in late {
+            let taken = timeout_at(deadline, waiter.out.send(Served::Chunk(Arc::clone(chunk)))).await;
+            if matches!(taken, Ok(Ok(()))) {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+}

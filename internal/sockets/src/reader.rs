@@ -1,0 +1,183 @@
+//! The one reader of a partition on this node.
+//!
+//! It begins at the log's end, and whenever it goes on after an error it makes sure that the record before its place is
+//! still the one it was; a running reader does so every now and then. A topic that was re-created or trimmed under it
+//! has no place for it: then every socket of the partition is closed with `LostPlace`, and it begins anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::CloseCode;
+use domain::Cursor;
+use eventlog::LogError;
+use runtime::{Backoff, FaultLog};
+use tokio::time::sleep;
+
+use crate::entry::Entry;
+use crate::partition::Partition;
+use crate::place;
+
+/// Records taken from the log at a time.
+const BATCH_RECORDS_MAX: usize = 256;
+/// How long the reader lets sockets take their frames before it looks again.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Pauses before a batch. Beyond, those who have not taken theirs are slow.
+const PAUSES_MAX: u32 = 100;
+
+/// The partition has no record, so no cursor can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{topic}/{partition} is empty: it has neither genesis record nor tick; run 'klatschctl topics apply'")]
+struct Empty {
+    topic: &'static str,
+    partition: u32,
+}
+
+/// Why a reader cannot go on from where it was.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("the record before this place is gone or another one: the topic was trimmed or re-created")]
+    Differs,
+    #[error(transparent)]
+    Log(LogError),
+}
+
+/// Reads until nobody has needed it for a while, or the node ends.
+pub(crate) async fn run(partition: Arc<Partition>) {
+    tracing::debug!(partition = partition.number, "reader starts");
+    let mut reader = Reader {
+        backoff: Backoff::new(partition.entropy.clone()),
+        faults: FaultLog::new("reading deliveries"),
+        partition: &partition,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = partition.stop.cancelled() => {
+                partition.hub.close();
+                break;
+            }
+            () = partition.vacated(partition.config.reader_idle) => if partition.leave_if_vacant() {
+                break;
+            },
+            () = reader.read() => {}
+        }
+    }
+    partition.metrics.ring(partition.number, (0, 0));
+    tracing::debug!(partition = partition.number, "reader ends");
+}
+
+struct Reader<'p> {
+    partition: &'p Arc<Partition>,
+    backoff: Backoff,
+    faults: FaultLog,
+}
+
+impl Reader<'_> {
+    /// Reads from the log's end until the place is lost. Dropping it at any await loses nothing.
+    async fn read(&mut self) {
+        let start = self.begin().await;
+        self.partition.hub.open(self.partition.ring(start));
+        let lost = self.follow(start).await;
+        let (partition, code) = (self.partition.number, CloseCode::LostPlace.number());
+        tracing::warn!(partition, code, error = %lost, "reader lost its place: its sockets are closed");
+        self.partition.metrics.places_lost.inc();
+        self.partition.hub.close();
+        self.pause().await;
+    }
+
+    /// The place to begin: the log's end.
+    async fn begin(&mut self) -> Cursor {
+        let (topic, partition) = (self.partition.topic.name.as_str(), self.partition.number);
+        loop {
+            match place::last_record(&*self.partition.log.0, topic, partition).await {
+                Ok(Some(last)) => {
+                    self.well();
+                    return self.partition.renderer.cursor_behind(&last);
+                }
+                Ok(None) => self.faults.fault(&Empty { topic, partition }),
+                Err(error) => self.faults.fault(&error),
+            };
+            self.pause().await;
+        }
+    }
+
+    /// Reads on from `at` through whatever passes, until the place is lost.
+    async fn follow(&mut self, mut at: Cursor) -> Lost {
+        let (log, topic) = (&*self.partition.log.0, self.partition.topic.name.as_str());
+        loop {
+            match self.read_on(&mut at).await {
+                Lost::Log(LogError::Transient(error)) => self.faults.fault(&error),
+                lost => return lost,
+            };
+            loop {
+                self.pause().await;
+                match place::stands(log, topic, at).await {
+                    Ok(true) => break self.well(),
+                    Ok(false) => return Lost::Differs,
+                    Err(LogError::Transient(error)) => self.faults.fault(&error),
+                    Err(error) => return Lost::Log(error),
+                };
+            }
+        }
+    }
+
+    /// Reads on from `at` until something is wrong.
+    async fn read_on(&mut self, at: &mut Cursor) -> Lost {
+        let partition = self.partition;
+        let opened = place::in_time(partition.log.0.reader(&partition.topic.name, partition.number, at.next)).await;
+        let mut reader = match opened {
+            Ok(reader) => reader,
+            Err(error) => return Lost::Log(error),
+        };
+        let mut check = Box::pin(self.stands_later(*at));
+        loop {
+            tokio::select! {
+                biased;
+                stands = &mut check => match stands {
+                    Ok(true) => check.set(self.stands_later(*at)),
+                    Ok(false) => return Lost::Differs,
+                    Err(error) => return Lost::Log(error),
+                },
+                read = reader.next(BATCH_RECORDS_MAX) => match read {
+                    Ok(records) => {
+                        partition.metrics.records.inc_by(records.len() as u64);
+                        let entries: Vec<_> = records.iter().map(|record| partition.renderer.entry(record)).collect();
+                        self.give_room(&entries).await;
+                        *at = entries.last().map_or(*at, |entry| entry.end);
+                        partition.metrics.ring(partition.number, partition.hub.push(entries));
+                    }
+                    Err(error) => return Lost::Log(error),
+                },
+            }
+        }
+    }
+
+    /// Waits, within a bound, while the ring would drop what sockets are just about to take: a burst of records must not
+    /// outrun sockets that would keep up. Where none takes anything, waiting does not help.
+    async fn give_room(&self, entries: &[Entry]) {
+        let (hub, mut seen) = (&self.partition.hub, None);
+        for _ in 0..PAUSES_MAX {
+            match hub.crowded(entries) {
+                Some(takes) if seen != Some(takes) => seen = Some(takes),
+                _ => return,
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the
+    /// frames no time.
+    async fn stands_later(&self, at: Cursor) -> Result<bool, LogError> {
+        sleep(self.partition.config.place_check).await;
+        place::stands(&*self.partition.log.0, &self.partition.topic.name, at).await
+    }
+
+    async fn pause(&mut self) {
+        sleep(self.backoff.next_wait()).await;
+    }
+
+    fn well(&mut self) {
+        self.faults.well();
+        self.backoff.reset();
+    }
+}
