@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::StorageError;
 pub use metrics::StorageMetrics;
+pub use receipts::replay_marks;
 pub use replay::{Replayed, replay};
 pub use rows::rows_of;
 

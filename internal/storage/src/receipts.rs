@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, Record, record_at};
+use eventlog::{Assigned, Commit, Committer, Record, TopicPartition, record_at};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
-use crate::{Deps, StorageError};
+use crate::{Deps, Replayed, StorageError};
 
 /// Marks that are written at once.
 const MARKS_AT_ONCE: usize = 128;
@@ -26,12 +26,12 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let mut receipts = Receipts { deps, assigned, stop, next: 0 };
+    let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0 };
     match receipts.consume().await {
         Ok(()) | Err(StorageError::Stopped) => {
             let commit = Commit { next: receipts.next, metadata: String::new() };
-            if let Err(error) = committer.commit(&[(receipts.assigned.at.clone(), commit)]).await {
-                tracing::info!(partition = %receipts.assigned.at, %error, "lag not committed");
+            if let Err(error) = committer.commit(&[(receipts.at.clone(), commit)]).await {
+                tracing::info!(partition = %receipts.at, %error, "lag not committed");
             }
             Ok(Ended::Stopped)
         }
@@ -39,23 +39,60 @@ pub(crate) async fn run(
     }
 }
 
+/// Applies `from..to` of one partition of `chat.receipts` again, as [`crate::replay`] does with messages.
+///
+/// # Errors
+/// [`StorageError::Gap`] when `from` lies beyond what is applied.
+pub async fn replay_marks(
+    deps: Arc<Deps>,
+    partition: u32,
+    from: u64,
+    to: u64,
+    stop: CancellationToken,
+    mut progress: impl FnMut(Replayed) + Send,
+) -> Result<Replayed, StorageError> {
+    let at = TopicPartition::new(RECEIPTS, partition);
+    let mut receipts = Receipts { deps, at: at.clone(), stop, next: 0 };
+    receipts.resume().await?;
+    let applied = receipts.next.checked_sub(1);
+    if from > receipts.next {
+        return Err(StorageError::Gap { at, from, applied });
+    }
+    let mut done = Replayed { records: 0, next: from };
+    let mut reader = receipts.deps.log.reader(RECEIPTS, partition, from).await?;
+    while done.next < to {
+        let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
+        let records = tokio::select! {
+            biased;
+            () = receipts.stop.cancelled() => return Err(StorageError::Stopped),
+            records = reader.next(room) => records?,
+        };
+        let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
+        let Some(last) = records.last() else { break };
+        done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
+        receipts.apply(&records).await?;
+        progress(done);
+    }
+    Ok(done)
+}
+
 struct Receipts {
     deps: Arc<Deps>,
-    assigned: Assigned,
+    at: TopicPartition,
     stop: CancellationToken,
     next: u64,
 }
 
 impl Receipts {
     fn source(&self) -> Source {
-        Source { topic: RECEIPTS, partition: self.assigned.at.partition }
+        Source { topic: RECEIPTS, partition: self.at.partition }
     }
 
     async fn consume(&mut self) -> Result<(), StorageError> {
         self.resume().await?;
         loop {
             let Deps { log, entropy, .. } = &*self.deps;
-            let (partition, next) = (self.assigned.at.partition, self.next);
+            let (partition, next) = (self.at.partition, self.next);
             let open = || log.reader(RECEIPTS, partition, next);
             let mut reader = insist("read the log", entropy, &self.stop, transient_log, open).await?;
             loop {
@@ -81,7 +118,7 @@ impl Receipts {
             let read = || record_at(&**log, RECEIPTS, source.partition, offset);
             let record = insist("read the last applied record", entropy, &self.stop, transient_log, read).await?;
             if record.is_none_or(|record| record.fingerprint() != applied.fingerprint) {
-                return Err(StorageError::NotTheLog(self.assigned.at.clone(), offset));
+                return Err(StorageError::NotTheLog(self.at.clone(), offset));
             }
             self.next = offset + 1;
         }
@@ -101,11 +138,11 @@ impl Receipts {
                 Ok(None) => {}
                 Err(DecodeError::Corrupt(reason)) => {
                     self.deps.metrics.corrupt.inc();
-                    tracing::warn!(partition = %self.assigned.at, offset = record.offset, reason, "corrupt read mark");
+                    tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt read mark");
                 }
                 // A mark belongs to no state that could be held: the partition waits for the upgrade.
                 Err(DecodeError::UnknownSchema(schema)) => {
-                    return Err(StorageError::UnknownSchema(self.assigned.at.clone(), record.offset, schema));
+                    return Err(StorageError::UnknownSchema(self.at.clone(), record.offset, schema));
                 }
             }
         }
