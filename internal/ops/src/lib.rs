@@ -1,1 +1,19 @@
-//! (to be written)
+//! What operators and visitors do: topics, schemas, replay, checksums, holds, the doctor, and a chat client.
+//!
+//! `klatschctl` is a thin shell around this crate: it parses, opens the engines and prints. Everything here works on
+//! the seams ([`eventlog::EventLog`], [`store::Store`]) or, in [`client`], on the public API alone. What writes is
+//! planned first and says what it would do.
+
+pub mod checksum;
+pub mod client;
+pub mod doctor;
+pub mod groups;
+pub mod holds;
+pub mod replay;
+pub mod schemas;
+pub mod tail;
+pub mod topics;
+
+mod error;
+
+pub use error::{Exit, OpsError};

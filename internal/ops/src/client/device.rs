@@ -1,0 +1,356 @@
+//! The rules of a device (DESIGN 2.6), without I/O: frames and answers go in, outputs come out.
+//!
+//! Per conversation a frame counts only if it lies beyond the highest seen. A command is sent again, under the same id,
+//! until its fate is known. Syncing is `sync.rs`.
+
+use std::collections::VecDeque;
+
+use api::{
+    ClientFrame, CommandFrame, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received, ServerFrame,
+    StandsName,
+};
+use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use tokio::time::Instant;
+
+use crate::client::error::ClientError;
+use crate::client::state::DeviceState;
+use crate::client::sync::{Resync, Syncing};
+use crate::client::tracked::{AGAIN_AFTER, ASK_AFTER, RESEND_AFTER, Tracked, id_of, is_passing};
+use crate::client::wire::Inbound;
+use crate::client::{ClientEvent, Fate};
+
+/// Commands that may be open at once. At the bound no more are taken.
+pub(crate) const OPEN_COMMANDS_MAX: usize = 1000;
+/// Refused commands that are remembered, to be asked for after a reset. Beyond, the oldest ids are forgotten.
+const REFUSED_KEPT_MAX: usize = 100;
+
+/// What is to be done or told, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Output {
+    Event(ClientEvent),
+    Send(ClientFrame),
+    /// Ask for the outcome of a command.
+    Ask(Asking),
+    /// Ask for the sync list; the answer comes back under this number.
+    Sync(u64),
+    /// The socket is of no use any more: connect again.
+    Drop(&'static str),
+}
+
+/// A question for a command's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asking {
+    pub(crate) conversation: ConversationId,
+    pub(crate) id: CommandId,
+    /// The connection that it belongs to: what was asked before a reset does not count behind it.
+    connection: u64,
+}
+
+/// A device.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) user: UserId,
+    pub(crate) state: DeviceState,
+    /// Whether the socket stands and was welcomed.
+    pub(crate) connected: bool,
+    /// The sync after a reset, while it lasts.
+    pub(crate) syncing: Option<Syncing>,
+    /// Asking again for conversations that could not be synced.
+    pub(crate) resync: Resync,
+    /// The number of the latest sync: answers to earlier ones are too old to be used.
+    pub(crate) syncs: u64,
+    /// How often the socket was lost.
+    connection: u64,
+    /// Frames that the filter dropped.
+    pub(crate) filtered: u64,
+    pub(crate) out: VecDeque<Output>,
+}
+
+impl Device {
+    /// A device of `user` with what it kept; of another user's state nothing is taken.
+    pub(crate) fn new(user: UserId, state: DeviceState) -> Self {
+        let state = if state.user.is_some_and(|other| other != user) { DeviceState::default() } else { state };
+        Self {
+            user,
+            state: DeviceState { user: Some(user), ..state },
+            connected: false,
+            syncing: None,
+            resync: Resync::default(),
+            syncs: 0,
+            connection: 0,
+            filtered: 0,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The first frame on a new socket; the token travels in the upgrade.
+    pub(crate) fn hello(&self) -> ClientFrame {
+        ClientFrame::Hello { token: None, cursor: self.state.cursor.map(|cursor| cursor.to_string()) }
+    }
+
+    /// Takes a command to be brought to a fate. `Withdraw` replaces the command of its id.
+    ///
+    /// # Errors
+    /// When the command is malformed or too many are open.
+    pub(crate) fn submit(&mut self, command: CommandFrame, now: Instant) -> Result<ConversationId, ClientError> {
+        let id = id_of(&command);
+        let parsed = command.clone().into_action(self.user).map_err(ClientError::Malformed)?;
+        let conversation = parsed.1;
+        if self.state.open_commands() >= OPEN_COMMANDS_MAX {
+            return Err(ClientError::TooManyOpen);
+        }
+        let copies = self.state.commands.get(&id).map_or(0, |earlier| earlier.copies);
+        let tracked = Tracked { copies, ..Tracked::new(command, conversation) };
+        self.state.commands.insert(id, tracked);
+        if self.connected {
+            self.send_command(id, now);
+        }
+        Ok(conversation)
+    }
+
+    /// The socket is gone.
+    pub(crate) fn disconnected(&mut self) {
+        self.connected = false;
+        self.syncing = None;
+        self.resync = Resync::default();
+        // Whatever is still being asked does not count any more.
+        (self.syncs, self.connection) = (self.syncs + 1, self.connection + 1);
+        self.state.commands.values_mut().for_each(|tracked| tracked.asking = false);
+    }
+
+    /// A frame from the server.
+    pub(crate) fn receive(&mut self, inbound: Inbound, now: Instant) {
+        match inbound {
+            Inbound::Server(ServerFrame::Welcome { cursor, reset, partition, .. }) => {
+                self.connected = true;
+                self.event(ClientEvent::Connected { partition });
+                self.state.marks.reconnected();
+                match reset {
+                    None => {
+                        self.state.cursor = Some(cursor);
+                        self.resume(now);
+                    }
+                    Some(reason) => self.begin_sync(cursor, reason),
+                }
+            }
+            Inbound::Server(ServerFrame::Ack { id, .. }) => {
+                if let Some(tracked) = self.state.commands.get_mut(&id) {
+                    (tracked.acked, tracked.due) = (true, Some(now + ASK_AFTER));
+                }
+                self.event(ClientEvent::Logged { id });
+            }
+            Inbound::Server(ServerFrame::MarkAck { conversation, seq }) => {
+                self.state.marks.acked(conversation);
+                self.event(ClientEvent::Marked { conversation, seq });
+            }
+            Inbound::Server(ServerFrame::Error { id: Some(id), code, message, .. }) => {
+                self.not_taken(id, code, message, now);
+            }
+            Inbound::Server(ServerFrame::Error { conversation: Some(conversation), code, .. }) => {
+                let again = is_passing(code).then(|| now + AGAIN_AFTER);
+                self.state.marks.failed(conversation, again);
+            }
+            Inbound::Server(ServerFrame::Error { code, message, .. }) => {
+                tracing::warn!(?code, message, "the server did not understand a frame");
+            }
+            Inbound::Server(ServerFrame::Ping { cursor }) => {
+                self.out.push_back(Output::Send(ClientFrame::Pong {}));
+                self.pass(cursor);
+            }
+            Inbound::Passed(cursor) => self.pass(cursor),
+            Inbound::Feed(received) => self.take_or_buffer(received),
+            Inbound::Unknown => {}
+        }
+    }
+
+    /// After a welcome that goes on where the device was: what is not known to be in the log is sent again.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        for tracked in self.state.commands.values_mut() {
+            tracked.due = tracked.acked.then(|| now + ASK_AFTER);
+        }
+        self.on_time(now);
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_time(&mut self, now: Instant) {
+        if !self.connected || self.syncing.is_some() {
+            return;
+        }
+        let due = self.state.commands.iter().filter(|(_, tracked)| tracked.is_due(now));
+        let due: Vec<(CommandId, bool)> = due.map(|(id, tracked)| (*id, tracked.acked)).collect();
+        for (id, acked) in due {
+            if acked { self.ask(id) } else { self.send_command(id, now) }
+        }
+        for (conversation, seq) in self.state.marks.send(now) {
+            self.out.push_back(Output::Send(ClientFrame::Mark { conversation, seq }));
+        }
+        self.resync_if_due(now);
+    }
+
+    /// When something is due next.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        if !self.connected || self.syncing.is_some() {
+            return None;
+        }
+        let commands = self.state.commands.values().filter(|tracked| tracked.is_open() && !tracked.asking);
+        let commands = commands.map(|tracked| tracked.due.unwrap_or(now)).min();
+        [commands, self.state.marks.due(now), self.resync_due(now)].into_iter().flatten().min()
+    }
+
+    fn send_command(&mut self, id: CommandId, now: Instant) {
+        let Some(tracked) = self.state.commands.get_mut(&id) else { return };
+        (tracked.acked, tracked.due) = (false, Some(now + RESEND_AFTER));
+        tracked.copies = tracked.copies.saturating_add(1);
+        let command = tracked.command.clone();
+        self.out.push_back(Output::Send(ClientFrame::Command(command)));
+    }
+
+    pub(crate) fn ask(&mut self, id: CommandId) {
+        let Some(tracked) = self.state.commands.get_mut(&id) else { return };
+        if !tracked.asking {
+            tracked.asking = true;
+            let asking = Asking { conversation: tracked.conversation, id, connection: self.connection };
+            self.out.push_back(Output::Ask(asking));
+        }
+    }
+
+    /// A copy of the command was not appended (`unknown`: it may have been).
+    fn not_taken(&mut self, id: CommandId, code: ErrorCode, message: String, now: Instant) {
+        let Some(tracked) = self.state.commands.get_mut(&id) else { return };
+        if code != ErrorCode::Unknown {
+            tracked.copies = tracked.copies.saturating_sub(1);
+        }
+        if is_passing(code) {
+            tracked.due = Some(now + AGAIN_AFTER);
+        } else if tracked.copies == 0 {
+            self.rejected(id, code, message);
+        } else {
+            // An earlier copy may stand: only the outcome tells.
+            tracked.rejected = Some((code, message));
+            self.ask(id);
+        }
+    }
+
+    fn rejected(&mut self, id: CommandId, code: ErrorCode, message: String) {
+        if let Some(tracked) = self.state.commands.remove(&id) {
+            let conversation = tracked.conversation;
+            self.event(ClientEvent::Fate { id, conversation, fate: Fate::Rejected { code, message } });
+        }
+    }
+
+    /// The answer to [`Output::Ask`].
+    pub(crate) fn outcome(&mut self, asked: Asking, answer: Result<OutcomeBody, ClientError>, now: Instant) {
+        let Some(tracked) = self.state.commands.get_mut(&asked.id) else { return };
+        if asked.connection != self.connection {
+            return;
+        }
+        let id = asked.id;
+        tracked.asking = false;
+        match answer {
+            Ok(OutcomeBody { outcome: OutcomeState::Settled, seq, stands, .. }) => {
+                let (seq, stands) = (seq.unwrap_or_default(), stands.unwrap_or(StandsName::Command));
+                self.stands(id, seq, stands);
+            }
+            Ok(OutcomeBody { outcome: OutcomeState::Absent, .. }) => match tracked.rejected.take() {
+                Some((code, message)) => self.rejected(id, code, message),
+                // Sent again under the same id, unless it was refused: then it still is.
+                None => (tracked.acked, tracked.due) = (false, None),
+            },
+            Err(ClientError::Refused { code, message, .. }) if !is_passing(code) => {
+                if tracked.is_open() {
+                    self.rejected(id, code, message);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "outcome not known yet");
+                tracked.due = Some(now + error.retry_after().unwrap_or(ASK_AFTER));
+                // Of a refused command nobody waits for the answer, but it has to be asked for.
+                if tracked.refused.is_some() {
+                    self.resync.ask_again.insert(id);
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, cursor: Cursor) {
+        match &mut self.syncing {
+            Some(syncing) => syncing.passed(cursor),
+            None => self.state.cursor = Some(cursor),
+        }
+    }
+
+    fn take_or_buffer(&mut self, received: Box<Received>) {
+        match &mut self.syncing {
+            None => self.take(*received),
+            Some(syncing) => {
+                if !syncing.buffer(received) {
+                    self.out.push_back(Output::Drop("too many frames came during the sync"));
+                }
+            }
+        }
+    }
+
+    /// A feed frame: past the filter it counts.
+    pub(crate) fn take(&mut self, received: Received) {
+        let Received { cursor, frame } = received;
+        self.state.cursor = Some(cursor);
+        let Some((conversation, seq)) = frame.place() else {
+            return self.event(ClientEvent::Feed(Box::new(frame)));
+        };
+        if self.is_unsynced(conversation) {
+            self.state.unsynced.insert(conversation);
+            self.evidence(&frame);
+            return self.resync.keep(conversation, seq, frame);
+        }
+        if self.state.highest.get(&conversation).is_some_and(|highest| seq <= *highest) {
+            self.filtered += 1;
+            return;
+        }
+        self.state.highest.insert(conversation, seq);
+        self.evidence(&frame);
+        self.event(ClientEvent::Feed(Box::new(frame)));
+    }
+
+    /// What a frame says about the device's own commands.
+    fn evidence(&mut self, frame: &FeedFrame) {
+        match frame {
+            FeedFrame::Event { id, author, seq, what, .. } if *author == self.user => {
+                let stands = match what {
+                    FeedKind::Message { .. } => StandsName::Message,
+                    FeedKind::Withdrawn {} => StandsName::Withdrawal,
+                    _ => StandsName::Command,
+                };
+                self.stands(*id, *seq, stands);
+            }
+            FeedFrame::Settled { id, first_seq, stands, .. } => self.stands(*id, *first_seq, *stands),
+            FeedFrame::Refused { id, seq, reason, .. } => self.refused(*id, *seq, *reason),
+            FeedFrame::Event { .. } | FeedFrame::Read { .. } | FeedFrame::Account { .. } => {}
+        }
+    }
+
+    fn stands(&mut self, id: CommandId, seq: Seq, stands: StandsName) {
+        if let Some(tracked) = self.state.commands.remove(&id) {
+            let conversation = tracked.conversation;
+            self.event(ClientEvent::Fate { id, conversation, fate: Fate::Stands { seq, stands } });
+        }
+    }
+
+    fn refused(&mut self, id: CommandId, seq: Seq, reason: ErrorCode) {
+        let Some(tracked) = self.state.commands.get_mut(&id) else { return };
+        if tracked.refused.is_some_and(|(other, _)| seq <= other) {
+            return;
+        }
+        tracked.refused = Some((seq, reason));
+        let conversation = tracked.conversation;
+        self.event(ClientEvent::Fate { id, conversation, fate: Fate::Refused { seq, reason } });
+        let refused = self.state.commands.iter().filter(|(_, tracked)| !tracked.is_open());
+        let refused: Vec<CommandId> = refused.map(|(id, _)| *id).collect();
+        for oldest in refused.iter().take(refused.len().saturating_sub(REFUSED_KEPT_MAX)) {
+            self.state.commands.remove(oldest);
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: ClientEvent) {
+        self.out.push_back(Output::Event(event));
+    }
+}

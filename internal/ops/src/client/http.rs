@@ -1,0 +1,366 @@
+//! The public API over HTTP: one function for each call, tokens refreshed as they end.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use api::{
+    Accepted, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, HistoryPage, MemberPage, OutcomeBody,
+    RefreshBody, Registration, SessionBody, SyncPage, UserBody,
+};
+use auth::Secret;
+use domain::{CommandId, ConversationId, Seq, UserId};
+use reqwest::{Method, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::client::error::ClientError;
+
+/// The longest that a call may take. A sync waits for storage, within a bound of its own that is shorter.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// A token is refreshed when it ends within this time.
+const REFRESH_AHEAD: Duration = Duration::from_secs(20);
+
+/// Where the services are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Accounts and sessions.
+    pub users: String,
+    /// Conversations.
+    pub chat: String,
+    /// The socket.
+    pub socket: String,
+}
+
+impl Endpoints {
+    /// All at one base URL, unless told otherwise.
+    ///
+    /// # Errors
+    /// When one is not an `http://` URL.
+    pub fn new(url: &str, users: Option<&str>, socket: Option<&str>) -> Result<Self, ClientError> {
+        let base = |url: &str| {
+            let base = url.trim_end_matches('/');
+            let host = base.strip_prefix("http://").filter(|rest| !rest.is_empty());
+            host.map(|_| base.to_owned()).ok_or_else(|| ClientError::Address(url.to_owned()))
+        };
+        Ok(Self { users: base(users.unwrap_or(url))?, chat: base(url)?, socket: base(socket.unwrap_or(url))? })
+    }
+
+    /// The address of the socket.
+    #[must_use]
+    pub fn socket_url(&self) -> String {
+        format!("ws{}/v1/socket", self.socket.trim_start_matches("http"))
+    }
+}
+
+/// What to read of a timeline. With neither `before` nor `after`: the newest entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Entries before this one.
+    pub before: Option<Seq>,
+    /// Entries after this one.
+    pub after: Option<Seq>,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Wait until everything up to here is in the rows.
+    pub at_least: Option<Seq>,
+}
+
+/// What signing in gave.
+struct Signed {
+    access_token: Secret,
+    refresh_token: Secret,
+    ends: Instant,
+}
+
+/// Calls the API, as one user once signed in.
+pub struct Http {
+    http: reqwest::Client,
+    endpoints: Endpoints,
+    session: Mutex<Option<Signed>>,
+    /// A refresh token is good for one use: one refresh at a time.
+    refreshing: Semaphore,
+}
+
+impl Http {
+    /// Calls to those addresses.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(endpoints: Endpoints) -> Result<Self, ClientError> {
+        let built = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build();
+        let http = built.map_err(|error| unreachable(&endpoints.chat, &error))?;
+        Ok(Self { http, endpoints, session: Mutex::new(None), refreshing: Semaphore::new(1) })
+    }
+
+    /// Where the services are.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// `name_taken`, `invalid`, or no answer.
+    pub async fn register(&self, name: &str, password: &Secret) -> Result<UserBody, ClientError> {
+        let body = Registration { name: name.to_owned(), password: password.clone(), display_name: None };
+        self.send(Method::POST, &self.users_url("/v1/users"), Some(&body), None).await
+    }
+
+    /// Signs in: every later call is made as that user.
+    ///
+    /// # Errors
+    /// `wrong_credentials`, or no answer.
+    pub async fn sign_in(&self, name: &str, password: &Secret) -> Result<UserBody, ClientError> {
+        let body = Credentials { name: name.to_owned(), password: password.clone() };
+        let session = self.send(Method::POST, &self.users_url("/v1/sessions"), Some(&body), None).await?;
+        Ok(self.keep(session))
+    }
+
+    /// The account of that name.
+    ///
+    /// # Errors
+    /// `not_found`, or no answer.
+    pub async fn user_by_name(&self, name: &str) -> Result<UserBody, ClientError> {
+        self.get(&self.users_url(&format!("/v1/users/by-name/{}", escaped(name)))).await
+    }
+
+    /// The account of that id.
+    ///
+    /// # Errors
+    /// `not_found`, or no answer.
+    pub async fn user(&self, id: UserId) -> Result<UserBody, ClientError> {
+        self.get(&self.users_url(&format!("/v1/users/{id}"))).await
+    }
+
+    /// Opens a conversation; its id is derived, and `exists` says that it is there already.
+    ///
+    /// # Errors
+    /// A refusal, or no answer.
+    pub async fn create(
+        &self,
+        id: CommandId,
+        kind: &str,
+        title: Option<&str>,
+        members: &[UserId],
+    ) -> Result<Accepted, ClientError> {
+        let body =
+            CreateBody { id, kind: kind.to_owned(), title: title.map(ToOwned::to_owned), members: members.to_vec() };
+        self.call(Method::POST, &self.chat_url("/v1/conversations"), Some(&body)).await
+    }
+
+    /// A page of the user's conversations.
+    ///
+    /// # Errors
+    /// A refusal, or no answer.
+    pub async fn conversations(&self, page: Option<&str>) -> Result<ConversationPage, ClientError> {
+        let query = page.map(|page| format!("?page={}", escaped(page))).unwrap_or_default();
+        self.get(&self.chat_url(&format!("/v1/conversations{query}"))).await
+    }
+
+    /// A page of a timeline.
+    ///
+    /// # Errors
+    /// `retry` when `at_least` is not reached in time, another refusal, or no answer.
+    pub async fn history(&self, conversation: ConversationId, query: HistoryQuery) -> Result<HistoryPage, ClientError> {
+        let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
+        let parts = [
+            number("before", query.before.map(Seq::get)),
+            number("after", query.after.map(Seq::get)),
+            number("limit", query.limit.map(|limit| limit as u64)),
+            number("at_least", query.at_least.map(Seq::get)),
+        ];
+        let query = parts.into_iter().flatten().collect::<Vec<_>>().join("&");
+        self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/messages?{query}"))).await
+    }
+
+    /// The members of a conversation, from behind `after` on, by id.
+    ///
+    /// # Errors
+    /// A refusal, or no answer.
+    pub async fn members(
+        &self,
+        conversation: ConversationId,
+        after: Option<UserId>,
+    ) -> Result<MemberPage, ClientError> {
+        let query = after.map(|after| format!("?after={after}")).unwrap_or_default();
+        self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/members{query}"))).await
+    }
+
+    /// What stands under a command's id.
+    ///
+    /// # Errors
+    /// `retry`, `held`, another refusal, or no answer.
+    pub async fn outcome(&self, conversation: ConversationId, id: CommandId) -> Result<OutcomeBody, ClientError> {
+        self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/outcome/{id}"))).await
+    }
+
+    /// Every conversation that the user is or was in, with its head.
+    ///
+    /// # Errors
+    /// `retry`, or no answer.
+    pub async fn sync(&self) -> Result<SyncPage, ClientError> {
+        self.get(&self.chat_url("/v1/sync")).await
+    }
+
+    /// A token that is good for a while.
+    ///
+    /// # Errors
+    /// When it cannot be refreshed: `session_ended` means that the user has to sign in again.
+    pub async fn access_token(&self) -> Result<Secret, ClientError> {
+        let current = |session: &Option<Signed>| {
+            session.as_ref().map(|signed| (signed.access_token.clone(), signed.ends)).ok_or(ClientError::SignedOut)
+        };
+        let (token, ends) = current(&self.session())?;
+        if ends > Instant::now() + REFRESH_AHEAD {
+            return Ok(token);
+        }
+        self.refresh(&token).await
+    }
+
+    /// Replaces the token `used`, unless somebody has done so already.
+    ///
+    /// # Errors
+    /// As [`Self::access_token`].
+    pub(crate) async fn refresh(&self, used: &Secret) -> Result<Secret, ClientError> {
+        let _turn = self.refreshing.acquire().await.map_err(|_| ClientError::SignedOut)?;
+        let refresh_token = {
+            let session = self.session();
+            let signed = session.as_ref().ok_or(ClientError::SignedOut)?;
+            if signed.access_token != *used {
+                return Ok(signed.access_token.clone());
+            }
+            signed.refresh_token.clone()
+        };
+        let body = RefreshBody { refresh_token };
+        let session = self.send(Method::POST, &self.users_url("/v1/sessions/refresh"), Some(&body), None).await?;
+        self.keep(session);
+        self.session().as_ref().map(|signed| signed.access_token.clone()).ok_or(ClientError::SignedOut)
+    }
+
+    fn session(&self) -> std::sync::MutexGuard<'_, Option<Signed>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, session: SessionBody) -> UserBody {
+        let SessionBody { access_token, expires_in, refresh_token, user } = session;
+        let ends = Instant::now() + Duration::from_secs(expires_in);
+        *self.session() = Some(Signed { access_token, refresh_token, ends });
+        user
+    }
+
+    fn users_url(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoints.users)
+    }
+
+    fn chat_url(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoints.chat)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, url, None::<&()>).await
+    }
+
+    /// A call with a token, which is refreshed once when the server says that it has ended.
+    async fn call<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&B>,
+    ) -> Result<T, ClientError> {
+        let token = self.access_token().await?;
+        match self.send(method.clone(), url, body, Some(&token)).await {
+            Err(error) if error.code() == Some(ErrorCode::TokenExpired) => {
+                let token = self.refresh(&token).await?;
+                self.send(method, url, body, Some(&token)).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&B>,
+        token: Option<&Secret>,
+    ) -> Result<T, ClientError> {
+        let mut request = self.http.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| unreachable(url, &error))?;
+        let status = response.status();
+        let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let bytes = response.bytes().await.map_err(|error| unreachable(url, &error))?;
+        if status.is_success() {
+            let odd = |error: serde_json::Error| protocol(url, format!("its answer does not parse: {error}"));
+            return serde_json::from_slice(&bytes).map_err(odd);
+        }
+        Err(refusal(url, status, &bytes, seconds.map(Duration::from_secs)))
+    }
+}
+
+fn refusal(url: &str, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> ClientError {
+    match serde_json::from_slice(body) {
+        Ok(ErrorBody { code, message, request_id }) => ClientError::Refused { code, message, retry_after, request_id },
+        Err(_) => protocol(url, format!("it answers {status} without a reason of ours")),
+    }
+}
+
+fn protocol(url: &str, what: String) -> ClientError {
+    ClientError::Protocol { url: url.to_owned(), what }
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> ClientError {
+    ClientError::Unreachable { url: base_of(url).to_owned(), source: innermost(error).into() }
+}
+
+/// The innermost cause says it ("connection refused"); those above it repeat the URL.
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if error.is_timeout() { "no answer in time".to_owned() } else { cause.to_string() }
+}
+
+/// The URL without its path.
+fn base_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find('/').map_or(url, |at| &url[..host + at])
+}
+
+/// As a part of a URL: everything but letters, digits, `-`, `_`, `.` and `~` in percent notation.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_base_url_serves_all_unless_told_otherwise() {
+        let endpoints = Endpoints::new("http://127.0.0.1:8080/", None, Some("http://sockets:1")).unwrap();
+        assert_eq!((&*endpoints.users, &*endpoints.chat), ("http://127.0.0.1:8080", "http://127.0.0.1:8080"));
+        assert_eq!(endpoints.socket_url(), "ws://sockets:1/v1/socket");
+        for bad in ["127.0.0.1:8080", "https://chat.example", "http://", "ftp://x"] {
+            assert!(matches!(Endpoints::new(bad, None, None), Err(ClientError::Address(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_are_escaped_in_urls() {
+        assert_eq!(escaped("ann-1"), "ann-1");
+        assert_eq!(escaped("a/b?c ü"), "a%2Fb%3Fc%20%C3%BC");
+        assert_eq!(base_of("http://a:1/v1/x/y"), "http://a:1");
+        assert_eq!(base_of("http://a:1"), "http://a:1");
+    }
+}

@@ -1,0 +1,211 @@
+//! One socket, in a task of its own, between two bounded channels: reading and writing are safe to abandon that way.
+
+use std::time::Duration;
+
+use api::{ClientFrame, CloseCode};
+use auth::Secret;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use crate::client::error::ClientError;
+use crate::client::http::Http;
+
+/// How long connecting may take.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long a server may take to answer a close.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Frames between the socket's task and the client, each way. At the bound the task reads no further.
+const FRAMES_WAITING_MAX: usize = 256;
+/// Bytes of a frame. A record of the log has a megabyte at most.
+const FRAME_BYTES_MAX: usize = 4 << 20;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// What comes from the socket.
+#[derive(Debug)]
+pub(crate) enum FromSocket {
+    Text(String),
+    Closed { code: Option<u16>, reason: String },
+}
+
+/// A socket that stands.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) out: mpsc::Sender<String>,
+    pub(crate) inbound: mpsc::Receiver<FromSocket>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    /// Writes what is queued, closes the socket and waits for it, within a bound.
+    pub(crate) async fn close(mut self) {
+        let (closed, _) = mpsc::channel(1);
+        self.out = closed;
+        self.inbound.close();
+        // Frames that came meanwhile make room for the task to end.
+        while self.inbound.try_recv().is_ok() {}
+        let _ = timeout(CLOSE_WAIT, &mut self.task).await;
+    }
+}
+
+/// Why there is no socket.
+#[derive(Debug)]
+pub(crate) enum NoLink {
+    /// Try again later.
+    Later(String),
+    /// Coming back is of no use.
+    Never(String),
+}
+
+/// Connects; a token that is refused is refreshed once.
+pub(crate) async fn connect(http: &Http) -> Result<Link, NoLink> {
+    let token = http.access_token().await.map_err(signed_out)?;
+    match open(http, &token).await {
+        Err(error) if status_of(&error) == Some(401) => {
+            let token = http.refresh(&token).await.map_err(signed_out)?;
+            open(http, &token).await.map_err(|error| refused(&error))
+        }
+        opened => opened.map_err(|error| refused(&error)),
+    }
+}
+
+async fn open(http: &Http, token: &Secret) -> Result<Link, Error> {
+    let mut request = http.endpoints().socket_url().into_client_request()?;
+    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    request.headers_mut().insert(header::AUTHORIZATION, value.map_err(|error| Error::HttpFormat(error.into()))?);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX))
+        .read_buffer_size(4096);
+    let connecting = connect_async_with_config(request, Some(config), true);
+    let (socket, _) = timeout(CONNECT_WAIT, connecting)
+        .await
+        .unwrap_or_else(|_| Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))))?;
+    let (out, frames) = mpsc::channel(FRAMES_WAITING_MAX);
+    let (deliver, inbound) = mpsc::channel(FRAMES_WAITING_MAX);
+    Ok(Link { out, inbound, task: tokio::spawn(pump(socket, frames, deliver)) })
+}
+
+fn signed_out(error: ClientError) -> NoLink {
+    match error {
+        ClientError::Refused { code, message, .. } if code.status().as_u16() == 401 => NoLink::Never(message),
+        error => NoLink::Later(error.to_string()),
+    }
+}
+
+fn status_of(error: &Error) -> Option<u16> {
+    match error {
+        Error::Http(response) => Some(response.status().as_u16()),
+        _ => None,
+    }
+}
+
+fn refused(error: &Error) -> NoLink {
+    match status_of(error) {
+        Some(401) => NoLink::Never("the server does not accept the token".into()),
+        Some(403) => NoLink::Never("the server does not accept sockets from here".into()),
+        Some(404) => NoLink::Later("there is no socket at this address".into()),
+        Some(status) => NoLink::Later(format!("the server answers {status}")),
+        None => NoLink::Later(error.to_string()),
+    }
+}
+
+/// Moves frames until one side is gone.
+async fn pump(mut socket: Socket, mut frames: mpsc::Receiver<String>, deliver: mpsc::Sender<FromSocket>) {
+    let closed = loop {
+        tokio::select! {
+            biased;
+            frame = frames.recv() => {
+                let written = match frame {
+                    Some(frame) => write(&mut socket, frame, &mut frames).await,
+                    None => return hang_up(socket).await,
+                };
+                if let Err(error) = written {
+                    break closed_by(&error);
+                }
+            }
+            message = socket.next() => match message {
+                Some(Ok(Message::Text(text))) => {
+                    if deliver.send(FromSocket::Text(text.as_str().to_owned())).await.is_err() {
+                        return hang_up(socket).await;
+                    }
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let (code, reason) = frame.map_or((None, String::new()), |frame| {
+                        (Some(frame.code.into()), frame.reason.as_str().to_owned())
+                    });
+                    break FromSocket::Closed { code, reason };
+                }
+                Some(Ok(Message::Binary(_))) => {
+                    break FromSocket::Closed { code: None, reason: "the server sent a binary frame".into() };
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Err(error)) => break closed_by(&error),
+                None => break FromSocket::Closed { code: None, reason: "the connection ended".into() },
+            },
+        }
+    };
+    // Nobody listens any more: fine.
+    let _ = deliver.send(closed).await;
+}
+
+/// Writes a frame and all that are queued behind it, in one flush.
+async fn write(socket: &mut Socket, first: String, frames: &mut mpsc::Receiver<String>) -> Result<(), Error> {
+    socket.feed(Message::text(first)).await?;
+    while let Ok(frame) = frames.try_recv() {
+        socket.feed(Message::text(frame)).await?;
+    }
+    socket.flush().await
+}
+
+async fn hang_up(mut socket: Socket) {
+    let closing = async {
+        if socket.close(None).await.is_ok() {
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    let _ = timeout(CLOSE_WAIT, closing).await;
+}
+
+fn closed_by(error: &Error) -> FromSocket {
+    FromSocket::Closed { code: None, reason: error.to_string() }
+}
+
+/// A frame as text.
+pub(crate) fn text_of(frame: &ClientFrame) -> Result<String, ClientError> {
+    serde_json::to_string(frame).map_err(|error| ClientError::Malformed(error.to_string()))
+}
+
+/// What to do after a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Connect again at once (a little spread).
+    Soon,
+    /// With back-off.
+    Later,
+    /// Do not come back.
+    Stop,
+}
+
+/// The range of the code tells.
+pub(crate) fn after(code: Option<u16>) -> After {
+    match code {
+        Some(code) if !CloseCode::reconnect(code) => After::Stop,
+        Some(code) if code == CloseCode::Draining.number() || code == CloseCode::TokenExpired.number() => After::Soon,
+        _ => After::Later,
+    }
+}

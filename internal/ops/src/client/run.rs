@@ -1,0 +1,369 @@
+//! The device with its socket, its calls and its timers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ClientFrame, CommandFrame, OutcomeBody, SyncPage};
+use domain::{CommandId, ConversationId, Seq};
+use host::{Clock, Entropy};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::client::device::{Asking, Device, Output};
+use crate::client::error::ClientError;
+use crate::client::http::Http;
+use crate::client::link::{self, After, FromSocket, Link, NoLink};
+use crate::client::state::DeviceState;
+use crate::client::tracked::id_of;
+use crate::client::wire;
+use crate::client::{ClientEvent, Identity};
+
+/// The first wait before connecting again is at most this long.
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+/// No wait is longer.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Outcomes that are asked for at once.
+const ASKS_AT_ONCE: usize = 8;
+/// A server that says nothing of its own pings is given up after so long.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How many pings may be missed.
+const PINGS_MISSED_MAX: u32 = 3;
+
+/// What a client is made from.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Signed in.
+    pub http: Arc<Http>,
+    /// As whom.
+    pub identity: Identity,
+    /// What the device kept.
+    pub state: DeviceState,
+    /// Stamps command ids.
+    pub clock: Clock,
+    /// For ids and jitter.
+    pub entropy: Entropy,
+}
+
+/// A device on the public API.
+pub struct Client {
+    http: Arc<Http>,
+    identity: Identity,
+    clock: Clock,
+    entropy: Entropy,
+    device: Device,
+    socket: SocketState,
+    /// Connection attempts since the last welcome.
+    attempts: u32,
+    /// When the server was last heard of.
+    heard: Instant,
+    /// When it has to be heard of again.
+    silence_max: Duration,
+    events: VecDeque<ClientEvent>,
+    outbox: VecDeque<ClientFrame>,
+    asks: VecDeque<Asking>,
+    asks_running: usize,
+    /// A sync to be asked for again.
+    sync_again: Option<(u64, Instant)>,
+    jobs: JoinSet<Done>,
+}
+
+enum SocketState {
+    Down { until: Instant },
+    Connecting,
+    Up(Link),
+    Stopped,
+}
+
+/// A call that has come back.
+enum Done {
+    Connected(Result<Link, NoLink>),
+    Synced(u64, Result<SyncPage, ClientError>),
+    Outcome(Asking, Result<OutcomeBody, ClientError>),
+}
+
+enum Happening {
+    Socket(Option<FromSocket>),
+    Sent,
+    Done(Done),
+    Time,
+}
+
+impl Client {
+    /// A device that connects with the first [`Self::next`].
+    #[must_use]
+    pub fn new(options: ClientOptions) -> Self {
+        let ClientOptions { http, identity, state, clock, entropy } = options;
+        let now = Instant::now();
+        Self {
+            device: Device::new(identity.user, state),
+            http,
+            identity,
+            clock,
+            entropy,
+            socket: SocketState::Down { until: now },
+            attempts: 0,
+            heard: now,
+            silence_max: SILENCE_MAX,
+            events: VecDeque::new(),
+            outbox: VecDeque::new(),
+            asks: VecDeque::new(),
+            asks_running: 0,
+            sync_again: None,
+            jobs: JoinSet::new(),
+        }
+    }
+
+    /// Calls over HTTP, as the same user.
+    #[must_use]
+    pub fn http(&self) -> &Arc<Http> {
+        &self.http
+    }
+
+    /// As whom.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// An id for a new command.
+    ///
+    /// # Panics
+    /// Never: what is minted is a UUIDv7.
+    #[must_use]
+    pub fn mint(&self) -> CommandId {
+        CommandId::try_from(self.entropy.uuid_v7(&self.clock)).expect("a minted id is a UUIDv7")
+    }
+
+    /// Takes a command and brings it to a fate, whatever happens to sockets and servers meanwhile. A `withdraw` of an
+    /// open command takes its place.
+    ///
+    /// # Errors
+    /// When it is malformed, or too many commands are open.
+    pub fn submit(&mut self, command: CommandFrame) -> Result<CommandId, ClientError> {
+        let id = id_of(&command);
+        self.device.submit(command, Instant::now())?;
+        self.carry_out();
+        Ok(id)
+    }
+
+    /// The user has read up to `seq`.
+    pub fn mark(&mut self, conversation: ConversationId, seq: Seq) {
+        self.device.state.marks.want(conversation, seq);
+    }
+
+    /// What to keep, so that a later run goes on behind exactly the events that [`Self::next`] has returned; `None`
+    /// while there are more of them.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&DeviceState> {
+        self.events.is_empty().then_some(&self.device.state)
+    }
+
+    /// Everything that the device knows now, events not handed out yet included.
+    #[must_use]
+    pub fn state(&self) -> &DeviceState {
+        &self.device.state
+    }
+
+    /// Whether the socket stands, was welcomed, and no sync is under way.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.device.connected && self.device.syncing.is_none() && self.events.is_empty()
+    }
+
+    /// Feed frames that the filter dropped: what came twice.
+    #[must_use]
+    pub fn filtered(&self) -> u64 {
+        self.device.filtered
+    }
+
+    /// Closes the socket and opens another one: as when a network comes and goes.
+    pub fn reconnect(&mut self) {
+        if let SocketState::Up(_) = self.socket {
+            self.lost(None, "asked to reconnect".into(), After::Soon);
+        }
+    }
+
+    /// What happens next. Waits; may be abandoned and called again. After [`ClientEvent::Stopped`] it never returns.
+    pub async fn next(&mut self) -> ClientEvent {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            self.begin_calls();
+            match self.happens().await {
+                Happening::Socket(Some(FromSocket::Text(text))) => self.heard_of(&text),
+                Happening::Socket(Some(FromSocket::Closed { code, reason })) => {
+                    self.lost(code, reason, link::after(code));
+                }
+                Happening::Socket(None) => self.lost(None, "the socket's task ended".into(), After::Later),
+                Happening::Sent => {}
+                Happening::Done(done) => self.called(done),
+                Happening::Time => self.on_time(),
+            }
+            self.carry_out();
+        }
+    }
+
+    /// Sends what is queued and closes the socket, within a bound.
+    pub async fn close(mut self) {
+        if let SocketState::Up(link) = std::mem::replace(&mut self.socket, SocketState::Stopped) {
+            for frame in self.outbox.drain(..) {
+                if let Ok(text) = link::text_of(&frame) {
+                    // At the bound the rest is left: nothing of it was promised.
+                    let _ = link.out.try_send(text);
+                }
+            }
+            link.close().await;
+        }
+    }
+
+    /// Waits for one thing. Whatever it waits for may be abandoned.
+    async fn happens(&mut self) -> Happening {
+        let wake = self.wake_at();
+        let (link, outbox, jobs) = (&mut self.socket, &mut self.outbox, &mut self.jobs);
+        let socket = async {
+            let SocketState::Up(link) = link else { return std::future::pending().await };
+            tokio::select! {
+                biased;
+                frame = link.inbound.recv() => Happening::Socket(frame),
+                room = link.out.reserve(), if !outbox.is_empty() => {
+                    if let (Ok(room), Some(frame)) = (room, outbox.pop_front())
+                        && let Ok(text) = link::text_of(&frame)
+                    {
+                        room.send(text);
+                    }
+                    Happening::Sent
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(done) = jobs.join_next() => match done {
+                Ok(done) => Happening::Done(done),
+                Err(error) => {
+                    tracing::error!(%error, "a call was lost");
+                    Happening::Sent
+                }
+            },
+            happening = socket => happening,
+            () = sleep_until(wake) => Happening::Time,
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let socket = match self.socket {
+            SocketState::Down { until } => Some(until),
+            SocketState::Up(_) => Some(self.heard + self.silence_max),
+            SocketState::Connecting | SocketState::Stopped => None,
+        };
+        let sync = self.sync_again.map(|(_, at)| at);
+        let wake = [socket, sync, self.device.due(now)].into_iter().flatten().min();
+        wake.unwrap_or(now + SILENCE_MAX)
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        match self.socket {
+            SocketState::Down { until } if until <= now => {
+                self.socket = SocketState::Connecting;
+                let http = Arc::clone(&self.http);
+                self.jobs.spawn(async move { Done::Connected(link::connect(&http).await) });
+            }
+            SocketState::Up(_) if self.heard + self.silence_max <= now => {
+                self.lost(None, "nothing was heard from the server for too long".into(), After::Later);
+            }
+            _ => {}
+        }
+        if let Some((number, _)) = self.sync_again.take_if(|(_, at)| *at <= now) {
+            self.sync(number);
+        }
+        self.device.on_time(now);
+    }
+
+    fn heard_of(&mut self, text: &str) {
+        self.heard = Instant::now();
+        match wire::parse(text) {
+            Ok(inbound) => {
+                if let wire::Inbound::Server(api::ServerFrame::Welcome { ping_ms, .. }) = &inbound {
+                    self.attempts = 0;
+                    self.silence_max = (Duration::from_millis(*ping_ms) * PINGS_MISSED_MAX).min(SILENCE_MAX);
+                }
+                self.device.receive(inbound, self.heard);
+            }
+            Err(error) => self.lost(None, format!("a frame does not parse: {error}"), After::Later),
+        }
+    }
+
+    fn called(&mut self, done: Done) {
+        let now = Instant::now();
+        match done {
+            Done::Connected(Ok(link)) => {
+                self.socket = SocketState::Up(link);
+                (self.heard, self.silence_max) = (now, SILENCE_MAX);
+                self.outbox.clear();
+                self.outbox.push_back(self.device.hello());
+            }
+            Done::Connected(Err(NoLink::Later(reason))) => self.lost(None, reason, After::Later),
+            Done::Connected(Err(NoLink::Never(reason))) => self.lost(None, reason, After::Stop),
+            Done::Synced(number, answer) => {
+                if let Some(wait) = self.device.synced(number, answer, now) {
+                    self.sync_again = Some((number, now + wait));
+                }
+            }
+            Done::Outcome(asked, answer) => {
+                self.asks_running = self.asks_running.saturating_sub(1);
+                self.device.outcome(asked, answer, now);
+            }
+        }
+    }
+
+    /// The socket is gone, or could not be had.
+    fn lost(&mut self, code: Option<u16>, reason: String, after: After) {
+        self.device.disconnected();
+        (self.sync_again, self.outbox) = (None, VecDeque::new());
+        self.asks.clear();
+        if after == After::Stop {
+            self.socket = SocketState::Stopped;
+            return self.events.push_back(ClientEvent::Stopped { code, reason });
+        }
+        // A server that drains all its sockets at once must not get them all back at once.
+        let attempt = if after == After::Soon { 0 } else { self.attempts };
+        let wait = self.entropy.backoff(attempt, BACKOFF_BASE, BACKOFF_MAX);
+        self.attempts = self.attempts.saturating_add(1);
+        self.socket = SocketState::Down { until: Instant::now() + wait };
+        self.events.push_back(ClientEvent::Disconnected { code, reason });
+    }
+
+    /// Takes what the device wants done.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.device.out.pop_front() {
+            match output {
+                Output::Event(event) => self.events.push_back(event),
+                Output::Send(frame) => self.outbox.push_back(frame),
+                Output::Ask(asking) => self.asks.push_back(asking),
+                Output::Sync(number) => self.sync(number),
+                Output::Drop(reason) => self.lost(None, reason.into(), After::Later),
+            }
+        }
+        self.begin_calls();
+    }
+
+    fn sync(&mut self, number: u64) {
+        let http = Arc::clone(&self.http);
+        self.jobs.spawn(async move { Done::Synced(number, http.sync().await) });
+    }
+
+    fn begin_calls(&mut self) {
+        while self.asks_running < ASKS_AT_ONCE {
+            let Some(asking) = self.asks.pop_front() else { return };
+            self.asks_running += 1;
+            let http = Arc::clone(&self.http);
+            self.jobs.spawn(async move {
+                let answer = http.outcome(asking.conversation, asking.id).await;
+                Done::Outcome(asking, answer)
+            });
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a device keeps between its runs, and the file that it is kept in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::OpsError;
+use crate::client::marks::Marks;
+use crate::client::tracked::Tracked;
+
+/// What a device keeps, always as one: a cursor without its highest seqs would let frames show twice.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceState {
+    /// Whose.
+    pub user: Option<UserId>,
+    /// Where the feed goes on; `None` before the first sync is complete.
+    pub cursor: Option<Cursor>,
+    /// The filter: the highest feed seq of each conversation.
+    pub highest: BTreeMap<ConversationId, Seq>,
+    /// Conversations that could not be synced yet. Their frames are not shown: the sync will tell.
+    pub unsynced: BTreeSet<ConversationId>,
+    /// Whether the last sync may have left conversations unnamed: any that is not in the filter may be unsynced too.
+    pub incomplete: bool,
+    /// Commands whose fate is open, and those refused lately.
+    pub commands: BTreeMap<CommandId, Tracked>,
+    /// Read marks that are not acknowledged yet.
+    pub(crate) marks: Marks,
+}
+
+impl DeviceState {
+    /// Commands that the user still waits for.
+    #[must_use]
+    pub fn open_commands(&self) -> usize {
+        self.commands.values().filter(|tracked| tracked.is_open()).count()
+    }
+
+    /// Whether no read mark waits for its acknowledgement.
+    #[must_use]
+    pub fn marks_are_acknowledged(&self) -> bool {
+        self.marks.is_empty()
+    }
+}
+
+/// A file with a device's state, locked as long as this is kept: two devices must not share one.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    /// Beside the state itself, which is replaced by renaming.
+    _lock: File,
+}
+
+impl StateFile {
+    /// Locks the file, creating its folder; `None` when another process has it.
+    ///
+    /// # Errors
+    /// When the folder or the lock file cannot be made.
+    pub fn lock(path: &Path) -> Result<Option<Self>, OpsError> {
+        let failed = |source| OpsError::io(format!("the state file {} cannot be used", path.display()), source);
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let lock = File::options().create(true).append(true).open(path.with_extension("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path: path.to_owned(), _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was kept last; the default when there is nothing yet.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn load(&self) -> Result<DeviceState, OpsError> {
+        let path = self.path.display();
+        match fs::read(&self.path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                OpsError::Usage(format!(
+                    "{path} is not a state file ({error}): remove it, or name another with --state"
+                ))
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(DeviceState::default()),
+            Err(source) => Err(OpsError::io(format!("the state file {path} cannot be read"), source)),
+        }
+    }
+
+    /// Replaces what was kept, all or nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, state: &DeviceState) -> Result<(), OpsError> {
+        let failed = |source| OpsError::io(format!("the state file {} cannot be written", self.path.display()), source);
+        let bytes = serde_json::to_vec(state).map_err(|error| OpsError::Failed(error.to_string()))?;
+        let beside = self.path.with_extension("new");
+        let mut file = File::create(&beside).map_err(failed)?;
+        file.write_all(&bytes).and_then(|()| file.sync_data()).map_err(failed)?;
+        fs::rename(&beside, &self.path).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::CommandFrame;
+
+    #[test]
+    fn what_was_saved_is_loaded_and_the_file_is_one_device_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/ann.json");
+        let file = StateFile::lock(&path).unwrap().unwrap();
+        assert_eq!(file.load().unwrap(), DeviceState::default());
+        assert!(StateFile::lock(&path).unwrap().is_none(), "locked");
+
+        let conversation: ConversationId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let id = CommandId::first_at(5);
+        let mut state = DeviceState {
+            cursor: Some("0.3.9.00000000000000ff".parse().unwrap()),
+            highest: BTreeMap::from([(conversation, Seq::try_from(7).unwrap())]),
+            unsynced: BTreeSet::from([conversation]),
+            ..DeviceState::default()
+        };
+        let command = CommandFrame::Send { id, conversation, body: "hi".into(), reply_to: None };
+        state.commands.insert(id, Tracked::new(command, conversation));
+        state.marks.want(conversation, Seq::try_from(6).unwrap());
+        file.save(&state).unwrap();
+        assert_eq!(file.load().unwrap(), state);
+        drop(file);
+        let file = StateFile::lock(&path).unwrap().unwrap();
+        assert_eq!(file.load().unwrap(), state, "after the process");
+        fs::write(&path, "{").unwrap();
+        assert!(matches!(file.load(), Err(OpsError::Usage(_))));
+    }
+}

@@ -1,0 +1,109 @@
+//! Commands whose fate is not known for good, and when to do something about them.
+
+use std::time::Duration;
+
+use api::{CommandFrame, ErrorCode};
+use domain::{CommandId, ConversationId, Seq};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// A copy that was not acknowledged is sent again after so long: longer than a server waits for the log.
+pub(crate) const RESEND_AFTER: Duration = Duration::from_secs(15);
+/// Of a command that is in the log and has not been heard of, the outcome is asked after so long.
+pub(crate) const ASK_AFTER: Duration = Duration::from_secs(10);
+/// A command that was not taken for now is sent again after so long.
+pub(crate) const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A command whose fate is open, or that was refused (which another copy may overrule).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tracked {
+    /// What is sent, every time.
+    pub command: CommandFrame,
+    /// Where it belongs.
+    pub conversation: ConversationId,
+    /// Copies that are in the log, or may be, or may come to be.
+    pub copies: u32,
+    /// Whether a copy is known to be in the log.
+    pub acked: bool,
+    /// The latest refusal by the reducer.
+    pub refused: Option<(Seq, ErrorCode)>,
+    /// The latest refusal before the append, while earlier copies may stand.
+    pub rejected: Option<(ErrorCode, String)>,
+    /// When to send or ask again; `None`: at once.
+    #[serde(skip)]
+    pub(crate) due: Option<Instant>,
+    /// Whether its outcome is being asked.
+    #[serde(skip)]
+    pub(crate) asking: bool,
+}
+
+impl Tracked {
+    pub(crate) fn new(command: CommandFrame, conversation: ConversationId) -> Self {
+        Self { command, conversation, copies: 0, acked: false, refused: None, rejected: None, due: None, asking: false }
+    }
+
+    /// Whether the user still waits for it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.refused.is_none()
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.is_open() && !self.asking && self.due.is_none_or(|due| due <= now)
+    }
+}
+
+/// The id that a command goes by.
+pub(crate) fn id_of(command: &CommandFrame) -> CommandId {
+    match command {
+        CommandFrame::Create { id, .. }
+        | CommandFrame::AddMembers { id, .. }
+        | CommandFrame::RemoveMember { id, .. }
+        | CommandFrame::Leave { id, .. }
+        | CommandFrame::ChangeRole { id, .. }
+        | CommandFrame::ChangeTitle { id, .. }
+        | CommandFrame::Send { id, .. }
+        | CommandFrame::Edit { id, .. }
+        | CommandFrame::Delete { id, .. }
+        | CommandFrame::React { id, .. }
+        | CommandFrame::Unreact { id, .. }
+        | CommandFrame::Withdraw { id, .. } => *id,
+    }
+}
+
+/// Whether the same command may be taken when it is sent again.
+pub(crate) fn is_passing(code: ErrorCode) -> bool {
+    match code {
+        ErrorCode::Held
+        | ErrorCode::Retry
+        | ErrorCode::RateLimited
+        | ErrorCode::Busy
+        | ErrorCode::Unknown
+        | ErrorCode::Unavailable
+        | ErrorCode::Internal
+        | ErrorCode::TokenExpired => true,
+        ErrorCode::BadRequest
+        | ErrorCode::UnknownFrame
+        | ErrorCode::TooLarge
+        | ErrorCode::Invalid
+        | ErrorCode::PageOutOfRange
+        | ErrorCode::Unauthorized
+        | ErrorCode::WrongCredentials
+        | ErrorCode::SessionEnded
+        | ErrorCode::OriginForbidden
+        | ErrorCode::NotFound
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::NameTaken
+        | ErrorCode::NotMember
+        | ErrorCode::Forbidden
+        | ErrorCode::Already
+        | ErrorCode::Exists
+        | ErrorCode::NoSuchMember
+        | ErrorCode::Full
+        | ErrorCode::NoSuchMessage
+        | ErrorCode::NotAuthor
+        | ErrorCode::Conflict
+        | ErrorCode::Withdrawn
+        | ErrorCode::IdFromFuture => false,
+    }
+}

@@ -1,0 +1,230 @@
+//! The messages of one conversation as a device shows them: rows read and frames received, merged.
+//!
+//! Rows and frames may come in any order and more than once: the higher `changed` wins, and nothing is removed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use api::{EntryBody, FeedFrame, FeedKind, ReactionBody};
+use domain::{CommandId, ConversationId, Seq, UserId};
+
+/// Entries that a view keeps. Beyond, the oldest are forgotten: they can be read again.
+pub const ENTRIES_MAX: usize = 2000;
+
+/// What a merge changed, for who shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// An entry that was not there.
+    New(EntryBody),
+    /// An entry that reads differently now.
+    Changed(EntryBody),
+}
+
+/// What a frame did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// To the entries.
+    pub changes: Vec<Change>,
+    /// The rows have to be read again, as of at least this place: the user has just (re)joined.
+    pub reread: Option<Seq>,
+}
+
+/// The view of one conversation.
+#[derive(Debug, Clone)]
+pub struct View {
+    conversation: ConversationId,
+    me: UserId,
+    entries: BTreeMap<Seq, EntryBody>,
+    by_id: HashMap<CommandId, Seq>,
+}
+
+impl View {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(conversation: ConversationId, me: UserId) -> Self {
+        Self { conversation, me, entries: BTreeMap::new(), by_id: HashMap::new() }
+    }
+
+    /// Which conversation.
+    #[must_use]
+    pub fn conversation(&self) -> ConversationId {
+        self.conversation
+    }
+
+    /// The entries, oldest first.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &EntryBody> {
+        self.entries.values()
+    }
+
+    /// The entry of that id.
+    #[must_use]
+    pub fn entry(&self, id: CommandId) -> Option<&EntryBody> {
+        self.entries.get(self.by_id.get(&id)?)
+    }
+
+    /// The newest entry's place.
+    #[must_use]
+    pub fn newest(&self) -> Option<Seq> {
+        self.entries.last_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// Merges rows that were read.
+    pub fn merge(&mut self, rows: impl IntoIterator<Item = EntryBody>) -> Vec<Change> {
+        rows.into_iter().filter_map(|row| self.put(row)).collect()
+    }
+
+    /// Merges a frame of the feed.
+    pub fn apply(&mut self, frame: &FeedFrame) -> Applied {
+        let FeedFrame::Event { conversation, seq, id, author, time, ordinal, what } = frame else {
+            return Applied::default();
+        };
+        if *conversation != self.conversation {
+            return Applied::default();
+        }
+        let entry = |kind: &str| EntryBody {
+            seq: *seq,
+            id: *id,
+            author: *author,
+            time: *time,
+            kind: kind.to_owned(),
+            ordinal: *ordinal,
+            changed: *seq,
+            body: None,
+            reply_to: None,
+            users: Vec::new(),
+            edited: None,
+            deleted: false,
+            reactions: Vec::new(),
+            withheld: false,
+        };
+        let of = |entry: EntryBody, view: &mut Self| view.put(entry).into_iter().collect::<Vec<_>>();
+        let mut reread = None;
+        let changes = match what {
+            FeedKind::Created { title, members, .. } => {
+                reread = members.contains(&self.me).then_some(*seq);
+                of(EntryBody { body: Some(title.clone()), users: members.clone(), ..entry("created") }, self)
+            }
+            FeedKind::Joined { members } => {
+                reread = members.contains(&self.me).then_some(*seq);
+                of(EntryBody { users: members.clone(), ..entry("joined") }, self)
+            }
+            FeedKind::Left { user } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
+            FeedKind::TitleChanged { title } => of(EntryBody { body: Some(title.clone()), ..entry("title") }, self),
+            FeedKind::Message { body, reply_to } => {
+                of(EntryBody { body: Some(body.clone()), reply_to: *reply_to, ..entry("message") }, self)
+            }
+            FeedKind::Edited { target, body } => self.change(*target, *seq, |entry| {
+                (entry.body, entry.edited) = (Some(body.clone()), Some(*time));
+            }),
+            FeedKind::Deleted { target } => self.change(*target, *seq, |entry| {
+                (entry.body, entry.deleted, entry.reactions) = (Some(String::new()), true, Vec::new());
+            }),
+            FeedKind::Reacted { target, emoji } => self.change(*target, *seq, |entry| {
+                entry.reactions.retain(|reaction| reaction.user != *author);
+                if !emoji.is_empty() && !entry.deleted {
+                    entry.reactions.push(ReactionBody { user: *author, emoji: emoji.clone() });
+                    entry.reactions.sort_by_key(|reaction| reaction.user);
+                }
+            }),
+            FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => Vec::new(),
+        };
+        Applied { changes, reread }
+    }
+
+    fn put(&mut self, entry: EntryBody) -> Option<Change> {
+        let known = self.entries.get(&entry.seq);
+        if known.is_some_and(|known| known.changed >= entry.changed) {
+            return None;
+        }
+        let fresh = known.is_none();
+        self.by_id.insert(entry.id, entry.seq);
+        self.entries.insert(entry.seq, entry.clone());
+        if self.entries.len() > ENTRIES_MAX
+            && let Some((_, oldest)) = self.entries.pop_first()
+        {
+            self.by_id.remove(&oldest.id);
+        }
+        Some(if fresh { Change::New(entry) } else { Change::Changed(entry) })
+    }
+
+    /// Changes a message that is here; of one that is not, a later reading tells.
+    fn change(&mut self, target: CommandId, seq: Seq, change: impl FnOnce(&mut EntryBody)) -> Vec<Change> {
+        let Some(entry) = self.by_id.get(&target).and_then(|at| self.entries.get_mut(at)) else { return Vec::new() };
+        if entry.changed >= seq {
+            return Vec::new();
+        }
+        change(entry);
+        entry.changed = seq;
+        vec![Change::Changed(entry.clone())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(n: u64) -> Seq {
+        Seq::try_from(n).unwrap()
+    }
+
+    fn user(n: u8) -> UserId {
+        format!("00000000-0000-4000-8000-0000000000{n:02}").parse().unwrap()
+    }
+
+    fn frame(n: u64, what: FeedKind) -> FeedFrame {
+        let conversation = ConversationId::direct(user(1), user(2));
+        let id = CommandId::first_at(i64::try_from(n).unwrap());
+        FeedFrame::Event { conversation, seq: seq(n), id, author: user(1), time: 1000, ordinal: n, what }
+    }
+
+    fn message(body: &str) -> FeedKind {
+        FeedKind::Message { body: body.into(), reply_to: None }
+    }
+
+    #[test]
+    fn rows_and_frames_come_to_the_same_in_any_order() {
+        let frames = [
+            frame(1, message("a")),
+            frame(2, message("b")),
+            frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: "a!".into() }),
+            frame(4, FeedKind::Reacted { target: CommandId::first_at(2), emoji: "+1".into() }),
+            frame(5, FeedKind::Deleted { target: CommandId::first_at(2) }),
+        ];
+        let conversation = ConversationId::direct(user(1), user(2));
+        let mut live = View::new(conversation, user(2));
+        for frame in &frames {
+            assert_eq!(live.apply(frame).changes.len(), 1, "{frame:?}");
+            assert_eq!(live.apply(frame).changes, [], "a second time changes nothing");
+        }
+        let rows: Vec<EntryBody> = live.entries().cloned().collect();
+        assert_eq!(rows[0].body.as_deref(), Some("a!"));
+        assert!(rows[1].deleted && rows[1].reactions.is_empty());
+
+        // Rows that are ahead of the feed, then the feed.
+        let mut read = View::new(conversation, user(2));
+        assert_eq!(read.merge(rows.clone()).len(), 2);
+        for frame in &frames {
+            assert_eq!(read.apply(frame).changes, []);
+        }
+        assert_eq!(read.entries().cloned().collect::<Vec<_>>(), rows);
+    }
+
+    #[test]
+    fn joining_asks_for_the_rows_before() {
+        let conversation = ConversationId::direct(user(1), user(2));
+        let mut view = View::new(conversation, user(2));
+        let joined = |members: Vec<UserId>| frame(9, FeedKind::Joined { members });
+        assert_eq!(view.apply(&joined(vec![user(3)])).reread, None);
+        assert_eq!(View::new(conversation, user(2)).apply(&joined(vec![user(2)])).reread, Some(seq(9)));
+    }
+
+    #[test]
+    fn the_oldest_entries_are_forgotten_at_the_bound() {
+        let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
+        for n in 1..=ENTRIES_MAX as u64 + 5 {
+            view.apply(&frame(n, message("x")));
+        }
+        assert_eq!(view.entries().count(), ENTRIES_MAX);
+        assert_eq!(view.entry(CommandId::first_at(1)), None);
+        assert_eq!(view.newest(), Some(seq(ENTRIES_MAX as u64 + 5)));
+    }
+}

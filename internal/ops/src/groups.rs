@@ -1,0 +1,105 @@
+//! Where the consumer groups stand, and setting a commit that was lost.
+
+use std::fmt;
+
+use eventlog::{Commit, EventLog, LogError, TopicPartition};
+use events::topics::{FANOUT_SOURCES, GROUP_FANOUT, GROUP_STORAGE, STORAGE_SOURCES, spec_of};
+use serde::Serialize;
+
+use crate::OpsError;
+
+/// A group's place in a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Position {
+    /// The group.
+    pub group: &'static str,
+    /// The topic.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: u32,
+    /// The next offset that it works on; `None` without a commit.
+    pub next: Option<u64>,
+    /// Where the partition ends.
+    pub end: u64,
+    /// How many bytes of parked positions and the like it keeps beside.
+    pub metadata_bytes: usize,
+}
+
+impl Position {
+    /// How many records are before it.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.end.saturating_sub(self.next.unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}: ", self.group, self.topic, self.partition)?;
+        match self.next {
+            Some(next) => write!(f, "at {next} of {}, {} behind", self.end, self.lag()),
+            None => write!(f, "no commit, the partition ends at {}", self.end),
+        }
+    }
+}
+
+/// Where the groups stand. Storage's commits are for watching only: it goes on from its rows.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn list(log: &dyn EventLog) -> Result<Vec<Position>, LogError> {
+    let mut positions = Vec::new();
+    for (group, topics) in [(GROUP_FANOUT, &FANOUT_SOURCES[..]), (GROUP_STORAGE, &STORAGE_SOURCES[..])] {
+        for topic in topics {
+            for partition in 0..spec_of(topic).partitions {
+                let end = log.watermarks(topic, partition).await?.next;
+                let commit = log.committed(group, &TopicPartition::new(*topic, partition)).await?;
+                let metadata_bytes = commit.as_ref().map_or(0, |commit| commit.metadata.len());
+                let next = commit.map(|commit| commit.next);
+                positions.push(Position { group, topic, partition, next, end, metadata_bytes });
+            }
+        }
+    }
+    Ok(positions)
+}
+
+/// Checks that the fan-out may go on at `offset` of a partition; says what that means for devices.
+///
+/// # Errors
+/// When there is no such place.
+pub async fn plan_set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> Result<String, OpsError> {
+    if !FANOUT_SOURCES.contains(&at.topic.as_str()) {
+        let known = FANOUT_SOURCES.join(", ");
+        return Err(OpsError::Usage(format!("the fan-out does not read {}; it reads {known}", at.topic)));
+    }
+    if at.partition >= spec_of(&at.topic).partitions {
+        return Err(OpsError::Usage(format!("{} has no partition {}", at.topic, at.partition)));
+    }
+    let marks = log.watermarks(&at.topic, at.partition).await?;
+    if offset < marks.low || offset > marks.next {
+        let (low, next) = (marks.low, marks.next);
+        return Err(OpsError::Usage(format!("{at} has offsets {low} to {next}: {offset} is none of them")));
+    }
+    let now = log.committed(GROUP_FANOUT, at).await?.map(|commit| commit.next);
+    Ok(match now {
+        Some(now) if offset > now => format!(
+            "{at}: from {now} to {offset}: devices are never sent the {} records between, and do not notice",
+            offset - now
+        ),
+        Some(now) if offset < now => {
+            format!("{at}: from {now} back to {offset}: {} records are sent again, devices drop them", now - offset)
+        }
+        Some(now) => format!("{at}: stays at {now}"),
+        None => format!("{at}: no commit yet, goes on at {offset}: devices are not sent what stands before"),
+    })
+}
+
+/// Sets the fan-out's commit. Refused by the log while the group has members.
+///
+/// # Errors
+/// When there is no such place or the log fails.
+pub async fn set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> Result<(), OpsError> {
+    plan_set(log, at, offset).await?;
+    let commit = Commit { next: offset, metadata: String::new() };
+    Ok(log.commit_offline(GROUP_FANOUT, &[(at.clone(), commit)]).await?)
+}

@@ -1,0 +1,138 @@
+//! Holds: conversations whose next event a consumer could not judge.
+
+use domain::{ConversationId, Seq};
+use eventlog::{EventLog, Meaning, Message, partition_of};
+use events::Codec;
+use events::topics::{MESSAGES, spec_of};
+use serde::Serialize;
+use store::{Consumer, Hold, Store};
+
+use crate::OpsError;
+
+/// The most holds of one partition and consumer that are listed.
+pub const HOLDS_PER_PARTITION_MAX: usize = 1000;
+/// The most records that are read to find the event that a hold waits at.
+const RECORDS_SOUGHT_MAX: u64 = 100_000;
+/// Records read at once.
+const RECORDS_AT_ONCE: usize = 500;
+
+/// A conversation that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// `storage` or `fanout`.
+    pub consumer: &'static str,
+    /// The source partition.
+    pub partition: u32,
+    /// Which.
+    pub conversation: ConversationId,
+    /// Events up to here were skipped.
+    pub skipped_to: Option<Seq>,
+    /// Events up to here are done.
+    pub done_through: Option<Seq>,
+}
+
+impl Held {
+    fn of(consumer: Consumer, partition: u32, conversation: ConversationId, hold: Hold) -> Self {
+        let Hold { skipped_to, done_through } = hold;
+        Self { consumer: consumer.name(), partition, conversation, skipped_to, done_through }
+    }
+}
+
+/// Every conversation that is held by either consumer.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn list(store: &dyn Store) -> Result<Vec<Held>, OpsError> {
+    let mut all = Vec::new();
+    for consumer in [Consumer::Storage, Consumer::Fanout] {
+        for partition in 0..spec_of(MESSAGES).partitions {
+            let held = store.holds(consumer, partition, HOLDS_PER_PARTITION_MAX).await?;
+            all.extend(held.into_iter().map(|(conversation, hold)| Held::of(consumer, partition, conversation, hold)));
+        }
+    }
+    Ok(all)
+}
+
+/// What there is to say about one conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its source partition.
+    pub partition: u32,
+    /// By consumer: its row, if it has ever been held, and whether it is now.
+    pub rows: Vec<(Held, bool)>,
+    /// The event that a hold waits at, and why, for each that is held now.
+    pub waits_at: Vec<(&'static str, String)>,
+}
+
+/// One conversation's holds, and the events that they wait at.
+///
+/// # Errors
+/// When the store or the log cannot be read.
+pub async fn show(
+    store: &dyn Store,
+    log: &dyn EventLog,
+    codec: &Codec,
+    conversation: ConversationId,
+) -> Result<Shown, OpsError> {
+    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let mut shown = Shown { partition, rows: Vec::new(), waits_at: Vec::new() };
+    for consumer in [Consumer::Storage, Consumer::Fanout] {
+        let hold = store.hold(consumer, partition, conversation).await?;
+        if hold == Hold::default() {
+            continue;
+        }
+        shown.rows.push((Held::of(consumer, partition, conversation, hold), hold.is_held()));
+        if hold.is_held() {
+            let words = waits_at(log, codec, partition, conversation, hold).await?;
+            shown.waits_at.push((consumer.name(), words));
+        }
+    }
+    Ok(shown)
+}
+
+/// The first event of the conversation behind `done_through`, and how this program reads it.
+async fn waits_at(
+    log: &dyn EventLog,
+    codec: &Codec,
+    partition: u32,
+    conversation: ConversationId,
+    hold: Hold,
+) -> Result<String, OpsError> {
+    let spec = spec_of(MESSAGES);
+    let marks = log.watermarks(MESSAGES, partition).await?;
+    let mut next = hold.done_through.map_or(0, |seq| seq.offset() + 1).max(marks.low);
+    let end = marks.next.min(next.saturating_add(RECORDS_SOUGHT_MAX));
+    let mut reader = log.reader(MESSAGES, partition, next).await?;
+    while next < end {
+        for record in reader.next(RECORDS_AT_ONCE).await? {
+            next = record.offset + 1;
+            let message = Message::read(codec, spec.generation, partition, spec.partitions, &record);
+            let message = message.map_err(|error| OpsError::Failed(error.to_string()))?;
+            if message.conversation == Some(conversation) {
+                return Ok(format!("offset {}: {}", record.offset, in_words(&message.meaning)));
+            }
+        }
+    }
+    Ok(format!("no event of it in offsets up to {end}"))
+}
+
+fn in_words(meaning: &Meaning) -> String {
+    match meaning {
+        Meaning::Event(event) if event.rules > domain::RULES_NEWEST => {
+            format!("rules version {}, newer than this program's {}: upgrade", event.rules, domain::RULES_NEWEST)
+        }
+        Meaning::Event(_) => {
+            "this program can judge it: a consumer of this version heals the hold within a minute".into()
+        }
+        Meaning::Unknown(what) => format!("{what}, which this program does not know: upgrade"),
+        Meaning::Corrupt(reason) => format!("corrupt: {reason}"),
+        Meaning::Marker => "a marker".into(),
+    }
+}
+
+/// What to tell who wants a conversation re-driven now.
+///
+/// Only a partition's owner re-drives, and no channel leads to it: it looks at all its holds every minute and when it
+/// takes a partition over. So there is nothing to send; there is only waiting, or making somebody else the owner.
+pub const REDRIVE_WORDS: &str = "only the partition's owner re-drives: it tries every hold again each minute and when it \
+takes over a partition; to have that now, restart the consumer that holds it";

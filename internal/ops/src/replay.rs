@@ -1,0 +1,162 @@
+//! Replaying the log into the store: what would happen, and doing it.
+//!
+//! Rows carry their event's seq as timestamp, so a replay over a full store changes nothing and may run beside a live
+//! storage consumer; into a new incarnation it builds the same rows again. Nothing is pushed to devices: the fan-out
+//! has no part in it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use eventlog::SharedLog;
+use events::Codec;
+use events::topics::{MESSAGES, STORAGE_SOURCES, spec_of};
+use host::Entropy;
+use storage::{Deps, Replayed, StorageError, StorageMetrics};
+use store::{SharedStore, Source};
+use tokio_util::sync::CancellationToken;
+
+use crate::OpsError;
+
+/// What to replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// Everything that storage reads.
+    FromStart,
+    /// One partition of `chat.messages` from an offset on.
+    From {
+        /// The partition.
+        partition: u32,
+        /// The first offset.
+        offset: u64,
+    },
+}
+
+/// A range of a source partition: `from..to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// The partition.
+    pub source: Source,
+    /// The first offset.
+    pub from: u64,
+    /// The offset behind the last one: where the log ends now.
+    pub to: u64,
+    /// The last offset that storage has applied, under the incarnation that is replayed into.
+    pub applied: Option<u64>,
+}
+
+impl Range {
+    /// How many offsets it has; at most so many records.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.to.saturating_sub(self.from)
+    }
+
+    /// How many of them storage has not applied yet.
+    #[must_use]
+    pub fn ahead(&self) -> u64 {
+        self.to.saturating_sub(self.applied.map_or(0, |applied| applied + 1).max(self.from))
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Source { topic, partition } = self.source;
+        let (records, ahead) = (self.records(), self.ahead());
+        write!(f, "{topic}/{partition}: {records} records ({}..{}), ", self.from, self.to)?;
+        match (records, ahead) {
+            (0, _) => write!(f, "nothing to do"),
+            (_, 0) => write!(f, "all applied before"),
+            _ => write!(f, "{ahead} of them not applied yet"),
+        }
+    }
+}
+
+/// Finds the ranges, each up to where the log ends now. `into_new` says that the store will be empty.
+///
+/// # Errors
+/// When the log or the store cannot be read, or the range is not there (trimmed, or beyond the end).
+pub async fn plan(
+    log: &SharedLog,
+    store: &SharedStore,
+    selection: Selection,
+    into_new: bool,
+) -> Result<Vec<Range>, OpsError> {
+    let sources: Vec<Source> = match selection {
+        Selection::FromStart => STORAGE_SOURCES
+            .into_iter()
+            .flat_map(|topic| (0..spec_of(topic).partitions).map(move |partition| Source { topic, partition }))
+            .collect(),
+        Selection::From { .. } if into_new => {
+            return Err(OpsError::Usage("a new incarnation is empty: it is replayed into from the start".into()));
+        }
+        Selection::From { partition, .. } if partition >= spec_of(MESSAGES).partitions => {
+            return Err(OpsError::Usage(format!("{MESSAGES} has no partition {partition}")));
+        }
+        Selection::From { partition, .. } => vec![Source { topic: MESSAGES, partition }],
+    };
+    let mut ranges = Vec::new();
+    for source in sources {
+        let marks = log.watermarks(source.topic, source.partition).await?;
+        let from = match selection {
+            Selection::FromStart => 0,
+            Selection::From { offset, .. } => offset,
+        };
+        let at = format!("{}/{}", source.topic, source.partition);
+        if from < marks.low {
+            return Err(OpsError::Refused(vec![format!(
+                "{at} begins at offset {}: what came before was trimmed, and rows cannot be built again without it",
+                marks.low
+            )]));
+        }
+        if from > marks.next {
+            return Err(OpsError::Usage(format!("{at} ends at offset {}, before {from}", marks.next)));
+        }
+        let applied = if into_new { None } else { store.applied(source).await?.map(|applied| applied.seq.offset()) };
+        if from > applied.map_or(0, |applied| applied + 1) {
+            let applied = applied.map_or_else(|| "nothing".to_owned(), |applied| format!("offsets up to {applied}"));
+            return Err(OpsError::Usage(format!("{at}: storage has applied {applied}: from {from} on leaves a gap")));
+        }
+        ranges.push(Range { source, from, to: marks.next, applied });
+    }
+    Ok(ranges)
+}
+
+/// Applies the ranges, one after the other, telling `progress` of each batch.
+///
+/// # Errors
+/// When the log or the store fails for good, or `stop` is cancelled: what was done so far is done, and doing it again
+/// is fine.
+pub async fn run(
+    log: &SharedLog,
+    store: &SharedStore,
+    codec: &Codec,
+    entropy: &Entropy,
+    ranges: &[Range],
+    stop: &CancellationToken,
+    mut progress: impl FnMut(&Range, Replayed) + Send,
+) -> Result<(), OpsError> {
+    let metrics = StorageMetrics::new(&runtime::Metrics::new());
+    let deps = Arc::new(Deps::new(log.clone(), store.clone(), codec.clone(), entropy.clone(), metrics));
+    for range in ranges.iter().filter(|range| range.records() > 0) {
+        let (deps, partition, stop) = (Arc::clone(&deps), range.source.partition, stop.clone());
+        let tell = |done| progress(range, done);
+        let replayed = if range.source.topic == MESSAGES {
+            storage::replay(deps, partition, range.from, range.to, stop, tell).await
+        } else {
+            storage::replay_marks(deps, partition, range.from, range.to, stop, tell).await
+        };
+        replayed.map_err(sorted)?;
+    }
+    Ok(())
+}
+
+fn sorted(error: StorageError) -> OpsError {
+    match error {
+        StorageError::Log(error) => OpsError::Log(error),
+        StorageError::Store(error) => OpsError::Store(error),
+        StorageError::NotTheLog(..) | StorageError::Gap { .. } | StorageError::UnknownSchema(..) => {
+            OpsError::Refused(vec![error.to_string()])
+        }
+        StorageError::Stopped | StorageError::Seq(_) => OpsError::Failed(error.to_string()),
+    }
+}

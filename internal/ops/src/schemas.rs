@@ -1,0 +1,22 @@
+//! Schemas and the registry.
+
+use events::{Codec, RegistryReport};
+
+use crate::OpsError;
+
+/// What the registry says about each of our schemas, without registering any.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn check(url: &str) -> Result<Vec<RegistryReport>, OpsError> {
+    Ok(Codec::check(url).await?)
+}
+
+/// Registers every schema; those that are there already keep their ids.
+///
+/// # Errors
+/// When the registry does not answer, or refuses one.
+pub async fn register(url: &str) -> Result<(), OpsError> {
+    Codec::register(url).await?;
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Topics: what is missing, what is wrong, and putting in place what is missing.
+//!
+//! The order within a partition makes dying anywhere harmless: the topic, then the fan-out's commit at 0, then the
+//! genesis record. No service takes a topic for ready that lacks a genesis record, so where one has traffic, its groups
+//! have had their commits. Two applies at once may leave two genesis records in a partition; every reader passes over
+//! the second.
+
+use std::fmt;
+
+use eventlog::{Commit, EventLog, LogError, NewRecord, TopicPartition, append, record_at};
+use events::Codec;
+use events::topics::{self, FANOUT_SOURCES, GROUP_FANOUT, TopicSpec};
+use host::Entropy;
+
+use crate::OpsError;
+
+/// The key of genesis records: no id, so no consumer takes one for somebody's.
+pub const GENESIS_KEY: &str = "genesis";
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Create the topic.
+    Create(&'static TopicSpec),
+    /// Commit 0 for a group whose reading begins with the topic.
+    CommitStart {
+        /// The group.
+        group: &'static str,
+        /// The partition.
+        at: TopicPartition,
+    },
+    /// Write the record that every partition begins with.
+    Genesis {
+        /// The topic.
+        topic: &'static TopicSpec,
+        /// The partition.
+        partition: u32,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(topic) => {
+                let (name, partitions) = (&topic.name, topic.partitions);
+                write!(f, "create {name} with {partitions} partitions, kept {}", kept(topic))
+            }
+            Self::CommitStart { group, at } => write!(f, "commit offset 0 of {at} for group {group}"),
+            Self::Genesis { topic, partition } => write!(f, "write the genesis record of {}/{partition}", topic.name),
+        }
+    }
+}
+
+fn kept(topic: &TopicSpec) -> String {
+    match topic.retention {
+        None => "for ever".to_owned(),
+        Some(time) if time.as_secs().is_multiple_of(86_400) => format!("for {} days", time.as_secs() / 86_400),
+        Some(time) => format!("for {} s", time.as_secs()),
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What is missing, in the order in which it is put in place.
+    pub steps: Vec<Step>,
+    /// What is wrong with topics and is not for a program to mend, in words. With any, nothing is done.
+    pub faults: Vec<String>,
+    /// Commits of the fan-out that are gone, in words: it alone cannot run.
+    pub lost: Vec<String>,
+}
+
+/// Looks at every topic.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn plan(log: &dyn EventLog) -> Result<Plan, LogError> {
+    let (codec, mut plan) = (Codec::compiled_in(), Plan::default());
+    for topic in topics::all() {
+        match log.describe(topic).await? {
+            None => {
+                plan.steps.push(Step::Create(topic));
+                for partition in 0..topic.partitions {
+                    plan.steps.extend(start_of(topic, partition));
+                    plan.steps.push(Step::Genesis { topic, partition });
+                }
+            }
+            Some(found) if !found.faults.is_empty() => plan.faults.extend(found.faults),
+            Some(_) => {
+                for partition in 0..topic.partitions {
+                    plan.look_at(log, &codec, topic, partition).await?;
+                }
+            }
+        }
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    async fn look_at(
+        &mut self,
+        log: &dyn EventLog,
+        codec: &Codec,
+        topic: &'static TopicSpec,
+        partition: u32,
+    ) -> Result<(), LogError> {
+        let begun = beginning(log, codec, topic, partition).await?;
+        if let Beginning::Foreign = begun {
+            self.faults.push(format!(
+                "{}/{partition} does not begin with the genesis record of generation {}: somebody else wrote to it first",
+                topic.name, topic.generation
+            ));
+            return Ok(());
+        }
+        if let Some(step) = start_of(topic, partition) {
+            let at = TopicPartition::new(&topic.name, partition);
+            let missing = log.committed(GROUP_FANOUT, &at).await?.is_none();
+            match begun {
+                // Nothing is passed over: there is nothing.
+                Beginning::Empty | Beginning::GenesisAlone if missing => self.steps.push(step),
+                _ if missing => self.lost.push(format!(
+                    "group {GROUP_FANOUT} has no commit in {at}, which has records: it was lost or has expired; \
+                     say where the fan-out goes on with 'klatschctl groups set'"
+                )),
+                _ => {}
+            }
+        }
+        if let Beginning::Empty = begun {
+            self.steps.push(Step::Genesis { topic, partition });
+        }
+        Ok(())
+    }
+}
+
+/// How a partition begins.
+enum Beginning {
+    Empty,
+    GenesisAlone,
+    /// With its genesis record; or that was trimmed, with what came after.
+    Used,
+    Foreign,
+}
+
+async fn beginning(
+    log: &dyn EventLog,
+    codec: &Codec,
+    topic: &TopicSpec,
+    partition: u32,
+) -> Result<Beginning, LogError> {
+    let marks = log.watermarks(&topic.name, partition).await?;
+    if marks.next == 0 {
+        return Ok(Beginning::Empty);
+    }
+    if marks.low > 0 {
+        return Ok(Beginning::Used);
+    }
+    match record_at(log, &topic.name, partition, 0).await? {
+        Some(record) if codec.is_genesis(&record.headers, &record.payload, topic.generation) => {
+            Ok(if marks.next == 1 { Beginning::GenesisAlone } else { Beginning::Used })
+        }
+        Some(_) => Ok(Beginning::Foreign),
+        // Trimmed meanwhile.
+        None => Ok(Beginning::Used),
+    }
+}
+
+fn start_of(topic: &TopicSpec, partition: u32) -> Option<Step> {
+    let reads = FANOUT_SOURCES.contains(&topic.name.as_str());
+    reads.then(|| Step::CommitStart { group: GROUP_FANOUT, at: TopicPartition::new(&topic.name, partition) })
+}
+
+/// Puts in place what is missing, telling `done` of each step behind it. Dying anywhere, and being run again, is fine.
+///
+/// # Errors
+/// [`OpsError::Refused`] when a topic is wrong (nothing was done then) or when commits are lost (the rest was done);
+/// otherwise when the log fails.
+pub async fn apply(
+    log: &dyn EventLog,
+    codec: &Codec,
+    entropy: &Entropy,
+    mut done: impl FnMut(&Step),
+) -> Result<usize, OpsError> {
+    let plan = plan(log).await?;
+    if !plan.faults.is_empty() {
+        return Err(OpsError::Refused(plan.faults));
+    }
+    for step in &plan.steps {
+        carry_out(log, codec, entropy, step).await?;
+        done(step);
+    }
+    if !plan.lost.is_empty() {
+        return Err(OpsError::Refused(plan.lost));
+    }
+    Ok(plan.steps.len())
+}
+
+async fn carry_out(log: &dyn EventLog, codec: &Codec, entropy: &Entropy, step: &Step) -> Result<(), OpsError> {
+    match step {
+        Step::Create(topic) => log.create(topic).await?,
+        Step::CommitStart { group, at } => {
+            log.commit_offline(group, &[(at.clone(), Commit { next: 0, metadata: String::new() })]).await?;
+        }
+        Step::Genesis { topic, partition } => {
+            let encoded = codec.genesis(entropy.bytes(), topic.generation);
+            let record = NewRecord {
+                key: GENESIS_KEY.to_owned(),
+                partition: Some(*partition),
+                headers: encoded.headers,
+                payload: encoded.payload,
+            };
+            append(log, &topic.name, record).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything that keeps the topics from being used, in words; empty when services may run on them. Writes nothing.
+/// The fan-out's commits are its own to look at.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn check_topics(log: &dyn EventLog) -> Result<Vec<String>, LogError> {
+    let plan = plan(log).await?;
+    let missing = plan.steps.iter().filter_map(|step| match step {
+        Step::Create(topic) => Some(format!("there is no topic {}: run 'klatschctl topics apply --yes'", topic.name)),
+        _ => None,
+    });
+    let mut faults: Vec<String> = missing.collect();
+    let unbegun = |topic: &TopicSpec| {
+        let mine = |step: &&Step| matches!(step, Step::Genesis { topic: other, .. } if other.name == topic.name);
+        plan.steps.iter().filter(mine).count()
+    };
+    for topic in topics::all() {
+        let created = plan.steps.contains(&Step::Create(topic));
+        if !created && unbegun(topic) > 0 {
+            faults.push(format!(
+                "{} lacks the genesis record in {} of {} partitions: run 'klatschctl topics apply --yes'",
+                topic.name,
+                unbegun(topic),
+                topic.partitions
+            ));
+        }
+    }
+    faults.extend(plan.faults);
+    Ok(faults)
+}
