@@ -27,7 +27,7 @@ pub async fn finish_errors(State(entropy): State<Entropy>, request: Request, nex
         let error = response.extensions_mut().remove::<Arc<ApiError>>();
         if let Some(error) = error.or_else(|| unnamed(response.status())) {
             log(&error);
-            response = with_body(response, &error, &id);
+            response = with_body(&response, &error, &id);
         }
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -72,7 +72,7 @@ fn log(error: &ApiError) {
     }
 }
 
-fn with_body(response: Response, error: &ApiError, id: &str) -> Response {
+fn with_body(response: &Response, error: &ApiError, id: &str) -> Response {
     let body = ErrorBody { code: error.code, message: error.message.clone(), request_id: id.to_owned() };
     let mut finished = (error.code.status(), axum::Json(body)).into_response();
     // Retry-After and the like stay; the type and length of the empty body do not.
