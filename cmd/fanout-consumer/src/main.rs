@@ -1,2 +1,43 @@
-//! (to be written)
-fn main() {}
+//! The fan-out consumer: turns events into per-user deliveries
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use axum::Router;
+use clap::Parser;
+use cluster::{Engines, Ground};
+use fanout::{Deps, FanoutMetrics};
+use runtime::Tasks;
+use runtime::options::{ListenOptions, LogOptions, StoreOptions};
+use tokio_util::sync::CancellationToken;
+
+/// The fan-out consumer: turns events into per-user deliveries
+#[derive(Debug, Parser)]
+#[command(name = "fanout-consumer", version)]
+struct Options {
+    #[command(flatten)]
+    listen: ListenOptions,
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(flatten)]
+    store: StoreOptions,
+}
+
+fn main() -> ExitCode {
+    runtime::program(run)
+}
+
+async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut ground = Ground::new("fanout-consumer", options.listen.address_or(8085), stop.clone()).await?;
+    let Some(engines) = Engines::connect(&ground, &options.log, &options.store, None).await? else { return Ok(()) };
+    let Engines { log, store, codec } = engines.clone();
+    let deps = Deps::new(log, store, codec, ground.entropy.clone(), FanoutMetrics::new(&ground.metrics));
+    let (listener, serving, readiness) = (ground.listener().await?, ground.serving(), ground.readiness.clone());
+    let mut tasks = Tasks::new(ground.readiness.clone());
+    // Started first, so ended last: the health routes answer until the work is done.
+    tasks.spawn("health server", |token| runtime::serve(listener, Router::new(), serving, token));
+    tasks.spawn("fan-out", |token| fanout::run(deps, readiness, token));
+    let ended = tasks.run(stop).await.context("running fanout-consumer");
+    engines.close().await;
+    ended
+}

@@ -1,2 +1,49 @@
-//! (to be written)
-fn main() {}
+//! Klatsch in one process on the embedded engines: every service, one port, one data folder, nothing else to install.
+
+mod engines;
+mod services;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use host::{Clock, Entropy};
+use runtime::options::ListenOptions;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Klatsch in one process: chat service, storage, fan-out, websocket and user service on the embedded engines
+#[derive(Debug, Parser)]
+#[command(name = "klatsch", version)]
+struct Options {
+    #[command(flatten)]
+    listen: ListenOptions,
+    /// Where everything is kept; made where it is not there. One process at a time
+    #[arg(long, env = "KLATSCH_DATA", value_name = "FOLDER", default_value = "data")]
+    data: PathBuf,
+    /// Origins of web pages that may open sockets, or '*'
+    #[arg(long, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
+    origins: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    runtime::program(run)
+}
+
+async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let (begun, clock, entropy) = (Instant::now(), Clock::system(), Entropy::system());
+    let listener = runtime::bind(options.listen.address_or(8080)).await?;
+    let address = listener.local_addr()?;
+    let engines = engines::open(&options.data, &clock, &entropy).await?;
+    let service = services::Services { clock, entropy, origins: options.origins };
+    let announced = || announce(address, begun);
+    let ended = service.run(&engines, listener, stop, announced).await;
+    engines.close().await;
+    ended
+}
+
+/// The one line that is for people and not for the log.
+fn announce(address: SocketAddr, begun: Instant) {
+    println!("klatsch is ready at http://{address} after {:.2} s", begun.elapsed().as_secs_f64());
+}

@@ -1,2 +1,43 @@
-//! (to be written)
-fn main() {}
+//! The storage consumer: writes events from Kafka to ScyllaDB
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use axum::Router;
+use clap::Parser;
+use cluster::{Engines, Ground};
+use runtime::Tasks;
+use runtime::options::{ListenOptions, LogOptions, StoreOptions};
+use storage::{Deps, StorageMetrics};
+use tokio_util::sync::CancellationToken;
+
+/// The storage consumer: writes events from Kafka to ScyllaDB
+#[derive(Debug, Parser)]
+#[command(name = "storage-consumer", version)]
+struct Options {
+    #[command(flatten)]
+    listen: ListenOptions,
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(flatten)]
+    store: StoreOptions,
+}
+
+fn main() -> ExitCode {
+    runtime::program(run)
+}
+
+async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut ground = Ground::new("storage-consumer", options.listen.address_or(8084), stop.clone()).await?;
+    let Some(engines) = Engines::connect(&ground, &options.log, &options.store, None).await? else { return Ok(()) };
+    let Engines { log, store, codec } = engines.clone();
+    let deps = Deps::new(log, store, codec, ground.entropy.clone(), StorageMetrics::new(&ground.metrics));
+    let (listener, serving, readiness) = (ground.listener().await?, ground.serving(), ground.readiness.clone());
+    let mut tasks = Tasks::new(ground.readiness.clone());
+    // Started first, so ended last: the health routes answer until the work is done.
+    tasks.spawn("health server", |token| runtime::serve(listener, Router::new(), serving, token));
+    tasks.spawn("storage", |token| storage::run(deps, readiness, token));
+    let ended = tasks.run(stop).await.context("running storage-consumer");
+    engines.close().await;
+    ended
+}

@@ -49,6 +49,7 @@ use auth::Verifier;
 use commands::Commands;
 use eventlog::SharedLog;
 use events::Codec;
+use axum::Router;
 use host::{Clock, Entropy};
 use runtime::tasks::TaskError;
 use runtime::{Readiness, Serving, Tasks};
@@ -92,15 +93,40 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), TaskError> {
+    let serving =
+        Serving { entropy: deps.entropy.clone(), readiness: deps.readiness.clone(), metrics: deps.metrics.clone() };
+    let mut tasks = Tasks::new(deps.readiness.clone());
+    let (router, sockets) = start(config, deps, &mut tasks);
+    tasks.spawn("http", |token| runtime::serve(listener, router, serving, token));
+    // Ended in the reverse order: the sockets go while health is still answered for, and their marks are written last.
+    tasks.spawn("sockets", |token| sockets.drain(token));
+    tasks.run(shutdown).await
+}
+
+/// The open sockets of a process, to be ended before its HTTP server is.
+pub struct Sockets(Arc<Node>);
+
+impl Sockets {
+    /// Waits for the token, then asks the devices to move and waits until they have.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn drain(self, token: CancellationToken) -> Result<(), Infallible> {
+        drain::run(self.0, token).await;
+        Ok(())
+    }
+}
+
+/// Starts what the service does by itself, and returns its routes and its sockets: for a process that serves more than
+/// this service.
+pub fn start(config: Config, deps: Deps, tasks: &mut Tasks) -> (Router, Sockets) {
     let store = Arc::clone(&deps.store);
     let (commands, marks) = Commands::new(Arc::clone(&deps.log), store, deps.codec.clone(), deps.clock.clone());
     let node = Node::new(config, &deps, commands);
     let router = upgrade::router(Arc::clone(&node));
-    let Deps { log, codec, verifier, entropy, readiness, metrics, .. } = deps;
+    let Deps { log, codec, verifier, readiness, .. } = deps;
     let log_condition = readiness.condition("log", "not looked at yet");
     let keys_condition = readiness.condition("keys", "not fetched yet");
-    let mut tasks = Tasks::new(readiness.clone());
-    // Ended in the reverse order: the sockets go while health is still answered for, and their marks are written last.
     tasks.spawn("marks", |token| async move {
         marks.run(token).await;
         Ok::<_, Infallible>(())
@@ -119,11 +145,5 @@ pub async fn run(
         probe::run(Log(log), codec, log_condition, token).await;
         Ok::<_, Infallible>(())
     });
-    let serving = Serving { entropy, readiness, metrics };
-    tasks.spawn("http", |token| runtime::serve(listener, router, serving, token));
-    tasks.spawn("sockets", |token| async move {
-        drain::run(node, token).await;
-        Ok::<_, Infallible>(())
-    });
-    tasks.run(shutdown).await
+    (router, Sockets(node))
 }

@@ -31,10 +31,10 @@ pub(crate) fn parse(text: &str) -> Result<ClientFrame, ServerFrame> {
 fn diagnose(text: &str) -> ServerFrame {
     let names = match serde_json::from_str::<Names>(text) {
         Ok(names) => names,
-        Err(error) => return refusal(None, ErrorCode::BadRequest, format!("not a JSON object: {error}")),
+        Err(error) => return refusal(None, ErrorCode::BadRequest, &format!("not a JSON object: {error}")),
     };
     let Some(kind) = names.kind.as_ref().and_then(Value::as_str) else {
-        return refusal(Some(&names), ErrorCode::BadRequest, "a frame needs a 'type', a text".into());
+        return refusal(Some(&names), ErrorCode::BadRequest, "a frame needs a 'type', a text");
     };
     if PLAIN_TYPES.contains(&kind) {
         let words = match kind {
@@ -42,18 +42,18 @@ fn diagnose(text: &str) -> ServerFrame {
             "hello" => "a 'hello' frame has 'token' and 'cursor', both texts, both optional",
             _ => "a 'pong' frame has only its type",
         };
-        return refusal(Some(&names), ErrorCode::BadRequest, words.into());
+        return refusal(Some(&names), ErrorCode::BadRequest, words);
     }
     match serde_json::from_str::<CommandFrame>(text) {
         Err(error) if error.to_string().starts_with("unknown variant") => {
-            refusal(Some(&names), ErrorCode::UnknownFrame, "there is no frame of that type".into())
+            refusal(Some(&names), ErrorCode::UnknownFrame, "there is no frame of that type")
         }
-        Err(error) => refusal(Some(&names), ErrorCode::BadRequest, format!("not a '{kind}' frame: {error}")),
-        Ok(_) => refusal(Some(&names), ErrorCode::BadRequest, "a field comes twice".into()),
+        Err(error) => refusal(Some(&names), ErrorCode::BadRequest, &format!("not a '{kind}' frame: {error}")),
+        Ok(_) => refusal(Some(&names), ErrorCode::BadRequest, "a field comes twice"),
     }
 }
 
-fn refusal(names: Option<&Names>, code: ErrorCode, words: String) -> ServerFrame {
+fn refusal(names: Option<&Names>, code: ErrorCode, words: &str) -> ServerFrame {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let id = names.and_then(|names| text(names.id.as_ref())?.parse::<CommandId>().ok());
     let conversation = names.and_then(|names| text(names.conversation.as_ref())?.parse::<ConversationId>().ok());

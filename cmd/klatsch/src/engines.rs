@@ -1,0 +1,51 @@
+//! The embedded engines in the data folder: one database for the log and the store, and the signing key beside it.
+
+use std::path::Path;
+
+use anyhow::Context;
+use auth::SigningKey;
+use eventlog::SharedLog;
+use eventlog::embedded::EmbeddedLog;
+use events::Codec;
+use host::{Clock, Entropy};
+use kv::{Database, KvError};
+use runtime::ConfigFault;
+use store::SharedStore;
+use store::embedded::EmbeddedStore;
+
+/// What the services stand on.
+pub(crate) struct Engines {
+    pub(crate) log: SharedLog,
+    pub(crate) store: SharedStore,
+    pub(crate) codec: Codec,
+    pub(crate) key: SigningKey,
+}
+
+/// Opens everything in `folder`, with all topics in place.
+pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Engines> {
+    let database = Database::open(&folder.join("db")).map_err(|error| match error {
+        KvError::Locked(_) | KvError::Folder { .. } => {
+            anyhow::Error::new(ConfigFault::caused(error.to_string(), error))
+        }
+        KvError::Engine(_) => anyhow::Error::new(error),
+    })?;
+    let path = folder.join("signing-key.pem");
+    let key = SigningKey::load_or_create(&path, entropy);
+    let key = key.map_err(|error| ConfigFault::caused(format!("the signing key cannot be used: {error}"), error))?;
+    let log = EmbeddedLog::open(database.clone(), clock.clone()).await.context("opening the event log")?;
+    let store = EmbeddedStore::open(database, clock.clone()).await.context("opening the store")?;
+    let codec = Codec::compiled_in();
+    let made = ops::topics::apply(&*log, &codec, entropy, |_| {}).await.context("putting the topics in place")?;
+    if made > 0 {
+        tracing::info!(steps = made, "topics put in place");
+    }
+    Ok(Engines { log, store, codec, key })
+}
+
+impl Engines {
+    /// The log first: nothing is said any more when the store goes.
+    pub(crate) async fn close(&self) {
+        self.log.close().await;
+        self.store.close().await;
+    }
+}

@@ -1,0 +1,133 @@
+//! What a program of the cluster stands on: Kafka, the CQL store and the schema registry.
+//!
+//! The engines may be slow to come up, or down: a program waits for them with back-off, serves its health routes
+//! meanwhile and says there what it waits for. What waiting cannot mend (topics that cannot keep the promises, tables
+//! that were not made, a registry that refuses a schema) ends it at once, in words. Only `cmd/*` uses this crate.
+
+mod ground;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use eventlog::{LogError, SharedLog};
+use eventlog_kafka::{KafkaConfig, KafkaLog};
+use events::{Codec, RegistryError};
+use runtime::options::{LogOptions, StoreOptions};
+use runtime::{Condition, ConfigFault, Given, insist};
+use store::{SharedStore, StoreError};
+use store_scylla::{ScyllaConfig, ScyllaStore};
+
+pub use ground::Ground;
+
+/// How long the chat and socket services wait for an acknowledgement before they answer `unknown`.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The engines of a program.
+#[derive(Clone)]
+pub struct Engines {
+    /// The event log.
+    pub log: SharedLog,
+    /// The store, pinned to the incarnation of now.
+    pub store: SharedStore,
+    /// Writes the registry's schema ids.
+    pub codec: Codec,
+}
+
+impl Engines {
+    /// Waits for all three, checks them, and returns them; `None` when the program was asked to end meanwhile.
+    ///
+    /// # Errors
+    /// What waiting cannot mend.
+    pub async fn connect(
+        ground: &Ground,
+        log: &LogOptions,
+        store: &StoreOptions,
+        delivery_timeout: Option<Duration>,
+    ) -> anyhow::Result<Option<Self>> {
+        let condition = ground.readiness.condition("engines", "connecting");
+        let connected = connect(ground, &condition, log, store, delivery_timeout).await?;
+        if connected.is_some() {
+            condition.ready();
+        }
+        Ok(connected)
+    }
+
+    /// Finishes what was begun and releases the engines, the log first: nothing is said any more.
+    pub async fn close(&self) {
+        self.log.close().await;
+        self.store.close().await;
+    }
+}
+
+async fn connect(
+    ground: &Ground,
+    condition: &Condition,
+    log: &LogOptions,
+    store: &StoreOptions,
+    delivery_timeout: Option<Duration>,
+) -> anyhow::Result<Option<Engines>> {
+    let (entropy, stop) = (&ground.entropy, &ground.stop);
+    condition.not_ready("waiting for the schema registry");
+    let codec = match &log.registry {
+        None => Codec::compiled_in(),
+        Some(url) => {
+            match insist("reach the schema registry", entropy, stop, unreachable, || Codec::register(url)).await {
+                Ok(codec) => codec,
+                Err(Given::Stopped) => return Ok(None),
+                Err(Given::Up(error)) => return Err(ConfigFault::caused(error.to_string(), error).into()),
+            }
+        }
+    };
+    condition.not_ready(format!("waiting for Kafka at {}", log.kafka));
+    let config = KafkaConfig {
+        dev: log.dev,
+        delivery_timeout,
+        ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", ground.name))
+    };
+    let transient = |error: &LogError| matches!(error, LogError::Transient(_));
+    let kafka = match insist("reach Kafka", entropy, stop, transient, || KafkaLog::connect(config.clone())).await {
+        Ok(log) => log,
+        Err(Given::Stopped) => return Ok(None),
+        Err(Given::Up(error)) => return Err(error).context("connecting to Kafka"),
+    };
+    let faults =
+        match insist("look at the topics", entropy, stop, transient, || ops::topics::check_topics(&*kafka)).await {
+            Ok(faults) => faults,
+            Err(Given::Stopped) => return Ok(None),
+            Err(Given::Up(error)) => return Err(error).context("looking at the topics"),
+        };
+    ConfigFault::all(&faults)?;
+    condition.not_ready(format!("waiting for the store at {}", store.cql.join(",")));
+    let config = scylla_config(store, log.dev)?;
+    let transient = |error: &StoreError| matches!(error, StoreError::Transient(_));
+    let store = match insist("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone())).await
+    {
+        Ok(store) => store,
+        Err(Given::Stopped) => return Ok(None),
+        Err(Given::Up(error @ StoreError::NotMigrated(_))) => {
+            return Err(ConfigFault::caused(error.to_string(), error).into());
+        }
+        Err(Given::Up(error)) => return Err(error).context("connecting to the store"),
+    };
+    Ok(Some(Engines { log: kafka, store, codec }))
+}
+
+/// The store's configuration; in development one copy of every row is enough.
+///
+/// # Errors
+/// When the keyspace is no name of one.
+pub fn scylla_config(options: &StoreOptions, dev: bool) -> Result<ScyllaConfig, ConfigFault> {
+    let keyspace = options.keyspace.parse();
+    let keyspace =
+        keyspace.map_err(|error: store_scylla::BadKeyspace| ConfigFault::caused(error.to_string(), error))?;
+    let config = ScyllaConfig::new(options.cql.clone(), keyspace);
+    let replication_factor = if dev { 1 } else { config.replication_factor };
+    Ok(ScyllaConfig { replication_factor, ..config })
+}
+
+fn unreachable(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Unreachable { .. } => true,
+        RegistryError::Incompatible { .. } => false,
+    }
+}
