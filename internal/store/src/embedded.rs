@@ -116,6 +116,7 @@ impl EmbeddedStore {
             database: database.clone(),
         });
         let pinned = Arc::new(Derived::open(&database, incarnation)?);
+        remove_earlier(&database, incarnation)?;
         tasks.spawn(Writer { database, current, queue }.run());
         tasks.close();
         Ok(Arc::new(Self::handle(shared, pinned, jobs)))
@@ -144,11 +145,17 @@ impl EmbeddedStore {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
-    /// The pinned tables, to read from, if they are still those of the store.
-    fn read(&self) -> Result<&Arc<Derived>, StoreError> {
+    /// The pinned tables, if they are still those of the store.
+    fn tables(&self) -> Result<&Arc<Derived>, StoreError> {
         self.open_still()?;
         self.pinned.check(*self.shared.incarnation.borrow())?;
         Ok(&self.pinned)
+    }
+
+    /// The pinned tables, to read from. Reads finish without waiting, so who reads in a loop gives way here.
+    async fn read(&self) -> Result<&Arc<Derived>, StoreError> {
+        tokio::task::consume_budget().await;
+        self.tables()
     }
 
     /// The tables that outlive incarnations, to read from.
@@ -213,6 +220,17 @@ async fn mint_first(database: &kv::Database, meta: &kv::Table) -> Result<u32, St
     batch.put(meta, INCARNATION_KEY, first.to_be_bytes().to_vec());
     database.commit(batch, kv::Durability::Power).await.map_err(broken)?;
     Ok(first)
+}
+
+/// Removes the tables of incarnations before `current`: no handle to them can be left when a store is opened.
+fn remove_earlier(database: &kv::Database, current: u32) -> Result<(), StoreError> {
+    for name in database.table_names() {
+        let incarnation = name.strip_prefix("store/i").and_then(|rest| rest.split('/').next()?.parse::<u32>().ok());
+        if incarnation.is_some_and(|incarnation| incarnation < current) {
+            database.remove_table(&name).map_err(broken)?;
+        }
+    }
+    Ok(())
 }
 
 fn broken(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {

@@ -66,13 +66,13 @@ pub(super) async fn zombie(fixture: Fixture) {
     let source = source(&fixture);
     for step in &told.steps {
         let rows = step.rows.clone();
-        gone_or_fine(zombie.write(vec![ConversationRows { conversation: told.conversation, rows }]).await);
+        gone_or_fine(&zombie.write(vec![ConversationRows { conversation: told.conversation, rows }]).await);
         let applied = Applied { seq: step.seq, fingerprint: Fingerprint(1) };
-        gone_or_fine(zombie.set_applied(source, applied).await);
+        gone_or_fine(&zombie.set_applied(source, applied).await);
     }
-    gone_or_fine(zombie.set_mark(fixture.user(), told.conversation, Mark { seq: at(9), ordinal: 1 }).await);
+    gone_or_fine(&zombie.set_mark(fixture.user(), told.conversation, Mark { seq: at(9), ordinal: 1 }).await);
     let hold = Hold { skipped_to: Some(at(9)), done_through: None };
-    gone_or_fine(zombie.put_hold(Consumer::Storage, source.partition, told.conversation, hold).await);
+    gone_or_fine(&zombie.put_hold(Consumer::Storage, source.partition, told.conversation, hold).await);
     assert_eq!(all_rows(&*new).await, []);
     assert_eq!(new.applied(source).await.unwrap(), None);
     let found = new.hold(Consumer::Storage, source.partition, told.conversation).await.unwrap();
@@ -88,7 +88,7 @@ pub(super) async fn zombie(fixture: Fixture) {
     assert_eq!(new.conversations_of(user).await.unwrap().len(), 1);
 }
 
-fn gone_or_fine(written: Result<(), StoreError>) {
+fn gone_or_fine(written: &Result<(), StoreError>) {
     assert!(matches!(written, Ok(()) | Err(StoreError::Incarnation { .. })), "{written:?}");
 }
 

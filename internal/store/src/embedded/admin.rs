@@ -46,7 +46,7 @@ impl StoreAdmin for EmbeddedStore {
         let unknown = || StoreError::Broken(format!("there is no derived table '{table}'").into());
         let spec = tables::named(table).ok_or_else(unknown)?;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let pairs = self.read()?.table(spec).pairs(&(from, Bound::Unbounded), READ_ROWS_MAX, false)?;
+        let pairs = self.read().await?.table(spec).pairs(&(from, Bound::Unbounded), READ_ROWS_MAX, false)?;
         let rows = pairs.iter().map(|(key, value)| row::canonical(spec, key, value)).collect::<Result<_, _>>()?;
         let last = pairs.last().filter(|_| pairs.len() == READ_ROWS_MAX).map(|(key, _)| key.to_vec());
         Ok((rows, last))

@@ -22,7 +22,7 @@ const JOB_ROWS_MAX: usize = 1024;
 #[async_trait]
 impl ChatStore for EmbeddedStore {
     async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
-        let tables = Arc::clone(self.read()?);
+        let tables = Arc::clone(self.read().await?);
         let mut writes = Vec::new();
         for ConversationRows { conversation, rows } in &rows {
             writes.extend(rows.iter().map(|row| (row.row.phase(), EncodedWrite::of(*conversation, row))));
@@ -39,7 +39,7 @@ impl ChatStore for EmbeddedStore {
     }
 
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
-        let tables = self.read()?;
+        let tables = self.read().await?;
         let members = {
             let mut members = MembersAsOf::new(as_of);
             let rows = under(&[conversation.uuid().into()]);
@@ -60,7 +60,7 @@ impl ChatStore for EmbeddedStore {
         from_stamp_ms: i64,
         as_of: Seq,
     ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
-        let tables = self.read()?;
+        let tables = self.read().await?;
         let head = tables.table(&HEADS).get(&[conversation.uuid().into()])?;
         let newest_ms = head.map(|head| head.newest_stamp_ms()).transpose()?.flatten();
         let Some(newest_ms) = newest_ms else { return Ok(Vec::new()) };
@@ -77,12 +77,12 @@ impl ChatStore for EmbeddedStore {
     }
 
     async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError> {
-        let row = self.read()?.table(&IDS).get(&id_key(conversation, id))?;
+        let row = self.read().await?.table(&IDS).get(&id_key(conversation, id))?;
         Ok(row.map(|row| row.id_row(as_of)).transpose()?.flatten().map(|(_, row)| row))
     }
 
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
-        let tables = Arc::clone(self.read()?);
+        let tables = Arc::clone(self.read().await?);
         let progress = Arc::clone(&self.shared.progress);
         let change = self.change(Durability::Process, move |changes| {
             tables.check(changes.incarnation())?;
@@ -100,17 +100,17 @@ impl ChatStore for EmbeddedStore {
     }
 
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
-        applied(self.read()?, source)
+        applied(self.read().await?, source)
     }
 
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
-        let tables = self.read()?;
+        let tables = self.read().await?;
         let mut incarnation = self.shared.incarnation.clone();
         let read = || Ok(applied(tables, source)?.map(|applied| applied.seq));
         let mut progress = self.shared.progress.watch(tables.incarnation, source, read)?;
         let reached = async {
             loop {
-                self.read()?;
+                self.tables()?;
                 if *progress.borrow_and_update() >= Some(seq) {
                     return Ok(true);
                 }
@@ -119,7 +119,7 @@ impl ChatStore for EmbeddedStore {
                     () = self.closed.cancelled() => false,
                     changed = incarnation.changed() => changed.is_err(),
                     // A new incarnation forgets the old one's progress, after it has said so.
-                    changed = progress.changed() => changed.is_err() && self.read().is_ok(),
+                    changed = progress.changed() => changed.is_err() && self.tables().is_ok(),
                 };
                 if lost {
                     return Err(StoreError::Closed);
@@ -130,7 +130,7 @@ impl ChatStore for EmbeddedStore {
     }
 
     async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError> {
-        let tables = Arc::clone(self.read()?);
+        let tables = Arc::clone(self.read().await?);
         let write = EncodedWrite::encode(mark.seq.timestamp(), &CellWrites::of_mark(user, conversation, mark));
         self.merge(tables, vec![write]).await
     }

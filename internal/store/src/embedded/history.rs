@@ -19,7 +19,7 @@ use crate::{
 #[async_trait]
 impl HistoryStore for EmbeddedStore {
     async fn timeline(&self, conversation: ConversationId, page: Page) -> Result<Vec<Entry>, StoreError> {
-        let tables = self.read()?;
+        let tables = self.read().await?;
         let Some(range) = page_range(tables, conversation, &page).await? else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
         let back = page.direction == Direction::Before;
@@ -35,7 +35,7 @@ impl HistoryStore for EmbeddedStore {
     }
 
     async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        let tables = self.read()?;
+        let tables = self.read().await?;
         let key = [conversation.uuid().into(), number(bucket_of(place)), seq_value(seq)];
         let Some(row) = tables.table(&TIMELINE).get(&key)? else { return Ok(None) };
         let mut entries: Vec<Entry> = row.entry()?.into_iter().collect();
@@ -50,7 +50,7 @@ impl HistoryStore for EmbeddedStore {
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
         let mut versions = Vec::new();
         let rows = under(&[conversation.uuid().into(), user.uuid().into()]);
-        let each = self.read()?.table(&MEMBERS).each::<()>(rows, false, READ_ROWS_MAX, |row| {
+        let each = self.read().await?.table(&MEMBERS).each::<()>(rows, false, READ_ROWS_MAX, |row| {
             let version = row.member_version()?;
             versions.push((version.seq, version.role));
             Ok(ControlFlow::Continue(()))
@@ -62,7 +62,7 @@ impl HistoryStore for EmbeddedStore {
     async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError> {
         let mut found = Vec::new();
         let rows = under(&[user.uuid().into()]);
-        let each = self.read()?.table(&USER_CONVERSATIONS).each(rows, false, READ_ROWS_MAX, |row| {
+        let each = self.read().await?.table(&USER_CONVERSATIONS).each(rows, false, READ_ROWS_MAX, |row| {
             found.extend(row.user_conversation()?);
             Ok(full(found.len()))
         });
@@ -76,12 +76,12 @@ impl HistoryStore for EmbeddedStore {
         conversation: ConversationId,
     ) -> Result<Option<UserConversation>, StoreError> {
         let key = [user.uuid().into(), conversation.uuid().into()];
-        let row = self.read()?.table(&USER_CONVERSATIONS).get(&key)?;
+        let row = self.read().await?.table(&USER_CONVERSATIONS).get(&key)?;
         Ok(row.map(|row| row.user_conversation()).transpose()?.flatten())
     }
 
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
-        let heads = self.read()?.table(&HEADS);
+        let heads = self.read().await?.table(&HEADS);
         let head = |conversation: &ConversationId| {
             let row = heads.get(&[conversation.uuid().into()])?;
             Ok(row.map(|row| row.head()).transpose()?.flatten())
@@ -92,7 +92,7 @@ impl HistoryStore for EmbeddedStore {
     async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
         let mut found = Vec::new();
         let rows = under(&[user.uuid().into()]);
-        let each = self.read()?.table(&MARKS).each(rows, false, READ_ROWS_MAX, |row| {
+        let each = self.read().await?.table(&MARKS).each(rows, false, READ_ROWS_MAX, |row| {
             found.push(row.mark()?);
             Ok(full(found.len()))
         });

@@ -19,7 +19,7 @@ const READ_ROWS_MAX: usize = 512;
 #[async_trait]
 impl HoldStore for EmbeddedStore {
     async fn hold(&self, consumer: Consumer, partition: u32, conversation: ConversationId) -> Result<Hold, StoreError> {
-        let table = &slot(self.read()?, self.kept()?, consumer).table;
+        let table = &slot(self.read().await?, self.kept()?, consumer).table;
         let found = table.get(&key(partition, conversation)).map_err(broken)?;
         found.map_or(Ok(Hold::default()), |value| decode(&value))
     }
@@ -31,7 +31,7 @@ impl HoldStore for EmbeddedStore {
         conversation: ConversationId,
         hold: Hold,
     ) -> Result<(), StoreError> {
-        let (tables, kept) = (Arc::clone(self.read()?), self.kept()?.clone());
+        let (tables, kept) = (Arc::clone(self.read().await?), self.kept()?.clone());
         let change = self.change(Durability::Power, move |changes| {
             tables.check(changes.incarnation())?;
             let (slot, key) = (slot(&tables, &kept, consumer), key(partition, conversation));
@@ -55,7 +55,7 @@ impl HoldStore for EmbeddedStore {
         partition: u32,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
-        let table = &slot(self.read()?, self.kept()?, consumer).table;
+        let table = &slot(self.read().await?, self.kept()?, consumer).table;
         let prefix = partition.to_be_bytes();
         let end = kv::end_of_prefix(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
