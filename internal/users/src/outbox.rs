@@ -1,8 +1,7 @@
 //! Events on their way: rows beside the rows that they speak of, until the relay has published them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::UserId;
 use events::{AccountEvent, UserEvent};
 use host::{Clock, Entropy};
 use runtime::TraceParent;
@@ -18,7 +17,13 @@ pub(crate) struct Outbox {
     clock: Clock,
     entropy: Entropy,
     wake: Arc<Notify>,
+    /// Stamp and counter of the last row's id: rows of one process are in the order of their making, whatever the
+    /// clock does.
+    last: Arc<Mutex<(i64, u16)>>,
 }
+
+/// Ids of one stamp. Beyond, the stamp runs ahead of the clock.
+const IDS_PER_STAMP: u16 = 1 << 12;
 
 /// What an outbox row says, as JSON: the row may be written by one version of this program and read by another, with
 /// another registry.
@@ -39,15 +44,11 @@ enum What {
 
 impl Outbox {
     pub(crate) fn new(store: Arc<dyn UserStore>, clock: Clock, entropy: Entropy) -> Self {
-        Self { store, clock, entropy, wake: Arc::default() }
+        Self { store, clock, entropy, wake: Arc::default(), last: Arc::default() }
     }
 
     /// A row for an event of that account, not written yet.
     pub(crate) fn row(&self, account: &Account, what: &AccountEvent, trace: TraceParent) -> OutboxRow {
-        self.row_of(account.id, &account.name, what, trace)
-    }
-
-    fn row_of(&self, user: UserId, name: &str, what: &AccountEvent, trace: TraceParent) -> OutboxRow {
         let what = match what {
             AccountEvent::Registered { name, display_name } => {
                 What::Registered { name: name.clone(), display_name: display_name.clone() }
@@ -57,11 +58,27 @@ impl Outbox {
         };
         let payload = Payload { time_ms: self.clock.now_ms(), trace: trace.to_string(), what };
         OutboxRow {
-            id: self.entropy.uuid_v7(&self.clock).into_bytes(),
-            user,
-            account_name: name.to_owned(),
+            id: self.next_id().into_bytes(),
+            user: account.id,
+            account_name: account.name.clone(),
             payload: serde_json::to_vec(&payload).expect("the payload has text keys only"),
         }
+    }
+
+    /// A UUIDv7 above the last one: its first random bits are a counter (RFC 9562, 6.2, method 1).
+    fn next_id(&self) -> Uuid {
+        let (stamp_ms, counter) = {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = match (self.clock.now_ms(), last.0, last.1 + 1) {
+                (now_ms, last_ms, _) if now_ms > last_ms => (now_ms, 0),
+                (_, last_ms, IDS_PER_STAMP) => (last_ms + 1, 0),
+                (_, last_ms, counter) => (last_ms, counter),
+            };
+            *last
+        };
+        let mut random = self.entropy.bytes::<10>();
+        random[..2].copy_from_slice(&counter.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(u64::try_from(stamp_ms).unwrap_or(0), &random).into_uuid()
     }
 
     /// Writes an event of that account. From here on it will be published.
@@ -97,4 +114,28 @@ pub(crate) fn read(row: &OutboxRow) -> Result<(UserEvent, String), serde_json::E
     };
     let event = UserEvent { id: Uuid::from_bytes(row.id), user: row.user, time_ms: payload.time_ms, what };
     Ok((event, payload.trace))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use store::embedded::EmbeddedStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn ids_ascend_whatever_the_clock_does() {
+        let now = Arc::new(AtomicI64::new(1_750_000_000_000));
+        let clock = Clock::manual(now.clone());
+        let store = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        let outbox = Outbox::new(store, clock, Entropy::seeded(1));
+        let mut last = outbox.next_id();
+        for step in 0..10_000 {
+            now.fetch_add([0, 0, 0, 1, -5][step % 5], Ordering::SeqCst);
+            let next = outbox.next_id();
+            assert!(next > last && next.get_version_num() == 7);
+            last = next;
+        }
+    }
 }

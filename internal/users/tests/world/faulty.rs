@@ -1,0 +1,153 @@
+//! A log and a store that fail when they are told to.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use domain::UserId;
+use eventlog::{
+    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, SharedLog, TopicFound,
+    TopicPartition, Watermarks,
+};
+use events::topics::TopicSpec;
+use store::{Account, AccountCreated, OutboxRow, Session, StoreError, UserStore};
+
+/// What a call does instead of what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    Refused,
+    /// Everything, without saying so.
+    Unanswered,
+}
+
+/// The faults of the next calls, one each.
+pub(crate) type Faults = Arc<Mutex<VecDeque<Fault>>>;
+
+fn next(faults: &Faults) -> Option<Fault> {
+    faults.lock().unwrap().pop_front()
+}
+
+/// A log whose appends fail.
+pub(crate) struct FaultyLog {
+    pub(crate) log: SharedLog,
+    pub(crate) appends: Faults,
+}
+
+#[async_trait]
+impl EventLog for FaultyLog {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        match next(&self.appends) {
+            None => self.log.enqueue(topic, record).await,
+            Some(Fault::Refused) => Err(AppendError::Busy),
+            Some(Fault::Unanswered) => {
+                self.log.enqueue(topic, record).await?.await?;
+                Err(AppendError::Unknown)
+            }
+        }
+    }
+
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        self.log.reader(topic, partition, from).await
+    }
+
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
+        self.log.watermarks(topic, partition).await
+    }
+
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
+        self.log.offset_at(topic, partition, time_ms).await
+    }
+
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
+        self.log.join(group, topics).await
+    }
+
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+        self.log.committed(group, at).await
+    }
+
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
+        self.log.commit_offline(group, commits).await
+    }
+
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
+        self.log.describe(topic).await
+    }
+
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
+        self.log.create(topic).await
+    }
+
+    async fn close(&self) {
+        self.log.close().await;
+    }
+}
+
+/// A store whose creations and rotations fail.
+pub(crate) struct FaultyStore {
+    pub(crate) store: Arc<dyn UserStore>,
+    pub(crate) creations: Faults,
+    pub(crate) rotations: Faults,
+}
+
+fn unanswered() -> StoreError {
+    StoreError::Transient("no answer in time".into())
+}
+
+#[async_trait]
+impl UserStore for FaultyStore {
+    async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError> {
+        match next(&self.creations) {
+            None => self.store.create_account(account, event).await,
+            Some(Fault::Refused) => Err(unanswered()),
+            Some(Fault::Unanswered) => {
+                self.store.create_account(account, event).await?;
+                Err(unanswered())
+            }
+        }
+    }
+
+    async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
+        self.store.account(id).await
+    }
+
+    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
+        self.store.account_by_name(name).await
+    }
+
+    async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
+        self.store.create_session(session).await
+    }
+
+    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
+        self.store.session(id).await
+    }
+
+    async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
+        match next(&self.rotations) {
+            None => self.store.rotate_session(expected, session).await,
+            Some(Fault::Refused) => Err(unanswered()),
+            Some(Fault::Unanswered) => {
+                self.store.rotate_session(expected, session).await?;
+                Err(unanswered())
+            }
+        }
+    }
+
+    async fn delete_session(&self, id: &[u8; 16]) -> Result<(), StoreError> {
+        self.store.delete_session(id).await
+    }
+
+    async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {
+        self.store.add_outbox(event).await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        self.store.outbox(limit).await
+    }
+
+    async fn remove_outbox(&self, id: &[u8; 16]) -> Result<(), StoreError> {
+        self.store.remove_outbox(id).await
+    }
+}
