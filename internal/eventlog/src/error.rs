@@ -15,7 +15,9 @@ pub enum AppendError {
     /// Not acknowledged in time: the record may be there now, may come to be there later, or never.
     #[error("the log did not answer in time: the record may or may not be there")]
     Unknown,
-    /// The writer failed for good and must be opened anew; records in flight may be there.
+    /// The writer failed for good; records in flight may be there. The log opens a new one by itself, but answers this
+    /// until every receipt of the old one has been read or dropped: nothing is appended behind a gap that its writer has
+    /// not heard of.
     #[error("the log's writer failed for good: {0}")]
     Fatal(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The log was closed.

@@ -1,7 +1,9 @@
 //! Records, before and after the log has them.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -105,6 +107,8 @@ pub struct Watermarks {
 #[derive(Debug)]
 pub struct Receipt {
     fate: oneshot::Receiver<Result<Place, AppendError>>,
+    /// Tells the engine that this receipt has been neither read nor dropped.
+    unread: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Receipt {
@@ -113,7 +117,15 @@ impl Receipt {
     #[must_use]
     pub fn new() -> (oneshot::Sender<Result<Place, AppendError>>, Self) {
         let (report, fate) = oneshot::channel();
-        (report, Self { fate })
+        (report, Self { fate, unread: None })
+    }
+
+    /// The same, holding `unread` until it has been read or dropped: so an engine knows when everybody has heard of a
+    /// failure.
+    #[must_use]
+    pub fn holding(unread: Arc<dyn Any + Send + Sync>) -> (oneshot::Sender<Result<Place, AppendError>>, Self) {
+        let (report, receipt) = Self::new();
+        (report, Self { unread: Some(unread), ..receipt })
     }
 }
 
@@ -121,6 +133,10 @@ impl Future for Receipt {
     type Output = Result<Place, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.fate).poll(context).map(|fate| fate.unwrap_or(Err(AppendError::Unknown)))
+        let fate = Pin::new(&mut self.fate).poll(context).map(|fate| fate.unwrap_or(Err(AppendError::Unknown)));
+        if fate.is_ready() {
+            self.unread = None;
+        }
+        fate
     }
 }

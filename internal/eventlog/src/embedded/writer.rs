@@ -36,22 +36,9 @@ type AppendReport = oneshot::Sender<Result<Place, AppendError>>;
 /// Something to be written.
 #[derive(Debug)]
 pub(super) enum Item {
-    Append {
-        topic: Arc<Topic>,
-        partition: u32,
-        value: BytesMut,
-        report: AppendReport,
-        permit: Permit,
-    },
-    Create {
-        spec: TopicSpec,
-        report: oneshot::Sender<Result<(), LogError>>,
-    },
-    Commit {
-        rows: Vec<(Bytes, Bytes)>,
-        ticket: WriteTicket,
-        report: oneshot::Sender<Result<(), CommitError>>,
-    },
+    Append { topic: Arc<Topic>, partition: u32, value: BytesMut, report: AppendReport, permit: Permit },
+    Create { spec: TopicSpec, report: oneshot::Sender<Result<(), LogError>> },
+    Commit { rows: Vec<(Bytes, Bytes)>, ticket: WriteTicket, report: oneshot::Sender<Result<(), CommitError>> },
 }
 
 /// The writer's state; it lives in its task.

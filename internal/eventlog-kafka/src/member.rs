@@ -1,0 +1,220 @@
+//! Membership in a consumer group: a consumer that is subscribed and fetches nothing.
+//!
+//! It is used for assignments, revocations and commits alone; records are read by [`crate::reading`]. Two plain threads
+//! serve it: one polls, so that rebalances happen, and waits inside the rebalance until what is revoked has been
+//! released; the other one commits, which must go on during that wait.
+
+mod commits;
+mod seat;
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use eventlog::{Committer, GroupEvent, GroupMember, LogError};
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::KafkaConfig;
+use crate::errors::{Kind, broken, kind_of, log_error, transient};
+use crate::{context, requests, threads};
+use commits::MemberCommitter;
+use seat::Seat;
+
+/// Events that may wait for a member. Beyond, its thread waits with them, and so does the group, within its bounds.
+const EVENTS_MAX: usize = 64;
+/// Commits that may wait to be written.
+const COMMITS_MAX: usize = 64;
+/// How long a poll waits; also how soon the thread sees that the member has left.
+const POLL_WAIT: Duration = Duration::from_millis(100);
+
+/// The consumer of a member.
+pub(crate) type GroupConsumer = BaseConsumer<Rebalances>;
+
+/// A member; dropping it leaves the group.
+pub(crate) struct Member {
+    seat: Arc<Seat>,
+    events: mpsc::Receiver<Result<GroupEvent, LogError>>,
+    closing: CancellationToken,
+}
+
+/// Joins the group for topics that exist.
+pub(crate) fn join(
+    config: &KafkaConfig,
+    group: &str,
+    topics: &[&str],
+    closing: CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Member, LogError> {
+    let (tell, events) = mpsc::channel(EVENTS_MAX);
+    let (order, orders) = sync_channel(COMMITS_MAX);
+    let seat = Arc::new(Seat::new(tell, order));
+    let rebalances = Rebalances { seat: Arc::clone(&seat) };
+    let consumer = GroupConsumer::from_config_and_context(&config.member(group), rebalances).map_err(broken)?;
+    let consumer = Arc::new(consumer);
+    let committing = (Arc::clone(&consumer), Arc::clone(&seat));
+    threads::spawn("kafka-commits", tasks, move || commits::write_all(&committing.0, &committing.1, &orders))?;
+    let worker = Worker { consumer, seat: Arc::clone(&seat), topics: topics.iter().map(ToString::to_string).collect() };
+    let ended = closing.clone();
+    threads::spawn("kafka-group", tasks, move || worker.run(&ended))?;
+    Ok(Member { seat, events, closing })
+}
+
+#[async_trait]
+impl GroupMember for Member {
+    async fn next(&mut self) -> Result<GroupEvent, LogError> {
+        let _polling = Polling::begin(&self.seat);
+        tokio::select! {
+            biased;
+            () = self.closing.cancelled() => Err(LogError::Closed),
+            event = self.events.recv() => event.unwrap_or(Err(LogError::Closed)),
+        }
+    }
+
+    fn committer(&self) -> Box<dyn Committer> {
+        Box::new(MemberCommitter::new(Arc::clone(&self.seat)))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.seat.leave();
+    }
+}
+
+/// While it lives, the member polls.
+struct Polling<'a>(&'a Seat);
+
+impl<'a> Polling<'a> {
+    fn begin(seat: &'a Seat) -> Self {
+        seat.polls(true);
+        Self(seat)
+    }
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.0.polls(false);
+    }
+}
+
+/// Polls for a member.
+struct Worker {
+    consumer: Arc<GroupConsumer>,
+    seat: Arc<Seat>,
+    topics: Vec<String>,
+}
+
+impl Worker {
+    /// Works until the member leaves; then closes the consumer, which may take a while.
+    fn run(self, closing: &CancellationToken) {
+        if let Err(error) = self.subscribe() {
+            self.seat.tell(Err(broken(error)));
+            self.seat.leave();
+        }
+        while !self.seat.has_left() {
+            if closing.is_cancelled() {
+                self.seat.leave();
+                break;
+            }
+            self.mind_polling();
+            if let Some(Err(error)) = self.consumer.poll(POLL_WAIT) {
+                self.fault(error);
+            }
+            self.tell_assigned();
+        }
+    }
+
+    fn subscribe(&self) -> Result<(), KafkaError> {
+        self.consumer.subscribe(&self.topics.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// A member that does not poll gives its share to others, until it does again.
+    fn mind_polling(&self) {
+        match self.seat.expulsion() {
+            seat::Expulsion::None => {}
+            seat::Expulsion::Begins => {
+                tracing::warn!(topics = ?self.topics, "a member of the group has not polled for too long: it loses its share");
+                self.consumer.unsubscribe();
+            }
+            seat::Expulsion::Ends => {
+                if let Err(error) = self.subscribe() {
+                    self.seat.tell(Err(broken(error)));
+                    self.seat.leave();
+                }
+            }
+        }
+    }
+
+    fn fault(&self, error: KafkaError) {
+        match kind_of(&error) {
+            // Nothing is fetched; it connects anew, or rejoins, by itself.
+            Kind::Transient | Kind::TimedOut | Kind::QueueFull | Kind::OutOfRange | Kind::Fenced | Kind::TooLarge => {
+                tracing::debug!(%error, "the group goes on");
+            }
+            Kind::NoTopic | Kind::Broken => {
+                self.seat.tell(Err(log_error(&self.topics.join(", "), error)));
+                self.seat.leave();
+            }
+        }
+    }
+
+    /// Tells the member what it was assigned, with the group's commits of now: the last owner has left it.
+    fn tell_assigned(&self) {
+        let fresh = self.seat.fresh();
+        if fresh.is_empty() {
+            return;
+        }
+        match requests::committed(self.consumer.as_ref(), &fresh) {
+            Ok(commits) => self.seat.assign(commits),
+            Err(error) if matches!(kind_of(&error), Kind::Broken) => {
+                self.seat.tell(Err(transient(error)));
+            }
+            // Asked again at the next turn.
+            Err(error) => tracing::debug!(%error, "the group's commits cannot be read yet"),
+        }
+    }
+}
+
+/// Follows the group's rebalances, on the polling thread.
+pub(crate) struct Rebalances {
+    seat: Arc<Seat>,
+}
+
+impl ClientContext for Rebalances {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        context::log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka group error");
+    }
+}
+
+impl ConsumerContext for Rebalances {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, change: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let named = requests::named(partitions);
+        let done = if change == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.seat.freshen(named);
+            // From the end, and paused: nothing is to be fetched, and no commit to be looked up for that.
+            partitions
+                .set_all_offsets(Offset::End)
+                .and_then(|()| consumer.incremental_assign(partitions))
+                .and_then(|()| consumer.pause(partitions))
+        } else {
+            self.seat.give_up(named, consumer.assignment_lost());
+            consumer.incremental_unassign(partitions)
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "the group's new assignment was refused");
+        }
+    }
+}

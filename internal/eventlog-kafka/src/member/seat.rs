@@ -1,0 +1,247 @@
+//! A member's seat: what it owns, as its task and its two threads see it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use eventlog::{Assigned, Commit, GroupEvent, LogError, Revocation, TopicPartition};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::commits::Order;
+
+/// How long an owner may take to release what is revoked. Together with [`WRITES_WAIT`] well below the group's
+/// `max.poll.interval.ms`.
+const RELEASE_WAIT: Duration = Duration::from_secs(10);
+/// How long to wait for commits that are being written for what is given up.
+const WRITES_WAIT: Duration = Duration::from_secs(10);
+/// How long a member may not poll before it loses its share.
+const POLL_WAIT: Duration = Duration::from_secs(60);
+
+pub(super) struct Seat {
+    state: Mutex<State>,
+    /// Set off by releases, written commits and the leaving.
+    changed: Condvar,
+    events: mpsc::Sender<Result<GroupEvent, LogError>>,
+    /// Runs the waits for releases.
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+struct State {
+    owned: BTreeMap<TopicPartition, Ownership>,
+    /// Assigned by the group, not yet told to the member.
+    fresh: BTreeSet<TopicPartition>,
+    /// To the committing thread; `None` once the member has left.
+    orders: Option<SyncSender<Order>>,
+    /// Since when the member has not polled; `None` while it does.
+    idle_since: Option<Instant>,
+    /// It is unsubscribed for not polling.
+    expelled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Ownership {
+    /// Commits that are being written.
+    writing: u32,
+    /// Given up: no further commit counts.
+    ending: bool,
+}
+
+/// Whether the member's polling asks for something.
+pub(super) enum Expulsion {
+    None,
+    Begins,
+    Ends,
+}
+
+/// Says that a commit is being written for some partitions; dropping it says that it is done.
+pub(super) struct WriteTicket {
+    seat: Arc<Seat>,
+    partitions: Vec<TopicPartition>,
+}
+
+impl Seat {
+    /// To be called within a runtime.
+    pub(super) fn new(events: mpsc::Sender<Result<GroupEvent, LogError>>, orders: SyncSender<Order>) -> Self {
+        let state = State {
+            owned: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            orders: Some(orders),
+            idle_since: Some(Instant::now()),
+            expelled: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), events, runtime: Handle::current() }
+    }
+
+    /// The member is gone: it owns nothing, and whoever waits for it need not any more.
+    pub(super) fn leave(&self) {
+        let mut state = self.lock();
+        state.orders = None;
+        state.owned.values_mut().for_each(|owned| owned.ending = true);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.lock().orders.is_none()
+    }
+
+    /// The member begins (`true`) or ends to poll.
+    pub(super) fn polls(&self, polls: bool) {
+        self.lock().idle_since = (!polls).then(Instant::now);
+    }
+
+    pub(super) fn expulsion(&self) -> Expulsion {
+        let mut state = self.lock();
+        let idle = state.idle_since.is_some_and(|since| since.elapsed() > POLL_WAIT);
+        let polls = state.idle_since.is_none();
+        match state.expelled {
+            false if idle => {
+                state.expelled = true;
+                Expulsion::Begins
+            }
+            true if polls => {
+                state.expelled = false;
+                Expulsion::Ends
+            }
+            _ => Expulsion::None,
+        }
+    }
+
+    /// Hands the member an event, waiting for room. Only for plain threads.
+    pub(super) fn tell(&self, event: Result<GroupEvent, LogError>) {
+        // A member that is gone needs no event.
+        let _ = self.events.blocking_send(event);
+    }
+
+    /// The group assigned these.
+    pub(super) fn freshen(&self, partitions: Vec<TopicPartition>) {
+        self.lock().fresh.extend(partitions);
+    }
+
+    /// What was assigned and not yet told.
+    pub(super) fn fresh(&self) -> Vec<TopicPartition> {
+        self.lock().fresh.iter().cloned().collect()
+    }
+
+    /// Tells the member of fresh partitions, with their commits.
+    pub(super) fn assign(&self, commits: Vec<(TopicPartition, Option<Commit>)>) {
+        let mut state = self.lock();
+        let mut assigned = Vec::new();
+        for (at, commit) in commits {
+            if state.fresh.remove(&at) {
+                state.owned.insert(at.clone(), Ownership::default());
+                assigned.push(Assigned { at, commit });
+            }
+        }
+        drop(state);
+        if !assigned.is_empty() {
+            self.tell(Ok(GroupEvent::Assigned(assigned)));
+        }
+    }
+
+    /// The group takes these away: asks the member to release them, unless it is too late for that, and returns when
+    /// others may have them.
+    pub(super) fn give_up(&self, partitions: Vec<TopicPartition>, lost: bool) {
+        let mut state = self.lock();
+        let told: Vec<_> = partitions.into_iter().filter(|at| !state.fresh.remove(at)).collect();
+        let (left, lost) = (state.orders.is_none(), lost || state.expelled);
+        drop(state);
+        if told.is_empty() {
+            return;
+        }
+        let late = !left && (lost || !self.await_release(told.clone()));
+        self.end(&told);
+        if late {
+            self.tell(Ok(GroupEvent::Lost(told)));
+        }
+    }
+
+    /// Whether the member released them in time, or left.
+    fn await_release(&self, partitions: Vec<TopicPartition>) -> bool {
+        let (release, released) = oneshot::channel();
+        let waiting = Arc::new(Mutex::new(true));
+        self.tell(Ok(GroupEvent::Revoked(Revocation { partitions, release })));
+        let done = Arc::clone(&waiting);
+        let wait = self.runtime.spawn(async move {
+            // Sent or dropped: both mean that the member is done.
+            let _ = released.await;
+            *done.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        });
+        let deadline = Instant::now() + RELEASE_WAIT;
+        let still = || *waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        while still() && state.orders.is_some() && Instant::now() < deadline {
+            // Looks again soon: the release does not set off `changed`.
+            let waited = self.changed.wait_timeout(state, Duration::from_millis(5));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let in_time = !still() || state.orders.is_none();
+        wait.abort();
+        in_time
+    }
+
+    /// The member owns these no more. Waits for its commits, so that the next owner sees them.
+    fn end(&self, partitions: &[TopicPartition]) {
+        let mut state = self.lock();
+        for at in partitions {
+            if let Some(owned) = state.owned.get_mut(at) {
+                owned.ending = true;
+            }
+        }
+        self.changed.notify_all();
+        let writing =
+            |state: &mut State| partitions.iter().any(|at| state.owned.get(at).is_some_and(|owned| owned.writing > 0));
+        let waited = self.changed.wait_timeout_while(state, WRITES_WAIT, writing);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        for at in partitions {
+            state.owned.remove(at);
+        }
+    }
+
+    /// Begins a commit; `None` when the member does not own all of the partitions.
+    pub(super) fn begin_commit(
+        self: &Arc<Self>,
+        partitions: Vec<TopicPartition>,
+    ) -> Option<(WriteTicket, SyncSender<Order>)> {
+        let mut state = self.lock();
+        let orders = state.orders.clone()?;
+        if !partitions.iter().all(|at| state.owned.get(at).is_some_and(|owned| !owned.ending)) {
+            return None;
+        }
+        for at in &partitions {
+            if let Some(owned) = state.owned.get_mut(at) {
+                owned.writing += 1;
+            }
+        }
+        Some((WriteTicket { seat: Arc::clone(self), partitions }, orders))
+    }
+
+    /// Waits before a commit is tried again; whether that makes sense.
+    pub(super) fn may_retry(&self, ticket: &WriteTicket, wait: Duration) -> bool {
+        let ending =
+            |state: &State| ticket.partitions.iter().any(|at| state.owned.get(at).is_none_or(|owned| owned.ending));
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, |state| !ending(state));
+        !ending(&waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for WriteTicket {
+    fn drop(&mut self) {
+        let mut state = self.seat.lock();
+        for at in &self.partitions {
+            if let Some(owned) = state.owned.get_mut(at) {
+                owned.writing = owned.writing.saturating_sub(1);
+            }
+        }
+        drop(state);
+        self.seat.changed.notify_all();
+    }
+}

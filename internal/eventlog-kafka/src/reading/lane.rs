@@ -1,0 +1,220 @@
+//! A lane: one consumer on its own thread, reading partitions that were assigned by hand, each from its own offset.
+//!
+//! A consumer reads a partition at one place only, so two readers of a partition need two lanes. One thread does all
+//! with its consumer: assigning, polling, pausing. So a record that was polled before a reader left never reaches the
+//! next reader of the same partition.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use eventlog::{Record, TopicPartition};
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use super::Taken;
+use super::record::to_record;
+use super::shelf::{Failure, Shelf};
+use crate::context::Quiet;
+use crate::errors::{Kind, kind_of};
+use crate::threads::Mailbox;
+
+/// Records polled before the lane looks into its mailbox again.
+const BURST: usize = 1000;
+/// How long to wait for records at most: the consumer wakes the lane, this is for wake-ups that get lost.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// How long looking for the reason of an error may take.
+const INQUIRY_WAIT: Duration = Duration::from_secs(5);
+
+/// What a lane is asked to do.
+pub(crate) enum Command {
+    Open { at: TopicPartition, from: u64, shelf: Arc<Shelf>, turn: OwnedSemaphorePermit },
+    Resume(TopicPartition),
+    Close(TopicPartition),
+}
+
+pub(crate) struct Lane {
+    pub(crate) consumer: Arc<BaseConsumer<Quiet>>,
+    pub(crate) mailbox: Arc<Mailbox<Command>>,
+    /// Shared with who hands out partitions to lanes.
+    pub(crate) taken: Arc<Mutex<Taken>>,
+    pub(crate) reading: BTreeMap<String, BTreeMap<i32, Reading>>,
+}
+
+/// A partition that is being read.
+pub(crate) struct Reading {
+    shelf: Arc<Shelf>,
+    /// The lowest offset that the next record may have.
+    next: u64,
+    paused: bool,
+    /// Lets somebody else read the partition when it is dropped.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Lane {
+    /// Works until `closing`.
+    pub(crate) fn run(mut self, closing: &CancellationToken) {
+        while !closing.is_cancelled() {
+            while let Some(command) = self.mailbox.take() {
+                self.obey(command);
+            }
+            let consumer = Arc::clone(&self.consumer);
+            let mut polled = 0;
+            while polled < BURST {
+                match consumer.poll(Duration::ZERO) {
+                    None => break,
+                    Some(Ok(message)) => self.shelve(&message),
+                    Some(Err(error)) => self.fault(&error),
+                }
+                polled += 1;
+            }
+            if polled < BURST {
+                self.mailbox.wait(WAIT_MAX);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Open { at, from, shelf, turn } => {
+                if let Err(error) = self.assign(&at, from) {
+                    shelf.fail(Failure::Broken(error.to_string()));
+                }
+                let reading = Reading { shelf, next: from, paused: false, _turn: turn };
+                self.reading.entry(at.topic).or_default().insert(number(at.partition), reading);
+            }
+            Command::Resume(at) => {
+                if let Some(reading) = self.find(&at.topic, number(at.partition)) {
+                    reading.paused = false;
+                }
+                self.log_failure("resume", self.consumer.resume(&list(&at)));
+            }
+            Command::Close(at) => {
+                let partition = number(at.partition);
+                let Some(of_topic) = self.reading.get_mut(&at.topic) else { return };
+                let reading = of_topic.remove(&partition);
+                if of_topic.is_empty() {
+                    self.reading.remove(&at.topic);
+                }
+                // The mark stays with the partition: its next reader would begin paused.
+                if reading.as_ref().is_some_and(|reading| reading.paused) {
+                    self.log_failure("resume", self.consumer.resume(&list(&at)));
+                }
+                self.log_failure("unassign", self.consumer.incremental_unassign(&list(&at)));
+                self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
+                drop(reading);
+            }
+        }
+    }
+
+    fn assign(&self, at: &TopicPartition, from: u64) -> Result<(), KafkaError> {
+        let mut partitions = TopicPartitionList::new();
+        let offset = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
+        partitions.add_partition_offset(&at.topic, number(at.partition), offset)?;
+        self.consumer.incremental_assign(&partitions)
+    }
+
+    fn shelve(&mut self, message: &BorrowedMessage<'_>) {
+        let record: Record = to_record(message);
+        let (topic, partition) = (rdkafka::Message::topic(message), rdkafka::Message::partition(message));
+        let Some(reading) = self.find(topic, partition) else { return };
+        if record.offset < reading.next {
+            return;
+        }
+        reading.next = record.offset + 1;
+        if reading.shelf.push(record) {
+            reading.paused = true;
+            let paused = self.consumer.pause(&list_of(topic, partition));
+            self.log_failure("pause", paused);
+        }
+    }
+
+    fn find(&mut self, topic: &str, partition: i32) -> Option<&mut Reading> {
+        self.reading.get_mut(topic)?.get_mut(&partition)
+    }
+
+    /// The consumer says that something is wrong with a partition, but not with which one.
+    fn fault(&mut self, error: &KafkaError) {
+        match kind_of(error) {
+            Kind::OutOfRange => self.find_out_of_range(),
+            Kind::NoTopic => self.find_missing(),
+            Kind::Broken | Kind::TooLarge | Kind::Fenced => {
+                tracing::error!(%error, "reading failed");
+                self.fail_all(&Failure::Transient(error.to_string()));
+            }
+            // It connects anew by itself.
+            Kind::Transient | Kind::TimedOut | Kind::QueueFull => tracing::debug!(%error, "reading goes on"),
+        }
+    }
+
+    fn find_out_of_range(&mut self) {
+        let mut found = false;
+        for (topic, partitions) in &self.reading {
+            for (partition, reading) in partitions {
+                let range = self.consumer.fetch_watermarks(topic, *partition, INQUIRY_WAIT);
+                let Ok((low, high)) = range else { continue };
+                let next = i64::try_from(reading.next).unwrap_or(i64::MAX);
+                if next < low || next > high {
+                    reading.shelf.fail(Failure::OutOfRange(reading.next));
+                    found = true;
+                }
+            }
+        }
+        if !found {
+            // Whichever it was, it is there again, or cannot be told: librdkafka has stopped reading it.
+            self.fail_all(&Failure::Transient("an offset was out of range for a moment".to_owned()));
+        }
+    }
+
+    fn find_missing(&mut self) {
+        let topics: Vec<String> = self.reading.keys().cloned().collect();
+        for topic in topics {
+            let metadata = self.consumer.fetch_metadata(Some(&topic), INQUIRY_WAIT);
+            let partitions =
+                metadata.map(|metadata| metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
+            let Ok(partitions) = partitions else { continue };
+            for (partition, reading) in self.reading.get(&topic).into_iter().flatten() {
+                if usize::try_from(*partition).is_ok_and(|partition| partition >= partitions) {
+                    reading.shelf.fail(Failure::NoTopic);
+                }
+            }
+        }
+    }
+
+    fn fail_all(&self, failure: &Failure) {
+        for reading in self.reading.values().flat_map(BTreeMap::values) {
+            reading.shelf.fail(failure.clone());
+        }
+    }
+
+    fn log_failure(&self, what: &str, result: Result<(), KafkaError>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, what, "the kafka consumer refused");
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.fail_all(&Failure::Transient("the log was closed".to_owned()));
+    }
+}
+
+fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+fn list(at: &TopicPartition) -> TopicPartitionList {
+    list_of(&at.topic, number(at.partition))
+}
+
+fn list_of(topic: &str, partition: i32) -> TopicPartitionList {
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition(topic, partition);
+    partitions
+}

@@ -1,0 +1,65 @@
+//! Plain threads: librdkafka's calls block, some for as long as a session lasts.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use eventlog::LogError;
+use tokio_util::task::TaskTracker;
+
+use crate::errors::broken;
+
+/// Runs `work` on a thread of its own. `tasks` waits for its end.
+pub(crate) fn spawn(name: &str, tasks: &TaskTracker, work: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
+    let alive = tasks.token();
+    let run = move || {
+        let _alive = alive;
+        work();
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(broken)
+}
+
+/// What is to be done by a thread that also waits for other things: bounded by what its senders may have open.
+#[derive(Debug)]
+pub(crate) struct Mailbox<T> {
+    state: Mutex<State<T>>,
+    arrival: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    letters: VecDeque<T>,
+    woken: bool,
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State { letters: VecDeque::new(), woken: false }), arrival: Condvar::new() }
+    }
+
+    pub(crate) fn post(&self, letter: T) {
+        self.lock().letters.push_back(letter);
+        self.wake();
+    }
+
+    /// Ends the wait that is going on, or the next one.
+    pub(crate) fn wake(&self) {
+        self.lock().woken = true;
+        self.arrival.notify_all();
+    }
+
+    pub(crate) fn take(&self) -> Option<T> {
+        self.lock().letters.pop_front()
+    }
+
+    /// Waits for [`Mailbox::wake`], at most so long.
+    pub(crate) fn wait(&self, at_most: Duration) {
+        let waiting = |state: &mut State<T>| !state.woken;
+        let waited = self.arrival.wait_timeout_while(self.lock(), at_most, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.woken = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
