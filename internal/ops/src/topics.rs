@@ -194,7 +194,11 @@ pub async fn apply(
     Ok(plan.steps.len())
 }
 
-async fn carry_out(log: &dyn EventLog, codec: &Codec, entropy: &Entropy, step: &Step) -> Result<(), OpsError> {
+/// Does one step of a plan. Doing it again where it was done already is harmless.
+///
+/// # Errors
+/// When the log fails.
+pub async fn carry_out(log: &dyn EventLog, codec: &Codec, entropy: &Entropy, step: &Step) -> Result<(), OpsError> {
     match step {
         Step::Create(topic) => log.create(topic).await?,
         Step::CommitStart { group, at } => {

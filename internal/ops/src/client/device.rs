@@ -158,7 +158,7 @@ impl Device {
                 self.pass(cursor);
             }
             Inbound::Passed(cursor) => self.pass(cursor),
-            Inbound::Feed(received) => self.take_or_buffer(received),
+            Inbound::Feed(received) => self.take_or_buffer(*received),
             Inbound::Unknown => {}
         }
     }
@@ -279,9 +279,9 @@ impl Device {
         }
     }
 
-    fn take_or_buffer(&mut self, received: Box<Received>) {
+    fn take_or_buffer(&mut self, received: Received) {
         match &mut self.syncing {
-            None => self.take(*received),
+            None => self.take(received),
             Some(syncing) => {
                 if !syncing.buffer(received) {
                     self.out.push_back(Output::Drop("too many frames came during the sync"));

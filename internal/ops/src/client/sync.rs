@@ -39,9 +39,9 @@ impl Syncing {
     }
 
     /// Lets a frame wait; says whether there was room.
-    pub(crate) fn buffer(&mut self, received: Box<Received>) -> bool {
+    pub(crate) fn buffer(&mut self, received: Received) -> bool {
         self.passed = None;
-        self.waiting.push(*received);
+        self.waiting.push(received);
         self.waiting.len() <= FRAMES_WAITING_MAX
     }
 }

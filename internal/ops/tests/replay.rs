@@ -1,0 +1,93 @@
+//! Replay and checksum on the embedded engines.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use domain::Seq;
+use events::Codec;
+use host::Entropy;
+use ops::OpsError;
+use ops::checksum::checksum;
+use ops::replay::{Selection, plan, run};
+use store::{SharedStore, StoreAdmin};
+use support::{ready_log, replay_all, store, traffic, user};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test]
+async fn planning_a_replay_says_what_would_happen_and_writes_nothing() {
+    let (log, store) = (ready_log().await, store().await);
+    traffic(&*log).await;
+    let store: SharedStore = store;
+    let before = checksum(&*store, None, |_, _| {}).await.unwrap();
+    let ranges = plan(&log, &store, Selection::FromStart, false).await.unwrap();
+    let records: u64 = ranges.iter().map(|range| range.records()).sum();
+    assert!(records > 24 && ranges.iter().all(|range| range.ahead() == range.records()));
+    assert_eq!(checksum(&*store, None, |_, _| {}).await.unwrap(), before);
+    assert_eq!(before.tables.iter().map(|table| table.rows).sum::<u64>(), 0);
+    assert!(before.applied.is_empty());
+}
+
+#[tokio::test]
+async fn a_rebuild_gives_the_same_rows_and_a_second_replay_changes_nothing() {
+    let (log, embedded) = (ready_log().await, store().await);
+    traffic(&*log).await;
+    let first: SharedStore = embedded.clone();
+    replay_all(&log, &first).await;
+    let full = checksum(&*first, None, |_, _| {}).await.unwrap();
+    assert!(full.tables.iter().all(|table| table.rows > 0), "{full:?}");
+
+    replay_all(&log, &first).await;
+    assert_eq!(checksum(&*first, None, |_, _| {}).await.unwrap(), full, "over the full store");
+
+    embedded.new_incarnation().await.unwrap();
+    let second: SharedStore = embedded.attach().unwrap();
+    replay_all(&log, &second).await;
+    let rebuilt = checksum(&*second, None, |_, _| {}).await.unwrap();
+    assert_eq!((&rebuilt.tables, &rebuilt.total, &rebuilt.applied), (&full.tables, &full.total, &full.applied));
+    assert_eq!(rebuilt.incarnation, full.incarnation + 1);
+    assert_eq!(full.differences(&rebuilt), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_part_of_a_partition_can_be_replayed_and_a_gap_is_refused() {
+    let (log, store) = (ready_log().await, store().await);
+    let conversations = traffic(&*log).await;
+    let store: SharedStore = store;
+    let partition = eventlog::partition_of(conversations[0].to_string().as_bytes(), 12);
+    let from = Selection::From { partition, offset: 5 };
+    assert!(matches!(plan(&log, &store, from, false).await, Err(OpsError::Usage(_))), "a gap");
+    replay_all(&log, &store).await;
+    let full = checksum(&*store, None, |_, _| {}).await.unwrap();
+    let ranges = plan(&log, &store, from, false).await.unwrap();
+    assert_eq!((ranges.len(), ranges[0].from, ranges[0].ahead()), (1, 5, 0));
+    let (codec, stop, mut told) = (Codec::compiled_in(), CancellationToken::new(), 0);
+    let tell = |_: &ops::replay::Range, done: storage::Replayed| told = done.records;
+    run(&log, &store, &codec, &Entropy::seeded(1), &ranges, &stop, tell).await.unwrap();
+    assert_eq!(told, ranges[0].records());
+    assert_eq!(checksum(&*store, None, |_, _| {}).await.unwrap(), full);
+    for wrong in [Selection::From { partition: 99, offset: 0 }, Selection::From { partition, offset: 1000 }] {
+        assert!(matches!(plan(&log, &store, wrong, false).await, Err(OpsError::Usage(_))), "{wrong:?}");
+    }
+    assert!(matches!(plan(&log, &store, from, true).await, Err(OpsError::Usage(_))), "a part into an empty store");
+}
+
+#[tokio::test]
+async fn one_cell_that_differs_shows() {
+    let log = ready_log().await;
+    let conversations = traffic(&*log).await;
+    let (one, two): (SharedStore, SharedStore) = (store().await, store().await);
+    replay_all(&log, &one).await;
+    replay_all(&log, &two).await;
+    let (first, second) = (checksum(&*one, None, |_, _| {}), checksum(&*two, None, |_, _| {}));
+    let first = first.await.unwrap();
+    assert_eq!(first.differences(&second.await.unwrap()), Vec::<String>::new());
+
+    let mark = store::Mark { seq: Seq::try_from(6).unwrap(), ordinal: 3 };
+    two.set_mark(user(2), conversations[0], mark).await.unwrap();
+    let second = checksum(&*two, None, |_, _| {}).await.unwrap();
+    let rows = first.tables.iter().find(|table| table.table == "marks").unwrap().rows;
+    assert_eq!(first.differences(&second), [format!("marks: {rows} rows in both, but not the same ones")]);
+    let only = checksum(&*two, Some("heads"), |_, _| {}).await.unwrap();
+    assert_eq!(only.tables.len(), 1);
+    assert!(matches!(checksum(&*two, Some("users"), |_, _| {}).await, Err(OpsError::Usage(_))));
+}
