@@ -61,7 +61,7 @@ pub struct KeysOptions {
         long,
         env = "KLATSCH_JWKS",
         value_name = "URL|PATH",
-        default_value = "http://127.0.0.1:8083/.well-known/jwks.json"
+        default_value = "http://127.0.0.1:8081/.well-known/jwks.json"
     )]
     pub jwks: String,
 }
