@@ -76,10 +76,18 @@ pub async fn consume(
             event = member.next() => match event {
                 Ok(GroupEvent::Assigned(partitions)) => partitions.into_iter().for_each(|one| owned.start(one)),
                 Ok(GroupEvent::Revoked(revocation)) => {
-                    owned.end(&revocation.partitions).await;
+                    let others = owned.end(&revocation.partitions).await;
                     let _ = revocation.release.send(());
+                    if let Err(error) = owned.restart_all(log, group, others).await {
+                        break Err(error);
+                    }
                 }
-                Ok(GroupEvent::Lost(partitions)) => owned.end(&partitions).await,
+                Ok(GroupEvent::Lost(partitions)) => {
+                    let others = owned.end(&partitions).await;
+                    if let Err(error) = owned.restart_all(log, group, others).await {
+                        break Err(error);
+                    }
+                }
                 Err(error) => break Err(error.into()),
             },
         }
@@ -88,6 +96,9 @@ pub async fn consume(
     while owned.tasks.join_next().await.is_some() {}
     ended
 }
+
+/// A task that ended, or was lost to a panic.
+type Joined = Result<(TopicPartition, Outcome), tokio::task::JoinError>;
 
 /// The tasks of the partitions that are this member's.
 struct Owned {
@@ -110,9 +121,9 @@ impl Owned {
         self.tasks.spawn(async move { (at, work.await) });
     }
 
-    /// Ends the tasks of these partitions and waits for them.
-    async fn end(&mut self, partitions: &[TopicPartition]) {
-        let mut ending: Vec<TopicPartition> = Vec::new();
+    /// Ends the tasks of these partitions and waits for them. Returns the tasks of other partitions that ended meanwhile.
+    async fn end(&mut self, partitions: &[TopicPartition]) -> Vec<Joined> {
+        let (mut ending, mut others) = (Vec::new(), Vec::new());
         for at in partitions {
             if let Some(token) = self.tokens.remove(at) {
                 token.cancel();
@@ -120,27 +131,29 @@ impl Owned {
             }
         }
         while !ending.is_empty() {
-            let Some(joined) = self.tasks.join_next().await else { break };
-            match joined {
-                Ok((at, outcome)) => {
+            match self.tasks.join_next().await {
+                Some(Ok((at, outcome))) if ending.contains(&at) => {
                     if let Err(error) = outcome {
                         tracing::error!(partition = %at, %error, "partition ended with an error");
                     }
                     ending.retain(|other| *other != at);
-                    self.tokens.remove(&at);
                 }
-                Err(error) => tracing::error!(%error, "a partition's task was lost"),
+                Some(joined) => others.push(joined),
+                None => break,
             }
         }
+        others
+    }
+
+    async fn restart_all(&mut self, log: &dyn EventLog, group: &str, ended: Vec<Joined>) -> Result<(), ConsumeError> {
+        for joined in ended {
+            self.restart(log, group, joined).await?;
+        }
+        Ok(())
     }
 
     /// A task ended by itself: it begins again, or all of it ends.
-    async fn restart(
-        &mut self,
-        log: &dyn EventLog,
-        group: &str,
-        joined: Result<(TopicPartition, Outcome), tokio::task::JoinError>,
-    ) -> Result<(), ConsumeError> {
+    async fn restart(&mut self, log: &dyn EventLog, group: &str, joined: Joined) -> Result<(), ConsumeError> {
         let (at, outcome) = joined.map_err(|error| LogError::Broken(Box::new(error)))?;
         match outcome {
             Ok(Ended::Stopped) => {}
