@@ -201,3 +201,56 @@ fn text(text: &str, bytes_max: usize) -> Result<(), Refusal> {
     let blank = text.bytes().all(|byte| byte.is_ascii_whitespace());
     if blank || text.len() > bytes_max { Err(Refusal::Invalid) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Facts, Membership, Placed, RULES_NEWEST, Seq, UnknownRules, apply};
+
+    fn user(n: u64) -> UserId {
+        UserId::try_from(uuid::Uuid::from_u64_pair(7, n)).unwrap()
+    }
+
+    fn group(members: u64) -> ConversationState {
+        let membership =
+            |n| Membership { role: if n == 0 { Role::Owner } else { Role::Member }, since: Seq::default() };
+        ConversationState {
+            settings: Some(Settings { kind: ConversationKind::Group, title: String::new() }),
+            members: (0..members).map(|n| (user(n), membership(n))).collect(),
+            ..ConversationState::default()
+        }
+    }
+
+    fn event(rules: u32, action: Action) -> Event {
+        let (id, author) = (CommandId::first_at(1), user(0));
+        let conversation = ConversationId::group(author, id);
+        Event { id, conversation, author, received_ms: 1, rules, key_id: None, action }
+    }
+
+    #[test]
+    fn a_conversation_takes_so_many_members_and_no_more() {
+        let add = |n: u64| event(1, Action::AddMembers { members: (0..n).map(|n| user(1_000_000 + n)).collect() });
+        let full = group(MEMBERS_MAX as u64 - 2);
+        assert_eq!(of(&full, &add(3), None), Err(Refusal::Full));
+        assert!(of(&full, &add(2), None).is_ok());
+        assert_eq!(of(&group(1), &add(MEMBERS_PER_EVENT_MAX as u64 + 1), None), Err(Refusal::Invalid));
+    }
+
+    #[test]
+    fn texts_are_bounded_in_bytes() {
+        let send = |body: String| event(1, Action::SendMessage { body, reply_to: None });
+        let state = group(1);
+        assert!(of(&state, &send("x".repeat(BODY_BYTES_MAX)), None).is_ok());
+        assert_eq!(of(&state, &send("x".repeat(BODY_BYTES_MAX + 1)), None), Err(Refusal::Invalid));
+        assert_eq!(of(&state, &send("\n ".into()), None), Err(Refusal::Invalid));
+    }
+
+    #[test]
+    fn rules_that_are_not_known_are_not_judged() {
+        let placed = Placed { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
+        for rules in [0, RULES_NEWEST + 1, u32::MAX] {
+            let judged = apply(&group(1), &event(rules, Action::Leave), placed, &Facts::default(), RULES_NEWEST);
+            assert_eq!(judged, Err(UnknownRules(rules)));
+        }
+    }
+}
