@@ -11,7 +11,7 @@ use crate::{Batch, Durability, Inner, KvError, Pair};
 /// Bytes of blocks kept in memory, shared by all tables.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Bytes of journal on disk before the oldest table is flushed.
-const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one table's newest rows in memory before they are flushed.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 
