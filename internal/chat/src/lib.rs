@@ -63,7 +63,7 @@ pub struct Deps {
     pub codec: Codec,
     /// The time of day.
     pub clock: Clock,
-    /// Verifies access tokens.
+    /// Verifies access tokens. Its keys are the caller's to follow.
     pub verifier: Verifier,
     /// Randomness, readiness and metrics.
     pub serving: Serving,

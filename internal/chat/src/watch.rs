@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use auth::{JwksError, Verifier};
 use eventlog::{LogError, SharedLog};
 use events::topics;
 use runtime::{Condition, TaskError, Tasks};
@@ -22,8 +21,6 @@ pub(crate) fn start(deps: &Deps, tasks: &mut Tasks) {
     tasks.spawn("watch on the log", |token| watch_log(log, condition, token));
     let (store, condition) = (deps.store.clone(), readiness.condition("chat: store", "not asked yet"));
     tasks.spawn("watch on the store", |token| watch_store(store, condition, token));
-    let (verifier, condition) = (deps.verifier.clone(), readiness.condition("chat: keys", "not fetched yet"));
-    tasks.spawn("keys of access tokens", |token| follow_keys(verifier, condition, token));
 }
 
 async fn watch_log(log: SharedLog, condition: Condition, token: CancellationToken) -> Result<(), TaskError> {
@@ -64,17 +61,6 @@ async fn watch_store(store: SharedStore, condition: Condition, token: Cancellati
             Some(Err(error)) => condition.not_ready(error.to_string()),
         }
     }
-    Ok(())
-}
-
-async fn follow_keys(verifier: Verifier, condition: Condition, token: CancellationToken) -> Result<(), TaskError> {
-    let report = |outcome: Result<(), &JwksError>| match outcome {
-        Ok(()) => condition.ready(),
-        // Keys that were there once are kept.
-        Err(_) if verifier.has_keys() => {}
-        Err(error) => condition.not_ready(error.to_string()),
-    };
-    verifier.follow(token, report).await;
     Ok(())
 }
 
