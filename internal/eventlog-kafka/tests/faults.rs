@@ -27,7 +27,7 @@ async fn connect(cluster: &Cluster, delivery_timeout: Option<Duration>) -> Share
     let mut config = KafkaConfig::new(cluster.bootstrap_servers(), "faults");
     config.dev = true;
     config.delivery_timeout = delivery_timeout;
-    config.session_timeout = Duration::from_secs(2);
+    config.session_timeout = Duration::from_secs(6);
     KafkaLog::connect(config).await.unwrap()
 }
 
