@@ -148,7 +148,7 @@ impl ChatStore for ScyllaStore {
         let weeks = from.week()..=CommandId::week_of(newest);
         let reads = weeks.map(|week| self.reads.week_of_ids(&self.cql, (id, week), from, as_of));
         let found: Vec<_> = stream::iter(reads).buffered(WEEKS_IN_FLIGHT).try_collect().await?;
-        Ok(found.concat())
+        Ok(found.into_iter().flatten().filter(|(id, _)| id.stamp_ms() <= newest).collect())
     }
 
     async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError> {

@@ -84,6 +84,10 @@ impl HistoryReads {
         if page.direction == Direction::After {
             buckets.reverse();
         }
+        if buckets.is_empty() {
+            // The first bucket can be looked for without its row.
+            buckets.push(0);
+        }
         Ok(buckets)
     }
 

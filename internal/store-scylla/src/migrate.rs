@@ -152,7 +152,7 @@ impl Schema<'_> {
         for statement in migration.statements(target) {
             self.change(statement).await?;
         }
-        Ok(())
+        self.agree().await
     }
 
     /// Without tablets where the server has them: lightweight transactions did not work on them for long.
@@ -172,12 +172,16 @@ impl Schema<'_> {
         .await
     }
 
-    /// One change of the schema, on every node when this returns.
+    /// One change of the schema. The driver returns when every node has it.
     async fn change(&self, text: String) -> Result<(), StoreError> {
         let mut statement = Statement::new(text);
         statement.set_is_idempotent(true); // IF NOT EXISTS
         statement.set_request_timeout(Some(SCHEMA_TIMEOUT));
-        self.session.query_unpaged(statement, ()).await.map_err(plain)?;
+        self.session.query_unpaged(statement, ()).await.map(drop).map_err(plain)
+    }
+
+    /// What is there already may have been made by a migration that died before every node had it.
+    async fn agree(&self) -> Result<(), StoreError> {
         match self.session.await_schema_agreement().await {
             Ok(_) => Ok(()),
             Err(error) if of_agreement(&error) == Sorted::Transient => Err(StoreError::Transient(Box::new(error))),

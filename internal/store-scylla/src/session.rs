@@ -38,6 +38,8 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StoreError
         .connection_timeout(CONNECT_TIMEOUT)
         // Enough for routing; the columns of every table of the cluster are nobody's business here.
         .fetch_full_schema_metadata(false)
+        // Migrations wait for each of their steps; what they made is looked up by the sessions that use it.
+        .refresh_metadata_on_auto_schema_agreement(false)
         .pool_size(match config.pool {
             Pool::PerShard(connections) => PoolSize::PerShard(connections),
             Pool::PerHost(connections) => PoolSize::PerHost(connections),

@@ -1,0 +1,277 @@
+//! How fast message rows are written, beside a bare loop over the driver that writes the same rows.
+//!
+//! ```text
+//! cargo run --release -p store-scylla --example write_throughput -- 127.0.0.1:9042 [MESSAGES]
+//! ```
+//! Each message is a timeline row and an id row; each conversation of a call has one head. Calls are what a storage
+//! consumer writes: 500 messages each, four at a time as for four partitions. The bare loop uses prepared statements in
+//! unlogged batches per partition, too, but sends all of a call at once: it keeps no order between the phases.
+#![allow(clippy::disallowed_methods)] // measures real time
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use domain::{CommandId, Content, ConversationId, IdRow, PayloadHash, Seq, Stands, UserId};
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
+use host::{Clock, Entropy};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::statement::batch::{Batch, BatchStatement, BatchType};
+use scylla::statement::prepared::PreparedStatement;
+use store::{ConversationRows, Row, RowWrite, SharedStore};
+use store_scylla::{Keyspace, ScyllaConfig, ScyllaStore, migrate};
+use uuid::Uuid;
+
+const MESSAGES_PER_CALL: usize = 500;
+const CALLS_AT_ONCE: usize = 4;
+const IN_FLIGHT: usize = 128;
+const BODY_BYTES: usize = 150;
+const ROUNDS: usize = 3;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let server = arguments.next().context("usage: write_throughput HOST:PORT [MESSAGES]")?;
+    let messages: usize = arguments.next().map_or(Ok(100_000), |count| count.parse())?;
+    let keyspace: Keyspace = format!("t{}", Entropy::system().uuid_v7(&Clock::system()).simple()).parse()?;
+    let config = ScyllaConfig { replication_factor: 1, ..ScyllaConfig::new(vec![server.clone()], keyspace) };
+    migrate(&config).await?;
+    let store = ScyllaStore::connect(config.clone()).await?;
+    let bare = Bare::connect(&server, &config.keyspace.incarnation(1)).await?;
+    println!("messages/s, {messages} messages in calls of {MESSAGES_PER_CALL}, {CALLS_AT_ONCE} calls at once");
+    for per_call in [20, 100, 500] {
+        // Once before anything counts: the server compiles its own code as it goes.
+        through_store(&store, &calls(messages / 4, per_call, 99)).await?;
+        let (mut ours, mut theirs) = (Speed::default(), Speed::default());
+        for round in 0..ROUNDS {
+            ours = ours.best(through_store(&store, &calls(messages, per_call, round * 2)).await?);
+            theirs = theirs.best(bare.write(&calls(messages, per_call, round * 2 + 1)).await?);
+        }
+        let ratio = ours.per_second / theirs.per_second;
+        println!("{per_call:4} conversations per call: store {ours}, bare driver {theirs}, ratio {ratio:.2}");
+    }
+    store.close().await;
+    Ok(())
+}
+
+type Call = Vec<ConversationRows>;
+
+fn calls(messages: usize, conversations: usize, world: usize) -> Vec<Call> {
+    let per_conversation = MESSAGES_PER_CALL / conversations;
+    let count = messages / MESSAGES_PER_CALL;
+    (0..count)
+        .map(|call| {
+            let rows = |number| {
+                let id = Uuid::from_u128((world as u128) << 64 | (conversations as u128) << 32 | number as u128);
+                let first = call * per_conversation;
+                rows_of(id, first..first + per_conversation)
+            };
+            (0..conversations).map(rows).collect()
+        })
+        .collect()
+}
+
+fn rows_of(conversation: Uuid, places: std::ops::Range<usize>) -> ConversationRows {
+    let author = UserId::try_from(Uuid::from_u128(7)).expect("any UUID is a user's");
+    let mut rows = Vec::new();
+    for place in places.map(|place| place as u64) {
+        let seq = Seq::new(0, place + 1).expect("small");
+        let (stamp, random) = (1_735_689_600_000 + place, (conversation.as_u128() as u64 ^ place).to_be_bytes());
+        let mut tail = [0; 10];
+        tail[..8].copy_from_slice(&random);
+        let id = uuid::Builder::from_unix_timestamp_millis(stamp, &tail).into_uuid();
+        let id = CommandId::try_from(id).expect("made as version 7");
+        let content = Content::Message { body: "m".repeat(BODY_BYTES), reply_to: None };
+        let row = IdRow { author, seq, hash: PayloadHash([3; 16]), stands: Stands::Message { place }, deleted: None };
+        let timestamp = seq.timestamp();
+        let entry = Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: 5, content };
+        rows.push(RowWrite { timestamp, row: entry });
+        rows.push(RowWrite { timestamp, row: Row::Id { id, row } });
+        rows.push(RowWrite { timestamp, row: Row::Head { seq, time_ms: 5, place: place + 1, ordinal: place + 1 } });
+    }
+    // As the consumer does: the last head of a batch is enough.
+    let last = rows.len() - 1;
+    let mut at = 0;
+    rows.retain(|write| {
+        at += 1;
+        !matches!(write.row, Row::Head { .. }) || at > last
+    });
+    let conversation = ConversationId::try_from(conversation).expect("any UUID is a conversation's");
+    ConversationRows { conversation, rows }
+}
+
+/// Of one run, or the best of several.
+#[derive(Default)]
+struct Speed {
+    per_second: f64,
+    /// Of this process, microseconds per message.
+    cpu_us: f64,
+}
+
+impl Speed {
+    fn best(self, other: Self) -> Self {
+        if self.per_second > other.per_second { self } else { other }
+    }
+}
+
+impl std::fmt::Display for Speed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:7.0} ({:4.1} us of CPU each)", self.per_second, self.cpu_us)
+    }
+}
+
+struct Stopwatch {
+    begun: Instant,
+    cpu_ticks: u64,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self { begun: Instant::now(), cpu_ticks: cpu_ticks() }
+    }
+
+    fn stop(self, messages: usize) -> Speed {
+        let ticks = cpu_ticks() - self.cpu_ticks;
+        let per_second = messages as f64 / self.begun.elapsed().as_secs_f64();
+        Speed { per_second, cpu_us: ticks as f64 * 10_000.0 / messages as f64 }
+    }
+}
+
+/// User and system time so far, in hundredths of a second; 0 where the system does not tell.
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+async fn through_store(store: &SharedStore, calls: &[Call]) -> Result<Speed> {
+    let messages = calls.len() * MESSAGES_PER_CALL;
+    let calls = calls.to_vec();
+    let watch = Stopwatch::start();
+    stream::iter(calls).map(|call| store.write(call)).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
+    Ok(watch.stop(messages))
+}
+
+/// The driver, used as its book says.
+struct Bare {
+    session: Session,
+    entry: PreparedStatement,
+    id: PreparedStatement,
+    head: PreparedStatement,
+}
+
+type EntryValues<'a> = (Uuid, i64, i64, &'a [u8], Uuid, i64, i64, i64, &'static str, &'a str, i64);
+type IdValues<'a> = (Uuid, i64, &'a [u8], Uuid, i64, i64, &'a [u8], &'static str, i64);
+
+impl Bare {
+    async fn connect(server: &str, keyspace: &str) -> Result<Self> {
+        let session = SessionBuilder::new()
+            .known_node(server)
+            .compression(Some(scylla::client::Compression::Lz4))
+            .use_keyspace(keyspace, false)
+            .build()
+            .await?;
+        let prepare = async |text: &str| {
+            let mut statement = session.prepare(text).await?;
+            statement.set_is_idempotent(true);
+            statement.set_consistency(scylla::statement::Consistency::LocalQuorum);
+            anyhow::Ok(statement)
+        };
+        let entry = "INSERT INTO timeline (conversation, bucket, seq, id, author, time, place, ordinal, kind, body) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+        let id = "INSERT INTO ids (conversation, week, id, author, seq, place, hash, stands) \
+                  VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+        let head =
+            "UPDATE heads USING TIMESTAMP ? SET seq = ?, time = ?, place = ?, ordinal = ? WHERE conversation = ?";
+        let (entry, id, head) = (prepare(entry).await?, prepare(id).await?, prepare(head).await?);
+        Ok(Self { session, entry, id, head })
+    }
+
+    async fn write(&self, calls: &[Call]) -> Result<Speed> {
+        let watch = Stopwatch::start();
+        stream::iter(calls)
+            .map(|call| async move {
+                let writes: Vec<_> = call.iter().map(|rows| self.conversation(rows)).collect();
+                stream::iter(writes).buffer_unordered(IN_FLIGHT / CALLS_AT_ONCE).try_collect::<()>().await
+            })
+            .buffer_unordered(CALLS_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        Ok(watch.stop(calls.len() * MESSAGES_PER_CALL))
+    }
+
+    async fn conversation(&self, rows: &ConversationRows) -> Result<()> {
+        let conversation = rows.conversation.uuid();
+        let (mut entries, mut ids, mut head) = (Vec::new(), Vec::new(), None);
+        for RowWrite { timestamp, row } in &rows.rows {
+            match row {
+                Row::Entry { seq, place, ordinal, id, author, time_ms, content: Content::Message { body, .. } } => {
+                    let bucket = store::bucket_of(*place) as i64;
+                    let (place, ordinal) = (*place as i64, *ordinal as i64);
+                    let values: EntryValues<'_> = (
+                        conversation,
+                        bucket,
+                        seq.timestamp(),
+                        id.as_bytes(),
+                        author.uuid(),
+                        *time_ms,
+                        place,
+                        ordinal,
+                        "message",
+                        body,
+                        *timestamp,
+                    );
+                    entries.push(values);
+                }
+                Row::Id { id, row: IdRow { author, seq, hash, stands: Stands::Message { place }, .. } } => {
+                    let (week, place) = (id.week(), *place as i64);
+                    let values: IdValues<'_> = (
+                        conversation,
+                        week,
+                        id.as_bytes(),
+                        author.uuid(),
+                        seq.timestamp(),
+                        place,
+                        &hash.0,
+                        "message",
+                        *timestamp,
+                    );
+                    ids.push(values);
+                }
+                Row::Head { seq, time_ms, place, ordinal } => {
+                    let (place, ordinal) = (*place as i64, *ordinal as i64);
+                    head = Some((*timestamp, seq.timestamp(), *time_ms, place, ordinal, conversation));
+                }
+                _ => {}
+            }
+        }
+        let head = async {
+            if let Some(values) = head {
+                self.session.execute_unpaged(&self.head, values).await?;
+            }
+            anyhow::Ok(())
+        };
+        future::try_join3(self.batch(&self.entry, entries), self.batch(&self.id, ids), head).await?;
+        Ok(())
+    }
+
+    async fn batch<V: scylla::serialize::row::SerializeRow>(
+        &self,
+        statement: &PreparedStatement,
+        values: Vec<V>,
+    ) -> Result<()> {
+        if let [single] = &values[..] {
+            self.session.execute_unpaged(statement, single).await?;
+            return Ok(());
+        }
+        // Full batches as the store makes them.
+        for values in values.chunks(100) {
+            let statements = values.iter().map(|_| BatchStatement::from(statement.clone())).collect();
+            let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
+            batch.set_is_idempotent(true);
+            batch.set_consistency(scylla::statement::Consistency::LocalQuorum);
+            self.session.batch(&batch, values).await?;
+        }
+        Ok(())
+    }
+}
