@@ -60,7 +60,10 @@ impl Partition {
                 Some(Slot::Ready(loaded)) => loaded,
                 Some(Slot::Held) | None => match self.thaw(conversation, first, redrive, &message).await? {
                     Thawed::Ready(loaded) => loaded,
-                    Thawed::NotYet => return Ok(self.parked.put_back(conversation, message)),
+                    Thawed::NotYet => {
+                        self.parked.put_back(conversation, message);
+                        return Ok(());
+                    }
                     Thawed::Moved => continue,
                     Thawed::Hold => {
                         self.parked.remove(conversation);
@@ -77,7 +80,8 @@ impl Partition {
                 }
                 Verdict::NotYet => {
                     self.cache.put(conversation, Slot::Ready(loaded));
-                    return Ok(self.parked.put_back(conversation, message));
+                    self.parked.put_back(conversation, message);
+                    return Ok(());
                 }
                 Verdict::Hold => {
                     self.parked.remove(conversation);
