@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use axum::Router;
 use host::{Clock, Entropy};
 use runtime::{Metrics, Readiness, Serving};
 use tokio::net::TcpListener;
@@ -42,7 +41,7 @@ impl Ground {
         let serving = Serving { entropy: entropy.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
         let ended = CancellationToken::new();
         let second = TcpListener::from_std(second).context("sharing the listener")?;
-        let health = tokio::spawn(runtime::serve(second, Router::new(), serving, ended.clone()));
+        let health = tokio::spawn(runtime::serve(second, runtime::serve::starting(), serving, ended.clone()));
         let waiting = Some((ended, health));
         let clock = Clock::system();
         Ok(Self { name, clock, entropy, metrics, readiness, stop, waiting, listener })

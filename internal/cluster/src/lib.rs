@@ -5,6 +5,7 @@
 //! that were not made, a registry that refuses a schema) ends it at once, in words. Only `cmd/*` uses this crate.
 
 mod ground;
+mod keys;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use store::{SharedStore, StoreError};
 use store_scylla::{ScyllaConfig, ScyllaStore};
 
 pub use ground::Ground;
+pub use keys::follow_keys;
 
 /// How long the chat and socket services wait for an acknowledgement before they answer `unknown`.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);

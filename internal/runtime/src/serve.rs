@@ -14,6 +14,7 @@ mod layers;
 use std::io;
 use std::time::Duration;
 
+use api::ApiError;
 use axum::Router;
 use host::Entropy;
 use tokio::net::TcpListener;
@@ -73,6 +74,11 @@ pub async fn serve(
             Ok(())
         }
     }
+}
+
+/// The routes of a service that is not there yet: every path is `unavailable`, since a "no" would be taken for final.
+pub fn starting() -> Router {
+    Router::new().fallback(|| async { ApiError::unavailable("the service is starting") })
 }
 
 /// The service's routes with the health routes and all layers, as [`serve`] serves them.

@@ -5,13 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Readiness;
-use crate::shutdown::END_WITHIN;
+
+/// How long the tasks of a service may take to end, altogether. What is left of [`crate::shutdown::END_WITHIN`] is for
+/// closing what they worked with.
+pub const TASKS_END_WITHIN: Duration = Duration::from_secs(8);
 
 /// A cause that is only shown.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -86,7 +90,7 @@ impl Tasks {
     }
 
     /// Runs until `shutdown` is cancelled or a task ends by itself, then ends all tasks, the latest first, within
-    /// [`END_WITHIN`] altogether.
+    /// [`TASKS_END_WITHIN`].
     ///
     /// # Errors
     /// The first task that failed, panicked or ended unasked.
@@ -102,7 +106,7 @@ impl Tasks {
             }
         }
         self.readiness.stopping();
-        let deadline = Instant::now() + END_WITHIN;
+        let deadline = Instant::now() + TASKS_END_WITHIN;
         for place in (0..self.tasks.len()).rev() {
             self.tasks[place].token.cancel();
             while !self.tasks[place].over {
@@ -112,7 +116,7 @@ impl Tasks {
                     Ok(None) => break,
                     Err(_) => {
                         let task = self.tasks[place].name;
-                        tracing::warn!(task, deadline = ?END_WITHIN, "task not ended in order: the deadline is missed");
+                        tracing::warn!(task, deadline = ?TASKS_END_WITHIN, "task not ended in order: the deadline is missed");
                         break;
                     }
                 }
@@ -202,6 +206,6 @@ mod tests {
         shutdown.cancel();
         let begun = Instant::now();
         tasks.run(shutdown).await.unwrap();
-        assert_eq!(begun.elapsed(), END_WITHIN);
+        assert_eq!(begun.elapsed(), TASKS_END_WITHIN);
     }
 }

@@ -86,6 +86,29 @@ async fn every_failure_has_the_common_form() {
 }
 
 #[tokio::test]
+async fn a_service_that_starts_says_no_to_nothing() {
+    let server = start(runtime::serve::starting()).await;
+    let told = code_of(Client::new().get(server.url("/v1/me")).send().await.unwrap()).await;
+    assert_eq!(told, (StatusCode::SERVICE_UNAVAILABLE, "unavailable".into()));
+    assert_eq!(Client::new().get(server.url("/livez")).send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn stopping_waits_for_no_idle_connection() {
+    let server = start(Router::new()).await;
+    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let client = Client::new();
+    client.get(server.url("/livez")).send().await.unwrap();
+    let open = || server.serving.metrics.text().contains("klatsch_http_connections 2");
+    while !open() {
+        tokio::task::yield_now().await;
+    }
+    server.shutdown.cancel();
+    server.ended.await.unwrap().unwrap();
+    assert_eq!(tokio::io::AsyncReadExt::read(&mut silent, &mut [0]).await.unwrap(), 0, "closed");
+}
+
+#[tokio::test]
 async fn a_trace_is_continued() {
     let trace = |axum::Extension(trace): axum::Extension<TraceParent>| async move { trace.to_string() };
     let server = start(Router::new().route("/trace", get(trace))).await;

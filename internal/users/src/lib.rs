@@ -36,14 +36,15 @@ pub use sessions::{ACCESS_TTL, REFRESH_TTL};
 pub struct Config {
     /// What a password hash costs.
     pub password_cost: PasswordCost,
-    /// Password hashes computed at the same time; each takes a core and the cost's memory.
+    /// Password hashes computed at the same time; each takes a core and the cost's memory. By default half the cores:
+    /// a rush of sign-ins leaves the rest of the process the other half.
     pub hashes_at_once: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { password_cost: PasswordCost::STANDARD, hashes_at_once: cores }
+        Self { password_cost: PasswordCost::STANDARD, hashes_at_once: (cores / 2).max(1) }
     }
 }
 

@@ -1,0 +1,40 @@
+//! The keys that access tokens are verified with, as the user service publishes them.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+
+use auth::{JwksError, Verifier};
+use runtime::options::KeysOptions;
+use runtime::{ConfigFault, FaultLog, Tasks};
+
+use crate::Ground;
+
+/// A verifier, and the task that gets its keys and keeps them fresh. The program is not ready before it has them; later
+/// it goes on with those it has.
+///
+/// # Errors
+/// When the keys cannot be had from such a place.
+pub fn follow_keys(ground: &Ground, options: &KeysOptions, tasks: &mut Tasks) -> Result<Verifier, ConfigFault> {
+    let verifier = Verifier::remote(&options.jwks, ground.clock.clone(), ground.entropy.clone());
+    let verifier = verifier.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
+    let condition = ground.readiness.condition("keys", format!("waiting for the keys at {}", options.jwks));
+    let follower = verifier.clone();
+    tasks.spawn("keys", |token| async move {
+        let faults = Mutex::new(FaultLog::new("fetching the keys of access tokens"));
+        let report = |outcome: Result<(), &JwksError>| {
+            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(()) => {
+                    faults.well();
+                    condition.ready();
+                }
+                Err(error) => {
+                    faults.fault(error);
+                }
+            }
+        };
+        follower.follow(token, report).await;
+        Ok::<(), Infallible>(())
+    });
+    Ok(verifier)
+}
