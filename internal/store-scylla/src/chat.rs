@@ -135,6 +135,10 @@ impl ChatStore for ScyllaStore {
         Ok(ConversationState { settings, members, place, ordinal })
     }
 
+    async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
+        self.reads.settings(&self.cql, conversation.uuid(), as_of).await
+    }
+
     async fn ids_from(
         &self,
         conversation: ConversationId,

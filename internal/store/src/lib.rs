@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Role, Seq, UserId};
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Role, Seq, Settings, UserId};
 
 pub use cells::CellWrites;
 pub use conversations::{Conversations, Slot};
@@ -82,6 +82,9 @@ pub trait ChatStore: Send + Sync + 'static {
     /// The conversation as of `as_of`: members with roles and `since`, settings, counters. One that does not exist yet
     /// is the default state.
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError>;
+
+    /// The settings as of `as_of`: what [`ChatStore::conversation`] says of them, without reading the members.
+    async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError>;
 
     /// All id rows stamped at or after `from_stamp_ms`, as of `as_of`, up to the conversation's newest accepted stamp.
     async fn ids_from(

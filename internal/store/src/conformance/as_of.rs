@@ -50,6 +50,7 @@ pub(super) async fn settings(fixture: Fixture) {
     for (as_of, title) in [(9, None), (10, Some("")), (19, Some("")), (20, Some("first")), (99, Some("later"))] {
         let state = fixture.store.conversation(conversation, at(as_of)).await.unwrap();
         assert_eq!(state.settings, title.map(titled), "as of {as_of}");
+        assert_eq!(fixture.store.settings(conversation, at(as_of)).await.unwrap(), state.settings, "as of {as_of}");
     }
     let other = fixture.store.conversation(fixture.conversation(), at(99)).await.unwrap();
     assert_eq!(other, ConversationState::default(), "one that does not exist");

@@ -54,6 +54,10 @@ impl ChatStore for EmbeddedStore {
         Ok(ConversationState { settings: settings(tables, conversation, as_of)?, members, place, ordinal })
     }
 
+    async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
+        settings(self.read().await?, conversation, as_of)
+    }
+
     async fn ids_from(
         &self,
         conversation: ConversationId,
