@@ -6,6 +6,7 @@
 
 mod disk;
 mod memory;
+mod power;
 
 use std::ops::Bound;
 use std::path::Path;
@@ -15,6 +16,8 @@ use bytes::Bytes;
 
 use disk::Disk;
 use memory::Memory;
+
+pub use power::Power;
 
 /// A key and its value.
 pub type Pair = (Bytes, Bytes);
@@ -110,6 +113,10 @@ impl Database {
         Self { engine: Engine::Memory(Arc::new(Memory::default())) }
     }
 
+    pub(crate) fn of_memory(memory: Memory) -> Self {
+        Self { engine: Engine::Memory(Arc::new(memory)) }
+    }
+
     /// The table of that name, created where needed.
     ///
     /// # Errors
@@ -154,10 +161,7 @@ impl Database {
     /// When the engine fails: the batch may or may not be there after a reopening, and nothing more is accepted.
     pub async fn commit(&self, batch: Batch, durability: Durability) -> Result<(), KvError> {
         match &self.engine {
-            Engine::Memory(_) => {
-                memory::apply(batch);
-                Ok(())
-            }
+            Engine::Memory(memory) => memory.commit(batch, durability).await,
             Engine::Disk(disk) => {
                 let disk = Arc::clone(disk);
                 let committed = tokio::task::spawn_blocking(move || disk.commit(batch, durability));

@@ -6,27 +6,49 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use crate::{Batch, Inner, Pair};
+use crate::{Batch, Durability, Inner, KvError, Pair, Power};
 
-type Rows = BTreeMap<Bytes, Bytes>;
+pub(crate) type Rows = BTreeMap<Bytes, Bytes>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     tables: Mutex<BTreeMap<String, MemoryTable>>,
+    /// Whose cut it must survive; `None`: it is simply gone with the last handle.
+    power: Option<Power>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct MemoryTable {
+    name: Arc<str>,
     rows: Arc<RwLock<Rows>>,
 }
 
 impl Memory {
+    pub(crate) fn new(tables: BTreeMap<String, Rows>, power: Option<Power>) -> Self {
+        let table = |(name, rows): (String, Rows)| (name.clone(), MemoryTable::new(&name, rows));
+        Self { tables: Mutex::new(tables.into_iter().map(table).collect()), power }
+    }
+
     pub(crate) fn table(&self, name: &str) -> MemoryTable {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.entry(name.to_owned()).or_insert_with(|| MemoryTable::new(name, Rows::new())).clone()
     }
 
     pub(crate) fn remove_table(&self, name: &str) {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(power) = &self.power {
+            power.remove_table(name);
+        }
+    }
+
+    pub(crate) async fn commit(&self, batch: Batch, durability: Durability) -> Result<(), KvError> {
+        match &self.power {
+            Some(power) => power.commit(batch, durability).await,
+            None => {
+                apply(batch);
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn table_names(&self) -> Vec<String> {
@@ -47,6 +69,14 @@ pub(crate) fn apply(batch: Batch) {
 }
 
 impl MemoryTable {
+    fn new(name: &str, rows: Rows) -> Self {
+        Self { name: name.into(), rows: Arc::new(RwLock::new(rows)) }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
