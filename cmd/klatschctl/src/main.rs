@@ -1,2 +1,58 @@
-//! (to be written)
-fn main() {}
+//! The operator's and the visitor's command line: a shell around the crate `ops`.
+
+mod chat;
+mod commands;
+mod engines;
+mod options;
+mod output;
+mod replay;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use ops::{Exit, OpsError};
+use tracing_subscriber::EnvFilter;
+
+use options::Options;
+
+/// How long blocking work that nobody waits for any more may hold up the exit: a read from the terminal never ends.
+const BLOCKING_LEFT: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // Nothing can be done about a terminal that is closed.
+            let _ = error.print();
+            return code(if error.use_stderr() { Exit::Usage } else { Exit::Ok });
+        }
+    };
+    let filter = EnvFilter::try_from_env(runtime::telemetry::FILTER_ENV).unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&OpsError::io("starting", error)),
+    };
+    let outcome = runtime.block_on(async {
+        let stop = runtime::shutdown::on_signals().map_err(|error| OpsError::io("listening to signals", error))?;
+        commands::run(options, &stop).await
+    });
+    runtime.shutdown_timeout(BLOCKING_LEFT);
+    match outcome {
+        Ok(exit) => code(exit),
+        // Whoever read the output has seen enough.
+        Err(OpsError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &OpsError) -> ExitCode {
+    eprintln!("klatschctl: {error}");
+    code(error.exit())
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}

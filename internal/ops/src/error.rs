@@ -28,6 +28,9 @@ pub enum OpsError {
     /// It cannot be done as asked.
     #[error("{0}")]
     Usage(String),
+    /// Somebody else has it at the moment.
+    #[error("{0}")]
+    Busy(String),
     /// What was found forbids it; every fault.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
@@ -70,6 +73,7 @@ impl OpsError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
+            Self::Busy(_) => Exit::Unavailable,
             Self::Refused(_) => Exit::Differs,
             Self::Log(LogError::Transient(_)) => Exit::Unavailable,
             Self::Log(LogError::NoTopic(_) | LogError::OutOfRange { .. }) => Exit::Differs,

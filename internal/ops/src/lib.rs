@@ -4,6 +4,7 @@
 //! the seams ([`eventlog::EventLog`], [`store::Store`]) or, in [`client`], on the public API alone. What writes is
 //! planned first and says what it would do.
 
+pub mod chat;
 pub mod checksum;
 pub mod client;
 pub mod doctor;

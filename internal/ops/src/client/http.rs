@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{
-    Accepted, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, HistoryPage, MemberPage, OutcomeBody,
-    RefreshBody, Registration, SessionBody, SyncPage, UserBody,
+    Accepted, ConversationBody, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, HistoryPage,
+    MemberPage, OutcomeBody, RefreshBody, Registration, SessionBody, SyncPage, UserBody,
 };
 use auth::Secret;
 use domain::{CommandId, ConversationId, Seq, UserId};
@@ -149,6 +149,14 @@ impl Http {
         let body =
             CreateBody { id, kind: kind.to_owned(), title: title.map(ToOwned::to_owned), members: members.to_vec() };
         self.call(Method::POST, &self.chat_url("/v1/conversations"), Some(&body)).await
+    }
+
+    /// A conversation that the user is or was in.
+    ///
+    /// # Errors
+    /// `not_member`, `retry`, another refusal, or no answer.
+    pub async fn conversation(&self, conversation: ConversationId) -> Result<ConversationBody, ClientError> {
+        self.get(&self.chat_url(&format!("/v1/conversations/{conversation}"))).await
     }
 
     /// A page of the user's conversations.

@@ -1,0 +1,83 @@
+//! `klatschctl chat`: the terminal around [`ops::chat`].
+
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use auth::Secret;
+use host::{Clock, Entropy};
+use ops::chat::{StatePath, Target, run};
+use ops::client::Endpoints;
+use ops::{Exit, OpsError};
+use tokio::io::BufReader;
+use tokio_util::sync::CancellationToken;
+
+use crate::options::{ChatOptions, TargetOptions};
+
+pub(crate) async fn chat(
+    options: ChatOptions,
+    clock: &Clock,
+    entropy: &Entropy,
+    stop: &CancellationToken,
+) -> Result<Exit, OpsError> {
+    let ChatOptions { url, users_url, socket_url, name, password, register, target, members, state, once } = options;
+    let interactive = stdin().is_terminal();
+    let password = match password {
+        Some(password) => Secret::new(password),
+        None if interactive => ask_password(&name)?,
+        None => return Err(OpsError::Usage("a password is needed: KLATSCH_PASSWORD or --password".into())),
+    };
+    let options = ops::chat::ChatOptions {
+        endpoints: Endpoints::new(&url, users_url.as_deref(), socket_url.as_deref())?,
+        name,
+        password,
+        register,
+        target: chosen(target, members)?,
+        state: state.map_or_else(default_folder, |file| Ok(StatePath::File(file)))?,
+        once,
+        interactive: interactive && !once,
+    };
+    if once && interactive {
+        // Nothing is piped in, and nobody is to be waited for.
+        return run(options, tokio::io::empty(), stdout(), clock, entropy, stop).await;
+    }
+    run(options, BufReader::new(tokio::io::stdin()), stdout(), clock, entropy, stop).await
+}
+
+fn chosen(target: TargetOptions, members: Vec<String>) -> Result<Target, OpsError> {
+    match target {
+        TargetOptions { with: Some(name), .. } => Ok(Target::With(name)),
+        TargetOptions { group: Some(title), .. } => Ok(Target::Group { title, members }),
+        TargetOptions { conversation: Some(conversation), .. } => Ok(Target::Conversation(conversation)),
+        TargetOptions { .. } => Err(OpsError::Usage("with whom? --with, --group or --conversation".into())),
+    }
+}
+
+/// `klatsch` in the user's folder for configuration.
+fn default_folder() -> Result<StatePath, OpsError> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    let unknown = || OpsError::Usage("there is no home folder to keep the state in: name a file with --state".into());
+    Ok(StatePath::Folder(config.ok_or_else(unknown)?.join("klatsch")))
+}
+
+/// Asks without showing what is typed, where the terminal can do that.
+fn ask_password(name: &str) -> Result<Secret, OpsError> {
+    let failed = |source| OpsError::io("asking for the password", source);
+    write!(stderr(), "password of {name}: ").and_then(|()| stderr().flush()).map_err(failed)?;
+    let hidden = echo("-echo");
+    let mut line = String::new();
+    let read = stdin().read_line(&mut line);
+    if hidden {
+        echo("echo");
+        eprintln!();
+    }
+    read.map_err(failed)?;
+    Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
+}
+
+/// Switches the terminal's echo; says whether that could be done.
+fn echo(setting: &str) -> bool {
+    let stty = Command::new("stty").arg(setting).stdin(Stdio::inherit()).stderr(Stdio::null()).status();
+    stty.is_ok_and(|status| status.success())
+}

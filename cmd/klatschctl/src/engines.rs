@@ -1,0 +1,176 @@
+//! Picking and opening the engines: the one place of this program that knows which there are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use eventlog::SharedLog;
+use eventlog::embedded::EmbeddedLog;
+use eventlog_kafka::{KafkaConfig, KafkaLog};
+use events::Codec;
+use host::Clock;
+use kv::{Database, KvError};
+use ops::OpsError;
+use store::SharedStore;
+use store::embedded::EmbeddedStore;
+use store_scylla::{ScyllaConfig, ScyllaStore};
+
+use crate::options::EngineOptions;
+
+/// The engines that were asked for, opened as they are needed.
+pub(crate) struct Engines {
+    which: Which,
+    /// The registry, with servers.
+    pub(crate) registry: Option<String>,
+    dev: bool,
+    clock: Clock,
+    log: Option<SharedLog>,
+    store: Option<SharedStore>,
+}
+
+enum Which {
+    Embedded {
+        folder: PathBuf,
+        /// Both engines share it.
+        database: Option<Database>,
+        store: Option<Arc<EmbeddedStore>>,
+    },
+    Servers {
+        kafka: Option<String>,
+        cql: Vec<String>,
+        keyspace: String,
+    },
+}
+
+impl Engines {
+    /// Opens nothing yet.
+    pub(crate) fn new(options: &EngineOptions, clock: &Clock) -> Result<Self, OpsError> {
+        let EngineOptions { data, kafka, cql, keyspace, registry, dev } = options.clone();
+        let which = match data {
+            Some(_) if kafka.is_some() || !cql.is_empty() => {
+                return Err(OpsError::Usage(
+                    "--data is for one machine, --kafka and --cql for servers: not both".into(),
+                ));
+            }
+            Some(folder) => Which::Embedded { folder, database: None, store: None },
+            None => Which::Servers { kafka, cql, keyspace },
+        };
+        Ok(Self { which, registry, dev, clock: clock.clone(), log: None, store: None })
+    }
+
+    /// Whether both are in one folder.
+    pub(crate) fn are_embedded(&self) -> bool {
+        matches!(self.which, Which::Embedded { .. })
+    }
+
+    /// The log.
+    pub(crate) async fn log(&mut self) -> Result<SharedLog, OpsError> {
+        if let Some(log) = &self.log {
+            return Ok(log.clone());
+        }
+        let log: SharedLog = match &mut self.which {
+            Which::Embedded { folder, database, .. } => {
+                EmbeddedLog::open(opened(folder, database)?, self.clock.clone()).await?
+            }
+            Which::Servers { kafka, .. } => {
+                let missing = || OpsError::Usage("where is the log? --data FOLDER or --kafka HOST:PORT".into());
+                let bootstrap = kafka.clone().ok_or_else(missing)?;
+                KafkaLog::connect(KafkaConfig { dev: self.dev, ..KafkaConfig::new(bootstrap, "klatschctl") }).await?
+            }
+        };
+        self.log = Some(log.clone());
+        Ok(log)
+    }
+
+    /// The store.
+    pub(crate) async fn store(&mut self) -> Result<SharedStore, OpsError> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let config = self.cql();
+        let shared: SharedStore = match &mut self.which {
+            Which::Embedded { folder, database, store } => {
+                let opened = EmbeddedStore::open(opened(folder, database)?, self.clock.clone()).await?;
+                *store = Some(Arc::clone(&opened));
+                opened
+            }
+            Which::Servers { .. } => ScyllaStore::connect(config?).await?,
+        };
+        self.store = Some(shared.clone());
+        Ok(shared)
+    }
+
+    /// A handle to the store that is pinned to its incarnation of now.
+    pub(crate) async fn reopen_store(&mut self) -> Result<SharedStore, OpsError> {
+        if let Which::Embedded { store: Some(store), .. } = &self.which {
+            return Ok(store.attach()?);
+        }
+        Ok(ScyllaStore::connect(self.cql()?).await?)
+    }
+
+    /// Makes the tables; says what was done.
+    pub(crate) async fn migrate(&mut self) -> Result<Vec<String>, OpsError> {
+        if self.are_embedded() {
+            let incarnation = self.store().await?.incarnation();
+            return Ok(vec![format!("the embedded store migrates when it is opened: at incarnation {incarnation}")]);
+        }
+        let report = store_scylla::migrate(&self.cql()?).await?;
+        let mut lines: Vec<String> = report.applied.iter().map(|migration| format!("applied {migration}")).collect();
+        lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+        let minted = if report.minted { "new" } else { "as before" };
+        lines.push(format!("at incarnation {} ({minted})", report.incarnation));
+        Ok(lines)
+    }
+
+    /// Writes records with the registry's ids where there is one.
+    pub(crate) async fn codec(&self) -> Result<Codec, OpsError> {
+        match &self.registry {
+            Some(url) => Ok(Codec::register(url).await?),
+            None => Ok(Codec::compiled_in()),
+        }
+    }
+
+    /// Finishes what was begun.
+    pub(crate) async fn close(&self) {
+        if let Some(log) = &self.log {
+            log.close().await;
+        }
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
+    }
+
+    fn cql(&self) -> Result<ScyllaConfig, OpsError> {
+        let Which::Servers { cql, keyspace, .. } = &self.which else {
+            return Err(OpsError::Usage("the embedded store has no CQL server".into()));
+        };
+        if cql.is_empty() {
+            return Err(OpsError::Usage("where is the store? --data FOLDER or --cql HOST:PORT".into()));
+        }
+        let keyspace =
+            keyspace.parse().map_err(|error: store_scylla::BadKeyspace| OpsError::Usage(error.to_string()))?;
+        let config = ScyllaConfig::new(cql.clone(), keyspace);
+        let replication_factor = if self.dev { 1 } else { config.replication_factor };
+        Ok(ScyllaConfig { replication_factor, ..config })
+    }
+}
+
+/// The database in `folder`, opened once. A folder that is not there is a wrong one: `klatsch` makes it.
+fn opened(folder: &Path, database: &mut Option<Database>) -> Result<Database, OpsError> {
+    if let Some(database) = database {
+        return Ok(database.clone());
+    }
+    let path = folder.join("db");
+    if !path.is_dir() {
+        return Err(OpsError::Usage(format!("{} is no data folder: 'klatsch' makes one", folder.display())));
+    }
+    let opened = Database::open(&path).map_err(|error| match error {
+        KvError::Locked(_) => OpsError::Busy(format!(
+            "the data folder {} is in use: stop the 'klatsch' that has it first",
+            folder.display()
+        )),
+        KvError::Folder { source, .. } => OpsError::io(format!("the data folder {}", folder.display()), source),
+        KvError::Engine(_) => OpsError::Failed(error.to_string()),
+    })?;
+    *database = Some(opened.clone());
+    Ok(opened)
+}

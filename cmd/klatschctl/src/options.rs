@@ -1,0 +1,303 @@
+//! Flags and environment. The doc comments are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use domain::ConversationId;
+
+/// Looks after Klatsch, and talks through it.
+///
+/// What writes says what it would do, and does it with --yes. Exit codes: 0 done or as it should be, 1 a check failed or
+/// something differs, 64 called or configured wrongly, 69 a server or the data folder is not to be had, 70 failed.
+#[derive(Debug, Parser)]
+#[command(name = "klatschctl", version)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) engines: EngineOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which Klatsch: the folder of a 'klatsch', or servers.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EngineOptions {
+    /// The data folder of 'klatsch', which must not be running
+    #[arg(long, global = true, env = "KLATSCH_DATA", value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Kafka brokers to begin with
+    #[arg(long, global = true, env = "KLATSCH_KAFKA", value_name = "HOST:PORT,...")]
+    pub(crate) kafka: Option<String>,
+    /// ScyllaDB or Cassandra nodes to begin with
+    #[arg(long, global = true, env = "KLATSCH_CQL", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub(crate) cql: Vec<String>,
+    /// The keyspace of all tables
+    #[arg(long, global = true, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
+    pub(crate) keyspace: String,
+    /// Confluent-compatible schema registry
+    #[arg(long, global = true, env = "KLATSCH_REGISTRY", value_name = "URL")]
+    pub(crate) registry: Option<String>,
+    /// For development on one broker and one node: one copy of everything is enough
+    #[arg(long, global = true, env = "KLATSCH_DEV")]
+    pub(crate) dev: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Topics: what must be there, and putting it in place
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Schemas and the registry
+    #[command(subcommand)]
+    Schemas(SchemasCommand),
+    /// Make the tables, or bring them up to date; what is there stays
+    Migrate,
+    /// Apply the log to the store again
+    #[command(subcommand)]
+    Replay(ReplayCommand),
+    /// Digests of the log-derived tables, to compare stores
+    Checksum(ChecksumOptions),
+    /// Conversations that wait for an upgrade
+    #[command(subcommand)]
+    Holds(HoldsCommand),
+    /// Where the consumer groups stand
+    #[command(subcommand)]
+    Groups(GroupsCommand),
+    /// What is reachable, what is misconfigured, how far everything has come
+    Doctor(DoctorOptions),
+    /// Show records of a topic, decoded, one JSON object to a line
+    Tail(TailOptions),
+    /// Talk: a small chat terminal on the public API
+    Chat(ChatOptions),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// Put in place what is missing
+    Apply {
+        /// Do it; without, only say what would be done
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Whether everything is in place
+    Check,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum SchemasCommand {
+    /// Whether the registry would take our schemas
+    Check,
+    /// Register our schemas; those that are there already keep their ids
+    Register,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplayCommand {
+    /// Rows from events, as the storage consumer makes them
+    Storage(ReplayOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayOptions {
+    /// Everything
+    #[arg(long, conflicts_with_all = ["partition", "from_offset"], required_unless_present = "partition")]
+    pub(crate) from_start: bool,
+    /// One partition of chat.messages
+    #[arg(long, value_name = "P", requires = "from_offset")]
+    pub(crate) partition: Option<u32>,
+    /// From this offset on
+    #[arg(long, value_name = "N", requires = "partition")]
+    pub(crate) from_offset: Option<u64>,
+    /// Empty the store first: a new incarnation with new tables. Every running program restarts itself
+    #[arg(long, requires = "from_start")]
+    pub(crate) into_new_incarnation: bool,
+    /// Do it; without, only say what would be done
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChecksumOptions {
+    /// Only this table
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+    /// As JSON, which --compare reads
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Compare with what an earlier 'checksum --json' wrote; exit 1 when they differ
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HoldsCommand {
+    /// Every conversation that is held
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One conversation: its rows, and the event that it waits at
+    Show {
+        /// Which
+        conversation: ConversationId,
+    },
+    /// Have a conversation tried again
+    Redrive {
+        /// Which
+        conversation: ConversationId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupsCommand {
+    /// Every group's place in every partition
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say where the fan-out goes on, when its commit was lost; it must not be running
+    Set {
+        /// The topic
+        topic: String,
+        /// The partition
+        partition: u32,
+        /// The next offset to work on
+        offset: u64,
+        /// Do it; without, only say what it would mean
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorOptions {
+    /// Base URLs of services, to ask whether they are ready
+    #[arg(long, value_name = "URL,...", value_delimiter = ',')]
+    pub(crate) url: Vec<String>,
+    /// Where the user service publishes its keys
+    #[arg(long, env = "KLATSCH_JWKS", value_name = "URL|PATH")]
+    pub(crate) jwks: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailOptions {
+    /// The topic
+    pub(crate) topic: String,
+    /// Only this partition
+    #[arg(long, value_name = "P")]
+    pub(crate) partition: Option<u32>,
+    /// Where to begin: 'start', an offset, or '-N' for the last N of each partition
+    #[arg(long, value_name = "PLACE", default_value = "-10", allow_hyphen_values = true)]
+    pub(crate) from: String,
+    /// Go on as records come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Show what people said, too
+    #[arg(long)]
+    pub(crate) bodies: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatOptions {
+    /// Base URL of the chat service, and of the others unless they are named
+    #[arg(long, env = "KLATSCH_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// Base URL of the user service
+    #[arg(long, env = "KLATSCH_USERS_URL", value_name = "URL")]
+    pub(crate) users_url: Option<String>,
+    /// Base URL of the websocket service
+    #[arg(long, env = "KLATSCH_SOCKET_URL", value_name = "URL")]
+    pub(crate) socket_url: Option<String>,
+    /// Your name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// Your password; asked for when it is not given. Others on this machine can see flags: prefer the environment
+    #[arg(long, env = "KLATSCH_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub(crate) password: Option<String>,
+    /// Make the account if the name is new
+    #[arg(long)]
+    pub(crate) register: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetOptions,
+    /// Whom to begin a new group with
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "group")]
+    pub(crate) members: Vec<String>,
+    /// Where this device keeps how far it has come; by default a file in your configuration folder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Show what there is, send what is piped in, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetOptions {
+    /// Talk with one other
+    #[arg(long, value_name = "NAME")]
+    pub(crate) with: Option<String>,
+    /// Talk in the group of this title; one that you are not in is made
+    #[arg(long, value_name = "TITLE")]
+    pub(crate) group: Option<String>,
+    /// Talk in this conversation
+    #[arg(long, value_name = "ID")]
+    pub(crate) conversation: Option<ConversationId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_documentation_parses() {
+        for line in [
+            "topics apply",
+            "topics apply --yes --kafka k:9092 --dev",
+            "topics check --data data",
+            "schemas check --registry http://r",
+            "schemas register",
+            "migrate --cql a:9042,b:9042 --keyspace chat",
+            "replay storage --from-start",
+            "replay storage --from-start --into-new-incarnation --yes",
+            "replay storage --partition 3 --from-offset 17",
+            "checksum --json",
+            "checksum --table heads --compare before.json",
+            "holds list",
+            "holds show 01890a5d-ac96-774b-bcce-b302099a8057",
+            "holds redrive 01890a5d-ac96-774b-bcce-b302099a8057",
+            "groups list --json",
+            "groups set chat.messages 3 17 --yes",
+            "doctor --url http://a,http://b --jwks http://a/.well-known/jwks.json",
+            "tail chat.messages --from -5 -f",
+            "tail chat.deliveries --partition 1 --from start --bodies",
+            "chat --name ann --register --with bob",
+            "chat --name ann --group Tea --members bob,cem --once",
+            "chat --name ann --conversation 01890a5d-ac96-774b-bcce-b302099a8057 --state s.json",
+        ] {
+            let words = std::iter::once("klatschctl").chain(line.split(' '));
+            Options::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for wrong in [
+            "replay storage",
+            "replay storage --partition 3",
+            "replay storage --partition 3 --from-offset 1 --into-new-incarnation",
+            "chat --name ann",
+            "chat --name ann --with bob --group Tea",
+            "holds show not-an-id",
+        ] {
+            let words = std::iter::once("klatschctl").chain(wrong.split(' '));
+            assert!(Options::try_parse_from(words).is_err(), "{wrong}");
+        }
+    }
+}

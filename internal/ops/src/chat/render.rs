@@ -1,0 +1,111 @@
+//! Entries as lines of text.
+
+use std::collections::HashMap;
+
+use api::EntryBody;
+use domain::UserId;
+
+/// What others said must not steer the terminal: control characters are shown as a replacement.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The time of day, UTC.
+pub(crate) fn time_of_day(time_ms: i64) -> String {
+    let seconds = time_ms.div_euclid(1000).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Names by id, as far as they are known.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    known: HashMap<UserId, String>,
+}
+
+impl Names {
+    pub(crate) fn learn(&mut self, user: UserId, name: &str) {
+        self.known.insert(user, plain(name));
+    }
+
+    pub(crate) fn of(&self, user: UserId) -> String {
+        let known = self.known.get(&user);
+        // Its last digits: ids that are minted in a row begin alike.
+        known.cloned().unwrap_or_else(|| user.to_string().split_off(28))
+    }
+
+    /// The users of an entry whose names are not known.
+    pub(crate) fn missing(&self, entry: &EntryBody) -> Vec<UserId> {
+        let reacted = entry.reactions.iter().map(|reaction| reaction.user);
+        let all = std::iter::once(entry.author).chain(entry.users.iter().copied()).chain(reacted);
+        all.filter(|user| !self.known.contains_key(user)).collect()
+    }
+
+    fn list(&self, users: &[UserId]) -> String {
+        users.iter().map(|user| self.of(*user)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// An entry as a line; `changed` marks one that was shown before and reads differently now.
+pub(crate) fn entry(entry: &EntryBody, names: &Names, changed: bool) -> String {
+    let (time, author) = (time_of_day(entry.time), names.of(entry.author));
+    let body = entry.body.as_deref().map(plain).unwrap_or_default();
+    let others: Vec<UserId> = entry.users.iter().copied().filter(|user| *user != entry.author).collect();
+    match entry.kind.as_str() {
+        "message" => {
+            let mark = if changed { "*" } else { "" };
+            let text = if entry.deleted { "(deleted)" } else { &*body };
+            let edited = if entry.edited.is_some() && !entry.deleted { " (edited)" } else { "" };
+            let reactions: String = entry
+                .reactions
+                .iter()
+                .map(|reaction| format!(" [{} {}]", names.of(reaction.user), plain(&reaction.emoji)))
+                .collect();
+            format!("{mark}#{} {time} {author}: {text}{edited}{reactions}", entry.ordinal)
+        }
+        "created" if body.is_empty() => format!("-- {time} {author} began a conversation with {}", names.list(&others)),
+        "created" => format!("-- {time} {author} began '{body}' with {}", names.list(&others)),
+        "joined" => format!("-- {time} {author} added {}", names.list(&others)),
+        "left" if entry.users.contains(&entry.author) => format!("-- {time} {author} left"),
+        "left" => format!("-- {time} {author} removed {}", names.list(&entry.users)),
+        "title" => format!("-- {time} {author} named it '{body}'"),
+        other => format!("-- {time} {author}: {}", plain(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::ReactionBody;
+    use domain::{CommandId, Seq};
+
+    #[test]
+    fn entries_read_well_and_cannot_steer_the_terminal() {
+        let ann: UserId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+        let bob: UserId = "00000000-0000-4000-8000-000000000002".parse().unwrap();
+        let mut names = Names::default();
+        names.learn(ann, "ann");
+        let message = EntryBody {
+            seq: Seq::default(),
+            id: CommandId::first_at(1),
+            author: ann,
+            time: 45_296_000,
+            kind: "message".into(),
+            ordinal: 7,
+            changed: Seq::default(),
+            body: Some("hi \u{1b}[2J".into()),
+            reply_to: None,
+            users: vec![],
+            edited: Some(1),
+            deleted: false,
+            reactions: vec![ReactionBody { user: bob, emoji: "+1".into() }],
+            withheld: false,
+        };
+        let line = entry(&message, &names, true);
+        assert_eq!(line, "*#7 12:34:56 ann: hi \u{fffd}[2J (edited) [00000002 +1]");
+        let deleted = EntryBody { deleted: true, reactions: vec![], ..message.clone() };
+        assert_eq!(entry(&deleted, &names, false), "#7 12:34:56 ann: (deleted)");
+        let created = EntryBody { kind: "created".into(), body: None, users: vec![ann, bob], ..message };
+        assert_eq!(entry(&created, &names, false), "-- 12:34:56 ann began a conversation with 00000002");
+        assert_eq!(names.missing(&created), [bob, bob]);
+    }
+}

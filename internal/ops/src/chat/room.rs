@@ -1,0 +1,308 @@
+//! One conversation on the terminal: what happens is shown, what is typed is sent, and where it stands is kept.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use api::{EntryBody, ErrorCode, FeedFrame, StandsName};
+use domain::{CommandId, ConversationId, Seq};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::chat::render::{self, Names};
+use crate::chat::{ChatOptions, say};
+use crate::client::{Change, Client, ClientEvent, Fate, HistoryQuery, StateFile, View};
+use crate::{Exit, OpsError};
+
+/// Entries shown at the beginning.
+pub(crate) const HISTORY_SHOWN: usize = 30;
+/// How long to wait, after the input's end, for what was sent to be settled.
+const SETTLE_WAIT: Duration = Duration::from_secs(60);
+/// How often what the device keeps is written while things happen.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// When a reading that failed for now is tried again.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// A conversation on the terminal.
+pub(crate) struct Room {
+    pub(crate) client: Client,
+    pub(crate) view: View,
+    pub(crate) names: Names,
+    pub(crate) file: StateFile,
+    once: bool,
+    interactive: bool,
+    /// What the user's own commands were, to say which of them failed.
+    pub(crate) sent: BTreeMap<CommandId, String>,
+    /// The newest entry on the screen.
+    shown: Option<Seq>,
+    /// How far the user has read, as told to the server.
+    marked: Option<Seq>,
+    /// Rows that have to be read: as of at least this place, at this time.
+    read: Option<(Seq, Instant)>,
+    /// Whether something was not accepted.
+    pub(crate) failed: bool,
+    saved: Instant,
+    /// Whether the socket was lost since the last word about it.
+    lost: bool,
+}
+
+impl Room {
+    pub(crate) fn new(client: Client, conversation: ConversationId, file: StateFile, options: &ChatOptions) -> Self {
+        let identity = client.identity().clone();
+        let mut names = Names::default();
+        names.learn(identity.user, &identity.name);
+        Self {
+            view: View::new(conversation, identity.user),
+            client,
+            names,
+            file,
+            once: options.once,
+            interactive: options.interactive,
+            sent: BTreeMap::new(),
+            shown: None,
+            marked: None,
+            read: None,
+            failed: false,
+            saved: Instant::now(),
+            lost: false,
+        }
+    }
+
+    pub(crate) fn conversation(&self) -> ConversationId {
+        self.view.conversation()
+    }
+
+    /// Shows what was said before. A device that resumes gets what it missed from the feed, and is shown what came
+    /// before that; a script that does not stay is shown the newest.
+    pub(crate) async fn begin(&mut self, resumes: bool, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        say(output, &format!("-- conversation {}, /help for help", self.conversation()))?;
+        let highest = self.client.state().highest.get(&self.conversation()).copied();
+        let before = highest.filter(|_| resumes && !self.once).map(Seq::next);
+        let query = HistoryQuery { before, limit: Some(HISTORY_SHOWN), at_least: highest, ..HistoryQuery::default() };
+        self.read_rows(query, output).await
+    }
+
+    /// Until the input has ended and everything is settled, or it is told to stop.
+    pub(crate) async fn stay(
+        &mut self,
+        input: impl AsyncBufRead + Unpin + Send,
+        output: &mut (dyn Write + Send),
+        stop: &CancellationToken,
+    ) -> Result<Exit, OpsError> {
+        let mut lines = Some(input.lines());
+        let mut give_up: Option<Instant> = None;
+        loop {
+            if lines.is_none() && self.is_settled() {
+                return Ok(if self.failed { Exit::Differs } else { Exit::Ok });
+            }
+            let now = Instant::now();
+            let read_at = self.read.map_or(now + SETTLE_WAIT, |(_, at)| at);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(Exit::Ok),
+                event = self.client.next() => self.happened(event, output).await?,
+                line = next_line(&mut lines), if self.takes_lines() => match line {
+                    Ok(Some(text)) => {
+                        if self.typed(&text, output).await? {
+                            lines = None;
+                        }
+                    }
+                    Ok(None) => lines = None,
+                    Err(source) => return Err(OpsError::io("reading what is typed", source)),
+                },
+                () = sleep_until(read_at) => self.read_again(output).await?,
+                () = sleep_until(give_up.unwrap_or(now)), if give_up.is_some() => return Ok(Exit::Unavailable),
+            }
+            if lines.is_none() {
+                give_up = give_up.or(Some(Instant::now() + SETTLE_WAIT));
+            }
+            self.save_now_and_then()?;
+        }
+    }
+
+    /// Writes down where it stands and says good-bye.
+    pub(crate) async fn leave(
+        self,
+        output: &mut (dyn Write + Send),
+        outcome: Result<Exit, OpsError>,
+    ) -> Result<Exit, OpsError> {
+        let (open, saved) = (self.client.state().open_commands(), self.file.save(self.client.state()));
+        self.client.close().await;
+        if open > 0 {
+            let path = self.file.path().display();
+            say(output, &format!("-- {open} not settled yet: kept in {path} and sent again next time"))?;
+        }
+        outcome.and_then(|exit| saved.map(|()| exit))
+    }
+
+    /// A script's next line may be about the message that its last one sends.
+    fn takes_lines(&self) -> bool {
+        self.interactive || self.client.state().open_commands() == 0
+    }
+
+    fn is_settled(&self) -> bool {
+        let state = self.client.state();
+        self.client.is_live() && self.read.is_none() && state.open_commands() == 0
+    }
+
+    fn save_now_and_then(&mut self) -> Result<(), OpsError> {
+        if self.saved.elapsed() < SAVE_EVERY {
+            return Ok(());
+        }
+        if let Some(state) = self.client.checkpoint() {
+            self.file.save(state)?;
+            self.saved = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn happened(&mut self, event: ClientEvent, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        match event {
+            ClientEvent::Connected { .. } if self.lost => {
+                self.lost = false;
+                say(output, "-- connected again")
+            }
+            ClientEvent::Disconnected { reason, .. } if !self.lost => {
+                self.lost = true;
+                say(output, &format!("-- not connected, trying again: {}", render::plain(&reason)))
+            }
+            ClientEvent::Stopped { reason, .. } => {
+                Err(OpsError::Usage(format!("the server says not to come back: {}", render::plain(&reason))))
+            }
+            ClientEvent::Reset { .. } => {
+                self.view = View::new(self.conversation(), self.client.identity().user);
+                Ok(())
+            }
+            ClientEvent::Synced { conversations } => {
+                let here = conversations.iter().find(|one| one.id == self.conversation());
+                if let Some(here) = here {
+                    self.want_rows(here.head);
+                }
+                Ok(())
+            }
+            ClientEvent::Feed(frame) => self.received(&frame, output).await,
+            ClientEvent::Fate { id, fate, .. } => self.settled(id, fate, output),
+            ClientEvent::Connected { .. }
+            | ClientEvent::Disconnected { .. }
+            | ClientEvent::Logged { .. }
+            | ClientEvent::Marked { .. } => Ok(()),
+        }
+    }
+
+    async fn received(&mut self, frame: &FeedFrame, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        let applied = self.view.apply(frame);
+        if let Some(seq) = applied.reread {
+            self.want_rows(seq);
+        }
+        self.show(applied.changes, output).await
+    }
+
+    fn settled(&mut self, id: CommandId, fate: Fate, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        let what = self.sent.remove(&id);
+        let why = match fate {
+            Fate::Stands { stands: StandsName::Withdrawal, .. } => "withdrawn".to_owned(),
+            Fate::Stands { .. } => return Ok(()),
+            Fate::Refused { reason, .. } => name_of(reason),
+            Fate::Rejected { code, message } => format!("{} ({message})", name_of(code)),
+        };
+        self.failed = true;
+        let what = what.unwrap_or_else(|| "a command of an earlier run".to_owned());
+        say(output, &format!("!! not accepted: {} -- {}", render::plain(&why), render::plain(&what)))
+    }
+
+    fn want_rows(&mut self, at_least: Seq) {
+        let at_least = self.read.map_or(at_least, |(seq, _)| seq.max(at_least));
+        self.read = Some((at_least, Instant::now()));
+    }
+
+    async fn read_again(&mut self, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        let Some((seq, _)) = self.read else { return Ok(()) };
+        let at_least = Some(seq).filter(|seq| *seq > Seq::default());
+        let query = HistoryQuery { limit: Some(HISTORY_SHOWN), at_least, ..HistoryQuery::default() };
+        self.read_rows(query, output).await
+    }
+
+    /// Reads and shows rows; what cannot be read yet is tried again later.
+    async fn read_rows(&mut self, query: HistoryQuery, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        match self.client.http().history(self.conversation(), query).await {
+            Ok(page) => {
+                self.read = None;
+                if let (Some(first), Some(shown)) = (page.entries.first(), self.shown)
+                    && page.more
+                    && first.seq > shown
+                {
+                    say(output, "-- ... there is more in between: /history")?;
+                }
+                let changes = self.view.merge(page.entries);
+                self.show(changes, output).await
+            }
+            Err(error) => {
+                let passing = matches!(
+                    error.code(),
+                    None | Some(
+                        ErrorCode::Retry
+                            | ErrorCode::Held
+                            | ErrorCode::Busy
+                            | ErrorCode::Unavailable
+                            | ErrorCode::RateLimited
+                            | ErrorCode::Unknown
+                            | ErrorCode::Internal
+                    )
+                );
+                if !passing {
+                    return Err(error.into());
+                }
+                tracing::debug!(%error, "the history is read again");
+                let wait = error.retry_after().unwrap_or(READ_AGAIN_AFTER);
+                self.read = Some((query.at_least.unwrap_or_default(), Instant::now() + wait));
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows what is new, and what changed of what was shown before.
+    async fn show(&mut self, changes: Vec<Change>, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        for change in changes {
+            let (entry, changed) = match change {
+                // After a reset, what is on the screen already is read again.
+                Change::New(entry) if self.shown.is_some_and(|shown| entry.seq <= shown) => continue,
+                Change::New(entry) => (entry, false),
+                Change::Changed(entry) => (entry, true),
+            };
+            self.learn_names(&entry).await;
+            say(output, &render::entry(&entry, &self.names, changed))?;
+            self.shown = self.shown.max(Some(entry.seq));
+        }
+        if let Some(newest) = self.view.newest()
+            && self.shown >= Some(newest)
+            && self.marked < Some(newest)
+        {
+            self.marked = Some(newest);
+            self.client.mark(self.conversation(), newest);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn learn_names(&mut self, entry: &EntryBody) {
+        for user in self.names.missing(entry) {
+            // Without a name the id has to do.
+            if let Ok(found) = self.client.http().user(user).await {
+                self.names.learn(user, &found.name);
+            }
+        }
+    }
+}
+
+/// The next line; none comes after the end.
+async fn next_line<I: AsyncBufRead + Unpin>(lines: &mut Option<Lines<I>>) -> std::io::Result<Option<String>> {
+    match lines {
+        Some(lines) => lines.next_line().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The code as it stands on the wire.
+fn name_of(code: ErrorCode) -> String {
+    serde_json::to_value(code).ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
+}

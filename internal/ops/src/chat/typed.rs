@@ -1,0 +1,120 @@
+//! What is typed.
+
+use std::io::Write;
+
+use api::CommandFrame;
+use domain::CommandId;
+
+use crate::OpsError;
+use crate::chat::line::{HELP, Line, Which};
+use crate::chat::room::{HISTORY_SHOWN, Room};
+use crate::chat::{render, say};
+use crate::client::HistoryQuery;
+
+/// The most that one page of history has.
+const HISTORY_MAX: usize = 200;
+
+impl Room {
+    /// Does what a line asks for; says whether that was to quit.
+    pub(crate) async fn typed(&mut self, text: &str, output: &mut (dyn Write + Send)) -> Result<bool, OpsError> {
+        let line = match text.parse::<Line>() {
+            Ok(line) => line,
+            Err(words) => {
+                self.failed = true;
+                say(output, &format!("!! {words}"))?;
+                return Ok(false);
+            }
+        };
+        let outcome = match line {
+            Line::Quit => return Ok(true),
+            Line::Nothing => Ok(()),
+            Line::Help => return say(output, HELP).map(|()| false),
+            Line::Who => self.who(output).await,
+            Line::History(count) => self.history(count, output).await,
+            Line::Add(name) => self.add(&name, text).await,
+            line => self.command(line, text),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(OpsError::Io { what, source }) => return Err(OpsError::Io { what, source }),
+            Err(error) => {
+                self.failed = true;
+                say(output, &format!("!! {}", render::plain(&error.to_string())))?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn command(&mut self, line: Line, text: &str) -> Result<(), OpsError> {
+        let (id, conversation) = (self.client.mint(), self.conversation());
+        let frame = match line {
+            Line::Say(body) => CommandFrame::Send { id, conversation, body, reply_to: None },
+            Line::Title(title) => CommandFrame::ChangeTitle { id, conversation, title },
+            Line::Edit(which, body) => CommandFrame::Edit { id, conversation, target: self.message(which)?, body },
+            Line::Delete(which) => CommandFrame::Delete { id, conversation, target: self.message(which)? },
+            Line::React(which, emoji) => CommandFrame::React { id, conversation, target: self.message(which)?, emoji },
+            Line::Unreact(which) => CommandFrame::Unreact { id, conversation, target: self.message(which)? },
+            Line::Nothing | Line::Who | Line::History(_) | Line::Add(_) | Line::Help | Line::Quit => return Ok(()),
+        };
+        self.submit(frame, text)
+    }
+
+    /// From here on the command survives a crash.
+    fn submit(&mut self, frame: CommandFrame, text: &str) -> Result<(), OpsError> {
+        let id = self.client.submit(frame)?;
+        self.sent.insert(id, text.to_owned());
+        if let Some(state) = self.client.checkpoint() {
+            self.file.save(state)?;
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, name: &str, text: &str) -> Result<(), OpsError> {
+        let user = self.client.http().user_by_name(name).await?;
+        self.names.learn(user.id, &user.name);
+        let (id, conversation) = (self.client.mint(), self.conversation());
+        self.submit(CommandFrame::AddMembers { id, conversation, members: vec![user.id] }, text)
+    }
+
+    /// The message that a person means.
+    fn message(&self, which: Which) -> Result<CommandId, OpsError> {
+        let me = self.client.identity().user;
+        let mut messages = self.view.entries().rev().filter(|entry| entry.kind == "message");
+        let found = match which {
+            Which::Number(number) => messages.find(|entry| entry.ordinal == number),
+            Which::Last => messages.find(|entry| entry.author == me && !entry.deleted),
+        };
+        found.map(|entry| entry.id).ok_or_else(|| OpsError::Usage("there is no such message here".into()))
+    }
+
+    async fn who(&mut self, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        let mut after = None;
+        loop {
+            let page = self.client.http().members(self.conversation(), after).await?;
+            for member in &page.members {
+                if let Ok(found) = self.client.http().user(member.user).await {
+                    self.names.learn(member.user, &found.name);
+                }
+                say(output, &format!("-- {} ({})", self.names.of(member.user), member.role))?;
+            }
+            match page.members.last().filter(|_| page.more) {
+                Some(last) => after = Some(last.user),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn history(&mut self, count: Option<usize>, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        let limit = count.unwrap_or(HISTORY_SHOWN).clamp(1, HISTORY_MAX);
+        let at_least = self.client.state().highest.get(&self.conversation()).copied();
+        let query = HistoryQuery { limit: Some(limit), at_least, ..HistoryQuery::default() };
+        let page = self.client.http().history(self.conversation(), query).await?;
+        for entry in &page.entries {
+            self.learn_names(entry).await;
+            say(output, &render::entry(entry, &self.names, false))?;
+        }
+        // Those on the screen are in the view from now on, so that they can be named.
+        self.view.merge(page.entries);
+        Ok(())
+    }
+}
