@@ -82,8 +82,8 @@ impl Chat {
     }
 
     async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Settings, ApiError> {
-        let state = self.store.conversation(conversation, as_of).await.map_err(faults::of_store)?;
-        state.settings.ok_or_else(faults::retry)
+        let settings = self.store.settings(conversation, as_of).await.map_err(faults::of_store)?;
+        settings.ok_or_else(faults::retry)
     }
 
     pub(crate) async fn mark_of(&self, user: UserId, conversation: ConversationId) -> Result<Option<Mark>, ApiError> {
