@@ -1,2 +1,60 @@
-//! (to be written)
-fn main() {}
+//! The websocket service: pushes deliveries to every connected device
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
+use runtime::Tasks;
+use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
+use sockets::{Config, Deps};
+use tokio_util::sync::CancellationToken;
+
+/// The websocket service: pushes deliveries to every connected device
+#[derive(Debug, Parser)]
+#[command(name = "websocket-service", version)]
+struct Options {
+    #[command(flatten)]
+    listen: ListenOptions,
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(flatten)]
+    store: StoreOptions,
+    #[command(flatten)]
+    keys: KeysOptions,
+    /// Origins of web pages that may open sockets, or '*'
+    #[arg(long, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
+    origins: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    runtime::program(run)
+}
+
+async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut ground = Ground::new("websocket-service", options.listen.address_or(8083), stop.clone()).await?;
+    let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
+    let Some(engines) = connected else { return Ok(()) };
+    let Engines { log, store, codec } = engines.clone();
+    let mut tasks = Tasks::new(ground.readiness.clone());
+    let verifier = follow_keys(&ground, &options.keys, &mut tasks)?;
+    let deps = Deps {
+        log,
+        store,
+        codec,
+        verifier,
+        clock: ground.clock.clone(),
+        entropy: ground.entropy.clone(),
+        readiness: ground.readiness.clone(),
+        metrics: ground.metrics.clone(),
+    };
+    let config = Config { origins: options.origins, ..Config::default() };
+    let (router, sockets) = sockets::start(config, deps, &mut tasks);
+    let (listener, serving) = (ground.listener().await?, ground.serving());
+    tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+    // Ended before the server is: health is still answered for while devices are asked to move.
+    tasks.spawn("sockets", |token| sockets.drain(token));
+    let ended = tasks.run(stop).await.context("running websocket-service");
+    engines.close().await;
+    ended
+}

@@ -46,10 +46,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use auth::Verifier;
+use axum::Router;
 use commands::Commands;
 use eventlog::SharedLog;
 use events::Codec;
-use axum::Router;
 use host::{Clock, Entropy};
 use runtime::tasks::TaskError;
 use runtime::{Readiness, Serving, Tasks};
@@ -124,21 +124,10 @@ pub fn start(config: Config, deps: Deps, tasks: &mut Tasks) -> (Router, Sockets)
     let (commands, marks) = Commands::new(Arc::clone(&deps.log), store, deps.codec.clone(), deps.clock.clone());
     let node = Node::new(config, &deps, commands);
     let router = upgrade::router(Arc::clone(&node));
-    let Deps { log, codec, verifier, readiness, .. } = deps;
+    let Deps { log, codec, readiness, .. } = deps;
     let log_condition = readiness.condition("log", "not looked at yet");
-    let keys_condition = readiness.condition("keys", "not fetched yet");
     tasks.spawn("marks", |token| async move {
         marks.run(token).await;
-        Ok::<_, Infallible>(())
-    });
-    tasks.spawn("keys", |token| async move {
-        let report = |outcome: Result<(), &auth::JwksError>| match outcome {
-            Ok(()) => keys_condition.ready(),
-            // Keys that were there once stay good: see `Verifier::follow`.
-            Err(error) if !verifier.has_keys() => keys_condition.not_ready(error.to_string()),
-            Err(_) => {}
-        };
-        verifier.follow(token, report).await;
         Ok::<_, Infallible>(())
     });
     tasks.spawn("probe", |token| async move {
