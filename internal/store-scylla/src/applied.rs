@@ -12,7 +12,7 @@ use std::time::Duration;
 use domain::{Fingerprint, Seq};
 use futures_util::{StreamExt as _, stream};
 use scylla::statement::prepared::PreparedStatement;
-use store::{Applied, Source, StoreError};
+use store::{Applied, Malformed, Source, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -76,11 +76,15 @@ impl Progress {
 
     pub(crate) async fn get(&self, source: Source) -> Result<Option<Applied>, StoreError> {
         let key = (source.topic, part(source.partition));
-        let Some((seq, print)) = self.cql.first::<(i64, i64)>(&self.read, key).await? else { return Ok(None) };
-        let seq = u64::try_from(seq).ok().and_then(|seq| Seq::try_from(seq).ok());
-        let seq = seq.ok_or(store::Malformed { table: "applied", column: "seq" })?;
-        self.saw(source, Some(seq), false);
-        Ok(Some(Applied { seq, fingerprint: Fingerprint(print.cast_unsigned()) }))
+        let row = self.cql.first::<(i64, i64)>(&self.read, key).await?;
+        let applied = row.map(|(seq, print)| {
+            let seq = u64::try_from(seq).ok().and_then(|seq| Seq::try_from(seq).ok());
+            let seq = seq.ok_or(Malformed { table: "applied", column: "seq" })?;
+            Ok::<_, Malformed>(Applied { seq, fingerprint: Fingerprint(print.cast_unsigned()) })
+        });
+        let applied = applied.transpose()?;
+        self.saw(source, applied.map(|applied| applied.seq), false);
+        Ok(applied)
     }
 
     pub(crate) async fn wait(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
@@ -91,17 +95,24 @@ impl Progress {
         if wait.is_zero() {
             return self.look(source, seq).await;
         }
+        let mut unanswered = None;
         let reached = async {
-            while !self.look(source, seq).await? {
+            loop {
+                match self.look(source, seq).await {
+                    Ok(true) => return Ok(true),
+                    Ok(false) => unanswered = None,
+                    Err(StoreError::Transient(error)) => unanswered = Some(error),
+                    Err(error) => return Err(error),
+                }
                 self.nudge(source);
                 let at = seen.wait_for(|seen| seen.failed || seen.seq >= Some(seq)).await;
                 if at.map_err(|_| StoreError::Closed)?.seq >= Some(seq) {
-                    break;
+                    return Ok(true);
                 }
             }
-            Ok(true)
         };
-        timeout(wait, reached).await.unwrap_or(Ok(false))
+        let outcome = timeout(wait, reached).await;
+        outcome.unwrap_or_else(|_| unanswered.map_or(Ok(false), |error| Err(StoreError::Transient(error))))
     }
 
     /// Asks once, also whether this is still the store that it was.

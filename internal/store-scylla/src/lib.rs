@@ -1,7 +1,7 @@
 //! The store on ScyllaDB or Apache Cassandra 5: the engine for production.
 //!
 //! Rows derived from the log live in a keyspace per incarnation and are written with the event's seq as their
-//! timestamp, so replays and late writers change nothing. Everything a program does goes through [`cql`]: prepared,
+//! timestamp, so replays and late writers change nothing. Everything a program does goes through `cql`: prepared,
 //! token-aware, within a time and within a bound of requests in flight. The tables are made by [`migrate`] and never
 //! by a service. The CQL itself stands in `schemas/cql`.
 

@@ -82,6 +82,25 @@ async fn two_migrations_at_once_make_one_incarnation() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_migration_goes_on_where_one_died() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    migrate(&config).await?;
+    // Its tables were made, its number was not; and it holds the lease for a while yet.
+    run(&config, "DELETE FROM {base}.incarnation WHERE scope = 'store' IF EXISTS").await;
+    run(
+        &config,
+        "INSERT INTO {base}.migration_lease (scope, holder) VALUES ('store', uuid()) IF NOT EXISTS USING TTL 2",
+    )
+    .await;
+    assert!(matches!(ScyllaStore::open(config.clone()).await, Err(StoreError::NotMigrated(_))));
+    let report = migrate(&config).await?;
+    assert!(report.minted && report.incarnation == 1 && report.applied.is_empty(), "{report:?}");
+    ScyllaStore::open(config).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_keyspace_that_the_store_never_made_is_not_taken_for_its_own() -> Result<()> {
     let Some(server) = support::server()? else { return Ok(()) };
     let config = support::fresh(&server)?;
