@@ -37,9 +37,9 @@ impl FromRef<Chat> for Verifier {
 impl Chat {
     pub(crate) fn new(config: &Config, deps: &Deps) -> (Self, MarkWriter) {
         let (log, store) = (deps.log.clone(), deps.store.clone());
-        let (commands, marks) = Commands::new(log.clone(), store.clone(), deps.codec.clone(), deps.clock.clone());
+        let (commands, marks) = Commands::new(log, store.clone(), deps.codec.clone(), deps.clock.clone());
         let chat = Self {
-            barrier: Barrier::new(log, store.clone()),
+            barrier: commands.barrier().clone(),
             store,
             commands,
             limiter: Limiter::new(config.burst, config.rate),

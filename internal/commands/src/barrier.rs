@@ -1,5 +1,6 @@
 //! The barrier: what was in the log when a request came is in the store when it is answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::ApiError;
@@ -7,13 +8,15 @@ use domain::{ConversationId, Seq};
 use eventlog::{SharedLog, partition_of};
 use events::topics;
 use store::{Consumer, SharedStore, Source};
+use tokio::time::{Instant, timeout};
 
 use crate::faults;
+use crate::watermark::Watermarks;
 
-/// Waits for storage. Cheap to clone.
+/// Waits for storage. Cheap to clone; clones share their questions to the log.
 #[derive(Clone)]
 pub struct Barrier {
-    log: SharedLog,
+    watermarks: Arc<Watermarks>,
     store: SharedStore,
 }
 
@@ -21,7 +24,7 @@ impl Barrier {
     /// The barrier between that log and the store derived from it.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore) -> Self {
-        Self { log, store }
+        Self { watermarks: Arc::new(Watermarks::new(log)), store }
     }
 
     /// The partition of `chat.messages` that holds a conversation.
@@ -37,10 +40,7 @@ impl Barrier {
     /// # Errors
     /// When the log cannot be asked.
     pub async fn watermark(&self, source: Source) -> Result<Option<Seq>, ApiError> {
-        let marks = self.log.watermarks(source.topic, source.partition).await.map_err(faults::of_log)?;
-        let last = marks.next.checked_sub(1);
-        let place = |offset| Seq::new(topics::spec_of(source.topic).generation, offset);
-        last.map(place).transpose().map_err(ApiError::internal)
+        self.watermarks.end(source).await
     }
 
     /// Whether everything up to `seq` is applied, waiting for it at most so long.
@@ -57,8 +57,10 @@ impl Barrier {
     /// # Errors
     /// When the log or the store cannot be asked.
     pub async fn passed(&self, source: Source, wait: Duration) -> Result<bool, ApiError> {
-        match self.watermark(source).await? {
-            Some(seq) => self.applied(source, seq, wait).await,
+        let begun = Instant::now();
+        let Ok(end) = timeout(wait, self.watermark(source)).await else { return Ok(false) };
+        match end? {
+            Some(seq) => self.applied(source, seq, wait.saturating_sub(begun.elapsed())).await,
             None => Ok(true),
         }
     }

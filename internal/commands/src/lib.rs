@@ -8,6 +8,7 @@ mod barrier;
 mod checks;
 mod marks;
 mod membership;
+mod watermark;
 
 pub mod faults;
 
@@ -87,6 +88,12 @@ impl Commands {
         let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
         let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         (Self { log, store, codec, clock, barrier, memberships, marks, places }, writer)
+    }
+
+    /// The barrier between that log and that store.
+    #[must_use]
+    pub fn barrier(&self) -> &Barrier {
+        &self.barrier
     }
 
     /// Checks the command and hands it to the log. Of two calls that follow one another, the first one's event stands
