@@ -108,7 +108,7 @@ pub(crate) struct ReplayOptions {
     #[arg(long, value_name = "N", requires = "partition")]
     pub(crate) from_offset: Option<u64>,
     /// Empty the store first: a new incarnation with new tables. Every running program restarts itself
-    #[arg(long, requires = "from_start")]
+    #[arg(long, conflicts_with_all = ["partition", "from_offset"])]
     pub(crate) into_new_incarnation: bool,
     /// Do it; without, only say what would be done
     #[arg(long)]
