@@ -8,7 +8,7 @@ use host::Entropy;
 /// The name of the header, in HTTP and in records.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// A place in a trace. Handlers get it as `axum::Extension<TraceParent>` behind [`crate::serve`].
+/// A place in a trace. Handlers get it as `axum::Extension<TraceParent>` behind [`crate::serve()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
     trace: u128,
