@@ -18,6 +18,7 @@ pub mod conformance;
 pub mod consume;
 pub mod embedded;
 pub mod intake;
+pub mod measure;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,171 @@
+//! The embedded log's groups under random joining, leaving, slowness and silence.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventlog::embedded::EmbeddedLog;
+use eventlog::{Commit, CommitError, Committer, EventLog, GroupEvent, GroupMember, Revocation, TopicPartition};
+use events::topics::TopicSpec;
+use futures_util::FutureExt as _;
+use host::{Clock, Entropy};
+use kv::Database;
+
+const TOPIC: &str = "topic";
+const GROUP: &str = "group";
+const PARTITIONS: u32 = 5;
+
+async fn open() -> Arc<EmbeddedLog> {
+    let log = EmbeddedLog::open(Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
+    log.create(&TopicSpec { name: TOPIC.into(), partitions: PARTITIONS, generation: 0, retention: None })
+        .await
+        .unwrap();
+    log
+}
+
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A member as its owner sees it.
+struct Seen {
+    member: Box<dyn GroupMember>,
+    committer: Box<dyn Committer>,
+    /// Partitions with the commit that it knows of.
+    owned: BTreeMap<TopicPartition, u64>,
+    revoked: Vec<Revocation>,
+}
+
+impl Seen {
+    async fn join(log: &EmbeddedLog) -> Self {
+        let member = log.join(GROUP, &[TOPIC]).await.unwrap();
+        Self { committer: member.committer(), member, owned: BTreeMap::new(), revoked: Vec::new() }
+    }
+
+    /// Takes every event that is there.
+    fn poll(&mut self, committed: &BTreeMap<TopicPartition, u64>) {
+        while let Some(event) = self.member.next().now_or_never() {
+            match event.unwrap() {
+                GroupEvent::Assigned(partitions) => {
+                    for assigned in partitions {
+                        let next = assigned.commit.map_or(0, |commit| commit.next);
+                        assert_eq!(next, committed.get(&assigned.at).copied().unwrap_or(0), "no commit is missed");
+                        assert!(self.owned.insert(assigned.at, next).is_none());
+                    }
+                }
+                GroupEvent::Revoked(revocation) => self.revoked.push(revocation),
+                GroupEvent::Lost(partitions) => {
+                    for at in partitions {
+                        // It may have released it too late, and not have it any more.
+                        self.owned.remove(&at);
+                        self.revoked.retain(|revocation| !revocation.partitions.contains(&at));
+                    }
+                }
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        for Revocation { partitions, release } in self.revoked.drain(..) {
+            for at in partitions {
+                assert!(self.owned.remove(&at).is_some(), "only what it had is revoked");
+            }
+            // It may be too late: then it is told of the loss.
+            let _ = release.send(());
+        }
+    }
+}
+
+/// Whatever members do, a commit counts only from the owner, each partition's commits rise, and in the end everything
+/// is owned once and evenly.
+#[tokio::test(start_paused = true)]
+async fn random_members_never_own_or_commit_a_partition_twice() {
+    for seed in 0..60 {
+        let entropy = Entropy::seeded(seed);
+        let log = open().await;
+        let mut members: Vec<Seen> = Vec::new();
+        let mut committed: BTreeMap<TopicPartition, u64> = BTreeMap::new();
+        for _step in 0..120 {
+            let chosen = usize::try_from(entropy.below(4)).unwrap();
+            let action = entropy.below(8);
+            if action == 0 && members.len() < 4 {
+                members.push(Seen::join(&log).await);
+            }
+            if action == 1 && chosen < members.len() {
+                drop(members.swap_remove(chosen));
+            }
+            match (action, members.get_mut(chosen)) {
+                (0 | 1, _) => {}
+                (2, Some(member)) => member.release(),
+                (3, _) => tokio::time::sleep(Duration::from_secs(entropy.below(12))).await,
+                (4 | 5, Some(member)) => member.poll(&committed),
+                (_, Some(member)) => {
+                    let at = TopicPartition::new(TOPIC, u32::try_from(entropy.below(5)).unwrap());
+                    let next = committed.get(&at).copied().unwrap_or(0) + 1;
+                    let commit = Commit { next, metadata: String::new() };
+                    match member.committer.commit(&[(at.clone(), commit)]).await {
+                        Ok(()) => drop(committed.insert(at, next)),
+                        Err(CommitError::Fenced) => {}
+                        Err(other) => panic!("seed {seed}: {other}"),
+                    }
+                }
+                (_, None) => {}
+            }
+            settle().await;
+        }
+        while members.len() < 2 {
+            members.push(Seen::join(&log).await);
+        }
+        for _turn in 0..200 {
+            for member in &mut members {
+                member.poll(&committed);
+                member.release();
+            }
+            settle().await;
+        }
+        let mut owners: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
+        for (index, member) in members.iter().enumerate() {
+            assert!(member.owned.len().abs_diff(PARTITIONS as usize / members.len()) <= 1, "seed {seed}: unevenly");
+            for at in member.owned.keys() {
+                assert_eq!(owners.insert(at, index), None, "seed {seed}: {at} is owned twice");
+            }
+        }
+        assert_eq!(owners.len(), PARTITIONS as usize, "seed {seed}: something is owned by nobody");
+        log.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_does_not_poll_loses_its_share_until_it_does() {
+    let log = open().await;
+    let none = BTreeMap::new();
+    let (mut silent, mut other) = (Seen::join(&log).await, Seen::join(&log).await);
+    for member in [&mut silent, &mut other] {
+        member.poll(&none);
+    }
+    let poll_other = async {
+        // Polls all the time, as a member must.
+        loop {
+            if let Ok(event) = tokio::time::timeout(Duration::from_secs(5), other.member.next()).await {
+                let GroupEvent::Assigned(partitions) = event.unwrap() else { continue };
+                other.owned.extend(partitions.into_iter().map(|assigned| (assigned.at, 0)));
+            }
+            if other.owned.len() == PARTITIONS as usize {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(200), poll_other).await.expect("it gets the other one's share");
+    let mine = silent.owned.keys().next().unwrap().clone();
+    let late = silent.committer.commit(&[(mine, Commit { next: 1, metadata: String::new() })]).await;
+    assert!(matches!(late, Err(CommitError::Fenced)), "{late:?}");
+    let lost = silent.member.next().await.unwrap();
+    assert!(matches!(&lost, GroupEvent::Lost(partitions) if partitions.len() == silent.owned.len()), "{lost:?}");
+    other.owned.clear();
+    let revoked = other.member.next().await.unwrap();
+    assert!(matches!(revoked, GroupEvent::Revoked(_)), "it shares again: {revoked:?}");
+}
