@@ -7,7 +7,7 @@ mod options;
 mod output;
 mod replay;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use options::Options;
 /// How long blocking work that nobody waits for any more may hold up the exit: a read from the terminal never ends.
 const BLOCKING_LEFT: Duration = Duration::from_millis(100);
 
+/// What is logged unless told otherwise. librdkafka repeats what the error that follows says.
+const LOG_FILTER: &str = "warn,eventlog_kafka=error";
+
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
@@ -29,8 +32,9 @@ fn main() -> ExitCode {
             return code(if error.use_stderr() { Exit::Usage } else { Exit::Ok });
         }
     };
-    let filter = EnvFilter::try_from_env(runtime::telemetry::FILTER_ENV).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_from_env(runtime::telemetry::FILTER_ENV).unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&OpsError::io("starting", error)),

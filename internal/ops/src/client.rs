@@ -6,6 +6,8 @@
 //! rules themselves are [`device::Device`], which does no I/O.
 
 mod device;
+#[cfg(test)]
+mod device_tests;
 mod error;
 mod http;
 mod link;

@@ -50,6 +50,7 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, changed: bool) -> String {
     let (time, author) = (time_of_day(entry.time), names.of(entry.author));
     let body = entry.body.as_deref().map(plain).unwrap_or_default();
     let others: Vec<UserId> = entry.users.iter().copied().filter(|user| *user != entry.author).collect();
+    let with = if others.is_empty() { String::new() } else { format!(" with {}", names.list(&others)) };
     match entry.kind.as_str() {
         "message" => {
             let mark = if changed { "*" } else { "" };
@@ -64,8 +65,8 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, changed: bool) -> String {
         }
         // History names no members here: who is in it now is what `/who` says.
         "created" if others.is_empty() => format!("-- {time} {author} began the conversation"),
-        "created" if body.is_empty() => format!("-- {time} {author} began a conversation with {}", names.list(&others)),
-        "created" => format!("-- {time} {author} began '{body}' with {}", names.list(&others)),
+        "created" if body.is_empty() => format!("-- {time} {author} began the conversation{with}"),
+        "created" => format!("-- {time} {author} began '{body}'{with}"),
         "joined" => format!("-- {time} {author} added {}", names.list(&others)),
         "left" if entry.users.contains(&entry.author) => format!("-- {time} {author} left"),
         "left" => format!("-- {time} {author} removed {}", names.list(&entry.users)),
@@ -107,7 +108,7 @@ mod tests {
         let deleted = EntryBody { deleted: true, reactions: vec![], ..message.clone() };
         assert_eq!(entry(&deleted, &names, false), "#7 12:34:56 ann: (deleted)");
         let created = EntryBody { kind: "created".into(), body: None, users: vec![ann, bob], ..message };
-        assert_eq!(entry(&created, &names, false), "-- 12:34:56 ann began a conversation with 00000002");
+        assert_eq!(entry(&created, &names, false), "-- 12:34:56 ann began the conversation with 00000002");
         assert_eq!(names.missing(&created), [bob, bob]);
     }
 }

@@ -1,0 +1,410 @@
+//! The rules of a device, one by one.
+
+use std::time::Duration;
+
+use api::{
+    ClientFrame, CommandFrame, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received, ServerFrame,
+    StandsName, SyncConversation, SyncPage, SyncState,
+};
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use tokio::time::Instant;
+
+use crate::client::device::{Asking, Device, Output};
+use crate::client::error::ClientError;
+use crate::client::state::DeviceState;
+use crate::client::wire::Inbound;
+use crate::client::{ClientEvent, Fate};
+
+fn user(n: u8) -> UserId {
+    format!("00000000-0000-4000-8000-0000000000{n:02}").parse().unwrap()
+}
+
+fn talk(n: u8) -> ConversationId {
+    ConversationId::direct(user(1), user(n))
+}
+
+fn seq(n: u64) -> Seq {
+    Seq::try_from(n).unwrap()
+}
+
+fn id(n: i64) -> CommandId {
+    CommandId::first_at(n)
+}
+
+fn cursor(next: u64) -> Cursor {
+    Cursor { generation: 0, partition: 1, next, fingerprint: Fingerprint(next) }
+}
+
+fn send(n: i64) -> CommandFrame {
+    CommandFrame::Send { id: id(n), conversation: talk(2), body: "hi".into(), reply_to: None }
+}
+
+/// A message of user 2's at `seq`, or of the device's own user's.
+fn message(author: u8, at: u64, n: i64, next: u64) -> Inbound {
+    let what = FeedKind::Message { body: "hi".into(), reply_to: None };
+    let (conversation, author) = (talk(2), user(author));
+    feed(FeedFrame::Event { conversation, seq: seq(at), id: id(n), author, time: 0, ordinal: 1, what }, next)
+}
+
+fn feed(frame: FeedFrame, next: u64) -> Inbound {
+    Inbound::Feed(Box::new(Received { cursor: cursor(next), frame }))
+}
+
+fn welcome(next: u64, reset: Option<&str>) -> Inbound {
+    let reset = reset.map(ToOwned::to_owned);
+    Inbound::Server(ServerFrame::Welcome { cursor: cursor(next), user: user(1), partition: 1, reset, ping_ms: 1000 })
+}
+
+fn error(n: i64, code: ErrorCode) -> Inbound {
+    Inbound::Server(ServerFrame::Error { id: Some(id(n)), conversation: None, code, message: "no".into() })
+}
+
+fn ack(n: i64) -> Inbound {
+    Inbound::Server(ServerFrame::Ack { id: id(n), conversation: talk(2) })
+}
+
+fn page(complete: bool, of: &[(u8, SyncState, u64)]) -> SyncPage {
+    let one = |&(n, state, head): &(u8, SyncState, u64)| SyncConversation {
+        id: talk(n),
+        state,
+        member: true,
+        changed: seq(1),
+        head: seq(head),
+        mark: None,
+    };
+    SyncPage { conversations: of.iter().map(one).collect(), complete }
+}
+
+fn settled(at: u64, stands: StandsName) -> OutcomeBody {
+    let (id, stands) = (id(0), Some(stands));
+    OutcomeBody { id, outcome: OutcomeState::Settled, seq: Some(seq(at)), stands }
+}
+
+fn absent() -> OutcomeBody {
+    OutcomeBody { id: id(0), outcome: OutcomeState::Absent, seq: None, stands: None }
+}
+
+/// A device and the time, with what it wants done sorted out.
+struct World {
+    device: Device,
+    now: Instant,
+    seen: Vec<u64>,
+    fates: Vec<(CommandId, Fate)>,
+    sent: Vec<CommandId>,
+    marks: Vec<u64>,
+    asked: Vec<Asking>,
+    syncs: Vec<u64>,
+    resets: usize,
+    synced: Vec<usize>,
+    dropped: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let device = Device::new(user(1), DeviceState::default());
+        let (seen, fates, sent, marks, asked, syncs) = (vec![], vec![], vec![], vec![], vec![], vec![]);
+        let (resets, synced, dropped) = (0, vec![], false);
+        Self { device, now: Instant::now(), seen, fates, sent, marks, asked, syncs, resets, synced, dropped }
+    }
+
+    /// Synced, with conversation 2 at head 10 and the cursor at 5.
+    fn live() -> Self {
+        let mut world = Self::new();
+        world.hear(welcome(5, Some("first")));
+        world.answer_sync(page(true, &[(2, SyncState::Ready, 10)]));
+        world
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.device.out.pop_front() {
+            match output {
+                Output::Event(ClientEvent::Feed(frame)) => {
+                    self.seen.extend(frame.place().map(|(_, seq)| seq.get()));
+                }
+                Output::Event(ClientEvent::Fate { id, fate, .. }) => self.fates.push((id, fate)),
+                Output::Event(ClientEvent::Reset { .. }) => self.resets += 1,
+                Output::Event(ClientEvent::Synced { conversations }) => self.synced.push(conversations.len()),
+                Output::Event(_) => {}
+                Output::Send(ClientFrame::Command(
+                    CommandFrame::Send { id, .. } | CommandFrame::Withdraw { id, .. },
+                )) => {
+                    self.sent.push(id);
+                }
+                Output::Send(ClientFrame::Mark { seq, .. }) => self.marks.push(seq.get()),
+                Output::Send(_) => {}
+                Output::Ask(asking) => self.asked.push(asking),
+                Output::Sync(number) => self.syncs.push(number),
+                Output::Drop(_) => self.dropped = true,
+            }
+        }
+    }
+
+    fn hear(&mut self, inbound: Inbound) {
+        self.device.receive(inbound, self.now);
+        self.collect();
+    }
+
+    fn answer_sync(&mut self, page: SyncPage) {
+        let number = self.syncs.pop().expect("a sync was asked for");
+        self.device.synced(number, Ok(page), self.now);
+        self.collect();
+    }
+
+    fn answer_ask(&mut self, answer: Result<OutcomeBody, ClientError>) {
+        let asked = self.asked.pop().expect("an outcome was asked for");
+        self.device.outcome(asked, answer, self.now);
+        self.collect();
+        self.pass(Duration::ZERO);
+    }
+
+    fn submit(&mut self, command: CommandFrame) {
+        self.device.submit(command, self.now).unwrap();
+        self.collect();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.device.on_time(self.now);
+        self.collect();
+    }
+
+    fn drop_socket(&mut self) {
+        self.device.disconnected();
+        self.collect();
+    }
+}
+
+#[tokio::test]
+async fn a_frame_counts_once_and_only_beyond_the_highest() {
+    let mut world = World::live();
+    for (at, next) in [(10, 6), (11, 7), (11, 8), (9, 9), (12, 10)] {
+        world.hear(message(2, at, 1, next));
+    }
+    assert_eq!(world.seen, [11, 12]);
+    assert_eq!((world.device.filtered, world.device.state.cursor), (3, Some(cursor(10))));
+}
+
+#[tokio::test]
+async fn the_cursor_of_a_reset_is_kept_only_with_the_heads_and_frames_wait_for_them() {
+    let mut world = World::new();
+    world.hear(welcome(5, Some("first")));
+    world.hear(message(2, 10, 1, 6));
+    world.hear(message(2, 11, 2, 7));
+    assert_eq!((world.device.state.cursor, world.seen.len()), (None, 0));
+
+    world.drop_socket();
+    let stale = world.syncs.pop().unwrap();
+    world.hear(welcome(7, Some("first")));
+    world.hear(message(2, 12, 3, 8));
+    world.device.synced(stale, Ok(page(true, &[(2, SyncState::Ready, 9)])), world.now);
+    world.collect();
+    assert_eq!((world.device.state.cursor, world.synced.len()), (None, 0), "an answer from before does not count");
+
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 11)]));
+    assert_eq!((&*world.seen, world.device.state.cursor), (&[12][..], Some(cursor(8))));
+    assert_eq!((world.resets, &*world.synced), (2, &[1][..]));
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_is_asked_again_and_one_with_too_many_frames_begins_anew() {
+    let mut world = World::new();
+    world.hear(welcome(5, Some("gone")));
+    let number = *world.syncs.last().unwrap();
+    let wait = world.device.synced(number, Err(ClientError::SignedOut), world.now);
+    assert!(wait.is_some() && world.device.syncing.is_some());
+    for next in 6..10_010 {
+        world.hear(message(2, next, 1, next));
+    }
+    assert!(world.dropped);
+}
+
+#[tokio::test]
+async fn a_command_is_sent_again_under_its_id_until_it_is_acknowledged() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(error(1, ErrorCode::Unknown));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.sent, [id(1); 2]);
+    world.drop_socket();
+    world.hear(welcome(6, None));
+    assert_eq!(world.sent, [id(1); 3]);
+    world.hear(ack(1));
+    world.pass(Duration::from_secs(9));
+    assert_eq!((world.sent.len(), world.asked.len()), (3, 0), "acknowledged is enough");
+    world.hear(message(1, 11, 1, 7));
+    assert_eq!(world.fates, [(id(1), Fate::Stands { seq: seq(11), stands: StandsName::Message })]);
+    assert_eq!(world.device.state.open_commands(), 0);
+}
+
+#[tokio::test]
+async fn after_a_reset_the_outcome_of_what_was_sent_is_asked() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(ack(1));
+    world.drop_socket();
+    world.hear(welcome(50, Some("gone")));
+    assert_eq!(world.asked.len(), 0, "not before the sync is complete");
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    world.answer_ask(Ok(absent()));
+    assert_eq!(world.sent, [id(1); 2], "absent: the same one again");
+    world.drop_socket();
+    world.hear(welcome(60, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 30)]));
+    world.answer_ask(Ok(settled(21, StandsName::Message)));
+    assert_eq!(world.fates, [(id(1), Fate::Stands { seq: seq(21), stands: StandsName::Message })]);
+}
+
+#[tokio::test]
+async fn an_outcome_asked_before_a_reset_does_not_count_behind_it() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(ack(1));
+    world.pass(Duration::from_secs(11));
+    let stale = world.asked.pop().unwrap();
+    world.drop_socket();
+    world.hear(welcome(50, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    assert_eq!(world.asked.len(), 1);
+    world.device.outcome(stale, Ok(absent()), world.now);
+    world.pass(Duration::ZERO);
+    assert_eq!(world.sent.len(), 1, "only the answer of now decides");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_once_asked_for_after_a_reset_and_overruled_by_what_stands() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(ack(1));
+    let refused = |at: u64, next: u64| {
+        let reason = ErrorCode::NotMember;
+        feed(FeedFrame::Refused { conversation: talk(2), seq: seq(at), id: id(1), reason }, next)
+    };
+    world.hear(refused(11, 6));
+    let told = Fate::Refused { seq: seq(11), reason: ErrorCode::NotMember };
+    assert_eq!(world.fates, [(id(1), told.clone())]);
+    assert_eq!(world.device.state.open_commands(), 0);
+    world.pass(Duration::from_secs(60));
+    assert_eq!((world.sent.len(), world.asked.len()), (1, 0), "final for this copy");
+
+    world.drop_socket();
+    world.hear(welcome(50, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    world.answer_ask(Ok(absent()));
+    assert_eq!((world.sent.len(), world.fates.len()), (1, 1), "absent: it still is refused");
+    world.drop_socket();
+    world.hear(welcome(60, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 30)]));
+    world.answer_ask(Ok(settled(25, StandsName::Message)));
+    assert_eq!(world.fates[1], (id(1), Fate::Stands { seq: seq(25), stands: StandsName::Message }));
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_append_is_final_only_when_no_other_copy_can_stand() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(error(1, ErrorCode::NotMember));
+    let rejected = Fate::Rejected { code: ErrorCode::NotMember, message: "no".into() };
+    assert_eq!(world.fates, [(id(1), rejected.clone())]);
+
+    // The first copy was lost on its way, or was it?
+    world.submit(send(2));
+    world.drop_socket();
+    world.hear(welcome(6, None));
+    world.hear(error(2, ErrorCode::NotMember));
+    assert_eq!(world.fates.len(), 1);
+    world.answer_ask(Ok(settled(11, StandsName::Message)));
+    assert_eq!(world.fates[1].1, Fate::Stands { seq: seq(11), stands: StandsName::Message });
+
+    world.submit(send(3));
+    world.drop_socket();
+    world.hear(welcome(6, None));
+    world.hear(error(3, ErrorCode::NotMember));
+    world.answer_ask(Ok(absent()));
+    assert_eq!(world.fates[2], (id(3), rejected));
+}
+
+#[tokio::test]
+async fn giving_up_sends_only_the_withdrawal_from_then_on() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.submit(CommandFrame::Withdraw { id: id(1), conversation: talk(2) });
+    world.drop_socket();
+    world.hear(welcome(6, None));
+    let tracked = &world.device.state.commands[&id(1)];
+    assert!(matches!(tracked.command, CommandFrame::Withdraw { .. }) && tracked.copies == 3);
+    let stands = StandsName::Message;
+    let frame = FeedFrame::Settled { conversation: talk(2), seq: seq(12), id: id(1), first_seq: seq(11), stands };
+    world.hear(feed(frame, 7));
+    assert_eq!(world.fates, [(id(1), Fate::Stands { seq: seq(11), stands })], "the message won");
+}
+
+#[tokio::test]
+async fn a_conversation_that_cannot_be_synced_yet_is_asked_for_again() {
+    let mut world = World::new();
+    world.hear(welcome(5, Some("first")));
+    world.hear(message(2, 11, 1, 6));
+    world.answer_sync(page(true, &[(2, SyncState::Held, 7), (3, SyncState::Ready, 4)]));
+    world.hear(message(2, 12, 2, 7));
+    assert_eq!((world.seen.len(), world.device.state.cursor), (0, Some(cursor(7))));
+    world.pass(Duration::from_secs(3));
+    // Frames from now on may lie beyond what the answer covers.
+    world.hear(message(2, 13, 3, 8));
+    world.hear(message(2, 14, 4, 9));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 13), (3, SyncState::Ready, 4)]));
+    assert_eq!((&*world.seen, &*world.synced), (&[14][..], &[2, 1][..]));
+    assert!(world.device.state.unsynced.is_empty());
+    world.hear(message(2, 15, 5, 10));
+    assert_eq!(world.seen, [14, 15]);
+}
+
+#[tokio::test]
+async fn while_a_sync_is_incomplete_unnamed_conversations_are_unsynced_too() {
+    let mut world = World::new();
+    world.hear(welcome(5, Some("first")));
+    world.answer_sync(page(false, &[(3, SyncState::Ready, 4)]));
+    world.hear(message(2, 11, 1, 6));
+    assert!(world.seen.is_empty() && world.device.state.unsynced.contains(&talk(2)));
+    world.pass(Duration::from_secs(3));
+    world.answer_sync(page(false, &[(3, SyncState::Ready, 9)]));
+    assert_eq!(world.device.state.highest[&talk(3)], seq(4), "what is synced is not raised");
+    assert!(world.device.state.unsynced.contains(&talk(2)));
+    world.pass(Duration::from_secs(3));
+    world.hear(message(2, 12, 2, 7));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 11), (3, SyncState::Ready, 9)]));
+    assert_eq!((&*world.seen, world.device.state.incomplete), (&[12][..], false));
+}
+
+#[tokio::test]
+async fn a_command_s_fate_is_known_even_where_frames_are_not_shown() {
+    let mut world = World::new();
+    world.hear(welcome(5, Some("first")));
+    world.answer_sync(page(true, &[(2, SyncState::Retry, 7)]));
+    world.submit(send(1));
+    world.hear(message(1, 11, 1, 6));
+    assert_eq!((world.fates.len(), world.seen.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn marks_are_sent_until_acknowledged_and_given_up_when_they_are_refused() {
+    let mut world = World::live();
+    world.device.state.marks.want(talk(2), seq(9));
+    world.pass(Duration::ZERO);
+    world.drop_socket();
+    world.hear(welcome(6, None));
+    assert_eq!(world.marks, [9, 9]);
+    let code = ErrorCode::NotMember;
+    world.hear(Inbound::Server(ServerFrame::Error {
+        id: None,
+        conversation: Some(talk(2)),
+        code,
+        message: "no".into(),
+    }));
+    assert!(world.device.state.marks_are_acknowledged());
+}
+
+#[tokio::test]
+async fn another_user_s_state_is_not_taken() {
+    let state = DeviceState { user: Some(user(2)), cursor: Some(cursor(5)), ..DeviceState::default() };
+    assert_eq!(Device::new(user(1), state.clone()).state.cursor, None);
+    assert_eq!(Device::new(user(2), state).state.cursor, Some(cursor(5)));
+}
