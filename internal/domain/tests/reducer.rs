@@ -1,6 +1,8 @@
 //! The reducer and its id cache against the oracle: random histories, evictions and crashes at any event, dropping from
 //! the cache at any moment, clients' clocks that are wrong, broker time that runs back.
 
+#![allow(clippy::unwrap_used)] // in helpers of tests too
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{

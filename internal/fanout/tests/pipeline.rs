@@ -1,6 +1,8 @@
 //! Both consumers over random histories on the embedded engines in memory, killed and restarted at any moment, against
 //! the oracle: every delivery, in order, once after the clients' filter; every row, byte for byte.
 
+#![allow(clippy::unwrap_used)] // in helpers of tests too
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
