@@ -1,4 +1,4 @@
-//! How fast the log is on a Kafka: `cargo run --release -p eventlog-kafka --example throughput -- HOST:PORT`.
+//! How fast the log is on a Kafka: `cargo run --release -p eventlog-kafka --example kafka_throughput -- HOST:PORT`.
 
 use anyhow::Context as _;
 use eventlog::measure::measure;
@@ -6,7 +6,7 @@ use eventlog_kafka::{KafkaConfig, KafkaLog};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let bootstrap = std::env::args().nth(1).context("usage: throughput HOST:PORT")?;
+    let bootstrap = std::env::args().nth(1).context("usage: kafka_throughput HOST:PORT")?;
     let mut config = KafkaConfig::new(bootstrap, "throughput");
     config.dev = true;
     let log = KafkaLog::connect(config).await?;
