@@ -12,6 +12,8 @@ pub struct Config {
     pub ping: Duration,
     /// How long a new socket may take to say `hello`.
     pub hello_wait: Duration,
+    /// How long a device may take nothing of what is being sent to it. Beyond: closed with `Slow`.
+    pub write_wait: Duration,
     /// Open sockets of one user on this node. At the bound a new one is closed with `TooMany`.
     pub sockets_per_user_max: usize,
     /// Open sockets of this node. At the bound a new one is closed with `TooMany`.
@@ -43,6 +45,7 @@ impl Default for Config {
             origins: Vec::new(),
             ping: Duration::from_secs(30),
             hello_wait: Duration::from_secs(10),
+            write_wait: Duration::from_secs(10),
             sockets_per_user_max: 20,
             sockets_max: 50_000,
             drain_window: Duration::from_secs(5),

@@ -40,10 +40,10 @@ pub(crate) enum Reset {
 /// What a feed has for its socket.
 #[derive(Debug)]
 pub(crate) enum Fed {
-    /// The device's cursor is good: its frames follow.
-    Resumed,
-    /// The device has to sync; frames from the feed's cursor on follow.
-    Reset(Reset),
+    /// The device's cursor is good: frames from there on follow.
+    Resumed(Cursor),
+    /// The device has to sync; frames from this cursor on follow.
+    Reset(Reset, Cursor),
     /// The next frames.
     Frames(Vec<Utf8Bytes>),
     /// No more.
@@ -126,11 +126,6 @@ impl Feed {
         }
     }
 
-    /// Where the device stands that has had every frame given out.
-    pub(crate) fn cursor(&self) -> Cursor {
-        self.cursor
-    }
-
     /// What comes next. Cancel safe: what is not returned is not lost.
     pub(crate) async fn next(&mut self) -> Fed {
         loop {
@@ -200,7 +195,7 @@ impl Feed {
         match self.partition.hub.attach(self.user, self.cursor, self.resumed) {
             Attach::Attached(seat) => {
                 self.source = Source::Ring(seat);
-                self.good("ring")
+                self.good("ring", self.cursor)
             }
             Attach::Older(behind) if behind > self.partition.config.range_records_max => self.reset(Reset::TooFar),
             Attach::Older(_) | Attach::Ahead if self.laps > LAPS_MAX => self.reset(Reset::Lapped),
@@ -214,12 +209,12 @@ impl Feed {
     }
 
     /// The cursor was found good.
-    fn good(&mut self, how: &'static str) -> Option<Fed> {
+    fn good(&mut self, how: &'static str, cursor: Cursor) -> Option<Fed> {
         if std::mem::replace(&mut self.resumed, true) {
             return None;
         }
         self.partition.metrics.resumed(how);
-        Some(Fed::Resumed)
+        Some(Fed::Resumed(cursor))
     }
 
     async fn begin_anew(&mut self, reason: Reset) -> Option<Fed> {
@@ -229,7 +224,7 @@ impl Feed {
         let (seat, cursor) = self.partition.hub.attach_at_end(self.user)?;
         (self.source, self.cursor, self.resumed) = (Source::Ring(seat), cursor, true);
         self.partition.metrics.reset(reason.name());
-        Some(Fed::Reset(reason))
+        Some(Fed::Reset(reason, cursor))
     }
 
     fn served(&mut self, served: Option<Served>) -> Option<Fed> {
@@ -247,6 +242,7 @@ impl Feed {
 
     /// Takes from a chunk what concerns the user and lies at or after the cursor; then tries for the ring.
     fn chunk(&mut self, chunk: &[Entry]) -> Option<Fed> {
+        let began = self.cursor;
         let ahead = chunk.last().is_none_or(|last| last.end.next <= self.cursor.next);
         for entry in chunk.iter().filter(|entry| entry.offset() >= self.cursor.next) {
             self.bytes += entry.bytes();
@@ -268,6 +264,6 @@ impl Feed {
             Attach::Differs => return self.reset(Reset::Gone),
             Attach::Older(_) | Attach::Ahead | Attach::NotRunning => {}
         }
-        self.good(if ahead { "ahead" } else { "range" })
+        self.good(if ahead { "ahead" } else { "range" }, began)
     }
 }

@@ -1,11 +1,16 @@
 //! How a socket begins: who it is, and where it wants to go on.
 
+use std::time::Duration;
+
 use api::{Caller, ClientFrame, CloseCode, ErrorCode};
 use domain::UserId;
 use tokio::time::{Instant, timeout};
 
 use crate::node::Node;
 use crate::wire::{Ending, Heard, Wire};
+
+/// No socket lives longer, whatever its token says.
+const SOCKET_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A device that has said hello.
 #[derive(Debug)]
@@ -32,10 +37,11 @@ pub(crate) async fn greet(node: &Node, wire: &mut Wire, caller: Option<Caller>) 
             named.map_err(|refusal| Ending::Close(close_code(refusal.code)))?
         }
     };
-    let left_ms = caller.expires_ms.saturating_sub(node.clock.now_ms());
-    let left = std::time::Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
     // The verifier took it with this leeway; without, a token that just ended would be taken and closed in turns.
-    Ok(Guest { user: caller.user, cursor, expires: Instant::now() + left + auth::LEEWAY })
+    let leeway_ms = i64::try_from(auth::LEEWAY.as_millis()).unwrap_or(i64::MAX);
+    let left_ms = caller.expires_ms.saturating_add(leeway_ms).saturating_sub(node.clock.now_ms());
+    let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(SOCKET_AGE_MAX);
+    Ok(Guest { user: caller.user, cursor, expires: Instant::now() + left })
 }
 
 async fn first_text(wire: &mut Wire) -> Result<ClientFrame, Ending> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::{Caller, CloseCode, ServerFrame};
 use axum::extract::ws::{Utf8Bytes, WebSocket};
-use domain::UserId;
+use domain::{Cursor, UserId};
 use futures_util::FutureExt;
 use runtime::TraceParent;
 use tokio::sync::OwnedSemaphorePermit;
@@ -39,7 +39,7 @@ pub(crate) struct Opening {
 pub(crate) async fn run(node: Arc<Node>, socket: WebSocket, opening: Opening) {
     let _tracked = node.sockets.token();
     node.metrics.open.inc();
-    let mut wire = Wire::new(socket);
+    let mut wire = Wire::new(socket, node.config.write_wait);
     let Err(ending) = serve(&node, &mut wire, opening).await;
     let code = match ending {
         Ending::Close(code) => Some(code),
@@ -193,15 +193,14 @@ impl<'w> Session<'w> {
     async fn fed(&mut self, fed: Fed) -> Result<(), Ending> {
         match fed {
             Fed::Frames(frames) => return self.frames(frames).await,
-            Fed::Resumed => self.welcome(None).await?,
-            Fed::Reset(reason) => self.welcome(Some(reason)).await?,
+            Fed::Resumed(cursor) => self.welcome(cursor, None).await?,
+            Fed::Reset(reason, cursor) => self.welcome(cursor, Some(reason)).await?,
             Fed::End(code) => return Err(Ending::Close(code)),
         }
         self.flush().await
     }
 
-    async fn welcome(&mut self, reset: Option<Reset>) -> Result<(), Ending> {
-        let cursor = self.feed.cursor();
+    async fn welcome(&mut self, cursor: Cursor, reset: Option<Reset>) -> Result<(), Ending> {
         let welcome = ServerFrame::Welcome {
             cursor,
             user: self.user,

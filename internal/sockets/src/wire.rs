@@ -14,8 +14,6 @@ const FRAME_BYTES_MAX: usize = 64 * 1024;
 const READ_BUFFER_BYTES: usize = 1024;
 /// Frames are gathered up to so many bytes before they are written, or until the flush. Grown into when needed.
 const WRITE_BUFFER_BYTES: usize = 2048;
-/// How long a device may take nothing while something is being sent to it. Beyond, it is slow.
-const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// How long the close frame may take to go out, and the device's answer to come.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -41,6 +39,8 @@ pub(crate) enum Heard {
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: WebSocket,
+    /// How long the device may take nothing.
+    write_wait: Duration,
 }
 
 /// The bounds of a socket, for its upgrade.
@@ -53,8 +53,8 @@ pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 }
 
 impl Wire {
-    pub(crate) fn new(socket: WebSocket) -> Self {
-        Self { socket }
+    pub(crate) fn new(socket: WebSocket, write_wait: Duration) -> Self {
+        Self { socket, write_wait }
     }
 
     /// What the device sends next. Cancel safe.
@@ -70,7 +70,7 @@ impl Wire {
 
     /// Puts a text into the queue, writing what is there first if that is much.
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), Ending> {
-        match timeout(WRITE_WAIT, self.socket.feed(Message::Text(text))).await {
+        match timeout(self.write_wait, self.socket.feed(Message::Text(text))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Ending::Gone),
             Err(_) => Err(Ending::Close(CloseCode::Slow)),
@@ -79,7 +79,7 @@ impl Wire {
 
     /// Writes what is in the queue.
     pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
-        match timeout(WRITE_WAIT, self.socket.flush()).await {
+        match timeout(self.write_wait, self.socket.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Ending::Gone),
             Err(_) => Err(Ending::Close(CloseCode::Slow)),

@@ -1,0 +1,189 @@
+//! A log with faults: the same seam around another log, as a broker in trouble looks from a node.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+use eventlog::{
+    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, SharedLog,
+    TopicFound, TopicPartition, Watermarks,
+};
+use events::topics::TopicSpec;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+/// What is done each time the reader of that number has read and is about to give its records out.
+pub type OnRead = Arc<dyn Fn(usize) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A log whose faults a test sets.
+pub struct Doctored {
+    inner: RwLock<SharedLog>,
+    faults: Arc<Faults>,
+}
+
+struct Faults {
+    /// Raised when the log becomes another one: open readers fail once and are of no use then.
+    epoch: watch::Sender<u64>,
+    /// Everything below is trimmed.
+    low: AtomicU64,
+    /// Readers of these numbers give nothing out.
+    held: watch::Sender<Range<usize>>,
+    /// How many readers were opened.
+    opened: AtomicUsize,
+    on_read: RwLock<Option<OnRead>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the broker is not there at the moment")]
+struct Away;
+
+impl Doctored {
+    pub fn new(inner: SharedLog) -> Arc<Self> {
+        let faults = Faults {
+            epoch: watch::Sender::new(0),
+            low: AtomicU64::new(0),
+            held: watch::Sender::new(0..0),
+            opened: AtomicUsize::new(0),
+            on_read: RwLock::default(),
+        };
+        Arc::new(Self { inner: RwLock::new(inner), faults: Arc::new(faults) })
+    }
+
+    /// The topic is deleted and created anew: from now on, this is the log.
+    pub fn replace(&self, log: SharedLog) {
+        *self.inner.write().unwrap() = log;
+        self.hiccup();
+    }
+
+    /// The broker goes away for a moment: open readers fail once.
+    pub fn hiccup(&self) {
+        self.faults.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    /// Retention takes everything below.
+    pub fn trim(&self, low: u64) {
+        self.faults.low.store(low, Ordering::SeqCst);
+    }
+
+    /// Readers that are open give nothing out until [`Self::release`].
+    pub fn hold_open_readers(&self) {
+        self.faults.held.send_replace(0..self.opened());
+    }
+
+    /// Readers that are opened from now on give nothing out until [`Self::release`].
+    pub fn hold_new_readers(&self) {
+        self.faults.held.send_replace(self.opened()..usize::MAX);
+    }
+
+    pub fn release(&self) {
+        self.faults.held.send_replace(0..0);
+    }
+
+    pub fn opened(&self) -> usize {
+        self.faults.opened.load(Ordering::SeqCst)
+    }
+
+    pub fn on_read(&self, act: OnRead) {
+        *self.faults.on_read.write().unwrap() = Some(act);
+    }
+
+    fn inner(&self) -> SharedLog {
+        Arc::clone(&self.inner.read().unwrap())
+    }
+}
+
+struct Reader {
+    inner: Box<dyn PartitionReader>,
+    faults: Arc<Faults>,
+    number: usize,
+    epoch: watch::Receiver<u64>,
+    held: watch::Receiver<Range<usize>>,
+    topic: String,
+    partition: u32,
+    next: u64,
+}
+
+#[async_trait]
+impl PartitionReader for Reader {
+    async fn next(&mut self, records_max: usize) -> Result<Vec<Record>, LogError> {
+        loop {
+            let number = self.number;
+            self.held.wait_for(|held| !held.contains(&number)).await.unwrap();
+            if self.next < self.faults.low.load(Ordering::SeqCst) {
+                return Err(LogError::OutOfRange {
+                    topic: self.topic.clone(),
+                    partition: self.partition,
+                    offset: self.next,
+                });
+            }
+            tokio::select! {
+                biased;
+                _ = self.epoch.changed() => return Err(LogError::Transient(Box::new(Away))),
+                _ = self.held.changed() => {}
+                records = self.inner.next(records_max) => {
+                    let records = records?;
+                    self.next = records.last().unwrap().offset + 1;
+                    let act = self.faults.on_read.read().unwrap().clone();
+                    if let Some(act) = act {
+                        act(self.number).await;
+                    }
+                    return Ok(records);
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl EventLog for Doctored {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        self.inner().enqueue(topic, record).await
+    }
+
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        Ok(Box::new(Reader {
+            number: self.faults.opened.fetch_add(1, Ordering::SeqCst),
+            epoch: self.faults.epoch.subscribe(),
+            held: self.faults.held.subscribe(),
+            inner: self.inner().reader(topic, partition, from).await?,
+            faults: Arc::clone(&self.faults),
+            topic: topic.to_owned(),
+            partition,
+            next: from,
+        }))
+    }
+
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
+        let Watermarks { low, next } = self.inner().watermarks(topic, partition).await?;
+        Ok(Watermarks { low: low.max(self.faults.low.load(Ordering::SeqCst)).min(next), next })
+    }
+
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
+        self.inner().offset_at(topic, partition, time_ms).await
+    }
+
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
+        self.inner().join(group, topics).await
+    }
+
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+        self.inner().committed(group, at).await
+    }
+
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
+        self.inner().commit_offline(group, commits).await
+    }
+
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
+        self.inner().describe(topic).await
+    }
+
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
+        self.inner().create(topic).await
+    }
+
+    async fn close(&self) {
+        self.inner().close().await;
+    }
+}

@@ -1,0 +1,150 @@
+//! The topic changes under a node: trimmed, re-created, unreadable, away for a moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::CloseCode;
+use bytes::Bytes;
+use eventlog::SharedLog;
+use events::topics::DELIVERIES;
+use events::{Delivery, Encoded, HEADER_SCHEMA};
+use sockets::Config;
+
+use crate::common::{Doctored, World, append_to, new_log, partition_of_user, quick, user_of};
+
+async fn doctored() -> (Arc<Doctored>, World) {
+    let log = Doctored::new(new_log(1).await);
+    (log.clone(), World::on(log).await)
+}
+
+/// Scenario 10.
+#[tokio::test]
+async fn when_deliveries_is_created_anew_old_cursors_are_reset_and_never_skip() {
+    let (log, world) = doctored().await;
+    let node = world.node(quick()).await;
+    let user = user_of(0, 0);
+    for number in 1..=3 {
+        world.deliver(&[user], number).await;
+    }
+    let old = world.end(user).await;
+    log.replace(new_log(2).await);
+    for number in 1..=9 {
+        world.deliver(&[user], number).await;
+    }
+    let mut device = world.device(&node, user, Some(&old)).await;
+    assert_eq!(device.welcome().await, (world.end(user).await, Some("gone".into())));
+    world.deliver(&[user], 10).await;
+    assert_eq!(device.messages(1).await.0, [10]);
+    node.stop().await;
+}
+
+/// Scenario 19. The new topic is longer than the old one was, so no offset is out of range.
+#[tokio::test]
+async fn a_topic_created_anew_under_a_running_reader_closes_its_sockets() {
+    let (log, world) = doctored().await;
+    let node = world.node(quick()).await;
+    let user = user_of(0, 0);
+    let (mut device, _) = world.fresh_device(&node, user).await;
+    world.deliver(&[user], 1).await;
+    let (_, cursor) = device.messages(1).await;
+    let new: SharedLog = new_log(2).await;
+    let there = World::on(Arc::clone(&new)).await;
+    for number in 1..=9 {
+        there.deliver(&[user], number).await;
+    }
+    log.replace(new);
+    assert_eq!(device.closed().await, Some(CloseCode::LostPlace.number()));
+    let mut device = world.device(&node, user, cursor.as_ref()).await;
+    assert_eq!(device.welcome().await, (world.end(user).await, Some("gone".into())));
+    world.deliver(&[user], 10).await;
+    assert_eq!(device.messages(1).await.0, [10]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_away_for_a_moment_closes_nobody_and_loses_nothing() {
+    let (log, world) = doctored().await;
+    let node = world.node(quick()).await;
+    let user = user_of(0, 0);
+    let (mut device, _) = world.fresh_device(&node, user).await;
+    for number in 1..=5 {
+        log.hiccup();
+        world.deliver(&[user], number).await;
+        log.hiccup();
+    }
+    assert_eq!(device.messages(5).await.0, [1, 2, 3, 4, 5]);
+    assert_eq!(node.count("socket_reader_places_lost_total"), 0);
+    node.stop().await;
+}
+
+/// Scenario 19: the tick that should have been there was not.
+#[tokio::test]
+async fn a_partition_trimmed_empty_under_a_running_reader_is_noticed() {
+    let (log, world) = doctored().await;
+    let node = world.node(Config { place_check: Duration::from_millis(50), ..quick() }).await;
+    let user = user_of(0, 0);
+    let (mut device, _) = world.fresh_device(&node, user).await;
+    world.deliver(&[user], 1).await;
+    let (_, cursor) = device.messages(1).await;
+    log.trim(cursor.unwrap().next);
+    assert_eq!(device.closed().await, Some(CloseCode::LostPlace.number()));
+    // No cursor can be made of an empty partition: the device waits for the tick.
+    let mut device = world.device(&node, user, cursor.as_ref()).await;
+    append_to(&*world.log, DELIVERIES, partition_of_user(user), world.codec.tick()).await;
+    assert_eq!(device.welcome().await, (world.end(user).await, Some("gone".into())));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_cursor_whose_predecessor_was_trimmed_is_reset_as_gone() {
+    let (log, world) = doctored().await;
+    let node = world.node(Config { ring_records_max: 4, ..quick() }).await;
+    let user = user_of(0, 0);
+    let (_keeps_reading, start) = world.fresh_device(&node, user).await;
+    for number in 1..=20 {
+        world.deliver(&[user], number).await;
+    }
+    node.until("socket_reader_records_total", 20).await;
+    log.trim(start.next);
+    let mut device = world.device(&node, user, Some(&start)).await;
+    assert_eq!(device.welcome().await, (world.end(user).await, Some("gone".into())));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_corrupt_delivery_is_passed_over_and_stops_nobody() {
+    let (_, world) = doctored().await;
+    let node = world.node(quick()).await;
+    let user = user_of(0, 0);
+    let (mut device, _) = world.fresh_device(&node, user).await;
+    let nothing = Delivery { recipients: vec![user], place: None, frame: "{}".into() };
+    let Encoded { headers, .. } = world.codec.delivery(&nothing);
+    let corrupt = Encoded { headers, payload: Bytes::from_static(b"\0\0\0\0\x01junk") };
+    append_to(&*world.log, DELIVERIES, partition_of_user(user), corrupt).await;
+    world.deliver(&[user], 1).await;
+    assert_eq!(device.messages(1).await.0, [1]);
+    assert_eq!(node.count("socket_unreadable_records_total{reason=\"corrupt\"}"), 1);
+    node.stop().await;
+}
+
+/// It may have been for anybody: passing over it would be a silent gap.
+#[tokio::test]
+async fn a_delivery_of_an_unknown_schema_makes_devices_sync() {
+    let (_, world) = doctored().await;
+    let node = world.node(quick()).await;
+    let user = user_of(0, 0);
+    let (mut device, start) = world.fresh_device(&node, user).await;
+    let mut strange = world.codec.tick();
+    for (name, value) in &mut strange.headers {
+        if name == HEADER_SCHEMA {
+            *value = Bytes::from_static(b"0123456789abcdef");
+        }
+    }
+    append_to(&*world.log, DELIVERIES, partition_of_user(user), strange).await;
+    assert_eq!(device.welcome().await, (world.end(user).await, Some("gone".into())));
+    world.deliver(&[user], 1).await;
+    assert_eq!(device.messages(1).await.0, [1]);
+    let mut returning = world.device(&node, user, Some(&start)).await;
+    assert_eq!(returning.welcome().await.1.as_deref(), Some("gone"));
+    node.stop().await;
+}
