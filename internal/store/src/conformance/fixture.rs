@@ -160,6 +160,7 @@ pub(super) async fn expect_timeline(store: &(impl HistoryStore + ?Sized), of: Co
                 let Some(last) = page.last() else { break };
                 anchor = Some(last.seq);
                 read.extend(page);
+                assert!(read.len() <= expected.len(), "{direction:?} in pages of {limit}: more than there is");
             }
             assert_eq!(read, expected, "{direction:?} in pages of {limit}");
         }

@@ -1,8 +1,8 @@
 //! Timelines: pages by key, buckets, every kind of entry, edits, deletions and reactions.
 
-use domain::{Content, ConversationId, IdRow, Stands, UserId};
+use domain::{Content, ConversationId, Stands, UserId};
 
-use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, entry_row, expect_timeline, stamped};
+use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, entry_row, expect_timeline, id_row, stamped};
 use crate::{BUCKET_PLACES, ConversationRows, Direction, Entry, MessageReaction, Page, Row, RowWrite, bucket_of};
 
 /// Messages at these places, their seqs ten apart from 10 on, and the buckets that they begin.
@@ -177,40 +177,47 @@ pub(super) async fn reactions(fixture: Fixture) {
     }
 }
 
+/// The rows of messages in the wrong order: heads, then ids, then entries.
+fn backwards(messages: &[Entry]) -> Vec<RowWrite> {
+    let (mut heads, mut ids, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in messages {
+        let (seq, place) = (entry.seq, entry.place);
+        heads.push(stamped(seq, Row::LastMessage { seq, place }));
+        heads.push(stamped(seq, Row::Head { seq, time_ms: 0, place: place + 1, ordinal: entry.ordinal }));
+        let row = id_row(entry.author, seq, Stands::Message { place });
+        ids.push(stamped(seq, Row::Id { id: entry.id, row }));
+        entries.push(entry_row(entry));
+        if place == 0 {
+            entries.push(stamped(seq, Row::Bucket { bucket: 0, start: seq }));
+        }
+    }
+    [heads, ids, entries].concat()
+}
+
 pub(super) async fn what_a_head_names_is_there(fixture: Fixture) {
     let conversation = fixture.conversation();
-    let author = fixture.user();
     let (store, reader) = (fixture.store.clone(), fixture.subject.open().await.unwrap());
-    let messages: Vec<Entry> = (1..150).map(|seq| fixture.message(at(seq), seq - 1, seq)).collect();
-    let ids: Vec<_> = messages.iter().map(|entry| entry.id).collect();
+    let messages: Vec<Entry> = (1..2_000).map(|seq| fixture.message(at(seq), seq - 1, seq)).collect();
+    let written = messages.clone();
     let writing = tokio::spawn(async move {
-        for entry in &messages {
-            let (seq, place) = (entry.seq, entry.place);
-            let stands =
-                IdRow { stands: Stands::Message { place }, ..super::fixture::id_row(author, seq, Stands::Command) };
-            let mut rows = vec![
-                stamped(seq, Row::LastMessage { seq, place }),
-                stamped(seq, Row::Head { seq, time_ms: 0, place: place + 1, ordinal: entry.ordinal }),
-                stamped(seq, Row::Id { id: entry.id, row: stands }),
-                entry_row(entry),
-            ];
-            if place == 0 {
-                rows.push(stamped(seq, Row::Bucket { bucket: 0, start: seq }));
-            }
-            store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+        // One by one, then more than an engine may write at once.
+        let (single, large) = written.split_at(100);
+        for messages in single.chunks(1).chain([large]) {
+            store.write(vec![ConversationRows { conversation, rows: backwards(messages) }]).await.unwrap();
         }
     });
     let mut seen = 0;
-    while seen < 149 {
+    while seen < messages.len() {
         tokio::task::yield_now().await;
         let head = reader.heads(&[conversation]).await.unwrap()[0];
         let Some(message) = head.and_then(|head| head.last_message) else { continue };
-        seen = message.seq.offset();
-        let id = ids[usize::try_from(message.place).unwrap()];
-        let row = reader.id(conversation, id, message.seq).await.unwrap();
-        assert_eq!(row.map(|row| row.seq), Some(message.seq), "ids are written before heads");
-        let entry = reader.entry(conversation, message.place, message.seq).await.unwrap();
-        assert_eq!(entry.map(|entry| entry.id), Some(id), "rows are written before ids");
+        seen = usize::try_from(message.place + 1).unwrap();
+        for expected in [&messages[seen - 1], fixture.one_of(&messages[..seen])] {
+            let row = reader.id(conversation, expected.id, message.seq).await.unwrap();
+            assert_eq!(row.map(|row| row.seq), Some(expected.seq), "ids are written before heads");
+            let entry = reader.entry(conversation, expected.place, expected.seq).await.unwrap();
+            assert_eq!(entry.as_ref(), Some(expected), "rows are written before ids");
+        }
     }
     writing.await.unwrap();
 }

@@ -109,7 +109,6 @@ impl ChatStore for EmbeddedStore {
 
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
         let tables = self.read().await?;
-        let mut incarnation = self.shared.incarnation.clone();
         let read = || Ok(applied(tables, source)?.map(|applied| applied.seq));
         let mut progress = self.shared.progress.watch(tables.incarnation, source, read)?;
         let reached = async {
@@ -118,15 +117,13 @@ impl ChatStore for EmbeddedStore {
                 if *progress.borrow_and_update() >= Some(seq) {
                     return Ok(true);
                 }
-                let lost = tokio::select! {
+                tokio::select! {
                     biased;
-                    () = self.closed.cancelled() => false,
-                    changed = incarnation.changed() => changed.is_err(),
-                    // A new incarnation forgets the old one's progress, after it has said so.
-                    changed = progress.changed() => changed.is_err() && self.tables().is_ok(),
-                };
-                if lost {
-                    return Err(StoreError::Closed);
+                    () = self.closed.cancelled() => {}
+                    // A new incarnation says so, then forgets the old one's progress: that wakes as well.
+                    changed = progress.changed() => if changed.is_err() && self.tables().is_ok() {
+                        return Err(StoreError::Closed);
+                    }
                 }
             }
         };
