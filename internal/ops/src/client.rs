@@ -3,7 +3,7 @@
 //! [`Client`] is one device. It connects, syncs, filters, sends again and comes back by itself, and tells what happens
 //! as [`ClientEvent`]s, pulled one by one with [`Client::next`]: nothing runs between the calls but the socket's own
 //! task, so that what [`Client::checkpoint`] gives to keep always covers exactly the events that were handed out. The
-//! rules themselves are [`device::Device`], which does no I/O.
+//! rules themselves are `device::Device`, which does no I/O.
 
 mod device;
 #[cfg(test)]

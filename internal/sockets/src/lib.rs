@@ -1,9 +1,9 @@
 //! The websocket service: what concerns a user, to every device of theirs, from wherever the device left off.
 //!
-//! A node reads a partition of `chat.deliveries` while it has a connected user in it ([`reader`]), keeps its recent
-//! records in a ring and wakes the sockets that a record concerns ([`hub`]); devices that come back with an older
-//! cursor share one read of the log ([`range`]); a socket's [`feed`] moves between these without a gap. Commands go the
-//! other way, through the [`commands`] library into `chat.messages` ([`intake`]). Nothing here is state that matters:
+//! A node reads a partition of `chat.deliveries` while it has a connected user in it (`reader`), keeps its recent
+//! records in a ring and wakes the sockets that a record concerns (`hub`); devices that come back with an older
+//! cursor share one read of the log (`range`); a socket's `feed` moves between these without a gap. Commands go the
+//! other way, through the [`commands`] library into `chat.messages` (`intake`). Nothing here is state that matters:
 //! a device that loses its node goes on with any other.
 //!
 //! | bound | at the bound |
