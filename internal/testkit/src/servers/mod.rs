@@ -12,7 +12,7 @@ mod cassandra;
 mod fetch;
 mod java;
 mod kafka;
-mod ports;
+pub(crate) mod ports;
 pub mod probe;
 mod process;
 mod registry;

@@ -16,7 +16,7 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 const ATTEMPTS_MAX: usize = 200;
 
 /// A port that nobody listens on, never given before in this process.
-pub(super) fn free() -> Result<u16> {
+pub(crate) fn free() -> Result<u16> {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN.lock().ok().context("another test panicked while it picked a port")?;
     let width = u128::from(PORTS.end - PORTS.start);

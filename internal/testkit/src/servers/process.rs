@@ -1,20 +1,10 @@
-//! One server's process: started, watched until it answers, stopped in every way that a test needs, never left behind.
-//!
-//! Two small shell processes stand beside each JVM, because a JVM must not outlive the test process even when that is
-//! killed, and nothing in this process runs any more then:
-//! - The JVM begins as a shell that waits for a line before it becomes (`exec`) the JVM, under the same process id.
-//!   It gets that line only when its guard stands.
-//! - The guard waits on a pipe whose other end only this process holds. A line means "dismissed". End of file without
-//!   one means that this process is gone: the guard kills the JVM and removes its data folder.
-//!
-//! Both are in process groups of their own, so that Ctrl-C in a terminal reaches this process alone.
+//! One server's process: started, watched until it answers, stopped in every way that a test needs, never left behind
+//! (see [`crate::child`]).
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -22,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::probe;
+use crate::child::{Child, log_tail};
 
 /// The slowest (Cassandra, cold disk, two busy cores) takes a third of this.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -29,15 +20,6 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 /// How often readiness and the end of a process are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How much of the log an error shows.
-const LOG_LINES_SHOWN: usize = 40;
-
-const LAUNCHER: &str = r#"read -r _ && exec "$@" </dev/null"#;
-/// Waits for the JVM's end before it removes the folder, which the JVM would otherwise write into again.
-const GUARD: &str = r#"read -r _ && exit
-kill -KILL "$1"
-for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$1" 2>/dev/null || break; sleep 0.2; done
-rm -rf "$2""#;
 
 /// What starts a server, again and again with the same ports and the same data.
 #[derive(Debug)]
@@ -62,7 +44,7 @@ pub(super) enum Question {
 pub struct Server {
     launch: Launch,
     /// None between a stop or kill and the next restart. Stands before the folder, because fields are dropped in order.
-    running: Option<Running>,
+    running: Option<Child>,
     /// Settings, data and log.
     folder: TempDir,
 }
@@ -78,7 +60,7 @@ impl Server {
     /// The process id of the running server.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|running| running.jvm.id())
+        self.running.as_ref().map(|running| running.id())
     }
 
     /// The folder with its settings, data and log.
@@ -90,10 +72,7 @@ impl Server {
     /// The end of what it wrote to its log.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let log = fs::read(self.log_path()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+        log_tail(&self.log_path())
     }
 
     /// Ends it at once, as `kill -9` does. What it had not handed to the operating system is lost.
@@ -148,7 +127,8 @@ impl Server {
 
     async fn run(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let running = Running::start(&self.launch, self.folder.path(), &log)
+        let Launch { program, arguments, .. } = &self.launch;
+        let running = Child::start(program, arguments, &[], self.folder.path(), &log)
             .with_context(|| format!("starting {} with {}", self.launch.name, self.launch.program.display()))?;
         self.running = Some(running);
         self.ready().await
@@ -159,7 +139,7 @@ impl Server {
         loop {
             let answer = self.launch.question.ask().await;
             // Asked first, believed second: an answer from a port whose server has died is somebody else's.
-            if let Some(status) = self.running()?.jvm.try_wait()? {
+            if let Some(status) = self.running()?.try_wait()? {
                 bail!(
                     "{} ended with {status} before it was ready; its log ends:\n{}",
                     self.launch.name,
@@ -180,7 +160,7 @@ impl Server {
     async fn ended(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + STOPPED_WITHIN;
         loop {
-            if let Some(status) = self.running()?.jvm.try_wait()? {
+            if let Some(status) = self.running()?.try_wait()? {
                 self.running = None;
                 return Ok(status);
             }
@@ -194,7 +174,7 @@ impl Server {
         }
     }
 
-    fn running(&mut self) -> Result<&mut Running> {
+    fn running(&mut self) -> Result<&mut Child> {
         self.running.as_mut().with_context(|| format!("{} is not running", self.launch.name))
     }
 
@@ -211,65 +191,6 @@ impl Question {
             Self::Registry { url } => probe::registry(url).await.map(drop),
         }
     }
-}
-
-/// A JVM and its guard. Dropping it kills the JVM.
-#[derive(Debug)]
-struct Running {
-    jvm: Child,
-    guard: Child,
-    /// The pipe that the guard waits on.
-    leash: ChildStdin,
-}
-
-impl Running {
-    fn start(launch: &Launch, folder: &Path, log: &File) -> Result<Self> {
-        let mut jvm = shell(LAUNCHER)
-            .arg(&launch.program)
-            .args(&launch.arguments)
-            .current_dir(folder)
-            .stdout(log.try_clone()?)
-            .stderr(log.try_clone()?)
-            .spawn()?;
-        // From here to the line, a failure drops the launcher's pipe, and the launcher ends without having become a JVM.
-        let mut guard =
-            shell(GUARD).arg(jvm.id().to_string()).arg(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let leash = guard.stdin.take().context("the guard has no pipe")?;
-        jvm.stdin.take().context("the launcher has no pipe")?.write_all(b"go\n")?;
-        Ok(Self { jvm, guard, leash })
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        Ok(self.jvm.kill()?)
-    }
-
-    /// Through `kill`, because a signal other than SIGKILL takes unsafe code or one more dependency.
-    fn signal(&mut self, name: &str) -> Result<()> {
-        // The child is ours and not reaped while this reads as running, so the id cannot be another's.
-        ensure!(self.jvm.try_wait()?.is_none(), "the server has ended by itself");
-        let status = Command::new("sh")
-            .args(["-c", r#"kill -s "$1" "$2""#, "sh", name])
-            .arg(self.jvm.id().to_string())
-            .status()?;
-        ensure!(status.success(), "kill -s {name} ended with {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Errors mean that the process in question has ended already; each is waited for so that none stays a zombie.
-        let _ = self.jvm.kill();
-        let _ = self.leash.write_all(b"dismissed\n");
-        let _ = self.jvm.wait();
-        let _ = self.guard.wait();
-    }
-}
-
-fn shell(script: &str) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).stdin(Stdio::piped()).process_group(0);
-    command
 }
 
 /// A new folder for a server's settings, data and log.

@@ -1,0 +1,218 @@
+//! The HTTP API as a device uses it: as itself, with tokens that are refreshed as they end.
+
+use std::time::Duration;
+
+use api::{ErrorBody, ErrorCode, SessionBody};
+use domain::UserId;
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+/// Longer than any service takes for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long registration and sign-in are tried: services may be on their way up.
+const SIGN_IN_WITHIN: Duration = Duration::from_secs(60);
+/// Between two such attempts.
+const SIGN_IN_EVERY: Duration = Duration::from_millis(200);
+/// Of every test account.
+const PASSWORD: &str = "correct horse battery";
+
+/// Where the services are.
+#[derive(Debug, Clone, Default)]
+pub struct Endpoints {
+    /// The user service.
+    pub users: String,
+    /// The chat services: any will do.
+    pub chat: Vec<String>,
+    /// The websocket services: any will do.
+    pub sockets: Vec<String>,
+}
+
+/// A user who can sign in.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The unique name.
+    pub name: String,
+    /// The id.
+    pub user: UserId,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failed {
+    /// The service said no.
+    #[error("{0:?}: {1}")]
+    Refused(ErrorCode, String),
+    /// There was no answer, or none that makes sense: it may have happened or not.
+    #[error("no answer: {0}")]
+    Unanswered(String),
+}
+
+/// The API for one device.
+#[derive(Debug)]
+pub struct Http {
+    client: reqwest::Client,
+    endpoints: Endpoints,
+    account: Account,
+    session: Mutex<Option<Signed>>,
+}
+
+#[derive(Debug)]
+struct Signed {
+    session: SessionBody,
+    /// From then on it is refreshed.
+    until: Instant,
+}
+
+impl Account {
+    /// Registers the name, or finds that it was registered by an attempt whose answer was lost.
+    ///
+    /// # Errors
+    /// When that does not succeed in time.
+    pub async fn register(endpoints: &Endpoints, name: &str) -> Result<Self, Failed> {
+        let (client, deadline) = (client()?, Instant::now() + SIGN_IN_WITHIN);
+        let url = format!("{}/v1/users", endpoints.users);
+        let wish = json!({ "name": name, "password": PASSWORD });
+        loop {
+            match ask::<Value>(&client, Method::POST, &url, None, Some(&wish)).await {
+                Ok(_) | Err(Failed::Refused(ErrorCode::NameTaken, _)) => break,
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(SIGN_IN_EVERY).await,
+            }
+        }
+        let nobody = UserId::try_from(uuid::Uuid::nil()).expect("any UUID is a user id");
+        let http = Http::new(endpoints.clone(), Self { name: name.to_owned(), user: nobody })?;
+        let signed = http.sign_in(deadline).await?;
+        Ok(Self { name: name.to_owned(), user: signed.session.user.id })
+    }
+}
+
+impl Http {
+    /// The API for a device of `account`.
+    ///
+    /// # Errors
+    /// When there is no client to be had.
+    pub fn new(endpoints: Endpoints, account: Account) -> Result<Self, Failed> {
+        Ok(Self { client: client()?, endpoints, account, session: Mutex::new(None) })
+    }
+
+    /// Where the services are.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// An access token that is good for a while.
+    ///
+    /// # Errors
+    /// When the user service gives none in time.
+    pub async fn token(&self) -> Result<String, Failed> {
+        let mut session = self.session.lock().await;
+        if session.as_ref().is_none_or(|signed| signed.until <= Instant::now()) {
+            *session = Some(self.renew(session.take()).await?);
+        }
+        let signed = session.as_ref().ok_or_else(|| Failed::Unanswered("not signed in".into()))?;
+        Ok(signed.session.access_token.expose().to_owned())
+    }
+
+    /// Forgets the access token: the next one comes from a refresh.
+    pub async fn distrust(&self) {
+        if let Some(signed) = self.session.lock().await.as_mut() {
+            signed.until = Instant::now();
+        }
+    }
+
+    /// Asks the chat service.
+    ///
+    /// # Errors
+    /// When it refuses, or does not answer.
+    pub async fn chat<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, Failed> {
+        // Any of them will do: the clock's last digits choose.
+        let any = usize::try_from(uuid::Uuid::now_v7().as_u128() % 97).unwrap_or(0);
+        let base = &self.endpoints.chat[any % self.endpoints.chat.len()];
+        let token = self.token().await?;
+        let answer = ask(&self.client, method, &format!("{base}{path}"), Some(&token), body).await;
+        if let Err(Failed::Refused(ErrorCode::Unauthorized | ErrorCode::TokenExpired, _)) = &answer {
+            self.distrust().await;
+        }
+        answer
+    }
+
+    /// Reads from the chat service.
+    ///
+    /// # Errors
+    /// When it refuses, or does not answer.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
+        self.chat(Method::GET, path, None::<&()>).await
+    }
+
+    async fn renew(&self, signed: Option<Signed>) -> Result<Signed, Failed> {
+        let url = format!("{}/v1/sessions/refresh", self.endpoints.users);
+        if let Some(signed) = signed {
+            let body = json!({ "refresh_token": signed.session.refresh_token });
+            if let Ok(session) = ask(&self.client, Method::POST, &url, None, Some(&body)).await {
+                return Ok(Signed::new(session));
+            }
+            // Its answer may have been lost, and with it the session: it is good once.
+        }
+        self.sign_in(Instant::now() + SIGN_IN_WITHIN).await
+    }
+
+    async fn sign_in(&self, deadline: Instant) -> Result<Signed, Failed> {
+        let url = format!("{}/v1/sessions", self.endpoints.users);
+        let body = json!({ "name": self.account.name, "password": PASSWORD });
+        loop {
+            match ask(&self.client, Method::POST, &url, None, Some(&body)).await {
+                Ok(session) => return Ok(Signed::new(session)),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(SIGN_IN_EVERY).await,
+            }
+        }
+    }
+}
+
+impl Signed {
+    fn new(session: SessionBody) -> Self {
+        let until = Instant::now() + Duration::from_secs(session.expires_in / 2);
+        Self { session, until }
+    }
+}
+
+fn client() -> Result<reqwest::Client, Failed> {
+    reqwest::Client::builder().timeout(ANSWER_WITHIN).build().map_err(|error| Failed::Unanswered(error.to_string()))
+}
+
+async fn ask<T: DeserializeOwned>(
+    client: &reqwest::Client,
+    method: Method,
+    url: &str,
+    token: Option<&str>,
+    body: Option<&(impl Serialize + Sync)>,
+) -> Result<T, Failed> {
+    let mut request = client.request(method, url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let unanswered = |error: reqwest::Error| Failed::Unanswered(format!("{url}: {error}"));
+    let answer = request.send().await.map_err(unanswered)?;
+    let (status, bytes) = (answer.status(), answer.bytes().await.map_err(unanswered)?);
+    if status.is_success() {
+        let bytes = if bytes.is_empty() || status == StatusCode::NO_CONTENT { &b"null"[..] } else { &bytes[..] };
+        return serde_json::from_slice(bytes).map_err(|error| Failed::Unanswered(format!("{url}: {error}")));
+    }
+    match serde_json::from_slice::<ErrorBody>(&bytes) {
+        Ok(body) => Err(Failed::Refused(body.code, body.message)),
+        Err(_) => Err(Failed::Unanswered(format!("{url}: {status}: {}", String::from_utf8_lossy(&bytes)))),
+    }
+}

@@ -1,0 +1,108 @@
+//! The socket of a device.
+
+use std::time::Duration;
+
+use api::{ClientFrame, CloseCode};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use super::http::Http;
+
+/// Longer than any node takes for an upgrade.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A node that takes nothing for so long is gone.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// An open socket.
+pub(crate) struct Link {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// Why a connection ended, or did not come about.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    /// For the journal: few different texts.
+    pub(crate) why: String,
+    /// What the close code's range, or the refusal, tells the device to do.
+    pub(crate) then: Then,
+}
+
+/// What to do after the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Come back.
+    Again,
+    /// Come back with another token.
+    Renew,
+    /// Stop and tell the user.
+    Stop,
+}
+
+impl End {
+    pub(crate) fn again(why: impl Into<String>) -> Self {
+        Self { why: why.into(), then: Then::Again }
+    }
+}
+
+impl Link {
+    /// Opens a socket. `native`: the token goes into a header, as programs may; else it goes into the hello.
+    pub(crate) async fn open(http: &Http, base: &str, native: bool) -> Result<(Self, Option<String>), End> {
+        let token = http.token().await.map_err(|error| End::again(format!("no token: {error}")))?;
+        let url = format!("{}/v1/socket", base.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().map_err(|error| End::again(error.to_string()))?;
+        if native {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+            let value = value.map_err(|error| End::again(error.to_string()))?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        let connected = timeout(CONNECT_WITHIN, connect_async_with_config(request, None, true)).await;
+        match connected {
+            Err(_) => Err(End::again("connecting takes too long")),
+            Ok(Err(Error::Http(answer))) if answer.status() == 401 => {
+                Err(End { why: "the upgrade was unauthorized".into(), then: Then::Renew })
+            }
+            Ok(Err(Error::Http(answer))) => Err(End::again(format!("the upgrade was answered {}", answer.status()))),
+            Ok(Err(_)) => Err(End::again("no connection")),
+            Ok(Ok((socket, _))) => Ok((Self { socket }, (!native).then_some(token))),
+        }
+    }
+
+    /// Sends a frame.
+    pub(crate) async fn send(&mut self, frame: &ClientFrame) -> Result<(), End> {
+        let text = serde_json::to_string(frame).expect("frames are plain data");
+        match timeout(WRITE_WITHIN, self.socket.send(Message::text(text))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::again("broken while writing")),
+            Err(_) => Err(End::again("the node takes nothing")),
+        }
+    }
+
+    /// The next text. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<String, End> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
+                Some(Ok(Message::Close(frame))) => {
+                    let Some(frame) = frame else { return Err(End::again("closed without a code")) };
+                    let code = u16::from(frame.code);
+                    let then = if !CloseCode::reconnect(code) {
+                        Then::Stop
+                    } else if code == CloseCode::TokenExpired.number() {
+                        Then::Renew
+                    } else {
+                        Then::Again
+                    };
+                    return Err(End { why: format!("closed with {code}: {}", frame.reason), then });
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return Err(End::again("broken while reading")),
+                None => return Err(End::again("ended")),
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a device keeps, what it remembers of its life, and how frames change both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use api::{EntryBody, FeedFrame, Received, StandsName, SyncPage};
+use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use tokio::time::Instant;
+
+use super::fates::{Contradiction, Sent};
+use super::view::{Own, Room};
+
+/// What a device stores, all of it at once: cursor and filter belong together.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    /// Where it goes on.
+    pub cursor: Option<Cursor>,
+    /// The filter: the highest seq of each conversation.
+    pub highest: BTreeMap<ConversationId, Seq>,
+    /// What it shows.
+    pub rooms: BTreeMap<ConversationId, Room>,
+    /// How far the user has read.
+    pub marks: BTreeMap<ConversationId, Seq>,
+    /// Marks that are not acknowledged.
+    pub unacked: BTreeMap<ConversationId, Seq>,
+    /// Conversations to be read again, because the user was added at that place.
+    pub rereads: BTreeMap<ConversationId, Seq>,
+    /// For the oracle: every seq that passed the filter since the last sync.
+    pub seen: BTreeMap<ConversationId, BTreeSet<Seq>>,
+    /// For the oracle: what the last sync covered.
+    pub covered: BTreeMap<ConversationId, Seq>,
+}
+
+/// A frame as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard {
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its place.
+    pub seq: Seq,
+    /// A digest of what it says, its cursor aside.
+    pub digest: u64,
+    /// Whether the filter let it pass.
+    pub passed: bool,
+}
+
+/// What a device went through.
+#[derive(Debug, Default)]
+pub struct Journal {
+    /// Every feed frame with a place, in the order of arrival.
+    pub heard: Vec<Heard>,
+    /// Frames that the filter dropped although the device never had them.
+    pub wrongly_filtered: Vec<(ConversationId, Seq)>,
+    /// The reason of every reset.
+    pub resets: Vec<String>,
+    /// How often it was connected.
+    pub connects: u32,
+    /// Why connections ended, with their number.
+    pub ends: BTreeMap<String, u32>,
+    /// Error frames and refused calls, with their number.
+    pub errors: BTreeMap<String, u32>,
+    /// The highest mark that was acknowledged.
+    pub marks_acked: BTreeMap<ConversationId, Seq>,
+    /// Answers about commands that contradict one another.
+    pub contradictions: Vec<Contradiction>,
+    /// From send to acknowledgement, in microseconds; of first copies only.
+    pub ack_us: Vec<u64>,
+    /// From another device's send to the arrival here, in microseconds.
+    pub arrival_us: Vec<u64>,
+    /// Why it gave up, if it did.
+    pub stopped: Option<String>,
+}
+
+/// Everything about one device.
+#[derive(Debug)]
+pub struct Memory {
+    /// Whose device it is.
+    pub user: UserId,
+    /// What it stores.
+    pub kept: Kept,
+    /// Its own commands.
+    pub sends: BTreeMap<CommandId, Sent>,
+    /// Those whose fate is open, or that are to be sent or asked for.
+    pub open: BTreeSet<CommandId>,
+    /// What it went through.
+    pub journal: Journal,
+    /// Whether it is connected, welcomed and synced.
+    pub live: bool,
+}
+
+impl Memory {
+    pub(crate) fn new(user: UserId) -> Self {
+        Self {
+            user,
+            kept: Kept::default(),
+            sends: BTreeMap::new(),
+            open: BTreeSet::new(),
+            journal: Journal::default(),
+            live: false,
+        }
+    }
+
+    /// Takes a feed frame: filter first, then what it says, then the cursor.
+    pub(crate) fn receive(&mut self, received: &Received, now: Instant) {
+        let frame = &received.frame;
+        match frame.place() {
+            Some((conversation, seq)) => {
+                let passed = self.filter(conversation, seq);
+                self.journal.heard.push(Heard { conversation, seq, digest: digest(frame), passed });
+                if passed {
+                    self.take(conversation, frame, now);
+                }
+            }
+            None => {
+                if let FeedFrame::Read { conversation, user, mark, .. } = frame
+                    && *user == self.user
+                {
+                    let known = self.kept.marks.entry(*conversation).or_insert(*mark);
+                    *known = (*known).max(*mark);
+                }
+            }
+        }
+        self.kept.cursor = Some(received.cursor);
+    }
+
+    fn filter(&mut self, conversation: ConversationId, seq: Seq) -> bool {
+        let kept = &mut self.kept;
+        let seen = kept.seen.entry(conversation).or_default();
+        if kept.highest.get(&conversation).is_none_or(|highest| seq > *highest) {
+            kept.highest.insert(conversation, seq);
+            seen.insert(seq);
+            return true;
+        }
+        let covered = kept.covered.get(&conversation).is_some_and(|head| seq <= *head);
+        if !covered && !seen.contains(&seq) {
+            self.journal.wrongly_filtered.push((conversation, seq));
+        }
+        false
+    }
+
+    fn take(&mut self, conversation: ConversationId, frame: &FeedFrame, now: Instant) {
+        let own = self.kept.rooms.entry(conversation).or_default().apply(frame, self.user);
+        if let (Own::Joined, Some((_, seq))) = (own, frame.place()) {
+            self.kept.rereads.insert(conversation, seq);
+        }
+        let (id, contradiction) = match frame {
+            FeedFrame::Event { id, author, seq, what, .. } if *author == self.user => {
+                let Some(sent) = self.sends.get_mut(id) else { return };
+                let withdrawn = matches!(what, api::FeedKind::Withdrawn {});
+                (id, if withdrawn { sent.withdrawn() } else { sent.stands(*seq) })
+            }
+            FeedFrame::Settled { id, first_seq, stands, .. } => {
+                let Some(sent) = self.sends.get_mut(id) else { return };
+                (id, if *stands == StandsName::Withdrawal { sent.withdrawn() } else { sent.stands(*first_seq) })
+            }
+            FeedFrame::Refused { id, reason, .. } => {
+                let Some(sent) = self.sends.get_mut(id) else { return };
+                (id, sent.refused(*reason, now))
+            }
+            _ => return,
+        };
+        self.note(*id, contradiction);
+    }
+
+    /// Notes what a change of a command's fate came to.
+    pub(crate) fn note(&mut self, id: CommandId, contradiction: Option<String>) {
+        if let Some(what) = contradiction {
+            self.journal.contradictions.push(Contradiction { id, what });
+        }
+        let pending = self.sends.get(&id).is_some_and(|sent| sent.is_open() || sent.due.is_some());
+        if pending {
+            self.open.insert(id);
+        } else {
+            self.open.remove(&id);
+        }
+    }
+
+    /// Begins anew from a sync: what was cached is discarded, the filter starts from the heads.
+    pub(crate) fn synced(&mut self, page: &SyncPage, rows: Vec<(ConversationId, Vec<EntryBody>)>, cursor: Cursor) {
+        let unacked = std::mem::take(&mut self.kept.unacked);
+        self.kept = Kept { cursor: Some(cursor), unacked, ..Kept::default() };
+        for found in &page.conversations {
+            self.kept.highest.insert(found.id, found.head);
+            self.kept.covered.insert(found.id, found.head);
+            self.kept.rooms.entry(found.id).or_default().set_membership(found.changed, found.member);
+            if let Some(mark) = found.mark {
+                self.kept.marks.insert(found.id, mark.seq);
+            }
+        }
+        for (conversation, rows) in rows {
+            self.merge(conversation, rows);
+        }
+        // What a frame would have told may lie before the cursor. That goes for refusals, too.
+        let now = Instant::now();
+        for (id, sent) in &mut self.sends {
+            let doubtful = !matches!(sent.fate, super::Fate::Stands(_) | super::Fate::Withdrawn);
+            if doubtful && sent.at.is_some() {
+                (sent.due, sent.ask) = (Some(now), true);
+                self.open.insert(*id);
+            }
+        }
+    }
+
+    /// Takes rows that were read.
+    pub(crate) fn merge(&mut self, conversation: ConversationId, rows: Vec<EntryBody>) {
+        let room = self.kept.rooms.entry(conversation).or_default();
+        for row in rows {
+            room.merge(row);
+        }
+    }
+}
+
+/// What a frame says, in 64 bits.
+#[must_use]
+pub fn digest(frame: &FeedFrame) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(frame).expect("frames are plain data").hash(&mut hasher);
+    hasher.finish()
+}

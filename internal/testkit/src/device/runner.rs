@@ -1,0 +1,449 @@
+//! The life of a device: connect, go on or sync, send what is due, take what comes, and again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use api::{ClientFrame, ErrorCode, FeedFrame, FeedKind, Received, ServerFrame};
+use domain::{CommandId, ConversationId, Cursor};
+use serde::Deserialize;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::calls::Done;
+use super::http::{Failed, Http};
+use super::link::{End, Link, Then};
+use super::{Memory, Route, Sent, Shared, Stamps};
+
+/// A node decides about a cursor within less.
+const WELCOME_WITHIN: Duration = Duration::from_secs(30);
+/// Without an answer, a command is sent again, or its outcome is asked for.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// After an answer that says "later".
+const LATER: Duration = Duration::from_millis(800);
+/// Between attempts to connect: the first, doubled up to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(1000));
+/// Silence of so many pings ends a connection.
+const SILENT_PINGS_MAX: u32 = 3;
+
+/// A device's task.
+pub(super) struct Runner {
+    number: usize,
+    http: Arc<Http>,
+    shared: Arc<Shared>,
+    stamps: Stamps,
+    calls: JoinSet<Done>,
+    /// Connections begun.
+    connections: u32,
+    /// Attempts since the last success.
+    attempts: u32,
+    /// When each unacknowledged mark is sent next.
+    marks_due: BTreeMap<ConversationId, Instant>,
+    /// When each conversation is read again next; `None` while it is being read.
+    rereads_due: BTreeMap<ConversationId, Option<Instant>>,
+}
+
+/// A sync under way: the cursor is kept only with its end, and frames wait.
+struct Syncing {
+    cursor: Cursor,
+    waiting: Vec<Received>,
+    call: AbortHandle,
+}
+
+/// A connection.
+struct Session {
+    link: Link,
+    syncing: Option<Syncing>,
+    heard: Instant,
+    silence_max: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Inbound {
+    Feed(Box<Received>),
+    Server(ServerFrame),
+}
+
+impl Drop for Syncing {
+    fn drop(&mut self) {
+        self.call.abort();
+    }
+}
+
+impl Runner {
+    pub(super) fn new(number: usize, http: Arc<Http>, shared: Arc<Shared>, stamps: Stamps) -> Self {
+        Self {
+            number,
+            http,
+            shared,
+            stamps,
+            calls: JoinSet::new(),
+            connections: 0,
+            attempts: 0,
+            marks_due: BTreeMap::new(),
+            rereads_due: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let end = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                end = self.life() => end,
+            };
+            self.ended(&end);
+            if end.then == Then::Stop {
+                self.shared.memory().journal.stopped = Some(end.why);
+                return;
+            }
+            if end.then == Then::Renew {
+                self.http.distrust().await;
+            }
+            let pause = (BACKOFF.0 * 2_u32.pow(self.attempts.min(6))).min(BACKOFF.1);
+            self.attempts += 1;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One connection from its beginning to its end.
+    async fn life(&mut self) -> End {
+        while self.shared.wish().away {
+            self.shared.wake.notified().await;
+        }
+        self.shared.wish().drop = false;
+        self.connections += 1;
+        let mut session = match self.begin().await {
+            Ok(session) => session,
+            Err(end) => return end,
+        };
+        loop {
+            if let Err(end) = self.step(&mut session).await {
+                return end;
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Session, End> {
+        let nodes = &self.http.endpoints().sockets;
+        let node = &nodes[(self.number + self.connections as usize) % nodes.len()];
+        let (mut link, token) = Link::open(&self.http, node, self.number.is_multiple_of(2)).await?;
+        let cursor = self.shared.memory().kept.cursor.map(|cursor| cursor.to_string());
+        link.send(&ClientFrame::Hello { token, cursor }).await?;
+        let text = timeout(WELCOME_WITHIN, link.next()).await.map_err(|_| End::again("no welcome in time"))??;
+        let welcome = serde_json::from_str(&text).map_err(|_| End::again(format!("not a welcome: {text}")))?;
+        let ServerFrame::Welcome { cursor, user, reset, ping_ms, .. } = welcome else {
+            return Err(End::again(format!("not a welcome: {text}")));
+        };
+        let mut memory = self.shared.memory();
+        if user != memory.user {
+            return Err(End { why: "welcomed as somebody else".into(), then: Then::Stop });
+        }
+        memory.journal.connects += 1;
+        let syncing = match reset {
+            None => {
+                memory.live = true;
+                None
+            }
+            Some(reason) => {
+                memory.journal.resets.push(reason);
+                let (http, number) = (Arc::clone(&self.http), self.connections);
+                let call = self.calls.spawn(async move {
+                    let (page, rows) = http.sync().await;
+                    Done::Synced(number, page, rows)
+                });
+                Some(Syncing { cursor, waiting: Vec::new(), call })
+            }
+        };
+        self.attempts = 0;
+        let silence_max = Duration::from_millis(ping_ms) * SILENT_PINGS_MAX;
+        Ok(Session { link, syncing, heard: Instant::now(), silence_max })
+    }
+
+    async fn step(&mut self, session: &mut Session) -> Result<(), End> {
+        self.send_due(&mut session.link).await?;
+        let silent_at = session.heard + session.silence_max;
+        let wake_at = self.next_due().map_or(silent_at, |due| due.min(silent_at));
+        tokio::select! {
+            biased;
+            Some(done) = self.calls.join_next(), if !self.calls.is_empty() => {
+                if let Ok(done) = done {
+                    self.done(session, done);
+                }
+            }
+            () = self.shared.wake.notified() => {
+                let wish = *self.shared.wish();
+                if wish.drop || wish.go_back {
+                    return Err(End::again("dropped by the test"));
+                }
+            }
+            text = session.link.next() => {
+                session.heard = Instant::now();
+                return self.heard(session, &text?).await;
+            }
+            () = sleep_until(wake_at) => {
+                if Instant::now() >= silent_at {
+                    return Err(End::again("silence"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends, asks for and reads what is due.
+    async fn send_due(&mut self, link: &mut Link) -> Result<(), End> {
+        for frame in self.take_due() {
+            link.send(&frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins the calls that are due, and returns the frames that are.
+    fn take_due(&mut self) -> Vec<ClientFrame> {
+        let now = Instant::now();
+        let (mut frames, shared) = (Vec::new(), Arc::clone(&self.shared));
+        let mut memory = shared.memory();
+        let Memory { open, sends, kept, .. } = &mut *memory;
+        open.retain(|id| match sends.get_mut(id) {
+            Some(sent) if sent.due.is_some_and(|due| due <= now) => {
+                frames.extend(self.take(*id, sent, now));
+                sent.is_open()
+            }
+            Some(_) => true,
+            None => false,
+        });
+        for (conversation, seq) in &kept.unacked {
+            if self.marks_due.get(conversation).is_none_or(|due| *due <= now) {
+                self.marks_due.insert(*conversation, now + PATIENCE);
+                frames.push(ClientFrame::Mark { conversation: *conversation, seq: *seq });
+            }
+        }
+        for (conversation, seq) in &kept.rereads {
+            let (conversation, seq) = (*conversation, *seq);
+            let due = self.rereads_due.entry(conversation).or_insert(Some(now));
+            if due.is_some_and(|due| due <= now) {
+                *due = None;
+                let http = Arc::clone(&self.http);
+                let read = async move { Done::Reread(conversation, seq, http.history(conversation, Some(seq)).await) };
+                self.calls.spawn(read);
+            }
+        }
+        frames
+    }
+
+    /// One command that is due.
+    fn take(&mut self, id: CommandId, sent: &mut Sent, now: Instant) -> Option<ClientFrame> {
+        sent.due = None;
+        let (http, conversation) = (Arc::clone(&self.http), sent.conversation);
+        if sent.ask {
+            self.calls.spawn(async move { Done::Outcome(id, http.outcome(conversation, id).await) });
+            return None;
+        }
+        sent.copies += 1;
+        if sent.at.is_none() {
+            sent.at = Some(now);
+            self.stamps.lock().unwrap_or_else(PoisonError::into_inner).insert(id, now);
+        }
+        let command = sent.command.clone();
+        match sent.route {
+            Route::Http => {
+                self.calls.spawn(async move { Done::Command(id, http.command(command).await) });
+                None
+            }
+            Route::Socket => {
+                sent.due = sent.is_open().then_some(now + PATIENCE);
+                Some(ClientFrame::Command(command))
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let memory = self.shared.memory();
+        let sends = memory.open.iter().filter_map(|id| memory.sends.get(id)?.due);
+        let marks = memory.kept.unacked.keys().filter_map(|conversation| self.marks_due.get(conversation).copied());
+        let rereads = memory.kept.rereads.keys().filter_map(|conversation| *self.rereads_due.get(conversation)?);
+        sends.chain(marks).chain(rereads).min()
+    }
+
+    async fn heard(&mut self, session: &mut Session, text: &str) -> Result<(), End> {
+        let inbound = serde_json::from_str(text)
+            .map_err(|error| End { why: format!("a frame that is none ({error}): {text}"), then: Then::Stop })?;
+        match inbound {
+            Inbound::Feed(received) => match &mut session.syncing {
+                Some(syncing) => syncing.waiting.push(*received),
+                None => self.receive(&received),
+            },
+            Inbound::Server(ServerFrame::Ping { cursor }) => {
+                session.link.send(&ClientFrame::Pong {}).await?;
+                // While syncing, the cursor is that of the sync, moved on by the frames that wait.
+                if session.syncing.is_none() {
+                    self.shared.memory().kept.cursor = Some(cursor);
+                }
+            }
+            Inbound::Server(ServerFrame::Ack { id, .. }) => self.acked(id),
+            Inbound::Server(ServerFrame::MarkAck { conversation, seq }) => {
+                let mut memory = self.shared.memory();
+                let acked = memory.journal.marks_acked.entry(conversation).or_insert(seq);
+                *acked = (*acked).max(seq);
+                if memory.kept.unacked.get(&conversation).is_some_and(|wanted| *wanted <= seq) {
+                    memory.kept.unacked.remove(&conversation);
+                }
+            }
+            Inbound::Server(ServerFrame::Error { id: Some(id), code, message, .. }) => self.error(id, code, &message),
+            Inbound::Server(ServerFrame::Error { conversation: Some(conversation), code, .. }) => {
+                let mut memory = self.shared.memory();
+                *memory.journal.errors.entry(format!("mark: {code:?}")).or_default() += 1;
+                if is_later(code) || code == ErrorCode::Unknown {
+                    self.marks_due.insert(conversation, Instant::now() + LATER);
+                } else {
+                    memory.kept.unacked.remove(&conversation);
+                }
+            }
+            Inbound::Server(other) => {
+                let why = format!("unexpected: {other:?}");
+                *self.shared.memory().journal.errors.entry(why).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&self, received: &Received) {
+        let now = Instant::now();
+        let mut memory = self.shared.memory();
+        memory.receive(received, now);
+        if let FeedFrame::Event { id, what: FeedKind::Message { .. }, .. } = &received.frame
+            && memory.journal.heard.last().is_some_and(|heard| heard.passed)
+            && !memory.sends.contains_key(id)
+        {
+            let sent = self.stamps.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+            memory.journal.arrival_us.extend(sent.map(|sent| micros(now - sent)));
+        }
+    }
+
+    fn acked(&self, id: CommandId) {
+        let now = Instant::now();
+        let mut memory = self.shared.memory();
+        let Some(sent) = memory.sends.get_mut(&id) else { return };
+        sent.acks += 1;
+        sent.permit = None;
+        if sent.is_open() {
+            // It is logged: what it means comes on the feed, or else is asked for.
+            (sent.due, sent.ask) = (Some(now + PATIENCE), true);
+        }
+        let first = (sent.acks == 1 && sent.copies == 1).then_some(sent.at).flatten();
+        memory.journal.ack_us.extend(first.map(|at| micros(now - at)));
+        memory.note(id, None);
+    }
+
+    fn error(&self, id: CommandId, code: ErrorCode, message: &str) {
+        let now = Instant::now();
+        let mut memory = self.shared.memory();
+        let words = if code == ErrorCode::Internal { message } else { "" };
+        *memory.journal.errors.entry(format!("{code:?} {words}")).or_default() += 1;
+        let Some(sent) = memory.sends.get_mut(&id) else { return };
+        sent.permit = None;
+        if matches!(code, ErrorCode::Unknown | ErrorCode::Internal) {
+            sent.due = sent.is_open().then_some(now + LATER);
+        } else if is_later(code) {
+            sent.copies = sent.copies.saturating_sub(1);
+            (sent.due, sent.ask) = (Some(now + LATER), false);
+        } else {
+            sent.not_taken(code, now);
+        }
+        memory.note(id, None);
+    }
+
+    fn done(&mut self, session: &mut Session, done: Done) {
+        let now = Instant::now();
+        match done {
+            Done::Synced(number, page, rows) => {
+                let Some(mut syncing) = session.syncing.take_if(|_| number == self.connections) else { return };
+                let waiting = std::mem::take(&mut syncing.waiting);
+                self.shared.memory().synced(&page, rows, syncing.cursor);
+                for received in waiting {
+                    self.receive(&received);
+                }
+                self.shared.memory().live = true;
+            }
+            Done::Outcome(id, answer) => {
+                let mut memory = self.shared.memory();
+                let Some(sent) = memory.sends.get_mut(&id) else { return };
+                let contradiction = match answer {
+                    Ok(outcome) => sent.outcome(&outcome, now),
+                    Err(_) => {
+                        (sent.due, sent.ask) = (Some(now + LATER), true);
+                        None
+                    }
+                };
+                memory.note(id, contradiction);
+            }
+            Done::Command(id, Ok(_)) => self.acked(id),
+            Done::Command(id, Err(Failed::Refused(code, message))) => self.error(id, code, &message),
+            Done::Command(id, Err(Failed::Unanswered(message))) => self.error(id, ErrorCode::Unknown, &message),
+            Done::Reread(conversation, seq, answer) => {
+                self.rereads_due.remove(&conversation);
+                let mut memory = self.shared.memory();
+                match answer {
+                    Ok(rows) => {
+                        memory.merge(conversation, rows);
+                        if memory.kept.rereads.get(&conversation) == Some(&seq) {
+                            memory.kept.rereads.remove(&conversation);
+                        }
+                    }
+                    Err(_) => drop(self.rereads_due.insert(conversation, Some(now + LATER))),
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, end: &End) {
+        let now = Instant::now();
+        self.marks_due.clear();
+        let mut wish = self.shared.wish();
+        let go_back = std::mem::take(&mut wish.go_back);
+        drop(wish);
+        let mut memory = self.shared.memory();
+        let memory = &mut *memory;
+        memory.live = false;
+        *memory.journal.ends.entry(end.why.clone()).or_default() += 1;
+        let saved = self.shared.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (true, Some(saved)) = (go_back, saved.as_ref()) {
+            memory.kept = saved.clone();
+        }
+        // What was written to the socket and not answered is written again.
+        for id in &memory.open {
+            if let Some(sent) = memory.sends.get_mut(id)
+                && sent.route == Route::Socket
+                && sent.acks == 0
+                && sent.due.is_some()
+                && !sent.ask
+            {
+                sent.due = Some(now);
+            }
+        }
+    }
+}
+
+/// Whether the code says: not appended, and asking again makes sense.
+fn is_later(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Retry
+            | ErrorCode::Held
+            | ErrorCode::RateLimited
+            | ErrorCode::Busy
+            | ErrorCode::Unavailable
+            | ErrorCode::Unauthorized
+            | ErrorCode::TokenExpired
+    )
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,131 @@
+//! A conversation as a device shows it: rows that were read, changed by the frames that came.
+//!
+//! Entries are kept as the API has them, so that what a device shows can be compared with what history says.
+
+use std::collections::BTreeMap;
+
+use api::{EntryBody, FeedFrame, FeedKind, ReactionBody};
+use domain::{CommandId, Seq, UserId};
+
+/// A conversation.
+#[derive(Debug, Clone, Default)]
+pub struct Room {
+    /// The timeline.
+    pub entries: BTreeMap<Seq, EntryBody>,
+    /// Where each message stands.
+    places: BTreeMap<CommandId, Seq>,
+    /// The last change of the user's own membership, and whether it made them a member.
+    pub membership: Option<(Seq, bool)>,
+}
+
+/// What a frame means to the user's own membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// Nothing.
+    Nothing,
+    /// The user was added: what lies before has to be read.
+    Joined,
+}
+
+impl Room {
+    /// Whether the user is a member, as far as the device knows.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.membership.is_some_and(|(_, member)| member)
+    }
+
+    /// The message of that id.
+    #[must_use]
+    pub fn message(&self, id: CommandId) -> Option<&EntryBody> {
+        self.places.get(&id).and_then(|seq| self.entries.get(seq))
+    }
+
+    /// Takes a row: the version with the higher change wins, and nothing is removed.
+    pub(crate) fn merge(&mut self, mut row: EntryBody) {
+        row.reactions.sort_by_key(|reaction| reaction.user);
+        if self.entries.get(&row.seq).is_none_or(|mine| row.changed > mine.changed) {
+            if row.kind == "message" {
+                self.places.insert(row.id, row.seq);
+            }
+            self.entries.insert(row.seq, row);
+        }
+    }
+
+    /// Learns of a change of the user's own membership.
+    pub(crate) fn set_membership(&mut self, at: Seq, member: bool) {
+        if self.membership.is_none_or(|(known, _)| at >= known) {
+            self.membership = Some((at, member));
+        }
+    }
+
+    /// Takes an event of the feed that passed the filter.
+    pub(crate) fn apply(&mut self, frame: &FeedFrame, me: UserId) -> Own {
+        let FeedFrame::Event { seq, id, author, time, ordinal, what, .. } = frame else { return Own::Nothing };
+        let (seq, author, time) = (*seq, *author, *time);
+        let entry = |kind: &str, body: Option<String>, users: Vec<UserId>, reply_to| EntryBody {
+            seq,
+            id: *id,
+            author,
+            time,
+            kind: kind.to_owned(),
+            ordinal: *ordinal,
+            changed: seq,
+            body,
+            reply_to,
+            users,
+            edited: None,
+            deleted: false,
+            reactions: Vec::new(),
+            withheld: false,
+        };
+        match what {
+            FeedKind::Created { .. } => {
+                self.set_membership(seq, true);
+                self.merge(entry("created", None, Vec::new(), None));
+            }
+            FeedKind::Joined { members } => {
+                self.merge(entry("joined", None, members.clone(), None));
+                if members.contains(&me) {
+                    self.set_membership(seq, true);
+                    return Own::Joined;
+                }
+            }
+            FeedKind::Left { user } => {
+                self.merge(entry("left", None, vec![*user], None));
+                if *user == me {
+                    self.set_membership(seq, false);
+                }
+            }
+            FeedKind::TitleChanged { title } => self.merge(entry("title", Some(title.clone()), Vec::new(), None)),
+            FeedKind::Message { body, reply_to } => {
+                self.merge(entry("message", Some(body.clone()), Vec::new(), *reply_to));
+            }
+            FeedKind::Edited { target, body } => self.change(*target, seq, |message| {
+                message.body = Some(body.clone());
+                message.edited = Some(time);
+            }),
+            FeedKind::Deleted { target } => self.change(*target, seq, |message| {
+                message.body = Some(String::new());
+                message.deleted = true;
+            }),
+            FeedKind::Reacted { target, emoji } => self.change(*target, seq, |message| {
+                message.reactions.retain(|reaction| reaction.user != author);
+                if !emoji.is_empty() {
+                    message.reactions.push(ReactionBody { user: author, emoji: emoji.clone() });
+                    message.reactions.sort_by_key(|reaction| reaction.user);
+                }
+            }),
+            FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => {}
+        }
+        Own::Nothing
+    }
+
+    /// A message that the device does not have lies in a time when the user was no member: nothing to change.
+    fn change(&mut self, target: CommandId, seq: Seq, change: impl FnOnce(&mut EntryBody)) {
+        let Some(message) = self.places.get(&target).and_then(|place| self.entries.get_mut(place)) else { return };
+        if seq > message.changed {
+            change(message);
+            message.changed = seq;
+        }
+    }
+}

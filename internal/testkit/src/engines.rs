@@ -1,0 +1,41 @@
+//! Log and store, opened beside the programs for the oracle to read.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use eventlog::SharedLog;
+use eventlog::embedded::EmbeddedLog;
+use events::Codec;
+use host::Clock;
+use store::SharedStore;
+use store::embedded::EmbeddedStore;
+
+/// A log, a store, and what reads their records.
+#[derive(Clone)]
+pub struct Engines {
+    /// The log.
+    pub log: SharedLog,
+    /// The store.
+    pub store: SharedStore,
+    /// Reads records: by the fingerprints of their schemas, so no registry is needed.
+    pub codec: Codec,
+}
+
+impl Engines {
+    /// The embedded engines in the data folder of a `klatsch` that does not run.
+    ///
+    /// # Errors
+    /// When it does run, or the folder is no such folder.
+    pub async fn embedded(data: &Path) -> Result<Self> {
+        let database = kv::Database::open(&data.join("db")).context("opening the data folder")?;
+        let log = EmbeddedLog::open(database.clone(), Clock::system()).await.context("opening the log")?;
+        let store = EmbeddedStore::open(database, Clock::system()).await.context("opening the store")?;
+        Ok(Self { log, store, codec: Codec::compiled_in() })
+    }
+
+    /// Releases them.
+    pub async fn close(self) {
+        self.log.close().await;
+        self.store.close().await;
+    }
+}

@@ -1,0 +1,65 @@
+//! `chat.deliveries` against the log: what every user's devices are left with after their filter.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use domain::{ConversationId, Seq, UserId};
+
+use super::log::Logged;
+use super::truth::Truth;
+use super::verdict::{Fault, Verdict};
+
+/// Compares the deliveries: nothing missing, in order, nobody else's, and repetitions say what they said before.
+#[must_use]
+pub fn check_deliveries(truth: &Truth, logged: &Logged) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut heard: BTreeMap<(UserId, ConversationId), BTreeMap<Seq, u64>> = BTreeMap::new();
+    for (partition, deliveries) in logged.deliveries.iter().enumerate() {
+        verdict.compared("deliveries", deliveries.len());
+        for (offset, delivery) in deliveries {
+            let Some((conversation, seq)) = delivery.place else { continue };
+            let digest = digest(&delivery.frame);
+            for user in &delivery.recipients {
+                let feed = heard.entry((*user, conversation)).or_default();
+                let newest = feed.last_key_value().is_none_or(|(highest, _)| *highest < seq);
+                let before = feed.get(&seq).copied();
+                if newest {
+                    feed.insert(seq, digest);
+                } else if before != Some(digest) {
+                    let fault = if before.is_none() { Fault::OutOfOrder } else { Fault::Foreign };
+                    verdict.fault(fault, || {
+                        format!("deliveries/{partition} at {offset}: {conversation} {seq:?} to {user}")
+                    });
+                }
+            }
+        }
+    }
+    for (user, conversations) in &truth.frames {
+        for (conversation, frames) in conversations {
+            let feed = heard.remove(&(*user, *conversation)).unwrap_or_default();
+            for (seq, frame) in frames {
+                match feed.get(seq) {
+                    Some(digest) if *digest == frame.digest => {}
+                    Some(_) => verdict.fault(Fault::Foreign, || format!("{conversation} {seq:?} to {user} differs")),
+                    None => {
+                        verdict.fault(Fault::Lost, || format!("{conversation} {seq:?} was not delivered to {user}"))
+                    }
+                }
+            }
+            for seq in feed.keys().filter(|seq| !frames.contains_key(seq)) {
+                verdict.fault(Fault::Foreign, || format!("{conversation} {seq:?} is not for {user}"));
+            }
+        }
+    }
+    for (user, conversation) in heard.keys() {
+        verdict.fault(Fault::Foreign, || format!("{conversation} is not for {user}"));
+    }
+    verdict
+}
+
+/// As [`crate::device::digest`] makes it of a frame.
+fn digest(frame: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    frame.to_owned().hash(&mut hasher);
+    hasher.finish()
+}

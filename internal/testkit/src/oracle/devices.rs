@@ -1,0 +1,203 @@
+//! Every device against the log: what it sent, what it heard, what it shows.
+
+use std::collections::BTreeMap;
+
+use api::{EntryBody, ErrorCode};
+use domain::{CommandId, ConversationId, Seq, Stands, UserId};
+
+use super::truth::{Frame, Story, Truth, as_of};
+use super::verdict::{Fault, Verdict};
+use crate::device::{Device, Fate, Memory, Room, Sent};
+
+/// Compares all devices, which do not change any more.
+#[must_use]
+pub fn check_devices(truth: &Truth, devices: &[Device]) -> Verdict {
+    let mut verdict = Verdict::default();
+    for device in devices {
+        let memory = device.memory();
+        let check = Check { truth, name: &device.name, memory: &memory };
+        check.journal(&mut verdict);
+        check.sends(&mut verdict);
+        check.frames(&mut verdict);
+        check.views(&mut verdict);
+        check.marks(&mut verdict);
+    }
+    verdict.compared("devices", devices.len());
+    verdict
+}
+
+impl Truth {
+    /// Whether the device has come to the end of this truth: the last event of every conversation, and all marks.
+    #[must_use]
+    pub fn reached(&self, memory: &Memory) -> bool {
+        let frames = self.frames.get(&memory.user);
+        let heard = frames.into_iter().flatten().all(|(conversation, frames)| {
+            // After a reset, what was said to the author alone may lie before the cursor.
+            let all = memory.journal.resets.len() <= 1;
+            let last = frames.iter().rev().find(|(_, frame)| all || frame.accepted);
+            last.is_none_or(|(last, _)| memory.kept.highest.get(conversation).is_some_and(|highest| highest >= last))
+        });
+        let marks = self.marks.get(&memory.user);
+        let marked = marks
+            .into_iter()
+            .flatten()
+            .all(|(conversation, (seq, _))| memory.kept.marks.get(conversation).is_some_and(|known| known >= seq));
+        memory.live && heard && marked && memory.kept.rereads.is_empty()
+    }
+}
+
+struct Check<'a> {
+    truth: &'a Truth,
+    name: &'a str,
+    memory: &'a Memory,
+}
+
+impl Check<'_> {
+    fn user(&self) -> UserId {
+        self.memory.user
+    }
+
+    fn expected(&self, conversation: ConversationId) -> Option<&BTreeMap<Seq, Frame>> {
+        self.truth.frames.get(&self.user())?.get(&conversation)
+    }
+
+    fn journal(&self, verdict: &mut Verdict) {
+        let journal = &self.memory.journal;
+        for (conversation, seq) in &journal.wrongly_filtered {
+            verdict.fault(Fault::WronglyFiltered, || format!("{}: {conversation} at {seq:?}", self.name));
+        }
+        for contradiction in &journal.contradictions {
+            let fault = if contradiction.what.contains("now at") { Fault::Doubled } else { Fault::Unresolved };
+            verdict.fault(fault, || format!("{}: {} {}", self.name, contradiction.id, contradiction.what));
+        }
+        if let Some(why) = &journal.stopped {
+            verdict.fault(Fault::Unresolved, || format!("{} gave up: {why}", self.name));
+        }
+    }
+
+    fn sends(&self, verdict: &mut Verdict) {
+        let nothing = Story::default();
+        for (id, sent) in &self.memory.sends {
+            let story = self.truth.stories.get(&sent.conversation).unwrap_or(&nothing);
+            let copies = story.copies.get(id).map(Vec::as_slice).unwrap_or_default();
+            let logged = copies.iter().filter(|(_, author)| *author == self.user()).count();
+            if logged < sent.acks as usize {
+                verdict.fault(Fault::Lost, || {
+                    format!(
+                        "{}: {} copies of {id} acknowledged, {logged} in {}",
+                        self.name, sent.acks, sent.conversation
+                    )
+                });
+            }
+            if let Some(wrong) = told_wrong(story, *id, self.user(), sent) {
+                let fault = if wrong == LOST { Fault::Lost } else { Fault::Unresolved };
+                verdict.fault(fault, || format!("{}: {id} in {}: {wrong}: {sent:?}", self.name, sent.conversation));
+            }
+        }
+        verdict.compared("commands", self.memory.sends.len());
+    }
+
+    fn frames(&self, verdict: &mut Verdict) {
+        for heard in &self.memory.journal.heard {
+            let expected = self.expected(heard.conversation).and_then(|frames| frames.get(&heard.seq));
+            if expected.is_none_or(|frame| frame.digest != heard.digest) {
+                let why = if expected.is_none() { "not for this user" } else { "says something else than the log" };
+                verdict.fault(Fault::Foreign, || {
+                    format!("{}: {} at {:?}: {why}", self.name, heard.conversation, heard.seq)
+                });
+            }
+        }
+        verdict.compared("frames", self.memory.journal.heard.len());
+        let kept = &self.memory.kept;
+        let synced_again = self.memory.journal.resets.len() > 1;
+        for (conversation, frames) in self.truth.frames.get(&self.user()).into_iter().flatten() {
+            let (seen, covered) = (kept.seen.get(conversation), kept.covered.get(conversation));
+            for (seq, frame) in frames {
+                let had = seen.is_some_and(|seen| seen.contains(seq)) || covered.is_some_and(|head| seq <= head);
+                // What was said to the author alone may lie before the cursor of a sync: the outcome was asked for.
+                if !had && (frame.accepted || !synced_again) {
+                    verdict.fault(Fault::Lost, || format!("{}: {conversation} at {seq:?} never came", self.name));
+                }
+            }
+        }
+    }
+
+    fn views(&self, verdict: &mut Verdict) {
+        let nothing = Room::default();
+        for (conversation, story) in self.truth.conversations_of(self.user()) {
+            let room = self.memory.kept.rooms.get(&conversation).unwrap_or(&nothing);
+            let mut differs = |what: String| {
+                verdict.fault(Fault::ViewDiffers, || format!("{}: {conversation} {what}", self.name));
+            };
+            if room.is_member() != story.is_member(self.user()) {
+                differs(format!("thinks that it is a member: {}", room.is_member()));
+            }
+            let left = story.left(self.user());
+            let expected: BTreeMap<Seq, &Vec<EntryBody>> = story.visible(self.user()).collect();
+            for (seq, versions) in &expected {
+                let shown = room.entries.get(seq);
+                let right = match left {
+                    None => shown == versions.last(),
+                    Some(left) => shown.is_some_and(|shown| shown.withheld || Some(shown) == as_of(versions, left)),
+                };
+                if !right {
+                    differs(format!("at {seq:?} shows {shown:?}, not {:?}", versions.last()));
+                }
+            }
+            for (seq, shown) in room.entries.iter().filter(|(seq, _)| !expected.contains_key(seq)) {
+                differs(format!("at {seq:?} shows what is not the user's to see: {shown:?}"));
+            }
+            if !ids_are_single(room) {
+                verdict.fault(Fault::Doubled, || format!("{}: {conversation} shows a command twice", self.name));
+            }
+            verdict.compared("entries on devices", room.entries.len());
+        }
+    }
+
+    fn marks(&self, verdict: &mut Verdict) {
+        let expected = self.truth.marks.get(&self.user());
+        for (conversation, acked) in &self.memory.journal.marks_acked {
+            let logged = expected.and_then(|marks| marks.get(conversation)).map(|(seq, _)| *seq);
+            if logged.is_none_or(|logged| logged < *acked) {
+                verdict.fault(Fault::MarkDiffers, || {
+                    format!("{}: {conversation} acknowledged {acked:?}, logged {logged:?}", self.name)
+                });
+            }
+        }
+        for (conversation, (seq, _)) in expected.into_iter().flatten() {
+            let shown = self.memory.kept.marks.get(conversation);
+            if shown != Some(seq) {
+                verdict.fault(Fault::MarkDiffers, || {
+                    format!("{}: {conversation} shows {shown:?}, logged {seq:?}", self.name)
+                });
+            }
+        }
+    }
+}
+
+const LOST: &str = "it was told to stand, and does not";
+
+/// What is wrong with what the device believes of a command.
+fn told_wrong(story: &Story, id: CommandId, user: UserId, sent: &Sent) -> Option<&'static str> {
+    let row = story.ids.get(&id).filter(|row| row.author == user);
+    match (sent.fate, row) {
+        (Fate::Open, _) => Some("its fate is open"),
+        (Fate::Stands(_), None) => Some(LOST),
+        (Fate::Stands(seq), Some(row)) if row.seq == seq && row.stands != Stands::Withdrawal => None,
+        (Fate::Stands(_), Some(_)) => Some("something else stands under it"),
+        (Fate::Withdrawn, Some(row)) if row.stands == Stands::Withdrawal => None,
+        (Fate::Withdrawn, _) => Some("it was told to be withdrawn, and is not"),
+        (Fate::Refused(ErrorCode::Conflict), _) => None,
+        (Fate::Refused(_) | Fate::NotTaken(_), None) => None,
+        (Fate::Refused(_) | Fate::NotTaken(_), Some(_)) => Some("it was told not to stand, and does"),
+    }
+}
+
+/// Of non-members' conversations nothing more than this is promised; of all others the comparison shows it, too.
+fn ids_are_single(room: &Room) -> bool {
+    let mut ids: Vec<CommandId> = room.entries.values().map(|entry| entry.id).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.len() == count
+}

@@ -1,0 +1,127 @@
+//! What the API says against the log: timelines, the list of conversations, counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use api::{ConversationBody, ConversationPage, EntryBody, SyncPage};
+use domain::{ConversationId, UserId};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::{Instant, sleep};
+
+use super::truth::{Story, Truth};
+use super::verdict::{Fault, Verdict};
+use crate::device::Http;
+use crate::load::World;
+
+/// How long storage may take to come to the end of the log.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// How often that is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// Timelines read at the same time.
+const READS_AT_ONCE: usize = 8;
+
+/// Waits until storage has everything that is in the log now.
+///
+/// # Errors
+/// When it does not get there in time.
+pub async fn settled(http: &Http) -> Result<()> {
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let page: Result<SyncPage, _> = http.get("/v1/sync").await;
+        match page {
+            Ok(page) if page.complete => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error).context("waiting for storage"),
+            Ok(_) if Instant::now() > deadline => bail!("storage does not come to the end of the log"),
+            _ => sleep(ASK_EVERY).await,
+        }
+    }
+}
+
+/// Reads every user's conversations over HTTP and compares them.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn check_history(truth: &Truth, world: &World) -> Result<Verdict> {
+    let mut verdict = Verdict::default();
+    for (number, account) in world.accounts.iter().enumerate() {
+        let http = &world.devices[number * world.config.devices].http;
+        settled(http).await?;
+        check_list(truth, http, account.user, &mut verdict).await?;
+        let ids: Vec<ConversationId> = truth.conversations_of(account.user).map(|(id, _)| id).collect();
+        let reads = ids.into_iter().map(|id| async move {
+            let rows = http.history(id, None).await;
+            rows.map(|rows| (id, rows)).with_context(|| format!("history of {id} for {}", account.name))
+        });
+        let read: Vec<_> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+        for (id, rows) in read {
+            check_timeline(&truth.stories[&id], account.user, id, &rows, &mut verdict);
+        }
+    }
+    Ok(verdict)
+}
+
+fn check_timeline(story: &Story, user: UserId, id: ConversationId, rows: &[EntryBody], verdict: &mut Verdict) {
+    verdict.compared("entries of history", rows.len());
+    if !rows.is_sorted_by_key(|row| row.seq) {
+        verdict.fault(Fault::OutOfOrder, || format!("history of {id} for {user}"));
+    }
+    let mut shown: BTreeMap<_, &EntryBody> = BTreeMap::new();
+    let mut ids = BTreeMap::new();
+    for row in rows {
+        if let Some(other) = ids.insert(row.id, row.seq) {
+            verdict.fault(Fault::Doubled, || format!("{id}: {} at {other:?} and {:?}", row.id, row.seq));
+        }
+        shown.insert(row.seq, row);
+    }
+    for (seq, versions) in story.visible(user) {
+        let (expected, found) = (story.shown(user, versions), shown.remove(&seq));
+        if expected.as_ref() != found {
+            verdict.fault(Fault::HistoryDiffers, || format!("{id} at {seq:?} for {user}: {found:?}, not {expected:?}"));
+        }
+    }
+    for row in shown.values() {
+        verdict.fault(Fault::HistoryDiffers, || format!("{id} for {user}: not theirs to see: {row:?}"));
+    }
+}
+
+async fn check_list(truth: &Truth, http: &Http, user: UserId, verdict: &mut Verdict) -> Result<()> {
+    let (mut listed, mut next): (Vec<ConversationBody>, Option<String>) = (Vec::new(), None);
+    loop {
+        let page = next.map(|page| format!("&page={page}")).unwrap_or_default();
+        let page: ConversationPage = http.get(&format!("/v1/conversations?limit=100{page}")).await?;
+        listed.extend(page.conversations);
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    verdict.compared("conversations listed", listed.len());
+    if !listed.is_sorted_by(|one, other| (one.time, one.id) >= (other.time, other.id)) {
+        verdict.fault(Fault::OutOfOrder, || format!("the list of {user}"));
+    }
+    let mut listed: BTreeMap<_, _> = listed.into_iter().map(|body| (body.id, body)).collect();
+    for (id, story) in truth.conversations_of(user).filter(|(_, story)| story.is_member(user)) {
+        let Some(body) = listed.remove(&id) else {
+            verdict.fault(Fault::HistoryDiffers, || format!("{id} is not in the list of {user}"));
+            continue;
+        };
+        let mark = truth.marks.get(&user).and_then(|marks| marks.get(&id)).copied();
+        let joined = story.joined_ordinal.get(&user).copied().unwrap_or(0);
+        let unread = story.head.1.saturating_sub(mark.map_or(0, |(_, ordinal)| ordinal).max(joined));
+        let newest = story.entries.values().rev().filter_map(|versions| versions.last());
+        let last = newest.into_iter().find(|entry| entry.kind == "message");
+        let seen = |entry: &EntryBody| story.visible(user).any(|(seq, _)| seq == entry.seq);
+        let last = last.filter(|entry| seen(entry));
+        let found =
+            (body.head, body.unread, body.mark.map(|mark| (mark.seq, mark.ordinal)), body.last_message.as_ref());
+        let expected = (story.head.0, unread, mark, last);
+        if found != expected {
+            verdict.fault(Fault::HistoryDiffers, || format!("{id} in the list of {user}: {found:?}, not {expected:?}"));
+        }
+    }
+    for id in listed.keys() {
+        verdict.fault(Fault::HistoryDiffers, || format!("{id} is in the list of {user}, who is no member"));
+    }
+    Ok(())
+}

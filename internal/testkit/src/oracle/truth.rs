@@ -1,0 +1,219 @@
+//! What the log must come to: conversations, memberships, frames and marks, judged by the reducer with perfect knowledge
+//! and no caches.
+
+use std::collections::BTreeMap;
+
+use api::{EntryBody, FeedFrame, ReactionBody};
+use domain::{Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Placed, Seq, UserId};
+use eventlog::Meaning;
+use workload::Reference;
+
+use super::log::Logged;
+use crate::device::digest;
+
+/// What the log says.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// Every conversation that an event names.
+    pub stories: BTreeMap<ConversationId, Story>,
+    /// What each user hears, in order.
+    pub frames: BTreeMap<UserId, BTreeMap<ConversationId, BTreeMap<Seq, Frame>>>,
+    /// Each user's highest mark, with its ordinal.
+    pub marks: BTreeMap<UserId, BTreeMap<ConversationId, (Seq, u64)>>,
+    /// Events, copies and refused ones included.
+    pub events: usize,
+    /// Events that took effect.
+    pub accepted: usize,
+}
+
+/// A frame that a user hears.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    /// Of what it says.
+    pub digest: u64,
+    /// Whether it tells of an accepted event: everything else is for the author alone.
+    pub accepted: bool,
+}
+
+/// A conversation.
+#[derive(Debug, Default)]
+pub struct Story {
+    /// Every entry of the timeline with all its versions, oldest first.
+    pub entries: BTreeMap<Seq, Vec<EntryBody>>,
+    /// When each user was a member: from joining to leaving, both included.
+    pub spans: BTreeMap<UserId, Vec<(Seq, Option<Seq>)>>,
+    /// Every accepted id.
+    pub ids: BTreeMap<CommandId, IdRow>,
+    /// Every copy of every command, with its author.
+    pub copies: BTreeMap<CommandId, Vec<(Seq, UserId)>>,
+    /// The last accepted event, and the messages up to it.
+    pub head: (Seq, u64),
+    /// Messages before each user's latest joining.
+    pub joined_ordinal: BTreeMap<UserId, u64>,
+}
+
+impl Truth {
+    /// Judges the whole log.
+    #[must_use]
+    pub fn of(logged: &Logged) -> Self {
+        let (mut truth, mut reference) = (Self::default(), Reference::default());
+        for message in logged.messages.iter().flatten() {
+            if let Meaning::Event(event) = &message.meaning {
+                truth.judge(&mut reference, event, message.placed);
+            }
+        }
+        for mark in &logged.marks {
+            let known = truth.marks.entry(mark.user).or_default().entry(mark.conversation).or_default();
+            *known = (*known).max((mark.seq, mark.ordinal));
+        }
+        truth
+    }
+
+    fn judge(&mut self, reference: &mut Reference, event: &Event, placed: Placed) {
+        let effects = reference.judge(event, placed);
+        let accepted = effects.decision == Decision::Accepted;
+        self.events += 1;
+        self.accepted += usize::from(accepted);
+        let frame = FeedFrame::of(event, placed, &effects);
+        let frame = Frame { digest: digest(&frame), accepted };
+        for user in &effects.recipients {
+            self.frames.entry(*user).or_default().entry(event.conversation).or_default().insert(placed.seq, frame);
+        }
+        let story = self.stories.entry(event.conversation).or_default();
+        story.copies.entry(event.id).or_default().push((placed.seq, event.author));
+        for change in &effects.changes {
+            story.change(event, placed, change, effects.ordinal);
+        }
+        if accepted {
+            story.head = (placed.seq, effects.ordinal);
+        }
+    }
+
+    /// The conversations that the user is or was in.
+    pub fn conversations_of(&self, user: UserId) -> impl Iterator<Item = (ConversationId, &Story)> {
+        self.stories.iter().filter(move |(_, story)| story.spans.contains_key(&user)).map(|(id, story)| (*id, story))
+    }
+}
+
+impl Story {
+    fn change(&mut self, event: &Event, placed: Placed, change: &Change, ordinal: u64) {
+        match change {
+            Change::Timeline { ordinal, content, .. } => {
+                self.entries.insert(placed.seq, vec![entry(event, placed, *ordinal, content)]);
+            }
+            Change::Body { seq, body, .. } => self.version(*seq, placed.seq, |entry| {
+                entry.body = Some(body.clone());
+                entry.edited = Some(placed.append_time_ms);
+            }),
+            Change::Deleted { seq, .. } => self.version(*seq, placed.seq, |entry| {
+                entry.body = Some(String::new());
+                entry.deleted = true;
+            }),
+            Change::Reaction { seq, emoji, .. } => self.version(*seq, placed.seq, |entry| {
+                entry.reactions.retain(|reaction| reaction.user != event.author);
+                if !emoji.is_empty() {
+                    entry.reactions.push(ReactionBody { user: event.author, emoji: emoji.clone() });
+                    entry.reactions.sort_by_key(|reaction| reaction.user);
+                }
+            }),
+            Change::Member { user, role } => {
+                let spans = self.spans.entry(*user).or_default();
+                match (spans.last_mut().filter(|(_, to)| to.is_none()), role) {
+                    (None, Some(_)) => {
+                        spans.push((placed.seq, None));
+                        self.joined_ordinal.insert(*user, ordinal);
+                    }
+                    (Some((_, to)), None) => *to = Some(placed.seq),
+                    _ => {}
+                }
+            }
+            Change::Id { id, row } => drop(self.ids.insert(*id, *row)),
+            Change::Settings(_) => {}
+        }
+    }
+
+    fn version(&mut self, seq: Seq, changed: Seq, change: impl FnOnce(&mut EntryBody)) {
+        let versions = self.entries.entry(seq).or_default();
+        if let Some(mut entry) = versions.last().cloned() {
+            change(&mut entry);
+            entry.changed = changed;
+            versions.push(entry);
+        }
+    }
+
+    /// Where the user left; `None` for members.
+    #[must_use]
+    pub fn left(&self, user: UserId) -> Option<Seq> {
+        self.spans.get(&user)?.last()?.1
+    }
+
+    /// Whether the user is a member at the end.
+    #[must_use]
+    pub fn is_member(&self, user: UserId) -> bool {
+        self.spans.get(&user).and_then(|spans| spans.last()).is_some_and(|(_, to)| to.is_none())
+    }
+
+    /// The entries that the user may see, all versions of each.
+    pub fn visible(&self, user: UserId) -> impl Iterator<Item = (Seq, &Vec<EntryBody>)> {
+        let spans = self.spans.get(&user).map(Vec::as_slice).unwrap_or_default();
+        let seen = move |seq: Seq| spans.iter().any(|(from, to)| *from <= seq && to.is_none_or(|to| seq <= to));
+        self.entries.iter().filter(move |(seq, _)| seen(**seq)).map(|(seq, versions)| (*seq, versions))
+    }
+
+    /// What history shows the user of an entry: the newest version to members; to who left, what is known to be as of
+    /// the leaving.
+    #[must_use]
+    pub fn shown(&self, user: UserId, versions: &[EntryBody]) -> Option<EntryBody> {
+        let (newest, left) = (versions.last()?, self.left(user));
+        if left.is_none_or(|left| newest.changed <= left) {
+            return Some(newest.clone());
+        }
+        Some(withheld(newest))
+    }
+}
+
+/// The version of an entry that was newest at `at`.
+#[must_use]
+pub fn as_of(versions: &[EntryBody], at: Seq) -> Option<&EntryBody> {
+    versions.iter().rev().find(|version| version.changed <= at)
+}
+
+/// What is left of an entry that changed after the reader had left.
+fn withheld(newest: &EntryBody) -> EntryBody {
+    let untouched = newest.edited.is_none() && !newest.deleted;
+    EntryBody {
+        changed: newest.seq,
+        body: newest.body.clone().filter(|_| untouched || newest.kind != "message"),
+        edited: None,
+        deleted: false,
+        reactions: Vec::new(),
+        withheld: true,
+        ..newest.clone()
+    }
+}
+
+fn entry(event: &Event, placed: Placed, ordinal: u64, content: &Content) -> EntryBody {
+    let (kind, body, reply_to, users) = match content {
+        Content::Message { body, reply_to } => ("message", Some(body.clone()), *reply_to, Vec::new()),
+        Content::Created => ("created", None, None, Vec::new()),
+        Content::Joined(users) => ("joined", None, None, users.clone()),
+        Content::Left(user) => ("left", None, None, vec![*user]),
+        Content::Title(title) => ("title", Some(title.clone()), None, Vec::new()),
+    };
+    EntryBody {
+        seq: placed.seq,
+        id: event.id,
+        author: event.author,
+        time: placed.append_time_ms,
+        kind: kind.to_owned(),
+        ordinal,
+        changed: placed.seq,
+        body,
+        reply_to,
+        users,
+        edited: None,
+        deleted: false,
+        reactions: Vec::new(),
+        withheld: false,
+    }
+}

@@ -1,0 +1,68 @@
+//! Finds the programs: built once per process with Cargo, which knows best whether anything has changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A folder with programs that were built already, to be used as they are.
+const GIVEN: &str = "KLATSCH_PROGRAMS";
+/// All of `cmd`, built in one go: alone, each would have its dependencies built with other features.
+const PROGRAMS: [&str; 7] = [
+    "klatsch",
+    "klatschctl",
+    "user-service",
+    "chat-service",
+    "storage-consumer",
+    "fanout-consumer",
+    "websocket-service",
+];
+
+/// The executable of the program of that name, built with the profile of this process.
+///
+/// # Errors
+/// When it cannot be built, or is not in the folder that the environment names.
+pub async fn executable(name: &str) -> Result<PathBuf> {
+    let name = name.to_owned();
+    tokio::task::spawn_blocking(move || find(&name)).await?
+}
+
+fn find(name: &str) -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(GIVEN) {
+        let program = Path::new(&folder).join(name);
+        ensure!(program.is_file(), "{GIVEN} names {}, where no {name} is", Path::new(&folder).display());
+        return Ok(program);
+    }
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.is_empty() {
+        *built = build()?;
+    }
+    built.get(name).cloned().with_context(|| format!("cargo has built no program {name}"))
+}
+
+fn build() -> Result<BTreeMap<String, PathBuf>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    for program in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().context("running cargo, which builds the programs")?;
+    ensure!(output.status.success(), "cargo could not build the programs");
+    Ok(String::from_utf8(output.stdout)?.lines().filter_map(artifact).collect())
+}
+
+/// The program that a line of Cargo's messages tells of.
+fn artifact(line: &str) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let path = message.get("executable")?.as_str()?;
+    let name = message.get("target")?.get("name")?.as_str()?;
+    Some((name.to_owned(), PathBuf::from(path)))
+}

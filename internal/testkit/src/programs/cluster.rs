@@ -1,0 +1,176 @@
+//! The separate programs on real servers.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use uuid::Uuid;
+
+use super::program::{Program, Ran, Setup};
+use crate::device::Endpoints;
+use crate::servers::{Kafka, shared_cql, shared_registry};
+
+/// A program of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// `user-service`.
+    Users,
+    /// `chat-service`.
+    Chat,
+    /// `storage-consumer`.
+    Storage,
+    /// One of the `fanout-consumer`s.
+    Fanout(usize),
+    /// One of the `websocket-service`s.
+    Sockets(usize),
+}
+
+/// Every program of a cluster, in the order in which they start.
+const SERVICES: [Service; 7] = [
+    Service::Users,
+    Service::Chat,
+    Service::Storage,
+    Service::Fanout(0),
+    Service::Fanout(1),
+    Service::Sockets(0),
+    Service::Sockets(1),
+];
+
+impl Service {
+    /// Every program of a cluster.
+    pub const ALL: [Self; 7] = SERVICES;
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Users => "user-service",
+            Self::Chat => "chat-service",
+            Self::Storage => "storage-consumer",
+            Self::Fanout(_) => "fanout-consumer",
+            Self::Sockets(_) => "websocket-service",
+        }
+    }
+}
+
+/// Separate programs on a Kafka of their own, and on a keyspace of their own in the shared CQL server.
+#[derive(Debug)]
+pub struct Cluster {
+    /// In the order of [`Service::ALL`]. Stands before the servers, because fields are dropped in order.
+    programs: Vec<Program>,
+    kafka: Kafka,
+    cql: String,
+    registry: String,
+    keyspace: String,
+}
+
+impl Cluster {
+    /// Starts servers where none are given, makes topics, schemas and tables with `klatschctl`, and prepares the
+    /// programs without starting them.
+    ///
+    /// Topics have fixed names, so a cluster has a Kafka of its own.
+    ///
+    /// # Errors
+    /// When a server or program cannot be had.
+    pub async fn new() -> Result<Self> {
+        let (kafka, cql, registry) = tokio::try_join!(Kafka::start(), shared_cql(), shared_registry())?;
+        let keyspace = format!("e2e_{}", &Uuid::now_v7().simple().to_string()[..24]);
+        let mut cluster = Self { programs: Vec::new(), kafka, cql, registry, keyspace };
+        for arguments in [&["topics", "apply", "--yes"][..], &["schemas", "register"], &["migrate"]] {
+            cluster.klatschctl(arguments).await?.success().with_context(|| arguments.join(" "))?;
+        }
+        let mut environment = cluster.environment();
+        for service in SERVICES {
+            let setup = Setup { program: service.program(), environment: environment.clone(), ..Setup::default() };
+            let program = Program::new(setup).await?;
+            if service == Service::Users {
+                environment.push(("KLATSCH_JWKS", format!("{}/.well-known/jwks.json", program.url())));
+            }
+            cluster.programs.push(program);
+        }
+        Ok(cluster)
+    }
+
+    /// Starts every program that does not run and waits until all are ready; says how long that took.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub async fn start(&mut self) -> Result<Duration> {
+        let begun = tokio::time::Instant::now();
+        let mut started = Vec::new();
+        for program in self.programs.iter_mut().filter(|program| program.pid().is_none()) {
+            program.spawn()?;
+            started.push(program);
+        }
+        for program in started {
+            program.ready().await?;
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Stops every program in order, as an operator would: those that devices talk to first.
+    ///
+    /// # Errors
+    /// When one does not end in order.
+    pub async fn stop(&mut self) -> Result<()> {
+        for program in self.programs.iter_mut().rev().filter(|program| program.pid().is_some()) {
+            program.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// One of the programs.
+    ///
+    /// # Panics
+    /// For a number that the cluster does not have.
+    pub fn program(&mut self, service: Service) -> &mut Program {
+        let at = SERVICES.iter().position(|known| *known == service).expect("a service of the cluster");
+        &mut self.programs[at]
+    }
+
+    /// Runs `klatschctl` against the servers.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn klatschctl(&self, arguments: &[&str]) -> Result<Ran> {
+        let arguments = arguments.iter().map(Into::into).collect();
+        Ran::of(Setup { program: "klatschctl", arguments, environment: self.environment() }).await
+    }
+
+    /// Where devices find it.
+    #[must_use]
+    pub fn endpoints(&self) -> Endpoints {
+        let urls = |program: &str| {
+            let programs = self.programs.iter().filter(|known| known.name() == program);
+            programs.map(Program::url).collect::<Vec<_>>()
+        };
+        let users = urls("user-service").pop().unwrap_or_default();
+        Endpoints { users, chat: urls("chat-service"), sockets: urls("websocket-service") }
+    }
+
+    /// Kafka's address.
+    #[must_use]
+    pub fn kafka(&self) -> &str {
+        self.kafka.bootstrap()
+    }
+
+    /// The CQL server's address, and the keyspace.
+    #[must_use]
+    pub fn cql(&self) -> (&str, &str) {
+        (&self.cql, &self.keyspace)
+    }
+
+    /// The ends of all programs' logs.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let log = |program: &Program| format!("--- {} ---\n{}\n", program.name(), program.log_tail());
+        self.programs.iter().map(log).collect()
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("KLATSCH_KAFKA", self.kafka.bootstrap().to_owned()),
+            ("KLATSCH_CQL", self.cql.clone()),
+            ("KLATSCH_KEYSPACE", self.keyspace.clone()),
+            ("KLATSCH_REGISTRY", self.registry.clone()),
+            ("KLATSCH_DEV", "true".to_owned()),
+        ]
+    }
+}

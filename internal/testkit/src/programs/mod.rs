@@ -1,0 +1,12 @@
+//! The project's own programs as processes of their own: built, started, watched until ready, stopped in every way that
+//! a test needs, never left behind.
+
+mod build;
+mod cluster;
+mod program;
+mod single;
+
+pub use build::executable;
+pub use cluster::{Cluster, Service};
+pub use program::{Program, Ran, Setup};
+pub use single::Single;

@@ -1,0 +1,281 @@
+//! One of our programs as a process.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::build::executable;
+use crate::child::{Child, log_tail};
+use crate::servers::ports;
+
+/// The slowest start: a debug build on two busy cores, waiting for a cold Cassandra.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+/// Every program promises to end within 10 s.
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+/// How often readiness and the end of a process are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A program that does not answer such a small question within this time is not ready.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The folder in a program's own folder that it may keep data in.
+const DATA: &str = "data";
+/// Set: the folders of programs, with their logs, are kept.
+const KEEP: &str = "KLATSCH_TEST_KEEP";
+
+/// What starts a program, again and again on the same port and with the same data.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// The program in `cmd`.
+    pub program: &'static str,
+    /// Its arguments; `--listen` is added.
+    pub arguments: Vec<OsString>,
+    /// What is added to the environment.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+/// A program with a port and a folder of its own. Dropping it kills it and removes the folder.
+#[derive(Debug)]
+pub struct Program {
+    setup: Setup,
+    executable: PathBuf,
+    address: SocketAddr,
+    /// None between its end and the next start. Stands before the folder, because fields are dropped in order.
+    running: Option<Child>,
+    folder: TempDir,
+}
+
+/// A program that ran to its end.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed, errors included.
+    pub output: String,
+}
+
+impl Program {
+    /// The program, built and not started, on a free port.
+    ///
+    /// # Errors
+    /// When it cannot be built, or there is no port or folder for it.
+    pub async fn new(setup: Setup) -> Result<Self> {
+        let executable = executable(setup.program).await?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+        let prefix = format!("klatsch-{}-", setup.program);
+        let mut folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("creating a program's folder")?;
+        folder.disable_cleanup(std::env::var_os(KEEP).is_some());
+        fs::create_dir(folder.path().join(DATA))?;
+        Ok(Self { setup, executable, address, running: None, folder })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.setup.program
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The base of its URLs.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A folder that it may keep data in.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join(DATA)
+    }
+
+    /// The process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(Child::id)
+    }
+
+    /// The end of what it wrote to its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        log_tail(&self.log_path())
+    }
+
+    /// Adds arguments for the next start.
+    pub fn add_arguments<A: Into<OsString>>(&mut self, arguments: impl IntoIterator<Item = A>) {
+        self.setup.arguments.extend(arguments.into_iter().map(Into::into));
+    }
+
+    /// Starts it and waits until `/readyz` says so; says how long that took.
+    ///
+    /// # Errors
+    /// When it ends before, or is not ready in time.
+    pub async fn start(&mut self) -> Result<Duration> {
+        let begun = Instant::now();
+        self.spawn()?;
+        self.ready().await?;
+        Ok(begun.elapsed())
+    }
+
+    /// Starts it without waiting for anything.
+    ///
+    /// # Errors
+    /// When it runs already, or cannot be run.
+    pub fn spawn(&mut self) -> Result<()> {
+        ensure!(self.running.is_none(), "{} runs already", self.name());
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let environment: Vec<(OsString, OsString)> =
+            self.setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut arguments = self.setup.arguments.clone();
+        arguments.extend(["--listen".into(), self.address.to_string().into()]);
+        let child = Child::start(&self.executable, &arguments, &environment, self.folder.path(), &log);
+        self.running = Some(child.with_context(|| format!("starting {}", self.executable.display()))?);
+        Ok(())
+    }
+
+    /// Waits until `/readyz` says so.
+    ///
+    /// # Errors
+    /// When it ends before, or is not ready in time.
+    pub async fn ready(&mut self) -> Result<()> {
+        let (deadline, url) = (Instant::now() + READY_WITHIN, format!("{}/readyz", self.url()));
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
+        let mut said = String::new();
+        loop {
+            let answer = client.get(&url).send().await;
+            // Asked first, believed second: an answer from a port whose process has died is somebody else's.
+            if let Some(status) = self.running()?.try_wait()? {
+                self.running = None;
+                bail!("{} ended with {status} before it was ready; its log ends:\n{}", self.name(), self.log_tail());
+            }
+            match answer {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => said = answer.text().await.unwrap_or_default(),
+                Err(_) => {}
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} was not ready within {READY_WITHIN:?}: {said}; its log ends:\n{}",
+                self.name(),
+                self.log_tail()
+            );
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    ///
+    /// # Errors
+    /// When it is not running, or does not end.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.running()?.kill()?;
+        self.ended().await.map(drop)
+    }
+
+    /// Asks it to end in order (SIGTERM) and waits until it has, with success.
+    ///
+    /// # Errors
+    /// When it is not running, does not end in time, or ends with an error.
+    pub async fn stop(&mut self) -> Result<()> {
+        let running = self.running()?;
+        running.signal("TERM")?;
+        // A stopped process takes the signal only when it goes on.
+        running.signal("CONT")?;
+        let status = self.ended().await?;
+        ensure!(status.success(), "{} ended with {status}; its log ends:\n{}", self.name(), self.log_tail());
+        Ok(())
+    }
+
+    /// Freezes it (SIGSTOP): its sockets stay open and nothing answers.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pause(&mut self) -> Result<()> {
+        self.running()?.signal("STOP")
+    }
+
+    /// Lets a frozen one go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn resume(&mut self) -> Result<()> {
+        self.running()?.signal("CONT")
+    }
+
+    /// Waits until it has ended by itself or as it was asked to.
+    ///
+    /// # Errors
+    /// When it is not running, or does not end in time.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        loop {
+            if let Some(status) = self.running()?.try_wait()? {
+                self.running = None;
+                return Ok(status);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} did not end within {STOPPED_WITHIN:?}; its log ends:\n{}",
+                self.name(),
+                self.log_tail(),
+            );
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn running(&mut self) -> Result<&mut Child> {
+        let name = self.name();
+        self.running.as_mut().with_context(|| format!("{name} is not running"))
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+impl Ran {
+    /// Runs `program` with these arguments in a folder of its own to its end.
+    ///
+    /// # Errors
+    /// When it cannot be built or run, or does not end in time.
+    pub async fn of(setup: Setup) -> Result<Self> {
+        let executable = executable(setup.program).await?;
+        let folder = TempDir::with_prefix("klatsch-run-")?;
+        let path = folder.path().join("log");
+        let log = OpenOptions::new().create(true).append(true).open(&path)?;
+        let environment: Vec<(OsString, OsString)> =
+            setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut child = Child::start(&executable, &setup.arguments, &environment, folder.path(), &log)?;
+        let deadline = Instant::now() + READY_WITHIN;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            ensure!(Instant::now() < deadline, "{} does not end: {}", setup.program, log_tail(&path));
+            sleep(LOOK_EVERY).await;
+        };
+        Ok(Self { status, output: read(&path) })
+    }
+
+    /// What it printed, if it ended with success.
+    ///
+    /// # Errors
+    /// What it printed, if it did not.
+    pub fn success(self) -> Result<String> {
+        ensure!(self.status.success(), "ended with {}: {}", self.status, self.output);
+        Ok(self.output)
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
