@@ -122,7 +122,7 @@ impl RowStatements {
 }
 
 /// A partition of one of the tables: what one batch may write to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Partition {
     Timeline(Uuid, u64),
     Buckets(Uuid),

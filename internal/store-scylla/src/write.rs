@@ -1,5 +1,6 @@
 //! Writing rows: grouped by partition, in phases, many in flight.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -7,7 +8,7 @@ use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use store::{ConversationRows, Phase, StoreError};
 
 use crate::cql::Cql;
-use crate::rows::{BoundRow, RowStatements};
+use crate::rows::{BoundRow, Partition, RowStatements};
 
 /// Writes of one call in flight. Twice as many gained nothing but waiting.
 const WRITES_IN_FLIGHT: usize = 128;
@@ -31,7 +32,7 @@ impl RowWriter {
     pub(crate) async fn write(&self, rows: &[ConversationRows]) -> Result<(), StoreError> {
         for phase in [Phase::Rows, Phase::Ids, Phase::Heads] {
             let groups = groups(rows, phase);
-            let writes: Vec<_> = groups.iter().map(|group| self.write_group(group)).collect();
+            let writes: Vec<_> = groups.iter().map(|group| self.write_group(&group.rows)).collect();
             stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).try_collect::<()>().await?;
         }
         Ok(())
@@ -49,33 +50,47 @@ impl RowWriter {
     }
 }
 
-/// The rows of a phase in groups that one batch can write: of one partition, and not too large. The order of the
-/// groups does not matter: every cell carries its own timestamp.
-fn groups(rows: &[ConversationRows], phase: Phase) -> Vec<Vec<BoundRow<'_>>> {
-    let mut bound: Vec<_> = rows
-        .iter()
-        .flat_map(|ConversationRows { conversation, rows }| {
-            let conversation = conversation.uuid();
-            rows.iter().filter(|write| write.row.phase() == phase).map(move |write| BoundRow { conversation, write })
-        })
-        .map(|bound| (bound.partition(), bound))
-        .collect();
-    bound.sort_by_key(|(partition, _)| *partition);
-    let mut groups = Vec::new();
-    for partition in bound.chunk_by(|(one, _), (next, _)| one == next) {
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        for (_, bound) in partition {
-            bytes += bound.bytes();
-            if !group.is_empty() && (group.len() == BATCH_STATEMENTS_MAX || bytes > BATCH_BYTES_MAX) {
-                groups.push(std::mem::take(&mut group));
-                bytes = bound.bytes();
-            }
-            group.push(*bound);
+/// Rows of one partition, few and small enough for one batch.
+#[derive(Default)]
+struct Group<'a> {
+    rows: Vec<BoundRow<'a>>,
+    bytes: usize,
+}
+
+/// The rows of a phase in groups that one batch can write. The order of the groups does not matter: every cell carries
+/// its own timestamp.
+fn groups(rows: &[ConversationRows], phase: Phase) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    // Where the group that a partition fills now stands. Looked up, never walked: its order would differ every time.
+    let mut filling: HashMap<Partition, usize> = HashMap::new();
+    let mut last = None;
+    for ConversationRows { conversation, rows } in rows {
+        let conversation = conversation.uuid();
+        for write in rows.iter().filter(|write| write.row.phase() == phase) {
+            let bound = BoundRow { conversation, write };
+            let (partition, bytes) = (bound.partition(), bound.bytes());
+            let known = match last {
+                // Mostly a row goes where the one before it went.
+                Some((before, at)) if before == partition => Some(at),
+                _ => filling.get(&partition).copied(),
+            };
+            let at = known.filter(|at| groups[*at].takes(bytes)).unwrap_or_else(|| {
+                groups.push(Group::default());
+                filling.insert(partition, groups.len() - 1);
+                groups.len() - 1
+            });
+            groups[at].rows.push(bound);
+            groups[at].bytes += bytes;
+            last = Some((partition, at));
         }
-        groups.push(group);
     }
     groups
+}
+
+impl Group<'_> {
+    fn takes(&self, bytes: usize) -> bool {
+        self.rows.len() < BATCH_STATEMENTS_MAX && self.bytes + bytes <= BATCH_BYTES_MAX
+    }
 }
 
 #[cfg(test)]
@@ -109,7 +124,7 @@ mod tests {
         let small: Vec<Row> = (0..150).map(|place| entry(place, 10)).collect();
         let large: Vec<Row> = (16_380..16_388).map(|place| entry(place, 10_000)).chain([head]).collect();
         let all = [rows(1, small), rows(2, large)];
-        let sizes: Vec<usize> = groups(&all, Phase::Rows).iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = groups(&all, Phase::Rows).iter().map(|group| group.rows.len()).collect();
         // Two of 150 small ones; four large ones on either side of a bucket's edge, three fit.
         assert_eq!(sizes, [100, 50, 3, 1, 3, 1]);
         assert_eq!(groups(&all, Phase::Heads).len(), 1);
@@ -121,6 +136,6 @@ mod tests {
         let user = UserId::try_from(Uuid::from_u128(9)).unwrap();
         let row = |seq| Row::UserRole { user, role: None, seq: Seq::new(0, seq).unwrap() };
         let all = [rows(1, vec![row(1)]), rows(2, vec![row(2)])];
-        assert_eq!(groups(&all, Phase::Rows).iter().map(Vec::len).collect::<Vec<_>>(), [2]);
+        assert_eq!(groups(&all, Phase::Rows).iter().map(|group| group.rows.len()).collect::<Vec<_>>(), [2]);
     }
 }
