@@ -64,7 +64,6 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, changed: bool) -> String {
             format!("{mark}#{} {time} {author}: {text}{edited}{reactions}", entry.ordinal)
         }
         // History names no members here: who is in it now is what `/who` says.
-        "created" if others.is_empty() => format!("-- {time} {author} began the conversation"),
         "created" if body.is_empty() => format!("-- {time} {author} began the conversation{with}"),
         "created" => format!("-- {time} {author} began '{body}'{with}"),
         "joined" => format!("-- {time} {author} added {}", names.list(&others)),

@@ -1,0 +1,359 @@
+//! A scripted server: the public API for one conversation, in memory, with faults on demand. It keeps the promises that
+//! a client may rely on (one id, one message; frames in order behind a cursor) and none beyond them.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use api::{
+    Accepted, ClientFrame, CommandFrame, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode, FeedFrame,
+    FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame, SessionBody,
+    StandsName, SyncConversation, SyncPage, SyncState, UserBody,
+};
+use auth::Secret;
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::{Path, Query, State, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use ops::client::View;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+/// What goes wrong, once each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The next command is logged, and the socket closes without an acknowledgement.
+    LoseAck,
+    /// The next command is not logged, and the socket closes.
+    LoseCommand,
+    /// The next `hello` is answered with a reset.
+    Reset,
+    /// The next `hello` is answered with this close code.
+    Close(u16),
+    /// Tokens given so far have ended.
+    ExpireTokens,
+}
+
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) accounts: BTreeMap<String, (UserId, Secret)>,
+    /// Every judged command, in order: the place is the index plus one.
+    pub(crate) log: Vec<FeedFrame>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) hellos: usize,
+    /// Tokens numbered below this are no good.
+    tokens_from: u64,
+    tokens: u64,
+}
+
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) world: Arc<Mutex<World>>,
+    grown: watch::Sender<usize>,
+    pub(crate) address: SocketAddr,
+}
+
+type Answer<T> = Result<Json<T>, Response>;
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Self { world: Arc::default(), grown: watch::channel(0).0, address };
+        let routes = Router::new()
+            .route("/v1/users", post(register))
+            .route("/v1/users/{id}", get(by_id))
+            .route("/v1/users/by-name/{name}", get(by_name))
+            .route("/v1/sessions", post(sign_in))
+            .route("/v1/sessions/refresh", post(refresh))
+            .route("/v1/conversations", post(create))
+            .route("/v1/conversations/{conversation}", get(show))
+            .route("/v1/conversations/{conversation}/messages", get(history))
+            .route("/v1/conversations/{conversation}/outcome/{id}", get(outcome))
+            .route("/v1/sync", get(sync))
+            .route("/v1/socket", get(socket))
+            .with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn fail_with(&self, fault: Fault) {
+        let mut world = self.world.lock().unwrap();
+        match fault {
+            Fault::ExpireTokens => world.tokens_from = world.tokens + 1,
+            fault => world.faults.push(fault),
+        }
+    }
+
+    fn takes(&self, fault: Fault) -> bool {
+        let mut world = self.world.lock().unwrap();
+        let at = world.faults.iter().position(|other| *other == fault);
+        at.map(|at| world.faults.remove(at)).is_some()
+    }
+
+    /// Judges a command: one id is one event.
+    pub(crate) fn judge(&self, author: UserId, command: CommandFrame) -> (CommandId, ConversationId) {
+        let mut world = self.world.lock().unwrap();
+        let what = match &command {
+            CommandFrame::Create { members, .. } => FeedKind::Created {
+                conversation_kind: "direct".into(),
+                title: String::new(),
+                members: members.iter().copied().chain([author]).collect(),
+            },
+            CommandFrame::Send { body, reply_to, .. } => FeedKind::Message { body: body.clone(), reply_to: *reply_to },
+            CommandFrame::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: body.clone() },
+            CommandFrame::Delete { target, .. } => FeedKind::Deleted { target: *target },
+            CommandFrame::React { target, emoji, .. } => FeedKind::Reacted { target: *target, emoji: emoji.clone() },
+            other => panic!("not scripted: {other:?}"),
+        };
+        let (id, conversation, _) = command.into_action(author).unwrap();
+        let seq = Seq::try_from(world.log.len() as u64 + 1).unwrap();
+        let ordinal = 1 + world.log.iter().filter(|frame| is_message(frame)).count() as u64;
+        let ordinal = if matches!(what, FeedKind::Message { .. }) { ordinal } else { ordinal - 1 };
+        let first = world.log.iter().find_map(|frame| match frame {
+            FeedFrame::Event { id: other, seq, .. } if *other == id => Some(*seq),
+            _ => None,
+        });
+        let frame = match first {
+            Some(first_seq) => FeedFrame::Settled { conversation, seq, id, first_seq, stands: StandsName::Message },
+            None => FeedFrame::Event { conversation, seq, id, author, time: 1000, ordinal, what },
+        };
+        world.log.push(frame);
+        let length = world.log.len();
+        drop(world);
+        self.grown.send_replace(length);
+        (id, conversation)
+    }
+
+    fn caller(&self, headers: &HeaderMap) -> Result<UserId, Response> {
+        let world = self.world.lock().unwrap();
+        let token = headers[header::AUTHORIZATION].to_str().unwrap().strip_prefix("Bearer ").unwrap();
+        let (name, number) = token.split_once('.').unwrap();
+        if number.parse::<u64>().unwrap() < world.tokens_from {
+            return Err(refuse(ErrorCode::TokenExpired));
+        }
+        Ok(world.accounts[name].0)
+    }
+
+    fn session(&self, name: &str) -> SessionBody {
+        let mut world = self.world.lock().unwrap();
+        world.tokens += 1;
+        let token = format!("{name}.{}", world.tokens);
+        let (access_token, refresh_token) = (Secret::new(token.clone()), Secret::new(token));
+        SessionBody { access_token, expires_in: 900, refresh_token, user: user(name, world.accounts[name].0) }
+    }
+}
+
+pub(crate) fn is_message(frame: &FeedFrame) -> bool {
+    matches!(frame, FeedFrame::Event { what: FeedKind::Message { .. }, .. })
+}
+
+fn user(name: &str, id: UserId) -> UserBody {
+    UserBody { id, name: name.to_owned(), display_name: name.to_owned(), created: 0 }
+}
+
+fn refuse(code: ErrorCode) -> Response {
+    let body = ErrorBody { code, message: format!("{code:?}"), request_id: "r".into() };
+    (code.status(), Json(body)).into_response()
+}
+
+async fn register(State(server): State<Server>, Json(wish): Json<Registration>) -> Answer<UserBody> {
+    let mut world = server.world.lock().unwrap();
+    if world.accounts.contains_key(&wish.name) {
+        return Err(refuse(ErrorCode::NameTaken));
+    }
+    let id: UserId = format!("00000000-0000-4000-8000-{:012}", world.accounts.len() + 1).parse().unwrap();
+    world.accounts.insert(wish.name.clone(), (id, wish.password));
+    Ok(Json(user(&wish.name, id)))
+}
+
+async fn sign_in(State(server): State<Server>, Json(credentials): Json<Credentials>) -> Answer<SessionBody> {
+    let known = server.world.lock().unwrap().accounts.get(&credentials.name).cloned();
+    if known.is_none_or(|(_, password)| password != credentials.password) {
+        return Err(refuse(ErrorCode::WrongCredentials));
+    }
+    Ok(Json(server.session(&credentials.name)))
+}
+
+async fn refresh(State(server): State<Server>, Json(body): Json<RefreshBody>) -> Json<SessionBody> {
+    let name = body.refresh_token.expose().split('.').next().unwrap().to_owned();
+    Json(server.session(&name))
+}
+
+async fn by_name(State(server): State<Server>, Path(name): Path<String>) -> Answer<UserBody> {
+    let known = server.world.lock().unwrap().accounts.get(&name).cloned();
+    known.map(|(id, _)| Json(user(&name, id))).ok_or_else(|| refuse(ErrorCode::NotFound))
+}
+
+async fn by_id(State(server): State<Server>, Path(id): Path<UserId>) -> Answer<UserBody> {
+    let world = server.world.lock().unwrap();
+    let known = world.accounts.iter().find(|(_, (other, _))| *other == id);
+    known.map(|(name, _)| Json(user(name, id))).ok_or_else(|| refuse(ErrorCode::NotFound))
+}
+
+async fn create(
+    State(server): State<Server>,
+    headers: HeaderMap,
+    Json(body): Json<api::CreateBody>,
+) -> Result<(StatusCode, Json<Accepted>), Response> {
+    let author = server.caller(&headers)?;
+    let command = CommandFrame::Create { id: body.id, kind: body.kind, title: body.title, members: body.members };
+    let (id, conversation) = server.judge(author, command);
+    Ok((StatusCode::ACCEPTED, Json(Accepted { id, conversation })))
+}
+
+async fn show(State(server): State<Server>, Path(id): Path<ConversationId>) -> Answer<ConversationBody> {
+    let head = Seq::try_from(server.world.lock().unwrap().log.len() as u64).unwrap();
+    if head == Seq::default() {
+        return Err(refuse(ErrorCode::NotMember));
+    }
+    Ok(Json(ConversationBody {
+        id,
+        kind: "direct".into(),
+        title: String::new(),
+        role: Some("member".into()),
+        head,
+        time: 1000,
+        unread: 0,
+        mark: None,
+        last_message: None,
+        held: false,
+    }))
+}
+
+#[derive(Deserialize)]
+struct HistoryQuery {
+    before: Option<u64>,
+    limit: usize,
+}
+
+async fn history(
+    State(server): State<Server>,
+    headers: HeaderMap,
+    Path(conversation): Path<ConversationId>,
+    Query(query): Query<HistoryQuery>,
+) -> Answer<HistoryPage> {
+    let caller = server.caller(&headers)?;
+    let world = server.world.lock().unwrap();
+    let mut view = View::new(conversation, caller);
+    world.log.iter().for_each(|frame| drop(view.apply(frame)));
+    let before = |entry: &&EntryBody| query.before.is_none_or(|before| entry.seq.get() < before);
+    let mut entries: Vec<EntryBody> = view.entries().filter(before).cloned().collect();
+    let more = entries.len() > query.limit;
+    entries.drain(..entries.len().saturating_sub(query.limit));
+    Ok(Json(HistoryPage { head: Seq::try_from(world.log.len() as u64).unwrap(), entries, more }))
+}
+
+async fn outcome(State(server): State<Server>, Path((_, id)): Path<(ConversationId, CommandId)>) -> Json<OutcomeBody> {
+    let world = server.world.lock().unwrap();
+    let stands = world.log.iter().find_map(|frame| match frame {
+        FeedFrame::Event { id: other, seq, .. } if *other == id => Some(*seq),
+        _ => None,
+    });
+    let outcome = if stands.is_some() { OutcomeState::Settled } else { OutcomeState::Absent };
+    Json(OutcomeBody { id, outcome, seq: stands, stands: stands.map(|_| StandsName::Message) })
+}
+
+async fn sync(State(server): State<Server>, headers: HeaderMap) -> Answer<SyncPage> {
+    server.caller(&headers)?;
+    let world = server.world.lock().unwrap();
+    let head = Seq::try_from(world.log.len() as u64).unwrap();
+    let state = SyncState::Ready;
+    let of = |frame: &FeedFrame| SyncConversation {
+        id: frame.place().unwrap().0,
+        state,
+        member: true,
+        changed: Seq::try_from(1).unwrap(),
+        head,
+        mark: None,
+    };
+    Ok(Json(SyncPage { conversations: world.log.first().map(of).into_iter().collect(), complete: true }))
+}
+
+async fn socket(State(server): State<Server>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    match server.caller(&headers) {
+        Ok(user) => upgrade.on_upgrade(move |socket| serve(server, socket, user)),
+        Err(refusal) => refusal,
+    }
+}
+
+fn cursor(next: usize) -> Cursor {
+    let fingerprint = Fingerprint(next as u64);
+    Cursor { generation: 0, partition: 0, next: next as u64 + 1, fingerprint }
+}
+
+async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
+    let hello = socket.recv().await.unwrap().unwrap();
+    let hello: ClientFrame = serde_json::from_str(hello.to_text().unwrap()).unwrap();
+    let ClientFrame::Hello { cursor: brought, .. } = hello else { panic!("{hello:?} is no hello") };
+    let close = {
+        let mut world = server.world.lock().unwrap();
+        world.hellos += 1;
+        let at = world.faults.iter().position(|fault| matches!(fault, Fault::Close(_)));
+        at.map(|at| world.faults.remove(at))
+    };
+    if let Some(Fault::Close(code)) = close {
+        let frame = CloseFrame { code, reason: "scripted".into() };
+        return drop(socket.send(Message::Close(Some(frame))).await);
+    }
+    let brought: Option<Cursor> = brought.map(|text| text.parse().unwrap());
+    let fresh = server.takes(Fault::Reset) || brought.is_none();
+    let mut grown = server.grown.subscribe();
+    let mut next = if fresh { *grown.borrow() } else { usize::try_from(brought.unwrap().next).unwrap() - 1 };
+    let reset = fresh.then(|| "first".to_owned());
+    let welcome = ServerFrame::Welcome { cursor: cursor(next), user, partition: 0, reset, ping_ms: 5000 };
+    say(&mut socket, &welcome).await;
+    loop {
+        tokio::select! {
+            biased;
+            frame = socket.recv() => {
+                let Some(Ok(Message::Text(text))) = frame else { return };
+                match serde_json::from_str(&text).unwrap() {
+                    ClientFrame::Mark { conversation, seq } => {
+                        say(&mut socket, &ServerFrame::MarkAck { conversation, seq }).await;
+                    }
+                    ClientFrame::Command(command) => {
+                        if server.takes(Fault::LoseCommand) {
+                            return;
+                        }
+                        let (id, conversation) = server.judge(user, command);
+                        if server.takes(Fault::LoseAck) {
+                            return;
+                        }
+                        say(&mut socket, &ServerFrame::Ack { id, conversation }).await;
+                    }
+                    _ => {}
+                }
+            }
+            () = longer(&mut grown, next) => {
+                let frame = server.world.lock().unwrap().log[next].clone();
+                next += 1;
+                let received = Received { cursor: cursor(next), frame };
+                let text = serde_json::to_string(&received).unwrap();
+                if socket.send(Message::Text(text.into())).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until there is something at `next`.
+async fn longer(grown: &mut watch::Receiver<usize>, next: usize) {
+    if grown.wait_for(|length| *length > next).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+async fn say(socket: &mut WebSocket, frame: &ServerFrame) {
+    // A device that has gone is noticed at the next read.
+    let _ = socket.send(Message::Text(serde_json::to_string(frame).unwrap().into())).await;
+}
