@@ -81,10 +81,6 @@ enum Source {
 }
 
 impl Reset {
-    /// All of them, in the order of [`api::RESET_REASONS`].
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 4] = [Self::First, Self::Gone, Self::TooFar, Self::Lapped];
-
     /// Its name on the wire.
     pub(crate) const fn name(self) -> &'static str {
         match self {
