@@ -37,21 +37,22 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `program` in `folder`, with its output going to `log`.
+    /// Starts `program` in `folder`, with its output going to `output` and its errors to `errors`.
     pub(crate) fn start(
         program: &Path,
         arguments: &[OsString],
         environment: &[(OsString, OsString)],
         folder: &Path,
-        log: &File,
+        output: &File,
+        errors: &File,
     ) -> Result<Self> {
         let mut process = shell(LAUNCHER)
             .arg(program)
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
-            .stdout(log.try_clone()?)
-            .stderr(log.try_clone()?)
+            .stdout(output.try_clone()?)
+            .stderr(errors.try_clone()?)
             .spawn()?;
         // From here to the line, a failure drops the launcher's pipe, and the launcher ends without having become more.
         let mut guard = shell(GUARD)

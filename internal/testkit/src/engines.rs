@@ -5,10 +5,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
+use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::Codec;
 use host::Clock;
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
+use store_scylla::{ScyllaConfig, ScyllaStore};
+
+use crate::programs::Cluster;
 
 /// A log, a store, and what reads their records.
 #[derive(Clone)]
@@ -30,6 +34,19 @@ impl Engines {
         let database = kv::Database::open(&data.join("db")).context("opening the data folder")?;
         let log = EmbeddedLog::open(database.clone(), Clock::system()).await.context("opening the log")?;
         let store = EmbeddedStore::open(database, Clock::system()).await.context("opening the store")?;
+        Ok(Self { log, store, codec: Codec::compiled_in() })
+    }
+
+    /// Those of a cluster, whose programs may be running.
+    ///
+    /// # Errors
+    /// When its servers are not to be reached.
+    pub async fn cluster(cluster: &Cluster) -> Result<Self> {
+        let config = KafkaConfig { dev: true, ..KafkaConfig::new(cluster.kafka(), "klatsch-oracle") };
+        let log = KafkaLog::connect(config).await.context("connecting to Kafka")?;
+        let (address, keyspace) = cluster.cql();
+        let config = ScyllaConfig::new(vec![address.to_owned()], keyspace.parse()?);
+        let store = ScyllaStore::connect(config).await.context("connecting to the store")?;
         Ok(Self { log, store, codec: Codec::compiled_in() })
     }
 

@@ -1,8 +1,10 @@
 //! The long runs, from the command line: a load with disturbances and the oracle's verdict, with figures.
 //!
 //! ```text
-//! load single|cluster [--users N] [--devices N] [--conversations N] [--members N] [--messages N] [--kills N] [--seed S]
-//!                     [--rate R] [--steady]
+//! load         single|cluster [OPTIONS]    a load, with kills if asked for
+//! load replay  single|cluster [OPTIONS]    then the store is emptied and the log replayed, twice
+//! load latency single|cluster [OPTIONS]    messages only, 200/s unless told otherwise
+//! OPTIONS: --users N --devices N --conversations N --members N --messages N --kills N --seed S --rate R --steady
 //! ```
 //! Ends with 1 when the oracle is not all zero.
 
@@ -10,11 +12,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use testkit::load::LoadConfig;
-use testkit::programs::Single;
+use testkit::programs::{Cluster, Single};
 use testkit::runs;
 
-const USAGE: &str = "usage: load single|cluster [--users N] [--devices N] [--conversations N] [--members N] [--messages N] \
-[--kills N] [--seed S] [--rate R] [--steady]";
+const USAGE: &str = "usage: load [replay|latency] single|cluster [--users N] [--devices N] [--conversations N] \
+[--members N] [--messages N] [--kills N] [--seed S] [--rate R] [--steady]";
+/// Messages per second of a measurement.
+const LATENCY_RATE: u32 = 200;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -30,11 +34,23 @@ async fn main() -> ExitCode {
 }
 
 async fn act(arguments: &[String]) -> Result<bool> {
-    let Some((target, options)) = arguments.split_first() else { bail!(USAGE) };
-    let (config, kills) = parse(options)?;
-    println!("{config:?}, {kills} kills");
-    let report = match target.as_str() {
-        "single" => runs::single(&mut Single::new().await?, config, kills).await?,
+    let mut words = arguments;
+    let what = words.split_off_first().context(USAGE)?;
+    let (what, target) = match what.as_str() {
+        "replay" | "latency" => (what.as_str(), words.split_off_first().context(USAGE)?),
+        _ => ("load", what),
+    };
+    let (mut config, kills) = parse(words)?;
+    if what == "latency" {
+        (config.plain, config.unsteady) = (true, false);
+        config.rate = config.rate.or(Some(LATENCY_RATE));
+    }
+    println!("{what} {target}: {config:?}, {kills} kills");
+    let report = match (what, target.as_str()) {
+        ("replay", "single") => runs::replay_single(&mut Single::new().await?, config).await?,
+        ("replay", "cluster") => runs::replay_cluster(&mut Cluster::new().await?, config).await?,
+        (_, "single") => runs::single(&mut Single::new().await?, config, kills).await?,
+        (_, "cluster") => runs::cluster(&mut Cluster::new().await?, config, kills).await?,
         _ => bail!(USAGE),
     };
     print!("{report}");

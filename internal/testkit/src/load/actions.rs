@@ -28,7 +28,8 @@ pub(super) struct Chosen {
 }
 
 /// A fresh id; with `skewed`, now and then one from a clock that is wrong.
-pub(super) fn mint(random: &mut Random, skewed: bool) -> CommandId {
+#[must_use]
+pub fn mint(random: &mut Random, skewed: bool) -> CommandId {
     let now = Clock::system().now_ms();
     let stamp = match (skewed, random.below(100)) {
         (true, 0..4) => now - *random.pick(&BEHIND_MS),

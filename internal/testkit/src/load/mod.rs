@@ -6,8 +6,9 @@ mod actions;
 mod kills;
 mod world;
 
+pub use actions::mint;
 pub use kills::{Killed, kill_cluster, kill_single};
-pub use world::World;
+pub use world::{Meeting, World};
 
 /// How large a load is.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! One of our programs as a process.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -55,8 +55,10 @@ pub struct Program {
 pub struct Ran {
     /// How it ended.
     pub status: ExitStatus,
-    /// What it printed, errors included.
+    /// What it printed.
     pub output: String,
+    /// What it said on standard error.
+    pub errors: String,
 }
 
 impl Program {
@@ -137,7 +139,7 @@ impl Program {
             self.setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let mut arguments = self.setup.arguments.clone();
         arguments.extend(["--listen".into(), self.address.to_string().into()]);
-        let child = Child::start(&self.executable, &arguments, &environment, self.folder.path(), &log);
+        let child = Child::start(&self.executable, &arguments, &environment, self.folder.path(), &log, &log);
         self.running = Some(child.with_context(|| format!("starting {}", self.executable.display()))?);
         Ok(())
     }
@@ -250,28 +252,29 @@ impl Ran {
     pub async fn of(setup: Setup) -> Result<Self> {
         let executable = executable(setup.program).await?;
         let folder = TempDir::with_prefix("klatsch-run-")?;
-        let path = folder.path().join("log");
-        let log = OpenOptions::new().create(true).append(true).open(&path)?;
+        let (output, errors) = (folder.path().join("output"), folder.path().join("errors"));
+        let (output_file, errors_file) = (File::create(&output)?, File::create(&errors)?);
         let environment: Vec<(OsString, OsString)> =
             setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let mut child = Child::start(&executable, &setup.arguments, &environment, folder.path(), &log)?;
+        let folder = folder.path();
+        let mut child = Child::start(&executable, &setup.arguments, &environment, folder, &output_file, &errors_file)?;
         let deadline = Instant::now() + READY_WITHIN;
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
-            ensure!(Instant::now() < deadline, "{} does not end: {}", setup.program, log_tail(&path));
+            ensure!(Instant::now() < deadline, "{} does not end: {}", setup.program, log_tail(&errors));
             sleep(LOOK_EVERY).await;
         };
-        Ok(Self { status, output: read(&path) })
+        Ok(Self { status, output: read(&output), errors: read(&errors) })
     }
 
     /// What it printed, if it ended with success.
     ///
     /// # Errors
-    /// What it printed, if it did not.
+    /// Everything that it said, if it did not.
     pub fn success(self) -> Result<String> {
-        ensure!(self.status.success(), "ended with {}: {}", self.status, self.output);
+        ensure!(self.status.success(), "ended with {}: {}\n{}", self.status, self.output, self.errors);
         Ok(self.output)
     }
 }

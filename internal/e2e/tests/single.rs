@@ -1,0 +1,41 @@
+//! Klatsch in one process on the embedded engines: under load, killed and started again, against the journal oracle.
+
+use anyhow::{Context as _, Result, ensure};
+use testkit::load::LoadConfig;
+use testkit::programs::{Program, Setup, Single};
+use testkit::runs;
+
+/// A load that a debug build on two cores works off in seconds.
+fn small(seed: u64) -> LoadConfig {
+    LoadConfig { users: 8, conversations: 16, members_max: 6, messages: 400, seed, ..LoadConfig::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_reordered() -> Result<()> {
+    let mut single = Single::new().await?;
+    let report = runs::single(&mut single, small(1), 0).await?;
+    println!("{report}");
+    report.verdict.demand_zero()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_reordered_by_kills() -> Result<()> {
+    let mut single = Single::new().await?;
+    let report = runs::single(&mut single, small(2), 3).await?;
+    println!("{report}");
+    report.verdict.demand_zero()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_klatsch_on_the_same_folder_refuses_to_start() -> Result<()> {
+    let mut single = Single::new().await?;
+    single.program.start().await?;
+    let mut second = Program::new(Setup { program: "klatsch", ..Setup::default() }).await?;
+    second.add_arguments(["--data".into(), single.data().into_os_string()]);
+    second.spawn()?;
+    let status = second.ended().await?;
+    ensure!(status.code() == Some(64), "it ended with {status}");
+    let log = second.log_tail();
+    ensure!(log.contains("is in use by another process"), "it says: {log}");
+    single.program.stop().await.context("the first one goes on and stops in order")
+}

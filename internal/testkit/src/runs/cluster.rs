@@ -1,0 +1,72 @@
+//! A load on the separate programs, on real servers.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+use tokio::time::Instant;
+
+use super::{REACHED_WITHIN, Report};
+use crate::engines::Engines;
+use crate::load::{LoadConfig, World, kill_cluster};
+use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
+use crate::programs::Cluster;
+
+/// Runs the load on `cluster`, killing each program so many times on the way; then compares everything.
+///
+/// # Errors
+/// When something does not come about in time. What the oracle finds is no error but stands in the report.
+pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, kills: usize) -> Result<Report> {
+    let outcome = async {
+        let (mut world, mut report) = talk_on_cluster(cluster, config, kills).await?;
+        judge_cluster(cluster, &mut world, &mut report).await?;
+        Ok(report)
+    };
+    let outcome: Result<Report> = outcome.await;
+    outcome.with_context(|| cluster.logs())
+}
+
+/// Starts the programs that do not run, and the load on them; returns when every send is resolved.
+///
+/// # Errors
+/// When something does not come about in time.
+pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, kills: usize) -> Result<(World, Report)> {
+    cluster.start().await?;
+    let (mut report, seed) = (Report::default(), config.seed);
+    let world = World::begin(&cluster.endpoints(), config).await?;
+    let (begun, enough) = (Instant::now(), AtomicBool::new(false));
+    let killing = async {
+        let killed = kill_cluster(cluster, kills, seed).await;
+        enough.store(true, Ordering::Relaxed);
+        killed
+    };
+    (report.messages, report.killed) = tokio::try_join!(world.talk(&enough), killing)?;
+    report.talked = begun.elapsed();
+    world.resolve().await?;
+    Ok((world, report))
+}
+
+/// Waits until everybody has come to the end of the log and compares everything. The devices are stopped, the programs
+/// go on.
+///
+/// # Errors
+/// When something does not come about in time.
+pub async fn judge_cluster(cluster: &Cluster, world: &mut World, report: &mut Report) -> Result<()> {
+    let engines = Engines::cluster(cluster).await?;
+    let truth = Truth::of(&Logged::read(&*engines.log, &engines.codec).await?);
+    // Who has not come to the end by then shows in the verdict.
+    let reached = world.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await;
+    settled(&world.devices[0].http).await?;
+    report.verdict.join(check_history(&truth, world).await?);
+    world.stop().await;
+
+    report.remember(world, &truth);
+    report.verdict.join(check_devices(&truth, &world.devices));
+    let logged = Logged::read(&*engines.log, &engines.codec).await?;
+    report.verdict.join(check_deliveries(&truth, &logged));
+    report.verdict.join(check_store(&engines.log, &engines.codec, &engines.store).await?);
+    engines.close().await;
+    if report.verdict.is_zero() {
+        reached?;
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Emptying the store and replaying the log: the same rows, byte for byte, and nothing to devices.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use api::CommandFrame;
+use events::topics::{DELIVERIES, spec_of};
+use tempfile::TempDir;
+use workload::Random;
+
+use super::cluster::{judge_cluster, talk_on_cluster};
+use super::single::{judge_single, talk_on_single, truth_of_single};
+use super::{REACHED_WITHIN, Report};
+use crate::device::{Room, Route};
+use crate::engines::Engines;
+use crate::load::{LoadConfig, World, mint};
+use crate::oracle::{Logged, Truth, settled};
+use crate::programs::{Cluster, Ran, Setup, Single};
+
+/// What there was before the replay.
+struct Before {
+    truth: Truth,
+    /// Frames that each device had heard.
+    heard: Vec<usize>,
+    /// Records in `chat.deliveries`.
+    delivered: u64,
+}
+
+/// A load on `klatsch`; then its log is replayed twice: into a new incarnation, and over what is there.
+///
+/// # Errors
+/// When a checksum differs, or a device is pushed anything old. What the oracle finds at the end stands in the report.
+pub async fn replay_single(single: &mut Single, config: LoadConfig) -> Result<Report> {
+    let (mut world, mut report) = talk_on_single(single, config, 0).await?;
+    let truth = truth_of_single(single).await?;
+    all_there(&world, &truth).await?;
+    single.program.stop().await?;
+    let before = Before { truth, heard: heard(&world), delivered: delivered_in(single).await? };
+
+    let folder = tempfile::tempdir()?;
+    for step in STEPS {
+        let mut arguments = step.arguments(&folder);
+        arguments.extend(["--data".to_owned(), single.data().to_string_lossy().into_owned()]);
+        let arguments = arguments.iter().map(Into::into).collect();
+        let ran = Ran::of(Setup { program: "klatschctl", arguments, ..Setup::default() }).await?;
+        step.take(ran, &folder)?;
+    }
+    let delivered = delivered_in(single).await?;
+    ensure!(delivered == before.delivered, "the replay delivered {} records", delivered - before.delivered);
+
+    single.program.start().await?;
+    say_something(&world).await?;
+    let truth = truth_of_single(single).await?;
+    all_there(&world, &truth).await?;
+    nothing_old(&world, &before, &truth)?;
+    judge_single(single, &mut world, &truth, &mut report).await?;
+    Ok(report)
+}
+
+/// The same on a cluster: its programs are stopped while the store is emptied, and run during the second replay.
+///
+/// # Errors
+/// As [`replay_single`].
+pub async fn replay_cluster(cluster: &mut Cluster, config: LoadConfig) -> Result<Report> {
+    let (mut world, mut report) = talk_on_cluster(cluster, config, 0).await?;
+    let engines = Engines::cluster(cluster).await?;
+    let truth = Truth::of(&Logged::read(&*engines.log, &engines.codec).await?);
+    all_there(&world, &truth).await?;
+    let before = Before { truth, heard: heard(&world), delivered: delivered(&engines).await? };
+    cluster.stop().await?;
+
+    let folder = tempfile::tempdir()?;
+    for step in STEPS {
+        if step == Step::ReplayOver {
+            cluster.start().await?;
+        }
+        let arguments = step.arguments(&folder);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        step.take(cluster.klatschctl(&arguments).await?, &folder)?;
+    }
+    let delivered = delivered(&engines).await?;
+    engines.close().await;
+    ensure!(delivered == before.delivered, "the replay delivered {} records", delivered - before.delivered);
+
+    say_something(&world).await?;
+    let engines = Engines::cluster(cluster).await?;
+    let truth = Truth::of(&Logged::read(&*engines.log, &engines.codec).await?);
+    engines.close().await;
+    all_there(&world, &truth).await?;
+    nothing_old(&world, &before, &truth)?;
+    judge_cluster(cluster, &mut world, &mut report).await?;
+    Ok(report)
+}
+
+/// What is done with `klatschctl`, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Checksum,
+    ReplayIntoNew,
+    Compare,
+    ReplayOver,
+}
+
+const STEPS: [Step; 5] = [Step::Checksum, Step::ReplayIntoNew, Step::Compare, Step::ReplayOver, Step::Compare];
+
+impl Step {
+    fn arguments(self, folder: &TempDir) -> Vec<String> {
+        let file = sums(folder).to_string_lossy().into_owned();
+        let words: &[&str] = match self {
+            Self::Checksum => &["checksum", "--json"],
+            Self::ReplayIntoNew => &["replay", "storage", "--from-start", "--into-new-incarnation", "--yes"],
+            Self::Compare => &["checksum", "--compare", &file],
+            Self::ReplayOver => &["replay", "storage", "--from-start", "--yes"],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn take(self, ran: Ran, folder: &TempDir) -> Result<()> {
+        let output = ran.success().with_context(|| format!("{self:?}"))?;
+        if self == Self::Checksum {
+            std::fs::write(sums(folder), output)?;
+        }
+        Ok(())
+    }
+}
+
+fn sums(folder: &TempDir) -> std::path::PathBuf {
+    Path::new(folder.path()).join("sums.json")
+}
+
+async fn all_there(world: &World, truth: &Truth) -> Result<()> {
+    world.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await?;
+    settled(&world.devices[0].http).await
+}
+
+fn heard(world: &World) -> Vec<usize> {
+    world.devices.iter().map(|device| device.memory().journal.heard.len()).collect()
+}
+
+async fn delivered_in(single: &Single) -> Result<u64> {
+    let engines = Engines::embedded(&single.data()).await?;
+    let delivered = delivered(&engines).await;
+    engines.close().await;
+    delivered
+}
+
+async fn delivered(engines: &Engines) -> Result<u64> {
+    let mut records = 0;
+    for partition in 0..spec_of(DELIVERIES).partitions {
+        records += engines.log.watermarks(DELIVERIES, partition).await?.next;
+    }
+    Ok(records)
+}
+
+/// A message in every conversation that has somebody to say it, once every device is back.
+async fn say_something(world: &World) -> Result<()> {
+    world.until("all devices are back", REACHED_WITHIN, |device| device.memory().live).await?;
+    let mut random = Random::new(world.config.seed ^ 0x5a1d);
+    for room in &world.rooms {
+        let member = |room: &crate::load::Meeting| {
+            let devices = world.devices.iter();
+            devices.into_iter().find(|device| device.memory().kept.rooms.get(&room.id).is_some_and(Room::is_member))
+        };
+        let Some(device) = member(room) else { continue };
+        let id = mint(&mut random, false);
+        let command = CommandFrame::Send { id, conversation: room.id, body: format!("after {id}"), reply_to: None };
+        device.send(command, Route::Socket, None).map_err(anyhow::Error::msg)?;
+    }
+    world.resolve().await
+}
+
+/// Devices heard what was said since, and nothing else.
+fn nothing_old(world: &World, before: &Before, after: &Truth) -> Result<()> {
+    for (device, heard) in world.devices.iter().zip(&before.heard) {
+        let memory = device.memory();
+        let frames = |truth: &Truth| {
+            let frames = truth.frames.get(&memory.user);
+            frames.into_iter().flat_map(|frames| frames.values()).map(|frames| frames.len()).sum::<usize>()
+        };
+        let (new, came) = (frames(after) - frames(&before.truth), memory.journal.heard.len() - heard);
+        ensure!(new == came, "{} heard {came} frames where {new} were said", device.name);
+    }
+    Ok(())
+}
