@@ -169,8 +169,19 @@ async fn help(command: &[String]) -> Result<String> {
 fn compose() -> Result<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker-compose.yml");
     let mut file: Value = serde_yaml_ng::from_str(&fs::read_to_string(path)?)?;
-    file.apply_merge()?;
+    // Once is not enough where what is merged merges something itself.
+    while has_merge(&file) {
+        file.apply_merge()?;
+    }
     Ok(file)
+}
+
+fn has_merge(value: &Value) -> bool {
+    match value {
+        Value::Mapping(mapping) => mapping.iter().any(|(key, value)| key.as_str() == Some("<<") || has_merge(value)),
+        Value::Sequence(values) => values.iter().any(has_merge),
+        _ => false,
+    }
 }
 
 fn services(file: &Value) -> Result<BTreeMap<String, Value>> {
