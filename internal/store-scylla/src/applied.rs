@@ -111,7 +111,12 @@ impl Progress {
                 }
             }
         };
-        let outcome = timeout(wait, reached).await;
+        // A notice of the poller's can be overtaken by a read that was on its way: closing is looked for itself.
+        let outcome = tokio::select! {
+            biased;
+            () = self.cql.closing().cancelled() => return Err(StoreError::Closed),
+            outcome = timeout(wait, reached) => outcome,
+        };
         outcome.unwrap_or_else(|_| unanswered.map_or(Ok(false), |error| Err(StoreError::Transient(error))))
     }
 

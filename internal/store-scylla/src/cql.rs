@@ -67,6 +67,11 @@ impl Cql {
         Ok(Self { session, permits, closing, base, derived, pinned, incarnation })
     }
 
+    /// Cancelled once the store is closed.
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
     /// Prepares a statement. `{base}` and `{derived}` in its text stand for the keyspaces.
     pub(crate) async fn prepare(&self, kind: Kind, text: &str) -> Result<PreparedStatement, StoreError> {
         let text = text.replace("{base}", &self.base).replace("{derived}", &self.derived);
