@@ -156,7 +156,8 @@ impl Owned {
     async fn restart(&mut self, log: &dyn EventLog, group: &str, joined: Joined) -> Result<(), ConsumeError> {
         let (at, outcome) = joined.map_err(|error| LogError::Broken(Box::new(error)))?;
         match outcome {
-            Ok(Ended::Stopped) => {}
+            // Forgotten: who waits for its end when the partition is revoked would wait for ever.
+            Ok(Ended::Stopped) => drop(self.tokens.remove(&at)),
             Ok(Ended::Again) if self.tokens.contains_key(&at) => {
                 let commit = log.committed(group, &at).await?;
                 tracing::warn!(partition = %at, "partition begins again from its commit");

@@ -78,7 +78,9 @@ pub(crate) async fn run(
     };
     partition.deps.metrics.parked.dec_by(i64::try_from(partition.parked.len()).unwrap_or(0));
     match outcome {
-        Ok(()) | Err(FanoutError::Stopped | FanoutError::Fenced) => Ok(Ended::Stopped),
+        Ok(()) | Err(FanoutError::Stopped) => Ok(Ended::Stopped),
+        // A revocation follows; if it does not, the partition is still ours and must not stand still.
+        Err(FanoutError::Fenced) => Ok(Ended::Again),
         Err(FanoutError::Again(error)) => {
             tracing::warn!(partition = %partition.at, %error, "deliveries not acknowledged");
             Ok(Ended::Again)

@@ -30,8 +30,8 @@ pub(crate) async fn run(
 ) -> Outcome {
     let mut relay = Relay { deps, assigned, stop, next: 0, last: None, committed: 0, outbox: Outbox::default() };
     match relay.consume(&*committer).await {
-        Ok(()) | Err(FanoutError::Stopped | FanoutError::Fenced) => Ok(Ended::Stopped),
-        Err(FanoutError::Again(_)) => Ok(Ended::Again),
+        Ok(()) | Err(FanoutError::Stopped) => Ok(Ended::Stopped),
+        Err(FanoutError::Again(_) | FanoutError::Fenced) => Ok(Ended::Again),
         Err(error) => Err(error.into()),
     }
 }
