@@ -39,3 +39,23 @@ async fn a_second_klatsch_on_the_same_folder_refuses_to_start() -> Result<()> {
     ensure!(log.contains("is in use by another process"), "it says: {log}");
     single.program.stop().await.context("the first one goes on and stops in order")
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_stop_history_is_there_and_devices_go_on_by_their_cursors() -> Result<()> {
+    let mut single = Single::new().await?;
+    let config = LoadConfig { unsteady: false, messages: 200, ..small(3) };
+    let devices = u32::try_from(config.users * config.devices)?;
+    // The run itself stops it in the middle, starts it, and compares everything after that.
+    let report = runs::single(&mut single, config, 0).await?;
+    report.verdict.demand_zero()?;
+    let resets: Vec<_> = report.troubles.iter().filter(|(what, _)| what.starts_with("reset")).collect();
+    ensure!(resets == [(&"reset: first".to_owned(), &devices)], "devices had to sync again: {resets:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_comes_to_the_same_rows_and_pushes_nothing() -> Result<()> {
+    let mut single = Single::new().await?;
+    let config = LoadConfig { unsteady: false, messages: 200, ..small(4) };
+    runs::replay_single(&mut single, config).await?.verdict.demand_zero()
+}

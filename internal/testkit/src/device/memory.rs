@@ -25,6 +25,9 @@ pub struct Kept {
     pub unacked: BTreeMap<ConversationId, Seq>,
     /// Conversations to be read again, because the user was added at that place.
     pub rereads: BTreeMap<ConversationId, Seq>,
+    /// Frames of those conversations that passed the filter and wait for the rows. What a device has from before its
+    /// absence is stale: a frame on top of it would look newer than the rows that it lacks.
+    pub waiting: BTreeMap<ConversationId, Vec<FeedFrame>>,
     /// For the oracle: every seq that passed the filter since the last sync.
     pub seen: BTreeMap<ConversationId, BTreeSet<Seq>>,
     /// For the oracle: what the last sync covered.
@@ -139,10 +142,7 @@ impl Memory {
     }
 
     fn take(&mut self, conversation: ConversationId, frame: &FeedFrame, now: Instant) {
-        let own = self.kept.rooms.entry(conversation).or_default().apply(frame, self.user);
-        if let (Own::Joined, Some((_, seq))) = (own, frame.place()) {
-            self.kept.rereads.insert(conversation, seq);
-        }
+        self.show(conversation, frame);
         let (id, contradiction) = match frame {
             FeedFrame::Event { id, author, seq, what, .. } if *author == self.user => {
                 let Some(sent) = self.sends.get_mut(id) else { return };
@@ -160,6 +160,18 @@ impl Memory {
             _ => return,
         };
         self.note(*id, contradiction);
+    }
+
+    /// Shows what a frame says, once what lies below it is there.
+    fn show(&mut self, conversation: ConversationId, frame: &FeedFrame) {
+        let kept = &mut self.kept;
+        if kept.rereads.contains_key(&conversation) {
+            return kept.waiting.entry(conversation).or_default().push(frame.clone());
+        }
+        let own = kept.rooms.entry(conversation).or_default().apply(frame, self.user);
+        if let (Own::Joined, Some((_, seq))) = (own, frame.place()) {
+            kept.rereads.insert(conversation, seq);
+        }
     }
 
     /// Notes what a change of a command's fate came to.
@@ -198,6 +210,19 @@ impl Memory {
                 (sent.due, sent.ask) = (Some(now), true);
                 self.open.insert(*id);
             }
+        }
+    }
+
+    /// Takes the rows of a conversation that was read again because of the joining at `joined`.
+    pub(crate) fn reread(&mut self, conversation: ConversationId, joined: Seq, rows: Vec<EntryBody>) {
+        if self.kept.rereads.get(&conversation) != Some(&joined) {
+            return; // of an earlier joining, or of what a sync has read since
+        }
+        self.merge(conversation, rows);
+        self.kept.rereads.remove(&conversation);
+        // Another joining among them makes the rest wait again.
+        for frame in self.kept.waiting.remove(&conversation).unwrap_or_default() {
+            self.show(conversation, &frame);
         }
     }
 

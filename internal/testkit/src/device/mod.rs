@@ -7,6 +7,8 @@ mod http;
 mod link;
 mod memory;
 mod runner;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::HashMap;

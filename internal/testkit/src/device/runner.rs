@@ -390,12 +390,7 @@ impl Runner {
                 self.rereads_due.remove(&conversation);
                 let mut memory = self.shared.memory();
                 match answer {
-                    Ok(rows) => {
-                        memory.merge(conversation, rows);
-                        if memory.kept.rereads.get(&conversation) == Some(&seq) {
-                            memory.kept.rereads.remove(&conversation);
-                        }
-                    }
+                    Ok(rows) => memory.reread(conversation, seq, rows),
                     Err(_) => drop(self.rereads_due.insert(conversation, Some(now + LATER))),
                 }
             }

@@ -40,14 +40,19 @@ impl Room {
         self.places.get(&id).and_then(|seq| self.entries.get(seq))
     }
 
-    /// Takes a row: the version with the higher change wins, and nothing is removed.
+    /// Takes a row: the version with the higher change wins, and nothing is removed. Of who has left, less is shown than
+    /// the device may have: then it keeps what it has, without knowing whether that is as of the leaving.
     pub(crate) fn merge(&mut self, mut row: EntryBody) {
         row.reactions.sort_by_key(|reaction| reaction.user);
-        if self.entries.get(&row.seq).is_none_or(|mine| row.changed > mine.changed) {
-            if row.kind == "message" {
-                self.places.insert(row.id, row.seq);
+        match self.entries.get_mut(&row.seq) {
+            Some(mine) if row.withheld => mine.withheld = true,
+            Some(mine) if row.changed < mine.changed => {}
+            _ => {
+                if row.kind == "message" {
+                    self.places.insert(row.id, row.seq);
+                }
+                self.entries.insert(row.seq, row);
             }
-            self.entries.insert(row.seq, row);
         }
     }
 

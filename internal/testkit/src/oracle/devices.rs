@@ -14,16 +14,20 @@ use crate::device::{Device, Fate, Memory, Room, Sent};
 pub fn check_devices(truth: &Truth, devices: &[Device]) -> Verdict {
     let mut verdict = Verdict::default();
     for device in devices {
-        let memory = device.memory();
-        let check = Check { truth, name: &device.name, memory: &memory };
-        check.journal(&mut verdict);
-        check.sends(&mut verdict);
-        check.frames(&mut verdict);
-        check.views(&mut verdict);
-        check.marks(&mut verdict);
+        check_device(truth, &device.name, &device.memory(), &mut verdict);
     }
     verdict.compared("devices", devices.len());
     verdict
+}
+
+/// Compares one device.
+pub(super) fn check_device(truth: &Truth, name: &str, memory: &Memory, verdict: &mut Verdict) {
+    let check = Check { truth, name, memory };
+    check.journal(verdict);
+    check.sends(verdict);
+    check.frames(verdict);
+    check.views(verdict);
+    check.marks(verdict);
 }
 
 impl Truth {

@@ -19,3 +19,6 @@ pub use log::Logged;
 pub use store::{Rows, check_store, replayed, rows};
 pub use truth::{Frame, Story, Truth, as_of};
 pub use verdict::{Fault, Verdict};
+
+#[cfg(test)]
+mod tests;

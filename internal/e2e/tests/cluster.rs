@@ -1,0 +1,30 @@
+//! The separate programs on real servers: under load, killed and started again, replayed, against the journal oracle.
+
+use anyhow::Result;
+use testkit::load::LoadConfig;
+use testkit::programs::Cluster;
+use testkit::{runs, servers};
+
+/// One test, because each cluster has a Kafka and seven programs of its own, and a machine has few cores.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_double_and_reorder_nothing_and_a_replay_comes_to_the_same_rows() -> Result<()> {
+    if !servers::wanted() {
+        return Ok(());
+    }
+    let mut cluster = Cluster::new().await?;
+    let config = LoadConfig { users: 10, conversations: 24, members_max: 10, messages: 2_000, ..LoadConfig::default() };
+    let report = runs::cluster(&mut cluster, config, 1).await?;
+    println!("{report}");
+    report.verdict.demand_zero()?;
+
+    let config = LoadConfig {
+        users: 5,
+        conversations: 8,
+        members_max: 5,
+        messages: 200,
+        unsteady: false,
+        seed: 2,
+        ..LoadConfig::default()
+    };
+    runs::replay_cluster(&mut cluster, config).await?.verdict.demand_zero()
+}

@@ -1,0 +1,230 @@
+//! The oracle finds what is wrong: a true world passes, and each way of spoiling it is noticed for what it is.
+
+use api::{EntryBody, FeedFrame, Received};
+use domain::{CommandId, ConversationId, Cursor, Decision, Event, Fingerprint, Placed, Seq, UserId};
+use eventlog::{Meaning, Message};
+use events::Delivery;
+use tokio::time::Instant;
+use workload::{Random, Reference, Stories, StoryConfig};
+
+use super::{Fault, Logged, Truth, Verdict, check_deliveries, devices::check_device};
+use crate::device::{Fate, Memory, Route, Sent};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+/// A log, and a device of each user that heard all of it.
+struct Spoilable {
+    logged: Logged,
+    memories: Vec<Memory>,
+}
+
+/// What a device that heard everything and sent its user's commands remembers.
+fn world() -> Spoilable {
+    let config = StoryConfig { skewed: false, ..StoryConfig::default() };
+    let (mut stories, mut reference) = (Stories::new(5, config, NOW_MS), Reference::default());
+    let mut memories: Vec<Memory> = stories.users().iter().map(|user| Memory::new(*user)).collect();
+    let (mut messages, mut deliveries) = (Vec::new(), Vec::new());
+    for offset in 1..400 {
+        let event = stories.next(NOW_MS, &reference);
+        let placed = Placed { seq: Seq::new(0, offset).unwrap(), append_time_ms: NOW_MS };
+        let effects = reference.judge(&event, placed);
+        let frame = FeedFrame::of(&event, placed, &effects);
+        let cursor = Cursor { generation: 0, partition: 0, next: offset + 1, fingerprint: Fingerprint(offset) };
+        let received = Received { cursor, frame };
+        for memory in memories.iter_mut().filter(|memory| effects.recipients.contains(&memory.user)) {
+            memory.receive(&received, Instant::now());
+            memory.kept.rereads.clear();
+            memory.live = true;
+        }
+        let text = serde_json::to_string(&received.frame).unwrap();
+        let place = Some((event.conversation, placed.seq));
+        deliveries.push((offset, Delivery { recipients: effects.recipients, place, frame: text }));
+        let conversation = Some(event.conversation);
+        let meaning = Meaning::Event(Box::new(event));
+        messages.push(Message { placed, fingerprint: Fingerprint(offset), conversation, meaning, trace: None });
+    }
+    let logged = Logged { messages: vec![messages], marks: Vec::new(), deliveries: vec![deliveries] };
+    let mut world = Spoilable { logged, memories };
+    world.reread();
+    world
+}
+
+impl Spoilable {
+    /// Who was away reads what history has: a device does that when it is added again.
+    fn reread(&mut self) {
+        let truth = self.truth();
+        for memory in &mut self.memories {
+            let user = memory.user;
+            for (conversation, story) in truth.conversations_of(user).filter(|(_, story)| story.is_member(user)) {
+                let rows = story.visible(user).filter_map(|(_, versions)| versions.last().cloned()).collect();
+                memory.merge(conversation, rows);
+            }
+        }
+    }
+
+    fn truth(&self) -> Truth {
+        Truth::of(&self.logged)
+    }
+
+    fn verdict(&self) -> Verdict {
+        let truth = self.truth();
+        let mut verdict = check_deliveries(&truth, &self.logged);
+        for memory in &self.memories {
+            check_device(&truth, "device", memory, &mut verdict);
+        }
+        verdict
+    }
+
+    /// A member who has messages, the conversation, and an entry of it.
+    fn somewhere(&self) -> (usize, ConversationId, EntryBody) {
+        let truth = self.truth();
+        let found = self.memories.iter().enumerate().find_map(|(number, memory)| {
+            let (id, story) = truth.conversations_of(memory.user).find(|(_, story)| story.is_member(memory.user))?;
+            let mut entries = story.visible(memory.user).filter_map(|(_, versions)| versions.last());
+            Some((number, id, entries.find(|entry| entry.kind == "message")?.clone()))
+        });
+        found.expect("a member who can read a message")
+    }
+
+    fn event(&self, wanted: impl Fn(&Event, &Decision) -> bool) -> Event {
+        let mut reference = Reference::default();
+        let found = self.logged.messages.iter().flatten().find_map(|message| match &message.meaning {
+            Meaning::Event(event) => {
+                let effects = reference.judge(event, message.placed);
+                wanted(event, &effects.decision).then(|| (**event).clone())
+            }
+            _ => None,
+        });
+        found.expect("an event of that kind")
+    }
+
+    /// Makes the author's device believe that it sent the event's command and what became of it.
+    fn believe(&mut self, event: &Event, id: CommandId, fate: Fate, acks: u32) {
+        let command = api::CommandFrame::Leave { id, conversation: event.conversation };
+        let mut sent = Sent::new(command, event.conversation, Route::Socket, Instant::now());
+        (sent.fate, sent.acks) = (fate, acks);
+        self.of(event.author).sends.insert(id, sent);
+    }
+
+    fn of(&mut self, user: UserId) -> &mut Memory {
+        self.memories.iter_mut().find(|memory| memory.user == user).expect("a user of the world")
+    }
+}
+
+#[tokio::test]
+async fn a_true_world_passes() {
+    let verdict = world().verdict();
+    assert!(verdict.is_zero(), "{verdict}");
+}
+
+#[tokio::test]
+async fn a_view_that_differs_is_noticed() {
+    let mut world = world();
+    let (number, conversation, entry) = world.somewhere();
+    let entries = &mut world.memories[number].kept.rooms.get_mut(&conversation).unwrap().entries;
+    entries.get_mut(&entry.seq).unwrap().body = Some("something else".into());
+    assert_eq!(world.verdict().count(Fault::ViewDiffers), 1);
+}
+
+#[tokio::test]
+async fn an_entry_that_is_missing_or_shown_twice_is_noticed() {
+    let mut spoiled = world();
+    let (number, conversation, entry) = spoiled.somewhere();
+    spoiled.memories[number].kept.rooms.get_mut(&conversation).unwrap().entries.remove(&entry.seq);
+    assert_eq!(spoiled.verdict().count(Fault::ViewDiffers), 1);
+
+    let mut spoiled = world();
+    let beyond = Seq::new(0, 9_000).unwrap();
+    let entries = &mut spoiled.memories[number].kept.rooms.get_mut(&conversation).unwrap().entries;
+    entries.insert(beyond, EntryBody { seq: beyond, ..entry });
+    assert_eq!(spoiled.verdict().count(Fault::Doubled), 1);
+}
+
+#[tokio::test]
+async fn a_frame_that_never_came_or_was_wrongly_filtered_is_noticed() {
+    let mut spoiled = world();
+    let (number, conversation, entry) = spoiled.somewhere();
+    spoiled.memories[number].kept.seen.get_mut(&conversation).unwrap().remove(&entry.seq);
+    assert_eq!(spoiled.verdict().count(Fault::Lost), 1);
+
+    // The frame of an earlier event comes after that of a later one.
+    let mut memory = Memory::new(spoiled.memories[number].user);
+    let frame = |seq| FeedFrame::Settled {
+        conversation,
+        seq: Seq::new(0, seq).unwrap(),
+        id: entry.id,
+        first_seq: entry.seq,
+        stands: api::StandsName::Message,
+    };
+    for seq in [7, 6, 7] {
+        let cursor = Cursor { generation: 0, partition: 0, next: 9, fingerprint: Fingerprint(1) };
+        memory.receive(&Received { cursor, frame: frame(seq) }, Instant::now());
+    }
+    assert_eq!(memory.journal.wrongly_filtered, [(conversation, Seq::new(0, 6).unwrap())]);
+}
+
+#[tokio::test]
+async fn a_frame_for_somebody_else_or_with_another_text_is_noticed() {
+    let mut world = world();
+    let (number, ..) = world.somewhere();
+    world.memories[number].journal.heard[0].digest ^= 1;
+    assert_eq!(world.verdict().count(Fault::Foreign), 1);
+}
+
+#[tokio::test]
+async fn an_acknowledged_command_that_is_not_logged_is_noticed() {
+    let mut world = world();
+    let event = world.event(|_, decision| *decision == Decision::Accepted);
+    let never = CommandId::first_at(NOW_MS + 5);
+    world.believe(&event, never, Fate::NotTaken(api::ErrorCode::NotMember), 1);
+    assert_eq!(world.verdict().count(Fault::Lost), 1);
+}
+
+#[tokio::test]
+async fn a_command_told_to_stand_that_does_not_is_noticed_and_so_is_the_reverse() {
+    let mut spoiled = world();
+    let refused = spoiled.event(|_, decision| matches!(decision, Decision::Refused(domain::Refusal::NotMember)));
+    spoiled.believe(&refused, CommandId::first_at(NOW_MS + 6), Fate::Stands(Seq::new(0, 3).unwrap()), 0);
+    assert_eq!(spoiled.verdict().count(Fault::Lost), 1);
+
+    let mut spoiled = world();
+    let accepted = spoiled.event(|_, decision| *decision == Decision::Accepted);
+    spoiled.believe(&accepted, accepted.id, Fate::Refused(api::ErrorCode::NotMember), 0);
+    assert_eq!(spoiled.verdict().count(Fault::Unresolved), 1);
+
+    let mut spoiled = world();
+    spoiled.believe(&accepted, accepted.id, Fate::Open, 0);
+    assert_eq!(spoiled.verdict().count(Fault::Unresolved), 1);
+}
+
+#[tokio::test]
+async fn deliveries_out_of_order_missing_or_to_others_are_noticed() {
+    let random = &mut Random::new(3);
+    let mut spoiled = world();
+    let at = usize::try_from(random.below(spoiled.logged.deliveries[0].len() as u64)).unwrap();
+    spoiled.logged.deliveries[0].remove(at);
+    assert!(spoiled.verdict().count(Fault::Lost) > 0);
+
+    let mut spoiled = world();
+    let stranger = UserId::try_from(uuid::Uuid::from_u128(1)).unwrap();
+    spoiled.logged.deliveries[0][at].1.recipients.push(stranger);
+    assert_eq!(spoiled.verdict().count(Fault::Foreign), 1);
+
+    let mut spoiled = world();
+    spoiled.logged.deliveries[0].reverse();
+    assert!(spoiled.verdict().count(Fault::OutOfOrder) > 0);
+
+    // A repetition, as after a crash of the fan-out, is no fault.
+    let mut spoiled = world();
+    let again = spoiled.logged.deliveries[0].clone();
+    spoiled.logged.deliveries[0].extend(again);
+    assert!(spoiled.verdict().is_zero());
+}
+
+#[tokio::test]
+async fn an_acknowledged_mark_that_is_not_logged_is_noticed() {
+    let mut world = world();
+    let (number, conversation, entry) = world.somewhere();
+    world.memories[number].journal.marks_acked.insert(conversation, entry.seq);
+    assert_eq!(world.verdict().count(Fault::MarkDiffers), 1);
+}
