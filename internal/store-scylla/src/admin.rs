@@ -1,7 +1,7 @@
 //! [`StoreAdmin`]: incarnations, and what is in the tables.
 
 use async_trait::async_trait;
-use store::{StoreAdmin, StoreError, tables};
+use store::{StoreAdmin, StoreError, Value, tables};
 
 use crate::{ScyllaStore, migrate};
 
@@ -30,6 +30,10 @@ impl StoreAdmin for ScyllaStore {
 
     async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
         self.scans.page(&self.cql, table, after).await
+    }
+
+    async fn rows(&self, table: &str, keys: &[Vec<Value>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.scans.rows(&self.cql, table, keys).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,11 +1,13 @@
-//! Reading a whole table as canonical bytes: by ranges of tokens, page by page.
+//! Reading rows as canonical bytes: a whole table by ranges of tokens, page by page, or rows by their keys.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use scylla::deserialize::row::ColumnIterator;
 use scylla::response::PagingState;
 use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlValue;
 use store::canonical::{self, Part};
 use store::tables::{self, Table};
-use store::{Malformed, StoreError};
+use store::{Malformed, StoreError, Value};
 use tokio::sync::OnceCell;
 
 use crate::cql::{Cql, Kind, unreadable};
@@ -13,10 +15,19 @@ use crate::cql::{Cql, Kind, unreadable};
 /// Ranges that the ring is cut into: no single question goes over the whole cluster.
 const RANGES: u8 = 16;
 const PAGE_ROWS: i32 = 500;
+/// Rows that are read by their keys at once.
+const ROWS_IN_FLIGHT: usize = 64;
 
-/// The statements, prepared when a table is first scanned: services never do.
+/// The statements, prepared when a table is first asked for: services never do.
 pub(crate) struct Scans {
-    tables: Vec<(&'static Table, OnceCell<PreparedStatement>)>,
+    tables: Vec<Statements>,
+}
+
+/// The statements of one table.
+struct Statements {
+    table: &'static Table,
+    by_token: OnceCell<PreparedStatement>,
+    by_key: OnceCell<PreparedStatement>,
 }
 
 /// Where a scan stands: in which range, and from where in it.
@@ -32,7 +43,32 @@ struct BadPosition;
 
 impl Scans {
     pub(crate) fn new() -> Self {
-        Self { tables: tables::ALL.into_iter().map(|table| (table, OnceCell::new())).collect() }
+        let statements = |table| Statements { table, by_token: OnceCell::new(), by_key: OnceCell::new() };
+        Self { tables: tables::ALL.into_iter().map(statements).collect() }
+    }
+
+    fn of(&self, table: &str) -> Result<&Statements, StoreError> {
+        let found = self.tables.iter().find(|known| known.table.name == table);
+        found.ok_or_else(|| StoreError::Broken(format!("there is no table {table}").into()))
+    }
+
+    /// The rows of these keys, in the order asked.
+    pub(crate) async fn rows(
+        &self,
+        cql: &Cql,
+        table: &str,
+        keys: &[Vec<Value>],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let Statements { table, by_key, .. } = self.of(table)?;
+        let key: Vec<String> = table.key().map(|column| format!("{} = ?", column.name)).collect();
+        let statement = by_key.get_or_try_init(|| prepare(cql, table, key.join(" AND "))).await?;
+        let keys: Vec<Vec<CqlValue>> = keys.iter().map(|key| key.iter().map(cql_value).collect()).collect();
+        let reads = keys.into_iter().map(|key| async move {
+            let found = cql.execute(statement, key).await?.into_rows_result().map_err(unreadable)?;
+            let row = found.maybe_first_row::<ColumnIterator>().map_err(unreadable)?;
+            row.map(|row| render(table, row)).transpose()
+        });
+        stream::iter(reads).buffered(ROWS_IN_FLIGHT).try_collect().await
     }
 
     pub(crate) async fn page(
@@ -41,10 +77,11 @@ impl Scans {
         table: &str,
         after: Option<Vec<u8>>,
     ) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
-        let found = self.tables.iter().find(|(known, _)| known.name == table);
-        let (table, statement) =
-            found.ok_or_else(|| StoreError::Broken(format!("there is no table {table}").into()))?;
-        let statement = statement.get_or_try_init(|| prepare(cql, table)).await?;
+        let Statements { table, by_token, .. } = self.of(table)?;
+        let partition: Vec<&str> = table.partition_key.iter().map(|column| column.name).collect();
+        let token = format!("token({})", partition.join(", "));
+        let clause = format!("{token} >= ? AND {token} <= ?");
+        let statement = by_token.get_or_try_init(|| prepare(cql, table, clause)).await?;
         let mut position = after.map_or(Ok(Position::start()), |bytes| Position::parse(&bytes))?;
         loop {
             let (rows, next) = cql.page(statement, position.tokens(), position.from.clone()).await?;
@@ -63,20 +100,24 @@ impl Scans {
     }
 }
 
-async fn prepare(cql: &Cql, table: &Table) -> Result<PreparedStatement, StoreError> {
-    let names = |columns: &[tables::Column]| columns.iter().map(|column| column.name).collect::<Vec<_>>();
+async fn prepare(cql: &Cql, table: &Table, clause: String) -> Result<PreparedStatement, StoreError> {
     let columns: Vec<String> = table.columns().map(|column| column.name.to_owned()).collect();
     let times: Vec<String> = table.cells.iter().map(|column| format!("WRITETIME({})", column.name)).collect();
-    let token = format!("token({})", names(table.partition_key).join(", "));
-    let text = format!(
-        "SELECT {}, {} FROM {{derived}}.{} WHERE {token} >= ? AND {token} <= ?",
-        columns.join(", "),
-        times.join(", "),
-        table.name
-    );
+    let text =
+        format!("SELECT {}, {} FROM {{derived}}.{} WHERE {clause}", columns.join(", "), times.join(", "), table.name);
     let mut statement = cql.prepare(Kind::Idempotent, &text).await?;
     statement.set_page_size(PAGE_ROWS);
     Ok(statement)
+}
+
+fn cql_value(value: &Value) -> CqlValue {
+    match value {
+        Value::Uuid(uuid) => CqlValue::Uuid(*uuid),
+        Value::Bigint(number) => CqlValue::BigInt(*number),
+        Value::Text(text) => CqlValue::Text(text.clone()),
+        Value::Boolean(truth) => CqlValue::Boolean(*truth),
+        Value::Blob(bytes) => CqlValue::Blob(bytes.clone()),
+    }
 }
 
 /// The columns stand as selected: key, cells, timestamps of the cells.

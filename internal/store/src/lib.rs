@@ -166,6 +166,10 @@ pub trait StoreAdmin: Send + Sync + 'static {
     /// engine; with them what to pass to go on, `None` at the end.
     async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError>;
 
+    /// The rows of a log-derived table under these keys (each in the order of [`tables::Table::key`]), as canonical bytes,
+    /// in the order asked; `None` where there is no row. For those who check what is there cell by cell.
+    async fn rows(&self, table: &str, keys: &[Vec<Value>]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use domain::{Content, ConversationId, ConversationKind, Role, Settings, Stands};
 
+use crate::canonical::Part;
 use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
 use crate::conformance::told::Told;
-use crate::tables::Table;
-use crate::{CellWrites, ConversationRows, Direction, Entry, Page, Row, RowWrite, canonical};
+use crate::tables::{self, Column, Table};
+use crate::{CellWrites, ConversationRows, Direction, Entry, Page, Row, RowWrite, Value, canonical};
 
 /// Cells by name, each with its timestamp and value: compared in that order, as CQL does.
 type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
@@ -171,8 +172,27 @@ pub(super) async fn wild_writes_merge_as_cells(fixture: Fixture) {
         fixture.store.write(batch).await.unwrap();
     }
     for (conversation, model) in conversations.into_iter().zip(models) {
-        assert_eq!(fixture.rows_of(conversation).await, model.rows());
+        let rows = fixture.rows_of(conversation).await;
+        assert_eq!(rows, model.rows());
+        for (table, row) in rows {
+            let key = key_of(table, &row);
+            let mut other = key.clone();
+            other[0] = fixture.user().uuid().into();
+            let found = fixture.store.rows(table, &[key.clone(), other, key]).await.unwrap();
+            assert_eq!(found, [Some(row.clone()), None, Some(row)], "{table} by key");
+        }
     }
+}
+
+/// The key of a row given by its canonical bytes.
+fn key_of(table: &str, row: &[u8]) -> Vec<Value> {
+    let columns = canonical::decode(row).unwrap();
+    let part = |column: &Column| {
+        let found = columns.iter().find(|(name, _)| *name == column.name);
+        let Some((_, Part::Key(bytes))) = found else { panic!("{} of {table}", column.name) };
+        Value::decode(column.kind, bytes).unwrap()
+    };
+    tables::named(table).unwrap().key().map(part).collect()
 }
 
 fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandId]) -> Row {

@@ -8,7 +8,7 @@ use kv::Durability;
 
 use crate::embedded::derived::{Derived, READ_ROWS_MAX};
 use crate::embedded::{EmbeddedStore, INCARNATION_KEY, row};
-use crate::{StoreAdmin, StoreError, tables};
+use crate::{StoreAdmin, StoreError, Value, tables};
 
 #[async_trait]
 impl StoreAdmin for EmbeddedStore {
@@ -43,13 +43,21 @@ impl StoreAdmin for EmbeddedStore {
     }
 
     async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
-        let unknown = || StoreError::Broken(format!("there is no derived table '{table}'").into());
-        let spec = tables::named(table).ok_or_else(unknown)?;
+        let spec = tables::named(table).ok_or_else(|| unknown(table))?;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let pairs = self.read().await?.table(spec).pairs(&(from, Bound::Unbounded), READ_ROWS_MAX, false)?;
         let rows = pairs.iter().map(|(key, value)| row::canonical(spec, key, value)).collect::<Result<_, _>>()?;
         let last = pairs.last().filter(|_| pairs.len() == READ_ROWS_MAX).map(|(key, _)| key.to_vec());
         Ok((rows, last))
+    }
+
+    async fn rows(&self, table: &str, keys: &[Vec<Value>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let spec = tables::named(table).ok_or_else(|| unknown(table))?;
+        let mut rows = Vec::with_capacity(keys.len());
+        for key in keys {
+            rows.push(self.read().await?.table(spec).canonical(key)?);
+        }
+        Ok(rows)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -59,4 +67,8 @@ impl StoreAdmin for EmbeddedStore {
     async fn close(&self) {
         self.shut().await;
     }
+}
+
+fn unknown(table: &str) -> StoreError {
+    StoreError::Broken(format!("there is no derived table '{table}'").into())
 }

@@ -116,6 +116,13 @@ impl DerivedTable {
         Ok(found.map(|found| row::values(self.spec, &key, &found)).transpose()?)
     }
 
+    /// The canonical bytes of the row of that key.
+    pub(super) fn canonical(&self, key: &[Value]) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = row::key(key);
+        let found = self.slot.table.get(&key).map_err(broken)?;
+        Ok(found.map(|found| row::canonical(self.spec, &key, &found)).transpose()?)
+    }
+
     /// At most `limit` rows of a range, from its beginning on or, `back`, from its end.
     pub(super) fn rows(&self, range: &Range, limit: usize, back: bool) -> Result<Vec<RowValues>, StoreError> {
         let pairs = self.pairs(range, limit, back)?;
