@@ -16,7 +16,7 @@ use crate::options::{
     ChecksumOptions, Command, DoctorOptions, GroupsCommand, HoldsCommand, Options, ReplayCommand, SchemasCommand,
     TailOptions, TopicsCommand,
 };
-use crate::output::{dry_run, json, say};
+use crate::output::{dry_run, insist, json, say, text_of};
 use crate::{chat, replay};
 
 pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Exit, OpsError> {
@@ -230,6 +230,6 @@ async fn show(engines: &mut Engines, options: TailOptions, stop: &CancellationTo
     };
     let log = engines.log().await?;
     let what = Tail { topic, partition, from, follow, bodies };
-    tail(&*log, &what, stop, |line| json(&line)).await?;
+    tail(&*log, &what, stop, |line| insist(&text_of(&line)?)).await?;
     Ok(Exit::Ok)
 }

@@ -1,19 +1,31 @@
-//! Writing to the terminal. A reader who has gone is an error like any other, not a panic.
+//! Writing to the terminal.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use ops::OpsError;
 use serde::Serialize;
 
-/// Writes a line to standard output.
+/// Writes a line to standard output. A reader who has seen enough is no reason to stop what is being done.
 pub(crate) fn say(line: impl AsRef<str>) -> Result<(), OpsError> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", line.as_ref()).map_err(|source| OpsError::io("writing the output", source))
+    match insist(line.as_ref()) {
+        Err(OpsError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes a line to standard output, for nothing but a reader.
+pub(crate) fn insist(line: &str) -> Result<(), OpsError> {
+    writeln!(std::io::stdout().lock(), "{line}").map_err(|source| OpsError::io("writing the output", source))
 }
 
 /// Writes a value as JSON in one line.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), OpsError> {
-    say(serde_json::to_string(value).map_err(|error| OpsError::Failed(error.to_string()))?)
+    say(text_of(value)?)
+}
+
+/// A value as JSON in one line.
+pub(crate) fn text_of<T: Serialize>(value: &T) -> Result<String, OpsError> {
+    serde_json::to_string(value).map_err(|error| OpsError::Failed(error.to_string()))
 }
 
 /// Says that nothing was done.

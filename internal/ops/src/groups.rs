@@ -4,9 +4,13 @@ use std::fmt;
 
 use eventlog::{Commit, EventLog, LogError, TopicPartition};
 use events::topics::{FANOUT_SOURCES, GROUP_FANOUT, GROUP_STORAGE, STORAGE_SOURCES, spec_of};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use crate::OpsError;
+
+/// Partitions that are looked at at once: on Kafka each costs round trips.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// A group's place in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,19 +52,25 @@ impl fmt::Display for Position {
 /// # Errors
 /// When the log cannot be read.
 pub async fn list(log: &dyn EventLog) -> Result<Vec<Position>, LogError> {
-    let mut positions = Vec::new();
-    for (group, topics) in [(GROUP_FANOUT, &FANOUT_SOURCES[..]), (GROUP_STORAGE, &STORAGE_SOURCES[..])] {
-        for topic in topics {
-            for partition in 0..spec_of(topic).partitions {
-                let end = log.watermarks(topic, partition).await?.next;
-                let commit = log.committed(group, &TopicPartition::new(*topic, partition)).await?;
-                let metadata_bytes = commit.as_ref().map_or(0, |commit| commit.metadata.len());
-                let next = commit.map(|commit| commit.next);
-                positions.push(Position { group, topic, partition, next, end, metadata_bytes });
-            }
-        }
-    }
-    Ok(positions)
+    let groups = [(GROUP_FANOUT, &FANOUT_SOURCES[..]), (GROUP_STORAGE, &STORAGE_SOURCES[..])];
+    let all = groups.into_iter().flat_map(|(group, topics)| {
+        let partitions = |topic: &'static str| (0..spec_of(topic).partitions).map(move |partition| (topic, partition));
+        topics.iter().flat_map(move |topic| partitions(topic).map(move |(topic, partition)| (group, topic, partition)))
+    });
+    let looks = all.map(|(group, topic, partition)| position(log, group, topic, partition));
+    stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
+}
+
+async fn position(
+    log: &dyn EventLog,
+    group: &'static str,
+    topic: &'static str,
+    partition: u32,
+) -> Result<Position, LogError> {
+    let end = log.watermarks(topic, partition).await?.next;
+    let commit = log.committed(group, &TopicPartition::new(topic, partition)).await?;
+    let metadata_bytes = commit.as_ref().map_or(0, |commit| commit.metadata.len());
+    Ok(Position { group, topic, partition, next: commit.map(|commit| commit.next), end, metadata_bytes })
 }
 
 /// Checks that the fan-out may go on at `offset` of a partition; says what that means for devices.
@@ -80,8 +90,11 @@ pub async fn plan_set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> R
         let (low, next) = (marks.low, marks.next);
         return Err(OpsError::Usage(format!("{at} has offsets {low} to {next}: {offset} is none of them")));
     }
-    let now = log.committed(GROUP_FANOUT, at).await?.map(|commit| commit.next);
-    Ok(match now {
+    let commit = log.committed(GROUP_FANOUT, at).await?;
+    let parked = commit.as_ref().is_some_and(|commit| !commit.metadata.is_empty());
+    let parked = if parked { "; what it has parked is forgotten, so go back far enough" } else { "" };
+    let now = commit.map(|commit| commit.next);
+    let words = match now {
         Some(now) if offset > now => format!(
             "{at}: from {now} to {offset}: devices are never sent the {} records between, and do not notice",
             offset - now
@@ -91,7 +104,8 @@ pub async fn plan_set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> R
         }
         Some(now) => format!("{at}: stays at {now}"),
         None => format!("{at}: no commit yet, goes on at {offset}: devices are not sent what stands before"),
-    })
+    };
+    Ok(words + parked)
 }
 
 /// Sets the fan-out's commit. Refused by the log while the group has members.

@@ -10,6 +10,7 @@ use std::fmt;
 use eventlog::{Commit, EventLog, LogError, NewRecord, TopicPartition, append, record_at};
 use events::Codec;
 use events::topics::{self, FANOUT_SOURCES, GROUP_FANOUT, TopicSpec};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::Entropy;
 
 use crate::OpsError;
@@ -70,11 +71,18 @@ pub struct Plan {
     pub lost: Vec<String>,
 }
 
-/// Looks at every topic.
+/// Partitions that are looked at at once: on Kafka each costs round trips.
+const LOOKS_AT_ONCE: usize = 16;
+
+/// Looks at every topic, and at the commits of the fan-out.
 ///
 /// # Errors
 /// When the log cannot be read.
 pub async fn plan(log: &dyn EventLog) -> Result<Plan, LogError> {
+    look(log, true).await
+}
+
+async fn look(log: &dyn EventLog, at_commits: bool) -> Result<Plan, LogError> {
     let (codec, mut plan) = (Codec::compiled_in(), Plan::default());
     for topic in topics::all() {
         match log.describe(topic).await? {
@@ -87,48 +95,61 @@ pub async fn plan(log: &dyn EventLog) -> Result<Plan, LogError> {
             }
             Some(found) if !found.faults.is_empty() => plan.faults.extend(found.faults),
             Some(_) => {
-                for partition in 0..topic.partitions {
-                    plan.look_at(log, &codec, topic, partition).await?;
-                }
+                let looks = (0..topic.partitions).map(|partition| found(log, &codec, topic, partition, at_commits));
+                let found: Vec<Found> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+                found.iter().for_each(|found| plan.judge(topic, found));
             }
         }
     }
     Ok(plan)
 }
 
+/// What a partition is like.
+struct Found {
+    partition: u32,
+    beginning: Beginning,
+    /// Whether the fan-out, which reads it, has no commit there.
+    lacks_commit: bool,
+}
+
+async fn found(
+    log: &dyn EventLog,
+    codec: &Codec,
+    topic: &TopicSpec,
+    partition: u32,
+    at_commits: bool,
+) -> Result<Found, LogError> {
+    let beginning = beginning(log, codec, topic, partition).await?;
+    let at = TopicPartition::new(&topic.name, partition);
+    let reads = at_commits && FANOUT_SOURCES.contains(&topic.name.as_str());
+    let lacks_commit = reads && log.committed(GROUP_FANOUT, &at).await?.is_none();
+    Ok(Found { partition, beginning, lacks_commit })
+}
+
 impl Plan {
-    async fn look_at(
-        &mut self,
-        log: &dyn EventLog,
-        codec: &Codec,
-        topic: &'static TopicSpec,
-        partition: u32,
-    ) -> Result<(), LogError> {
-        let begun = beginning(log, codec, topic, partition).await?;
-        if let Beginning::Foreign = begun {
+    fn judge(&mut self, topic: &'static TopicSpec, found: &Found) {
+        let partition = found.partition;
+        let at = TopicPartition::new(&topic.name, partition);
+        if let Beginning::Foreign = found.beginning {
             self.faults.push(format!(
-                "{}/{partition} does not begin with the genesis record of generation {}: somebody else wrote to it first",
-                topic.name, topic.generation
+                "{at} does not begin with the genesis record of generation {}: somebody else wrote to it first",
+                topic.generation
             ));
-            return Ok(());
+            return;
         }
-        if let Some(step) = start_of(topic, partition) {
-            let at = TopicPartition::new(&topic.name, partition);
-            let missing = log.committed(GROUP_FANOUT, &at).await?.is_none();
-            match begun {
+        if found.lacks_commit {
+            match found.beginning {
                 // Nothing is passed over: there is nothing.
-                Beginning::Empty | Beginning::GenesisAlone if missing => self.steps.push(step),
-                _ if missing => self.lost.push(format!(
+                Beginning::Empty | Beginning::GenesisAlone => self.steps.extend(start_of(topic, partition)),
+                Beginning::Used | Beginning::Foreign => self.lost.push(format!(
                     "group {GROUP_FANOUT} has no commit in {at}, which has records: it was lost or has expired; \
                      say where the fan-out goes on with 'klatschctl groups set'"
                 )),
-                _ => {}
             }
         }
-        if let Beginning::Empty = begun {
+        if let Beginning::Empty = found.beginning {
             self.steps.push(Step::Genesis { topic, partition });
         }
-        Ok(())
     }
 }
 
@@ -224,7 +245,7 @@ pub async fn carry_out(log: &dyn EventLog, codec: &Codec, entropy: &Entropy, ste
 /// # Errors
 /// When the log cannot be read.
 pub async fn check_topics(log: &dyn EventLog) -> Result<Vec<String>, LogError> {
-    let plan = plan(log).await?;
+    let plan = look(log, false).await?;
     let missing = plan.steps.iter().filter_map(|step| match step {
         Step::Create(topic) => Some(format!("there is no topic {}: run 'klatschctl topics apply --yes'", topic.name)),
         _ => None,

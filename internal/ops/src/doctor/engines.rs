@@ -3,6 +3,7 @@
 use domain::Seq;
 use eventlog::{EventLog, LogError, record_at};
 use events::topics::{self, GROUP_FANOUT, STORAGE_SOURCES, spec_of};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::Clock;
 use store::{Source, Store, StoreError};
 
@@ -10,6 +11,8 @@ use crate::doctor::Findings;
 use crate::topics::Step;
 use crate::{groups, holds};
 
+/// Partitions that are looked at at once: on Kafka each costs round trips.
+const LOOKS_AT_ONCE: usize = 16;
 /// Behind by more records than this, somebody should look.
 const LAG_MAX: u64 = 10_000;
 /// The log's clock may be ahead of this machine's by so much before it is worth a word.
@@ -59,16 +62,15 @@ pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings)
 
 /// The newest append time. Records may be old, so this tells when the log's clock is ahead, never that it is behind.
 async fn newest_append(log: &dyn EventLog) -> Result<Option<i64>, LogError> {
-    let mut newest = None;
-    for topic in topics::all() {
-        for partition in 0..topic.partitions {
-            let next = log.watermarks(&topic.name, partition).await?.next;
-            let Some(last) = next.checked_sub(1) else { continue };
-            let record = record_at(log, &topic.name, partition, last).await?;
-            newest = newest.max(record.map(|record| record.append_time_ms));
-        }
-    }
-    Ok(newest)
+    let all = topics::all().iter().flat_map(|topic| (0..topic.partitions).map(move |partition| (topic, partition)));
+    let looks = all.map(|(topic, partition)| async move {
+        let next = log.watermarks(&topic.name, partition).await?.next;
+        let Some(last) = next.checked_sub(1) else { return Ok(None) };
+        let record = record_at(log, &topic.name, partition, last).await?;
+        Ok::<_, LogError>(record.map(|record| record.append_time_ms))
+    });
+    let times: Vec<Option<i64>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+    Ok(times.into_iter().max().flatten())
 }
 
 pub(crate) async fn store(store: &dyn Store, found: &mut Findings) {
@@ -92,13 +94,16 @@ pub(crate) async fn store(store: &dyn Store, found: &mut Findings) {
 
 /// How far storage has come, and that it has come there on this log.
 pub(crate) async fn applied(log: &dyn EventLog, store: &dyn Store, found: &mut Findings) {
+    let sources = STORAGE_SOURCES
+        .into_iter()
+        .flat_map(|topic| (0..spec_of(topic).partitions).map(move |partition| Source { topic, partition }));
+    let lags = sources.map(|source| lag(log, store, source));
+    let lags: Vec<Result<u64, String>> = stream::iter(lags).buffered(LOOKS_AT_ONCE).collect().await;
     let mut behind = 0;
-    for topic in STORAGE_SOURCES {
-        for partition in 0..spec_of(topic).partitions {
-            match lag(log, store, Source { topic, partition }).await {
-                Ok(lag) => behind += lag,
-                Err(words) => found.fail("storage", words),
-            }
+    for lag in lags {
+        match lag {
+            Ok(lag) => behind += lag,
+            Err(words) => found.fail("storage", words),
         }
     }
     let words = format!("{behind} records before it");
