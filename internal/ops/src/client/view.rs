@@ -24,7 +24,8 @@ pub enum Change {
 pub struct Applied {
     /// To the entries.
     pub changes: Vec<Change>,
-    /// The rows have to be read again, as of at least this place: the user has just (re)joined.
+    /// The rows have to be read again, as of at least this place: the user has just (re)joined, and what was said
+    /// meanwhile comes that way only.
     pub reread: Option<Seq>,
 }
 
@@ -35,13 +36,15 @@ pub struct View {
     me: UserId,
     entries: BTreeMap<Seq, EntryBody>,
     by_id: HashMap<CommandId, Seq>,
+    /// The user has (re)joined and the rows are not read yet: a frame can tell of entries that are not here.
+    rejoined: bool,
 }
 
 impl View {
     /// Nothing yet.
     #[must_use]
     pub fn new(conversation: ConversationId, me: UserId) -> Self {
-        Self { conversation, me, entries: BTreeMap::new(), by_id: HashMap::new() }
+        Self { conversation, me, entries: BTreeMap::new(), by_id: HashMap::new(), rejoined: false }
     }
 
     /// Which conversation.
@@ -67,8 +70,9 @@ impl View {
         self.entries.last_key_value().map(|(seq, _)| *seq)
     }
 
-    /// Merges rows that were read.
+    /// Merges rows that were read, as of the place that [`Applied::reread`] named last if it named one.
     pub fn merge(&mut self, rows: impl IntoIterator<Item = EntryBody>) -> Vec<Change> {
+        self.rejoined = false;
         rows.into_iter().filter_map(|row| self.put(row)).collect()
     }
 
@@ -97,16 +101,16 @@ impl View {
             withheld: false,
         };
         let of = |entry: EntryBody, view: &mut Self| view.put(entry).into_iter().collect::<Vec<_>>();
-        let mut reread = None;
+        if let FeedKind::Created { members, .. } | FeedKind::Joined { members } = what
+            && members.contains(&self.me)
+        {
+            self.rejoin();
+        }
         let changes = match what {
             FeedKind::Created { title, members, .. } => {
-                reread = members.contains(&self.me).then_some(*seq);
                 of(EntryBody { body: Some(title.clone()), users: members.clone(), ..entry("created") }, self)
             }
-            FeedKind::Joined { members } => {
-                reread = members.contains(&self.me).then_some(*seq);
-                of(EntryBody { users: members.clone(), ..entry("joined") }, self)
-            }
+            FeedKind::Joined { members } => of(EntryBody { users: members.clone(), ..entry("joined") }, self),
             FeedKind::Left { user } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
             FeedKind::TitleChanged { title } => of(EntryBody { body: Some(title.clone()), ..entry("title") }, self),
             FeedKind::Message { body, reply_to } => {
@@ -127,7 +131,15 @@ impl View {
             }),
             FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => Vec::new(),
         };
-        Applied { changes, reread }
+        Applied { changes, reread: self.rejoined.then_some(*seq) }
+    }
+
+    /// Forgets what was kept from before an absence: laid on such an entry, a reaction would make it look newer than
+    /// the edit that this device was not told of.
+    fn rejoin(&mut self) {
+        self.entries.clear();
+        self.by_id.clear();
+        self.rejoined = true;
     }
 
     fn put(&mut self, entry: EntryBody) -> Option<Change> {
@@ -174,6 +186,25 @@ mod tests {
         let conversation = ConversationId::direct(user(1), user(2));
         let id = CommandId::first_at(i64::try_from(n).unwrap());
         FeedFrame::Event { conversation, seq: seq(n), id, author: user(1), time: 1000, ordinal: n, what }
+    }
+
+    #[test]
+    fn what_was_kept_from_before_an_absence_is_not_built_on() {
+        let conversation = ConversationId::direct(user(1), user(2));
+        let mut view = View::new(conversation, user(2));
+        view.apply(&frame(1, message("old")));
+        // Removed at 2, the text edited at 3, added again at 4.
+        assert_eq!(view.apply(&frame(4, FeedKind::Joined { members: vec![user(2)] })).reread, Some(seq(4)));
+        let reacted = FeedKind::Reacted { target: CommandId::first_at(1), emoji: "+1".into() };
+        assert_eq!(view.apply(&frame(5, reacted)).reread, Some(seq(5)), "rows as of the reaction are wanted");
+        let mut writer = View::new(conversation, user(1));
+        writer.apply(&frame(1, message("old")));
+        writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: "new".into() }));
+        writer.apply(&frame(5, FeedKind::Reacted { target: CommandId::first_at(1), emoji: "+1".into() }));
+        view.merge(writer.entries().cloned().collect::<Vec<_>>());
+        let shown = view.entry(CommandId::first_at(1)).unwrap();
+        assert_eq!((shown.body.as_deref(), shown.reactions.len()), (Some("new"), 1));
+        assert_eq!(view.apply(&frame(6, message("next"))).reread, None);
     }
 
     fn message(body: &str) -> FeedKind {

@@ -4,6 +4,7 @@
 
 mod commands;
 mod common;
+mod documents;
 mod protocol;
 mod resume;
 mod shutdown;

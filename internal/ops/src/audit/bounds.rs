@@ -1,0 +1,112 @@
+//! How far an audit may look: up to what storage has applied and the fan-out has committed. What lies beyond is on its
+//! way, and no difference.
+//!
+//! Read in this order, so that what is within the bounds is there by the time it is looked at: `applied`, the commit,
+//! the holds, and only then rows and deliveries.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::{ConversationId, Seq};
+use eventlog::{Commit, EventLog, TopicPartition};
+use events::topics::{GROUP_FANOUT, MESSAGES};
+use store::{Consumer, Hold, Source, Store};
+
+use crate::OpsError;
+
+/// The most holds of one partition and consumer that are looked at: beyond, the partition is not audited.
+const HOLDS_MAX: usize = 10_000;
+
+/// The bounds of one partition of `chat.messages`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// The first offset that storage may not have applied yet.
+    pub(super) applied: u64,
+    /// The first offset that the fan-out may not have delivered yet, parked conversations aside.
+    pub(super) delivered: u64,
+    /// The end of the log.
+    pub(super) end: u64,
+    /// Conversations that the fan-out has parked, with the first offset that it may not have delivered.
+    pub(super) parked: BTreeMap<ConversationId, u64>,
+    /// Conversations that storage holds: what is behind this place was skipped.
+    pub(super) held_by_storage: BTreeMap<ConversationId, Seq>,
+    /// The same of the fan-out.
+    pub(super) held_by_fanout: BTreeMap<ConversationId, Seq>,
+}
+
+impl Bounds {
+    pub(super) async fn read(log: &dyn EventLog, store: &dyn Store, partition: u32) -> Result<Self, OpsError> {
+        let applied = store.applied(Source { topic: MESSAGES, partition }).await?;
+        let commit = log.committed(GROUP_FANOUT, &TopicPartition::new(MESSAGES, partition)).await?;
+        let (delivered, parked) = commit.as_ref().map(position_of).transpose()?.unwrap_or_default();
+        Ok(Self {
+            applied: applied.map_or(0, |applied| applied.seq.offset() + 1),
+            delivered,
+            parked,
+            held_by_storage: holds(store, Consumer::Storage, partition).await?,
+            held_by_fanout: holds(store, Consumer::Fanout, partition).await?,
+            end: log.watermarks(MESSAGES, partition).await?.next,
+        })
+    }
+
+    /// The first offset of which not everything can be looked at yet.
+    pub(super) fn settled(&self) -> u64 {
+        let parked = self.parked.values().min().copied().unwrap_or(u64::MAX);
+        self.applied.min(self.delivered).min(parked)
+    }
+}
+
+async fn holds(
+    store: &dyn Store,
+    consumer: Consumer,
+    partition: u32,
+) -> Result<BTreeMap<ConversationId, Seq>, OpsError> {
+    let held = store.holds(consumer, partition, HOLDS_MAX).await?;
+    if held.len() == HOLDS_MAX {
+        let name = consumer.name();
+        return Err(OpsError::Failed(format!("{name} holds {HOLDS_MAX} conversations of partition {partition}, or more")));
+    }
+    let done = |hold: Hold| hold.done_through.unwrap_or_default();
+    Ok(held.into_iter().map(|(conversation, hold)| (conversation, done(hold))).collect())
+}
+
+/// The next offset and the parked positions of a commit: `1;FINGERPRINT;CONVERSATION:BACK;...`, the conversation as
+/// base64url, and how far before the commit its first unjudged event lies, in base 36.
+fn position_of(commit: &Commit) -> Result<(u64, BTreeMap<ConversationId, u64>), OpsError> {
+    let wrong = || OpsError::Failed(format!("the fan-out's commit cannot be read: '{}'", commit.metadata));
+    let mut parts = commit.metadata.split(';');
+    match parts.next() {
+        Some("") => return Ok((commit.next, BTreeMap::new())),
+        Some("1") => {}
+        _ => return Err(wrong()),
+    }
+    let parked = parts.skip(1).map(|part| parked_of(part, commit.next).ok_or_else(wrong));
+    Ok((commit.next, parked.collect::<Result<_, _>>()?))
+}
+
+fn parked_of(part: &str, next: u64) -> Option<(ConversationId, u64)> {
+    let (id, back) = part.split_once(':')?;
+    let bytes: [u8; 16] = URL_SAFE_NO_PAD.decode(id).ok()?.try_into().ok()?;
+    // A UUID's text, by way of its hexadecimal digits.
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    Some((text.parse().ok()?, next.checked_sub(u64::from_str_radix(back, 36).ok()?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_of_the_fan_out_is_read_with_what_it_has_parked() {
+        let commit = |metadata: &str| Commit { next: 1000, metadata: metadata.into() };
+        assert_eq!(position_of(&commit("")).ok(), Some((1000, BTreeMap::new())));
+        let conversation: ConversationId = "00010203-0405-0607-0809-0a0b0c0d0e0f".parse().unwrap();
+        let read = position_of(&commit("1;0000000000000007;AAECAwQFBgcICQoLDA0ODw:2s")).ok();
+        assert_eq!(read, Some((1000, BTreeMap::from([(conversation, 900)]))));
+        for wrong in ["2;0000000000000007", "1;0000000000000007;AAECAwQFBgcICQoLDA0ODw", "1;7;AA:1"] {
+            assert!(position_of(&commit(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

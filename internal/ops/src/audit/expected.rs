@@ -1,0 +1,176 @@
+//! What an accepted event must leave in the store, derived from its effects and the tables' definition alone.
+//!
+//! Written from the design and `schemas/cql`, not from storage's own code: a mistake in one of the two shows as a
+//! difference.
+
+use domain::{Action, Change, CommandId, Content, Effects, Event, IdRow, Placed, Role, Seq, Stands, UserId};
+use store::Value;
+use store::tables::{
+    BUCKETS, HEADS, IDS, MEMBERS, REACTIONS, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS,
+};
+
+/// Timeline entries of one partition of the timeline, as `schemas/cql` has it.
+const PLACES_PER_BUCKET: u64 = 16_384;
+
+/// Cells of one row that an event must have written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) table: &'static Table,
+    /// In the order of the table's key.
+    pub(super) key: Vec<Value>,
+    pub(super) timestamp: i64,
+    pub(super) cells: Vec<(&'static str, Value)>,
+}
+
+/// Everything that `event` must have written; nothing unless it was accepted.
+pub(super) fn writes_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<Write> {
+    if effects.changes.is_empty() {
+        return Vec::new();
+    }
+    let mut writes = Writes { event, placed, effects, found: Vec::new() };
+    effects.changes.iter().for_each(|change| writes.change(change));
+    writes.head();
+    writes.found
+}
+
+/// The key of the row of a command's id.
+pub(super) fn id_key(event: &Event, id: CommandId) -> Vec<Value> {
+    vec![event.conversation.uuid().into(), id.week().into(), bytes_of(id)]
+}
+
+struct Writes<'a> {
+    event: &'a Event,
+    placed: Placed,
+    effects: &'a Effects,
+    found: Vec<Write>,
+}
+
+impl Writes<'_> {
+    fn put(&mut self, table: &'static Table, key: Vec<Value>, cells: Vec<(&'static str, Value)>) {
+        self.found.push(Write { table, key, timestamp: self.placed.seq.timestamp(), cells });
+    }
+
+    fn conversation(&self) -> Value {
+        self.event.conversation.uuid().into()
+    }
+
+    /// The key of a timeline row.
+    fn entry_key(&self, place: u64, seq: Seq) -> Vec<Value> {
+        vec![self.conversation(), count(place / PLACES_PER_BUCKET), at(seq)]
+    }
+
+    fn change(&mut self, change: &Change) {
+        let (seq, now) = (self.placed.seq, at(self.placed.seq));
+        match change {
+            Change::Timeline { place, ordinal, content } => self.entry(*place, *ordinal, content),
+            Change::Body { seq: message, place, body, .. } => {
+                let cells = vec![
+                    ("body", body.as_str().into()),
+                    ("changed", now),
+                    ("edited", self.placed.append_time_ms.into()),
+                ];
+                self.put(&TIMELINE, self.entry_key(*place, *message), cells);
+            }
+            Change::Deleted { id, seq: message, place } => {
+                let cells = vec![("body", "".into()), ("deleted", true.into()), ("changed", now.clone())];
+                self.put(&TIMELINE, self.entry_key(*place, *message), cells);
+                self.put(&IDS, id_key(self.event, *id), vec![("deleted", now)]);
+            }
+            Change::Reaction { seq: message, place, emoji, .. } => {
+                let mut key = self.entry_key(*place, *message);
+                key.push(self.event.author.uuid().into());
+                self.put(&REACTIONS, key, vec![("emoji", emoji.as_str().into()), ("changed", now)]);
+            }
+            Change::Member { user, role } => self.member(*user, *role),
+            Change::Settings(settings) => {
+                let cells = vec![("kind", settings.kind.name().into()), ("title", settings.title.as_str().into())];
+                self.put(&SETTINGS, vec![self.conversation(), at(seq)], cells);
+            }
+            Change::Id { id, row } => self.put(&IDS, id_key(self.event, *id), id_cells(row)),
+        }
+    }
+
+    fn entry(&mut self, place: u64, ordinal: u64, content: &Content) {
+        let seq = self.placed.seq;
+        let mut cells = vec![
+            ("id", bytes_of(self.event.id)),
+            ("author", self.event.author.uuid().into()),
+            ("time", self.placed.append_time_ms.into()),
+            ("place", count(place)),
+            ("ordinal", count(ordinal)),
+        ];
+        match content {
+            Content::Message { body, reply_to } => {
+                cells.extend([("kind", "message".into()), ("body", body.as_str().into())]);
+                cells.extend(reply_to.map(|id| ("reply_to", bytes_of(id))));
+                self.put(&HEADS, vec![self.conversation()], vec![
+                    ("message_seq", at(seq)),
+                    ("message_place", count(place)),
+                ]);
+            }
+            Content::Created => cells.push(("kind", "created".into())),
+            Content::Joined(users) => cells.extend([("kind", "joined".into()), ("users", users_of(users))]),
+            Content::Left(user) => cells.extend([("kind", "left".into()), ("users", users_of(&[*user]))]),
+            Content::Title(title) => cells.extend([("kind", "title".into()), ("body", title.as_str().into())]),
+        }
+        self.put(&TIMELINE, self.entry_key(place, seq), cells);
+        if place.is_multiple_of(PLACES_PER_BUCKET) {
+            let key = vec![self.conversation(), count(place / PLACES_PER_BUCKET)];
+            self.put(&BUCKETS, key, vec![("start", at(seq))]);
+        }
+    }
+
+    fn member(&mut self, user: UserId, role: Option<Role>) {
+        let (seq, name) = (self.placed.seq, role.map_or("", Role::name));
+        let key = vec![self.conversation(), user.uuid().into(), at(seq)];
+        self.put(&MEMBERS, key, vec![("role", name.into())]);
+        let mut cells = vec![("role", name.into()), ("changed", at(seq))];
+        let joins = matches!(self.event.action, Action::Create { .. } | Action::AddMembers { .. });
+        if role.is_some() && joins {
+            cells.extend([("joined", at(seq)), ("joined_ordinal", count(self.effects.ordinal))]);
+        }
+        self.put(&USER_CONVERSATIONS, vec![user.uuid().into(), self.conversation()], cells);
+    }
+
+    fn head(&mut self) {
+        let cells = vec![
+            ("seq", at(self.placed.seq)),
+            ("time", self.placed.append_time_ms.into()),
+            ("place", count(self.effects.place)),
+            ("ordinal", count(self.effects.ordinal)),
+        ];
+        self.put(&HEADS, vec![self.conversation()], cells);
+        let stamp = self.event.id.stamp_ms();
+        let (key, cells) = (vec![self.conversation()], vec![("newest_stamp", stamp.into())]);
+        // A monotone cell: its value is its timestamp.
+        self.found.push(Write { table: &HEADS, key, timestamp: stamp, cells });
+    }
+}
+
+fn id_cells(row: &IdRow) -> Vec<(&'static str, Value)> {
+    let mut cells =
+        vec![("author", row.author.uuid().into()), ("seq", at(row.seq)), ("hash", row.hash.0.to_vec().into())];
+    match row.stands {
+        Stands::Message { place } => cells.extend([("stands", "message".into()), ("place", count(place))]),
+        Stands::Command => cells.push(("stands", "command".into())),
+        Stands::Withdrawal => cells.push(("stands", "withdrawal".into())),
+    }
+    cells
+}
+
+fn at(seq: Seq) -> Value {
+    Value::Bigint(seq.timestamp())
+}
+
+/// Places, ordinals and buckets count events: far below 2^63.
+fn count(number: u64) -> Value {
+    Value::Bigint(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn bytes_of(id: CommandId) -> Value {
+    Value::Blob(id.as_bytes().to_vec())
+}
+
+fn users_of(users: &[UserId]) -> Value {
+    Value::Blob(users.iter().flat_map(|user| *user.as_bytes()).collect())
+}

@@ -1,0 +1,97 @@
+//! What an event's frame must say, as JSON: from the event, its effects and `schemas/PROTOCOL.md`.
+//!
+//! Not made by the code that renders frames, and compared field by field: a field that a later release adds is no
+//! difference.
+
+use domain::{Action, Change, Content, Decision, Effects, Event, Placed, Stands};
+use serde_json::{Map, Value, json};
+
+/// The fields that the event's frame must have.
+pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects) -> Map<String, Value> {
+    let mut frame = fields(json!({
+        "conversation": event.conversation.to_string(),
+        "seq": placed.seq.get(),
+        "id": event.id.to_string(),
+    }));
+    frame.extend(fields(match effects.decision {
+        Decision::Settled { first_seq, stands } => {
+            let stands = match stands {
+                Stands::Message { .. } => "message",
+                Stands::Command => "command",
+                Stands::Withdrawal => "withdrawal",
+            };
+            json!({ "type": "settled", "first_seq": first_seq.get(), "stands": stands })
+        }
+        Decision::Refused(refusal) => json!({ "type": "refused", "reason": refusal.name() }),
+        Decision::Accepted => json!({
+            "type": "event",
+            "author": event.author.to_string(),
+            "time": placed.append_time_ms,
+            "ordinal": effects.ordinal,
+        }),
+    }));
+    if effects.decision == Decision::Accepted {
+        frame.extend(fields(what(event, effects)));
+    }
+    frame
+}
+
+/// The fields of an accepted event's kind.
+fn what(event: &Event, effects: &Effects) -> Value {
+    match &event.action {
+        Action::Create { kind, title, .. } => json!({
+            "kind": "created",
+            "conversation_kind": kind.name(),
+            "title": title.as_deref().unwrap_or_default(),
+            "members": texts(&effects.recipients),
+        }),
+        Action::AddMembers { .. } => json!({ "kind": "joined", "members": texts(&joined(effects)) }),
+        Action::RemoveMember { user } => json!({ "kind": "left", "user": user.to_string() }),
+        Action::Leave => json!({ "kind": "left", "user": event.author.to_string() }),
+        Action::ChangeRole { user, role } => {
+            json!({ "kind": "role_changed", "user": user.to_string(), "role": role.name() })
+        }
+        Action::ChangeTitle { title } => json!({ "kind": "title_changed", "title": title }),
+        Action::SendMessage { body, reply_to: None } => json!({ "kind": "message", "body": body }),
+        Action::SendMessage { body, reply_to: Some(id) } => {
+            json!({ "kind": "message", "body": body, "reply_to": id.to_string() })
+        }
+        Action::EditMessage { target, body } => {
+            json!({ "kind": "edited", "target": target.to_string(), "body": body })
+        }
+        Action::DeleteMessage { target } => json!({ "kind": "deleted", "target": target.to_string() }),
+        Action::AddReaction { target, emoji } => {
+            json!({ "kind": "reacted", "target": target.to_string(), "emoji": emoji })
+        }
+        Action::RemoveReaction { target } => {
+            json!({ "kind": "reacted", "target": target.to_string(), "emoji": "" })
+        }
+        Action::Withdraw => json!({ "kind": "withdrawn" }),
+    }
+}
+
+fn joined(effects: &Effects) -> Vec<domain::UserId> {
+    let content = effects.changes.iter().find_map(|change| match change {
+        Change::Timeline { content: Content::Joined(users), .. } => Some(users.clone()),
+        _ => None,
+    });
+    content.unwrap_or_default()
+}
+
+fn texts(users: &[domain::UserId]) -> Vec<String> {
+    users.iter().map(ToString::to_string).collect()
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// The names of the fields in which a delivered frame does not say what it must; `None` when it is no JSON object.
+pub(super) fn differing(expected: &Map<String, Value>, delivered: &str) -> Option<Vec<String>> {
+    let delivered: Map<String, Value> = serde_json::from_str(delivered).ok()?;
+    let wrong = expected.iter().filter(|(name, value)| delivered.get(*name) != Some(*value));
+    Some(wrong.map(|(name, _)| name.clone()).collect())
+}

@@ -1,0 +1,132 @@
+//! Judging the events of a partition again, with the reducer and facts as of each.
+//!
+//! What the audit has read from the beginning of the log, it knows by itself; what it meets in the middle, or has
+//! dropped to stay bounded, it loads from the store as of the event before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{ConversationId, ConversationState, Effects, Event, IdCache, Placed, RULES_NEWEST, Seq, apply};
+use eventlog::{Meaning, Message};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use store::{Conversations, Facts, Loaded, Slot, Store, StoreError, load};
+
+/// Conversations that are remembered as met; beyond, a conversation that is not in memory is loaded.
+const MET_MAX: usize = 1 << 18;
+/// Conversations that are loaded at once.
+const LOADS_AT_ONCE: usize = 32;
+
+/// An event with what it means.
+#[derive(Debug, Clone)]
+pub(super) struct Judged {
+    pub(super) event: Box<Event>,
+    pub(super) placed: Placed,
+    pub(super) effects: Effects,
+}
+
+/// Judges the events of one partition, in order.
+pub(super) struct Judge {
+    cache: Conversations,
+    /// Conversations met so far; `None` when there may be others: the audit began in the middle, or there are too many.
+    met: Option<BTreeSet<ConversationId>>,
+}
+
+impl Judge {
+    /// `from_start`: the first event judged will be the first of the log.
+    pub(super) fn new(from_start: bool) -> Self {
+        Self { cache: Conversations::new(), met: from_start.then(BTreeSet::new) }
+    }
+
+    /// Brings the conversations of these messages into memory, each as of the event before its first one here.
+    pub(super) async fn load(&mut self, store: &dyn Store, messages: &[&Message]) -> Result<(), StoreError> {
+        let mut cold: BTreeMap<ConversationId, Placed> = BTreeMap::new();
+        for message in messages {
+            if let Some(conversation) = message.conversation
+                && !self.cache.contains(conversation)
+            {
+                cold.entry(conversation).or_insert(message.placed);
+            }
+        }
+        let mut loads = Vec::new();
+        for (conversation, placed) in cold {
+            if self.is_new(conversation) {
+                let loaded = Loaded { state: ConversationState::default(), ids: IdCache::new(i64::MIN, []) };
+                self.cache.put(conversation, Slot::Ready(Box::new(loaded)));
+            } else {
+                loads.push((conversation, placed));
+            }
+        }
+        let loads = loads.into_iter().map(|(conversation, placed)| async move {
+            Ok::<_, StoreError>((conversation, loaded(store, conversation, placed).await?))
+        });
+        let loaded: Vec<_> = stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).try_collect().await?;
+        for (conversation, loaded) in loaded {
+            self.cache.put(conversation, Slot::Ready(loaded));
+        }
+        Ok(())
+    }
+
+    fn is_new(&mut self, conversation: ConversationId) -> bool {
+        if self.met.as_ref().is_some_and(|met| met.len() >= MET_MAX) {
+            self.met = None;
+        }
+        self.met.as_mut().is_some_and(|met| met.insert(conversation))
+    }
+
+    /// Judges one event; `None` when this program does not know it.
+    pub(super) async fn judge(&mut self, store: &dyn Store, message: &Message) -> Result<Option<Judged>, StoreError> {
+        let (Meaning::Event(event), placed) = (&message.meaning, message.placed) else { return Ok(None) };
+        let (conversation, as_of) = (event.conversation, placed.seq.before().unwrap_or_default());
+        let mut loaded = match self.cache.take(conversation) {
+            Some(Slot::Ready(loaded)) => loaded,
+            // Dropped since `load`: an event of it was not judged.
+            Some(Slot::Held) | None => loaded(store, conversation, placed).await?,
+        };
+        let mut absent = Vec::new();
+        let facts = loop {
+            match loaded.facts(event, &absent) {
+                Facts::Ready(facts) => break facts,
+                Facts::Read(id) => match store.id(conversation, id, as_of).await? {
+                    Some(row) => loaded.ids.keep(id, row),
+                    None => absent.push(id),
+                },
+            }
+        };
+        let Ok(effects) = apply(&loaded.state, event, placed, &facts, RULES_NEWEST) else { return Ok(None) };
+        loaded.absorb(placed.seq, &effects, facts.target.as_ref());
+        self.cache.put(conversation, Slot::Ready(loaded));
+        Ok(Some(Judged { event: event.clone(), placed, effects }))
+    }
+
+    /// Forgets a conversation one of whose events was not judged: the next one loads it anew.
+    pub(super) fn forget(&mut self, conversation: ConversationId) {
+        self.cache.remove(conversation);
+        if let Some(met) = &mut self.met {
+            met.insert(conversation);
+        }
+    }
+
+    /// A conversation as of the last event that was judged.
+    pub(super) fn state(&mut self, conversation: ConversationId) -> Option<ConversationState> {
+        let slot = self.cache.take(conversation)?;
+        let state = match &slot {
+            Slot::Ready(loaded) => Some(loaded.state.clone()),
+            Slot::Held => None,
+        };
+        self.cache.put(conversation, slot);
+        state
+    }
+
+    /// Brings memory back inside its bounds.
+    pub(super) fn shrink(&mut self) {
+        self.cache.shrink();
+    }
+}
+
+async fn loaded(
+    store: &dyn Store,
+    conversation: ConversationId,
+    placed: Placed,
+) -> Result<Box<Loaded>, StoreError> {
+    let as_of: Seq = placed.seq.before().unwrap_or_default();
+    Ok(Box::new(load(store, conversation, as_of, placed.append_time_ms).await?))
+}

@@ -1,0 +1,260 @@
+//! `schemas/asyncapi.yaml`, `schemas/PROTOCOL.md` and the code say the same about frames, codes and reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{
+    ClientFrame, CloseCode, CommandFrame, ErrorCode, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame,
+    StandsName,
+};
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::common::{command_id, conversation, user_of};
+
+const PROTOCOL: &str = include_str!("../../../../schemas/PROTOCOL.md");
+
+fn asyncapi() -> Value {
+    serde_yaml_ng::from_str(include_str!("../../../../schemas/asyncapi.yaml")).unwrap()
+}
+
+type Names = BTreeSet<String>;
+
+fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Names {
+    names.into_iter().map(|name| name.as_ref().to_owned()).collect()
+}
+
+/// The variants of an enum, as serde lists them when it meets another one.
+fn variants<T: DeserializeOwned>(unknown: Value) -> Names {
+    let words = serde_json::from_value::<T>(unknown).err().expect("there is no such variant").to_string();
+    let (_, list) = words.split_once("expected").unwrap_or_else(|| panic!("{words}"));
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn commands() -> Names {
+    variants::<CommandFrame>(json!({ "type": "?" }))
+}
+
+fn kinds() -> Names {
+    variants::<FeedKind>(json!({ "kind": "?" }))
+}
+
+/// Frames of every type and kind: with every field, and with no optional one.
+fn samples() -> Vec<[Value; 2]> {
+    let (id, in_conversation, user) = (command_id(1), conversation(), user_of(0, 0));
+    let mut samples = client_samples(id, in_conversation, user);
+    samples.extend(server_samples(id, in_conversation, user));
+    samples.extend(feed_samples(id, in_conversation, user));
+    samples
+}
+
+fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
+    [full, bare].map(|frame| serde_json::to_value(frame).unwrap())
+}
+
+fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
+    let (some, body) = (|text: &str| Some(text.to_owned()), "hi".to_owned());
+    let hello = ClientFrame::Hello { token: some("token"), cursor: some("0.7.42.9f3c51d2aa10be44") };
+    let create = |title| CommandFrame::Create { id, kind: "group".into(), title, members: vec![user] };
+    let send = |reply_to| CommandFrame::Send { id, conversation, body: "hi".into(), reply_to };
+    let mut samples = vec![
+        pair(&hello, &ClientFrame::Hello { token: None, cursor: None }),
+        pair(&create(some("title")), &create(None)),
+        pair(&send(Some(id)), &send(None)),
+    ];
+    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}];
+    samples.extend(plain.iter().map(|frame| pair(frame, frame)));
+    let commands = [
+        CommandFrame::AddMembers { id, conversation, members: vec![user] },
+        CommandFrame::RemoveMember { id, conversation, user },
+        CommandFrame::Leave { id, conversation },
+        CommandFrame::ChangeRole { id, conversation, user, role: "admin".into() },
+        CommandFrame::ChangeTitle { id, conversation, title: "title".into() },
+        CommandFrame::Edit { id, conversation, target: id, body },
+        CommandFrame::Delete { id, conversation, target: id },
+        CommandFrame::React { id, conversation, target: id, emoji: "+1".into() },
+        CommandFrame::Unreact { id, conversation, target: id },
+        CommandFrame::Withdraw { id, conversation },
+    ];
+    samples.extend(commands.iter().map(|frame| pair(frame, frame)));
+    samples
+}
+
+fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
+    let welcome =
+        |reset| ServerFrame::Welcome { cursor: cursor(), user, partition: cursor().partition, reset, ping_ms: 1 };
+    let error = |id, conversation| ServerFrame::Error {
+        id,
+        conversation,
+        code: ErrorCode::Unknown,
+        message: "a sentence".to_owned(),
+    };
+    let plain = [
+        ServerFrame::Ack { id, conversation },
+        ServerFrame::MarkAck { conversation, seq: seq() },
+        ServerFrame::Ping { cursor: cursor() },
+    ];
+    let mut samples = vec![
+        pair(&welcome(Some("gone".to_owned())), &welcome(None)),
+        pair(&error(Some(id), Some(conversation)), &error(None, None)),
+    ];
+    samples.extend(plain.iter().map(|frame| pair(frame, frame)));
+    samples
+}
+
+fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
+    let (seq, members, body) = (seq(), vec![user], "hi".to_owned());
+    let event = |what| Received {
+        cursor: cursor(),
+        frame: FeedFrame::Event { conversation, seq, id, author: user, time: 1, ordinal: 1, what },
+    };
+    let message = |reply_to| event(FeedKind::Message { body: "hi".into(), reply_to });
+    let mut samples = vec![pair(&message(Some(id)), &message(None))];
+    let kinds = [
+        FeedKind::Created { conversation_kind: "direct".into(), title: String::new(), members: members.clone() },
+        FeedKind::Joined { members },
+        FeedKind::Left { user },
+        FeedKind::RoleChanged { user, role: "owner".into() },
+        FeedKind::TitleChanged { title: "title".into() },
+        FeedKind::Edited { target: id, body },
+        FeedKind::Deleted { target: id },
+        FeedKind::Reacted { target: id, emoji: String::new() },
+        FeedKind::Withdrawn {},
+    ];
+    samples.extend(kinds.map(event).iter().map(|frame| pair(frame, frame)));
+    let others = [
+        FeedFrame::Settled { conversation, seq, id, first_seq: seq, stands: StandsName::Message },
+        FeedFrame::Refused { conversation, seq, id, reason: ErrorCode::NotMember },
+        FeedFrame::Read { conversation, user, mark: seq, ordinal: 1 },
+        FeedFrame::Account { event: "signed_in".into(), time: 1 },
+    ];
+    let others = others.map(|frame| Received { cursor: cursor(), frame });
+    samples.extend(others.iter().map(|frame| pair(frame, frame)));
+    samples
+}
+
+fn seq() -> Seq {
+    Seq::try_from(118).unwrap()
+}
+
+fn cursor() -> Cursor {
+    Cursor { generation: 0, partition: 7, next: 42, fingerprint: Fingerprint(1) }
+}
+
+#[test]
+fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
+    let document = asyncapi();
+    let mut described = BTreeMap::new();
+    for [full, bare] in samples() {
+        let kind = full["type"].as_str().unwrap().to_owned();
+        let reference = document["components"]["messages"][&kind]["payload"]["$ref"].as_str();
+        let schema = &document["components"]["schemas"]
+            [reference.unwrap_or_else(|| panic!("no {kind}")).rsplit('/').next().unwrap()];
+        let mut fields = names(schema["properties"].as_object().unwrap().keys());
+        let mut required = strings(&schema["required"]);
+        assert_eq!(schema["properties"]["type"]["const"], kind);
+        if let Some(of) = full.get("kind").filter(|_| kind == "event") {
+            let matching = |schema: &&Value| schema["properties"]["kind"]["const"] == *of;
+            let schemas = document["components"]["schemas"].as_object().unwrap();
+            let schema = schemas.values().find(matching).unwrap_or_else(|| panic!("no event of kind {of}"));
+            fields.extend(names(schema["properties"].as_object().unwrap().keys()));
+            required.extend(strings(&schema["required"]));
+        }
+        assert_eq!(names(full.as_object().unwrap().keys()), fields, "fields of {full}");
+        assert_eq!(names(bare.as_object().unwrap().keys()), required, "required fields of {bare}");
+        described.insert(kind, ());
+    }
+    let messages = names(document["components"]["messages"].as_object().unwrap().keys());
+    assert_eq!(messages, described.into_keys().collect::<Names>());
+    assert_eq!(messages, names(document["channels"]["socket"]["messages"].as_object().unwrap().keys()));
+}
+
+/// So that a new variant cannot be forgotten here.
+#[test]
+fn the_samples_are_of_every_type_and_kind() {
+    let mut types = commands();
+    types.extend(names(["hello", "mark", "pong"])); // `ClientFrame`'s own
+    types.extend(variants::<ServerFrame>(json!({ "type": "?" })));
+    types.extend(variants::<FeedFrame>(json!({ "type": "?" })));
+    let samples = samples();
+    assert_eq!(names(samples.iter().map(|[full, _]| full["type"].as_str().unwrap())), types);
+    let events = samples.iter().filter(|[full, _]| full["type"] == "event");
+    assert_eq!(names(events.map(|[full, _]| full["kind"].as_str().unwrap())), kinds());
+}
+
+#[test]
+fn asyncapi_has_every_code_and_reason() {
+    let document = asyncapi();
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(strings(&schemas["EventKind"]["enum"]), kinds());
+    assert_eq!(strings(&schemas["Reset"]["enum"]), names(RESET_REASONS));
+    let codes = ErrorCode::ALL.map(|code| serde_json::to_value(code).unwrap().as_str().unwrap().to_owned());
+    assert_eq!(strings(&schemas["ErrorCode"]["enum"]), names(codes));
+    let closes = document["x-close-codes"].as_object().unwrap().keys();
+    assert_eq!(names(closes), names(CloseCode::ALL.map(|code| code.number().to_string())));
+}
+
+#[test]
+fn the_protocol_page_has_every_frame_kind_code_and_reason() {
+    let mut client = commands();
+    client.extend(names(["hello", "mark", "pong"]));
+    assert_eq!(table("What a client sends", 0), client);
+    assert_eq!(table("What a server sends", 0), variants::<ServerFrame>(json!({ "type": "?" })));
+    assert_eq!(table("What a server sends", 1), variants::<FeedFrame>(json!({ "type": "?" })));
+    assert_eq!(table("What a server sends", 2), kinds());
+    assert_eq!(table("After a reset", 0), names(RESET_REASONS));
+    let closes = rows("How a socket ends", 0).into_iter().map(|row| (row[0].clone(), row[1].clone()));
+    let known = CloseCode::ALL.map(|code| (code.number().to_string(), code.reason().to_owned()));
+    assert_eq!(closes.collect::<BTreeSet<_>>(), BTreeSet::from(known));
+}
+
+#[test]
+fn the_protocol_page_names_the_fields_of_every_frame() {
+    let tables = [("What a client sends", 0), ("What a server sends", 0), ("What a server sends", 1)];
+    let mut fields: BTreeMap<String, Names> = BTreeMap::new();
+    for (section, number) in tables {
+        fields.extend(
+            rows(section, number).into_iter().map(|row| (quoted(&row[0]).pop().unwrap(), names(quoted(&row[1])))),
+        );
+    }
+    let kinds = rows("What a server sends", 2).into_iter();
+    let kinds: BTreeMap<_, _> = kinds.map(|row| (quoted(&row[0]).pop().unwrap(), names(quoted(&row[1])))).collect();
+    for [full, _] in samples() {
+        let mut written = fields[full["type"].as_str().unwrap()].clone();
+        if full["type"] == "event" {
+            written.extend(kinds[full["kind"].as_str().unwrap()].clone());
+        }
+        // `type` is every frame's, and `cursor` every feed frame's.
+        let feed = full.get("cursor").is_some() && !matches!(full["type"].as_str(), Some("welcome" | "ping" | "hello"));
+        let common = |field: &&String| *field != "type" && !(feed && *field == "cursor");
+        let found = names(full.as_object().unwrap().keys().filter(common));
+        assert_eq!(written, found, "{full}");
+    }
+}
+
+fn strings(list: &Value) -> Names {
+    names(list.as_array().unwrap().iter().map(|item| item.as_str().unwrap()))
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The first column of a table of a section of the protocol page, where it is in backticks.
+fn table(section: &str, number: usize) -> Names {
+    rows(section, number).into_iter().flat_map(|row| quoted(&row[0])).collect()
+}
+
+/// The rows of the `number`-th table of a section, without its head.
+fn rows(section: &str, number: usize) -> Vec<Vec<String>> {
+    let (_, rest) = PROTOCOL.split_once(&format!("# {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
+    let section = rest.split("\n#").next().unwrap();
+    let tables: Vec<Vec<&str>> = section
+        .split("\n\n")
+        .map(|block| block.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>())
+        .filter(|lines| !lines.is_empty())
+        .collect();
+    let cells = |line: &&str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    tables[number].iter().skip(2).map(cells).collect()
+}
