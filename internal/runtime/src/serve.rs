@@ -14,7 +14,7 @@ mod layers;
 use std::io;
 use std::time::Duration;
 
-use api::ApiError;
+use api::{ApiError, ErrorCode};
 use axum::Router;
 use host::Entropy;
 use tokio::net::TcpListener;
@@ -78,7 +78,9 @@ pub async fn serve(
 
 /// The routes of a service that is not there yet: every path is `unavailable`, since a "no" would be taken for final.
 pub fn starting() -> Router {
-    Router::new().fallback(|| async { ApiError::unavailable("the service is starting") })
+    // Without a cause: that it starts is no fault to be logged, least of all for each request.
+    Router::new()
+        .fallback(|| async { ApiError::new(ErrorCode::Unavailable, "the service is starting: try again in a moment") })
 }
 
 /// The service's routes with the health routes and all layers, as [`serve`] serves them.
