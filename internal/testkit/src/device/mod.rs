@@ -6,6 +6,7 @@ mod fates;
 mod http;
 mod link;
 mod memory;
+mod network;
 mod runner;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use fates::{Contradiction, Fate, Route, Sent, names};
 pub use http::{Account, Endpoints, Failed, Http};
 pub use memory::{Heard, Journal, Kept, Memory, digest};
+pub use network::{Network, Request, Stream, Tcp};
 pub use view::Room;
 
 use runner::Runner;
@@ -80,7 +82,13 @@ impl Device {
     /// # Errors
     /// When there is no HTTP client to be had.
     pub fn start(number: usize, endpoints: &Endpoints, account: &Account, stamps: &Stamps) -> Result<Self, Failed> {
-        let http = Arc::new(Http::new(endpoints.clone(), account.clone())?);
+        Ok(Self::over(Http::new(endpoints.clone(), account.clone())?, number, account, stamps))
+    }
+
+    /// The same with those calls of the API, over whichever network.
+    #[must_use]
+    pub fn over(http: Http, number: usize, account: &Account, stamps: &Stamps) -> Self {
+        let http = Arc::new(http);
         let shared = Arc::new(Shared {
             memory: Mutex::new(Memory::new(account.user)),
             saved: Mutex::new(None),
@@ -90,7 +98,7 @@ impl Device {
         let stop = CancellationToken::new();
         let runner = Runner::new(number, Arc::clone(&http), Arc::clone(&shared), Arc::clone(stamps));
         let task = Some(tokio::spawn(runner.run(stop.clone())));
-        Ok(Self { name: format!("{}/{number}", account.name), http, shared, stop, task })
+        Self { name: format!("{}/{number}", account.name), http, shared, stop, task }
     }
 
     /// A look at what it keeps and remembers. Short: the device waits meanwhile.
@@ -108,13 +116,13 @@ impl Device {
         route: Route,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<ConversationId, String> {
-        let now = Instant::now();
+        let (now, away) = (Instant::now(), self.shared.wish().away);
         let mut memory = self.memory();
         let (id, conversation) = names(&command, memory.user)?;
         let sent = memory.sends.entry(id).or_insert_with(|| Sent::new(command.clone(), conversation, route, now));
         (sent.command, sent.due, sent.ask) = (command, Some(now), false);
-        // Of a command whose fate is known, nobody waits for a further answer.
-        sent.permit = permit.filter(|_| sent.is_open());
+        // Of a command whose fate is known, nobody waits for a further answer; nor for a device that is away.
+        sent.permit = permit.filter(|_| sent.is_open() && !away);
         memory.open.insert(id);
         drop(memory);
         self.shared.wake.notify_one();
@@ -136,9 +144,12 @@ impl Device {
         self.shared.wake.notify_one();
     }
 
-    /// Goes away, or comes back.
+    /// Goes away, or comes back. What it gets no answer to while it is away keeps nobody waiting.
     pub fn set_away(&self, away: bool) {
         *self.shared.wish() = Wish { away, drop: away, go_back: false };
+        if away {
+            self.memory().sends.values_mut().for_each(|sent| drop(sent.permit.take()));
+        }
         self.shared.wake.notify_one();
     }
 
