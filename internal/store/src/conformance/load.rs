@@ -24,6 +24,8 @@ pub(super) async fn many_members(fixture: Fixture) {
     assert_eq!(before.members[&leaver], Membership { role: Role::Member, since: at(1) });
     let after = fixture.store.conversation(conversation, at(100)).await.unwrap();
     assert_eq!(after.members.len(), MEMBERS_MAX - 1);
+    let versions = fixture.rows_of(conversation).await;
+    assert_eq!(versions.len(), 2 * MEMBERS_MAX + 1, "every row is scanned, in however many pages");
     let first = fixture.store.conversation(conversation, at(1)).await.unwrap();
     assert!(first.members.keys().eq(std::collections::BTreeSet::from_iter(&users[..MEMBERS_PER_EVENT_MAX])));
 }

@@ -206,18 +206,35 @@ pub(super) async fn what_a_head_names_is_there(fixture: Fixture) {
             store.write(vec![ConversationRows { conversation, rows: backwards(messages) }]).await.unwrap();
         }
     });
-    let mut seen = 0;
-    while seen < messages.len() {
-        tokio::task::yield_now().await;
-        let head = reader.heads(&[conversation]).await.unwrap()[0];
-        let Some(message) = head.and_then(|head| head.last_message) else { continue };
-        seen = usize::try_from(message.place + 1).unwrap();
-        for expected in [&messages[seen - 1], fixture.one_of(&messages[..seen])] {
-            let row = reader.id(conversation, expected.id, message.seq).await.unwrap();
-            assert_eq!(row.map(|row| row.seq), Some(expected.seq), "ids are written before heads");
-            let entry = reader.entry(conversation, expected.place, expected.seq).await.unwrap();
-            assert_eq!(entry.as_ref(), Some(expected), "rows are written before ids");
+    // A task, too: on one thread the two take turns.
+    let reading = tokio::spawn(async move {
+        let mut seen = 0;
+        while seen < messages.len() {
+            give_way().await;
+            let head = reader.heads(&[conversation]).await.unwrap()[0];
+            let Some(message) = head.and_then(|head| head.last_message) else { continue };
+            seen = usize::try_from(message.place + 1).unwrap();
+            for expected in [&messages[seen - 1], fixture.one_of(&messages[..seen])] {
+                let row = reader.id(conversation, expected.id, message.seq).await.unwrap();
+                assert_eq!(row.map(|row| row.seq), Some(expected.seq), "ids are written before heads");
+                let entry = reader.entry(conversation, expected.place, expected.seq).await.unwrap();
+                assert_eq!(entry.as_ref(), Some(expected), "rows are written before ids");
+            }
         }
-    }
+    });
     writing.await.unwrap();
+    reading.await.unwrap();
+}
+
+/// To the back of the queue, and no further: `yield_now` waits until the runtime has nothing else to do.
+async fn give_way() {
+    let mut given = false;
+    let wait = |context: &mut std::task::Context<'_>| {
+        if std::mem::replace(&mut given, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    };
+    std::future::poll_fn(wait).await;
 }
