@@ -9,10 +9,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
+use ed25519_dalek::Signer as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use host::Entropy;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use sha2::{Digest as _, Sha256};
 
 use crate::{Jwk, Jwks, REALM, SessionId, WireClaims};
 
@@ -118,6 +120,15 @@ impl SigningKey {
         };
         let header = Header { kid: Some(self.jwk.kid.clone()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|error| KeyError::Unusable(error.to_string()))
+    }
+
+    /// A secret that only holders of this key can derive, the same one for the same `label` and `material`: an Ed25519
+    /// signature is deterministic (RFC 8032, section 5.1.6), and its hash says nothing about it.
+    #[must_use]
+    pub fn derive(&self, label: &str, material: &[u8]) -> [u8; 32] {
+        // No token begins with a zero byte, so nothing that is signed elsewhere is ever the same.
+        let message = [&[0][..], label.as_bytes(), &[0], material].concat();
+        Sha256::digest(self.key.sign(&message).to_bytes()).into()
     }
 
     /// The key set to publish.

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use passwords::PasswordCost;
 pub use routes::ROUTES;
-pub use sessions::{ACCESS_TTL, REFRESH_TTL};
+pub use sessions::{ACCESS_TTL, REFRESH_AGAIN_WITHIN, REFRESH_TTL};
 
 /// What can be set.
 #[derive(Debug, Clone)]

@@ -1,7 +1,10 @@
 //! Refresh tokens: the session's id and a secret that is good for one refresh.
+//!
+//! A token's successor is derived from it with the server's key, so that a client that lost the answer to a refresh is
+//! given the same one again.
 
 use api::{ApiError, ErrorCode};
-use auth::{Secret, SessionId};
+use auth::{Secret, SessionId, SigningKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host::Entropy;
@@ -14,9 +17,15 @@ pub(crate) struct RefreshToken {
 }
 
 impl RefreshToken {
-    /// A fresh token for a session.
+    /// The first token of a session.
     pub(crate) fn new(session: SessionId, entropy: &Entropy) -> Self {
         Self { session, secret: entropy.bytes() }
+    }
+
+    /// The token that is given for this one.
+    pub(crate) fn next(&self, key: &SigningKey) -> Self {
+        let secret = key.derive("refresh token", &[&self.session[..], &self.secret[..]].concat());
+        Self { session: self.session, secret }
     }
 
     pub(crate) fn parse(text: &Secret) -> Result<Self, ApiError> {
@@ -47,6 +56,18 @@ fn malformed() -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tokens_successor_is_the_same_one_every_time_and_under_this_key_only() {
+        let entropy = Entropy::seeded(1);
+        let (key, other) = (SigningKey::generate(&entropy).unwrap(), SigningKey::generate(&entropy).unwrap());
+        let token = RefreshToken::new([7; 16], &entropy);
+        let next = token.next(&key);
+        assert_eq!((next.session, next.secret), (token.session, token.next(&key).secret));
+        assert_ne!(next.secret, token.secret);
+        assert_ne!(next.secret, next.next(&key).secret);
+        assert_ne!(next.secret, token.next(&other).secret);
+    }
 
     #[test]
     fn a_token_can_be_parsed_and_others_cannot() {

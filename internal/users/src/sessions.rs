@@ -25,6 +25,10 @@ pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
 /// How long a session lives without being refreshed.
 pub const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How long a token that was used is answered with its successor again, for clients that lost the first answer. Longer,
+/// and a thief who goes on beside the user would not be noticed.
+pub const REFRESH_AGAIN_WITHIN: Duration = Duration::from_secs(120);
+
 /// Attempts to rotate a session's secret in the store, which may answer late.
 const ROTATE_ATTEMPTS: u32 = 3;
 /// How long others may keep the published keys.
@@ -122,9 +126,14 @@ impl App {
         let Some(session) = live else { return Err(ended("the session has ended: sign in again", Outcome::Refused)) };
         let account = self.store.account(session.user).await.map_err(store_failed)?;
         let Some(account) = account else { return Err(ended("the account is gone", Outcome::Refused)) };
-        let next = RefreshToken::new(token.session, &self.entropy);
+        let next = token.next(&self.key);
         let current = session.secret_hash == token.secret_hash();
-        if !current || !self.rotate(&token.secret_hash(), &self.session(&account, &next)).await? {
+        let good = if current {
+            self.rotate(&token.secret_hash(), &self.session(&account, &next)).await?
+        } else {
+            session.secret_hash == next.secret_hash() && self.began_within(&session, REFRESH_AGAIN_WITHIN)
+        };
+        if !good {
             // Two hold this session's tokens and one of them is a thief: which one cannot be told.
             self.end_session(&token.session, trace).await?;
             let words = "this refresh token was used before, so the session was ended: sign in again";
@@ -134,19 +143,24 @@ impl App {
         self.session_body(account, &next)
     }
 
-    /// Whether the session's secret was `expected` and is now that of `next`.
+    /// Whether the session's token of now was given out so recently.
+    fn began_within(&self, session: &Session, bound: Duration) -> bool {
+        let left = session.expires_ms.saturating_sub(self.clock.now_ms());
+        i64::try_from((REFRESH_TTL - bound).as_millis()).is_ok_and(|least| left >= least)
+    }
+
+    /// Whether the session's secret was `expected` and is now that of `next`, which nobody else can have put there.
     async fn rotate(&self, expected: &[u8; 32], next: &Session) -> Result<bool, ApiError> {
-        let mut unsure = false;
         for attempt in 1.. {
             match self.store.rotate_session(expected, next).await {
-                Err(StoreError::Transient(_)) if attempt < ROTATE_ATTEMPTS => unsure = true,
+                Err(StoreError::Transient(_)) if attempt < ROTATE_ATTEMPTS => {}
                 Err(error) => return Err(store_failed(error)),
-                // An attempt that was not answered may have done it.
-                Ok(false) if unsure => {
+                // An attempt that was not answered may have done it, or the same request, sent twice.
+                Ok(false) => {
                     let stored = self.store.session(&next.id).await.map_err(store_failed)?;
                     return Ok(stored.is_some_and(|stored| stored.secret_hash == next.secret_hash));
                 }
-                Ok(rotated) => return Ok(rotated),
+                Ok(true) => return Ok(true),
             }
         }
         Ok(false)
