@@ -1,5 +1,7 @@
 //! The HTTP API as a device uses it: as itself, with tokens that are refreshed as they end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::{ErrorBody, ErrorCode, SessionBody};
@@ -11,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-/// Longer than any service takes for an answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+use super::network::{Network, Request, Stream, Tcp};
+
 /// How long registration and sign-in are tried: services may be on their way up.
 const SIGN_IN_WITHIN: Duration = Duration::from_secs(60);
 /// Between two such attempts.
@@ -54,10 +56,12 @@ pub enum Failed {
 /// The API for one device.
 #[derive(Debug)]
 pub struct Http {
-    client: reqwest::Client,
+    network: Arc<dyn Network>,
     endpoints: Endpoints,
     account: Account,
     session: Mutex<Option<Signed>>,
+    /// Calls so far: they go to the chat services in turn.
+    calls: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -73,30 +77,40 @@ impl Account {
     /// # Errors
     /// When that does not succeed in time.
     pub async fn register(endpoints: &Endpoints, name: &str) -> Result<Self, Failed> {
-        let (client, deadline) = (client()?, Instant::now() + SIGN_IN_WITHIN);
-        let url = format!("{}/v1/users", endpoints.users);
+        let deadline = Instant::now() + SIGN_IN_WITHIN;
+        let nobody = UserId::try_from(uuid::Uuid::nil()).expect("any UUID is a user id");
+        let http = Http::new(endpoints.clone(), Self { name: name.to_owned(), user: nobody })?;
         let wish = json!({ "name": name, "password": PASSWORD });
         loop {
-            match ask::<Value>(&client, Method::POST, &url, None, Some(&wish)).await {
+            match http.users::<Value>("/v1/users", &wish).await {
                 Ok(_) | Err(Failed::Refused(ErrorCode::NameTaken, _)) => break,
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => sleep(SIGN_IN_EVERY).await,
             }
         }
-        let nobody = UserId::try_from(uuid::Uuid::nil()).expect("any UUID is a user id");
-        let http = Http::new(endpoints.clone(), Self { name: name.to_owned(), user: nobody })?;
         let signed = http.sign_in(deadline).await?;
         Ok(Self { name: name.to_owned(), user: signed.session.user.id })
     }
 }
 
 impl Http {
-    /// The API for a device of `account`.
+    /// The API for a device of `account`, over TCP.
     ///
     /// # Errors
     /// When there is no client to be had.
     pub fn new(endpoints: Endpoints, account: Account) -> Result<Self, Failed> {
-        Ok(Self { client: client()?, endpoints, account, session: Mutex::new(None) })
+        Ok(Self::over(Arc::new(Tcp::new()?), endpoints, account))
+    }
+
+    /// The same over another network.
+    #[must_use]
+    pub fn over(network: Arc<dyn Network>, endpoints: Endpoints, account: Account) -> Self {
+        Self { network, endpoints, account, session: Mutex::new(None), calls: AtomicUsize::new(0) }
+    }
+
+    /// A connection to a service.
+    pub(super) async fn connect(&self, base: &str) -> std::io::Result<Box<dyn Stream>> {
+        self.network.connect(base).await
     }
 
     /// Where the services are.
@@ -135,11 +149,10 @@ impl Http {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, Failed> {
-        // Any of them will do: the clock's last digits choose.
-        let any = usize::try_from(uuid::Uuid::now_v7().as_u128() % 97).unwrap_or(0);
-        let base = &self.endpoints.chat[any % self.endpoints.chat.len()];
+        // Any of them will do.
+        let base = &self.endpoints.chat[self.calls.fetch_add(1, Ordering::Relaxed) % self.endpoints.chat.len()];
         let token = self.token().await?;
-        let answer = ask(&self.client, method, &format!("{base}{path}"), Some(&token), body).await;
+        let answer = self.ask(method, base, path, Some(token), body).await;
         if let Err(Failed::Refused(ErrorCode::Unauthorized | ErrorCode::TokenExpired, _)) = &answer {
             self.distrust().await;
         }
@@ -155,10 +168,9 @@ impl Http {
     }
 
     async fn renew(&self, signed: Option<Signed>) -> Result<Signed, Failed> {
-        let url = format!("{}/v1/sessions/refresh", self.endpoints.users);
         if let Some(signed) = signed {
             let body = json!({ "refresh_token": signed.session.refresh_token });
-            if let Ok(session) = ask(&self.client, Method::POST, &url, None, Some(&body)).await {
+            if let Ok(session) = self.users("/v1/sessions/refresh", &body).await {
                 return Ok(Signed::new(session));
             }
             // Its answer may have been lost, and with it the session: it is good once.
@@ -167,14 +179,39 @@ impl Http {
     }
 
     async fn sign_in(&self, deadline: Instant) -> Result<Signed, Failed> {
-        let url = format!("{}/v1/sessions", self.endpoints.users);
         let body = json!({ "name": self.account.name, "password": PASSWORD });
         loop {
-            match ask(&self.client, Method::POST, &url, None, Some(&body)).await {
+            match self.users("/v1/sessions", &body).await {
                 Ok(session) => return Ok(Signed::new(session)),
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => sleep(SIGN_IN_EVERY).await,
             }
+        }
+    }
+
+    async fn users<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Failed> {
+        self.ask(Method::POST, &self.endpoints.users, path, None, Some(body)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        base: &str,
+        path: &str,
+        token: Option<String>,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, Failed> {
+        let body = body.map(|body| serde_json::to_vec(body).expect("bodies are plain data"));
+        let request = Request { method, base: base.to_owned(), path: path.to_owned(), token, body };
+        let (status, bytes) = self.network.ask(request).await.map_err(Failed::Unanswered)?;
+        let status = StatusCode::from_u16(status).map_err(|error| Failed::Unanswered(error.to_string()))?;
+        if status.is_success() {
+            let bytes = if bytes.is_empty() || status == StatusCode::NO_CONTENT { &b"null"[..] } else { &bytes[..] };
+            return serde_json::from_slice(bytes).map_err(|error| Failed::Unanswered(format!("{path}: {error}")));
+        }
+        match serde_json::from_slice::<ErrorBody>(&bytes) {
+            Ok(body) => Err(Failed::Refused(body.code, body.message)),
+            Err(_) => Err(Failed::Unanswered(format!("{path}: {status}: {}", String::from_utf8_lossy(&bytes)))),
         }
     }
 }
@@ -183,36 +220,5 @@ impl Signed {
     fn new(session: SessionBody) -> Self {
         let until = Instant::now() + Duration::from_secs(session.expires_in / 2);
         Self { session, until }
-    }
-}
-
-fn client() -> Result<reqwest::Client, Failed> {
-    reqwest::Client::builder().timeout(ANSWER_WITHIN).build().map_err(|error| Failed::Unanswered(error.to_string()))
-}
-
-async fn ask<T: DeserializeOwned>(
-    client: &reqwest::Client,
-    method: Method,
-    url: &str,
-    token: Option<&str>,
-    body: Option<&(impl Serialize + Sync)>,
-) -> Result<T, Failed> {
-    let mut request = client.request(method, url);
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    if let Some(body) = body {
-        request = request.json(body);
-    }
-    let unanswered = |error: reqwest::Error| Failed::Unanswered(format!("{url}: {error}"));
-    let answer = request.send().await.map_err(unanswered)?;
-    let (status, bytes) = (answer.status(), answer.bytes().await.map_err(unanswered)?);
-    if status.is_success() {
-        let bytes = if bytes.is_empty() || status == StatusCode::NO_CONTENT { &b"null"[..] } else { &bytes[..] };
-        return serde_json::from_slice(bytes).map_err(|error| Failed::Unanswered(format!("{url}: {error}")));
-    }
-    match serde_json::from_slice::<ErrorBody>(&bytes) {
-        Ok(body) => Err(Failed::Refused(body.code, body.message)),
-        Err(_) => Err(Failed::Unanswered(format!("{url}: {status}: {}", String::from_utf8_lossy(&bytes)))),
     }
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use api::{ClientFrame, CloseCode};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::http::Http;
+use super::network::Stream;
 
 /// Longer than any node takes for an upgrade.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// An open socket.
 pub(crate) struct Link {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<Box<dyn Stream>>,
 }
 
 /// Why a connection ended, or did not come about.
@@ -60,8 +60,8 @@ impl Link {
             let value = value.map_err(|error| End::again(error.to_string()))?;
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
-        let connected = timeout(CONNECT_WITHIN, connect_async_with_config(request, None, true)).await;
-        match connected {
+        let opening = async { client_async(request, http.connect(base).await?).await };
+        match timeout(CONNECT_WITHIN, opening).await {
             Err(_) => Err(End::again("connecting takes too long")),
             Ok(Err(Error::Http(answer))) if answer.status() == 401 => {
                 Err(End { why: "the upgrade was unauthorized".into(), then: Then::Renew })

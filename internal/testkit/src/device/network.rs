@@ -1,0 +1,94 @@
+//! What a device reaches services through: TCP, or whatever a simulation puts in its place.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::http::Failed;
+
+/// Longer than any service takes for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// A request as a device makes it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What to do.
+    pub method: Method,
+    /// Of the service: what [`super::Endpoints`] says.
+    pub base: String,
+    /// Path and query.
+    pub path: String,
+    /// The access token.
+    pub token: Option<String>,
+    /// JSON.
+    pub body: Option<Vec<u8>>,
+}
+
+/// A connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Stream for S {}
+
+/// The way from devices to services.
+#[async_trait]
+pub trait Network: fmt::Debug + Send + Sync + 'static {
+    /// A connection to the service, for a socket.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    async fn connect(&self, base: &str) -> io::Result<Box<dyn Stream>>;
+
+    /// The answer to a request: status and body.
+    ///
+    /// # Errors
+    /// In words, when there is none.
+    async fn ask(&self, request: Request) -> Result<(u16, Vec<u8>), String>;
+}
+
+/// Over TCP.
+#[derive(Debug)]
+pub struct Tcp {
+    client: reqwest::Client,
+}
+
+impl Tcp {
+    /// With a pool of connections of its own.
+    ///
+    /// # Errors
+    /// When there is no HTTP client to be had.
+    pub fn new() -> Result<Self, Failed> {
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build();
+        Ok(Self { client: client.map_err(|error| Failed::Unanswered(error.to_string()))? })
+    }
+}
+
+#[async_trait]
+impl Network for Tcp {
+    async fn connect(&self, base: &str) -> io::Result<Box<dyn Stream>> {
+        let address = base.strip_prefix("http://").unwrap_or(base);
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+
+    async fn ask(&self, request: Request) -> Result<(u16, Vec<u8>), String> {
+        let url = format!("{}{}", request.base, request.path);
+        let mut built = self.client.request(request.method, &url);
+        if let Some(token) = request.token {
+            built = built.bearer_auth(token);
+        }
+        if let Some(body) = request.body {
+            built = built.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let unanswered = |error: reqwest::Error| format!("{url}: {error}");
+        let answer = built.send().await.map_err(unanswered)?;
+        let (status, bytes) = (answer.status().as_u16(), answer.bytes().await.map_err(unanswered)?);
+        Ok((status, bytes.to_vec()))
+    }
+}
