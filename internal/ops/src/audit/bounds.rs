@@ -65,7 +65,9 @@ async fn holds(
     let held = store.holds(consumer, partition, HOLDS_MAX).await?;
     if held.len() == HOLDS_MAX {
         let name = consumer.name();
-        return Err(OpsError::Failed(format!("{name} holds {HOLDS_MAX} conversations of partition {partition}, or more")));
+        return Err(OpsError::Failed(format!(
+            "{name} holds {HOLDS_MAX} conversations of partition {partition}, or more"
+        )));
     }
     let done = |hold: Hold| hold.done_through.unwrap_or_default();
     Ok(held.into_iter().map(|(conversation, hold)| (conversation, done(hold))).collect())

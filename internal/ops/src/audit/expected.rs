@@ -5,9 +5,7 @@
 
 use domain::{Action, Change, CommandId, Content, Effects, Event, IdRow, Placed, Role, Seq, Stands, UserId};
 use store::Value;
-use store::tables::{
-    BUCKETS, HEADS, IDS, MEMBERS, REACTIONS, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS,
-};
+use store::tables::{BUCKETS, HEADS, IDS, MEMBERS, REACTIONS, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS};
 
 /// Timeline entries of one partition of the timeline, as `schemas/cql` has it.
 const PLACES_PER_BUCKET: u64 = 16_384;
@@ -103,10 +101,11 @@ impl Writes<'_> {
             Content::Message { body, reply_to } => {
                 cells.extend([("kind", "message".into()), ("body", body.as_str().into())]);
                 cells.extend(reply_to.map(|id| ("reply_to", bytes_of(id))));
-                self.put(&HEADS, vec![self.conversation()], vec![
-                    ("message_seq", at(seq)),
-                    ("message_place", count(place)),
-                ]);
+                self.put(
+                    &HEADS,
+                    vec![self.conversation()],
+                    vec![("message_seq", at(seq)), ("message_place", count(place))],
+                );
             }
             Content::Created => cells.push(("kind", "created".into())),
             Content::Joined(users) => cells.extend([("kind", "joined".into()), ("users", users_of(users))]),

@@ -122,11 +122,7 @@ impl Judge {
     }
 }
 
-async fn loaded(
-    store: &dyn Store,
-    conversation: ConversationId,
-    placed: Placed,
-) -> Result<Box<Loaded>, StoreError> {
+async fn loaded(store: &dyn Store, conversation: ConversationId, placed: Placed) -> Result<Box<Loaded>, StoreError> {
     let as_of: Seq = placed.seq.before().unwrap_or_default();
     Ok(Box::new(load(store, conversation, as_of, placed.append_time_ms).await?))
 }

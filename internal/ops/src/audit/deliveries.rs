@@ -1,0 +1,292 @@
+//! Deliveries: what a portion of events must have put on its way to users, held against `chat.deliveries`.
+//!
+//! For each event one record per delivery partition with recipients, found by reading on from the time of the portion's
+//! first event. Repetitions are allowed, as the clients' filter drops them; what that filter would drop without its
+//! having been delivered before is out of order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use domain::{ConversationId, Seq, UserId};
+use eventlog::{EventLog, Record, partition_of};
+use events::topics::{DELIVERIES, MESSAGES, spec_of};
+use events::{Codec, Delivery};
+use lru::LruCache;
+use serde_json::{Map, Value};
+use std::num::NonZeroUsize;
+use tokio_util::sync::CancellationToken;
+
+use super::frame::{differing, frame_of};
+use super::judge::Judged;
+use super::lane::Slice;
+use super::rate::Rate;
+use super::report::{Counts, Difference, Fault};
+use crate::OpsError;
+
+/// Records read at once.
+const RECORDS_AT_ONCE: usize = 500;
+/// How far brokers' clocks may be apart, milliseconds: a delivery is sought from so long before its event on.
+const SKEW_MS: i64 = 1_000;
+/// And when it was not found.
+const SKEW_WIDE_MS: i64 = 600_000;
+/// Conversations of a delivery partition whose last delivery is remembered, over all partitions.
+const LAST_MAX: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
+
+/// What an event must have sent to one delivery partition.
+#[derive(Debug)]
+struct ExpectedDelivery {
+    partition: u32,
+    recipients: Vec<UserId>,
+    frame: Arc<Map<String, Value>>,
+    /// The log's time of the event.
+    time_ms: i64,
+    /// Where it was found first.
+    found: Option<u64>,
+}
+
+type Place = (ConversationId, Seq);
+
+/// The deliveries of a portion, by delivery partition.
+#[derive(Debug, Default)]
+pub(super) struct ExpectedDeliveries {
+    by: BTreeMap<u32, BTreeMap<Place, ExpectedDelivery>>,
+    /// Conversations of which an event of the portion is left out: nothing can be said about what is not expected.
+    pub(super) left_out: BTreeSet<ConversationId>,
+}
+
+/// What is remembered from one portion to the next: where the last delivery of a conversation was found first.
+#[derive(Debug)]
+pub(super) struct Lasts(LruCache<(u32, ConversationId), (Seq, u64)>);
+
+impl Lasts {
+    pub(super) fn new() -> Self {
+        Self(LruCache::new(LAST_MAX))
+    }
+}
+
+/// What the search works with.
+pub(super) struct Search<'a> {
+    pub(super) log: &'a dyn EventLog,
+    pub(super) codec: &'a Codec,
+    /// The portion.
+    pub(super) slices: &'a [Slice],
+    /// What the portions before have left.
+    pub(super) lasts: &'a mut Lasts,
+    pub(super) rate: &'a mut Rate,
+    pub(super) stop: &'a CancellationToken,
+}
+
+impl ExpectedDeliveries {
+    pub(super) fn add(&mut self, partition: u32, judged: &Judged) {
+        let Judged { event, placed, effects } = judged;
+        let frame = Arc::new(frame_of(event, *placed, effects));
+        let partitions = spec_of(DELIVERIES).partitions;
+        for user in &effects.recipients {
+            let to = partition_of(user.to_string().as_bytes(), partitions);
+            let expected = self.by.entry(to).or_default().entry((event.conversation, placed.seq));
+            let expected = expected.or_insert_with(|| ExpectedDelivery {
+                partition,
+                recipients: Vec::new(),
+                frame: Arc::clone(&frame),
+                time_ms: placed.append_time_ms,
+                found: None,
+            });
+            expected.recipients.push(*user);
+        }
+    }
+
+    /// Finds and compares all of them; returns what differs.
+    pub(super) async fn compare(
+        mut self,
+        search: &mut Search<'_>,
+        counts: &mut Counts,
+    ) -> Result<Vec<Difference>, OpsError> {
+        let mut differences = Vec::new();
+        let begin = self.by.values().flat_map(BTreeMap::values).map(|expected| expected.time_ms).min();
+        let Some(begin) = begin else { return Ok(differences) };
+        for (partition, mut expected) in std::mem::take(&mut self.by) {
+            counts.deliveries += expected.len() as u64;
+            counts.recipients += expected.values().map(|expected| expected.recipients.len() as u64).sum::<u64>();
+            let mut reading =
+                Reading { partition, highest: BTreeMap::new(), left_out: &self.left_out, found: Vec::new() };
+            reading.run(search, &mut expected, begin - SKEW_MS, counts).await?;
+            if expected.values().any(|expected| expected.found.is_none()) {
+                // Once more, from much earlier on and up to a later end: nothing is reported that a clock explains.
+                reading.found.clear();
+                reading.highest.clear();
+                expected.values_mut().for_each(|expected| expected.found = None);
+                reading.run(search, &mut expected, begin - SKEW_WIDE_MS, counts).await?;
+            }
+            differences.append(&mut reading.found);
+            let gone_before = oldest_ms(search.log, partition).await?;
+            for ((conversation, seq), lost) in expected.iter().filter(|(_, expected)| expected.found.is_none()) {
+                if gone_before.is_some_and(|oldest| lost.time_ms <= oldest + SKEW_WIDE_MS) {
+                    counts.trimmed += 1;
+                    continue;
+                }
+                let users: Vec<String> = lost.recipients.iter().map(ToString::to_string).collect();
+                let words = format!("no delivery to {}", users.join(", "));
+                let mut difference = Difference::of(Fault::DeliveryMissing, lost.partition, *conversation, *seq, words);
+                difference.delivery_partition = Some(partition);
+                differences.push(difference);
+            }
+            search.remember(partition, &expected, &mut differences);
+        }
+        Ok(differences)
+    }
+}
+
+impl Search<'_> {
+    /// Holds the portion's deliveries against those of the portions before: they must come behind them.
+    fn remember(
+        &mut self,
+        partition: u32,
+        expected: &BTreeMap<Place, ExpectedDelivery>,
+        differences: &mut Vec<Difference>,
+    ) {
+        let mut newest: BTreeMap<ConversationId, (Seq, u64)> = BTreeMap::new();
+        for ((conversation, seq), delivery) in expected {
+            let Some(offset) = delivery.found else { continue };
+            let before = self.lasts.0.get(&(partition, *conversation)).copied();
+            if let Some((last, last_offset)) = before.filter(|(last, at)| last < seq && *at > offset) {
+                let words = format!("it stands before that of seq {last} at {last_offset}");
+                differences.push(delivery_difference(
+                    Fault::DeliveryOutOfOrder,
+                    (delivery.partition, *conversation, *seq),
+                    (partition, offset),
+                    words,
+                ));
+            }
+            newest.insert(*conversation, (*seq, offset));
+        }
+        for (conversation, last) in newest {
+            self.lasts.0.put((partition, conversation), last);
+        }
+    }
+}
+
+/// The time of the oldest record, where older ones were trimmed.
+async fn oldest_ms(log: &dyn EventLog, partition: u32) -> Result<Option<i64>, OpsError> {
+    let marks = log.watermarks(DELIVERIES, partition).await?;
+    if marks.low == 0 || marks.low == marks.next {
+        return Ok(None);
+    }
+    let oldest = eventlog::record_at(log, DELIVERIES, partition, marks.low).await?;
+    Ok(oldest.map(|record| record.append_time_ms))
+}
+
+fn delivery_difference(
+    fault: Fault,
+    (partition, conversation, seq): (u32, ConversationId, Seq),
+    (delivery_partition, offset): (u32, u64),
+    words: String,
+) -> Difference {
+    let mut difference = Difference::of(fault, partition, conversation, seq, words);
+    difference.delivery_partition = Some(delivery_partition);
+    difference.delivery_offset = Some(offset);
+    difference
+}
+
+/// Reading one delivery partition for a portion.
+struct Reading<'a> {
+    partition: u32,
+    /// The highest seq of each conversation so far: what the clients' filter looks at.
+    highest: BTreeMap<ConversationId, Seq>,
+    left_out: &'a BTreeSet<ConversationId>,
+    found: Vec<Difference>,
+}
+
+impl Reading<'_> {
+    /// Reads from `from_ms` on until everything expected was found, or the end.
+    async fn run(
+        &mut self,
+        search: &mut Search<'_>,
+        expected: &mut BTreeMap<Place, ExpectedDelivery>,
+        from_ms: i64,
+        counts: &mut Counts,
+    ) -> Result<(), OpsError> {
+        let end = search.log.watermarks(DELIVERIES, self.partition).await?.next;
+        let Some(from) = search.log.offset_at(DELIVERIES, self.partition, from_ms).await? else { return Ok(()) };
+        let mut missing = expected.len();
+        let mut reader = search.log.reader(DELIVERIES, self.partition, from).await?;
+        let mut next = from;
+        while missing > 0 && next < end && !search.stop.is_cancelled() {
+            let records = reader.next(RECORDS_AT_ONCE).await?;
+            search.rate.spend(records.len(), search.stop).await;
+            counts.delivery_records += records.len() as u64;
+            for record in &records {
+                next = record.offset + 1;
+                missing -= usize::from(self.record(search, record, expected, counts));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at one record; whether it is the first of one that is expected.
+    fn record(
+        &mut self,
+        search: &Search<'_>,
+        record: &Record,
+        expected: &mut BTreeMap<Place, ExpectedDelivery>,
+        counts: &mut Counts,
+    ) -> bool {
+        // What is no delivery, or of a later version, is not expected here either.
+        let Ok(Some(delivery)) = search.codec.read_delivery(&record.headers, &record.payload) else { return false };
+        let Some((conversation, seq)) = delivery.place else { return false };
+        let Some(wanted) = expected.get_mut(&(conversation, seq)) else {
+            self.unexpected(search, record, (conversation, seq));
+            return false;
+        };
+        let at = (self.partition, record.offset);
+        let place = (wanted.partition, conversation, seq);
+        if let Some(words) = wanted.differs(&delivery) {
+            self.found.push(delivery_difference(Fault::DeliveryAltered, place, at, words));
+        }
+        if wanted.found.is_some() {
+            counts.repeated += 1;
+            return false;
+        }
+        wanted.found = Some(record.offset);
+        let highest = self.highest.entry(conversation).or_insert(seq);
+        if *highest > seq {
+            let words = format!("it stands behind that of seq {highest}");
+            self.found.push(delivery_difference(Fault::DeliveryOutOfOrder, place, at, words));
+        }
+        *highest = seq.max(*highest);
+        true
+    }
+
+    /// A delivery that no event of the portion has caused, though its place lies in the portion.
+    fn unexpected(&mut self, search: &Search<'_>, record: &Record, (conversation, seq): Place) {
+        let home = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+        let inside = search.slices.iter().any(|slice| slice.partition == home && slice.covers(seq.offset()));
+        if inside && seq.generation() == spec_of(MESSAGES).generation && !self.left_out.contains(&conversation) {
+            let (place, at) = ((home, conversation, seq), (self.partition, record.offset));
+            let words = "no event has caused this delivery".to_owned();
+            self.found.push(delivery_difference(Fault::DeliveryUnexpected, place, at, words));
+        }
+    }
+}
+
+impl ExpectedDelivery {
+    fn differs(&self, delivery: &Delivery) -> Option<String> {
+        let mut words = Vec::new();
+        let (named, wanted): (BTreeSet<&UserId>, BTreeSet<&UserId>) =
+            (delivery.recipients.iter().collect(), self.recipients.iter().collect());
+        if named.len() != delivery.recipients.len() {
+            words.push("a recipient is named twice".to_owned());
+        }
+        for (what, users) in [("does not name", wanted.difference(&named)), ("names", named.difference(&wanted))] {
+            let users: Vec<String> = users.map(ToString::to_string).collect();
+            if !users.is_empty() {
+                words.push(format!("it {what} {}", users.join(", ")));
+            }
+        }
+        match differing(&self.frame, &delivery.frame) {
+            None => words.push("its frame is no JSON object".to_owned()),
+            Some(fields) if !fields.is_empty() => words.push(format!("its frame differs in {}", fields.join(", "))),
+            Some(_) => {}
+        }
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+}

@@ -1,0 +1,96 @@
+//! Conversations as they are read back: no entry that no event has made, and members, settings and counters as the
+//! events make them.
+//!
+//! What is missing shows in [`super::rows`]; here shows what should not be there.
+
+use domain::{ConversationId, ConversationState, Seq};
+use store::{Direction, Page, Store, StoreError};
+
+use super::report::{Difference, Fault};
+use std::collections::BTreeSet;
+
+/// Entries read at once.
+const ENTRIES_AT_ONCE: usize = 200;
+
+/// A part of a conversation's log: `from..to`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) partition: u32,
+    pub(super) from: Seq,
+    pub(super) to: Seq,
+}
+
+/// The entries of a timeline inside `span` that are not among `expected`.
+pub(super) async fn foreign_entries(
+    store: &dyn Store,
+    conversation: ConversationId,
+    span: Span,
+    expected: &BTreeSet<Seq>,
+) -> Result<Vec<Difference>, StoreError> {
+    let mut found = Vec::new();
+    // One more than there should be: a healthy timeline ends in one page, inside or behind the span.
+    let limit = (expected.len() + 1).clamp(2, ENTRIES_AT_ONCE);
+    let mut anchor = span.from.before();
+    loop {
+        let page = Page { anchor, direction: Direction::After, limit };
+        let entries = match store.timeline(conversation, page).await {
+            Ok(entries) => entries,
+            // A row that cannot be read differs from what was written, too: the comparison of rows says so.
+            Err(StoreError::Broken(_)) => return Ok(found),
+            Err(error) => return Err(error),
+        };
+        for entry in entries.iter().filter(|entry| entry.seq < span.to && !expected.contains(&entry.seq)) {
+            let words = format!("the timeline has an entry at place {} that no event has made", entry.place);
+            let mut difference = Difference::of(Fault::RowUnexpected, span.partition, conversation, entry.seq, words);
+            difference.table = Some(store::tables::TIMELINE.name);
+            found.push(difference);
+        }
+        match entries.last() {
+            Some(last) if last.seq < span.to && entries.len() == limit => anchor = Some(last.seq),
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// A conversation read back as of `as_of`, if it is not what its events make of it.
+pub(super) async fn state_differs(
+    store: &dyn Store,
+    conversation: ConversationId,
+    partition: u32,
+    as_of: Seq,
+    expected: &ConversationState,
+) -> Result<Option<Difference>, StoreError> {
+    let found = match store.conversation(conversation, as_of).await {
+        Ok(found) => found,
+        Err(StoreError::Broken(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut words = Vec::new();
+    if found.members != expected.members {
+        let extra = found.members.keys().filter(|user| !expected.members.contains_key(user)).count();
+        let lacking = expected.members.keys().filter(|user| !found.members.contains_key(user)).count();
+        words.push(format!(
+            "{} members, {extra} of them wrongly, {lacking} lacking (or roles differ)",
+            found.members.len()
+        ));
+    }
+    if found.settings != expected.settings {
+        words.push("other settings".to_owned());
+    }
+    if (found.place, found.ordinal) != (expected.place, expected.ordinal) {
+        words.push(format!(
+            "{} entries and {} messages, not {} and {}",
+            found.place, found.ordinal, expected.place, expected.ordinal
+        ));
+    }
+    let difference = || {
+        Difference::of(
+            Fault::StateDiffers,
+            partition,
+            conversation,
+            as_of,
+            format!("as of there: {}", words.join("; ")),
+        )
+    };
+    Ok((!words.is_empty()).then(difference))
+}
