@@ -6,6 +6,8 @@
 
 mod clock;
 mod entropy;
+mod latest;
 
 pub use clock::Clock;
 pub use entropy::Entropy;
+pub use latest::{Latest, Seen, Settled};

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
 use domain::{Cursor, UserId};
-use tokio::sync::{Notify, watch};
+use host::Latest;
+use tokio::sync::Notify;
 
 use crate::entry::Entry;
 use crate::mailbox::Mailbox;
@@ -20,14 +21,14 @@ use crate::ring::{Ring, Standing};
 pub(crate) struct Hub {
     inner: Mutex<Inner>,
     /// Whether there is a ring.
-    running: watch::Sender<bool>,
+    running: Latest<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     /// `None` while no reader has its place.
     ring: Option<Ring>,
-    /// Only ever looked up by user, so its order does not matter.
+    /// Its order is random: whoever goes through all of them sorts first.
     users: HashMap<UserId, Vec<Mailbox>>,
     next_id: u64,
     /// How often frames were taken.
@@ -75,30 +76,30 @@ pub(crate) enum Taken {
 
 impl Hub {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), running: watch::Sender::new(false) })
+        Arc::new(Self { inner: Mutex::default(), running: Latest::new(false) })
     }
 
     /// The reader has its place.
     pub(crate) fn open(&self, ring: Ring) {
         self.with(|inner| inner.ring = Some(ring));
-        self.running.send_replace(true);
+        self.running.set(true);
     }
 
     /// The reader has no place any more: everybody leaves.
     pub(crate) fn close(&self) {
-        self.running.send_replace(false);
+        self.running.set(false);
         let left = self.with(|inner| {
             inner.ring = None;
             std::mem::take(&mut inner.users)
         });
-        for mailbox in left.into_values().flatten() {
-            mailbox.wake.notify_one();
-        }
+        let mut left: Vec<Mailbox> = left.into_values().flatten().collect();
+        left.sort_unstable_by_key(|mailbox| mailbox.id); // the same order whenever a world is run again
+        left.iter().for_each(|mailbox| mailbox.wake.notify_one());
     }
 
     /// Returns when there is a ring.
     pub(crate) async fn running(&self) {
-        let _ = self.running.subscribe().wait_for(|running| *running).await; // the sender lives as long as `self`
+        let _ = self.running.seen().wait_for(|running| running).await; // it lives as long as `self`
     }
 
     /// Whether adding these would drop frames that a socket still waits for; if so, how often frames were taken so far:
@@ -117,7 +118,9 @@ impl Hub {
             let Inner { ring: Some(ring), users, .. } = inner else { return (0, 0) };
             for entry in entries {
                 if entry.unknown {
-                    users.values_mut().flatten().for_each(|mailbox| mailbox.mark_gap(&mut wakes));
+                    let mut all: Vec<&mut Mailbox> = users.values_mut().flatten().collect();
+                    all.sort_unstable_by_key(|mailbox| mailbox.id);
+                    all.into_iter().for_each(|mailbox| mailbox.mark_gap(&mut wakes));
                 }
                 let (number, end) = (ring.push(entry), ring.end());
                 let Some(entry) = ring.get(number) else { continue };

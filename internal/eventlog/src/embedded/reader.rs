@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use host::Seen;
 
 use super::Core;
 use super::codec;
@@ -23,7 +23,7 @@ pub(super) struct Reader {
     /// The offset of the next record.
     next: u64,
     /// The offset after the last durable record.
-    durable: watch::Receiver<u64>,
+    durable: Seen<u64>,
 }
 
 /// The tables lack a record that lies between the watermarks.
@@ -37,7 +37,7 @@ struct Missing {
 
 impl Reader {
     pub(super) fn open(core: Arc<Core>, topic: Arc<Topic>, partition: u32, from: u64) -> Result<Self, LogError> {
-        let durable = topic.partition(partition)?.durable.subscribe();
+        let durable = topic.partition(partition)?.durable.seen();
         Ok(Self { core, topic, partition, next: from, durable })
     }
 
@@ -89,7 +89,7 @@ impl PartitionReader for Reader {
         let end = tokio::select! {
             biased;
             () = self.core.closing.cancelled() => return Err(LogError::Closed),
-            end = self.durable.wait_for(|end| *end > next) => *end.map_err(|_| LogError::Closed)?,
+            end = self.durable.wait_for(|end| end > next) => end.map_err(|_| LogError::Closed)?,
         };
         let records = self.fetch(end, records_max.max(1))?;
         self.next += records.len() as u64;

@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use events::topics::TopicSpec;
+use host::Latest;
 use kv::{Database, Table};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use super::codec::{self, PartitionKey, Unreadable};
 use super::times::{self, Tail};
@@ -71,7 +71,7 @@ pub(super) struct Partition {
     /// The first offset that was not trimmed.
     pub(super) low: AtomicU64,
     /// The offset after the last durable record.
-    pub(super) durable: watch::Sender<u64>,
+    pub(super) durable: Latest<u64>,
 }
 
 impl TopicRow {
@@ -113,13 +113,13 @@ impl Topic {
 
 impl Partition {
     fn new(low: u64, durable: u64) -> Self {
-        Self { low: AtomicU64::new(low), durable: watch::Sender::new(durable) }
+        Self { low: AtomicU64::new(low), durable: Latest::new(durable) }
     }
 
     pub(super) fn watermarks(&self) -> Watermarks {
         // Low first: it never passes what was durable before, so `low <= next` holds.
         let low = self.low.load(Ordering::Acquire);
-        Watermarks { low, next: *self.durable.borrow() }
+        Watermarks { low, next: self.durable.get() }
     }
 }
 

@@ -222,7 +222,7 @@ impl Outcome {
             catalog.add(topic);
         }
         for (key, (topic, next)) in self.reached {
-            topic.partitions[usize::from(key.partition)].durable.send_replace(next);
+            topic.partitions[usize::from(key.partition)].durable.set(next);
         }
         // Who does not wait for an answer any more does not need it.
         for (report, place, _permit) in self.appended {

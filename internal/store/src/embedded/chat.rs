@@ -110,18 +110,18 @@ impl ChatStore for EmbeddedStore {
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
         let tables = self.read().await?;
         let read = || Ok(applied(tables, source)?.map(|applied| applied.seq));
-        let mut progress = self.shared.progress.watch(tables.incarnation, source, read)?;
+        let progress = self.shared.progress.watch(tables.incarnation, source, read)?;
         let reached = async {
             loop {
                 self.tables()?;
-                if *progress.borrow_and_update() >= Some(seq) {
+                if progress.get() >= Some(seq) {
                     return Ok(true);
                 }
                 tokio::select! {
                     biased;
                     () = self.closed.cancelled() => {}
                     // A new incarnation says so, then forgets the old one's progress: that wakes as well.
-                    changed = progress.changed() => if changed.is_err() && self.tables().is_ok() {
+                    reached = progress.wait_for(|known| known >= Some(seq)) => if reached.is_err() && self.tables().is_ok() {
                         return Err(StoreError::Closed);
                     }
                 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use domain::Seq;
-use tokio::sync::watch;
+use host::{Latest, Seen};
 
 use crate::{Source, StoreError};
 
-type Sources = BTreeMap<(u32, Source), watch::Sender<Option<Seq>>>;
+type Sources = BTreeMap<(u32, Source), Latest<Option<Seq>>>;
 
 /// Progress as those who wait see it.
 #[derive(Debug, Default)]
@@ -23,26 +23,25 @@ impl Progress {
         incarnation: u32,
         source: Source,
         read: impl FnOnce() -> Result<Option<Seq>, StoreError>,
-    ) -> Result<watch::Receiver<Option<Seq>>, StoreError> {
+    ) -> Result<Seen<Option<Seq>>, StoreError> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = sources.get(&(incarnation, source)) {
-            return Ok(sender.subscribe());
+        if let Some(progress) = sources.get(&(incarnation, source)) {
+            return Ok(progress.seen());
         }
         // Read under the lock: what is committed after this read is published after this insert.
-        let (sender, receiver) = watch::channel(read()?);
-        sources.insert((incarnation, source), sender);
-        Ok(receiver)
+        let progress = Latest::new(read()?);
+        let seen = progress.seen();
+        sources.insert((incarnation, source), progress);
+        Ok(seen)
     }
 
     /// Wakes who waits, after the commit.
     pub(super) fn publish(&self, incarnation: u32, source: Source, seq: Seq) {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = sources.get(&(incarnation, source)) else { return };
-        sender.send_if_modified(|known| {
-            let ahead = *known < Some(seq);
-            *known = (*known).max(Some(seq));
-            ahead
-        });
+        let Some(progress) = sources.get(&(incarnation, source)) else { return };
+        if progress.get() < Some(seq) {
+            progress.set(Some(seq));
+        }
     }
 
     /// Forgets incarnations before `current`.
