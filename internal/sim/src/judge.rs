@@ -1,0 +1,115 @@
+//! The end of a run: faults are over, everything is up, and what came of it is compared with what the log says.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use events::topics::{MESSAGES, spec_of};
+use store::{Consumer, HoldStore as _, SharedStore};
+use testkit::oracle::{Logged, Truth, Verdict, check_deliveries, check_devices, check_history, check_store, settled};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::plan::{Plan, What};
+use crate::world::World;
+
+/// How long holds, late effects and zombies may take to be over, once faults are.
+const HEALED_WITHIN: Duration = Duration::from_secs(240);
+/// How long devices may take to come to the end of the log.
+const REACHED_WITHIN: Duration = Duration::from_secs(90);
+/// How often a condition is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Retention of deliveries: only who was away for longer may be told that they are gone.
+const WEEK_MS: i64 = 7 * 86_400_000;
+
+/// Lets everything come to rest and compares it. An error: what did not come to rest, or differs.
+pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
+    world.shared.trace.note("calm");
+    world.shared.weather.calm_down();
+    for device in &world.people.devices {
+        device.set_away(false);
+    }
+    world.services.recover();
+    healed(world).await?;
+    resolved(world).await?;
+    let (log, codec) = (world.services.log.clone(), world.services.codec.clone());
+    let mut logged = Logged::read(&*log, &codec).await?;
+    logged.deliveries = world.shared.recorder.deliveries();
+    let truth = Truth::of(&logged);
+    // Who has not come to the end by then shows in the verdict.
+    let reached = reached(world, &truth).await;
+    timeout(REACHED_WITHIN, settled(&world.people.devices[0].http)).await.context("storage does not settle")??;
+    let mut verdict = check_history(&truth, &world.people).await?;
+    world.people.stop().await;
+    verdict.join(check_devices(&truth, &world.people.devices));
+    logged.deliveries = world.shared.recorder.deliveries();
+    verdict.join(check_deliveries(&truth, &logged));
+    let store: SharedStore = world.services.store.attach()?;
+    verdict.join(check_store(&log, &codec, &store).await?);
+    world.shared.trace.add("events accepted", truth.accepted as u64);
+    verdict.demand_zero()?;
+    reached?;
+    resets_are_justified(world, plan)?;
+    ensure!(world.services.faults.is_empty(), "{:?}", world.services.faults);
+    Ok(verdict)
+}
+
+/// Waits until no hold is left and nothing is under way.
+async fn healed(world: &mut World) -> Result<()> {
+    let deadline = Instant::now() + HEALED_WITHIN;
+    loop {
+        world.services.look_after().await;
+        let held = held(world).await?;
+        if held == 0 && !world.shared.weather.something_late() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{held} conversations are still held after {HEALED_WITHIN:?}");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn held(world: &World) -> Result<usize> {
+    let (store, mut held) = (world.services.store.attach()?, 0);
+    for partition in 0..spec_of(MESSAGES).partitions {
+        for consumer in [Consumer::Storage, Consumer::Fanout] {
+            held += store.holds(consumer, partition, 100).await?.len();
+        }
+    }
+    Ok(held)
+}
+
+/// Waits until every device knows what became of all it said.
+async fn resolved(world: &mut World) -> Result<()> {
+    let World { people, services, .. } = world;
+    let looking = async {
+        loop {
+            services.look_after().await;
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        resolved = people.resolve() => resolved,
+        () = looking => bail!("nobody looks after the processes"),
+    }
+}
+
+async fn reached(world: &World, truth: &Truth) -> Result<()> {
+    world.people.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await
+}
+
+/// A reset needs a reason: a first connection, a retention that has passed, or a range that is too long by the setup.
+fn resets_are_justified(world: &World, plan: &Plan) -> Result<()> {
+    let leapt = plan.steps.iter().any(|step| matches!(step.what, What::Leap { ms } if ms > WEEK_MS));
+    let small = plan.setup.range < 1000 || plan.setup.ring < 1000;
+    for device in &world.people.devices {
+        for reason in &device.memory().journal.resets {
+            let justified = match reason.as_str() {
+                "first" => true,
+                "gone" => leapt,
+                "too_far" | "lapped" => small,
+                _ => false,
+            };
+            ensure!(justified, "{} was reset: {reason}", device.name);
+        }
+    }
+    Ok(())
+}

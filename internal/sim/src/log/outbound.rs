@@ -1,0 +1,217 @@
+//! A process's producer: records leave in order, some time after they were handed over, and may be told of wrongly.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use eventlog::{AppendError, NewRecord, Place, Receipt, SharedLog};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::{Made, Recorder};
+use crate::life::Life;
+use crate::plan::Kind;
+
+/// How long a producer that may give up waits for the broker.
+const GIVES_UP: Duration = Duration::from_secs(10);
+/// How much later a record may land after its producer has given it up, in milliseconds.
+const LATE_MS: u64 = 60_000;
+
+/// The producer.
+pub(super) struct Outbound {
+    life: Arc<Life>,
+    /// Gone once it is closed.
+    queue: Mutex<Option<mpsc::UnboundedSender<Leaving>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+}
+
+/// What the producer and its task share.
+struct Shared {
+    /// Whether it has failed for good.
+    fatal: Mutex<bool>,
+    /// Held by receipts that were neither read nor dropped.
+    unread: Arc<dyn Any + Send + Sync>,
+}
+
+/// A record on its way out.
+struct Leaving {
+    topic: String,
+    record: NewRecord,
+    report: oneshot::Sender<Result<Place, AppendError>>,
+    at: Instant,
+}
+
+/// What becomes of a record.
+enum Fate {
+    Appended,
+    /// Whether it is in the log.
+    Unknown(bool),
+    Late,
+    /// Whether it is in the log.
+    Fatal(bool),
+}
+
+impl Outbound {
+    /// Starts the producer of that process.
+    pub(super) fn begin(log: SharedLog, life: Arc<Life>) -> Self {
+        let (queue, leaving) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared { fatal: Mutex::new(false), unread: Arc::new(()) });
+        let task = tokio::spawn(run(log, Arc::clone(&life), Arc::clone(&shared), leaving));
+        Self { life, queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)), shared }
+    }
+
+    pub(super) fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        if self.shared.is_fatal() {
+            return Err(fatal());
+        }
+        if self.life.chance(self.life.weather.rates().busy) {
+            self.life.fault("producers with a full queue");
+            return Err(AppendError::Busy);
+        }
+        let (report, receipt) = Receipt::holding(Arc::clone(&self.shared.unread));
+        let leaving = Leaving { topic: topic.to_owned(), record, report, at: Instant::now() };
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().and_then(|queue| queue.send(leaving).ok()).ok_or(AppendError::Closed)?;
+        Ok(receipt)
+    }
+
+    /// Takes nothing more; what was taken leaves.
+    pub(super) async fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Shared {
+    /// Over once everybody has heard of it.
+    fn is_fatal(&self) -> bool {
+        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        *fatal = *fatal && Arc::strong_count(&self.unread) > 1;
+        *fatal
+    }
+
+    fn fail(&self) {
+        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+fn fatal() -> AppendError {
+    AppendError::Fatal(Box::new(Made("fatal")))
+}
+
+async fn run(log: SharedLog, life: Arc<Life>, shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver<Leaving>) {
+    let recorder = Arc::clone(&life.recorder);
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, usize::MAX).await > 0 {
+        let travel = async {
+            life.delay(Duration::from_millis(life.weather.rates().log_ms)).await;
+            if !gives_up(life.kind) {
+                return life.weather.broker_up().await;
+            }
+            let _ = tokio::time::timeout(GIVES_UP, life.weather.broker_up()).await;
+        };
+        tokio::select! {
+            biased;
+            () = life.died() => {}
+            () = travel => {}
+        }
+        // Handed over meanwhile, and in the same request.
+        while let Ok(more) = queue.try_recv() {
+            batch.push(more);
+        }
+        if life.is_dead() {
+            // What had left the host lands; what had not is gone.
+            let lands = usize::try_from(life.below(batch.len() as u64 + 1)).unwrap_or(0);
+            life.trace.add("records of the dead that landed", lands as u64);
+            batch.truncate(lands);
+            for leaving in batch {
+                let _ = append(&log, &recorder, &life.name, &leaving).await;
+            }
+            return;
+        }
+        for leaving in batch.drain(..) {
+            one(&log, &life, &shared, &recorder, leaving).await;
+        }
+    }
+}
+
+/// Those of the fan-out are never given up.
+fn gives_up(kind: Kind) -> bool {
+    kind != Kind::Fanout
+}
+
+async fn one(log: &SharedLog, life: &Arc<Life>, shared: &Shared, recorder: &Arc<Recorder>, leaving: Leaving) {
+    if shared.is_fatal() {
+        drop(leaving.report.send(Err(fatal())));
+        return;
+    }
+    let outcome = match fate(life, &leaving) {
+        Fate::Appended => append(log, recorder, &life.name, &leaving).await,
+        Fate::Unknown(effect) => {
+            life.fault(if effect { "appends unknown and done" } else { "appends unknown and not done" });
+            if effect {
+                let _ = append(log, recorder, &life.name, &leaving).await;
+            }
+            Err(AppendError::Unknown)
+        }
+        Fate::Late => {
+            life.fault("appends unknown and done later");
+            land_later(log, life, recorder, leaving);
+            return;
+        }
+        Fate::Fatal(effect) => {
+            life.fault("producers failed for good");
+            shared.fail();
+            if effect {
+                let _ = append(log, recorder, &life.name, &leaving).await;
+            }
+            Err(fatal())
+        }
+    };
+    let _ = leaving.report.send(outcome);
+}
+
+fn fate(life: &Life, leaving: &Leaving) -> Fate {
+    let rates = life.weather.rates();
+    let late = leaving.at.elapsed() >= GIVES_UP && life.weather.broker_is_down();
+    if late && gives_up(life.kind) {
+        return Fate::Unknown(false);
+    }
+    if life.chance(rates.fatal) {
+        return Fate::Fatal(life.below(2) == 0);
+    }
+    if gives_up(life.kind) && life.chance(rates.unknown) {
+        return Fate::Unknown(life.below(2) == 0);
+    }
+    if gives_up(life.kind) && life.chance(rates.late) {
+        return Fate::Late;
+    }
+    Fate::Appended
+}
+
+/// The producer gives it up while it is on its way: it lands some time later, behind what was sent since.
+fn land_later(log: &SharedLog, life: &Arc<Life>, recorder: &Arc<Recorder>, leaving: Leaving) {
+    let Leaving { topic, record, report, at } = leaving;
+    let _ = report.send(Err(AppendError::Unknown));
+    let (log, life, recorder) = (Arc::clone(log), Arc::clone(life), Arc::clone(recorder));
+    let later = Duration::from_millis(life.below(LATE_MS));
+    life.weather.begin_late();
+    tokio::spawn(async move {
+        sleep(later).await;
+        let leaving = Leaving { topic, record, report: oneshot::channel().0, at };
+        let _ = append(&log, &recorder, &life.name, &leaving).await;
+        life.weather.end_late();
+    });
+}
+
+async fn append(log: &SharedLog, recorder: &Recorder, who: &str, leaving: &Leaving) -> Result<Place, AppendError> {
+    let Leaving { topic, record, .. } = leaving;
+    let place = eventlog::append(&**log, topic, record.clone()).await?;
+    recorder.appended(who, topic, record, place);
+    Ok(place)
+}

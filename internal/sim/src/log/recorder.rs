@@ -1,0 +1,52 @@
+//! What was appended to `chat.deliveries`, kept beside the log, which trims it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eventlog::{NewRecord, Place};
+use events::topics::{DELIVERIES, spec_of};
+use events::{Codec, Delivery};
+
+use crate::trace::Trace;
+
+/// Sees every append of every process.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    trace: Arc<Trace>,
+    codec: Codec,
+    deliveries: Mutex<Vec<Vec<(u64, Delivery)>>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(trace: Arc<Trace>, codec: Codec) -> Arc<Self> {
+        let deliveries = Mutex::new(vec![Vec::new(); spec_of(DELIVERIES).partitions as usize]);
+        Arc::new(Self { trace, codec, deliveries })
+    }
+
+    /// `record` was appended by `who`.
+    pub(crate) fn appended(&self, who: &str, topic: &str, record: &NewRecord, place: Place) {
+        self.trace.note(&format!("{who} appends {topic}/{} at {}", place.partition, place.offset));
+        self.trace.count(match topic {
+            DELIVERIES => "deliveries appended",
+            events::topics::MESSAGES => "events appended",
+            _ => "other records appended",
+        });
+        if topic != DELIVERIES {
+            return;
+        }
+        if let Ok(Some(delivery)) = self.codec.read_delivery(&record.headers, &record.payload) {
+            self.trace.note(&delivery.frame);
+            self.lock()[place.partition as usize].push((place.offset, delivery));
+        }
+    }
+
+    /// Everything, by partition, in the order of offsets.
+    pub(crate) fn deliveries(&self) -> Vec<Vec<(u64, Delivery)>> {
+        let mut all = self.lock().clone();
+        all.iter_mut().for_each(|partition| partition.sort_by_key(|(offset, _)| *offset));
+        all
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<(u64, Delivery)>>> {
+        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

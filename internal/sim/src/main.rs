@@ -1,0 +1,81 @@
+//! `sim`: runs worlds from seeds, prints what happened in them, and shows those that fail.
+
+use std::ops::Range;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::time::Duration;
+
+/// The whole system from one seed, in virtual time, under faults
+#[derive(Debug, Parser)]
+struct Options {
+    /// Seeds to run, the last one excluded
+    #[arg(long, default_value = "1..1001", value_parser = range)]
+    seeds: Range<u64>,
+    /// One seed only
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// With --seed: everything that happens
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// With --seed: the services' own log, on standard error
+    #[arg(long, requires = "seed")]
+    log: bool,
+    /// Threads to run on
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Stop after so many failures
+    #[arg(long, default_value_t = 3)]
+    failures: usize,
+    /// Show the failing seeds without shortening them
+    #[arg(long)]
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match options.seed {
+        Some(seed) => one(seed, &options),
+        None => many(&options),
+    }
+}
+
+fn one(seed: u64, options: &Options) -> ExitCode {
+    if options.log {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().without_time().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    let outcome = sim::run(&sim::plan_of(seed), options.trace);
+    outcome.lines.iter().for_each(|line| println!("{line}"));
+    for (what, times) in &outcome.totals {
+        println!("{what:44} {times:>8}");
+    }
+    println!("seed {seed}: hash {:016x}", outcome.hash);
+    let Some(wrong) = outcome.wrong else { return ExitCode::SUCCESS };
+    println!("{wrong}");
+    if !options.quick {
+        println!("{}", sim::show(seed).0);
+    }
+    ExitCode::FAILURE
+}
+
+#[allow(clippy::disallowed_methods)] // how long this took on the machine, for people
+fn many(options: &Options) -> ExitCode {
+    let begun = std::time::Instant::now();
+    let report = sim::run_seeds(options.seeds.clone(), options.threads, options.failures);
+    let took = Duration::from_millis(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+    println!("{report}took {took:.1?} on {} threads", options.threads);
+    for (seed, wrong) in &report.failed {
+        println!("\nseed {seed} failed: {wrong}");
+        if !options.quick {
+            println!("{}", sim::show(*seed).0);
+        }
+    }
+    if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let wrong = |_| "FROM..TO, such as 1..1001".to_owned();
+    let (from, to) = text.split_once("..").ok_or("FROM..TO, such as 1..1001")?;
+    Ok(from.parse().map_err(wrong)?..to.parse().map_err(wrong)?)
+}

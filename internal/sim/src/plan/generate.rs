@@ -1,0 +1,155 @@
+//! A plan from a seed.
+
+use workload::Random;
+
+use super::{Kind, PROCESSES, Plan, Repeat, Setup, Step, Verb, What};
+use crate::weather::Rates;
+
+/// An hour, a week, and a month, in milliseconds.
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// The plan of that seed.
+#[must_use]
+pub fn plan_of(seed: u64) -> Plan {
+    let mut random = Random::new(seed ^ 0x51b);
+    // One in eight is undisturbed: what fails there, fails without any fault.
+    let disturbed = random.below(8) > 0;
+    let setup = setup(&mut random, disturbed);
+    let count = 40 + random.below(50);
+    let steps = (0..count).map(|_| step(&mut random, disturbed)).collect();
+    Plan { seed, setup, steps }
+}
+
+fn setup(random: &mut Random, disturbed: bool) -> Setup {
+    let users = 3 + index(random, 3);
+    let rooms = (0..2 + index(random, 3)).map(|number| room(random, users, number == 0)).collect();
+    let small = disturbed && random.chance(25);
+    let mut host_skews_ms = [0; 7];
+    if disturbed && random.chance(50) {
+        host_skews_ms.iter_mut().for_each(|skew| *skew = random.below(40_000) as i64 - 20_000);
+    }
+    let skews = [0, 0, 0, -900, -100_000, -170_000, -190_000, 30_000, 59_000, -HOUR_MS, -21 * DAY_MS];
+    let device_skews_ms = (0..users * 2).map(|_| if disturbed { *random.pick(&skews) } else { 0 }).collect();
+    Setup {
+        users,
+        devices: 1 + index(random, 2),
+        rooms,
+        host_skews_ms,
+        device_skews_ms,
+        ring: if small { *random.pick(&[2, 8, 16]) } else { 4096 },
+        range: if small { *random.pick(&[4, 20]) } else { 20_000 },
+        pipe: *random.pick(&[256, 4096, 65_536]),
+        rates: if disturbed { rates(random) } else { Rates::default() },
+        several: random.chance(60),
+    }
+}
+
+fn room(random: &mut Random, users: usize, direct: bool) -> Vec<usize> {
+    let mut members = vec![index(random, users)];
+    let wanted = if direct { 2 } else { 2 + index(random, users - 1) };
+    while members.len() < wanted {
+        let user = index(random, users);
+        if !members.contains(&user) {
+            members.push(user);
+        }
+    }
+    // Two members make a direct one: a small group has a third who is named twice.
+    if !direct && members.len() == 2 {
+        members.push(members[1]);
+    }
+    members
+}
+
+/// Mostly few faults of every kind; now and then many of some.
+fn rates(random: &mut Random) -> Rates {
+    let mut rate = |usual: u64| match random.below(10) {
+        0..4 => 0,
+        4..9 => random.below(usual + 1),
+        _ => random.below(usual * 5 + 1),
+    };
+    Rates {
+        log_error: rate(20),
+        unknown: rate(60),
+        late: rate(40),
+        fatal: rate(15),
+        busy: rate(20),
+        store_error: rate(30),
+        store_done: rate(30),
+        store_late: rate(20),
+        commit_error: rate(60),
+        answer_lost: rate(60),
+        log_ms: rate(30),
+        store_ms: rate(40),
+    }
+}
+
+fn step(random: &mut Random, disturbed: bool) -> Step {
+    let what = if !disturbed || random.chance(68) { saying(random) } else { disturbance(random) };
+    let waits = [0, 0, 0, 1, 5, 20, 100, 500, 2_000, 8_000];
+    let yields = if random.chance(40) { random.below(12) as u8 } else { 0 };
+    Step { yields, wait_ms: *random.pick(&waits), salt: random.bits(), what }
+}
+
+fn saying(random: &mut Random) -> What {
+    let (device, room, http) = (index(random, 100), index(random, 100), random.chance(20));
+    if random.chance(20) {
+        let how = match random.below(10) {
+            0 => Repeat::Other,
+            1 => Repeat::Withdraw,
+            _ => Repeat::Same,
+        };
+        return What::Repeat { device, how, http };
+    }
+    let verb = match random.below(40) {
+        0..14 => Verb::Send,
+        14..16 => Verb::Reply,
+        16..20 => Verb::Edit,
+        20..22 => Verb::Delete,
+        22..25 => Verb::React,
+        25 => Verb::Unreact,
+        26..29 => Verb::Mark,
+        29..32 => Verb::Add,
+        32..34 => Verb::Remove,
+        34 => Verb::Leave,
+        35 => Verb::Role,
+        36..38 => Verb::Title,
+        _ => Verb::Create,
+    };
+    What::Say { device, room, verb, http }
+}
+
+fn disturbance(random: &mut Random) -> What {
+    let (device, process) = (index(random, 100), index(random, PROCESSES.len()));
+    let consumer = 3 + index(random, 4);
+    match random.below(100) {
+        0..8 => What::Cut { device, after: index(random, 400) },
+        8..12 => What::Vanish { device },
+        12..16 => What::Stall { device, ms: 1 << random.below(15) },
+        16..19 => What::Away { device, away: true },
+        19..24 => What::Away { device, away: false },
+        24..26 => What::Save { device },
+        26..29 => What::GoBack { device },
+        29..42 => What::Kill { process },
+        42..48 => What::Stop { process },
+        48..66 => What::Start { process, old: random.chance(20) },
+        66..70 => What::Pause { process, ms: 1 << random.below(16) },
+        70..75 => What::Deafen { process: consumer, ms: *random.pick(&[500, 9_000, 11_000, 30_000, 70_000]) },
+        75..79 => What::Ghost { storage: random.chance(50), ms: *random.pick(&[10, 1_000, 12_000]) },
+        79..82 => What::BrokerDown { ms: *random.pick(&[100, 3_000, 11_000, 40_000]) },
+        82..85 => What::StoreDown { ms: *random.pick(&[100, 3_000, 30_000]) },
+        85..90 => {
+            let kind = *random.pick(&[Kind::Storage, Kind::Fanout, Kind::Chat]);
+            What::StoreSlow { kind, by_ms: *random.pick(&[300, 2_000, 6_000]), ms: 20_000 }
+        }
+        90..93 => What::Faults { rates: rates(random) },
+        93..96 => What::BrokerClock { ms: *random.pick(&[-400_000, -30_000, -1_000, 0, 20_000]) },
+        96..98 => What::Leap { ms: *random.pick(&[2 * 60_000, HOUR_MS, 31 * DAY_MS]) },
+        98 if random.chance(50) => What::Empty,
+        _ => What::Wait,
+    }
+}
+
+fn index(random: &mut Random, bound: usize) -> usize {
+    usize::try_from(random.below(bound as u64)).unwrap_or(0)
+}

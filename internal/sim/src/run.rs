@@ -1,0 +1,63 @@
+//! One run of one plan, from its beginning to its verdict, in virtual time on one thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Result, anyhow};
+use tokio::runtime::Builder;
+
+use crate::judge::judge;
+use crate::plan::Plan;
+use crate::trace::Totals;
+use crate::world::World;
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Stands for everything that happened: the same for the same plan, on every machine.
+    pub hash: u64,
+    /// How often things happened.
+    pub totals: Totals,
+    /// What happened, if that was asked for.
+    pub lines: Vec<String>,
+    /// What is wrong, in words; `None` when nothing is.
+    pub wrong: Option<String>,
+}
+
+/// Runs the plan. `keep`: what happened is kept as lines.
+#[must_use]
+pub fn run(plan: &Plan, keep: bool) -> Outcome {
+    let attempt = catch_unwind(AssertUnwindSafe(|| -> Result<Outcome> {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
+        runtime.block_on(live(plan, keep))
+    }));
+    let outcome = attempt.unwrap_or_else(|_| Err(anyhow!("the run panicked")));
+    outcome.unwrap_or_else(|error| Outcome {
+        hash: 0,
+        totals: Totals::new(),
+        lines: Vec::new(),
+        wrong: Some(format!("{error:#}")),
+    })
+}
+
+async fn live(plan: &Plan, keep: bool) -> Result<Outcome> {
+    let mut world = World::begin(plan, keep).await?;
+    world.open_rooms();
+    for step in &plan.steps {
+        world.step(step).await;
+    }
+    let wrong = judge(&mut world, plan).await.err().map(|error| format!("{error:#}"));
+    let trace = &world.shared.trace;
+    for device in &world.people.devices {
+        let memory = device.memory();
+        trace.note(&device.name);
+        for heard in &memory.journal.heard {
+            trace.note(&format!("{} {:?} {:x} {}", heard.conversation, heard.seq, heard.digest, heard.passed));
+        }
+        trace.note(&format!("{:?} {:?} {:?}", memory.journal.resets, memory.journal.ends, memory.journal.errors));
+        trace.add("frames heard", memory.journal.heard.len() as u64);
+        trace.add("connections", u64::from(memory.journal.connects));
+        trace.add("resets", memory.journal.resets.iter().filter(|reason| *reason != "first").count() as u64);
+    }
+    let (hash, lines, totals) = trace.end();
+    Ok(Outcome { hash, totals, lines, wrong })
+}

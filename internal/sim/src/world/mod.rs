@@ -1,0 +1,231 @@
+//! A world: engines in memory, the real services around them, users with devices.
+
+mod services;
+mod speaking;
+mod wall;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use api::CommandFrame;
+use auth::SigningKey;
+use domain::{ConversationId, UserId};
+use eventlog::embedded::EmbeddedLog;
+use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append};
+use events::Codec;
+use events::topics::{self, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS, spec_of};
+use host::Entropy;
+use store::StoreAdmin as _;
+use store::embedded::EmbeddedStore;
+use testkit::device::{Account, Device, Endpoints, Http, Stamps};
+use testkit::load::{LoadConfig, World as People};
+use tokio::time::sleep;
+use workload::Random;
+
+use crate::life::Shared;
+use crate::log::Recorder;
+use crate::net::{DeviceNet, Net};
+use crate::plan::{PROCESSES, Plan, Setup, Step, What};
+use crate::trace::Trace;
+use crate::weather::Weather;
+use services::{Ground, Services};
+use wall::Wall;
+
+/// A running world.
+pub(crate) struct World {
+    pub(crate) services: Services,
+    /// Users and devices.
+    pub(crate) people: People,
+    pub(crate) shared: Shared,
+    setup: Setup,
+    rooms: Vec<Room>,
+}
+
+/// A conversation.
+pub(crate) struct Room {
+    pub(crate) id: ConversationId,
+    /// Numbers of users, the founder first.
+    members: Vec<usize>,
+    /// How the founder opens it.
+    create: CommandFrame,
+}
+
+impl World {
+    /// The world of that plan at its beginning. `keep`: the trace's lines.
+    pub(crate) async fn begin(plan: &Plan, keep: bool) -> Result<Self> {
+        let (seed, setup) = (plan.seed, &plan.setup);
+        let (wall, codec, entropy) = (Wall::new(), Codec::compiled_in(), Entropy::seeded(seed));
+        let trace = Arc::new(Trace::new(keep));
+        let shared = Shared {
+            weather: Arc::new(Weather::new(setup.rates)),
+            recorder: Recorder::new(Arc::clone(&trace), codec.clone()),
+            trace: Arc::clone(&trace),
+        };
+        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), wall.broker()).await?;
+        lay_out(&log, &codec, &entropy).await?;
+        let store = EmbeddedStore::open(kv::Database::in_memory(), wall.clock(0)).await?;
+        let key = SigningKey::generate(&entropy)?;
+        let jwks = key.jwks();
+        let net = Net::new(trace, Arc::clone(&shared.weather), setup.pipe, key, wall.clock(0), seed ^ 0x4e37);
+        let ground = Ground { log, store, codec, net, wall, shared: shared.clone(), jwks };
+        let mut services = Services::new(ground, setup, seed);
+        for (process, (name, _)) in PROCESSES.iter().enumerate() {
+            if setup.several || !name.ends_with("t-1") && !name.ends_with("e-1") {
+                services.start(process, false);
+            }
+        }
+        let mut random = Random::new(seed ^ 0x0b00);
+        let people = people(&services, setup, &mut random)?;
+        let rooms = setup.rooms.iter().map(|members| room(&services, &people, members, &mut random)).collect();
+        Ok(Self { services, people, shared, setup: setup.clone(), rooms })
+    }
+
+    /// The next step happens.
+    pub(crate) async fn step(&mut self, step: &Step) {
+        for _ in 0..step.yields {
+            tokio::task::yield_now().await;
+        }
+        if step.wait_ms > 0 {
+            sleep(Duration::from_millis(step.wait_ms)).await;
+        }
+        self.services.look_after().await;
+        self.shared.trace.note(&format!("step: {:?}", step.what));
+        self.act(step).await;
+    }
+
+    async fn act(&mut self, step: &Step) {
+        let (services, weather, trace) = (&mut self.services, &self.shared.weather, &self.shared.trace);
+        let device = |device: usize| device % self.people.devices.len();
+        let process = |process: usize| process % PROCESSES.len();
+        let ms = Duration::from_millis;
+        match step.what {
+            What::Say { .. } | What::Repeat { .. } => self.speak(step),
+            What::Cut { device: which, after } => {
+                trace.count("links cut");
+                services.net.cables(device(which)).iter().for_each(|cable| cable.cut_after(after));
+            }
+            What::Vanish { device: which } => {
+                trace.count("links that fell silent");
+                services.net.cables(device(which)).iter().for_each(|cable| cable.vanish());
+            }
+            What::Stall { device: which, ms: time } => {
+                trace.count("devices that stalled");
+                services.net.cables(device(which)).iter().for_each(|cable| cable.stall(ms(time)));
+            }
+            What::Away { device: which, away } => self.people.devices[device(which)].set_away(away),
+            What::Save { device: which } => self.people.devices[device(which)].save(),
+            What::GoBack { device: which } => {
+                trace.count("devices that lost what they stored");
+                self.people.devices[device(which)].go_back();
+            }
+            What::Kill { process: which } => services.kill(process(which)),
+            What::Stop { process: which } => services.stop(process(which)),
+            What::Start { process: which, old } => services.start(process(which), old),
+            What::Pause { process: which, ms: time } => {
+                if let Some(life) = services.life(process(which)) {
+                    trace.count("processes paused");
+                    life.pause(ms(time));
+                }
+            }
+            What::Deafen { process: which, ms: time } => {
+                if let Some(life) = services.life(process(which)) {
+                    trace.count("members deafened");
+                    life.deafen(ms(time));
+                }
+            }
+            What::Ghost { storage, ms: time } => ghost(services, storage, ms(time)).await,
+            What::BrokerDown { ms: time } => {
+                trace.count("broker outages");
+                weather.broker_down(ms(time));
+            }
+            What::StoreDown { ms: time } => {
+                trace.count("store outages");
+                weather.store_down(ms(time));
+            }
+            What::StoreSlow { kind, by_ms, ms: time } => weather.slow_store(kind, ms(by_ms), ms(time)),
+            What::Faults { rates } => weather.set_rates(rates),
+            What::BrokerClock { ms } => {
+                trace.count("broker clocks moved");
+                services.wall.set_broker(ms);
+            }
+            What::Leap { ms } => {
+                trace.count("leaps in time");
+                services.wall.leap(ms);
+            }
+            What::Empty => {
+                trace.count("stores emptied");
+                if let Ok(store) = services.store.attach() {
+                    let _ = store.new_incarnation().await;
+                }
+            }
+            What::Wait => {}
+        }
+    }
+}
+
+/// Topics with their genesis records, and the fan-out's first commits, as `topics apply` makes them.
+async fn lay_out(log: &SharedLog, codec: &Codec, entropy: &Entropy) -> Result<()> {
+    for spec in topics::all() {
+        log.create(spec).await?;
+        for partition in 0..spec.partitions {
+            let encoded = codec.genesis(entropy.bytes(), spec.generation);
+            let (headers, payload) = (encoded.headers, encoded.payload);
+            let record = NewRecord { key: "genesis".into(), partition: Some(partition), headers, payload };
+            append(&**log, &spec.name, record).await?;
+        }
+    }
+    let begin = Commit { next: 0, metadata: String::new() };
+    let of = |topic: &'static str| (0..spec_of(topic).partitions).map(move |one| TopicPartition::new(topic, one));
+    let commits: Vec<_> = [MESSAGES, RECEIPTS, USERS].into_iter().flat_map(of).map(|at| (at, begin.clone())).collect();
+    log.commit_offline(GROUP_FANOUT, &commits).await.context("committing the fan-out's first positions")
+}
+
+/// Accounts are made directly: hashing passwords runs on threads of its own, which have no place in virtual time.
+fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<People> {
+    let (stamps, mut accounts, mut devices) = (Stamps::default(), Vec::new(), Vec::new());
+    let endpoints = Endpoints {
+        users: "http://users".into(),
+        chat: vec!["http://chat".into()],
+        sockets: vec!["http://sockets-0".into(), "http://sockets-1".into()],
+    };
+    for number in 0..setup.users {
+        let account = Account { name: format!("user-{number}"), user: UserId::try_from(random.uuid())? };
+        for _ in 0..setup.devices {
+            let device = devices.len();
+            let network = DeviceNet { net: Arc::clone(&services.net), device, user: account.user };
+            let http = Http::over(Arc::new(network), endpoints.clone(), account.clone());
+            devices.push(Device::over(http, device, &account, &stamps));
+        }
+        accounts.push(account);
+    }
+    let config = LoadConfig { users: setup.users, devices: setup.devices, ..LoadConfig::default() };
+    Ok(People { config, accounts, devices, rooms: Vec::new() })
+}
+
+fn room(services: &Services, people: &People, members: &[usize], random: &mut Random) -> Room {
+    let id = speaking::mint(services.wall.now_ms(), random.bits());
+    let users: Vec<UserId> = members.iter().map(|user| people.accounts[*user].user).collect();
+    let (kind, conversation, title) = if let [one, other] = users[..] {
+        ("direct", ConversationId::direct(one, other), None)
+    } else {
+        ("group", ConversationId::group(users[0], id), Some("a group".to_owned()))
+    };
+    let create = CommandFrame::Create { id, kind: kind.into(), title, members: users[1..].to_vec() };
+    Room { id: conversation, members: members.to_vec(), create }
+}
+
+/// Somebody joins a group, takes what it gets, does nothing with it, and leaves.
+async fn ghost(services: &Services, storage: bool, stays: Duration) {
+    let (group, topics) = if storage {
+        (GROUP_STORAGE, &[MESSAGES, RECEIPTS][..])
+    } else {
+        (GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS][..])
+    };
+    services.shared.trace.count("ghosts in groups");
+    if let Ok(mut member) = services.log.join(group, topics).await {
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(stays, async { while member.next().await.is_ok() {} }).await;
+        });
+    }
+}

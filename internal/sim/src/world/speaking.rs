@@ -1,0 +1,143 @@
+//! What devices say: commands from what they know at that moment.
+
+use api::{CommandFrame, EntryBody};
+use domain::{CommandId, ConversationId};
+use testkit::device::{Device, Route};
+use workload::Random;
+
+use super::{Room, World};
+use crate::plan::{Repeat, Step, Verb, What};
+
+/// What people react with.
+const EMOJI: [&str; 3] = ["👍", "❤️", "☕"];
+
+/// An id stamped with that time; the rest comes from `salt`.
+pub(super) fn mint(stamp_ms: i64, salt: u64) -> CommandId {
+    let (mut random, mut bytes) = (Random::new(salt), [0; 10]);
+    bytes[2..].copy_from_slice(&random.bits().to_be_bytes());
+    bytes[..2].copy_from_slice(&random.bits().to_be_bytes()[..2]);
+    let uuid = uuid::Builder::from_unix_timestamp_millis(u64::try_from(stamp_ms).unwrap_or(0), &bytes).into_uuid();
+    CommandId::try_from(uuid).expect("the builder makes a UUIDv7")
+}
+
+impl World {
+    /// A device says what the step says, if that makes sense to it now.
+    pub(super) fn speak(&self, step: &Step) {
+        let mut random = Random::new(step.salt);
+        let (number, command, http) = match step.what {
+            What::Say { device, room, verb, http } => {
+                let (number, room) = (device % self.people.devices.len(), &self.rooms[room % self.rooms.len()]);
+                (number, self.command(number, room, verb, step.salt, &mut random), http)
+            }
+            What::Repeat { device, how, http } => {
+                let number = device % self.people.devices.len();
+                (number, repetition(&self.people.devices[number], how, &mut random), http)
+            }
+            _ => return,
+        };
+        let Some(command) = command else { return };
+        let trace = &self.shared.trace;
+        trace.fault("commands sent", &format!("device {number} sends {command:?}"));
+        let route = if http { Route::Http } else { Route::Socket };
+        // A malformed command is nothing that a device sends.
+        let _ = self.people.devices[number].send(command, route, None);
+    }
+
+    fn command(&self, number: usize, room: &Room, verb: Verb, salt: u64, random: &mut Random) -> Option<CommandFrame> {
+        let (device, conversation) = (&self.people.devices[number], room.id);
+        let me = self.people.accounts[number / self.setup.devices].user;
+        let skew = self.setup.device_skews_ms[number % self.setup.device_skews_ms.len()];
+        let id = mint(self.services.wall.now_ms() + skew, salt);
+        let body = format!("message {id}");
+        let anyone = self.people.accounts[usize::try_from(random.below(self.people.accounts.len() as u64)).ok()?].user;
+        let member = self.people.accounts[*random.pick(&room.members)].user;
+        Some(match verb {
+            Verb::Send => CommandFrame::Send { id, conversation, body, reply_to: None },
+            Verb::Reply => {
+                let reply_to = Some(recent(device, conversation, random, |_| true)?.id);
+                CommandFrame::Send { id, conversation, body, reply_to }
+            }
+            Verb::Edit => {
+                let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
+                CommandFrame::Edit { id, conversation, target, body: format!("edit {id}") }
+            }
+            Verb::Delete => {
+                let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
+                CommandFrame::Delete { id, conversation, target }
+            }
+            Verb::React => {
+                let target = recent(device, conversation, random, |_| true)?.id;
+                CommandFrame::React { id, conversation, target, emoji: (*random.pick(&EMOJI)).into() }
+            }
+            Verb::Unreact => {
+                let target = recent(device, conversation, random, |_| true)?.id;
+                CommandFrame::Unreact { id, conversation, target }
+            }
+            Verb::Mark => {
+                let memory = device.memory();
+                let last = *memory.kept.rooms.get(&conversation)?.entries.keys().next_back()?;
+                drop(memory);
+                device.mark(conversation, last);
+                return None;
+            }
+            Verb::Add => CommandFrame::AddMembers { id, conversation, members: vec![anyone] },
+            Verb::Remove => CommandFrame::RemoveMember { id, conversation, user: member },
+            Verb::Leave => CommandFrame::Leave { id, conversation },
+            Verb::Role => {
+                let role = (*random.pick(&["member", "admin", "owner"])).into();
+                CommandFrame::ChangeRole { id, conversation, user: member, role }
+            }
+            Verb::Title => CommandFrame::ChangeTitle { id, conversation, title: format!("title {}", random.below(5)) },
+            Verb::Create => self.creation(room, me, id)?,
+        })
+    }
+
+    /// Who is in a direct conversation opens it under an id of their own; of a group, the founder does, again.
+    fn creation(&self, room: &Room, me: domain::UserId, fresh: CommandId) -> Option<CommandFrame> {
+        let CommandFrame::Create { id, kind, title, members } = room.create.clone() else { return None };
+        let founder = self.people.accounts[room.members[0]].user;
+        if me == founder {
+            return Some(CommandFrame::Create { id, kind, title, members });
+        }
+        let other = (kind == "direct" && members.contains(&me)).then_some(founder)?;
+        Some(CommandFrame::Create { id: fresh, kind, title, members: vec![other] })
+    }
+
+    /// The founders open the conversations.
+    pub(crate) fn open_rooms(&self) {
+        for room in &self.rooms {
+            let number = room.members[0] * self.setup.devices;
+            let _ = self.people.devices[number].send(room.create.clone(), Route::Socket, None);
+        }
+    }
+}
+
+/// Something that the device said before.
+fn repetition(device: &Device, how: Repeat, random: &mut Random) -> Option<CommandFrame> {
+    let memory = device.memory();
+    let count = memory.sends.len() as u64;
+    let back = if random.chance(50) { random.below(count.min(3)) } else { random.below(count) };
+    let (id, sent) = memory.sends.iter().rev().nth(usize::try_from(back).ok()?)?;
+    sent.at?;
+    let (id, conversation) = (*id, sent.conversation);
+    Some(match (how, &sent.command) {
+        (Repeat::Other, CommandFrame::Send { .. }) => {
+            CommandFrame::Send { id, conversation, body: "another text".into(), reply_to: None }
+        }
+        (Repeat::Withdraw, _) => CommandFrame::Withdraw { id, conversation },
+        (_, command) => command.clone(),
+    })
+}
+
+/// A recent message that the device shows.
+fn recent(
+    device: &Device,
+    conversation: ConversationId,
+    random: &mut Random,
+    wanted: impl Fn(&EntryBody) -> bool,
+) -> Option<EntryBody> {
+    let memory = device.memory();
+    let entries = memory.kept.rooms.get(&conversation)?.entries.values().rev().take(20);
+    let found: Vec<&EntryBody> = entries.filter(|entry| entry.kind == "message" && wanted(entry)).collect();
+    if found.is_empty() { None } else { Some((*random.pick(&found)).clone()) }
+}
