@@ -17,7 +17,7 @@ use crate::options::{
     TailOptions, TopicsCommand,
 };
 use crate::output::{dry_run, insist, json, say, text_of};
-use crate::{chat, replay};
+use crate::{audit, chat, replay};
 
 pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Exit, OpsError> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
@@ -35,6 +35,7 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Ex
             replay::storage(&mut engines, &options, &entropy, stop).await
         }
         Command::Checksum(options) => sums(&mut engines, &options).await,
+        Command::Audit(options) => audit::run(&mut engines, &options, &clock, &entropy, stop).await,
         Command::Holds(command) => held(&mut engines, command).await,
         Command::Groups(command) => group(&mut engines, command).await,
         Command::Doctor(options) => doctor(&mut engines, options, &clock).await,

@@ -1,5 +1,6 @@
 //! The operator's and the visitor's command line: a shell around the crate `ops`.
 
+mod audit;
 mod chat;
 mod commands;
 mod engines;

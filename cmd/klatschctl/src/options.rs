@@ -1,5 +1,6 @@
 //! Flags and environment. The doc comments are the help texts.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Replay(ReplayCommand),
     /// Digests of the log-derived tables, to compare stores
     Checksum(ChecksumOptions),
+    /// Compare what was accepted with what is stored and delivered; only reads. Exit 1 when something differs
+    Audit(AuditOptions),
     /// Conversations that wait for an upgrade
     #[command(subcommand)]
     Holds(HoldsCommand),
@@ -126,6 +129,43 @@ pub(crate) struct ChecksumOptions {
     /// Compare with what an earlier 'checksum --json' wrote; exit 1 when they differ
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditOptions {
+    /// Only these partitions of chat.messages
+    #[arg(long, value_name = "P,...", value_delimiter = ',')]
+    pub(crate) partition: Vec<u32>,
+    /// Begin here, in these partitions: as an audit prints it at its end. Without: with the oldest record of each
+    #[arg(long, value_name = "P:OFFSET,...", conflicts_with_all = ["partition", "state"])]
+    pub(crate) from: Option<String>,
+    /// End before this offset of each partition
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    pub(crate) to: Option<u64>,
+    /// Keep in this file how far the audit has come, and go on from there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Only so many of a hundred conversations, chosen by their ids
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "conversation")]
+    pub(crate) sample: Option<u8>,
+    /// Only these conversations
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    pub(crate) conversation: Vec<ConversationId>,
+    /// Records that are read from the log in a second, at most; 0: as many as can be
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub(crate) rate: u32,
+    /// Go on as the log grows, until stopped
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Keep the result in this file, as metrics in Prometheus' text format
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+    /// Serve the result as metrics on /metrics of this address
+    #[arg(long, value_name = "HOST:PORT", requires = "follow")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Differences and the result as JSON, one object to a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -273,6 +313,11 @@ mod tests {
             "replay storage --partition 3 --from-offset 17",
             "checksum --json",
             "checksum --table heads --compare before.json",
+            "audit",
+            "audit --sample 5 --rate 500 --state audit.json --metrics audit.prom --json",
+            "audit --from 0:17,3:200 --to 400",
+            "audit --partition 1,2 --conversation 01890a5d-ac96-774b-bcce-b302099a8057",
+            "audit --follow --listen 127.0.0.1:9000",
             "holds list",
             "holds show 01890a5d-ac96-774b-bcce-b302099a8057",
             "holds redrive 01890a5d-ac96-774b-bcce-b302099a8057",
@@ -295,6 +340,8 @@ mod tests {
             "chat --name ann",
             "chat --name ann --with bob --group Tea",
             "holds show not-an-id",
+            "audit --sample 101",
+            "audit --listen 127.0.0.1:9000",
         ] {
             let words = std::iter::once("klatschctl").chain(wrong.split(' '));
             assert!(Options::try_parse_from(words).is_err(), "{wrong}");

@@ -16,6 +16,7 @@ mod frame;
 mod judge;
 mod lane;
 mod metrics;
+mod place;
 mod portion;
 mod rate;
 mod report;
@@ -41,6 +42,7 @@ use rate::Rate;
 use crate::OpsError;
 
 pub use metrics::AuditMetrics;
+pub use place::{Places, replace};
 pub use report::{Counts, Difference, Fault, Report};
 pub use selection::{Conversations, Sample};
 

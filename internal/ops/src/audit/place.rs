@@ -1,0 +1,90 @@
+//! Where an audit begins and goes on: as words on the command line, and as a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::OpsError;
+
+/// Offsets by partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// The next offset of each partition of `chat.messages`.
+    pub next: BTreeMap<u32, u64>,
+}
+
+impl Places {
+    /// Places as an audit prints them: `PARTITION:OFFSET,...`.
+    ///
+    /// # Errors
+    /// When the text is of another form.
+    pub fn parse(text: &str) -> Result<Self, OpsError> {
+        let wrong = |part: &str| OpsError::Usage(format!("'{part}' is no place: PARTITION:OFFSET"));
+        let place = |part: &str| {
+            let (partition, offset) = part.split_once(':')?;
+            Some((partition.parse().ok()?, offset.parse().ok()?))
+        };
+        let places = text.split(',').map(|part| place(part).ok_or_else(|| wrong(part)));
+        Ok(Self { next: places.collect::<Result<_, _>>()? })
+    }
+
+    /// Reads them from a file; none when there is no such file yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no such file.
+    pub fn load(file: &Path) -> Result<Self, OpsError> {
+        let bytes = match fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(OpsError::io(format!("reading {}", file.display()), error)),
+        };
+        let wrong = |error| OpsError::Usage(format!("{} is not from an audit: {error}", file.display()));
+        serde_json::from_slice(&bytes).map_err(wrong)
+    }
+
+    /// Writes them to a file, all or nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, file: &Path) -> Result<(), OpsError> {
+        let text = serde_json::to_string(self).map_err(|error| OpsError::Failed(error.to_string()))?;
+        replace(file, &(text + "\n"))
+    }
+}
+
+/// Replaces a file's text, so that who reads it meanwhile sees the old one or the new one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace(file: &Path, text: &str) -> Result<(), OpsError> {
+    let failed = |error| OpsError::io(format!("writing {}", file.display()), error);
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    let mut written = fs::File::create(&beside).map_err(failed)?;
+    written.write_all(text.as_bytes()).and_then(|()| written.sync_data()).map_err(failed)?;
+    fs::rename(&beside, file).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_come_back_from_words_and_from_a_file() {
+        let places = Places { next: BTreeMap::from([(0, 17), (11, 0)]) };
+        assert_eq!(Places::parse("0:17,11:0").ok(), Some(places.clone()));
+        for wrong in ["", "3", "x:1", "1:2,"] {
+            assert!(Places::parse(wrong).is_err(), "{wrong}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.json");
+        assert_eq!(Places::load(&file).ok(), Some(Places::default()));
+        places.save(&file).unwrap();
+        assert_eq!(Places::load(&file).ok(), Some(places));
+        fs::write(&file, "{").unwrap();
+        assert!(matches!(Places::load(&file), Err(OpsError::Usage(_))));
+    }
+}
