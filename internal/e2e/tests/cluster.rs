@@ -7,7 +7,6 @@ use testkit::{runs, servers};
 
 /// One test, because each cluster has a Kafka and seven programs of its own, and a machine has few cores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not seen to pass yet: cargo test -p e2e --test cluster -- --ignored, with KLATSCH_TEST_SERVERS=1"]
 async fn kills_lose_double_and_reorder_nothing_and_a_replay_comes_to_the_same_rows() -> Result<()> {
     if !servers::wanted() {
         return Ok(());
