@@ -19,6 +19,7 @@ mod position;
 mod relay;
 mod unpark;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use domain::RULES_NEWEST;
@@ -81,6 +82,15 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
         })
     };
     condition.ready();
-    consume(&*deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, shutdown).await?;
-    Ok(())
+    let stop = shutdown.child_token();
+    let mut consuming = pin!(consume(&deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, stop.clone()));
+    tokio::select! {
+        biased;
+        ended = &mut consuming => return Ok(ended?),
+        error = store::replaced(&*deps.store) => {
+            stop.cancel();
+            consuming.await?;
+            Err(error.into())
+        }
+    }
 }

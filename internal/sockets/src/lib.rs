@@ -121,11 +121,18 @@ impl Sockets {
 /// this service.
 pub fn start(config: Config, deps: Deps, tasks: &mut Tasks) -> (Router, Sockets) {
     let store = Arc::clone(&deps.store);
-    let (commands, marks) = Commands::new(Arc::clone(&deps.log), store, deps.codec.clone(), deps.clock.clone());
+    let (commands, marks) =
+        Commands::new(Arc::clone(&deps.log), Arc::clone(&deps.store), deps.codec.clone(), deps.clock.clone());
     let node = Node::new(config, &deps, commands);
     let router = upgrade::router(Arc::clone(&node));
     let Deps { log, codec, readiness, .. } = deps;
     let log_condition = readiness.condition("log", "not looked at yet");
+    tasks.spawn("watch on the store", |token| async move {
+        match token.run_until_cancelled(store::replaced(&*store)).await {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    });
     tasks.spawn("marks", |token| async move {
         marks.run(token).await;
         Ok::<_, Infallible>(())

@@ -16,6 +16,7 @@ mod redrive;
 mod replay;
 mod rows;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use domain::RULES_NEWEST;
@@ -80,6 +81,15 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
         })
     };
     condition.ready();
-    consume(&*deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, shutdown).await?;
-    Ok(())
+    let stop = shutdown.child_token();
+    let mut consuming = pin!(consume(&deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, stop.clone()));
+    tokio::select! {
+        biased;
+        ended = &mut consuming => return Ok(ended?),
+        error = store::replaced(&*deps.store) => {
+            stop.cancel();
+            consuming.await?;
+            Err(error.into())
+        }
+    }
 }

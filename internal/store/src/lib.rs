@@ -11,6 +11,7 @@ mod decode;
 mod error;
 mod facts;
 mod holds;
+mod replaced;
 mod rows;
 mod timeline;
 mod users;
@@ -33,6 +34,7 @@ pub use decode::{Malformed, MemberVersion, MembersAsOf, ReactionRow, RowValues, 
 pub use error::StoreError;
 pub use facts::{Facts, Loaded, load};
 pub use holds::{Consumer, Hold, HoldStore};
+pub use replaced::replaced;
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
 pub use users::{Account, AccountCreated, OutboxRow, Session, UserStore};
