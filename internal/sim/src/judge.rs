@@ -1,13 +1,20 @@
 //! The end of a run: faults are over, everything is up, and what came of it is compared with what the log says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use eventlog::SharedLog;
+use events::Codec;
 use events::topics::{MESSAGES, spec_of};
+use store::embedded::EmbeddedStore;
 use store::{Consumer, HoldStore as _, SharedStore};
+use testkit::device::Device;
+use testkit::load::World as People;
 use testkit::oracle::{Logged, Truth, Verdict, check_deliveries, check_devices, check_history, check_store, settled};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::life::Shared;
 use crate::plan::{Plan, What};
 use crate::world::World;
 
@@ -28,37 +35,62 @@ pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
         device.set_away(false);
     }
     world.services.recover();
-    healed(world).await?;
-    resolved(world).await?;
-    let (log, codec) = (world.services.log.clone(), world.services.codec.clone());
-    let mut logged = Logged::read(&*log, &codec).await?;
-    logged.deliveries = world.shared.recorder.deliveries();
-    let truth = Truth::of(&logged);
-    // Who has not come to the end by then shows in the verdict.
-    let reached = reached(world, &truth).await;
-    timeout(REACHED_WITHIN, settled(&world.people.devices[0].http)).await.context("storage does not settle")??;
-    let mut verdict = check_history(&truth, &world.people).await?;
-    world.people.stop().await;
-    verdict.join(check_devices(&truth, &world.people.devices));
-    logged.deliveries = world.shared.recorder.deliveries();
-    verdict.join(check_deliveries(&truth, &logged));
-    let store: SharedStore = world.services.store.attach()?;
-    verdict.join(check_store(&log, &codec, &store).await?);
-    world.shared.trace.add("events accepted", truth.accepted as u64);
+    let World { people, services, shared, .. } = world;
+    let ground = Ground { log: services.log.clone(), store: services.store.clone(), codec: services.codec.clone() };
+    let looking = async {
+        loop {
+            services.look_after().await;
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    let verdict = tokio::select! {
+        biased;
+        verdict = compare(people, shared, &ground) => verdict?,
+        () = looking => bail!("nobody looks after the processes"),
+    };
     verdict.demand_zero()?;
-    reached?;
     resets_are_justified(world, plan)?;
     ensure!(world.services.faults.is_empty(), "{:?}", world.services.faults);
     Ok(verdict)
 }
 
+/// What the oracle reads, past all faults.
+struct Ground {
+    log: SharedLog,
+    store: Arc<EmbeddedStore>,
+    codec: Codec,
+}
+
+async fn compare(people: &mut People, shared: &Shared, ground: &Ground) -> Result<Verdict> {
+    let Ground { log, store, codec } = ground;
+    healed(shared, store).await?;
+    people.resolve().await?;
+    let mut logged = Logged::read(&**log, codec).await?;
+    let truth = Truth::of(&logged);
+    // Who has not come to the end by then shows in the verdict.
+    let all = |device: &Device| truth.reached(&device.memory());
+    let reached = people.until("at the end of the log", REACHED_WITHIN, all).await;
+    timeout(REACHED_WITHIN, settled(&people.devices[0].http)).await.context("storage does not settle")??;
+    let mut verdict = check_history(&truth, people).await?;
+    people.stop().await;
+    verdict.join(check_devices(&truth, &people.devices));
+    logged.deliveries = shared.recorder.deliveries();
+    verdict.join(check_deliveries(&truth, &logged));
+    let store: SharedStore = store.attach()?;
+    verdict.join(check_store(log, codec, &store).await?);
+    shared.trace.add("events accepted", truth.accepted as u64);
+    if verdict.is_zero() {
+        reached?;
+    }
+    Ok(verdict)
+}
+
 /// Waits until no hold is left and nothing is under way.
-async fn healed(world: &mut World) -> Result<()> {
+async fn healed(shared: &Shared, store: &EmbeddedStore) -> Result<()> {
     let deadline = Instant::now() + HEALED_WITHIN;
     loop {
-        world.services.look_after().await;
-        let held = held(world).await?;
-        if held == 0 && !world.shared.weather.something_late() {
+        let held = held(store).await?;
+        if held == 0 && !shared.weather.something_late() {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "{held} conversations are still held after {HEALED_WITHIN:?}");
@@ -66,34 +98,14 @@ async fn healed(world: &mut World) -> Result<()> {
     }
 }
 
-async fn held(world: &World) -> Result<usize> {
-    let (store, mut held) = (world.services.store.attach()?, 0);
+async fn held(store: &EmbeddedStore) -> Result<usize> {
+    let (store, mut held) = (store.attach()?, 0);
     for partition in 0..spec_of(MESSAGES).partitions {
         for consumer in [Consumer::Storage, Consumer::Fanout] {
             held += store.holds(consumer, partition, 100).await?.len();
         }
     }
     Ok(held)
-}
-
-/// Waits until every device knows what became of all it said.
-async fn resolved(world: &mut World) -> Result<()> {
-    let World { people, services, .. } = world;
-    let looking = async {
-        loop {
-            services.look_after().await;
-            sleep(LOOK_EVERY).await;
-        }
-    };
-    tokio::select! {
-        biased;
-        resolved = people.resolve() => resolved,
-        () = looking => bail!("nobody looks after the processes"),
-    }
-}
-
-async fn reached(world: &World, truth: &Truth) -> Result<()> {
-    world.people.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await
 }
 
 /// A reset needs a reason: a first connection, a retention that has passed, or a range that is too long by the setup.

@@ -39,7 +39,7 @@ fn setup(random: &mut Random, disturbed: bool) -> Setup {
         device_skews_ms,
         ring: if small { *random.pick(&[2, 8, 16]) } else { 4096 },
         range: if small { *random.pick(&[4, 20]) } else { 20_000 },
-        pipe: *random.pick(&[256, 4096, 65_536]),
+        pipe: *random.pick(&[16_384, 65_536]),
         rates: if disturbed { rates(random) } else { Rates::default() },
         several: random.chance(60),
     }
