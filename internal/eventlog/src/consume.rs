@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Assigned, Committer, EventLog, GroupEvent, LogError, TopicPartition};
+use crate::{Assigned, Commit, Committer, GroupEvent, LogError, SharedLog, TopicPartition};
+
+/// Before the group's commit is asked for again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How a partition's task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,22 +59,28 @@ pub type Outcome = Result<Ended, BoxError>;
 /// # Errors
 /// When the group or a partition's work fails for good; everything else has been stopped by then.
 pub async fn consume(
-    log: &dyn EventLog,
+    log: &SharedLog,
     group: &str,
     topics: &[&str],
     work: Work,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumeError> {
     let mut member = log.join(group, topics).await?;
-    let committer: Arc<dyn Committer> = member.committer().into();
-    let mut owned =
-        Owned { work, committer, stop: shutdown.child_token(), tokens: BTreeMap::new(), tasks: JoinSet::new() };
+    let mut owned = Owned {
+        log: Arc::clone(log),
+        group: group.to_owned(),
+        work,
+        committer: member.committer().into(),
+        stop: shutdown.child_token(),
+        tokens: BTreeMap::new(),
+        tasks: JoinSet::new(),
+    };
     let ended = loop {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break Ok(()),
             Some(joined) = owned.tasks.join_next() => {
-                if let Err(error) = owned.restart(log, group, joined).await {
+                if let Err(error) = owned.restart(joined) {
                     break Err(error);
                 }
             }
@@ -78,13 +89,13 @@ pub async fn consume(
                 Ok(GroupEvent::Revoked(revocation)) => {
                     let others = owned.end(&revocation.partitions).await;
                     let _ = revocation.release.send(());
-                    if let Err(error) = owned.restart_all(log, group, others).await {
+                    if let Err(error) = others.into_iter().try_for_each(|joined| owned.restart(joined)) {
                         break Err(error);
                     }
                 }
                 Ok(GroupEvent::Lost(partitions)) => {
                     let others = owned.end(&partitions).await;
-                    if let Err(error) = owned.restart_all(log, group, others).await {
+                    if let Err(error) = others.into_iter().try_for_each(|joined| owned.restart(joined)) {
                         break Err(error);
                     }
                 }
@@ -102,6 +113,8 @@ type Joined = Result<(TopicPartition, Outcome), tokio::task::JoinError>;
 
 /// The tasks of the partitions that are this member's.
 struct Owned {
+    log: SharedLog,
+    group: String,
     work: Work,
     committer: Arc<dyn Committer>,
     /// Ends all of them.
@@ -145,27 +158,51 @@ impl Owned {
         others
     }
 
-    async fn restart_all(&mut self, log: &dyn EventLog, group: &str, ended: Vec<Joined>) -> Result<(), ConsumeError> {
-        for joined in ended {
-            self.restart(log, group, joined).await?;
-        }
-        Ok(())
-    }
-
     /// A task ended by itself: it begins again, or all of it ends.
-    async fn restart(&mut self, log: &dyn EventLog, group: &str, joined: Joined) -> Result<(), ConsumeError> {
+    fn restart(&mut self, joined: Joined) -> Result<(), ConsumeError> {
         let (at, outcome) = joined.map_err(|error| LogError::Broken(Box::new(error)))?;
         match outcome {
             // Forgotten: who waits for its end when the partition is revoked would wait for ever.
             Ok(Ended::Stopped) => drop(self.tokens.remove(&at)),
             Ok(Ended::Again) if self.tokens.contains_key(&at) => {
-                let commit = log.committed(group, &at).await?;
                 tracing::warn!(partition = %at, "partition begins again from its commit");
-                self.start(Assigned { at, commit });
+                self.begin_again(at);
             }
             Ok(Ended::Again) => {}
             Err(source) => return Err(ConsumeError::Partition { at, source }),
         }
         Ok(())
+    }
+
+    /// The commit is looked up in the task: the member must go on polling.
+    fn begin_again(&mut self, at: TopicPartition) {
+        let (log, group, work) = (Arc::clone(&self.log), self.group.clone(), Arc::clone(&self.work));
+        let (committer, token) = (Arc::clone(&self.committer), self.stop.child_token());
+        self.tokens.insert(at.clone(), token.clone());
+        self.tasks.spawn(async move {
+            let found = tokio::select! {
+                biased;
+                () = token.cancelled() => return (at, Ok(Ended::Stopped)),
+                found = committed(&log, &group, &at) => found,
+            };
+            let outcome = match found {
+                Ok(commit) => work(Assigned { at: at.clone(), commit }, committer, token).await,
+                Err(error) => Err(error.into()),
+            };
+            (at, outcome)
+        });
+    }
+}
+
+/// What the group has committed; asked until the log answers.
+async fn committed(log: &SharedLog, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+    loop {
+        match log.committed(group, at).await {
+            Err(LogError::Transient(error)) => {
+                tracing::warn!(partition = %at, %error, "the group's commit cannot be read: asking again");
+                sleep(ASK_AGAIN_AFTER).await;
+            }
+            found => return found,
+        }
     }
 }
