@@ -4,7 +4,7 @@
 //!     cargo run --release -p ops --example audit -- 100000
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
@@ -17,6 +17,7 @@ use ops::audit::{Engines, Told, What, audit};
 use runtime::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{SharedStore, Source};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use workload::Random;
 
