@@ -9,6 +9,7 @@ use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, Message, NewRecord, PartitionReader, TopicPartition, record_at};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
+use host::teeth::{Bug, bites};
 use runtime::insist;
 use store::{Conversations, SharedStore, Slot, Source, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
@@ -291,17 +292,25 @@ impl Partition {
     /// Waits for acknowledged deliveries, then commits the position if it has changed.
     pub(crate) async fn commit(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
         let parked = self.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
-        let position = Position { next: self.intake, fingerprint: self.fingerprint, parked: parked.collect() };
+        let mut position = Position { next: self.intake, fingerprint: self.fingerprint, parked: parked.collect() };
+        if bites(Bug::ParkedForgotten) {
+            position.parked.clear();
+        }
         if position == self.committed {
             return Ok(());
         }
         self.outbox.settle().await?;
-        self.write_skips().await?;
+        if !bites(Bug::HoldAfterCommit) {
+            self.write_skips().await?;
+        }
         let commits = [(self.at.clone(), position.to_commit())];
         let commit = || committer.commit(&commits);
         insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit).await?;
         self.deps.metrics.commits.inc();
         self.committed = position;
+        if bites(Bug::HoldAfterCommit) {
+            self.write_skips().await?;
+        }
         Ok(())
     }
 

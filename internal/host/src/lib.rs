@@ -7,6 +7,7 @@
 mod clock;
 mod entropy;
 mod latest;
+pub mod teeth;
 
 pub use clock::Clock;
 pub use entropy::Entropy;

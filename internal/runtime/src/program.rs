@@ -48,6 +48,13 @@ impl ConfigFault {
     }
 }
 
+/// Fails to compile where a program is built with bugs on purpose.
+struct NoTeeth<O>(std::marker::PhantomData<O>);
+
+impl<O> NoTeeth<O> {
+    const CHECK: () = assert!(!host::teeth::COMPILED_IN, "a program must not be built with the feature `teeth`");
+}
+
 /// Runs a whole program: options from flags and environment, the log, the signals, `run`, the deadline, the exit code.
 ///
 /// `run` is given the token that SIGTERM and Ctrl-C cancel; after that it has [`shutdown::END_WITHIN`] to end.
@@ -57,6 +64,7 @@ where
     R: Future<Output = Result<(), E>>,
     E: AsRef<dyn Error + Send + Sync>,
 {
+    const { NoTeeth::<O>::CHECK }
     let options = match O::try_parse() {
         Ok(options) => options,
         Err(error) => return usage(&error),

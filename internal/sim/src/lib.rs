@@ -13,6 +13,8 @@ mod run;
 mod seeds;
 mod shrink;
 mod store;
+#[cfg(feature = "teeth")]
+pub mod teeth;
 mod trace;
 mod weather;
 mod world;

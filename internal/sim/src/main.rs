@@ -30,10 +30,22 @@ struct Options {
     /// Show the failing seeds without shortening them
     #[arg(long)]
     quick: bool,
+    /// Switch each of the seeded bugs on and see how many seeds it takes to find it; print the table
+    #[cfg(feature = "teeth")]
+    #[arg(long)]
+    teeth: bool,
+    /// With --teeth: this bug only
+    #[cfg(feature = "teeth")]
+    #[arg(long)]
+    bug: Option<String>,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    #[cfg(feature = "teeth")]
+    if options.teeth {
+        return teeth(&options);
+    }
     match options.seed {
         Some(seed) => one(seed, &options),
         None => many(&options),
@@ -72,6 +84,15 @@ fn many(options: &Options) -> ExitCode {
         }
     }
     if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(feature = "teeth")]
+fn teeth(options: &Options) -> ExitCode {
+    let wanted = |bug: &host::teeth::Bug| options.bug.as_ref().is_none_or(|name| *name == format!("{bug:?}"));
+    let bugs: Vec<_> = host::teeth::Bug::ALL.into_iter().filter(wanted).collect();
+    let found = sim::teeth::hunt(&bugs, options.seeds.end - 1, !options.quick);
+    println!("{}", sim::teeth::table(&found));
+    if found.iter().all(|caught| caught.by.is_some()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {

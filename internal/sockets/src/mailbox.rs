@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use domain::Cursor;
+use host::teeth::{Bug, bites};
 use tokio::sync::Notify;
 
 use crate::hub::Taken;
@@ -58,6 +59,10 @@ impl Mailbox {
     pub(crate) fn take(&mut self, ring: &mut Ring, frames_max: usize) -> Taken {
         if self.gap {
             return Taken::Gap;
+        }
+        if bites(Bug::DropInsteadOfClose) {
+            self.slow = false;
+            self.numbers.retain(|number| !ring.dropped(*number));
         }
         if self.slow || self.numbers.front().is_some_and(|oldest| ring.dropped(*oldest)) {
             return Taken::Slow;

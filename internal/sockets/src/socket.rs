@@ -117,6 +117,11 @@ impl<'w> Session<'w> {
         loop {
             match self.event(timer.as_mut()).await {
                 Event::Draining => {
+                    if host::teeth::bites(host::teeth::Bug::DrainForgets)
+                        && let Some(cursor) = self.feed.forget()
+                    {
+                        self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
+                    }
                     self.leave = Some(Instant::now() + self.jitter());
                     timer.as_mut().reset(self.deadline());
                 }

@@ -7,6 +7,7 @@ use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, record_at};
 use events::topics::{MESSAGES, spec_of};
+use host::teeth::{Bug, bites};
 use runtime::insist;
 use store::{Applied, Conversations, Source, Store, StoreError};
 use tokio::time::MissedTickBehavior;
@@ -125,8 +126,11 @@ impl Partition {
     pub(crate) async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let Some(last) = records.last() else { return Ok(()) };
         let seq = Seq::new(self.generation, last.offset)?;
-        self.judge_and_write(records).await?;
         let (source, applied) = (self.source, Applied { seq, fingerprint: last.fingerprint() });
+        if bites(Bug::AppliedTooEarly) {
+            self.store("write applied", |store| store.set_applied(source, applied)).await?;
+        }
+        self.judge_and_write(records).await?;
         self.store("write applied", |store| store.set_applied(source, applied)).await?;
         self.applied = Some(self.applied.map_or(seq, |before| before.max(seq)));
         self.cache.shrink();

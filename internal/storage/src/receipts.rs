@@ -9,6 +9,7 @@ use eventlog::{Assigned, Commit, Committer, Record, TopicPartition, record_at};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
+use host::teeth::Bug;
 use runtime::insist;
 use store::{Applied, Mark, Source};
 use tokio_util::sync::CancellationToken;
@@ -147,15 +148,18 @@ impl Receipts {
             }
         }
         let (Deps { store, entropy, .. }, stop) = (&*self.deps, &self.stop);
+        let seq = Seq::new(spec_of(RECEIPTS).generation, last.offset)?;
+        let (source, applied) = (self.source(), Applied { seq, fingerprint: last.fingerprint() });
+        let write = || store.set_applied(source, applied);
+        if host::teeth::bites(Bug::CommitBeforeStore) {
+            insist("write applied", entropy, stop, transient_store, write).await?;
+        }
         stream::iter(marks.into_iter().map(Ok::<_, StorageError>))
             .try_for_each_concurrent(MARKS_AT_ONCE, |((user, conversation), mark)| async move {
                 let write = || store.set_mark(user, conversation, mark);
                 Ok(insist("write a read mark", entropy, stop, transient_store, write).await?)
             })
             .await?;
-        let seq = Seq::new(spec_of(RECEIPTS).generation, last.offset)?;
-        let (source, applied) = (self.source(), Applied { seq, fingerprint: last.fingerprint() });
-        let write = || store.set_applied(source, applied);
         insist("write applied", entropy, stop, transient_store, write).await?;
         self.next = last.offset + 1;
         Ok(())

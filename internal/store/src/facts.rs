@@ -1,6 +1,7 @@
 //! Loading a conversation and its facts as of a place in the log, for both consumers.
 
 use domain::{ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Seq};
+use host::teeth::{Bug, bites};
 
 use crate::{ChatStore, StoreError};
 
@@ -26,7 +27,11 @@ pub async fn load<S: ChatStore + ?Sized>(
     append_time_ms: i64,
 ) -> Result<Loaded, StoreError> {
     let t0_ms = append_time_ms.saturating_sub(ID_CACHE_SPAN_MS);
-    let state = store.conversation(conversation, as_of).await?;
+    let as_of = if bites(Bug::LatestInsteadOfAsOf) { Seq::try_from((1_u64 << 50) - 1).unwrap_or(as_of) } else { as_of };
+    let mut state = store.conversation(conversation, as_of).await?;
+    if bites(Bug::OrdinalFromMemory) {
+        state.ordinal = 0;
+    }
     let rows = store.ids_from(conversation, t0_ms, as_of).await?;
     Ok(Loaded { state, ids: IdCache::new(t0_ms, rows) })
 }
@@ -46,7 +51,13 @@ impl Loaded {
     #[must_use]
     pub fn facts(&self, event: &Event, absent: &[domain::CommandId]) -> Facts {
         let mut found = [None, None];
-        for (slot, id) in found.iter_mut().zip([Some(event.id), event.action.target()]) {
+        let mut own = Some(event.id);
+        if bites(Bug::NoDuplicateFilter) {
+            own = None;
+        } else if bites(Bug::FilterOnWrongKey) {
+            own = event.action.target();
+        }
+        for (slot, id) in found.iter_mut().zip([own, event.action.target()]) {
             let Some(id) = id else { continue };
             match self.ids.lookup(id) {
                 Lookup::Known(row) => *slot = row,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use host::teeth::{Bug, bites};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -165,7 +166,10 @@ impl Groups {
     ) -> Option<WriteTicket> {
         let mut state = self.lock();
         let found = state.groups.get_mut(group)?;
-        let owned = |at| found.holdings.get(at).is_some_and(|held| held.member == id && held.phase != Phase::Draining);
+        let owned = |at| {
+            bites(Bug::ZombieCommitAccepted)
+                || found.holdings.get(at).is_some_and(|held| held.member == id && held.phase != Phase::Draining)
+        };
         if !partitions.iter().all(owned) {
             return None;
         }
