@@ -85,7 +85,7 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
     let mut consuming = pin!(consume(&deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, stop.clone()));
     tokio::select! {
         biased;
-        ended = &mut consuming => return Ok(ended?),
+        ended = &mut consuming => Ok(ended?),
         error = store::replaced(&*deps.store) => {
             stop.cancel();
             consuming.await?;
