@@ -18,7 +18,8 @@ use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-const LAUNCHER: &str = r#"read -r _ && exec "$@" </dev/null"#;
+/// The first argument is evaluated: limits of the process.
+const LAUNCHER: &str = r#"read -r _ && eval "$1" && shift && exec "$@" </dev/null"#;
 /// Waits for the program's end before it removes the folder, which the program would otherwise write into again.
 const GUARD: &str = r#"read -r _ && exit
 kill -KILL "$1"
@@ -37,8 +38,10 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `program` in `folder`, with its output going to `output` and its errors to `errors`.
+    /// Starts `program` in `folder`, with its output going to `output` and its errors to `errors`; `limits` are shell
+    /// commands that go before.
     pub(crate) fn start(
+        limits: &str,
         program: &Path,
         arguments: &[OsString],
         environment: &[(OsString, OsString)],
@@ -47,6 +50,7 @@ impl Child {
         errors: &File,
     ) -> Result<Self> {
         let mut process = shell(LAUNCHER)
+            .arg(if limits.is_empty() { ":" } else { limits })
             .arg(program)
             .args(arguments)
             .envs(environment.iter().map(|(name, value)| (name, value)))

@@ -4,7 +4,7 @@
 //! load         single|cluster [OPTIONS]    a load, with kills if asked for
 //! load replay  single|cluster [OPTIONS]    then the store is emptied and the log replayed, twice
 //! load latency single|cluster [OPTIONS]    messages only, 200/s unless told otherwise
-//! OPTIONS: --users N --devices N --conversations N --members N --messages N --kills N --seed S --rate R --steady
+//! OPTIONS: --users N --devices N --conversations N --members N --messages N --kills N --faults N --seed S --rate R --steady
 //! ```
 //! Ends with 1 when the oracle is not all zero.
 
@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail, ensure};
 use testkit::load::LoadConfig;
 use testkit::programs::{Cluster, Single};
-use testkit::runs;
+use testkit::runs::{self, Harm};
 
 const USAGE: &str = "usage: load [replay|latency] single|cluster [--users N] [--devices N] [--conversations N] \
-[--members N] [--messages N] [--kills N] [--seed S] [--rate R] [--steady]";
+[--members N] [--messages N] [--kills N] [--faults N] [--seed S] [--rate R] [--steady]";
 /// Messages per second of a measurement.
 const LATENCY_RATE: u32 = 200;
 
@@ -40,25 +40,28 @@ async fn act(arguments: &[String]) -> Result<bool> {
         "replay" | "latency" => (what.as_str(), words.split_off_first().context(USAGE)?),
         _ => ("load", what),
     };
-    let (mut config, kills) = parse(words)?;
+    let (mut config, harm) = parse(words)?;
     if what == "latency" {
         (config.plain, config.unsteady) = (true, false);
         config.rate = config.rate.or(Some(LATENCY_RATE));
     }
-    println!("{what} {target}: {config:?}, {kills} kills");
+    println!("{what} {target}: {config:?}, {harm:?}");
     let report = match (what, target.as_str()) {
         ("replay", "single") => runs::replay_single(&mut Single::new().await?, config).await?,
         ("replay", "cluster") => runs::replay_cluster(&mut Cluster::new().await?, config).await?,
-        (_, "single") => runs::single(&mut Single::new().await?, config, kills).await?,
-        (_, "cluster") => runs::cluster(&mut Cluster::new().await?, config, kills).await?,
+        (_, "single") => runs::single(&mut Single::new().await?, config, harm).await?,
+        (_, "cluster") => {
+            let cluster = if harm.faults > 0 { Cluster::with_own_store().await } else { Cluster::new().await };
+            runs::cluster(&mut cluster?, config, harm).await?
+        }
         _ => bail!(USAGE),
     };
     print!("{report}");
     Ok(report.verdict.is_zero())
 }
 
-fn parse(mut options: &[String]) -> Result<(LoadConfig, usize)> {
-    let (mut config, mut kills) = (LoadConfig::default(), 0);
+fn parse(mut options: &[String]) -> Result<(LoadConfig, Harm)> {
+    let (mut config, mut harm) = (LoadConfig::default(), Harm::default());
     while let Some((name, rest)) = options.split_first() {
         options = rest;
         if name == "--steady" {
@@ -74,12 +77,13 @@ fn parse(mut options: &[String]) -> Result<(LoadConfig, usize)> {
             "--conversations" => config.conversations = number,
             "--members" => config.members_max = number,
             "--messages" => config.messages = number,
-            "--kills" => kills = number,
+            "--kills" => harm.kills = number,
+            "--faults" => harm.faults = number,
             "--seed" => config.seed = number as u64,
             "--rate" => config.rate = Some(u32::try_from(number)?),
             _ => bail!("{name} is not known; {USAGE}"),
         }
     }
     ensure!(config.users >= 3 && config.devices >= 1 && config.members_max >= 2, "too small a world");
-    Ok((config, kills))
+    Ok((config, harm))
 }

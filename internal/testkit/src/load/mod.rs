@@ -3,10 +3,12 @@
 //! What is chosen comes from the seed; what it meets does not, since devices act on what they know at that moment.
 
 mod actions;
+mod faults;
 mod kills;
 mod world;
 
 pub use actions::mint;
+pub use faults::{Fault, Faults, disturb_cluster, disturb_single};
 pub use kills::{Killed, kill_cluster, kill_single};
 pub use world::{Meeting, World};
 

@@ -31,7 +31,8 @@ pub struct Truth {
 pub struct Frame {
     /// Of what it says.
     pub digest: u64,
-    /// Whether it tells of an accepted event: everything else is for the author alone.
+    /// Whether it tells of an accepted event of a conversation that the user is or was in, so that the head read by a
+    /// sync covers it: everything else is for the author alone (so is a withdrawal by who never was a member).
     pub accepted: bool,
 }
 
@@ -74,11 +75,6 @@ impl Truth {
         let accepted = effects.decision == Decision::Accepted;
         self.events += 1;
         self.accepted += usize::from(accepted);
-        let frame = FeedFrame::of(event, placed, &effects);
-        let frame = Frame { digest: digest(&frame), accepted };
-        for user in &effects.recipients {
-            self.frames.entry(*user).or_default().entry(event.conversation).or_default().insert(placed.seq, frame);
-        }
         let story = self.stories.entry(event.conversation).or_default();
         story.copies.entry(event.id).or_default().push((placed.seq, event.author));
         for change in &effects.changes {
@@ -86,6 +82,11 @@ impl Truth {
         }
         if accepted {
             story.head = (placed.seq, effects.ordinal);
+        }
+        let digest = digest(&FeedFrame::of(event, placed, &effects));
+        for user in &effects.recipients {
+            let frame = Frame { digest, accepted: accepted && story.spans.contains_key(user) };
+            self.frames.entry(*user).or_default().entry(event.conversation).or_default().insert(placed.seq, frame);
         }
     }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::program::{Program, Ran, Setup};
 use crate::device::Endpoints;
-use crate::servers::{Kafka, shared_cql, shared_registry};
+use crate::servers::{Cassandra, Kafka, Server, shared_cql, shared_registry};
 
 /// A program of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub struct Cluster {
     /// In the order of [`Service::ALL`]. Stands before the servers, because fields are dropped in order.
     programs: Vec<Program>,
     kafka: Kafka,
+    /// A store that is the cluster's alone, to be disturbed.
+    own_store: Option<Cassandra>,
     cql: String,
     registry: String,
     keyspace: String,
@@ -71,8 +73,22 @@ impl Cluster {
     /// When a server or program cannot be had.
     pub async fn new() -> Result<Self> {
         let (kafka, cql, registry) = tokio::try_join!(Kafka::start(), shared_cql(), shared_registry())?;
+        Self::on(kafka, None, cql, registry).await
+    }
+
+    /// The same with a CQL server of its own, which can be killed and frozen.
+    ///
+    /// # Errors
+    /// When a server or program cannot be had.
+    pub async fn with_own_store() -> Result<Self> {
+        let (kafka, store, registry) = tokio::try_join!(Kafka::start(), Cassandra::start(), shared_registry())?;
+        let cql = store.address().to_owned();
+        Self::on(kafka, Some(store), cql, registry).await
+    }
+
+    async fn on(kafka: Kafka, own_store: Option<Cassandra>, cql: String, registry: String) -> Result<Self> {
         let keyspace = format!("e2e_{}", &Uuid::now_v7().simple().to_string()[..24]);
-        let mut cluster = Self { programs: Vec::new(), kafka, cql, registry, keyspace };
+        let mut cluster = Self { programs: Vec::new(), kafka, own_store, cql, registry, keyspace };
         for arguments in [&["topics", "apply", "--yes"][..], &["schemas", "register"], &["migrate"]] {
             cluster.klatschctl(arguments).await?.success().with_context(|| arguments.join(" "))?;
         }
@@ -143,6 +159,19 @@ impl Cluster {
         };
         let users = urls("user-service").pop().unwrap_or_default();
         Endpoints { users, chat: urls("chat-service"), sockets: urls("websocket-service") }
+    }
+
+    /// The broker, to be disturbed.
+    pub fn broker(&mut self) -> &mut Server {
+        &mut self.kafka
+    }
+
+    /// The store, to be disturbed.
+    ///
+    /// # Errors
+    /// When it is shared with others.
+    pub fn own_store(&mut self) -> Result<&mut Server> {
+        self.own_store.as_deref_mut().context("the store is shared with others: Cluster::with_own_store has its own")
     }
 
     /// Kafka's address.

@@ -37,6 +37,8 @@ pub struct Setup {
     pub arguments: Vec<OsString>,
     /// What is added to the environment.
     pub environment: Vec<(&'static str, String)>,
+    /// Shell commands that go before it, such as `ulimit -n 64`.
+    pub limits: &'static str,
 }
 
 /// A program with a port and a folder of its own. Dropping it kills it and removes the folder.
@@ -117,6 +119,11 @@ impl Program {
         self.setup.arguments.extend(arguments.into_iter().map(Into::into));
     }
 
+    /// Sets the limits of the next start: shell commands such as `ulimit -n 64`.
+    pub fn limit(&mut self, limits: &'static str) {
+        self.setup.limits = limits;
+    }
+
     /// Starts it and waits until `/readyz` says so; says how long that took.
     ///
     /// # Errors
@@ -139,7 +146,8 @@ impl Program {
             self.setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let mut arguments = self.setup.arguments.clone();
         arguments.extend(["--listen".into(), self.address.to_string().into()]);
-        let child = Child::start(&self.executable, &arguments, &environment, self.folder.path(), &log, &log);
+        let child =
+            Child::start(self.setup.limits, &self.executable, &arguments, &environment, self.folder.path(), &log, &log);
         self.running = Some(child.with_context(|| format!("starting {}", self.executable.display()))?);
         Ok(())
     }
@@ -211,6 +219,18 @@ impl Program {
     /// When it is not running.
     pub fn resume(&mut self) -> Result<()> {
         self.running()?.signal("CONT")
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When it was not running.
+    pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        let status = self.running()?.try_wait()?;
+        if status.is_some() {
+            self.running = None;
+        }
+        Ok(status)
     }
 
     /// Waits until it has ended by itself or as it was asked to.

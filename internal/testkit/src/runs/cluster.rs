@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
-use super::{REACHED_WITHIN, Report};
+use super::{Harm, REACHED_WITHIN, Report};
 use crate::engines::Engines;
-use crate::load::{LoadConfig, World, kill_cluster};
+use crate::load::{LoadConfig, World, disturb_cluster, kill_cluster};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Cluster;
 
-/// Runs the load on `cluster`, killing each program so many times on the way; then compares everything.
+/// Runs the load on `cluster`, with harm done on the way; then compares everything.
 ///
 /// # Errors
 /// When something does not come about in time. What the oracle finds is no error but stands in the report.
-pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, kills: usize) -> Result<Report> {
+pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> Result<Report> {
     let outcome = async {
-        let (mut world, mut report) = talk_on_cluster(cluster, config, kills).await?;
+        let (mut world, mut report) = talk_on_cluster(cluster, config, harm).await?;
         judge_cluster(cluster, &mut world, &mut report).await?;
         Ok(report)
     };
@@ -29,17 +29,20 @@ pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, kills: usize) ->
 ///
 /// # Errors
 /// When something does not come about in time.
-pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, kills: usize) -> Result<(World, Report)> {
+pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> Result<(World, Report)> {
     cluster.start().await?;
     let (mut report, seed) = (Report::default(), config.seed);
     let world = World::begin(&cluster.endpoints(), config).await?;
     let (begun, enough) = (Instant::now(), AtomicBool::new(false));
-    let killing = async {
-        let killed = kill_cluster(cluster, kills, seed).await;
+    let harming = async {
+        let killed = kill_cluster(cluster, harm.kills, seed).await?;
+        let faults = disturb_cluster(cluster, harm.faults, seed).await?;
         enough.store(true, Ordering::Relaxed);
-        killed
+        anyhow::Ok((killed, faults))
     };
-    (report.messages, report.killed) = tokio::try_join!(world.talk(&enough), killing)?;
+    let harmed;
+    (report.messages, harmed) = tokio::try_join!(world.talk(&enough), harming)?;
+    (report.killed, report.faults) = harmed;
     report.talked = begun.elapsed();
     world.resolve().await?;
     Ok((world, report))

@@ -12,5 +12,22 @@ pub use replay::{replay_cluster, replay_single};
 pub use report::{Report, percentiles};
 pub use single::{judge_single, single, talk_on_single, truth_of_single};
 
+/// What is done to the programs while they are under load.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Harm {
+    /// So many times, each program is killed.
+    pub kills: usize,
+    /// So many times, every [`crate::load::Fault`] happens that can.
+    pub faults: usize,
+}
+
+impl Harm {
+    /// Kills alone.
+    #[must_use]
+    pub const fn kills(kills: usize) -> Self {
+        Self { kills, faults: 0 }
+    }
+}
+
 /// How long devices may take to come to the end of the log, after everything was disturbed.
 const REACHED_WITHIN: Duration = Duration::from_secs(90);

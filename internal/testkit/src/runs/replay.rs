@@ -10,7 +10,7 @@ use workload::Random;
 
 use super::cluster::{judge_cluster, talk_on_cluster};
 use super::single::{judge_single, talk_on_single, truth_of_single};
-use super::{REACHED_WITHIN, Report};
+use super::{Harm, REACHED_WITHIN, Report};
 use crate::device::{Room, Route};
 use crate::engines::Engines;
 use crate::load::{LoadConfig, World, mint};
@@ -31,7 +31,7 @@ struct Before {
 /// # Errors
 /// When a checksum differs, or a device is pushed anything old. What the oracle finds at the end stands in the report.
 pub async fn replay_single(single: &mut Single, config: LoadConfig) -> Result<Report> {
-    let (mut world, mut report) = talk_on_single(single, config, 0).await?;
+    let (mut world, mut report) = talk_on_single(single, config, Harm::default()).await?;
     let truth = truth_of_single(single).await?;
     all_there(&world, &truth).await?;
     single.program.stop().await?;
@@ -64,7 +64,7 @@ pub async fn replay_single(single: &mut Single, config: LoadConfig) -> Result<Re
 /// # Errors
 /// As [`replay_single`].
 pub async fn replay_cluster(cluster: &mut Cluster, config: LoadConfig) -> Result<Report> {
-    let (mut world, mut report) = talk_on_cluster(cluster, config, 0).await?;
+    let (mut world, mut report) = talk_on_cluster(cluster, config, Harm::default()).await?;
     let engines = Engines::cluster(cluster).await?;
     let truth = Truth::of(&Logged::read(&*engines.log, &engines.codec).await?);
     all_there(&world, &truth).await?;

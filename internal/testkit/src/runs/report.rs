@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::load::{Killed, World};
+use crate::load::{Faults, Killed, World};
 use crate::oracle::{Truth, Verdict};
 
 /// What a run came to.
@@ -18,6 +18,8 @@ pub struct Report {
     pub events: (usize, usize),
     /// Who was killed, and how long each took to be ready again.
     pub killed: Killed,
+    /// What else went wrong.
+    pub faults: Faults,
     /// What devices met on the way.
     pub troubles: BTreeMap<String, u32>,
     /// From send to acknowledgement.
@@ -51,7 +53,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "send to ack:            {}", percentiles(&self.ack_us))?;
         writeln!(f, "send to another device: {}", percentiles(&self.arrival_us))?;
-        write!(f, "{}", self.killed.table())?;
+        write!(f, "{}{}", self.killed.table(), self.faults)?;
         for (what, count) in &self.troubles {
             writeln!(f, "  met {count:6} x {what}")?;
         }

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
-use super::{REACHED_WITHIN, Report};
+use super::{Harm, REACHED_WITHIN, Report};
 use crate::engines::Engines;
-use crate::load::{LoadConfig, World, kill_single};
+use crate::load::{LoadConfig, World, disturb_single, kill_single};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Single;
 
-/// Runs the load on `single`, killing it so many times on the way; then compares everything. It is stopped at the end.
+/// Runs the load on `single`, with harm done on the way; then compares everything. It is stopped at the end.
 ///
 /// # Errors
 /// When something does not come about in time. What the oracle finds is no error but stands in the report.
-pub async fn single(single: &mut Single, config: LoadConfig, kills: usize) -> Result<Report> {
+pub async fn single(single: &mut Single, config: LoadConfig, harm: Harm) -> Result<Report> {
     let outcome = async {
-        let (mut world, mut report) = talk_on_single(single, config, kills).await?;
+        let (mut world, mut report) = talk_on_single(single, config, harm).await?;
         let truth = truth_of_single(single).await?;
         judge_single(single, &mut world, &truth, &mut report).await?;
         Ok(report)
@@ -30,19 +30,22 @@ pub async fn single(single: &mut Single, config: LoadConfig, kills: usize) -> Re
 ///
 /// # Errors
 /// When something does not come about in time.
-pub async fn talk_on_single(single: &mut Single, config: LoadConfig, kills: usize) -> Result<(World, Report)> {
+pub async fn talk_on_single(single: &mut Single, config: LoadConfig, harm: Harm) -> Result<(World, Report)> {
     if single.program.pid().is_none() {
         single.program.start().await?;
     }
     let (mut report, seed) = (Report::default(), config.seed);
     let world = World::begin(&single.endpoints(), config).await?;
     let (begun, enough) = (Instant::now(), AtomicBool::new(false));
-    let killing = async {
-        let killed = kill_single(single, kills, seed).await;
+    let harming = async {
+        let killed = kill_single(single, harm.kills, seed).await?;
+        let faults = disturb_single(single, harm.faults).await?;
         enough.store(true, Ordering::Relaxed);
-        killed
+        anyhow::Ok((killed, faults))
     };
-    (report.messages, report.killed) = tokio::try_join!(world.talk(&enough), killing)?;
+    let harmed;
+    (report.messages, harmed) = tokio::try_join!(world.talk(&enough), harming)?;
+    (report.killed, report.faults) = harmed;
     report.talked = begun.elapsed();
     world.resolve().await?;
     Ok((world, report))

@@ -128,7 +128,7 @@ impl Server {
     async fn run(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let Launch { program, arguments, .. } = &self.launch;
-        let running = Child::start(program, arguments, &[], self.folder.path(), &log, &log)
+        let running = Child::start("", program, arguments, &[], self.folder.path(), &log, &log)
             .with_context(|| format!("starting {} with {}", self.launch.name, self.launch.program.display()))?;
         self.running = Some(running);
         self.ready().await
