@@ -22,6 +22,8 @@ use crate::world::World;
 const HEALED_WITHIN: Duration = Duration::from_secs(240);
 /// How long devices may take to come to the end of the log.
 const REACHED_WITHIN: Duration = Duration::from_secs(90);
+/// Longer than any request or its answer takes.
+const SILENCE: Duration = Duration::from_secs(25);
 /// How often a condition is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Retention of deliveries: only who was away for longer may be told that they are gone.
@@ -65,6 +67,7 @@ async fn compare(people: &mut People, shared: &Shared, ground: &Ground) -> Resul
     let Ground { log, store, codec } = ground;
     healed(shared, store).await?;
     people.resolve().await?;
+    silence(shared).await?;
     let mut logged = Logged::read(&**log, codec).await?;
     let truth = Truth::of(&logged);
     // Who has not come to the end by then shows in the verdict.
@@ -83,6 +86,21 @@ async fn compare(people: &mut People, shared: &Shared, ground: &Ground) -> Resul
         reached?;
     }
     Ok(verdict)
+}
+
+/// Waits until nothing comes into the log any more: copies of commands that are settled already may be under way.
+async fn silence(shared: &Shared) -> Result<()> {
+    let deadline = Instant::now() + HEALED_WITHIN;
+    let mut before = shared.recorder.appended_so_far();
+    loop {
+        sleep(SILENCE).await;
+        let now = shared.recorder.appended_so_far();
+        if now == before {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "there is no end of records after {HEALED_WITHIN:?}");
+        before = now;
+    }
 }
 
 /// Waits until no hold is left and nothing is under way.

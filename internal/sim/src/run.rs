@@ -41,7 +41,7 @@ pub fn run(plan: &Plan, keep: bool) -> Outcome {
 
 async fn live(plan: &Plan, keep: bool) -> Result<Outcome> {
     let mut world = World::begin(plan, keep).await?;
-    world.open_rooms();
+    world.gather().await?;
     for step in &plan.steps {
         world.step(step).await;
     }

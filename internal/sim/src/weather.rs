@@ -79,8 +79,14 @@ struct State {
 }
 
 impl Weather {
+    /// Calm until [`Self::break_loose`].
     pub(crate) fn new(rates: Rates) -> Self {
-        Self { state: Mutex::new(State { rates, ..State::default() }) }
+        Self { state: Mutex::new(State { calm: true, rates, ..State::default() }) }
+    }
+
+    /// Faults begin.
+    pub(crate) fn break_loose(&self) {
+        self.state().calm = false;
     }
 
     /// Faults are over.

@@ -1,5 +1,6 @@
 //! What was appended to `chat.deliveries`, kept beside the log, which trims it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eventlog::{NewRecord, Place};
@@ -14,16 +15,18 @@ pub(crate) struct Recorder {
     trace: Arc<Trace>,
     codec: Codec,
     deliveries: Mutex<Vec<Vec<(u64, Delivery)>>>,
+    appended: AtomicU64,
 }
 
 impl Recorder {
     pub(crate) fn new(trace: Arc<Trace>, codec: Codec) -> Arc<Self> {
         let deliveries = Mutex::new(vec![Vec::new(); spec_of(DELIVERIES).partitions as usize]);
-        Arc::new(Self { trace, codec, deliveries })
+        Arc::new(Self { trace, codec, deliveries, appended: AtomicU64::new(0) })
     }
 
     /// `record` was appended by `who`.
     pub(crate) fn appended(&self, who: &str, topic: &str, record: &NewRecord, place: Place) {
+        self.appended.fetch_add(1, Ordering::SeqCst);
         self.trace.note(&format!("{who} appends {topic}/{} at {}", place.partition, place.offset));
         self.trace.count(match topic {
             DELIVERIES => "deliveries appended",
@@ -37,6 +40,11 @@ impl Recorder {
             self.trace.note(&delivery.frame);
             self.lock()[place.partition as usize].push((place.offset, delivery));
         }
+    }
+
+    /// How many records were appended.
+    pub(crate) fn appended_so_far(&self) -> u64 {
+        self.appended.load(Ordering::SeqCst)
     }
 
     /// Everything, by partition, in the order of offsets.

@@ -32,6 +32,9 @@ use crate::weather::Weather;
 use services::{Ground, Services};
 use wall::Wall;
 
+/// How long the first syncs may take.
+const GATHERED_WITHIN: Duration = Duration::from_secs(60);
+
 /// A running world.
 pub(crate) struct World {
     pub(crate) services: Services,
@@ -79,6 +82,15 @@ impl World {
         let people = people(&services, setup, &mut random)?;
         let rooms = setup.rooms.iter().map(|members| room(&services, &people, members, &mut random)).collect();
         Ok(Self { services, people, shared, setup: setup.clone(), rooms })
+    }
+
+    /// Everybody comes for the first time, in calm weather; then the founders open the conversations, and faults begin.
+    /// (What was said to an author alone before a device's first sync need not come to that device.)
+    pub(crate) async fn gather(&self) -> Result<()> {
+        self.people.until("all devices are synced", GATHERED_WITHIN, |device| device.memory().live).await?;
+        self.shared.weather.break_loose();
+        self.open_rooms();
+        Ok(())
     }
 
     /// The next step happens.

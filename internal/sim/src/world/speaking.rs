@@ -104,7 +104,7 @@ impl World {
     }
 
     /// The founders open the conversations.
-    pub(crate) fn open_rooms(&self) {
+    pub(super) fn open_rooms(&self) {
         for room in &self.rooms {
             let number = room.members[0] * self.setup.devices;
             let _ = self.people.devices[number].send(room.create.clone(), Route::Socket, None);
