@@ -3,7 +3,8 @@
 use anyhow::Result;
 use testkit::load::LoadConfig;
 use testkit::programs::Cluster;
-use testkit::{runs, servers};
+use testkit::runs::{self, Harm};
+use testkit::servers;
 
 /// One test, because each cluster has a Kafka and seven programs of its own, and a machine has few cores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -13,7 +14,7 @@ async fn kills_lose_double_and_reorder_nothing_and_a_replay_comes_to_the_same_ro
     }
     let mut cluster = Cluster::new().await?;
     let config = LoadConfig { users: 10, conversations: 24, members_max: 10, messages: 2_000, ..LoadConfig::default() };
-    let report = runs::cluster(&mut cluster, config, 1).await?;
+    let report = runs::cluster(&mut cluster, config, Harm::kills(1)).await?;
     println!("{report}");
     report.verdict.demand_zero()?;
 

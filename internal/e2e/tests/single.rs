@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use testkit::load::LoadConfig;
 use testkit::programs::{Program, Setup, Single};
-use testkit::runs;
+use testkit::runs::{self, Harm};
 
 /// A load that a debug build on two cores works off in seconds.
 fn small(seed: u64) -> LoadConfig {
@@ -14,7 +14,7 @@ fn small(seed: u64) -> LoadConfig {
 async fn nothing_is_lost_doubled_or_reordered() -> Result<()> {
     let mut single = Single::new().await?;
     let config = LoadConfig { unsteady: false, ..small(1) };
-    let report = runs::single(&mut single, config, 0).await?;
+    let report = runs::single(&mut single, config, Harm::default()).await?;
     println!("{report}");
     report.verdict.demand_zero()
 }
@@ -22,7 +22,15 @@ async fn nothing_is_lost_doubled_or_reordered() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_doubled_or_reordered_by_kills() -> Result<()> {
     let mut single = Single::new().await?;
-    let report = runs::single(&mut single, small(2), 3).await?;
+    let report = runs::single(&mut single, small(2), Harm::kills(3)).await?;
+    println!("{report}");
+    report.verdict.demand_zero()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_and_too_few_descriptors_lose_double_and_reorder_nothing() -> Result<()> {
+    let mut single = Single::new().await?;
+    let report = runs::single(&mut single, small(5), Harm { kills: 0, faults: 1 }).await?;
     println!("{report}");
     report.verdict.demand_zero()
 }
@@ -47,7 +55,7 @@ async fn after_a_stop_history_is_there_and_devices_go_on_by_their_cursors() -> R
     let config = LoadConfig { unsteady: false, messages: 200, ..small(3) };
     let devices = u32::try_from(config.users * config.devices)?;
     // The run itself stops it in the middle, starts it, and compares everything after that.
-    let report = runs::single(&mut single, config, 0).await?;
+    let report = runs::single(&mut single, config, Harm::default()).await?;
     report.verdict.demand_zero()?;
     let resets: Vec<_> = report.troubles.iter().filter(|(what, _)| what.starts_with("reset")).collect();
     ensure!(resets == [(&"reset: first".to_owned(), &devices)], "devices had to sync again: {resets:?}");

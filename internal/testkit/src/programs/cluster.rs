@@ -147,7 +147,7 @@ impl Cluster {
     /// When it cannot be run.
     pub async fn klatschctl(&self, arguments: &[&str]) -> Result<Ran> {
         let arguments = arguments.iter().map(Into::into).collect();
-        Ran::of(Setup { program: "klatschctl", arguments, environment: self.environment() }).await
+        Ran::of(Setup { program: "klatschctl", arguments, environment: self.environment(), ..Setup::default() }).await
     }
 
     /// Where devices find it.

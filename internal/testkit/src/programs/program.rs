@@ -277,7 +277,15 @@ impl Ran {
         let environment: Vec<(OsString, OsString)> =
             setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let folder = folder.path();
-        let mut child = Child::start(&executable, &setup.arguments, &environment, folder, &output_file, &errors_file)?;
+        let mut child = Child::start(
+            setup.limits,
+            &executable,
+            &setup.arguments,
+            &environment,
+            folder,
+            &output_file,
+            &errors_file,
+        )?;
         let deadline = Instant::now() + READY_WITHIN;
         let status = loop {
             if let Some(status) = child.try_wait()? {

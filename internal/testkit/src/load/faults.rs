@@ -1,0 +1,174 @@
+//! What servers and machines do besides `kill -9` of a program: they freeze, restart, lose members, and run out of
+//! space.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use tokio::time::{Instant, sleep};
+use workload::Random;
+
+use crate::programs::{Cluster, Service, Single};
+
+/// How long something stays frozen: longer than a consumer's session (10 s), so that its partitions go to others and
+/// it goes on as a zombie.
+const FROZEN: Duration = Duration::from_secs(15);
+/// Between two rebalances.
+const REBALANCE_EVERY: Duration = Duration::from_secs(10);
+/// Rebalances in a row.
+const REBALANCES: usize = 3;
+/// Between two faults, at most.
+const PAUSE_MS: u64 = 3_000;
+
+/// The largest file that may be written, in the shell's blocks (half a kilobyte to a kilobyte): what goes beyond fails
+/// as on a full disk. Needs no rights, unlike a small file system.
+const SMALL_DISK: &str = "trap '' XFSZ; ulimit -f 1500";
+/// Less than the devices of a load need.
+const FEW_DESCRIPTORS: &str = "ulimit -n 48";
+/// How long it may take until a bound is felt.
+const FELT_WITHIN: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The broker is killed and started again.
+    BrokerKilled,
+    /// The broker is frozen (SIGSTOP).
+    BrokerFrozen,
+    /// The store is killed and started again.
+    StoreKilled,
+    /// The store is frozen.
+    StoreFrozen,
+    /// A consumer leaves its group in order and joins again, several times.
+    Rebalances,
+    /// A program is frozen and goes on: of a consumer, a zombie.
+    Frozen(Service),
+    /// The disk of `klatsch` is full; later there is room again.
+    DiskFull,
+    /// `klatsch` runs out of file descriptors.
+    FewDescriptors,
+}
+
+impl Fault {
+    /// Those of a cluster: of servers, and every program frozen.
+    #[must_use]
+    pub fn of_clusters() -> Vec<Self> {
+        let servers = [Self::BrokerKilled, Self::BrokerFrozen, Self::StoreKilled, Self::StoreFrozen, Self::Rebalances];
+        servers.into_iter().chain(Service::ALL.map(Self::Frozen)).collect()
+    }
+}
+
+/// What was done, and how long each took in all.
+#[derive(Debug, Default)]
+pub struct Faults(BTreeMap<Fault, Vec<Duration>>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (fault, took) in &self.0 {
+            let longest = took.iter().max().copied().unwrap_or_default();
+            let name = format!("{fault:?}");
+            writeln!(f, "{name:18} {:3} times, over after {longest:.1?} (longest)", took.len())?;
+        }
+        Ok(())
+    }
+}
+
+/// Does all of [`Fault::of_clusters`] to the cluster, in random order, so many rounds, one after the other.
+///
+/// # Errors
+/// When something does not come back.
+pub async fn disturb_cluster(cluster: &mut Cluster, rounds: usize, seed: u64) -> Result<Faults> {
+    let (mut random, mut faults) = (Random::new(seed ^ 0xfa17), Faults::default());
+    for _ in 0..rounds {
+        let mut left = Fault::of_clusters();
+        while !left.is_empty() {
+            let next = usize::try_from(random.below(left.len() as u64))?;
+            let fault = left.swap_remove(next);
+            sleep(Duration::from_millis(random.below(PAUSE_MS))).await;
+            let begun = Instant::now();
+            happen(cluster, fault).await?;
+            faults.0.entry(fault).or_default().push(begun.elapsed());
+        }
+    }
+    Ok(faults)
+}
+
+/// Lets `klatsch` run out of space and of descriptors, so many times.
+///
+/// # Errors
+/// When it does not feel that, or does not come back.
+pub async fn disturb_single(single: &mut Single, rounds: usize) -> Result<Faults> {
+    let mut faults = Faults::default();
+    for _ in 0..rounds {
+        for (fault, limits) in [(Fault::DiskFull, SMALL_DISK), (Fault::FewDescriptors, FEW_DESCRIPTORS)] {
+            let begun = Instant::now();
+            starve(single, fault, limits).await?;
+            faults.0.entry(fault).or_default().push(begun.elapsed());
+        }
+    }
+    Ok(faults)
+}
+
+async fn starve(single: &mut Single, fault: Fault, limits: &'static str) -> Result<()> {
+    let program = &mut single.program;
+    program.stop().await?;
+    program.limit(limits);
+    program.spawn()?;
+    let deadline = Instant::now() + FELT_WITHIN;
+    while fault == Fault::DiskFull || !program.log_tail().contains("Too many open files") {
+        ensure!(Instant::now() < deadline, "{fault:?} is not felt: {}", program.log_tail());
+        if let Some(status) = program.has_ended()? {
+            // A log that cannot be written is the one thing that it does not go on without.
+            ensure!(fault == Fault::DiskFull && status.code() == Some(70), "it ended with {status}");
+            break;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    if program.pid().is_some() {
+        program.kill().await?;
+    }
+    program.limit("");
+    program.start().await?;
+    Ok(())
+}
+
+async fn happen(cluster: &mut Cluster, fault: Fault) -> Result<()> {
+    match fault {
+        Fault::BrokerKilled => {
+            cluster.broker().kill().await?;
+            cluster.broker().restart().await
+        }
+        Fault::BrokerFrozen => {
+            cluster.broker().pause()?;
+            sleep(FROZEN).await;
+            cluster.broker().resume()
+        }
+        Fault::StoreKilled => {
+            cluster.own_store()?.kill().await?;
+            cluster.own_store()?.restart().await
+        }
+        Fault::StoreFrozen => {
+            cluster.own_store()?.pause()?;
+            sleep(FROZEN).await;
+            cluster.own_store()?.resume()
+        }
+        Fault::Rebalances => {
+            for _ in 0..REBALANCES {
+                let consumer = cluster.program(Service::Fanout(1));
+                consumer.stop().await?;
+                consumer.start().await?;
+                sleep(REBALANCE_EVERY).await;
+            }
+            Ok(())
+        }
+        Fault::Frozen(service) => {
+            let program = cluster.program(service);
+            program.pause()?;
+            sleep(FROZEN).await;
+            program.resume()
+        }
+        Fault::DiskFull | Fault::FewDescriptors => bail!("{fault:?} happens to a machine: see disturb_single"),
+    }
+}
