@@ -28,6 +28,8 @@ pub(crate) struct Life {
     random: Mutex<Random>,
     state: Mutex<State>,
     died: Notify,
+    /// Runs or hears again.
+    recovered: Notify,
 }
 
 /// What all lives share.
@@ -51,7 +53,17 @@ impl Life {
     pub(crate) fn new(name: String, kind: Kind, shared: Shared, seed: u64) -> Arc<Self> {
         let Shared { weather, trace, recorder } = shared;
         let (random, state) = (Mutex::new(Random::new(seed)), Mutex::default());
-        Arc::new(Self { name, kind, weather, trace, recorder, random, state, died: Notify::new() })
+        Arc::new(Self {
+            name,
+            kind,
+            weather,
+            trace,
+            recorder,
+            random,
+            state,
+            died: Notify::new(),
+            recovered: Notify::new(),
+        })
     }
 
     /// Ends it: nothing that it began goes on, and no answer reaches it.
@@ -85,6 +97,17 @@ impl Life {
     pub(crate) fn recover(&self) {
         let mut state = self.state();
         (state.paused_until, state.deaf_until) = (None, None);
+        drop(state);
+        self.recovered.notify_waiters();
+    }
+
+    /// Waits for that time, or until it has recovered.
+    async fn sleep_until(&self, until: Instant) {
+        tokio::select! {
+            biased;
+            () = self.recovered.notified() => {}
+            () = sleep_until(until) => {}
+        }
     }
 
     /// Where every call passes on its way out and back. Of a dead process, none does.
@@ -96,7 +119,7 @@ impl Life {
             };
             match until {
                 None => std::future::pending().await,
-                Some(Some(until)) if until > Instant::now() => sleep_until(until).await,
+                Some(Some(until)) if until > Instant::now() => self.sleep_until(until).await,
                 Some(_) => return,
             }
         }
@@ -107,7 +130,7 @@ impl Life {
         loop {
             let until = self.state().deaf_until;
             match until {
-                Some(until) if until > Instant::now() => sleep_until(until).await,
+                Some(until) if until > Instant::now() => self.sleep_until(until).await,
                 _ => return,
             }
         }

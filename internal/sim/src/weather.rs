@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::plan::Kind;
@@ -63,6 +64,7 @@ impl Rates {
 #[derive(Debug, Default)]
 pub(crate) struct Weather {
     state: Mutex<State>,
+    calmed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +83,7 @@ struct State {
 impl Weather {
     /// Calm until [`Self::break_loose`].
     pub(crate) fn new(rates: Rates) -> Self {
-        Self { state: Mutex::new(State { calm: true, rates, ..State::default() }) }
+        Self { state: Mutex::new(State { calm: true, rates, ..State::default() }), calmed: Notify::new() }
     }
 
     /// Faults begin.
@@ -93,6 +95,7 @@ impl Weather {
     pub(crate) fn calm_down(&self) {
         let under_way = self.state().under_way;
         *self.state() = State { calm: true, under_way, ..State::default() };
+        self.calmed.notify_waiters();
     }
 
     pub(crate) fn is_calm(&self) -> bool {
@@ -133,7 +136,11 @@ impl Weather {
         loop {
             let until = self.state().broker_down;
             match until {
-                Some(until) if until > Instant::now() => sleep_until(until).await,
+                Some(until) if until > Instant::now() => tokio::select! {
+                    biased;
+                    () = self.calmed.notified() => {}
+                    () = sleep_until(until) => {}
+                },
                 _ => return,
             }
         }

@@ -29,8 +29,8 @@ pub(super) struct Outbound {
 
 /// What the producer and its task share.
 struct Shared {
-    /// Whether it has failed for good.
-    fatal: Mutex<bool>,
+    /// Whether it has failed for good, and how often that happened.
+    fatal: Mutex<(bool, u64)>,
     /// Held by receipts that were neither read nor dropped.
     unread: Arc<dyn Any + Send + Sync>,
 }
@@ -41,6 +41,8 @@ struct Leaving {
     record: NewRecord,
     report: oneshot::Sender<Result<Place, AppendError>>,
     at: Instant,
+    /// How often the producer had failed when it was handed over: what is left of a dead producer is never sent.
+    epoch: u64,
 }
 
 /// What becomes of a record.
@@ -57,7 +59,7 @@ impl Outbound {
     /// Starts the producer of that process.
     pub(super) fn begin(log: SharedLog, life: Arc<Life>) -> Self {
         let (queue, leaving) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { fatal: Mutex::new(false), unread: Arc::new(()) });
+        let shared = Arc::new(Shared { fatal: Mutex::new((false, 0)), unread: Arc::new(()) });
         let task = tokio::spawn(run(log, Arc::clone(&life), Arc::clone(&shared), leaving));
         Self { life, queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)), shared }
     }
@@ -71,7 +73,8 @@ impl Outbound {
             return Err(AppendError::Busy);
         }
         let (report, receipt) = Receipt::holding(Arc::clone(&self.shared.unread));
-        let leaving = Leaving { topic: topic.to_owned(), record, report, at: Instant::now() };
+        let epoch = self.shared.epoch();
+        let leaving = Leaving { topic: topic.to_owned(), record, report, at: Instant::now(), epoch };
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.as_ref().and_then(|queue| queue.send(leaving).ok()).ok_or(AppendError::Closed)?;
         Ok(receipt)
@@ -91,12 +94,17 @@ impl Shared {
     /// Over once everybody has heard of it.
     fn is_fatal(&self) -> bool {
         let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
-        *fatal = *fatal && Arc::strong_count(&self.unread) > 1;
-        *fatal
+        fatal.0 = fatal.0 && Arc::strong_count(&self.unread) > 1;
+        fatal.0
+    }
+
+    fn epoch(&self) -> u64 {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     fn fail(&self) {
-        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        *fatal = (true, fatal.1 + 1);
     }
 }
 
@@ -146,7 +154,7 @@ fn gives_up(kind: Kind) -> bool {
 }
 
 async fn one(log: &SharedLog, life: &Arc<Life>, shared: &Shared, recorder: &Arc<Recorder>, leaving: Leaving) {
-    if shared.is_fatal() {
+    if leaving.epoch < shared.epoch() {
         drop(leaving.report.send(Err(fatal())));
         return;
     }
@@ -196,14 +204,14 @@ fn fate(life: &Life, leaving: &Leaving) -> Fate {
 
 /// The producer gives it up while it is on its way: it lands some time later, behind what was sent since.
 fn land_later(log: &SharedLog, life: &Arc<Life>, recorder: &Arc<Recorder>, leaving: Leaving) {
-    let Leaving { topic, record, report, at } = leaving;
+    let Leaving { topic, record, report, at, epoch } = leaving;
     let _ = report.send(Err(AppendError::Unknown));
     let (log, life, recorder) = (Arc::clone(log), Arc::clone(life), Arc::clone(recorder));
     let later = Duration::from_millis(life.below(LATE_MS));
     life.weather.begin_late();
     tokio::spawn(async move {
         sleep(later).await;
-        let leaving = Leaving { topic, record, report: oneshot::channel().0, at };
+        let leaving = Leaving { topic, record, report: oneshot::channel().0, at, epoch };
         let _ = append(&log, &recorder, &life.name, &leaving).await;
         life.weather.end_late();
     });

@@ -1,0 +1,144 @@
+//! Storage and the fan-out against one another, against their predecessors and against the broker.
+
+use sim::{Kind, Rates, Repeat, Verb, What};
+
+use crate::{DIRECT, GROUP, happened, lives, say, setup};
+
+const STORAGE: [usize; 2] = [3, 4];
+const FANOUT: [usize; 2] = [5, 6];
+
+/// 1: storage is slow, so the restarted fan-out parks what is cold while its neighbours go on.
+#[test]
+fn a_parked_conversation_is_told_after_its_neighbours_and_nothing_is_dropped() {
+    let slow = What::StoreSlow { kind: Kind::Storage, by_ms: 4_000, ms: 15_000 };
+    let mut course = vec![(500, say(0, DIRECT, Verb::Send)), (500, say(1, GROUP, Verb::Send)), (10, slow)];
+    course.extend(FANOUT.map(|process| (10, What::Kill { process })));
+    course.extend([(50, say(0, DIRECT, Verb::Send)), (5, say(2, GROUP, Verb::Send))]);
+    course.extend(FANOUT.map(|process| (10, What::Start { process, old: false })));
+    course.extend([(5, say(1, DIRECT, Verb::Send)), (5, say(0, GROUP, Verb::Send)), (900, say(1, GROUP, Verb::Reply))]);
+    happened(&lives(&setup(), &course), "crashes");
+}
+
+/// 2: a member was removed while the fan-out was down and storage went on: it decides as of the event.
+#[test]
+fn a_cold_fanout_behind_storage_tells_who_was_a_member_then() {
+    let mut course = vec![(500, say(0, GROUP, Verb::Send))];
+    course.extend(FANOUT.map(|process| (10, What::Kill { process })));
+    course.extend([
+        (20, say(2, GROUP, Verb::Send)),
+        (500, say(0, GROUP, Verb::Remove)),
+        (500, say(2, GROUP, Verb::Leave)),
+    ]);
+    course.extend([(500, say(0, GROUP, Verb::Send))]);
+    course.extend(FANOUT.map(|process| (2_000, What::Start { process, old: false })));
+    course.extend([(50, say(0, GROUP, Verb::Send))]);
+    happened(&lives(&setup(), &course), "crashes");
+}
+
+/// 2, the other way: storage lags behind a warm fan-out.
+#[test]
+fn a_warm_fanout_ahead_of_storage_tells_who_is_a_member_now() {
+    let slow = What::StoreSlow { kind: Kind::Storage, by_ms: 6_000, ms: 20_000 };
+    let course = vec![
+        (500, say(0, GROUP, Verb::Send)),
+        (10, slow),
+        (10, say(2, GROUP, Verb::Leave)),
+        (10, say(0, GROUP, Verb::Send)),
+        (10, say(0, GROUP, Verb::Add)),
+        (10, say(2, GROUP, Verb::Send)),
+        (10, say(1, GROUP, Verb::Send)),
+    ];
+    lives(&setup(), &course);
+}
+
+/// 7: the broker is away longer than any timeout, and the producer fails for good in the middle of a batch.
+#[test]
+fn a_broker_that_is_away_and_a_producer_that_dies_skip_and_reorder_nothing() {
+    let rates = Rates { fatal: 300, log_ms: 20, store_ms: 5, ..Rates::default() };
+    let mut course = vec![(500, say(0, GROUP, Verb::Send)), (5, What::BrokerDown { ms: 40_000 })];
+    course.extend((0..8).map(|number| (200, say(number % 3, GROUP, Verb::Send))));
+    course.push((30_000, What::Faults { rates }));
+    course.extend((0..8).map(|number| (2_000, say(number % 3, GROUP, Verb::Send))));
+    let totals = lives(&setup(), &course);
+    happened(&totals, "broker outages");
+    happened(&totals, "producers failed for good");
+}
+
+/// 8, 17 and 18: programs that do not know the newest rules take over for a while, hold, and are replaced; then
+/// nothing more is said in one of the conversations.
+#[test]
+fn old_programs_hold_what_they_cannot_judge_and_new_ones_tell_it_in_order() {
+    let mut course = vec![(500, say(0, DIRECT, Verb::Send)), (300, say(1, GROUP, Verb::Send))];
+    for process in [STORAGE, FANOUT].concat() {
+        course.extend([(20, What::Kill { process }), (10, What::Start { process, old: process % 2 == 0 })]);
+    }
+    course.extend((0..6).map(|number| (400, say(number % 3, GROUP, Verb::Send))));
+    course.push((12_000, say(0, DIRECT, Verb::Send)));
+    for process in [STORAGE, FANOUT].concat() {
+        course.extend([(700, What::Stop { process }), (300, What::Start { process, old: false })]);
+    }
+    course.extend((0..4).map(|number| (100, say(number % 3, GROUP, Verb::Edit))));
+    happened(&lives(&setup(), &course), "stops");
+}
+
+/// 12: a hold, a crash, the next owner, which holds as well; then two upgrades one after the other.
+#[test]
+fn a_hold_survives_its_owner_and_is_driven_again_twice() {
+    let mut course = vec![(500, say(0, GROUP, Verb::Send))];
+    for round in 0..2 {
+        for process in [STORAGE, FANOUT].concat() {
+            course.extend([(10, What::Kill { process }), (20, What::Start { process, old: true })]);
+        }
+        course.extend([(12_000, say(round, GROUP, Verb::Send)), (50, say(2, GROUP, Verb::Reply))]);
+        for process in [STORAGE, FANOUT].concat() {
+            course.extend([(3_000, What::Kill { process }), (20, What::Start { process, old: false })]);
+        }
+        course.push((100, say(1, GROUP, Verb::Send)));
+    }
+    happened(&lives(&setup(), &course), "crashes");
+}
+
+/// 16: the store is emptied while the fan-out runs warm and a storage process stands still; then that one goes on.
+#[test]
+fn a_store_emptied_under_a_paused_writer_is_rebuilt_whole() {
+    let course = vec![
+        (500, say(0, GROUP, Verb::Send)),
+        (10, say(1, GROUP, Verb::Send)),
+        (2, What::Pause { process: STORAGE[0], ms: 8_000 }),
+        (2, What::Pause { process: STORAGE[1], ms: 3_000 }),
+        (10, say(2, GROUP, Verb::Send)),
+        (50, What::Empty),
+        (20, say(0, GROUP, Verb::Edit)),
+        (5_000, say(1, DIRECT, Verb::Send)),
+        (9_000, say(1, GROUP, Verb::Delete)),
+    ];
+    happened(&lives(&setup(), &course), "stores emptied");
+}
+
+/// 9: what was deleted stays deleted when the log is replayed into an emptied store.
+#[test]
+fn a_deleted_message_stays_deleted_in_a_rebuilt_store() {
+    let course = vec![
+        (500, say(0, GROUP, Verb::Send)),
+        (300, say(1, DIRECT, Verb::Send)),
+        (300, say(0, GROUP, Verb::Delete)),
+        (300, What::Empty),
+        (12_000, say(1, GROUP, Verb::React)),
+        (10, What::Repeat { device: 0, how: Repeat::Same, http: true }),
+    ];
+    lives(&setup(), &course);
+}
+
+/// A storage consumer does not hear that its partitions are another's by now, and goes on writing.
+#[test]
+fn a_zombie_writes_nothing_that_counts() {
+    let mut course = vec![(500, say(0, GROUP, Verb::Send)), (10, What::Kill { process: STORAGE[1] })];
+    course.extend([(12_000, What::Deafen { process: STORAGE[0], ms: 60_000 })]);
+    course.extend([(5, What::Start { process: STORAGE[1], old: false })]);
+    course.extend([
+        (5, What::Deafen { process: FANOUT[0], ms: 60_000 }),
+        (5, What::Ghost { storage: false, ms: 15_000 }),
+    ]);
+    course.extend((0..10).map(|number| (2_500, say(number % 3, GROUP, Verb::Send))));
+    happened(&lives(&setup(), &course), "partitions lost");
+}

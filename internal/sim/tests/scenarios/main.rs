@@ -1,0 +1,68 @@
+//! The interleavings of DESIGN section 6 as worlds of their own: each test names the number it is about. `README.md` has
+//! the table, with those that are shown elsewhere.
+//!
+//! A scenario fixes what happens; the luck of the processes comes from a few seeds.
+
+#![allow(clippy::unwrap_used)]
+
+mod consumers;
+mod devices;
+mod words;
+
+use sim::{Plan, Rates, Setup, Step, Totals, Verb, What, run};
+
+/// The direct conversation of users 0 and 1.
+pub(crate) const DIRECT: usize = 0;
+/// A group of all three.
+pub(crate) const GROUP: usize = 1;
+/// Seeds of luck.
+const LUCK: std::ops::Range<u64> = 1..5;
+
+/// What happens, each so many milliseconds after the one before.
+pub(crate) type Course = Vec<(u64, What)>;
+
+/// Three users with two devices each.
+pub(crate) fn setup() -> Setup {
+    Setup {
+        users: 3,
+        devices: 2,
+        rooms: vec![vec![0, 1], vec![0, 1, 2]],
+        host_skews_ms: [0; 7],
+        device_skews_ms: vec![0; 6],
+        ring: 4096,
+        range: 20_000,
+        pipe: 65_536,
+        rates: Rates { log_ms: 10, store_ms: 10, ..Rates::default() },
+        several: true,
+    }
+}
+
+/// Lives the course in worlds of several seeds, which all come to a good end; what happened in them, added up.
+pub(crate) fn lives(setup: &Setup, course: &Course) -> Totals {
+    let mut totals = Totals::new();
+    for seed in LUCK {
+        let step = |(number, (wait_ms, what)): (usize, &(u64, What))| Step {
+            yields: 0,
+            wait_ms: *wait_ms,
+            salt: seed << 32 | number as u64,
+            what: *what,
+        };
+        let plan = Plan { seed, setup: setup.clone(), steps: course.iter().enumerate().map(step).collect() };
+        let outcome = run(&plan, false);
+        assert_eq!(outcome.wrong, None, "luck {seed}");
+        for (what, times) in outcome.totals {
+            *totals.entry(what).or_default() += times;
+        }
+    }
+    totals
+}
+
+/// The first device of that user says something of that kind.
+pub(crate) fn say(user: usize, room: usize, verb: Verb) -> What {
+    What::Say { device: user * 2, room, verb, http: false }
+}
+
+/// It happened.
+pub(crate) fn happened(totals: &Totals, what: &str) {
+    assert!(totals.get(what).is_some_and(|times| *times > 0), "never: {what}; {totals:?}");
+}

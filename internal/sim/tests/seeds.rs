@@ -1,0 +1,45 @@
+//! Many worlds, and that a seed is all there is to one.
+//!
+//! `KLATSCH_SIM_SEEDS=FROM..TO` runs other seeds than the usual ones; CI runs a thousand.
+
+#![allow(clippy::unwrap_used)]
+
+use std::ops::Range;
+
+use sim::{plan_of, run, run_seeds};
+
+/// Without a wish.
+const USUAL: Range<u64> = 1..121;
+/// Each has a thread, a runtime and a time of its own.
+const THREADS: usize = 2;
+
+fn seeds() -> Range<u64> {
+    let Ok(text) = std::env::var("KLATSCH_SIM_SEEDS") else { return USUAL };
+    let (from, to) = text.split_once("..").expect("KLATSCH_SIM_SEEDS=FROM..TO");
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
+#[test]
+fn no_fault_loses_doubles_or_reorders_anything() {
+    let report = run_seeds(seeds(), THREADS, 1);
+    println!("{report}");
+    if let Some((seed, wrong)) = report.failed.first() {
+        panic!("seed {seed}: {wrong}\n{}", sim::show(*seed).0);
+    }
+    let happened = |what: &str| report.totals.get(what).copied().unwrap_or(0) * 100 / report.seeds.max(1);
+    for what in ["crashes", "partitions revoked", "store errors without effect", "appends unknown and done"] {
+        assert!(happened(what) > 0, "{what}: faults really happen");
+    }
+}
+
+#[test]
+fn a_seed_takes_the_same_course_again_and_on_any_thread() {
+    let one = run_seeds(3..9, 1, 1);
+    let two = run_seeds(3..9, 2, 1);
+    assert_eq!((one.hash, one.totals), (two.hash, two.totals));
+    let (plan, again) = (plan_of(5), plan_of(5));
+    assert_eq!(plan, again);
+    let (kept, silent) = (run(&plan, true), run(&again, false));
+    assert_eq!(kept.hash, silent.hash, "keeping the lines changes nothing");
+    assert!(kept.lines.len() > 50);
+}
