@@ -83,6 +83,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["domain", "events", "testkit"]),
+    (
+        "sim",
+        &[
+            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "runtime", "sockets", "storage",
+            "store", "testkit", "workload",
+        ],
+    ),
 ];
 
 /// What tests of any crate may use beside that: the embedded engine's tables in memory, random histories, real servers.
@@ -137,6 +144,21 @@ fn each_foreign_engine_is_named_by_one_crate() -> Result<()> {
         for (engine, wrapper) in HIDDEN {
             let names = package.dependencies.iter().any(|dependency| dependency.name == engine);
             assert!(!names || package.name.as_str() == wrapper, "{} names {engine}", package.name);
+        }
+    }
+    Ok(())
+}
+
+/// `host::teeth`: with it, no program compiles; without this, no test would say which crate may switch it on.
+#[test]
+fn bugs_on_purpose_are_for_the_simulator_alone() -> Result<()> {
+    for package in metadata()?.workspace_packages() {
+        let on = |features: &[String]| features.iter().any(|feature| feature.ends_with("teeth"));
+        let depends = package.dependencies.iter().any(|dependency| on(&dependency.features));
+        assert!(!depends, "{} depends on a crate with its bugs on", package.name);
+        for (feature, enables) in &package.features {
+            let own = (package.name.as_str(), feature.as_str()) == ("sim", "teeth");
+            assert!(own || !on(enables), "{} switches bugs on with {feature}", package.name);
         }
     }
     Ok(())
