@@ -86,8 +86,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
-            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "runtime", "sockets", "storage",
-            "store", "testkit", "workload",
+            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "runtime", "sockets",
+            "storage", "store", "testkit", "workload",
         ],
     ),
 ];
