@@ -1,11 +1,12 @@
 //! Tables on disk: fjall, an LSM tree with one journal for all tables.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use crate::journal::{self, Mended};
 use crate::{Batch, Durability, Inner, KvError, Pair};
 
 /// Bytes of blocks kept in memory, shared by all tables.
@@ -15,8 +16,16 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one table's newest rows in memory before they are flushed.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 
+/// What fjall locks while it has a folder open.
+const LOCK_FILE: &str = "lock";
+
+/// Where fjall has a folder for each table.
+const TABLES_FOLDER: &str = "keyspaces";
+
 pub(crate) struct Disk {
     database: fjall::Database,
+    /// Of the tables.
+    tables: PathBuf,
 }
 
 impl std::fmt::Debug for Disk {
@@ -40,6 +49,7 @@ impl Disk {
     pub(crate) fn open(folder: &Path) -> Result<Self, KvError> {
         let name = || folder.display().to_string();
         std::fs::create_dir_all(folder).map_err(|source| KvError::Folder { folder: name(), source })?;
+        mend(folder).map_err(|source| KvError::Folder { folder: name(), source })?;
         let database = fjall::Database::builder(folder)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
@@ -49,12 +59,29 @@ impl Disk {
                 fjall::Error::Io(source) => KvError::Folder { folder: name(), source },
                 other => engine(other),
             })?;
-        Ok(Self { database })
+        let disk = Self { database, tables: folder.join(TABLES_FOLDER) };
+        disk.sync_names().map_err(|source| KvError::Folder { folder: name(), source })?;
+        // The folder itself may be new, too. Who may not look into the one around it has not made it just now.
+        if let Some(parent) = folder.canonicalize().ok().as_deref().and_then(Path::parent) {
+            let _ = sync_folder(parent);
+        }
+        Ok(disk)
     }
 
     pub(crate) fn table(&self, name: &str) -> Result<DiskTable, KvError> {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
-        Ok(DiskTable { keyspace: self.database.keyspace(name, options).map_err(engine)? })
+        let is_new = !self.database.keyspace_exists(name);
+        let keyspace = self.database.keyspace(name, options).map_err(engine)?;
+        if is_new {
+            self.sync_names().map_err(|error| KvError::Engine(Box::new(error)))?;
+        }
+        Ok(DiskTable { keyspace })
+    }
+
+    /// Makes the names of the tables' folders durable. fjall (3.1) syncs what is in them and not them themselves: where a
+    /// file system keeps no order between names and data, a power cut could take a table's folder with all of it.
+    fn sync_names(&self) -> std::io::Result<()> {
+        sync_folder(&self.tables)
     }
 
     pub(crate) fn table_names(&self) -> Vec<String> {
@@ -113,6 +140,25 @@ impl DiskTable {
         };
         if back { range.rev().take(limit).map(copy).collect() } else { range.take(limit).map(copy).collect() }
     }
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Cuts off what a power cut has torn. Not while another process has the folder: its journal is being written.
+fn mend(folder: &Path) -> std::io::Result<()> {
+    let Ok(lock) = std::fs::File::options().read(true).write(true).open(folder.join(LOCK_FILE)) else { return Ok(()) };
+    if lock.try_lock().is_err() {
+        return Ok(());
+    }
+    if let Some(mended) = journal::mend(folder)? {
+        let Mended { journal, kept, aside } = mended;
+        let (journal, aside) = (journal.display(), aside.map(|aside| aside.display().to_string()));
+        tracing::warn!(%journal, kept, aside, "a batch at the journal's end was torn by a power cut and is cut off");
+    }
+    drop(lock);
+    Ok(())
 }
 
 /// Whether nothing can lie between the bounds: such a range makes the standard library panic.

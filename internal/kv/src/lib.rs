@@ -5,6 +5,7 @@
 //! is the engine that runs on disk, without the disk. `fjall` is named here and nowhere else.
 
 mod disk;
+mod journal;
 mod memory;
 mod power;
 
