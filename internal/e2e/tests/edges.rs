@@ -90,6 +90,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "storage", "store", "testkit", "workload",
         ],
     ),
+    ("fuzz", &["api", "auth", "chat", "domain", "eventlog", "events", "ops", "runtime", "sockets", "store"]),
+    ("powercut", &[]),
 ];
 
 /// What tests of any crate may use beside that: the embedded engine's tables in memory, random histories, real servers.
@@ -98,6 +100,7 @@ const ALLOWED_IN_TESTS: [&str; 4] = ["host", "kv", "testkit", "workload"];
 const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("chat", &["storage"]),
     ("fanout", &["storage"]),
+    ("powercut", &["domain", "eventlog", "events", "store"]),
     ("ops", &["chat", "eventlog-kafka", "fanout", "sockets", "store-scylla", "users"]),
     ("sockets", &["chat", "fanout", "storage", "users"]),
     ("users", &["fanout"]),

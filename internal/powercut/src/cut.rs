@@ -1,0 +1,227 @@
+//! Rebuilding the folder as a power cut could leave it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use crate::recording::{Node, Recording, Step};
+
+/// What a disk writes all or nothing.
+const SECTOR: u64 = 512;
+
+/// What becomes of writes that were not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All are lost.
+    Nothing,
+    /// All got there: the process died and the power stayed.
+    Everything,
+    /// Each got there, or not.
+    Some,
+    /// Each got there, or not, or some of its sectors did.
+    Sectors,
+    /// All up to some write got there, and of that one the beginning.
+    Beginning,
+}
+
+/// What makes changes of names durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// One journal for all: any sync makes all changes of names before it durable.
+    Journaled,
+    /// Only a sync of the folder makes its changes of names durable.
+    PerFolder,
+}
+
+/// Where luck comes from.
+pub trait Luck {
+    /// A number below `bound`.
+    fn below(&mut self, bound: u64) -> u64;
+}
+
+impl<F: FnMut(u64) -> u64> Luck for F {
+    fn below(&mut self, bound: u64) -> u64 {
+        self(bound)
+    }
+}
+
+/// Which step: everything before it that a sync concerns is durable once that sync is done.
+type Number = usize;
+
+/// How far things are durable behind a step.
+#[derive(Default)]
+struct Durable {
+    /// Data, by file: everything before this step.
+    data: HashMap<Node, Number>,
+    /// Names, by folder.
+    names: HashMap<Node, Number>,
+    /// Names, where there is one journal.
+    journal: Number,
+}
+
+impl Recording {
+    /// What was told before the cut behind step `at`: it must hold afterwards.
+    pub fn told(&self, at: usize) -> impl Iterator<Item = &str> {
+        self.steps[..at].iter().filter_map(|step| match step {
+            Step::Told(line) => Some(line.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Rebuilds the folder in `into` (empty, or not there) as a cut before step `at` could leave it.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn cut(&self, at: usize, keep: Keep, names: Names, luck: &mut dyn Luck, into: &Path) -> io::Result<()> {
+        let durable = self.durable(at);
+        let tree = self.tree(at, keep, names, &durable, luck);
+        let mut data: HashMap<Node, Vec<(Number, &Step)>> = HashMap::new();
+        for (number, step) in self.steps[..at].iter().enumerate() {
+            if let Step::Write { node, .. } | Step::Length { node, .. } = step {
+                data.entry(*node).or_default().push((number, step));
+            }
+        }
+        self.build(0, &tree, &data, &durable, keep, luck, into)
+    }
+
+    fn durable(&self, at: usize) -> Durable {
+        let (mut durable, mut begun) = (Durable::default(), HashMap::new());
+        for (number, step) in self.steps[..at].iter().enumerate() {
+            match step {
+                Step::SyncBegun { number: sync, .. } => drop(begun.insert(*sync, number)),
+                Step::SyncDone { node, number: sync } => {
+                    let Some(covered) = begun.remove(sync) else { continue };
+                    let kind = if self.folders[*node] { &mut durable.names } else { &mut durable.data };
+                    let before = kind.entry(*node).or_default();
+                    *before = covered.max(*before);
+                    durable.journal = covered.max(durable.journal);
+                }
+                _ => {}
+            }
+        }
+        durable
+    }
+
+    /// What each folder holds: the changes of names that got there.
+    fn tree(
+        &self,
+        at: usize,
+        keep: Keep,
+        names: Names,
+        durable: &Durable,
+        luck: &mut dyn Luck,
+    ) -> HashMap<Node, BTreeMap<String, Node>> {
+        // For each folder, or for all, up to which step changes got there.
+        let mut until: HashMap<Node, Number> = HashMap::new();
+        let mut reach = |least: Number| match keep {
+            Keep::Nothing => least,
+            Keep::Everything => at,
+            Keep::Some | Keep::Sectors | Keep::Beginning => {
+                least + usize::try_from(luck.below((at - least) as u64 + 1)).unwrap_or(0)
+            }
+        };
+        let all = reach(durable.journal);
+        let mut tree: HashMap<Node, BTreeMap<String, Node>> = HashMap::new();
+        for (number, step) in self.steps[..at].iter().enumerate() {
+            let Step::Named { folder, name, node, before } = step else { continue };
+            let reached = match names {
+                Names::Journaled => all,
+                Names::PerFolder => {
+                    let least = durable.names.get(folder).copied().unwrap_or(0);
+                    *until.entry(*folder).or_insert_with(|| reach(least))
+                }
+            };
+            if number >= reached {
+                continue;
+            }
+            if let Some((folder, name)) = before {
+                tree.entry(*folder).or_default().remove(name);
+            }
+            match node {
+                Some(node) => drop(tree.entry(*folder).or_default().insert(name.clone(), *node)),
+                None => drop(tree.entry(*folder).or_default().remove(name)),
+            }
+        }
+        tree
+    }
+
+    #[allow(clippy::too_many_arguments)] // a walk: what it carries along
+    fn build(
+        &self,
+        node: Node,
+        tree: &HashMap<Node, BTreeMap<String, Node>>,
+        data: &HashMap<Node, Vec<(Number, &Step)>>,
+        durable: &Durable,
+        keep: Keep,
+        luck: &mut dyn Luck,
+        into: &Path,
+    ) -> io::Result<()> {
+        if self.folders[node] {
+            fs::create_dir_all(into)?;
+            for (name, child) in tree.get(&node).into_iter().flatten() {
+                self.build(*child, tree, data, durable, keep, luck, &into.join(name))?;
+            }
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(into)?;
+        let steps = data.get(&node).map(Vec::as_slice).unwrap_or_default();
+        let synced = durable.data.get(&node).copied().unwrap_or(0);
+        let (safe, open) = steps.split_at(steps.partition_point(|(number, _)| *number < synced));
+        for (_, step) in safe {
+            apply(&file, step)?;
+        }
+        lucky(&file, open, keep, luck)
+    }
+}
+
+/// Applies of the steps that were not synced whatever luck has kept.
+fn lucky(file: &fs::File, open: &[(Number, &Step)], keep: Keep, luck: &mut dyn Luck) -> io::Result<()> {
+    let last = usize::try_from(luck.below(open.len() as u64 + 1)).unwrap_or(0);
+    for (at, (_, step)) in open.iter().enumerate() {
+        match keep {
+            Keep::Nothing => break,
+            Keep::Everything => apply(file, step)?,
+            Keep::Some | Keep::Sectors if luck.below(2) == 0 => apply(file, step)?,
+            Keep::Some => {}
+            Keep::Sectors => sectors(file, step, luck)?,
+            Keep::Beginning if at < last => apply(file, step)?,
+            Keep::Beginning => {
+                if let Step::Write { node, at, data } = step {
+                    let some = usize::try_from(luck.below(data.len() as u64 + 1)).unwrap_or(0);
+                    apply(file, &Step::Write { node: *node, at: *at, data: data[..some].to_vec() })?;
+                }
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Some of a write's sectors; the file may be as long as if all of it had got there.
+fn sectors(file: &fs::File, step: &Step, luck: &mut dyn Luck) -> io::Result<()> {
+    let Step::Write { at, data, .. } = step else { return Ok(()) };
+    let mut begin = 0;
+    while begin < data.len() {
+        let room = SECTOR - (at + begin as u64) % SECTOR;
+        let end = data.len().min(begin + usize::try_from(room).unwrap_or(1));
+        if luck.below(2) == 0 {
+            file.write_all_at(&data[begin..end], at + begin as u64)?;
+        }
+        begin = end;
+    }
+    let end = at + data.len() as u64;
+    if luck.below(2) == 0 && file.metadata()?.len() < end {
+        file.set_len(end)?;
+    }
+    Ok(())
+}
+
+fn apply(file: &fs::File, step: &Step) -> io::Result<()> {
+    match step {
+        Step::Write { at, data, .. } => file.write_all_at(data, *at),
+        Step::Length { bytes, .. } => file.set_len(*bytes),
+        _ => Ok(()),
+    }
+}
