@@ -33,6 +33,7 @@ use store::SharedStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use list::parse as parse_page;
 pub use routes::ROUTES;
 
 /// What can be set.

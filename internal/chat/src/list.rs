@@ -70,7 +70,11 @@ impl Chat {
     }
 }
 
-fn parse(page: &str) -> Result<Place, ApiError> {
+/// The place that a page of the list begins behind: the time of its last event, and the conversation.
+///
+/// # Errors
+/// When the text is not one that a page before has named.
+pub fn parse(page: &str) -> Result<Place, ApiError> {
     let place = page.split_once('.').and_then(|(time, id)| Some((time.parse().ok()?, id.parse().ok()?)));
     place.ok_or_else(|| ApiError::new(ErrorCode::BadRequest, "page: send back the 'next' of the page before as it was"))
 }

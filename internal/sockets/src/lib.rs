@@ -58,6 +58,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use parse::parse as parse_frame;
 
 use node::Node;
 use partition::Log;

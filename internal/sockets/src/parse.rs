@@ -23,7 +23,7 @@ struct Names {
 ///
 /// # Errors
 /// An error frame that says what is wrong.
-pub(crate) fn parse(text: &str) -> Result<ClientFrame, ServerFrame> {
+pub fn parse(text: &str) -> Result<ClientFrame, ServerFrame> {
     serde_json::from_str(text).map_err(|_| diagnose(text))
 }
 

@@ -1,0 +1,31 @@
+//! What a device sends over its socket.
+
+use api::{ClientFrame, ServerFrame};
+use domain::UserId;
+
+use crate::comes_back;
+
+/// Frames of an error's words are bounded: a client cannot make the server say more than this.
+const WORDS_MAX: usize = 200;
+
+/// A text frame of a device.
+pub(crate) fn socket_frame(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match sockets::parse_frame(text) {
+        Ok(frame) => {
+            comes_back(&frame);
+            if let ClientFrame::Command(command) = frame {
+                let author: UserId = "00000000-0000-4000-8000-000000000001".parse().expect("an id");
+                if let Ok((id, conversation, action)) = command.into_action(author) {
+                    let same = action.payload_hash() == action.clone().payload_hash();
+                    assert!(same, "{id} in {conversation}");
+                }
+            }
+        }
+        Err(refusal) => {
+            comes_back(&refusal);
+            let ServerFrame::Error { message, .. } = refusal else { panic!("a refusal is an error frame") };
+            assert!(!message.is_empty() && message.chars().count() <= WORDS_MAX);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Short texts that clients give back: cursors, page tokens, ids.
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+
+/// A cursor, an id, a fingerprint or a seq.
+pub(crate) fn cursor(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    // One text for one cursor: what was taken is written just so.
+    if let Ok(cursor) = text.parse::<Cursor>() {
+        assert_eq!(cursor.to_string(), text);
+    }
+    written_again::<Fingerprint>(text);
+    written_again::<UserId>(text);
+    written_again::<ConversationId>(text);
+    written_again::<CommandId>(text);
+    if let Ok(id) = text.parse::<CommandId>() {
+        assert!((0..1 << 48).contains(&id.stamp_ms()) && CommandId::first_at(id.stamp_ms()) <= id);
+    }
+    if let Ok(seq) = serde_json::from_str::<Seq>(text) {
+        assert_eq!(Seq::new(seq.generation(), seq.offset()), Ok(seq));
+    }
+}
+
+/// The token of a page of the conversation list, or an audit's places.
+pub(crate) fn page_token(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok((time, conversation)) = chat::parse_page(text) {
+        assert_eq!(chat::parse_page(&format!("{time}.{conversation}")).ok(), Some((time, conversation)));
+    }
+    drop(ops::audit::Places::parse(text));
+}
+
+fn written_again<T: FromStr + Display + PartialEq + Debug>(text: &str)
+where
+    T::Err: Debug,
+{
+    if let Ok(value) = text.parse::<T>() {
+        let again = value.to_string().parse::<T>().expect("what was written can be read");
+        assert_eq!(again, value, "{text}");
+    }
+}

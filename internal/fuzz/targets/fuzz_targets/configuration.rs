@@ -1,0 +1,4 @@
+//! libFuzzer on one entry point.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::run("configuration", bytes));
