@@ -54,13 +54,18 @@ pub(super) struct ExpectedDeliveries {
     pub(super) left_out: BTreeSet<ConversationId>,
 }
 
-/// What is remembered from one portion to the next: where the last delivery of a conversation was found first.
+/// What is remembered from one portion to the next.
 #[derive(Debug)]
-pub(super) struct Lasts(LruCache<(u32, ConversationId), (Seq, u64)>);
+pub(super) struct Lasts {
+    /// The last delivery of a conversation in a delivery partition, and where it was found first.
+    places: LruCache<(u32, ConversationId), (Seq, u64)>,
+    /// Where the first delivery of the last portion was found, by delivery partition.
+    begins: BTreeMap<u32, u64>,
+}
 
 impl Lasts {
     pub(super) fn new() -> Self {
-        Self(LruCache::new(LAST_MAX))
+        Self { places: LruCache::new(LAST_MAX), begins: BTreeMap::new() }
     }
 }
 
@@ -109,13 +114,15 @@ impl ExpectedDeliveries {
             counts.recipients += expected.values().map(|expected| expected.recipients.len() as u64).sum::<u64>();
             let mut reading =
                 Reading { partition, highest: BTreeMap::new(), left_out: &self.left_out, found: Vec::new() };
-            reading.run(search, &mut expected, begin - SKEW_MS, counts).await?;
+            // A guess, where the fan-out lagged: portions follow one another in deliveries as in the log.
+            let least = search.lasts.begins.get(&partition).copied().unwrap_or(0);
+            reading.run(search, &mut expected, (begin - SKEW_MS, least), counts).await?;
             if expected.values().any(|expected| expected.found.is_none()) {
                 // Once more, from much earlier on and up to a later end: nothing is reported that a clock explains.
                 reading.found.clear();
                 reading.highest.clear();
                 expected.values_mut().for_each(|expected| expected.found = None);
-                reading.run(search, &mut expected, begin - SKEW_WIDE_MS, counts).await?;
+                reading.run(search, &mut expected, (begin - SKEW_WIDE_MS, 0), counts).await?;
             }
             differences.append(&mut reading.found);
             let gone_before = oldest_ms(search.log, partition).await?;
@@ -147,7 +154,7 @@ impl Search<'_> {
         let mut newest: BTreeMap<ConversationId, (Seq, u64)> = BTreeMap::new();
         for ((conversation, seq), delivery) in expected {
             let Some(offset) = delivery.found else { continue };
-            let before = self.lasts.0.get(&(partition, *conversation)).copied();
+            let before = self.lasts.places.get(&(partition, *conversation)).copied();
             if let Some((last, last_offset)) = before.filter(|(last, at)| last < seq && *at > offset) {
                 let words = format!("it stands before that of seq {last} at {last_offset}");
                 differences.push(delivery_difference(
@@ -159,8 +166,11 @@ impl Search<'_> {
             }
             newest.insert(*conversation, (*seq, offset));
         }
+        if let Some(first) = expected.values().filter_map(|delivery| delivery.found).min() {
+            self.lasts.begins.insert(partition, first);
+        }
         for (conversation, last) in newest {
-            self.lasts.0.put((partition, conversation), last);
+            self.lasts.places.put((partition, conversation), last);
         }
     }
 }
@@ -197,16 +207,17 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads from `from_ms` on until everything expected was found, or the end.
+    /// Reads from a time on, and not before an offset, until everything expected was found, or the end.
     async fn run(
         &mut self,
         search: &mut Search<'_>,
         expected: &mut BTreeMap<Place, ExpectedDelivery>,
-        from_ms: i64,
+        (from_ms, least): (i64, u64),
         counts: &mut Counts,
     ) -> Result<(), OpsError> {
         let end = search.log.watermarks(DELIVERIES, self.partition).await?.next;
         let Some(from) = search.log.offset_at(DELIVERIES, self.partition, from_ms).await? else { return Ok(()) };
+        let from = from.max(least);
         let mut missing = expected.len();
         let mut reader = search.log.reader(DELIVERIES, self.partition, from).await?;
         let mut next = from;
