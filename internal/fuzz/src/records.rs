@@ -25,7 +25,7 @@ pub(crate) fn avro_record(bytes: &[u8]) {
     if let Ok(mark) = codec.read_receipt(&headers, payload) {
         mark.iter().for_each(|mark| {
             let again = codec.read_mark(mark);
-            assert_eq!(codec.read_receipt(&again.headers, &again.payload).as_ref(), Ok(&Some(mark.clone())));
+            assert_eq!(codec.read_receipt(&again.headers, &again.payload).as_ref(), Ok(&Some(*mark)));
         });
     }
     if let Ok(Some(delivery)) = codec.read_delivery(&headers, payload) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -207,7 +207,7 @@ fn point(recording: &Recording, random: &mut Random) -> usize {
 }
 
 /// Opens what a cut has left and looks whether everything that was told holds.
-async fn check(folder: &PathBuf, recording: &Recording, at: usize) -> Result<(), String> {
+async fn check(folder: &Path, recording: &Recording, at: usize) -> Result<(), String> {
     let engines = Engines::open(folder).await.map_err(|error| format!("it does not open: {error}"))?;
     let mut told: BTreeMap<(u32, u64), u64> = BTreeMap::new();
     let mut held = 0;
