@@ -47,6 +47,8 @@ struct State {
     paused_until: Option<Instant>,
     /// Does not hear of its group until then: what it owned is given to others, and it goes on.
     deaf_until: Option<Instant>,
+    /// It dies when it has passed so many more gates.
+    doomed: Option<u32>,
 }
 
 impl Life {
@@ -85,6 +87,19 @@ impl Life {
         }
     }
 
+    /// It dies after it has passed so many more gates.
+    pub(crate) fn doom(&self, points: u32) {
+        self.state().doomed = Some(points);
+    }
+
+    /// One more gate is passed; whether it was the last.
+    fn pass(&self) -> bool {
+        let mut state = self.state();
+        let Some(left) = &mut state.doomed else { return false };
+        *left = left.saturating_sub(1);
+        *left == 0 && !state.dead
+    }
+
     pub(crate) fn pause(&self, time: Duration) {
         self.state().paused_until = Some(Instant::now() + time);
     }
@@ -96,7 +111,7 @@ impl Life {
     /// Runs and hears again.
     pub(crate) fn recover(&self) {
         let mut state = self.state();
-        (state.paused_until, state.deaf_until) = (None, None);
+        (state.paused_until, state.deaf_until, state.doomed) = (None, None, None);
         drop(state);
         self.recovered.notify_waiters();
     }
@@ -112,6 +127,9 @@ impl Life {
 
     /// Where every call passes on its way out and back. Of a dead process, none does.
     pub(crate) async fn gate(&self) {
+        if self.pass() {
+            self.end();
+        }
         loop {
             let until = {
                 let state = self.state();

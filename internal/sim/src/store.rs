@@ -35,7 +35,7 @@ fn failed(what: &'static str) -> StoreError {
 }
 
 impl SimStore {
-    pub(crate) fn new(inner: SharedStore, life: Arc<Life>) -> SharedStore {
+    pub(crate) fn over(inner: SharedStore, life: Arc<Life>) -> SharedStore {
         Arc::new(Self { inner, life })
     }
 

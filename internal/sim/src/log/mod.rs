@@ -38,7 +38,7 @@ pub(crate) struct SimLog {
 struct Made(&'static str);
 
 impl SimLog {
-    pub(crate) fn new(inner: SharedLog, life: Arc<Life>) -> SharedLog {
+    pub(crate) fn over(inner: SharedLog, life: Arc<Life>) -> SharedLog {
         let outbound = Outbound::begin(Arc::clone(&inner), Arc::clone(&life));
         Arc::new(Self { inner, life, outbound })
     }

@@ -102,7 +102,8 @@ fn saying(random: &mut Random) -> What {
         return What::Repeat { device, how, http };
     }
     let verb = match random.below(40) {
-        0..14 => Verb::Send,
+        0..12 => Verb::Send,
+        12..14 => Verb::Mark,
         14..16 => Verb::Reply,
         16..20 => Verb::Edit,
         20..22 => Verb::Delete,
@@ -130,7 +131,8 @@ fn disturbance(random: &mut Random) -> What {
         19..24 => What::Away { device, away: false },
         24..26 => What::Save { device },
         26..29 => What::GoBack { device },
-        29..42 => What::Kill { process },
+        29..35 => What::Kill { process },
+        35..42 => What::Doom { process, points: 1 + random.below(40) as u32 },
         42..48 => What::Stop { process },
         48..66 => What::Start { process, old: random.chance(20) },
         66..70 => What::Pause { process, ms: 1 << random.below(16) },

@@ -102,6 +102,8 @@ pub enum What {
     GoBack { device: usize },
     /// A process dies.
     Kill { process: usize },
+    /// A process dies in the middle of its work: after it has passed so many more points before and after calls.
+    Doom { process: usize, points: u32 },
     /// A process is asked to stop.
     Stop { process: usize },
     /// A process is started, if it does not run: the program of today, or an older one.

@@ -132,6 +132,11 @@ impl World {
                 self.people.devices[device(which)].go_back();
             }
             What::Kill { process: which } => services.kill(process(which)),
+            What::Doom { process: which, points } => {
+                if let Some(life) = services.life(process(which)) {
+                    life.doom(points);
+                }
+            }
             What::Stop { process: which } => services.stop(process(which)),
             What::Start { process: which, old } => services.start(process(which), old),
             What::Pause { process: which, ms: time } => {

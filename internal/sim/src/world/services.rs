@@ -98,8 +98,8 @@ impl Services {
         let life = Life::new(format!("{name}#{}", self.starts), kind, self.shared.clone(), seed);
         self.shared.trace.note(&format!("{} starts, old: {old}", life.name));
         let given = Given {
-            log: SimLog::new(Arc::clone(&self.log), Arc::clone(&life)),
-            store: SimStore::new(store, Arc::clone(&life)),
+            log: SimLog::over(Arc::clone(&self.log), Arc::clone(&life)),
+            store: SimStore::over(store, Arc::clone(&life)),
             codec: self.codec.clone(),
             entropy: Entropy::seeded(seed),
             readiness: Readiness::default(),
@@ -162,10 +162,10 @@ impl Services {
     pub(crate) fn kill(&mut self, process: usize) {
         let Some(running) = self.running[process].take() else { return };
         self.shared.trace.fault("crashes", &format!("{} is killed", running.life.name));
-        self.bury(process, running);
+        self.bury(process, &running);
     }
 
-    fn bury(&self, process: usize, running: Running) {
+    fn bury(&self, process: usize, running: &Running) {
         running.life.end();
         running.task.abort();
         if matches!(PROCESSES[process].1, Kind::Chat | Kind::Sockets) && self.running[process].is_none() {
@@ -191,6 +191,10 @@ impl Services {
     /// Looks after everybody: who has ended by itself starts again, who does not end is killed.
     pub(crate) async fn look_after(&mut self) {
         for process in 0..PROCESSES.len() {
+            if self.life(process).is_some_and(|life| life.is_dead()) {
+                self.shared.trace.count("crashes between two calls");
+                self.kill(process);
+            }
             let Some(running) = self.running[process].take_if(|running| running.task.is_finished()) else { continue };
             let old = running.old;
             self.ended(process, running, true).await;
@@ -206,7 +210,7 @@ impl Services {
             } else if late {
                 let (process, running) = self.ending.remove(index);
                 self.shared.trace.fault("stops that took too long", &format!("{} does not end", running.life.name));
-                self.bury(process, running);
+                self.bury(process, &running);
             } else {
                 index += 1;
             }
@@ -229,6 +233,11 @@ impl Services {
 
     /// Everything runs, with the newest rules, and nothing is stopped or deaf.
     pub(crate) fn recover(&mut self) {
+        for process in 0..PROCESSES.len() {
+            if self.life(process).is_some_and(|life| life.is_dead()) {
+                self.kill(process);
+            }
+        }
         for process in 0..PROCESSES.len() {
             if self.running[process].as_ref().is_some_and(|running| running.old) {
                 self.shared.trace.count("upgrades");

@@ -142,3 +142,32 @@ fn a_zombie_writes_nothing_that_counts() {
     course.extend((0..10).map(|number| (2_500, say(number % 3, GROUP, Verb::Send))));
     happened(&lives(&setup(), &course), "partitions lost");
 }
+
+/// 18: storage dies between any two of its calls, with rows, marks and progress under way.
+#[test]
+fn a_crash_between_any_two_calls_of_storage_loses_nothing() {
+    let mut course = vec![(500, say(0, GROUP, Verb::Send))];
+    for points in 1..14 {
+        course.extend(STORAGE.map(|process| (0, What::Doom { process, points: points * 2 })));
+        course.extend([
+            (0, say(0, GROUP, Verb::Send)),
+            (100, What::Say { device: 2, room: GROUP, verb: Verb::Mark, http: false }),
+            (0, What::Say { device: 4, room: GROUP, verb: Verb::Mark, http: false }),
+            (3_000, say(1, GROUP, Verb::React)),
+        ]);
+        course.extend(STORAGE.map(|process| (100, What::Start { process, old: false })));
+    }
+    happened(&lives(&setup(), &course), "crashes between two calls");
+}
+
+/// The websocket service did not look at the store's incarnation, and its nodes refused every read mark for ever; the
+/// consumers noticed only when something was said (found by seed 20).
+#[test]
+fn a_store_emptied_while_nobody_says_anything_is_rebuilt() {
+    let course = vec![
+        (500, say(0, GROUP, Verb::Send)),
+        (2_000, What::Empty),
+        (30_000, What::Say { device: 2, room: GROUP, verb: Verb::Mark, http: false }),
+    ];
+    happened(&lives(&setup(), &course), "ends with an error");
+}
