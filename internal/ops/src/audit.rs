@@ -16,6 +16,7 @@ mod frame;
 mod judge;
 mod lane;
 mod metrics;
+mod order;
 mod place;
 mod portion;
 mod rate;
@@ -34,9 +35,9 @@ use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
 use bounds::Bounds;
-use deliveries::Lasts;
 use judge::Judge;
 use lane::Lane;
+use order::Lasts;
 use rate::Rate;
 
 use crate::OpsError;

@@ -11,27 +11,23 @@ use domain::{ConversationId, Seq, UserId};
 use eventlog::{EventLog, Record, partition_of};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use events::{Codec, Delivery};
-use lru::LruCache;
 use serde_json::{Map, Value};
-use std::num::NonZeroUsize;
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{differing, frame_of};
 use super::judge::Judged;
 use super::lane::Slice;
+use super::order::{Found, Lasts};
 use super::rate::Rate;
 use super::report::{Counts, Difference, Fault};
 use crate::OpsError;
 
 /// Records read at once.
-const RECORDS_AT_ONCE: usize = 500;
+pub(super) const RECORDS_AT_ONCE: usize = 500;
 /// How far brokers' clocks may be apart, milliseconds: a delivery is sought from so long before its event on.
 const SKEW_MS: i64 = 1_000;
 /// And when it was not found.
-const SKEW_WIDE_MS: i64 = 600_000;
-/// Conversations of a delivery partition whose last delivery is remembered, over all partitions.
-const LAST_MAX: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
-
+pub(super) const SKEW_WIDE_MS: i64 = 600_000;
 /// What an event must have sent to one delivery partition.
 #[derive(Debug)]
 struct ExpectedDelivery {
@@ -52,21 +48,6 @@ pub(super) struct ExpectedDeliveries {
     by: BTreeMap<u32, BTreeMap<Place, ExpectedDelivery>>,
     /// Conversations of which an event of the portion is left out: nothing can be said about what is not expected.
     pub(super) left_out: BTreeSet<ConversationId>,
-}
-
-/// What is remembered from one portion to the next.
-#[derive(Debug)]
-pub(super) struct Lasts {
-    /// The last delivery of a conversation in a delivery partition, and where it was found first.
-    places: LruCache<(u32, ConversationId), (Seq, u64)>,
-    /// Where the first delivery of the last portion was found, by delivery partition.
-    begins: BTreeMap<u32, u64>,
-}
-
-impl Lasts {
-    pub(super) fn new() -> Self {
-        Self { places: LruCache::new(LAST_MAX), begins: BTreeMap::new() }
-    }
 }
 
 /// What the search works with.
@@ -115,7 +96,7 @@ impl ExpectedDeliveries {
             let mut reading =
                 Reading { partition, highest: BTreeMap::new(), left_out: &self.left_out, found: Vec::new() };
             // A guess, where the fan-out lagged: portions follow one another in deliveries as in the log.
-            let least = search.lasts.begins.get(&partition).copied().unwrap_or(0);
+            let least = search.lasts.begin(partition);
             reading.run(search, &mut expected, (begin - SKEW_MS, least), counts).await?;
             if expected.values().any(|expected| expected.found.is_none()) {
                 // Once more, from much earlier on and up to a later end: nothing is reported that a clock explains.
@@ -137,41 +118,13 @@ impl ExpectedDeliveries {
                 difference.delivery_partition = Some(partition);
                 differences.push(difference);
             }
-            search.remember(partition, &expected, &mut differences);
+            let found = expected.iter().filter_map(|((conversation, seq), delivery)| {
+                let (home, time_ms) = (delivery.partition, delivery.time_ms);
+                Some(Found { home, conversation: *conversation, seq: *seq, time_ms, offset: delivery.found? })
+            });
+            differences.extend(search.remember(partition, found.collect()).await?);
         }
         Ok(differences)
-    }
-}
-
-impl Search<'_> {
-    /// Holds the portion's deliveries against those of the portions before: they must come behind them.
-    fn remember(
-        &mut self,
-        partition: u32,
-        expected: &BTreeMap<Place, ExpectedDelivery>,
-        differences: &mut Vec<Difference>,
-    ) {
-        let mut newest: BTreeMap<ConversationId, (Seq, u64)> = BTreeMap::new();
-        for ((conversation, seq), delivery) in expected {
-            let Some(offset) = delivery.found else { continue };
-            let before = self.lasts.places.get(&(partition, *conversation)).copied();
-            if let Some((last, last_offset)) = before.filter(|(last, at)| last < seq && *at > offset) {
-                let words = format!("it stands before that of seq {last} at {last_offset}");
-                differences.push(delivery_difference(
-                    Fault::DeliveryOutOfOrder,
-                    (delivery.partition, *conversation, *seq),
-                    (partition, offset),
-                    words,
-                ));
-            }
-            newest.insert(*conversation, (*seq, offset));
-        }
-        if let Some(first) = expected.values().filter_map(|delivery| delivery.found).min() {
-            self.lasts.begins.insert(partition, first);
-        }
-        for (conversation, last) in newest {
-            self.lasts.places.put((partition, conversation), last);
-        }
     }
 }
 
@@ -185,7 +138,7 @@ async fn oldest_ms(log: &dyn EventLog, partition: u32) -> Result<Option<i64>, Op
     Ok(oldest.map(|record| record.append_time_ms))
 }
 
-fn delivery_difference(
+pub(super) fn delivery_difference(
     fault: Fault,
     (partition, conversation, seq): (u32, ConversationId, Seq),
     (delivery_partition, offset): (u32, u64),

@@ -1,0 +1,94 @@
+//! The order of deliveries from one portion to the next: each must come behind those of its conversation before it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use domain::{ConversationId, Seq};
+use events::topics::DELIVERIES;
+use lru::LruCache;
+
+use super::deliveries::{RECORDS_AT_ONCE, SKEW_WIDE_MS, Search, delivery_difference};
+use super::report::{Difference, Fault};
+use crate::OpsError;
+
+/// Conversations of a delivery partition whose last delivery is remembered, over all partitions.
+const LAST_MAX: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
+
+/// A delivery of a portion, where it was found first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// The partition of the event.
+    pub(super) home: u32,
+    pub(super) conversation: ConversationId,
+    pub(super) seq: Seq,
+    /// The log's time of the event.
+    pub(super) time_ms: i64,
+    pub(super) offset: u64,
+}
+
+/// What is remembered from one portion to the next.
+#[derive(Debug)]
+pub(super) struct Lasts {
+    /// The last delivery of a conversation in a delivery partition.
+    places: LruCache<(u32, ConversationId), Found>,
+    /// Where the first delivery of the last portion was found, by delivery partition.
+    begins: BTreeMap<u32, u64>,
+}
+
+impl Lasts {
+    pub(super) fn new() -> Self {
+        Self { places: LruCache::new(LAST_MAX), begins: BTreeMap::new() }
+    }
+
+    /// Where the next portion's deliveries are likely to begin.
+    pub(super) fn begin(&self, partition: u32) -> u64 {
+        self.begins.get(&partition).copied().unwrap_or(0)
+    }
+}
+
+impl Search<'_> {
+    /// Holds a portion's deliveries in one partition, by conversation and seq, against those of the portions before.
+    pub(super) async fn remember(&mut self, partition: u32, found: Vec<Found>) -> Result<Vec<Difference>, OpsError> {
+        let mut differences = Vec::new();
+        if let Some(first) = found.iter().map(|found| found.offset).min() {
+            self.lasts.begins.insert(partition, first);
+        }
+        let mut newest: BTreeMap<ConversationId, Found> = BTreeMap::new();
+        for this in found {
+            let before = self.lasts.places.get(&(partition, this.conversation)).copied();
+            if let Some(last) = before.filter(|last| last.seq < this.seq && last.offset > this.offset)
+                && !self.stands_before(partition, last, this.offset).await?
+            {
+                let words = format!("it stands before that of seq {} at {}", last.seq, last.offset);
+                let (place, at) = ((this.home, this.conversation, this.seq), (partition, this.offset));
+                differences.push(delivery_difference(Fault::DeliveryOutOfOrder, place, at, words));
+            }
+            newest.insert(this.conversation, this);
+        }
+        for (conversation, last) in newest {
+            self.lasts.places.put((partition, conversation), last);
+        }
+        Ok(differences)
+    }
+
+    /// Whether that delivery stands before `end`, too: what was found first may have been a repetition.
+    async fn stands_before(&mut self, partition: u32, delivery: Found, end: u64) -> Result<bool, OpsError> {
+        let from = self.log.offset_at(DELIVERIES, partition, delivery.time_ms - SKEW_WIDE_MS).await?;
+        let Some(mut next) = from.filter(|from| *from < end) else { return Ok(false) };
+        let mut reader = self.log.reader(DELIVERIES, partition, next).await?;
+        while next < end && !self.stop.is_cancelled() {
+            let records = reader.next(RECORDS_AT_ONCE).await?;
+            self.rate.spend(records.len(), self.stop).await;
+            for record in records.iter().filter(|record| record.offset < end) {
+                let read = self.codec.read_delivery(&record.headers, &record.payload);
+                if read
+                    .is_ok_and(|read| read.and_then(|read| read.place) == Some((delivery.conversation, delivery.seq)))
+                {
+                    return Ok(true);
+                }
+            }
+            next = records.last().map_or(end, |record| record.offset + 1);
+        }
+        Ok(false)
+    }
+}
