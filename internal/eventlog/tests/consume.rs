@@ -184,7 +184,9 @@ async fn one_that_is_lost_while_it_begins_again_is_not_worked_on() {
     let mut scene = Scene::start([Act::Work, Act::End(Ended::Again)]);
     scene.assign(0);
     scene.assign(1);
-    (scene.begun().await, scene.begun().await);
+    for _ in 0..2 {
+        scene.begun().await;
+    }
     scene.tell.send(GroupEvent::Lost(vec![TopicPartition::new(TOPIC, 1)])).unwrap();
     scene.revoke(0).await.unwrap();
     // Whether it began again before the loss came is a race; after the loss it does not.
@@ -212,7 +214,9 @@ async fn work_that_fails_for_good_ends_all_of_it() {
     let mut scene = Scene::start([Act::Work, Act::Fail]);
     scene.assign(0);
     scene.assign(1);
-    (scene.begun().await, scene.begun().await);
+    for _ in 0..2 {
+        scene.begun().await;
+    }
     let error = (&mut scene.consuming).await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "topic/1: broken for good");
 }
