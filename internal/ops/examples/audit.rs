@@ -25,6 +25,8 @@ type Fallible = Result<(), Box<dyn std::error::Error>>;
 
 const USERS: usize = 50;
 const CONVERSATIONS: usize = 200;
+/// Messages that are said before both consumers have caught up.
+const AHEAD: usize = 5000;
 /// Appends under way at once.
 const APPENDS: usize = 512;
 
@@ -39,11 +41,16 @@ async fn main() -> Fallible {
     let store = EmbeddedStore::open(database.clone(), Clock::system()).await?;
 
     let begun = Instant::now();
-    say(&log, &codec, messages).await?;
-    println!("{messages} messages said in {:.1?}", begun.elapsed());
-    let begun = Instant::now();
-    consume(&log, &store).await?;
-    println!("stored and delivered in {:.1?}", begun.elapsed());
+    let mut world = World { random: Random::new(1), clock: Clock::system(), groups: Vec::new() };
+    // As fast as the consumers are: behind a lag, an audit reads more of `chat.deliveries` than it needs.
+    let mut said = 0;
+    while said < messages {
+        let some = AHEAD.min(messages - said);
+        world.say(&log, &codec, some).await?;
+        consume(&log, &store).await?;
+        said += some;
+    }
+    println!("{messages} messages said, stored and delivered in {:.1?}", begun.elapsed());
 
     let shared: SharedStore = store.attach()?;
     let engines = Engines { log: log.clone(), store: shared, codec };
@@ -54,54 +61,62 @@ async fn main() -> Fallible {
 }
 
 /// Groups of 2 to 50 members, and messages in them; one in twenty is edited.
-async fn say(log: &SharedLog, codec: &Codec, messages: usize) -> Fallible {
-    let mut random = Random::new(1);
-    let clock = Clock::system();
-    let user = |n: usize| UserId::try_from(uuid::Uuid::from_u64_pair(7, n as u64));
-    let users: Vec<UserId> = (0..USERS).map(user).collect::<Result<_, _>>()?;
-    let mut groups: Vec<(ConversationId, Vec<UserId>)> = Vec::new();
-    let mut receipts = std::collections::VecDeque::new();
-    for number in 0..CONVERSATIONS + messages {
-        let stamp = u64::try_from(clock.now_ms())?;
-        let random_bytes = *random.uuid().as_bytes().first_chunk::<10>().expect("ten of sixteen");
-        let id = CommandId::try_from(uuid::Builder::from_unix_timestamp_millis(stamp, &random_bytes).into_uuid())?;
-        let (conversation, author, action) = if number < CONVERSATIONS {
-            let many = 2 + usize::try_from(random.below(49))?;
-            let first = usize::try_from(random.below(USERS as u64))?;
-            let members: Vec<UserId> = (0..many).map(|n| users[(first + n) % USERS]).collect();
-            let conversation = ConversationId::group(members[0], id);
-            groups.push((conversation, members.clone()));
-            (conversation, members[0], Action::Create { kind: ConversationKind::Group, title: None, members })
-        } else {
-            let (conversation, members) = random.pick(&groups).clone();
-            let body = format!("message {number}: {}", "so much is said, and so little of it is ".repeat(2));
-            (conversation, *random.pick(&members), Action::SendMessage { body, reply_to: None })
-        };
-        let event = Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action };
-        let encoded = codec.event(&event);
-        let key = conversation.to_string();
-        let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
-        receipts.push_back(log.enqueue(MESSAGES, record).await?);
-        if number % 20 == 19 && number >= CONVERSATIONS {
-            let action = Action::EditMessage { target: id, body: format!("edited {number}") };
-            let again =
-                CommandId::try_from(uuid::Builder::from_unix_timestamp_millis(stamp, &[number as u8; 10]).into_uuid())?;
-            let event = Event { id: again, action, ..event };
+struct World {
+    random: Random,
+    clock: Clock,
+    groups: Vec<(ConversationId, Vec<UserId>)>,
+}
+
+impl World {
+    async fn say(&mut self, log: &SharedLog, codec: &Codec, messages: usize) -> Fallible {
+        let Self { random, clock, groups } = self;
+        let user = |n: usize| UserId::try_from(uuid::Uuid::from_u64_pair(7, n as u64));
+        let users: Vec<UserId> = (0..USERS).map(user).collect::<Result<_, _>>()?;
+        let creations = CONVERSATIONS - groups.len();
+        let mut receipts = std::collections::VecDeque::new();
+        for number in 0..creations + messages {
+            let stamp = u64::try_from(clock.now_ms())?;
+            let random_bytes = *random.uuid().as_bytes().first_chunk::<10>().expect("ten of sixteen");
+            let id = CommandId::try_from(uuid::Builder::from_unix_timestamp_millis(stamp, &random_bytes).into_uuid())?;
+            let (conversation, author, action) = if number < creations {
+                let many = 2 + usize::try_from(random.below(49))?;
+                let first = usize::try_from(random.below(USERS as u64))?;
+                let members: Vec<UserId> = (0..many).map(|n| users[(first + n) % USERS]).collect();
+                let conversation = ConversationId::group(members[0], id);
+                groups.push((conversation, members.clone()));
+                (conversation, members[0], Action::Create { kind: ConversationKind::Group, title: None, members })
+            } else {
+                let (conversation, members) = random.pick(groups).clone();
+                let body = format!("message {number}: {}", "so much is said, and so little of it is ".repeat(2));
+                (conversation, *random.pick(&members), Action::SendMessage { body, reply_to: None })
+            };
+            let event = Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action };
             let encoded = codec.event(&event);
             let key = conversation.to_string();
             let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
-            append(&**log, MESSAGES, record).await?;
-        }
-        while receipts.len() >= APPENDS {
-            if let Some(receipt) = receipts.pop_front() {
-                receipt.await?;
+            receipts.push_back(log.enqueue(MESSAGES, record).await?);
+            if number % 20 == 19 && number >= creations {
+                let action = Action::EditMessage { target: id, body: format!("edited {number}") };
+                let again = CommandId::try_from(
+                    uuid::Builder::from_unix_timestamp_millis(stamp, &[number as u8; 10]).into_uuid(),
+                )?;
+                let event = Event { id: again, action, ..event };
+                let encoded = codec.event(&event);
+                let key = conversation.to_string();
+                let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
+                append(&**log, MESSAGES, record).await?;
+            }
+            while receipts.len() >= APPENDS {
+                if let Some(receipt) = receipts.pop_front() {
+                    receipt.await?;
+                }
             }
         }
+        for receipt in receipts {
+            receipt.await?;
+        }
+        Ok(())
     }
-    for receipt in receipts {
-        receipt.await?;
-    }
-    Ok(())
 }
 
 /// Runs both consumers until they have come to the end.
