@@ -132,25 +132,9 @@ impl World {
                 self.people.devices[device(which)].go_back();
             }
             What::Kill { process: which } => services.kill(process(which)),
-            What::Doom { process: which, points } => {
-                if let Some(life) = services.life(process(which)) {
-                    life.doom(points);
-                }
-            }
             What::Stop { process: which } => services.stop(process(which)),
             What::Start { process: which, old } => services.start(process(which), old),
-            What::Pause { process: which, ms: time } => {
-                if let Some(life) = services.life(process(which)) {
-                    trace.count("processes paused");
-                    life.pause(ms(time));
-                }
-            }
-            What::Deafen { process: which, ms: time } => {
-                if let Some(life) = services.life(process(which)) {
-                    trace.count("members deafened");
-                    life.deafen(ms(time));
-                }
-            }
+            What::Pause { .. } | What::Deafen { .. } | What::Doom { .. } => services.afflict(step.what),
             What::Ghost { storage, ms: time } => ghost(services, storage, ms(time)).await,
             What::BrokerDown { ms: time } => {
                 trace.count("broker outages");

@@ -19,7 +19,7 @@ use super::wall::Wall;
 use crate::life::{Life, Shared};
 use crate::log::SimLog;
 use crate::net::{Net, serve};
-use crate::plan::{Kind, PROCESSES, Setup};
+use crate::plan::{Kind, PROCESSES, Setup, What};
 use crate::store::SimStore;
 
 /// A process that was asked to stop and has not within so long is killed, as its supervisor would.
@@ -186,6 +186,26 @@ impl Services {
     /// The life of a process that runs.
     pub(crate) fn life(&self, process: usize) -> Option<&Arc<Life>> {
         self.running[process].as_ref().map(|running| &running.life)
+    }
+
+    /// Pauses, deafens or dooms a process, if it runs.
+    pub(crate) fn afflict(&self, what: What) {
+        let (What::Pause { process, .. } | What::Deafen { process, .. } | What::Doom { process, .. }) = what else {
+            return;
+        };
+        let Some(life) = self.life(process % PROCESSES.len()) else { return };
+        match what {
+            What::Pause { ms, .. } => {
+                self.shared.trace.count("processes paused");
+                life.pause(Duration::from_millis(ms));
+            }
+            What::Deafen { ms, .. } => {
+                self.shared.trace.count("members deafened");
+                life.deafen(Duration::from_millis(ms));
+            }
+            What::Doom { points, .. } => life.doom(points),
+            _ => {}
+        }
     }
 
     /// Looks after everybody: who has ended by itself starts again, who does not end is killed.
