@@ -8,6 +8,7 @@ use store::{Consumer, Loaded, Slot};
 
 use crate::FanoutError;
 use crate::emit::Verdict;
+use crate::error::transient_log;
 use crate::open::Facts;
 use crate::partition::{BATCH_RECORDS_MAX, Partition};
 
@@ -125,7 +126,15 @@ impl Partition {
         if next < self.intake {
             let mut reader = self.reader(next).await?;
             while next < self.intake && queue.len() < REREAD_EVENTS_MAX {
-                for record in reader.next(BATCH_RECORDS_MAX).await? {
+                let records = match reader.next(BATCH_RECORDS_MAX).await {
+                    Ok(records) => records,
+                    Err(error) if transient_log(&error) => {
+                        reader = self.reader(next).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                for record in records {
                     if record.offset >= self.intake || queue.len() >= REREAD_EVENTS_MAX {
                         break;
                     }

@@ -9,6 +9,7 @@ use store::{Consumer, Hold, Slot};
 
 use crate::StorageError;
 use crate::batch::{Judged, Written};
+use crate::error::transient_log;
 use crate::partition::{BATCH_RECORDS_MAX, Partition};
 
 /// Held conversations that one pass looks at.
@@ -45,7 +46,15 @@ impl Partition {
         let mut next = done.next();
         while next <= as_of {
             let mut written = Written::default();
-            for record in reader.next(BATCH_RECORDS_MAX).await? {
+            let records = match reader.next(BATCH_RECORDS_MAX).await {
+                Ok(records) => records,
+                Err(error) if transient_log(&error) => {
+                    reader = self.reader(next.offset()).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for record in records {
                 let (generation, partition) = (self.generation, self.at.partition);
                 let message = Message::read(&self.deps.codec, generation, partition, self.partitions, &record)?;
                 let seq = message.placed.seq;
