@@ -3,10 +3,17 @@
 //! They stand in statics, which are never dropped: each ends with its guard (see [`super::process`]) when the process does.
 //! Tests share them without harm by using fresh names for topics, keyspaces and subjects.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 
 use super::{Cassandra, GIVEN_CQL, GIVEN_KAFKA, GIVEN_REGISTRY, Kafka, Registry, probe};
+
+/// How long a given server may take to answer: on a busy machine it does not always do so at once.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// `host:port` of a Kafka that tests share.
 ///
@@ -15,7 +22,7 @@ use super::{Cassandra, GIVEN_CQL, GIVEN_KAFKA, GIVEN_REGISTRY, Kafka, Registry, 
 pub async fn shared_kafka() -> Result<String> {
     static STARTED: OnceCell<Kafka> = OnceCell::const_new();
     if let Some(address) = given(GIVEN_KAFKA) {
-        probe::kafka(&address).await.with_context(|| unanswered(GIVEN_KAFKA, &address))?;
+        answered(|| probe::kafka(&address)).await.with_context(|| unanswered(GIVEN_KAFKA, &address))?;
         return Ok(address);
     }
     Ok(STARTED.get_or_try_init(Kafka::start).await?.bootstrap().to_owned())
@@ -28,7 +35,7 @@ pub async fn shared_kafka() -> Result<String> {
 pub async fn shared_cql() -> Result<String> {
     static STARTED: OnceCell<Cassandra> = OnceCell::const_new();
     if let Some(address) = given(GIVEN_CQL) {
-        probe::cql(&address).await.with_context(|| unanswered(GIVEN_CQL, &address))?;
+        answered(|| probe::cql(&address)).await.with_context(|| unanswered(GIVEN_CQL, &address))?;
         return Ok(address);
     }
     Ok(STARTED.get_or_try_init(Cassandra::start).await?.address().to_owned())
@@ -41,10 +48,21 @@ pub async fn shared_cql() -> Result<String> {
 pub async fn shared_registry() -> Result<String> {
     static STARTED: OnceCell<Registry> = OnceCell::const_new();
     if let Some(url) = given(GIVEN_REGISTRY) {
-        probe::registry(&url).await.with_context(|| unanswered(GIVEN_REGISTRY, &url))?;
+        answered(|| probe::registry(&url)).await.with_context(|| unanswered(GIVEN_REGISTRY, &url))?;
         return Ok(url);
     }
     Ok(STARTED.get_or_try_init(Registry::start).await?.url().to_owned())
+}
+
+/// Asks until there is an answer: a server that many tests share may be busy.
+async fn answered<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + ANSWERS_WITHIN;
+    loop {
+        match ask().await {
+            Err(_) if Instant::now() < deadline => sleep(ASK_EVERY).await,
+            answer => return answer,
+        }
+    }
 }
 
 fn given(variable: &str) -> Option<String> {
