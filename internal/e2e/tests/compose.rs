@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_yaml_ng::Value;
-use testkit::programs::{Ran, Setup};
+use testkit::programs::{PROGRAMS, Ran, Setup};
 
 /// What the file may say of a service. Of the compose specification, no more than it uses.
 const SERVICE_KEYS: [&str; 10] = [
@@ -23,16 +23,6 @@ const SERVICE_KEYS: [&str; 10] = [
     "stop_grace_period",
 ];
 const HEALTHCHECK_KEYS: [&str; 5] = ["test", "interval", "timeout", "retries", "start_period"];
-/// Our programs, as they may stand first in a command.
-const PROGRAMS: [&str; 7] = [
-    "klatsch",
-    "klatschctl",
-    "user-service",
-    "chat-service",
-    "storage-consumer",
-    "fanout-consumer",
-    "websocket-service",
-];
 /// Read by every program, and no option of any: see `runtime::telemetry`.
 const LOG_VARIABLES: [&str; 2] = ["KLATSCH_LOG", "KLATSCH_LOG_FORMAT"];
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 /// A folder with programs that were built already, to be used as they are.
 const GIVEN: &str = "KLATSCH_PROGRAMS";
 /// All of `cmd`, built in one go: alone, each would have its dependencies built with other features.
-const PROGRAMS: [&str; 7] = [
+pub const PROGRAMS: [&str; 7] = [
     "klatsch",
     "klatschctl",
     "user-service",

@@ -6,7 +6,7 @@ mod cluster;
 mod program;
 mod single;
 
-pub use build::executable;
+pub use build::{PROGRAMS, executable};
 pub use cluster::{Cluster, Service};
 pub use program::{Program, Ran, Setup};
 pub use single::Single;

@@ -163,8 +163,7 @@ impl Program {
         loop {
             let answer = client.get(&url).send().await;
             // Asked first, believed second: an answer from a port whose process has died is somebody else's.
-            if let Some(status) = self.running()?.try_wait()? {
-                self.running = None;
+            if let Some(status) = self.has_ended()? {
                 bail!("{} ended with {status} before it was ready; its log ends:\n{}", self.name(), self.log_tail());
             }
             match answer {
@@ -240,8 +239,7 @@ impl Program {
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + STOPPED_WITHIN;
         loop {
-            if let Some(status) = self.running()?.try_wait()? {
-                self.running = None;
+            if let Some(status) = self.has_ended()? {
                 return Ok(status);
             }
             ensure!(

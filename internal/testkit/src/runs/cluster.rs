@@ -1,11 +1,8 @@
 //! A load on the separate programs, on real servers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use anyhow::{Context as _, Result};
-use tokio::time::Instant;
 
-use super::{Harm, REACHED_WITHIN, Report};
+use super::{Harm, REACHED_WITHIN, Report, talk};
 use crate::engines::Engines;
 use crate::load::{LoadConfig, World, disturb_cluster, kill_cluster};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
@@ -31,21 +28,12 @@ pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> R
 /// When something does not come about in time.
 pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> Result<(World, Report)> {
     cluster.start().await?;
-    let (mut report, seed) = (Report::default(), config.seed);
-    let world = World::begin(&cluster.endpoints(), config).await?;
-    let (begun, enough) = (Instant::now(), AtomicBool::new(false));
+    let (endpoints, seed) = (cluster.endpoints(), config.seed);
     let harming = async {
         let killed = kill_cluster(cluster, harm.kills, seed).await?;
-        let faults = disturb_cluster(cluster, harm.faults, seed).await?;
-        enough.store(true, Ordering::Relaxed);
-        anyhow::Ok((killed, faults))
+        Ok((killed, disturb_cluster(cluster, harm.faults, seed).await?))
     };
-    let harmed;
-    (report.messages, harmed) = tokio::try_join!(world.talk(&enough), harming)?;
-    (report.killed, report.faults) = harmed;
-    report.talked = begun.elapsed();
-    world.resolve().await?;
-    Ok((world, report))
+    talk(&endpoints, config, harming).await
 }
 
 /// Waits until everybody has come to the end of the log and compares everything. The devices are stopped, the programs

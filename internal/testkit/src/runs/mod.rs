@@ -5,7 +5,14 @@ mod replay;
 mod report;
 mod single;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::Instant;
+
+use crate::device::Endpoints;
+use crate::load::{Faults, Killed, LoadConfig, World};
 
 pub use cluster::{cluster, judge_cluster, talk_on_cluster};
 pub use replay::{replay_cluster, replay_single};
@@ -31,3 +38,24 @@ impl Harm {
 
 /// How long devices may take to come to the end of the log, after everything was disturbed.
 const REACHED_WITHIN: Duration = Duration::from_secs(90);
+
+/// A load while harm is done: they talk at least until that is over. Returns when every send is resolved.
+async fn talk(
+    endpoints: &Endpoints,
+    config: LoadConfig,
+    harming: impl Future<Output = Result<(Killed, Faults)>>,
+) -> Result<(World, Report)> {
+    let world = World::begin(endpoints, config).await?;
+    let (mut report, begun, enough) = (Report::default(), Instant::now(), AtomicBool::new(false));
+    let harming = async {
+        let harmed = harming.await;
+        enough.store(true, Ordering::Relaxed);
+        harmed
+    };
+    let harmed;
+    (report.messages, harmed) = tokio::try_join!(world.talk(&enough), harming)?;
+    (report.killed, report.faults) = harmed;
+    report.talked = begun.elapsed();
+    world.resolve().await?;
+    Ok((world, report))
+}

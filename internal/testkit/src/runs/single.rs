@@ -1,11 +1,8 @@
 //! A load on `klatsch`, in one process on the embedded engines.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use anyhow::{Context as _, Result};
-use tokio::time::Instant;
 
-use super::{Harm, REACHED_WITHIN, Report};
+use super::{Harm, REACHED_WITHIN, Report, talk};
 use crate::engines::Engines;
 use crate::load::{LoadConfig, World, disturb_single, kill_single};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
@@ -34,21 +31,12 @@ pub async fn talk_on_single(single: &mut Single, config: LoadConfig, harm: Harm)
     if single.program.pid().is_none() {
         single.program.start().await?;
     }
-    let (mut report, seed) = (Report::default(), config.seed);
-    let world = World::begin(&single.endpoints(), config).await?;
-    let (begun, enough) = (Instant::now(), AtomicBool::new(false));
+    let (endpoints, seed) = (single.endpoints(), config.seed);
     let harming = async {
         let killed = kill_single(single, harm.kills, seed).await?;
-        let faults = disturb_single(single, harm.faults).await?;
-        enough.store(true, Ordering::Relaxed);
-        anyhow::Ok((killed, faults))
+        Ok((killed, disturb_single(single, harm.faults).await?))
     };
-    let harmed;
-    (report.messages, harmed) = tokio::try_join!(world.talk(&enough), harming)?;
-    (report.killed, report.faults) = harmed;
-    report.talked = begun.elapsed();
-    world.resolve().await?;
-    Ok((world, report))
+    talk(&endpoints, config, harming).await
 }
 
 /// What the log comes to. It can be read only while `klatsch` is not running: it is stopped, and started again.
