@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use auth::Verifier;
 use axum::Router;
+use domain::RULES_NEWEST;
 use eventlog::SharedLog;
 use events::Codec;
 use host::Clock;
@@ -45,11 +46,14 @@ pub struct Config {
     pub burst: u32,
     /// Commands that a user may send per second in the long run. Beyond: `rate_limited`.
     pub rate: u32,
+    /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another to act as another program in
+    /// a test.
+    pub rules: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { read_wait: Duration::from_secs(2), burst: 120, rate: 60 }
+        Self { read_wait: Duration::from_secs(2), burst: 120, rate: 60, rules: RULES_NEWEST }
     }
 }
 

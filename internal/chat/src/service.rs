@@ -37,7 +37,8 @@ impl FromRef<Chat> for Verifier {
 impl Chat {
     pub(crate) fn new(config: &Config, deps: &Deps) -> (Self, MarkWriter) {
         let (log, store) = (deps.log.clone(), deps.store.clone());
-        let (commands, marks) = Commands::new(log, store.clone(), deps.codec.clone(), deps.clock.clone());
+        let (codec, clock) = (deps.codec.clone(), deps.clock.clone());
+        let (commands, marks) = Commands::new(log, store.clone(), codec, clock, config.rules);
         let chat = Self {
             barrier: commands.barrier().clone(),
             store,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use api::{Accepted, ApiError, CommandFrame, ErrorCode};
 use bytes::Bytes;
-use domain::{Action, CommandId, ConversationId, Event, RULES_NEWEST, Seq, UserId};
+use domain::{Action, CommandId, ConversationId, Event, Seq, UserId};
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use events::{Codec, HEADER_TRACE, topics};
 use host::Clock;
@@ -48,6 +48,8 @@ pub struct Commands {
     store: SharedStore,
     codec: Codec,
     clock: Clock,
+    /// The version of the rules that events are made under.
+    rules: u32,
     barrier: Barrier,
     memberships: Memberships,
     marks: MarkQueue,
@@ -83,15 +85,15 @@ impl Submitted {
 }
 
 impl Commands {
-    /// Commands that are appended to `log` and checked against `store`; and the writer of their read marks, which the
-    /// service runs as a task of its own and stops after its last caller.
+    /// Commands that are appended to `log` under the `rules` of that version and checked against `store`; and the writer
+    /// of their read marks, which the service runs as a task of its own and stops after its last caller.
     #[must_use]
-    pub fn new(log: SharedLog, store: SharedStore, codec: Codec, clock: Clock) -> (Self, MarkWriter) {
+    pub fn new(log: SharedLog, store: SharedStore, codec: Codec, clock: Clock, rules: u32) -> (Self, MarkWriter) {
         let (marks, writer) = MarkWriter::new(SharedLog::clone(&log), codec.clone());
         let barrier = Barrier::new(SharedLog::clone(&log), SharedStore::clone(&store));
         let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
         let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        (Self { log, store, codec, clock, barrier, memberships, marks, places }, writer)
+        (Self { log, store, codec, clock, rules, barrier, memberships, marks, places }, writer)
     }
 
     /// The barrier between that log and that store.
@@ -120,7 +122,7 @@ impl Commands {
         let now_ms = self.clock.now_ms();
         checks::check(id, author, &action, now_ms)?;
         self.check_member(author, conversation, id, &action).await?;
-        let event = Event { id, conversation, author, received_ms: now_ms, rules: RULES_NEWEST, key_id: None, action };
+        let event = Event { id, conversation, author, received_ms: now_ms, rules: self.rules, key_id: None, action };
         let enqueued = self.log.enqueue(topics::MESSAGES, self.record(&event, trace)).await;
         let receipt = enqueued.map_err(faults::of_enqueue)?;
         Ok(Submitted { id, conversation, receipt, _place: place })

@@ -37,8 +37,8 @@ impl World {
             log.create(topics::spec_of(topic)).await.unwrap();
         }
         let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
-        let (commands, writer) =
-            Commands::new(SharedLog::clone(&log), SharedStore::clone(&store), Codec::compiled_in(), clock);
+        let (codec, rules) = (Codec::compiled_in(), domain::RULES_NEWEST);
+        let (commands, writer) = Commands::new(SharedLog::clone(&log), SharedStore::clone(&store), codec, clock, rules);
         Self { log, store, commands, writer: Some(writer), ids: AtomicI64::new(1) }
     }
 

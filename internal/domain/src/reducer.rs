@@ -11,8 +11,13 @@ use crate::{
     UserId,
 };
 
-/// The newest version of the rules that this code knows. An event made under a newer one is not judged.
+/// The newest version of the rules that programs know and write. An event made under a newer one is not judged.
 pub const RULES_NEWEST: u32 = 1;
+
+/// The version after it, for tests alone: no program writes it or judges by it. It differs in who may add members (every
+/// member may), so that two versions side by side lead to different memberships, and whoever judges by the wrong one
+/// tells the wrong people.
+pub const RULES_TRIAL: u32 = RULES_NEWEST + 1;
 
 /// What the reducer reads back, as of the event before: exact, or the decision is wrong for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -189,7 +194,7 @@ pub struct Effects {
 /// Decides what `event`, placed by the log, means to a conversation in `state`. Both must be as of the event before.
 ///
 /// # Errors
-/// When the event was made under rules newer than `rules_newest` or than this code.
+/// When the event was made under rules newer than `rules_newest` or than this code's.
 pub fn apply(
     state: &ConversationState,
     event: &Event,
@@ -197,7 +202,7 @@ pub fn apply(
     facts: &Facts,
     rules_newest: u32,
 ) -> Result<Effects, UnknownRules> {
-    if event.rules == 0 || event.rules > rules_newest.min(RULES_NEWEST) {
+    if event.rules == 0 || event.rules > rules_newest.min(RULES_TRIAL) {
         return Err(UnknownRules(event.rules));
     }
     let hash = event.action.payload_hash();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{ConversationId, Effects, Event, Placed, UserId, apply};
+use domain::{ConversationId, ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
 use eventlog::{Meaning, Message, NewRecord, partition_of};
 use events::topics::DELIVERIES;
 use events::{Delivery, HEADER_TRACE};
@@ -59,13 +59,27 @@ impl Partition {
                 }
             }
         };
-        let Ok(effects) = apply(&loaded.state, event, message.placed, &facts, self.deps.rules_newest) else {
+        let Ok(effects) = self.effects(&loaded.state, event, message.placed, &facts) else {
             return Ok(Verdict::Hold);
         };
         self.deps.metrics.events.inc();
         self.emit(event, message, &effects).await?;
         loaded.absorb(message.placed.seq, &effects, facts.target.as_ref());
         Ok(Verdict::Done)
+    }
+
+    fn effects(
+        &self,
+        state: &ConversationState,
+        event: &Event,
+        placed: Placed,
+        facts: &domain::Facts,
+    ) -> Result<Effects, UnknownRules> {
+        let newest = self.deps.rules_newest;
+        if bites(Bug::JudgedByNewestRules) {
+            return apply(state, &Event { rules: newest, ..event.clone() }, placed, facts, newest);
+        }
+        apply(state, event, placed, facts, newest)
     }
 
     async fn emit(&mut self, event: &Event, message: &Message, effects: &Effects) -> Result<(), FanoutError> {

@@ -1,6 +1,7 @@
 //! Holding a conversation, and judging it again when it may be known.
 
 use domain::{ConversationId, Seq};
+use host::teeth::{Bug, bites};
 use store::{Consumer, Hold, Slot};
 
 use crate::FanoutError;
@@ -18,15 +19,19 @@ impl Partition {
         self.outbox.settle().await?;
         let taken_in = Seq::new(self.generation, self.intake)?.before().unwrap_or_default();
         let hold = Hold { skipped_to: Some(first.max(taken_in)), done_through: first.before() };
-        self.put_hold(conversation, hold).await?;
+        if bites(Bug::HoldAfterCommit) {
+            self.skips.insert(conversation, hold);
+        } else {
+            self.put_hold(conversation, hold).await?;
+        }
         self.cache.put(conversation, Slot::Held);
         Ok(())
     }
 
     /// Writes what was skipped since the last time. Before every commit.
     pub(crate) async fn write_skips(&mut self) -> Result<(), FanoutError> {
-        for (conversation, skipped) in std::mem::take(&mut self.skips) {
-            self.put_hold(conversation, Hold { skipped_to: Some(skipped), done_through: None }).await?;
+        for (conversation, hold) in std::mem::take(&mut self.skips) {
+            self.put_hold(conversation, hold).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use eventlog::{Assigned, Committer, Message, NewRecord, PartitionReader, TopicPa
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
-use store::{Conversations, SharedStore, Slot, Source, Store, StoreError};
+use store::{Conversations, Hold, SharedStore, Slot, Source, Store, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -51,8 +51,8 @@ pub(crate) struct Partition {
     pub(crate) cache: Conversations,
     pub(crate) parked: ParkedSet,
     pub(crate) outbox: Outbox,
-    /// Events skipped under holds since the last commit, by conversation.
-    pub(crate) skips: BTreeMap<ConversationId, Seq>,
+    /// What is still to be written of holds: events skipped since the last commit.
+    pub(crate) skips: BTreeMap<ConversationId, Hold>,
     /// What was committed last.
     committed: Position,
     pub(crate) stop: CancellationToken,
@@ -234,7 +234,7 @@ impl Partition {
             Some(Slot::Ready(loaded)) => loaded,
             Some(Slot::Held) => {
                 self.deps.metrics.skipped.inc();
-                self.skips.insert(conversation, seq);
+                self.skips.entry(conversation).or_default().skipped_to = Some(seq);
                 self.cache.put(conversation, Slot::Held);
                 return Ok(Taken::In);
             }

@@ -25,7 +25,7 @@ pub enum Bug {
     LatestInsteadOfAsOf,
     /// `applied` is published before the rows are written.
     AppliedTooEarly,
-    /// The fan-out writes what it skipped after the commit has passed it.
+    /// The fan-out writes that it holds a conversation after the commit has passed what it skipped.
     HoldAfterCommit,
     /// The fan-out's producer gives a record up.
     ProducerGivesUp,
@@ -43,11 +43,13 @@ pub enum Bug {
     ZombieCommitAccepted,
     /// The commit does not say what is parked.
     ParkedForgotten,
+    /// The fan-out judges every event by the newest rules that it knows, not by the event's own.
+    JudgedByNewestRules,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -65,6 +67,7 @@ impl Bug {
         Self::OrdinalFromMemory,
         Self::ZombieCommitAccepted,
         Self::ParkedForgotten,
+        Self::JudgedByNewestRules,
     ];
 }
 

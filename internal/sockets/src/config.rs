@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use domain::RULES_NEWEST;
+
 /// Bounds and times of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -37,6 +39,9 @@ pub struct Config {
     pub burst: u32,
     /// Commands and marks that a socket may send per second in the long run. Beyond: `rate_limited`.
     pub rate: u32,
+    /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another to act as another program in
+    /// a test.
+    pub rules: u32,
 }
 
 impl Default for Config {
@@ -57,6 +62,7 @@ impl Default for Config {
             place_check: Duration::from_secs(15),
             burst: 60,
             rate: 30,
+            rules: RULES_NEWEST,
         }
     }
 }

@@ -121,9 +121,9 @@ impl Sockets {
 /// Starts what the service does by itself, and returns its routes and its sockets: for a process that serves more than
 /// this service.
 pub fn start(config: Config, deps: Deps, tasks: &mut Tasks) -> (Router, Sockets) {
-    let store = Arc::clone(&deps.store);
-    let (commands, marks) =
-        Commands::new(Arc::clone(&deps.log), Arc::clone(&deps.store), deps.codec.clone(), deps.clock.clone());
+    let (log, store) = (Arc::clone(&deps.log), Arc::clone(&deps.store));
+    let (codec, clock) = (deps.codec.clone(), deps.clock.clone());
+    let (commands, marks) = Commands::new(log, Arc::clone(&store), codec, clock, config.rules);
     let node = Node::new(config, &deps, commands);
     let router = upgrade::router(Arc::clone(&node));
     let Deps { log, codec, readiness, .. } = deps;

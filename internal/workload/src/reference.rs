@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, Placed, RULES_NEWEST, apply,
+    CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, Placed, RULES_TRIAL, apply,
 };
 
 /// Every conversation as it is after the events judged so far.
@@ -27,7 +27,7 @@ impl Reference {
         let known = self.conversations.entry(event.conversation).or_default();
         let target = event.action.target().and_then(|id| known.ids.get(&id).copied());
         let facts = Facts { first: known.ids.get(&event.id).copied(), target };
-        let effects = apply(&known.state, event, placed, &facts, RULES_NEWEST).expect("the rules are known");
+        let effects = apply(&known.state, event, placed, &facts, RULES_TRIAL).expect("the rules are known");
         known.state.absorb(placed.seq, &effects.changes);
         for change in &effects.changes {
             match change {

@@ -1,10 +1,10 @@
-//! What each action changes, or why it may not. Rules version 1.
+//! What each action changes, or why it may not. Rules version 1; where a later one differs, a line says so.
 //!
 //! Every function here judges by the state before the event and nothing else.
 
 use std::collections::BTreeSet;
 
-use super::{Change, Refusal};
+use super::{Change, RULES_TRIAL, Refusal};
 use crate::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX, TITLE_BYTES_MAX};
 use crate::{Action, Content, ConversationId, ConversationKind, ConversationState, Event, IdRow, Role, Settings};
 use crate::{CommandId, Stands, UserId};
@@ -18,7 +18,7 @@ pub(super) fn of(state: &ConversationState, event: &Event, target: Option<&IdRow
         action => {
             let role = state.role(author).ok_or(Refusal::NotMember)?;
             match action {
-                Action::AddMembers { members } => add_members(state, role, members),
+                Action::AddMembers { members } => add_members(state, event.rules, role, members),
                 Action::RemoveMember { user } => remove_member(state, author, role, *user),
                 Action::Leave => leave(state, author, role),
                 Action::ChangeRole { user, role: to } => change_role(state, author, role, *user, *to),
@@ -77,8 +77,12 @@ fn create(
     Ok(changes)
 }
 
-fn add_members(state: &ConversationState, role: Role, members: &[UserId]) -> Result<Vec<Change>, Refusal> {
-    group_admin(state, role)?;
+fn add_members(state: &ConversationState, rules: u32, role: Role, members: &[UserId]) -> Result<Vec<Change>, Refusal> {
+    if rules < RULES_TRIAL {
+        group_admin(state, role)?
+    } else {
+        group(state)?
+    };
     if members.is_empty() || members.len() > MEMBERS_PER_EVENT_MAX {
         return Err(Refusal::Invalid);
     }
@@ -205,7 +209,7 @@ fn text(text: &str, bytes_max: usize) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Facts, Membership, Placed, RULES_NEWEST, Seq, UnknownRules, apply};
+    use crate::{Decision, Facts, Membership, Placed, RULES_NEWEST, Seq, UnknownRules, apply};
 
     fn user(n: u64) -> UserId {
         UserId::try_from(uuid::Uuid::from_u64_pair(7, n)).unwrap()
@@ -252,5 +256,19 @@ mod tests {
             let judged = apply(&group(1), &event(rules, Action::Leave), placed, &Facts::default(), RULES_NEWEST);
             assert_eq!(judged, Err(UnknownRules(rules)));
         }
+    }
+
+    #[test]
+    fn an_event_is_judged_by_its_own_rules_whoever_judges_it() {
+        let placed = Placed { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
+        let add = |rules| Event { author: user(1), ..event(rules, Action::AddMembers { members: vec![user(9)] }) };
+        let judged = |rules, newest| {
+            apply(&group(2), &add(rules), placed, &Facts::default(), newest).map(|effects| effects.decision)
+        };
+        for newest in [RULES_NEWEST, RULES_TRIAL] {
+            assert_eq!(judged(RULES_NEWEST, newest), Ok(Decision::Refused(Refusal::Forbidden)));
+        }
+        assert_eq!(judged(RULES_TRIAL, RULES_TRIAL), Ok(Decision::Accepted));
+        assert_eq!(judged(RULES_TRIAL, RULES_NEWEST), Err(UnknownRules(RULES_TRIAL)));
     }
 }
