@@ -53,6 +53,8 @@ pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
     verdict.demand_zero()?;
     resets_are_justified(world, plan)?;
     ensure!(world.services.faults.is_empty(), "{:?}", world.services.faults);
+    let commits = world.shared.owners.faults();
+    ensure!(commits.is_empty(), "{}", commits.join("; "));
     Ok(verdict)
 }
 

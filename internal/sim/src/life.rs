@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use workload::Random;
 
-use crate::log::Recorder;
+use crate::log::{Owners, Recorder};
 use crate::plan::Kind;
 use crate::trace::Trace;
 use crate::weather::Weather;
@@ -25,6 +25,8 @@ pub(crate) struct Life {
     pub(crate) trace: Arc<Trace>,
     /// Shared by all.
     pub(crate) recorder: Arc<Recorder>,
+    /// Shared by all.
+    pub(crate) owners: Arc<Owners>,
     random: Mutex<Random>,
     state: Mutex<State>,
     died: Notify,
@@ -38,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) weather: Arc<Weather>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) owners: Arc<Owners>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +56,7 @@ struct State {
 
 impl Life {
     pub(crate) fn new(name: String, kind: Kind, shared: Shared, seed: u64) -> Arc<Self> {
-        let Shared { weather, trace, recorder } = shared;
+        let Shared { weather, trace, recorder, owners } = shared;
         let (random, state) = (Mutex::new(Random::new(seed)), Mutex::default());
         Arc::new(Self {
             name,
@@ -61,6 +64,7 @@ impl Life {
             weather,
             trace,
             recorder,
+            owners,
             random,
             state,
             died: Notify::new(),

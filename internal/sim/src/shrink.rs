@@ -79,6 +79,7 @@ impl Shrunk {
         self.change(|plan| (plan.setup.ring, plan.setup.range) = (4096, 20_000));
         self.change(|plan| plan.setup.pipe = 65_536);
         self.change(|plan| plan.setup.several = false);
+        self.change(|plan| plan.setup.old = [false; 7]);
         self.change(|plan| plan.setup.devices = 1);
         while self.plan.setup.rooms.len() > 1 && self.change(|plan| drop(plan.setup.rooms.pop())) {}
         self.change(|plan| plan.steps.iter_mut().for_each(|step| step.yields = 0));

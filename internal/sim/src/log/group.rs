@@ -17,6 +17,7 @@ const SESSION_MS: u64 = 10_000;
 pub(super) struct SimMember {
     /// `None` once it is dropped.
     inner: Option<Box<dyn GroupMember>>,
+    group: String,
     life: Arc<Life>,
     /// Not told yet, because the process does not hear.
     untold: Option<GroupEvent>,
@@ -25,12 +26,13 @@ pub(super) struct SimMember {
 /// Commits of a process.
 struct SimCommitter {
     inner: Box<dyn Committer>,
+    group: String,
     life: Arc<Life>,
 }
 
 impl SimMember {
-    pub(super) fn new(inner: Box<dyn GroupMember>, life: Arc<Life>) -> Self {
-        Self { inner: Some(inner), life, untold: None }
+    pub(super) fn new(inner: Box<dyn GroupMember>, group: &str, life: Arc<Life>) -> Self {
+        Self { inner: Some(inner), group: group.to_owned(), life, untold: None }
     }
 }
 
@@ -40,7 +42,11 @@ impl GroupMember for SimMember {
         if self.untold.is_none() {
             self.life.gate().await;
             let Some(inner) = &mut self.inner else { return Err(LogError::Closed) };
-            self.untold = Some(inner.next().await?);
+            let event = inner.next().await?;
+            if let GroupEvent::Assigned(given) = &event {
+                given.iter().for_each(|one| self.life.owners.assigned(&self.group, &one.at, &self.life.name));
+            }
+            self.untold = Some(event);
         }
         self.life.gate().await;
         self.life.hears().await;
@@ -57,7 +63,7 @@ impl GroupMember for SimMember {
 
     fn committer(&self) -> Box<dyn Committer> {
         let inner = self.inner.as_ref().expect("a member that lives").committer();
-        Box::new(SimCommitter { inner, life: Arc::clone(&self.life) })
+        Box::new(SimCommitter { inner, group: self.group.clone(), life: Arc::clone(&self.life) })
     }
 }
 
@@ -89,7 +95,14 @@ impl Committer for SimCommitter {
             life.fault("commits not done");
             return Err(CommitError::Transient(Box::new(Made("not done"))));
         }
+        let successor = |(at, _): &(TopicPartition, Commit)| {
+            life.owners.successor(&self.group, at, &life.name).map(|owner| format!("{at}, which is {owner}'s"))
+        };
+        let replaced: Vec<String> = commits.iter().filter_map(successor).collect();
         let outcome = self.inner.commit(commits).await;
+        if outcome.is_ok() && !replaced.is_empty() {
+            life.owners.fault(format!("a zombie's commit counted: {} commits {}", life.name, replaced.join(", ")));
+        }
         life.gate().await;
         if matches!(outcome, Err(CommitError::Fenced)) {
             life.fault("commits of zombies refused");

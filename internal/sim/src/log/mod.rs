@@ -2,6 +2,7 @@
 
 mod group;
 mod outbound;
+mod owners;
 mod reader;
 mod recorder;
 
@@ -21,6 +22,7 @@ use group::SimMember;
 use outbound::Outbound;
 use reader::SimReader;
 
+pub(crate) use owners::Owners;
 pub(crate) use recorder::Recorder;
 
 /// How long a call waits for a broker that is down before it fails.
@@ -92,7 +94,7 @@ impl EventLog for SimLog {
         // No faults here: Kafka's client joins in the background, and tells of trouble through the member.
         self.life.gate().await;
         let inner = self.inner.join(group, topics).await?;
-        Ok(Box::new(SimMember::new(inner, Arc::clone(&self.life))))
+        Ok(Box::new(SimMember::new(inner, group, Arc::clone(&self.life))))
     }
 
     async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {

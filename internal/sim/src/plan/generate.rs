@@ -16,8 +16,15 @@ pub fn plan_of(seed: u64) -> Plan {
     // One in eight is undisturbed: what fails there, fails without any fault.
     let disturbed = random.below(8) > 0;
     let setup = setup(&mut random, disturbed);
-    let count = 40 + random.below(50);
-    let steps = (0..count).map(|_| step(&mut random, disturbed)).collect();
+    let count = 40 + index(&mut random, 50);
+    let mut steps = Vec::new();
+    while steps.len() < count {
+        if disturbed && random.chance(2) {
+            slow_while_leaving(&mut random, &mut steps);
+        } else {
+            steps.push(step(&mut random, disturbed));
+        }
+    }
     Plan { seed, setup, steps }
 }
 
@@ -42,6 +49,16 @@ fn setup(random: &mut Random, disturbed: bool) -> Setup {
         pipe: *random.pick(&[16_384, 65_536]),
         rates: if disturbed { rates(random) } else { Rates::default() },
         several: random.chance(60),
+        old: if disturbed { old(random) } else { [false; 7] },
+    }
+}
+
+/// Before an upgrade, in the middle of one, or after it.
+fn old(random: &mut Random) -> [bool; 7] {
+    match random.below(4) {
+        0 => [true; 7],
+        1 => std::array::from_fn(|_| random.chance(50)),
+        _ => [false; 7],
     }
 }
 
@@ -91,6 +108,28 @@ fn step(random: &mut Random, disturbed: bool) -> Step {
     Step { yields, wait_ms: *random.pick(&waits), salt: random.bits(), what }
 }
 
+/// A device takes nothing while much is said, and its node is asked to stop: what waits for it must not be forgotten.
+fn slow_while_leaving(random: &mut Random, steps: &mut Vec<Step>) {
+    let (device, room) = (index(random, 100), index(random, 100));
+    let ms = 1_000 + random.below(4_000);
+    steps.push(at(random, 20, What::Stall { device, ms }));
+    for _ in 0..4 + random.below(4) {
+        let device = index(random, 100);
+        steps.push(at(random, 20, What::Say { device, room, verb: Verb::Long, http: false }));
+    }
+    for process in [1, 2] {
+        steps.push(at(random, 300, What::Stop { process }));
+    }
+    for process in [1, 2] {
+        steps.push(at(random, 2_000, What::Start { process, old: false }));
+    }
+}
+
+/// A step, at most so many milliseconds after the one before.
+fn at(random: &mut Random, within_ms: u64, what: What) -> Step {
+    Step { yields: 0, wait_ms: random.below(within_ms), salt: random.bits(), what }
+}
+
 fn saying(random: &mut Random) -> What {
     let (device, room, http) = (index(random, 100), index(random, 100), random.chance(20));
     if random.chance(20) {
@@ -103,7 +142,8 @@ fn saying(random: &mut Random) -> What {
     }
     let verb = match random.below(40) {
         0..12 => Verb::Send,
-        12..14 => Verb::Mark,
+        12 => Verb::Long,
+        13 => Verb::Mark,
         14..16 => Verb::Reply,
         16..20 => Verb::Edit,
         20..22 => Verb::Delete,

@@ -65,6 +65,8 @@ pub struct Setup {
     pub rates: Rates,
     /// Whether more than one process of each consumer runs from the beginning.
     pub several: bool,
+    /// Which processes begin as older programs.
+    pub old: [bool; 7],
 }
 
 /// A step.
@@ -137,6 +139,8 @@ pub enum What {
 pub enum Verb {
     /// A message.
     Send,
+    /// A message of several KB: a few of them fill a connection.
+    Long,
     /// An answer to a message.
     Reply,
     /// Another text for one's own message.

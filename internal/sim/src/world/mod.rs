@@ -63,6 +63,7 @@ impl World {
         let shared = Shared {
             weather: Arc::new(Weather::new(setup.rates)),
             recorder: Recorder::new(Arc::clone(&trace), codec.clone()),
+            owners: Arc::default(),
             trace: Arc::clone(&trace),
         };
         let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), wall.broker()).await?;
@@ -75,7 +76,7 @@ impl World {
         let mut services = Services::new(ground, setup, seed);
         for (process, (name, _)) in PROCESSES.iter().enumerate() {
             if setup.several || !name.ends_with("t-1") && !name.ends_with("e-1") {
-                services.start(process, false);
+                services.start(process, setup.old[process]);
             }
         }
         let mut random = Random::new(seed ^ 0x0b00);

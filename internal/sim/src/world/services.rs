@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Jwks, Verifier};
-use domain::RULES_NEWEST;
+use domain::{RULES_NEWEST, RULES_TRIAL};
 use eventlog::SharedLog;
 use events::Codec;
 use host::Entropy;
@@ -86,7 +86,7 @@ impl Services {
         Self { log, store, codec, net, wall, shared, jwks, setup, seed, running, ending, starts: 0, faults }
     }
 
-    /// Starts a process, unless it runs; an old one does not know the newest rules.
+    /// Starts a process, unless it runs; an old one neither writes under the newest rules nor knows them.
     pub(crate) fn start(&mut self, process: usize, old: bool) {
         if self.running[process].is_some() {
             return;
@@ -107,15 +107,16 @@ impl Services {
             stop: CancellationToken::new(),
         };
         let stop = given.stop.clone();
+        let rules = if old { RULES_NEWEST } else { RULES_TRIAL };
         let task = match kind {
-            Kind::Chat => self.chat(process, given),
-            Kind::Sockets => self.sockets(process, given),
-            Kind::Storage | Kind::Fanout => consumer(kind, old, given),
+            Kind::Chat => self.chat(process, rules, given),
+            Kind::Sockets => self.sockets(process, rules, given),
+            Kind::Storage | Kind::Fanout => consumer(kind, rules, given),
         };
         self.running[process] = Some(Running { life, stop, asked: None, old, task });
     }
 
-    fn chat(&self, process: usize, given: Given) -> JoinHandle<Ended> {
+    fn chat(&self, process: usize, rules: u32, given: Given) -> JoinHandle<Ended> {
         let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
         let clock = self.wall.clock(self.setup.host_skews_ms[process]);
         let serving = Serving { entropy, readiness: readiness.clone(), metrics };
@@ -125,7 +126,8 @@ impl Services {
             let verifier = verifier.map_err(|error| error.to_string())?;
             let deps = chat::Deps { log: Arc::clone(&log), store, codec, clock, verifier, serving: serving.clone() };
             let mut tasks = Tasks::new(readiness);
-            let router = chat::start(&chat::Config::default(), &deps, &mut tasks);
+            let config = chat::Config { rules, ..chat::Config::default() };
+            let router = chat::start(&config, &deps, &mut tasks);
             tasks.spawn("http server", |token| serve(door, router, serving, token));
             let ended = tasks.run(stop).await.map_err(|error| words(&error));
             log.close().await;
@@ -133,7 +135,7 @@ impl Services {
         })
     }
 
-    fn sockets(&self, process: usize, given: Given) -> JoinHandle<Ended> {
+    fn sockets(&self, process: usize, rules: u32, given: Given) -> JoinHandle<Ended> {
         let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
         let clock = self.wall.clock(self.setup.host_skews_ms[process]);
         let serving = Serving { entropy: entropy.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
@@ -141,6 +143,7 @@ impl Services {
         let config = sockets::Config {
             ring_records_max: self.setup.ring,
             range_records_max: self.setup.range,
+            rules,
             ..sockets::Config::default()
         };
         let door = self.net.open(PROCESSES[process].0);
@@ -281,9 +284,8 @@ fn words(error: &dyn std::error::Error) -> String {
     words
 }
 
-fn consumer(kind: Kind, old: bool, given: Given) -> JoinHandle<Ended> {
+fn consumer(kind: Kind, rules_newest: u32, given: Given) -> JoinHandle<Ended> {
     let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
-    let rules_newest = if old { RULES_NEWEST - 1 } else { RULES_NEWEST };
     let kept = Arc::clone(&log);
     tokio::spawn(async move {
         let ended = if kind == Kind::Storage {

@@ -53,6 +53,10 @@ impl World {
         let member = self.people.accounts[*random.pick(&room.members)].user;
         Some(match verb {
             Verb::Send => CommandFrame::Send { id, conversation, body, reply_to: None },
+            Verb::Long => {
+                let more = " more".repeat(400 + usize::try_from(random.below(1_600)).ok()?);
+                CommandFrame::Send { id, conversation, body: body + &more, reply_to: None }
+            }
             Verb::Reply => {
                 let reply_to = Some(recent(device, conversation, random, |_| true)?.id);
                 CommandFrame::Send { id, conversation, body, reply_to }

@@ -64,6 +64,20 @@ fn a_broker_that_is_away_and_a_producer_that_dies_skip_and_reorder_nothing() {
     happened(&totals, "producers failed for good");
 }
 
+/// 8: programs are upgraded one by one while both versions of the rules are written: they differ in who may add members,
+/// and so in who hears of everything that follows.
+#[test]
+fn two_versions_of_the_rules_side_by_side_come_to_one_membership() {
+    let setup = sim::Setup { old: [true; 7], rooms: vec![vec![0, 1], vec![0, 1, 1]], ..setup() };
+    let mut course = vec![(500, say(0, GROUP, Verb::Send)), (100, say(1, GROUP, Verb::Add))];
+    for process in [0, FANOUT[0], 1, STORAGE[0], 2, FANOUT[1], STORAGE[1]] {
+        course.extend([(300, What::Stop { process }), (50, What::Start { process, old: false })]);
+        course.extend([(300, say(1, GROUP, Verb::Add)), (20, say(1, GROUP, Verb::Send))]);
+        course.extend([(20, say(0, GROUP, Verb::Remove)), (20, say(0, GROUP, Verb::Send))]);
+    }
+    happened(&lives(&setup, &course), "stops");
+}
+
 /// 8, 17 and 18: programs that do not know the newest rules take over for a while, hold, and are replaced; then
 /// nothing more is said in one of the conversations.
 #[test]
@@ -96,6 +110,27 @@ fn a_hold_survives_its_owner_and_is_driven_again_twice() {
         course.push((100, say(1, GROUP, Verb::Send)));
     }
     happened(&lives(&setup(), &course), "crashes");
+}
+
+/// 18: the fan-out dies at any point around a hold: before its row, between row and commit, behind both.
+#[test]
+fn a_crash_at_any_point_of_a_hold_skips_nothing() {
+    let setup = sim::Setup { several: false, ..setup() };
+    for points in 1..16 {
+        let process = FANOUT[0];
+        let course = vec![
+            (500, say(0, GROUP, Verb::Send)),
+            (300, What::Stop { process }),
+            (300, What::Start { process, old: true }),
+            (500, What::Doom { process, points }),
+            (5, say(1, GROUP, Verb::Send)),
+            (200, say(0, GROUP, Verb::Send)),
+            (2_000, What::Kill { process }),
+            (10, What::Start { process, old: false }),
+            (3_000, say(0, GROUP, Verb::Send)),
+        ];
+        happened(&lives(&setup, &course), "crashes");
+    }
 }
 
 /// 16: the store is emptied while the fan-out runs warm and a storage process stands still; then that one goes on.

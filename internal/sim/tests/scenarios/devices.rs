@@ -39,6 +39,17 @@ fn a_device_that_is_lapped_is_reset_or_served_and_misses_nothing() {
     happened(&lives(&setup, &course), "resets");
 }
 
+/// A device takes nothing while its node is asked to leave: what waits for it there comes from the next node.
+#[test]
+fn a_slow_device_whose_node_leaves_misses_nothing() {
+    let setup = sim::Setup { pipe: 16_384, ..setup() };
+    let mut course = vec![(500, say(0, GROUP, Verb::Send)), (100, What::Stall { device: 4, ms: 4_000 })];
+    course.extend((0..8).map(|number| (10, say(number % 2, GROUP, Verb::Long))));
+    course.extend([(1_000, What::Stop { process: 1 }), (0, What::Stop { process: 2 })]);
+    course.extend([(3_000, What::Start { process: 1, old: false }), (10, say(1, GROUP, Verb::Send))]);
+    happened(&lives(&setup, &course), "stops");
+}
+
 /// 17: devices with live cursors, and marks of other devices that arrive first.
 #[test]
 fn marks_and_lists_that_arrive_first_filter_nothing_away() {

@@ -34,6 +34,7 @@ pub(crate) fn setup() -> Setup {
         pipe: 65_536,
         rates: Rates { log_ms: 10, store_ms: 10, ..Rates::default() },
         several: true,
+        old: [false; 7],
     }
 }
 
