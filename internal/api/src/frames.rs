@@ -384,6 +384,19 @@ pub struct Received {
     pub frame: FeedFrame,
 }
 
+/// Whether the text is a frame as every client takes it: a JSON object with a text `type`, and without a cursor of its
+/// own.
+#[must_use]
+pub fn is_frame(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Frame<'t> {
+        #[serde(borrow, rename = "type")]
+        _kind: std::borrow::Cow<'t, str>,
+        cursor: Option<serde::de::IgnoredAny>,
+    }
+    text.starts_with('{') && serde_json::from_str::<Frame<'_>>(text).is_ok_and(|frame| frame.cursor.is_none())
+}
+
 /// Puts the cursor in front of a rendered feed frame (a JSON object that is not empty) without parsing it.
 #[must_use]
 pub fn with_cursor(cursor: &Cursor, frame: &str) -> String {
@@ -410,6 +423,17 @@ mod tests {
         let hello: ClientFrame = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
         assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None });
         assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"shout"}"#).is_err());
+    }
+
+    #[test]
+    fn a_frame_is_an_object_with_a_type_and_without_a_cursor() {
+        assert!(is_frame(r#"{"type":"message","body":"\"x\""}"#));
+        assert!(is_frame(r#"{"body":{"cursor":1},"type":"of tomorrow"}"#));
+        for bad in
+            ["", "{}", "[]", r#"{"type":1}"#, r#"{"kind":"x"}"#, r#"{"type":"x""#, r#"{"type":"x","cursor":"0"}"#]
+        {
+            assert!(!is_frame(bad), "{bad}");
+        }
     }
 
     #[test]

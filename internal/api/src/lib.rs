@@ -21,7 +21,8 @@ pub use close::CloseCode;
 pub use error::{ApiError, ErrorBody, ErrorCode};
 pub use extract::{Caller, Json, Path, Query};
 pub use frames::{
-    ClientFrame, CommandFrame, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame, StandsName, with_cursor,
+    ClientFrame, CommandFrame, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame, StandsName, is_frame,
+    with_cursor,
 };
 pub use layer::{REQUEST_ID_HEADER, finish_errors};
 pub use requests::{

@@ -74,8 +74,9 @@ impl Renderer {
         let nobody = |unknown| Entry { end, recipients: Box::default(), frame: Utf8Bytes::default(), unknown };
         match self.codec.read_delivery(&record.headers, &record.payload) {
             Ok(None) => nobody(false),
-            Ok(Some(delivery)) if !delivery.frame.starts_with('{') => {
-                self.unreadable(record, Unreadable::Corrupt, "its frame is not a JSON object");
+            // Any producer may push a frame. One that clients cannot read would throw them out again and again.
+            Ok(Some(delivery)) if !api::is_frame(&delivery.frame) => {
+                self.unreadable(record, Unreadable::Corrupt, "its frame is not a JSON object with a text `type`");
                 nobody(false)
             }
             Ok(Some(delivery)) => {
@@ -88,6 +89,7 @@ impl Renderer {
                 if !recipients.is_sorted() {
                     recipients.sort_unstable();
                 }
+                recipients.dedup();
                 let frame = api::with_cursor(&end, &delivery.frame).into();
                 Entry { end, recipients: recipients.into(), frame, unknown: false }
             }

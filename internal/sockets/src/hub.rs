@@ -114,7 +114,7 @@ impl Hub {
 
     /// Adds records, in order, and wakes whom they concern; returns the records and bytes in the ring.
     pub(crate) fn push(&self, entries: Vec<Entry>) -> (usize, usize) {
-        let mut wakes = Vec::new();
+        let (mut wakes, mut given_up) = (Vec::new(), Vec::new());
         let size = self.with(|inner| {
             let Inner { ring: Some(ring), users, .. } = inner else { return (0, 0) };
             for entry in entries {
@@ -129,10 +129,11 @@ impl Hub {
                 for user in entry.recipients() {
                     let mailboxes = users.get_mut(user).into_iter().flatten();
                     for mailbox in mailboxes.filter(|mailbox| mailbox.from.next < end.next) {
-                        waiting += u32::from(mailbox.put(number, ring, &mut wakes));
+                        waiting += u32::from(mailbox.put(number, ring, &mut wakes, &mut given_up));
                     }
                 }
                 ring.await_takers(number, waiting);
+                given_up.drain(..).for_each(|number| _ = ring.take(number));
             }
             ring.size()
         });

@@ -33,11 +33,17 @@ impl Mailbox {
     }
 
     /// Notes an entry; says whether it will be waited for. What the ring has dropped meanwhile shows that the socket is
-    /// slow: then nothing is kept for it any more.
-    pub(crate) fn put(&mut self, number: u64, ring: &Ring, wakes: &mut Vec<Arc<Notify>>) -> bool {
+    /// slow: then nothing is kept for it any more, and what it will never take is added to `given_up`.
+    pub(crate) fn put(
+        &mut self,
+        number: u64,
+        ring: &Ring,
+        wakes: &mut Vec<Arc<Notify>>,
+        given_up: &mut Vec<u64>,
+    ) -> bool {
         if self.numbers.front().is_some_and(|oldest| ring.dropped(*oldest)) {
             self.slow = true;
-            self.numbers = VecDeque::new();
+            given_up.extend(std::mem::take(&mut self.numbers));
         }
         if self.slow || self.gap {
             return false;

@@ -24,6 +24,8 @@ const CHUNK_RECORDS_MAX: usize = 128;
 const CHUNKS_AHEAD_MAX: usize = 2;
 /// How long a pass waits, per chunk, for sockets that have not taken the ones before.
 const GRACE: Duration = Duration::from_millis(250);
+/// And in all: a device on a slow line must not slow those down who come back with it.
+const GRACE_OF_PASS: Duration = Duration::from_secs(2);
 
 /// What a pass tells a waiting socket.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ pub(crate) fn join(partition: &Arc<Partition>, cursor: Cursor) -> Ticket {
 
 async fn make_passes(partition: Arc<Partition>) {
     loop {
-        let mut pass = Pass { partition: &partition, waiters: Vec::new() };
+        let mut pass = Pass { partition: &partition, waiters: Vec::new(), grace: GRACE_OF_PASS };
         let outcome = tokio::select! {
             biased;
             () = partition.stop.cancelled() => Err(LogError::Closed),
@@ -108,6 +110,8 @@ async fn make_passes(partition: Arc<Partition>) {
 struct Pass<'p> {
     partition: &'p Partition,
     waiters: Vec<Waiter>,
+    /// How long it may still wait for slow sockets.
+    grace: Duration,
 }
 
 impl Pass<'_> {
@@ -168,12 +172,14 @@ impl Pass<'_> {
                 }
             }
         });
-        let deadline = Instant::now() + GRACE;
+        let begun = Instant::now();
+        let deadline = begun + GRACE.min(self.grace);
         for waiter in late {
             let taken = timeout_at(deadline, waiter.out.send(Served::Chunk(Arc::clone(chunk)))).await;
             if matches!(taken, Ok(Ok(()))) {
                 self.waiters.push(waiter);
             }
         }
+        self.grace = self.grace.saturating_sub(begun.elapsed());
     }
 }

@@ -4,6 +4,8 @@
 //! still the one it was; a running reader does so every now and then. A topic that was re-created or trimmed under it
 //! has no place for it: then every socket of the partition is closed with `LostPlace`, and it begins anew.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use api::CloseCode;
 use domain::Cursor;
 use eventlog::LogError;
 use runtime::{Backoff, FaultLog};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::entry::Entry;
 use crate::partition::Partition;
@@ -21,8 +23,10 @@ use crate::place;
 const BATCH_RECORDS_MAX: usize = 256;
 /// How long the reader lets sockets take their frames before it looks again.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Pauses before a batch. Beyond, those who have not taken theirs are slow.
-const PAUSES_MAX: u32 = 100;
+/// Pauses in a row, at most. Beyond, those who have not taken their frames are slow.
+const PATIENCE_MAX: Duration = Duration::from_millis(500);
+/// One part in so many of the reader's time may be spent in pauses in the long run.
+const PATIENCE_SHARE: u32 = 10;
 
 /// The partition has no record, so no cursor can be made.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +51,12 @@ pub(crate) async fn run(partition: Arc<Partition>) {
     let mut reader = Reader {
         backoff: Backoff::new(partition.entropy.clone()),
         faults: FaultLog::new("reading deliveries"),
+        patience: Patience::new(),
         partition: &partition,
     };
+    // One reading for all turns: where a socket comes just as nobody is left, it goes on where it was. Begun anew at
+    // the log's end, it would leave out what came between, and nobody would know.
+    let mut reading = pin!(reader.read_on_and_on());
     loop {
         tokio::select! {
             biased;
@@ -59,7 +67,7 @@ pub(crate) async fn run(partition: Arc<Partition>) {
             () = partition.vacated(partition.config.reader_idle) => if partition.leave_if_vacant() {
                 break;
             },
-            () = reader.read() => {}
+            never = &mut reading => match never {},
         }
     }
     partition.metrics.ring(partition.number, (0, 0));
@@ -70,9 +78,39 @@ struct Reader<'p> {
     partition: &'p Arc<Partition>,
     backoff: Backoff,
     faults: FaultLog,
+    patience: Patience,
+}
+
+/// How long the reader may still wait for slow sockets. They share a tenth of its time: at first as much as a burst
+/// needs, later as it comes back, so that sockets that are slow again and again hold nobody else up.
+struct Patience {
+    left: Duration,
+    counted: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { left: PATIENCE_MAX, counted: Instant::now() }
+    }
+
+    /// Takes a pause from what is left; whether there was enough.
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        self.left = PATIENCE_MAX.min(self.left + (now - self.counted) / PATIENCE_SHARE);
+        self.counted = now;
+        let enough = self.left >= PAUSE;
+        self.left = self.left.saturating_sub(PAUSE);
+        enough
+    }
 }
 
 impl Reader<'_> {
+    async fn read_on_and_on(&mut self) -> Infallible {
+        loop {
+            self.read().await;
+        }
+    }
+
     /// Reads from the log's end until the place is lost. Dropping it at any await loses nothing.
     async fn read(&mut self) {
         let start = self.begin().await;
@@ -129,12 +167,12 @@ impl Reader<'_> {
             Ok(reader) => reader,
             Err(error) => return Lost::Log(error),
         };
-        let mut check = Box::pin(self.stands_later(*at));
+        let mut check = Box::pin(stands_later(partition, *at));
         loop {
             tokio::select! {
                 biased;
                 stands = &mut check => match stands {
-                    Ok(true) => check.set(self.stands_later(*at)),
+                    Ok(true) => check.set(stands_later(partition, *at)),
                     Ok(false) => return Lost::Differs,
                     Err(error) => return Lost::Log(error),
                 },
@@ -154,22 +192,18 @@ impl Reader<'_> {
 
     /// Waits, within a bound, while the ring would drop what sockets are just about to take: a burst of records must not
     /// outrun sockets that would keep up. Where none takes anything, waiting does not help.
-    async fn give_room(&self, entries: &[Entry]) {
+    async fn give_room(&mut self, entries: &[Entry]) {
         let (hub, mut seen) = (&self.partition.hub, None);
-        for _ in 0..PAUSES_MAX {
+        loop {
             match hub.crowded(entries) {
                 Some(takes) if seen != Some(takes) => seen = Some(takes),
                 _ => return,
             }
+            if !self.patience.take() {
+                return;
+            }
             sleep(PAUSE).await;
         }
-    }
-
-    /// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the
-    /// frames no time.
-    async fn stands_later(&self, at: Cursor) -> Result<bool, LogError> {
-        sleep(self.partition.config.place_check).await;
-        place::stands(&*self.partition.log.0, &self.partition.topic.name, at).await
     }
 
     async fn pause(&mut self) {
@@ -179,5 +213,33 @@ impl Reader<'_> {
     fn well(&mut self) {
         self.faults.well();
         self.backoff.reset();
+    }
+}
+
+/// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the frames no
+/// time.
+async fn stands_later(partition: &Partition, at: Cursor) -> Result<bool, LogError> {
+    sleep(partition.config.place_check).await;
+    place::stands(&*partition.log.0, &partition.topic.name, at).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_take_a_tenth_of_the_time_in_the_long_run() {
+        let (mut patience, mut pauses, begun) = (Patience::new(), 0, Instant::now());
+        while patience.take() {
+            sleep(PAUSE).await;
+            pauses += 1;
+        }
+        assert!((100..115).contains(&pauses), "a burst gets {pauses} pauses");
+        while begun.elapsed() < Duration::from_secs(60) {
+            pauses += u32::from(patience.take());
+            sleep(PAUSE).await;
+        }
+        let share = f64::from(pauses) * PAUSE.as_secs_f64() / 60.0;
+        assert!(share < 0.12, "{share} of the time");
     }
 }

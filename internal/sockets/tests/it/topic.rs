@@ -117,13 +117,16 @@ async fn a_corrupt_delivery_is_passed_over_and_stops_nobody() {
     let node = world.node(quick()).await;
     let user = user_of(0, 0);
     let (mut device, _) = world.fresh_device(&node, user).await;
-    let nothing = Delivery { recipients: vec![user], place: None, frame: "{}".into() };
-    let Encoded { headers, .. } = world.codec.delivery(&nothing);
-    let corrupt = Encoded { headers, payload: Bytes::from_static(b"\0\0\0\0\x01junk") };
-    append_to(&*world.log, DELIVERIES, partition_of_user(user), corrupt).await;
+    // A record that is none, and records of other producers whose frames no client could read.
+    let of = |frame: &str| world.codec.delivery(&Delivery { recipients: vec![user], place: None, frame: frame.into() });
+    let Encoded { headers, .. } = of("{}");
+    let junk = Encoded { headers, payload: Bytes::from_static(b"\0\0\0\0\x01junk") };
+    for corrupt in [junk, of("{}"), of(r#"{"type":"message""#), of(r#"{"type":"message","cursor":"mine"}"#)] {
+        append_to(&*world.log, DELIVERIES, partition_of_user(user), corrupt).await;
+    }
     world.deliver(&[user], 1).await;
     assert_eq!(device.messages(1).await.0, [1]);
-    assert_eq!(node.count("socket_unreadable_records_total{reason=\"corrupt\"}"), 1);
+    assert_eq!(node.count("socket_unreadable_records_total{reason=\"corrupt\"}"), 4);
     node.stop().await;
 }
 
