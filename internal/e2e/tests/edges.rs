@@ -101,6 +101,10 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("chat", &["storage"]),
     ("fanout", &["storage"]),
     ("powercut", &["domain", "eventlog", "events", "store"]),
+    (
+        "e2e",
+        &["auth", "chat", "eventlog", "eventlog-kafka", "fanout", "runtime", "sockets", "storage", "store", "users"],
+    ),
     ("ops", &["chat", "eventlog-kafka", "fanout", "sockets", "store-scylla", "users"]),
     ("sockets", &["chat", "fanout", "storage", "users"]),
     ("users", &["fanout"]),

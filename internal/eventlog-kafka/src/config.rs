@@ -25,6 +25,9 @@ pub struct KafkaConfig {
     pub delivery_timeout: Option<Duration>,
     /// How long a group waits for a member that went silent. Brokers allow 6 s to 30 min by default.
     pub session_timeout: Duration,
+    /// Produce requests that may be under way on one connection, 1 to 5. A broker keeps them in order by the sequence
+    /// numbers of an idempotent producer; the mock broker does not look at those and needs 1.
+    pub requests_in_flight: u8,
 }
 
 impl KafkaConfig {
@@ -37,6 +40,7 @@ impl KafkaConfig {
             dev: false,
             delivery_timeout: None,
             session_timeout: Duration::from_secs(10),
+            requests_in_flight: 5,
         }
     }
 
@@ -63,6 +67,7 @@ impl KafkaConfig {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            .set("max.in.flight.requests.per.connection", self.requests_in_flight.to_string())
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
             .set("partitioner", "murmur2_random")

@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod errors;
 mod member;
+pub mod mock;
 mod producer;
 mod reading;
 mod requests;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Harm, REACHED_WITHIN, Report, talk};
 use crate::engines::Engines;
-use crate::load::{LoadConfig, World, disturb_cluster, kill_cluster};
+use crate::load::{LoadConfig, World, disturb_cluster, kill_cluster, step_clocks};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Cluster;
 
@@ -31,7 +31,8 @@ pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, harm: Ha
     let (endpoints, seed) = (cluster.endpoints(), config.seed);
     let harming = async {
         let killed = kill_cluster(cluster, harm.kills, seed).await?;
-        Ok((killed, disturb_cluster(cluster, harm.faults, seed).await?))
+        let faults = disturb_cluster(cluster, harm.faults, seed).await?;
+        Ok((killed, faults.and(step_clocks(cluster.programs(), harm.clocks).await?)))
     };
     talk(&endpoints, config, harming).await
 }
@@ -43,6 +44,16 @@ pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, harm: Ha
 /// When something does not come about in time.
 pub async fn judge_cluster(cluster: &Cluster, world: &mut World, report: &mut Report) -> Result<()> {
     let engines = Engines::cluster(cluster).await?;
+    judge(&engines, world, report).await?;
+    engines.close().await;
+    Ok(())
+}
+
+/// The same for whatever runs on these engines.
+///
+/// # Errors
+/// When something does not come about in time.
+pub async fn judge(engines: &Engines, world: &mut World, report: &mut Report) -> Result<()> {
     let truth = Truth::of(&Logged::read(&*engines.log, &engines.codec).await?);
     // Who has not come to the end by then shows in the verdict.
     let reached = world.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await;
@@ -55,7 +66,6 @@ pub async fn judge_cluster(cluster: &Cluster, world: &mut World, report: &mut Re
     let logged = Logged::read(&*engines.log, &engines.codec).await?;
     report.verdict.join(check_deliveries(&truth, &logged));
     report.verdict.join(check_store(&engines.log, &engines.codec, &engines.store).await?);
-    engines.close().await;
     if report.verdict.is_zero() {
         reached?;
     }
