@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use testkit::load::LoadConfig;
 use testkit::programs::{Program, Setup, Single};
 use testkit::runs::{self, Harm};
+use testkit::servers;
 
 /// A load that a debug build on two cores works off in seconds.
 fn small(seed: u64) -> LoadConfig {
@@ -30,7 +31,19 @@ async fn nothing_is_lost_doubled_or_reordered_by_kills() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_and_too_few_descriptors_lose_double_and_reorder_nothing() -> Result<()> {
     let mut single = Single::new().await?;
-    let report = runs::single(&mut single, small(5), Harm { kills: 0, faults: 1 }).await?;
+    let report = runs::single(&mut single, small(5), Harm { faults: 1, ..Harm::default() }).await?;
+    println!("{report}");
+    report.verdict.demand_zero()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clocks_that_are_set_forward_and_back_lose_double_and_reorder_nothing() -> Result<()> {
+    if !servers::wanted() {
+        return Ok(());
+    }
+    let mut single = Single::new().await?;
+    single.program.own_clock()?;
+    let report = runs::single(&mut single, small(6), Harm { clocks: 1, ..Harm::default() }).await?;
     println!("{report}");
     report.verdict.demand_zero()
 }

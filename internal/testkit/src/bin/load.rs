@@ -4,7 +4,7 @@
 //! load         single|cluster [OPTIONS]    a load, with kills if asked for
 //! load replay  single|cluster [OPTIONS]    then the store is emptied and the log replayed, twice
 //! load latency single|cluster [OPTIONS]    messages only, 200/s unless told otherwise
-//! OPTIONS: --users N --devices N --conversations N --members N --messages N --kills N --faults N --seed S --rate R --steady
+//! OPTIONS: --users N --devices N --conversations N --members N --messages N --kills N --faults N --clocks N --seed S --rate R --steady
 //! ```
 //! Ends with 1 when the oracle is not all zero.
 
@@ -16,7 +16,7 @@ use testkit::programs::{Cluster, Single};
 use testkit::runs::{self, Harm};
 
 const USAGE: &str = "usage: load [replay|latency] single|cluster [--users N] [--devices N] [--conversations N] \
-[--members N] [--messages N] [--kills N] [--faults N] [--seed S] [--rate R] [--steady]";
+[--members N] [--messages N] [--kills N] [--faults N] [--clocks N] [--seed S] [--rate R] [--steady]";
 /// Messages per second of a measurement.
 const LATENCY_RATE: u32 = 200;
 
@@ -49,10 +49,20 @@ async fn act(arguments: &[String]) -> Result<bool> {
     let report = match (what, target.as_str()) {
         ("replay", "single") => runs::replay_single(&mut Single::new().await?, config).await?,
         ("replay", "cluster") => runs::replay_cluster(&mut Cluster::new().await?, config).await?,
-        (_, "single") => runs::single(&mut Single::new().await?, config, harm).await?,
+        (_, "single") => {
+            let mut single = Single::new().await?;
+            if harm.clocks > 0 {
+                single.program.own_clock()?;
+            }
+            runs::single(&mut single, config, harm).await?
+        }
         (_, "cluster") => {
             let cluster = if harm.faults > 0 { Cluster::with_own_store().await } else { Cluster::new().await };
-            runs::cluster(&mut cluster?, config, harm).await?
+            let mut cluster = cluster?;
+            if harm.clocks > 0 {
+                cluster.own_clocks()?;
+            }
+            runs::cluster(&mut cluster, config, harm).await?
         }
         _ => bail!(USAGE),
     };
@@ -79,6 +89,7 @@ fn parse(mut options: &[String]) -> Result<(LoadConfig, Harm)> {
             "--messages" => config.messages = number,
             "--kills" => harm.kills = number,
             "--faults" => harm.faults = number,
+            "--clocks" => harm.clocks = number,
             "--seed" => config.seed = number as u64,
             "--rate" => config.rate = Some(u32::try_from(number)?),
             _ => bail!("{name} is not known; {USAGE}"),

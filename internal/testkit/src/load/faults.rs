@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use tokio::time::{Instant, sleep};
 use workload::Random;
 
-use crate::programs::{Cluster, Service, Single};
+use crate::programs::{Cluster, Program, Service, Single};
 
 /// How long something stays frozen: longer than a consumer's session (10 s), so that its partitions go to others and
 /// it goes on as a zombie.
@@ -30,6 +30,12 @@ const FEW_DESCRIPTORS: &str = "ulimit -n 48";
 const FELT_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How far a clock is off, one after the other, in seconds: within the minute that ids may lie ahead, and by an hour, in
+/// which access tokens end.
+const STEPS: [i64; 4] = [40, -40, 3_600, 0];
+/// How long a clock is off by each.
+const STEP_EVERY: Duration = Duration::from_secs(3);
+
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -49,6 +55,8 @@ pub enum Fault {
     DiskFull,
     /// `klatsch` runs out of file descriptors.
     FewDescriptors,
+    /// The clock of a program is set forward and back.
+    ClockStepped,
 }
 
 impl Fault {
@@ -63,6 +71,17 @@ impl Fault {
 /// What was done, and how long each took in all.
 #[derive(Debug, Default)]
 pub struct Faults(BTreeMap<Fault, Vec<Duration>>);
+
+impl Faults {
+    /// Both.
+    #[must_use]
+    pub fn and(mut self, more: Self) -> Self {
+        for (fault, took) in more.0 {
+            self.0.entry(fault).or_default().extend(took);
+        }
+        self
+    }
+}
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,6 +126,23 @@ pub async fn disturb_single(single: &mut Single, rounds: usize) -> Result<Faults
             starve(single, fault, limits).await?;
             faults.0.entry(fault).or_default().push(begun.elapsed());
         }
+    }
+    Ok(faults)
+}
+
+/// Steps the clocks of these programs, one after the other, so many times.
+///
+/// # Errors
+/// When a program has no clock of its own.
+pub async fn step_clocks(programs: Vec<&Program>, rounds: usize) -> Result<Faults> {
+    let mut faults = Faults::default();
+    for program in std::iter::repeat_n(programs, rounds).flatten() {
+        let begun = Instant::now();
+        for off_seconds in STEPS {
+            program.step_clock(off_seconds)?;
+            sleep(STEP_EVERY).await;
+        }
+        faults.0.entry(Fault::ClockStepped).or_default().push(begun.elapsed());
     }
     Ok(faults)
 }
@@ -169,6 +205,8 @@ async fn happen(cluster: &mut Cluster, fault: Fault) -> Result<()> {
             sleep(FROZEN).await;
             program.resume()
         }
-        Fault::DiskFull | Fault::FewDescriptors => bail!("{fault:?} happens to a machine: see disturb_single"),
+        Fault::DiskFull | Fault::FewDescriptors | Fault::ClockStepped => {
+            bail!("{fault:?} happens to a machine: see disturb_single")
+        }
     }
 }

@@ -8,7 +8,7 @@ mod kills;
 mod world;
 
 pub use actions::mint;
-pub use faults::{Fault, Faults, disturb_cluster, disturb_single};
+pub use faults::{Fault, Faults, disturb_cluster, disturb_single, step_clocks};
 pub use kills::{Killed, kill_cluster, kill_single};
 pub use world::{Meeting, World};
 

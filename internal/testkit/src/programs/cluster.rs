@@ -104,6 +104,14 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Gives every program a clock of its own from its next start on.
+    ///
+    /// # Errors
+    /// When libfaketime is not installed.
+    pub fn own_clocks(&mut self) -> Result<()> {
+        self.programs.iter_mut().try_for_each(Program::own_clock)
+    }
+
     /// Starts every program that does not run and waits until all are ready; says how long that took.
     ///
     /// # Errors
@@ -139,6 +147,12 @@ impl Cluster {
     pub fn program(&mut self, service: Service) -> &mut Program {
         let at = SERVICES.iter().position(|known| *known == service).expect("a service of the cluster");
         &mut self.programs[at]
+    }
+
+    /// All of the programs.
+    #[must_use]
+    pub fn programs(&self) -> Vec<&Program> {
+        self.programs.iter().collect()
     }
 
     /// Runs `klatschctl` against the servers.

@@ -2,6 +2,7 @@
 //! a test needs, never left behind.
 
 mod build;
+mod clock;
 mod cluster;
 mod program;
 mod single;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::build::executable;
+use super::clock;
 use crate::child::{Child, log_tail};
 use crate::servers::ports;
 
@@ -122,6 +123,23 @@ impl Program {
     /// Sets the limits of the next start: shell commands such as `ulimit -n 64`.
     pub fn limit(&mut self, limits: &'static str) {
         self.setup.limits = limits;
+    }
+
+    /// Gives it a clock of its own from the next start on, which [`Self::step_clock`] sets.
+    ///
+    /// # Errors
+    /// When libfaketime is not installed.
+    pub fn own_clock(&mut self) -> Result<()> {
+        self.setup.environment.extend(clock::environment(&self.clock_path())?);
+        self.step_clock(0)
+    }
+
+    /// Sets its own clock so many seconds off, within a second.
+    ///
+    /// # Errors
+    /// When the clock's file cannot be written.
+    pub fn step_clock(&self, off_seconds: i64) -> Result<()> {
+        clock::set(&self.clock_path(), off_seconds)
     }
 
     /// Starts it and waits until `/readyz` says so; says how long that took.
@@ -259,6 +277,10 @@ impl Program {
 
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    fn clock_path(&self) -> PathBuf {
+        self.folder.path().join("clock")
     }
 }
 

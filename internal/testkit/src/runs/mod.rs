@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::device::Endpoints;
 use crate::load::{Faults, Killed, LoadConfig, World};
 
-pub use cluster::{cluster, judge_cluster, talk_on_cluster};
+pub use cluster::{cluster, judge, judge_cluster, talk_on_cluster};
 pub use replay::{replay_cluster, replay_single};
 pub use report::{Report, percentiles};
 pub use single::{judge_single, single, talk_on_single, truth_of_single};
@@ -26,13 +26,15 @@ pub struct Harm {
     pub kills: usize,
     /// So many times, every [`crate::load::Fault`] happens that can.
     pub faults: usize,
+    /// So many times, the clock of each is stepped; it needs one of its own.
+    pub clocks: usize,
 }
 
 impl Harm {
     /// Kills alone.
     #[must_use]
     pub const fn kills(kills: usize) -> Self {
-        Self { kills, faults: 0 }
+        Self { kills, faults: 0, clocks: 0 }
     }
 }
 
@@ -40,7 +42,10 @@ impl Harm {
 const REACHED_WITHIN: Duration = Duration::from_secs(90);
 
 /// A load while harm is done: they talk at least until that is over. Returns when every send is resolved.
-async fn talk(
+///
+/// # Errors
+/// When something does not come about in time.
+pub async fn talk(
     endpoints: &Endpoints,
     config: LoadConfig,
     harming: impl Future<Output = Result<(Killed, Faults)>>,

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Harm, REACHED_WITHIN, Report, talk};
 use crate::engines::Engines;
-use crate::load::{LoadConfig, World, disturb_single, kill_single};
+use crate::load::{LoadConfig, World, disturb_single, kill_single, step_clocks};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Single;
 
@@ -34,7 +34,8 @@ pub async fn talk_on_single(single: &mut Single, config: LoadConfig, harm: Harm)
     let (endpoints, seed) = (single.endpoints(), config.seed);
     let harming = async {
         let killed = kill_single(single, harm.kills, seed).await?;
-        Ok((killed, disturb_single(single, harm.faults).await?))
+        let faults = disturb_single(single, harm.faults).await?;
+        Ok((killed, faults.and(step_clocks(vec![&single.program], harm.clocks).await?)))
     };
     talk(&endpoints, config, harming).await
 }
