@@ -286,16 +286,20 @@ fn words(error: &dyn std::error::Error) -> String {
 
 fn consumer(kind: Kind, rules_newest: u32, given: Given) -> JoinHandle<Ended> {
     let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
-    let kept = Arc::clone(&log);
+    let (kept, ready) = (Arc::clone(&log), readiness.clone());
     tokio::spawn(async move {
-        let ended = if kind == Kind::Storage {
+        let mut tasks = Tasks::new(readiness);
+        if kind == Kind::Storage {
             let deps = storage::Deps::new(log, store, codec, entropy, storage::StorageMetrics::new(&metrics));
-            storage::run(storage::Deps { rules_newest, ..deps }, readiness, stop).await
+            let deps = storage::Deps { rules_newest, ..deps };
+            tasks.spawn("storage", |token| storage::run(deps, ready, token));
         } else {
             let deps = fanout::Deps::new(log, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
-            fanout::run(fanout::Deps { rules_newest, ..deps }, readiness, stop).await
-        };
+            let deps = fanout::Deps { rules_newest, ..deps };
+            tasks.spawn("fan-out", |token| fanout::run(deps, ready, token));
+        }
+        let ended = tasks.run(stop).await.map_err(|error| words(&error));
         kept.close().await;
-        ended.map_err(|error| words(&*error))
+        ended
     })
 }
