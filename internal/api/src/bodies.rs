@@ -194,12 +194,16 @@ pub struct SyncConversation {
     pub mark: Option<MarkBody>,
 }
 
-/// Every conversation that the caller is or was in, with its head, by id: one answer.
+/// A page of every conversation that the caller is or was in, with its head, by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncPage {
     /// By conversation id.
     pub conversations: Vec<SyncConversation>,
-    /// False while a storage partition has not caught up: it may hold conversations that are not named here yet. Use
-    /// those that are ready, and ask again.
+    /// Whether the pages up to here name all: true on the last one at most. Its false means that a storage partition has
+    /// not caught up and may hold conversations that are not named: use those that are ready, and ask again from the
+    /// first page on.
     pub complete: bool,
+    /// Send it back as `after` to go on; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use list::parse as parse_page;
 pub use routes::ROUTES;
+pub use sync::{SyncPlace, parse as parse_sync_place};
 
 /// What can be set.
 #[derive(Debug, Clone)]

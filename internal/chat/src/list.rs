@@ -1,9 +1,8 @@
 //! The caller's conversations, the most recently active first.
 //!
-//! No table is sorted by recency, because rows would have to move: all of the user's rows (at most
-//! [`store::CONVERSATIONS_PER_USER_MAX`]) and their heads are read, sorted here, and paged by (time, conversation).
-
-use std::collections::BTreeMap;
+//! No table is sorted by recency, because rows would have to move: the user's rows and the heads of the conversations
+//! that the user is in are read, sorted here, and paged by (time, conversation). Both are bounded, by [`ROW_PAGES_MAX`]
+//! and [`LISTED_MAX`]; beyond, conversations are left out, those with the highest ids. Only the sync names all.
 
 use api::{ApiError, Caller, ConversationPage, ErrorCode, Json, Query};
 use axum::Router;
@@ -33,6 +32,15 @@ struct ListQuery {
     limit: Option<i64>,
 }
 
+/// The most conversations that the list names. Of those that somebody is in beyond it, the ones with the highest ids
+/// are left out, however lately something was said there: whatever else decides would take a head for each.
+const LISTED_MAX: usize = 1000;
+/// Rows that are read at once.
+const ROWS_AT_ONCE: usize = 1000;
+/// How often that is done for one answer. Conversations that were left do not count as listed, but their rows are read
+/// and passed over: of somebody with more than this, the rest is left out.
+const ROW_PAGES_MAX: usize = 10;
+
 /// Where a conversation stands in the list: later ones first.
 type Place = (i64, ConversationId);
 
@@ -50,11 +58,12 @@ async fn list(
     places.truncate(limit);
     let next = places.last().filter(|_| more).map(|((time, id), _)| format!("{time}.{id}"));
 
-    let marks = chat.store.marks(caller.user).await.map_err(faults::of_store)?;
-    let marks: BTreeMap<_, _> = marks.into_iter().collect();
-    let summaries = places.into_iter().map(|((_, conversation), head)| {
-        chat.summary_at(caller.user, conversation, head, marks.get(&conversation).copied())
-    });
+    let ids: Vec<_> = places.iter().map(|((_, conversation), _)| *conversation).collect();
+    let marks = chat.store.marks(caller.user, &ids).await.map_err(faults::of_store)?;
+    let summaries = places
+        .into_iter()
+        .zip(marks)
+        .map(|(((_, conversation), head), mark)| chat.summary_at(caller.user, conversation, head, mark));
     // Who was removed meanwhile is left out.
     let conversations: Vec<_> = stream::iter(summaries).buffered(AT_ONCE).try_collect().await?;
     Ok(Json(ConversationPage { conversations: conversations.into_iter().flatten().collect(), next }))
@@ -62,11 +71,25 @@ async fn list(
 
 impl Chat {
     async fn places(&self, user: UserId) -> Result<Vec<(Place, Head)>, ApiError> {
-        let rows = self.store.conversations_of(user).await.map_err(faults::of_store)?;
-        let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
+        let ids = self.memberships(user).await?;
         let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
         let placed = ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));
         Ok(placed.collect())
+    }
+
+    /// The conversations that the user is in, by id, within the bounds of the list.
+    async fn memberships(&self, user: UserId) -> Result<Vec<ConversationId>, ApiError> {
+        let (mut ids, mut after) = (Vec::new(), None);
+        for _ in 0..ROW_PAGES_MAX {
+            let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await.map_err(faults::of_store)?;
+            ids.extend(rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation));
+            after = rows.last().map(|row| row.conversation);
+            if ids.len() >= LISTED_MAX || rows.len() < ROWS_AT_ONCE {
+                break;
+            }
+        }
+        ids.truncate(LISTED_MAX);
+        Ok(ids)
     }
 }
 

@@ -87,8 +87,8 @@ impl Chat {
     }
 
     pub(crate) async fn mark_of(&self, user: UserId, conversation: ConversationId) -> Result<Option<Mark>, ApiError> {
-        let marks = self.store.marks(user).await.map_err(faults::of_store)?;
-        Ok(marks.into_iter().find(|(of, _)| *of == conversation).map(|(_, mark)| mark))
+        let marks = self.store.marks(user, &[conversation]).await.map_err(faults::of_store)?;
+        Ok(marks.into_iter().flatten().next())
     }
 
     async fn last_message(&self, conversation: ConversationId, head: Head) -> Result<Option<Entry>, ApiError> {

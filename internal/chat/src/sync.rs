@@ -3,10 +3,15 @@
 //! The device holds a cursor E already. So that nothing falls between E and the heads, everything that is in the log
 //! when the request comes has to be applied before the heads are read: the barrier, here over all partitions at once.
 //! A partition that does not get there in time makes its own conversations `retry` and no others.
+//!
+//! The list is paged by conversation id, never by recency: a conversation keeps its place between two pages. Each page
+//! has a barrier of its own, which is later than E as well; one that is joined between two pages, on the wrong side of
+//! them, is told of by the feed behind E.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Formatter};
 
-use api::{ApiError, Caller, Json, SyncConversation, SyncPage, SyncState};
+use api::{ApiError, Caller, ErrorCode, Json, Query, SyncConversation, SyncPage, SyncState};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -15,8 +20,10 @@ use domain::{ConversationId, Seq, UserId};
 use events::topics;
 use futures_util::future::try_join_all;
 use host::teeth::{Bug, bites};
-use store::{CONVERSATIONS_PER_USER_MAX, Consumer, Source};
+use serde::Deserialize;
+use store::{Consumer, Source};
 
+use crate::paging;
 use crate::service::Chat;
 use crate::view;
 
@@ -24,11 +31,60 @@ pub(crate) fn router() -> Router<Chat> {
     Router::new().route("/v1/sync", get(sync))
 }
 
-async fn sync(State(chat): State<Chat>, caller: Caller) -> Result<Json<SyncPage>, ApiError> {
+/// The most conversations of one page, and what one holds when the client does not say: each costs the read of a head.
+const PAGE_MAX: usize = 1000;
+
+#[derive(Deserialize)]
+struct SyncQuery {
+    after: Option<String>,
+    limit: Option<i64>,
+}
+
+/// Where a page of the sync goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncPlace {
+    /// Behind this conversation.
+    pub conversation: ConversationId,
+    /// Whether a page before may lack conversations: then the last one must not say that nothing is missing.
+    pub incomplete: bool,
+}
+
+async fn sync(
+    State(chat): State<Chat>,
+    caller: Caller,
+    Query(query): Query<SyncQuery>,
+) -> Result<Json<SyncPage>, ApiError> {
+    let limit = query.limit.map_or(Ok(PAGE_MAX), |limit| paging::limit(Some(limit), PAGE_MAX))?;
+    let from = query.after.as_deref().map(parse).transpose()?;
     let behind = chat.behind().await?;
     let held = chat.held_conversations().await?;
-    let conversations = chat.sync_list(caller.user, &behind, &held).await?;
-    Ok(Json(SyncPage { conversations, complete: behind.is_empty() }))
+    let after = from.map(|from| from.conversation);
+    let conversations = chat.sync_page(caller.user, after, limit, &behind, &held).await?;
+    let incomplete = !behind.is_empty() || from.is_some_and(|from| from.incomplete);
+    let last = conversations.last().filter(|_| conversations.len() == limit);
+    let next = last.map(|last| SyncPlace { conversation: last.id, incomplete }.to_string());
+    Ok(Json(SyncPage { complete: next.is_none() && !incomplete, conversations, next }))
+}
+
+impl Display for SyncPlace {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.conversation, if self.incomplete { INCOMPLETE } else { "" })
+    }
+}
+
+/// What a place ends with when a page before may lack conversations.
+const INCOMPLETE: &str = ".incomplete";
+
+/// The place that a page of the sync begins behind.
+///
+/// # Errors
+/// When the text is not one that a page before has named.
+pub fn parse(after: &str) -> Result<SyncPlace, ApiError> {
+    let whole = after.strip_suffix(INCOMPLETE);
+    let conversation = whole.unwrap_or(after).parse().map_err(|_| {
+        ApiError::new(ErrorCode::BadRequest, "after: send back the 'next' of the page before as it was")
+    })?;
+    Ok(SyncPlace { conversation, incomplete: whole.is_some() })
 }
 
 impl Chat {
@@ -56,19 +112,20 @@ impl Chat {
         Ok(Held { conversations: holds.into_iter().flatten().map(|(id, _)| id).collect(), whole })
     }
 
-    async fn sync_list(
+    async fn sync_page(
         &self,
         user: UserId,
+        after: Option<ConversationId>,
+        limit: usize,
         behind: &BTreeSet<Source>,
         held: &Held,
     ) -> Result<Vec<SyncConversation>, ApiError> {
-        let rows = self.store.conversations_of(user).await.map_err(faults::of_store)?;
+        let rows = self.store.conversations_of(user, after, limit).await.map_err(faults::of_store)?;
         let ids: Vec<_> = rows.iter().map(|row| row.conversation).collect();
         let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
-        let marks = self.store.marks(user).await.map_err(faults::of_store)?;
-        let marks: BTreeMap<_, _> = marks.into_iter().collect();
+        let marks = self.store.marks(user, &ids).await.map_err(faults::of_store)?;
         let mut list = Vec::with_capacity(rows.len());
-        for (row, head) in rows.into_iter().zip(heads) {
+        for ((row, head), mark) in rows.into_iter().zip(heads).zip(marks) {
             let id = row.conversation;
             let source = Barrier::source_of(id);
             let state = if self.is_held(held, id).await? {
@@ -84,7 +141,7 @@ impl Chat {
                 member: row.role.is_some(),
                 changed: row.changed,
                 head: head.map_or(Seq::default(), |head| head.seq),
-                mark: marks.get(&id).copied().map(view::mark),
+                mark: mark.map(view::mark),
             });
         }
         Ok(list)
@@ -99,7 +156,7 @@ impl Chat {
 }
 
 /// Held conversations of one partition that are read at once; where there are more, each is asked for by itself.
-const HELD_MAX: usize = CONVERSATIONS_PER_USER_MAX;
+const HELD_MAX: usize = 1000;
 
 /// The conversations that storage holds.
 struct Held {
@@ -117,6 +174,19 @@ fn receipts_of(source: Source) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_remembers_whether_something_may_be_missing_before_it() {
+        let id = "1980395b-6c11-8d4f-9514-069b865ba53b";
+        for (text, incomplete) in [(id.to_owned(), false), (format!("{id}.incomplete"), true)] {
+            let place = parse(&text).unwrap();
+            assert_eq!((place.conversation, place.incomplete), (id.parse().unwrap(), incomplete));
+            assert_eq!(place.to_string(), text);
+        }
+        for bad in ["", ".incomplete", "7", &format!("{id}."), &format!("{id}.incomplete.incomplete")] {
+            assert_eq!(parse(bad).unwrap_err().code, ErrorCode::BadRequest, "{bad}");
+        }
+    }
 
     #[test]
     fn marks_are_partitioned_as_messages_are() {

@@ -24,11 +24,14 @@ pub(crate) fn cursor(bytes: &[u8]) {
     }
 }
 
-/// The token of a page of the conversation list, or an audit's places.
+/// The token of a page of the conversation list or of a sync, or an audit's places.
 pub(crate) fn page_token(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok((time, conversation)) = chat::parse_page(text) {
         assert_eq!(chat::parse_page(&format!("{time}.{conversation}")).ok(), Some((time, conversation)));
+    }
+    if let Ok(place) = chat::parse_sync_place(text) {
+        assert_eq!(chat::parse_sync_place(&place.to_string()).ok(), Some(place));
     }
     drop(ops::audit::Places::parse(text));
 }

@@ -126,6 +126,21 @@ async fn a_reset_asks_for_outcomes_and_nothing_comes_twice() {
 }
 
 #[tokio::test]
+async fn a_sync_is_all_its_pages() {
+    let server = Server::start().await;
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    let me = ann.identity().user;
+    let others: Vec<_> = (1..=5).map(|n| ConversationId::group(me, CommandId::first_at(n))).collect();
+    server.world.lock().unwrap().others.clone_from(&others);
+    let named = until(&mut ann, |event| match event {
+        ClientEvent::Synced { conversations } => Some(conversations.len()),
+        _ => None,
+    });
+    assert_eq!(named.await, 5);
+    assert!(!ann.state().incomplete && others.iter().all(|id| ann.state().highest.contains_key(id)));
+}
+
+#[tokio::test]
 async fn the_close_code_tells_whether_to_come_back() {
     let server = Server::start().await;
     for code in [4000, 4001] {

@@ -157,8 +157,13 @@ impl HistoryStore for SimStore {
         self.read(self.inner.memberships(conversation, user)).await
     }
 
-    async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError> {
-        self.read(self.inner.conversations_of(user)).await
+    async fn conversations_of(
+        &self,
+        user: UserId,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<UserConversation>, StoreError> {
+        self.read(self.inner.conversations_of(user, after, limit)).await
     }
 
     async fn user_conversation(
@@ -173,8 +178,8 @@ impl HistoryStore for SimStore {
         self.read(self.inner.heads(conversations)).await
     }
 
-    async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
-        self.read(self.inner.marks(user)).await
+    async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        self.read(self.inner.marks(user, conversations)).await
     }
 }
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use domain::{ConversationId, Role, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{
-    CONVERSATIONS_PER_USER_MAX, Direction, Entry, Head, HistoryStore, Mark, Page, ReactionRow, StoreError,
-    UserConversation, bucket_of, put_reactions, tables,
+    Direction, Entry, Head, HistoryStore, Mark, Page, ReactionRow, StoreError, UserConversation, bucket_of,
+    put_reactions, tables,
 };
 use uuid::Uuid;
 
@@ -18,6 +18,10 @@ use crate::rows::number;
 
 /// Heads read at once for one list.
 const HEADS_IN_FLIGHT: usize = 64;
+/// Marks that one statement names: ScyllaDB takes no more keys at once, unless it is told to.
+const MARKS_PER_READ: usize = 100;
+/// Such statements at the same time.
+const MARK_READS_IN_FLIGHT: usize = 8;
 /// Entries may have 16 KiB each.
 const PAGE_ENTRIES: i32 = 100;
 const PAGE_ROWS: i32 = 1000;
@@ -43,8 +47,8 @@ impl HistoryReads {
         let before = "conversation = ? AND bucket = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
         let after = "conversation = ? AND bucket = ? AND seq > ? ORDER BY seq ASC LIMIT ?";
         let reactions = "conversation = ? AND bucket = ? AND message >= ? AND message <= ?";
-        let of_user = format!("user = ? LIMIT {CONVERSATIONS_PER_USER_MAX}");
-        let one = "user = ? AND conversation = ?";
+        let (behind, one) = ("user = ? AND conversation > ?", "user = ? AND conversation = ?");
+        let marks = "user = ? AND conversation IN ?";
         Ok(Self {
             buckets: cql.prepare_read(&tables::BUCKETS, "conversation = ? ORDER BY bucket DESC", 100).await?,
             entries_before: cql.prepare_read(&tables::TIMELINE, before, PAGE_ENTRIES).await?,
@@ -52,10 +56,10 @@ impl HistoryReads {
             entry: cql.prepare_read(&tables::TIMELINE, "conversation = ? AND bucket = ? AND seq = ?", 1).await?,
             reactions: cql.prepare_read(&tables::REACTIONS, reactions, PAGE_ROWS).await?,
             versions: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user = ?", PAGE_ROWS).await?,
-            conversations: cql.prepare_read(&tables::USER_CONVERSATIONS, &of_user, PAGE_ROWS).await?,
+            conversations: cql.prepare_read(&tables::USER_CONVERSATIONS, behind, PAGE_ROWS).await?,
             conversation: cql.prepare_read(&tables::USER_CONVERSATIONS, one, 1).await?,
             head: cql.prepare_read(&tables::HEADS, "conversation = ?", 1).await?,
-            marks: cql.prepare_read(&tables::MARKS, &of_user, PAGE_ROWS).await?,
+            marks: cql.prepare_read(&tables::MARKS, marks, PAGE_ROWS).await?,
         })
     }
 
@@ -168,15 +172,24 @@ impl HistoryStore for ScyllaStore {
         Ok(versions)
     }
 
-    async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError> {
+    async fn conversations_of(
+        &self,
+        user: UserId,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<UserConversation>, StoreError> {
         let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        // The server orders UUIDs by their version first; conversations all have the same, and nil has a lower one.
+        let after = after.map_or(Uuid::nil(), |after| after.uuid());
         self.cql
-            .each_row(&self.history.conversations, (user.uuid(),), |row| {
+            .each_row(&self.history.conversations, (user.uuid(), after), |row| {
                 found.extend(row.user_conversation()?);
-                Ok(ControlFlow::Continue(()))
+                Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })
             .await?;
-        found.sort_unstable_by_key(|row| row.conversation);
         Ok(found)
     }
 
@@ -203,15 +216,24 @@ impl HistoryStore for ScyllaStore {
         Ok(conversations.iter().map(|id| heads.get(id).copied().flatten()).collect())
     }
 
-    async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
-        let mut marks = Vec::new();
-        self.cql
-            .each_row(&self.history.marks, (user.uuid(),), |row| {
-                marks.push(row.mark()?);
-                Ok(ControlFlow::Continue(()))
+    async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        let chunks = conversations.chunks(MARKS_PER_READ);
+        let chunks: Vec<Vec<Uuid>> = chunks.map(|ids| ids.iter().map(|id| id.uuid()).collect()).collect();
+        let found: Vec<Vec<(ConversationId, Mark)>> = stream::iter(chunks)
+            .map(|ids| async move {
+                let mut marks = Vec::with_capacity(ids.len());
+                self.cql
+                    .each_row(&self.history.marks, (user.uuid(), ids), |row| {
+                        marks.push(row.mark()?);
+                        Ok(ControlFlow::Continue(()))
+                    })
+                    .await?;
+                Ok::<_, StoreError>(marks)
             })
+            .buffer_unordered(MARK_READS_IN_FLIGHT)
+            .try_collect()
             .await?;
-        marks.sort_unstable_by_key(|(conversation, _)| *conversation);
-        Ok(marks)
+        let marks: BTreeMap<ConversationId, Mark> = found.into_iter().flatten().collect();
+        Ok(conversations.iter().map(|id| marks.get(id).copied()).collect())
     }
 }

@@ -81,7 +81,7 @@ const CASES: &[Case] = &[
     shared("reactions", |f| Box::pin(timelines::reactions(f))),
     shared("what a head names is there", |f| Box::pin(timelines::what_a_head_names_is_there(f))),
     shared("a user's conversations", |f| Box::pin(lists::user_conversations(f))),
-    shared("a user's list is bounded", |f| Box::pin(lists::list_is_bounded(f))),
+    shared("a user's list is read in pages", |f| Box::pin(lists::lists_are_read_in_pages(f))),
     shared("heads in the order asked", |f| Box::pin(lists::heads(f))),
     shared("read marks only rise", |f| Box::pin(lists::marks(f))),
     shared("membership versions of one user", |f| Box::pin(lists::memberships(f))),

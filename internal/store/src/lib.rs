@@ -43,9 +43,6 @@ pub use value::Value;
 /// A shared handle to a store.
 pub type SharedStore = Arc<dyn Store>;
 
-/// The most conversations that a user's list holds; the rest is left out, oldest id first.
-pub const CONVERSATIONS_PER_USER_MAX: usize = 1000;
-
 /// Everything a store serves. Programs hold a [`SharedStore`]; their parts take the trait that they need.
 pub trait Store: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin {}
 
@@ -131,8 +128,15 @@ pub trait HistoryStore: Send + Sync + 'static {
         user: UserId,
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError>;
 
-    /// The conversations that the user is or was in, by id, at most [`CONVERSATIONS_PER_USER_MAX`].
-    async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError>;
+    /// A page of the conversations that the user is or was in, by id, from behind `after` on (`None` begins): `limit`
+    /// of them, and fewer only when there are no more. Ids are derived, all in the same way, so every engine orders
+    /// them as bytes.
+    async fn conversations_of(
+        &self,
+        user: UserId,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<UserConversation>, StoreError>;
 
     /// One `(user, conversation)` row.
     async fn user_conversation(
@@ -144,8 +148,8 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// The heads of conversations, in the order asked.
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError>;
 
-    /// The user's read marks, by conversation, at most [`CONVERSATIONS_PER_USER_MAX`].
-    async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError>;
+    /// The user's read marks in conversations, in the order asked.
+    async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
 }
 
 /// Which tables there are, and what is in them as bytes.

@@ -87,7 +87,7 @@ async fn everything_is_there_after_reopening() {
     assert_eq!((entries.len(), all_entries(&store).await), (3, entries));
     assert_eq!(store.applied(SOURCE).await.unwrap(), Some(applied));
     assert!(store.wait_applied(SOURCE, at(2), Duration::ZERO).await.unwrap());
-    assert_eq!(store.marks(user(1)).await.unwrap(), [(conversation(), Mark { seq: at(2), ordinal: 3 })]);
+    assert_eq!(store.marks(user(1), &[conversation()]).await.unwrap(), [Some(Mark { seq: at(2), ordinal: 3 })]);
     for consumer in [Consumer::Storage, Consumer::Fanout] {
         assert_eq!(store.holds(consumer, 2, 9).await.unwrap(), [(conversation(), hold)]);
     }
@@ -133,9 +133,9 @@ async fn a_handle_of_an_earlier_incarnation_fails_every_derived_call() {
         old.timeline(conversation(), page).await.err(),
         old.entry(conversation(), 0, at(0)).await.err(),
         old.memberships(conversation(), user(1)).await.err(),
-        old.conversations_of(user(1)).await.err(),
+        old.conversations_of(user(1), None, 1).await.err(),
         old.heads(&[conversation()]).await.err(),
-        old.marks(user(1)).await.err(),
+        old.marks(user(1), &[conversation()]).await.err(),
         old.hold(Consumer::Storage, 0, conversation()).await.err(),
         old.put_hold(Consumer::Fanout, 0, conversation(), Hold::default()).await.err(),
         old.holds(Consumer::Fanout, 0, 1).await.err(),

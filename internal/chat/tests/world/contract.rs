@@ -14,9 +14,15 @@ pub(crate) fn document() -> &'static Value {
 
 /// Panics when the answer is not one that the document describes.
 pub(crate) fn check(method: &str, path: &str, status: u16, body: &Value) {
-    let path = path.split('?').next().unwrap();
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let schema = if status < 300 {
-        let described = &operation(method, path)["responses"][status.to_string()];
+        let operation = operation(method, path);
+        let parameters = operation["parameters"].as_array().into_iter().flatten().map(resolve);
+        let named: Vec<_> = parameters.filter(|each| each["in"] == "query").map(|each| &each["name"]).collect();
+        for name in query.split('&').filter_map(|each| each.split('=').next()).filter(|name| !name.is_empty()) {
+            assert!(named.contains(&&Value::from(name)), "{method} {path}: {name} is not described");
+        }
+        let described = &operation["responses"][status.to_string()];
         let described = resolve(described);
         assert!(described.is_object(), "{method} {path}: {status} is not described");
         &described["content"]["application/json"]["schema"]

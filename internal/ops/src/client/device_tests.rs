@@ -72,7 +72,7 @@ fn page(complete: bool, of: &[(u8, SyncState, u64)]) -> SyncPage {
         head: seq(head),
         mark: None,
     };
-    SyncPage { conversations: of.iter().map(one).collect(), complete }
+    SyncPage { conversations: of.iter().map(one).collect(), complete, next: None }
 }
 
 fn settled(at: u64, stands: StandsName) -> OutcomeBody {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::{
     Accepted, ConversationBody, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, HistoryPage,
-    MemberPage, OutcomeBody, RefreshBody, Registration, SessionBody, SyncPage, UserBody,
+    MemberPage, OutcomeBody, RefreshBody, Registration, SessionBody, SyncConversation, SyncPage, UserBody,
 };
 use auth::Secret;
 use domain::{CommandId, ConversationId, Seq, UserId};
@@ -205,12 +205,25 @@ impl Http {
         self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/outcome/{id}"))).await
     }
 
-    /// Every conversation that the user is or was in, with its head.
+    /// Every conversation that the user is or was in, with its head: all pages as one.
     ///
     /// # Errors
-    /// `retry`, or no answer.
+    /// A refusal, or no answer, to one of them.
     pub async fn sync(&self) -> Result<SyncPage, ClientError> {
-        self.get(&self.chat_url("/v1/sync")).await
+        let (mut conversations, mut after): (Vec<SyncConversation>, Option<String>) = (Vec::new(), None);
+        loop {
+            let query = after.map(|after| format!("?after={}", escaped(&after))).unwrap_or_default();
+            let url = self.chat_url(&format!("/v1/sync{query}"));
+            let page: SyncPage = self.get(&url).await?;
+            let moves = page.conversations.first().map(|first| first.id) > conversations.last().map(|last| last.id);
+            conversations.extend(page.conversations);
+            match page.next {
+                None => return Ok(SyncPage { conversations, complete: page.complete, next: None }),
+                // Without this, a server that goes round in circles would be followed for ever.
+                Some(_) if !moves => return Err(protocol(&url, "the pages of its sync are not by id".into())),
+                next => after = next,
+            }
+        }
     }
 
     /// A token that is good for a while.

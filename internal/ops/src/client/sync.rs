@@ -140,7 +140,7 @@ impl Device {
     }
 
     fn finish_sync(&mut self, page: SyncPage, syncing: Syncing, now: Instant) {
-        let SyncPage { conversations, complete } = page;
+        let SyncPage { conversations, complete, .. } = page;
         (self.state.highest, self.state.unsynced) = (BTreeMap::new(), BTreeSet::new());
         self.state.incomplete = !complete;
         for conversation in &conversations {

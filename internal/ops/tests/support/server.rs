@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) log: Vec<FeedFrame>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) hellos: usize,
+    /// Conversations in which nothing happens: the sync names them, too.
+    pub(crate) others: Vec<ConversationId>,
     /// Tokens numbered below this are no good.
     tokens_from: u64,
     tokens: u64,
@@ -262,20 +264,31 @@ async fn outcome(State(server): State<Server>, Path((_, id)): Path<(Conversation
     Json(OutcomeBody { id, outcome, seq: stands, stands: stands.map(|_| StandsName::Message) })
 }
 
-async fn sync(State(server): State<Server>, headers: HeaderMap) -> Answer<SyncPage> {
+#[derive(Deserialize)]
+struct SyncQuery {
+    after: Option<ConversationId>,
+}
+
+/// Two conversations at a time.
+async fn sync(State(server): State<Server>, headers: HeaderMap, Query(query): Query<SyncQuery>) -> Answer<SyncPage> {
     server.caller(&headers)?;
     let world = server.world.lock().unwrap();
     let head = Seq::try_from(world.log.len() as u64).unwrap();
-    let state = SyncState::Ready;
-    let of = |frame: &FeedFrame| SyncConversation {
-        id: frame.place().unwrap().0,
-        state,
+    let of = |id: ConversationId| SyncConversation {
+        id,
+        state: SyncState::Ready,
         member: true,
         changed: Seq::try_from(1).unwrap(),
         head,
         mark: None,
     };
-    Ok(Json(SyncPage { conversations: world.log.first().map(of).into_iter().collect(), complete: true }))
+    let mut ids: Vec<_> = world.log.first().and_then(FeedFrame::place).map(|(id, _)| id).into_iter().collect();
+    ids.extend(&world.others);
+    ids.retain(|id| query.after.is_none_or(|after| *id > after));
+    ids.sort_unstable();
+    let next = ids.get(1).filter(|_| ids.len() > 2).map(ToString::to_string);
+    ids.truncate(2);
+    Ok(Json(SyncPage { conversations: ids.into_iter().map(of).collect(), complete: next.is_none(), next }))
 }
 
 async fn socket(State(server): State<Server>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {

@@ -66,7 +66,7 @@ pub(super) async fn as_it_is_now(fixture: Fixture) {
         assert_eq!(store.heads(&[conversation]).await.unwrap(), [told.head]);
         for (user, row) in &told.users {
             assert_eq!(store.user_conversation(*user, conversation).await.unwrap(), Some(*row));
-            assert_eq!(store.conversations_of(*user).await.unwrap(), [*row]);
+            assert_eq!(store.conversations_of(*user, None, 10).await.unwrap(), [*row]);
             assert_eq!(store.memberships(conversation, *user).await.unwrap(), told.versions[user]);
         }
     }

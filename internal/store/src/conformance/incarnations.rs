@@ -85,7 +85,7 @@ pub(super) async fn zombie(fixture: Fixture) {
     let row = Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 };
     let rows = vec![RowWrite { timestamp: 1, row }];
     new.write(vec![ConversationRows { conversation: told.conversation, rows }]).await.unwrap();
-    assert_eq!(new.conversations_of(user).await.unwrap().len(), 1);
+    assert_eq!(new.conversations_of(user, None, 10).await.unwrap().len(), 1);
 }
 
 fn gone_or_fine(written: &Result<(), StoreError>) {

@@ -3,7 +3,10 @@
 use domain::Role;
 
 use crate::conformance::fixture::{Fixture, at, member, stamped};
-use crate::{CONVERSATIONS_PER_USER_MAX, ConversationRows, Head, LastMessage, Mark, Row, UserConversation};
+use crate::{ConversationRows, Head, LastMessage, Mark, Row, UserConversation};
+
+/// Conversations of somebody with many: more than any engine reads at once.
+const LISTED: usize = 2005;
 
 pub(super) async fn user_conversations(fixture: Fixture) {
     let (user, other) = (fixture.user(), fixture.user());
@@ -27,23 +30,42 @@ pub(super) async fn user_conversations(fixture: Fixture) {
     };
     let rows =
         [row(staying, Some(Role::Admin), 9, 5, 3), row(left, None, 8, 6, 0), row(back, Some(Role::Admin), 20, 20, 12)];
-    assert_eq!(fixture.store.conversations_of(user).await.unwrap(), rows);
+    assert_eq!(fixture.store.conversations_of(user, None, 10).await.unwrap(), rows);
     for row in rows {
         assert_eq!(fixture.store.user_conversation(user, row.conversation).await.unwrap(), Some(row));
     }
     assert_eq!(fixture.store.user_conversation(other, staying).await.unwrap(), None);
-    assert_eq!(fixture.store.conversations_of(fixture.user()).await.unwrap(), []);
+    assert_eq!(fixture.store.conversations_of(fixture.user(), None, 10).await.unwrap(), []);
 }
 
-pub(super) async fn list_is_bounded(fixture: Fixture) {
+pub(super) async fn lists_are_read_in_pages(fixture: Fixture) {
     let user = fixture.user();
     let joined = stamped(at(1), Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 });
-    let conversations: Vec<_> = (0..CONVERSATIONS_PER_USER_MAX + 5).map(|_| fixture.conversation()).collect();
+    let left = stamped(at(2), Row::UserRole { user, role: None, seq: at(2) });
+    let mut conversations: Vec<_> = (0..LISTED).map(|_| fixture.conversation()).collect();
     let write = |conversation: &_| ConversationRows { conversation: *conversation, rows: vec![joined.clone()] };
-    fixture.store.write(conversations.iter().map(write).collect()).await.unwrap();
-    let rows = fixture.store.conversations_of(user).await.unwrap();
-    assert_eq!(rows.len(), CONVERSATIONS_PER_USER_MAX);
-    assert!(rows.is_sorted_by_key(|row| row.conversation));
+    let mut rows: Vec<_> = conversations.iter().map(write).collect();
+    // Of one, only the leaving is there yet: it is not listed, and no page is the shorter for it.
+    rows.push(ConversationRows { conversation: fixture.conversation(), rows: vec![left] });
+    fixture.store.write(rows).await.unwrap();
+    conversations.sort_unstable();
+    for limit in [LISTED / 3, LISTED / 2 + 1, LISTED, LISTED + 1] {
+        let (mut listed, mut after) = (Vec::new(), None);
+        loop {
+            let page = fixture.store.conversations_of(user, after, limit).await.unwrap();
+            listed.extend(page.iter().map(|row| row.conversation));
+            if page.len() < limit {
+                break;
+            }
+            assert_eq!(page.len(), limit);
+            after = listed.last().copied();
+        }
+        assert!(listed == conversations, "in pages of {limit}: {} of {LISTED}", listed.len());
+    }
+    assert_eq!(fixture.store.conversations_of(user, None, 0).await.unwrap(), []);
+    let last = conversations.last().copied();
+    assert_eq!(fixture.store.conversations_of(user, last, 1).await.unwrap(), []);
+    assert_eq!(fixture.store.marks(user, &conversations).await.unwrap(), vec![None; LISTED]);
 }
 
 pub(super) async fn heads(fixture: Fixture) {
@@ -64,16 +86,18 @@ pub(super) async fn marks(fixture: Fixture) {
     let mut conversations = [fixture.conversation(), fixture.conversation()];
     conversations.sort();
     let mark = |seq, ordinal| Mark { seq: at(seq), ordinal };
-    assert_eq!(fixture.store.marks(user).await.unwrap(), []);
+    let asked = [conversations[1], fixture.conversation(), conversations[0], conversations[1]];
+    assert_eq!(fixture.store.marks(user, &asked).await.unwrap(), [None; 4]);
+    assert_eq!(fixture.store.marks(user, &[]).await.unwrap(), []);
     fixture.store.set_mark(user, conversations[1], mark(3, 1)).await.unwrap();
     fixture.store.set_mark(user, conversations[0], mark(9, 4)).await.unwrap();
     fixture.store.set_mark(user, conversations[0], mark(5, 2)).await.unwrap();
     fixture.store.set_mark(user, conversations[0], mark(9, 4)).await.unwrap();
     fixture.store.set_mark(fixture.user(), conversations[0], mark(90, 40)).await.unwrap();
-    let expected = [(conversations[0], mark(9, 4)), (conversations[1], mark(3, 1))];
-    assert_eq!(fixture.store.marks(user).await.unwrap(), expected);
+    let expected = [Some(mark(3, 1)), None, Some(mark(9, 4)), Some(mark(3, 1))];
+    assert_eq!(fixture.store.marks(user, &asked).await.unwrap(), expected);
     fixture.store.set_mark(user, conversations[0], mark(10, 4)).await.unwrap();
-    assert_eq!(fixture.store.marks(user).await.unwrap()[0].1, mark(10, 4));
+    assert_eq!(fixture.store.marks(user, &conversations[..1]).await.unwrap(), [Some(mark(10, 4))]);
 }
 
 pub(super) async fn memberships(fixture: Fixture) {

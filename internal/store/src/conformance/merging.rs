@@ -243,7 +243,7 @@ pub(super) async fn row_in_part_does_not_show(fixture: Fixture) {
     assert_eq!(fixture.store.entry(conversation, 0, at(1)).await.unwrap(), None);
     assert_eq!(fixture.store.id(conversation, id, at(20)).await.unwrap(), None);
     assert_eq!(fixture.store.user_conversation(user, conversation).await.unwrap(), None);
-    assert_eq!(fixture.store.conversations_of(user).await.unwrap(), []);
+    assert_eq!(fixture.store.conversations_of(user, None, 10).await.unwrap(), []);
     assert_eq!(fixture.store.heads(&[conversation]).await.unwrap(), [None]);
     assert_eq!(fixture.store.conversation(conversation, at(20)).await.unwrap(), Default::default());
 }

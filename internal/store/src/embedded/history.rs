@@ -11,10 +11,7 @@ use crate::embedded::chat::bucket_at;
 use crate::embedded::derived::{Derived, READ_ROWS_MAX, Range, under};
 use crate::embedded::row;
 use crate::tables::{HEADS, MARKS, MEMBERS, REACTIONS, TIMELINE, USER_CONVERSATIONS};
-use crate::{
-    CONVERSATIONS_PER_USER_MAX, Direction, Entry, Head, HistoryStore, Mark, Page, StoreError, UserConversation,
-    bucket_of, put_reactions,
-};
+use crate::{Direction, Entry, Head, HistoryStore, Mark, Page, StoreError, UserConversation, bucket_of, put_reactions};
 
 #[async_trait]
 impl HistoryStore for EmbeddedStore {
@@ -59,12 +56,24 @@ impl HistoryStore for EmbeddedStore {
         Ok(versions)
     }
 
-    async fn conversations_of(&self, user: UserId) -> Result<Vec<UserConversation>, StoreError> {
+    async fn conversations_of(
+        &self,
+        user: UserId,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<UserConversation>, StoreError> {
         let mut found = Vec::new();
-        let rows = under(&[user.uuid().into()]);
-        let each = self.read().await?.table(&USER_CONVERSATIONS).each(rows, false, READ_ROWS_MAX, |row| {
+        let tables = self.read().await?;
+        if limit == 0 {
+            return Ok(found);
+        }
+        let (mut from, to) = under(&[user.uuid().into()]);
+        if let Some(after) = after {
+            from = Bound::Excluded(row::key(&[user.uuid().into(), after.uuid().into()]));
+        }
+        let each = tables.table(&USER_CONVERSATIONS).each((from, to), false, limit.min(READ_ROWS_MAX), |row| {
             found.extend(row.user_conversation()?);
-            Ok(full(found.len()))
+            Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         });
         each.await?;
         Ok(found)
@@ -89,20 +98,14 @@ impl HistoryStore for EmbeddedStore {
         conversations.iter().map(head).collect()
     }
 
-    async fn marks(&self, user: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
-        let mut found = Vec::new();
-        let rows = under(&[user.uuid().into()]);
-        let each = self.read().await?.table(&MARKS).each(rows, false, READ_ROWS_MAX, |row| {
-            found.push(row.mark()?);
-            Ok(full(found.len()))
-        });
-        each.await?;
-        Ok(found)
+    async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        let marks = self.read().await?.table(&MARKS);
+        let mark = |conversation: &ConversationId| {
+            let row = marks.get(&[user.uuid().into(), conversation.uuid().into()])?;
+            Ok(row.map(|row| row.mark()).transpose()?.map(|(_, mark)| mark))
+        };
+        conversations.iter().map(mark).collect()
     }
-}
-
-fn full(count: usize) -> ControlFlow<()> {
-    if count < CONVERSATIONS_PER_USER_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// The part of the timeline that a page comes from; `None` when nothing can be there.

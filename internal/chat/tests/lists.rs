@@ -1,0 +1,148 @@
+//! The lists of somebody with many conversations: the sync names all, page by page; the list is bounded.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::time::Duration;
+
+use chat::Config;
+use domain::{ConversationId, ConversationKind, Role, Seq, Settings};
+use reqwest::Method;
+use serde_json::{Value, json};
+use store::{ConversationRows, Row, RowWrite};
+use world::{User, World};
+
+/// Rows as if somebody had put the user into so many groups, and the user had left all of them but the last `stay` by
+/// id; returns the groups by id.
+async fn groups(world: &World, user: &User<'_>, count: usize, stay: usize) -> Vec<ConversationId> {
+    let (joined, left) = (Seq::try_from(1).unwrap(), Seq::try_from(2).unwrap());
+    let mut groups: Vec<_> = (0..count).map(|_| ConversationId::group(user.id, world.id())).collect();
+    groups.sort_unstable();
+    let settings = Settings { kind: ConversationKind::Group, title: "tea".into() };
+    let rows = groups.iter().enumerate().map(|(number, group)| {
+        let mut rows = vec![
+            (joined, Row::Joined { user: user.id, role: Role::Member, seq: joined, ordinal: 0 }),
+            (joined, Row::Settings { seq: joined, settings: settings.clone() }),
+            (joined, Row::Head { seq: joined, time_ms: world::NOW_MS, place: 1, ordinal: 0 }),
+        ];
+        if number < count - stay {
+            rows.push((left, Row::UserRole { user: user.id, role: None, seq: left }));
+        }
+        let write = |(seq, row): (Seq, Row)| RowWrite { timestamp: seq.timestamp(), row };
+        ConversationRows { conversation: *group, rows: rows.into_iter().map(write).collect() }
+    });
+    world.store.write(rows.collect()).await.unwrap();
+    groups
+}
+
+/// The ids on a page, of a sync or of the list.
+fn ids(page: &Value) -> Vec<ConversationId> {
+    let all = page["conversations"].as_array().unwrap_or_else(|| panic!("{page}"));
+    all.iter().map(|each| each["id"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_sync_names_every_conversation_page_by_page() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let ann = world.user(&service, 1);
+    let groups = groups(&world, &ann, 1_003, 2).await;
+    for (query, pages) in [("", 2), ("?limit=1000", 2), ("?limit=500", 3), ("?limit=333", 4), ("?limit=59", 18)] {
+        let (mut named, mut page) = (Vec::new(), ann.get(&format!("/v1/sync{query}")).await.body);
+        for number in 1..=pages {
+            named.extend(ids(&page));
+            assert_eq!(page["complete"], json!(number == pages), "{query}: page {number}");
+            let Some(next) = page.get("next").and_then(Value::as_str) else {
+                assert_eq!(number, pages, "{query}");
+                break;
+            };
+            let and = if query.is_empty() { "?" } else { "&" };
+            page = ann.get(&format!("/v1/sync{query}{and}after={next}")).await.body;
+        }
+        assert!(named == groups, "{query}: {} named", named.len());
+    }
+    // Those left are named as such, and a mark is found wherever it stands.
+    let last = *groups.last().unwrap();
+    world.store.set_mark(ann.id, last, store::Mark { seq: Seq::try_from(1).unwrap(), ordinal: 0 }).await.unwrap();
+    let page = ann.get(&format!("/v1/sync?after={}", groups[999])).await.body;
+    let members: Vec<_> = page["conversations"].as_array().unwrap().iter().map(|each| &each["member"]).collect();
+    assert_eq!(members, [false, true, true]);
+    assert_eq!(page["conversations"][2]["mark"]["seq"], 1);
+    let listed = ann.get("/v1/conversations").await.body;
+    let marked = listed["conversations"].as_array().unwrap().iter().filter(|each| each["mark"]["seq"] == 1);
+    assert_eq!(marked.map(|each| &each["id"]).collect::<Vec<_>>(), [&json!(last)]);
+    for (query, code) in [
+        ("limit=0", "page_out_of_range"),
+        ("limit=1001", "page_out_of_range"),
+        ("after=7", "bad_request"),
+        ("after=", "bad_request"),
+    ] {
+        ann.get(&format!("/v1/sync?{query}")).await.refused(code);
+    }
+    service.stop().await;
+    storage.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_page_does_not_say_complete_when_an_earlier_one_was_not() {
+    let world = World::new().await;
+    let storage = world.storage();
+    let service = world.start_with(Config { read_wait: Duration::from_millis(50), ..Config::default() }).await;
+    let ann = world.user(&service, 1);
+    for _ in 0..3 {
+        ann.group(&[]).await;
+    }
+    storage.stop().await;
+    let body = json!({ "id": world.id(), "kind": "group", "members": [] });
+    ann.call(Method::POST, "/v1/conversations", body).await;
+    let first = ann.get("/v1/sync?limit=2").await.body;
+    assert_eq!((ids(&first).len(), &first["complete"]), (2, &json!(false)));
+
+    let storage = world.storage();
+    let whole = loop {
+        let page = ann.get("/v1/sync").await.body;
+        if page["complete"] == true {
+            break page;
+        }
+    };
+    assert_eq!(ids(&whole).len(), 4);
+    // The new group may belong onto the first page, which lacks it.
+    let last = ann.get(&format!("/v1/sync?after={}", first["next"].as_str().unwrap())).await.body;
+    assert_eq!((last.get("next"), &last["complete"]), (None, &json!(false)));
+    service.stop().await;
+    storage.stop().await;
+}
+
+#[tokio::test]
+async fn conversations_that_were_left_take_no_place_in_the_list() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let ann = world.user(&service, 1);
+    let groups = groups(&world, &ann, 2_100, 3).await;
+    let mut listed = ids(&ann.get("/v1/conversations").await.body);
+    listed.sort_unstable();
+    assert_eq!(listed, groups[2_097..]);
+    service.stop().await;
+    storage.stop().await;
+}
+
+#[tokio::test]
+async fn the_list_holds_a_thousand_conversations_and_no_more() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let ann = world.user(&service, 1);
+    let groups = groups(&world, &ann, 1_010, 1_002).await;
+    let (mut listed, mut query) = (Vec::new(), "?limit=100".to_owned());
+    loop {
+        let page = ann.get(&format!("/v1/conversations{query}")).await.body;
+        listed.extend(ids(&page));
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => query = format!("?limit=100&page={next}"),
+            None => break,
+        }
+    }
+    listed.sort_unstable();
+    assert!(listed == groups[8..1_008], "{} listed", listed.len());
+    service.stop().await;
+    storage.stop().await;
+}
