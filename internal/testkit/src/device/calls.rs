@@ -2,7 +2,7 @@
 
 use api::{
     Accepted, AddMembersBody, CommandBody, CommandFrame, CreateBody, EditBody, EntryBody, HistoryPage, OutcomeBody,
-    ReactBody, RoleBody, SendBody, SyncPage, SyncState, TitleBody,
+    ReactBody, RoleBody, SendBody, SyncConversation, SyncPage, SyncState, TitleBody,
 };
 use domain::{CommandId, ConversationId, Seq};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -17,6 +17,8 @@ use super::http::{Failed, Http};
 const PAGE: usize = 200;
 /// Conversations that a sync reads at the same time.
 const READS_AT_ONCE: usize = 4;
+/// Conversations that a page of a sync has at most: few, so that every world has several pages.
+const SYNC_PAGE: usize = 5;
 /// Before a sync that is not complete is asked for again.
 const SYNC_AGAIN: Duration = Duration::from_millis(300);
 
@@ -66,7 +68,7 @@ impl Http {
     }
 
     async fn try_sync(&self) -> Result<Option<(SyncPage, Vec<(ConversationId, Vec<EntryBody>)>)>, Failed> {
-        let page: SyncPage = self.get("/v1/sync").await?;
+        let page = self.sync_list().await?;
         if !page.complete || page.conversations.iter().any(|found| found.state != SyncState::Ready) {
             return Ok(None);
         }
@@ -74,6 +76,26 @@ impl Http {
         let reads = ids.into_iter().map(|id| async move { Ok::<_, Failed>((id, self.history(id, None).await?)) });
         let rows = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         Ok(Some((page, rows)))
+    }
+
+    /// Every conversation with its head, from all pages: what the last one says of the whole.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or they are not in the order of the ids.
+    pub(crate) async fn sync_list(&self) -> Result<SyncPage, Failed> {
+        let mut conversations: Vec<SyncConversation> = Vec::new();
+        let mut path = format!("/v1/sync?limit={SYNC_PAGE}");
+        loop {
+            let page: SyncPage = self.get(&path).await?;
+            conversations.extend(page.conversations);
+            if !conversations.is_sorted_by(|one, other| one.id < other.id) {
+                return Err(Failed::Unanswered("the pages of a sync are not by id".into()));
+            }
+            match page.next {
+                Some(next) => path = format!("/v1/sync?limit={SYNC_PAGE}&after={next}"),
+                None => return Ok(SyncPage { conversations, complete: page.complete, next: None }),
+            }
+        }
     }
 
     /// What stands under the id of a command.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use api::{ConversationBody, ConversationPage, EntryBody, SyncPage};
+use api::{ConversationBody, ConversationPage, EntryBody};
 use domain::{ConversationId, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, sleep};
@@ -28,8 +28,7 @@ const READS_AT_ONCE: usize = 8;
 pub async fn settled(http: &Http) -> Result<()> {
     let deadline = Instant::now() + SETTLED_WITHIN;
     loop {
-        let page: Result<SyncPage, _> = http.get("/v1/sync").await;
-        match page {
+        match http.sync_list().await {
             Ok(page) if page.complete => return Ok(()),
             Err(error) if Instant::now() > deadline => return Err(error).context("waiting for storage"),
             Ok(_) if Instant::now() > deadline => bail!("storage does not come to the end of the log"),
