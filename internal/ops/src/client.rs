@@ -69,8 +69,8 @@ pub enum ClientEvent {
         /// The command.
         id: CommandId,
     },
-    /// What became of a command. `Refused` may still turn into `Stands`, when another copy of the command was on its
-    /// way; the others are final.
+    /// What became of a command. `Refused` may still turn into another, when another copy of the command was on its way;
+    /// the others are final.
     Fate {
         /// The command.
         id: CommandId,
@@ -105,7 +105,7 @@ pub enum Fate {
         /// Why.
         reason: ErrorCode,
     },
-    /// It was never appended.
+    /// It does not stand and never will: no copy was appended, or its id was withdrawn because one was turned away.
     Rejected {
         /// Why.
         code: ErrorCode,

@@ -224,6 +224,9 @@ impl Device {
             tracked.due = Some(now + AGAIN_AFTER);
         } else if tracked.copies == 0 {
             self.rejected(id, code, message);
+        } else if tracked.is_given_up() {
+            // Nor is its withdrawal taken, as of now: never given up, but not sent without a pause either.
+            tracked.due = Some(now + ASK_AFTER);
         } else {
             // An earlier copy may stand: only the outcome tells.
             tracked.rejected = Some((code, message));
@@ -251,11 +254,14 @@ impl Device {
                 let (seq, stands) = (seq.unwrap_or_default(), stands.unwrap_or(StandsName::Command));
                 self.stands(id, seq, stands);
             }
-            Ok(OutcomeBody { outcome: OutcomeState::Absent, .. }) => match tracked.rejected.take() {
-                Some((code, message)) => self.rejected(id, code, message),
+            Ok(OutcomeBody { outcome: OutcomeState::Absent, .. }) => {
+                // An earlier copy may still land: only a withdrawal makes sure of the no that a later one got.
+                if tracked.rejected.is_some() {
+                    tracked.command = CommandFrame::Withdraw { id, conversation: tracked.conversation };
+                }
                 // Sent again under the same id, unless it was refused: then it still is.
-                None => (tracked.acked, tracked.due) = (false, None),
-            },
+                (tracked.acked, tracked.due) = (false, None);
+            }
             Err(ClientError::Refused { code, message, .. }) if !is_passing(code) => {
                 if tracked.is_open() {
                     self.rejected(id, code, message);
@@ -329,9 +335,13 @@ impl Device {
     }
 
     fn stands(&mut self, id: CommandId, seq: Seq, stands: StandsName) {
-        if let Some(tracked) = self.state.commands.remove(&id) {
-            let conversation = tracked.conversation;
-            self.event(ClientEvent::Fate { id, conversation, fate: Fate::Stands { seq, stands } });
+        if let Some(Tracked { conversation, rejected, .. }) = self.state.commands.remove(&id) {
+            let fate = match rejected {
+                // Given up because of that: it says more than that it was given up.
+                Some((code, message)) if stands == StandsName::Withdrawal => Fate::Rejected { code, message },
+                _ => Fate::Stands { seq, stands },
+            };
+            self.event(ClientEvent::Fate { id, conversation, fate });
         }
     }
 

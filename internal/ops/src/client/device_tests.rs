@@ -304,7 +304,7 @@ async fn a_refusal_before_the_append_is_final_only_when_no_other_copy_can_stand(
     world.submit(send(1));
     world.hear(error(1, ErrorCode::NotMember));
     let rejected = Fate::Rejected { code: ErrorCode::NotMember, message: "no".into() };
-    assert_eq!(world.fates, [(id(1), rejected.clone())]);
+    assert_eq!(world.fates, [(id(1), rejected)]);
 
     // The first copy was lost on its way, or was it?
     world.submit(send(2));
@@ -314,13 +314,46 @@ async fn a_refusal_before_the_append_is_final_only_when_no_other_copy_can_stand(
     assert_eq!(world.fates.len(), 1);
     world.answer_ask(Ok(settled(11, StandsName::Message)));
     assert_eq!(world.fates[1].1, Fate::Stands { seq: seq(11), stands: StandsName::Message });
+}
 
-    world.submit(send(3));
-    world.drop_socket();
-    world.hear(welcome(6, None));
-    world.hear(error(3, ErrorCode::NotMember));
-    world.answer_ask(Ok(absent()));
-    assert_eq!(world.fates[2], (id(3), rejected));
+#[tokio::test]
+async fn what_was_turned_away_and_is_absent_may_still_land_and_is_withdrawn() {
+    let withdrawn = |world: &World, n: i64| {
+        let command = &world.device.state.commands[&id(n)].command;
+        matches!(command, CommandFrame::Withdraw { .. })
+    };
+    let mut world = World::live();
+    for n in [1, 2, 3] {
+        world.submit(send(n));
+        world.drop_socket();
+        world.hear(welcome(6, None));
+        assert_eq!(world.sent, [id(n); 2]);
+        world.hear(error(n, ErrorCode::NotMember));
+        world.answer_ask(Ok(absent()));
+        assert_eq!((&*world.sent, withdrawn(&world, n), world.fates.len()), (&[id(n); 3][..], true, 0), "not final");
+        if n == 2 {
+            // Only the withdrawal is sent from then on, also on another socket; and not without a pause.
+            world.drop_socket();
+            world.hear(welcome(6, None));
+            world.hear(error(n, ErrorCode::IdFromFuture));
+            world.pass(Duration::from_secs(5));
+            assert_eq!((&*world.sent, world.asked.len()), (&[id(n); 4][..], 0));
+            world.pass(Duration::from_secs(5));
+            assert_eq!((&*world.sent, withdrawn(&world, n)), (&[id(n); 5][..], true));
+        }
+        // The first copy was there before, or the withdrawal was.
+        let (stands, fate) = if n == 1 {
+            (StandsName::Message, Fate::Stands { seq: seq(11), stands: StandsName::Message })
+        } else {
+            (StandsName::Withdrawal, Fate::Rejected { code: ErrorCode::NotMember, message: "no".into() })
+        };
+        let at = 20 + n.unsigned_abs();
+        let frame = FeedFrame::Settled { conversation: talk(2), seq: seq(at), id: id(n), first_seq: seq(11), stands };
+        world.hear(feed(frame, at));
+        assert_eq!(std::mem::take(&mut world.fates), [(id(n), fate)]);
+        assert!(world.device.state.commands.is_empty());
+        world.sent.clear();
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ pub struct Tracked {
     pub acked: bool,
     /// The latest refusal by the reducer.
     pub refused: Option<(Seq, ErrorCode)>,
-    /// The latest refusal before the append, while earlier copies may stand.
+    /// A refusal before the append, while earlier copies may stand: unless one of them does, the command is withdrawn,
+    /// so that none ever will.
     pub rejected: Option<(ErrorCode, String)>,
     /// When to send or ask again; `None`: at once.
     #[serde(skip)]
@@ -46,6 +47,11 @@ impl Tracked {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.refused.is_none()
+    }
+
+    /// Whether nothing but a withdrawal is sent any more, because a copy was refused before the append.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.rejected.is_some() && matches!(self.command, CommandFrame::Withdraw { .. })
     }
 
     pub(crate) fn is_due(&self, now: Instant) -> bool {
