@@ -163,10 +163,11 @@ impl Device {
         }
     }
 
-    /// After a welcome that goes on where the device was: what is not known to be in the log is sent again.
+    /// After a welcome that goes on where the device was: what is not known to be in the log is sent again, and what was
+    /// to be asked for since an earlier reset is asked.
     pub(crate) fn resume(&mut self, now: Instant) {
         for tracked in self.state.commands.values_mut() {
-            tracked.due = tracked.acked.then(|| now + ASK_AFTER);
+            tracked.due = (tracked.acked && !tracked.doubtful).then(|| now + ASK_AFTER);
         }
         self.on_time(now);
     }
@@ -176,10 +177,10 @@ impl Device {
         if !self.connected || self.syncing.is_some() {
             return;
         }
-        let due = self.state.commands.iter().filter(|(_, tracked)| tracked.is_due(now));
-        let due: Vec<(CommandId, bool)> = due.map(|(id, tracked)| (*id, tracked.acked)).collect();
-        for (id, acked) in due {
-            if acked { self.ask(id) } else { self.send_command(id, now) }
+        let due = self.state.commands.iter().filter(|(_, tracked)| tracked.due(now).is_some_and(|due| due <= now));
+        let due: Vec<(CommandId, bool)> = due.map(|(id, tracked)| (*id, tracked.is_asked_for())).collect();
+        for (id, asked_for) in due {
+            if asked_for { self.ask(id) } else { self.send_command(id, now) }
         }
         for (conversation, seq) in self.state.marks.send(now) {
             self.out.push_back(Output::Send(ClientFrame::Mark { conversation, seq }));
@@ -192,8 +193,7 @@ impl Device {
         if !self.connected || self.syncing.is_some() {
             return None;
         }
-        let commands = self.state.commands.values().filter(|tracked| tracked.is_open() && !tracked.asking);
-        let commands = commands.map(|tracked| tracked.due.unwrap_or(now)).min();
+        let commands = self.state.commands.values().filter_map(|tracked| tracked.due(now)).min();
         [commands, self.state.marks.due(now), self.resync_due(now)].into_iter().flatten().min()
     }
 
@@ -205,7 +205,7 @@ impl Device {
         self.out.push_back(Output::Send(ClientFrame::Command(command)));
     }
 
-    pub(crate) fn ask(&mut self, id: CommandId) {
+    fn ask(&mut self, id: CommandId) {
         let Some(tracked) = self.state.commands.get_mut(&id) else { return };
         if !tracked.asking {
             tracked.asking = true;
@@ -260,9 +260,10 @@ impl Device {
                     tracked.command = CommandFrame::Withdraw { id, conversation: tracked.conversation };
                 }
                 // Sent again under the same id, unless it was refused: then it still is.
-                (tracked.acked, tracked.due) = (false, None);
+                (tracked.acked, tracked.doubtful, tracked.due) = (false, false, None);
             }
             Err(ClientError::Refused { code, message, .. }) if !is_passing(code) => {
+                tracked.doubtful = false;
                 if tracked.is_open() {
                     self.rejected(id, code, message);
                 }
@@ -270,10 +271,6 @@ impl Device {
             Err(error) => {
                 tracing::debug!(%error, "outcome not known yet");
                 tracked.due = Some(now + error.retry_after().unwrap_or(ASK_AFTER));
-                // Of a refused command nobody waits for the answer, but it has to be asked for.
-                if tracked.refused.is_some() {
-                    self.resync.ask_again.insert(id);
-                }
             }
         }
     }

@@ -271,6 +271,41 @@ async fn an_outcome_asked_before_a_reset_does_not_count_behind_it() {
 }
 
 #[tokio::test]
+async fn what_a_reset_left_to_be_asked_is_asked_on_a_later_socket_too() {
+    let mut world = World::live();
+    for n in [1, 2] {
+        world.submit(send(n));
+        world.hear(ack(n));
+    }
+    let reason = ErrorCode::NotMember;
+    world.hear(feed(FeedFrame::Refused { conversation: talk(2), seq: seq(11), id: id(1), reason }, 6));
+    world.drop_socket();
+    world.hear(welcome(50, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    assert_eq!(std::mem::take(&mut world.asked).len(), 2, "the refused one and the open one");
+
+    world.drop_socket();
+    world.hear(welcome(51, None));
+    assert_eq!(std::mem::take(&mut world.asked).len(), 2, "at once, although the feed goes on");
+    let kept = serde_json::to_string(&world.device.state).unwrap();
+    world.device = Device::new(user(1), serde_json::from_str(&kept).unwrap());
+    world.hear(welcome(52, None));
+    assert_eq!(world.asked.len(), 2, "by another process");
+
+    // No answer is asked for again, an answer is not.
+    world.answer_ask(Err(ClientError::SignedOut));
+    world.answer_ask(Ok(settled(15, StandsName::Message)));
+    assert_eq!(world.asked.len(), 0);
+    world.pass(Duration::from_secs(10));
+    world.answer_ask(Ok(absent()));
+    world.drop_socket();
+    world.hear(welcome(53, None));
+    let asked = world.asked.iter().map(|asking| asking.id).collect::<Vec<_>>();
+    assert_eq!((asked, world.fates.len()), (vec![], 2));
+    assert_eq!((world.fates[1].0, world.sent.len()), (id(1), 4), "the other is absent and sent again, on each socket");
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_once_asked_for_after_a_reset_and_overruled_by_what_stands() {
     let mut world = World::live();
     world.submit(send(1));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::{FeedFrame, Received, SyncPage, SyncState};
-use domain::{CommandId, ConversationId, Cursor, Seq};
+use domain::{ConversationId, Cursor, Seq};
 use tokio::time::Instant;
 
 use crate::client::ClientEvent;
@@ -56,8 +56,6 @@ pub(crate) struct Resync {
     /// Frames of unsynced conversations that came since.
     waiting: BTreeMap<ConversationId, Vec<(Seq, FeedFrame)>>,
     count: usize,
-    /// Refused commands whose outcome could not be told yet.
-    pub(crate) ask_again: BTreeSet<CommandId>,
 }
 
 impl Resync {
@@ -93,8 +91,7 @@ impl Device {
     }
 
     pub(crate) fn resync_due(&self, now: Instant) -> Option<Instant> {
-        let wanted = self.wants_resync() || !self.resync.ask_again.is_empty();
-        (wanted && !self.resync.asking).then(|| self.resync.due.unwrap_or(now))
+        (self.wants_resync() && !self.resync.asking).then(|| self.resync.due.unwrap_or(now))
     }
 
     pub(crate) fn resync_if_due(&mut self, now: Instant) {
@@ -102,14 +99,9 @@ impl Device {
             return;
         }
         self.resync.due = Some(now + RESYNC_AFTER);
-        for id in std::mem::take(&mut self.resync.ask_again) {
-            self.ask(id);
-        }
-        if self.wants_resync() {
-            (self.resync.asking, self.resync.count) = (true, 0);
-            self.syncs += 1;
-            self.out.push_back(Output::Sync(self.syncs));
-        }
+        (self.resync.asking, self.resync.count) = (true, 0);
+        self.syncs += 1;
+        self.out.push_back(Output::Sync(self.syncs));
     }
 
     /// The answer to the sync of that number. A failed one is asked again by who asks: `Some` is when.
@@ -132,8 +124,7 @@ impl Device {
             }
             (Err(error), None) => {
                 tracing::debug!(%error, "unsynced conversations are asked for again");
-                let ask_again = std::mem::take(&mut self.resync.ask_again);
-                self.resync = Resync { due: Some(now + RESYNC_AFTER), ask_again, ..Resync::default() };
+                self.resync = Resync { due: Some(now + RESYNC_AFTER), ..Resync::default() };
             }
         }
         None
@@ -159,14 +150,9 @@ impl Device {
             self.state.cursor = Some(cursor);
         }
         // What a frame would have told may lie before the cursor: ask. That goes for refusals too, which say nothing
-        // about other copies.
-        let doubtful = self.state.commands.iter().filter(|(_, tracked)| tracked.copies > 0 || !tracked.is_open());
-        let doubtful: Vec<CommandId> = doubtful.map(|(id, _)| *id).collect();
+        // about other copies. It is kept with the cursor: the socket may be gone before the answers come.
         for tracked in self.state.commands.values_mut() {
-            tracked.due = None;
-        }
-        for id in doubtful {
-            self.ask(id);
+            (tracked.doubtful, tracked.due) = (tracked.copies > 0 || !tracked.is_open(), None);
         }
         self.on_time(now);
     }

@@ -30,6 +30,10 @@ pub struct Tracked {
     /// A refusal before the append, while earlier copies may stand: unless one of them does, the command is withdrawn,
     /// so that none ever will.
     pub rejected: Option<(ErrorCode, String)>,
+    /// A reset came since it was sent: what became of it may lie before the cursor, so its outcome has to be asked for,
+    /// on this socket or a later one, until there is an answer.
+    #[serde(default)]
+    pub doubtful: bool,
     /// When to send or ask again; `None`: at once.
     #[serde(skip)]
     pub(crate) due: Option<Instant>,
@@ -40,7 +44,17 @@ pub struct Tracked {
 
 impl Tracked {
     pub(crate) fn new(command: CommandFrame, conversation: ConversationId) -> Self {
-        Self { command, conversation, copies: 0, acked: false, refused: None, rejected: None, due: None, asking: false }
+        Self {
+            command,
+            conversation,
+            copies: 0,
+            acked: false,
+            refused: None,
+            rejected: None,
+            doubtful: false,
+            due: None,
+            asking: false,
+        }
     }
 
     /// Whether the user still waits for it.
@@ -54,8 +68,15 @@ impl Tracked {
         self.rejected.is_some() && matches!(self.command, CommandFrame::Withdraw { .. })
     }
 
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.is_open() && !self.asking && self.due.is_none_or(|due| due <= now)
+    /// When something is to be done about it: `None` for nothing, or while it is being asked for.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        let wanted = (self.is_open() || self.doubtful) && !self.asking;
+        wanted.then(|| self.due.unwrap_or(now))
+    }
+
+    /// Whether, when due, its outcome is asked for instead of sending it.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.acked || self.doubtful
     }
 }
 
