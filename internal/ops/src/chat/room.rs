@@ -234,7 +234,7 @@ impl Room {
                 {
                     say(output, "-- ... there is more in between: /history")?;
                 }
-                let changes = self.view.merge(page.entries);
+                let changes = self.view.read(page.entries);
                 self.show(changes, output).await
             }
             Err(error) => {

@@ -1,6 +1,8 @@
 //! The messages of one conversation as a device shows them: rows read and frames received, merged.
 //!
-//! Rows and frames may come in any order and more than once: the higher `changed` wins, and nothing is removed.
+//! Rows and frames may come in any order and more than once: the higher `changed` wins, and nothing is removed. A frame
+//! that comes before the rows below it (at the beginning, after a reset, after joining) may tell of entries that are
+//! not here: then the rows have to be as of that frame at least.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,8 +26,8 @@ pub enum Change {
 pub struct Applied {
     /// To the entries.
     pub changes: Vec<Change>,
-    /// The rows have to be read again, as of at least this place: the user has just (re)joined, and what was said
-    /// meanwhile comes that way only.
+    /// The rows have to be read, as of at least this place, and given to [`View::read`]: nothing was read yet, or the
+    /// user has just (re)joined, and what was said meanwhile comes that way only.
     pub reread: Option<Seq>,
 }
 
@@ -36,15 +38,15 @@ pub struct View {
     me: UserId,
     entries: BTreeMap<Seq, EntryBody>,
     by_id: HashMap<CommandId, Seq>,
-    /// The user has (re)joined and the rows are not read yet: a frame can tell of entries that are not here.
-    rejoined: bool,
+    /// The rows are not read yet, or not since the user has (re)joined: a frame can tell of entries that are not here.
+    unread: bool,
 }
 
 impl View {
-    /// Nothing yet.
+    /// Nothing yet: the rows are to be read.
     #[must_use]
     pub fn new(conversation: ConversationId, me: UserId) -> Self {
-        Self { conversation, me, entries: BTreeMap::new(), by_id: HashMap::new(), rejoined: false }
+        Self { conversation, me, entries: BTreeMap::new(), by_id: HashMap::new(), unread: true }
     }
 
     /// Which conversation.
@@ -70,9 +72,15 @@ impl View {
         self.entries.last_key_value().map(|(seq, _)| *seq)
     }
 
-    /// Merges rows that were read, as of the place that [`Applied::reread`] named last if it named one.
+    /// Merges the newest rows, as of the place that [`Applied::reread`] named last if it named one: what frames lie on
+    /// from now on.
+    pub fn read(&mut self, rows: impl IntoIterator<Item = EntryBody>) -> Vec<Change> {
+        self.unread = false;
+        self.merge(rows)
+    }
+
+    /// Merges other rows, as of whenever.
     pub fn merge(&mut self, rows: impl IntoIterator<Item = EntryBody>) -> Vec<Change> {
-        self.rejoined = false;
         rows.into_iter().filter_map(|row| self.put(row)).collect()
     }
 
@@ -104,7 +112,7 @@ impl View {
         if let FeedKind::Created { members, .. } | FeedKind::Joined { members } = what
             && members.contains(&self.me)
         {
-            self.rejoin();
+            self.forget();
         }
         let changes = match what {
             FeedKind::Created { title, members, .. } => {
@@ -131,15 +139,13 @@ impl View {
             }),
             FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => Vec::new(),
         };
-        Applied { changes, reread: self.rejoined.then_some(*seq) }
+        Applied { changes, reread: self.unread.then_some(*seq) }
     }
 
     /// Forgets what was kept from before an absence: laid on such an entry, a reaction would make it look newer than
     /// the edit that this device was not told of.
-    fn rejoin(&mut self) {
-        self.entries.clear();
-        self.by_id.clear();
-        self.rejoined = true;
+    fn forget(&mut self) {
+        *self = Self::new(self.conversation, self.me);
     }
 
     fn put(&mut self, entry: EntryBody) -> Option<Change> {
@@ -192,6 +198,7 @@ mod tests {
     fn what_was_kept_from_before_an_absence_is_not_built_on() {
         let conversation = ConversationId::direct(user(1), user(2));
         let mut view = View::new(conversation, user(2));
+        view.read([]);
         view.apply(&frame(1, message("old")));
         // Removed at 2, the text edited at 3, added again at 4.
         assert_eq!(view.apply(&frame(4, FeedKind::Joined { members: vec![user(2)] })).reread, Some(seq(4)));
@@ -201,10 +208,29 @@ mod tests {
         writer.apply(&frame(1, message("old")));
         writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: "new".into() }));
         writer.apply(&frame(5, FeedKind::Reacted { target: CommandId::first_at(1), emoji: "+1".into() }));
-        view.merge(writer.entries().cloned().collect::<Vec<_>>());
+        view.read(writer.entries().cloned().collect::<Vec<_>>());
         let shown = view.entry(CommandId::first_at(1)).unwrap();
         assert_eq!((shown.body.as_deref(), shown.reactions.len()), (Some("new"), 1));
         assert_eq!(view.apply(&frame(6, message("next"))).reread, None);
+    }
+
+    #[test]
+    fn a_frame_that_comes_before_the_rows_wants_them_as_of_its_place() {
+        let conversation = ConversationId::direct(user(1), user(2));
+        let edited = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: "new".into() });
+        let mut writer = View::new(conversation, user(1));
+        writer.apply(&frame(1, message("old")));
+        let older: Vec<EntryBody> = writer.entries().cloned().collect();
+        writer.apply(&edited(3));
+
+        // After a reset at 2: the edit is held back until the sync is complete, and storage has not come to it.
+        let mut view = View::new(conversation, user(2));
+        assert_eq!(view.apply(&edited(3)).reread, Some(seq(3)), "there is nothing yet that it changes");
+        view.merge(older);
+        assert_eq!(view.apply(&frame(4, message("next"))).reread, Some(seq(4)), "rows as of whenever do not do");
+        view.read(writer.entries().cloned().collect::<Vec<_>>());
+        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body.as_deref(), Some("new"));
+        assert_eq!(view.apply(&frame(5, message("more"))).reread, None);
     }
 
     fn message(body: &str) -> FeedKind {
@@ -243,9 +269,10 @@ mod tests {
     fn joining_asks_for_the_rows_before() {
         let conversation = ConversationId::direct(user(1), user(2));
         let mut view = View::new(conversation, user(2));
+        view.read([]);
         let joined = |members: Vec<UserId>| frame(9, FeedKind::Joined { members });
         assert_eq!(view.apply(&joined(vec![user(3)])).reread, None);
-        assert_eq!(View::new(conversation, user(2)).apply(&joined(vec![user(2)])).reread, Some(seq(9)));
+        assert_eq!(view.apply(&joined(vec![user(2)])).reread, Some(seq(9)));
     }
 
     #[test]
