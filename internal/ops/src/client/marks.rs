@@ -1,4 +1,8 @@
 //! Read marks on their way: one at a time per conversation, the highest, sent again until it is acknowledged.
+//!
+//! An answer does not say to which mark it belongs: it names the entry that the server found, which may be an earlier
+//! one. But each mark gets one, while the socket lasts. So an acknowledgement counts for the mark sent last only when
+//! no other answer is outstanding.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +19,9 @@ const RESEND_AFTER: Duration = Duration::from_secs(15);
 #[serde(transparent)]
 pub(crate) struct Marks {
     wanted: BTreeMap<ConversationId, Wanted>,
+    /// Answers that are still to come on this socket.
+    #[serde(skip)]
+    outstanding: BTreeMap<ConversationId, u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,15 +61,17 @@ impl Marks {
             let due = wanted.due.is_none_or(|due| due <= now);
             if due {
                 (wanted.sent, wanted.due) = (Some(wanted.seq), Some(now + RESEND_AFTER));
+                *self.outstanding.entry(*conversation).or_default() += 1;
                 out.push((*conversation, wanted.seq));
             }
         }
         out
     }
 
-    /// What was sent last is in the log; the answer names the entry that the server found, which may be an earlier one.
+    /// One of those that were sent is in the log.
     pub(crate) fn acked(&mut self, conversation: ConversationId) {
-        let Some(wanted) = self.wanted.get_mut(&conversation) else { return };
+        let last = self.answered(conversation);
+        let Some(wanted) = self.wanted.get_mut(&conversation).filter(|_| last) else { return };
         if wanted.sent == Some(wanted.seq) {
             self.wanted.remove(&conversation);
         } else {
@@ -72,6 +81,7 @@ impl Marks {
 
     /// It was not taken: later again, or never.
     pub(crate) fn failed(&mut self, conversation: ConversationId, again_at: Option<Instant>) {
+        self.answered(conversation);
         match again_at {
             None => drop(self.wanted.remove(&conversation)),
             Some(_) => {
@@ -85,6 +95,18 @@ impl Marks {
     /// A new socket: nothing is on its way.
     pub(crate) fn reconnected(&mut self) {
         self.wanted.values_mut().for_each(|wanted| (wanted.sent, wanted.due) = (None, None));
+        self.outstanding.clear();
+    }
+
+    /// An answer has come; says whether it was the last one outstanding.
+    fn answered(&mut self, conversation: ConversationId) -> bool {
+        let Some(count) = self.outstanding.get_mut(&conversation) else { return true };
+        *count = count.saturating_sub(1);
+        let last = *count == 0;
+        if last {
+            self.outstanding.remove(&conversation);
+        }
+        last
     }
 
     /// When something is to be sent.
@@ -116,6 +138,42 @@ mod tests {
         assert_eq!(marks.send(now + RESEND_AFTER), [(conversation, seq(9))], "and again");
         marks.failed(conversation, Some(now));
         assert_eq!(marks.send(now), [(conversation, seq(9))]);
+        marks.acked(conversation);
+        assert!(!marks.is_empty(), "that may be the answer to an earlier one");
+        marks.acked(conversation);
+        assert!(marks.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_acknowledgement_of_a_lower_mark_does_not_count_for_a_higher_one() {
+        let conversation = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let seq = |n: u64| Seq::try_from(n).unwrap();
+        let (mut marks, now) = (Marks::default(), Instant::now());
+        marks.want(conversation, seq(5));
+        marks.send(now);
+        marks.want(conversation, seq(9));
+        assert_eq!(marks.send(now + RESEND_AFTER), [(conversation, seq(9))], "5 has no answer");
+        marks.acked(conversation);
+        assert!(!marks.is_empty(), "the answer to 5");
+        marks.failed(conversation, Some(now));
+        assert_eq!(marks.send(now), [(conversation, seq(9))], "9 was not taken");
+
+        // A mark that was refused for good leaves its late answers behind, too.
+        marks.want(conversation, seq(11));
+        marks.send(now + RESEND_AFTER);
+        marks.failed(conversation, None);
+        marks.want(conversation, seq(12));
+        assert_eq!(marks.send(now), [(conversation, seq(12))]);
+        marks.acked(conversation);
+        assert!(!marks.is_empty(), "the answer to 9 or 11");
+        marks.acked(conversation);
+        assert!(marks.is_empty());
+
+        // Another socket: nothing is on its way.
+        marks.want(conversation, seq(13));
+        marks.send(now);
+        marks.reconnected();
+        assert_eq!(marks.send(now), [(conversation, seq(13))]);
         marks.acked(conversation);
         assert!(marks.is_empty());
     }
