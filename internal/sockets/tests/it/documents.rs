@@ -18,6 +18,10 @@ fn asyncapi() -> Value {
     serde_yaml_ng::from_str(include_str!("../../../../schemas/asyncapi.yaml")).unwrap()
 }
 
+fn openapi() -> Value {
+    serde_yaml_ng::from_str(include_str!("../../../../schemas/openapi.yaml")).unwrap()
+}
+
 type Names = BTreeSet<String>;
 
 fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Names {
@@ -192,6 +196,15 @@ fn asyncapi_has_every_code_and_reason() {
     assert_eq!(strings(&schemas["ErrorCode"]["enum"]), names(codes));
     let closes = document["x-close-codes"].as_object().unwrap().keys();
     assert_eq!(names(closes), names(CloseCode::ALL.map(|code| code.number().to_string())));
+}
+
+#[test]
+fn both_documents_know_the_same_highest_place() {
+    for document in [asyncapi(), openapi()] {
+        let seq = &document["components"]["schemas"]["Seq"];
+        let (lowest, highest) = (seq["minimum"].as_u64().unwrap(), seq["maximum"].as_u64().unwrap());
+        assert!(lowest == 0 && Seq::try_from(highest).is_ok() && Seq::try_from(highest + 1).is_err(), "{highest}");
+    }
 }
 
 #[test]
