@@ -139,6 +139,36 @@ async fn random_members_never_own_or_commit_a_partition_twice() {
     }
 }
 
+/// Found by the simulator (seed 321): a member that was deaf while its partition went to another and came back took up
+/// its old work, and its old position overwrote the other's.
+#[tokio::test(start_paused = true)]
+async fn who_was_replaced_unheard_commits_only_from_what_it_is_given_anew() {
+    let log = open().await;
+    let mut deaf = Seen::join(&log).await;
+    deaf.poll(&BTreeMap::new());
+    let at = deaf.owned.keys().next().unwrap().clone();
+    let commit = |next| [(at.clone(), Commit { next, metadata: String::new() })];
+    deaf.committer.commit(&commit(1)).await.unwrap();
+    // Taken for dead: everything is the other's, who comes further and leaves.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let mut other = Seen::join(&log).await;
+    settle().await;
+    other.poll(&BTreeMap::from([(at.clone(), 1)]));
+    other.committer.commit(&commit(9)).await.unwrap();
+    drop(other);
+    // It polls again and is given the partition, but has not been told more than that it was lost.
+    let lost = deaf.member.next().await.unwrap();
+    assert!(matches!(lost, GroupEvent::Lost(_)), "{lost:?}");
+    settle().await;
+    let refused = deaf.committer.commit(&commit(2)).await;
+    assert!(matches!(refused, Err(CommitError::Fenced)), "{refused:?}");
+    deaf.owned.clear();
+    deaf.poll(&BTreeMap::from([(at.clone(), 9)]));
+    assert_eq!(deaf.owned.get(&at), Some(&9), "it goes on where the other ended");
+    deaf.committer.commit(&commit(10)).await.unwrap();
+    log.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_member_that_does_not_poll_loses_its_share_until_it_does() {
     let log = open().await;

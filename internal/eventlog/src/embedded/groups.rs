@@ -70,6 +70,9 @@ pub(super) enum Pending {
 struct Holding {
     member: MemberId,
     phase: Phase,
+    /// Whether the member has been told. Before, a commit of its comes from an earlier time as owner, whose end it has
+    /// not heard of: others may have committed in between.
+    told: bool,
     /// Commits for it that are being written.
     writing: u32,
 }
@@ -154,7 +157,17 @@ impl Groups {
 
     /// The next thing that the member has not been told.
     pub(super) fn take_pending(&self, group: &str, id: MemberId) -> Option<Pending> {
-        self.lock().member(group, id)?.pending.pop_front()
+        let mut state = self.lock();
+        let found = state.groups.get_mut(group)?;
+        let pending = found.members.get_mut(&id)?.pending.pop_front()?;
+        if let Pending::Assigned(partitions) = &pending {
+            for at in partitions {
+                if let Some(held) = found.holdings.get_mut(at).filter(|held| held.member == id) {
+                    held.told = true;
+                }
+            }
+        }
+        Some(pending)
     }
 
     /// Begins a commit by the member; `None` when it does not own all of the partitions.
@@ -166,10 +179,8 @@ impl Groups {
     ) -> Option<WriteTicket> {
         let mut state = self.lock();
         let found = state.groups.get_mut(group)?;
-        let owned = |at| {
-            bites(Bug::ZombieCommitAccepted)
-                || found.holdings.get(at).is_some_and(|held| held.member == id && held.phase != Phase::Draining)
-        };
+        let counts = |held: &Holding| held.member == id && held.told && held.phase != Phase::Draining;
+        let owned = |at| bites(Bug::ZombieCommitAccepted) || found.holdings.get(at).is_some_and(counts);
         if !partitions.iter().all(owned) {
             return None;
         }
@@ -194,7 +205,7 @@ impl Groups {
             return None;
         }
         for at in &partitions {
-            let free = || Holding { member: NOBODY, phase: Phase::Draining, writing: 0 };
+            let free = || Holding { member: NOBODY, phase: Phase::Draining, told: false, writing: 0 };
             found.holdings.entry(at.clone()).or_insert_with(free).writing += 1;
         }
         Some(WriteTicket { groups: Arc::clone(self), group: group.to_owned(), partitions })
@@ -220,7 +231,7 @@ impl Groups {
         let mut given = Vec::new();
         for at in partitions {
             match found.holdings.get_mut(at) {
-                Some(held) if held.member == id && held.phase == Phase::Revoking => {
+                Some(held) if held.member == id && held.told && held.phase == Phase::Revoking => {
                     held.phase = Phase::Draining;
                     given.push(at.clone());
                 }
@@ -261,7 +272,7 @@ impl Groups {
                 Some((_, Phase::Revoking | Phase::Draining)) => continue,
                 None => {}
             }
-            group.holdings.insert(at.clone(), Holding { member, phase: Phase::Owned, writing: 0 });
+            group.holdings.insert(at.clone(), Holding { member, phase: Phase::Owned, told: false, writing: 0 });
             assigned.entry(member).or_default().push(at);
         }
         for (id, partitions) in revoked {
@@ -311,7 +322,7 @@ impl Group {
     fn take_all(&mut self, id: MemberId) -> Vec<TopicPartition> {
         let mut taken = Vec::new();
         for (at, held) in &mut self.holdings {
-            if held.member == id && held.phase != Phase::Draining {
+            if held.member == id && held.told && held.phase != Phase::Draining {
                 held.phase = Phase::Draining;
                 taken.push(at.clone());
             }
