@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, record_at};
+use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, stands};
 use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
@@ -100,16 +100,13 @@ impl Partition {
         Ok(())
     }
 
-    async fn verify(&self, applied: Applied) -> Result<(), StorageError> {
+    /// Fails when the log is not the one of that record.
+    pub(crate) async fn verify(&self, applied: Applied) -> Result<(), StorageError> {
         let (offset, partition) = (applied.seq.offset(), self.at.partition);
         let Deps { log, entropy, .. } = &*self.deps;
-        let read = || record_at(&**log, MESSAGES, partition, offset);
-        let record = insist("read the last applied record", entropy, &self.stop, transient_log, read).await?;
-        if record.is_some_and(|record| record.fingerprint() == applied.fingerprint) {
-            Ok(())
-        } else {
-            Err(StorageError::NotTheLog(self.at.clone(), offset))
-        }
+        let stands = || stands(&**log, MESSAGES, partition, offset, applied.fingerprint);
+        let stands = insist("read the last applied record", entropy, &self.stop, transient_log, stands).await?;
+        if stands { Ok(()) } else { Err(StorageError::NotTheLog(self.at.clone(), offset)) }
     }
 
     pub(crate) fn next_offset(&self) -> u64 {

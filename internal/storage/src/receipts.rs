@@ -43,7 +43,7 @@ pub(crate) async fn run(
 /// Applies `from..to` of one partition of `chat.receipts` again, as [`crate::replay`] does with messages.
 ///
 /// # Errors
-/// [`StorageError::Gap`] when `from` lies beyond what is applied.
+/// As [`crate::replay`].
 pub async fn replay_marks(
     deps: Arc<Deps>,
     partition: u32,
