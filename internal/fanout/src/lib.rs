@@ -15,6 +15,7 @@ mod open;
 mod outbox;
 mod parked;
 mod partition;
+mod place;
 mod position;
 mod relay;
 mod unpark;

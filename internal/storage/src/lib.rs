@@ -11,6 +11,7 @@ mod batch;
 mod error;
 mod metrics;
 mod partition;
+mod place;
 mod receipts;
 mod redrive;
 mod replay;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, Record, TopicPartition, record_at};
+use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
-use crate::{Deps, Replayed, StorageError};
+use crate::{Deps, Replayed, StorageError, place};
 
 /// Marks that are written at once.
 const MARKS_AT_ONCE: usize = 128;
@@ -27,7 +27,7 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0 };
+    let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0, last: None };
     match receipts.consume().await {
         Ok(()) | Err(StorageError::Stopped) => {
             let commit = Commit { next: receipts.next, metadata: String::new() };
@@ -53,7 +53,7 @@ pub async fn replay_marks(
     mut progress: impl FnMut(Replayed) + Send,
 ) -> Result<Replayed, StorageError> {
     let at = TopicPartition::new(RECEIPTS, partition);
-    let mut receipts = Receipts { deps, at: at.clone(), stop, next: 0 };
+    let mut receipts = Receipts { deps, at: at.clone(), stop, next: 0, last: None };
     receipts.resume().await?;
     let applied = receipts.next.checked_sub(1);
     if from > receipts.next {
@@ -82,6 +82,8 @@ struct Receipts {
     at: TopicPartition,
     stop: CancellationToken,
     next: u64,
+    /// The last record that was applied: proof of which log this is.
+    last: Option<Applied>,
 }
 
 impl Receipts {
@@ -92,10 +94,7 @@ impl Receipts {
     async fn consume(&mut self) -> Result<(), StorageError> {
         self.resume().await?;
         loop {
-            let Deps { log, entropy, .. } = &*self.deps;
-            let (partition, next) = (self.at.partition, self.next);
-            let open = || log.reader(RECEIPTS, partition, next);
-            let mut reader = insist("read the log", entropy, &self.stop, transient_log, open).await?;
+            let mut reader = self.reader().await?;
             loop {
                 let records = tokio::select! {
                     biased;
@@ -104,7 +103,10 @@ impl Receipts {
                 };
                 match records {
                     Ok(records) => self.apply(&records).await?,
-                    Err(error) if transient_log(&error) => break,
+                    Err(error) if transient_log(&error) => {
+                        self.verify().await?;
+                        break;
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -112,18 +114,24 @@ impl Receipts {
     }
 
     async fn resume(&mut self) -> Result<(), StorageError> {
-        let (source, Deps { log, store, entropy, .. }) = (self.source(), &*self.deps);
-        let applied = insist("read applied", entropy, &self.stop, transient_store, || store.applied(source)).await?;
-        if let Some(applied) = applied {
-            let offset = applied.seq.offset();
-            let read = || record_at(&**log, RECEIPTS, source.partition, offset);
-            let record = insist("read the last applied record", entropy, &self.stop, transient_log, read).await?;
-            if record.is_none_or(|record| record.fingerprint() != applied.fingerprint) {
-                return Err(StorageError::NotTheLog(self.at.clone(), offset));
-            }
-            self.next = offset + 1;
+        let (source, Deps { store, entropy, .. }) = (self.source(), &*self.deps);
+        self.last = insist("read applied", entropy, &self.stop, transient_store, || store.applied(source)).await?;
+        self.next = self.last.map_or(0, |last| last.seq.offset() + 1);
+        self.verify().await
+    }
+
+    /// Fails when the log is not the one that it was.
+    async fn verify(&self) -> Result<(), StorageError> {
+        match self.last {
+            Some(last) => place::verify(&self.deps, &self.at, last, &self.stop).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    async fn reader(&self) -> Result<Box<dyn PartitionReader>, StorageError> {
+        let Deps { log, entropy, .. } = &*self.deps;
+        let open = || log.reader(RECEIPTS, self.at.partition, self.next);
+        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
     }
 
     async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
@@ -161,7 +169,7 @@ impl Receipts {
             })
             .await?;
         insist("write applied", entropy, stop, transient_store, write).await?;
-        self.next = last.offset + 1;
+        (self.next, self.last) = (last.offset + 1, Some(applied));
         Ok(())
     }
 }

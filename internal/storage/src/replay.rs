@@ -38,9 +38,8 @@ pub async fn replay(
     let source = work.source;
     let applied = work.store("read applied", |store| store.applied(source)).await?;
     // Another log's records would take the places of what is there, and win wherever they are further on.
-    if let Some(applied) = applied {
-        work.verify(applied).await?;
-    }
+    work.last = applied;
+    work.verify().await?;
     let applied = applied.map(|applied| applied.seq.offset());
     if from > applied.map_or(0, |applied| applied + 1) {
         return Err(StorageError::Gap { at, from, applied });
