@@ -8,8 +8,8 @@ use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, NewRecord, PartitionReader, Record};
 use events::topics::{DELIVERIES, RECEIPTS, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
-use runtime::insist;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use runtime::{Stall, insist};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::emit::by_partition;
@@ -53,8 +53,11 @@ impl Relay {
         self.resume().await?;
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (entropy, stalled) = (self.deps.entropy.clone(), self.deps.metrics.stalled.clone());
+        let mut stall = Stall::new("relay records", entropy, stalled);
         loop {
             let mut reader = self.reader().await?;
+            let mut again = None;
             loop {
                 tokio::select! {
                     biased;
@@ -65,18 +68,19 @@ impl Relay {
                     }
                     _ = commits.tick() => self.commit(committer).await?,
                     acknowledged = self.outbox.oldest() => acknowledged?,
-                    records = reader.next(BATCH_RECORDS_MAX) => match records {
-                        Ok(records) => for record in &records {
-                            self.relay(record).await?;
+                    () = at(again) => break,
+                    records = reader.next(BATCH_RECORDS_MAX), if again.is_none() => match records {
+                        Ok(records) => match self.relay_all(&records).await {
+                            Ok(()) => stall.go_on(),
+                            Err(error @ FanoutError::UnknownSchema(..)) => again = Some(stall.stand_still(&error)),
+                            Err(error) => return Err(error),
                         },
-                        Err(error) if transient_log(&error) => {
-                            self.verify().await?;
-                            break;
-                        }
+                        Err(error) if transient_log(&error) => break,
                         Err(error) => return Err(error.into()),
                     },
                 }
             }
+            self.verify().await?;
         }
     }
 
@@ -97,6 +101,15 @@ impl Relay {
         let (Deps { log, entropy, .. }, at) = (&*self.deps, &self.assigned.at);
         let open = || log.reader(&at.topic, at.partition, self.next);
         Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+    }
+
+    /// Relays what comes before the first record of a schema that this program does not know, and fails there if there is
+    /// one: nothing could be held for it, so its partition waits for the upgrade.
+    async fn relay_all(&mut self, records: &[Record]) -> Result<(), FanoutError> {
+        for record in records {
+            self.relay(record).await?;
+        }
+        Ok(())
     }
 
     async fn relay(&mut self, record: &Record) -> Result<(), FanoutError> {
@@ -166,5 +179,13 @@ impl Relay {
         self.deps.metrics.commits.inc();
         self.committed = position.next;
         Ok(())
+    }
+}
+
+/// Then; never when there is no such time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::Seq;
+use domain::{ConversationId, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
 use host::teeth::Bug;
-use runtime::insist;
+use runtime::{Stall, insist};
 use store::{Applied, Mark, Source};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
@@ -93,6 +94,8 @@ impl Receipts {
 
     async fn consume(&mut self) -> Result<(), StorageError> {
         self.resume().await?;
+        let (entropy, stalled) = (self.deps.entropy.clone(), self.deps.metrics.stalled.clone());
+        let mut stall = Stall::new("apply read marks", entropy, stalled);
         loop {
             let mut reader = self.reader().await?;
             loop {
@@ -102,14 +105,22 @@ impl Receipts {
                     records = reader.next(BATCH_RECORDS_MAX) => records,
                 };
                 match records {
-                    Ok(records) => self.apply(&records).await?,
-                    Err(error) if transient_log(&error) => {
-                        self.verify().await?;
-                        break;
-                    }
+                    Ok(records) => match self.apply(&records).await {
+                        Ok(()) => stall.go_on(),
+                        Err(error @ StorageError::UnknownSchema(..)) => {
+                            tokio::select! {
+                                biased;
+                                () = self.stop.cancelled() => return Ok(()),
+                                () = sleep_until(stall.stand_still(&error)) => break,
+                            }
+                        }
+                        Err(error) => return Err(error),
+                    },
+                    Err(error) if transient_log(&error) => break,
                     Err(error) => return Err(error.into()),
                 }
             }
+            self.verify().await?;
         }
     }
 
@@ -134,9 +145,10 @@ impl Receipts {
         Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
     }
 
+    /// Applies what comes before the first record of a schema that this program does not know, and fails there if there
+    /// is one: a mark belongs to no state that could be held, so its partition waits for the upgrade.
     async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
-        let Some(last) = records.last() else { return Ok(()) };
-        let mut marks = BTreeMap::new();
+        let (mut marks, mut last, mut outcome) = (BTreeMap::new(), None, Ok(()));
         for record in records {
             match self.deps.codec.read_receipt(&record.headers, &record.payload) {
                 Ok(Some(read)) => {
@@ -149,12 +161,25 @@ impl Receipts {
                     self.deps.metrics.corrupt.inc();
                     tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt read mark");
                 }
-                // A mark belongs to no state that could be held: the partition waits for the upgrade.
                 Err(DecodeError::UnknownSchema(schema)) => {
-                    return Err(StorageError::UnknownSchema(self.at.clone(), record.offset, schema));
+                    outcome = Err(StorageError::UnknownSchema(self.at.clone(), record.offset, schema));
+                    break;
                 }
             }
+            last = Some(record);
         }
+        if let Some(last) = last {
+            self.write(marks, last).await?;
+        }
+        outcome
+    }
+
+    /// Writes the marks up to `last`, then that it is applied.
+    async fn write(
+        &mut self,
+        marks: BTreeMap<(UserId, ConversationId), Mark>,
+        last: &Record,
+    ) -> Result<(), StorageError> {
         let (Deps { store, entropy, .. }, stop) = (&*self.deps, &self.stop);
         let seq = Seq::new(spec_of(RECEIPTS).generation, last.offset)?;
         let (source, applied) = (self.source(), Applied { seq, fingerprint: last.fingerprint() });

@@ -4,6 +4,7 @@
 
 mod cut;
 mod log;
+mod sick;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,7 @@ async fn read_up_to(log: &SharedLog, seq: u64) {
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<Ended>,
+    metrics: Metrics,
 }
 
 impl Running {
@@ -98,7 +100,7 @@ impl Running {
         let mut deps = storage::Deps::new(log.clone(), store.attach().unwrap(), codec, entropy, counters);
         deps.rules_newest = rules_newest;
         let task = tokio::spawn(storage::run(deps, Readiness::default(), stop.clone()));
-        Self { stop, task }
+        Self { stop, task, metrics }
     }
 
     fn fanout(log: &SharedLog, store: &Arc<EmbeddedStore>) -> Self {
@@ -107,7 +109,12 @@ impl Running {
         let (codec, entropy) = (Codec::compiled_in(), Entropy::seeded(3));
         let deps = fanout::Deps::new(log.clone(), store.attach().unwrap(), codec, entropy, counters);
         let task = tokio::spawn(fanout::run(deps, Readiness::default(), stop.clone()));
-        Self { stop, task }
+        Self { stop, task, metrics }
+    }
+
+    /// Whether its metrics have that line.
+    fn tells(&self, line: &str) -> bool {
+        self.metrics.text().lines().any(|told| told.ends_with(line))
     }
 
     async fn stop(self) {
