@@ -10,7 +10,7 @@ use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
 use store::{Applied, Conversations, Source, Store, StoreError};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
@@ -33,6 +33,8 @@ pub(crate) struct Partition {
     /// The last record that was applied: proof of which log this is.
     pub(crate) last: Option<Applied>,
     pub(crate) cache: Conversations,
+    /// Corrupt records are not copied before then: the last copy failed.
+    pub(crate) no_copy_before: Option<Instant>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -64,6 +66,7 @@ impl Partition {
             applied: None,
             last: None,
             cache: Conversations::new(),
+            no_copy_before: None,
             stop,
         }
     }

@@ -5,7 +5,7 @@ use events::topics::DELIVERIES;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::log::Turning;
+use crate::log::Harmed;
 
 /// What there was, and what there is afterwards: longer, and of another time.
 async fn logs() -> (SharedLog, SharedLog) {
@@ -48,7 +48,7 @@ async fn storage_stops_before_it_reads_on_in_another_log() {
     for (topic, last) in [(MESSAGES, 5), (RECEIPTS, 4)] {
         let ((before, after), store, harm) = (logs().await, new_store().await, CancellationToken::new());
         let at = partition_in(topic);
-        let log = Turning::over(before, after, at.clone(), 0, harm.clone());
+        let log = Harmed::turning(before, after, at.clone(), 0, harm.clone());
         let running = Running::storage(&log, &store, RULES_NEWEST);
         applied(&store, &at, last).await;
         harm.cancel();
@@ -67,7 +67,7 @@ async fn a_conversation_is_not_re_driven_with_another_logs_records() {
     old.stop().await;
     harm.cancel();
     // It was held from its first event on.
-    let log = Turning::over(before, after, at.clone(), 1, harm);
+    let log = Harmed::turning(before, after, at.clone(), 1, harm);
     stops(Running::storage(&log, &store, RULES_NEWEST), &at).await;
 }
 
@@ -78,7 +78,7 @@ async fn the_fan_out_stops_before_it_reads_on_in_another_log() {
         let at = partition_in(topic);
         let storage = Running::storage(&before, &store, RULES_NEWEST);
         applied(&store, &partition_in(MESSAGES), 5).await;
-        let log = Turning::over(before.clone(), after, at.clone(), 0, harm.clone());
+        let log = Harmed::turning(before.clone(), after, at.clone(), 0, harm.clone());
         let running = Running::fanout(&log, &store);
         delivered(&before).await;
         harm.cancel();
@@ -101,7 +101,7 @@ async fn a_parked_conversation_is_not_read_again_in_another_log() {
     applied(&store, &at, 5).await;
     harm.cancel();
     let parked_at = 6 - u64::from_str_radix(commit.metadata.rsplit(':').next().unwrap(), 36).unwrap();
-    let log = Turning::over(before, after, at.clone(), parked_at, harm);
+    let log = Harmed::turning(before, after, at.clone(), parked_at, harm);
     stops(Running::fanout(&log, &store), &at).await;
     storage.stop().await;
 }

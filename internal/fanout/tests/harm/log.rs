@@ -1,19 +1,23 @@
 //! A log that comes to harm: a wrapper around the embedded one in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, SharedLog,
-    TopicFound, TopicPartition, Watermarks,
+    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Place, Receipt, Record,
+    SharedLog, TopicFound, TopicPartition, Watermarks,
 };
 use events::topics::TopicSpec;
-use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// After one failed read it shows another log: what an unclean failover leaves that has grown again.
-pub(crate) struct Turning {
+/// The embedded log, harmed.
+pub(crate) struct Harmed {
     inner: SharedLog,
+    /// Its partitions have no leader: what is appended to it is never answered.
+    silent: Option<&'static str>,
+    unanswered: Mutex<Vec<oneshot::Sender<Result<Place, AppendError>>>>,
     shared: Arc<Shared>,
 }
 
@@ -26,9 +30,10 @@ struct Shared {
     turned: AtomicBool,
 }
 
-impl Turning {
-    /// Readers of `at` that began at `from` fail once `harm` is done; then there is `other`, for readers.
-    pub(crate) fn over(
+impl Harmed {
+    /// After one failed read it shows another log, as an unclean failover leaves one that has grown again: readers of `at`
+    /// that began at `from` fail once `harm` is done; then there is `other`, for readers.
+    pub(crate) fn turning(
         inner: SharedLog,
         other: SharedLog,
         at: TopicPartition,
@@ -36,7 +41,14 @@ impl Turning {
         harm: CancellationToken,
     ) -> SharedLog {
         let shared = Shared { other, at, from, harm, turned: AtomicBool::new(false) };
-        Arc::new(Self { inner, shared: Arc::new(shared) })
+        Arc::new(Self { inner, silent: None, unanswered: Mutex::default(), shared: Arc::new(shared) })
+    }
+
+    /// Never answers what is appended to that topic.
+    pub(crate) fn silent(inner: SharedLog, topic: &'static str) -> SharedLog {
+        let (other, at, harm) = (inner.clone(), TopicPartition::new("none", 0), CancellationToken::new());
+        let shared = Shared { other, at, from: 0, harm, turned: AtomicBool::new(false) };
+        Arc::new(Self { inner, silent: Some(topic), unanswered: Mutex::default(), shared: Arc::new(shared) })
     }
 
     fn read(&self) -> &SharedLog {
@@ -64,8 +76,13 @@ impl PartitionReader for Failing {
 }
 
 #[async_trait]
-impl EventLog for Turning {
+impl EventLog for Harmed {
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        if self.silent == Some(topic) {
+            let (report, receipt) = Receipt::new();
+            self.unanswered.lock().unwrap().push(report);
+            return Ok(receipt);
+        }
         self.inner.enqueue(topic, record).await
     }
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {

@@ -1,11 +1,12 @@
 //! One record that nobody here can read: its partition waits, everything else goes on (I7).
 
-use events::topics::DELIVERIES;
+use events::topics::{DELIVERIES, QUARANTINE};
 use events::{AccountEvent, HEADER_SCHEMA, UserEvent};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::*;
+use crate::log::Harmed;
 
 /// As a newer program writes them.
 async fn put_unknown(log: &SharedLog, at: &TopicPartition) {
@@ -79,4 +80,23 @@ async fn records_of_unknown_schemas_stop_only_their_partitions_of_the_fan_out() 
     let commit = log.committed(GROUP_FANOUT, &at).await.unwrap().unwrap();
     assert_eq!(commit.next, 2, "what comes before it was relayed and committed");
     storage.task.abort(); // it waits as well
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_without_a_leader_stops_no_partition_and_no_end() {
+    let (log, store, at) = (log(1_700_000_000_000).await, new_store().await, partition_in(MESSAGES));
+    let corrupt = Codec::compiled_in().tick().headers;
+    for _ in 0..100 {
+        put(&log, &at, corrupt.clone(), bytes::Bytes::from_static(b"?")).await;
+    }
+    say(&log, 3).await;
+    let running = Running::storage(&Harmed::silent(log.clone(), QUARANTINE), &store, RULES_NEWEST);
+    let begun = tokio::time::Instant::now();
+    applied(&store, &at, 103).await;
+    assert!(begun.elapsed() <= Duration::from_secs(6), "one copy is waited for, not a hundred: {:?}", begun.elapsed());
+    assert!(running.tells("storage_corrupt_records_total 100"), "{}", running.metrics.text());
+    sleep(Duration::from_secs(70)).await; // virtual time: copies are tried again
+    put(&log, &at, corrupt, bytes::Bytes::from_static(b"?")).await;
+    sleep(Duration::from_secs(1)).await; // virtual time: it waits for the copy
+    timeout(Duration::from_millis(100), running.stop()).await.expect("the end does not wait for the copy");
 }
