@@ -83,9 +83,11 @@ impl From<Given<CommitError>> for FanoutError {
 pub(crate) fn transient_store(error: &StoreError) -> bool {
     match error {
         StoreError::Transient(_) => true,
-        StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Broken(_) | StoreError::Closed => {
-            false
-        }
+        StoreError::Incarnation { .. }
+        | StoreError::NotMigrated(_)
+        | StoreError::Misconfigured(_)
+        | StoreError::Broken(_)
+        | StoreError::Closed => false,
     }
 }
 

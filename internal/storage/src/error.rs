@@ -62,9 +62,11 @@ impl From<Given<LogError>> for StorageError {
 pub(crate) fn transient_store(error: &StoreError) -> bool {
     match error {
         StoreError::Transient(_) => true,
-        StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Broken(_) | StoreError::Closed => {
-            false
-        }
+        StoreError::Incarnation { .. }
+        | StoreError::NotMigrated(_)
+        | StoreError::Misconfigured(_)
+        | StoreError::Broken(_)
+        | StoreError::Closed => false,
     }
 }
 
