@@ -10,9 +10,10 @@ use events::Codec;
 use host::Clock;
 use kv::{Database, KvError};
 use ops::OpsError;
+use runtime::options::Password;
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
-use store_scylla::{ScyllaConfig, ScyllaStore};
+use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
 
 use crate::options::EngineOptions;
 
@@ -36,15 +37,24 @@ enum Which {
     },
     Servers {
         kafka: Option<String>,
-        cql: Vec<String>,
-        keyspace: String,
+        cql: Cql,
     },
+}
+
+/// Where the CQL server is, and which part of it is ours.
+#[derive(Clone)]
+struct Cql {
+    nodes: Vec<String>,
+    keyspace: String,
+    datacenter: Option<String>,
+    credentials: Option<Credentials>,
 }
 
 impl Engines {
     /// Opens nothing yet.
     pub(crate) fn new(options: &EngineOptions, clock: &Clock) -> Result<Self, OpsError> {
-        let EngineOptions { data, kafka, cql, keyspace, registry, dev } = options.clone();
+        let EngineOptions { data, kafka, cql, keyspace, cql_datacenter, cql_user, cql_password, registry, dev } =
+            options.clone();
         let which = match data {
             Some(_) if kafka.is_some() || !cql.is_empty() => {
                 return Err(OpsError::Usage(
@@ -52,7 +62,11 @@ impl Engines {
                 ));
             }
             Some(folder) => Which::Embedded { folder, database: None, store: None },
-            None => Which::Servers { kafka, cql, keyspace },
+            None => {
+                let credentials = Credentials::parse(cql_user.as_deref(), cql_password.as_ref().map(Password::reveal));
+                let credentials = credentials.map_err(|error| OpsError::Usage(error.to_string()))?;
+                Which::Servers { kafka, cql: Cql { nodes: cql, keyspace, datacenter: cql_datacenter, credentials } }
+            }
         };
         Ok(Self { which, registry, dev, clock: clock.clone(), log: None, store: None })
     }
@@ -140,17 +154,18 @@ impl Engines {
     }
 
     fn cql(&self) -> Result<ScyllaConfig, OpsError> {
-        let Which::Servers { cql, keyspace, .. } = &self.which else {
+        let Which::Servers { cql, .. } = &self.which else {
             return Err(OpsError::Usage("the embedded store has no CQL server".into()));
         };
-        if cql.is_empty() {
+        let Cql { nodes, keyspace, datacenter, credentials } = cql.clone();
+        if nodes.is_empty() {
             return Err(OpsError::Usage("where is the store? --data FOLDER or --cql HOST:PORT".into()));
         }
         let keyspace =
             keyspace.parse().map_err(|error: store_scylla::BadKeyspace| OpsError::Usage(error.to_string()))?;
-        let config = ScyllaConfig::new(cql.clone(), keyspace);
+        let config = ScyllaConfig::new(nodes, keyspace);
         let replication_factor = if self.dev { 1 } else { config.replication_factor };
-        Ok(ScyllaConfig { replication_factor, ..config })
+        Ok(ScyllaConfig { replication_factor, datacenter, credentials, ..config })
     }
 }
 

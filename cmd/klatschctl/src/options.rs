@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use domain::ConversationId;
+use runtime::options::Password;
 
 /// Looks after Klatsch, and talks through it.
 ///
@@ -34,6 +35,15 @@ pub(crate) struct EngineOptions {
     /// The keyspace of all tables
     #[arg(long, global = true, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
     pub(crate) keyspace: String,
+    /// The datacenter whose nodes are used and whose quorum counts; to be named where the cluster has more than one
+    #[arg(long, global = true, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
+    pub(crate) cql_datacenter: Option<String>,
+    /// The role to sign in with where the server asks for one; its password is read from KLATSCH_CQL_PASSWORD
+    #[arg(long, global = true, env = "KLATSCH_CQL_USER", value_name = "NAME")]
+    pub(crate) cql_user: Option<String>,
+    /// Of that role.
+    #[arg(skip = Password::of_environment())]
+    pub(crate) cql_password: Option<Password>,
     /// Confluent-compatible schema registry
     #[arg(long, global = true, env = "KLATSCH_REGISTRY", value_name = "URL")]
     pub(crate) registry: Option<String>,

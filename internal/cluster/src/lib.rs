@@ -13,10 +13,10 @@ use anyhow::Context;
 use eventlog::{LogError, SharedLog};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::{Codec, RegistryError};
-use runtime::options::{LogOptions, StoreOptions};
+use runtime::options::{LogOptions, Password, StoreOptions};
 use runtime::{Condition, ConfigFault, Given, insist};
 use store::{SharedStore, StoreError};
-use store_scylla::{ScyllaConfig, ScyllaStore};
+use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
 
 pub use ground::Ground;
 pub use keys::follow_keys;
@@ -106,7 +106,7 @@ async fn connect(
     {
         Ok(store) => store,
         Err(Given::Stopped) => return Ok(None),
-        Err(Given::Up(error @ StoreError::NotMigrated(_))) => {
+        Err(Given::Up(error @ (StoreError::NotMigrated(_) | StoreError::Misconfigured(_)))) => {
             return Err(ConfigFault::caused(error.to_string(), error).into());
         }
         Err(Given::Up(error)) => return Err(error).context("connecting to the store"),
@@ -117,19 +117,49 @@ async fn connect(
 /// The store's configuration; in development one copy of every row is enough.
 ///
 /// # Errors
-/// When the keyspace is no name of one.
+/// When the keyspace is no name of one, or of role and password one is missing.
 pub fn scylla_config(options: &StoreOptions, dev: bool) -> Result<ScyllaConfig, ConfigFault> {
     let keyspace = options.keyspace.parse();
     let keyspace =
         keyspace.map_err(|error: store_scylla::BadKeyspace| ConfigFault::caused(error.to_string(), error))?;
+    let password = options.cql_password.as_ref().map(Password::reveal);
+    let credentials = Credentials::parse(options.cql_user.as_deref(), password);
+    let credentials = credentials.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let config = ScyllaConfig::new(options.cql.clone(), keyspace);
     let replication_factor = if dev { 1 } else { config.replication_factor };
-    Ok(ScyllaConfig { replication_factor, ..config })
+    let datacenter = options.cql_datacenter.clone();
+    Ok(ScyllaConfig { replication_factor, datacenter, credentials, ..config })
 }
 
 fn unreachable(error: &RegistryError) -> bool {
     match error {
         RegistryError::Unreachable { .. } => true,
         RegistryError::Incompatible { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        store: StoreOptions,
+    }
+
+    #[test]
+    fn the_store_is_used_as_the_options_say() {
+        let given = ["program", "--cql", "s1:9042,s2:9042", "--cql-datacenter", "south"];
+        let options = Options::parse_from(given).store;
+        let config = scylla_config(&options, false).unwrap();
+        assert_eq!(config.contact_points, ["s1:9042", "s2:9042"]);
+        assert_eq!((config.datacenter.as_deref(), config.replication_factor), (Some("south"), 3));
+        assert!(config.credentials.is_none());
+        // Without its password, which has no flag.
+        let alone = StoreOptions { cql_user: Some("klatsch".into()), cql_password: None, ..options };
+        assert!(scylla_config(&alone, false).unwrap_err().to_string().contains("without its password"));
     }
 }

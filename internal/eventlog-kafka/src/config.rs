@@ -20,8 +20,9 @@ pub struct KafkaConfig {
     pub client_id: String,
     /// A cluster for development: one replica is enough.
     pub dev: bool,
-    /// How long a record may wait for its acknowledgement before its fate is called unknown; `None`: for ever, as the
-    /// fan-out needs.
+    /// How long a record may wait for its acknowledgement before its fate is called unknown; later records may be there
+    /// without it then. `None`: for ever, as the fan-out needs, and a record that fails all the same ends the producer:
+    /// none behind it is appended before its writer has heard of it.
     pub delivery_timeout: Option<Duration>,
     /// How long a group waits for a member that went silent. Brokers allow 6 s to 30 min by default.
     pub session_timeout: Duration,
@@ -42,6 +43,11 @@ impl KafkaConfig {
             session_timeout: Duration::from_secs(10),
             requests_in_flight: 5,
         }
+    }
+
+    /// Whether no record may be appended behind one that failed.
+    pub(crate) fn is_gapless(&self) -> bool {
+        self.delivery_timeout.is_none()
     }
 
     fn client(&self) -> ClientConfig {
@@ -68,6 +74,9 @@ impl KafkaConfig {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("max.in.flight.requests.per.connection", self.requests_in_flight.to_string())
+            // Without, the producer goes on with later records when the broker refuses a batch for good. It does not
+            // cover records that time out, so it promises nothing where they may.
+            .set("enable.gapless.guarantee", self.is_gapless().to_string())
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
             .set("partitioner", "murmur2_random")

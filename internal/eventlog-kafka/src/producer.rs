@@ -59,6 +59,8 @@ struct InFlight {
 
 /// What becomes of records, and of the producer.
 struct Deliveries {
+    /// Any record that is not delivered ends it, so that none behind it is.
+    gapless: bool,
     /// It will not deliver anything any more.
     failed: AtomicBool,
     /// It has its id: the first record need not wait for one.
@@ -138,7 +140,8 @@ impl Producer {
 
 impl Epoch {
     fn begin(config: &KafkaConfig, tasks: &TaskTracker) -> Result<Self, LogError> {
-        let context = Deliveries { failed: AtomicBool::new(false), warm: watch::Sender::new(false) };
+        let (failed, warm) = (AtomicBool::new(false), watch::Sender::new(false));
+        let context = Deliveries { gapless: config.is_gapless(), failed, warm };
         let producer = BaseProducer::from_config_and_context(&config.producer(), context).map_err(broken)?;
         let producer = Arc::new(producer);
         let (serve, served) = watch::channel(());
@@ -176,7 +179,23 @@ fn run(producer: &BaseProducer<Deliveries>, served: &watch::Receiver<()>) {
 }
 
 impl Deliveries {
-    /// What a failed record is told. A record that can never be delivered ends the producer, so that none after it is.
+    /// What a record is told that was taken and was not delivered. librdkafka keeps those behind it back where the
+    /// broker refused it; this is for whatever else may make a record fail.
+    fn undelivered(&self, topic: &str, error: KafkaError) -> AppendError {
+        let fate = self.fate(topic, error.clone());
+        let purged = [RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::PurgeInflight];
+        // What is purged before the producer has failed is given up because it ends.
+        if !self.gapless || error.rdkafka_error_code().is_some_and(|code| purged.contains(&code)) {
+            return fate;
+        }
+        self.failed.store(true, Ordering::Release);
+        match fate {
+            AppendError::TooLarge | AppendError::NoTopic(_) | AppendError::Fatal(_) | AppendError::Closed => fate,
+            AppendError::Busy | AppendError::Unknown => AppendError::Fatal(Box::new(error)),
+        }
+    }
+
+    /// What a failed record is told. An error that lasts ends the producer.
     fn fate(&self, topic: &str, error: KafkaError) -> AppendError {
         use RDKafkaErrorCode as Code;
         let failed = self.failed.load(Ordering::Acquire);
@@ -207,7 +226,7 @@ impl ProducerContext for Deliveries {
                 // The broker had it already and no longer knows where.
                 _ => Err(AppendError::Unknown),
             },
-            Err((error, message)) => Err(self.fate(message.topic(), error.clone())),
+            Err((error, message)) => Err(self.undelivered(message.topic(), error.clone())),
         };
         // Who does not wait for an answer any more does not need it.
         let _ = in_flight.report.send(fate);

@@ -42,7 +42,7 @@ async fn numbers(log: &SharedLog, count: usize) -> Vec<u32> {
     let mut numbers = Vec::new();
     while numbers.len() < count {
         let records = timeout(PATIENCE, reader.next(count)).await.unwrap().unwrap();
-        numbers.extend(records.iter().map(|record| u32::from_be_bytes(record.payload[..].try_into().unwrap())));
+        numbers.extend(records.iter().map(|record| u32::from_be_bytes(record.payload[..4].try_into().unwrap())));
     }
     numbers
 }
@@ -80,6 +80,45 @@ async fn after_a_fatal_error_nothing_is_appended_until_everybody_has_heard_of_it
     assert_eq!(place.offset, 1, "nothing of the gap was appended");
     assert_eq!(numbers(&log, 2).await, [0, 3]);
     log.close().await;
+}
+
+/// A record that makes a batch of its own.
+fn large(number: u32) -> NewRecord {
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.resize(600_000, 0);
+    NewRecord { payload: payload.into(), ..record(number) }
+}
+
+/// What the first of many batches in flight is told for good. The fan-out would send all of them again; a device that has
+/// seen the later ones by then takes the first one for a repetition.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_timeout_nothing_is_appended_behind_a_record_that_failed() {
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    for refused in [RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN, too_large] {
+        let cluster = cluster();
+        let log = connect(&cluster, None).await;
+        append(log.as_ref(), TOPIC, record(0)).await.unwrap();
+        // Five batches leave before the first answer comes; the broker takes none of those behind a gap.
+        cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
+        let behind = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refused, behind, behind, behind, behind]);
+        let mut receipts = Vec::new();
+        for number in 1..=20 {
+            receipts.push(log.enqueue(TOPIC, large(number)).await.unwrap());
+        }
+        for (receipt, number) in receipts.into_iter().zip(1..) {
+            let fate = timeout(PATIENCE, receipt).await.expect("what was in flight is given up");
+            match fate {
+                Err(AppendError::TooLarge) => assert!(number == 1 && refused == too_large),
+                fate => assert!(matches!(fate, Err(AppendError::Fatal(_))), "{refused:?}: {number}: {fate:?}"),
+            }
+        }
+        cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        let place = timeout(PATIENCE, append(log.as_ref(), TOPIC, large(1))).await.unwrap().unwrap();
+        assert_eq!(place.offset, 1, "{refused:?}: nothing is there before the first one is");
+        assert_eq!(numbers(&log, 2).await, [0, 1]);
+        log.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

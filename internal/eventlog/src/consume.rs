@@ -7,21 +7,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host::Entropy;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Assigned, Commit, Committer, GroupEvent, LogError, SharedLog, TopicPartition};
 
 /// Before the group's commit is asked for again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The first wait before a partition begins again is at most this long; each further one at most twice the one before.
+const AGAIN_BASE: Duration = Duration::from_millis(50);
+/// No wait before a partition begins again is longer.
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+/// A partition that was worked on for this long begins again with the first wait.
+const STEADY_AFTER: Duration = Duration::from_secs(30);
 
 /// How a partition's task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It was asked to stop, has finished what it began and committed.
     Stopped,
-    /// It has to begin again from the group's commit.
+    /// It has to begin again from the group's commit: soon, and later each time that it does not last.
     Again,
 }
 
@@ -55,6 +62,7 @@ pub type Work = Arc<
 pub type Outcome = Result<Ended, BoxError>;
 
 /// Runs `work` for every partition that the group gives this member, until `shutdown`; then ends all of it in order.
+/// `entropy` is for jitter.
 ///
 /// # Errors
 /// When the group or a partition's work fails for good; everything else has been stopped by then.
@@ -63,6 +71,7 @@ pub async fn consume(
     group: &str,
     topics: &[&str],
     work: Work,
+    entropy: &Entropy,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumeError> {
     let mut member = log.join(group, topics).await?;
@@ -71,6 +80,8 @@ pub async fn consume(
         group: group.to_owned(),
         work,
         committer: member.committer().into(),
+        entropy: entropy.clone(),
+        attempts: BTreeMap::new(),
         stop: shutdown.child_token(),
         tokens: BTreeMap::new(),
         tasks: JoinSet::new(),
@@ -117,6 +128,9 @@ struct Owned {
     group: String,
     work: Work,
     committer: Arc<dyn Committer>,
+    entropy: Entropy,
+    /// When each began last, and how often it has begun again without lasting.
+    attempts: BTreeMap<TopicPartition, (Instant, u32)>,
     /// Ends all of them.
     stop: CancellationToken,
     /// Ends one of them.
@@ -131,6 +145,7 @@ impl Owned {
         let token = self.stop.child_token();
         let work = (self.work)(assigned, Arc::clone(&self.committer), token.clone());
         self.tokens.insert(at.clone(), token);
+        self.attempts.insert(at.clone(), (Instant::now(), 0));
         self.tasks.spawn(async move { (at, work.await) });
     }
 
@@ -165,8 +180,9 @@ impl Owned {
             // Forgotten: who waits for its end when the partition is revoked would wait for ever.
             Ok(Ended::Stopped) => drop(self.tokens.remove(&at)),
             Ok(Ended::Again) if self.tokens.contains_key(&at) => {
-                tracing::warn!(partition = %at, "partition begins again from its commit");
-                self.begin_again(at);
+                let wait = self.next_wait(&at);
+                tracing::warn!(partition = %at, ?wait, "partition begins again from its commit");
+                self.begin_again(at, wait);
             }
             Ok(Ended::Again) => {}
             Err(source) => return Err(ConsumeError::Partition { at, source }),
@@ -174,8 +190,17 @@ impl Owned {
         Ok(())
     }
 
-    /// The commit is looked up in the task: the member must go on polling.
-    fn begin_again(&mut self, at: TopicPartition) {
+    /// How long the partition waits before it begins again.
+    fn next_wait(&mut self, at: &TopicPartition) -> Duration {
+        let (begun, attempts) = self.attempts.remove(at).unwrap_or_else(|| (Instant::now(), 0));
+        let attempts = if begun.elapsed() >= STEADY_AFTER { 0 } else { attempts };
+        let wait = self.entropy.backoff(attempts, AGAIN_BASE, AGAIN_MAX);
+        self.attempts.insert(at.clone(), (Instant::now() + wait, attempts.saturating_add(1)));
+        wait
+    }
+
+    /// The wait and the look at the commit are in the task: the member must go on polling.
+    fn begin_again(&mut self, at: TopicPartition, wait: Duration) {
         let (log, group, work) = (Arc::clone(&self.log), self.group.clone(), Arc::clone(&self.work));
         let (committer, token) = (Arc::clone(&self.committer), self.stop.child_token());
         self.tokens.insert(at.clone(), token.clone());
@@ -183,7 +208,10 @@ impl Owned {
             let found = tokio::select! {
                 biased;
                 () = token.cancelled() => return (at, Ok(Ended::Stopped)),
-                found = committed(&log, &group, &at) => found,
+                found = async {
+                    sleep(wait).await;
+                    committed(&log, &group, &at).await
+                } => found,
             };
             let outcome = match found {
                 Ok(commit) => work(Assigned { at: at.clone(), commit }, committer, token).await,

@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use groups::Groups;
 use topics::{Catalog, Tables, Topic, broken};
-use writer::{Item, Writer};
+use writer::{Failure, Item, Writer};
 
 use crate::intake::Intake;
 use crate::{
@@ -62,6 +62,8 @@ struct Core {
     groups: Arc<Groups>,
     /// `None` once closed: the database can be opened anew although readers are still around.
     tables: RwLock<Option<Tables>>,
+    /// Of the writer.
+    failure: Arc<Failure>,
     /// Ends the writer, the readers and the coordinator's tasks.
     closing: CancellationToken,
     /// The coordinator's tasks.
@@ -86,11 +88,12 @@ impl EmbeddedLog {
         settle(&tables).await?;
         let (catalog, tails) = topics::load(&tables)?;
         let (catalog, closing, tasks) = (Arc::new(catalog), CancellationToken::new(), TaskTracker::new());
-        let writer = Writer::new(tables.clone(), Arc::clone(&catalog), tails, clock);
+        let failure = Arc::new(Failure::default());
+        let writer = Writer::new(tables.clone(), Arc::clone(&catalog), tails, clock, Arc::clone(&failure));
         let (queue, items) = mpsc::channel(Intake::records_max(QUEUE_BYTES_MAX) + QUEUE_OTHERS_MAX);
         let writer = tokio::spawn(writer.run(items, closing.clone()));
         let groups = Groups::new(tasks.clone(), closing.clone());
-        let core = Core { catalog, groups, tables: RwLock::new(Some(tables)), closing, tasks };
+        let core = Core { catalog, groups, tables: RwLock::new(Some(tables)), failure, closing, tasks };
         let intake = Intake::new(QUEUE_BYTES_MAX);
         Ok(Arc::new(Self { core: Arc::new(core), intake, queue, writer: Mutex::new(Some(writer)) }))
     }

@@ -71,7 +71,8 @@ pub enum GroupEvent {
 /// A member of a group. Dropping it leaves the group at once, without a commit.
 #[async_trait]
 pub trait GroupMember: Send {
-    /// What happens next; waits. Must be polled all the time: a member that does not poll for longer than the group's
+    /// What happens next; waits. Fails when the group cannot be worked in any more: its log was closed, or has failed for
+    /// good. Must be polled all the time: a member that does not poll for longer than the group's
     /// bound (60 s) is taken for dead. Cancel safe.
     async fn next(&mut self) -> Result<GroupEvent, LogError>;
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::Fingerprint;
 use events::topics::TopicSpec;
 
 pub use error::{AppendError, CommitError, LogError};
@@ -153,4 +154,20 @@ pub async fn record_at(
         Err(LogError::OutOfRange { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the record at `offset` is there and is the one of that fingerprint: then everything before it is what it was
+/// too, because a log that is cut short or made anew loses its end first.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn stands(
+    log: &dyn EventLog,
+    topic: &str,
+    partition: u32,
+    offset: u64,
+    fingerprint: Fingerprint,
+) -> Result<bool, LogError> {
+    let record = record_at(log, topic, partition, offset).await?;
+    Ok(record.is_some_and(|record| record.fingerprint() == fingerprint))
 }

@@ -12,8 +12,10 @@ use eventlog::{
     PartitionReader, Receipt, Revocation, SharedLog, TopicFound, TopicPartition, Watermarks,
 };
 use events::topics::TopicSpec;
+use host::Entropy;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 const GROUP: &str = "group";
@@ -95,6 +97,8 @@ enum Act {
     Work,
     /// Ends by itself at once.
     End(Ended),
+    /// Works for a while and has to begin again.
+    Last(Duration),
     /// Fails for good.
     Fail,
 }
@@ -125,13 +129,20 @@ impl Scene {
                         Outcome::Ok(Ended::Stopped)
                     }
                     Act::End(ended) => Ok(ended),
+                    Act::Last(time) => {
+                        sleep(time).await;
+                        Ok(Ended::Again)
+                    }
                     Act::Fail => Err("broken for good".into()),
                 }
             })
         });
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let consuming = tokio::spawn(async move { consume(&log, GROUP, &[TOPIC], work, token).await });
+        let consuming = tokio::spawn(async move {
+            let entropy = Entropy::seeded(1);
+            consume(&log, GROUP, &[TOPIC], work, &entropy, token).await
+        });
         Self { tell, begun, shutdown, consuming }
     }
 
@@ -219,4 +230,26 @@ async fn work_that_fails_for_good_ends_all_of_it() {
     }
     let error = (&mut scene.consuming).await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "topic/1: broken for good");
+}
+
+/// A log whose every answer is a failure would otherwise have all partitions begin again at full speed.
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_does_not_last_begins_again_later_each_time_and_one_that_lasted_soon() {
+    let lasts = Act::Last(Duration::from_secs(60));
+    let script = std::iter::repeat_n(Act::End(Ended::Again), 40).chain([lasts, Act::Work]);
+    let mut scene = Scene::start(script);
+    scene.assign(0);
+    scene.begun().await;
+    let (mut at, mut waits) = (Instant::now(), Vec::new());
+    for _ in 0..40 {
+        scene.begun().await;
+        waits.push(at.elapsed());
+        at = Instant::now();
+    }
+    assert!(waits[1..].iter().all(|wait| (5..=10_000).contains(&wait.as_millis())), "{waits:?}");
+    assert!(waits[20..].iter().all(|wait| wait.as_millis() >= 1000), "{waits:?}");
+    assert!(waits[1] != waits[2] && waits[30] != waits[31], "with jitter: {waits:?}");
+    scene.begun().await;
+    assert!(at.elapsed() <= Duration::from_millis(60_050), "it lasted: the first wait again");
+    scene.end().await.unwrap();
 }

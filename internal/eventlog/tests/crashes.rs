@@ -5,13 +5,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use eventlog::consume::{ConsumeError, Ended, Work, consume};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{AppendError, EventLog, NewRecord, RECORD_BYTES_MAX, Receipt, append, record_at};
+use eventlog::{AppendError, EventLog, LogError, NewRecord, RECORD_BYTES_MAX, Receipt, SharedLog, append, record_at};
 use events::topics::TopicSpec;
 use host::{Clock, Entropy};
 use kv::{Database, Power};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 const TOPIC: &str = "topic";
 const PARTITIONS: u32 = 2;
@@ -231,4 +236,49 @@ fn copy_folder(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// A full disk, say: nothing is appended or committed any more. Consumers must not try for ever: a process that ends is
+/// started again.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_failed_for_good_ends_the_consumers_with_its_error() {
+    let (database, power) = Power::supply();
+    let log: SharedLog = open(database).await;
+    let (work, mut began) = (Arc::new(AtomicU32::new(0)), tokio::time::interval(Duration::from_secs(1)));
+    let count = Arc::clone(&work);
+    let appending = Arc::clone(&log);
+    // As the fan-out: a record that may be missing means to begin again.
+    let run: Work = Arc::new(move |_, _, stop| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let log = Arc::clone(&appending);
+        Box::pin(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(Ended::Stopped),
+                    appended = append(log.as_ref(), TOPIC, record(0, "x")) => {
+                        if appended.is_err() {
+                            return Ok(Ended::Again);
+                        }
+                        tokio::time::sleep(Duration::from_millis(10)).await; // virtual time
+                    }
+                }
+            }
+        })
+    });
+    let (entropy, shutdown) = (Entropy::seeded(1), CancellationToken::new());
+    let mut consuming = Box::pin(consume(&log, "group", &[TOPIC], run, &entropy, shutdown));
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            ended = &mut consuming => panic!("{ended:?}"),
+            _ = began.tick() => {}
+        }
+    }
+    let _ = power.cut(0);
+    let ended = timeout(Duration::from_secs(10), consuming).await.expect("it tries for ever");
+    let error = ended.unwrap_err();
+    assert!(matches!(&error, ConsumeError::Group(LogError::Broken(_))), "{error:?}");
+    assert!(error.to_string().contains("the power was cut"), "in words: {error}");
+    assert!(work.load(Ordering::SeqCst) <= PARTITIONS * 3, "nor often: {work:?}");
 }

@@ -34,10 +34,10 @@ pub enum FanoutError {
          apply'; nothing was skipped (set the position with 'klatschctl fanout-position')"
     )]
     NoPosition(TopicPartition),
-    /// The record before the committed position is not the one that it was.
+    /// The record before the position is not the one that it was.
     #[error(
-        "{0}: the record before offset {1} is not the one that was committed: the topic was re-created, or this is \
-         another cluster; nothing was delivered"
+        "{0}: the record before offset {1} is not the one that was committed or read: the topic was re-created or cut \
+         short, or this is another cluster; nothing of it was delivered"
     )]
     NotTheLog(TopicPartition, u64),
     /// The commit's metadata is not ours.
@@ -83,9 +83,11 @@ impl From<Given<CommitError>> for FanoutError {
 pub(crate) fn transient_store(error: &StoreError) -> bool {
     match error {
         StoreError::Transient(_) => true,
-        StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Broken(_) | StoreError::Closed => {
-            false
-        }
+        StoreError::Incarnation { .. }
+        | StoreError::NotMigrated(_)
+        | StoreError::Misconfigured(_)
+        | StoreError::Broken(_)
+        | StoreError::Closed => false,
     }
 }
 

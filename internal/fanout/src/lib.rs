@@ -15,6 +15,7 @@ mod open;
 mod outbox;
 mod parked;
 mod partition;
+mod place;
 mod position;
 mod relay;
 mod unpark;
@@ -83,7 +84,8 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
     };
     condition.ready();
     let stop = shutdown.child_token();
-    let mut consuming = pin!(consume(&deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, stop.clone()));
+    let mut consuming =
+        pin!(consume(&deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, &deps.entropy, stop.clone()));
     tokio::select! {
         biased;
         ended = &mut consuming => Ok(ended?),

@@ -31,6 +31,8 @@ pub struct FanoutMetrics {
     pub(crate) healed: Counter,
     /// Records of corrupt bytes.
     pub(crate) corrupt: Counter,
+    /// Partitions that stand still at a record of a schema that this program does not know.
+    pub(crate) stalled: Gauge,
     /// Commits.
     pub(crate) commits: Counter,
 }
@@ -53,6 +55,11 @@ impl FanoutMetrics {
             skipped: counter("fanout_skipped_events", "Events skipped under a hold"),
             healed: counter("fanout_healed_holds", "Held conversations re-driven to the end"),
             corrupt: counter("fanout_corrupt_records", "Records whose bytes are not of their schema"),
+            stalled: metrics.register(
+                "fanout_stalled_partitions",
+                "Partitions that stand still at a record of a schema that this program does not know",
+                Gauge::default(),
+            ),
             commits: counter("fanout_commits", "Positions committed"),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, Message, NewRecord, PartitionReader, TopicPartition, record_at};
+use eventlog::{Assigned, Committer, Message, NewRecord, PartitionReader, TopicPartition};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
@@ -21,7 +21,7 @@ use crate::open::Opened;
 use crate::outbox::Outbox;
 use crate::parked::ParkedSet;
 use crate::position::Position;
-use crate::{Deps, FanoutError};
+use crate::{Deps, FanoutError, place};
 
 /// Records that are taken from the log at once.
 pub(crate) const BATCH_RECORDS_MAX: usize = 500;
@@ -119,16 +119,8 @@ impl Partition {
         let commit = assigned.commit.ok_or_else(|| FanoutError::NoPosition(self.at.clone()))?;
         let position =
             Position::from_commit(&commit).map_err(|reason| FanoutError::Metadata(self.at.clone(), reason))?;
-        if let (Some(fingerprint), Some(before)) = (position.fingerprint, position.next.checked_sub(1)) {
-            let Deps { log, entropy, .. } = &*self.deps;
-            let read = || record_at(&**log, MESSAGES, self.at.partition, before);
-            let record = insist("read the last record", entropy, &self.stop, transient_log, read).await?;
-            if record.is_none_or(|record| record.fingerprint() != fingerprint) {
-                return Err(FanoutError::NotTheLog(self.at.clone(), position.next));
-            }
-        }
-        self.intake = position.next;
-        self.fingerprint = position.fingerprint;
+        (self.intake, self.fingerprint) = (position.next, position.fingerprint);
+        self.verify().await?;
         for (conversation, offset) in &position.parked {
             self.parked.park_from(*conversation, Seq::new(self.generation, *offset)?, false);
         }
@@ -166,7 +158,7 @@ impl Partition {
                         let codec = &self.deps.codec;
                         self.backlog.push_back(Message::read(codec, generation, partition, self.partitions, record)?);
                     },
-                    Err(error) if transient_log(&error) => reader = self.reader(self.intake).await?,
+                    Err(error) if transient_log(&error) => reader = self.reader_again(self.intake).await?,
                     Err(error) => return Err(error.into()),
                 },
             }
@@ -178,6 +170,17 @@ impl Partition {
         let Deps { log, entropy, .. } = &*self.deps;
         let open = || log.reader(MESSAGES, self.at.partition, from);
         Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+    }
+
+    /// A reader for going on after an error, or for reading again.
+    pub(crate) async fn reader_again(&self, from: u64) -> Result<Box<dyn PartitionReader>, FanoutError> {
+        self.verify().await?;
+        self.reader(from).await
+    }
+
+    /// Fails when the log is not the one that it was. What was taken in last vouches for everything before it.
+    async fn verify(&self) -> Result<(), FanoutError> {
+        place::verify(&self.deps, &self.at, self.intake, self.fingerprint, &self.stop).await
     }
 
     /// Takes in what was read, in order, until it is done or one more would have to be parked than can be.

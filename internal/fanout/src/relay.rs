@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use domain::{Fingerprint, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, NewRecord, Record, record_at};
+use eventlog::{Assigned, Committer, NewRecord, PartitionReader, Record};
 use events::topics::{DELIVERIES, RECEIPTS, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
-use runtime::insist;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use runtime::{Stall, insist};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::emit::by_partition;
@@ -17,7 +17,7 @@ use crate::error::{transient_commit, transient_log};
 use crate::outbox::Outbox;
 use crate::partition::BATCH_RECORDS_MAX;
 use crate::position::Position;
-use crate::{Deps, FanoutError};
+use crate::{Deps, FanoutError, place};
 
 /// How often the position is committed while something changes.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
@@ -53,11 +53,11 @@ impl Relay {
         self.resume().await?;
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (topic, partition) = (self.assigned.at.topic.clone(), self.assigned.at.partition);
+        let (entropy, stalled) = (self.deps.entropy.clone(), self.deps.metrics.stalled.clone());
+        let mut stall = Stall::new("relay records", entropy, stalled);
         loop {
-            let Deps { log, entropy, .. } = &*self.deps;
-            let open = || log.reader(&topic, partition, self.next);
-            let mut reader = insist("read the log", entropy, &self.stop, transient_log, open).await?;
+            let mut reader = self.reader().await?;
+            let mut again = None;
             loop {
                 tokio::select! {
                     biased;
@@ -68,15 +68,19 @@ impl Relay {
                     }
                     _ = commits.tick() => self.commit(committer).await?,
                     acknowledged = self.outbox.oldest() => acknowledged?,
-                    records = reader.next(BATCH_RECORDS_MAX) => match records {
-                        Ok(records) => for record in &records {
-                            self.relay(record).await?;
+                    () = at(again) => break,
+                    records = reader.next(BATCH_RECORDS_MAX), if again.is_none() => match records {
+                        Ok(records) => match self.relay_all(&records).await {
+                            Ok(()) => stall.go_on(),
+                            Err(error @ FanoutError::UnknownSchema(..)) => again = Some(stall.stand_still(&error)),
+                            Err(error) => return Err(error),
                         },
                         Err(error) if transient_log(&error) => break,
                         Err(error) => return Err(error.into()),
                     },
                 }
             }
+            self.verify().await?;
         }
     }
 
@@ -84,15 +88,27 @@ impl Relay {
         let at = &self.assigned.at;
         let commit = self.assigned.commit.as_ref().ok_or_else(|| FanoutError::NoPosition(at.clone()))?;
         let position = Position::from_commit(commit).map_err(|reason| FanoutError::Metadata(at.clone(), reason))?;
-        if let (Some(fingerprint), Some(before)) = (position.fingerprint, position.next.checked_sub(1)) {
-            let Deps { log, entropy, .. } = &*self.deps;
-            let read = || record_at(&**log, &at.topic, at.partition, before);
-            let record = insist("read the last record", entropy, &self.stop, transient_log, read).await?;
-            if record.is_none_or(|record| record.fingerprint() != fingerprint) {
-                return Err(FanoutError::NotTheLog(at.clone(), position.next));
-            }
-        }
         (self.next, self.committed, self.last) = (position.next, position.next, position.fingerprint);
+        self.verify().await
+    }
+
+    /// Fails when the log is not the one that it was.
+    async fn verify(&self) -> Result<(), FanoutError> {
+        place::verify(&self.deps, &self.assigned.at, self.next, self.last, &self.stop).await
+    }
+
+    async fn reader(&self) -> Result<Box<dyn PartitionReader>, FanoutError> {
+        let (Deps { log, entropy, .. }, at) = (&*self.deps, &self.assigned.at);
+        let open = || log.reader(&at.topic, at.partition, self.next);
+        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+    }
+
+    /// Relays what comes before the first record of a schema that this program does not know, and fails there if there is
+    /// one: nothing could be held for it, so its partition waits for the upgrade.
+    async fn relay_all(&mut self, records: &[Record]) -> Result<(), FanoutError> {
+        for record in records {
+            self.relay(record).await?;
+        }
         Ok(())
     }
 
@@ -163,5 +179,13 @@ impl Relay {
         self.deps.metrics.commits.inc();
         self.committed = position.next;
         Ok(())
+    }
+}
+
+/// Then; never when there is no such time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

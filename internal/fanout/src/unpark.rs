@@ -124,12 +124,17 @@ impl Partition {
         self.deps.metrics.rereads.inc();
         let (mut queue, mut next) = (VecDeque::new(), first.offset());
         if next < self.intake {
-            let mut reader = self.reader(next).await?;
+            let mut reader = self.reader_again(next).await?;
             while next < self.intake && queue.len() < REREAD_EVENTS_MAX {
-                let records = match reader.next(BATCH_RECORDS_MAX).await {
+                let read = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Err(FanoutError::Stopped),
+                    read = reader.next(BATCH_RECORDS_MAX) => read,
+                };
+                let records = match read {
                     Ok(records) => records,
                     Err(error) if transient_log(&error) => {
-                        reader = self.reader(next).await?;
+                        reader = self.reader_again(next).await?;
                         continue;
                     }
                     Err(error) => return Err(error.into()),

@@ -74,7 +74,8 @@ impl fmt::Display for Range {
 /// Finds the ranges, each up to where the log ends now. `into_new` says that the store will be empty.
 ///
 /// # Errors
-/// When the log or the store cannot be read, or the range is not there (trimmed, or beyond the end).
+/// When the log or the store cannot be read, the log is not the one that the store has applied, or the range is not there
+/// (trimmed, or beyond the end).
 pub async fn plan(
     log: &SharedLog,
     store: &SharedStore,
@@ -82,10 +83,7 @@ pub async fn plan(
     into_new: bool,
 ) -> Result<Vec<Range>, OpsError> {
     let sources: Vec<Source> = match selection {
-        Selection::FromStart => STORAGE_SOURCES
-            .into_iter()
-            .flat_map(|topic| (0..spec_of(topic).partitions).map(move |partition| Source { topic, partition }))
-            .collect(),
+        Selection::FromStart => all_sources().collect(),
         Selection::From { .. } if into_new => {
             return Err(OpsError::Usage("a new incarnation is empty: it is replayed into from the start".into()));
         }
@@ -94,6 +92,10 @@ pub async fn plan(
         }
         Selection::From { partition, .. } => vec![Source { topic: MESSAGES, partition }],
     };
+    // An empty store has no log yet.
+    if !into_new {
+        check_log(log, store).await?;
+    }
     let mut ranges = Vec::new();
     for source in sources {
         let marks = log.watermarks(source.topic, source.partition).await?;
@@ -119,6 +121,34 @@ pub async fn plan(
         ranges.push(Range { source, from, to: marks.next, applied });
     }
     Ok(ranges)
+}
+
+/// Everything that storage reads.
+fn all_sources() -> impl Iterator<Item = Source> {
+    let of_topic = |topic| (0..spec_of(topic).partitions).map(move |partition| Source { topic, partition });
+    STORAGE_SOURCES.into_iter().flat_map(of_topic)
+}
+
+/// Refuses a log that is not the one that the store has applied: another cluster's rows would take the places of what is
+/// there. Every source is looked at, whatever is to be replayed: a quiet partition cannot tell.
+async fn check_log(log: &SharedLog, store: &SharedStore) -> Result<(), OpsError> {
+    let mut faults = Vec::new();
+    for Source { topic, partition } in all_sources() {
+        // Asked before the log's end, which a live consumer goes on following.
+        let Some(applied) = store.applied(Source { topic, partition }).await? else { continue };
+        let (at, offset) = (format!("{topic}/{partition}"), applied.seq.offset());
+        let next = log.watermarks(topic, partition).await?.next;
+        if offset >= next {
+            faults.push(format!("{at} ends at offset {next}, but the store has applied its offset {offset}"));
+        } else if !eventlog::stands(&**log, topic, partition, offset, applied.fingerprint).await? {
+            faults.push(format!("{at}: the record at offset {offset} is not the one that the store has applied"));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    faults.push("the log is another cluster's, was made anew or was cut short: nothing was written".to_owned());
+    Err(OpsError::Refused(faults))
 }
 
 /// Applies the ranges, one after the other, telling `progress` of each batch.

@@ -4,7 +4,9 @@
 mod support;
 
 use domain::Seq;
+use eventlog::{NewRecord, append};
 use events::Codec;
+use events::topics::RECEIPTS;
 use host::Entropy;
 use ops::OpsError;
 use ops::checksum::checksum;
@@ -69,6 +71,49 @@ async fn a_part_of_a_partition_can_be_replayed_and_a_gap_is_refused() {
         assert!(matches!(plan(&log, &store, wrong, false).await, Err(OpsError::Usage(_))), "{wrong:?}");
     }
     assert!(matches!(plan(&log, &store, from, true).await, Err(OpsError::Usage(_))), "a part into an empty store");
+}
+
+/// A replay of another cluster's log over a full store would win wherever that log is further on.
+#[tokio::test]
+async fn a_log_that_is_not_the_stores_is_refused_before_anything_is_written() {
+    let (log, store) = (ready_log().await, store().await);
+    let conversations = traffic(&*log).await;
+    let store: SharedStore = store;
+    replay_all(&log, &store).await;
+    let full = checksum(&*store, None, |_, _| {}).await.unwrap();
+    let partition = eventlog::partition_of(conversations[0].to_string().as_bytes(), 12);
+    let plans = [Selection::FromStart, Selection::From { partition, offset: 5 }];
+
+    // As long, and longer: only what its records say tells it apart.
+    let other = ready_log().await;
+    for partition in 0..12 {
+        let tick = Codec::compiled_in().tick();
+        let (key, partition) = ("tick".to_owned(), Some(partition));
+        let tick = NewRecord { key, partition, headers: tick.headers, payload: tick.payload };
+        append(&*other, RECEIPTS, tick).await.unwrap();
+    }
+    traffic(&*other).await;
+    traffic(&*other).await;
+    for selection in plans {
+        let refused = plan(&other, &store, selection, false).await.unwrap_err();
+        assert_eq!(refused.exit(), ops::Exit::Differs);
+        let said = refused.to_string();
+        assert!(said.contains(&format!("chat.messages/{partition}: the record at offset")), "{said}");
+        assert!(said.contains("chat.receipts/") && said.contains("nothing was written"), "{said}");
+    }
+    let empty = ready_log().await;
+    let short = plan(&empty, &store, Selection::FromStart, false).await.unwrap_err().to_string();
+    assert!(short.contains(&format!("chat.messages/{partition} ends at offset 1, but the store")), "{short}");
+
+    // Planned on the right log, run on the wrong one: each partition looks again.
+    let ranges = plan(&log, &store, Selection::From { partition, offset: 0 }, false).await.unwrap();
+    let (codec, stop) = (Codec::compiled_in(), CancellationToken::new());
+    let ran = run(&other, &store, &codec, &Entropy::seeded(1), &ranges, &stop, |_, _| {}).await;
+    assert!(matches!(ran, Err(OpsError::Refused(_))), "{ran:?}");
+    assert_eq!(checksum(&*store, None, |_, _| {}).await.unwrap(), full);
+
+    let rebuilt = plan(&other, &store, Selection::FromStart, true).await.unwrap();
+    assert!(rebuilt.iter().all(|range| range.applied.is_none()), "a new incarnation may have any log");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub use insist::{Given, insist};
 pub use listen::bind;
 pub use metrics::Metrics;
 pub use program::{ConfigFault, main_exit, program};
-pub use retry::{Backoff, FaultLog, supervised};
+pub use retry::{Backoff, FaultLog, Stall, supervised};
 pub use serve::{Serving, serve};
 pub use tasks::{TaskError, Tasks};
 pub use trace::TraceParent;

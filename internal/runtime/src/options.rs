@@ -2,6 +2,7 @@
 //!
 //! A program flattens these into its one clap struct. The doc comments are the help texts.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use clap::Args;
@@ -51,6 +52,42 @@ pub struct StoreOptions {
     /// The keyspace of all tables
     #[arg(long, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
     pub keyspace: String,
+    /// The datacenter whose nodes are used and whose quorum counts; to be named where the cluster has more than one
+    #[arg(long, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
+    pub cql_datacenter: Option<String>,
+    /// The role to sign in with where the server asks for one; its password is read from KLATSCH_CQL_PASSWORD
+    #[arg(long, env = "KLATSCH_CQL_USER", value_name = "NAME")]
+    pub cql_user: Option<String>,
+    /// Of that role.
+    #[arg(skip = Password::of_environment())]
+    pub cql_password: Option<Password>,
+}
+
+/// A store's password. Its debug form does not show it.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    /// The variable that it is read from. There is no flag: others on the machine can see flags.
+    pub const VARIABLE: &'static str = "KLATSCH_CQL_PASSWORD";
+
+    /// What the environment has.
+    #[must_use]
+    pub fn of_environment() -> Option<Self> {
+        std::env::var(Self::VARIABLE).ok().map(Self)
+    }
+
+    /// The password itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
 }
 
 /// Where to find the keys that access tokens are verified with.
@@ -64,4 +101,14 @@ pub struct KeysOptions {
         default_value = "http://127.0.0.1:8081/.well-known/jwks.json"
     )]
     pub jwks: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        assert!(!format!("{:?}", Password("hidden".into())).contains("hidden"));
+    }
 }

@@ -29,6 +29,5 @@ pub(crate) async fn last_record(log: &dyn EventLog, topic: &str, partition: u32)
 
 /// Whether the record before `cursor` is there and is the one that the cursor names.
 pub(crate) async fn stands(log: &dyn EventLog, topic: &str, cursor: Cursor) -> Result<bool, LogError> {
-    let record = in_time(record_at(log, topic, cursor.partition, cursor.next - 1)).await?;
-    Ok(record.is_some_and(|record| record.fingerprint() == cursor.fingerprint))
+    in_time(eventlog::stands(log, topic, cursor.partition, cursor.next - 1, cursor.fingerprint)).await
 }

@@ -1,18 +1,25 @@
 //! A batch: read it, load what is cold, judge event by event, write.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
 
 use domain::{ConversationId, Decision, Event, Placed, Seq, apply};
-use eventlog::{Meaning, Message, NewRecord, Record, append};
+use eventlog::{AppendError, Meaning, Message, NewRecord, Record, append};
 use events::Quarantined;
 use events::topics::QUARANTINE;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use store::{Consumer, Facts, Hold, Loaded, RowWrite, Slot, load};
+use tokio::time::{Instant, timeout};
 
 use crate::StorageError;
 use crate::partition::Partition;
 use crate::rows::{Pending, rows_of};
 
+/// How long a corrupt record's copy may take.
+const COPY_WAIT: Duration = Duration::from_secs(5);
+/// After one that failed, how long none is tried: many corrupt records in a row must not wait one by one.
+const COPY_REST: Duration = Duration::from_secs(60);
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 64;
 
@@ -206,10 +213,14 @@ impl Partition {
         self.store("write a hold", |store| store.put_hold(Consumer::Storage, partition, conversation, hold)).await
     }
 
-    /// Copies a corrupt record to where people look. Best effort: the record itself stays in the log.
-    async fn quarantine(&self, record: &Record, reason: &str) {
+    /// Copies a corrupt record to where people look. Best effort, within a bound: the record itself stays in the log, and a
+    /// quarantine without a leader is no reason to stop.
+    async fn quarantine(&mut self, record: &Record, reason: &str) {
         self.deps.metrics.corrupt.inc();
         tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt record refused");
+        if self.no_copy_before.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
         let quarantined = self.deps.codec.quarantined(&Quarantined {
             topic: self.at.topic.clone(),
             partition: self.at.partition,
@@ -219,8 +230,22 @@ impl Partition {
         });
         let key = String::from_utf8_lossy(&record.key).into_owned();
         let copy = NewRecord { key, partition: Some(0), headers: quarantined.headers, payload: quarantined.payload };
-        if let Err(error) = append(&*self.deps.log, QUARANTINE, copy).await {
-            tracing::warn!(partition = %self.at, offset = record.offset, %error, "corrupt record not copied");
+        let copied = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            copied = timeout(COPY_WAIT, append(&*self.deps.log, QUARANTINE, copy)) => copied,
+        };
+        let (error, of_this_one): (Box<dyn Error + Send + Sync>, bool) = match copied {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => {
+                let of_this_one = matches!(error, AppendError::TooLarge);
+                (error.into(), of_this_one)
+            }
+            Err(late) => (late.into(), false),
+        };
+        if !of_this_one {
+            self.no_copy_before = Some(Instant::now() + COPY_REST);
         }
+        tracing::warn!(partition = %self.at, offset = record.offset, %error, "corrupt record not copied");
     }
 }

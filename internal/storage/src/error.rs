@@ -18,8 +18,8 @@ pub enum StorageError {
     Store(#[from] StoreError),
     /// The record behind which the store stands is not the one that it was.
     #[error(
-        "{0}: the record at offset {1} is not the one that the store has applied: the topic was re-created, or this is \
-         another cluster; nothing was written (use the right log, or a new incarnation of the store)"
+        "{0}: the record at offset {1} is not the one that the store has applied: the topic was re-created or cut short, \
+         or this is another cluster; nothing of it was written (use the right log, or a new incarnation of the store)"
     )]
     NotTheLog(TopicPartition, u64),
     /// A replay would leave a gap.
@@ -62,9 +62,11 @@ impl From<Given<LogError>> for StorageError {
 pub(crate) fn transient_store(error: &StoreError) -> bool {
     match error {
         StoreError::Transient(_) => true,
-        StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Broken(_) | StoreError::Closed => {
-            false
-        }
+        StoreError::Incarnation { .. }
+        | StoreError::NotMigrated(_)
+        | StoreError::Misconfigured(_)
+        | StoreError::Broken(_)
+        | StoreError::Closed => false,
     }
 }
 

@@ -11,6 +11,7 @@ mod batch;
 mod error;
 mod metrics;
 mod partition;
+mod place;
 mod receipts;
 mod redrive;
 mod replay;
@@ -82,7 +83,8 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
     };
     condition.ready();
     let stop = shutdown.child_token();
-    let mut consuming = pin!(consume(&deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, stop.clone()));
+    let mut consuming =
+        pin!(consume(&deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, &deps.entropy, stop.clone()));
     tokio::select! {
         biased;
         ended = &mut consuming => Ok(ended?),

@@ -1,6 +1,7 @@
 //! What the storage consumer counts.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use runtime::Metrics;
 
 /// The storage consumer's metrics.
@@ -18,6 +19,8 @@ pub struct StorageMetrics {
     pub(crate) id_reads: Counter,
     /// Records of corrupt bytes.
     pub(crate) corrupt: Counter,
+    /// Partitions that stand still at a record of a schema that this program does not know.
+    pub(crate) stalled: Gauge,
     /// Holds begun.
     pub(crate) holds: Counter,
     /// Events skipped under a hold.
@@ -38,6 +41,11 @@ impl StorageMetrics {
             loads: counter("storage_conversation_loads", "Conversations loaded from the store"),
             id_reads: counter("storage_id_reads", "Ids read because they are older than the cache"),
             corrupt: counter("storage_corrupt_records", "Records whose bytes are not of their schema"),
+            stalled: metrics.register(
+                "storage_stalled_partitions",
+                "Partitions that stand still at a record of a schema that this program does not know",
+                Gauge::default(),
+            ),
             holds: counter("storage_holds", "Holds begun"),
             skipped: counter("storage_skipped_events", "Events skipped under a hold"),
             healed: counter("storage_healed_holds", "Held conversations re-driven to the end"),

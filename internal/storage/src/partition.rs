@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, record_at};
+use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition};
 use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
 use store::{Applied, Conversations, Source, Store, StoreError};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
-use crate::{Deps, StorageError};
+use crate::{Deps, StorageError, place};
 
 /// Records that are applied together.
 pub(crate) const BATCH_RECORDS_MAX: usize = 500;
@@ -30,7 +30,11 @@ pub(crate) struct Partition {
     pub(crate) partitions: u32,
     /// The last place that is applied; `None` before the first.
     pub(crate) applied: Option<Seq>,
+    /// The last record that was applied: proof of which log this is.
+    pub(crate) last: Option<Applied>,
     pub(crate) cache: Conversations,
+    /// Corrupt records are not copied before then: the last copy failed.
+    pub(crate) no_copy_before: Option<Instant>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -60,7 +64,9 @@ impl Partition {
             generation: spec.generation,
             partitions: spec.partitions,
             applied: None,
+            last: None,
             cache: Conversations::new(),
+            no_copy_before: None,
             stop,
         }
     }
@@ -81,7 +87,7 @@ impl Partition {
                 }
                 records = reader.next(BATCH_RECORDS_MAX) => match records {
                     Ok(records) => self.apply(&records).await?,
-                    Err(error) if transient_log(&error) => reader = self.reader(self.next_offset()).await?,
+                    Err(error) if transient_log(&error) => reader = self.reader_again(self.next_offset()).await?,
                     Err(error) => return Err(error.into()),
                 },
             }
@@ -92,23 +98,18 @@ impl Partition {
     async fn resume(&mut self) -> Result<(), StorageError> {
         let source = self.source;
         let applied = self.store("read applied", |store| store.applied(source)).await?;
-        if let Some(applied) = applied {
-            self.verify(applied).await?;
-        }
+        self.last = applied;
+        self.verify().await?;
         self.applied = applied.map(|applied| applied.seq);
         tracing::info!(partition = %self.at, next = self.next_offset(), "storage resumes");
         Ok(())
     }
 
-    async fn verify(&self, applied: Applied) -> Result<(), StorageError> {
-        let (offset, partition) = (applied.seq.offset(), self.at.partition);
-        let Deps { log, entropy, .. } = &*self.deps;
-        let read = || record_at(&**log, MESSAGES, partition, offset);
-        let record = insist("read the last applied record", entropy, &self.stop, transient_log, read).await?;
-        if record.is_some_and(|record| record.fingerprint() == applied.fingerprint) {
-            Ok(())
-        } else {
-            Err(StorageError::NotTheLog(self.at.clone(), offset))
+    /// Fails when the log is not the one that it was.
+    pub(crate) async fn verify(&self) -> Result<(), StorageError> {
+        match self.last {
+            Some(last) => place::verify(&self.deps, &self.at, last, &self.stop).await,
+            None => Ok(()),
         }
     }
 
@@ -122,6 +123,12 @@ impl Partition {
         Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
     }
 
+    /// A reader for going on after an error, or for reading again.
+    pub(crate) async fn reader_again(&self, from: u64) -> Result<Box<dyn PartitionReader>, StorageError> {
+        self.verify().await?;
+        self.reader(from).await
+    }
+
     /// Applies a batch: rows, then holds, then `applied`. Nothing of it is visible as applied before all of it is.
     pub(crate) async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let Some(last) = records.last() else { return Ok(()) };
@@ -133,6 +140,7 @@ impl Partition {
         self.judge_and_write(records).await?;
         self.store("write applied", |store| store.set_applied(source, applied)).await?;
         self.applied = Some(self.applied.map_or(seq, |before| before.max(seq)));
+        self.last = Some(applied);
         self.cache.shrink();
         self.deps.metrics.batches.inc();
         Ok(())

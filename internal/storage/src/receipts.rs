@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::Seq;
+use domain::{ConversationId, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, Record, TopicPartition, record_at};
+use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
 use host::teeth::Bug;
-use runtime::insist;
+use runtime::{Stall, insist};
 use store::{Applied, Mark, Source};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
-use crate::{Deps, Replayed, StorageError};
+use crate::{Deps, Replayed, StorageError, place};
 
 /// Marks that are written at once.
 const MARKS_AT_ONCE: usize = 128;
@@ -27,7 +28,7 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0 };
+    let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0, last: None };
     match receipts.consume().await {
         Ok(()) | Err(StorageError::Stopped) => {
             let commit = Commit { next: receipts.next, metadata: String::new() };
@@ -43,7 +44,7 @@ pub(crate) async fn run(
 /// Applies `from..to` of one partition of `chat.receipts` again, as [`crate::replay`] does with messages.
 ///
 /// # Errors
-/// [`StorageError::Gap`] when `from` lies beyond what is applied.
+/// As [`crate::replay`].
 pub async fn replay_marks(
     deps: Arc<Deps>,
     partition: u32,
@@ -53,7 +54,7 @@ pub async fn replay_marks(
     mut progress: impl FnMut(Replayed) + Send,
 ) -> Result<Replayed, StorageError> {
     let at = TopicPartition::new(RECEIPTS, partition);
-    let mut receipts = Receipts { deps, at: at.clone(), stop, next: 0 };
+    let mut receipts = Receipts { deps, at: at.clone(), stop, next: 0, last: None };
     receipts.resume().await?;
     let applied = receipts.next.checked_sub(1);
     if from > receipts.next {
@@ -82,6 +83,8 @@ struct Receipts {
     at: TopicPartition,
     stop: CancellationToken,
     next: u64,
+    /// The last record that was applied: proof of which log this is.
+    last: Option<Applied>,
 }
 
 impl Receipts {
@@ -91,11 +94,10 @@ impl Receipts {
 
     async fn consume(&mut self) -> Result<(), StorageError> {
         self.resume().await?;
+        let (entropy, stalled) = (self.deps.entropy.clone(), self.deps.metrics.stalled.clone());
+        let mut stall = Stall::new("apply read marks", entropy, stalled);
         loop {
-            let Deps { log, entropy, .. } = &*self.deps;
-            let (partition, next) = (self.at.partition, self.next);
-            let open = || log.reader(RECEIPTS, partition, next);
-            let mut reader = insist("read the log", entropy, &self.stop, transient_log, open).await?;
+            let mut reader = self.reader().await?;
             loop {
                 let records = tokio::select! {
                     biased;
@@ -103,32 +105,50 @@ impl Receipts {
                     records = reader.next(BATCH_RECORDS_MAX) => records,
                 };
                 match records {
-                    Ok(records) => self.apply(&records).await?,
+                    Ok(records) => match self.apply(&records).await {
+                        Ok(()) => stall.go_on(),
+                        Err(error @ StorageError::UnknownSchema(..)) => {
+                            tokio::select! {
+                                biased;
+                                () = self.stop.cancelled() => return Ok(()),
+                                () = sleep_until(stall.stand_still(&error)) => break,
+                            }
+                        }
+                        Err(error) => return Err(error),
+                    },
                     Err(error) if transient_log(&error) => break,
                     Err(error) => return Err(error.into()),
                 }
             }
+            self.verify().await?;
         }
     }
 
     async fn resume(&mut self) -> Result<(), StorageError> {
-        let (source, Deps { log, store, entropy, .. }) = (self.source(), &*self.deps);
-        let applied = insist("read applied", entropy, &self.stop, transient_store, || store.applied(source)).await?;
-        if let Some(applied) = applied {
-            let offset = applied.seq.offset();
-            let read = || record_at(&**log, RECEIPTS, source.partition, offset);
-            let record = insist("read the last applied record", entropy, &self.stop, transient_log, read).await?;
-            if record.is_none_or(|record| record.fingerprint() != applied.fingerprint) {
-                return Err(StorageError::NotTheLog(self.at.clone(), offset));
-            }
-            self.next = offset + 1;
-        }
-        Ok(())
+        let (source, Deps { store, entropy, .. }) = (self.source(), &*self.deps);
+        self.last = insist("read applied", entropy, &self.stop, transient_store, || store.applied(source)).await?;
+        self.next = self.last.map_or(0, |last| last.seq.offset() + 1);
+        self.verify().await
     }
 
+    /// Fails when the log is not the one that it was.
+    async fn verify(&self) -> Result<(), StorageError> {
+        match self.last {
+            Some(last) => place::verify(&self.deps, &self.at, last, &self.stop).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn reader(&self) -> Result<Box<dyn PartitionReader>, StorageError> {
+        let Deps { log, entropy, .. } = &*self.deps;
+        let open = || log.reader(RECEIPTS, self.at.partition, self.next);
+        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+    }
+
+    /// Applies what comes before the first record of a schema that this program does not know, and fails there if there
+    /// is one: a mark belongs to no state that could be held, so its partition waits for the upgrade.
     async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
-        let Some(last) = records.last() else { return Ok(()) };
-        let mut marks = BTreeMap::new();
+        let (mut marks, mut last, mut outcome) = (BTreeMap::new(), None, Ok(()));
         for record in records {
             match self.deps.codec.read_receipt(&record.headers, &record.payload) {
                 Ok(Some(read)) => {
@@ -141,12 +161,25 @@ impl Receipts {
                     self.deps.metrics.corrupt.inc();
                     tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt read mark");
                 }
-                // A mark belongs to no state that could be held: the partition waits for the upgrade.
                 Err(DecodeError::UnknownSchema(schema)) => {
-                    return Err(StorageError::UnknownSchema(self.at.clone(), record.offset, schema));
+                    outcome = Err(StorageError::UnknownSchema(self.at.clone(), record.offset, schema));
+                    break;
                 }
             }
+            last = Some(record);
         }
+        if let Some(last) = last {
+            self.write(marks, last).await?;
+        }
+        outcome
+    }
+
+    /// Writes the marks up to `last`, then that it is applied.
+    async fn write(
+        &mut self,
+        marks: BTreeMap<(UserId, ConversationId), Mark>,
+        last: &Record,
+    ) -> Result<(), StorageError> {
         let (Deps { store, entropy, .. }, stop) = (&*self.deps, &self.stop);
         let seq = Seq::new(spec_of(RECEIPTS).generation, last.offset)?;
         let (source, applied) = (self.source(), Applied { seq, fingerprint: last.fingerprint() });
@@ -161,7 +194,7 @@ impl Receipts {
             })
             .await?;
         insist("write applied", entropy, stop, transient_store, write).await?;
-        self.next = last.offset + 1;
+        (self.next, self.last) = (last.offset + 1, Some(applied));
         Ok(())
     }
 }

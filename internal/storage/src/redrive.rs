@@ -42,14 +42,19 @@ impl Partition {
             return Ok(None);
         }
         let mut loaded = None;
-        let mut reader = self.reader(done.offset() + 1).await?;
+        let mut reader = self.reader_again(done.offset() + 1).await?;
         let mut next = done.next();
         while next <= as_of {
             let mut written = Written::default();
-            let records = match reader.next(BATCH_RECORDS_MAX).await {
+            let read = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(StorageError::Stopped),
+                read = reader.next(BATCH_RECORDS_MAX) => read,
+            };
+            let records = match read {
                 Ok(records) => records,
                 Err(error) if transient_log(&error) => {
-                    reader = self.reader(next.offset()).await?;
+                    reader = self.reader_again(next.offset()).await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),

@@ -23,7 +23,8 @@ pub struct Replayed {
 /// goes back. `progress` hears of every batch.
 ///
 /// # Errors
-/// [`StorageError::Gap`] when `from` lies beyond what is applied.
+/// [`StorageError::NotTheLog`] when the store has applied another log, [`StorageError::Gap`] when `from` lies beyond what
+/// is applied. Nothing was written then.
 pub async fn replay(
     deps: Arc<Deps>,
     partition: u32,
@@ -36,6 +37,9 @@ pub async fn replay(
     let mut work = Partition::new(deps, at.clone(), stop);
     let source = work.source;
     let applied = work.store("read applied", |store| store.applied(source)).await?;
+    // Another log's records would take the places of what is there, and win wherever they are further on.
+    work.last = applied;
+    work.verify().await?;
     let applied = applied.map(|applied| applied.seq.offset());
     if from > applied.map_or(0, |applied| applied + 1) {
         return Err(StorageError::Gap { at, from, applied });

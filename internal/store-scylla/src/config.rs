@@ -57,6 +57,34 @@ pub struct Credentials {
     pub password: Password,
 }
 
+/// A role without a password, or a password without a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadCredentials {
+    /// No password.
+    #[error("a role for the store was given without its password")]
+    NoPassword,
+    /// No role.
+    #[error("a password for the store was given without the role that it belongs to")]
+    NoRole,
+}
+
+impl Credentials {
+    /// Both or neither.
+    ///
+    /// # Errors
+    /// When one of them is missing.
+    pub fn parse(username: Option<&str>, password: Option<&str>) -> Result<Option<Self>, BadCredentials> {
+        match (username, password) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(BadCredentials::NoPassword),
+            (None, Some(_)) => Err(BadCredentials::NoRole),
+            (Some(username), Some(password)) => {
+                Ok(Some(Self { username: username.to_owned(), password: Password::new(password.to_owned()) }))
+            }
+        }
+    }
+}
+
 /// A password. Its debug form does not show it.
 #[derive(Clone)]
 pub struct Password(String);
@@ -141,6 +169,15 @@ mod tests {
         for bad in ["", "Klatsch", "2k", "a b", "a;drop", "klatsch_i7", &"a".repeat(37)] {
             assert!(bad.parse::<Keyspace>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_role_and_its_password_come_together() {
+        assert!(Credentials::parse(None, None).unwrap().is_none());
+        let both = Credentials::parse(Some("klatsch"), Some("hidden")).unwrap().unwrap();
+        assert_eq!((both.username.as_str(), both.password.reveal()), ("klatsch", "hidden"));
+        assert_eq!(Credentials::parse(Some("klatsch"), None).unwrap_err(), BadCredentials::NoPassword);
+        assert_eq!(Credentials::parse(None, Some("hidden")).unwrap_err(), BadCredentials::NoRole);
     }
 
     #[test]

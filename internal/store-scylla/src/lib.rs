@@ -29,7 +29,7 @@ use store::{SharedStore, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use config::{BadKeyspace, Credentials, Keyspace, Password, Pool, ScyllaConfig};
+pub use config::{BadCredentials, BadKeyspace, Credentials, Keyspace, Password, Pool, ScyllaConfig};
 pub use migrate::{Report, migrate};
 
 use cql::Cql;
@@ -57,7 +57,8 @@ impl ScyllaStore {
     /// Connects, finds the current incarnation and prepares every statement.
     ///
     /// # Errors
-    /// [`StoreError::Transient`] when no server answers, [`StoreError::NotMigrated`] when [`migrate`] has work to do.
+    /// [`StoreError::Transient`] when no server answers, [`StoreError::NotMigrated`] when [`migrate`] has work to do,
+    /// [`StoreError::Misconfigured`] when the datacenter is not one of the cluster's, or none is named where there are several.
     pub async fn connect(config: ScyllaConfig) -> Result<SharedStore, StoreError> {
         Ok(Arc::new(Self::open(config).await?))
     }

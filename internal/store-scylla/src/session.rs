@@ -1,5 +1,6 @@
 //! The driver's session: who is connected how.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use scylla::client::execution_profile::ExecutionProfile;
@@ -61,16 +62,43 @@ fn unconnected(error: NewSessionError) -> StoreError {
     }
 }
 
-/// With a misspelt datacenter every request would fail, for ever, as if the cluster were down.
 fn check_datacenter(session: &Session, config: &ScyllaConfig) -> Result<(), StoreError> {
-    let Some(wanted) = &config.datacenter else { return Ok(()) };
     let state = session.get_cluster_state();
-    let mut known: Vec<&str> = state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
-    known.sort_unstable();
-    known.dedup();
-    if known.contains(&wanted.as_str()) {
-        return Ok(());
+    let known = state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
+    match datacenter_fault(config.datacenter.as_deref(), &known) {
+        Some(fault) => Err(StoreError::Misconfigured(fault)),
+        None => Ok(()),
     }
-    let text = format!("no node is in datacenter '{wanted}'; there are: {}", known.join(", "));
-    Err(StoreError::Broken(text.into()))
+}
+
+/// With a misspelt datacenter every request would fail, for ever, as if the cluster were down. Without one, each request
+/// would be answered by the quorum of some datacenter: what was written in one may not be read in another yet, `applied`
+/// before its rows among it.
+fn datacenter_fault(wanted: Option<&str>, known: &BTreeSet<&str>) -> Option<String> {
+    let names = || known.iter().copied().collect::<Vec<_>>().join(", ");
+    match wanted {
+        Some(wanted) if known.contains(wanted) => None,
+        Some(wanted) => Some(format!("no node is in datacenter '{wanted}'; there are: {}", names())),
+        None if known.len() <= 1 => None,
+        None => {
+            Some(format!("the cluster has more than one datacenter ({}): name ours with --cql-datacenter", names()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_are_more_datacenters_than_one_a_known_one_must_be_named() {
+        let (none, one, two) = (BTreeSet::new(), BTreeSet::from(["a"]), BTreeSet::from(["a", "b"]));
+        assert_eq!(datacenter_fault(None, &none), None, "the server does not say");
+        assert_eq!(datacenter_fault(None, &one), None);
+        for known in [&one, &two] {
+            assert_eq!(datacenter_fault(Some("a"), known), None);
+            assert!(datacenter_fault(Some("c"), known).is_some_and(|fault| fault.contains("'c'; there are: a")));
+        }
+        assert!(datacenter_fault(None, &two).is_some_and(|fault| fault.contains("(a, b)")));
+    }
 }

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// The tables are not there or not those of this program.
     #[error("the store is not migrated: {0}; run 'klatschctl migrate'")]
     NotMigrated(String),
+    /// It cannot work as it is configured.
+    #[error("the store is configured wrongly: {0}")]
+    Misconfigured(String),
     /// Trying again will not help.
     #[error("the store failed: {0}")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),

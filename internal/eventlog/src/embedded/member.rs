@@ -12,6 +12,7 @@ use super::Core;
 use super::assignment::{MemberId, Subscription};
 use super::codec;
 use super::groups::{Groups, Pending};
+use super::topics::broken;
 use super::writer::Item;
 use crate::{
     Assigned, Commit, CommitError, Committer, GroupEvent, GroupMember, LogError, METADATA_BYTES_MAX, Revocation,
@@ -88,6 +89,10 @@ impl GroupMember for Member {
             if self.core.closing.is_cancelled() {
                 return Err(LogError::Closed);
             }
+            // Nothing can be committed any more, nor appended: its work would begin again for ever.
+            if let Some(failed) = self.core.failure.get() {
+                return Err(broken(failed));
+            }
             // A wake-up that comes between the look and the wait is kept for the wait.
             if let Some(pending) = self.identity.groups.take_pending(&self.identity.group, self.identity.id) {
                 return self.event(pending);
@@ -95,6 +100,7 @@ impl GroupMember for Member {
             tokio::select! {
                 biased;
                 () = self.core.closing.cancelled() => {}
+                () = self.core.failure.wait() => {}
                 () = self.wake.notified() => {}
             }
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -52,7 +53,14 @@ pub(super) struct Writer {
     /// Whether some topic has a retention.
     trims: bool,
     /// Set by a failed write. The tails are ahead of the tables then, so nothing more is taken.
-    failed: Option<String>,
+    failure: Arc<Failure>,
+}
+
+/// Whether the writer has failed for good, and why: for those who would wait for what cannot come any more.
+#[derive(Debug, Default)]
+pub(super) struct Failure {
+    reason: OnceLock<String>,
+    told: CancellationToken,
 }
 
 /// What a batch will have done once it is durable.
@@ -67,12 +75,35 @@ struct Outcome {
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("an earlier write failed: {0}")]
-struct Failed(String);
+pub(super) struct Failed(String);
+
+impl Failure {
+    fn set(&self, reason: String) {
+        let _ = self.reason.set(reason); // the first one counts
+        self.told.cancel();
+    }
+
+    /// Why it has failed, if it has.
+    pub(super) fn get(&self) -> Option<Failed> {
+        self.reason.get().cloned().map(Failed)
+    }
+
+    /// Waits until it fails.
+    pub(super) async fn wait(&self) {
+        self.told.cancelled().await;
+    }
+}
 
 impl Writer {
-    pub(super) fn new(tables: Tables, catalog: Arc<Catalog>, tails: Vec<Vec<Tail>>, clock: Clock) -> Self {
+    pub(super) fn new(
+        tables: Tables,
+        catalog: Arc<Catalog>,
+        tails: Vec<Vec<Tail>>,
+        clock: Clock,
+        failure: Arc<Failure>,
+    ) -> Self {
         let trims = catalog.all().iter().any(|topic| topic.row.retention_ms.is_some());
-        Self { tables, catalog, tails, clock, trims, failed: None }
+        Self { tables, catalog, tails, clock, trims, failure }
     }
 
     /// Writes what comes until `closing`, then what is queued.
@@ -134,13 +165,13 @@ impl Writer {
         }
     }
 
-    async fn commit(&mut self, batch: Batch, durability: Durability) -> Result<(), Failed> {
-        if let Some(failed) = &self.failed {
-            return Err(Failed(failed.clone()));
+    async fn commit(&self, batch: Batch, durability: Durability) -> Result<(), Failed> {
+        if let Some(failed) = self.failure.get() {
+            return Err(failed);
         }
         if let Err(error) = self.tables.database.commit(batch, durability).await {
             tracing::error!(%error, "the embedded log could not be written and takes nothing more");
-            self.failed = Some(error.to_string());
+            self.failure.set(error.to_string());
             return Err(Failed(error.to_string()));
         }
         Ok(())

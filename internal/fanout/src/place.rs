@@ -1,0 +1,25 @@
+//! Whether the log is still the one that was read before.
+
+use domain::Fingerprint;
+use eventlog::{TopicPartition, stands};
+use runtime::insist;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::transient_log;
+use crate::{Deps, FanoutError};
+
+/// Fails when the record before `next` is gone or not the one of that fingerprint: the topic was re-created, or it was
+/// cut short by an unclean failover and has grown again. Looked at whenever reading begins or goes on after an error:
+/// the next offset alone would lead into the other log. Without a fingerprint nothing was read yet.
+pub(crate) async fn verify(
+    deps: &Deps,
+    at: &TopicPartition,
+    next: u64,
+    fingerprint: Option<Fingerprint>,
+    stop: &CancellationToken,
+) -> Result<(), FanoutError> {
+    let (Some(fingerprint), Some(before)) = (fingerprint, next.checked_sub(1)) else { return Ok(()) };
+    let stands = || stands(&*deps.log, &at.topic, at.partition, before, fingerprint);
+    let stands = insist("read the last record", &deps.entropy, stop, transient_log, stands).await?;
+    if stands { Ok(()) } else { Err(FanoutError::NotTheLog(at.clone(), next)) }
+}

@@ -1,0 +1,120 @@
+//! A log that comes to harm: a wrapper around the embedded one in memory.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use eventlog::{
+    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Place, Receipt, Record,
+    SharedLog, TopicFound, TopicPartition, Watermarks,
+};
+use events::topics::TopicSpec;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// The embedded log, harmed.
+pub(crate) struct Harmed {
+    inner: SharedLog,
+    /// Its partitions have no leader: what is appended to it is never answered.
+    silent: Option<&'static str>,
+    unanswered: Mutex<Vec<oneshot::Sender<Result<Place, AppendError>>>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    other: SharedLog,
+    /// The partition and the beginning of the readers that fail.
+    at: TopicPartition,
+    from: u64,
+    harm: CancellationToken,
+    turned: AtomicBool,
+}
+
+impl Harmed {
+    /// After one failed read it shows another log, as an unclean failover leaves one that has grown again: readers of `at`
+    /// that began at `from` fail once `harm` is done; then there is `other`, for readers.
+    pub(crate) fn turning(
+        inner: SharedLog,
+        other: SharedLog,
+        at: TopicPartition,
+        from: u64,
+        harm: CancellationToken,
+    ) -> SharedLog {
+        let shared = Shared { other, at, from, harm, turned: AtomicBool::new(false) };
+        Arc::new(Self { inner, silent: None, unanswered: Mutex::default(), shared: Arc::new(shared) })
+    }
+
+    /// Never answers what is appended to that topic.
+    pub(crate) fn silent(inner: SharedLog, topic: &'static str) -> SharedLog {
+        let (other, at, harm) = (inner.clone(), TopicPartition::new("none", 0), CancellationToken::new());
+        let shared = Shared { other, at, from: 0, harm, turned: AtomicBool::new(false) };
+        Arc::new(Self { inner, silent: Some(topic), unanswered: Mutex::default(), shared: Arc::new(shared) })
+    }
+
+    fn read(&self) -> &SharedLog {
+        if self.shared.turned.load(Ordering::SeqCst) { &self.shared.other } else { &self.inner }
+    }
+}
+
+struct Failing {
+    inner: Box<dyn PartitionReader>,
+    shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl PartitionReader for Failing {
+    async fn next(&mut self, records_max: usize) -> Result<Vec<Record>, LogError> {
+        tokio::select! {
+            biased;
+            () = self.shared.harm.cancelled() => {
+                self.shared.turned.store(true, Ordering::SeqCst);
+                Err(LogError::Transient("the leader is gone".into()))
+            }
+            records = self.inner.next(records_max) => records,
+        }
+    }
+}
+
+#[async_trait]
+impl EventLog for Harmed {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        if self.silent == Some(topic) {
+            let (report, receipt) = Receipt::new();
+            self.unanswered.lock().unwrap().push(report);
+            return Ok(receipt);
+        }
+        self.inner.enqueue(topic, record).await
+    }
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        let inner = self.read().reader(topic, partition, from).await?;
+        let at = TopicPartition::new(topic, partition);
+        if at != self.shared.at || from != self.shared.from || self.shared.turned.load(Ordering::SeqCst) {
+            return Ok(inner);
+        }
+        Ok(Box::new(Failing { inner, shared: Arc::clone(&self.shared) }))
+    }
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
+        self.read().watermarks(topic, partition).await
+    }
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
+        self.read().offset_at(topic, partition, time_ms).await
+    }
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
+        self.inner.join(group, topics).await
+    }
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+        self.inner.committed(group, at).await
+    }
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
+        self.inner.commit_offline(group, commits).await
+    }
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
+        self.inner.describe(topic).await
+    }
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
+        self.inner.create(topic).await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}

@@ -1,0 +1,102 @@
+//! One record that nobody here can read: its partition waits, everything else goes on (I7).
+
+use events::topics::{DELIVERIES, QUARANTINE};
+use events::{AccountEvent, HEADER_SCHEMA, UserEvent};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::*;
+use crate::log::Harmed;
+
+/// As a newer program writes them.
+async fn put_unknown(log: &SharedLog, at: &TopicPartition) {
+    let encoded = Codec::compiled_in().tick();
+    let mut headers = encoded.headers;
+    for (name, value) in &mut headers {
+        if name == HEADER_SCHEMA {
+            *value = "00000000000000ff".into();
+        }
+    }
+    put(log, at, headers, encoded.payload).await;
+}
+
+async fn put_sign_in(log: &SharedLog, partition: u32) {
+    let event = UserEvent { id: Uuid::from_u128(7), user: user(2), time_ms: 1, what: AccountEvent::SessionStarted };
+    let encoded = Codec::compiled_in().user_event(&event);
+    put(log, &TopicPartition::new(USERS, partition), encoded.headers, encoded.payload).await;
+}
+
+/// The frames in `chat.deliveries` that have this in them.
+async fn frames(log: &SharedLog, what: &str) -> usize {
+    let (codec, mut found) = (Codec::compiled_in(), 0);
+    for partition in 0..spec_of(DELIVERIES).partitions {
+        let (mut reader, mut at) = (log.reader(DELIVERIES, partition, 0).await.unwrap(), 0);
+        while at < log.watermarks(DELIVERIES, partition).await.unwrap().next {
+            for record in reader.next(500).await.unwrap() {
+                at = record.offset + 1;
+                let delivery = codec.read_delivery(&record.headers, &record.payload).unwrap();
+                found += usize::from(delivery.is_some_and(|delivery| delivery.frame.contains(what)));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_mark_of_an_unknown_schema_stops_only_its_partition_of_storage() {
+    let (log, store, at) = (log(1_700_000_000_000).await, new_store().await, partition_in(RECEIPTS));
+    read_up_to(&log, 1).await;
+    put_unknown(&log, &at).await;
+    read_up_to(&log, 2).await;
+    let running = Running::storage(&log, &store, RULES_NEWEST);
+    applied(&store, &at, 1).await;
+    sleep(Duration::from_secs(600)).await; // virtual time: it looks again, and again
+    assert!(running.tells("storage_stalled_partitions 1"), "{}", running.metrics.text());
+    say(&log, 3).await;
+    applied(&store, &partition_in(MESSAGES), 3).await;
+    let source = Source { topic: RECEIPTS, partition: at.partition };
+    assert_eq!(store.applied(source).await.unwrap().unwrap().seq.offset(), 1, "it waits for the upgrade");
+    timeout(Duration::from_secs(1), running.stop()).await.expect("and not for its next look");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_unknown_schemas_stop_only_their_partitions_of_the_fan_out() {
+    let (log, store, at) = (log(1_700_000_000_000).await, new_store().await, partition_in(RECEIPTS));
+    read_up_to(&log, 1).await;
+    put_unknown(&log, &at).await;
+    read_up_to(&log, 2).await;
+    put_unknown(&log, &TopicPartition::new(USERS, 3)).await;
+    put_sign_in(&log, 3).await;
+    let running = Running::fanout(&log, &store);
+    sleep(Duration::from_secs(600)).await; // virtual time: it looks again, and again
+    assert!(running.tells("fanout_stalled_partitions 2"), "{}", running.metrics.text());
+    assert_eq!((frames(&log, "\"read\"").await, frames(&log, "signed_in").await), (1, 0));
+    let storage = Running::storage(&log, &store, RULES_NEWEST);
+    say(&log, 3).await;
+    put_sign_in(&log, 4).await;
+    sleep(Duration::from_secs(10)).await; // virtual time: lets it go on
+    assert_eq!((frames(&log, "message 1").await, frames(&log, "signed_in").await), (2, 1));
+    timeout(Duration::from_secs(1), running.stop()).await.expect("it does not wait for its next look");
+    let commit = log.committed(GROUP_FANOUT, &at).await.unwrap().unwrap();
+    assert_eq!(commit.next, 2, "what comes before it was relayed and committed");
+    storage.task.abort(); // it waits as well
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_without_a_leader_stops_no_partition_and_no_end() {
+    let (log, store, at) = (log(1_700_000_000_000).await, new_store().await, partition_in(MESSAGES));
+    let corrupt = Codec::compiled_in().tick().headers;
+    for _ in 0..100 {
+        put(&log, &at, corrupt.clone(), bytes::Bytes::from_static(b"?")).await;
+    }
+    say(&log, 3).await;
+    let running = Running::storage(&Harmed::silent(log.clone(), QUARANTINE), &store, RULES_NEWEST);
+    let begun = tokio::time::Instant::now();
+    applied(&store, &at, 103).await;
+    assert!(begun.elapsed() <= Duration::from_secs(6), "one copy is waited for, not a hundred: {:?}", begun.elapsed());
+    assert!(running.tells("storage_corrupt_records_total 100"), "{}", running.metrics.text());
+    sleep(Duration::from_secs(70)).await; // virtual time: copies are tried again
+    put(&log, &at, corrupt, bytes::Bytes::from_static(b"?")).await;
+    sleep(Duration::from_secs(1)).await; // virtual time: it waits for the copy
+    timeout(Duration::from_millis(100), running.stop()).await.expect("the end does not wait for the copy");
+}
