@@ -231,7 +231,7 @@ impl Groups {
         let mut given = Vec::new();
         for at in partitions {
             match found.holdings.get_mut(at) {
-                Some(held) if held.member == id && held.told && held.phase == Phase::Revoking => {
+                Some(held) if held.member == id && held.phase == Phase::Revoking => {
                     held.phase = Phase::Draining;
                     given.push(at.clone());
                 }
@@ -322,7 +322,7 @@ impl Group {
     fn take_all(&mut self, id: MemberId) -> Vec<TopicPartition> {
         let mut taken = Vec::new();
         for (at, held) in &mut self.holdings {
-            if held.member == id && held.told && held.phase != Phase::Draining {
+            if held.member == id && held.phase != Phase::Draining {
                 held.phase = Phase::Draining;
                 taken.push(at.clone());
             }

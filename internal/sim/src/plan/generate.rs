@@ -141,9 +141,9 @@ fn saying(random: &mut Random) -> What {
         return What::Repeat { device, how, http };
     }
     let verb = match random.below(40) {
-        0..12 => Verb::Send,
-        12 => Verb::Long,
-        13 => Verb::Mark,
+        0..11 => Verb::Send,
+        11 => Verb::Long,
+        12..14 => Verb::Mark,
         14..16 => Verb::Reply,
         16..20 => Verb::Edit,
         20..22 => Verb::Delete,
