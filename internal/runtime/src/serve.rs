@@ -4,8 +4,10 @@
 //! | bound | at the bound |
 //! |---|---|
 //! | [`CONNECTIONS_MAX`] open connections | further ones wait in the operating system's queue |
+//! | [`HEAD_WITHIN`] for a request's head, from where the connection begins or its last request was answered | closed |
 //! | [`BODY_BYTES_MAX`] of body | `too_large` |
 //! | [`REQUEST_WITHIN`] for an answer | `unknown` for what may have changed something, else `unavailable` |
+//! | [`TAKEN_WITHIN`] in which a client takes nothing of an answer | closed |
 //! | [`DRAIN_WITHIN`] for what is open when the server stops | those connections are dropped, with a warning |
 
 mod connections;
@@ -18,7 +20,10 @@ use api::{ApiError, ErrorCode};
 use axum::Router;
 use host::Entropy;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use connections::Bounded;
 
 use crate::{Metrics, Readiness, health};
 
@@ -28,6 +33,11 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 /// Open connections of one listener, sockets included.
 pub const CONNECTIONS_MAX: usize = 65_536;
+/// How long a connection may be open before a whole request head has come, and how long it may then idle between an
+/// answer and the next head. A proxy in front should let go of its idle connections sooner than that.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(15);
+/// How long a client may leave an answer untaken; every byte that it takes begins the time anew.
+pub const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 /// How long requests in flight may take to finish when the server stops.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -55,25 +65,27 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let connections = serving.metrics.http().connections.clone();
-    let listener = connections::Bounded::new(listener, CONNECTIONS_MAX, connections);
+    let mut listener = Bounded::new(listener, CONNECTIONS_MAX, serving.metrics.http().connections.clone());
+    let app = app(router, &serving);
+    let mut open = JoinSet::new();
     tracing::info!(%address, "listening");
-    let server = axum::serve(listener, app(router, &serving))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
-        .into_future();
-    tokio::pin!(server);
-    tokio::select! {
-        biased;
-        ended = &mut server => return ended,
-        () = shutdown.cancelled() => {}
-    }
-    match tokio::time::timeout(DRAIN_WITHIN, server).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            tracing::warn!(deadline = ?DRAIN_WITHIN, "requests in flight were dropped: the deadline is missed");
-            Ok(())
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            _ = open.join_next(), if !open.is_empty() => {}
+            connection = listener.accept() => {
+                open.spawn(connections::serve(connection, app.clone(), shutdown.clone()));
+            }
         }
     }
+    // Whoever comes from now on is refused at once instead of waiting for nobody.
+    drop(listener);
+    let finished = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_WITHIN, finished).await.is_err() {
+        tracing::warn!(deadline = ?DRAIN_WITHIN, "requests in flight were dropped: the deadline is missed");
+    }
+    Ok(())
 }
 
 /// The routes of a service that is not there yet: every path is `unavailable`, since a "no" would be taken for final.

@@ -2,16 +2,22 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::WebSocketUpgrade;
 use axum::routing::{get, post};
 use host::Entropy;
 use reqwest::{Client, StatusCode};
+use runtime::serve::{HEAD_WITHIN, TAKEN_WITHIN};
 use runtime::{Metrics, Readiness, Serving, TraceParent};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 struct Server {
@@ -96,7 +102,7 @@ async fn a_service_that_starts_says_no_to_nothing() {
 #[tokio::test]
 async fn stopping_waits_for_no_idle_connection() {
     let server = start(Router::new()).await;
-    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
     let client = Client::new();
     client.get(server.url("/livez")).send().await.unwrap();
     let open = || server.serving.metrics.text().contains("klatsch_http_connections 2");
@@ -105,7 +111,7 @@ async fn stopping_waits_for_no_idle_connection() {
     }
     server.shutdown.cancel();
     server.ended.await.unwrap().unwrap();
-    assert_eq!(tokio::io::AsyncReadExt::read(&mut silent, &mut [0]).await.unwrap(), 0, "closed");
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0, "closed");
 }
 
 #[tokio::test]
@@ -134,4 +140,115 @@ async fn stopping_finishes_what_is_in_flight() {
     go_on.notify_one();
     assert_eq!(request.await.unwrap().unwrap().text().await.unwrap(), "done");
     server.ended.await.unwrap().unwrap();
+}
+
+const REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: here\r\n\r\n";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// While it lives, time goes on only where a test says so: tokio's paused clock stands still during blocking work.
+fn still() -> mpsc::Sender<()> {
+    let (hold, held) = mpsc::channel();
+    tokio::task::spawn_blocking(move || held.recv());
+    hold
+}
+
+impl Server {
+    fn has_open(&self, count: u32) -> bool {
+        self.serving.metrics.text().contains(&format!("klatsch_http_connections {count}\n"))
+    }
+
+    async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        while !self.has_open(1) {
+            tokio::task::yield_now().await;
+        }
+        stream
+    }
+
+    /// Asserts that the one connection is closed when `within` has passed, with a little for the steps it takes.
+    async fn closes(&self, within: Duration) {
+        let begun = Instant::now();
+        while !self.has_open(0) {
+            assert!(begun.elapsed() < within + 5 * SECOND, "still open after {:?}", begun.elapsed());
+            tokio::time::advance(SECOND).await;
+        }
+        assert!(begun.elapsed() >= within, "closed after {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let (_still, server) = (still(), start(Router::new()).await);
+    let mut silent = server.connect().await;
+    server.closes(HEAD_WITHIN).await;
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_byte_by_byte_is_not_waited_for() {
+    let (_still, server) = (still(), start(Router::new()).await);
+    let (mut slow, begun) = (server.connect().await, Instant::now());
+    for byte in REQUEST.as_bytes() {
+        if server.has_open(0) {
+            assert!(begun.elapsed() >= HEAD_WITHIN, "closed after {:?}", begun.elapsed());
+            return;
+        }
+        slow.write_all(&[*byte]).await.unwrap();
+        tokio::time::advance(SECOND).await;
+    }
+    panic!("a whole request was waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_idles_between_requests_is_closed_and_one_that_goes_on_is_not() {
+    let (_still, server) = (still(), start(Router::new()).await);
+    let mut stream = server.connect().await;
+    for _ in 0..3 {
+        tokio::time::advance(HEAD_WITHIN - SECOND).await;
+        stream.write_all(REQUEST.as_bytes()).await.unwrap();
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+    server.closes(HEAD_WITHIN).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_takes_is_given_up() {
+    const LARGE: usize = 64 << 20; // more than the operating system keeps for a client
+    let large = || async { vec![b'a'; LARGE] };
+    let (_still, server) = (still(), start(Router::new().route("/", get(large))).await);
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+    // The answer begins.
+    stream.readable().await.unwrap();
+    server.closes(TAKEN_WITHIN).await;
+    let mut come = Vec::new();
+    let _ = stream.read_to_end(&mut come).await;
+    assert!(come.len() < LARGE, "the whole answer came");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_may_be_silent_for_as_long_as_it_likes() {
+    let echo = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|mut socket| async move {
+            while let Some(Ok(frame)) = socket.recv().await {
+                socket.send(frame).await.unwrap();
+            }
+        })
+    };
+    let (_still, server) = (still(), start(Router::new().route("/socket", get(echo))).await);
+    let mut stream = server.connect().await;
+    let handshake = "GET /socket HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                     sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    stream.write_all(handshake.as_bytes()).await.unwrap();
+    let mut answer = [0; 1024];
+    let length = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    tokio::time::advance(HEAD_WITHIN * 10).await;
+    // A text frame, final and masked with zeros, and the same one unmasked.
+    stream.write_all(b"\x81\x82\0\0\0\0hi").await.unwrap();
+    let mut echoed = [0; 4];
+    stream.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"\x81\x02hi");
 }
