@@ -134,7 +134,7 @@ pub fn scylla_config(options: &StoreOptions, dev: bool) -> Result<ScyllaConfig, 
 fn unreachable(error: &RegistryError) -> bool {
     match error {
         RegistryError::Unreachable { .. } => true,
-        RegistryError::Incompatible { .. } => false,
+        RegistryError::NotOne { .. } | RegistryError::Incompatible { .. } => false,
     }
 }
 

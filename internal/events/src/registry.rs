@@ -1,15 +1,25 @@
 //! The schema registry (Confluent's API): registers our schemas and learns their ids.
 
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, is_compatible_schema, post_schema};
-use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
+use std::error::Error;
+use std::iter::from_fn;
 use std::time::Duration;
+
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_all_subjects, is_compatible_schema, post_schema,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
 
 use crate::codec::Codec;
 use crate::schemas;
 
 /// How long one call to the registry may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The registry's own codes for a subject, or a version of one, that is not there. A plain 404 is no word of a
+/// registry's.
+const NOT_THERE: [u32; 2] = [40401, 40402];
+/// Statuses among 400 to 499 that are no verdict: it took too long, or too many ask.
+const PASSING: [u16; 2] = [408, 429];
 
 /// Why the schemas could not be registered.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +27,14 @@ pub enum RegistryError {
     /// The registry does not answer: try again.
     #[error("the schema registry at {url} is not reachable: {source}")]
     Unreachable {
+        /// Where.
+        url: String,
+        /// What it said.
+        source: SRCError,
+    },
+    /// Something else answers there.
+    #[error("what answers at {url} is no schema registry: {source}; check the address, and its path if it has one")]
+    NotOne {
         /// Where.
         url: String,
         /// What it said.
@@ -47,7 +65,7 @@ impl Codec {
     /// Registers every schema (an existing one keeps its id) and returns the codec that writes those ids.
     ///
     /// # Errors
-    /// [`RegistryError::Unreachable`] is worth another try, [`RegistryError::Incompatible`] is not.
+    /// [`RegistryError::Unreachable`] is worth another try, the others are not.
     pub async fn register(url: &str) -> Result<Self, RegistryError> {
         let settings = settings(url)?;
         let mut ids = Vec::new();
@@ -61,9 +79,14 @@ impl Codec {
     /// Asks the registry about every schema without registering any.
     ///
     /// # Errors
-    /// When the registry does not answer.
+    /// When the registry does not answer, or is none.
     pub async fn check(url: &str) -> Result<Vec<RegistryReport>, RegistryError> {
         let settings = settings(url)?;
+        // Every registry can answer this, and nothing else is likely to.
+        get_all_subjects(&settings).await.map_err(|source| match refusal(&source) {
+            Some(_) => RegistryError::NotOne { url: url.to_owned(), source },
+            None => RegistryError::Unreachable { url: url.to_owned(), source },
+        })?;
         let mut reports = Vec::new();
         for known in schemas::all() {
             let subject = known.full_name.clone();
@@ -71,7 +94,7 @@ impl Codec {
                 Ok(true) => (true, None),
                 Ok(false) => (false, Some("not compatible with the registered version".to_owned())),
                 // A subject that is not there yet has nothing to be compatible with.
-                Err(error) if error.to_string().contains("40401") || error.to_string().contains("404") => (true, None),
+                Err(error) if code(&error).is_some_and(|code| NOT_THERE.contains(&code)) => (true, None),
                 Err(source) => return Err(sorted(url, &subject, source)),
             };
             reports.push(RegistryReport { subject, compatible, reason });
@@ -90,11 +113,48 @@ fn supplied(known: &schemas::Known) -> SuppliedSchema {
     SuppliedSchema::new(Some(known.full_name.clone()), SchemaType::Avro, known.kind.text().to_owned())
 }
 
-/// A refusal of the registry's is final; silence is not.
+/// What a failed call about a subject comes to.
 fn sorted(url: &str, subject: &str, source: SRCError) -> RegistryError {
-    if source.retriable {
-        RegistryError::Unreachable { url: url.to_owned(), source }
-    } else {
-        RegistryError::Incompatible { subject: subject.to_owned(), source }
+    match refusal(&source) {
+        Some(Refusal::OfARegistry) => RegistryError::Incompatible { subject: subject.to_owned(), source },
+        Some(Refusal::OfAnother) => RegistryError::NotOne { url: url.to_owned(), source },
+        None => RegistryError::Unreachable { url: url.to_owned(), source },
     }
+}
+
+/// An answer that stays the same however often one asks.
+enum Refusal {
+    OfARegistry,
+    OfAnother,
+}
+
+/// Silence, and a registry that fails or is too busy, are no refusal: that passes.
+fn refusal(error: &SRCError) -> Option<Refusal> {
+    match status(error) {
+        Some(404) if code(error).is_none_or(|code| !NOT_THERE.contains(&code)) => Some(Refusal::OfAnother),
+        Some(status) if (400..500).contains(&status) && !PASSING.contains(&status) => Some(Refusal::OfARegistry),
+        Some(_) => None,
+        // A whole answer, and not in the form that a registry's has.
+        None => causes(error).any(|cause| cause.is::<serde_json::Error>()).then_some(Refusal::OfAnother),
+    }
+}
+
+/// The HTTP status of the answer, of which the library keeps the text only.
+fn status(error: &SRCError) -> Option<u16> {
+    let (_, status) = error.error.split_once(" failed with status ")?;
+    status.split(' ').next()?.parse().ok()
+}
+
+/// The registry's code for what is wrong; a body that is not a registry's has none.
+fn code(error: &SRCError) -> Option<u32> {
+    causes(error).find_map(|cause| cause.downcast_ref::<RawError>()).map(|raw| raw.error_code)
+}
+
+fn causes(error: &SRCError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let mut next = error.source();
+    from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
 }

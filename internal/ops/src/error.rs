@@ -86,6 +86,7 @@ impl OpsError {
             Self::Store(StoreError::Misconfigured(_)) => Exit::Usage,
             Self::Store(StoreError::Broken(_) | StoreError::Closed) => Exit::Failed,
             Self::Registry(RegistryError::Unreachable { .. }) => Exit::Unavailable,
+            Self::Registry(RegistryError::NotOne { .. }) => Exit::Usage,
             Self::Registry(RegistryError::Incompatible { .. }) => Exit::Differs,
             Self::Client(error) => error.exit(),
             Self::Io { .. } | Self::Failed(_) => Exit::Failed,
