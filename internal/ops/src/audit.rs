@@ -3,7 +3,7 @@
 //! Reads `chat.messages`, judges every event again with the reducer, and holds two things against it: the rows that the
 //! event must have left (each cell with its timestamp; [`store::Store`] is only read), and the deliveries that its
 //! recipients must have got. What storage has not applied, the fan-out has not delivered, or either holds is left out
-//! and counted. Everything is bounded: portions of some thousand records, memory as the consumers have it, and a
+//! and counted, and the next audit begins before it; one that follows the log waits there. Everything is bounded: portions of some thousand records, memory as the consumers have it, and a
 //! throttle. A difference is looked at again before it is told.
 //!
 //! What it does not look for: rows of users and conversations that appear in no event, ids and reactions that no event
@@ -188,7 +188,7 @@ impl<'a> Audit<'a> {
 
     /// Finds how far each partition can be audited now.
     async fn look(&mut self, what: &What) -> Result<(), OpsError> {
-        let (mut storage_lag, mut fanout_lag) = (0, 0);
+        let (mut storage_lag, mut fanout_lag, mut held) = (0, 0, 0);
         for lane in &mut self.lanes {
             let bounds = Bounds::read(&*self.engines.log, &*self.engines.store, lane.partition).await?;
             let to = what.to.unwrap_or(u64::MAX);
@@ -197,11 +197,13 @@ impl<'a> Audit<'a> {
             lane.end = end.min(to).max(lane.next);
             storage_lag += bounds.end.min(to).saturating_sub(bounds.applied.max(lane.next));
             fanout_lag += bounds.applied.min(to).saturating_sub(bounds.delivered.max(lane.next));
+            held += bounds.arrived().min(to).saturating_sub(lane.end);
             self.bounds.insert(lane.partition, bounds);
         }
         self.report.counts.storage_lag = storage_lag;
         if what.follow {
             self.report.counts.fanout_lag = fanout_lag;
+            self.report.counts.held = held;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use kv::{Batch, Database, Durability};
 use ops::audit::{Conversations, Difference, Engines, Fault, Report, Sample, Told, What, audit};
 use runtime::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
-use store::{ConversationRows, Row, RowWrite, SharedStore, Source};
+use store::{Consumer, ConversationRows, Row, RowWrite, SharedStore, Source};
 use support::BEGIN_MS;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -347,6 +347,48 @@ async fn what_is_on_its_way_or_held_is_no_difference() {
     world.stop().await;
     let (report, found) = world.audit(&What::everything()).await;
     assert_eq!((found, report.counts.held, report.counts.events), (vec![], 200, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_is_looked_at_once_it_is_healed() {
+    let mut world = World::new().await;
+    world.say(10, 200).await;
+    world.start_storage(RULES_NEWEST - 1);
+    world.start_fanout();
+    world.settle().await;
+    let (report, found) = world.audit(&What::everything()).await;
+    assert_eq!((found, report.counts.held, report.counts.events), (vec![], 200, 0));
+    let what = What {
+        from: report.next.iter().map(|(partition, next)| (*partition, Some(*next))).collect(),
+        ..What::everything()
+    };
+
+    // Who follows the log waits where the holds begin, and says so.
+    let store: SharedStore = world.store.attach().unwrap();
+    let engines = Engines { log: world.log.clone(), store, codec: Codec::compiled_in() };
+    let (stop, follow) = (CancellationToken::new(), What { follow: true, ..What::everything() });
+    let token = stop.clone();
+    let following = tokio::spawn(async move { audit(&engines, &follow, &token, |_| Ok(())).await.unwrap() });
+    tokio::time::sleep(Duration::from_secs(10)).await; // virtual time
+    stop.cancel();
+    let report = following.await.unwrap();
+    assert_eq!((report.counts.events, report.counts.storage_lag, report.counts.fanout_lag), (0, 0, 0));
+    assert!(report.counts.held >= 200, "{report}");
+
+    world.start_storage(RULES_NEWEST);
+    world.start_fanout();
+    let store: SharedStore = world.store.attach().unwrap();
+    for consumer in [Consumer::Storage, Consumer::Fanout] {
+        for partition in 0..spec_of(MESSAGES).partitions {
+            while !store.holds(consumer, partition, 1).await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_secs(1)).await; // virtual time
+            }
+        }
+    }
+    world.settle().await;
+    let (report, found) = world.audit(&what).await;
+    assert_eq!((found, report.counts.held, report.counts.events), (vec![], 0, 200));
+    assert!(report.counts.deliveries > 0, "{report}");
 }
 
 #[tokio::test(start_paused = true)]

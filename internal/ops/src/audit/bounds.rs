@@ -50,8 +50,16 @@ impl Bounds {
         })
     }
 
-    /// The first offset of which not everything can be looked at yet.
+    /// The first offset of which not everything can be looked at yet: on its way, or skipped under a hold. An audit
+    /// that goes on later begins there, so that what heals is looked at then.
     pub(super) fn settled(&self) -> u64 {
+        let holds = self.held_by_storage.values().chain(self.held_by_fanout.values());
+        let held = holds.map(|done| done.offset() + 1).min().unwrap_or(u64::MAX);
+        self.arrived().min(held)
+    }
+
+    /// The same, holds aside.
+    pub(super) fn arrived(&self) -> u64 {
         let parked = self.parked.values().min().copied().unwrap_or(u64::MAX);
         self.applied.min(self.delivered).min(parked)
     }

@@ -152,7 +152,7 @@ pub struct Counts {
     pub storage_lag: u64,
     /// Events that the fan-out had not delivered, or whose conversation it had parked.
     pub fanout_lag: u64,
-    /// Events skipped under holds.
+    /// Events skipped under holds or, where an audit follows the log, records that wait behind the first of them.
     pub held: u64,
     /// Events that this program cannot judge: it is older than they are.
     pub unknown: u64,
