@@ -28,7 +28,7 @@ pub(crate) async fn run(
     stop: &CancellationToken,
 ) -> Result<Exit, OpsError> {
     let what = what(options)?;
-    let codec = events::Codec::compiled_in();
+    let codec = engines.codec().await?;
     let read = Read { log: engines.log().await?, store: engines.store().await?, codec };
     let metrics = Metrics::new();
     let mut shown = Shown { options, clock, set: AuditMetrics::new(&metrics), metrics, told: 0 };

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use eventlog::TopicPartition;
-use events::Codec;
 use host::{Clock, Entropy};
 use ops::checksum::{Checksum, checksum};
 use ops::doctor::{Level, Patient, examine};
@@ -159,7 +158,8 @@ async fn held(engines: &mut Engines, command: HoldsCommand) -> Result<Exit, OpsE
         HoldsCommand::Show { conversation } | HoldsCommand::Redrive { conversation } => conversation,
     };
     let log = engines.log().await?;
-    let shown = holds::show(&*store, &*log, &Codec::compiled_in(), conversation).await?;
+    let codec = engines.codec().await?;
+    let shown = holds::show(&*store, &*log, &codec, conversation).await?;
     if shown.rows.is_empty() {
         say(format!("{conversation} (partition {}) was never held", shown.partition))?;
     }
@@ -229,8 +229,8 @@ async fn show(engines: &mut Engines, options: TailOptions, stop: &CancellationTo
             None => From::Offset(text.parse().map_err(|_| wrong())?),
         },
     };
-    let log = engines.log().await?;
+    let (log, codec) = (engines.log().await?, engines.codec().await?);
     let what = Tail { topic, partition, from, follow, bodies };
-    tail(&*log, &what, stop, |line| insist(&text_of(&line)?)).await?;
+    tail(&*log, &codec, &what, stop, |line| insist(&text_of(&line)?)).await?;
     Ok(Exit::Ok)
 }

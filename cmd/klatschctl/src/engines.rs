@@ -135,7 +135,8 @@ impl Engines {
         Ok(lines)
     }
 
-    /// Writes records with the registry's ids where there is one.
+    /// Writes records with the registry's ids where there is one, and reads those that have nothing else by them, as
+    /// the services do.
     pub(crate) async fn codec(&self) -> Result<Codec, OpsError> {
         match &self.registry {
             Some(url) => Ok(Codec::register(url).await?),

@@ -46,7 +46,7 @@ pub(crate) async fn storage(
         store = engines.reopen_store().await?;
         say(format!("at incarnation {incarnation}"))?;
     }
-    let codec = events::Codec::compiled_in();
+    let codec = engines.codec().await?;
     let mut progress = Progress::default();
     run(&log, &store, &codec, entropy, &ranges, stop, |range, done| progress.tell(range, done)).await?;
     say(format!("{} records replayed", progress.records))?;

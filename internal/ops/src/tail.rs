@@ -115,6 +115,7 @@ fn conceal(fields: &mut Value) {
 /// When the log cannot be read or `show` fails.
 pub async fn tail(
     log: &dyn EventLog,
+    codec: &Codec,
     what: &Tail,
     stop: &CancellationToken,
     mut show: impl FnMut(Line) -> Result<(), OpsError>,
@@ -130,7 +131,6 @@ pub async fn tail(
         Some(partition) => partition..partition + 1,
         None => 0..spec.partitions,
     };
-    let codec = Codec::compiled_in();
     let mut next: Vec<(u32, u64)> = Vec::new();
     for partition in partitions {
         let marks = log.watermarks(&what.topic, partition).await?;
@@ -138,13 +138,13 @@ pub async fn tail(
         while at < marks.next && !stop.is_cancelled() {
             let records = log.reader(&what.topic, partition, at).await?.next(RECORDS_AT_ONCE).await?;
             for record in records.iter().filter(|record| record.offset < marks.next) {
-                show(Line::of(&codec, partition, record, what.bodies))?;
+                show(Line::of(codec, partition, record, what.bodies))?;
             }
             at = records.last().map_or(marks.next, |record| record.offset + 1);
         }
         next.push((partition, at));
     }
-    if what.follow { follow(log, &codec, what, next, stop, show).await } else { Ok(()) }
+    if what.follow { follow(log, codec, what, next, stop, show).await } else { Ok(()) }
 }
 
 /// All partitions at once: one task each reads, this one shows.
