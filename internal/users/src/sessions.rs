@@ -18,7 +18,7 @@ use store::{Account, Session, StoreError};
 use crate::app::{App, store_failed, user_body};
 use crate::fields;
 use crate::metrics::Outcome;
-use crate::refresh_token::RefreshToken;
+use crate::refresh_token::{RefreshToken, no_token};
 
 /// How long an access token is good.
 pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
@@ -67,15 +67,15 @@ async fn sign_out(
     caller: Result<Caller, ApiError>,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
-    let session = if body.is_empty() {
+    if body.is_empty() {
         let words = "this access token belongs to no session: send the refresh token";
-        caller?.session.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, words))?
+        let session = caller?.session.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, words))?;
+        app.end_session(&session, trace).await?;
     } else {
         let body: RefreshBody = serde_json::from_slice(&body)
             .map_err(|error| ApiError::new(ErrorCode::BadRequest, format!("the body is malformed: {error}")))?;
-        RefreshToken::parse(&body.refresh_token)?.session
-    };
-    app.end_session(&session, trace).await?;
+        app.end_session_of(&RefreshToken::parse(&body.refresh_token)?, trace).await?;
+    }
     app.metrics.sign_outs.inc();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -107,7 +107,7 @@ impl App {
     }
 
     async fn begin_session(&self, account: Account, trace: TraceParent) -> Result<SessionBody, ApiError> {
-        let token = RefreshToken::new(self.entropy.bytes(), &self.entropy);
+        let token = RefreshToken::new(self.entropy.bytes(), &self.entropy, &self.key);
         // The event first: a session without its event would never be heard of, an event too many tells the user
         // of an attempt that had the right password.
         self.outbox.add(&account, &AccountEvent::SessionStarted, trace).await.map_err(store_failed)?;
@@ -133,6 +133,10 @@ impl App {
         } else {
             session.secret_hash == next.secret_hash() && self.began_within(&session, REFRESH_AGAIN_WITHIN)
         };
+        if !good && !current && !token.is_genuine(&self.key) {
+            self.metrics.refreshes.get_or_create(&Outcome::Refused.into()).inc();
+            return Err(no_token());
+        }
         if !good {
             // Two hold this session's tokens and one of them is a thief: which one cannot be told.
             self.end_session(&token.session, trace).await?;
@@ -164,6 +168,18 @@ impl App {
             }
         }
         Ok(false)
+    }
+
+    /// Ends the session that has given this token out, be it long ago. A token that was made up ends none.
+    async fn end_session_of(&self, token: &RefreshToken, trace: TraceParent) -> Result<(), ApiError> {
+        if !token.is_genuine(&self.key) {
+            // It may have been given out under an earlier key.
+            let session = self.store.session(&token.session).await.map_err(store_failed)?;
+            if session.is_some_and(|session| session.secret_hash != token.secret_hash()) {
+                return Err(no_token());
+            }
+        }
+        self.end_session(&token.session, trace).await
     }
 
     /// Ends the session; one that is not there has ended.

@@ -5,7 +5,9 @@ mod world;
 
 use std::sync::Arc;
 
-use auth::Verifier;
+use auth::{SigningKey, Verifier};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host::Entropy;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -92,7 +94,7 @@ async fn bad_input_is_refused_with_its_code() {
     service.get("/v1/me", "not a token").await.refused("unauthorized");
     service.call(Method::GET, "/v1/me", None, None).await.refused("unauthorized");
     service.refresh("not a token").await.refused("unauthorized");
-    service.refresh(&"A".repeat(64)).await.refused("session_ended");
+    service.refresh(&"A".repeat(86)).await.refused("session_ended");
     service.call(Method::DELETE, "/v1/sessions/current", None, None).await.refused("unauthorized");
     service.call(Method::DELETE, "/v1/sessions/current", None, Some(json!({}))).await.refused("bad_request");
     service.call(Method::PUT, "/v1/me", None, None).await.refused("method_not_allowed");
@@ -172,6 +174,39 @@ async fn an_access_token_signs_its_own_session_out_and_no_other() {
     }
     service.refresh(&phone.text("refresh_token")).await.refused("session_ended");
     assert_eq!(service.refresh(&laptop.text("refresh_token")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_knows_a_sessions_id_alone_cannot_end_it() {
+    let world = World::new().await;
+    let service = world.start().await;
+    service.register("ada").await;
+    let token = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    let token = service.refresh(&token).await.text("refresh_token");
+    let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+    for forged in [[&bytes[..16], &[7; 48]].concat(), [&bytes[..16], &[7; 32], &bytes[48..]].concat()] {
+        let forged = URL_SAFE_NO_PAD.encode(forged);
+        service.refresh(&forged).await.refused("unauthorized");
+        let body = json!({ "refresh_token": forged });
+        service.call(Method::DELETE, "/v1/sessions/current", None, Some(body)).await.refused("unauthorized");
+    }
+    assert_eq!(service.refresh(&token).await.status, StatusCode::OK, "the session goes on");
+}
+
+#[tokio::test]
+async fn a_new_signing_key_ends_no_session() {
+    let mut world = World::new().await;
+    let service = world.start().await;
+    service.register("ada").await;
+    let (phone, laptop) = (service.sign_in("ada", PASSWORD).await, service.sign_in("ada", PASSWORD).await);
+    service.stop().await;
+    world.key = SigningKey::generate(&Entropy::seeded(99)).unwrap();
+    let service = world.start().await;
+    assert_eq!(service.refresh(&phone.text("refresh_token")).await.status, StatusCode::OK);
+    let body = json!({ "refresh_token": laptop.text("refresh_token") });
+    let answer = service.call(Method::DELETE, "/v1/sessions/current", None, Some(body)).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    service.refresh(&laptop.text("refresh_token")).await.refused("session_ended");
 }
 
 #[tokio::test]

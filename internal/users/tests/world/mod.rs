@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) now: Arc<AtomicI64>,
     pub(crate) store: Arc<dyn UserStore>,
     pub(crate) log: SharedLog,
-    key: SigningKey,
+    pub(crate) key: SigningKey,
     seed: std::sync::atomic::AtomicU64,
 }
 
