@@ -1,7 +1,8 @@
 //! How often one may try to sign in to a name.
 //!
-//! A name has [`BURST`] attempts, and gets one back every [`ONE_PER`]; signing in gives all of them back. Names that do
-//! not exist count like others, so the answer tells nothing. At [`NAMES_MAX`] names the one tried longest ago is
+//! A name has [`BURST`] attempts, and gets one back every [`ONE_PER`]; signing in gives all of them back, and an attempt
+//! that was not judged is given back by itself: the service being busy locks nobody out. Names that do not exist count
+//! like others, so the answer tells nothing. At [`NAMES_MAX`] names the one tried longest ago is
 //! forgotten; what an attacker could gain by that is bounded by the cost of the hashes.
 
 use std::num::NonZeroUsize;
@@ -43,6 +44,14 @@ impl Attempts {
         true
     }
 
+    /// Gives one attempt back.
+    pub(crate) fn give_back(&self, name: &str) {
+        let mut names = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(whole_at) = names.peek_mut(name) {
+            *whole_at = whole_at.checked_sub(ONE_PER).unwrap_or(*whole_at);
+        }
+    }
+
     /// Gives all attempts back.
     pub(crate) fn forgive(&self, name: &str) {
         self.whole_at.lock().unwrap_or_else(PoisonError::into_inner).pop(name);
@@ -62,6 +71,10 @@ mod tests {
         tokio::time::advance(ONE_PER).await;
         assert!(attempts.take("ada"));
         assert!(!attempts.take("ada"), "refused attempts cost nothing and one came back");
+        attempts.give_back("ada");
+        assert!(attempts.take("ada"));
+        assert!(!attempts.take("ada"), "one was given back, not more");
+        attempts.give_back("nobody");
         attempts.forgive("ada");
         assert!((0..BURST).all(|_| attempts.take("ada")));
     }

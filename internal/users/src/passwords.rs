@@ -81,6 +81,13 @@ impl Passwords {
         }
     }
 
+    /// Takes every place in the queue.
+    #[cfg(test)]
+    pub(crate) fn fill_queue(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let all = u32::try_from(self.admitted.available_permits()).unwrap();
+        self.admitted.clone().try_acquire_many_owned(all).unwrap()
+    }
+
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Argon2<'_>) -> T + Send + 'static,

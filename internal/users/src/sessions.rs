@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use api::{ApiError, Caller, Credentials, ErrorCode, Json, RefreshBody, SessionBody};
-use auth::{Jwks, SessionId};
+use auth::{Jwks, Secret, SessionId};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -92,18 +92,27 @@ impl App {
             self.metrics.sign_ins.get_or_create(&Outcome::Limited.into()).inc();
             return Err(ApiError::new(ErrorCode::RateLimited, "too many attempts for this name: wait a little"));
         }
-        let account = match &name {
-            Some(name) => self.store.account_by_name(name).await.map_err(store_failed)?,
-            None => None,
-        };
-        let hash = account.as_ref().map(|account| account.password_hash.as_str());
-        let right = self.passwords.verify(credentials.password, hash).await?;
-        let Some(account) = account.filter(|_| right) else {
+        let judged = self.account_if_right(name.as_deref(), credentials.password).await;
+        if let (Err(_), Some(name)) = (&judged, &name) {
+            self.attempts.give_back(name);
+        }
+        let Some(account) = judged? else {
             self.metrics.sign_ins.get_or_create(&Outcome::Refused.into()).inc();
             return Err(ApiError::new(ErrorCode::WrongCredentials, "the name or the password is wrong"));
         };
         self.attempts.forgive(&account.name);
         Ok(account)
+    }
+
+    /// The account of that name, if this is its password. An error has judged nothing.
+    async fn account_if_right(&self, name: Option<&str>, password: Secret) -> Result<Option<Account>, ApiError> {
+        let account = match name {
+            Some(name) => self.store.account_by_name(name).await.map_err(store_failed)?,
+            None => None,
+        };
+        let hash = account.as_ref().map(|account| account.password_hash.as_str());
+        let right = self.passwords.verify(password, hash).await?;
+        Ok(account.filter(|_| right))
     }
 
     async fn begin_session(&self, account: Account, trace: TraceParent) -> Result<SessionBody, ApiError> {
@@ -206,10 +215,51 @@ impl App {
     fn session_body(&self, account: Account, token: &RefreshToken) -> Result<SessionBody, ApiError> {
         let signed = self.key.sign(account.id, Some(token.session), self.clock.now_ms(), ACCESS_TTL);
         Ok(SessionBody {
-            access_token: auth::Secret::new(signed.map_err(ApiError::internal)?),
+            access_token: Secret::new(signed.map_err(ApiError::internal)?),
             expires_in: ACCESS_TTL.as_secs(),
             refresh_token: token.to_text(),
             user: user_body(account),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use auth::SigningKey;
+    use eventlog::embedded::EmbeddedLog;
+    use events::Codec;
+    use host::{Clock, Entropy};
+    use kv::Database;
+    use runtime::{Metrics, Readiness};
+    use store::embedded::EmbeddedStore;
+
+    use super::*;
+    use crate::{Config, Deps, PasswordCost, app};
+
+    #[tokio::test]
+    async fn attempts_that_find_the_service_busy_count_for_nothing() {
+        let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
+        let deps = Deps {
+            store: EmbeddedStore::open(Database::in_memory(), clock.clone()).await.unwrap(),
+            log: EmbeddedLog::open(Database::in_memory(), clock.clone()).await.unwrap(),
+            codec: Codec::compiled_in(),
+            key: SigningKey::generate(&entropy).unwrap(),
+            clock,
+            entropy,
+            metrics: Metrics::new(),
+            readiness: Readiness::default(),
+        };
+        let config = Config { password_cost: PasswordCost::LEAST, ..Config::default() };
+        let (app, _relay) = app::build(&config, deps).unwrap();
+        let attempt = async || {
+            let credentials = Credentials { name: "ada".into(), password: Secret::new("password") };
+            app.authenticate(credentials).await.unwrap_err().code
+        };
+        let queue = app.passwords.fill_queue();
+        for _ in 0..100 {
+            assert_eq!(attempt().await, ErrorCode::Busy);
+        }
+        drop(queue);
+        assert_eq!(attempt().await, ErrorCode::WrongCredentials);
     }
 }
