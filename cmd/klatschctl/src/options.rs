@@ -300,6 +300,8 @@ pub(crate) struct TargetOptions {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -356,5 +358,45 @@ mod tests {
             let words = std::iter::once("klatschctl").chain(wrong.split(' '));
             assert!(Options::try_parse_from(words).is_err(), "{wrong}");
         }
+    }
+
+    /// Messages tell people what to run, and are written far from here.
+    #[test]
+    fn every_command_that_our_texts_name_is_there() {
+        let (known, mut named) = (Options::command(), 0);
+        for text in texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")) {
+            // Long texts go over several lines.
+            let text = text.replace("\\\n", "\n").split_whitespace().collect::<Vec<_>>().join(" ");
+            for quote in ['\'', '`'] {
+                for rest in text.split(&format!("{quote}klatschctl ")).skip(1) {
+                    let mut command = &known;
+                    for word in rest.split(quote).next().unwrap_or_default().split(' ') {
+                        if !command.has_subcommands() {
+                            break;
+                        }
+                        let next = command.find_subcommand(word);
+                        command =
+                            next.unwrap_or_else(|| panic!("no {word}: {}", rest.chars().take(40).collect::<String>()));
+                        named += 1;
+                    }
+                }
+            }
+        }
+        assert!(named > 20, "{named}");
+    }
+
+    /// The texts of all sources and documents.
+    fn texts(folder: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && !["target", ".git", "data"].contains(&name.as_str()) {
+                found.extend(texts(&path));
+            } else if [".rs", ".md", ".yml", ".yaml"].iter().any(|end| name.ends_with(end)) {
+                found.push(std::fs::read_to_string(&path).unwrap());
+            }
+        }
+        found
     }
 }

@@ -31,7 +31,7 @@ pub enum FanoutError {
     /// Nothing says where to begin.
     #[error(
         "{0}: the group has no committed position: it has expired, or the topics were not made by 'klatschctl topics \
-         apply'; nothing was skipped (set the position with 'klatschctl fanout-position')"
+         apply'; nothing was skipped (say where the fan-out goes on with 'klatschctl groups set')"
     )]
     NoPosition(TopicPartition),
     /// The record before the position is not the one that it was.
