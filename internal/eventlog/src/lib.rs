@@ -10,6 +10,7 @@
 
 mod error;
 mod group;
+mod lookup;
 mod message;
 mod partitioner;
 mod record;
@@ -24,11 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::Fingerprint;
 use events::topics::TopicSpec;
 
 pub use error::{AppendError, CommitError, LogError};
 pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation, TopicPartition};
+pub use lookup::{RECORD_WITHIN, last_record, next_before_end, record_at, stands};
 pub use message::{Meaning, Message};
 pub use partitioner::partition_of;
 pub use record::{Header, NewRecord, Place, Receipt, Record, Watermarks};
@@ -133,41 +134,4 @@ pub trait PartitionReader: Send {
 /// As [`EventLog::enqueue`] and its receipt.
 pub async fn append(log: &dyn EventLog, topic: &str, record: NewRecord) -> Result<Place, AppendError> {
     log.enqueue(topic, record).await?.await
-}
-
-/// The record at exactly `offset`; `None` when it is not there (trimmed, or never written).
-///
-/// # Errors
-/// When the log cannot be read.
-pub async fn record_at(
-    log: &dyn EventLog,
-    topic: &str,
-    partition: u32,
-    offset: u64,
-) -> Result<Option<Record>, LogError> {
-    let marks = log.watermarks(topic, partition).await?;
-    if offset < marks.low || offset >= marks.next {
-        return Ok(None);
-    }
-    match log.reader(topic, partition, offset).await?.next(1).await {
-        Ok(records) => Ok(records.into_iter().next().filter(|record| record.offset == offset)),
-        Err(LogError::OutOfRange { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the record at `offset` is there and is the one of that fingerprint: then everything before it is what it was
-/// too, because a log that is cut short or made anew loses its end first.
-///
-/// # Errors
-/// When the log cannot be read.
-pub async fn stands(
-    log: &dyn EventLog,
-    topic: &str,
-    partition: u32,
-    offset: u64,
-    fingerprint: Fingerprint,
-) -> Result<bool, LogError> {
-    let record = record_at(log, topic, partition, offset).await?;
-    Ok(record.is_some_and(|record| record.fingerprint() == fingerprint))
 }

@@ -1,7 +1,7 @@
 //! Holds: conversations whose next event a consumer could not judge.
 
 use domain::{ConversationId, Seq};
-use eventlog::{EventLog, Meaning, Message, partition_of};
+use eventlog::{EventLog, Meaning, Message, next_before_end, partition_of};
 use events::Codec;
 use events::topics::{MESSAGES, spec_of};
 use serde::Serialize;
@@ -104,7 +104,7 @@ async fn waits_at(
     let end = marks.next.min(next.saturating_add(RECORDS_SOUGHT_MAX));
     let mut reader = log.reader(MESSAGES, partition, next).await?;
     while next < end {
-        for record in reader.next(RECORDS_AT_ONCE).await? {
+        for record in next_before_end(&mut *reader, RECORDS_AT_ONCE).await? {
             next = record.offset + 1;
             let message = Message::read(codec, spec.generation, partition, spec.partitions, &record);
             let message = message.map_err(|error| OpsError::Failed(error.to_string()))?;

@@ -1,6 +1,6 @@
 //! Records of a topic as JSON, one to a line.
 
-use eventlog::{EventLog, LogError, Record, Watermarks};
+use eventlog::{EventLog, LogError, Record, Watermarks, next_before_end};
 use events::Codec;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -136,7 +136,8 @@ pub async fn tail(
         let marks = log.watermarks(&what.topic, partition).await?;
         let mut at = what.from.offset(marks);
         while at < marks.next && !stop.is_cancelled() {
-            let records = log.reader(&what.topic, partition, at).await?.next(RECORDS_AT_ONCE).await?;
+            let mut reader = log.reader(&what.topic, partition, at).await?;
+            let records = next_before_end(&mut *reader, RECORDS_AT_ONCE).await?;
             for record in records.iter().filter(|record| record.offset < marks.next) {
                 show(Line::of(codec, partition, record, what.bodies))?;
             }

@@ -15,16 +15,9 @@ pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, LogError>> +
     timeout(LOG_WAIT, call).await.unwrap_or_else(|late| Err(LogError::Transient(Box::new(late))))
 }
 
-/// The last record of the partition and the offset behind it; `None` when the partition is empty.
+/// The last record of the partition; `None` when the partition is empty.
 pub(crate) async fn last_record(log: &dyn EventLog, topic: &str, partition: u32) -> Result<Option<Record>, LogError> {
-    in_time(async {
-        let marks = log.watermarks(topic, partition).await?;
-        match marks.next.checked_sub(1).filter(|last| *last >= marks.low) {
-            Some(last) => record_at(log, topic, partition, last).await,
-            None => Ok(None),
-        }
-    })
-    .await
+    in_time(eventlog::last_record(log, topic, partition)).await
 }
 
 /// Whether the record before `cursor` is there and is the one that the cursor names.

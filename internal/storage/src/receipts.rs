@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{ConversationId, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition};
+use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, next_before_end};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
@@ -67,7 +67,7 @@ pub async fn replay_marks(
         let records = tokio::select! {
             biased;
             () = receipts.stop.cancelled() => return Err(StorageError::Stopped),
-            records = reader.next(room) => records?,
+            records = next_before_end(&mut *reader, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
         let Some(last) = records.last() else { break };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::Seq;
-use eventlog::TopicPartition;
+use eventlog::{TopicPartition, next_before_end};
 use events::topics::MESSAGES;
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +56,7 @@ pub async fn replay(
         let records = tokio::select! {
             biased;
             () = work.stop.cancelled() => return Err(StorageError::Stopped),
-            records = reader.next(room) => records?,
+            records = next_before_end(&mut *reader, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
         let Some(last) = records.last() else { break };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{ConversationId, Seq, UserId};
-use eventlog::{EventLog, Record, partition_of};
+use eventlog::{EventLog, Record, next_before_end, partition_of};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use events::{Codec, Delivery};
 use serde_json::{Map, Value};
@@ -175,7 +175,7 @@ impl Reading<'_> {
         let mut reader = search.log.reader(DELIVERIES, self.partition, from).await?;
         let mut next = from;
         while missing > 0 && next < end && !search.stop.is_cancelled() {
-            let records = reader.next(RECORDS_AT_ONCE).await?;
+            let records = next_before_end(&mut *reader, RECORDS_AT_ONCE).await?;
             search.rate.spend(records.len(), search.stop).await;
             counts.delivery_records += records.len() as u64;
             for record in &records {

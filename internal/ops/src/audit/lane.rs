@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use eventlog::{EventLog, PartitionReader, Record};
+use eventlog::{EventLog, PartitionReader, Record, next_before_end};
 use events::topics::MESSAGES;
 
 use crate::OpsError;
@@ -51,7 +51,7 @@ impl Lane {
                 Some(reader) => reader,
                 none => none.insert(log.reader(MESSAGES, self.partition, self.next).await?),
             };
-            self.buffer.extend(reader.next(RECORDS_AT_ONCE).await?);
+            self.buffer.extend(next_before_end(&mut **reader, RECORDS_AT_ONCE).await?);
         }
         // A gap at the end: what comes next lies behind it.
         if self.head().is_none() {

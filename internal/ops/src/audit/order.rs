@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use domain::{ConversationId, Seq};
+use eventlog::next_before_end;
 use events::topics::DELIVERIES;
 use lru::LruCache;
 
@@ -77,7 +78,7 @@ impl Search<'_> {
         let Some(mut next) = from.filter(|from| *from < end) else { return Ok(false) };
         let mut reader = self.log.reader(DELIVERIES, partition, next).await?;
         while next < end && !self.stop.is_cancelled() {
-            let records = reader.next(RECORDS_AT_ONCE).await?;
+            let records = next_before_end(&mut *reader, RECORDS_AT_ONCE).await?;
             self.rate.spend(records.len(), self.stop).await;
             for record in records.iter().filter(|record| record.offset < end) {
                 let read = self.codec.read_delivery(&record.headers, &record.payload);

@@ -1,7 +1,7 @@
 //! The log, the store, and whether they belong together.
 
 use domain::Seq;
-use eventlog::{EventLog, LogError, record_at};
+use eventlog::{EventLog, LogError, last_record, record_at};
 use events::topics::{self, GROUP_FANOUT, STORAGE_SOURCES, spec_of};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::Clock;
@@ -64,10 +64,8 @@ pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings)
 async fn newest_append(log: &dyn EventLog) -> Result<Option<i64>, LogError> {
     let all = topics::all().iter().flat_map(|topic| (0..topic.partitions).map(move |partition| (topic, partition)));
     let looks = all.map(|(topic, partition)| async move {
-        let next = log.watermarks(&topic.name, partition).await?.next;
-        let Some(last) = next.checked_sub(1) else { return Ok(None) };
-        let record = record_at(log, &topic.name, partition, last).await?;
-        Ok::<_, LogError>(record.map(|record| record.append_time_ms))
+        let last = last_record(log, &topic.name, partition).await?;
+        Ok::<_, LogError>(last.map(|record| record.append_time_ms))
     });
     let times: Vec<Option<i64>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
     Ok(times.into_iter().max().flatten())
