@@ -81,7 +81,7 @@ fn everything_starts_after_what_it_needs() -> Result<()> {
             }
         }
     }
-    for (once, needs) in [("topics", "kafka"), ("schemas", "registry"), ("migrate", "scylla")] {
+    for (once, needs) in [("topics", "kafka"), ("topics", "schemas"), ("schemas", "registry"), ("migrate", "scylla")] {
         assert!(all_before(once, &services, &mut Vec::new()).contains(needs), "{once} does not wait for {needs}");
     }
     for verifies in ["chat-service", "websocket-service"] {
@@ -107,6 +107,16 @@ fn health_checks_and_ports_are_those_that_programs_listen_on() -> Result<()> {
         let grace: u32 = grace.and_then(|text| text.parse().ok()).with_context(|| format!("{name} has no grace"))?;
         assert!(grace > 10, "{name} is killed before the 10 s in which it promises to end");
     }
+    Ok(())
+}
+
+#[test]
+fn the_image_alone_listens_where_it_says() -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/image/Dockerfile");
+    let image = fs::read_to_string(path)?;
+    let said = |what: &str| image.lines().find_map(|line| line.strip_prefix(what)).map(str::trim);
+    let port = said("EXPOSE").context("no port")?;
+    assert_eq!(said("ENV KLATSCH_LISTEN="), Some(format!("0.0.0.0:{port}").as_str()));
     Ok(())
 }
 
