@@ -20,6 +20,7 @@ pub mod consume;
 pub mod embedded;
 pub mod intake;
 pub mod measure;
+pub mod promises;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -25,9 +25,9 @@ use std::sync::Arc;
 
 use domain::RULES_NEWEST;
 use eventlog::consume::{BoxError, consume};
-use eventlog::{Assigned, Committer, SharedLog};
+use eventlog::{Assigned, Committer, SharedLog, promises};
 use events::Codec;
-use events::topics::{GROUP_FANOUT, MESSAGES, RECEIPTS, USERS};
+use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS};
 use host::Entropy;
 use runtime::Readiness;
 use store::SharedStore;
@@ -36,6 +36,9 @@ use tokio_util::sync::CancellationToken;
 pub use error::FanoutError;
 pub use metrics::FanoutMetrics;
 pub use parked::PARKED_MAX;
+
+/// What it reads, and where deliveries go.
+const TOPICS: [&str; 4] = [MESSAGES, RECEIPTS, USERS, DELIVERIES];
 
 /// What the consumer works with.
 #[derive(Clone)]
@@ -68,7 +71,7 @@ impl Deps {
 /// When it cannot go on: the store was emptied ([`store::StoreError::Incarnation`] in the chain: restart), the group
 /// has no commit, a topic is not the one it was, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
-    let condition = readiness.condition("fanout", "joining its consumer group");
+    let condition = readiness.condition("fanout", "the topics were not looked at yet");
     let deps = Arc::new(deps);
     let work = {
         let deps = Arc::clone(&deps);
@@ -82,7 +85,7 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             task
         })
     };
-    condition.ready();
+    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
     let stop = shutdown.child_token();
     let mut consuming =
         pin!(consume(&deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, &deps.entropy, stop.clone()));
@@ -94,5 +97,6 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             consuming.await?;
             Err(error.into())
         }
+        never = watching => match never {},
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use domain::{ConversationId, Event, Placed, RULES_NEWEST, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append, partition_of};
+use eventlog::{Commit, EventLog, NewRecord, SharedLog, TopicPartition, append, partition_of};
 use events::Codec;
-use events::topics::{self, DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
+use events::topics::{self, DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, TopicSpec, USERS, spec_of};
 use host::{Clock, Entropy};
 use runtime::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
@@ -30,25 +30,34 @@ struct World {
     store: Arc<EmbeddedStore>,
     codec: Codec,
     entropy: Entropy,
+    readiness: Readiness,
     running: BTreeMap<&'static str, (CancellationToken, JoinHandle<()>)>,
+}
+
+/// Writes the topic's genesis records, as `topics apply` does.
+async fn begin(log: &dyn EventLog, spec: &TopicSpec, entropy: &Entropy) {
+    for partition in 0..spec.partitions {
+        let encoded = Codec::compiled_in().genesis(entropy.bytes(), spec.generation);
+        let (headers, payload) = (encoded.headers, encoded.payload);
+        let record = NewRecord { key: "genesis".into(), partition: Some(partition), headers, payload };
+        append(log, &spec.name, record).await.unwrap();
+    }
 }
 
 impl World {
     async fn new(seed: u64) -> Self {
+        Self::with_unbegun("", seed).await
+    }
+
+    /// A world in which one topic lacks its genesis records.
+    async fn with_unbegun(unbegun: &str, seed: u64) -> Self {
         let now_ms = Arc::new(AtomicI64::new(START_MS));
         let (clock, entropy, codec) = (Clock::manual(Arc::clone(&now_ms)), Entropy::seeded(seed), Codec::compiled_in());
         let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
         for spec in topics::all() {
             log.create(spec).await.unwrap();
-            for partition in 0..spec.partitions {
-                let encoded = codec.genesis(entropy.bytes(), spec.generation);
-                let record = NewRecord {
-                    key: "genesis".into(),
-                    partition: Some(partition),
-                    headers: encoded.headers,
-                    payload: encoded.payload,
-                };
-                append(&*log, &spec.name, record).await.unwrap();
+            if spec.name != unbegun {
+                begin(&*log, spec, &entropy).await;
             }
         }
         let begin = Commit { next: 0, metadata: String::new() };
@@ -61,7 +70,8 @@ impl World {
             .collect();
         log.commit_offline(GROUP_FANOUT, &commits).await.unwrap();
         let store = EmbeddedStore::open(kv::Database::in_memory(), clock).await.unwrap();
-        Self { now_ms, log, store, codec, entropy, running: BTreeMap::new() }
+        let readiness = Readiness::default();
+        Self { now_ms, log, store, codec, entropy, readiness, running: BTreeMap::new() }
     }
 
     /// Starts a service; `rules_newest` below the newest makes it an older program, which holds what it cannot judge.
@@ -69,14 +79,15 @@ impl World {
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let (log, store): (SharedLog, SharedStore) = (Arc::clone(&self.log), self.store.attach().unwrap());
         let (codec, entropy, token) = (self.codec.clone(), self.entropy.clone(), stop.clone());
+        let readiness = self.readiness.clone();
         let task = if service == "storage" {
             let mut deps = storage::Deps::new(log, store, codec, entropy, storage::StorageMetrics::new(&metrics));
             deps.rules_newest = rules_newest;
-            tokio::spawn(async move { storage::run(deps, Readiness::default(), token).await.unwrap() })
+            tokio::spawn(async move { storage::run(deps, readiness, token).await.unwrap() })
         } else {
             let mut deps = fanout::Deps::new(log, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
             deps.rules_newest = rules_newest;
-            tokio::spawn(async move { fanout::run(deps, Readiness::default(), token).await.unwrap() })
+            tokio::spawn(async move { fanout::run(deps, readiness, token).await.unwrap() })
         };
         self.running.insert(service, (stop, task));
     }
@@ -319,4 +330,21 @@ fn consumers_killed_at_any_moment_lose_double_and_reorder_nothing() {
 #[test]
 fn older_programs_hold_what_they_cannot_judge_and_newer_ones_heal_it() {
     worlds(seeds(200..230), 80, Faults::Upgrades);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_ready_once_all_its_topics_are_what_they_must_be() {
+    for service in ["storage", "fanout"] {
+        let mut world = World::with_unbegun(RECEIPTS, 1).await;
+        world.start(service, RULES_NEWEST);
+        let says = |words: &str| world.readiness.reasons().iter().any(|found| found.reason.contains(words));
+        while !says(&format!("{RECEIPTS}/0 has no genesis record")) {
+            tokio::time::sleep(Duration::from_millis(100)).await; // virtual time
+        }
+        begin(&*world.log, spec_of(RECEIPTS), &world.entropy).await;
+        while !world.readiness.is_ready() {
+            tokio::time::sleep(Duration::from_millis(100)).await; // virtual time
+        }
+        world.stop(service).await;
+    }
 }

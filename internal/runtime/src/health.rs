@@ -103,15 +103,16 @@ impl Readiness {
 impl Condition {
     /// It holds.
     pub fn ready(&self) {
-        self.set(None);
+        self.tell(None);
     }
 
     /// It does not hold, for this reason: a sentence.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.tell(Some(reason.into()));
     }
 
-    fn set(&self, reason: Option<String>) {
+    /// It does not hold, for this reason; without one, it holds.
+    pub fn tell(&self, reason: Option<String>) {
         let changed = self.kept.readiness.with(|conditions| {
             let entry = conditions.list.iter_mut().find(|entry| entry.number == self.kept.number)?;
             let turned = entry.reason.is_some() != reason.is_some();

@@ -34,7 +34,6 @@ mod node;
 mod parse;
 mod partition;
 mod place;
-mod probe;
 mod range;
 mod reader;
 mod ring;
@@ -48,8 +47,9 @@ use std::sync::Arc;
 use auth::Verifier;
 use axum::Router;
 use commands::Commands;
-use eventlog::SharedLog;
+use eventlog::{SharedLog, promises};
 use events::Codec;
+use events::topics::{DELIVERIES, MESSAGES, RECEIPTS};
 use host::{Clock, Entropy};
 use runtime::tasks::TaskError;
 use runtime::{Readiness, Serving, Tasks};
@@ -61,7 +61,9 @@ pub use config::Config;
 pub use parse::parse as parse_frame;
 
 use node::Node;
-use partition::Log;
+
+/// What a node reads, and what the commands of its sockets are written to.
+const TOPICS: [&str; 3] = [DELIVERIES, MESSAGES, RECEIPTS];
 
 /// What a node works with.
 #[derive(Clone)]
@@ -139,7 +141,8 @@ pub fn start(config: Config, deps: Deps, tasks: &mut Tasks) -> (Router, Sockets)
         Ok::<_, Infallible>(())
     });
     tasks.spawn("probe", |token| async move {
-        probe::run(Log(log), codec, log_condition, token).await;
+        let tell = |fault| log_condition.tell(fault);
+        token.run_until_cancelled(promises::watch(&*log, &TOPICS, &codec, tell)).await;
         Ok::<_, Infallible>(())
     });
     (router, Sockets(node))

@@ -6,7 +6,7 @@ use auth::Verifier;
 use commands::Commands;
 use domain::UserId;
 use eventlog::partition_of;
-use events::topics::{self, TopicSpec};
+use events::topics;
 use host::{Clock, Entropy};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,11 +78,6 @@ impl Node {
     pub(crate) fn partition(&self, user: UserId) -> &Arc<Partition> {
         let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
         &self.partitions[partition_of(user.to_string().as_bytes(), count) as usize]
-    }
-
-    /// What deliveries are read from.
-    pub(crate) fn topic() -> &'static TopicSpec {
-        topics::spec_of(topics::DELIVERIES)
     }
 }
 

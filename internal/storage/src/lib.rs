@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use domain::RULES_NEWEST;
 use eventlog::consume::{BoxError, consume};
-use eventlog::{Assigned, Committer, SharedLog};
+use eventlog::{Assigned, Committer, SharedLog, promises};
 use events::Codec;
-use events::topics::{GROUP_STORAGE, MESSAGES, RECEIPTS};
+use events::topics::{GROUP_STORAGE, MESSAGES, QUARANTINE, RECEIPTS};
 use host::Entropy;
 use runtime::Readiness;
 use store::SharedStore;
@@ -35,6 +35,9 @@ pub use metrics::StorageMetrics;
 pub use receipts::replay_marks;
 pub use replay::{Replayed, replay};
 pub use rows::rows_of;
+
+/// What it reads, and where it puts what cannot be read.
+const TOPICS: [&str; 3] = [MESSAGES, RECEIPTS, QUARANTINE];
 
 /// What the consumer works with.
 #[derive(Clone)]
@@ -67,7 +70,7 @@ impl Deps {
 /// When it cannot go on: the store was emptied ([`store::StoreError::Incarnation`] in the chain: restart), a topic is
 /// not the one it was, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
-    let condition = readiness.condition("storage", "joining its consumer group");
+    let condition = readiness.condition("storage", "the topics were not looked at yet");
     let deps = Arc::new(deps);
     let work = {
         let deps = Arc::clone(&deps);
@@ -81,7 +84,7 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             task
         })
     };
-    condition.ready();
+    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
     let stop = shutdown.child_token();
     let mut consuming =
         pin!(consume(&deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, &deps.entropy, stop.clone()));
@@ -93,5 +96,6 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             consuming.await?;
             Err(error.into())
         }
+        never = watching => match never {},
     }
 }

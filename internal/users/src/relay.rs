@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventlog::promises::Promises;
 use eventlog::{AppendError, LogError, NewRecord, SharedLog};
-use events::topics::{USERS, spec_of};
+use events::topics::USERS;
 use events::{Codec, HEADER_ID, HEADER_TRACE};
 use host::{Clock, Entropy};
 use runtime::{Backoff, Condition, FaultLog};
@@ -44,6 +45,12 @@ pub(crate) struct Relay {
     metrics: UsersMetrics,
     store_ready: Condition,
     log_ready: Condition,
+}
+
+/// The topic, and when it was last found to be as it must.
+struct Checked {
+    topic: Promises,
+    at: Option<Instant>,
 }
 
 /// Why the relay came to a stop for now, or for good.
@@ -84,7 +91,7 @@ impl Relay {
 
     /// Runs until `token` is cancelled.
     pub(crate) async fn run(self, token: CancellationToken) -> Result<(), RelayError> {
-        let mut checked = None;
+        let mut checked = Checked { topic: Promises::of(&[USERS]), at: None };
         let (mut backoff, mut faults) = (Backoff::new(self.entropy.clone()), FaultLog::new("relay of users.events"));
         loop {
             let looked = tokio::select! {
@@ -131,14 +138,13 @@ impl Relay {
         }
     }
 
-    async fn look(&self, checked: &mut Option<Instant>) -> Result<(), RelayError> {
-        if checked.is_none_or(|at| at.elapsed() >= CHECK_EVERY) {
-            *checked = None;
-            match self.log.describe(spec_of(USERS)).await? {
-                None => return Err(RelayError::Topic(format!("no topic {USERS}: run 'klatschctl topics apply'"))),
-                Some(found) if !found.faults.is_empty() => return Err(RelayError::Topic(found.faults.join("; "))),
-                Some(_) => *checked = Some(Instant::now()),
+    async fn look(&self, checked: &mut Checked) -> Result<(), RelayError> {
+        if checked.at.is_none_or(|at| at.elapsed() >= CHECK_EVERY) {
+            checked.at = None;
+            if let Some(fault) = checked.topic.fault(&*self.log, &self.codec).await? {
+                return Err(RelayError::Topic(fault));
             }
+            checked.at = Some(Instant::now());
         }
         self.drain().await
     }

@@ -132,6 +132,6 @@ async fn readiness_tells_what_is_wrong_with_the_topic() {
     while !told() {
         tokio::task::yield_now().await;
     }
-    world.log.create(events::topics::spec_of(events::topics::USERS)).await.unwrap();
+    world::begin_topic(&*world.log).await;
     service.until_ready().await;
 }

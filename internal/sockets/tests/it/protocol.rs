@@ -199,8 +199,9 @@ async fn a_node_is_ready_once_the_log_is_what_it_must_be() {
     node.stop().await;
     let empty = eventlog::embedded::EmbeddedLog::open(kv::Database::in_memory(), world.clock.clone()).await.unwrap();
     let node = world.node_on(empty, quick()).await;
-    let reason = "there is no topic chat.deliveries: run 'klatschctl topics apply'";
-    let says_so = || node.readiness.reasons().iter().any(|found| found.reason == reason);
+    let missing = |topic| format!("there is no topic {topic}: run 'klatschctl topics apply'");
+    let reasons = ["chat.deliveries", "chat.messages", "chat.receipts"].map(missing).join("; ");
+    let says_so = || node.readiness.reasons().iter().any(|found| found.reason == reasons);
     crate::common::until("unready with that reason", says_so).await;
     node.stop().await;
 }
