@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use events::Codec;
 use events::topics::{TopicSpec, spec_of};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::{sleep, timeout};
 
 use crate::{EventLog, LogError, record_at};
@@ -16,6 +17,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const EVERY_WRONG: Duration = Duration::from_millis(500);
 /// The longest that the log may take for one answer. Beyond, it counts as not reachable.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Partitions that are looked at at once: on Kafka each costs round trips.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Looks at the topics that a program reads or writes again and again, and tells each time what is wrong with them, if
 /// anything is.
@@ -77,18 +80,19 @@ async fn fault_of(
     if !found.faults.is_empty() {
         return Ok(Some(found.faults.join("; ")));
     }
-    for partition in 0..topic.partitions {
+    let looks = (0..topic.partitions).map(|partition| async move {
         // Asked each time: a partition may be without a leader.
         let marks = in_time(log.watermarks(name, partition)).await?;
         if begun || marks.low > 0 {
-            continue;
+            return Ok(None);
         }
         let first = in_time(record_at(log, name, partition, 0)).await?;
-        if !first.is_some_and(|first| codec.is_genesis(&first.headers, &first.payload, topic.generation)) {
-            return Ok(Some(format!("{name}/{partition} has no genesis record: run 'klatschctl topics apply'")));
-        }
-    }
-    Ok(None)
+        let begins = first.is_some_and(|first| codec.is_genesis(&first.headers, &first.payload, topic.generation));
+        let fault = || format!("{name}/{partition} has no genesis record: run 'klatschctl topics apply'");
+        Ok::<_, LogError>((!begins).then(fault))
+    });
+    let faults: Vec<Option<String>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+    Ok(faults.into_iter().flatten().next())
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, LogError>> + Send) -> Result<T, LogError> {
