@@ -106,7 +106,7 @@ impl Chat {
     /// What storage holds. Read after the barrier and before the rows, as always.
     async fn held_conversations(&self) -> Result<Held, ApiError> {
         let partitions = 0..topics::spec_of(topics::MESSAGES).partitions;
-        let reads = partitions.map(|partition| self.store.holds(Consumer::Storage, partition, HELD_MAX));
+        let reads = partitions.map(|partition| self.store.holds(Consumer::Storage, partition, None, HELD_MAX));
         let holds = try_join_all(reads).await.map_err(faults::of_store)?;
         let whole = holds.iter().all(|holds| holds.len() < HELD_MAX);
         Ok(Held { conversations: holds.into_iter().flatten().map(|(id, _)| id).collect(), whole })

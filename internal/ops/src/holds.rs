@@ -46,7 +46,7 @@ pub async fn list(store: &dyn Store) -> Result<Vec<Held>, OpsError> {
     let mut all = Vec::new();
     for consumer in [Consumer::Storage, Consumer::Fanout] {
         for partition in 0..spec_of(MESSAGES).partitions {
-            let held = store.holds(consumer, partition, HOLDS_PER_PARTITION_MAX).await?;
+            let held = store.holds(consumer, partition, None, HOLDS_PER_PARTITION_MAX).await?;
             all.extend(held.into_iter().map(|(conversation, hold)| Held::of(consumer, partition, conversation, hold)));
         }
     }

@@ -122,7 +122,7 @@ async fn held(store: &EmbeddedStore) -> Result<usize> {
     let (store, mut held) = (store.attach()?, 0);
     for partition in 0..spec_of(MESSAGES).partitions {
         for consumer in [Consumer::Storage, Consumer::Fanout] {
-            held += store.holds(consumer, partition, 100).await?.len();
+            held += store.holds(consumer, partition, None, 100).await?.len();
         }
     }
     Ok(held)

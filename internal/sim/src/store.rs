@@ -204,9 +204,10 @@ impl HoldStore for SimStore {
         &self,
         consumer: Consumer,
         partition: u32,
+        after: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
-        self.read(self.inner.holds(consumer, partition, limit)).await
+        self.read(self.inner.holds(consumer, partition, after, limit)).await
     }
 }
 

@@ -20,7 +20,7 @@ impl Partition {
     pub(crate) async fn redrive_all(&mut self) -> Result<(), StorageError> {
         let Some(as_of) = self.applied else { return Ok(()) };
         let partition = self.at.partition;
-        let held = self.store("list holds", |store| store.holds(Consumer::Storage, partition, HOLDS_MAX)).await?;
+        let held = self.store("list holds", |store| store.holds(Consumer::Storage, partition, None, HOLDS_MAX)).await?;
         for (conversation, _) in held {
             self.cache.remove(conversation);
             if let Some(slot) = self.redrive(conversation, as_of).await? {

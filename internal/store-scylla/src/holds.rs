@@ -46,7 +46,9 @@ impl HoldTable {
     async fn prepare(cql: &Cql, table: &str) -> Result<Self, StoreError> {
         let key = "WHERE consumer = ? AND part = ? AND conversation = ?";
         let one = format!("SELECT skipped_to, done_through FROM {table} {key}");
-        let all = format!("SELECT conversation, skipped_to, done_through FROM {table} WHERE consumer = ? AND part = ?");
+        let all = format!(
+            "SELECT conversation, skipped_to, done_through FROM {table} WHERE consumer = ? AND part = ? AND conversation > ?"
+        );
         let skip = format!("UPDATE {table} USING TIMESTAMP ? SET skipped_to = ? {key}");
         let finish = format!("UPDATE {table} USING TIMESTAMP ? SET done_through = ? {key}");
         let mut all = cql.prepare(Kind::Idempotent, &all).await?;
@@ -98,6 +100,7 @@ impl HoldStore for ScyllaStore {
         &self,
         consumer: Consumer,
         partition: u32,
+        after: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
         let mut held = Vec::new();
@@ -112,8 +115,9 @@ impl HoldStore for ScyllaStore {
             }
             Ok(if held.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        self.cql.each(&self.holds.of(consumer).all, (consumer.name(), part(partition)), take).await?;
-        held.sort_unstable_by_key(|(conversation, _)| *conversation);
+        // The nil UUID is no conversation, and the server sorts it first.
+        let after = after.map_or(Uuid::nil(), |after| after.uuid());
+        self.cql.each(&self.holds.of(consumer).all, (consumer.name(), part(partition), after), take).await?;
         Ok(held)
     }
 }

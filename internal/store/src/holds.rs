@@ -57,11 +57,13 @@ pub trait HoldStore: Send + Sync + 'static {
         hold: Hold,
     ) -> Result<(), StoreError>;
 
-    /// The rows of one source partition that are held now, by conversation, at most `limit`.
+    /// The rows of one source partition that are held now, at most `limit`, from behind `after` on, in an order of the
+    /// engine's own, the same in every call; fewer than `limit` when there are no more.
     async fn holds(
         &self,
         consumer: Consumer,
         partition: u32,
+        after: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError>;
 }

@@ -89,7 +89,7 @@ async fn everything_is_there_after_reopening() {
     assert!(store.wait_applied(SOURCE, at(2), Duration::ZERO).await.unwrap());
     assert_eq!(store.marks(user(1), &[conversation()]).await.unwrap(), [Some(Mark { seq: at(2), ordinal: 3 })]);
     for consumer in [Consumer::Storage, Consumer::Fanout] {
-        assert_eq!(store.holds(consumer, 2, 9).await.unwrap(), [(conversation(), hold)]);
+        assert_eq!(store.holds(consumer, 2, None, 9).await.unwrap(), [(conversation(), hold)]);
     }
     assert_eq!(store.account_by_name("ann").await.unwrap(), Some(ann));
     assert_eq!(store.session(&[1; 16]).await.unwrap(), Some(session));
@@ -138,7 +138,7 @@ async fn a_handle_of_an_earlier_incarnation_fails_every_derived_call() {
         old.marks(user(1), &[conversation()]).await.err(),
         old.hold(Consumer::Storage, 0, conversation()).await.err(),
         old.put_hold(Consumer::Fanout, 0, conversation(), Hold::default()).await.err(),
-        old.holds(Consumer::Fanout, 0, 1).await.err(),
+        old.holds(Consumer::Fanout, 0, None, 1).await.err(),
         old.scan("timeline", None).await.err(),
     ];
     for (call, error) in errors.iter().enumerate() {

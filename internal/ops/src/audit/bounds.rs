@@ -70,7 +70,7 @@ async fn holds(
     consumer: Consumer,
     partition: u32,
 ) -> Result<BTreeMap<ConversationId, Seq>, OpsError> {
-    let held = store.holds(consumer, partition, HOLDS_MAX).await?;
+    let held = store.holds(consumer, partition, None, HOLDS_MAX).await?;
     if held.len() == HOLDS_MAX {
         let name = consumer.name();
         return Err(OpsError::Failed(format!(

@@ -47,11 +47,19 @@ pub(super) async fn lists_what_is_held(fixture: Fixture) {
     // Another partition's and another consumer's.
     store.put_hold(Consumer::Storage, partition + 1, conversations[0], hold(9, 1)).await.unwrap();
     store.put_hold(Consumer::Fanout, partition, conversations[1], hold(8, None)).await.unwrap();
-    assert_eq!(store.holds(Consumer::Storage, partition, 100).await.unwrap(), held);
-    assert_eq!(store.holds(Consumer::Storage, partition, 7).await.unwrap(), held[..7]);
-    assert_eq!(store.holds(Consumer::Storage, partition, 0).await.unwrap(), []);
-    assert_eq!(store.holds(Consumer::Fanout, partition, 9).await.unwrap(), [(conversations[1], hold(8, None))]);
+    // In the engine's own order, which goes on behind any of them.
+    let all = store.holds(Consumer::Storage, partition, None, 100).await.unwrap();
+    let mut sorted = all.clone();
+    sorted.sort_unstable_by_key(|(conversation, _)| *conversation);
+    assert_eq!(sorted, held);
+    for (number, (conversation, _)) in all.iter().enumerate() {
+        let behind = store.holds(Consumer::Storage, partition, Some(*conversation), 7).await.unwrap();
+        assert_eq!(behind, all[number + 1..all.len().min(number + 8)]);
+    }
+    assert_eq!(store.holds(Consumer::Storage, partition, None, 7).await.unwrap(), all[..7]);
+    assert_eq!(store.holds(Consumer::Storage, partition, None, 0).await.unwrap(), []);
+    assert_eq!(store.holds(Consumer::Fanout, partition, None, 9).await.unwrap(), [(conversations[1], hold(8, None))]);
     // Healed: no longer listed.
-    store.put_hold(Consumer::Storage, partition, held[0].0, hold(None, 1000)).await.unwrap();
-    assert_eq!(store.holds(Consumer::Storage, partition, 100).await.unwrap(), held[1..]);
+    store.put_hold(Consumer::Storage, partition, all[0].0, hold(None, 1000)).await.unwrap();
+    assert_eq!(store.holds(Consumer::Storage, partition, None, 100).await.unwrap(), all[1..]);
 }

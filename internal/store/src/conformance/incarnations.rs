@@ -111,9 +111,17 @@ pub(super) async fn what_outlives_it(fixture: Fixture) {
     assert_eq!(old.create_account(&ann, &event).await.unwrap(), AccountCreated::Created);
     old.new_incarnation().await.unwrap();
     let new = fixture.subject.open().await.unwrap();
-    assert_eq!(new.holds(Consumer::Storage, 3, 9).await.unwrap(), [], "storage's holds belong to the incarnation");
+    assert_eq!(
+        new.holds(Consumer::Storage, 3, None, 9).await.unwrap(),
+        [],
+        "storage's holds belong to the incarnation"
+    );
     assert_eq!(new.hold(Consumer::Storage, 3, conversation).await.unwrap(), Hold::default());
-    assert_eq!(new.holds(Consumer::Fanout, 3, 9).await.unwrap(), [(conversation, hold)], "the fan-out's outlive it");
+    assert_eq!(
+        new.holds(Consumer::Fanout, 3, None, 9).await.unwrap(),
+        [(conversation, hold)],
+        "the fan-out's outlive it"
+    );
     assert_eq!(new.account_by_name(&ann.name).await.unwrap(), Some(ann.clone()));
     assert_eq!(new.account(ann.id).await.unwrap(), Some(ann));
     assert_eq!(new.outbox(9).await.unwrap(), [event]);

@@ -53,13 +53,15 @@ impl HoldStore for EmbeddedStore {
         &self,
         consumer: Consumer,
         partition: u32,
+        after: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
         let table = &slot(self.read().await?, self.kept()?, consumer).table;
         let prefix = partition.to_be_bytes();
         let end = kv::end_of_prefix(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let (mut from, mut held) = (Bound::Included(prefix.to_vec()), Vec::new());
+        let begin = after.map_or(Bound::Included(prefix.to_vec()), |after| Bound::Excluded(key(partition, after)));
+        let (mut from, mut held) = (begin, Vec::new());
         loop {
             let pairs = table.scan(from.as_ref().map(Vec::as_slice), to, READ_ROWS_MAX).map_err(broken)?;
             for (key, value) in &pairs {
