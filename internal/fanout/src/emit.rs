@@ -2,63 +2,53 @@
 
 use std::collections::BTreeMap;
 
-use domain::{ConversationId, ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
+use domain::{CommandId, ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
 use eventlog::{Meaning, Message, NewRecord, partition_of};
 use events::topics::DELIVERIES;
 use events::{Delivery, HEADER_TRACE};
 use host::teeth::{Bug, bites};
-use store::Loaded;
+use store::{Facts, Loaded};
 
-use crate::FanoutError;
-use crate::open::Facts;
 use crate::partition::Partition;
+use crate::{Deps, FanoutError};
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Judged; its deliveries are on their way.
     Done,
-    /// A fact that it needs is not in the store yet.
-    NotYet,
-    /// It cannot be judged: by this program, or because storage holds the conversation.
+    /// Memory does not have a fact that it needs.
+    Asks,
+    /// It cannot be judged by this program.
     Hold,
 }
 
+impl Deps {
+    /// Whether the event can be judged by this program at all.
+    pub(crate) fn knows(&self, message: &Message) -> bool {
+        match &message.meaning {
+            Meaning::Unknown(_) => false,
+            Meaning::Event(event) => event.rules <= self.rules_newest,
+            Meaning::Marker | Meaning::Corrupt(_) => true,
+        }
+    }
+}
+
 impl Partition {
-    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it.
+    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it. The ids `absent` were
+    /// never accepted.
     pub(crate) async fn judge(
         &mut self,
-        conversation: ConversationId,
         loaded: &mut Loaded,
         message: &Message,
+        absent: &[CommandId],
     ) -> Result<Verdict, FanoutError> {
         let event = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) => return Ok(Verdict::Done),
-            Meaning::Unknown(_) => return Ok(Verdict::Hold),
-            Meaning::Event(event) => event,
+            Meaning::Event(event) if self.deps.knows(message) => event,
+            Meaning::Event(_) | Meaning::Unknown(_) => return Ok(Verdict::Hold),
         };
-        if !self.knows(message) {
-            return Ok(Verdict::Hold);
-        }
-        let as_of = message.placed.seq.before().unwrap_or_default();
-        let mut absent = Vec::new();
-        let facts = loop {
-            match loaded.facts(event, &absent) {
-                store::Facts::Ready(facts) => break facts,
-                store::Facts::Read(id) => {
-                    match self.facts_at(conversation, as_of).await? {
-                        Facts::There => {}
-                        Facts::NotYet => return Ok(Verdict::NotYet),
-                        Facts::Held => return Ok(Verdict::Hold),
-                    }
-                    self.deps.metrics.id_reads.inc();
-                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
-                        Some(row) => loaded.ids.keep(id, row),
-                        None => absent.push(id),
-                    }
-                }
-            }
-        };
+        let Facts::Ready(facts) = loaded.facts(event, absent) else { return Ok(Verdict::Asks) };
         let Ok(effects) = self.effects(&loaded.state, event, message.placed, &facts) else {
             return Ok(Verdict::Hold);
         };

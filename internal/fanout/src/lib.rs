@@ -1,8 +1,9 @@
 //! The fan-out consumer: events to deliveries, by user partition.
 //!
 //! One task per partition of `chat.messages` decides each event with the same reducer as storage, as of the event, and
-//! appends one record per delivery partition with recipients. A conversation whose facts are not in the store yet is
-//! parked: only its first position is kept, its neighbours go on. One that cannot be judged by this program is held.
+//! appends one record per delivery partition with recipients. A conversation whose facts are not in memory is parked
+//! until they are read, or are in the store at all: only its first position is kept, its neighbours go on. So the task
+//! itself never waits for the store. One that cannot be judged by this program is held.
 //! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats, and never skips.
 //!
 //! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned.
@@ -11,12 +12,13 @@ mod emit;
 mod error;
 mod hold;
 mod metrics;
-mod open;
 mod outbox;
+mod pace;
 mod parked;
 mod partition;
 mod place;
 mod position;
+mod reach;
 mod relay;
 mod unpark;
 

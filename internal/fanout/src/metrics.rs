@@ -48,7 +48,7 @@ impl FanoutMetrics {
             recipients: counter("fanout_recipients", "Recipients named in deliveries"),
             loads: counter("fanout_conversation_loads", "Conversations loaded from the store"),
             id_reads: counter("fanout_id_reads", "Ids read because they are older than the cache"),
-            parks: counter("fanout_parks", "Conversations parked"),
+            parks: counter("fanout_parks", "Conversations parked until the store has said what memory does not have"),
             parked: metrics.register("fanout_parked", "Conversations parked now", Gauge::default()),
             rereads: counter("fanout_rereads", "Times that the log was read again for a parked conversation"),
             holds: counter("fanout_holds", "Holds begun"),

@@ -13,15 +13,17 @@ const QUEUED_MAX: usize = 2000;
 
 /// One parked conversation.
 #[derive(Debug)]
-pub(crate) struct Parked {
+struct Parked {
     /// Its first unjudged event is here or later.
-    pub(crate) first: Seq,
+    first: Seq,
     /// Its events from `first` on.
-    pub(crate) queue: VecDeque<Message>,
+    queue: VecDeque<Message>,
     /// Whether the queue reaches up to the intake; if not, the log has the rest.
-    pub(crate) complete: bool,
+    complete: bool,
+    /// While the log is read again up to the intake: what was taken in since.
+    since: Option<VecDeque<Message>>,
     /// Parked to be judged again after a hold: at the end, `done_through` is raised.
-    pub(crate) redrive: bool,
+    redrive: bool,
 }
 
 /// The parked conversations of one partition.
@@ -45,39 +47,95 @@ impl ParkedSet {
         self.all.contains_key(&conversation)
     }
 
-    pub(crate) fn get_mut(&mut self, conversation: ConversationId) -> Option<&mut Parked> {
-        self.all.get_mut(&conversation)
+    /// Its first unjudged event is here or later; `None` when it is not parked.
+    pub(crate) fn first(&self, conversation: ConversationId) -> Option<Seq> {
+        self.all.get(&conversation).map(|parked| parked.first)
+    }
+
+    /// Whether memory has everything up to the intake.
+    pub(crate) fn is_complete(&self, conversation: ConversationId) -> bool {
+        self.all.get(&conversation).is_some_and(|parked| parked.complete)
+    }
+
+    /// Whether it is judged again after a hold.
+    pub(crate) fn is_redriven(&self, conversation: ConversationId) -> bool {
+        self.all.get(&conversation).is_some_and(|parked| parked.redrive)
+    }
+
+    /// How many are judged again after a hold.
+    pub(crate) fn redriven(&self) -> usize {
+        self.all.values().filter(|parked| parked.redrive).count()
+    }
+
+    /// The hold is over.
+    pub(crate) fn is_healed(&mut self, conversation: ConversationId) {
+        if let Some(parked) = self.all.get_mut(&conversation) {
+            parked.redrive = false;
+        }
     }
 
     /// Parks at `message`, which is the latest of its conversation that was taken in.
     pub(crate) fn park(&mut self, conversation: ConversationId, message: Message) {
-        let first = message.placed.seq;
-        self.all.insert(conversation, Parked { first, queue: VecDeque::new(), complete: true, redrive: false });
+        self.insert(conversation, message.placed.seq, true, false);
         self.follow(conversation, message);
     }
 
     /// Parks from `first` on: what there is, the log says.
     pub(crate) fn park_from(&mut self, conversation: ConversationId, first: Seq, redrive: bool) {
-        self.all.insert(conversation, Parked { first, queue: VecDeque::new(), complete: false, redrive });
+        self.insert(conversation, first, false, redrive);
+    }
+
+    fn insert(&mut self, conversation: ConversationId, first: Seq, complete: bool, redrive: bool) {
+        self.remove(conversation);
+        self.all.insert(conversation, Parked { first, queue: VecDeque::new(), complete, since: None, redrive });
     }
 
     /// Another event of a parked conversation was taken in.
     pub(crate) fn follow(&mut self, conversation: ConversationId, message: Message) {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
-        if parked.complete && self.queued < QUEUED_MAX {
-            parked.queue.push_back(message);
-            self.queued += 1;
-        } else {
-            parked.complete = false;
+        let queue = if parked.complete { Some(&mut parked.queue) } else { parked.since.as_mut() };
+        match queue {
+            Some(queue) if self.queued < QUEUED_MAX => {
+                queue.push_back(message);
+                self.queued += 1;
+            }
+            Some(_) => {
+                parked.complete = false;
+                self.queued -= parked.since.take().map_or(0, |since| since.len());
+            }
+            None => {}
         }
     }
 
-    /// Replaces the queue by what was read again.
-    pub(crate) fn refill(&mut self, conversation: ConversationId, queue: VecDeque<Message>, complete: bool) {
+    /// The log is read again for it, up to the intake as it is now.
+    pub(crate) fn reread_begins(&mut self, conversation: ConversationId) {
+        if let Some(parked) = self.all.get_mut(&conversation) {
+            parked.since = Some(VecDeque::new());
+        }
+    }
+
+    /// What was read again, up to `next`; with what was taken in since the reading began if that is `complete`.
+    pub(crate) fn refill(&mut self, conversation: ConversationId, queue: VecDeque<Message>, next: Seq, complete: bool) {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
-        self.queued = self.queued + queue.len() - parked.queue.len();
-        parked.queue = queue;
-        parked.complete = complete;
+        self.queued += queue.len();
+        parked.queue.extend(queue);
+        match parked.since.take() {
+            Some(since) if complete => {
+                parked.queue.extend(since);
+                parked.complete = true;
+            }
+            since => self.queued -= since.map_or(0, |since| since.len()),
+        }
+        if parked.queue.is_empty() {
+            parked.first = next;
+        }
+    }
+
+    /// It is judged up to before `next`.
+    pub(crate) fn went_on(&mut self, conversation: ConversationId, next: Seq) {
+        if let Some(parked) = self.all.get_mut(&conversation) {
+            parked.first = next;
+        }
     }
 
     /// The next event to judge, taken out.
@@ -98,7 +156,7 @@ impl ParkedSet {
 
     pub(crate) fn remove(&mut self, conversation: ConversationId) {
         if let Some(parked) = self.all.remove(&conversation) {
-            self.queued -= parked.queue.len();
+            self.queued -= parked.queue.len() + parked.since.map_or(0, |since| since.len());
         }
     }
 

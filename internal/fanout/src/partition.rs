@@ -1,7 +1,6 @@
 //! One partition of `chat.messages`: taking events in, in order, and committing behind what is acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +8,21 @@ use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, Message, NewRecord, PartitionReader, TopicPartition};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
+use futures_util::stream::StreamExt;
 use host::teeth::{Bug, bites};
 use runtime::insist;
-use store::{Conversations, Hold, SharedStore, Slot, Source, Store, StoreError};
+use store::{Conversations, Hold, Slot};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::emit::Verdict;
-use crate::error::{transient_commit, transient_log, transient_store};
-use crate::open::Opened;
+use crate::error::{transient_commit, transient_log};
+use crate::hold::Pass;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::parked::ParkedSet;
 use crate::position::Position;
+use crate::reach::{Brought, Errand, Errands, Reach};
 use crate::{Deps, FanoutError, place};
 
 /// Records that are taken from the log at once.
@@ -29,14 +31,11 @@ pub(crate) const BATCH_RECORDS_MAX: usize = 500;
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How often the owner looks at its holds.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
-/// How long one wait for `applied` lasts before it is asked anew.
-const APPLIED_WAIT: Duration = Duration::from_secs(5);
 
 /// A partition's work.
 pub(crate) struct Partition {
     pub(crate) deps: Arc<Deps>,
     pub(crate) at: TopicPartition,
-    pub(crate) source: Source,
     pub(crate) generation: u8,
     /// Of `chat.messages`.
     partitions: u32,
@@ -48,13 +47,27 @@ pub(crate) struct Partition {
     fingerprint: Option<Fingerprint>,
     /// Taken from the log, not taken in yet.
     backlog: VecDeque<Message>,
+    /// The first of the backlog would have to be parked, and there was no room.
+    paused: bool,
+    /// The log had more than was read at once.
+    behind: bool,
+    pace: Pace,
     pub(crate) cache: Conversations,
     pub(crate) parked: ParkedSet,
+    /// How many of them the metric counts.
+    counted: i64,
     pub(crate) outbox: Outbox,
     /// What is still to be written of holds: events skipped since the last commit.
     pub(crate) skips: BTreeMap<ConversationId, Hold>,
+    /// The position to commit once what was skipped before it is written, with that.
+    committing: Option<(Position, BTreeMap<ConversationId, Hold>)>,
     /// What was committed last.
     committed: Position,
+    /// The look at the holds.
+    pub(crate) pass: Pass,
+    /// Errands to send.
+    pub(crate) wanted: Vec<Errand>,
+    reach: Reach,
     pub(crate) stop: CancellationToken,
 }
 
@@ -77,7 +90,7 @@ pub(crate) async fn run(
         Ok(()) => partition.consume(&*committer).await,
         Err(error) => Err(error),
     };
-    partition.deps.metrics.parked.dec_by(i64::try_from(partition.parked.len()).unwrap_or(0));
+    partition.deps.metrics.parked.dec_by(partition.counted);
     match outcome {
         Ok(()) | Err(FanoutError::Stopped) => Ok(Ended::Stopped),
         // A revocation follows; if it does not, the partition is still ours and must not stand still.
@@ -90,14 +103,12 @@ pub(crate) async fn run(
     }
 }
 
-type AppliedWait = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 impl Partition {
     fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
         let spec = spec_of(MESSAGES);
+        let reach = Reach::new(Arc::clone(&deps), at.partition, spec.generation, spec.partitions, stop.clone());
         Self {
             deps,
-            source: Source { topic: MESSAGES, partition: at.partition },
             at,
             generation: spec.generation,
             partitions: spec.partitions,
@@ -105,11 +116,19 @@ impl Partition {
             intake: 0,
             fingerprint: None,
             backlog: VecDeque::new(),
+            paused: false,
+            behind: false,
+            pace: Pace::default(),
             cache: Conversations::new(),
             parked: ParkedSet::default(),
+            counted: 0,
             outbox: Outbox::default(),
             skips: BTreeMap::new(),
+            committing: None,
             committed: Position::default(),
+            pass: Pass::default(),
+            wanted: Vec::new(),
+            reach,
             stop,
         }
     }
@@ -123,6 +142,7 @@ impl Partition {
         self.verify().await?;
         for (conversation, offset) in &position.parked {
             self.parked.park_from(*conversation, Seq::new(self.generation, *offset)?, false);
+            self.unpark(*conversation, Vec::new()).await?;
         }
         tracing::info!(partition = %self.at, next = self.intake, parked = self.parked.len(), "fan-out resumes");
         self.committed = position;
@@ -137,28 +157,29 @@ impl Partition {
         for timer in [&mut commits, &mut housekeeping, &mut ticks] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let mut waiting: Option<AppliedWait> = None;
+        let mut errands = Errands::new();
         loop {
             self.take_in_backlog().await?;
-            if waiting.is_none() {
-                waiting = self.applied_wait();
-            }
+            self.continue_pass();
+            self.send_out(&errands);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 _ = commits.tick() => self.commit(committer).await?,
                 // The first tick comes at once: the take-over's look at the holds.
-                _ = housekeeping.tick() => { self.redrive_all().await?; waiting = None; }
+                _ = housekeeping.tick() => self.begin_pass(),
                 _ = ticks.tick() => self.tick().await?,
-                () = some(&mut waiting) => { waiting = None; self.unpark_ready().await?; }
+                Some(brought) = errands.next() => self.take_back(brought?, committer).await?,
                 acknowledged = self.outbox.oldest() => acknowledged?,
-                records = reader.next(BATCH_RECORDS_MAX), if self.backlog.is_empty() => match records {
-                    Ok(records) => for record in &records {
-                        let (generation, partition) = (self.generation, self.at.partition);
-                        let codec = &self.deps.codec;
-                        self.backlog.push_back(Message::read(codec, generation, partition, self.partitions, record)?);
-                    },
-                    Err(error) if transient_log(&error) => reader = self.reader_again(self.intake).await?,
+                () = self.pace.lost() => self.pace.hurry(),
+                records = reader.next(BATCH_RECORDS_MAX), if self.backlog.is_empty() && !self.pace.waits() => match records {
+                    Ok(records) => {
+                        self.behind = records.len() == BATCH_RECORDS_MAX;
+                        for record in &records {
+                            self.backlog.push_back(self.reach.message(record)?);
+                        }
+                    }
+                    Err(error) if transient_log(&error) => reader = self.reader_again().await?,
                     Err(error) => return Err(error.into()),
                 },
             }
@@ -166,16 +187,29 @@ impl Partition {
         self.commit_at_end(committer).await
     }
 
-    pub(crate) async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, FanoutError> {
+    /// Sends what is wanted. Who catches up waits for it, a little.
+    fn send_out(&mut self, errands: &Errands) {
+        for errand in self.wanted.drain(..) {
+            if let Some(conversation) = errand.conversation().filter(|_| self.behind) {
+                self.pace.sent(conversation);
+            }
+            errands.push(Box::pin(self.reach.clone().run(errand)));
+        }
+        let parked = i64::try_from(self.parked.len()).unwrap_or(i64::MAX);
+        self.deps.metrics.parked.inc_by(parked - self.counted);
+        self.counted = parked;
+    }
+
+    async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, FanoutError> {
         let Deps { log, entropy, .. } = &*self.deps;
         let open = || log.reader(MESSAGES, self.at.partition, from);
         Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
     }
 
-    /// A reader for going on after an error, or for reading again.
-    pub(crate) async fn reader_again(&self, from: u64) -> Result<Box<dyn PartitionReader>, FanoutError> {
+    /// A reader for going on after an error.
+    async fn reader_again(&self) -> Result<Box<dyn PartitionReader>, FanoutError> {
         self.verify().await?;
-        self.reader(from).await
+        self.reader(self.intake).await
     }
 
     /// Fails when the log is not the one that it was. What was taken in last vouches for everything before it.
@@ -185,134 +219,126 @@ impl Partition {
 
     /// Takes in what was read, in order, until it is done or one more would have to be parked than can be.
     async fn take_in_backlog(&mut self) -> Result<(), FanoutError> {
-        if self.backlog.is_empty() {
+        if self.backlog.is_empty() || self.paused && !self.parked.has_room() {
             return Ok(());
         }
         let mut backlog = std::mem::take(&mut self.backlog);
-        let mut opened = self.open_cold(backlog.make_contiguous()).await?;
+        self.paused = false;
         while let Some(message) = backlog.front() {
-            match self.take_in(message, &mut opened).await? {
+            match self.take_in(message).await? {
                 Taken::In => drop(backlog.pop_front()),
-                Taken::Full => break,
+                Taken::Full => {
+                    self.paused = true;
+                    break;
+                }
             }
         }
         self.backlog = backlog;
         self.cache.shrink();
-        self.deps.metrics.parked.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
         Ok(())
     }
 
-    async fn take_in(
-        &mut self,
-        message: &Message,
-        opened: &mut BTreeMap<ConversationId, Opened>,
-    ) -> Result<Taken, FanoutError> {
-        let seq = message.placed.seq;
+    async fn take_in(&mut self, message: &Message) -> Result<Taken, FanoutError> {
         if let Some(conversation) = message.conversation {
-            let taken = if self.parked.contains(conversation) {
+            if self.parked.contains(conversation) {
                 self.parked.follow(conversation, message.clone());
-                Taken::In
-            } else {
-                let found = opened.remove(&conversation);
-                self.take_in_of(conversation, message, found).await?
-            };
-            if taken == Taken::Full {
+            } else if self.take_in_of(conversation, message).await? == Taken::Full {
                 return Ok(Taken::Full);
             }
         }
-        self.intake = seq.offset() + 1;
+        self.intake = message.placed.seq.offset() + 1;
         self.fingerprint = Some(message.fingerprint);
         Ok(Taken::In)
     }
 
-    /// Takes in an event of a conversation that is not parked.
-    async fn take_in_of(
-        &mut self,
-        conversation: ConversationId,
-        message: &Message,
-        found: Option<Opened>,
-    ) -> Result<Taken, FanoutError> {
+    /// Takes in an event of a conversation that is not parked. What memory does not have is sent for, never waited for:
+    /// the conversation is parked until it is there.
+    async fn take_in_of(&mut self, conversation: ConversationId, message: &Message) -> Result<Taken, FanoutError> {
         let seq = message.placed.seq;
         let mut loaded = match self.cache.take(conversation) {
             Some(Slot::Ready(loaded)) => loaded,
             Some(Slot::Held) => {
                 self.deps.metrics.skipped.inc();
-                self.skips.entry(conversation).or_default().skipped_to = Some(seq);
+                self.skip(conversation, Hold { skipped_to: Some(seq), done_through: None });
                 self.cache.put(conversation, Slot::Held);
                 return Ok(Taken::In);
             }
-            None => {
-                let opened = match found {
-                    Some(opened) => opened,
-                    None => self.open(conversation, message).await?,
-                };
-                match opened {
-                    Opened::Ready(loaded) => loaded,
-                    Opened::NotYet => return Ok(self.park(conversation, message)),
-                    Opened::Redrive(first) if self.parked.has_room() => {
-                        self.parked.park_from(conversation, first, true);
-                        return Ok(Taken::In);
-                    }
-                    Opened::Redrive(_) => return Ok(Taken::Full),
-                    Opened::Unjudged | Opened::Held => {
-                        self.hold(conversation, seq).await?;
-                        return Ok(Taken::In);
-                    }
-                }
+            None if self.parked.has_room() => {
+                self.park(conversation, message);
+                self.unpark(conversation, Vec::new()).await?;
+                return Ok(Taken::In);
             }
+            None => return Ok(Taken::Full),
         };
-        let verdict = self.judge(conversation, &mut loaded, message).await?;
+        let verdict = self.judge(&mut loaded, message, &[]).await?;
+        if verdict == Verdict::Done || !self.parked.has_room() {
+            self.cache.put(conversation, Slot::Ready(loaded));
+            return Ok(if verdict == Verdict::Done { Taken::In } else { Taken::Full });
+        }
+        self.park(conversation, message);
         if verdict == Verdict::Hold {
             self.hold(conversation, seq).await?;
-            return Ok(Taken::In);
+        } else {
+            self.wanted.push(Errand::Complete { conversation, loaded, message: message.clone() });
         }
-        self.cache.put(conversation, Slot::Ready(loaded));
-        Ok(if verdict == Verdict::NotYet { self.park(conversation, message) } else { Taken::In })
+        Ok(Taken::In)
     }
 
-    fn park(&mut self, conversation: ConversationId, message: &Message) -> Taken {
-        if !self.parked.has_room() {
-            return Taken::Full;
-        }
+    fn park(&mut self, conversation: ConversationId, message: &Message) {
         self.deps.metrics.parks.inc();
         self.parked.park(conversation, message.clone());
-        Taken::In
     }
 
-    /// Completes when storage has come far enough for the first parked conversation, or when it is time to ask again.
-    fn applied_wait(&self) -> Option<AppliedWait> {
-        let first = self.parked.firsts().into_iter().map(|(_, first)| first).min()?;
-        let (store, source): (SharedStore, Source) = (Arc::clone(&self.deps.store), self.source);
-        let as_of = first.before().unwrap_or_default();
-        Some(Box::pin(async move {
-            // An error shows again, and is sorted, in the reads that follow.
-            if store.wait_applied(source, as_of, APPLIED_WAIT).await.is_err() {
-                tokio::time::sleep(COMMIT_EVERY).await;
+    /// Goes on with what an errand has brought.
+    async fn take_back(&mut self, brought: Brought, committer: &dyn Committer) -> Result<(), FanoutError> {
+        match brought {
+            Brought::For(conversation, found) => {
+                self.pace.back(conversation);
+                self.go_on(conversation, found).await?;
+                self.cache.shrink();
+                Ok(())
             }
-        }))
+            Brought::Holds(held, limit) => self.redrive(held, limit).await,
+            Brought::Skips => match self.committing.take() {
+                Some((position, _written)) => self.commit_position(position, committer).await,
+                None => Ok(()),
+            },
+        }
     }
 
-    /// Waits for acknowledged deliveries, then commits the position if it has changed.
-    pub(crate) async fn commit(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
-        let parked = self.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
-        let mut position = Position { next: self.intake, fingerprint: self.fingerprint, parked: parked.collect() };
-        if bites(Bug::ParkedForgotten) {
-            position.parked.clear();
-        }
-        if position == self.committed {
+    /// Commits the position if it has changed: at once, or when what was skipped before it is written. While the store
+    /// does not take that, commits are late, and deliveries go on.
+    async fn commit(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
+        let position = self.position();
+        if self.committing.is_some() || position == self.committed {
             return Ok(());
         }
         self.outbox.settle().await?;
-        if !bites(Bug::HoldAfterCommit) {
-            self.write_skips().await?;
+        if self.skips.is_empty() || bites(Bug::HoldAfterCommit) {
+            return self.commit_position(position, committer).await;
         }
+        let skips = std::mem::take(&mut self.skips);
+        self.wanted.push(Errand::Skips(skips.clone()));
+        self.committing = Some((position, skips));
+        Ok(())
+    }
+
+    /// Where the fan-out would go on now.
+    fn position(&self) -> Position {
+        let parked = self.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
+        let parked = if bites(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
+        Position { next: self.intake, fingerprint: self.fingerprint, parked }
+    }
+
+    /// The deliveries up to the position are acknowledged, and what was skipped up to there is written.
+    async fn commit_position(&mut self, position: Position, committer: &dyn Committer) -> Result<(), FanoutError> {
         let commits = [(self.at.clone(), position.to_commit())];
         let commit = || committer.commit(&commits);
         insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit).await?;
         self.deps.metrics.commits.inc();
         self.committed = position;
         if bites(Bug::HoldAfterCommit) {
-            self.write_skips().await?;
+            self.reach.put_holds(std::mem::take(&mut self.skips)).await?;
         }
         Ok(())
     }
@@ -321,7 +347,23 @@ impl Partition {
     /// the clients' filter.
     async fn commit_at_end(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
         self.stop = CancellationToken::new();
-        match tokio::time::timeout(Duration::from_secs(5), self.commit(committer)).await {
+        self.reach = self.reach.clone().until(self.stop.clone());
+        // Whether that has got there is not known.
+        for (conversation, hold) in self.committing.take().into_iter().flat_map(|(_, unsure)| unsure) {
+            self.skip(conversation, hold);
+        }
+        let last = async {
+            let position = self.position();
+            if position == self.committed {
+                return Ok(());
+            }
+            self.outbox.settle().await?;
+            if !bites(Bug::HoldAfterCommit) {
+                self.reach.put_holds(std::mem::take(&mut self.skips)).await?;
+            }
+            self.commit_position(position, committer).await
+        };
+        match tokio::time::timeout(Duration::from_secs(5), last).await {
             Ok(committed) => committed,
             Err(_) => {
                 tracing::warn!(partition = %self.at, "position not committed in time: deliveries will be repeated");
@@ -345,27 +387,5 @@ impl Partition {
             self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
         }
         Ok(())
-    }
-
-    /// Calls the store until it answers; gives up only on what a retry cannot mend.
-    pub(crate) async fn store<'s, T, F, R>(&'s self, what: &'static str, call: F) -> Result<T, FanoutError>
-    where
-        F: Fn(&'s dyn Store) -> R,
-        R: Future<Output = Result<T, StoreError>> + 's,
-    {
-        let Deps { store, entropy, .. } = &*self.deps;
-        Ok(insist(what, entropy, &self.stop, transient_store, || call(&**store)).await?)
-    }
-
-    pub(crate) fn read_message(&self, record: &eventlog::Record) -> Result<Message, FanoutError> {
-        Ok(Message::read(&self.deps.codec, self.generation, self.at.partition, self.partitions, record)?)
-    }
-}
-
-/// The future if there is one, else never.
-async fn some(waiting: &mut Option<AppliedWait>) {
-    match waiting {
-        Some(wait) => wait.await,
-        None => std::future::pending().await,
     }
 }

@@ -1,161 +1,84 @@
 //! Going on with parked conversations, each in its own order, from where it stopped.
 
-use std::collections::VecDeque;
-
-use domain::{ConversationId, Seq};
-use eventlog::Message;
-use store::{Consumer, Loaded, Slot};
+use domain::{CommandId, ConversationId, Seq};
+use store::Slot;
 
 use crate::FanoutError;
 use crate::emit::Verdict;
-use crate::error::transient_log;
-use crate::open::Facts;
-use crate::partition::{BATCH_RECORDS_MAX, Partition};
-
-/// Events of one conversation that are read again at once.
-const REREAD_EVENTS_MAX: usize = 500;
-
-/// Where a cold parked conversation stands.
-enum Thawed {
-    Ready(Box<Loaded>),
-    NotYet,
-    Hold,
-    /// It was re-parked from an earlier place.
-    Moved,
-}
+use crate::partition::Partition;
+use crate::reach::{Errand, Found};
 
 impl Partition {
-    /// Goes on with every parked conversation whose facts may be there now.
-    pub(crate) async fn unpark_ready(&mut self) -> Result<(), FanoutError> {
-        let source = self.source;
-        let applied = self.store("read applied", |store| store.applied(source)).await?;
-        let Some(applied) = applied.map(|applied| applied.seq) else { return Ok(()) };
-        for (conversation, first) in self.parked.firsts() {
-            if first.before().unwrap_or_default() <= applied {
-                self.unpark(conversation).await?;
+    /// An errand is back: its conversation goes on.
+    pub(crate) async fn go_on(&mut self, conversation: ConversationId, found: Found) -> Result<(), FanoutError> {
+        let Some(first) = self.parked.first(conversation) else { return Ok(()) };
+        let mut absent = Vec::new();
+        match found {
+            Found::Ready(loaded, never_accepted) => {
+                self.cache.put(conversation, Slot::Ready(loaded));
+                absent = never_accepted;
             }
+            Found::Redrive(from) => self.parked.park_from(conversation, from, true),
+            Found::Held => return self.hold(conversation, first).await,
+            Found::Reread(read) => {
+                let next = Seq::new(self.generation, read.next)?;
+                self.parked.refill(conversation, read.queue, next, read.complete);
+            }
+            Found::Holding(hold) => {
+                self.holding(conversation, hold)?;
+                return Ok(());
+            }
+            Found::Healed => self.healed(conversation),
         }
-        Ok(())
+        self.unpark(conversation, absent).await
     }
 
-    async fn unpark(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
+    /// Judges what is in memory of a parked conversation. What it needs to go on then, an errand is sent for; when it
+    /// has come to the intake, it is parked no more. The ids `absent`, of its first event, were never accepted.
+    pub(crate) async fn unpark(
+        &mut self,
+        conversation: ConversationId,
+        mut absent: Vec<CommandId>,
+    ) -> Result<(), FanoutError> {
         loop {
-            let Some(parked) = self.parked.get_mut(conversation) else { return Ok(()) };
-            let (first, redrive) = (parked.first, parked.redrive);
-            if parked.queue.is_empty() && !parked.complete {
-                self.reread(conversation, first).await?;
-            }
-            let Some(message) = self.parked.take(conversation) else {
-                if self.parked.get_mut(conversation).is_some_and(|parked| parked.complete) {
-                    // It has come to the intake.
-                    if redrive {
-                        self.healed(conversation).await?;
-                    }
-                    self.parked.remove(conversation);
-                    return Ok(());
-                }
-                continue;
-            };
+            let Some(message) = self.parked.take(conversation) else { return self.drained(conversation).await };
             let seq = message.placed.seq;
-            let mut loaded = match self.cache.take(conversation) {
-                Some(Slot::Ready(loaded)) => loaded,
-                Some(Slot::Held) | None => match self.thaw(conversation, first, redrive, &message).await? {
-                    Thawed::Ready(loaded) => loaded,
-                    Thawed::NotYet => {
-                        self.parked.put_back(conversation, message);
-                        return Ok(());
-                    }
-                    Thawed::Moved => continue,
-                    Thawed::Hold => {
-                        self.parked.remove(conversation);
-                        return self.hold(conversation, seq).await;
-                    }
-                },
+            let Some(Slot::Ready(mut loaded)) = self.cache.take(conversation) else {
+                let redriven = self.parked.is_redriven(conversation);
+                self.parked.put_back(conversation, message.clone());
+                self.wanted.push(Errand::Open { conversation, redriven, message });
+                return Ok(());
             };
-            match self.judge(conversation, &mut loaded, &message).await? {
+            match self.judge(&mut loaded, &message, &std::mem::take(&mut absent)).await? {
                 Verdict::Done => {
                     self.cache.put(conversation, Slot::Ready(loaded));
-                    if let Some(parked) = self.parked.get_mut(conversation) {
-                        parked.first = seq.next();
-                    }
+                    self.parked.went_on(conversation, seq.next());
                 }
-                Verdict::NotYet => {
-                    self.cache.put(conversation, Slot::Ready(loaded));
-                    self.parked.put_back(conversation, message);
+                Verdict::Asks => {
+                    self.parked.put_back(conversation, message.clone());
+                    self.wanted.push(Errand::Complete { conversation, loaded, message });
                     return Ok(());
                 }
                 Verdict::Hold => {
-                    self.parked.remove(conversation);
+                    self.parked.put_back(conversation, message);
                     return self.hold(conversation, seq).await;
                 }
             }
         }
     }
 
-    /// Loads a parked conversation as of the event before `message`, unless our own hold says that it stopped earlier.
-    async fn thaw(
-        &mut self,
-        conversation: ConversationId,
-        first: Seq,
-        redrive: bool,
-        message: &Message,
-    ) -> Result<Thawed, FanoutError> {
-        if !redrive {
-            let own = self.read_hold(Consumer::Fanout, conversation).await?;
-            if own.is_held() && own.done_through < first.before() {
-                self.parked.remove(conversation);
-                self.parked.park_from(conversation, own.done_through.unwrap_or_default().next(), true);
-                return Ok(Thawed::Moved);
-            }
-        }
-        if !self.knows(message) {
-            return Ok(Thawed::Hold);
-        }
-        let as_of = message.placed.seq.before().unwrap_or_default();
-        Ok(match self.facts_at(conversation, as_of).await? {
-            Facts::There => Thawed::Ready(self.load(conversation, as_of, message.placed.append_time_ms).await?),
-            Facts::NotYet => Thawed::NotYet,
-            Facts::Held => Thawed::Hold,
-        })
-    }
-
-    /// Reads the log again for one conversation, from `first` up to the intake or to a bounded number of its events.
-    async fn reread(&mut self, conversation: ConversationId, first: Seq) -> Result<(), FanoutError> {
-        self.deps.metrics.rereads.inc();
-        let (mut queue, mut next) = (VecDeque::new(), first.offset());
-        if next < self.intake {
-            let mut reader = self.reader_again(next).await?;
-            while next < self.intake && queue.len() < REREAD_EVENTS_MAX {
-                let read = tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => return Err(FanoutError::Stopped),
-                    read = reader.next(BATCH_RECORDS_MAX) => read,
-                };
-                let records = match read {
-                    Ok(records) => records,
-                    Err(error) if transient_log(&error) => {
-                        reader = self.reader_again(next).await?;
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                for record in records {
-                    if record.offset >= self.intake || queue.len() >= REREAD_EVENTS_MAX {
-                        break;
-                    }
-                    next = record.offset + 1;
-                    let message = self.read_message(&record)?;
-                    if message.conversation == Some(conversation) {
-                        queue.push_back(message);
-                    }
-                }
-            }
-        }
-        self.parked.refill(conversation, queue, next >= self.intake);
-        if let Some(parked) = self.parked.get_mut(conversation)
-            && parked.queue.is_empty()
-        {
-            parked.first = Seq::new(self.generation, next)?;
+    /// Everything in memory is judged: the log has more, or the conversation has come to the intake.
+    async fn drained(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
+        let Some(first) = self.parked.first(conversation) else { return Ok(()) };
+        let (from, to) = (first.offset(), self.intake);
+        if !self.parked.is_complete(conversation) && from < to {
+            self.parked.reread_begins(conversation);
+            let cold = !self.cache.contains(conversation);
+            self.wanted.push(Errand::Reread { conversation, from, to, cold });
+        } else if self.parked.is_redriven(conversation) {
+            self.heal(conversation).await?;
+        } else {
+            self.parked.remove(conversation);
         }
         Ok(())
     }

@@ -129,7 +129,7 @@ impl World {
         let (store, mut held) = (self.store.attach().unwrap(), 0);
         for partition in 0..spec_of(MESSAGES).partitions {
             for consumer in [Consumer::Storage, Consumer::Fanout] {
-                held += store.holds(consumer, partition, 100).await.unwrap().len();
+                held += store.holds(consumer, partition, None, 100).await.unwrap().len();
             }
         }
         held

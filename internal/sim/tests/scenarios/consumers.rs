@@ -133,6 +133,21 @@ fn a_crash_at_any_point_of_a_hold_skips_nothing() {
     }
 }
 
+/// The store is away for a while, when one conversation is cold, one is warm, and one of them is held by old programs.
+#[test]
+fn a_store_that_is_away_delays_what_is_cold_or_held_and_loses_nothing() {
+    let mut course = vec![(500, say(0, DIRECT, Verb::Send)), (300, say(1, GROUP, Verb::Send))];
+    course.extend(FANOUT.map(|process| (10, What::Kill { process })));
+    course.extend(FANOUT.map(|process| (10, What::Start { process, old: process == FANOUT[0] })));
+    course.extend([(5_000, say(1, GROUP, Verb::Send)), (1_000, What::StoreDown { ms: 90_000 })]);
+    course.extend([(500, say(0, DIRECT, Verb::Send)), (500, say(1, DIRECT, Verb::Edit))]);
+    course.extend((0..8).map(|number| (10_000, say(number % 3, GROUP, Verb::Send))));
+    course.push((500, say(1, DIRECT, Verb::Reply)));
+    course.extend(FANOUT.map(|process| (20_000, What::Stop { process })));
+    course.extend(FANOUT.map(|process| (10, What::Start { process, old: false })));
+    happened(&lives(&setup(), &course), "store calls during an outage");
+}
+
 /// 16: the store is emptied while the fan-out runs warm and a storage process stands still; then that one goes on.
 #[test]
 fn a_store_emptied_under_a_paused_writer_is_rebuilt_whole() {

@@ -1,0 +1,257 @@
+//! A store that is away, hangs, or says of one conversation what makes judging panic.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
+use store::{
+    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
+    HoldStore, Mark, OutboxRow, Page, Session, SharedStore, Source, StoreAdmin, StoreError, UserConversation,
+    UserStore, Value,
+};
+use tokio::time::sleep;
+
+/// How the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    Well,
+    /// Every call fails at once.
+    Away,
+    /// Every call fails after the driver's patience.
+    Hangs,
+}
+
+/// What the test sets, and sees.
+#[derive(Debug, Default)]
+pub(crate) struct Fate {
+    state: AtomicU8,
+    /// Conversations whose counters stand at their highest: judging their next message panics.
+    pub(crate) cursed: Mutex<BTreeSet<ConversationId>>,
+    /// How often a hold was read.
+    pub(crate) hold_reads: AtomicU64,
+}
+
+impl Fate {
+    pub(crate) fn set(&self, state: State) {
+        self.state.store(state as u8, Ordering::SeqCst);
+    }
+
+    async fn meet(&self) -> Result<(), StoreError> {
+        let state = self.state.load(Ordering::SeqCst);
+        if state == State::Well as u8 {
+            return Ok(());
+        }
+        if state == State::Hangs as u8 {
+            sleep(Duration::from_secs(2)).await;
+        }
+        Err(StoreError::Transient("made by the test".into()))
+    }
+}
+
+/// The store under that fate.
+pub(crate) struct FaultyStore {
+    pub(crate) inner: SharedStore,
+    pub(crate) fate: Arc<Fate>,
+}
+
+#[async_trait]
+impl ChatStore for FaultyStore {
+    async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
+        self.fate.meet().await?;
+        self.inner.write(rows).await
+    }
+
+    async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
+        self.fate.meet().await?;
+        let mut state = self.inner.conversation(conversation, as_of).await?;
+        if self.fate.cursed.lock().unwrap().contains(&conversation) {
+            state.place = u64::MAX;
+        }
+        Ok(state)
+    }
+
+    async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
+        self.inner.settings(conversation, as_of).await
+    }
+
+    async fn ids_from(
+        &self,
+        conversation: ConversationId,
+        from_stamp_ms: i64,
+        as_of: Seq,
+    ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
+        self.fate.meet().await?;
+        self.inner.ids_from(conversation, from_stamp_ms, as_of).await
+    }
+
+    async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError> {
+        self.fate.meet().await?;
+        self.inner.id(conversation, id, as_of).await
+    }
+
+    async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
+        self.fate.meet().await?;
+        self.inner.set_applied(source, applied).await
+    }
+
+    async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
+        self.fate.meet().await?;
+        self.inner.applied(source).await
+    }
+
+    async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
+        self.fate.meet().await?;
+        self.inner.wait_applied(source, seq, wait).await
+    }
+
+    async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError> {
+        self.inner.set_mark(user, conversation, mark).await
+    }
+}
+
+#[async_trait]
+impl HoldStore for FaultyStore {
+    async fn hold(&self, consumer: Consumer, partition: u32, conversation: ConversationId) -> Result<Hold, StoreError> {
+        self.fate.meet().await?;
+        self.fate.hold_reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.hold(consumer, partition, conversation).await
+    }
+
+    async fn put_hold(
+        &self,
+        consumer: Consumer,
+        partition: u32,
+        conversation: ConversationId,
+        hold: Hold,
+    ) -> Result<(), StoreError> {
+        self.fate.meet().await?;
+        self.inner.put_hold(consumer, partition, conversation, hold).await
+    }
+
+    async fn holds(
+        &self,
+        consumer: Consumer,
+        partition: u32,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
+        self.fate.meet().await?;
+        self.inner.holds(consumer, partition, after, limit).await
+    }
+}
+
+#[async_trait]
+impl StoreAdmin for FaultyStore {
+    fn incarnation(&self) -> u32 {
+        self.inner.incarnation()
+    }
+
+    async fn current_incarnation(&self) -> Result<u32, StoreError> {
+        self.fate.meet().await?;
+        self.inner.current_incarnation().await
+    }
+
+    async fn new_incarnation(&self) -> Result<u32, StoreError> {
+        self.inner.new_incarnation().await
+    }
+
+    fn derived_tables(&self) -> Vec<&'static str> {
+        self.inner.derived_tables()
+    }
+
+    async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+        self.inner.scan(table, after).await
+    }
+
+    async fn rows(&self, table: &str, keys: &[Vec<Value>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.inner.rows(table, keys).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// No consumer reads back.
+#[async_trait]
+impl HistoryStore for FaultyStore {
+    async fn timeline(&self, _: ConversationId, _: Page) -> Result<Vec<Entry>, StoreError> {
+        unreachable!()
+    }
+
+    async fn entry(&self, _: ConversationId, _: u64, _: Seq) -> Result<Option<Entry>, StoreError> {
+        unreachable!()
+    }
+
+    async fn memberships(&self, _: ConversationId, _: UserId) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
+        unreachable!()
+    }
+
+    async fn conversations_of(&self, _: UserId) -> Result<Vec<UserConversation>, StoreError> {
+        unreachable!()
+    }
+
+    async fn user_conversation(&self, _: UserId, _: ConversationId) -> Result<Option<UserConversation>, StoreError> {
+        unreachable!()
+    }
+
+    async fn heads(&self, _: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
+        unreachable!()
+    }
+
+    async fn marks(&self, _: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
+        unreachable!()
+    }
+}
+
+/// Nor has it accounts.
+#[async_trait]
+impl UserStore for FaultyStore {
+    async fn create_account(&self, _: &Account, _: &OutboxRow) -> Result<AccountCreated, StoreError> {
+        unreachable!()
+    }
+
+    async fn account(&self, _: UserId) -> Result<Option<Account>, StoreError> {
+        unreachable!()
+    }
+
+    async fn account_by_name(&self, _: &str) -> Result<Option<Account>, StoreError> {
+        unreachable!()
+    }
+
+    async fn create_session(&self, _: &Session) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn session(&self, _: &[u8; 16]) -> Result<Option<Session>, StoreError> {
+        unreachable!()
+    }
+
+    async fn rotate_session(&self, _: &[u8; 32], _: &Session) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+
+    async fn delete_session(&self, _: &[u8; 16]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn add_outbox(&self, _: &OutboxRow) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn outbox(&self, _: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        unreachable!()
+    }
+
+    async fn remove_outbox(&self, _: &[u8; 16]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+}

@@ -1,0 +1,144 @@
+//! The fan-out while the store is away, hangs or lags: what is warm is delivered, what is cold or held waits, and
+//! afterwards everything comes in order.
+
+#![allow(clippy::unwrap_used)]
+
+mod faulty;
+mod world;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use domain::{RULES_NEWEST, RULES_TRIAL};
+use fanout::PARKED_MAX;
+use store::Consumer;
+
+use faulty::State;
+use world::World;
+
+/// Rules that no program knows.
+const RULES_UNKNOWN: u32 = RULES_TRIAL + 1;
+const SOON: Duration = Duration::from_millis(600);
+const LATER: Duration = Duration::from_secs(30);
+
+fn lives(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(test);
+}
+
+async fn a_warm_conversation_goes_on(state: State) {
+    let mut world = World::new().await;
+    let [(warm, create_warm), (cold, create_cold), (held, create_held)] = world.groups(3).try_into().unwrap();
+    world.start("storage", RULES_NEWEST);
+    world.start("fanout", RULES_NEWEST);
+    let mut in_cold = vec![world.append(&create_cold).await, world.say(cold).await];
+    let mut in_held = vec![world.append(&create_held).await, world.append(&world.message(held, RULES_TRIAL)).await];
+    world.holds(Consumer::Fanout, 1, LATER).await;
+    world.stop("fanout").await;
+    world.start("fanout", RULES_NEWEST);
+    let mut in_warm = vec![world.append(&create_warm).await];
+    world.delivers(warm, &in_warm, LATER).await;
+
+    world.fate.set(state);
+    in_cold.push(world.say(cold).await);
+    in_held.push(world.say(held).await);
+    // Beyond the next look at the holds.
+    for _ in 0..8 {
+        in_warm.push(world.say(warm).await);
+        world.delivers(warm, &in_warm, SOON).await;
+        in_cold.push(world.say(cold).await);
+        tokio::time::sleep(Duration::from_secs(10)).await; // virtual time: the outage goes on
+    }
+    world.delivers(cold, &in_cold[..2], SOON).await;
+
+    world.fate.set(State::Well);
+    world.delivers(cold, &in_cold, LATER).await;
+    world.commits(LATER).await;
+    world.delivers(held, &in_held[..1], SOON).await;
+    for service in ["storage", "fanout"] {
+        world.stop(service).await;
+        world.start(service, RULES_TRIAL);
+    }
+    world.delivers(held, &in_held, LATER).await;
+    world.delivers(warm, &in_warm, SOON).await;
+}
+
+#[test]
+fn a_store_that_is_away_delays_no_warm_conversation() {
+    lives(a_warm_conversation_goes_on(State::Away));
+}
+
+#[test]
+fn a_store_that_hangs_delays_no_warm_conversation() {
+    lives(a_warm_conversation_goes_on(State::Hangs));
+}
+
+/// A conversation becomes held while nothing can be written: its neighbours go on, commits come later.
+#[test]
+fn a_hold_that_cannot_be_written_delays_nobody() {
+    lives(async {
+        let mut world = World::new().await;
+        let [(warm, create_warm), (held, create_held)] = world.groups(2).try_into().unwrap();
+        world.start("storage", RULES_NEWEST);
+        world.start("fanout", RULES_NEWEST);
+        let mut in_warm = vec![world.append(&create_warm).await];
+        let mut in_held = vec![world.append(&create_held).await];
+        world.delivers(held, &in_held, LATER).await;
+        world.fate.set(State::Hangs);
+        in_held.extend([world.append(&world.message(held, RULES_TRIAL)).await, world.say(held).await]);
+        for _ in 0..5 {
+            in_warm.push(world.say(warm).await);
+            world.delivers(warm, &in_warm, SOON).await;
+        }
+        world.fate.set(State::Well);
+        world.holds(Consumer::Fanout, 1, LATER).await;
+        world.commits(LATER).await;
+        for service in ["storage", "fanout"] {
+            world.stop(service).await;
+            world.start(service, RULES_TRIAL);
+        }
+        world.delivers(held, &in_held, LATER).await;
+    });
+}
+
+/// While all slots are taken, nothing is asked anew for those that wait for one.
+#[test]
+fn a_full_fanout_does_not_ask_the_store_again_and_again() {
+    lives(async {
+        let mut world = World::new().await;
+        let groups = world.groups(PARKED_MAX + 50);
+        for (_, create) in &groups {
+            world.append(create).await;
+        }
+        world.start("fanout", RULES_NEWEST); // and no storage: the facts of all but the first are not there
+        tokio::time::sleep(Duration::from_secs(60)).await; // virtual time: a hundred turns of its loop
+        let reads = world.fate.hold_reads.load(Ordering::SeqCst);
+        assert!(reads <= 2 * PARKED_MAX as u64, "{reads} holds read");
+        world.start("storage", RULES_NEWEST);
+        world.commits(LATER).await;
+        assert_eq!(world.delivered().await.len(), groups.len());
+    });
+}
+
+/// Holds that nobody can heal do not stand in the way of those behind them.
+#[test]
+fn every_hold_is_driven_again_however_many_there_are() {
+    lives(async {
+        let mut world = World::new().await;
+        let mut groups = world.groups(PARKED_MAX + 20);
+        let (last, create_last) = groups.pop().unwrap();
+        world.start("storage", RULES_NEWEST);
+        world.start("fanout", RULES_NEWEST);
+        for (hopeless, create) in &groups {
+            world.append(create).await;
+            world.append(&world.message(*hopeless, RULES_UNKNOWN)).await;
+        }
+        let in_last = [world.append(&create_last).await, world.append(&world.message(last, RULES_TRIAL)).await];
+        world.holds(Consumer::Fanout, PARKED_MAX + 20, LATER).await;
+        for service in ["storage", "fanout"] {
+            world.stop(service).await;
+            world.start(service, RULES_TRIAL);
+        }
+        world.delivers(last, &in_last, Duration::from_secs(200)).await;
+        world.holds(Consumer::Fanout, PARKED_MAX + 19, LATER).await;
+    });
+}

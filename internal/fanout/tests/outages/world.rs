@@ -1,0 +1,181 @@
+//! A log, a store under a fate, both consumers, and conversations that all live in one partition.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use eventlog::embedded::EmbeddedLog;
+use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append, partition_of};
+use events::Codec;
+use events::topics::{self, DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
+use host::{Clock, Entropy};
+use runtime::{Metrics, Readiness};
+use store::embedded::EmbeddedStore;
+use store::{Consumer, HoldStore, SharedStore};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::faulty::{Fate, FaultyStore};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+/// The partition that everything happens in.
+pub(crate) const PARTITION: u32 = 0;
+
+pub(crate) struct World {
+    pub(crate) log: SharedLog,
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) fate: Arc<Fate>,
+    codec: Codec,
+    entropy: Entropy,
+    clock: Clock,
+    running: BTreeMap<&'static str, (CancellationToken, JoinHandle<()>)>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let (clock, entropy) = (Clock::from_fn(|| NOW_MS), Entropy::seeded(1));
+        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        for spec in topics::all() {
+            log.create(spec).await.unwrap();
+        }
+        for topic in [MESSAGES, RECEIPTS, USERS] {
+            let begin =
+                |partition| (TopicPartition::new(topic, partition), Commit { next: 0, metadata: String::new() });
+            let commits: Vec<_> = (0..spec_of(topic).partitions).map(begin).collect();
+            log.commit_offline(GROUP_FANOUT, &commits).await.unwrap();
+        }
+        let store = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        let (fate, codec, running) = (Arc::default(), Codec::compiled_in(), BTreeMap::new());
+        Self { log, store, fate, codec, entropy, clock, running }
+    }
+
+    pub(crate) fn start(&mut self, service: &'static str, rules_newest: u32) {
+        let (stop, metrics) = (CancellationToken::new(), Metrics::new());
+        let inner: SharedStore = self.store.attach().unwrap();
+        let store: SharedStore = Arc::new(FaultyStore { inner, fate: Arc::clone(&self.fate) });
+        let (log, codec, entropy) = (Arc::clone(&self.log), self.codec.clone(), self.entropy.clone());
+        let token = stop.clone();
+        let task = if service == "storage" {
+            let mut deps = storage::Deps::new(log, store, codec, entropy, storage::StorageMetrics::new(&metrics));
+            deps.rules_newest = rules_newest;
+            tokio::spawn(async move { storage::run(deps, Readiness::default(), token).await.unwrap() })
+        } else {
+            let mut deps = fanout::Deps::new(log, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
+            deps.rules_newest = rules_newest;
+            tokio::spawn(async move { fanout::run(deps, Readiness::default(), token).await.unwrap() })
+        };
+        self.running.insert(service, (stop, task));
+    }
+
+    pub(crate) async fn stop(&mut self, service: &'static str) {
+        let (stop, task) = self.running.remove(service).unwrap();
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    /// That many groups of the partition, by id, each with the event that creates it.
+    pub(crate) fn groups(&self, count: usize) -> Vec<(ConversationId, Event)> {
+        let (mut groups, author) = (BTreeMap::new(), UserId::try_from(Uuid::from_u128(7)).unwrap());
+        while groups.len() < count {
+            let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
+            let conversation = ConversationId::group(author, id);
+            if partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions) == PARTITION {
+                let action = Action::Create { kind: ConversationKind::Group, title: None, members: vec![author] };
+                groups.insert(conversation, Event { id, ..self.event(conversation, action, RULES_NEWEST) });
+            }
+        }
+        groups.into_iter().collect()
+    }
+
+    /// A message, under those rules.
+    pub(crate) fn message(&self, conversation: ConversationId, rules: u32) -> Event {
+        self.event(conversation, Action::SendMessage { body: "hello".into(), reply_to: None }, rules)
+    }
+
+    fn event(&self, conversation: ConversationId, action: Action, rules: u32) -> Event {
+        let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
+        let author = UserId::try_from(Uuid::from_u128(7)).unwrap();
+        Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, action }
+    }
+
+    pub(crate) async fn append(&self, event: &Event) -> Seq {
+        let encoded = self.codec.event(event);
+        let key = event.conversation.to_string();
+        let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
+        Seq::new(0, append(&*self.log, MESSAGES, record).await.unwrap().offset).unwrap()
+    }
+
+    /// Says something in the conversation under today's rules.
+    pub(crate) async fn say(&self, conversation: ConversationId) -> Seq {
+        self.append(&self.message(conversation, RULES_NEWEST)).await
+    }
+
+    /// The places delivered, in the order they came in, without repetitions.
+    pub(crate) async fn delivered(&self) -> BTreeMap<ConversationId, Vec<Seq>> {
+        let mut seen: BTreeMap<ConversationId, Vec<Seq>> = BTreeMap::new();
+        for partition in 0..spec_of(DELIVERIES).partitions {
+            let next = self.log.watermarks(DELIVERIES, partition).await.unwrap().next;
+            let (mut reader, mut at) = (self.log.reader(DELIVERIES, partition, 0).await.unwrap(), 0);
+            while at < next {
+                for record in reader.next(500).await.unwrap() {
+                    at = record.offset + 1;
+                    let delivery = self.codec.read_delivery(&record.headers, &record.payload).unwrap();
+                    let Some((conversation, seq)) = delivery.and_then(|delivery| delivery.place) else { continue };
+                    let places = seen.entry(conversation).or_default();
+                    if !places.contains(&seq) {
+                        places.push(seq);
+                    }
+                }
+            }
+        }
+        seen
+    }
+
+    /// Waits until the conversation's deliveries are those, in that order.
+    pub(crate) async fn delivers(&self, conversation: ConversationId, places: &[Seq], within: Duration) {
+        let comes = async {
+            while self.delivered().await.get(&conversation).map_or(&[][..], Vec::as_slice) != places {
+                tokio::time::sleep(Duration::from_millis(100)).await; // virtual time
+            }
+        };
+        if tokio::time::timeout(within, comes).await.is_err() {
+            panic!("{conversation}: {places:?} within {within:?}, not {:?}", self.delivered().await.get(&conversation));
+        }
+    }
+
+    /// Who is held.
+    pub(crate) async fn held(&self, consumer: Consumer) -> BTreeSet<ConversationId> {
+        let store = self.store.attach().unwrap();
+        store.holds(consumer, PARTITION, None, 10_000).await.unwrap().into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Waits until so many conversations are held.
+    pub(crate) async fn holds(&self, consumer: Consumer, count: usize, within: Duration) {
+        let comes = async {
+            while self.held(consumer).await.len() != count {
+                tokio::time::sleep(Duration::from_millis(50)).await; // virtual time
+            }
+        };
+        let came = tokio::time::timeout(within, comes).await.is_ok();
+        assert!(came, "{count} held by {consumer:?}, not {}", self.held(consumer).await.len());
+    }
+
+    /// Waits until everything is committed.
+    pub(crate) async fn commits(&self, within: Duration) {
+        let at = TopicPartition::new(MESSAGES, PARTITION);
+        let comes = async {
+            let next = self.log.watermarks(MESSAGES, PARTITION).await.unwrap().next;
+            loop {
+                let commit = self.log.committed(GROUP_FANOUT, &at).await.unwrap().unwrap();
+                // The version, the fingerprint, and nothing parked.
+                if commit.next == next && commit.metadata.split(';').count() == 2 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await; // virtual time
+            }
+        };
+        tokio::time::timeout(within, comes).await.expect("everything is committed");
+    }
+}
