@@ -348,7 +348,9 @@ impl Codec {
 }
 
 fn event(envelope: EnvelopeV1, action: Action) -> Result<Event, DecodeError> {
-    let rules = u32::try_from(envelope.rules).map_err(|_| DecodeError::Corrupt("negative rules version".into()))?;
+    // Versions count from 1: no program will ever know this one, so nobody is told to upgrade.
+    let rules = u32::try_from(envelope.rules).ok().filter(|rules| *rules > 0);
+    let rules = rules.ok_or_else(|| DecodeError::Corrupt(format!("no rules are of version {}", envelope.rules)))?;
     Ok(Event {
         id: id::<CommandId>(envelope.id)?,
         conversation: id(envelope.conversation)?,

@@ -88,6 +88,17 @@ fn golden_bytes_of_every_version_still_decode() {
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), SchemaKind::ALL, "golden bytes of every kind");
 }
 
+/// Nobody will ever know rules of version 0: such a record is refused, not held for an upgrade that never comes.
+#[test]
+fn an_event_under_no_rules_is_corrupt() {
+    let codec = Codec::compiled_in();
+    for event in events() {
+        let encoded = codec.event(&domain::Event { rules: 0, ..event });
+        let read = codec.read_message(&encoded.headers, &encoded.payload);
+        assert!(matches!(read, Err(DecodeError::Corrupt(_))), "{read:?}");
+    }
+}
+
 #[test]
 fn a_registry_that_numbers_anew_makes_no_record_unreadable() {
     let old = Codec::compiled_in();
