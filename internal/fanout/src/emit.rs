@@ -7,6 +7,7 @@ use eventlog::{Meaning, Message, NewRecord, partition_of};
 use events::topics::DELIVERIES;
 use events::{Delivery, HEADER_TRACE};
 use host::teeth::{Bug, bites};
+use runtime::{Panicked, caught};
 use store::{Facts, Loaded};
 
 use crate::partition::Partition;
@@ -19,7 +20,7 @@ pub(crate) enum Verdict {
     Done,
     /// Memory does not have a fact that it needs.
     Asks,
-    /// It cannot be judged by this program.
+    /// It cannot be judged by this program; what was loaded may be half changed.
     Hold,
 }
 
@@ -49,12 +50,29 @@ impl Partition {
             Meaning::Event(_) | Meaning::Unknown(_) => return Ok(Verdict::Hold),
         };
         let Facts::Ready(facts) = loaded.facts(event, absent) else { return Ok(Verdict::Asks) };
-        let Ok(effects) = self.effects(&loaded.state, event, message.placed, &facts) else {
-            return Ok(Verdict::Hold);
+        // A bug here meets the same record after every restart: it holds this conversation instead of ending the program.
+        let judged = caught(|| {
+            let effects = self.effects(&loaded.state, event, message.placed, &facts)?;
+            loaded.absorb(message.placed.seq, &effects, facts.target.as_ref());
+            Ok::<_, UnknownRules>(self.deliveries(event, message, &effects))
+        });
+        let deliveries = match judged {
+            Ok(Ok(deliveries)) => deliveries,
+            Ok(Err(UnknownRules(_))) => return Ok(Verdict::Hold),
+            Err(Panicked) => {
+                self.deps.metrics.panics.inc();
+                let (conversation, seq) = (event.conversation, message.placed.seq);
+                tracing::error!(conversation_id = %conversation, %seq, "judging an event panicked");
+                return Ok(Verdict::Hold);
+            }
         };
         self.deps.metrics.events.inc();
-        self.emit(event, message, &effects).await?;
-        loaded.absorb(message.placed.seq, &effects, facts.target.as_ref());
+        let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
+        for (record, recipients) in deliveries {
+            self.deps.metrics.deliveries.inc();
+            self.deps.metrics.recipients.inc_by(recipients);
+            self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
+        }
         Ok(Verdict::Done)
     }
 
@@ -72,21 +90,18 @@ impl Partition {
         apply(state, event, placed, facts, newest)
     }
 
-    async fn emit(&mut self, event: &Event, message: &Message, effects: &Effects) -> Result<(), FanoutError> {
+    /// The records of an event, each with the number of its recipients.
+    fn deliveries(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<(NewRecord, u64)> {
         let frame = render(event, message.placed, effects);
-        for (partition, recipients) in by_partition(&effects.recipients, self.delivery_partitions) {
-            self.deps.metrics.deliveries.inc();
-            self.deps.metrics.recipients.inc_by(recipients.len() as u64);
-            let key = recipients[0].to_string();
+        let delivery = |(partition, recipients): (u32, Vec<UserId>)| {
+            let (key, count) = (recipients[0].to_string(), recipients.len() as u64);
             let place = Some((event.conversation, message.placed.seq));
             let encoded = self.deps.codec.delivery(&Delivery { recipients, place, frame: frame.clone() });
             let mut headers = encoded.headers;
             headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.to_owned(), trace)));
-            let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
-            let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
-            self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
-        }
-        Ok(())
+            (NewRecord { key, partition: Some(partition), headers, payload: encoded.payload }, count)
+        };
+        by_partition(&effects.recipients, self.delivery_partitions).into_iter().map(delivery).collect()
     }
 }
 

@@ -23,6 +23,8 @@ pub struct FanoutMetrics {
     pub(crate) parked: Gauge,
     /// How often the log was read again for a parked conversation.
     pub(crate) rereads: Counter,
+    /// Events whose judging panicked.
+    pub(crate) panics: Counter,
     /// Holds begun.
     pub(crate) holds: Counter,
     /// Events skipped under a hold.
@@ -51,6 +53,7 @@ impl FanoutMetrics {
             parks: counter("fanout_parks", "Conversations parked until the store has said what memory does not have"),
             parked: metrics.register("fanout_parked", "Conversations parked now", Gauge::default()),
             rereads: counter("fanout_rereads", "Times that the log was read again for a parked conversation"),
+            panics: counter("fanout_judging_panics", "Events whose judging panicked: a bug, the conversation is held"),
             holds: counter("fanout_holds", "Holds begun"),
             skipped: counter("fanout_skipped_events", "Events skipped under a hold"),
             healed: counter("fanout_healed_holds", "Held conversations re-driven to the end"),

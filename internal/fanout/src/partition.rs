@@ -271,15 +271,21 @@ impl Partition {
             None => return Ok(Taken::Full),
         };
         let verdict = self.judge(&mut loaded, message, &[]).await?;
-        if verdict == Verdict::Done || !self.parked.has_room() {
-            self.cache.put(conversation, Slot::Ready(loaded));
-            return Ok(if verdict == Verdict::Done { Taken::In } else { Taken::Full });
-        }
-        self.park(conversation, message);
-        if verdict == Verdict::Hold {
-            self.hold(conversation, seq).await?;
-        } else {
-            self.wanted.push(Errand::Complete { conversation, loaded, message: message.clone() });
+        match verdict {
+            Verdict::Done => self.cache.put(conversation, Slot::Ready(loaded)),
+            Verdict::Asks if self.parked.has_room() => {
+                self.park(conversation, message);
+                self.wanted.push(Errand::Complete { conversation, loaded, message: message.clone() });
+            }
+            Verdict::Hold if self.parked.has_room() => {
+                self.park(conversation, message);
+                self.hold(conversation, seq).await?;
+            }
+            Verdict::Asks => {
+                self.cache.put(conversation, Slot::Ready(loaded));
+                return Ok(Taken::Full);
+            }
+            Verdict::Hold => return Ok(Taken::Full),
         }
         Ok(Taken::In)
     }

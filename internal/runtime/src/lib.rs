@@ -4,6 +4,7 @@
 //! Nothing here is global but the log subscriber: tokens, registries and readiness are made once in `main` (or by a
 //! test) and passed down.
 
+pub mod caught;
 pub mod health;
 pub mod insist;
 pub mod listen;
@@ -17,6 +18,7 @@ pub mod tasks;
 pub mod telemetry;
 pub mod trace;
 
+pub use caught::{Panicked, caught};
 pub use health::{Condition, Readiness};
 pub use insist::{Given, insist};
 pub use listen::bind;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use domain::{ConversationId, Decision, Event, Placed, Seq, apply};
+use domain::{ConversationId, Decision, Event, Placed, Seq, UnknownRules, apply};
 use eventlog::{AppendError, Meaning, Message, NewRecord, Record, append};
 use events::Quarantined;
 use events::topics::QUARANTINE;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use runtime::{Panicked, caught};
 use store::{Consumer, Facts, Hold, Loaded, RowWrite, Slot, load};
 use tokio::time::{Instant, timeout};
 
@@ -35,8 +36,8 @@ pub(crate) struct Written {
 pub(crate) enum Judged {
     /// Its rows, if any.
     Rows(Vec<RowWrite>),
-    /// This program does not know its rules.
-    Unknown,
+    /// It cannot be judged by this program, for that reason.
+    Not(String),
 }
 
 impl Partition {
@@ -149,11 +150,11 @@ impl Partition {
                     written.rows.add(conversation, rows);
                     None
                 }
-                Judged::Unknown => Some(format!("rules version {}", event.rules)),
+                Judged::Not(what) => Some(what),
             },
         };
         if let Some(what) = unknown {
-            tracing::warn!(conversation_id = %conversation, %seq, what, "conversation held: upgrade this program");
+            tracing::warn!(conversation_id = %conversation, %seq, what, "conversation held");
             self.deps.metrics.holds.inc();
             written.holds.insert(conversation, Hold { skipped_to: Some(seq), done_through: seq.before() });
             self.cache.put(conversation, Slot::Held);
@@ -163,7 +164,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Decides one event, with facts as of the event before, and brings `loaded` behind it.
+    /// Decides one event, with facts as of the event before, and brings `loaded` behind it; drop that when it could not.
     pub(crate) async fn judge(
         &self,
         loaded: &mut Loaded,
@@ -184,15 +185,26 @@ impl Partition {
                 }
             }
         };
-        let Ok(effects) = apply(&loaded.state, event, placed, &facts, self.deps.rules_newest) else {
-            return Ok(Judged::Unknown);
+        // A bug here meets the same record after every restart: it holds this conversation instead of ending the program.
+        let judged = caught(|| {
+            let effects = apply(&loaded.state, event, placed, &facts, self.deps.rules_newest)?;
+            loaded.absorb(placed.seq, &effects, facts.target.as_ref());
+            Ok((effects.decision, rows_of(event, placed, &effects)))
+        });
+        let (decision, rows) = match judged {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(UnknownRules(version))) => return Ok(Judged::Not(format!("rules version {version}: upgrade"))),
+            Err(Panicked) => {
+                self.deps.metrics.panics.inc();
+                tracing::error!(conversation_id = %conversation, seq = %placed.seq, "judging an event panicked");
+                return Ok(Judged::Not("a bug of this program".into()));
+            }
         };
         self.deps.metrics.events.inc();
-        loaded.absorb(placed.seq, &effects, facts.target.as_ref());
-        if let Decision::Refused(refusal) = effects.decision {
+        if let Decision::Refused(refusal) = decision {
             tracing::debug!(conversation_id = %conversation, seq = %placed.seq, reason = refusal.name(), "event refused");
         }
-        Ok(Judged::Rows(rows_of(event, placed, &effects)))
+        Ok(Judged::Rows(rows))
     }
 
     /// Rows first, then holds: a hold says that everything before it is there.

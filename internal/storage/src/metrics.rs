@@ -21,6 +21,8 @@ pub struct StorageMetrics {
     pub(crate) corrupt: Counter,
     /// Partitions that stand still at a record of a schema that this program does not know.
     pub(crate) stalled: Gauge,
+    /// Events whose judging panicked.
+    pub(crate) panics: Counter,
     /// Holds begun.
     pub(crate) holds: Counter,
     /// Events skipped under a hold.
@@ -46,6 +48,7 @@ impl StorageMetrics {
                 "Partitions that stand still at a record of a schema that this program does not know",
                 Gauge::default(),
             ),
+            panics: counter("storage_judging_panics", "Events whose judging panicked: a bug, the conversation is held"),
             holds: counter("storage_holds", "Holds begun"),
             skipped: counter("storage_skipped_events", "Events skipped under a hold"),
             healed: counter("storage_healed_holds", "Held conversations re-driven to the end"),

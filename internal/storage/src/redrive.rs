@@ -73,12 +73,12 @@ impl Partition {
                 let Some(loaded) = loaded.as_mut() else { continue };
                 let judged = match &message.meaning {
                     Meaning::Marker | Meaning::Corrupt(_) => Judged::Rows(Vec::new()),
-                    Meaning::Unknown(_) => Judged::Unknown,
+                    Meaning::Unknown(what) => Judged::Not(what.clone()),
                     Meaning::Event(event) => self.judge(loaded, event, message.placed).await?,
                 };
                 match judged {
                     Judged::Rows(rows) => written.rows.add(conversation, rows),
-                    Judged::Unknown => {
+                    Judged::Not(_) => {
                         self.flush(written).await?;
                         self.raise_done(conversation, seq.before()).await?;
                         return Ok(Some(Slot::Held));

@@ -1,4 +1,4 @@
-//! A store that is away, hangs, or says of one conversation what makes judging panic.
+//! A store that is away, hangs, or says of a conversation what makes judging it panic.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};

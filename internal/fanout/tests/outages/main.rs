@@ -1,5 +1,5 @@
-//! The fan-out while the store is away, hangs or lags: what is warm is delivered, what is cold or held waits, and
-//! afterwards everything comes in order.
+//! The consumers while the store is away, hangs or lags, while many conversations are held, and while judging one
+//! panics: the others go on, and afterwards everything comes in order.
 
 #![allow(clippy::unwrap_used)]
 
@@ -140,5 +140,33 @@ fn every_hold_is_driven_again_however_many_there_are() {
         }
         world.delivers(last, &in_last, Duration::from_secs(200)).await;
         world.holds(Consumer::Fanout, PARKED_MAX + 19, LATER).await;
+    });
+}
+
+/// Judging one conversation panics: it is held, its neighbours go on, and a program without the bug heals it.
+#[test]
+fn a_panic_while_judging_holds_that_conversation_alone() {
+    lives(async {
+        let mut world = World::new().await;
+        let [(cursed, create_cursed), (other, create_other)] = world.groups(2).try_into().unwrap();
+        world.start("storage", RULES_NEWEST);
+        let mut in_cursed = vec![world.append(&create_cursed).await];
+        let mut in_other = vec![world.append(&create_other).await];
+        world.start("fanout", RULES_NEWEST);
+        world.delivers(other, &in_other, LATER).await;
+        for service in ["fanout", "storage"] {
+            // The one that is restarted meets the bug, the other one is warm.
+            world.stop(service).await;
+            world.fate.cursed.lock().unwrap().insert(cursed);
+            world.start(service, RULES_NEWEST);
+            in_cursed.extend([world.say(cursed).await, world.say(cursed).await]);
+            in_other.push(world.say(other).await);
+            world.delivers(other, &in_other, LATER).await;
+            let consumer = if service == "storage" { Consumer::Storage } else { Consumer::Fanout };
+            world.holds(consumer, 1, LATER).await;
+            world.fate.cursed.lock().unwrap().clear();
+            world.delivers(cursed, &in_cursed, Duration::from_secs(200)).await;
+            world.holds(consumer, 0, Duration::from_secs(200)).await;
+        }
     });
 }
