@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
+use crate::redrive::Redrives;
 use crate::{Deps, StorageError, place};
 
 /// Records that are applied together.
@@ -35,6 +36,7 @@ pub(crate) struct Partition {
     pub(crate) cache: Conversations,
     /// Corrupt records are not copied before then: the last copy failed.
     pub(crate) no_copy_before: Option<Instant>,
+    pub(crate) redrives: Redrives,
     pub(crate) stop: CancellationToken,
 }
 
@@ -67,6 +69,7 @@ impl Partition {
             last: None,
             cache: Conversations::new(),
             no_copy_before: None,
+            redrives: Redrives::default(),
             stop,
         }
     }
@@ -82,7 +85,7 @@ impl Partition {
                 () = self.stop.cancelled() => return Ok(()),
                 // The first tick comes at once: the take-over's look at the holds.
                 _ = housekeeping.tick() => {
-                    self.redrive_all().await?;
+                    self.redrive_all();
                     self.commit(committer).await;
                 }
                 records = reader.next(BATCH_RECORDS_MAX) => match records {
@@ -90,7 +93,10 @@ impl Partition {
                     Err(error) if transient_log(&error) => reader = self.reader_again(self.next_offset()).await?,
                     Err(error) => return Err(error.into()),
                 },
+                () = std::future::ready(()), if !self.redrives.is_empty() => {}
             }
+            // A slice at each turn, whether there are records to apply or not.
+            self.redrive_on().await?;
         }
     }
 

@@ -1,64 +1,123 @@
 //! Re-driving a held conversation: judging again, in order, from where it stopped up to the partition's own intake.
 //!
 //! Only the partition's owner does it, at take-over and every minute, so a version that is known now heals even where
-//! nothing new is said.
+//! nothing new is said. It goes slice by slice, one for each turn of the partition's loop: the neighbours go on, and the
+//! conversation stays held until the last one.
 
-use domain::{ConversationId, Seq};
-use eventlog::{Meaning, Message};
-use store::{Consumer, Hold, Slot};
+use std::collections::VecDeque;
+
+use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
+use eventlog::{Meaning, Message, PartitionReader, Record};
+use store::{Consumer, Hold, Loaded, Slot};
 
 use crate::StorageError;
 use crate::batch::{Judged, Written};
 use crate::error::transient_log;
 use crate::partition::{BATCH_RECORDS_MAX, Partition};
 
-/// Held conversations that one pass looks at.
-const HOLDS_MAX: usize = 1000;
+/// Held conversations that are listed at once.
+const HOLDS_AT_ONCE: usize = 100;
+/// Conversations that wait for their next slice; one more is found again by the next minute's pass.
+const WAITING_MAX: usize = 1000;
+/// Events that a slice judges at about most.
+const SLICE_EVENTS: usize = 300;
+/// Records that a slice reads at about most.
+const SLICE_RECORDS: u64 = 10 * BATCH_RECORDS_MAX as u64;
+
+/// What is still to be driven again.
+#[derive(Debug, Default)]
+pub(crate) struct Redrives {
+    /// In this order.
+    waiting: VecDeque<ConversationId>,
+    /// Holds behind that conversation (from the first on: the inner `None`) are still to be listed.
+    listing: Option<Option<ConversationId>>,
+}
+
+impl Redrives {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.listing.is_none()
+    }
+
+    fn add(&mut self, conversation: ConversationId) {
+        if self.waiting.len() < WAITING_MAX && !self.waiting.contains(&conversation) {
+            self.waiting.push_back(conversation);
+        }
+    }
+}
+
+/// How a slice ended.
+enum Slice {
+    /// There is more.
+    More,
+    /// At an event that cannot be judged.
+    Held,
+    /// At the intake; `None` when nothing had to be loaded.
+    Done(Option<Box<Loaded>>),
+}
 
 impl Partition {
-    /// Re-drives every conversation of the partition that is held.
-    pub(crate) async fn redrive_all(&mut self) -> Result<(), StorageError> {
-        let Some(as_of) = self.applied else { return Ok(()) };
-        let partition = self.at.partition;
-        let held = self.store("list holds", |store| store.holds(Consumer::Storage, partition, None, HOLDS_MAX)).await?;
-        for (conversation, _) in held {
+    /// Begins to re-drive every conversation of the partition that is held, unless that is under way.
+    pub(crate) fn redrive_all(&mut self) {
+        if self.redrives.is_empty() {
+            self.redrives.listing = Some(None);
+        }
+    }
+
+    /// The next slice, or the next part of the list.
+    pub(crate) async fn redrive_on(&mut self) -> Result<(), StorageError> {
+        let Some(as_of) = self.applied else {
+            self.redrives = Redrives::default();
+            return Ok(());
+        };
+        if let Some(conversation) = self.redrives.waiting.pop_front() {
             self.cache.remove(conversation);
             if let Some(slot) = self.redrive(conversation, as_of).await? {
                 self.cache.put(conversation, slot);
             }
+        } else if let Some(after) = self.redrives.listing {
+            let partition = self.at.partition;
+            let list =
+                self.store("list holds", |store| store.holds(Consumer::Storage, partition, after, HOLDS_AT_ONCE));
+            let held = list.await?;
+            let last = held.last().map(|(conversation, _)| *conversation);
+            self.redrives.listing = last.filter(|_| held.len() == HOLDS_AT_ONCE).map(Some);
+            held.into_iter().for_each(|(conversation, _)| self.redrives.add(conversation));
         }
         Ok(())
     }
 
-    /// Judges what the conversation's hold skipped, up to `as_of`. `None`: it is not held there, and not loaded.
+    /// Judges a slice of what the conversation's hold skipped, at most up to `as_of`. `None`: it is not held there, and
+    /// not loaded.
     pub(crate) async fn redrive(
         &mut self,
         conversation: ConversationId,
         as_of: Seq,
     ) -> Result<Option<Slot>, StorageError> {
+        Ok(match self.slice(conversation, as_of).await? {
+            Slice::Done(loaded) => loaded.map(Slot::Ready),
+            Slice::Held => Some(Slot::Held),
+            Slice::More => {
+                self.redrives.add(conversation);
+                Some(Slot::Held)
+            }
+        })
+    }
+
+    async fn slice(&self, conversation: ConversationId, as_of: Seq) -> Result<Slice, StorageError> {
         let hold = self.read_hold(conversation).await?;
         let done = hold.done_through.unwrap_or_default();
         if !hold.is_held() || done >= as_of {
-            return Ok(None);
+            return Ok(Slice::Done(None));
         }
-        let mut loaded = None;
-        let mut reader = self.reader_again(done.offset() + 1).await?;
-        let mut next = done.next();
-        while next <= as_of {
+        let (mut loaded, mut next, mut events) = (None, done.next(), 0);
+        let end = next.offset().saturating_add(SLICE_RECORDS);
+        let mut reader = self.reader_again(next.offset()).await?;
+        while next <= as_of && events < SLICE_EVENTS && next.offset() < end {
+            let Some(records) = self.next_records(&mut *reader).await? else {
+                reader = self.reader_again(next.offset()).await?;
+                continue;
+            };
             let mut written = Written::default();
-            let read = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(StorageError::Stopped),
-                read = reader.next(BATCH_RECORDS_MAX) => read,
-            };
-            let records = match read {
-                Ok(records) => records,
-                Err(error) if transient_log(&error) => {
-                    reader = self.reader_again(next.offset()).await?;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
             for record in records {
                 let (generation, partition) = (self.generation, self.at.partition);
                 let message = Message::read(&self.deps.codec, generation, partition, self.partitions, &record)?;
@@ -67,6 +126,7 @@ impl Partition {
                 if seq > as_of || message.conversation != Some(conversation) {
                     continue;
                 }
+                events += 1;
                 if loaded.is_none() {
                     loaded = Some(self.load(conversation, done, message.placed.append_time_ms).await?);
                 }
@@ -81,16 +141,38 @@ impl Partition {
                     Judged::Not(_) => {
                         self.flush(written).await?;
                         self.raise_done(conversation, seq.before()).await?;
-                        return Ok(Some(Slot::Held));
+                        return Ok(Slice::Held);
                     }
                 }
             }
             self.flush(written).await?;
+            // Everything in there is written by now.
+            if let Some(loaded) = &mut loaded {
+                loaded.ids.shrink(ID_CACHE_ROWS_MAX);
+            }
+        }
+        if next <= as_of {
+            self.raise_done(conversation, next.before()).await?;
+            return Ok(Slice::More);
         }
         self.raise_done(conversation, Some(as_of)).await?;
         self.deps.metrics.healed.inc();
         tracing::info!(conversation_id = %conversation, through = %as_of, "held conversation re-driven");
-        Ok(loaded.map(Slot::Ready))
+        Ok(Slice::Done(loaded))
+    }
+
+    /// `None`: the reader is of no use any more.
+    async fn next_records(&self, reader: &mut dyn PartitionReader) -> Result<Option<Vec<Record>>, StorageError> {
+        let records = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(StorageError::Stopped),
+            records = reader.next(BATCH_RECORDS_MAX) => records,
+        };
+        match records {
+            Ok(records) => Ok(Some(records)),
+            Err(error) if transient_log(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Only once the rows up to there are written.

@@ -62,6 +62,9 @@ pub async fn replay(
         let Some(last) = records.last() else { break };
         done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
         work.apply(&records).await?;
+        while !work.redrives.is_empty() {
+            work.redrive_on().await?;
+        }
         progress(done);
     }
     Ok(done)

@@ -33,6 +33,8 @@ pub(crate) struct Fate {
     pub(crate) cursed: Mutex<BTreeSet<ConversationId>>,
     /// How often a hold was read.
     pub(crate) hold_reads: AtomicU64,
+    /// What storage wrote of how far held conversations are done.
+    pub(crate) steps: Mutex<Vec<Seq>>,
 }
 
 impl Fate {
@@ -129,6 +131,9 @@ impl HoldStore for FaultyStore {
         hold: Hold,
     ) -> Result<(), StoreError> {
         self.fate.meet().await?;
+        if consumer == Consumer::Storage {
+            self.fate.steps.lock().unwrap().extend(hold.done_through);
+        }
         self.inner.put_hold(consumer, partition, conversation, hold).await
     }
 

@@ -170,3 +170,32 @@ fn a_panic_while_judging_holds_that_conversation_alone() {
         }
     });
 }
+
+/// A hold of many events is driven again in slices, by storage and by the fan-out, while their neighbours go on.
+#[test]
+fn a_long_hold_is_driven_again_in_slices() {
+    lives(async {
+        let mut world = World::new().await;
+        let [(held, create_held), (other, create_other)] = world.groups(2).try_into().unwrap();
+        world.start("storage", RULES_NEWEST);
+        world.start("fanout", RULES_NEWEST);
+        let mut in_held = vec![world.append(&create_held).await, world.append(&world.message(held, RULES_TRIAL)).await];
+        let mut in_other = vec![world.append(&create_other).await];
+        for _ in 0..1_500 {
+            in_held.push(world.say(held).await);
+        }
+        world.commits(LATER).await;
+        for service in ["storage", "fanout"] {
+            world.stop(service).await;
+            world.start(service, RULES_TRIAL);
+        }
+        in_other.push(world.say(other).await);
+        world.delivers(other, &in_other, LATER).await;
+        world.holds(Consumer::Storage, 0, LATER).await;
+        let steps = world.fate.steps.lock().unwrap().clone();
+        let far = steps.iter().filter(|done| **done > in_held[1]).count();
+        assert!(far >= 3, "storage says how far it has come: {steps:?}");
+        world.delivers(held, &in_held, Duration::from_secs(200)).await;
+        world.holds(Consumer::Fanout, 0, LATER).await;
+    });
+}
