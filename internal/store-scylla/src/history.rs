@@ -100,14 +100,24 @@ impl HistoryReads {
             Direction::Before => (&self.entries_before, i64::MAX),
             Direction::After => (&self.entries_after, -1),
         };
-        let anchor = page.anchor.map_or(open, Seq::timestamp);
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let mut anchor = page.anchor.map_or(open, Seq::timestamp);
         let mut entries = Vec::new();
-        cql.each_row(read, (key.0, number(key.1), anchor, limit), |row| {
-            entries.extend(row.entry()?);
-            Ok(ControlFlow::Continue(()))
-        })
-        .await?;
+        // Rows that are there in part count for the server and show to nobody: the bucket ends where there are fewer rows
+        // than were asked for, not fewer entries.
+        while entries.len() < limit {
+            let missing = limit - entries.len();
+            let mut rows = 0;
+            cql.each_row(read, (key.0, number(key.1), anchor, i32::try_from(missing).unwrap_or(i32::MAX)), |row| {
+                rows += 1;
+                anchor = row.entry_seq()?.timestamp();
+                entries.extend(row.entry()?);
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+            if rows < missing {
+                break;
+            }
+        }
         self.add_reactions(cql, key, &mut entries).await?;
         Ok(entries)
     }

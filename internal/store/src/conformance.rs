@@ -100,6 +100,7 @@ const CASES: &[Case] = &[
     alone("a paused zombie never writes into the new tables", |f| Box::pin(incarnations::zombie(f))),
     alone("waiting ends when the store is emptied", |f| Box::pin(incarnations::waiting_ends(f))),
     alone("what outlives an incarnation", |f| Box::pin(incarnations::what_outlives_it(f))),
+    shared("pages behind rows in part", |f| Box::pin(timelines::pages_behind_rows_in_part(f))),
 ];
 
 /// Runs every case against stores of `factory`.

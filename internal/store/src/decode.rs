@@ -72,6 +72,18 @@ impl RowValues {
         Self { table, values }
     }
 
+    /// The seq in the key of an entry, also of one that is there in part.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn entry_seq(&self) -> Result<Seq, Malformed> {
+        let seq = match self.position("seq").map(|at| self.values.get(at)) {
+            Some(Some(Some(Value::Bigint(number)))) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        seq.and_then(|number| Seq::try_from(number).ok()).ok_or_else(|| self.malformed("seq"))
+    }
+
     /// An entry without its reactions. Absent while its own cells are not there.
     ///
     /// # Errors

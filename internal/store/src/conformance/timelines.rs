@@ -60,6 +60,22 @@ pub(super) async fn pages_across_buckets(fixture: Fixture) {
     expect_every_anchor(&fixture, conversation, &entries).await;
 }
 
+/// Edits whose entries are not there yet lie before, between and behind the entries: they cost a page nothing.
+pub(super) async fn pages_behind_rows_in_part(fixture: Fixture) {
+    let (conversation, edge) = (fixture.conversation(), BUCKET_PLACES);
+    let places = [0, 1, 2, edge - 1, edge, edge + 1, 2 * edge];
+    let entries = write_messages(&fixture, conversation, &places).await;
+    let edit = |(seq, place): (u64, u64)| {
+        let changed = at(500);
+        stamped(changed, Row::Edit { seq: at(seq), place, body: "early".into(), changed, time_ms: NEW_YEAR_MS })
+    };
+    let early =
+        [(4, 0), (6, 0), (12, 1), (14, 1), (16, 1), (36, 3), (38, edge - 1), (54, edge), (56, edge), (58, edge)];
+    fixture.write(conversation, early.into_iter().map(edit).collect()).await;
+    expect_timeline(&*fixture.store, conversation, &entries).await;
+    expect_every_anchor(&fixture, conversation, &entries).await;
+}
+
 pub(super) async fn empty(fixture: Fixture) {
     let conversation = fixture.conversation();
     for anchor in [None, Some(at(0)), Some(at(7))] {
