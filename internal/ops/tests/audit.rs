@@ -380,7 +380,7 @@ async fn what_was_held_is_looked_at_once_it_is_healed() {
     let store: SharedStore = world.store.attach().unwrap();
     for consumer in [Consumer::Storage, Consumer::Fanout] {
         for partition in 0..spec_of(MESSAGES).partitions {
-            while !store.holds(consumer, partition, 1).await.unwrap().is_empty() {
+            while !store.holds(consumer, partition, None, 1).await.unwrap().is_empty() {
                 tokio::time::sleep(Duration::from_secs(1)).await; // virtual time
             }
         }

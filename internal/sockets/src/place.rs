@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use domain::Cursor;
-use eventlog::{EventLog, LogError, Record, record_at};
+use eventlog::{EventLog, LogError, Record};
 use tokio::time::timeout;
 
 /// The longest that the log may take to answer. Beyond, it counts as not reachable.

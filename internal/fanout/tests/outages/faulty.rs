@@ -200,7 +200,12 @@ impl HistoryStore for FaultyStore {
         unreachable!()
     }
 
-    async fn conversations_of(&self, _: UserId) -> Result<Vec<UserConversation>, StoreError> {
+    async fn conversations_of(
+        &self,
+        _: UserId,
+        _: Option<ConversationId>,
+        _: usize,
+    ) -> Result<Vec<UserConversation>, StoreError> {
         unreachable!()
     }
 
@@ -212,7 +217,7 @@ impl HistoryStore for FaultyStore {
         unreachable!()
     }
 
-    async fn marks(&self, _: UserId) -> Result<Vec<(ConversationId, Mark)>, StoreError> {
+    async fn marks(&self, _: UserId, _: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
         unreachable!()
     }
 }
