@@ -44,7 +44,7 @@ pub(crate) struct Partition {
     /// The next offset to take in.
     pub(crate) intake: u64,
     /// The record before the intake.
-    fingerprint: Option<Fingerprint>,
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// Taken from the log, not taken in yet.
     backlog: VecDeque<Message>,
     /// The first of the backlog would have to be parked, and there was no room.

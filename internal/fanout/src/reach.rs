@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Seq};
-use eventlog::{Meaning, Message, PartitionReader, Record};
+use domain::{CommandId, ConversationId, Fingerprint, Seq};
+use eventlog::{Meaning, Message, PartitionReader, Record, TopicPartition};
 use events::topics::MESSAGES;
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
 use runtime::insist;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
-use crate::{Deps, FanoutError};
+use crate::{Deps, FanoutError, place};
 
 /// How long one wait for `applied` lasts before it is asked anew.
 const APPLIED_WAIT: Duration = Duration::from_secs(5);
@@ -52,6 +52,8 @@ pub(crate) enum Errand {
         conversation: ConversationId,
         from: u64,
         to: u64,
+        /// Of the record before `to`, which was taken in: proof of which log this is.
+        last: Option<Fingerprint>,
         /// Only up to where there are some: it is not known yet whether they can be judged.
         cold: bool,
     },
@@ -153,8 +155,8 @@ impl Reach {
             Errand::Complete { conversation, loaded, message } => {
                 Brought::For(conversation, self.complete(conversation, loaded, &message).await?)
             }
-            Errand::Reread { conversation, from, to, cold } => {
-                Brought::For(conversation, Found::Reread(self.reread(conversation, from, to, cold).await?))
+            Errand::Reread { conversation, from, to, last, cold } => {
+                Brought::For(conversation, Found::Reread(self.reread(conversation, from, (to, last), cold).await?))
             }
             Errand::Hold(conversation, hold) => {
                 self.put_hold(conversation, hold).await?;
@@ -270,18 +272,22 @@ impl Reach {
         &self,
         conversation: ConversationId,
         from: u64,
-        to: u64,
+        (to, last): (u64, Option<Fingerprint>),
         cold: bool,
     ) -> Result<Reread, FanoutError> {
+        let at = TopicPartition::new(MESSAGES, self.source.partition);
+        let verify = || place::verify(&self.deps, &at, to, last, &self.stop);
         let events_max = if cold { 1 } else { REREAD_EVENTS_MAX };
         let (mut queue, mut next) = (VecDeque::new(), from);
         let turn = self.readers.acquire().await;
         self.deps.metrics.rereads.inc();
+        verify().await?;
         let mut reader = self.reader(from).await?;
         while next < to && queue.len() < events_max && next < from.saturating_add(REREAD_RECORDS_MAX) {
             let records = match reader.next(BATCH_RECORDS_MAX).await {
                 Ok(records) => records,
                 Err(error) if transient_log(&error) => {
+                    verify().await?;
                     reader = self.reader(next).await?;
                     continue;
                 }
@@ -354,7 +360,7 @@ mod tests {
         let store = store::embedded::EmbeddedStore::open(kv::Database::in_memory(), clock).await.unwrap();
         let deps = Arc::new(Deps::new(log, store, codec, entropy, FanoutMetrics::new(&Metrics::new())));
         let reach = Reach::new(deps, partition, spec.generation, spec.partitions, CancellationToken::new());
-        let read = |from, cold| reach.reread(conversation, from, 1_190, cold);
+        let read = |from, cold| reach.reread(conversation, from, (1_190, None), cold);
         let found = |read: Reread| (read.queue.len(), read.next, read.complete);
         assert_eq!(found(read(0, true).await.unwrap()), (1, 500, false));
         assert_eq!(found(read(601, true).await.unwrap()), (0, 1_190, true));

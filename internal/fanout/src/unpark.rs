@@ -74,7 +74,8 @@ impl Partition {
         if !self.parked.is_complete(conversation) && from < to {
             self.parked.reread_begins(conversation);
             let cold = !self.cache.contains(conversation);
-            self.wanted.push(Errand::Reread { conversation, from, to, cold });
+            let last = self.fingerprint;
+            self.wanted.push(Errand::Reread { conversation, from, to, last, cold });
         } else if self.parked.is_redriven(conversation) {
             self.heal(conversation).await?;
         } else {
