@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::{ClientFrame, CloseCode};
 use auth::Secret;
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -124,52 +125,55 @@ fn refused(error: &Error) -> NoLink {
     }
 }
 
-/// Moves frames until one side is gone.
-async fn pump(mut socket: Socket, mut frames: mpsc::Receiver<String>, deliver: mpsc::Sender<FromSocket>) {
-    let closed = loop {
-        tokio::select! {
-            biased;
-            frame = frames.recv() => {
-                let written = match frame {
-                    Some(frame) => write(&mut socket, frame, &mut frames).await,
-                    None => return hang_up(socket).await,
-                };
-                if let Err(error) = written {
-                    break closed_by(&error);
-                }
-            }
-            message = socket.next() => match message {
-                Some(Ok(Message::Text(text))) => {
-                    if deliver.send(FromSocket::Text(text.as_str().to_owned())).await.is_err() {
-                        return hang_up(socket).await;
-                    }
-                }
-                Some(Ok(Message::Close(frame))) => {
-                    let (code, reason) = frame.map_or((None, String::new()), |frame| {
-                        (Some(frame.code.into()), frame.reason.as_str().to_owned())
-                    });
-                    break FromSocket::Closed { code, reason };
-                }
-                Some(Ok(Message::Binary(_))) => {
-                    break FromSocket::Closed { code: None, reason: "the server sent a binary frame".into() };
-                }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                Some(Err(error)) => break closed_by(&error),
-                None => break FromSocket::Closed { code: None, reason: "the connection ended".into() },
-            },
-        }
+/// Moves frames until one side is gone. Both ways at the same time: a node that waits for its frames to be taken takes
+/// none meanwhile, so who only writes waits for ever, and comes back to the same.
+async fn pump(socket: Socket, mut frames: mpsc::Receiver<String>, deliver: mpsc::Sender<FromSocket>) {
+    let (mut out, mut inbound) = socket.split();
+    let ended = tokio::select! {
+        biased;
+        written = write(&mut out, &mut frames) => written.err().map(|error| closed_by(&error)),
+        closed = read(&mut inbound, &deliver) => closed,
     };
-    // Nobody listens any more: fine.
-    let _ = deliver.send(closed).await;
+    match (ended, out.reunite(inbound)) {
+        // Nobody listens any more: fine.
+        (Some(closed), _) => drop(deliver.send(closed).await),
+        (None, Ok(socket)) => hang_up(socket).await,
+        (None, Err(_)) => {}
+    }
 }
 
-/// Writes a frame and all that are queued behind it, in one flush.
-async fn write(socket: &mut Socket, first: String, frames: &mut mpsc::Receiver<String>) -> Result<(), Error> {
-    socket.feed(Message::text(first)).await?;
-    while let Ok(frame) = frames.try_recv() {
-        socket.feed(Message::text(frame)).await?;
+/// Writes frames, and all that are queued in one flush, until there will be no more.
+async fn write(out: &mut SplitSink<Socket, Message>, frames: &mut mpsc::Receiver<String>) -> Result<(), Error> {
+    while let Some(first) = frames.recv().await {
+        out.feed(Message::text(first)).await?;
+        while let Ok(frame) = frames.try_recv() {
+            out.feed(Message::text(frame)).await?;
+        }
+        out.flush().await?;
     }
-    socket.flush().await
+    Ok(())
+}
+
+/// Reads until the socket is closed, which it returns, or nobody listens any more.
+async fn read(inbound: &mut SplitStream<Socket>, deliver: &mpsc::Sender<FromSocket>) -> Option<FromSocket> {
+    loop {
+        match inbound.next().await {
+            Some(Ok(Message::Text(text))) => {
+                deliver.send(FromSocket::Text(text.as_str().to_owned())).await.ok()?;
+            }
+            Some(Ok(Message::Close(frame))) => {
+                let (code, reason) = frame
+                    .map_or((None, String::new()), |frame| (Some(frame.code.into()), frame.reason.as_str().to_owned()));
+                return Some(FromSocket::Closed { code, reason });
+            }
+            Some(Ok(Message::Binary(_))) => {
+                return Some(FromSocket::Closed { code: None, reason: "the server sent a binary frame".into() });
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Err(error)) => return Some(closed_by(&error)),
+            None => return Some(FromSocket::Closed { code: None, reason: "the connection ended".into() }),
+        }
+    }
 }
 
 async fn hang_up(mut socket: Socket) {

@@ -1,5 +1,8 @@
 //! The socket of a device.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use api::{ClientFrame, CloseCode};
@@ -21,6 +24,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// An open socket.
 pub(crate) struct Link {
     socket: WebSocketStream<Box<dyn Stream>>,
+    /// Read while something was being written.
+    read: VecDeque<Message>,
 }
 
 /// Why a connection ended, or did not come about.
@@ -68,16 +73,31 @@ impl Link {
             }
             Ok(Err(Error::Http(answer))) => Err(End::again(format!("the upgrade was answered {}", answer.status()))),
             Ok(Err(_)) => Err(End::again("no connection")),
-            Ok(Ok((socket, _))) => Ok((Self { socket }, (!native).then_some(token))),
+            Ok(Ok((socket, _))) => Ok((Self { socket, read: VecDeque::new() }, (!native).then_some(token))),
         }
     }
 
-    /// Sends a frame.
+    /// Sends a frame, and reads meanwhile: a node that waits for its frames to be taken takes none.
     pub(crate) async fn send(&mut self, frame: &ClientFrame) -> Result<(), End> {
-        let text = serde_json::to_string(frame).expect("frames are plain data");
-        match timeout(WRITE_WITHIN, self.socket.send(Message::text(text))).await {
+        let mut message = Some(Message::text(serde_json::to_string(frame).expect("frames are plain data")));
+        let sent = poll_fn(|context| {
+            // A close is the last message, and found by who reads on.
+            while let Poll::Ready(Some(Ok(message))) = self.socket.poll_next_unpin(context) {
+                self.read.push_back(message);
+            }
+            if message.is_some() {
+                ready!(self.socket.poll_ready_unpin(context))?;
+            }
+            if let Some(message) = message.take() {
+                self.socket.start_send_unpin(message)?;
+            }
+            self.socket.poll_flush_unpin(context)
+        });
+        match timeout(WRITE_WITHIN, sent).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::again("broken while writing")),
+            // What the node had said before it went counts.
+            Ok(Err(_)) if self.read.is_empty() => Err(End::again("broken while writing")),
+            Ok(Err(_)) => Ok(()),
             Err(_) => Err(End::again("the node takes nothing")),
         }
     }
@@ -85,7 +105,11 @@ impl Link {
     /// The next text. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<String, End> {
         loop {
-            match self.socket.next().await {
+            let next = match self.read.pop_front() {
+                Some(message) => Some(Ok(message)),
+                None => self.socket.next().await,
+            };
+            match next {
                 Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
                 Some(Ok(Message::Close(frame))) => {
                     let Some(frame) = frame else { return Err(End::again("closed without a code")) };
