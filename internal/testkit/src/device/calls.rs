@@ -28,7 +28,8 @@ pub(crate) enum Done {
     /// A whole sync, of the connection of that number.
     Synced(u32, SyncPage, Vec<(ConversationId, Vec<EntryBody>)>),
     /// What stands under an id.
-    Outcome(CommandId, Result<OutcomeBody, Failed>),
+    /// Whether the fate was open when it was asked.
+    Outcome(CommandId, bool, Result<OutcomeBody, Failed>),
     /// A command sent over HTTP.
     Command(CommandId, Result<Accepted, Failed>),
     /// A conversation read again because of the joining at that place.

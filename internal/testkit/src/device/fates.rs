@@ -135,14 +135,16 @@ impl Sent {
         }
     }
 
-    /// What the outcome says. `absent` leaves a fate that is decided.
-    pub(crate) fn outcome(&mut self, outcome: &OutcomeBody, now: Instant) -> Option<String> {
+    /// What the outcome says. `absent` leaves a fate that is decided; it contradicts one that was decided before it was
+    /// asked (else it is older than what was heard meanwhile).
+    pub(crate) fn outcome(&mut self, outcome: &OutcomeBody, asked_open: bool, now: Instant) -> Option<String> {
         let (id, conversation) = (outcome.id, self.conversation);
         match (outcome.outcome, outcome.stands, outcome.seq) {
             (OutcomeState::Settled, Some(StandsName::Withdrawal), _) => self.withdrawn(),
             (OutcomeState::Settled, _, Some(seq)) => self.stands(seq),
             (OutcomeState::Settled, _, None) => Some("settled without a place".into()),
             (OutcomeState::Absent, ..) => match self.fate {
+                Fate::Stands(_) | Fate::Withdrawn if asked_open => None,
                 Fate::Stands(seq) => Some(format!("stood at {seq:?}, now absent")),
                 Fate::Withdrawn => Some("was withdrawn, now absent".into()),
                 Fate::Open => {

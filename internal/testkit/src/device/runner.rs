@@ -242,7 +242,8 @@ impl Runner {
         sent.due = None;
         let (http, conversation) = (Arc::clone(&self.http), sent.conversation);
         if sent.ask {
-            self.calls.spawn(async move { Done::Outcome(id, http.outcome(conversation, id).await) });
+            let open = sent.is_open();
+            self.calls.spawn(async move { Done::Outcome(id, open, http.outcome(conversation, id).await) });
             return None;
         }
         sent.copies += 1;
@@ -371,11 +372,11 @@ impl Runner {
                 }
                 self.shared.memory().live = true;
             }
-            Done::Outcome(id, answer) => {
+            Done::Outcome(id, open, answer) => {
                 let mut memory = self.shared.memory();
                 let Some(sent) = memory.sends.get_mut(&id) else { return };
                 let contradiction = match answer {
-                    Ok(outcome) => sent.outcome(&outcome, now),
+                    Ok(outcome) => sent.outcome(&outcome, open, now),
                     Err(_) => {
                         (sent.due, sent.ask) = (Some(now + LATER), true);
                         None
