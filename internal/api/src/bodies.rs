@@ -200,8 +200,8 @@ pub struct SyncPage {
     /// By conversation id.
     pub conversations: Vec<SyncConversation>,
     /// Whether the pages up to here name all: true on the last one at most. Its false means that a storage partition has
-    /// not caught up and may hold conversations that are not named: use those that are ready, and ask again from the
-    /// first page on.
+    /// not caught up, or holds a conversation that the user may have come into among what was skipped: there may be some
+    /// that are not named. Use those that are ready, and ask again from the first page on.
     pub complete: bool,
     /// Send it back as `after` to go on; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none", default)]

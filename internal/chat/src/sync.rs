@@ -60,8 +60,9 @@ async fn sync(
     let held = chat.held_conversations().await?;
     let after = from.map(|from| from.conversation);
     let conversations = chat.sync_page(caller.user, after, limit, &behind, &held).await?;
-    let incomplete = !behind.is_empty() || from.is_some_and(|from| from.incomplete);
     let last = conversations.last().filter(|_| conversations.len() == limit);
+    let hidden = held.hides_from(&conversations, after, last.map(|last| last.id));
+    let incomplete = !behind.is_empty() || hidden || from.is_some_and(|from| from.incomplete);
     let next = last.map(|last| SyncPlace { conversation: last.id, incomplete }.to_string());
     Ok(Json(SyncPage { complete: next.is_none() && !incomplete, conversations, next }))
 }
@@ -163,6 +164,21 @@ struct Held {
     conversations: BTreeSet<ConversationId>,
     /// Whether these are all.
     whole: bool,
+}
+
+impl Held {
+    /// Whether the user may be in a held conversation that this page, from behind `after` up to `last`, does not name:
+    /// what made them a member may be among what was skipped, and then no row of theirs says so yet.
+    fn hides_from(
+        &self,
+        named: &[SyncConversation],
+        after: Option<ConversationId>,
+        last: Option<ConversationId>,
+    ) -> bool {
+        let here = |id: &&ConversationId| Some(**id) > after && last.is_none_or(|last| **id <= last);
+        let unnamed = |id: &ConversationId| named.binary_search_by_key(id, |conversation| conversation.id).is_err();
+        !self.whole || self.conversations.iter().filter(here).any(unnamed)
+    }
 }
 
 /// The partition of `chat.receipts` with the marks of the conversations of one of `chat.messages`: both have the same

@@ -15,7 +15,7 @@ struct Options {
     /// One seed only
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// With --seed: everything that happens
+    /// With --seed: everything that happens, in the shortened schedule as well
     #[arg(long, requires = "seed")]
     trace: bool,
     /// With --seed: the services' own log, on standard error
@@ -66,7 +66,7 @@ fn one(seed: u64, options: &Options) -> ExitCode {
     let Some(wrong) = outcome.wrong else { return ExitCode::SUCCESS };
     println!("{wrong}");
     if !options.quick {
-        println!("{}", sim::show(seed).0);
+        println!("{}", sim::show(seed, options.trace).0);
     }
     ExitCode::FAILURE
 }
@@ -80,7 +80,7 @@ fn many(options: &Options) -> ExitCode {
     for (seed, wrong) in &report.failed {
         println!("\nseed {seed} failed: {wrong}");
         if !options.quick {
-            println!("{}", sim::show(*seed).0);
+            println!("{}", sim::show(*seed, false).0);
         }
     }
     if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -77,9 +77,9 @@ impl fmt::Display for Report {
 #[derive(Debug)]
 pub struct Shown(pub String);
 
-/// Shows a seed; shortens its schedule if it fails.
+/// Shows a seed; shortens its schedule if it fails. `trace`: with everything that happens in the short one.
 #[must_use]
-pub fn show(seed: u64) -> Shown {
+pub fn show(seed: u64, trace: bool) -> Shown {
     let (plan, mut text) = (plan_of(seed), String::new());
     // Writing to a string never fails.
     let _ = writeln!(text, "seed {seed}\n{}", schedule(&plan));
@@ -89,6 +89,9 @@ pub fn show(seed: u64) -> Shown {
             let steps = short.plan.steps.len();
             let _ = writeln!(text, "shortened to {steps} steps in {} runs:\n{}", short.runs, schedule(&short.plan));
             let _ = writeln!(text, "what is wrong with the short one: {}", short.wrong);
+            if trace {
+                run(&short.plan, true).lines.iter().for_each(|line| _ = writeln!(text, "{line}"));
+            }
         }
     }
     Shown(text)

@@ -24,7 +24,7 @@ fn no_fault_loses_doubles_or_reorders_anything() {
     let report = run_seeds(seeds(), THREADS, 1);
     println!("{report}");
     if let Some((seed, wrong)) = report.failed.first() {
-        panic!("seed {seed}: {wrong}\n{}", sim::show(*seed).0);
+        panic!("seed {seed}: {wrong}\n{}", sim::show(*seed, false).0);
     }
     let happened = |what: &str| report.totals.get(what).copied().unwrap_or(0) * 100 / report.seeds.max(1);
     for what in ["crashes", "partitions revoked", "store errors without effect", "appends unknown and done"] {

@@ -436,7 +436,10 @@ async fn while_a_sync_is_incomplete_unnamed_conversations_are_unsynced_too() {
     world.answer_sync(page(false, &[(3, SyncState::Ready, 9)]));
     assert_eq!(world.device.state.highest[&talk(3)], seq(4), "what is synced is not raised");
     assert!(world.device.state.unsynced.contains(&talk(2)));
-    world.pass(Duration::from_secs(3));
+    // There was nothing new: it takes twice as long until it is asked for again.
+    world.pass(Duration::from_secs(5));
+    assert!(world.syncs.is_empty());
+    world.pass(Duration::from_secs(1));
     world.hear(message(2, 12, 2, 7));
     world.answer_sync(page(true, &[(2, SyncState::Ready, 11), (3, SyncState::Ready, 9)]));
     assert_eq!((&*world.seen, world.device.state.incomplete), (&[12][..], false));

@@ -18,9 +18,9 @@ use crate::client::error::ClientError;
 
 /// Frames that wait for a sync. Beyond, the device connects again: the server has them.
 const FRAMES_WAITING_MAX: usize = 10_000;
-/// Unsynced conversations are asked for again after so long.
+/// Unsynced conversations are asked for again after so long; twice as long each time that there was nothing new.
 const RESYNC_AFTER: Duration = Duration::from_secs(3);
-/// When nothing but held ones are left, after so long.
+/// When nothing but held ones are left, after so long; and no pause is longer.
 const RESYNC_HELD_AFTER: Duration = Duration::from_secs(30);
 
 /// A sync after a reset.
@@ -56,6 +56,8 @@ pub(crate) struct Resync {
     /// Frames of unsynced conversations that came since.
     waiting: BTreeMap<ConversationId, Vec<(Seq, FeedFrame)>>,
     count: usize,
+    /// Answers in a row that made nothing ready.
+    fruitless: u32,
 }
 
 impl Resync {
@@ -186,7 +188,10 @@ impl Device {
             unsynced.extend(self.state.unsynced.iter().filter(|id| !named(id)));
         }
         self.state.unsynced = unsynced;
-        self.resync.due = Some(now + if held_only { RESYNC_HELD_AFTER } else { RESYNC_AFTER });
+        self.resync.fruitless = if ready.is_empty() { self.resync.fruitless + 1 } else { 0 };
+        let longer = RESYNC_AFTER.saturating_mul(2_u32.saturating_pow(self.resync.fruitless));
+        let pause = if held_only { RESYNC_HELD_AFTER } else { longer.min(RESYNC_HELD_AFTER) };
+        self.resync.due = Some(now + pause);
         for conversation in &ready {
             self.state.highest.insert(conversation.id, conversation.head);
         }
