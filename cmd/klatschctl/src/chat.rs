@@ -64,10 +64,11 @@ fn default_folder() -> Result<StatePath, OpsError> {
 /// Asks without showing what is typed, where the terminal can do that.
 fn ask_password(name: &str) -> Result<Secret, OpsError> {
     let failed = |source| OpsError::io("asking for the password", source);
-    write!(stderr(), "password of {name}: ").and_then(|()| stderr().flush()).map_err(failed)?;
+    // Before the question: who answers at once must not be seen either.
     let hidden = echo("-echo");
     let mut line = String::new();
-    let read = stdin().read_line(&mut line);
+    let asked = write!(stderr(), "password of {name}: ").and_then(|()| stderr().flush());
+    let read = asked.and_then(|()| stdin().read_line(&mut line));
     if hidden {
         echo("echo");
         eprintln!();
