@@ -88,3 +88,44 @@ impl IdCache {
         self.rows.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PayloadHash, Stands, UserId};
+
+    fn row(n: u64) -> IdRow {
+        let author = UserId::try_from(uuid::Uuid::nil()).unwrap();
+        let seq = Seq::try_from(n).unwrap();
+        IdRow { author, seq, hash: PayloadHash([0; 16]), stands: Stands::Command, deleted: None }
+    }
+
+    fn id(stamp_ms: i64) -> CommandId {
+        CommandId::first_at(stamp_ms)
+    }
+
+    #[test]
+    fn fresh_ids_are_decided_from_memory_and_only_older_ones_are_read() {
+        assert_eq!(ID_CACHE_SPAN_MS, 180_000, "three minutes, as the design has it");
+        let cache = IdCache::new(100, [(id(50), row(1)), (id(150), row(2))]);
+        assert_eq!(cache.lookup(id(150)), Lookup::Known(Some(row(2))));
+        assert_eq!(cache.lookup(id(50)), Lookup::Known(Some(row(1))), "whatever is here is known");
+        assert_eq!(cache.lookup(id(100)), Lookup::Known(None));
+        assert_eq!(cache.lookup(id(99)), Lookup::Read);
+    }
+
+    #[test]
+    fn shrinking_drops_the_oldest_and_reads_them_from_then_on() {
+        let mut cache = IdCache::new(0, (1..=5).map(|n| (id(n), row(n as u64))));
+        assert!(!cache.is_empty());
+        cache.shrink(2);
+        assert_eq!(cache.len(), 2);
+        assert_eq!(cache.lookup(id(3)), Lookup::Read);
+        assert_eq!(cache.lookup(id(4)), Lookup::Known(Some(row(4))));
+        assert_eq!(cache.lookup(id(6)), Lookup::Known(None));
+        cache.shrink(2);
+        assert_eq!(cache.len(), 2, "what fits stays");
+        cache.shrink(0);
+        assert!(cache.is_empty() && cache.lookup(id(5)) == Lookup::Read);
+    }
+}
