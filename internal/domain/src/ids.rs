@@ -206,4 +206,16 @@ mod tests {
         assert_eq!(ConversationId::direct(a, b).to_string(), "1980395b-6c11-8d4f-9514-069b865ba53b");
         assert_ne!(ConversationId::group(a, V7.parse().unwrap()), ConversationId::group(b, V7.parse().unwrap()));
     }
+
+    #[test]
+    fn stamps_and_weeks_are_counted_from_the_epoch() {
+        const WEEK: i64 = 604_800_000;
+        let weeks = [-1, 0, WEEK - 1, WEEK, 2900 * WEEK - 1, 2900 * WEEK].map(CommandId::week_of);
+        assert_eq!(weeks, [-1, 0, 0, 1, 2899, 2900]);
+        assert_eq!(CommandId::first_at(2900 * WEEK).week(), 2900);
+        assert_eq!(
+            [-5, 0, 0x0123_4567_89ab, 1 << 48].map(|ms| CommandId::first_at(ms).stamp_ms()),
+            [0, 0, 0x0123_4567_89ab, (1 << 48) - 1]
+        );
+    }
 }

@@ -1,0 +1,384 @@
+//! The rules of a conversation, written down by hand: who may do what, who hears of it, and what it changes. Everything
+//! else that tests the reducer compares it with itself.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use domain::limits::{EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, STAMP_AHEAD_MS_MAX, TITLE_BYTES_MAX};
+use domain::{
+    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
+    Facts, IdRow, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply,
+};
+
+const NOW_MS: i64 = 1_000_000;
+const OWNER: u64 = 1;
+const ADMIN: u64 = 2;
+const ANN: u64 = 3;
+const BOB: u64 = 4;
+const STRANGER: u64 = 9;
+
+fn user(n: u64) -> UserId {
+    UserId::try_from(uuid::Uuid::from_u64_pair(7, n)).unwrap()
+}
+
+fn users(of: &[u64]) -> Vec<UserId> {
+    of.iter().map(|n| user(*n)).collect()
+}
+
+/// Ids are numbered; their stamps are long ago.
+fn id(n: i64) -> CommandId {
+    CommandId::first_at(n)
+}
+
+/// A conversation and every id accepted in it.
+#[derive(Clone)]
+struct Room {
+    conversation: ConversationId,
+    state: ConversationState,
+    ids: BTreeMap<CommandId, IdRow>,
+    next: u64,
+}
+
+impl Room {
+    /// Nothing yet; `id(1)` of the owner opens the group.
+    fn empty() -> Self {
+        let conversation = ConversationId::group(user(OWNER), id(1));
+        Self { conversation, state: ConversationState::default(), ids: BTreeMap::new(), next: 1 }
+    }
+
+    /// A group of an owner, an admin, and Ann and Bob, at place 3 with no message.
+    fn group() -> Self {
+        let mut room = Self::empty();
+        let members = users(&[ADMIN, ANN, BOB]);
+        room.accepted(OWNER, 1, Action::Create { kind: ConversationKind::Group, title: None, members });
+        room.accepted(OWNER, 2, Action::ChangeRole { user: user(ADMIN), role: Role::Admin });
+        room
+    }
+
+    fn direct() -> Self {
+        let mut room = Self { conversation: ConversationId::direct(user(ANN), user(BOB)), ..Self::empty() };
+        room.accepted(ANN, 1, Action::Create { kind: ConversationKind::Direct, title: None, members: users(&[BOB]) });
+        room
+    }
+
+    fn judge(&self, author: u64, number: i64, action: Action) -> Effects {
+        let (id, seq) = (id(number), Seq::try_from(self.next).unwrap());
+        let target = action.target().and_then(|id| self.ids.get(&id).copied());
+        let facts = Facts { first: self.ids.get(&id).copied(), target };
+        let conversation = self.conversation;
+        let event =
+            Event { id, conversation, author: user(author), received_ms: 0, rules: RULES_NEWEST, key_id: None, action };
+        apply(&self.state, &event, Placed { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
+    }
+
+    /// Judges it and goes on from there.
+    fn says(&mut self, author: u64, number: i64, action: Action) -> Effects {
+        let effects = self.judge(author, number, action);
+        let seq = Seq::try_from(self.next).unwrap();
+        self.next += 1;
+        self.state.absorb(seq, &effects.changes);
+        for change in &effects.changes {
+            match change {
+                Change::Id { id, row } => drop(self.ids.insert(*id, *row)),
+                Change::Deleted { id, .. } => self.ids.get_mut(id).unwrap().deleted = Some(seq),
+                _ => {}
+            }
+        }
+        effects
+    }
+
+    #[track_caller]
+    fn accepted(&mut self, author: u64, number: i64, action: Action) -> Effects {
+        let effects = self.says(author, number, action);
+        assert_eq!(effects.decision, Decision::Accepted);
+        effects
+    }
+
+    /// It is refused for that reason, changes nothing, and the author alone hears of it.
+    #[track_caller]
+    fn refused(&self, author: u64, action: Action, why: Refusal) {
+        let effects = self.judge(author, 900, action);
+        assert_eq!(effects.decision, Decision::Refused(why));
+        assert_eq!((effects.recipients, effects.changes), (users(&[author]), vec![]));
+        assert_eq!((effects.place, effects.ordinal), (self.state.place, self.state.ordinal));
+    }
+
+    fn role(&self, of: u64) -> Option<Role> {
+        self.state.role(user(of))
+    }
+}
+
+fn message(body: &str) -> Action {
+    Action::SendMessage { body: body.into(), reply_to: None }
+}
+
+fn add(of: &[u64]) -> Action {
+    Action::AddMembers { members: users(of) }
+}
+
+fn remove(who: u64) -> Action {
+    Action::RemoveMember { user: user(who) }
+}
+
+fn role(who: u64, role: Role) -> Action {
+    Action::ChangeRole { user: user(who), role }
+}
+
+fn title(text: &str) -> Action {
+    Action::ChangeTitle { title: text.into() }
+}
+
+fn edit(target: i64, body: &str) -> Action {
+    Action::EditMessage { target: id(target), body: body.into() }
+}
+
+fn delete(target: i64) -> Action {
+    Action::DeleteMessage { target: id(target) }
+}
+
+fn react(target: i64, emoji: &str) -> Action {
+    Action::AddReaction { target: id(target), emoji: emoji.into() }
+}
+
+fn create(kind: ConversationKind, title: Option<&str>, members: &[u64]) -> Action {
+    Action::Create { kind, title: title.map(Into::into), members: users(members) }
+}
+
+/// The timeline entry among the changes.
+fn entry(effects: &Effects) -> Option<(u64, u64, &Content)> {
+    effects.changes.iter().find_map(|change| match change {
+        Change::Timeline { place, ordinal, content } => Some((*place, *ordinal, content)),
+        _ => None,
+    })
+}
+
+/// What stands under the event's own id, which is the last change.
+fn stands(effects: &Effects) -> (CommandId, Stands) {
+    let Some(Change::Id { id, row }) = effects.changes.last() else { panic!("{effects:?}") };
+    (*id, row.stands)
+}
+
+#[test]
+fn a_message_takes_the_next_place_and_ordinal_and_all_members_hear_it() {
+    let mut room = Room::group();
+    assert_eq!((room.state.place, room.state.ordinal), (1, 0), "the creation has a place, a role change has none");
+    let first = room.accepted(ANN, 10, message("hi"));
+    assert_eq!(entry(&first), Some((1, 1, &Content::Message { body: "hi".into(), reply_to: None })));
+    assert_eq!((first.place, first.ordinal, stands(&first)), (2, 1, (id(10), Stands::Message { place: 1 })));
+    assert_eq!(first.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
+    let joined = room.accepted(OWNER, 11, add(&[STRANGER]));
+    assert_eq!(entry(&joined), Some((2, 1, &Content::Joined(users(&[STRANGER])))));
+    assert_eq!((joined.place, joined.ordinal, stands(&joined)), (3, 1, (id(11), Stands::Command)));
+    let second = room.accepted(BOB, 12, Action::SendMessage { body: "yes".into(), reply_to: Some(id(10)) });
+    assert_eq!((second.place, second.ordinal), (4, 2));
+    for nothing in ["", " ", "\n\t"] {
+        room.refused(ANN, message(nothing), Refusal::Invalid);
+    }
+    room.refused(STRANGER + 1, message("hi"), Refusal::NotMember);
+    Room::empty().refused(OWNER, message("hi"), Refusal::NotMember);
+}
+
+#[test]
+fn a_second_event_of_an_id_is_settled_by_what_stands_or_refused() {
+    let mut room = Room::group();
+    room.accepted(ANN, 10, message("hi"));
+    room.accepted(ANN, 11, Action::Withdraw);
+    let first_seq = room.ids[&id(10)].seq;
+    let decide = |author, number, action| room.judge(author, number, action).decision;
+    let settled = |number: i64| {
+        let IdRow { seq, stands, .. } = room.ids[&id(number)];
+        Decision::Settled { first_seq: seq, stands }
+    };
+    assert_eq!(decide(ANN, 10, message("hi")), Decision::Settled { first_seq, stands: Stands::Message { place: 1 } });
+    assert_eq!(decide(ANN, 10, message("ho")), Decision::Refused(Refusal::Conflict), "another payload");
+    assert_eq!(decide(BOB, 10, message("hi")), Decision::Refused(Refusal::Conflict), "another author");
+    assert_eq!(decide(ANN, 10, Action::Withdraw), settled(10), "too late: it stands");
+    assert_eq!(decide(BOB, 10, Action::Withdraw), Decision::Refused(Refusal::Conflict));
+    assert_eq!(decide(ANN, 11, message("hi")), Decision::Refused(Refusal::Withdrawn));
+    assert_eq!(decide(ANN, 11, Action::Withdraw), settled(11));
+    assert_eq!(decide(BOB, 11, message("hi")), Decision::Refused(Refusal::Conflict), "it is Ann's withdrawal");
+    let retry = room.judge(ANN, 10, message("hi"));
+    assert_eq!((retry.recipients, retry.changes), (users(&[ANN]), vec![]));
+    // The duplicate check comes before every refusal: who has left still hears that it stands.
+    let mut later = room.clone();
+    later.accepted(ANN, 12, Action::Leave);
+    assert_eq!(later.judge(ANN, 10, message("hi")).decision, settled(10));
+    later.refused(ANN, message("hi"), Refusal::NotMember);
+}
+
+#[test]
+fn a_withdrawal_needs_no_membership_and_concerns_its_author_alone() {
+    let mut room = Room::group();
+    let withdrawn = room.accepted(STRANGER, 10, Action::Withdraw);
+    assert_eq!((withdrawn.recipients.clone(), stands(&withdrawn)), (users(&[STRANGER]), (id(10), Stands::Withdrawal)));
+    assert_eq!((entry(&withdrawn), withdrawn.place, withdrawn.ordinal), (None, 1, 0));
+    room.refused(OWNER, edit(10, "x"), Refusal::NoSuchMessage);
+}
+
+#[test]
+fn an_id_may_be_stamped_a_minute_ahead_and_no_more() {
+    let room = Room::group();
+    assert_eq!(room.judge(ANN, NOW_MS + STAMP_AHEAD_MS_MAX, message("hi")).decision, Decision::Accepted);
+    let ahead = room.judge(ANN, NOW_MS + STAMP_AHEAD_MS_MAX + 1, message("hi"));
+    assert_eq!((ahead.decision, ahead.recipients), (Decision::Refused(Refusal::IdFromFuture), users(&[ANN])));
+    assert_eq!(room.judge(ANN, 5, message("hi")).decision, Decision::Accepted, "there is no upper age");
+}
+
+#[test]
+fn a_creation_opens_what_its_id_says_and_only_once() {
+    use ConversationKind::{Direct, Group};
+    let mut room = Room::empty();
+    let made = room.accepted(OWNER, 1, create(Group, Some("tea"), &[BOB, OWNER, ANN, ANN]));
+    assert_eq!(made.recipients, users(&[OWNER, ANN, BOB]));
+    assert_eq!(entry(&made), Some((0, 0, &Content::Created)));
+    assert_eq!(room.state.settings.as_ref().unwrap().title, "tea");
+    assert_eq!([OWNER, ANN, BOB].map(|n| room.role(n).unwrap()), [Role::Owner, Role::Member, Role::Member]);
+    room.refused(OWNER, create(Group, None, &[]), Refusal::Exists);
+
+    let group = Room::empty();
+    for (author, number, action) in [
+        (ANN, 1, create(Group, None, &[])),
+        (OWNER, 2, create(Group, None, &[])),
+        (OWNER, 1, create(Direct, None, &[ANN])),
+        (OWNER, 1, create(Group, Some(&"t".repeat(TITLE_BYTES_MAX + 1)), &[])),
+        (OWNER, 1, create(Group, None, &[ANN; MEMBERS_PER_EVENT_MAX + 1])),
+    ] {
+        assert_eq!(group.judge(author, number, action).decision, Decision::Refused(Refusal::Invalid));
+    }
+    for fits in
+        [create(Group, Some(&"t".repeat(TITLE_BYTES_MAX)), &[]), create(Group, None, &[ANN; MEMBERS_PER_EVENT_MAX])]
+    {
+        assert_eq!(group.judge(OWNER, 1, fits).decision, Decision::Accepted);
+    }
+
+    let pair = Room { conversation: ConversationId::direct(user(BOB), user(ANN)), ..Room::empty() };
+    for bad in [&[][..], &[ANN], &[BOB, OWNER], &[STRANGER]] {
+        pair.refused(ANN, create(Direct, None, bad), Refusal::Invalid);
+    }
+    pair.refused(ANN, create(Direct, Some("tea"), &[BOB]), Refusal::Invalid);
+    let mut both = pair.clone();
+    both.accepted(BOB, 7, create(Direct, Some(""), &[ANN, BOB]));
+    assert_eq!([ANN, BOB].map(|n| both.role(n).unwrap()), [Role::Member, Role::Member], "nobody owns a talk of two");
+    both.refused(ANN, create(Direct, None, &[BOB]), Refusal::Exists);
+}
+
+#[test]
+fn owner_and_admins_add_and_remove_those_below_them() {
+    let mut room = Room::group();
+    room.refused(ANN, add(&[STRANGER]), Refusal::Forbidden);
+    room.refused(ADMIN, add(&[]), Refusal::Invalid);
+    room.refused(ADMIN, add(&[STRANGER; MEMBERS_PER_EVENT_MAX + 1]), Refusal::Invalid);
+    room.refused(ADMIN, add(&[ANN, BOB]), Refusal::Already);
+    let added = room.accepted(ADMIN, 10, add(&[STRANGER, ANN, STRANGER]));
+    assert_eq!(entry(&added).unwrap().2, &Content::Joined(users(&[STRANGER])), "who is in already does not join");
+    assert_eq!(added.recipients, users(&[OWNER, ADMIN, ANN, BOB, STRANGER]), "who joins hears of it");
+
+    room.refused(ANN, remove(BOB), Refusal::Forbidden);
+    room.refused(ADMIN, remove(OWNER), Refusal::Forbidden);
+    room.refused(ADMIN, remove(ADMIN), Refusal::Invalid);
+    room.refused(OWNER, remove(77), Refusal::NoSuchMember);
+    room.accepted(OWNER, 11, role(BOB, Role::Admin));
+    room.refused(ADMIN, remove(BOB), Refusal::Forbidden);
+    let removed = room.accepted(ADMIN, 12, remove(STRANGER));
+    assert_eq!(removed.recipients, users(&[OWNER, ADMIN, ANN, BOB, STRANGER]), "who is removed hears of it, too");
+    assert_eq!(entry(&removed).unwrap().2, &Content::Left(user(STRANGER)));
+    room.accepted(OWNER, 13, remove(BOB));
+    assert_eq!((room.role(STRANGER), room.role(BOB)), (None, None));
+    assert_eq!(room.judge(OWNER, 14, message("hi")).recipients, users(&[OWNER, ADMIN, ANN]));
+
+    let pair = Room::direct();
+    for action in [add(&[STRANGER]), remove(BOB), title("x"), role(BOB, Role::Admin), Action::Leave] {
+        pair.refused(ANN, action, Refusal::Forbidden);
+    }
+}
+
+#[test]
+fn a_group_has_one_owner_whoever_leaves() {
+    let mut room = Room::group();
+    room.refused(ADMIN, role(ANN, Role::Admin), Refusal::Forbidden);
+    room.refused(OWNER, role(ADMIN, Role::Admin), Refusal::Already);
+    room.refused(OWNER, role(STRANGER, Role::Admin), Refusal::NoSuchMember);
+    room.refused(OWNER, role(OWNER, Role::Admin), Refusal::Invalid);
+    assert_eq!(entry(&room.judge(OWNER, 10, role(ANN, Role::Admin))), None, "a role has no place in the timeline");
+    room.accepted(OWNER, 11, role(ANN, Role::Owner));
+    assert_eq!((room.role(ANN), room.role(OWNER)), (Some(Role::Owner), Some(Role::Admin)));
+
+    // Ann leaves: of the two admins, both there from the beginning, the one with the lower id.
+    let left = room.accepted(ANN, 12, Action::Leave);
+    assert_eq!(entry(&left).unwrap().2, &Content::Left(user(ANN)));
+    assert_eq!((room.role(ANN), room.role(OWNER), room.role(ADMIN)), (None, Some(Role::Owner), Some(Role::Admin)));
+    assert_eq!(left.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
+    room.accepted(OWNER, 13, Action::Leave);
+    assert_eq!((room.role(ADMIN), room.role(BOB)), (Some(Role::Owner), Some(Role::Member)), "a role goes before time");
+    room.accepted(ADMIN, 14, add(&[ANN]));
+    room.accepted(ADMIN, 15, Action::Leave);
+    assert_eq!((room.role(BOB), room.role(ANN)), (Some(Role::Owner), Some(Role::Member)), "who was there longer");
+    room.accepted(ANN, 16, Action::Leave);
+    assert_eq!(room.role(BOB), Some(Role::Owner), "when others leave, the owner stays it");
+    room.accepted(BOB, 17, Action::Leave);
+    assert!(room.state.members.is_empty());
+    room.refused(BOB, Action::Leave, Refusal::NotMember);
+}
+
+#[test]
+fn a_title_is_changed_by_owner_and_admins() {
+    let mut room = Room::group();
+    room.refused(ANN, title("tea"), Refusal::Forbidden);
+    room.refused(OWNER, title(""), Refusal::Already);
+    room.refused(OWNER, title(&"t".repeat(TITLE_BYTES_MAX + 1)), Refusal::Invalid);
+    let changed = room.accepted(ADMIN, 10, title("tea"));
+    assert_eq!(entry(&changed).unwrap().2, &Content::Title("tea".into()));
+    assert_eq!(room.state.settings.as_ref().unwrap().title, "tea");
+    room.accepted(OWNER, 11, title(&"t".repeat(TITLE_BYTES_MAX)));
+}
+
+#[test]
+fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_deleted() {
+    let mut room = Room::group();
+    room.accepted(ANN, 10, message("hi"));
+    let seq = room.ids[&id(10)].seq;
+    room.refused(BOB, edit(10, "mine"), Refusal::NotAuthor);
+    room.refused(OWNER, delete(10), Refusal::NotAuthor);
+    room.refused(ANN, edit(10, " "), Refusal::Invalid);
+    for none in [edit(99, "x"), delete(99), react(99, "+"), Action::RemoveReaction { target: id(99) }] {
+        room.refused(ANN, none, Refusal::NoSuchMessage);
+    }
+    room.refused(OWNER, edit(1, "x"), Refusal::NoSuchMessage); // a command, not a message
+    room.refused(BOB, react(10, ""), Refusal::Invalid);
+    room.refused(BOB, react(10, &"+".repeat(EMOJI_BYTES_MAX + 1)), Refusal::Invalid);
+    room.refused(STRANGER, react(10, "+"), Refusal::NotMember);
+
+    let edited = room.accepted(ANN, 11, edit(10, "ho"));
+    assert_eq!(edited.changes[0], Change::Body { id: id(10), seq, place: 1, body: "ho".into() });
+    let reacted = room.accepted(BOB, 12, react(10, &"+".repeat(EMOJI_BYTES_MAX)));
+    assert!(matches!(&reacted.changes[0], Change::Reaction { id: of, seq: at, place: 1, emoji }
+        if (*of, *at, emoji.len()) == (id(10), seq, EMOJI_BYTES_MAX)));
+    let taken = room.accepted(BOB, 13, Action::RemoveReaction { target: id(10) });
+    assert_eq!(taken.changes[0], Change::Reaction { id: id(10), seq, place: 1, emoji: String::new() });
+    let deleted = room.accepted(ANN, 14, delete(10));
+    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, place: 1 });
+    for effects in [edited, reacted, taken, deleted] {
+        assert_eq!((entry(&effects), effects.place, effects.ordinal), (None, 2, 1), "they change rows and add none");
+        assert_eq!(effects.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
+        assert_eq!(stands(&effects).1, Stands::Command);
+    }
+    for late in [edit(10, "again"), delete(10), react(10, "+"), Action::RemoveReaction { target: id(10) }] {
+        room.refused(ANN, late, Refusal::NoSuchMessage);
+    }
+}
+
+/// Clients and rows know them by these names.
+#[test]
+fn names_stay_what_they_are() {
+    let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member full \
+                    no_such_message not_author invalid";
+    assert_eq!(Refusal::ALL.map(Refusal::name).join(" "), refusals);
+    let roles = [Role::Member, Role::Admin, Role::Owner];
+    assert_eq!(roles.map(Role::name), ["member", "admin", "owner"]);
+    assert!(roles.iter().all(|role| Role::from_name(role.name()) == Some(*role)));
+    let kinds = [ConversationKind::Direct, ConversationKind::Group];
+    assert_eq!(kinds.map(ConversationKind::name), ["direct", "group"]);
+    assert!(kinds.iter().all(|kind| ConversationKind::from_name(kind.name()) == Some(*kind)));
+    assert_eq!((Role::from_name("king"), ConversationKind::from_name("")), (None, None));
+}
