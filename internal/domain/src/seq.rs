@@ -129,4 +129,13 @@ mod tests {
     fn a_later_generation_sorts_after_every_earlier_offset() {
         assert!(Seq::new(1, 0).unwrap() > Seq::new(0, OFFSET_MAX).unwrap());
     }
+
+    #[test]
+    fn neighbours_timestamps_and_texts_are_those_of_the_number() {
+        let seq = Seq::new(1, 41).unwrap();
+        let number = (1 << 42) + 41;
+        assert_eq!((seq.next().get(), seq.before().unwrap().get()), (number + 1, number - 1));
+        assert_eq!((seq.timestamp(), u64::from(seq)), (number as i64, number));
+        assert_eq!((seq.to_string(), format!("{seq:?}")), (number.to_string(), "1:41".to_owned()));
+    }
 }

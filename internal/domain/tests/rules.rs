@@ -368,6 +368,14 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     }
 }
 
+/// Clients rely on them, and events were judged by them.
+#[test]
+fn bounds_stay_what_they_are() {
+    use domain::limits::{BODY_BYTES_MAX, MEMBERS_MAX};
+    assert_eq!((BODY_BYTES_MAX, TITLE_BYTES_MAX, EMOJI_BYTES_MAX), (16_384, 256, 64));
+    assert_eq!((MEMBERS_PER_EVENT_MAX, MEMBERS_MAX, STAMP_AHEAD_MS_MAX), (256, 10_000, 60_000));
+}
+
 /// Clients and rows know them by these names.
 #[test]
 fn names_stay_what_they_are() {
