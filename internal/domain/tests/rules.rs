@@ -269,6 +269,8 @@ fn owner_and_admins_add_and_remove_those_below_them() {
     room.refused(ANN, add(&[STRANGER]), Refusal::Forbidden);
     room.refused(ADMIN, add(&[]), Refusal::Invalid);
     room.refused(ADMIN, add(&[STRANGER; MEMBERS_PER_EVENT_MAX + 1]), Refusal::Invalid);
+    let many: Vec<u64> = (100..100 + MEMBERS_PER_EVENT_MAX as u64).collect();
+    assert_eq!(room.judge(ADMIN, 9, add(&many)).decision, Decision::Accepted);
     room.refused(ADMIN, add(&[ANN, BOB]), Refusal::Already);
     let added = room.accepted(ADMIN, 10, add(&[STRANGER, ANN, STRANGER]));
     assert_eq!(entry(&added).unwrap().2, &Content::Joined(users(&[STRANGER])), "who is in already does not join");
