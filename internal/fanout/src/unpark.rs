@@ -24,10 +24,7 @@ impl Partition {
                 let next = Seq::new(self.generation, read.next)?;
                 self.parked.refill(conversation, read.queue, next, read.complete);
             }
-            Found::Holding(hold) => {
-                self.holding(conversation, hold)?;
-                return Ok(());
-            }
+            Found::Holding(hold) => return self.holding(conversation, hold),
             Found::Healed => self.healed(conversation),
         }
         self.unpark(conversation, absent).await

@@ -1,7 +1,7 @@
 //! The log, the store, and whether they belong together.
 
 use domain::Seq;
-use eventlog::{EventLog, LogError, last_record, record_at};
+use eventlog::{EventLog, LogError, last_record, stands};
 use events::topics::{self, GROUP_FANOUT, STORAGE_SOURCES, spec_of};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::Clock;
@@ -124,8 +124,7 @@ async fn lag(log: &dyn EventLog, store: &dyn Store, source: Source) -> Result<u6
         return Err(format!("{topic}/{partition}: the store is at generation {found}, the topic at {generation}"));
     }
     let offset = Seq::offset(applied.seq);
-    let record = record_at(log, topic, partition, offset).await.map_err(in_words)?;
-    if record.is_none_or(|record| record.fingerprint() != applied.fingerprint) {
+    if !stands(log, topic, partition, offset, applied.fingerprint).await.map_err(in_words)? {
         return Err(format!(
             "{topic}/{partition}: the record at offset {offset} is not the one that the store has applied: the topic \
              was re-created, or log and store are of two clusters"
