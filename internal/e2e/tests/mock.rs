@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use auth::{SigningKey, Verifier};
-use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append};
+use eventlog::SharedLog;
 use eventlog_kafka::mock::MockBroker;
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::Codec;
-use events::topics::{self, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
+use events::topics;
 use host::{Clock, Entropy};
 use runtime::{Metrics, Readiness, Serving, Tasks};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use testkit::device::Endpoints;
-use testkit::engines::Engines;
+use testkit::engines::{Engines, lay_out};
 use testkit::load::{Faults, Killed, LoadConfig};
 use testkit::runs;
 use tokio::net::TcpListener;
@@ -72,22 +72,6 @@ async fn connect(broker: &MockBroker, name: &str, delivery_timeout: Option<Durat
         ..KafkaConfig::new(broker.bootstrap(), name)
     };
     KafkaLog::connect(config).await.context("connecting to the mock broker")
-}
-
-/// Genesis records and the fan-out's first commits, as `topics apply` makes them: the mock broker has no administration.
-async fn lay_out(log: &SharedLog, codec: &Codec, entropy: &Entropy) -> Result<()> {
-    for spec in topics::all() {
-        for partition in 0..spec.partitions {
-            let encoded = codec.genesis(entropy.bytes(), spec.generation);
-            let (headers, payload) = (encoded.headers, encoded.payload);
-            let record = NewRecord { key: "genesis".into(), partition: Some(partition), headers, payload };
-            append(&**log, &spec.name, record).await?;
-        }
-    }
-    let begin = Commit { next: 0, metadata: String::new() };
-    let of = |topic: &'static str| (0..spec_of(topic).partitions).map(move |one| TopicPartition::new(topic, one));
-    let commits: Vec<_> = [MESSAGES, RECEIPTS, USERS].into_iter().flat_map(of).map(|at| (at, begin.clone())).collect();
-    log.commit_offline(GROUP_FANOUT, &commits).await.context("committing the fan-out's first positions")
 }
 
 /// All services, in two processes' worth of connections: those that answer clients, and the consumers.

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
+use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::Codec;
-use host::Clock;
+use events::topics::{self, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
+use host::{Clock, Entropy};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use store_scylla::{ScyllaConfig, ScyllaStore};
@@ -55,4 +56,24 @@ impl Engines {
         self.log.close().await;
         self.store.close().await;
     }
+}
+
+/// Genesis records and the fan-out's first commits on topics that are there, as `topics apply` makes them: for logs that
+/// have no administration, or need none.
+///
+/// # Errors
+/// When the log cannot be written.
+pub async fn lay_out(log: &SharedLog, codec: &Codec, entropy: &Entropy) -> Result<()> {
+    for spec in topics::all() {
+        for partition in 0..spec.partitions {
+            let encoded = codec.genesis(entropy.bytes(), spec.generation);
+            let (headers, payload) = (encoded.headers, encoded.payload);
+            let record = NewRecord { key: "genesis".into(), partition: Some(partition), headers, payload };
+            append(&**log, &spec.name, record).await?;
+        }
+    }
+    let begin = Commit { next: 0, metadata: String::new() };
+    let of = |topic: &'static str| (0..spec_of(topic).partitions).map(move |one| TopicPartition::new(topic, one));
+    let commits: Vec<_> = [MESSAGES, RECEIPTS, USERS].into_iter().flat_map(of).map(|at| (at, begin.clone())).collect();
+    log.commit_offline(GROUP_FANOUT, &commits).await.context("committing the fan-out's first positions")
 }

@@ -7,18 +7,19 @@ mod wall;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use api::CommandFrame;
 use auth::SigningKey;
 use domain::{ConversationId, UserId};
+use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append};
 use events::Codec;
-use events::topics::{self, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS, spec_of};
+use events::topics::{self, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS};
 use host::Entropy;
 use store::StoreAdmin as _;
 use store::embedded::EmbeddedStore;
 use testkit::device::{Account, Device, Endpoints, Http, Stamps};
+use testkit::engines::lay_out;
 use testkit::load::{LoadConfig, World as People};
 use tokio::time::sleep;
 use workload::Random;
@@ -67,6 +68,9 @@ impl World {
             trace: Arc::clone(&trace),
         };
         let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), wall.broker()).await?;
+        for spec in topics::all() {
+            log.create(spec).await?;
+        }
         lay_out(&log, &codec, &entropy).await?;
         let store = EmbeddedStore::open(kv::Database::in_memory(), wall.clock(0)).await?;
         let key = SigningKey::generate(&entropy)?;
@@ -164,23 +168,6 @@ impl World {
             What::Wait => {}
         }
     }
-}
-
-/// Topics with their genesis records, and the fan-out's first commits, as `topics apply` makes them.
-async fn lay_out(log: &SharedLog, codec: &Codec, entropy: &Entropy) -> Result<()> {
-    for spec in topics::all() {
-        log.create(spec).await?;
-        for partition in 0..spec.partitions {
-            let encoded = codec.genesis(entropy.bytes(), spec.generation);
-            let (headers, payload) = (encoded.headers, encoded.payload);
-            let record = NewRecord { key: "genesis".into(), partition: Some(partition), headers, payload };
-            append(&**log, &spec.name, record).await?;
-        }
-    }
-    let begin = Commit { next: 0, metadata: String::new() };
-    let of = |topic: &'static str| (0..spec_of(topic).partitions).map(move |one| TopicPartition::new(topic, one));
-    let commits: Vec<_> = [MESSAGES, RECEIPTS, USERS].into_iter().flat_map(of).map(|at| (at, begin.clone())).collect();
-    log.commit_offline(GROUP_FANOUT, &commits).await.context("committing the fan-out's first positions")
 }
 
 /// Accounts are made directly: hashing passwords runs on threads of its own, which have no place in virtual time.
