@@ -115,8 +115,18 @@ impl ParkedSet {
     }
 
     /// What was read again, up to `next`; with what was taken in since the reading began if that is `complete`.
-    pub(crate) fn refill(&mut self, conversation: ConversationId, queue: VecDeque<Message>, next: Seq, complete: bool) {
+    pub(crate) fn refill(
+        &mut self,
+        conversation: ConversationId,
+        mut queue: VecDeque<Message>,
+        next: Seq,
+        mut complete: bool,
+    ) {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
+        // One goes on in any case; what there is no room for is read again later.
+        let room = QUEUED_MAX.saturating_sub(self.queued).max(1);
+        complete &= queue.len() <= room;
+        queue.truncate(room);
         self.queued += queue.len();
         parked.queue.extend(queue);
         match parked.since.take() {
@@ -163,5 +173,39 @@ impl ParkedSet {
     /// The conversations, with the place of their first unjudged event.
     pub(crate) fn firsts(&self) -> Vec<(ConversationId, Seq)> {
         self.all.iter().map(|(conversation, parked)| (*conversation, parked.first)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Fingerprint, Placed, UserId};
+    use eventlog::Meaning;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// After a restart beside a store that is away, the log is read again for all that were parked.
+    #[test]
+    fn what_is_read_again_is_bounded_too_and_everybody_goes_on() {
+        let user = |number| UserId::try_from(Uuid::from_u128(number)).unwrap();
+        let at = |offset| Seq::new(0, offset).unwrap();
+        let message = |offset| {
+            let placed = Placed { seq: at(offset), append_time_ms: 0 };
+            Message { placed, fingerprint: Fingerprint(0), conversation: None, meaning: Meaning::Marker, trace: None }
+        };
+        let mut parked = ParkedSet::default();
+        let conversations: Vec<_> = (0..100).map(|n| ConversationId::direct(user(n), user(n))).collect();
+        for conversation in &conversations {
+            parked.park_from(*conversation, at(1), false);
+            parked.reread_begins(*conversation);
+            parked.refill(*conversation, (1..=500).map(message).collect(), at(501), true);
+        }
+        assert!(parked.queued <= QUEUED_MAX + conversations.len(), "{} are queued", parked.queued);
+        for conversation in &conversations {
+            let queue = std::iter::from_fn(|| parked.take(*conversation));
+            let last = queue.last().expect("each has one at least").placed.seq;
+            assert_eq!(parked.is_complete(*conversation), last == at(500), "what there was no room for is read again");
+        }
+        assert_eq!(parked.queued, 0);
     }
 }
