@@ -25,16 +25,15 @@ pub(crate) struct Pass {
 impl Partition {
     /// Holds a parked conversation from the event at `first` on: everything before it is out, everything taken in since
     /// is skipped.
-    pub(crate) async fn hold(&mut self, conversation: ConversationId, first: Seq) -> Result<(), FanoutError> {
+    pub(crate) fn hold(&mut self, conversation: ConversationId, first: Seq) -> Result<(), FanoutError> {
         tracing::warn!(conversation_id = %conversation, seq = %first, "conversation held");
         self.deps.metrics.holds.inc();
-        self.outbox.settle().await?;
         let hold = Hold { skipped_to: Some(first.max(self.taken_in()?)), done_through: first.before() };
         if bites(Bug::HoldAfterCommit) {
             self.skips.insert(conversation, hold);
             return self.holding(conversation, hold);
         }
-        self.wanted.push(Errand::Hold(conversation, hold));
+        self.settling.push_back((self.outbox.mark(), Errand::Hold(conversation, hold)));
         Ok(())
     }
 
@@ -57,10 +56,9 @@ impl Partition {
     }
 
     /// The re-driven conversation has come to the intake: nothing up to there is skipped any more.
-    pub(crate) async fn heal(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
-        self.outbox.settle().await?;
+    pub(crate) fn heal(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
         let hold = Hold { skipped_to: None, done_through: Some(self.taken_in()?) };
-        self.wanted.push(Errand::Heal(conversation, hold));
+        self.settling.push_back((self.outbox.mark(), Errand::Heal(conversation, hold)));
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned.
 
+mod commit;
 mod emit;
 mod error;
 mod hold;

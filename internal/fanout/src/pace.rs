@@ -17,13 +17,18 @@ const HURRY: Duration = Duration::from_secs(5);
 pub(crate) struct Pace {
     /// For whom.
     awaited: BTreeSet<ConversationId>,
-    /// Since `PATIENCE` before.
+    /// How long: `PATIENCE` from when it first waited since it read last, for whomever.
     until: Option<Instant>,
     /// Nobody is waited for before.
     hurry_until: Option<Instant>,
 }
 
 impl Pace {
+    /// More was read.
+    pub(crate) fn begin(&mut self) {
+        self.until = None;
+    }
+
     /// An errand is sent for that conversation.
     pub(crate) fn sent(&mut self, conversation: ConversationId) {
         let now = Instant::now();
@@ -36,20 +41,17 @@ impl Pace {
     /// One is back.
     pub(crate) fn back(&mut self, conversation: ConversationId) {
         self.awaited.remove(&conversation);
-        if self.awaited.is_empty() {
-            self.until = None;
-        }
     }
 
     pub(crate) fn waits(&self) -> bool {
-        self.until.is_some()
+        !self.awaited.is_empty()
     }
 
     /// Completes when that took too long; never when the intake does not wait.
     pub(crate) async fn lost(&self) {
         match self.until {
-            Some(until) => sleep_until(until).await,
-            None => std::future::pending().await,
+            Some(until) if self.waits() => sleep_until(until).await,
+            _ => std::future::pending().await,
         }
     }
 
@@ -76,12 +78,21 @@ mod tests {
         assert!(pace.waits());
         pace.back(other);
         assert!(!pace.waits());
+        // Errand after errand for the same conversation.
+        let begun = Instant::now();
+        for _ in 0..4 {
+            pace.sent(one);
+            sleep(PATIENCE / 5).await;
+            pace.back(one);
+        }
         pace.sent(one);
         pace.lost().await;
+        assert_eq!(begun.elapsed(), PATIENCE, "in all, until more is read");
         pace.hurry();
         pace.sent(other);
         assert!(!pace.waits(), "the store is slow: no more waiting");
         sleep(HURRY).await;
+        pace.begin();
         pace.sent(other);
         pace.back(one);
         assert!(pace.waits());

@@ -1,4 +1,6 @@
-//! One partition of `chat.messages`: taking events in, in order, and committing behind what is acknowledged.
+//! One partition of `chat.messages`: taking events in, in order.
+//!
+//! The loop waits for nothing but what comes next: the store, the log read again, commits and a new reader are errands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -6,24 +8,23 @@ use std::time::Duration;
 
 use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, Message, NewRecord, PartitionReader, TopicPartition};
+use eventlog::{Assigned, Committer, LogError, Message, NewRecord, PartitionReader, Record, TopicPartition};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use futures_util::stream::StreamExt;
-use host::teeth::{Bug, bites};
-use runtime::insist;
+use runtime::{Backoff, FaultLog};
 use store::{Conversations, Hold, Slot};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::emit::Verdict;
-use crate::error::{transient_commit, transient_log};
+use crate::error::transient_log;
 use crate::hold::Pass;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::parked::ParkedSet;
 use crate::position::Position;
 use crate::reach::{Brought, Errand, Errands, Reach};
-use crate::{Deps, FanoutError, place};
+use crate::{Deps, FanoutError};
 
 /// Records that are taken from the log at once.
 pub(crate) const BATCH_RECORDS_MAX: usize = 500;
@@ -52,6 +53,9 @@ pub(crate) struct Partition {
     /// The log had more than was read at once.
     behind: bool,
     pace: Pace,
+    /// Waits and words while the log cannot be read.
+    backoff: Backoff,
+    faults: FaultLog,
     pub(crate) cache: Conversations,
     pub(crate) parked: ParkedSet,
     /// How many of them the metric counts.
@@ -59,15 +63,17 @@ pub(crate) struct Partition {
     pub(crate) outbox: Outbox,
     /// What is still to be written of holds: events skipped since the last commit.
     pub(crate) skips: BTreeMap<ConversationId, Hold>,
-    /// The position to commit once what was skipped before it is written, with that.
-    committing: Option<(Position, BTreeMap<ConversationId, Hold>)>,
+    /// While a position is on its way: what of holds goes before it.
+    pub(crate) committing: Option<BTreeMap<ConversationId, Hold>>,
     /// What was committed last.
-    committed: Position,
+    pub(crate) committed: Position,
     /// The look at the holds.
     pub(crate) pass: Pass,
     /// Errands to send.
     pub(crate) wanted: Vec<Errand>,
-    reach: Reach,
+    /// Errands to send once so many deliveries are acknowledged, in that order.
+    pub(crate) settling: VecDeque<(u64, Errand)>,
+    pub(crate) reach: Reach,
     pub(crate) stop: CancellationToken,
 }
 
@@ -85,9 +91,9 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let mut partition = Partition::new(deps, assigned.at.clone(), stop);
+    let mut partition = Partition::new(deps, assigned.at.clone(), committer, stop);
     let outcome = match partition.resume(assigned).await {
-        Ok(()) => partition.consume(&*committer).await,
+        Ok(()) => partition.consume().await,
         Err(error) => Err(error),
     };
     partition.deps.metrics.parked.dec_by(partition.counted);
@@ -104,10 +110,12 @@ pub(crate) async fn run(
 }
 
 impl Partition {
-    fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
+    fn new(deps: Arc<Deps>, at: TopicPartition, committer: Arc<dyn Committer>, stop: CancellationToken) -> Self {
         let spec = spec_of(MESSAGES);
-        let reach = Reach::new(Arc::clone(&deps), at.partition, spec.generation, spec.partitions, stop.clone());
+        let reach = Reach::new(Arc::clone(&deps), at.partition, committer, stop.clone());
         Self {
+            backoff: Backoff::new(deps.entropy.clone()),
+            faults: FaultLog::new("read the log"),
             deps,
             at,
             generation: spec.generation,
@@ -128,18 +136,19 @@ impl Partition {
             committed: Position::default(),
             pass: Pass::default(),
             wanted: Vec::new(),
+            settling: VecDeque::new(),
             reach,
             stop,
         }
     }
 
-    /// Goes on from the group's commit, once it is clear that the log is the one it was.
+    /// Goes on from the group's commit. Whether the log is the one it was, every errand that reads it looks at first.
     async fn resume(&mut self, assigned: Assigned) -> Result<(), FanoutError> {
         let commit = assigned.commit.ok_or_else(|| FanoutError::NoPosition(self.at.clone()))?;
         let position =
             Position::from_commit(&commit).map_err(|reason| FanoutError::Metadata(self.at.clone(), reason))?;
         (self.intake, self.fingerprint) = (position.next, position.fingerprint);
-        self.verify().await?;
+        self.wanted.push(Errand::Read { from: self.intake, last: self.fingerprint, wait: Duration::ZERO });
         for (conversation, offset) in &position.parked {
             self.parked.park_from(*conversation, Seq::new(self.generation, *offset)?, false);
             self.unpark(*conversation, Vec::new()).await?;
@@ -149,48 +158,87 @@ impl Partition {
         Ok(())
     }
 
-    async fn consume(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
-        let mut reader = self.reader(self.intake).await?;
+    async fn consume(&mut self) -> Result<(), FanoutError> {
+        match self.work().await {
+            Ok(()) | Err(FanoutError::Stopped) => self.commit_at_end().await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Until it is to stop.
+    async fn work(&mut self) -> Result<(), FanoutError> {
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
         let mut housekeeping = interval(HOLDS_EVERY);
         let mut ticks = interval(self.tick_every());
         for timer in [&mut commits, &mut housekeeping, &mut ticks] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let mut errands = Errands::new();
+        let (mut errands, mut reader, mut errands_first) = (Errands::new(), None, false);
         loop {
             self.take_in_backlog().await?;
             self.continue_pass();
             self.send_out(&errands);
+            let reads = self.backlog.is_empty() && !self.pace.waits();
+            let reading = reader.as_mut().filter(|_| reads);
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break,
-                _ = commits.tick() => self.commit(committer).await?,
+                () = self.stop.cancelled() => return Ok(()),
+                _ = commits.tick() => self.commit(),
                 // The first tick comes at once: the take-over's look at the holds.
                 _ = housekeeping.tick() => self.begin_pass(),
                 _ = ticks.tick() => self.tick().await?,
-                Some(brought) = errands.next() => self.take_back(brought?, committer).await?,
                 acknowledged = self.outbox.oldest() => acknowledged?,
                 () = self.pace.lost() => self.pace.hurry(),
-                records = reader.next(BATCH_RECORDS_MAX), if self.backlog.is_empty() && !self.pace.waits() => match records {
-                    Ok(records) => {
-                        self.behind = records.len() == BATCH_RECORDS_MAX;
-                        for record in &records {
-                            self.backlog.push_back(self.reach.message(record)?);
+                came = next(reading, &mut errands, errands_first) => match came {
+                    Came::Back(brought) => {
+                        errands_first = false;
+                        match brought? {
+                            Brought::Reader(opened) => reader = Some(opened),
+                            brought => self.take_back(brought).await?,
                         }
                     }
-                    Err(error) if transient_log(&error) => reader = self.reader_again().await?,
-                    Err(error) => return Err(error.into()),
+                    Came::Records(records) => {
+                        errands_first = true;
+                        if !self.take_records(records)? {
+                            reader = None;
+                        }
+                    }
                 },
             }
         }
-        self.commit_at_end(committer).await
     }
 
-    /// Sends what is wanted. Who catches up waits for it, a little.
+    /// Takes what the reader says; whether it can go on.
+    fn take_records(&mut self, records: Result<Vec<Record>, LogError>) -> Result<bool, FanoutError> {
+        match records {
+            Ok(records) => {
+                self.faults.well();
+                self.backoff.reset();
+                self.behind = records.len() == BATCH_RECORDS_MAX;
+                self.pace.begin();
+                for record in &records {
+                    self.backlog.push_back(self.reach.message(record)?);
+                }
+                Ok(true)
+            }
+            Err(error) if transient_log(&error) => {
+                self.faults.fault(&error);
+                let wait = self.backoff.next_wait();
+                self.wanted.push(Errand::Read { from: self.intake, last: self.fingerprint, wait });
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends what is wanted, and what its deliveries were waited for. Who catches up waits for it, a little.
     fn send_out(&mut self, errands: &Errands) {
+        while self.settling.front().is_some_and(|(mark, _)| self.outbox.has_acknowledged(*mark)) {
+            self.wanted.extend(self.settling.pop_front().map(|(_, errand)| errand));
+        }
         for errand in self.wanted.drain(..) {
-            if let Some(conversation) = errand.conversation().filter(|_| self.behind) {
+            let waits = |conversation: &ConversationId| self.behind && !self.parked.is_redriven(*conversation);
+            if let Some(conversation) = errand.conversation().filter(waits) {
                 self.pace.sent(conversation);
             }
             errands.push(Box::pin(self.reach.clone().run(errand)));
@@ -198,23 +246,6 @@ impl Partition {
         let parked = i64::try_from(self.parked.len()).unwrap_or(i64::MAX);
         self.deps.metrics.parked.inc_by(parked - self.counted);
         self.counted = parked;
-    }
-
-    async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, FanoutError> {
-        let Deps { log, entropy, .. } = &*self.deps;
-        let open = || log.reader(MESSAGES, self.at.partition, from);
-        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
-    }
-
-    /// A reader for going on after an error.
-    async fn reader_again(&self) -> Result<Box<dyn PartitionReader>, FanoutError> {
-        self.verify().await?;
-        self.reader(self.intake).await
-    }
-
-    /// Fails when the log is not the one that it was. What was taken in last vouches for everything before it.
-    async fn verify(&self) -> Result<(), FanoutError> {
-        place::verify(&self.deps, &self.at, self.intake, self.fingerprint, &self.stop).await
     }
 
     /// Takes in what was read, in order, until it is done or one more would have to be parked than can be.
@@ -279,7 +310,7 @@ impl Partition {
             }
             Verdict::Hold if self.parked.has_room() => {
                 self.park(conversation, message);
-                self.hold(conversation, seq).await?;
+                self.hold(conversation, seq)?;
             }
             Verdict::Asks => {
                 self.cache.put(conversation, Slot::Ready(loaded));
@@ -296,7 +327,7 @@ impl Partition {
     }
 
     /// Goes on with what an errand has brought.
-    async fn take_back(&mut self, brought: Brought, committer: &dyn Committer) -> Result<(), FanoutError> {
+    async fn take_back(&mut self, brought: Brought) -> Result<(), FanoutError> {
         match brought {
             Brought::For(conversation, found) => {
                 self.pace.back(conversation);
@@ -305,76 +336,8 @@ impl Partition {
                 Ok(())
             }
             Brought::Holds(held, limit) => self.redrive(held, limit).await,
-            Brought::Skips => match self.committing.take() {
-                Some((position, _written)) => self.commit_position(position, committer).await,
-                None => Ok(()),
-            },
-        }
-    }
-
-    /// Commits the position if it has changed: at once, or when what was skipped before it is written. While the store
-    /// does not take that, commits are late, and deliveries go on.
-    async fn commit(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
-        let position = self.position();
-        if self.committing.is_some() || position == self.committed {
-            return Ok(());
-        }
-        self.outbox.settle().await?;
-        if self.skips.is_empty() || bites(Bug::HoldAfterCommit) {
-            return self.commit_position(position, committer).await;
-        }
-        let skips = std::mem::take(&mut self.skips);
-        self.wanted.push(Errand::Skips(skips.clone()));
-        self.committing = Some((position, skips));
-        Ok(())
-    }
-
-    /// Where the fan-out would go on now.
-    fn position(&self) -> Position {
-        let parked = self.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
-        let parked = if bites(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
-        Position { next: self.intake, fingerprint: self.fingerprint, parked }
-    }
-
-    /// The deliveries up to the position are acknowledged, and what was skipped up to there is written.
-    async fn commit_position(&mut self, position: Position, committer: &dyn Committer) -> Result<(), FanoutError> {
-        let commits = [(self.at.clone(), position.to_commit())];
-        let commit = || committer.commit(&commits);
-        insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit).await?;
-        self.deps.metrics.commits.inc();
-        self.committed = position;
-        if bites(Bug::HoldAfterCommit) {
-            self.reach.put_holds(std::mem::take(&mut self.skips)).await?;
-        }
-        Ok(())
-    }
-
-    /// The last commit: tried once, since the process is stopping. What it misses is delivered again, and dropped by
-    /// the clients' filter.
-    async fn commit_at_end(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
-        self.stop = CancellationToken::new();
-        self.reach = self.reach.clone().until(self.stop.clone());
-        // Whether that has got there is not known.
-        for (conversation, hold) in self.committing.take().into_iter().flat_map(|(_, unsure)| unsure) {
-            self.skip(conversation, hold);
-        }
-        let last = async {
-            let position = self.position();
-            if position == self.committed {
-                return Ok(());
-            }
-            self.outbox.settle().await?;
-            if !bites(Bug::HoldAfterCommit) {
-                self.reach.put_holds(std::mem::take(&mut self.skips)).await?;
-            }
-            self.commit_position(position, committer).await
-        };
-        match tokio::time::timeout(Duration::from_secs(5), last).await {
-            Ok(committed) => committed,
-            Err(_) => {
-                tracing::warn!(partition = %self.at, "position not committed in time: deliveries will be repeated");
-                Ok(())
-            }
+            Brought::Committed(position) => self.committed(position).await,
+            Brought::Reader(_) => Ok(()),
         }
     }
 
@@ -393,5 +356,32 @@ impl Partition {
             self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
         }
         Ok(())
+    }
+}
+
+/// What comes next.
+enum Came {
+    Records(Result<Vec<Record>, LogError>),
+    Back(Result<Brought, FanoutError>),
+}
+
+/// The next records or the next errand that is back. They take turns: neither can keep the other waiting.
+async fn next(reader: Option<&mut Box<dyn PartitionReader>>, errands: &mut Errands, errands_first: bool) -> Came {
+    let records = async {
+        match reader {
+            Some(reader) => Came::Records(reader.next(BATCH_RECORDS_MAX).await),
+            None => std::future::pending().await,
+        }
+    };
+    let back = async {
+        match errands.next().await {
+            Some(brought) => Came::Back(brought),
+            None => std::future::pending().await,
+        }
+    };
+    if errands_first {
+        tokio::select! { biased; came = back => came, came = records => came }
+    } else {
+        tokio::select! { biased; came = records => came, came = back => came }
     }
 }

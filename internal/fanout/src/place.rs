@@ -1,7 +1,7 @@
-//! Whether the log is still the one that was read before.
+//! Reading on: whether the log is still the one that was read before, and a reader.
 
 use domain::Fingerprint;
-use eventlog::{TopicPartition, stands};
+use eventlog::{PartitionReader, TopicPartition, stands};
 use runtime::insist;
 use tokio_util::sync::CancellationToken;
 
@@ -22,4 +22,27 @@ pub(crate) async fn verify(
     let stands = || stands(&*deps.log, &at.topic, at.partition, before, fingerprint);
     let stands = insist("read the last record", &deps.entropy, stop, transient_log, stands).await?;
     if stands { Ok(()) } else { Err(FanoutError::NotTheLog(at.clone(), next)) }
+}
+
+/// A reader from `next` on, of the log that was read before.
+pub(crate) async fn reader(
+    deps: &Deps,
+    at: &TopicPartition,
+    next: u64,
+    fingerprint: Option<Fingerprint>,
+    stop: &CancellationToken,
+) -> Result<Box<dyn PartitionReader>, FanoutError> {
+    verify(deps, at, next, fingerprint, stop).await?;
+    open(deps, at, next, stop).await
+}
+
+/// A reader from `from` on, whatever log this is.
+pub(crate) async fn open(
+    deps: &Deps,
+    at: &TopicPartition,
+    from: u64,
+    stop: &CancellationToken,
+) -> Result<Box<dyn PartitionReader>, FanoutError> {
+    let open = || deps.log.reader(&at.topic, at.partition, from);
+    Ok(insist("open the log", &deps.entropy, stop, transient_log, open).await?)
 }

@@ -1,4 +1,4 @@
-//! What the partition's loop sends for and never waits for itself: the store, and the log read again.
+//! What the partition's loop sends for and never waits for itself: the store, the group, and the log read anew or again.
 //!
 //! An errand goes on until it has what it was sent for, through any outage, while the loop goes on delivering; so a
 //! conversation waits for nobody's facts but its own. It has one errand at a time, and is parked until that is back.
@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{CommandId, ConversationId, Fingerprint, Seq};
-use eventlog::{Meaning, Message, PartitionReader, Record, TopicPartition};
-use events::topics::MESSAGES;
+use eventlog::{Committer, Meaning, Message, PartitionReader, Record, TopicPartition};
+use events::topics::{MESSAGES, TopicSpec, spec_of};
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
 use runtime::insist;
 use store::{Consumer, Facts, Hold, Loaded, Source, Store, StoreError, load};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{transient_log, transient_store};
+use crate::error::{transient_commit, transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
+use crate::position::Position;
 use crate::{Deps, FanoutError, place};
 
 /// How long one wait for `applied` lasts before it is asked anew.
@@ -54,8 +56,10 @@ pub(crate) enum Errand {
         to: u64,
         /// Of the record before `to`, which was taken in: proof of which log this is.
         last: Option<Fingerprint>,
-        /// Only up to where there are some: it is not known yet whether they can be judged.
+        /// Only the first one: it is not known yet whether they can be judged.
         cold: bool,
+        /// Everything up to here is out: the row of the hold says so first.
+        out: Option<Seq>,
     },
     /// Saying that it is held.
     Hold(ConversationId, Hold),
@@ -63,8 +67,10 @@ pub(crate) enum Errand {
     Heal(ConversationId, Hold),
     /// So many of our holds from behind that conversation on.
     List(Option<ConversationId>, usize),
-    /// Saying what was skipped.
-    Skips(BTreeMap<ConversationId, Hold>),
+    /// Committing the position, once what was skipped before it is written.
+    Commit(Position, BTreeMap<ConversationId, Hold>),
+    /// A reader for going on, after a wait, if the log is the one that it was.
+    Read { from: u64, last: Option<Fingerprint>, wait: Duration },
 }
 
 impl Errand {
@@ -74,20 +80,21 @@ impl Errand {
             Self::Open { conversation, .. }
             | Self::Complete { conversation, .. }
             | Self::Reread { conversation, .. } => Some(*conversation),
-            Self::Hold(..) | Self::Heal(..) | Self::List(..) | Self::Skips(_) => None,
+            Self::Hold(..) | Self::Heal(..) | Self::List(..) | Self::Commit(..) | Self::Read { .. } => None,
         }
     }
 }
 
 /// What an errand brings back.
-#[derive(Debug)]
 pub(crate) enum Brought {
     /// For a parked conversation.
     For(ConversationId, Found),
     /// Held conversations: fewer than this many when there are no more behind them.
     Holds(Vec<(ConversationId, Hold)>, usize),
-    /// What was skipped before the position that is to be committed is written.
-    Skips,
+    /// That position is committed.
+    Committed(Position),
+    /// The intake goes on with it.
+    Reader(Box<dyn PartitionReader>),
 }
 
 /// What a parked conversation needs to go on.
@@ -117,34 +124,28 @@ pub(crate) struct Reread {
     pub(crate) complete: bool,
 }
 
-/// The log and the store, as errands of one partition reach them.
+/// The log, the store and the group, as errands of one partition reach them.
 #[derive(Clone)]
 pub(crate) struct Reach {
     deps: Arc<Deps>,
     source: Source,
-    generation: u8,
     /// Of `chat.messages`.
-    partitions: u32,
+    spec: &'static TopicSpec,
+    committer: Arc<dyn Committer>,
     /// Who reads the log now.
     readers: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 impl Reach {
-    pub(crate) fn new(
-        deps: Arc<Deps>,
-        partition: u32,
-        generation: u8,
-        partitions: u32,
-        stop: CancellationToken,
-    ) -> Self {
-        let source = Source { topic: MESSAGES, partition };
-        Self { deps, source, generation, partitions, readers: Arc::new(Semaphore::new(REREADS_AT_ONCE)), stop }
+    pub(crate) fn new(deps: Arc<Deps>, partition: u32, committer: Arc<dyn Committer>, stop: CancellationToken) -> Self {
+        let (source, spec) = (Source { topic: MESSAGES, partition }, spec_of(MESSAGES));
+        Self { deps, source, spec, committer, readers: Arc::new(Semaphore::new(REREADS_AT_ONCE)), stop }
     }
 
-    /// The same for the last errands, once everything else is stopping.
-    pub(crate) fn until(self, stop: CancellationToken) -> Self {
-        Self { stop, ..self }
+    /// The same for the last errand, once everything else is stopping.
+    pub(crate) fn unstoppable(self) -> Self {
+        Self { stop: CancellationToken::new(), ..self }
     }
 
     pub(crate) async fn run(self, errand: Errand) -> Result<Brought, FanoutError> {
@@ -155,7 +156,10 @@ impl Reach {
             Errand::Complete { conversation, loaded, message } => {
                 Brought::For(conversation, self.complete(conversation, loaded, &message).await?)
             }
-            Errand::Reread { conversation, from, to, last, cold } => {
+            Errand::Reread { conversation, from, to, last, cold, out } => {
+                if out.is_some() {
+                    self.put_hold(conversation, Hold { skipped_to: None, done_through: out }).await?;
+                }
                 Brought::For(conversation, Found::Reread(self.reread(conversation, from, (to, last), cold).await?))
             }
             Errand::Hold(conversation, hold) => {
@@ -167,9 +171,14 @@ impl Reach {
                 Brought::For(conversation, Found::Healed)
             }
             Errand::List(after, limit) => Brought::Holds(self.holds(after, limit).await?, limit),
-            Errand::Skips(skips) => {
+            Errand::Commit(position, skips) => {
                 self.put_holds(skips).await?;
-                Brought::Skips
+                self.commit(&position).await?;
+                Brought::Committed(position)
+            }
+            Errand::Read { from, last, wait } => {
+                sleep(wait).await;
+                Brought::Reader(place::reader(&self.deps, &self.at(), from, last, &self.stop).await?)
             }
         })
     }
@@ -188,8 +197,9 @@ impl Reach {
         let as_of = message.placed.seq.before().unwrap_or_default();
         if !redriven {
             let own = self.hold(Consumer::Fanout, conversation).await?;
-            if own.is_held() && own.done_through < Some(as_of) {
-                return Ok(Found::Redrive(own.done_through.unwrap_or_default().next()));
+            if own.is_held() {
+                // Some of what is out by then may come again, and nothing is left out.
+                return Ok(Found::Redrive(own.done_through.unwrap_or_default().next().min(message.placed.seq)));
             }
         }
         if !self.deps.knows(message) || !self.applied(conversation, as_of).await? {
@@ -275,44 +285,54 @@ impl Reach {
         (to, last): (u64, Option<Fingerprint>),
         cold: bool,
     ) -> Result<Reread, FanoutError> {
-        let at = TopicPartition::new(MESSAGES, self.source.partition);
+        let (at, events_max) = (self.at(), if cold { 1 } else { REREAD_EVENTS_MAX });
         let verify = || place::verify(&self.deps, &at, to, last, &self.stop);
-        let events_max = if cold { 1 } else { REREAD_EVENTS_MAX };
+        let open = |from| place::open(&self.deps, &at, from, &self.stop);
         let (mut queue, mut next) = (VecDeque::new(), from);
         let turn = self.readers.acquire().await;
         self.deps.metrics.rereads.inc();
         verify().await?;
-        let mut reader = self.reader(from).await?;
+        let mut reader = open(from).await?;
         while next < to && queue.len() < events_max && next < from.saturating_add(REREAD_RECORDS_MAX) {
             let records = match reader.next(BATCH_RECORDS_MAX).await {
                 Ok(records) => records,
                 Err(error) if transient_log(&error) => {
                     verify().await?;
-                    reader = self.reader(next).await?;
+                    reader = open(next).await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
             for record in records.iter().take_while(|record| record.offset < to) {
+                if queue.len() == events_max {
+                    break;
+                }
                 let message = self.message(record)?;
                 queue.extend(Some(message).filter(|message| message.conversation == Some(conversation)));
+                next = record.offset + 1;
             }
             // A gap in the offsets may reach beyond.
-            next = records.last().map_or(next, |last| last.offset + 1).min(to);
+            if records.last().is_some_and(|last| last.offset >= to) && queue.len() < events_max {
+                next = to;
+            }
         }
         drop(turn);
         Ok(Reread { queue, next, complete: next >= to })
     }
 
-    async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, FanoutError> {
-        let Deps { log, entropy, .. } = &*self.deps;
-        let open = || log.reader(MESSAGES, self.source.partition, from);
-        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+    fn at(&self) -> TopicPartition {
+        TopicPartition::new(MESSAGES, self.source.partition)
+    }
+
+    async fn commit(&self, position: &Position) -> Result<(), FanoutError> {
+        let commits = [(self.at(), position.to_commit())];
+        let commit = || self.committer.commit(&commits);
+        Ok(insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit).await?)
     }
 
     pub(crate) fn message(&self, record: &Record) -> Result<Message, FanoutError> {
-        let (partition, partitions) = (self.source.partition, self.partitions);
-        Ok(Message::read(&self.deps.codec, self.generation, partition, partitions, record)?)
+        let (partition, TopicSpec { generation, partitions, .. }) = (self.source.partition, self.spec);
+        Ok(Message::read(&self.deps.codec, *generation, partition, *partitions, record)?)
     }
 
     /// Calls the store until it answers; gives up only on what a retry cannot mend.
@@ -359,10 +379,12 @@ mod tests {
         }
         let store = store::embedded::EmbeddedStore::open(kv::Database::in_memory(), clock).await.unwrap();
         let deps = Arc::new(Deps::new(log, store, codec, entropy, FanoutMetrics::new(&Metrics::new())));
-        let reach = Reach::new(deps, partition, spec.generation, spec.partitions, CancellationToken::new());
+        let committer = deps.log.join("nobody", &[MESSAGES]).await.unwrap().committer().into();
+        let reach = Reach::new(deps, partition, committer, CancellationToken::new());
         let read = |from, cold| reach.reread(conversation, from, (1_190, None), cold);
         let found = |read: Reread| (read.queue.len(), read.next, read.complete);
-        assert_eq!(found(read(0, true).await.unwrap()), (1, 500, false));
+        assert_eq!(found(read(0, true).await.unwrap()), (1, 1, false));
+        assert_eq!(found(read(1, true).await.unwrap()), (1, 601, false));
         assert_eq!(found(read(601, true).await.unwrap()), (0, 1_190, true));
         assert_eq!(found(read(0, false).await.unwrap()), (2, 1_190, true));
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use domain::{Fingerprint, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, NewRecord, PartitionReader, Record};
+use eventlog::{Assigned, Committer, NewRecord, Record};
 use events::topics::{DELIVERIES, RECEIPTS, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
-use runtime::{Stall, insist};
+use runtime::{Backoff, FaultLog, Stall, insist};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::commit::COMMIT_AT_END;
 use crate::emit::by_partition;
 use crate::error::{transient_commit, transient_log};
 use crate::outbox::Outbox;
@@ -28,8 +29,13 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let mut relay = Relay { deps, assigned, stop, next: 0, last: None, committed: 0, outbox: Outbox::default() };
-    match relay.consume(&*committer).await {
+    let (outbox, committing) = (Outbox::default(), None);
+    let mut relay = Relay { deps, assigned, stop, next: 0, last: None, committed: 0, committing, outbox };
+    let outcome = match relay.consume(&*committer).await {
+        Ok(()) | Err(FanoutError::Stopped) => relay.commit_at_end(&*committer).await,
+        failed => failed,
+    };
+    match outcome {
         Ok(()) | Err(FanoutError::Stopped) => Ok(Ended::Stopped),
         Err(FanoutError::Again(_) | FanoutError::Fenced) => Ok(Ended::Again),
         Err(error) => Err(error.into()),
@@ -45,62 +51,60 @@ struct Relay {
     /// The record before it.
     last: Option<Fingerprint>,
     committed: u64,
+    /// To commit once so many deliveries are acknowledged.
+    committing: Option<(u64, Position)>,
     outbox: Outbox,
 }
 
 impl Relay {
+    /// Until it is to stop.
     async fn consume(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
-        self.resume().await?;
+        self.resume()?;
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (entropy, stalled) = (self.deps.entropy.clone(), self.deps.metrics.stalled.clone());
+        let (mut backoff, mut faults) = (Backoff::new(entropy.clone()), FaultLog::new("read the log"));
         let mut stall = Stall::new("relay records", entropy, stalled);
         loop {
-            let mut reader = self.reader().await?;
+            let (deps, at, stop) = (&self.deps, &self.assigned.at, &self.stop);
+            let opening = place::reader(deps, at, self.next, self.last, stop);
+            let mut reader = self.outbox.beside(opening).await??;
             let mut again = None;
             loop {
+                self.commit_settled(committer).await?;
                 tokio::select! {
                     biased;
-                    () = self.stop.cancelled() => {
-                        self.stop = CancellationToken::new();
-                        let last = tokio::time::timeout(Duration::from_secs(5), self.commit(committer));
-                        return last.await.unwrap_or(Ok(()));
-                    }
-                    _ = commits.tick() => self.commit(committer).await?,
+                    () = self.stop.cancelled() => return Ok(()),
+                    _ = commits.tick() => self.commit(),
                     acknowledged = self.outbox.oldest() => acknowledged?,
-                    () = at(again) => break,
+                    () = at_time(again) => break,
                     records = reader.next(BATCH_RECORDS_MAX), if again.is_none() => match records {
-                        Ok(records) => match self.relay_all(&records).await {
-                            Ok(()) => stall.go_on(),
-                            Err(error @ FanoutError::UnknownSchema(..)) => again = Some(stall.stand_still(&error)),
-                            Err(error) => return Err(error),
-                        },
-                        Err(error) if transient_log(&error) => break,
+                        Ok(records) => {
+                            faults.well();
+                            backoff.reset();
+                            match self.relay_all(&records).await {
+                                Ok(()) => stall.go_on(),
+                                Err(error @ FanoutError::UnknownSchema(..)) => again = Some(stall.stand_still(&error)),
+                                Err(error) => return Err(error),
+                            }
+                        }
+                        Err(error) if transient_log(&error) => {
+                            faults.fault(&error);
+                            again = Some(Instant::now() + backoff.next_wait());
+                        }
                         Err(error) => return Err(error.into()),
                     },
                 }
             }
-            self.verify().await?;
         }
     }
 
-    async fn resume(&mut self) -> Result<(), FanoutError> {
+    fn resume(&mut self) -> Result<(), FanoutError> {
         let at = &self.assigned.at;
         let commit = self.assigned.commit.as_ref().ok_or_else(|| FanoutError::NoPosition(at.clone()))?;
         let position = Position::from_commit(commit).map_err(|reason| FanoutError::Metadata(at.clone(), reason))?;
         (self.next, self.committed, self.last) = (position.next, position.next, position.fingerprint);
-        self.verify().await
-    }
-
-    /// Fails when the log is not the one that it was.
-    async fn verify(&self) -> Result<(), FanoutError> {
-        place::verify(&self.deps, &self.assigned.at, self.next, self.last, &self.stop).await
-    }
-
-    async fn reader(&self) -> Result<Box<dyn PartitionReader>, FanoutError> {
-        let (Deps { log, entropy, .. }, at) = (&*self.deps, &self.assigned.at);
-        let open = || log.reader(&at.topic, at.partition, self.next);
-        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+        Ok(())
     }
 
     /// Relays what comes before the first record of a schema that this program does not know, and fails there if there is
@@ -167,23 +171,43 @@ impl Relay {
         }
     }
 
-    async fn commit(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
-        if self.next == self.committed {
-            return Ok(());
+    /// The position is to be committed, if it has changed.
+    fn commit(&mut self) {
+        if self.committing.is_none() && self.next != self.committed {
+            let position = Position { next: self.next, fingerprint: self.last, parked: Vec::new() };
+            self.committing = Some((self.outbox.mark(), position));
         }
-        let position = Position { next: self.next, fingerprint: self.last, parked: Vec::new() };
-        self.outbox.settle().await?;
+    }
+
+    /// Commits once the deliveries before the position are acknowledged.
+    async fn commit_settled(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
+        let Some((_, position)) = self.committing.take_if(|(mark, _)| self.outbox.has_acknowledged(*mark)) else {
+            return Ok(());
+        };
         let commits = [(self.assigned.at.clone(), position.to_commit())];
         let commit = || committer.commit(&commits);
-        insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit).await?;
+        let committing = insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit);
+        self.outbox.beside(committing).await??;
         self.deps.metrics.commits.inc();
         self.committed = position.next;
         Ok(())
     }
+
+    /// The last commit: tried once, since the process is stopping.
+    async fn commit_at_end(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
+        self.stop = CancellationToken::new();
+        self.committing = None;
+        let last = async {
+            self.outbox.settle().await?;
+            self.commit();
+            self.commit_settled(committer).await
+        };
+        tokio::time::timeout(COMMIT_AT_END, last).await.unwrap_or(Ok(()))
+    }
 }
 
 /// Then; never when there is no such time.
-async fn at(time: Option<Instant>) {
+async fn at_time(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,

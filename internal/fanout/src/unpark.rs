@@ -19,7 +19,7 @@ impl Partition {
                 absent = never_accepted;
             }
             Found::Redrive(from) => self.parked.park_from(conversation, from, true),
-            Found::Held => return self.hold(conversation, first).await,
+            Found::Held => return self.hold(conversation, first),
             Found::Reread(read) => {
                 let next = Seq::new(self.generation, read.next)?;
                 self.parked.refill(conversation, read.queue, next, read.complete);
@@ -38,7 +38,7 @@ impl Partition {
         mut absent: Vec<CommandId>,
     ) -> Result<(), FanoutError> {
         loop {
-            let Some(message) = self.parked.take(conversation) else { return self.drained(conversation).await };
+            let Some(message) = self.parked.take(conversation) else { return self.drained(conversation) };
             let seq = message.placed.seq;
             let Some(Slot::Ready(mut loaded)) = self.cache.take(conversation) else {
                 let redriven = self.parked.is_redriven(conversation);
@@ -58,23 +58,28 @@ impl Partition {
                 }
                 Verdict::Hold => {
                     self.parked.put_back(conversation, message);
-                    return self.hold(conversation, seq).await;
+                    return self.hold(conversation, seq);
                 }
             }
         }
     }
 
     /// Everything in memory is judged: the log has more, or the conversation has come to the intake.
-    async fn drained(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
+    fn drained(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
         let Some(first) = self.parked.first(conversation) else { return Ok(()) };
         let (from, to) = (first.offset(), self.intake);
         if !self.parked.is_complete(conversation) && from < to {
             self.parked.reread_begins(conversation);
-            let cold = !self.cache.contains(conversation);
-            let last = self.fingerprint;
-            self.wanted.push(Errand::Reread { conversation, from, to, last, cold });
+            let (last, cold) = (self.fingerprint, !self.cache.contains(conversation));
+            // After a hold this may be long: whoever goes on with it, after a crash, does so from here.
+            let out = first.before().filter(|_| self.parked.is_redriven(conversation) && !cold);
+            let reread = Errand::Reread { conversation, from, to, last, cold, out };
+            match out {
+                Some(_) => self.settling.push_back((self.outbox.mark(), reread)),
+                None => self.wanted.push(reread),
+            }
         } else if self.parked.is_redriven(conversation) {
-            self.heal(conversation).await?;
+            self.heal(conversation)?;
         } else {
             self.parked.remove(conversation);
         }

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 /// The embedded log, harmed.
 pub(crate) struct Harmed {
     inner: SharedLog,
-    /// Its partitions have no leader: what is appended to it is never answered.
-    silent: Option<&'static str>,
+    /// Those partitions of it (all, if none is named) have no leader: what is appended there is never answered.
+    silent: Option<(&'static str, Option<u32>)>,
     unanswered: Mutex<Vec<oneshot::Sender<Result<Place, AppendError>>>>,
     shared: Arc<Shared>,
 }
@@ -44,11 +44,16 @@ impl Harmed {
         Arc::new(Self { inner, silent: None, unanswered: Mutex::default(), shared: Arc::new(shared) })
     }
 
-    /// Never answers what is appended to that topic.
-    pub(crate) fn silent(inner: SharedLog, topic: &'static str) -> SharedLog {
+    /// Never answers what is appended to that topic, or to that partition of it.
+    pub(crate) fn silent(inner: SharedLog, topic: &'static str, partition: Option<u32>) -> SharedLog {
         let (other, at, harm) = (inner.clone(), TopicPartition::new("none", 0), CancellationToken::new());
         let shared = Shared { other, at, from: 0, harm, turned: AtomicBool::new(false) };
-        Arc::new(Self { inner, silent: Some(topic), unanswered: Mutex::default(), shared: Arc::new(shared) })
+        Arc::new(Self {
+            inner,
+            silent: Some((topic, partition)),
+            unanswered: Mutex::default(),
+            shared: Arc::new(shared),
+        })
     }
 
     fn read(&self) -> &SharedLog {
@@ -78,7 +83,10 @@ impl PartitionReader for Failing {
 #[async_trait]
 impl EventLog for Harmed {
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
-        if self.silent == Some(topic) {
+        let silent = |(silent, partition): (&str, Option<u32>)| {
+            silent == topic && (partition.is_none() || partition == record.partition)
+        };
+        if self.silent.is_some_and(silent) {
             let (report, receipt) = Receipt::new();
             self.unanswered.lock().unwrap().push(report);
             return Ok(receipt);

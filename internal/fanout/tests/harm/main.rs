@@ -64,7 +64,12 @@ async fn put(log: &SharedLog, at: &TopicPartition, headers: Vec<eventlog::Header
 
 /// The conversation's beginning and `count - 1` messages.
 async fn say(log: &SharedLog, count: u64) {
-    for n in 0..count {
+    say_on(log, 0..count).await;
+}
+
+/// Those of them.
+async fn say_on(log: &SharedLog, numbers: std::ops::Range<u64>) {
+    for n in numbers {
         let action = if n == 0 {
             Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] }
         } else {

@@ -90,7 +90,7 @@ async fn a_quarantine_without_a_leader_stops_no_partition_and_no_end() {
         put(&log, &at, corrupt.clone(), bytes::Bytes::from_static(b"?")).await;
     }
     say(&log, 3).await;
-    let running = Running::storage(&Harmed::silent(log.clone(), QUARANTINE), &store, RULES_NEWEST);
+    let running = Running::storage(&Harmed::silent(log.clone(), QUARANTINE, None), &store, RULES_NEWEST);
     let begun = tokio::time::Instant::now();
     applied(&store, &at, 103).await;
     assert!(begun.elapsed() <= Duration::from_secs(6), "one copy is waited for, not a hundred: {:?}", begun.elapsed());
@@ -99,4 +99,28 @@ async fn a_quarantine_without_a_leader_stops_no_partition_and_no_end() {
     put(&log, &at, corrupt, bytes::Bytes::from_static(b"?")).await;
     sleep(Duration::from_secs(1)).await; // virtual time: it waits for the copy
     timeout(Duration::from_millis(100), running.stop()).await.expect("the end does not wait for the copy");
+}
+
+/// Deliveries for the first user cannot be written: the second one's go on, from events and from read marks.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_partition_without_a_leader_stops_no_other_and_no_end() {
+    let (log, store) = (log(1_700_000_000_000).await, new_store().await);
+    let storage = Running::storage(&log, &store, RULES_NEWEST);
+    let of = |n| eventlog::partition_of(user(n).to_string().as_bytes(), spec_of(DELIVERIES).partitions);
+    assert_ne!(of(1), of(2));
+    let running = Running::fanout(&Harmed::silent(log.clone(), DELIVERIES, Some(of(1))), &store);
+    for round in 1..6 {
+        say_on(&log, 2 * round - 2..2 * round).await;
+        read_up_to(&log, round).await;
+        sleep(Duration::from_secs(2)).await; // virtual time: more than one commit would take
+        let came = (frames(&log, "\"message\"").await, frames(&log, "\"read\"").await);
+        let round = usize::try_from(round).unwrap();
+        assert_eq!(came, (2 * round - 1, round), "the second user's");
+    }
+    timeout(Duration::from_secs(6), running.stop()).await.expect("the end does not wait for that partition");
+    for at in [partition_in(MESSAGES), partition_in(RECEIPTS)] {
+        let next = log.committed(GROUP_FANOUT, &at).await.unwrap().unwrap().next;
+        assert!(at.topic == RECEIPTS || next <= 1, "{at} is committed up to {next}: that was never delivered");
+    }
+    storage.stop().await;
 }

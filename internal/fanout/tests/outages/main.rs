@@ -4,12 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod faulty;
+mod slow;
 mod world;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use domain::{RULES_NEWEST, RULES_TRIAL};
+use domain::{ConversationId, RULES_NEWEST, RULES_TRIAL, Seq};
 use fanout::PARKED_MAX;
 use store::Consumer;
 
@@ -197,5 +198,69 @@ fn a_long_hold_is_driven_again_in_slices() {
         assert!(far >= 3, "storage says how far it has come: {steps:?}");
         world.delivers(held, &in_held, Duration::from_secs(200)).await;
         world.holds(Consumer::Fanout, 0, LATER).await;
+    });
+}
+
+/// A conversation with a long hold and a neighbour, behind an upgrade of both consumers. Reading the log is slow from
+/// here on; storage has healed its hold already.
+async fn a_long_hold(world: &mut World) -> [(ConversationId, Vec<Seq>); 2] {
+    let [(held, create_held), (other, create_other)] = world.groups(2).try_into().unwrap();
+    for service in ["storage", "fanout"] {
+        world.start(service, RULES_NEWEST);
+    }
+    let mut in_held = vec![world.append(&create_held).await, world.append(&world.message(held, RULES_TRIAL)).await];
+    let in_other = vec![world.append(&create_other).await];
+    for _ in 0..3_000 {
+        in_held.push(world.say(held).await);
+    }
+    world.delivers(other, &in_other, LATER).await;
+    world.commits(LATER).await;
+    for service in ["fanout", "storage"] {
+        world.stop(service).await;
+    }
+    world.start("storage", RULES_TRIAL);
+    world.holds(Consumer::Storage, 0, LATER).await;
+    world.read_ms.store(50, Ordering::SeqCst);
+    [(held, in_held), (other, in_other)]
+}
+
+/// Who has something to catch up does not wait for a hold that is being driven again.
+#[test]
+fn a_long_hold_delays_nobody_who_catches_up() {
+    lives(async {
+        let mut world = World::new().await;
+        let [(held, in_held), (other, mut in_other)] = a_long_hold(&mut world).await;
+        for _ in 0..600 {
+            in_other.push(world.say(other).await);
+        }
+        world.start("fanout", RULES_TRIAL);
+        world.delivers(other, &in_other, LATER).await;
+        assert_eq!(world.held(Consumer::Fanout).await.len(), 1, "it came first");
+        world.delivers(held, &in_held, LATER).await;
+    });
+}
+
+/// A re-drive that is interrupted goes on about where it was.
+#[test]
+fn a_long_hold_is_not_driven_again_from_its_beginning() {
+    lives(async {
+        let mut world = World::new().await;
+        let [(held, in_held), _] = a_long_hold(&mut world).await;
+        for far in [1_200, 2_000] {
+            world.start("fanout", RULES_TRIAL);
+            let comes = async {
+                while world.delivered().await.get(&held).map_or(0, Vec::len) < far {
+                    tokio::time::sleep(Duration::from_millis(100)).await; // virtual time
+                }
+            };
+            tokio::time::timeout(LATER, comes).await.unwrap();
+            world.stop("fanout").await;
+        }
+        world.start("fanout", RULES_TRIAL);
+        world.delivers(held, &in_held, LATER).await;
+        world.holds(Consumer::Fanout, 0, LATER).await;
+        let emitted = world.emitted().await.remove(&held).unwrap();
+        let again = emitted.len() - in_held.len();
+        assert!(again <= 1_000, "{again} came again");
     });
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::faulty::{Fate, FaultyStore};
+use crate::slow::SlowLog;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 /// The partition that everything happens in.
@@ -27,6 +29,8 @@ pub(crate) struct World {
     pub(crate) log: SharedLog,
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) fate: Arc<Fate>,
+    /// How many milliseconds the consumers' reads of the log take.
+    pub(crate) read_ms: Arc<AtomicU64>,
     codec: Codec,
     entropy: Entropy,
     clock: Clock,
@@ -52,15 +56,16 @@ impl World {
             log.commit_offline(GROUP_FANOUT, &commits).await.unwrap();
         }
         let store = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
-        let (fate, running) = (Arc::default(), BTreeMap::new());
-        Self { log, store, fate, codec, entropy, clock, running }
+        let (fate, read_ms, running) = (Arc::default(), Arc::default(), BTreeMap::new());
+        Self { log, store, fate, read_ms, codec, entropy, clock, running }
     }
 
     pub(crate) fn start(&mut self, service: &'static str, rules_newest: u32) {
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let inner: SharedStore = self.store.attach().unwrap();
         let store: SharedStore = Arc::new(FaultyStore { inner, fate: Arc::clone(&self.fate) });
-        let (log, codec, entropy) = (Arc::clone(&self.log), self.codec.clone(), self.entropy.clone());
+        let (codec, entropy) = (self.codec.clone(), self.entropy.clone());
+        let log: SharedLog = Arc::new(SlowLog { inner: self.log.clone(), read_ms: Arc::clone(&self.read_ms) });
         let token = stop.clone();
         let task = if service == "storage" {
             let mut deps = storage::Deps::new(log, store, codec, entropy, storage::StorageMetrics::new(&metrics));
@@ -119,6 +124,16 @@ impl World {
 
     /// The places delivered, in order, as they are left after the clients' filter.
     pub(crate) async fn delivered(&self) -> BTreeMap<ConversationId, Vec<Seq>> {
+        let mut seen = self.emitted().await;
+        for places in seen.values_mut() {
+            let mut last = None;
+            places.retain(|place| last < Some(*place) && last.replace(*place) != Some(*place));
+        }
+        seen
+    }
+
+    /// The places delivered, as they are in the log.
+    pub(crate) async fn emitted(&self) -> BTreeMap<ConversationId, Vec<Seq>> {
         let mut seen: BTreeMap<ConversationId, Vec<Seq>> = BTreeMap::new();
         for partition in 0..spec_of(DELIVERIES).partitions {
             let next = self.log.watermarks(DELIVERIES, partition).await.unwrap().next;
@@ -128,10 +143,7 @@ impl World {
                     at = record.offset + 1;
                     let delivery = self.codec.read_delivery(&record.headers, &record.payload).unwrap();
                     let Some((conversation, seq)) = delivery.and_then(|delivery| delivery.place) else { continue };
-                    let places = seen.entry(conversation).or_default();
-                    if places.last() < Some(&seq) {
-                        places.push(seq);
-                    }
+                    seen.entry(conversation).or_default().push(seq);
                 }
             }
         }

@@ -1,0 +1,74 @@
+//! Committing behind what is acknowledged: the position, after what was skipped before it.
+
+use std::time::Duration;
+
+use host::teeth::{Bug, bites};
+
+use crate::FanoutError;
+use crate::partition::Partition;
+use crate::position::Position;
+use crate::reach::{Brought, Errand};
+
+/// How long the last commit may take.
+pub(crate) const COMMIT_AT_END: Duration = Duration::from_secs(5);
+
+impl Partition {
+    /// Sends for the commit of the position if it has changed: once the deliveries before it are acknowledged, and what
+    /// was skipped before it is written. While the store or the group do not take that, commits are late, and deliveries
+    /// go on.
+    pub(crate) fn commit(&mut self) {
+        let position = self.position();
+        if self.committing.is_some() || position == self.committed {
+            return;
+        }
+        let skips = if bites(Bug::HoldAfterCommit) { Default::default() } else { std::mem::take(&mut self.skips) };
+        self.committing = Some(skips.clone());
+        self.settling.push_back((self.outbox.mark(), Errand::Commit(position, skips)));
+    }
+
+    /// That is done.
+    pub(crate) async fn committed(&mut self, position: Position) -> Result<(), FanoutError> {
+        self.deps.metrics.commits.inc();
+        (self.committed, self.committing) = (position, None);
+        if bites(Bug::HoldAfterCommit) {
+            self.reach.put_holds(std::mem::take(&mut self.skips)).await?;
+        }
+        Ok(())
+    }
+
+    /// Where the fan-out would go on now.
+    fn position(&self) -> Position {
+        let parked = self.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
+        let parked = if bites(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
+        Position { next: self.intake, fingerprint: self.fingerprint, parked }
+    }
+
+    /// The last commit: tried once, since the process is stopping. What it misses is delivered again, and dropped by
+    /// the clients' filter.
+    pub(crate) async fn commit_at_end(&mut self) -> Result<(), FanoutError> {
+        // Whether that has got there is not known.
+        for (conversation, hold) in self.committing.take().into_iter().flatten() {
+            self.skip(conversation, hold);
+        }
+        let position = self.position();
+        if position == self.committed {
+            return Ok(());
+        }
+        let skips = if bites(Bug::HoldAfterCommit) { Default::default() } else { std::mem::take(&mut self.skips) };
+        let reach = self.reach.clone().unstoppable();
+        let last = async {
+            self.outbox.settle().await?;
+            match reach.run(Errand::Commit(position, skips)).await? {
+                Brought::Committed(position) => self.committed(position).await,
+                _ => Ok(()),
+            }
+        };
+        match tokio::time::timeout(COMMIT_AT_END, last).await {
+            Ok(committed) => committed,
+            Err(_) => {
+                tracing::warn!(partition = %self.at, "position not committed in time: deliveries will be repeated");
+                Ok(())
+            }
+        }
+    }
+}
