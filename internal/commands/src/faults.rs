@@ -29,7 +29,7 @@ pub fn of_store(error: StoreError) -> ApiError {
         StoreError::Transient(_) | StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Closed => {
             ApiError::unavailable(error)
         }
-        StoreError::Misconfigured(_) | StoreError::Broken(_) => ApiError::internal(error),
+        StoreError::Misconfigured(_) | StoreError::Malformed(_) | StoreError::Broken(_) => ApiError::internal(error),
     }
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn transient_store(error: &StoreError) -> bool {
         StoreError::Incarnation { .. }
         | StoreError::NotMigrated(_)
         | StoreError::Misconfigured(_)
+        | StoreError::Malformed(_)
         | StoreError::Broken(_)
         | StoreError::Closed => false,
     }

@@ -25,6 +25,8 @@ pub struct FanoutMetrics {
     pub(crate) rereads: Counter,
     /// Events whose judging panicked.
     pub(crate) panics: Counter,
+    /// Conversations with a row that this program cannot read, each time that one is met.
+    pub(crate) malformed: Counter,
     /// Holds begun.
     pub(crate) holds: Counter,
     /// Events skipped under a hold.
@@ -54,6 +56,7 @@ impl FanoutMetrics {
             parked: metrics.register("fanout_parked", "Conversations parked now", Gauge::default()),
             rereads: counter("fanout_rereads", "Times that the log was read again for a parked conversation"),
             panics: counter("fanout_judging_panics", "Events whose judging panicked: a bug, the conversation is held"),
+            malformed: counter("fanout_malformed_rows", "Rows that this program cannot read: the conversation is held"),
             holds: counter("fanout_holds", "Holds begun"),
             skipped: counter("fanout_skipped_events", "Events skipped under a hold"),
             healed: counter("fanout_healed_holds", "Held conversations re-driven to the end"),

@@ -104,7 +104,7 @@ pub(crate) enum Found {
     Ready(Box<Loaded>, Vec<CommandId>),
     /// We hold it ourselves: it has to be judged again from here.
     Redrive(Seq),
-    /// Its first event is of no kind that this program knows, or storage holds it.
+    /// Its first event is of no kind that this program knows, or one of its rows, or storage holds it.
     Held,
     /// Its events from the log.
     Reread(Reread),
@@ -151,10 +151,12 @@ impl Reach {
     pub(crate) async fn run(self, errand: Errand) -> Result<Brought, FanoutError> {
         Ok(match errand {
             Errand::Open { conversation, redriven, message } => {
-                Brought::For(conversation, self.open(conversation, redriven, &message).await?)
+                let found = self.open(conversation, redriven, &message).await;
+                Brought::For(conversation, self.unless_malformed(conversation, found)?)
             }
             Errand::Complete { conversation, loaded, message } => {
-                Brought::For(conversation, self.complete(conversation, loaded, &message).await?)
+                let found = self.complete(conversation, loaded, &message).await;
+                Brought::For(conversation, self.unless_malformed(conversation, found)?)
             }
             Errand::Reread { conversation, from, to, last, cold, out } => {
                 if out.is_some() {
@@ -181,6 +183,18 @@ impl Reach {
                 Brought::Reader(place::reader(&self.deps, &self.at(), from, last, &self.stop).await?)
             }
         })
+    }
+
+    /// A conversation with a row that this program cannot read is held, as one with such an event: its neighbours go on.
+    fn unless_malformed(
+        &self,
+        conversation: ConversationId,
+        found: Result<Found, FanoutError>,
+    ) -> Result<Found, FanoutError> {
+        let Err(FanoutError::Store(StoreError::Malformed(row))) = found else { return found };
+        self.deps.metrics.malformed.inc();
+        tracing::error!(conversation_id = %conversation, %row, "a row is not of this program");
+        Ok(Found::Held)
     }
 
     /// Opens a cold conversation for `message`, its next event: the own hold, then `applied`, then storage's hold, then

@@ -82,7 +82,9 @@ impl OpsError {
             Self::Append(AppendError::NoTopic(_)) => Exit::Differs,
             Self::Append(AppendError::TooLarge | AppendError::Fatal(_) | AppendError::Closed) => Exit::Failed,
             Self::Store(StoreError::Transient(_)) => Exit::Unavailable,
-            Self::Store(StoreError::NotMigrated(_) | StoreError::Incarnation { .. }) => Exit::Differs,
+            Self::Store(StoreError::NotMigrated(_) | StoreError::Incarnation { .. } | StoreError::Malformed(_)) => {
+                Exit::Differs
+            }
             Self::Store(StoreError::Misconfigured(_)) => Exit::Usage,
             Self::Store(StoreError::Broken(_) | StoreError::Closed) => Exit::Failed,
             Self::Registry(RegistryError::Unreachable { .. }) => Exit::Unavailable,

@@ -65,6 +65,7 @@ pub(crate) fn transient_store(error: &StoreError) -> bool {
         StoreError::Incarnation { .. }
         | StoreError::NotMigrated(_)
         | StoreError::Misconfigured(_)
+        | StoreError::Malformed(_)
         | StoreError::Broken(_)
         | StoreError::Closed => false,
     }

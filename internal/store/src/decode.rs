@@ -16,7 +16,7 @@ use crate::cells::{
     STANDS_WITHDRAWAL,
 };
 use crate::tables::Table;
-use crate::{Entry, Head, LastMessage, Mark, MessageReaction, StoreError, UserConversation, Value};
+use crate::{Entry, Head, LastMessage, Mark, MessageReaction, UserConversation, Value};
 
 /// A row as an engine read it.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct RowValues {
     values: Vec<Option<Value>>,
 }
 
-/// A row that no program of this release has written.
+/// A row that no program of this release has written: a newer one has, or it came to harm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a row of {table} cannot be read: column {column} is missing or malformed")]
 pub struct Malformed {
@@ -33,12 +33,6 @@ pub struct Malformed {
     pub table: &'static str,
     /// The column.
     pub column: &'static str,
-}
-
-impl From<Malformed> for StoreError {
-    fn from(malformed: Malformed) -> Self {
-        Self::Broken(Box::new(malformed))
-    }
 }
 
 /// A version of a membership.

@@ -1,5 +1,7 @@
 //! What can go wrong with a store, sorted by what a caller does about it.
 
+use crate::Malformed;
+
 /// The store did not do it, or it cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -20,6 +22,9 @@ pub enum StoreError {
     /// It cannot work as it is configured.
     #[error("the store is configured wrongly: {0}")]
     Misconfigured(String),
+    /// A row says what this program does not know. Whatever has nothing to do with that row goes on.
+    #[error("{0}; a newer program has written it, or it came to harm")]
+    Malformed(#[from] Malformed),
     /// Trying again will not help.
     #[error("the store failed: {0}")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),

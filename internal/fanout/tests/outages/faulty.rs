@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
-    HoldStore, Mark, OutboxRow, Page, Session, SharedStore, Source, StoreAdmin, StoreError, UserConversation,
-    UserStore, Value,
+    HoldStore, Malformed, Mark, OutboxRow, Page, Session, SharedStore, Source, StoreAdmin, StoreError,
+    UserConversation, UserStore, Value,
 };
 use tokio::time::sleep;
 
@@ -31,6 +31,8 @@ pub(crate) struct Fate {
     state: AtomicU8,
     /// Conversations whose counters stand at their highest: judging their next message panics.
     pub(crate) cursed: Mutex<BTreeSet<ConversationId>>,
+    /// Conversations of which a row cannot be read.
+    pub(crate) garbled: Mutex<BTreeSet<ConversationId>>,
     /// How often a hold was read.
     pub(crate) hold_reads: AtomicU64,
     /// What storage wrote of how far held conversations are done.
@@ -87,6 +89,9 @@ impl ChatStore for FaultyStore {
         as_of: Seq,
     ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
         self.fate.meet().await?;
+        if self.fate.garbled.lock().unwrap().contains(&conversation) {
+            return Err(Malformed { table: "ids", column: "stands" }.into());
+        }
         self.inner.ids_from(conversation, from_stamp_ms, as_of).await
     }
 

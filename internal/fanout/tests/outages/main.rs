@@ -264,3 +264,31 @@ fn a_long_hold_is_not_driven_again_from_its_beginning() {
         assert!(again <= 1_000, "{again} came again");
     });
 }
+
+/// A newer program has written a row, or it came to harm: its conversation is held, its neighbours go on, and a program
+/// that can read it heals the hold.
+#[test]
+fn a_row_that_cannot_be_read_holds_that_conversation_alone() {
+    lives(async {
+        let mut world = World::new().await;
+        let [(garbled, create_garbled), (other, create_other)] = world.groups(2).try_into().unwrap();
+        world.start("storage", RULES_NEWEST);
+        let mut in_garbled = vec![world.append(&create_garbled).await];
+        let mut in_other = vec![world.append(&create_other).await];
+        world.start("fanout", RULES_NEWEST);
+        world.delivers(other, &in_other, LATER).await;
+        for (service, consumer) in [("fanout", Consumer::Fanout)] {
+            world.commits(LATER).await;
+            world.stop(service).await;
+            world.fate.garbled.lock().unwrap().insert(garbled);
+            world.start(service, RULES_NEWEST);
+            in_garbled.extend([world.say(garbled).await, world.say(garbled).await]);
+            in_other.push(world.say(other).await);
+            world.delivers(other, &in_other, LATER).await;
+            world.holds(consumer, 1, LATER).await;
+            world.fate.garbled.lock().unwrap().clear();
+            world.delivers(garbled, &in_garbled, Duration::from_secs(200)).await;
+            world.holds(consumer, 0, Duration::from_secs(200)).await;
+        }
+    });
+}
