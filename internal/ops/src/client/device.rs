@@ -42,8 +42,8 @@ pub(crate) enum Output {
 pub(crate) struct Asking {
     pub(crate) conversation: ConversationId,
     pub(crate) id: CommandId,
-    /// The connection that it belongs to: what was asked before a reset does not count behind it.
-    connection: u64,
+    /// The stretch of the feed that it belongs to: what was asked before a reset does not count behind it.
+    stretch: u64,
 }
 
 /// A device.
@@ -59,8 +59,8 @@ pub(crate) struct Device {
     pub(crate) resync: Resync,
     /// The number of the latest sync: answers to earlier ones are too old to be used.
     pub(crate) syncs: u64,
-    /// How often the socket was lost.
-    connection: u64,
+    /// How often the socket was lost or the feed began anew, on a standing socket too.
+    stretch: u64,
     /// Frames that the filter dropped.
     pub(crate) filtered: u64,
     pub(crate) out: VecDeque<Output>,
@@ -77,7 +77,7 @@ impl Device {
             syncing: None,
             resync: Resync::default(),
             syncs: 0,
-            connection: 0,
+            stretch: 0,
             filtered: 0,
             out: VecDeque::new(),
         }
@@ -113,8 +113,14 @@ impl Device {
         self.connected = false;
         self.syncing = None;
         self.resync = Resync::default();
-        // Whatever is still being asked does not count any more.
-        (self.syncs, self.connection) = (self.syncs + 1, self.connection + 1);
+        self.syncs += 1;
+        self.state.marks.disconnected();
+        self.forget_asked();
+    }
+
+    /// Whatever is still being asked does not count any more.
+    pub(crate) fn forget_asked(&mut self) {
+        self.stretch += 1;
         self.state.commands.values_mut().for_each(|tracked| tracked.asking = false);
     }
 
@@ -124,7 +130,6 @@ impl Device {
             Inbound::Server(ServerFrame::Welcome { cursor, reset, partition, .. }) => {
                 self.connected = true;
                 self.event(ClientEvent::Connected { partition });
-                self.state.marks.reconnected();
                 match reset {
                     None => {
                         self.state.cursor = Some(cursor);
@@ -209,7 +214,7 @@ impl Device {
         let Some(tracked) = self.state.commands.get_mut(&id) else { return };
         if !tracked.asking {
             tracked.asking = true;
-            let asking = Asking { conversation: tracked.conversation, id, connection: self.connection };
+            let asking = Asking { conversation: tracked.conversation, id, stretch: self.stretch };
             self.out.push_back(Output::Ask(asking));
         }
     }
@@ -244,7 +249,7 @@ impl Device {
     /// The answer to [`Output::Ask`].
     pub(crate) fn outcome(&mut self, asked: Asking, answer: Result<OutcomeBody, ClientError>, now: Instant) {
         let Some(tracked) = self.state.commands.get_mut(&asked.id) else { return };
-        if asked.connection != self.connection {
+        if asked.stretch != self.stretch {
             return;
         }
         let id = asked.id;

@@ -278,6 +278,22 @@ async fn marks_are_sent_until_acknowledged_and_given_up_when_they_are_refused() 
 }
 
 #[tokio::test]
+async fn a_reset_on_a_standing_socket_takes_no_mark_off_its_way() {
+    let mut world = World::live();
+    let acked = |at| Inbound::Server(ServerFrame::MarkAck { conversation: talk(2), seq: seq(at) });
+    world.device.state.marks.want(talk(2), seq(5));
+    world.pass(Duration::ZERO);
+    world.hear(welcome(50, Some("lapped")));
+    world.device.state.marks.want(talk(2), seq(9));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    world.hear(acked(5));
+    assert!(!world.device.state.marks_are_acknowledged(), "9 is not in the log");
+    world.pass(Duration::ZERO);
+    world.hear(acked(9));
+    assert_eq!((&*world.marks, world.device.state.marks_are_acknowledged()), (&[5, 9][..], true));
+}
+
+#[tokio::test]
 async fn another_user_s_state_is_not_taken() {
     let state = DeviceState { user: Some(user(2)), cursor: Some(cursor(5)), ..DeviceState::default() };
     assert_eq!(Device::new(user(1), state.clone()).state.cursor, None);

@@ -92,8 +92,8 @@ impl Marks {
         }
     }
 
-    /// A new socket: nothing is on its way.
-    pub(crate) fn reconnected(&mut self) {
+    /// The socket is gone, and what was on its way with it. A reset on a standing socket takes nothing off its way.
+    pub(crate) fn disconnected(&mut self) {
         self.wanted.values_mut().for_each(|wanted| (wanted.sent, wanted.due) = (None, None));
         self.outstanding.clear();
     }
@@ -169,10 +169,10 @@ mod tests {
         marks.acked(conversation);
         assert!(marks.is_empty());
 
-        // Another socket: nothing is on its way.
+        // The socket is lost: nothing is on its way.
         marks.want(conversation, seq(13));
         marks.send(now);
-        marks.reconnected();
+        marks.disconnected();
         assert_eq!(marks.send(now), [(conversation, seq(13))]);
         marks.acked(conversation);
         assert!(marks.is_empty());

@@ -340,7 +340,13 @@ impl Client {
     fn carry_out(&mut self) {
         while let Some(output) = self.device.out.pop_front() {
             match output {
-                Output::Event(event) => self.events.push_back(event),
+                Output::Event(event) => {
+                    if let ClientEvent::Reset { .. } = event {
+                        // The answers would not count.
+                        self.asks.clear();
+                    }
+                    self.events.push_back(event);
+                }
                 Output::Send(frame) => self.outbox.push_back(frame),
                 Output::Ask(asking) => self.asks.push_back(asking),
                 Output::Sync(number) => self.sync(number),

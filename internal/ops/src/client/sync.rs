@@ -76,8 +76,11 @@ impl Resync {
 }
 
 impl Device {
+    /// Begins the sync of a reset, on a new socket or on the one that stands: there, marks and commands stay on their
+    /// way, but the outcomes that are being asked for may be from before what the new cursor leaves out.
     pub(crate) fn begin_sync(&mut self, cursor: Cursor, reason: String) {
         self.syncing = Some(Syncing { cursor, waiting: Vec::new(), passed: None });
+        self.forget_asked();
         self.syncs += 1;
         self.event(ClientEvent::Reset { reason });
         self.out.push_back(Output::Sync(self.syncs));

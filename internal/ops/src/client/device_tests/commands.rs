@@ -55,6 +55,27 @@ async fn an_outcome_asked_before_a_reset_does_not_count_behind_it() {
 }
 
 #[tokio::test]
+async fn an_outcome_asked_before_a_reset_on_a_standing_socket_does_not_count_behind_it() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(ack(1));
+    let reason = ErrorCode::NotMember;
+    world.hear(feed(FeedFrame::Refused { conversation: talk(2), seq: seq(11), id: id(1), reason }, 6));
+    world.drop_socket();
+    world.hear(welcome(50, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    let stale = world.asked.pop().unwrap();
+
+    // Another copy lands, before the cursor of the next reset.
+    world.hear(welcome(60, Some("lapped")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 30)]));
+    assert_eq!(world.asked.len(), 1, "asked again");
+    world.device.outcome(stale, Ok(absent()), world.now);
+    world.answer_ask(Ok(settled(25, StandsName::Message)));
+    assert_eq!(world.fates[1..], [(id(1), Fate::Stands { seq: seq(25), stands: StandsName::Message })]);
+}
+
+#[tokio::test]
 async fn what_a_reset_left_to_be_asked_is_asked_on_a_later_socket_too() {
     let mut world = World::live();
     for n in [1, 2] {
