@@ -267,12 +267,7 @@ impl Device {
                 // Sent again under the same id, unless it was refused: then it still is.
                 (tracked.acked, tracked.doubtful, tracked.due) = (false, false, None);
             }
-            Err(ClientError::Refused { code, message, .. }) if !is_passing(code) => {
-                tracked.doubtful = false;
-                if tracked.is_open() {
-                    self.rejected(id, code, message);
-                }
-            }
+            // Whatever the code: a question that was refused says nothing about the command, which may stand.
             Err(error) => {
                 tracing::debug!(%error, "outcome not known yet");
                 tracked.due = Some(now + error.retry_after().unwrap_or(ASK_AFTER));

@@ -111,6 +111,33 @@ async fn what_a_reset_left_to_be_asked_is_asked_on_a_later_socket_too() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_refused_is_no_answer_to_it() {
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(ack(1));
+    let wait = Duration::from_secs(10);
+    for code in [ErrorCode::SessionEnded, ErrorCode::Unauthorized, ErrorCode::NotMember] {
+        world.pass(wait);
+        let (message, request_id) = ("no".into(), "r".into());
+        world.answer_ask(Err(ClientError::Refused { code, message, retry_after: None, request_id }));
+        assert_eq!((world.fates.len(), world.device.state.open_commands(), world.asked.len()), (0, 1, 0), "{code:?}");
+    }
+    world.pass(wait);
+    world.answer_ask(Ok(settled(11, StandsName::Message)));
+    assert_eq!(world.fates, [(id(1), Fate::Stands { seq: seq(11), stands: StandsName::Message })]);
+
+    // That goes for what a reset made doubtful, too.
+    world.submit(send(2));
+    world.drop_socket();
+    world.hear(welcome(50, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    let (code, message, request_id) = (ErrorCode::SessionEnded, "no".into(), "r".into());
+    world.answer_ask(Err(ClientError::Refused { code, message, retry_after: None, request_id }));
+    world.pass(wait);
+    assert_eq!((world.fates.len(), world.asked.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_once_asked_for_after_a_reset_and_overruled_by_what_stands() {
     let mut world = World::live();
     world.submit(send(1));
