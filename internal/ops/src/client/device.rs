@@ -162,6 +162,8 @@ impl Device {
                 self.out.push_back(Output::Send(ClientFrame::Pong {}));
                 self.pass(cursor);
             }
+            // Taking the cursor of a welcome that was not understood would leave a gap, if it was one with a reset.
+            Inbound::Passed(_) if !self.connected => self.out.push_back(Output::Drop("the first frame was no welcome")),
             Inbound::Passed(cursor) => self.pass(cursor),
             Inbound::Feed(received) => self.take_or_buffer(*received),
             Inbound::Unknown => {}

@@ -187,6 +187,16 @@ async fn a_frame_counts_once_and_only_beyond_the_highest() {
 }
 
 #[tokio::test]
+async fn what_is_passed_over_moves_the_cursor_but_takes_no_welcome_s_place() {
+    let mut world = World::live();
+    world.hear(Inbound::Passed(cursor(6)));
+    assert_eq!((world.device.state.cursor, world.dropped), (Some(cursor(6)), false));
+    world.drop_socket();
+    world.hear(Inbound::Passed(cursor(9)));
+    assert_eq!((world.device.state.cursor, world.dropped), (Some(cursor(6)), true));
+}
+
+#[tokio::test]
 async fn the_cursor_of_a_reset_is_kept_only_with_the_heads_and_frames_wait_for_them() {
     let mut world = World::new();
     world.hear(welcome(5, Some("first")));

@@ -11,7 +11,8 @@ use serde::Deserialize;
 pub(crate) enum Inbound {
     Server(ServerFrame),
     Feed(Box<Received>),
-    /// A feed frame of a type that this client does not know: it is passed over, not its cursor.
+    /// A feed frame that this client does not know, or that only looks like one of the server's own: it is passed over,
+    /// not its cursor.
     Passed(Cursor),
     /// Another that it does not know.
     Unknown,
@@ -27,18 +28,26 @@ struct Peek<'a> {
 
 /// Parses a frame.
 ///
+/// Any producer may put frames on the feed, with whatever type, and the server sets a cursor before each. One that is
+/// named like a frame of the server's own must not end the socket: the device would come back to the same frame for ever.
+///
 /// # Errors
-/// When it is no JSON object with a type.
+/// When it is no JSON object with a type, or a frame of the server's own that is not whole.
 pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
     let peek: Peek<'_> = serde_json::from_str(text)?;
-    if matches!(&*peek.kind, "welcome" | "ack" | "mark_ack" | "error" | "ping") {
-        return serde_json::from_str(text).map(Inbound::Server);
+    match (&*peek.kind, peek.cursor) {
+        // The server's have none: this one comes from the feed, and answers nothing.
+        ("ack" | "mark_ack" | "error", Some(cursor)) => Ok(Inbound::Passed(cursor)),
+        ("welcome" | "ack" | "mark_ack" | "error" | "ping", cursor) => {
+            let passed = |error| cursor.map(Inbound::Passed).ok_or(error);
+            serde_json::from_str(text).map(Inbound::Server).or_else(passed)
+        }
+        (_, cursor) => Ok(match (serde_json::from_str::<Received>(text), cursor) {
+            (Ok(received), _) => Inbound::Feed(Box::new(received)),
+            (Err(_), Some(cursor)) => Inbound::Passed(cursor),
+            (Err(_), None) => Inbound::Unknown,
+        }),
     }
-    Ok(match (serde_json::from_str::<Received>(text), peek.cursor) {
-        (Ok(received), _) => Inbound::Feed(Box::new(received)),
-        (Err(_), Some(cursor)) => Inbound::Passed(cursor),
-        (Err(_), None) => Inbound::Unknown,
-    })
 }
 
 #[cfg(test)]
@@ -54,5 +63,26 @@ mod tests {
         let ping = format!(r#"{{"type":"ping","cursor":"{cursor}"}}"#);
         assert!(matches!(parse(&ping).unwrap(), Inbound::Server(ServerFrame::Ping { .. })));
         assert!(parse("[]").is_err());
+    }
+
+    #[test]
+    fn a_frame_of_the_feed_that_is_named_like_one_of_the_server_s_is_passed_over() {
+        let cursor = "0.1.2.0000000000000003";
+        let passed = Inbound::Passed(cursor.parse().unwrap());
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        for rest in [
+            r#""type":"error","text":"disk full""#.to_owned(),
+            r#""type":"error","code":"not_member","message":"no""#.to_owned(),
+            format!(r#""type":"ack","id":"{id}","conversation":"{id}""#),
+            r#""type":"mark_ack""#.to_owned(),
+            r#""type":"welcome","text":"to the club""#.to_owned(),
+        ] {
+            assert_eq!(parse(&format!(r#"{{"cursor":"{cursor}",{rest}}}"#)).unwrap(), passed, "{rest}");
+        }
+        for broken in [r#"{"type":"welcome","text":"to the club"}"#, r#"{"type":"error"}"#, r#"{"type":"ping"}"#] {
+            assert!(parse(broken).is_err(), "{broken}");
+        }
+        let ack = format!(r#"{{"type":"ack","id":"{id}","conversation":"{id}"}}"#);
+        assert!(matches!(parse(&ack).unwrap(), Inbound::Server(ServerFrame::Ack { .. })));
     }
 }
