@@ -6,16 +6,18 @@ mod server;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use api::{CommandFrame, StandsName};
 use auth::Secret;
-use domain::{CommandId, ConversationId};
+use domain::{CommandId, ConversationId, Seq, UserId};
 use host::{Clock, Entropy};
 use ops::chat::{ChatOptions, StatePath, Target, run};
 use ops::client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, Identity};
 use ops::{Exit, OpsError};
-use server::{Fault, Server, is_message};
+use server::{Did, Fault, Server, is_message};
+use tokio::io::BufReader;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +64,10 @@ async fn synced(client: &mut Client) {
 
 fn hello(client: &Client, conversation: ConversationId) -> CommandFrame {
     CommandFrame::Send { id: client.mint(), conversation, body: "hello".into(), reply_to: None }
+}
+
+fn seq(n: u64) -> Seq {
+    Seq::try_from(n).unwrap()
 }
 
 fn messages(server: &Server) -> usize {
@@ -227,6 +233,88 @@ async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
         "#4 00:00:01 ann: back",
     ];
     assert_eq!(texts, wanted, "{shown}");
+}
+
+/// Talks without saying anything, until everything up to `seq` is marked as read.
+async fn listen(options: ChatOptions, server: &Server, seq: Seq) -> String {
+    let (_typed, input) = tokio::io::duplex(1);
+    let (mut output, stop) = (Vec::new(), CancellationToken::new());
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let listening = run(options, BufReader::new(input), &mut output, &clock, &entropy, &stop);
+    let stopping = async {
+        server.is_marked(seq).await;
+        stop.cancel();
+    };
+    let (outcome, ()) = timeout(PATIENCE, async { tokio::join!(listening, stopping) }).await.expect("it ends in time");
+    outcome.unwrap();
+    String::from_utf8(output).unwrap()
+}
+
+/// Ann has said something to Bob, at place 2, and been told of it. Gives what Bob says.
+async fn one_has_spoken(server: &Server, folder: &Path) -> impl Fn(&str) -> (UserId, CommandFrame) + use<> {
+    let bob = http(server, "bob").await.1.user;
+    assert_eq!(talk(chat(server, "ann", "bob", folder), "one\n").await.0.unwrap(), Exit::Ok);
+    let conversation = server.world.lock().unwrap().log[0].place().unwrap().0;
+    let next = AtomicI64::new(1);
+    move |body| {
+        let id = CommandId::first_at(next.fetch_add(1, Ordering::SeqCst));
+        (bob, CommandFrame::Send { id, conversation, body: body.into(), reply_to: None })
+    }
+}
+
+fn texts(shown: &str) -> Vec<&str> {
+    let messages = shown.lines().filter(|line| line.starts_with('#'));
+    messages.filter_map(|line| line.rsplit(' ').next()).collect()
+}
+
+/// That nothing beyond `seen` was marked as read before the rows up to `newest` were there.
+fn assert_marked_behind_the_rows(server: &Server, seen: Seq, newest: Seq) {
+    let did = server.world.lock().unwrap().did.clone();
+    let marked = did.iter().position(|did| matches!(did, Did::Mark(seq) if *seq > seen)).unwrap();
+    let read = did.iter().position(|did| matches!(did, Did::Read(seq) if *seq >= newest)).unwrap();
+    assert!(read < marked, "{did:?}");
+}
+
+#[tokio::test]
+async fn what_a_reset_has_left_out_is_shown_before_what_comes_after_it() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let says = one_has_spoken(&server, folder.path()).await;
+    for body in ["two", "three"] {
+        let (bob, command) = says(body);
+        server.judge(bob, command);
+    }
+    server.fail_with(Fault::Reset);
+    server.fail_with(Fault::NoRows);
+    server.world.lock().unwrap().meanwhile = Some(says("four"));
+    let (seen, newest) = (seq(2), seq(5));
+    let shown = listen(chat(&server, "ann", "bob", folder.path()), &server, newest).await;
+    assert_eq!(texts(&shown), ["one", "two", "three", "four"], "{shown}");
+    assert_marked_behind_the_rows(&server, seen, newest);
+}
+
+#[tokio::test]
+async fn what_was_said_during_an_absence_is_shown_before_what_comes_after_it() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let says = one_has_spoken(&server, folder.path()).await;
+    let (ann, conversation) = {
+        let mut world = server.world.lock().unwrap();
+        world.untold.extend([2, 3]);
+        (world.accounts["ann"].0, world.log[0].place().unwrap().0)
+    };
+    for body in ["two", "three"] {
+        let (bob, command) = says(body);
+        server.judge(bob, command);
+    }
+    server.fail_with(Fault::NoRows);
+    let (bob, four) = says("four");
+    let id = CommandId::first_at(100);
+    server.judge(bob, CommandFrame::AddMembers { id, conversation, members: vec![ann] });
+    server.judge(bob, four);
+    let (seen, newest) = (seq(2), seq(6));
+    let options = chat(&server, "ann", "bob", folder.path());
+    let shown = listen(options, &server, newest).await;
+    assert_eq!(texts(&shown), ["one", "two", "three", "four"], "{shown}");
+    assert_marked_behind_the_rows(&server, seen, newest);
 }
 
 #[tokio::test]

@@ -38,7 +38,8 @@ pub(crate) struct Room {
     shown: Option<Seq>,
     /// How far the user has read, as told to the server.
     marked: Option<Seq>,
-    /// Rows that have to be read: as of at least this place, at this time.
+    /// Rows that have to be read: as of at least this place, at this time. Until they are, nothing new is shown or marked
+    /// as read: they come before what the feed has brought since.
     read: Option<(Seq, Instant)>,
     /// Whether something was not accepted.
     pub(crate) failed: bool,
@@ -195,7 +196,12 @@ impl Room {
         if let Some(seq) = applied.reread {
             self.want_rows(seq);
         }
-        self.show(applied.changes, output).await
+        match frame.place() {
+            Some((conversation, seq)) if conversation == self.conversation() => {
+                self.show(applied.changes, seq, output).await
+            }
+            _ => Ok(()),
+        }
     }
 
     fn settled(&mut self, id: CommandId, fate: Fate, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
@@ -235,7 +241,8 @@ impl Room {
                     say(output, "-- ... there is more in between: /history")?;
                 }
                 let changes = self.view.read(page.entries);
-                self.show(changes, output).await
+                let newest = self.view.newest().unwrap_or_default();
+                self.show(changes, newest, output).await
             }
             Err(error) => {
                 let passing = matches!(
@@ -261,27 +268,43 @@ impl Room {
         }
     }
 
-    /// Shows what is new, and what changed of what was shown before.
-    async fn show(&mut self, changes: Vec<Change>, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    /// Shows what changed of what was shown before, and then, unless rows are missing below, what is new up to `to`.
+    async fn show(&mut self, changes: Vec<Change>, to: Seq, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
         for change in changes {
-            let (entry, changed) = match change {
-                // After a reset, what is on the screen already is read again.
-                Change::New(entry) if self.shown.is_some_and(|shown| entry.seq <= shown) => continue,
-                Change::New(entry) => (entry, false),
-                Change::Changed(entry) => (entry, true),
-            };
-            self.learn_names(&entry).await;
-            say(output, &render::entry(&entry, &self.names, changed))?;
-            self.shown = self.shown.max(Some(entry.seq));
+            if let Change::Changed(entry) = change
+                && self.shown >= Some(entry.seq)
+            {
+                self.show_entry(&entry, true, output).await?;
+            }
         }
-        if let Some(newest) = self.view.newest()
-            && self.shown >= Some(newest)
-            && self.marked < Some(newest)
+        if self.read.is_some() {
+            return Ok(());
+        }
+        // Not what the changes say is new: some of it may have come while rows were missing, or been asked for before
+        // its frame came. And after a reset, what is on the screen already is read again.
+        let fresh = self.view.entries().rev().take_while(|entry| self.shown < Some(entry.seq));
+        let fresh: Vec<EntryBody> = fresh.filter(|entry| entry.seq <= to).cloned().collect();
+        for entry in fresh.iter().rev() {
+            self.show_entry(entry, false, output).await?;
+            self.shown = Some(entry.seq);
+        }
+        if let Some(shown) = self.shown
+            && self.marked < Some(shown)
         {
-            self.marked = Some(newest);
-            self.client.mark(self.conversation(), newest);
+            self.marked = Some(shown);
+            self.client.mark(self.conversation(), shown);
         }
         Ok(())
+    }
+
+    async fn show_entry(
+        &mut self,
+        entry: &EntryBody,
+        changed: bool,
+        output: &mut (dyn Write + Send),
+    ) -> Result<(), OpsError> {
+        self.learn_names(entry).await;
+        say(output, &render::entry(entry, &self.names, changed))
     }
 
     pub(crate) async fn learn_names(&mut self, entry: &EntryBody) {

@@ -2,7 +2,7 @@
 //! a client may rely on (one id, one message; frames in order behind a cursor) and none beyond them.
 #![allow(dead_code, clippy::unwrap_used, clippy::result_large_err)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +36,17 @@ pub(crate) enum Fault {
     Close(u16),
     /// Tokens given so far have ended.
     ExpireTokens,
+    /// The newest rows, when next asked for, cannot be read yet.
+    NoRows,
+}
+
+/// What devices did, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Did {
+    /// Got rows up to there.
+    Read(Seq),
+    /// Marked as read up to there.
+    Mark(Seq),
 }
 
 #[derive(Default)]
@@ -47,6 +58,11 @@ pub(crate) struct World {
     pub(crate) hellos: usize,
     /// Conversations in which nothing happens: the sync names them, too.
     pub(crate) others: Vec<ConversationId>,
+    /// What somebody says while the next sync is answered, so that its frame comes before the answer.
+    pub(crate) meanwhile: Option<(UserId, CommandFrame)>,
+    /// Places whose frames go to nobody, as to users who are no members then.
+    pub(crate) untold: BTreeSet<usize>,
+    pub(crate) did: Vec<Did>,
     /// Tokens numbered below this are no good.
     tokens_from: u64,
     tokens: u64,
@@ -56,6 +72,10 @@ pub(crate) struct World {
 pub(crate) struct Server {
     pub(crate) world: Arc<Mutex<World>>,
     grown: watch::Sender<usize>,
+    /// How many frames a device is known to have taken: it has answered the ping behind them.
+    taken: watch::Sender<usize>,
+    /// How far somebody has read.
+    marked: watch::Sender<Seq>,
     pub(crate) address: SocketAddr,
 }
 
@@ -65,7 +85,8 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Self { world: Arc::default(), grown: watch::channel(0).0, address };
+        let (grown, taken, marked) = (watch::channel(0).0, watch::channel(0).0, watch::channel(Seq::default()).0);
+        let server = Self { world: Arc::default(), grown, taken, marked, address };
         let routes = Router::new()
             .route("/v1/users", post(register))
             .route("/v1/users/{id}", get(by_id))
@@ -114,6 +135,7 @@ impl Server {
             CommandFrame::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: body.clone() },
             CommandFrame::Delete { target, .. } => FeedKind::Deleted { target: *target },
             CommandFrame::React { target, emoji, .. } => FeedKind::Reacted { target: *target, emoji: emoji.clone() },
+            CommandFrame::AddMembers { members, .. } => FeedKind::Joined { members: members.clone() },
             other => panic!("not scripted: {other:?}"),
         };
         let (id, conversation, _) = command.into_action(author).unwrap();
@@ -133,6 +155,11 @@ impl Server {
         drop(world);
         self.grown.send_replace(length);
         (id, conversation)
+    }
+
+    /// Waits until somebody has read so far.
+    pub(crate) async fn is_marked(&self, seq: Seq) {
+        self.marked.subscribe().wait_for(|marked| *marked >= seq).await.unwrap();
     }
 
     fn caller(&self, headers: &HeaderMap) -> Result<UserId, Response> {
@@ -243,14 +270,19 @@ async fn history(
     Path(conversation): Path<ConversationId>,
     Query(query): Query<HistoryQuery>,
 ) -> Answer<HistoryPage> {
-    let caller = server.caller(&headers)?;
-    let world = server.world.lock().unwrap();
-    let mut view = View::new(conversation, caller);
+    server.caller(&headers)?;
+    if query.before.is_none() && server.takes(Fault::NoRows) {
+        return Err(refuse(ErrorCode::Retry));
+    }
+    let mut world = server.world.lock().unwrap();
+    // The rows are those of whoever was a member all the time.
+    let mut view = View::new(conversation, "00000000-0000-4000-8000-000000000000".parse().unwrap());
     world.log.iter().for_each(|frame| drop(view.apply(frame)));
     let before = |entry: &&EntryBody| query.before.is_none_or(|before| entry.seq.get() < before);
     let mut entries: Vec<EntryBody> = view.entries().filter(before).cloned().collect();
     let more = entries.len() > query.limit;
     entries.drain(..entries.len().saturating_sub(query.limit));
+    world.did.extend(entries.last().map(|last| Did::Read(last.seq)));
     Ok(Json(HistoryPage { head: Seq::try_from(world.log.len() as u64).unwrap(), entries, more }))
 }
 
@@ -272,6 +304,17 @@ struct SyncQuery {
 /// Two conversations at a time.
 async fn sync(State(server): State<Server>, headers: HeaderMap, Query(query): Query<SyncQuery>) -> Answer<SyncPage> {
     server.caller(&headers)?;
+    let page = sync_page(&server, &query);
+    let meanwhile = server.world.lock().unwrap().meanwhile.take();
+    if let Some((author, command)) = meanwhile {
+        server.judge(author, command);
+        let length = server.world.lock().unwrap().log.len();
+        server.taken.subscribe().wait_for(|taken| *taken >= length).await.unwrap();
+    }
+    Ok(Json(page))
+}
+
+fn sync_page(server: &Server, query: &SyncQuery) -> SyncPage {
     let world = server.world.lock().unwrap();
     let head = Seq::try_from(world.log.len() as u64).unwrap();
     let of = |id: ConversationId| SyncConversation {
@@ -288,7 +331,7 @@ async fn sync(State(server): State<Server>, headers: HeaderMap, Query(query): Qu
     ids.sort_unstable();
     let next = ids.get(1).filter(|_| ids.len() > 2).map(ToString::to_string);
     ids.truncate(2);
-    Ok(Json(SyncPage { conversations: ids.into_iter().map(of).collect(), complete: next.is_none(), next }))
+    SyncPage { conversations: ids.into_iter().map(of).collect(), complete: next.is_none(), next }
 }
 
 async fn socket(State(server): State<Server>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
@@ -324,13 +367,17 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
     let reset = fresh.then(|| "first".to_owned());
     let welcome = ServerFrame::Welcome { cursor: cursor(next), user, partition: 0, reset, ping_ms: 5000 };
     say(&mut socket, &welcome).await;
+    let mut pinged = VecDeque::new();
     loop {
         tokio::select! {
             biased;
             frame = socket.recv() => {
                 let Some(Ok(Message::Text(text))) = frame else { return };
                 match serde_json::from_str(&text).unwrap() {
+                    ClientFrame::Pong {} => drop(server.taken.send_replace(pinged.pop_front().unwrap())),
                     ClientFrame::Mark { conversation, seq } => {
+                        server.world.lock().unwrap().did.push(Did::Mark(seq));
+                        server.marked.send_replace(seq);
                         say(&mut socket, &ServerFrame::MarkAck { conversation, seq }).await;
                     }
                     ClientFrame::Command(command) => {
@@ -347,13 +394,21 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
                 }
             }
             () = longer(&mut grown, next) => {
-                let frame = server.world.lock().unwrap().log[next].clone();
+                let (frame, untold) = {
+                    let world = server.world.lock().unwrap();
+                    (world.log[next].clone(), world.untold.contains(&next))
+                };
                 next += 1;
+                if untold {
+                    continue;
+                }
                 let received = Received { cursor: cursor(next), frame };
                 let text = serde_json::to_string(&received).unwrap();
                 if socket.send(Message::Text(text.into())).await.is_err() {
                     return;
                 }
+                pinged.push_back(next);
+                say(&mut socket, &ServerFrame::Ping { cursor: cursor(next) }).await;
             }
         }
     }
