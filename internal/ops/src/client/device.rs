@@ -165,7 +165,7 @@ impl Device {
             // Taking the cursor of a welcome that was not understood would leave a gap, if it was one with a reset.
             Inbound::Passed(_) if !self.connected => self.out.push_back(Output::Drop("the first frame was no welcome")),
             Inbound::Passed(cursor) => self.pass(cursor),
-            Inbound::Feed(received) => self.take_or_buffer(*received),
+            Inbound::Feed(received) => self.take_or_buffer(*received, now),
             Inbound::Unknown => {}
         }
     }
@@ -284,9 +284,9 @@ impl Device {
         }
     }
 
-    fn take_or_buffer(&mut self, received: Received) {
+    fn take_or_buffer(&mut self, received: Received, now: Instant) {
         match &mut self.syncing {
-            None => self.take(received),
+            None => self.take(received, now),
             Some(syncing) => {
                 if !syncing.buffer(received) {
                     self.out.push_back(Output::Drop("too many frames came during the sync"));
@@ -296,14 +296,16 @@ impl Device {
     }
 
     /// A feed frame: past the filter it counts.
-    pub(crate) fn take(&mut self, received: Received) {
+    pub(crate) fn take(&mut self, received: Received, now: Instant) {
         let Received { cursor, frame } = received;
         self.state.cursor = Some(cursor);
         let Some((conversation, seq)) = frame.place() else {
             return self.event(ClientEvent::Feed(Box::new(frame)));
         };
         if self.is_unsynced(conversation) {
-            self.state.unsynced.insert(conversation);
+            if self.state.unsynced.insert(conversation) {
+                self.resync.found_another(now);
+            }
             self.evidence(&frame);
             return self.resync.keep(conversation, seq, frame);
         }

@@ -43,8 +43,12 @@ fn send(n: i64) -> CommandFrame {
 
 /// A message of user 2's at `seq`, or of the device's own user's.
 fn message(author: u8, at: u64, n: i64, next: u64) -> Inbound {
+    message_in(2, author, at, n, next)
+}
+
+fn message_in(talk_with: u8, author: u8, at: u64, n: i64, next: u64) -> Inbound {
     let what = FeedKind::Message { body: "hi".into(), reply_to: None };
-    let (conversation, author) = (talk(2), user(author));
+    let (conversation, author) = (talk(talk_with), user(author));
     feed(FeedFrame::Event { conversation, seq: seq(at), id: id(n), author, time: 0, ordinal: 1, what }, next)
 }
 
@@ -267,6 +271,36 @@ async fn while_a_sync_is_incomplete_unnamed_conversations_are_unsynced_too() {
     world.hear(message(2, 12, 2, 7));
     world.answer_sync(page(true, &[(2, SyncState::Ready, 11), (3, SyncState::Ready, 9)]));
     assert_eq!((&*world.seen, world.device.state.incomplete), (&[12][..], false));
+}
+
+#[tokio::test]
+async fn a_conversation_that_comes_up_while_another_is_held_does_not_wait_for_long() {
+    let mut world = World::new();
+    world.hear(welcome(5, Some("first")));
+    world.answer_sync(page(false, &[(3, SyncState::Held, 4)]));
+    for pause in [3, 6, 12, 24, 30] {
+        world.pass(Duration::from_secs(pause));
+        world.answer_sync(page(false, &[(3, SyncState::Held, 4)]));
+    }
+    world.pass(Duration::from_secs(1));
+    world.hear(message(2, 11, 1, 6));
+    world.pass(Duration::from_secs(2));
+    world.hear(message(2, 12, 2, 7));
+    assert_eq!((world.seen.len(), world.syncs.len()), (0, 0));
+    world.pass(Duration::from_secs(1));
+    world.hear(message(2, 13, 3, 8));
+    world.answer_sync(page(false, &[(2, SyncState::Ready, 12), (3, SyncState::Held, 4)]));
+    assert_eq!(world.seen, [13]);
+
+    // While it is being asked for: the next question comes as soon.
+    world.pass(Duration::from_secs(3));
+    world.answer_sync(page(false, &[(3, SyncState::Held, 4)]));
+    world.pass(Duration::from_secs(6));
+    world.hear(message_in(4, 4, 21, 4, 9));
+    world.answer_sync(page(false, &[(3, SyncState::Held, 4)]));
+    world.pass(Duration::from_secs(3));
+    world.answer_sync(page(false, &[(3, SyncState::Held, 4), (4, SyncState::Ready, 21)]));
+    assert!(world.device.state.unsynced.iter().eq([&talk(3)]));
 }
 
 #[tokio::test]

@@ -58,9 +58,19 @@ pub(crate) struct Resync {
     count: usize,
     /// Answers in a row that made nothing ready.
     fruitless: u32,
+    /// Whether another unsynced conversation has come up since it was asked: the answer may be from before.
+    overtaken: bool,
 }
 
 impl Resync {
+    /// A conversation has come up that was not known to be unsynced: a held one elsewhere is no reason to let it wait
+    /// for long.
+    pub(crate) fn found_another(&mut self, now: Instant) {
+        let soon = now + RESYNC_AFTER;
+        (self.fruitless, self.due) = (0, self.due.map(|due| due.min(soon)));
+        self.overtaken = self.asking;
+    }
+
     pub(crate) fn keep(&mut self, conversation: ConversationId, seq: Seq, frame: FeedFrame) {
         if !self.asking {
             return;
@@ -104,7 +114,7 @@ impl Device {
             return;
         }
         self.resync.due = Some(now + RESYNC_AFTER);
-        (self.resync.asking, self.resync.count) = (true, 0);
+        (self.resync.asking, self.resync.count, self.resync.overtaken) = (true, 0, false);
         self.syncs += 1;
         self.out.push_back(Output::Sync(self.syncs));
     }
@@ -149,7 +159,7 @@ impl Device {
         self.resync = Resync { due: Some(now + RESYNC_AFTER), ..Resync::default() };
         self.event(ClientEvent::Synced { conversations });
         for received in syncing.waiting {
-            self.take(received);
+            self.take(received, now);
         }
         if let Some(cursor) = syncing.passed {
             self.state.cursor = Some(cursor);
@@ -191,7 +201,8 @@ impl Device {
             unsynced.extend(self.state.unsynced.iter().filter(|id| !named(id)));
         }
         self.state.unsynced = unsynced;
-        self.resync.fruitless = if ready.is_empty() { self.resync.fruitless + 1 } else { 0 };
+        let fruitless = ready.is_empty() && !self.resync.overtaken;
+        self.resync.fruitless = if fruitless { self.resync.fruitless + 1 } else { 0 };
         let longer = RESYNC_AFTER.saturating_mul(2_u32.saturating_pow(self.resync.fruitless));
         let pause = if held_only { RESYNC_HELD_AFTER } else { longer.min(RESYNC_HELD_AFTER) };
         self.resync.due = Some(now + pause);
