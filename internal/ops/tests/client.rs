@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use api::{CommandFrame, StandsName};
+use api::{CommandFrame, FeedFrame, StandsName};
 use auth::Secret;
 use domain::{CommandId, ConversationId, Seq, UserId};
 use host::{Clock, Entropy};
@@ -235,14 +235,14 @@ async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
     assert_eq!(texts, wanted, "{shown}");
 }
 
-/// Talks without saying anything, until everything up to `seq` is marked as read.
-async fn listen(options: ChatOptions, server: &Server, seq: Seq) -> String {
+/// Talks without saying anything, until `until` is there.
+async fn listen(options: ChatOptions, until: impl Future<Output = ()>) -> String {
     let (_typed, input) = tokio::io::duplex(1);
     let (mut output, stop) = (Vec::new(), CancellationToken::new());
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let listening = run(options, BufReader::new(input), &mut output, &clock, &entropy, &stop);
     let stopping = async {
-        server.is_marked(seq).await;
+        until.await;
         stop.cancel();
     };
     let (outcome, ()) = timeout(PATIENCE, async { tokio::join!(listening, stopping) }).await.expect("it ends in time");
@@ -285,11 +285,44 @@ async fn what_a_reset_has_left_out_is_shown_before_what_comes_after_it() {
     }
     server.fail_with(Fault::Reset);
     server.fail_with(Fault::NoRows);
-    server.world.lock().unwrap().meanwhile = Some(says("four"));
+    server.world.lock().unwrap().meanwhile = vec![says("four")];
     let (seen, newest) = (seq(2), seq(5));
-    let shown = listen(chat(&server, "ann", "bob", folder.path()), &server, newest).await;
+    let shown = listen(chat(&server, "ann", "bob", folder.path()), server.is_marked(newest)).await;
     assert_eq!(texts(&shown), ["one", "two", "three", "four"], "{shown}");
     assert_marked_behind_the_rows(&server, seen, newest);
+}
+
+#[tokio::test]
+async fn what_a_reset_has_left_out_of_older_messages_is_shown_too() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let says = one_has_spoken(&server, folder.path()).await;
+    let (conversation, target) = {
+        let world = server.world.lock().unwrap();
+        let FeedFrame::Event { conversation, id, .. } = world.log[1] else { panic!("no event") };
+        (conversation, id)
+    };
+    let (bob, two) = says("two");
+    let id = CommandId::first_at;
+    server.judge(bob, two);
+    server.fail_with(Fault::Reset);
+    server.world.lock().unwrap().unready = true;
+    let shown = listen(chat(&server, "ann", "bob", folder.path()), async {
+        // The rows are there before the conversation is synced: what comes until it is goes past the view.
+        server.is_marked(seq(3)).await;
+        server.judge(bob, CommandFrame::Edit { id: id(100), conversation, target, body: "changed".into() });
+        let react = CommandFrame::React { id: id(101), conversation, target, emoji: "+1".into() };
+        server.world.lock().unwrap().meanwhile = vec![(bob, react), says("three")];
+        server.is_marked(seq(6)).await;
+    })
+    .await;
+    let lines: Vec<&str> = shown.lines().filter(|line| line.contains('#')).collect();
+    let wanted = [
+        "#1 00:00:01 ann: one",
+        "#2 00:00:01 bob: two",
+        "*#1 00:00:01 ann: changed (edited) [bob +1]",
+        "#3 00:00:01 bob: three",
+    ];
+    assert_eq!(lines, wanted, "{shown}");
 }
 
 #[tokio::test]
@@ -312,7 +345,7 @@ async fn what_was_said_during_an_absence_is_shown_before_what_comes_after_it() {
     server.judge(bob, four);
     let (seen, newest) = (seq(2), seq(6));
     let options = chat(&server, "ann", "bob", folder.path());
-    let shown = listen(options, &server, newest).await;
+    let shown = listen(options, server.is_marked(newest)).await;
     assert_eq!(texts(&shown), ["one", "two", "three", "four"], "{shown}");
     assert_marked_behind_the_rows(&server, seen, newest);
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chat::render::{self, Names};
 use crate::chat::{ChatOptions, say};
-use crate::client::{Change, Client, ClientEvent, Fate, HistoryQuery, StateFile, View};
+use crate::client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, StateFile, View};
 use crate::{Exit, OpsError};
 
 /// Entries shown at the beginning.
@@ -36,6 +36,9 @@ pub(crate) struct Room {
     pub(crate) sent: BTreeMap<CommandId, String>,
     /// The newest entry on the screen.
     shown: Option<Seq>,
+    /// What is on the screen, by the place where each entry was changed last. At the bound the oldest are forgotten: what
+    /// becomes of them is not shown any more.
+    screen: BTreeMap<Seq, Seq>,
     /// How far the user has read, as told to the server.
     marked: Option<Seq>,
     /// Rows that have to be read: as of at least this place, at this time. Until they are, nothing new is shown or marked
@@ -62,6 +65,7 @@ impl Room {
             interactive: options.interactive,
             sent: BTreeMap::new(),
             shown: None,
+            screen: BTreeMap::new(),
             marked: None,
             read: None,
             failed: false,
@@ -172,12 +176,14 @@ impl Room {
                 Err(OpsError::Usage(format!("the server says not to come back: {}", render::plain(&reason))))
             }
             ClientEvent::Reset { .. } => {
-                self.view = View::new(self.conversation(), self.client.identity().user);
+                self.forget();
                 Ok(())
             }
             ClientEvent::Synced { conversations } => {
                 let here = conversations.iter().find(|one| one.id == self.conversation());
                 if let Some(here) = here {
+                    // As long as it could not be synced, there were frames that the view was not told of.
+                    self.forget();
                     self.want_rows(here.head);
                 }
                 Ok(())
@@ -192,16 +198,18 @@ impl Room {
     }
 
     async fn received(&mut self, frame: &FeedFrame, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
-        let applied = self.view.apply(frame);
-        if let Some(seq) = applied.reread {
+        if let Some(seq) = self.view.apply(frame).reread {
             self.want_rows(seq);
         }
         match frame.place() {
-            Some((conversation, seq)) if conversation == self.conversation() => {
-                self.show(applied.changes, seq, output).await
-            }
+            Some((conversation, seq)) if conversation == self.conversation() => self.show(seq, output).await,
             _ => Ok(()),
         }
+    }
+
+    /// The rows are to be read anew: laid on older ones, what comes next would make them look newer than they are.
+    fn forget(&mut self) {
+        self.view = View::new(self.conversation(), self.client.identity().user);
     }
 
     fn settled(&mut self, id: CommandId, fate: Fate, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
@@ -240,9 +248,8 @@ impl Room {
                 {
                     say(output, "-- ... there is more in between: /history")?;
                 }
-                let changes = self.view.read(page.entries);
-                let newest = self.view.newest().unwrap_or_default();
-                self.show(changes, newest, output).await
+                self.view.read(page.entries);
+                self.show(self.view.newest().unwrap_or_default(), output).await
             }
             Err(error) => {
                 let passing = matches!(
@@ -268,22 +275,18 @@ impl Room {
         }
     }
 
-    /// Shows what changed of what was shown before, and then, unless rows are missing below, what is new up to `to`.
-    async fn show(&mut self, changes: Vec<Change>, to: Seq, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
-        for change in changes {
-            if let Change::Changed(entry) = change
-                && self.shown >= Some(entry.seq)
-            {
-                self.show_entry(&entry, true, output).await?;
-            }
+    /// Shows what reads differently than on the screen, and then, unless rows are missing below, what is new up to `to`.
+    async fn show(&mut self, to: Seq, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+        let differs = |entry: &&EntryBody| self.screen.get(&entry.seq).is_some_and(|changed| *changed < entry.changed);
+        let differing: Vec<EntryBody> = self.view.entries().filter(differs).cloned().collect();
+        for entry in &differing {
+            self.show_entry(entry, true, output).await?;
         }
         if self.read.is_some() {
             return Ok(());
         }
-        // Not what the changes say is new: some of it may have come while rows were missing, or been asked for before
-        // its frame came. And after a reset, what is on the screen already is read again.
-        let fresh = self.view.entries().rev().take_while(|entry| self.shown < Some(entry.seq));
-        let fresh: Vec<EntryBody> = fresh.filter(|entry| entry.seq <= to).cloned().collect();
+        let beyond = self.view.entries().rev().take_while(|entry| self.shown < Some(entry.seq));
+        let fresh: Vec<EntryBody> = beyond.filter(|entry| entry.seq <= to).cloned().collect();
         for entry in fresh.iter().rev() {
             self.show_entry(entry, false, output).await?;
             self.shown = Some(entry.seq);
@@ -297,13 +300,17 @@ impl Room {
         Ok(())
     }
 
-    async fn show_entry(
+    pub(crate) async fn show_entry(
         &mut self,
         entry: &EntryBody,
         changed: bool,
         output: &mut (dyn Write + Send),
     ) -> Result<(), OpsError> {
         self.learn_names(entry).await;
+        self.screen.insert(entry.seq, entry.changed);
+        if self.screen.len() > ENTRIES_MAX {
+            self.screen.pop_first();
+        }
         say(output, &render::entry(entry, &self.names, changed))
     }
 

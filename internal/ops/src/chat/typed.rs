@@ -110,8 +110,7 @@ impl Room {
         let query = HistoryQuery { limit: Some(limit), at_least, ..HistoryQuery::default() };
         let page = self.client.http().history(self.conversation(), query).await?;
         for entry in &page.entries {
-            self.learn_names(entry).await;
-            say(output, &render::entry(entry, &self.names, false))?;
+            self.show_entry(entry, false, output).await?;
         }
         // Those on the screen are in the view from now on, so that they can be named.
         self.view.merge(page.entries);

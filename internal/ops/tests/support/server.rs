@@ -58,8 +58,10 @@ pub(crate) struct World {
     pub(crate) hellos: usize,
     /// Conversations in which nothing happens: the sync names them, too.
     pub(crate) others: Vec<ConversationId>,
-    /// What somebody says while the next sync is answered, so that its frame comes before the answer.
-    pub(crate) meanwhile: Option<(UserId, CommandFrame)>,
+    /// What others do while the next sync is answered, so that the frames come before the answer.
+    pub(crate) meanwhile: Vec<(UserId, CommandFrame)>,
+    /// Whether the next page of a sync cannot be answered yet.
+    pub(crate) unready: bool,
     /// Places whose frames go to nobody, as to users who are no members then.
     pub(crate) untold: BTreeSet<usize>,
     pub(crate) did: Vec<Did>,
@@ -305,8 +307,8 @@ struct SyncQuery {
 async fn sync(State(server): State<Server>, headers: HeaderMap, Query(query): Query<SyncQuery>) -> Answer<SyncPage> {
     server.caller(&headers)?;
     let page = sync_page(&server, &query);
-    let meanwhile = server.world.lock().unwrap().meanwhile.take();
-    if let Some((author, command)) = meanwhile {
+    let meanwhile = std::mem::take(&mut server.world.lock().unwrap().meanwhile);
+    for (author, command) in meanwhile {
         server.judge(author, command);
         let length = server.world.lock().unwrap().log.len();
         server.taken.subscribe().wait_for(|taken| *taken >= length).await.unwrap();
@@ -315,11 +317,12 @@ async fn sync(State(server): State<Server>, headers: HeaderMap, Query(query): Qu
 }
 
 fn sync_page(server: &Server, query: &SyncQuery) -> SyncPage {
-    let world = server.world.lock().unwrap();
+    let mut world = server.world.lock().unwrap();
     let head = Seq::try_from(world.log.len() as u64).unwrap();
+    let state = if std::mem::take(&mut world.unready) { SyncState::Retry } else { SyncState::Ready };
     let of = |id: ConversationId| SyncConversation {
         id,
-        state: SyncState::Ready,
+        state,
         member: true,
         changed: Seq::try_from(1).unwrap(),
         head,
