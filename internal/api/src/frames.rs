@@ -4,7 +4,8 @@ use domain::{
     Action, CommandId, Content, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq,
     Stands, UserId,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ErrorCode;
 
@@ -178,6 +179,11 @@ pub enum ServerFrame {
         /// Store it like a feed frame's.
         cursor: Cursor,
     },
+}
+
+impl ServerFrame {
+    /// The `type` of each. They are the server's alone: no frame of the feed may have one.
+    pub const TYPES: [&str; 5] = ["welcome", "ack", "mark_ack", "error", "ping"];
 }
 
 /// What stands under an id.
@@ -384,17 +390,24 @@ pub struct Received {
     pub frame: FeedFrame,
 }
 
-/// Whether the text is a frame as every client takes it: a JSON object with a text `type`, and without a cursor of its
-/// own.
+/// Whether the text is a frame of the feed as every client takes it: a JSON object with a text `type` that is none of
+/// [`ServerFrame::TYPES`], and without a cursor of its own, be it `null`.
 #[must_use]
 pub fn is_frame(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Frame<'t> {
         #[serde(borrow, rename = "type")]
-        _kind: std::borrow::Cow<'t, str>,
-        cursor: Option<serde::de::IgnoredAny>,
+        kind: std::borrow::Cow<'t, str>,
+        #[serde(default, deserialize_with = "there")]
+        cursor: bool,
     }
-    text.starts_with('{') && serde_json::from_str::<Frame<'_>>(text).is_ok_and(|frame| frame.cursor.is_none())
+    let free = |frame: Frame<'_>| !frame.cursor && !ServerFrame::TYPES.contains(&&*frame.kind);
+    text.starts_with('{') && serde_json::from_str(text).is_ok_and(free)
+}
+
+/// A field is there, whatever it holds.
+fn there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
 }
 
 /// Puts the cursor in front of a rendered feed frame (a JSON object that is not empty) without parsing it.
@@ -429,11 +442,21 @@ mod tests {
     fn a_frame_is_an_object_with_a_type_and_without_a_cursor() {
         assert!(is_frame(r#"{"type":"message","body":"\"x\""}"#));
         assert!(is_frame(r#"{"body":{"cursor":1},"type":"of tomorrow"}"#));
-        for bad in
-            ["", "{}", "[]", r#"{"type":1}"#, r#"{"kind":"x"}"#, r#"{"type":"x""#, r#"{"type":"x","cursor":"0"}"#]
-        {
-            assert!(!is_frame(bad), "{bad}");
+        let mut bad =
+            ["", "{}", "[]", r#"{"type":1}"#, r#"{"kind":"x"}"#, r#"{"type":"x""#].map(str::to_owned).to_vec();
+        bad.extend(["\"0\"", "null", "{}"].map(|cursor| format!(r#"{{"type":"x","cursor":{cursor}}}"#)));
+        bad.extend(ServerFrame::TYPES.map(|kind| format!(r#"{{"type":"{kind}","text":"hi"}}"#)));
+        bad.extend([r#"{"type":"x","type":"ack"}"#, r#"{"type":"\u0061ck"}"#].map(str::to_owned));
+        for bad in bad {
+            assert!(!is_frame(&bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_types_of_the_server_are_those_of_its_frames() {
+        let words = serde_json::from_str::<ServerFrame>(r#"{"type":"?"}"#).unwrap_err().to_string();
+        let types = words.split('`').skip(3).step_by(2);
+        assert!(types.eq(ServerFrame::TYPES), "{words}");
     }
 
     #[test]

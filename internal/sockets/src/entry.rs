@@ -10,6 +10,9 @@ use crate::metrics::{Metrics, Unreadable};
 /// What an entry costs beside its text and recipients, about.
 const ENTRY_COST: usize = 96;
 
+/// Said of a frame that [`api::is_frame`] refuses.
+const NO_FRAME: &str = "its frame is not a JSON object with a text `type` of the feed, or has a cursor of its own";
+
 /// A record as the ring and range reads keep it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -74,9 +77,10 @@ impl Renderer {
         let nobody = |unknown| Entry { end, recipients: Box::default(), frame: Utf8Bytes::default(), unknown };
         match self.codec.read_delivery(&record.headers, &record.payload) {
             Ok(None) => nobody(false),
-            // Any producer may push a frame. One that clients cannot read would throw them out again and again.
+            // Any producer may push a frame. One that clients cannot read, or take for the server's word, would throw
+            // them out again and again.
             Ok(Some(delivery)) if !api::is_frame(&delivery.frame) => {
-                self.unreadable(record, Unreadable::Corrupt, "its frame is not a JSON object with a text `type`");
+                self.unreadable(record, Unreadable::Corrupt, NO_FRAME);
                 nobody(false)
             }
             Ok(Some(delivery)) => {

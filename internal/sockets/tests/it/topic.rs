@@ -121,12 +121,20 @@ async fn a_corrupt_delivery_is_passed_over_and_stops_nobody() {
     let of = |frame: &str| world.codec.delivery(&Delivery { recipients: vec![user], place: None, frame: frame.into() });
     let Encoded { headers, .. } = of("{}");
     let junk = Encoded { headers, payload: Bytes::from_static(b"\0\0\0\0\x01junk") };
-    for corrupt in [junk, of("{}"), of(r#"{"type":"message""#), of(r#"{"type":"message","cursor":"mine"}"#)] {
+    let unreadable = [
+        "{}",
+        r#"{"type":"message""#,
+        r#"{"type":"message","cursor":"mine"}"#,
+        r#"{"type":"message","cursor":null}"#,
+        r#"{"type":"error","text":"..."}"#,
+        r#"{"type":"welcome","text":"hi"}"#,
+    ];
+    for corrupt in [junk].into_iter().chain(unreadable.map(of)) {
         append_to(&*world.log, DELIVERIES, partition_of_user(user), corrupt).await;
     }
     world.deliver(&[user], 1).await;
     assert_eq!(device.messages(1).await.0, [1]);
-    assert_eq!(node.count("socket_unreadable_records_total{reason=\"corrupt\"}"), 4);
+    assert_eq!(node.count("socket_unreadable_records_total{reason=\"corrupt\"}"), 7);
     node.stop().await;
 }
 
