@@ -20,6 +20,8 @@
 
 mod beat;
 mod budget;
+#[cfg(test)]
+mod canned;
 mod census;
 mod config;
 mod drain;

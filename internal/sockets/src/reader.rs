@@ -128,10 +128,7 @@ impl Reader<'_> {
         let (topic, partition) = (self.partition.topic.name.as_str(), self.partition.number);
         loop {
             match place::last_record(&*self.partition.log.0, topic, partition).await {
-                Ok(Some(last)) => {
-                    self.well();
-                    return self.partition.renderer.cursor_behind(&last);
-                }
+                Ok(Some(last)) => return self.partition.renderer.cursor_behind(&last),
                 Ok(None) => self.faults.fault(&Empty { topic, partition }),
                 Err(error) => self.faults.fault(&error),
             };
@@ -150,7 +147,7 @@ impl Reader<'_> {
             loop {
                 self.pause().await;
                 match place::stands(log, topic, at).await {
-                    Ok(true) => break self.well(),
+                    Ok(true) => break,
                     Ok(false) => return Lost::Differs,
                     Err(LogError::Transient(error)) => self.faults.fault(&error),
                     Err(error) => return Lost::Log(error),
@@ -172,12 +169,16 @@ impl Reader<'_> {
             tokio::select! {
                 biased;
                 stands = &mut check => match stands {
-                    Ok(true) => check.set(stands_later(partition, *at)),
+                    Ok(true) => {
+                        self.well();
+                        check.set(stands_later(partition, *at));
+                    }
                     Ok(false) => return Lost::Differs,
                     Err(error) => return Lost::Log(error),
                 },
                 read = reader.next(BATCH_RECORDS_MAX) => match read {
                     Ok(records) => {
+                        self.well();
                         partition.metrics.records.inc_by(records.len() as u64);
                         let entries: Vec<_> = records.iter().map(|record| partition.renderer.entry(record)).collect();
                         self.give_room(&entries).await;
@@ -210,6 +211,7 @@ impl Reader<'_> {
         sleep(self.backoff.next_wait()).await;
     }
 
+    /// Reading works: records came, or nothing failed for a while. A look-up that works says nothing about reading on.
     fn well(&mut self) {
         self.faults.well();
         self.backoff.reset();
@@ -226,6 +228,21 @@ async fn stands_later(partition: &Partition, at: Cursor) -> Result<bool, LogErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canned::{AtEnd, Canned};
+
+    #[tokio::test(start_paused = true)]
+    async fn where_records_can_be_looked_up_and_not_read_on_the_reader_backs_off() {
+        for at_end in [AtEnd::Transient, AtEnd::Broken] {
+            let log = Canned::new(3, at_end);
+            let partition = log.partition();
+            let stay = partition.enter();
+            sleep(Duration::from_secs(60)).await;
+            let opened = log.opened_at_end();
+            assert!((10..60).contains(&opened), "{opened} readers in a minute");
+            drop(stay);
+            partition.stop.cancel();
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_take_a_tenth_of_the_time_in_the_long_run() {
