@@ -40,59 +40,112 @@ pub async fn watch(
 /// Some topics, and what is known of them.
 #[derive(Debug)]
 pub struct Promises {
-    /// Each with whether its genesis records were seen: they do not change.
-    topics: Vec<(&'static TopicSpec, bool)>,
+    topics: Vec<Known>,
+}
+
+/// A topic, and what is known of it.
+#[derive(Debug)]
+struct Known {
+    topic: &'static TopicSpec,
+    /// Whether all its genesis records were seen: they do not change.
+    begun: bool,
+    /// Partitions that did not answer at the last look.
+    silent: Vec<u32>,
+}
+
+/// What a look at a partition found.
+enum Look {
+    Well,
+    Fault(String),
+    /// It does not answer at the moment.
+    Silent(LogError),
 }
 
 impl Promises {
     /// Those of that name.
     #[must_use]
     pub fn of(topics: &[&str]) -> Self {
-        Self { topics: topics.iter().map(|topic| (spec_of(topic), false)).collect() }
+        let known = |topic: &&str| Known { topic: spec_of(topic), begun: false, silent: Vec::new() };
+        Self { topics: topics.iter().map(known).collect() }
     }
 
     /// What is wrong, in words: of each topic the first thing.
     ///
+    /// A partition that does not answer, as one without a leader, is logged and no fault while others of its topic do:
+    /// every program would turn unready at once, and what harms some conversations or users would shut all of them out.
+    ///
     /// # Errors
-    /// When the log does not answer.
+    /// When the log does not answer, or no partition of a topic.
     pub async fn fault(&mut self, log: &dyn EventLog, codec: &Codec) -> Result<Option<String>, LogError> {
         let mut faults = Vec::new();
-        for (topic, begun) in &mut self.topics {
-            match fault_of(log, codec, topic, *begun).await? {
-                Some(fault) => faults.push(fault),
-                None => *begun = true,
-            }
+        for known in &mut self.topics {
+            faults.extend(known.fault(log, codec).await?);
         }
         Ok((!faults.is_empty()).then(|| faults.join("; ")))
     }
 }
 
-async fn fault_of(
+impl Known {
+    async fn fault(&mut self, log: &dyn EventLog, codec: &Codec) -> Result<Option<String>, LogError> {
+        let (topic, begun) = (self.topic, self.begun);
+        let Some(found) = in_time(log.describe(topic)).await? else {
+            return Ok(Some(format!("there is no topic {}: run 'klatschctl topics apply'", topic.name)));
+        };
+        if !found.faults.is_empty() {
+            return Ok(Some(found.faults.join("; ")));
+        }
+        let looks = (0..topic.partitions).map(|partition| look_at(log, codec, topic, partition, begun));
+        let looks: Vec<Look> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+        let (mut silent, mut last) = (Vec::new(), None);
+        for (partition, look) in (0..).zip(looks) {
+            match look {
+                Look::Well => {}
+                Look::Fault(fault) => return Ok(Some(fault)),
+                Look::Silent(error) => {
+                    silent.push(partition);
+                    last = Some(error);
+                }
+            }
+        }
+        self.begun |= silent.is_empty();
+        let all = silent.len() == topic.partitions as usize;
+        let before = std::mem::replace(&mut self.silent, silent);
+        match last {
+            Some(error) if all => Err(error),
+            Some(error) => {
+                if before != self.silent {
+                    let partitions = &self.silent;
+                    tracing::warn!(topic = topic.name, ?partitions, %error, "partitions do not answer, others do");
+                }
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+async fn look_at(
     log: &dyn EventLog,
     codec: &Codec,
     topic: &TopicSpec,
+    partition: u32,
     begun: bool,
-) -> Result<Option<String>, LogError> {
+) -> Result<Look, LogError> {
     let name = &topic.name;
-    let Some(found) = in_time(log.describe(topic)).await? else {
-        return Ok(Some(format!("there is no topic {name}: run 'klatschctl topics apply'")));
+    // Asked each time: a partition may be without a leader.
+    let marks = match in_time(log.watermarks(name, partition)).await {
+        Ok(marks) => marks,
+        Err(error @ LogError::Transient(_)) => return Ok(Look::Silent(error)),
+        Err(error) => return Err(error),
     };
-    if !found.faults.is_empty() {
-        return Ok(Some(found.faults.join("; ")));
+    if begun || marks.low > 0 {
+        return Ok(Look::Well);
     }
-    let looks = (0..topic.partitions).map(|partition| async move {
-        // Asked each time: a partition may be without a leader.
-        let marks = in_time(log.watermarks(name, partition)).await?;
-        if begun || marks.low > 0 {
-            return Ok(None);
-        }
-        let first = in_time(record_at(log, name, partition, 0)).await?;
-        let begins = first.is_some_and(|first| codec.is_genesis(&first.headers, &first.payload, topic.generation));
-        let fault = || format!("{name}/{partition} has no genesis record: run 'klatschctl topics apply'");
-        Ok::<_, LogError>((!begins).then(fault))
-    });
-    let faults: Vec<Option<String>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
-    Ok(faults.into_iter().flatten().next())
+    // An error here is the topic's: offset 0 may hold what is nobody's to read, and then nothing ever comes.
+    let first = in_time(record_at(log, name, partition, 0)).await?;
+    let begins = first.is_some_and(|first| codec.is_genesis(&first.headers, &first.payload, topic.generation));
+    let fault = || Look::Fault(format!("{name}/{partition} has no genesis record: run 'klatschctl topics apply'"));
+    Ok(if begins { Look::Well } else { fault() })
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, LogError>> + Send) -> Result<T, LogError> {

@@ -2,15 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::promises::{Promises, watch};
-use eventlog::{EventLog, NewRecord, append};
+use eventlog::{
+    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, TopicFound,
+    TopicPartition, Watermarks, append,
+};
 use events::Codec;
-use events::topics::{MESSAGES, RECEIPTS, spec_of};
+use events::topics::{MESSAGES, RECEIPTS, TopicSpec, spec_of};
 use host::Clock;
 use tokio::sync::mpsc;
 
-async fn begin(log: &dyn EventLog, topic: &str, partitions: std::ops::Range<u32>) {
+async fn begin(log: &dyn EventLog, topic: &str, partitions: impl IntoIterator<Item = u32>) {
     for partition in partitions {
         let encoded = Codec::compiled_in().genesis([0; 16], spec_of(topic).generation);
         let (headers, payload) = (encoded.headers, encoded.payload);
@@ -57,4 +63,96 @@ async fn a_watch_tells_when_it_turns() {
     log.close().await;
     while told.recv().await.unwrap().is_none() {}
     watching.abort();
+}
+
+/// A log whose partitions can be without a leader.
+struct Leaderless {
+    inner: Arc<EmbeddedLog>,
+    without: Mutex<Vec<(&'static str, u32)>>,
+}
+
+impl Leaderless {
+    fn set(&self, topic: &'static str, partitions: impl IntoIterator<Item = u32>) {
+        *self.without.lock().unwrap() = partitions.into_iter().map(|partition| (topic, partition)).collect();
+    }
+}
+
+#[async_trait]
+impl EventLog for Leaderless {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        self.inner.enqueue(topic, record).await
+    }
+
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        self.inner.reader(topic, partition, from).await
+    }
+
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
+        let without = self.without.lock().unwrap().contains(&(topic, partition));
+        if without {
+            Err(LogError::Transient("no leader".into()))
+        } else {
+            self.inner.watermarks(topic, partition).await
+        }
+    }
+
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
+        self.inner.offset_at(topic, partition, time_ms).await
+    }
+
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
+        self.inner.join(group, topics).await
+    }
+
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+        self.inner.committed(group, at).await
+    }
+
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
+        self.inner.commit_offline(group, commits).await
+    }
+
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
+        self.inner.describe(topic).await
+    }
+
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
+        self.inner.create(topic).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_partition_without_a_leader_is_no_fault_while_others_have_theirs() {
+    let inner = EmbeddedLog::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
+    let (codec, mut promises) = (Codec::compiled_in(), Promises::of(&[MESSAGES, RECEIPTS]));
+    let partitions = spec_of(RECEIPTS).partitions;
+    for topic in [MESSAGES, RECEIPTS] {
+        inner.create(spec_of(topic)).await.unwrap();
+    }
+    begin(&*inner, MESSAGES, 0..spec_of(MESSAGES).partitions).await;
+    begin(&*inner, RECEIPTS, (0..partitions).filter(|partition| *partition != 3)).await;
+    let log = Leaderless { inner, without: Mutex::default() };
+    log.set(RECEIPTS, [3]);
+    assert_eq!(promises.fault(&log, &codec).await.unwrap(), None);
+    log.set(RECEIPTS, 0..partitions);
+    let fault = promises.fault(&log, &codec).await.unwrap_err().to_string();
+    assert!(fault.contains("no leader"), "{fault}");
+    // What could not be looked at counts as not seen.
+    log.set(RECEIPTS, []);
+    let fault = promises.fault(&log, &codec).await.unwrap().unwrap();
+    assert!(fault.contains(&format!("{RECEIPTS}/3 has no genesis record")), "{fault}");
+    begin(&log, RECEIPTS, 3..4).await;
+    assert_eq!(promises.fault(&log, &codec).await.unwrap(), None);
+    // A fault of another partition is told, whoever is without a leader.
+    let mut promises = Promises::of(&[MESSAGES]);
+    let inner = EmbeddedLog::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
+    inner.create(spec_of(MESSAGES)).await.unwrap();
+    let log = Leaderless { inner, without: Mutex::default() };
+    log.set(MESSAGES, [0]);
+    let fault = promises.fault(&log, &codec).await.unwrap().unwrap();
+    assert!(fault.contains(&format!("{MESSAGES}/1 has no genesis record")), "{fault}");
 }
