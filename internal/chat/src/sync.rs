@@ -2,7 +2,7 @@
 //!
 //! The device holds a cursor E already. So that nothing falls between E and the heads, everything that is in the log
 //! when the request comes has to be applied before the heads are read: the barrier, here over all partitions at once.
-//! A partition that does not get there in time makes its own conversations `retry` and no others.
+//! A partition that does not get there in time, or does not answer, makes its own conversations `retry` and no others.
 //!
 //! The list is paged by conversation id, never by recency: a conversation keeps its place between two pages. Each page
 //! has a barrier of its own, which is later than E as well; one that is joined between two pages, on the wrong side of
@@ -18,7 +18,7 @@ use axum::routing::get;
 use commands::{Barrier, faults};
 use domain::{ConversationId, Seq, UserId};
 use events::topics;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use host::teeth::{Bug, bites};
 use serde::Deserialize;
 use store::{Consumer, Source};
@@ -89,19 +89,33 @@ pub fn parse(after: &str) -> Result<SyncPlace, ApiError> {
 }
 
 impl Chat {
-    /// The partitions that storage does not get through in time, as of now.
+    /// The partitions that storage does not get through in time, as of now, or that cannot be asked at the moment: what
+    /// fails at once is no worse than what is slow, and neither is any reason to fail the others' conversations.
     async fn behind(&self) -> Result<BTreeSet<Source>, ApiError> {
         let sources = [topics::MESSAGES, topics::RECEIPTS]
             .into_iter()
             .flat_map(|topic| (0..topics::spec_of(topic).partitions).map(move |partition| Source { topic, partition }));
-        let waits = sources.map(|source| async move {
-            Ok::<_, ApiError>((source, self.barrier.passed(source, self.read_wait).await?))
-        });
+        let waits = sources.map(|source| async move { (source, self.barrier.passed(source, self.read_wait).await) });
         if bites(Bug::ResetWithoutBarrier) {
             return Ok(BTreeSet::new());
         }
-        let passed = try_join_all(waits).await?;
-        Ok(passed.into_iter().filter(|(_, passed)| !passed).map(|(source, _)| source).collect())
+        let (mut behind, mut answered, mut unanswered) = (BTreeSet::new(), false, None);
+        for (source, passed) in join_all(waits).await {
+            answered |= passed.is_ok();
+            match passed {
+                Ok(true) => {}
+                Ok(false) => _ = behind.insert(source),
+                Err(error) if error.code == ErrorCode::Unavailable => {
+                    behind.insert(source);
+                    unanswered = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match unanswered {
+            Some(error) if !answered => Err(error),
+            _ => Ok(behind),
+        }
     }
 
     /// What storage holds. Read after the barrier and before the rows, as always.

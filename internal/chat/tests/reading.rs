@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use chat::Config;
 use domain::{Content, ConversationId, Fingerprint, Seq};
+use eventlog::partition_of;
+use events::topics;
 use reqwest::{Method, StatusCode};
 use runtime::TaskError;
 use serde_json::{Value, json};
 use store::{Applied, Consumer, ConversationRows, Hold, Row, RowWrite};
+use world::leaderless::Leaderless;
 use world::{User, World, user_id};
 
 /// A service that does not wait long for storage.
@@ -204,6 +207,34 @@ async fn while_storage_is_behind_reads_ask_again_and_commands_pass() {
     assert_eq!(ann.history(c, "").await.texts(), ["before", "after"]);
     service.stop().await;
     service_2.stop().await;
+    storage.stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_fails_at_once_makes_its_own_conversations_retry() {
+    let mut world = World::new().await;
+    let log = Leaderless::new(world.log.clone());
+    world.log = log.clone();
+    let storage = world.storage();
+    let service = world.start().await;
+    let ann = world.user(&service, 1);
+    let c = ann.group(&[]).await;
+    let body = json!({ "id": world.id_apart(ann.id, c), "kind": "group", "members": [] });
+    let other = ann.call(Method::POST, "/v1/conversations", body).await.body["conversation"].clone();
+    let other: ConversationId = other.as_str().unwrap().parse().unwrap();
+    for topic in [topics::MESSAGES, topics::RECEIPTS] {
+        let partitions = topics::spec_of(topic).partitions;
+        log.set(vec![(topic, partition_of(c.to_string().as_bytes(), partitions))]);
+        let sync = ann.get("/v1/sync").await.body;
+        assert_eq!((&conversation(&sync, c)["state"], &sync["complete"]), (&json!("retry"), &json!(false)));
+        assert_eq!(conversation(&sync, other)["state"], "ready");
+    }
+    let all = |topic| (0..topics::spec_of(topic).partitions).map(move |partition| (topic, partition));
+    log.set([topics::MESSAGES, topics::RECEIPTS].into_iter().flat_map(all).collect());
+    ann.get("/v1/sync").await.refused("unavailable");
+    log.set(Vec::new());
+    assert_eq!(ann.get("/v1/sync").await.body["complete"], true);
+    service.stop().await;
     storage.stop().await;
 }
 

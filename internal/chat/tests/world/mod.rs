@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // every test file uses its part
 
 pub(crate) mod contract;
+pub(crate) mod leaderless;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
