@@ -1,10 +1,12 @@
-//! A log of ticks for tests with paused time, and what its readers do at its end.
+//! A log of ticks for tests with paused time, with an end of its own: what its readers do there, and offsets before it
+//! that are nobody's to read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use domain::{Cursor, UserId};
 use eventlog::{
     AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, TopicFound,
     TopicPartition, Watermarks,
@@ -31,6 +33,7 @@ pub(crate) struct Canned {
 /// What a reader does behind the last record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AtEnd {
+    Waits,
     Transient,
     Broken,
 }
@@ -45,8 +48,8 @@ struct CannedReader {
 }
 
 impl Canned {
-    /// So many records.
-    pub(crate) fn new(records: u64, at_end: AtEnd) -> Arc<Self> {
+    /// So many records; the offsets from there up to `next` hold none.
+    pub(crate) fn new(records: u64, next: u64, at_end: AtEnd) -> Arc<Self> {
         let Encoded { headers, payload } = Codec::compiled_in().tick();
         let record = |offset| Record {
             offset,
@@ -55,7 +58,7 @@ impl Canned {
             headers: headers.clone(),
             payload: payload.clone(),
         };
-        let (records, next) = ((0..records).map(record).collect(), records);
+        let records = (0..records).map(record).collect();
         Arc::new(Self { records, next, at_end, opened_at_end: AtomicUsize::new(0) })
     }
 
@@ -74,6 +77,18 @@ impl Canned {
         Partition::new(0, common)
     }
 
+    /// Where a device stands that has had the record at `offset`.
+    pub(crate) fn cursor_behind(&self, offset: u64) -> Cursor {
+        let record = self.records.iter().find(|record| record.offset == offset).unwrap();
+        let generation = topics::spec_of(topics::DELIVERIES).generation;
+        Cursor { generation, partition: 0, next: offset + 1, fingerprint: record.fingerprint() }
+    }
+
+    /// A user of the partition.
+    pub(crate) fn user(&self) -> UserId {
+        UserId::try_from(uuid::Uuid::from_u128(1)).unwrap()
+    }
+
     /// Readers that were opened behind the last record.
     pub(crate) fn opened_at_end(&self) -> usize {
         self.opened_at_end.load(Ordering::SeqCst)
@@ -85,6 +100,7 @@ impl PartitionReader for CannedReader {
     async fn next(&mut self, records_max: usize) -> Result<Vec<Record>, LogError> {
         match self.at_end {
             _ if !self.records.is_empty() => Ok(self.records.drain(..records_max.min(self.records.len())).collect()),
+            AtEnd::Waits => std::future::pending().await,
             AtEnd::Transient => Err(LogError::Transient(NoReading.into())),
             AtEnd::Broken => Err(LogError::Broken(NoReading.into())),
         }

@@ -98,6 +98,11 @@ impl Hub {
         left.iter().for_each(|mailbox| mailbox.wake.notify_one());
     }
 
+    /// Where a device stands that has had everything that was read so far; `None` when there is no ring.
+    pub(crate) fn end(&self) -> Option<Cursor> {
+        self.with(|inner| inner.ring.as_ref().map(Ring::end))
+    }
+
     /// Returns when there is a ring.
     pub(crate) async fn running(&self) {
         let _ = self.running.seen().wait_for(|running| running).await; // it lives as long as `self`

@@ -1,10 +1,10 @@
 //! Range reads for devices that come back with a cursor that is not in the ring: one pass over the log serves all who
 //! wait for that partition, so ten thousand of them cost one read per partition.
 //!
-//! A pass begins at the oldest waiting cursor and ends at the log's end as it was; who comes meanwhile joins it if its
-//! place is still ahead of the pass. It hands shared chunks to the waiting sockets, which pick what concerns them and
-//! leave for the ring as soon as they can. A socket that does not take its chunks in time is left behind by the pass: a
-//! lap, and it may wait for the next one.
+//! A pass begins at the oldest waiting cursor and ends where the ring does, or at the log's end as it was; who comes
+//! meanwhile joins it if its place is still ahead of the pass. It hands shared chunks to the waiting sockets, which
+//! pick what concerns them and leave for the ring as soon as they can. A socket that does not take its chunks in time
+//! is left behind by the pass: a lap, and it may wait for the next one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -129,7 +129,7 @@ impl Pass<'_> {
         let Some(mut at) = self.waiters.iter().map(|waiter| waiter.cursor.next - 1).min() else { return Ok(()) };
         self.partition.metrics.range_reads.inc();
         let mut reader = place::in_time(log.reader(topic, number, at)).await?;
-        while at < marks.next && !self.waiters.is_empty() {
+        while at < self.goal(at, marks.next) {
             self.admit(at, marks.next);
             let records = place::in_time(reader.next(CHUNK_RECORDS_MAX)).await?;
             self.partition.metrics.range_records.inc_by(records.len() as u64);
@@ -138,6 +138,16 @@ impl Pass<'_> {
             self.serve(&chunk, at).await;
         }
         Ok(())
+    }
+
+    /// How far there is something to read for those who wait and are still there. Who has come to the ring's end needs
+    /// no more, and behind it there may be nothing: a foreign producer's control record before the log's end is never
+    /// given out. Where a cursor points, there is a record before it.
+    fn goal(&mut self, at: u64, end: u64) -> u64 {
+        self.waiters.retain(|waiter| !waiter.out.is_closed());
+        let ring = self.partition.hub.end().map_or(end, |ring| ring.next.min(end));
+        let reaches = self.waiters.iter().map(|waiter| if waiter.cursor.next > at { waiter.cursor.next } else { ring });
+        reaches.max().unwrap_or(at)
     }
 
     /// Takes in who came meanwhile, unless one of them would be left behind: that one's pass would never begin.
@@ -181,5 +191,34 @@ impl Pass<'_> {
             }
         }
         self.grace = self.grace.saturating_sub(begun.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::canned::{AtEnd, Canned};
+    use crate::feed::{Fed, Feed};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_does_not_wait_for_what_is_nobodys_to_read() {
+        // The last offset holds another producer's control record.
+        let log = Canned::new(400, 401, AtEnd::Waits);
+        let (partition, user) = (log.partition(), log.user());
+        let first = Feed::new(&partition, user, None).next().await;
+        assert!(matches!(first, Fed::Reset(..)), "{first:?}");
+        for missed_from in [10, 300, 20, 399] {
+            let cursor = log.cursor_behind(missed_from).to_string();
+            let mut device = Feed::new(&partition, user, Some(&cursor));
+            let begun = Instant::now();
+            let fed = timeout(Duration::from_secs(60), device.next()).await.unwrap();
+            assert!(matches!(fed, Fed::Resumed(cursor) if cursor.next == missed_from + 1), "{fed:?}");
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+            let at_end = timeout(Duration::from_secs(1), device.next()).await;
+            assert!(at_end.is_err(), "{at_end:?}");
+            assert_eq!(device.stands(), Some(log.cursor_behind(399)));
+        }
     }
 }

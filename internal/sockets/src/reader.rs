@@ -233,7 +233,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_records_can_be_looked_up_and_not_read_on_the_reader_backs_off() {
         for at_end in [AtEnd::Transient, AtEnd::Broken] {
-            let log = Canned::new(3, at_end);
+            let log = Canned::new(3, 3, at_end);
             let partition = log.partition();
             let stay = partition.enter();
             sleep(Duration::from_secs(60)).await;
