@@ -1,6 +1,8 @@
 //! The conversations that a consumer keeps in memory, per partition: bounded, and economy only. Whatever is evicted is
 //! loaded again.
 
+use std::collections::BTreeSet;
+
 use domain::{ConversationId, ID_CACHE_ROWS_MAX};
 use lru::LruCache;
 
@@ -25,13 +27,26 @@ pub enum Slot {
 pub struct Conversations {
     /// The least lately used goes first.
     slots: LruCache<ConversationId, Slot>,
+    /// Of all slots. What is in here changes only by being taken out and put back.
+    weight: usize,
+    /// Those put in with more ids than they may keep; some of them may have gone since.
+    swollen: BTreeSet<ConversationId>,
+}
+
+impl Slot {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Held => 0,
+            Self::Ready(loaded) => loaded.state.members.len() + loaded.ids.len(),
+        }
+    }
 }
 
 impl Conversations {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { slots: LruCache::unbounded() }
+        Self { slots: LruCache::unbounded(), weight: 0, swollen: BTreeSet::new() }
     }
 
     /// Whether it is in memory.
@@ -42,33 +57,42 @@ impl Conversations {
 
     /// Takes the conversation out, to be put back.
     pub fn take(&mut self, conversation: ConversationId) -> Option<Slot> {
-        self.slots.pop(&conversation)
+        let slot = self.slots.pop(&conversation)?;
+        self.weight -= slot.weight();
+        Some(slot)
     }
 
     /// Puts it in, in place of what is there.
     pub fn put(&mut self, conversation: ConversationId, slot: Slot) {
-        self.slots.put(conversation, slot);
+        if matches!(&slot, Slot::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX) {
+            self.swollen.insert(conversation);
+        }
+        self.weight += slot.weight();
+        self.weight -= self.slots.put(conversation, slot).map_or(0, |before| before.weight());
     }
 
     /// Forgets it.
     pub fn remove(&mut self, conversation: ConversationId) {
-        self.slots.pop(&conversation);
+        self.take(conversation);
     }
 
-    /// Brings the conversations back inside their bounds. Storage calls it only when everything in here is flushed.
+    /// Brings the conversations back inside their bounds; where nothing is beyond them, that costs nothing. Storage
+    /// calls it only when everything in here is flushed.
     pub fn shrink(&mut self) {
-        let mut weight: usize = 0;
-        for (_, slot) in self.slots.iter_mut() {
-            if let Slot::Ready(loaded) = slot {
+        self.shrink_to(CONVERSATIONS_MAX, WEIGHT_MAX);
+    }
+
+    fn shrink_to(&mut self, conversations_max: usize, weight_max: usize) {
+        for conversation in std::mem::take(&mut self.swollen) {
+            if let Some(Slot::Ready(loaded)) = self.slots.peek_mut(&conversation) {
+                let before = loaded.ids.len();
                 loaded.ids.shrink(ID_CACHE_ROWS_MAX);
-                weight += loaded.state.members.len() + loaded.ids.len();
+                self.weight -= before - loaded.ids.len();
             }
         }
-        while self.slots.len() > CONVERSATIONS_MAX || weight > WEIGHT_MAX {
+        while self.slots.len() > conversations_max || self.weight > weight_max {
             let Some((_, slot)) = self.slots.pop_lru() else { break };
-            if let Slot::Ready(loaded) = slot {
-                weight -= loaded.state.members.len() + loaded.ids.len();
-            }
+            self.weight -= slot.weight();
         }
     }
 }
@@ -76,5 +100,83 @@ impl Conversations {
 impl Default for Conversations {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{CommandId, ConversationState, IdCache, IdRow, Membership, PayloadHash, Role, Seq, Stands, UserId};
+    use host::Entropy;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn user(number: u64) -> UserId {
+        UserId::try_from(Uuid::from_u128(u128::from(number))).unwrap()
+    }
+
+    fn row() -> IdRow {
+        let (author, seq, hash) = (user(0), Seq::default(), PayloadHash([0; 16]));
+        IdRow { author, seq, hash, stands: Stands::Command, deleted: None }
+    }
+
+    fn loaded(members: u64, ids: u64) -> Slot {
+        let membership = Membership { role: Role::Member, since: Seq::default() };
+        let members = (0..members).map(|number| (user(number), membership)).collect();
+        let rows = (0..ids).map(|number| (CommandId::first_at(i64::try_from(number).unwrap()), row()));
+        let state = ConversationState { members, ..ConversationState::default() };
+        Slot::Ready(Box::new(Loaded { state, ids: IdCache::new(0, rows) }))
+    }
+
+    /// What the running weight stands for.
+    fn sum(conversations: &Conversations) -> usize {
+        conversations.slots.iter().map(|(_, slot)| slot.weight()).sum()
+    }
+
+    #[test]
+    fn the_weight_is_that_of_what_is_in_memory_and_the_bounds_hold() {
+        const ROWS_MAX: u64 = ID_CACHE_ROWS_MAX as u64;
+        let (entropy, mut conversations) = (Entropy::seeded(1), Conversations::new());
+        for _ in 0..2_000 {
+            let conversation = ConversationId::direct(user(0), user(entropy.below(30)));
+            match entropy.below(16) {
+                0..8 => conversations.put(conversation, loaded(entropy.below(50), entropy.below(50))),
+                8 => conversations.put(conversation, loaded(1, ROWS_MAX - 1 + entropy.below(4))),
+                9 => conversations.put(conversation, Slot::Held),
+                10 => conversations.remove(conversation),
+                11..15 => {
+                    if let Some(Slot::Ready(mut loaded)) = conversations.take(conversation) {
+                        loaded.ids.keep(CommandId::first_at(1_000_000), row());
+                        conversations.put(conversation, Slot::Ready(loaded));
+                    }
+                }
+                _ => {
+                    let (conversations_max, weight_max) = (20, 8_000);
+                    conversations.shrink_to(conversations_max, weight_max);
+                    assert!(conversations.slots.len() <= conversations_max && conversations.weight <= weight_max);
+                    let fits =
+                        |slot: &Slot| !matches!(slot, Slot::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX);
+                    assert!(conversations.slots.iter().all(|(_, slot)| fits(slot)));
+                }
+            }
+            assert_eq!(conversations.weight, sum(&conversations));
+        }
+    }
+
+    #[test]
+    fn the_least_lately_used_go_first_and_what_fits_stays() {
+        let mut conversations = Conversations::new();
+        let ids: Vec<_> = (0..4).map(|number| ConversationId::direct(user(0), user(number))).collect();
+        ids.iter().for_each(|id| conversations.put(*id, loaded(10, 0)));
+        let used = conversations.take(ids[0]).unwrap();
+        conversations.put(ids[0], used);
+        let there =
+            |conversations: &Conversations| ids.iter().map(|id| conversations.contains(*id)).collect::<Vec<_>>();
+        conversations.shrink_to(4, 40);
+        assert_eq!(there(&conversations), [true; 4]);
+        conversations.shrink_to(3, 40);
+        assert_eq!(there(&conversations), [true, false, true, true]);
+        conversations.shrink_to(3, 29);
+        assert_eq!(there(&conversations), [true, false, false, true]);
     }
 }
