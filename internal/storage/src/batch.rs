@@ -67,23 +67,19 @@ impl Partition {
         }
         let as_of = self.applied.unwrap_or_default();
         let this = &*self;
-        let opened: Vec<(ConversationId, i64, Option<Box<Loaded>>)> = stream::iter(cold)
+        let opened: Vec<(ConversationId, Option<Box<Loaded>>)> = stream::iter(cold)
             .map(|(conversation, time_ms)| async move {
-                Ok::<_, StorageError>((conversation, time_ms, this.open(conversation, as_of, time_ms).await?))
+                Ok::<_, StorageError>((conversation, this.open(conversation, as_of, time_ms).await?))
             })
             .buffer_unordered(LOADS_AT_ONCE)
             .try_collect()
             .await?;
-        for (conversation, time_ms, loaded) in opened {
-            let slot = match loaded {
-                Some(loaded) => Slot::Ready(loaded),
-                // Held: once more from where it stopped; a program that knows the version goes on from here.
-                None => match self.redrive(conversation, as_of).await? {
-                    Some(slot) => slot,
-                    None => Slot::Ready(self.load(conversation, as_of, time_ms).await?),
-                },
-            };
-            self.cache.put(conversation, slot);
+        for (conversation, loaded) in opened {
+            // Held: once more from where it stopped, but behind this batch: its neighbours must not wait for it.
+            if loaded.is_none() {
+                self.redrives.add(conversation);
+            }
+            self.cache.put(conversation, loaded.map_or(Slot::Held, Slot::Ready));
         }
         Ok(())
     }

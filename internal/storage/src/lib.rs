@@ -9,6 +9,8 @@
 
 mod batch;
 mod error;
+#[cfg(test)]
+mod holds_tests;
 mod metrics;
 mod partition;
 mod place;
@@ -16,6 +18,8 @@ mod receipts;
 mod redrive;
 mod replay;
 mod rows;
+#[cfg(test)]
+mod scene;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -101,7 +101,7 @@ impl Partition {
     }
 
     /// Finds where the store stands, and that the log is the one it was.
-    async fn resume(&mut self) -> Result<(), StorageError> {
+    pub(crate) async fn resume(&mut self) -> Result<(), StorageError> {
         let source = self.source;
         let applied = self.store("read applied", |store| store.applied(source)).await?;
         self.last = applied;

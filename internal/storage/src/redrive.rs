@@ -1,8 +1,8 @@
 //! Re-driving a held conversation: judging again, in order, from where it stopped up to the partition's own intake.
 //!
 //! Only the partition's owner does it, at take-over and every minute, so a version that is known now heals even where
-//! nothing new is said. It goes slice by slice, one for each turn of the partition's loop: the neighbours go on, and the
-//! conversation stays held until the last one.
+//! nothing new is said, and when a conversation that it finds held is named again. It goes slice by slice, one for each
+//! turn of the partition's loop: the neighbours go on, and the conversation stays held until the last one.
 
 use std::collections::VecDeque;
 
@@ -38,7 +38,7 @@ impl Redrives {
         self.waiting.is_empty() && self.listing.is_none()
     }
 
-    fn add(&mut self, conversation: ConversationId) {
+    pub(crate) fn add(&mut self, conversation: ConversationId) {
         if self.waiting.len() < WAITING_MAX && !self.waiting.contains(&conversation) {
             self.waiting.push_back(conversation);
         }
@@ -88,11 +88,7 @@ impl Partition {
 
     /// Judges a slice of what the conversation's hold skipped, at most up to `as_of`. `None`: it is not held there, and
     /// not loaded.
-    pub(crate) async fn redrive(
-        &mut self,
-        conversation: ConversationId,
-        as_of: Seq,
-    ) -> Result<Option<Slot>, StorageError> {
+    async fn redrive(&mut self, conversation: ConversationId, as_of: Seq) -> Result<Option<Slot>, StorageError> {
         Ok(match self.slice(conversation, as_of).await? {
             Slice::Done(loaded) => loaded.map(Slot::Ready),
             Slice::Held => Some(Slot::Held),

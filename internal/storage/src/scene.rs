@@ -1,0 +1,121 @@
+//! What the tests of this crate stand on: an embedded log and store in memory, and conversations of one partition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use eventlog::embedded::EmbeddedLog;
+use eventlog::{Header, NewRecord, Record, SharedLog, TopicPartition, append, partition_of};
+use events::Codec;
+use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, spec_of};
+use host::{Clock, Entropy};
+use runtime::Metrics;
+use store::embedded::EmbeddedStore;
+use store::{Consumer, HoldStore};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::partition::Partition;
+use crate::{Deps, StorageMetrics};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+/// The partition that everything happens in.
+pub(crate) const PARTITION: u32 = 0;
+
+pub(crate) struct Scene {
+    pub(crate) log: SharedLog,
+    pub(crate) store: Arc<EmbeddedStore>,
+    pub(crate) codec: Codec,
+    entropy: Entropy,
+    clock: Clock,
+}
+
+impl Scene {
+    /// The topics, each partition with its genesis record.
+    pub(crate) async fn new() -> Self {
+        let (clock, entropy, codec) = (Clock::from_fn(|| NOW_MS), Entropy::seeded(1), Codec::compiled_in());
+        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        for spec in [MESSAGES, RECEIPTS, QUARANTINE].map(spec_of) {
+            log.create(spec).await.unwrap();
+            for partition in (0..spec.partitions).map(Some) {
+                let encoded = codec.genesis(entropy.bytes(), spec.generation);
+                let (key, headers, payload) = ("genesis".to_owned(), encoded.headers, encoded.payload);
+                append(&*log, &spec.name, NewRecord { key, partition, headers, payload }).await.unwrap();
+            }
+        }
+        let store = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        Self { log, store, codec, entropy, clock }
+    }
+
+    /// A program that knows the rules up to those.
+    pub(crate) fn deps(&self, rules_newest: u32) -> Arc<Deps> {
+        let (log, store) = (Arc::clone(&self.log), self.store.attach().unwrap());
+        let metrics = StorageMetrics::new(&Metrics::new());
+        let deps = Deps::new(log, store, self.codec.clone(), self.entropy.clone(), metrics);
+        Arc::new(Deps { rules_newest, ..deps })
+    }
+
+    /// The partition, just taken over by such a program.
+    pub(crate) async fn partition(&self, rules_newest: u32) -> Partition {
+        let (deps, at) = (self.deps(rules_newest), TopicPartition::new(MESSAGES, PARTITION));
+        let mut partition = Partition::new(deps, at, CancellationToken::new());
+        partition.resume().await.unwrap();
+        partition
+    }
+
+    /// What the partition has not applied yet.
+    pub(crate) async fn ahead(&self, partition: &Partition) -> Vec<Record> {
+        let end = self.log.watermarks(MESSAGES, PARTITION).await.unwrap().next;
+        let mut reader = partition.reader(partition.next_offset()).await.unwrap();
+        let (mut records, mut next) = (Vec::new(), partition.next_offset());
+        while next < end {
+            records.append(&mut reader.next(500).await.unwrap());
+            next = records.last().unwrap().offset + 1;
+        }
+        records
+    }
+
+    /// That many groups of the partition, by id, each with the event that creates it.
+    pub(crate) fn groups(&self, count: usize) -> Vec<(ConversationId, Event)> {
+        let (mut groups, author) = (BTreeMap::new(), author());
+        while groups.len() < count {
+            let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
+            let conversation = ConversationId::group(author, id);
+            if partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions) == PARTITION {
+                let action = Action::Create { kind: ConversationKind::Group, title: None, members: vec![author] };
+                groups.insert(conversation, event(id, conversation, action));
+            }
+        }
+        groups.into_iter().collect()
+    }
+
+    pub(crate) fn message(&self, conversation: ConversationId) -> Event {
+        let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
+        event(id, conversation, Action::SendMessage { body: "hello".into(), reply_to: None })
+    }
+
+    pub(crate) async fn append(&self, event: &Event) -> Seq {
+        let encoded = self.codec.event(event);
+        self.append_bytes(event.conversation, encoded.headers, encoded.payload).await
+    }
+
+    pub(crate) async fn append_bytes(&self, conversation: ConversationId, headers: Vec<Header>, payload: Bytes) -> Seq {
+        let record = NewRecord { key: conversation.to_string(), partition: Some(PARTITION), headers, payload };
+        Seq::new(0, append(&*self.log, MESSAGES, record).await.unwrap().offset).unwrap()
+    }
+
+    /// How many conversations are held.
+    pub(crate) async fn held(&self) -> usize {
+        self.store.holds(Consumer::Storage, PARTITION, None, 10_000).await.unwrap().len()
+    }
+}
+
+fn author() -> UserId {
+    UserId::try_from(Uuid::from_u128(7)).unwrap()
+}
+
+fn event(id: CommandId, conversation: ConversationId, action: Action) -> Event {
+    let (author, rules) = (author(), RULES_NEWEST);
+    Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, action }
+}
