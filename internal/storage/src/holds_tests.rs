@@ -15,7 +15,7 @@ async fn a_batch_that_names_many_held_conversations_waits_for_none_of_them() {
     scene.append(create_free).await;
     let mut before = scene.partition(RULES_NEWEST).await;
     before.apply(&scene.ahead(&before).await).await.unwrap();
-    assert_eq!(scene.held().await, count);
+    assert_eq!(scene.held().await.len(), count);
 
     for (conversation, _) in held {
         scene.append(&scene.message(*conversation)).await;
@@ -33,5 +33,39 @@ async fn a_batch_that_names_many_held_conversations_waits_for_none_of_them() {
         turns += 1;
         assert_eq!(restarted.deps.metrics.loads.get(), 1 + turns);
     }
-    assert_eq!((turns, scene.held().await), (count as u64, count));
+    assert_eq!((turns, scene.held().await.len()), (count as u64, count));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_hold_and_short_ones_take_turns_also_with_those_that_are_listed_later() {
+    let (scene, short) = (Scene::new().await, 150);
+    let groups = scene.groups(short + 1);
+    // The first in the list, and the first to be held.
+    let (long, _) = groups[0];
+    let mut created = Vec::new();
+    for (_, create) in &groups {
+        created.push(scene.append(&Event { rules: RULES_TRIAL, ..create.clone() }).await);
+    }
+    for _ in 0..1_500 {
+        scene.append(&scene.message(long)).await;
+    }
+    let mut before = scene.partition(RULES_NEWEST).await;
+    before.apply(&scene.ahead(&before).await).await.unwrap();
+    assert_eq!(scene.held().await.len(), short + 1);
+
+    let mut upgraded = scene.partition(RULES_TRIAL).await;
+    upgraded.redrive_all();
+    let mut turns = 0;
+    while scene.held().await.len() > 1 {
+        upgraded.redrive_on().await.unwrap();
+        turns += 1;
+        assert!(turns < 2 * short, "{} are held yet", scene.held().await.len());
+    }
+    let [(left, hold)] = scene.held().await.try_into().unwrap();
+    assert_eq!(left, long, "the others have not waited for it");
+    assert!(hold.done_through > created[0].before(), "nor it for them: {hold:?}");
+    while !upgraded.redrives.is_empty() {
+        upgraded.redrive_on().await.unwrap();
+    }
+    assert_eq!(scene.held().await, []);
 }

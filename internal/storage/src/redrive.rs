@@ -56,25 +56,20 @@ enum Slice {
 }
 
 impl Partition {
-    /// Begins to re-drive every conversation of the partition that is held, unless that is under way.
+    /// Begins to re-drive every conversation of the partition that is held, unless they are being listed.
     pub(crate) fn redrive_all(&mut self) {
-        if self.redrives.is_empty() {
-            self.redrives.listing = Some(None);
-        }
+        self.redrives.listing.get_or_insert(None);
     }
 
-    /// The next slice, or the next part of the list.
+    /// The next part of the list while few wait, or else the next slice. The list does not wait for those that it has
+    /// named: one long hold among them would keep all others from being looked at.
     pub(crate) async fn redrive_on(&mut self) -> Result<(), StorageError> {
         let Some(as_of) = self.applied else {
             self.redrives = Redrives::default();
             return Ok(());
         };
-        if let Some(conversation) = self.redrives.waiting.pop_front() {
-            self.cache.remove(conversation);
-            if let Some(slot) = self.redrive(conversation, as_of).await? {
-                self.cache.put(conversation, slot);
-            }
-        } else if let Some(after) = self.redrives.listing {
+        let few = self.redrives.waiting.len() < HOLDS_AT_ONCE;
+        if let Some(after) = self.redrives.listing.filter(|_| few) {
             let partition = self.at.partition;
             let list =
                 self.store("list holds", |store| store.holds(Consumer::Storage, partition, after, HOLDS_AT_ONCE));
@@ -82,6 +77,11 @@ impl Partition {
             let last = held.last().map(|(conversation, _)| *conversation);
             self.redrives.listing = last.filter(|_| held.len() == HOLDS_AT_ONCE).map(Some);
             held.into_iter().for_each(|(conversation, _)| self.redrives.add(conversation));
+        } else if let Some(conversation) = self.redrives.waiting.pop_front() {
+            self.cache.remove(conversation);
+            if let Some(slot) = self.redrive(conversation, as_of).await? {
+                self.cache.put(conversation, slot);
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, spec_of};
 use host::{Clock, Entropy};
 use runtime::Metrics;
 use store::embedded::EmbeddedStore;
-use store::{Consumer, HoldStore};
+use store::{Consumer, Hold, HoldStore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -105,9 +105,9 @@ impl Scene {
         Seq::new(0, append(&*self.log, MESSAGES, record).await.unwrap().offset).unwrap()
     }
 
-    /// How many conversations are held.
-    pub(crate) async fn held(&self) -> usize {
-        self.store.holds(Consumer::Storage, PARTITION, None, 10_000).await.unwrap().len()
+    /// Who is held.
+    pub(crate) async fn held(&self) -> Vec<(ConversationId, Hold)> {
+        self.store.holds(Consumer::Storage, PARTITION, None, 10_000).await.unwrap()
     }
 }
 
