@@ -1,14 +1,14 @@
 //! A group's partitions as owned tasks: one per partition, started when it is assigned, ended and awaited before it is
 //! released. The frame that both consumers run in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use host::Entropy;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -85,13 +85,14 @@ pub async fn consume(
         stop: shutdown.child_token(),
         tokens: BTreeMap::new(),
         tasks: JoinSet::new(),
+        whose: HashMap::new(),
     };
     let ended = loop {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break Ok(()),
-            Some(joined) = owned.tasks.join_next() => {
-                if let Err(error) = owned.restart(joined) {
+            Some((at, outcome)) = owned.joined() => {
+                if let Err(error) = owned.restart(at, outcome) {
                     break Err(error);
                 }
             }
@@ -100,13 +101,13 @@ pub async fn consume(
                 Ok(GroupEvent::Revoked(revocation)) => {
                     let others = owned.end(&revocation.partitions).await;
                     let _ = revocation.release.send(());
-                    if let Err(error) = others.into_iter().try_for_each(|joined| owned.restart(joined)) {
+                    if let Err(error) = others.into_iter().try_for_each(|(at, outcome)| owned.restart(at, outcome)) {
                         break Err(error);
                     }
                 }
                 Ok(GroupEvent::Lost(partitions)) => {
                     let others = owned.end(&partitions).await;
-                    if let Err(error) = others.into_iter().try_for_each(|joined| owned.restart(joined)) {
+                    if let Err(error) = others.into_iter().try_for_each(|(at, outcome)| owned.restart(at, outcome)) {
                         break Err(error);
                     }
                 }
@@ -119,8 +120,8 @@ pub async fn consume(
     ended
 }
 
-/// A task that ended, or was lost to a panic.
-type Joined = Result<(TopicPartition, Outcome), tokio::task::JoinError>;
+/// A partition's task that ended. One that panicked has failed for good.
+type Joined = (TopicPartition, Outcome);
 
 /// The tasks of the partitions that are this member's.
 struct Owned {
@@ -135,7 +136,9 @@ struct Owned {
     stop: CancellationToken,
     /// Ends one of them.
     tokens: BTreeMap<TopicPartition, CancellationToken>,
-    tasks: JoinSet<(TopicPartition, Outcome)>,
+    tasks: JoinSet<Outcome>,
+    /// The partition of each task: one that panics cannot say it.
+    whose: HashMap<Id, TopicPartition>,
 }
 
 impl Owned {
@@ -146,7 +149,23 @@ impl Owned {
         let work = (self.work)(assigned, Arc::clone(&self.committer), token.clone());
         self.tokens.insert(at.clone(), token);
         self.attempts.insert(at.clone(), (Instant::now(), 0));
-        self.tasks.spawn(async move { (at, work.await) });
+        self.spawn(at, work);
+    }
+
+    fn spawn(&mut self, at: TopicPartition, task: impl Future<Output = Outcome> + Send + 'static) {
+        let id = self.tasks.spawn(task).id();
+        self.whose.insert(id, at);
+    }
+
+    /// The next task that ends; `None` when there is none. Cancel safe.
+    async fn joined(&mut self) -> Option<Joined> {
+        let (id, outcome) = match self.tasks.join_next_with_id().await? {
+            Ok(joined) => joined,
+            // Nobody aborts one. What it said went to stderr, and stays out of errors: it may quote what users wrote.
+            Err(lost) => (lost.id(), Err("its task panicked".into())),
+        };
+        let at = self.whose.remove(&id).expect("every task is spawned for a partition");
+        Some((at, outcome))
     }
 
     /// Ends the tasks of these partitions and waits for them. Returns the tasks of other partitions that ended meanwhile.
@@ -159,8 +178,8 @@ impl Owned {
             }
         }
         while !ending.is_empty() {
-            match self.tasks.join_next().await {
-                Some(Ok((at, outcome))) if ending.contains(&at) => {
+            match self.joined().await {
+                Some((at, outcome)) if ending.contains(&at) => {
                     if let Err(error) = outcome {
                         tracing::error!(partition = %at, %error, "partition ended with an error");
                     }
@@ -174,8 +193,7 @@ impl Owned {
     }
 
     /// A task ended by itself: it begins again, or all of it ends.
-    fn restart(&mut self, joined: Joined) -> Result<(), ConsumeError> {
-        let (at, outcome) = joined.map_err(|error| LogError::Broken(Box::new(error)))?;
+    fn restart(&mut self, at: TopicPartition, outcome: Outcome) -> Result<(), ConsumeError> {
         match outcome {
             // Forgotten: who waits for its end when the partition is revoked would wait for ever.
             Ok(Ended::Stopped) => drop(self.tokens.remove(&at)),
@@ -204,20 +222,16 @@ impl Owned {
         let (log, group, work) = (Arc::clone(&self.log), self.group.clone(), Arc::clone(&self.work));
         let (committer, token) = (Arc::clone(&self.committer), self.stop.child_token());
         self.tokens.insert(at.clone(), token.clone());
-        self.tasks.spawn(async move {
+        self.spawn(at.clone(), async move {
             let found = tokio::select! {
                 biased;
-                () = token.cancelled() => return (at, Ok(Ended::Stopped)),
+                () = token.cancelled() => return Ok(Ended::Stopped),
                 found = async {
                     sleep(wait).await;
                     committed(&log, &group, &at).await
                 } => found,
             };
-            let outcome = match found {
-                Ok(commit) => work(Assigned { at: at.clone(), commit }, committer, token).await,
-                Err(error) => Err(error.into()),
-            };
-            (at, outcome)
+            work(Assigned { at, commit: found? }, committer, token).await
         });
     }
 }

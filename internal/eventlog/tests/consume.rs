@@ -15,7 +15,7 @@ use events::topics::TopicSpec;
 use host::Entropy;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 const GROUP: &str = "group";
@@ -101,6 +101,10 @@ enum Act {
     Last(Duration),
     /// Fails for good.
     Fail,
+    /// Panics at once.
+    Panic,
+    /// Works, and panics when it is to end.
+    PanicAtEnd,
 }
 
 /// A consumer over a scripted group.
@@ -134,6 +138,11 @@ impl Scene {
                         Ok(Ended::Again)
                     }
                     Act::Fail => Err("broken for good".into()),
+                    Act::Panic => panic!("made by the test"),
+                    Act::PanicAtEnd => {
+                        stop.cancelled().await;
+                        panic!("made by the test");
+                    }
                 }
             })
         });
@@ -230,6 +239,31 @@ async fn work_that_fails_for_good_ends_all_of_it() {
     }
     let error = (&mut scene.consuming).await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "topic/1: broken for good");
+}
+
+/// A task that panicked while its end was waited for was never recognised as the one.
+#[tokio::test(start_paused = true)]
+async fn one_that_panics_while_it_is_revoked_is_released_and_the_others_go_on() {
+    let mut scene = Scene::start([Act::PanicAtEnd]);
+    scene.assign(0);
+    scene.assign(1);
+    for _ in 0..2 {
+        scene.begun().await;
+    }
+    let released = timeout(Duration::from_secs(5), scene.revoke(0));
+    released.await.expect("its end is waited for no longer than it takes").unwrap();
+    scene.assign(0);
+    assert_eq!(scene.begun().await, (0, Some(5)));
+    scene.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_panics_ends_all_of_it_and_is_named() {
+    let mut scene = Scene::start([Act::Work, Act::Panic]);
+    scene.assign(0);
+    scene.assign(1);
+    let error = (&mut scene.consuming).await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "topic/1: its task panicked");
 }
 
 /// A log whose every answer is a failure would otherwise have all partitions begin again at full speed.
