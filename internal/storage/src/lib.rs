@@ -11,6 +11,9 @@ mod batch;
 mod error;
 #[cfg(test)]
 mod holds_tests;
+mod lag;
+#[cfg(test)]
+mod lag_tests;
 mod metrics;
 mod partition;
 mod place;

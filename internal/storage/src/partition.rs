@@ -5,22 +5,23 @@ use std::time::Duration;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition};
+use eventlog::{Assigned, Committer, PartitionReader, Record, TopicPartition};
 use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
 use store::{Applied, Conversations, Source, Store, StoreError};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
 use crate::redrive::Redrives;
-use crate::{Deps, StorageError, place};
+use crate::{Deps, StorageError, lag, place};
 
 /// Records that are applied together.
 pub(crate) const BATCH_RECORDS_MAX: usize = 500;
-/// How often the owner looks at its holds, and the group's offset is committed for those who watch the lag.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+/// How often the owner looks at its holds.
+const HOLDS_EVERY: Duration = Duration::from_secs(60);
 
 /// A partition's work.
 pub(crate) struct Partition {
@@ -37,6 +38,8 @@ pub(crate) struct Partition {
     /// Corrupt records are not copied before then: the last copy failed.
     pub(crate) no_copy_before: Option<Instant>,
     pub(crate) redrives: Redrives,
+    /// The next offset, for those who watch the lag.
+    next: watch::Sender<u64>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -48,10 +51,7 @@ pub(crate) async fn run(
 ) -> Outcome {
     let mut partition = Partition::new(deps, assigned.at, stop);
     match partition.consume(&*committer).await {
-        Ok(()) | Err(StorageError::Stopped) => {
-            partition.commit(&*committer).await;
-            Ok(Ended::Stopped)
-        }
+        Ok(()) | Err(StorageError::Stopped) => Ok(Ended::Stopped),
         Err(error) => Err(error.into()),
     }
 }
@@ -70,24 +70,35 @@ impl Partition {
             cache: Conversations::new(),
             no_copy_before: None,
             redrives: Redrives::default(),
+            next: watch::Sender::new(0),
             stop,
         }
     }
 
     async fn consume(&mut self, committer: &dyn Committer) -> Result<(), StorageError> {
         self.resume().await?;
+        let (at, next) = (self.at.clone(), self.next.subscribe());
+        let ended = tokio::select! {
+            biased;
+            ended = self.work() => ended,
+            never = lag::tell(&at, committer, next) => match never {},
+        };
+        if let Ok(()) | Err(StorageError::Stopped) = ended {
+            lag::tell_last(&at, committer, self.next_offset()).await;
+        }
+        ended
+    }
+
+    async fn work(&mut self) -> Result<(), StorageError> {
         let mut reader = self.reader(self.next_offset()).await?;
-        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
-        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut holds = tokio::time::interval(HOLDS_EVERY);
+        holds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
                 // The first tick comes at once: the take-over's look at the holds.
-                _ = housekeeping.tick() => {
-                    self.redrive_all();
-                    self.commit(committer).await;
-                }
+                _ = holds.tick() => self.redrive_all(),
                 records = reader.next(BATCH_RECORDS_MAX) => match records {
                     Ok(records) => self.apply(&records).await?,
                     Err(error) if transient_log(&error) => reader = self.reader_again(self.next_offset()).await?,
@@ -107,6 +118,7 @@ impl Partition {
         self.last = applied;
         self.verify().await?;
         self.applied = applied.map(|applied| applied.seq);
+        self.next.send_replace(self.next_offset());
         tracing::info!(partition = %self.at, next = self.next_offset(), "storage resumes");
         Ok(())
     }
@@ -146,6 +158,7 @@ impl Partition {
         self.judge_and_write(records).await?;
         self.store("write applied", |store| store.set_applied(source, applied)).await?;
         self.applied = Some(self.applied.map_or(seq, |before| before.max(seq)));
+        self.next.send_replace(self.next_offset());
         self.last = Some(applied);
         self.cache.shrink();
         self.deps.metrics.batches.inc();
@@ -160,13 +173,5 @@ impl Partition {
     {
         let Deps { store, entropy, .. } = &*self.deps;
         Ok(insist(what, entropy, &self.stop, transient_store, || call(&**store)).await?)
-    }
-
-    /// For those who watch the group's lag; storage itself resumes from `applied`.
-    async fn commit(&self, committer: &dyn Committer) {
-        let commit = Commit { next: self.next_offset(), metadata: String::new() };
-        if let Err(error) = committer.commit(&[(self.at.clone(), commit)]).await {
-            tracing::info!(partition = %self.at, %error, "lag not committed");
-        }
     }
 }

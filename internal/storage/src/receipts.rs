@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{ConversationId, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, PartitionReader, Record, TopicPartition, next_before_end};
+use eventlog::{Assigned, Committer, PartitionReader, Record, TopicPartition, next_before_end};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
-use crate::{Deps, Replayed, StorageError, place};
+use crate::{Deps, Replayed, StorageError, lag, place};
 
 /// Marks that are written at once.
 const MARKS_AT_ONCE: usize = 128;
@@ -29,14 +29,8 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> Outcome {
     let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0, last: None };
-    match receipts.consume().await {
-        Ok(()) | Err(StorageError::Stopped) => {
-            let commit = Commit { next: receipts.next, metadata: String::new() };
-            if let Err(error) = committer.commit(&[(receipts.at.clone(), commit)]).await {
-                tracing::info!(partition = %receipts.at, %error, "lag not committed");
-            }
-            Ok(Ended::Stopped)
-        }
+    match receipts.consume(&*committer).await {
+        Ok(()) | Err(StorageError::Stopped) => Ok(Ended::Stopped),
         Err(error) => Err(error.into()),
     }
 }
@@ -92,8 +86,16 @@ impl Receipts {
         Source { topic: RECEIPTS, partition: self.at.partition }
     }
 
-    async fn consume(&mut self) -> Result<(), StorageError> {
+    async fn consume(&mut self, committer: &dyn Committer) -> Result<(), StorageError> {
         self.resume().await?;
+        let ended = self.work().await;
+        if let Ok(()) | Err(StorageError::Stopped) = ended {
+            lag::tell_last(&self.at, committer, self.next).await;
+        }
+        ended
+    }
+
+    async fn work(&mut self) -> Result<(), StorageError> {
         let (entropy, stalled) = (self.deps.entropy.clone(), self.deps.metrics.stalled.clone());
         let mut stall = Stall::new("apply read marks", entropy, stalled);
         loop {

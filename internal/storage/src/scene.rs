@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{Header, NewRecord, Record, SharedLog, TopicPartition, append, partition_of};
+use eventlog::{
+    AppendError, Commit, EventLog, GroupMember, Header, LogError, NewRecord, PartitionReader, Receipt, Record,
+    SharedLog, TopicFound, TopicPartition, Watermarks, append, partition_of,
+};
 use events::Codec;
-use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, spec_of};
+use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, TopicSpec, spec_of};
 use host::{Clock, Entropy};
 use runtime::Metrics;
 use store::embedded::EmbeddedStore;
@@ -118,4 +123,65 @@ fn author() -> UserId {
 fn event(id: CommandId, conversation: ConversationId, action: Action) -> Event {
     let (author, rules) = (author(), RULES_NEWEST);
     Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, action }
+}
+
+/// The log; some of its first readers wait for ever, as those of a partition without a leader.
+pub(crate) struct Silent {
+    inner: SharedLog,
+    /// How many more.
+    readers: AtomicU32,
+}
+
+impl Silent {
+    pub(crate) fn new(inner: &SharedLog, readers: u32) -> Self {
+        Self { inner: Arc::clone(inner), readers: AtomicU32::new(readers) }
+    }
+}
+
+struct SilentReader;
+
+#[async_trait]
+impl PartitionReader for SilentReader {
+    async fn next(&mut self, _: usize) -> Result<Vec<Record>, LogError> {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl EventLog for Silent {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        self.inner.enqueue(topic, record).await
+    }
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        let left = self.readers.load(Ordering::SeqCst);
+        if let Some(left) = left.checked_sub(1) {
+            self.readers.store(left, Ordering::SeqCst);
+            return Ok(Box::new(SilentReader));
+        }
+        self.inner.reader(topic, partition, from).await
+    }
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
+        self.inner.watermarks(topic, partition).await
+    }
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
+        self.inner.offset_at(topic, partition, time_ms).await
+    }
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
+        self.inner.join(group, topics).await
+    }
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+        self.inner.committed(group, at).await
+    }
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
+        self.inner.commit_offline(group, commits).await
+    }
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
+        self.inner.describe(topic).await
+    }
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
+        self.inner.create(topic).await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
 }

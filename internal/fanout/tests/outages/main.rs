@@ -84,6 +84,7 @@ fn a_hold_that_cannot_be_written_delays_nobody() {
         let mut in_warm = vec![world.append(&create_warm).await];
         let mut in_held = vec![world.append(&create_held).await];
         world.delivers(held, &in_held, LATER).await;
+        world.delivers(warm, &in_warm, LATER).await;
         world.fate.set(State::Hangs);
         in_held.extend([world.append(&world.message(held, RULES_TRIAL)).await, world.say(held).await]);
         for _ in 0..5 {
