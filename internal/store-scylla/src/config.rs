@@ -14,7 +14,8 @@ pub struct ScyllaConfig {
     pub contact_points: Vec<String>,
     /// The keyspace. Incarnations have keyspaces of their own beside it.
     pub keyspace: Keyspace,
-    /// The datacenter whose nodes are used, and whose quorum counts. `None` only where there is one datacenter.
+    /// The datacenter whose nodes are used, and whose quorum counts. `None` only where there is one datacenter: each session
+    /// keeps to the one that it found.
     pub datacenter: Option<String>,
     /// Copies of every row. Used when keyspaces are made.
     pub replication_factor: u8,

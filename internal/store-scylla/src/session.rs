@@ -21,20 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to the cluster.
 pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StoreError> {
-    let mut policy = DefaultPolicy::builder().token_aware(true).permit_dc_failover(false);
-    if let Some(datacenter) = &config.datacenter {
-        policy = policy.prefer_datacenter(datacenter.clone());
-    }
-    // The quorum of one datacenter: the one whose `applied` is read.
-    let profile = ExecutionProfile::builder()
-        .load_balancing_policy(policy.build())
-        .consistency(Consistency::LocalQuorum)
-        .serial_consistency(Some(SerialConsistency::LocalSerial))
-        .request_timeout(Some(REQUEST_TIMEOUT))
-        .build();
+    let mut profile = profile_of(config.datacenter.as_deref()).into_handle();
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.contact_points)
-        .default_execution_profile_handle(profile.into_handle())
+        .default_execution_profile_handle(profile.clone())
         .compression(Some(Compression::Lz4))
         .connection_timeout(CONNECT_TIMEOUT)
         // Enough for routing; the columns of every table of the cluster are nobody's business here.
@@ -49,8 +39,27 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StoreError
         builder = builder.user(&credentials.username, credentials.password.reveal());
     }
     let session = builder.build().await.map_err(unconnected)?;
-    check_datacenter(&session, config)?;
+    let datacenter = datacenter_of(&session, config)?;
+    if let Some(datacenter) = datacenter.as_deref().filter(|_| config.datacenter.is_none()) {
+        tracing::info!(datacenter, "the cluster's one datacenter is used, also if others join it");
+        profile.map_to_another_profile(profile_of(Some(datacenter)));
+    }
     Ok(session)
+}
+
+/// How requests are made: to that datacenter alone.
+fn profile_of(datacenter: Option<&str>) -> ExecutionProfile {
+    let mut policy = DefaultPolicy::builder().token_aware(true).permit_dc_failover(false);
+    if let Some(datacenter) = datacenter {
+        policy = policy.prefer_datacenter(datacenter.to_owned());
+    }
+    // The quorum of one datacenter: the one whose `applied` is read.
+    ExecutionProfile::builder()
+        .load_balancing_policy(policy.build())
+        .consistency(Consistency::LocalQuorum)
+        .serial_consistency(Some(SerialConsistency::LocalSerial))
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .build()
 }
 
 /// A cluster that does not answer yet may do so later; a configuration that cannot work will not.
@@ -62,27 +71,26 @@ fn unconnected(error: NewSessionError) -> StoreError {
     }
 }
 
-fn check_datacenter(session: &Session, config: &ScyllaConfig) -> Result<(), StoreError> {
+fn datacenter_of(session: &Session, config: &ScyllaConfig) -> Result<Option<String>, StoreError> {
     let state = session.get_cluster_state();
     let known = state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
-    match datacenter_fault(config.datacenter.as_deref(), &known) {
-        Some(fault) => Err(StoreError::Misconfigured(fault)),
-        None => Ok(()),
-    }
+    let chosen = choose(config.datacenter.as_deref(), &known).map_err(StoreError::Misconfigured)?;
+    Ok(chosen.map(str::to_owned))
 }
 
-/// With a misspelt datacenter every request would fail, for ever, as if the cluster were down. Without one, each request
-/// would be answered by the quorum of some datacenter: what was written in one may not be read in another yet, `applied`
-/// before its rows among it.
-fn datacenter_fault(wanted: Option<&str>, known: &BTreeSet<&str>) -> Option<String> {
+/// The datacenter to use; `None` where the servers do not say theirs.
+///
+/// With a misspelt one every request would fail, for ever, as if the cluster were down. Without one, each request would be
+/// answered by the quorum of some datacenter: what was written in one may not be read in another yet, `applied` before its
+/// rows among it. So an only one is the chosen one for as long as the session lives: another that joins later would be
+/// asked as soon as it is there, long before its rows are.
+fn choose<'a>(wanted: Option<&'a str>, known: &BTreeSet<&'a str>) -> Result<Option<&'a str>, String> {
     let names = || known.iter().copied().collect::<Vec<_>>().join(", ");
     match wanted {
-        Some(wanted) if known.contains(wanted) => None,
-        Some(wanted) => Some(format!("no node is in datacenter '{wanted}'; there are: {}", names())),
-        None if known.len() <= 1 => None,
-        None => {
-            Some(format!("the cluster has more than one datacenter ({}): name ours with --cql-datacenter", names()))
-        }
+        Some(wanted) if known.contains(wanted) => Ok(Some(wanted)),
+        Some(wanted) => Err(format!("no node is in datacenter '{wanted}'; there are: {}", names())),
+        None if known.len() <= 1 => Ok(known.first().copied()),
+        None => Err(format!("the cluster has more than one datacenter ({}): name ours with --cql-datacenter", names())),
     }
 }
 
@@ -91,14 +99,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_there_are_more_datacenters_than_one_a_known_one_must_be_named() {
+    fn an_only_datacenter_is_chosen_and_of_more_a_known_one_must_be_named() {
         let (none, one, two) = (BTreeSet::new(), BTreeSet::from(["a"]), BTreeSet::from(["a", "b"]));
-        assert_eq!(datacenter_fault(None, &none), None, "the server does not say");
-        assert_eq!(datacenter_fault(None, &one), None);
+        assert_eq!(choose(None, &none), Ok(None), "the server does not say");
+        assert_eq!(choose(None, &one), Ok(Some("a")));
         for known in [&one, &two] {
-            assert_eq!(datacenter_fault(Some("a"), known), None);
-            assert!(datacenter_fault(Some("c"), known).is_some_and(|fault| fault.contains("'c'; there are: a")));
+            assert_eq!(choose(Some("a"), known), Ok(Some("a")));
+            assert!(choose(Some("c"), known).is_err_and(|fault| fault.contains("'c'; there are: a")));
         }
-        assert!(datacenter_fault(None, &two).is_some_and(|fault| fault.contains("(a, b)")));
+        assert!(choose(None, &two).is_err_and(|fault| fault.contains("(a, b)")));
+    }
+
+    /// What is chosen after connecting reaches the session through the handle that it was given.
+    #[test]
+    fn a_datacenter_that_is_chosen_later_is_the_one_of_the_sessions_profile() {
+        let mut handle = profile_of(None).into_handle();
+        let of_session = handle.clone();
+        handle.map_to_another_profile(profile_of(Some("a")));
+        let policy = format!("{:?}", of_session.to_profile());
+        assert!(policy.contains("\"a\""), "{policy}");
     }
 }
