@@ -121,12 +121,11 @@ impl Partition {
         record: &Record,
         written: &mut Written,
     ) -> Result<(), StorageError> {
-        let (Some(conversation), seq) = (message.conversation, message.placed.seq) else {
-            if let Meaning::Corrupt(reason) = &message.meaning {
-                self.quarantine(record, reason).await;
-            }
-            return Ok(());
-        };
+        // Also under a hold: it stays corrupt, whoever re-drives.
+        if let Meaning::Corrupt(reason) = &message.meaning {
+            self.quarantine(record, reason).await;
+        }
+        let (Some(conversation), seq) = (message.conversation, message.placed.seq) else { return Ok(()) };
         let slot = self.cache.take(conversation).expect("load_cold has loaded every conversation of the batch");
         let Slot::Ready(mut loaded) = slot else {
             self.deps.metrics.skipped.inc();
@@ -135,11 +134,7 @@ impl Partition {
             return Ok(());
         };
         let unknown = match &message.meaning {
-            Meaning::Marker => None,
-            Meaning::Corrupt(reason) => {
-                self.quarantine(record, reason).await;
-                None
-            }
+            Meaning::Marker | Meaning::Corrupt(_) => None,
             Meaning::Unknown(what) => Some(what.clone()),
             Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed).await? {
                 Judged::Rows(rows) => {

@@ -1,6 +1,8 @@
 //! Many holds, long holds and what passes under them, turn by turn.
 
+use bytes::Bytes;
 use domain::{Event, RULES_NEWEST, RULES_TRIAL};
+use events::topics::QUARANTINE;
 
 use crate::scene::Scene;
 
@@ -68,4 +70,25 @@ async fn a_long_hold_and_short_ones_take_turns_also_with_those_that_are_listed_l
         upgraded.redrive_on().await.unwrap();
     }
     assert_eq!(scene.held().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_record_that_passes_under_a_hold_is_in_the_quarantine_once() {
+    let scene = Scene::new().await;
+    let [(conversation, create)] = scene.groups(1).try_into().unwrap();
+    scene.append(&Event { rules: RULES_TRIAL, ..create }).await;
+    scene.append_bytes(conversation, scene.codec.tick().headers, Bytes::from_static(b"?")).await;
+    let last = scene.append(&scene.message(conversation)).await;
+    let mut before = scene.partition(RULES_NEWEST).await;
+    before.apply(&scene.ahead(&before).await).await.unwrap();
+
+    let mut upgraded = scene.partition(RULES_TRIAL).await;
+    upgraded.redrive_all();
+    while !upgraded.redrives.is_empty() {
+        upgraded.redrive_on().await.unwrap();
+    }
+    assert_eq!((scene.held().await.len(), upgraded.applied), (0, Some(last)));
+    assert_eq!(before.deps.metrics.corrupt.get(), 1);
+    let quarantined = scene.log.watermarks(QUARANTINE, 0).await.unwrap().next - 1;
+    assert_eq!(quarantined, 1, "beside the genesis record");
 }

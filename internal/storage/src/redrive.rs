@@ -128,6 +128,7 @@ impl Partition {
                 }
                 let Some(loaded) = loaded.as_mut() else { continue };
                 let judged = match &message.meaning {
+                    // Copied to the quarantine when it passed.
                     Meaning::Marker | Meaning::Corrupt(_) => Judged::Rows(Vec::new()),
                     Meaning::Unknown(what) => Judged::Not(what.clone()),
                     Meaning::Event(event) => self.judge(loaded, event, message.placed).await?,
