@@ -1,8 +1,9 @@
 //! Many holds, long holds and what passes under them, turn by turn.
 
 use bytes::Bytes;
-use domain::{Event, RULES_NEWEST, RULES_TRIAL};
+use domain::{CommandId, ConversationId, Event, RULES_NEWEST, RULES_TRIAL};
 use events::topics::QUARANTINE;
+use store::Slot;
 
 use crate::scene::Scene;
 
@@ -91,4 +92,26 @@ async fn a_corrupt_record_that_passes_under_a_hold_is_in_the_quarantine_once() {
     assert_eq!(before.deps.metrics.corrupt.get(), 1);
     let quarantined = scene.log.watermarks(QUARANTINE, 0).await.unwrap().next - 1;
     assert_eq!(quarantined, 1, "beside the genesis record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_heals_in_a_quiet_partition_does_not_outgrow_the_cache() {
+    let scene = Scene::new().await;
+    let [(conversation, create)] = scene.groups(1).try_into().unwrap();
+    scene.append(&Event { rules: RULES_TRIAL, ..create.clone() }).await;
+    let mut before = scene.partition(RULES_NEWEST).await;
+    before.apply(&scene.ahead(&before).await).await.unwrap();
+
+    let mut upgraded = scene.partition(RULES_TRIAL).await;
+    // As many as it keeps.
+    let others: Vec<_> = (0..4096).map(|n| ConversationId::group(create.author, CommandId::first_at(n))).collect();
+    for other in &others {
+        upgraded.cache.put(*other, Slot::Held);
+    }
+    upgraded.redrive_all();
+    while !upgraded.redrives.is_empty() {
+        upgraded.redrive_on().await.unwrap();
+    }
+    assert!(scene.held().await.is_empty() && upgraded.cache.contains(conversation));
+    assert!(!upgraded.cache.contains(others[0]), "the least lately used one makes room");
 }

@@ -81,6 +81,8 @@ impl Partition {
             self.cache.remove(conversation);
             if let Some(slot) = self.redrive(conversation, as_of).await? {
                 self.cache.put(conversation, slot);
+                // All of it is flushed between two batches; in a quiet partition no batch comes to shrink it.
+                self.cache.shrink();
             }
         }
         Ok(())
