@@ -72,11 +72,13 @@ pub(crate) fn join(
 impl GroupMember for Member {
     async fn next(&mut self) -> Result<GroupEvent, LogError> {
         let _polling = Polling::begin(&self.seat);
-        tokio::select! {
+        let event = tokio::select! {
             biased;
             () = self.closing.cancelled() => Err(LogError::Closed),
             event = self.events.recv() => event.unwrap_or(Err(LogError::Closed)),
-        }
+        }?;
+        self.seat.handed(&event);
+        Ok(event)
     }
 
     fn committer(&self) -> Box<dyn Committer> {

@@ -34,6 +34,9 @@ struct State {
     owned: BTreeMap<TopicPartition, Ownership>,
     /// Assigned by the group, not yet told to the member.
     fresh: BTreeSet<TopicPartition>,
+    /// How many of the events that wait for the member assign it that partition. While there is one, a commit of its comes
+    /// from an earlier time as owner, whose end it has not heard of: others may have committed in between.
+    untold: BTreeMap<TopicPartition, u32>,
     /// To the committing thread; `None` once the member has left.
     orders: Option<SyncSender<Order>>,
     /// Since when the member has not polled; `None` while it does.
@@ -69,6 +72,7 @@ impl Seat {
         let state = State {
             owned: BTreeMap::new(),
             fresh: BTreeSet::new(),
+            untold: BTreeMap::new(),
             orders: Some(orders),
             idle_since: Some(Instant::now()),
             expelled: false,
@@ -134,12 +138,26 @@ impl Seat {
         for (at, commit) in commits {
             if state.fresh.remove(&at) {
                 state.owned.insert(at.clone(), Ownership::default());
+                *state.untold.entry(at.clone()).or_default() += 1;
                 assigned.push(Assigned { at, commit });
             }
         }
         drop(state);
         if !assigned.is_empty() {
             self.tell(Ok(GroupEvent::Assigned(assigned)));
+        }
+    }
+
+    /// The member was handed that event: what it was assigned before, it has ended.
+    pub(super) fn handed(&self, event: &GroupEvent) {
+        let GroupEvent::Assigned(partitions) = event else { return };
+        let mut state = self.lock();
+        for Assigned { at, .. } in partitions {
+            match state.untold.get_mut(at) {
+                Some(more @ 2..) => *more -= 1,
+                Some(_) => drop(state.untold.remove(at)),
+                None => {}
+            }
         }
     }
 
@@ -202,14 +220,15 @@ impl Seat {
         }
     }
 
-    /// Begins a commit; `None` when the member does not own all of the partitions.
+    /// Begins a commit; `None` when the member does not own all of the partitions, or has not been told so yet.
     pub(super) fn begin_commit(
         self: &Arc<Self>,
         partitions: Vec<TopicPartition>,
     ) -> Option<(WriteTicket, SyncSender<Order>)> {
         let mut state = self.lock();
         let orders = state.orders.clone()?;
-        if !partitions.iter().all(|at| state.owned.get(at).is_some_and(|owned| !owned.ending)) {
+        let counts = |at| state.owned.get(at).is_some_and(|owned| !owned.ending) && !state.untold.contains_key(at);
+        if !partitions.iter().all(counts) {
             return None;
         }
         for at in &partitions {
@@ -243,5 +262,54 @@ impl Drop for WriteTicket {
         }
         drop(state);
         self.seat.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    /// From a plain thread, as the group does.
+    async fn in_thread(seat: &Arc<Seat>, act: impl FnOnce(&Seat) + Send + 'static) {
+        let seat = Arc::clone(seat);
+        tokio::task::spawn_blocking(move || act(&seat)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_lost_a_partition_and_got_it_back_unheard_commits_only_from_what_it_is_given_anew() {
+        let ((tell, mut events), (order, _orders)) = (mpsc::channel(8), sync_channel(8));
+        let (seat, at) = (Arc::new(Seat::new(tell, order)), TopicPartition::new("topic", 0));
+        let assign = |next| {
+            let (at, commit) = (at.clone(), Some(Commit { next, metadata: String::new() }));
+            move |seat: &Seat| {
+                seat.freshen(vec![at.clone()]);
+                seat.assign(vec![(at, commit)]);
+            }
+        };
+        let commits = || seat.begin_commit(vec![at.clone()]).is_some();
+        let mut hand = || {
+            let event = events.try_recv().unwrap().unwrap();
+            seat.handed(&event);
+            event
+        };
+        in_thread(&seat, assign(1)).await;
+        assert!(!commits(), "it has not heard of it");
+        hand();
+        assert!(commits());
+
+        // Twice while it does not listen; another came to 9 in between.
+        for next in [5, 9] {
+            let lost = at.clone();
+            in_thread(&seat, move |seat| seat.give_up(vec![lost], true)).await;
+            in_thread(&seat, assign(next)).await;
+            assert!(!commits(), "from the time before");
+        }
+        for event in 0..4 {
+            assert!(!commits(), "{event} of 4 are heard");
+            hand();
+        }
+        assert!(commits());
     }
 }
