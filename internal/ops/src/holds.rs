@@ -121,14 +121,18 @@ fn in_words(meaning: &Meaning) -> String {
         Meaning::Event(event) if event.rules > domain::RULES_NEWEST => {
             format!("rules version {}, newer than this program's {}: upgrade", event.rules, domain::RULES_NEWEST)
         }
-        Meaning::Event(_) => {
-            "this program can judge it: a consumer of this version heals the hold within a minute".into()
-        }
+        // Whether judging it succeeds is not tried here: it may be what panics.
+        Meaning::Event(_) => KNOWN_WORDS.into(),
         Meaning::Unknown(what) => format!("{what}, which this program does not know: upgrade"),
         Meaning::Corrupt(reason) => format!("corrupt: {reason}"),
         Meaning::Marker => "a marker".into(),
     }
 }
+
+/// What to tell of a hold whose event is of rules that this program knows.
+const KNOWN_WORDS: &str = "this program knows its rules: a consumer of this version heals the hold when it looks at it \
+next, within a minute while few are held; if it stays held, judging the event fails, which is a bug: the consumer's log \
+and the metric klatsch_storage_judging_panics_total (of the fan-out: klatsch_fanout_judging_panics_total) tell";
 
 /// What to tell who wants a conversation re-driven now.
 ///
@@ -136,3 +140,26 @@ fn in_words(meaning: &Meaning) -> String {
 /// takes a partition over. So there is nothing to send; there is only waiting, or making somebody else the owner.
 pub const REDRIVE_WORDS: &str = "only the partition's owner re-drives: it tries every hold again each minute and when it \
 takes over a partition; to have that now, restart the consumer that holds it";
+
+#[cfg(test)]
+mod tests {
+    use domain::{Action, CommandId, Event, RULES_NEWEST, RULES_TRIAL, UserId};
+
+    use super::*;
+
+    fn event(rules: u32) -> Meaning {
+        let author: UserId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+        let (id, conversation) = (CommandId::first_at(1), ConversationId::direct(author, author));
+        let action = Action::SendMessage { body: "hello".into(), reply_to: None };
+        Meaning::Event(Box::new(Event { id, conversation, author, received_ms: 1, rules, key_id: None, action }))
+    }
+
+    /// Such a hold may have begun with a panic, which every program of that version repeats.
+    #[test]
+    fn no_healing_is_promised_for_an_event_that_is_known_and_held() {
+        let words = in_words(&event(RULES_NEWEST));
+        assert!(words.contains("knows its rules") && words.contains("if it stays held"), "{words}");
+        assert!(words.contains("klatsch_storage_judging_panics_total") && words.contains("a bug"), "{words}");
+        assert!(in_words(&event(RULES_TRIAL)).ends_with("upgrade"));
+    }
+}
