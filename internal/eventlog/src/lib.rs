@@ -13,6 +13,7 @@ mod group;
 mod lookup;
 mod message;
 mod partitioner;
+mod patient;
 mod record;
 
 pub mod conformance;
@@ -33,6 +34,7 @@ pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation
 pub use lookup::{RECORD_WITHIN, last_record, next_before_end, record_at, stands};
 pub use message::{Meaning, Message};
 pub use partitioner::partition_of;
+pub use patient::{PatientError, PatientReader};
 pub use record::{Header, NewRecord, Place, Receipt, Record, Watermarks};
 
 /// The most bytes of a record that a log takes, as [`NewRecord::bytes`] counts them.
