@@ -1,6 +1,6 @@
 //! Why a partition's work cannot go on.
 
-use eventlog::{LogError, TopicPartition};
+use eventlog::{LogError, PatientError, TopicPartition};
 use runtime::Given;
 use store::StoreError;
 
@@ -38,6 +38,15 @@ pub enum StorageError {
     /// The partition is full.
     #[error(transparent)]
     Seq(#[from] domain::SeqError),
+}
+
+impl From<PatientError> for StorageError {
+    fn from(error: PatientError) -> Self {
+        match error {
+            PatientError::Log(error) => Self::Log(error),
+            PatientError::NotTheLog(at, offset) => Self::NotTheLog(at, offset),
+        }
+    }
 }
 
 impl From<Given<StoreError>> for StorageError {

@@ -20,6 +20,8 @@ mod place;
 mod receipts;
 mod redrive;
 mod replay;
+#[cfg(test)]
+mod replay_tests;
 mod rows;
 #[cfg(test)]
 mod scene;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{ConversationId, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, PartitionReader, Record, TopicPartition, next_before_end};
+use eventlog::{Assigned, Committer, PartitionReader, PatientReader, Record, TopicPartition};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
@@ -55,16 +55,22 @@ pub async fn replay_marks(
         return Err(StorageError::Gap { at, from, applied });
     }
     let mut done = Replayed { records: 0, next: from };
-    let mut reader = receipts.deps.log.reader(RECEIPTS, partition, from).await?;
+    let (log, proof) =
+        (Arc::clone(&receipts.deps.log), receipts.last.map(|last| (last.seq.offset(), last.fingerprint)));
+    let mut reader = PatientReader::new(&*log, at, from, proof);
     while done.next < to {
         let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
         let records = tokio::select! {
             biased;
             () = receipts.stop.cancelled() => return Err(StorageError::Stopped),
-            records = next_before_end(&mut *reader, room) => records?,
+            records = reader.next(to, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
-        let Some(last) = records.last() else { break };
+        let Some(last) = records.last() else {
+            done.next = to;
+            progress(done);
+            break;
+        };
         done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
         receipts.apply(&records).await?;
         progress(done);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::Seq;
-use eventlog::{TopicPartition, next_before_end};
+use eventlog::{PatientReader, TopicPartition};
 use events::topics::MESSAGES;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ pub struct Replayed {
 }
 
 /// Applies `from..to` of one partition of `chat.messages` again. Rows that are there stay as they are; `applied` never
-/// goes back. `progress` hears of every batch.
+/// goes back. `progress` hears of every batch, and of the end. A log that is silent for a while is waited for.
 ///
 /// # Errors
 /// [`StorageError::NotTheLog`] when the store has applied another log, [`StorageError::Gap`] when `from` lies beyond what
@@ -50,16 +50,22 @@ pub async fn replay(
         None => None,
     };
     let mut done = Replayed { records: 0, next: from };
-    let mut reader = work.reader(from).await?;
+    let (log, proof) = (Arc::clone(&work.deps.log), work.last.map(|last| (last.seq.offset(), last.fingerprint)));
+    let mut reader = PatientReader::new(&*log, at, from, proof);
     while done.next < to {
         let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
         let records = tokio::select! {
             biased;
             () = work.stop.cancelled() => return Err(StorageError::Stopped),
-            records = next_before_end(&mut *reader, room) => records?,
+            records = reader.next(to, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
-        let Some(last) = records.last() else { break };
+        let Some(last) = records.last() else {
+            // No more of them: what is left holds no records.
+            done.next = to;
+            progress(done);
+            break;
+        };
         done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
         work.apply(&records).await?;
         while !work.redrives.is_empty() {

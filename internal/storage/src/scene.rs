@@ -130,11 +130,18 @@ pub(crate) struct Silent {
     inner: SharedLog,
     /// How many more.
     readers: AtomicU32,
+    /// Offsets at its ends that hold no record.
+    beyond: u64,
 }
 
 impl Silent {
     pub(crate) fn new(inner: &SharedLog, readers: u32) -> Self {
-        Self { inner: Arc::clone(inner), readers: AtomicU32::new(readers) }
+        Self { inner: Arc::clone(inner), readers: AtomicU32::new(readers), beyond: 0 }
+    }
+
+    /// None is silent, but every partition ends with so many offsets of no record.
+    pub(crate) fn longer(inner: &SharedLog, beyond: u64) -> Self {
+        Self { beyond, ..Self::new(inner, 0) }
     }
 }
 
@@ -161,7 +168,8 @@ impl EventLog for Silent {
         self.inner.reader(topic, partition, from).await
     }
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
-        self.inner.watermarks(topic, partition).await
+        let marks = self.inner.watermarks(topic, partition).await?;
+        Ok(Watermarks { next: marks.next + self.beyond, ..marks })
     }
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
         self.inner.offset_at(topic, partition, time_ms).await
