@@ -13,6 +13,7 @@ mod bounds;
 mod deliveries;
 mod expected;
 mod frame;
+mod insist;
 mod judge;
 mod lane;
 mod metrics;
@@ -35,12 +36,13 @@ use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
 use bounds::Bounds;
+use insist::insist;
 use judge::Judge;
 use lane::Lane;
 use order::Lasts;
 use rate::Rate;
 
-use crate::OpsError;
+use crate::{Exit, OpsError};
 
 pub use metrics::AuditMetrics;
 pub use place::{Places, replace};
@@ -104,7 +106,8 @@ pub struct Engines {
     pub codec: Codec,
 }
 
-/// Audits until the end of what can be looked at or, following, until `stop`.
+/// Audits until the end of what can be looked at or, following, until `stop`. A log that is silent for a while is waited
+/// for.
 ///
 /// # Errors
 /// When the log or the store cannot be read, or `told` fails. Differences are no error.
@@ -114,48 +117,19 @@ pub async fn audit(
     stop: &CancellationToken,
     mut told: impl FnMut(Told<'_>) -> Result<(), OpsError> + Send,
 ) -> Result<Report, OpsError> {
-    let mut audit = Audit::begin(engines, what).await?;
-    loop {
-        audit.look(what).await?;
-        while !stop.is_cancelled() {
-            let portion = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                portion = lane::chunk(&mut audit.lanes, &*engines.log) => portion?,
-            };
-            if portion.is_empty() {
-                break;
-            }
-            let differences = audit.portion(what, &portion, stop).await?;
-            if stop.is_cancelled() {
-                break; // in the middle of the portion: the next audit begins before it
-            }
-            for difference in &differences {
-                *audit.report.differences.entry(difference.fault).or_default() += 1;
-                told(Told::Difference(difference))?;
-            }
-            for slice in &portion {
-                let settled = audit.bounds[&slice.partition].settled().min(slice.to);
-                let next = audit.report.next.entry(slice.partition).or_default();
-                *next = settled.max(*next);
-            }
-            told(Told::Portion(&audit.report))?;
-        }
-        if !what.follow || stop.is_cancelled() {
-            return Ok(audit.report);
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(POLL_EVERY) => {}
-        }
+    let mut audit = Audit::begin(engines, what, stop).await?;
+    match audit.run(what, stop, &mut told).await {
+        // It was to stop while it waited for an answer.
+        Err(error) if stop.is_cancelled() && error.exit() == Exit::Unavailable => {}
+        ended => ended?,
     }
+    Ok(audit.report)
 }
 
 /// An audit that is under way.
 struct Audit<'a> {
     engines: &'a Engines,
-    lanes: Vec<Lane>,
+    lanes: Vec<Lane<'a>>,
     judges: BTreeMap<u32, Judge>,
     /// As of the last look.
     bounds: BTreeMap<u32, Bounds>,
@@ -169,15 +143,15 @@ struct Audit<'a> {
 }
 
 impl<'a> Audit<'a> {
-    async fn begin(engines: &'a Engines, what: &What) -> Result<Self, OpsError> {
+    async fn begin(engines: &'a Engines, what: &What, stop: &CancellationToken) -> Result<Self, OpsError> {
         let (mut lanes, mut judges, mut report) = (Vec::new(), BTreeMap::new(), Report::default());
         for (partition, from) in &what.from {
             if *partition >= spec_of(MESSAGES).partitions {
                 return Err(OpsError::Usage(format!("{MESSAGES} has no partition {partition}")));
             }
-            let low = engines.log.watermarks(MESSAGES, *partition).await?.low;
+            let low = insist(stop, || engines.log.watermarks(MESSAGES, *partition)).await?.low;
             let from = from.unwrap_or(low).max(low);
-            lanes.push(Lane::new(*partition, from));
+            lanes.push(Lane::new(&*engines.log, *partition, from));
             judges.insert(*partition, Judge::new(from == 0));
             report.next.insert(*partition, from);
         }
@@ -186,11 +160,56 @@ impl<'a> Audit<'a> {
         Ok(Self { engines, lanes, judges, bounds, lasts, rate, report, differing, told: BTreeSet::new() })
     }
 
+    /// Until the end, or until `stop`.
+    async fn run(
+        &mut self,
+        what: &What,
+        stop: &CancellationToken,
+        told: &mut (impl FnMut(Told<'_>) -> Result<(), OpsError> + Send),
+    ) -> Result<(), OpsError> {
+        loop {
+            self.look(what, stop).await?;
+            while !stop.is_cancelled() {
+                let portion = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    portion = lane::chunk(&mut self.lanes) => portion?,
+                };
+                if portion.is_empty() {
+                    break;
+                }
+                let differences = self.portion(what, &portion, stop).await?;
+                if stop.is_cancelled() {
+                    break; // in the middle of the portion: the next audit begins before it
+                }
+                for difference in &differences {
+                    *self.report.differences.entry(difference.fault).or_default() += 1;
+                    told(Told::Difference(difference))?;
+                }
+                for slice in &portion {
+                    let settled = self.bounds[&slice.partition].settled().min(slice.to);
+                    let next = self.report.next.entry(slice.partition).or_default();
+                    *next = settled.max(*next);
+                }
+                told(Told::Portion(&self.report))?;
+            }
+            if !what.follow || stop.is_cancelled() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(POLL_EVERY) => {}
+            }
+        }
+    }
+
     /// Finds how far each partition can be audited now.
-    async fn look(&mut self, what: &What) -> Result<(), OpsError> {
+    async fn look(&mut self, what: &What, stop: &CancellationToken) -> Result<(), OpsError> {
         let (mut storage_lag, mut fanout_lag, mut held) = (0, 0, 0);
         for lane in &mut self.lanes {
-            let bounds = Bounds::read(&*self.engines.log, &*self.engines.store, lane.partition).await?;
+            let (log, store) = (&*self.engines.log, &*self.engines.store);
+            let bounds = insist(stop, || Bounds::read(log, store, lane.partition)).await?;
             let to = what.to.unwrap_or(u64::MAX);
             // Who goes on looks at each event once, when everything of it can be looked at.
             let end = if what.follow { bounds.settled() } else { bounds.applied };

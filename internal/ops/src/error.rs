@@ -1,6 +1,6 @@
 //! Why an operation was not done, and the exit code that says so.
 
-use eventlog::{AppendError, LogError};
+use eventlog::{AppendError, LogError, PatientError};
 use events::RegistryError;
 use store::StoreError;
 
@@ -60,6 +60,15 @@ pub enum OpsError {
     /// Something else that trying again does not mend.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<PatientError> for OpsError {
+    fn from(error: PatientError) -> Self {
+        match error {
+            PatientError::Log(error) => Self::Log(error),
+            PatientError::NotTheLog(..) => Self::Refused(vec![error.to_string()]),
+        }
+    }
 }
 
 impl OpsError {

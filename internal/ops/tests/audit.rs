@@ -21,6 +21,7 @@ use runtime::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{Consumer, ConversationRows, Row, RowWrite, SharedStore, Source};
 use support::BEGIN_MS;
+use support::fitful::Fitful;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use workload::{Reference, Stories, StoryConfig};
@@ -388,6 +389,15 @@ async fn what_was_held_is_looked_at_once_it_is_healed() {
     world.settle().await;
     let (report, found) = world.audit(&what).await;
     assert_eq!((found, report.counts.held, report.counts.events), (vec![], 0, 200));
+    assert!(report.counts.deliveries > 0, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_outlasts_a_log_that_is_silent_now_and_then() {
+    let mut world = World::healthy(13, 300).await;
+    world.log = Arc::new(Fitful { inner: world.log.clone(), entropy: Entropy::seeded(13) });
+    let (report, found) = world.audit(&What::everything()).await;
+    assert_eq!((found, report.counts.events), (vec![], 300));
     assert!(report.counts.deliveries > 0, "{report}");
 }
 

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::{ConversationId, Seq, UserId};
-use eventlog::{EventLog, Record, next_before_end, partition_of};
+use eventlog::{EventLog, PatientReader, Record, TopicPartition, partition_of};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use events::{Codec, Delivery};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{differing, frame_of};
+use super::insist::insist;
 use super::judge::Judged;
 use super::lane::Slice;
 use super::order::{Found, Lasts};
@@ -23,7 +24,7 @@ use super::report::{Counts, Difference, Fault};
 use crate::OpsError;
 
 /// Records read at once.
-pub(super) const RECORDS_AT_ONCE: usize = 500;
+const RECORDS_AT_ONCE: usize = 500;
 /// How far brokers' clocks may be apart, milliseconds: a delivery is sought from so long before its event on.
 const SKEW_MS: i64 = 1_000;
 /// And when it was not found.
@@ -60,6 +61,31 @@ pub(super) struct Search<'a> {
     pub(super) lasts: &'a mut Lasts,
     pub(super) rate: &'a mut Rate,
     pub(super) stop: &'a CancellationToken,
+}
+
+impl<'a> Search<'a> {
+    /// Reads a delivery partition from a time on, and not before an offset; `None` where nothing is that late.
+    pub(super) async fn reader(
+        &self,
+        partition: u32,
+        from_ms: i64,
+        least: u64,
+    ) -> Result<Option<PatientReader<'a>>, OpsError> {
+        let from = insist(self.stop, || self.log.offset_at(DELIVERIES, partition, from_ms)).await?;
+        let at = TopicPartition::new(DELIVERIES, partition);
+        Ok(from.map(|from| PatientReader::new(self.log, at, from.max(least), None)))
+    }
+
+    /// The next records before `end`; none when there are no more, and when the audit is to stop.
+    pub(super) async fn records(&mut self, reader: &mut PatientReader<'_>, end: u64) -> Result<Vec<Record>, OpsError> {
+        let records = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Ok(Vec::new()),
+            records = reader.next(end, RECORDS_AT_ONCE) => records?,
+        };
+        self.rate.spend(records.len(), self.stop).await;
+        Ok(records)
+    }
 }
 
 impl ExpectedDeliveries {
@@ -106,7 +132,7 @@ impl ExpectedDeliveries {
                 reading.run(search, &mut expected, (begin - SKEW_WIDE_MS, 0), counts).await?;
             }
             differences.append(&mut reading.found);
-            let gone_before = oldest_ms(search.log, partition).await?;
+            let gone_before = insist(search.stop, || oldest_ms(search.log, partition)).await?;
             for ((conversation, seq), lost) in expected.iter().filter(|(_, expected)| expected.found.is_none()) {
                 if gone_before.is_some_and(|oldest| lost.time_ms <= oldest + SKEW_WIDE_MS) {
                     counts.trimmed += 1;
@@ -168,18 +194,16 @@ impl Reading<'_> {
         (from_ms, least): (i64, u64),
         counts: &mut Counts,
     ) -> Result<(), OpsError> {
-        let end = search.log.watermarks(DELIVERIES, self.partition).await?.next;
-        let Some(from) = search.log.offset_at(DELIVERIES, self.partition, from_ms).await? else { return Ok(()) };
-        let from = from.max(least);
+        let end = insist(search.stop, || search.log.watermarks(DELIVERIES, self.partition)).await?.next;
+        let Some(mut reader) = search.reader(self.partition, from_ms, least).await? else { return Ok(()) };
         let mut missing = expected.len();
-        let mut reader = search.log.reader(DELIVERIES, self.partition, from).await?;
-        let mut next = from;
-        while missing > 0 && next < end && !search.stop.is_cancelled() {
-            let records = next_before_end(&mut *reader, RECORDS_AT_ONCE).await?;
-            search.rate.spend(records.len(), search.stop).await;
+        while missing > 0 {
+            let records = search.records(&mut reader, end).await?;
+            if records.is_empty() {
+                break;
+            }
             counts.delivery_records += records.len() as u64;
             for record in &records {
-                next = record.offset + 1;
                 missing -= usize::from(self.record(search, record, expected, counts));
             }
         }

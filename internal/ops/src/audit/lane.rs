@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use eventlog::{EventLog, PartitionReader, Record, next_before_end};
+use eventlog::{EventLog, PatientReader, Record, TopicPartition};
 use events::topics::MESSAGES;
 
 use crate::OpsError;
@@ -15,13 +15,13 @@ const CHUNK_BYTES_MAX: usize = 16 << 20;
 const RECORDS_AT_ONCE: usize = 500;
 
 /// A partition, from where the audit stands to where it may go.
-pub(super) struct Lane {
+pub(super) struct Lane<'a> {
     pub(super) partition: u32,
     /// The next offset to be audited.
     pub(super) next: u64,
     /// Behind the last one.
     pub(super) end: u64,
-    reader: Option<Box<dyn PartitionReader>>,
+    reader: PatientReader<'a>,
     buffer: VecDeque<Record>,
 }
 
@@ -39,19 +39,16 @@ impl Slice {
     }
 }
 
-impl Lane {
-    pub(super) fn new(partition: u32, next: u64) -> Self {
-        Self { partition, next, end: next, reader: None, buffer: VecDeque::new() }
+impl<'a> Lane<'a> {
+    pub(super) fn new(log: &'a dyn EventLog, partition: u32, next: u64) -> Self {
+        let reader = PatientReader::new(log, TopicPartition::new(MESSAGES, partition), next, None);
+        Self { partition, next, end: next, reader, buffer: VecDeque::new() }
     }
 
     /// Has its next record at hand, unless it is at its end.
-    async fn fill(&mut self, log: &dyn EventLog) -> Result<(), OpsError> {
-        while self.buffer.is_empty() && self.next < self.end {
-            let reader = match &mut self.reader {
-                Some(reader) => reader,
-                none => none.insert(log.reader(MESSAGES, self.partition, self.next).await?),
-            };
-            self.buffer.extend(next_before_end(&mut **reader, RECORDS_AT_ONCE).await?);
+    async fn fill(&mut self) -> Result<(), OpsError> {
+        if self.buffer.is_empty() && self.next < self.end {
+            self.buffer.extend(self.reader.next(self.end, RECORDS_AT_ONCE).await?);
         }
         // A gap at the end: what comes next lies behind it.
         if self.head().is_none() {
@@ -66,7 +63,7 @@ impl Lane {
 }
 
 /// The next portion: of all lanes the records that come first by the log's time. Empty at the end of all.
-pub(super) async fn chunk(lanes: &mut [Lane], log: &dyn EventLog) -> Result<Vec<Slice>, OpsError> {
+pub(super) async fn chunk(lanes: &mut [Lane<'_>]) -> Result<Vec<Slice>, OpsError> {
     let mut slices: Vec<Slice> = lanes
         .iter()
         .map(|lane| Slice { partition: lane.partition, from: lane.next, to: lane.next, records: Vec::new() })
@@ -74,7 +71,7 @@ pub(super) async fn chunk(lanes: &mut [Lane], log: &dyn EventLog) -> Result<Vec<
     let (mut records, mut bytes) = (0, 0);
     while records < CHUNK_RECORDS_MAX && bytes < CHUNK_BYTES_MAX {
         for lane in &mut *lanes {
-            lane.fill(log).await?;
+            lane.fill().await?;
         }
         let first = lanes.iter_mut().zip(&mut slices).filter_map(|(lane, slice)| {
             let time = lane.head()?.append_time_ms;

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use domain::{ConversationId, Seq};
-use eventlog::next_before_end;
-use events::topics::DELIVERIES;
 use lru::LruCache;
 
-use super::deliveries::{RECORDS_AT_ONCE, SKEW_WIDE_MS, Search, delivery_difference};
+use super::deliveries::{SKEW_WIDE_MS, Search, delivery_difference};
 use super::report::{Difference, Fault};
 use crate::OpsError;
 
@@ -74,12 +72,13 @@ impl Search<'_> {
 
     /// Whether that delivery stands before `end`, too: what was found first may have been a repetition.
     async fn stands_before(&mut self, partition: u32, delivery: Found, end: u64) -> Result<bool, OpsError> {
-        let from = self.log.offset_at(DELIVERIES, partition, delivery.time_ms - SKEW_WIDE_MS).await?;
-        let Some(mut next) = from.filter(|from| *from < end) else { return Ok(false) };
-        let mut reader = self.log.reader(DELIVERIES, partition, next).await?;
-        while next < end && !self.stop.is_cancelled() {
-            let records = next_before_end(&mut *reader, RECORDS_AT_ONCE).await?;
-            self.rate.spend(records.len(), self.stop).await;
+        let reader = self.reader(partition, delivery.time_ms - SKEW_WIDE_MS, 0).await?;
+        let Some(mut reader) = reader else { return Ok(false) };
+        loop {
+            let records = self.records(&mut reader, end).await?;
+            if records.is_empty() {
+                return Ok(false);
+            }
             for record in records.iter().filter(|record| record.offset < end) {
                 let read = self.codec.read_delivery(&record.headers, &record.payload);
                 if read
@@ -88,8 +87,6 @@ impl Search<'_> {
                     return Ok(true);
                 }
             }
-            next = records.last().map_or(end, |record| record.offset + 1);
         }
-        Ok(false)
     }
 }

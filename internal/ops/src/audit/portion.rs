@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounds::Bounds;
 use super::deliveries::{ExpectedDeliveries, Search};
+use super::insist::insist;
 use super::judge::Judged;
 use super::lane::Slice;
 use super::report::Difference;
@@ -43,7 +44,7 @@ impl Audit<'_> {
         for slice in slices {
             self.rate.spend(slice.records.len(), stop).await;
             let looked = self.judge(what, slice, &mut deliveries).await?;
-            differences.extend(self.rows(what, looked).await?);
+            differences.extend(self.rows(what, looked, stop).await?);
         }
         let mut search = Search {
             log: &*self.engines.log,
@@ -126,7 +127,12 @@ impl Audit<'_> {
     }
 
     /// Compares a slice's rows and conversations.
-    async fn rows(&mut self, what: &What, looked: Looked) -> Result<Vec<Difference>, OpsError> {
+    async fn rows(
+        &mut self,
+        what: &What,
+        looked: Looked,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Difference>, OpsError> {
         let (store, log) = (&*self.engines.store, &*self.engines.log);
         let seq = |offset| Seq::new(spec_of(MESSAGES).generation, offset).unwrap_or(looked.span.to);
         let partition = looked.partition;
@@ -142,7 +148,7 @@ impl Audit<'_> {
             // Once more, after a while, against the log's end of then.
             tokio::time::sleep(what.again_after).await;
             let again = wrong.into_iter().map(|(row, _)| row).collect();
-            let end = log.watermarks(MESSAGES, partition).await?.next;
+            let end = insist(stop, || log.watermarks(MESSAGES, partition)).await?.next;
             // An event that is not judged yet may have come since.
             let mut counts = super::Counts::default();
             wrong = compare(store, again, horizon(end + 1), &mut counts).await?;

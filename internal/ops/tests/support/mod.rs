@@ -1,6 +1,8 @@
 //! Embedded engines in memory.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod fitful;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -1,0 +1,38 @@
+//! Asking until there is an answer: an audit that follows the log must not end with some seconds without a leader.
+
+use std::future::Future;
+use std::time::Duration;
+
+use host::Entropy;
+use runtime::{Backoff, FaultLog};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Exit, OpsError};
+
+/// How long an answer may take.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(180);
+
+/// Makes the call until it is answered, cannot be, or was not for minutes.
+///
+/// # Errors
+/// As the call. One that trying again may mend when it was not answered for that long, or by the time of `stop`.
+pub(super) async fn insist<T, E, R>(stop: &CancellationToken, mut call: impl FnMut() -> R) -> Result<T, OpsError>
+where
+    R: Future<Output = Result<T, E>>,
+    E: Into<OpsError>,
+{
+    let (begun, mut faults) = (Instant::now(), FaultLog::new("audit"));
+    let mut backoff = Backoff::new(Entropy::system());
+    loop {
+        match call().await.map_err(Into::into) {
+            Err(error) if error.exit() == Exit::Unavailable && begun.elapsed() < GIVE_UP_AFTER => {
+                faults.fault(&error);
+                if !backoff.wait(stop).await {
+                    return Err(error);
+                }
+            }
+            answered => return answered,
+        }
+    }
+}
