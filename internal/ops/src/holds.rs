@@ -131,8 +131,9 @@ fn in_words(meaning: &Meaning) -> String {
 
 /// What to tell of a hold whose event is of rules that this program knows.
 const KNOWN_WORDS: &str = "this program knows its rules: a consumer of this version heals the hold when it looks at it \
-next, within a minute while few are held; if it stays held, judging the event fails, which is a bug: the consumer's log \
-and the metric klatsch_storage_judging_panics_total (of the fan-out: klatsch_fanout_judging_panics_total) tell";
+next, within a minute while few are held; if it stays held, judging the event fails, which is a bug, or a row of the \
+conversation cannot be read: the consumer's log and the metrics klatsch_storage_judging_panics_total and \
+klatsch_storage_malformed_rows_total (of the fan-out: klatsch_fanout_...) tell";
 
 /// What to tell who wants a conversation re-driven now.
 ///

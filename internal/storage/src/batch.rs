@@ -10,7 +10,7 @@ use events::Quarantined;
 use events::topics::QUARANTINE;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use runtime::{Panicked, caught};
-use store::{Consumer, Facts, Hold, Loaded, RowWrite, Slot, load};
+use store::{Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
 use tokio::time::{Instant, timeout};
 
 use crate::StorageError;
@@ -32,6 +32,15 @@ pub(crate) struct Written {
     pub(crate) holds: BTreeMap<ConversationId, Hold>,
 }
 
+/// A cold conversation.
+enum Opened {
+    Ready(Box<Loaded>),
+    /// It is held already.
+    Held,
+    /// It cannot be loaded by this program.
+    Malformed,
+}
+
 /// How an event was judged.
 pub(crate) enum Judged {
     /// Its rows, if any.
@@ -47,16 +56,15 @@ impl Partition {
             let (generation, partition) = (self.generation, self.at.partition);
             messages.push(Message::read(&self.deps.codec, generation, partition, self.partitions, record)?);
         }
-        self.load_cold(&messages).await?;
-        let mut written = Written::default();
+        let mut written = Written { holds: self.load_cold(&messages).await?, ..Written::default() };
         for (message, record) in messages.iter().zip(records) {
             self.judge_one(message, record, &mut written).await?;
         }
         self.flush(written).await
     }
 
-    /// Loads the conversations that are not in memory, together, as of `applied`.
-    async fn load_cold(&mut self, messages: &[Message]) -> Result<(), StorageError> {
+    /// Loads the conversations that are not in memory, together, as of `applied`. Says which are held from there on.
+    async fn load_cold(&mut self, messages: &[Message]) -> Result<BTreeMap<ConversationId, Hold>, StorageError> {
         let mut cold: BTreeMap<ConversationId, i64> = BTreeMap::new();
         for message in messages {
             if let Some(conversation) = message.conversation
@@ -67,47 +75,65 @@ impl Partition {
         }
         let as_of = self.applied.unwrap_or_default();
         let this = &*self;
-        let opened: Vec<(ConversationId, Option<Box<Loaded>>)> = stream::iter(cold)
+        let opened: Vec<(ConversationId, Opened)> = stream::iter(cold)
             .map(|(conversation, time_ms)| async move {
                 Ok::<_, StorageError>((conversation, this.open(conversation, as_of, time_ms).await?))
             })
             .buffer_unordered(LOADS_AT_ONCE)
             .try_collect()
             .await?;
-        for (conversation, loaded) in opened {
-            // Held: once more from where it stopped, but behind this batch: its neighbours must not wait for it.
-            if loaded.is_none() {
-                self.redrives.add(conversation);
-            }
-            self.cache.put(conversation, loaded.map_or(Slot::Held, Slot::Ready));
+        let mut begun = BTreeMap::new();
+        for (conversation, opened) in opened {
+            let slot = match opened {
+                Opened::Ready(loaded) => Slot::Ready(loaded),
+                // Once more from where it stopped, but behind this batch: its neighbours must not wait for it.
+                Opened::Held => {
+                    self.redrives.add(conversation);
+                    Slot::Held
+                }
+                Opened::Malformed => {
+                    self.deps.metrics.holds.inc();
+                    begun.insert(conversation, Hold { skipped_to: None, done_through: Some(as_of) });
+                    Slot::Held
+                }
+            };
+            self.cache.put(conversation, slot);
         }
-        Ok(())
+        Ok(begun)
     }
 
-    /// The conversation as of `as_of`; `None` when it is held there.
-    async fn open(
-        &self,
-        conversation: ConversationId,
-        as_of: Seq,
-        time_ms: i64,
-    ) -> Result<Option<Box<Loaded>>, StorageError> {
+    /// The conversation as of `as_of`.
+    async fn open(&self, conversation: ConversationId, as_of: Seq, time_ms: i64) -> Result<Opened, StorageError> {
         let hold = self.read_hold(conversation).await?;
         // Events at or below `done_through` are never skipped, whatever the row says: this is a replay of them.
         if hold.is_held() && hold.done_through < Some(as_of) {
-            return Ok(None);
+            return Ok(Opened::Held);
         }
-        Ok(Some(self.load(conversation, as_of, time_ms).await?))
+        Ok(self.load(conversation, as_of, time_ms).await?.map_or(Opened::Malformed, Opened::Ready))
     }
 
+    /// `None` when one of its rows is none of this program's: a newer one has written it, or it came to harm. That is a
+    /// reason to hold this conversation, and not to end the program.
     pub(crate) async fn load(
         &self,
         conversation: ConversationId,
         as_of: Seq,
         time_ms: i64,
-    ) -> Result<Box<Loaded>, StorageError> {
+    ) -> Result<Option<Box<Loaded>>, StorageError> {
         self.deps.metrics.loads.inc();
-        let loaded = self.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await?;
-        Ok(Box::new(loaded))
+        match self.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await {
+            Ok(loaded) => Ok(Some(Box::new(loaded))),
+            Err(StorageError::Store(StoreError::Malformed(row))) => {
+                self.malformed(conversation, &row);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn malformed(&self, conversation: ConversationId, row: &Malformed) {
+        self.deps.metrics.malformed.inc();
+        tracing::error!(conversation_id = %conversation, %row, "a row is not of this program: conversation held");
     }
 
     pub(crate) async fn read_hold(&self, conversation: ConversationId) -> Result<Hold, StorageError> {
@@ -169,9 +195,14 @@ impl Partition {
                 Facts::Ready(facts) => break facts,
                 Facts::Read(id) => {
                     self.deps.metrics.id_reads.inc();
-                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
-                        Some(row) => loaded.ids.keep(id, row),
-                        None => absent.push(id),
+                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await {
+                        Ok(Some(row)) => loaded.ids.keep(id, row),
+                        Ok(None) => absent.push(id),
+                        Err(StorageError::Store(StoreError::Malformed(row))) => {
+                            self.malformed(conversation, &row);
+                            return Ok(Judged::Not(row.to_string()));
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
             }

@@ -23,6 +23,8 @@ pub struct StorageMetrics {
     pub(crate) stalled: Gauge,
     /// Events whose judging panicked.
     pub(crate) panics: Counter,
+    /// Conversations with a row that this program cannot read, each time that one is met.
+    pub(crate) malformed: Counter,
     /// Holds begun.
     pub(crate) holds: Counter,
     /// Events skipped under a hold.
@@ -47,6 +49,10 @@ impl StorageMetrics {
                 "storage_stalled_partitions",
                 "Partitions that stand still at a record of a schema that this program does not know",
                 Gauge::default(),
+            ),
+            malformed: counter(
+                "storage_malformed_rows",
+                "Rows that this program cannot read: the conversation is held",
             ),
             panics: counter("storage_judging_panics", "Events whose judging panicked: a bug, the conversation is held"),
             holds: counter("storage_holds", "Holds begun"),

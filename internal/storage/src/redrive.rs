@@ -126,9 +126,12 @@ impl Partition {
                 }
                 events += 1;
                 if loaded.is_none() {
-                    loaded = Some(self.load(conversation, done, message.placed.append_time_ms).await?);
+                    loaded = self.load(conversation, done, message.placed.append_time_ms).await?;
                 }
-                let Some(loaded) = loaded.as_mut() else { continue };
+                let Some(loaded) = loaded.as_mut() else {
+                    self.raise_done(conversation, seq.before()).await?;
+                    return Ok(Slice::Held);
+                };
                 let judged = match &message.meaning {
                     // Copied to the quarantine when it passed.
                     Meaning::Marker | Meaning::Corrupt(_) => Judged::Rows(Vec::new()),

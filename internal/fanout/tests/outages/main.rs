@@ -278,7 +278,7 @@ fn a_row_that_cannot_be_read_holds_that_conversation_alone() {
         let mut in_other = vec![world.append(&create_other).await];
         world.start("fanout", RULES_NEWEST);
         world.delivers(other, &in_other, LATER).await;
-        for (service, consumer) in [("fanout", Consumer::Fanout)] {
+        for (service, consumer) in [("fanout", Consumer::Fanout), ("storage", Consumer::Storage)] {
             world.commits(LATER).await;
             world.stop(service).await;
             world.fate.garbled.lock().unwrap().insert(garbled);
@@ -287,6 +287,9 @@ fn a_row_that_cannot_be_read_holds_that_conversation_alone() {
             in_other.push(world.say(other).await);
             world.delivers(other, &in_other, LATER).await;
             world.holds(consumer, 1, LATER).await;
+            // Beyond the next look at the holds: it still cannot be read.
+            tokio::time::sleep(Duration::from_secs(100)).await; // virtual time
+            in_garbled.push(world.say(garbled).await);
             world.fate.garbled.lock().unwrap().clear();
             world.delivers(garbled, &in_garbled, Duration::from_secs(200)).await;
             world.holds(consumer, 0, Duration::from_secs(200)).await;
