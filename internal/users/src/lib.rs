@@ -7,6 +7,7 @@ mod accounts;
 mod app;
 mod attempts;
 mod fields;
+mod hasher;
 mod metrics;
 mod outbox;
 mod passwords;

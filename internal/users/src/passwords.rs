@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use api::{ApiError, ErrorCode};
-use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::Params;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{self, PasswordVerifier};
 use auth::Secret;
 use host::Entropy;
 use tokio::sync::Semaphore;
 
+use crate::hasher::Hasher;
 use crate::metrics::UsersMetrics;
 use crate::{Config, UsersError};
 
@@ -34,7 +36,7 @@ impl PasswordCost {
 /// Computes and checks hashes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Passwords {
-    argon2: Argon2<'static>,
+    hasher: Hasher,
     /// A hash that is no account's: checking against it takes as long as against any.
     nobodys: Arc<str>,
     /// Places in the queue and at work.
@@ -53,7 +55,7 @@ impl Passwords {
         // Sixteen bytes of salt and thirty-two of hash, in the form of PHC strings.
         let (salt, hash) = ("A".repeat(22), "A".repeat(43));
         Ok(Self {
-            argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            hasher: Hasher::new(params),
             nobodys: format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${hash}").into(),
             admitted: Arc::new(Semaphore::new(at_once + WAITING_MAX)),
             working: Arc::new(Semaphore::new(at_once)),
@@ -65,7 +67,7 @@ impl Passwords {
     /// The hash to keep, as a PHC string.
     pub(crate) async fn hash(&self, password: Secret) -> Result<String, ApiError> {
         let salt = self.entropy.bytes::<16>();
-        let hash = move |argon2: &Argon2<'_>| argon2.hash_password_with_salt(password.expose().as_bytes(), &salt);
+        let hash = move |hasher: &Hasher| hasher.hash(password.expose().as_bytes(), &salt);
         Ok(self.work(hash).await?.map_err(ApiError::internal)?.to_string())
     }
 
@@ -73,7 +75,8 @@ impl Passwords {
     pub(crate) async fn verify(&self, password: Secret, hash: Option<&str>) -> Result<bool, ApiError> {
         let known = hash.is_some();
         let hash = hash.unwrap_or(&self.nobodys).to_owned();
-        let verify = move |argon2: &Argon2<'_>| argon2.verify_password(password.expose().as_bytes(), hash.as_str());
+        let verify =
+            move |hasher: &Hasher| hasher.verify_password(password.expose().as_bytes(), &PasswordHash::new(&hash)?);
         match self.work(verify).await? {
             Ok(()) => Ok(known),
             Err(password_hash::Error::PasswordInvalid) => Ok(false),
@@ -88,19 +91,16 @@ impl Passwords {
         self.admitted.clone().try_acquire_many_owned(all).unwrap()
     }
 
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Argon2<'_>) -> T + Send + 'static,
-    ) -> Result<T, ApiError> {
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Hasher) -> T + Send + 'static) -> Result<T, ApiError> {
         let busy = || ApiError::new(ErrorCode::Busy, "too many people sign in at the moment: try again");
         let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| busy())?;
         let working = self.working.clone().acquire_owned().await.map_err(ApiError::internal)?;
         let begun = tokio::time::Instant::now();
-        let argon2 = self.argon2.clone();
+        let hasher = self.hasher.clone();
         // The places go with the work: a request that is given up does not make room before its hash is done.
         let done = tokio::task::spawn_blocking(move || {
             let _places = (admitted, working);
-            work(&argon2)
+            work(&hasher)
         });
         let done = done.await.map_err(ApiError::internal)?;
         self.metrics.password_seconds.observe(begun.elapsed().as_secs_f64());

@@ -1,0 +1,99 @@
+//! argon2id in memory that is kept: each hash takes 19 MiB, and what an allocator does with so much, asked for and given
+//! back by many threads, may be a gigabyte.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::password_hash::{self, CustomizedPasswordHasher};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+
+/// Computes hashes. What is at work at once bounds the memory that is kept. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Hasher {
+    params: Params,
+    idle: Arc<Mutex<Vec<Vec<Block>>>>,
+}
+
+impl Hasher {
+    /// With what a new hash costs.
+    pub(crate) fn new(params: Params) -> Self {
+        Self { params, idle: Arc::default() }
+    }
+
+    /// The hash to keep.
+    pub(crate) fn hash(&self, password: &[u8], salt: &[u8]) -> password_hash::Result<PasswordHash> {
+        self.hash_password_customized(password, salt, None, None, self.params.clone())
+    }
+
+    /// Memory that was used before, if there is some, as large as `params` want it.
+    fn take(&self, params: &Params) -> Vec<Block> {
+        let mut blocks = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        blocks.resize(params.block_count(), Block::default());
+        blocks
+    }
+
+    fn give_back(&self, blocks: Vec<Block>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
+    }
+}
+
+/// Checking a password is the library's: it computes the hash with what the known one was made with.
+impl CustomizedPasswordHasher<PasswordHash> for Hasher {
+    type Params = Params;
+
+    fn hash_password_customized(
+        &self,
+        password: &[u8],
+        salt: &[u8],
+        algorithm: Option<&str>,
+        version: Option<u32>,
+        params: Params,
+    ) -> password_hash::Result<PasswordHash> {
+        let algorithm = algorithm.map(Algorithm::try_from).transpose()?.unwrap_or(Algorithm::Argon2id);
+        let version = version.map(Version::try_from).transpose()?.unwrap_or(Version::V0x13);
+        let (salt, mut buffer) = (Salt::new(salt)?, [0; Output::MAX_LENGTH]);
+        let out = &mut buffer[..params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
+        let mut blocks = self.take(&params);
+        let hashed = Argon2::new(algorithm, version, params.clone()).hash_password_into_with_memory(
+            password,
+            &salt,
+            out,
+            &mut blocks[..],
+        );
+        self.give_back(blocks);
+        hashed?;
+        Ok(PasswordHash {
+            algorithm: algorithm.ident(),
+            version: Some(version.into()),
+            params: ParamsString::try_from(&params)?,
+            salt: Some(salt),
+            hash: Some(Output::new(out)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+
+    use super::*;
+
+    #[test]
+    fn a_hash_is_the_librarys_in_fresh_memory_and_in_used() {
+        let params = Params::new(64, 2, 1, None).unwrap();
+        let (hasher, salt) = (Hasher::new(params.clone()), [7; 16]);
+        let library = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+        for password in [b"one", b"two", b"one"] {
+            let hash = hasher.hash(password, &salt).unwrap();
+            assert_eq!(hash, library.hash_password_with_salt(password, &salt).unwrap());
+            hasher.verify_password(password, &hash).unwrap();
+        }
+        // One that was made at another cost, and longer.
+        let params = Params::new(128, 1, 1, Some(48)).unwrap();
+        let other = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let other = other.hash_password_with_salt(b"one", &salt).unwrap();
+        hasher.verify_password(b"one", &other).unwrap();
+        assert_eq!(hasher.verify_password(b"two", &other), Err(password_hash::Error::PasswordInvalid));
+        assert_eq!(hasher.idle.lock().unwrap().len(), 1, "one at a time needs one");
+    }
+}
