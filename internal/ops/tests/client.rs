@@ -171,6 +171,8 @@ async fn a_token_that_has_ended_is_refreshed_on_every_way() {
     synced(&mut ann).await;
     server.fail_with(Fault::ExpireTokens);
     ann.http().sync().await.unwrap();
+    server.fail_with(Fault::ForgetKey);
+    ann.http().sync().await.unwrap();
     server.fail_with(Fault::ExpireTokens);
     ann.reconnect();
     until(&mut ann, |event| matches!(event, ClientEvent::Connected { .. }).then_some(())).await;

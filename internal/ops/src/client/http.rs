@@ -284,7 +284,8 @@ impl Http {
         self.call(Method::GET, url, None::<&()>).await
     }
 
-    /// A call with a token, which is refreshed once when the server says that it has ended.
+    /// A call with a token, which is refreshed once when the server says that it has ended, or that it knows no key that has
+    /// signed it.
     async fn call<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
@@ -293,7 +294,7 @@ impl Http {
     ) -> Result<T, ClientError> {
         let token = self.access_token().await?;
         match self.send(method.clone(), url, body, Some(&token)).await {
-            Err(error) if error.code() == Some(ErrorCode::TokenExpired) => {
+            Err(error) if matches!(error.code(), Some(ErrorCode::TokenExpired | ErrorCode::Unauthorized)) => {
                 let token = self.refresh(&token).await?;
                 self.send(method, url, body, Some(&token)).await
             }

@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     Close(u16),
     /// Tokens given so far have ended.
     ExpireTokens,
+    /// The key of the tokens given so far is not known any more.
+    ForgetKey,
     /// The newest rows, when next asked for, cannot be read yet.
     NoRows,
 }
@@ -67,6 +69,8 @@ pub(crate) struct World {
     pub(crate) did: Vec<Did>,
     /// Tokens numbered below this are no good.
     tokens_from: u64,
+    /// The key of tokens before that number is not known.
+    known_from: u64,
     tokens: u64,
 }
 
@@ -114,6 +118,7 @@ impl Server {
         let mut world = self.world.lock().unwrap();
         match fault {
             Fault::ExpireTokens => world.tokens_from = world.tokens + 1,
+            Fault::ForgetKey => world.known_from = world.tokens + 1,
             fault => world.faults.push(fault),
         }
     }
@@ -168,6 +173,9 @@ impl Server {
         let world = self.world.lock().unwrap();
         let token = headers[header::AUTHORIZATION].to_str().unwrap().strip_prefix("Bearer ").unwrap();
         let (name, number) = token.split_once('.').unwrap();
+        if number.parse::<u64>().unwrap() < world.known_from {
+            return Err(refuse(ErrorCode::Unauthorized));
+        }
         if number.parse::<u64>().unwrap() < world.tokens_from {
             return Err(refuse(ErrorCode::TokenExpired));
         }
