@@ -71,10 +71,14 @@ pub enum ErrorCode {
     Unavailable,
     /// A fault of ours; the request id finds it in the logs.
     Internal,
+    /// What a newer server says and this client does not know: read, never sent. It does not pass: the codes that do are
+    /// those of today.
+    #[serde(other)]
+    Other,
 }
 
 impl ErrorCode {
-    /// Every code there is.
+    /// Every code that is sent.
     pub const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::UnknownFrame,
@@ -129,7 +133,7 @@ impl ErrorCode {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Held | Self::Retry | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::Other => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -228,6 +232,16 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_of_a_newer_server_is_read_and_never_sent() {
+        for code in ErrorCode::ALL {
+            let name = serde_json::to_value(code).unwrap();
+            assert_eq!(serde_json::from_value::<ErrorCode>(name).unwrap(), code);
+        }
+        assert_eq!(serde_json::from_str::<ErrorCode>("\"too_loud\"").unwrap(), ErrorCode::Other);
+        assert!(!ErrorCode::ALL.contains(&ErrorCode::Other));
+    }
 
     #[test]
     fn every_refusal_of_the_reducer_has_the_code_of_its_name() {

@@ -133,7 +133,7 @@ pub const RESET_REASONS: [&str; 4] = ["first", "gone", "too_far", "lapped"];
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
-    /// The answer to `hello`. With `reset`: sync from heads, and keep the cursor only when that is complete.
+    /// The answer to `hello`. With `reset`: sync from heads, and keep the cursor only together with what that gave.
     Welcome {
         /// Where the feed begins.
         cursor: Cursor,

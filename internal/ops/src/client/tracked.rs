@@ -131,6 +131,7 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::NotAuthor
         | ErrorCode::Conflict
         | ErrorCode::Withdrawn
-        | ErrorCode::IdFromFuture => false,
+        | ErrorCode::IdFromFuture
+        | ErrorCode::Other => false,
     }
 }

@@ -52,6 +52,8 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
+    use api::{ErrorCode, FeedFrame};
+
     use super::*;
 
     #[test]
@@ -63,6 +65,18 @@ mod tests {
         let ping = format!(r#"{{"type":"ping","cursor":"{cursor}"}}"#);
         assert!(matches!(parse(&ping).unwrap(), Inbound::Server(ServerFrame::Ping { .. })));
         assert!(parse("[]").is_err());
+    }
+
+    #[test]
+    fn what_a_newer_server_says_no_to_is_a_no() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let error = format!(r#"{{"type":"error","id":"{id}","code":"too_loud","message":"hush"}}"#);
+        let Inbound::Server(ServerFrame::Error { code, .. }) = parse(&error).unwrap() else { panic!("{error}") };
+        assert_eq!(code, ErrorCode::Other);
+        let refused = r#""type":"refused","conversation":"01890a5d-ac96-874b-bcce-b302099a8057","seq":7,"id":"ID""#;
+        let refused = format!(r#"{{"cursor":"0.1.2.0000000000000003",{refused},"reason":"too_loud"}}"#);
+        let Inbound::Feed(received) = parse(&refused.replace("ID", id)).unwrap() else { panic!("{refused}") };
+        assert!(matches!(received.frame, FeedFrame::Refused { reason: ErrorCode::Other, .. }), "{received:?}");
     }
 
     #[test]
