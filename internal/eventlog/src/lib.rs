@@ -16,6 +16,7 @@ mod partitioner;
 mod patient;
 mod record;
 
+pub mod around;
 pub mod conformance;
 pub mod consume;
 pub mod embedded;

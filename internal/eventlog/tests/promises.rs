@@ -5,14 +5,12 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use eventlog::around::Around;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::promises::{Promises, watch};
-use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, TopicFound,
-    TopicPartition, Watermarks, append,
-};
+use eventlog::{EventLog, LogError, NewRecord, SharedLog, Watermarks, append};
 use events::Codec;
-use events::topics::{MESSAGES, RECEIPTS, TopicSpec, spec_of};
+use events::topics::{MESSAGES, RECEIPTS, spec_of};
 use host::Clock;
 use tokio::sync::mpsc;
 
@@ -78,13 +76,9 @@ impl Leaderless {
 }
 
 #[async_trait]
-impl EventLog for Leaderless {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
-        self.inner.enqueue(topic, record).await
-    }
-
-    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
-        self.inner.reader(topic, partition, from).await
+impl Around for Leaderless {
+    fn inner(&self) -> SharedLog {
+        self.inner.clone()
     }
 
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
@@ -94,34 +88,6 @@ impl EventLog for Leaderless {
         } else {
             self.inner.watermarks(topic, partition).await
         }
-    }
-
-    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
-        self.inner.offset_at(topic, partition, time_ms).await
-    }
-
-    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        self.inner.join(group, topics).await
-    }
-
-    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
-        self.inner.committed(group, at).await
-    }
-
-    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
-        self.inner.commit_offline(group, commits).await
-    }
-
-    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
-        self.inner.describe(topic).await
-    }
-
-    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
-        self.inner.create(topic).await
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use eventlog::around::Around;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, Header, LogError, NewRecord, PartitionReader, Receipt, Record,
-    SharedLog, TopicFound, TopicPartition, Watermarks, append, partition_of,
+    Header, LogError, NewRecord, PartitionReader, Record, SharedLog, TopicPartition, Watermarks, append, partition_of,
 };
 use events::Codec;
-use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, TopicSpec, spec_of};
+use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, spec_of};
 use host::{Clock, Entropy};
 use runtime::Metrics;
 use store::embedded::EmbeddedStore;
@@ -155,10 +155,11 @@ impl PartitionReader for SilentReader {
 }
 
 #[async_trait]
-impl EventLog for Silent {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
-        self.inner.enqueue(topic, record).await
+impl Around for Silent {
+    fn inner(&self) -> SharedLog {
+        self.inner.clone()
     }
+
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         let left = self.readers.load(Ordering::SeqCst);
         if let Some(left) = left.checked_sub(1) {
@@ -167,29 +168,9 @@ impl EventLog for Silent {
         }
         self.inner.reader(topic, partition, from).await
     }
+
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
         let marks = self.inner.watermarks(topic, partition).await?;
         Ok(Watermarks { next: marks.next + self.beyond, ..marks })
-    }
-    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
-        self.inner.offset_at(topic, partition, time_ms).await
-    }
-    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        self.inner.join(group, topics).await
-    }
-    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
-        self.inner.committed(group, at).await
-    }
-    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
-        self.inner.commit_offline(group, commits).await
-    }
-    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
-        self.inner.describe(topic).await
-    }
-    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
-        self.inner.create(topic).await
-    }
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }

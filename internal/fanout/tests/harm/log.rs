@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use eventlog::around::Around;
 use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Place, Receipt, Record,
-    SharedLog, TopicFound, TopicPartition, Watermarks,
+    AppendError, LogError, NewRecord, PartitionReader, Place, Receipt, Record, SharedLog, TopicPartition, Watermarks,
 };
-use events::topics::TopicSpec;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -81,7 +80,11 @@ impl PartitionReader for Failing {
 }
 
 #[async_trait]
-impl EventLog for Harmed {
+impl Around for Harmed {
+    fn inner(&self) -> SharedLog {
+        self.inner.clone()
+    }
+
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
         let silent = |(silent, partition): (&str, Option<u32>)| {
             silent == topic && (partition.is_none() || partition == record.partition)
@@ -93,6 +96,7 @@ impl EventLog for Harmed {
         }
         self.inner.enqueue(topic, record).await
     }
+
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         let inner = self.read().reader(topic, partition, from).await?;
         let at = TopicPartition::new(topic, partition);
@@ -101,28 +105,12 @@ impl EventLog for Harmed {
         }
         Ok(Box::new(Failing { inner, shared: Arc::clone(&self.shared) }))
     }
+
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
         self.read().watermarks(topic, partition).await
     }
+
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
         self.read().offset_at(topic, partition, time_ms).await
-    }
-    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        self.inner.join(group, topics).await
-    }
-    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
-        self.inner.committed(group, at).await
-    }
-    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
-        self.inner.commit_offline(group, commits).await
-    }
-    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
-        self.inner.describe(topic).await
-    }
-    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
-        self.inner.create(topic).await
-    }
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }

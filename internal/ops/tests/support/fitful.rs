@@ -1,11 +1,8 @@
 //! A log that is silent now and then, as one whose leaders come and go.
 
 use async_trait::async_trait;
-use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, SharedLog,
-    TopicFound, TopicPartition, Watermarks,
-};
-use events::topics::TopicSpec;
+use eventlog::around::Around;
+use eventlog::{Commit, LogError, PartitionReader, Record, SharedLog, TopicPartition, Watermarks};
 use host::Entropy;
 
 /// One call in three fails, one reader in three gives nothing.
@@ -30,41 +27,30 @@ impl PartitionReader for SilentReader {
 }
 
 #[async_trait]
-impl EventLog for Fitful {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
-        self.inner.enqueue(topic, record).await
+impl Around for Fitful {
+    fn inner(&self) -> SharedLog {
+        self.inner.clone()
     }
+
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         if self.meet().is_err() {
             return Ok(Box::new(SilentReader));
         }
         self.inner.reader(topic, partition, from).await
     }
+
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
         self.meet()?;
         self.inner.watermarks(topic, partition).await
     }
+
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
         self.meet()?;
         self.inner.offset_at(topic, partition, time_ms).await
     }
-    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        self.inner.join(group, topics).await
-    }
+
     async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
         self.meet()?;
         self.inner.committed(group, at).await
-    }
-    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
-        self.inner.commit_offline(group, commits).await
-    }
-    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
-        self.inner.describe(topic).await
-    }
-    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
-        self.inner.create(topic).await
-    }
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }

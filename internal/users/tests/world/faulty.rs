@@ -5,11 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use domain::UserId;
-use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, SharedLog, TopicFound,
-    TopicPartition, Watermarks,
-};
-use events::topics::TopicSpec;
+use eventlog::around::Around;
+use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use store::{Account, AccountCreated, OutboxRow, Session, StoreError, UserStore};
 
 /// What a call does instead of what it should.
@@ -35,7 +32,11 @@ pub(crate) struct FaultyLog {
 }
 
 #[async_trait]
-impl EventLog for FaultyLog {
+impl Around for FaultyLog {
+    fn inner(&self) -> SharedLog {
+        self.log.clone()
+    }
+
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
         match next(&self.appends) {
             None => self.log.enqueue(topic, record).await,
@@ -45,42 +46,6 @@ impl EventLog for FaultyLog {
                 Err(AppendError::Unknown)
             }
         }
-    }
-
-    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
-        self.log.reader(topic, partition, from).await
-    }
-
-    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
-        self.log.watermarks(topic, partition).await
-    }
-
-    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
-        self.log.offset_at(topic, partition, time_ms).await
-    }
-
-    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        self.log.join(group, topics).await
-    }
-
-    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
-        self.log.committed(group, at).await
-    }
-
-    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
-        self.log.commit_offline(group, commits).await
-    }
-
-    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
-        self.log.describe(topic).await
-    }
-
-    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
-        self.log.create(topic).await
-    }
-
-    async fn close(&self) {
-        self.log.close().await;
     }
 }
 

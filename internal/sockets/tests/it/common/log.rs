@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, SharedLog,
-    TopicFound, TopicPartition, Watermarks,
-};
-use events::topics::TopicSpec;
+use eventlog::around::Around;
+use eventlog::{LogError, PartitionReader, Record, SharedLog, Watermarks};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -87,10 +84,6 @@ impl Doctored {
     pub fn on_read(&self, act: OnRead) {
         *self.faults.on_read.write().unwrap() = Some(act);
     }
-
-    fn inner(&self) -> SharedLog {
-        Arc::clone(&self.inner.read().unwrap())
-    }
 }
 
 struct Reader {
@@ -136,9 +129,9 @@ impl PartitionReader for Reader {
 }
 
 #[async_trait]
-impl EventLog for Doctored {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
-        self.inner().enqueue(topic, record).await
+impl Around for Doctored {
+    fn inner(&self) -> SharedLog {
+        Arc::clone(&self.inner.read().unwrap())
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
@@ -157,33 +150,5 @@ impl EventLog for Doctored {
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
         let Watermarks { low, next } = self.inner().watermarks(topic, partition).await?;
         Ok(Watermarks { low: low.max(self.faults.low.load(Ordering::SeqCst)).min(next), next })
-    }
-
-    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
-        self.inner().offset_at(topic, partition, time_ms).await
-    }
-
-    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        self.inner().join(group, topics).await
-    }
-
-    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
-        self.inner().committed(group, at).await
-    }
-
-    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
-        self.inner().commit_offline(group, commits).await
-    }
-
-    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
-        self.inner().describe(topic).await
-    }
-
-    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
-        self.inner().create(topic).await
-    }
-
-    async fn close(&self) {
-        self.inner().close().await;
     }
 }

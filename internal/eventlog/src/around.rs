@@ -1,0 +1,100 @@
+//! A log around another one, for tests: what is made to go wrong is written down, everything else is the inner log's.
+
+use async_trait::async_trait;
+use events::topics::TopicSpec;
+
+use crate::{
+    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, SharedLog, TopicFound,
+    TopicPartition, Watermarks,
+};
+
+/// Whoever is this is an [`EventLog`]. Each call goes to the inner log unless it is written anew.
+#[async_trait]
+#[expect(missing_docs, reason = "the same calls, with the same meaning")]
+pub trait Around: Send + Sync + 'static {
+    /// The log that it stands around.
+    fn inner(&self) -> SharedLog;
+
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        self.inner().enqueue(topic, record).await
+    }
+
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        self.inner().reader(topic, partition, from).await
+    }
+
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
+        self.inner().watermarks(topic, partition).await
+    }
+
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
+        self.inner().offset_at(topic, partition, time_ms).await
+    }
+
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
+        self.inner().join(group, topics).await
+    }
+
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+        self.inner().committed(group, at).await
+    }
+
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
+        self.inner().commit_offline(group, commits).await
+    }
+
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
+        self.inner().describe(topic).await
+    }
+
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
+        self.inner().create(topic).await
+    }
+
+    async fn close(&self) {
+        self.inner().close().await;
+    }
+}
+
+#[async_trait]
+impl<L: Around> EventLog for L {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+        Around::enqueue(self, topic, record).await
+    }
+
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        Around::reader(self, topic, partition, from).await
+    }
+
+    async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
+        Around::watermarks(self, topic, partition).await
+    }
+
+    async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
+        Around::offset_at(self, topic, partition, time_ms).await
+    }
+
+    async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
+        Around::join(self, group, topics).await
+    }
+
+    async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
+        Around::committed(self, group, at).await
+    }
+
+    async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
+        Around::commit_offline(self, group, commits).await
+    }
+
+    async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
+        Around::describe(self, topic).await
+    }
+
+    async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
+        Around::create(self, topic).await
+    }
+
+    async fn close(&self) {
+        Around::close(self).await;
+    }
+}
