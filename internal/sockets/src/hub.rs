@@ -45,6 +45,18 @@ pub(crate) struct Seat {
     wake: Arc<Notify>,
 }
 
+/// One socket in so many, or more, makes [`Crowd::many`].
+const MANY_ONE_OF: usize = 8;
+
+/// Sockets have frames in the ring that are about to be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Crowd {
+    /// How often frames were taken so far: by that a reader can tell whether waiting helps.
+    pub(crate) takes: u64,
+    /// Whether they are a good part of all: then the node is slow rather than they.
+    pub(crate) many: bool,
+}
+
 /// What came of attaching.
 #[derive(Debug)]
 pub(crate) enum Attach {
@@ -108,12 +120,16 @@ impl Hub {
         let _ = self.running.seen().wait_for(|running| running).await; // it lives as long as `self`
     }
 
-    /// Whether adding these would drop frames that a socket still waits for; if so, how often frames were taken so far:
-    /// by that a reader can tell whether waiting helps.
-    pub(crate) fn crowded(&self, entries: &[Entry]) -> Option<u64> {
+    /// Whose frames adding these would drop; `None` when nobody's.
+    pub(crate) fn crowded(&self, entries: &[Entry]) -> Option<Crowd> {
         self.with(|inner| {
-            let crowded = inner.ring.as_ref().is_some_and(|ring| ring.would_cut(entries));
-            crowded.then_some(inner.takes)
+            let stays = inner.ring.as_ref()?.would_cut(entries)?;
+            let (mut sockets, mut behind) = (0, 0);
+            for mailbox in inner.users.values().flatten() {
+                sockets += 1;
+                behind += usize::from(mailbox.waits_before(stays));
+            }
+            Some(Crowd { takes: inner.takes, many: behind * MANY_ONE_OF >= sockets })
         })
     }
 

@@ -56,6 +56,11 @@ impl Mailbox {
         true
     }
 
+    /// Whether an entry before that number waits for the socket.
+    pub(crate) fn waits_before(&self, number: u64) -> bool {
+        self.numbers.front().is_some_and(|oldest| *oldest < number)
+    }
+
     /// A record went by that may have been for the socket and cannot be read.
     pub(crate) fn mark_gap(&mut self, wakes: &mut Vec<Arc<Notify>>) {
         self.gap = true;

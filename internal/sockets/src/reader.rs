@@ -23,9 +23,11 @@ use crate::place;
 const BATCH_RECORDS_MAX: usize = 256;
 /// How long the reader lets sockets take their frames before it looks again.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Pauses in a row, at most. Beyond, those who have not taken their frames are slow.
+/// Pauses before a batch, at most. Beyond, those who have not taken their frames are slow.
+const PAUSES_MAX: u32 = 100;
+/// Pauses in a row for the sake of a few.
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
-/// One part in so many of the reader's time may be spent in pauses in the long run.
+/// One part in so many of the reader's time may be spent in such pauses in the long run.
 const PATIENCE_SHARE: u32 = 10;
 
 /// The partition has no record, so no cursor can be made.
@@ -81,7 +83,7 @@ struct Reader<'p> {
     patience: Patience,
 }
 
-/// How long the reader may still wait for slow sockets. They share a tenth of its time: at first as much as a burst
+/// How long the reader may still wait for a few slow sockets. They share a tenth of its time: at first as much as a burst
 /// needs, later as it comes back, so that sockets that are slow again and again hold nobody else up.
 struct Patience {
     left: Duration,
@@ -194,17 +196,16 @@ impl Reader<'_> {
     }
 
     /// Waits, within a bound, while the ring would drop what sockets are just about to take: a burst of records must not
-    /// outrun sockets that would keep up. Where none takes anything, waiting does not help.
+    /// outrun sockets that would keep up. Where none takes anything, waiting does not help. Where many are behind, reading
+    /// on only makes them come back and read the log; where a few are, the others do not wait for them for long.
     async fn give_room(&mut self, entries: &[Entry]) {
         let (hub, mut seen) = (&self.partition.hub, None);
-        loop {
-            match hub.crowded(entries) {
-                Some(takes) if seen != Some(takes) => seen = Some(takes),
-                _ => return,
-            }
-            if !self.patience.take() {
+        for _ in 0..PAUSES_MAX {
+            let Some(crowd) = hub.crowded(entries) else { return };
+            if seen == Some(crowd.takes) || !crowd.many && !self.patience.take() {
                 return;
             }
+            seen = Some(crowd.takes);
             sleep(PAUSE).await;
         }
     }
@@ -229,8 +230,14 @@ async fn stands_later(partition: &Partition, at: Cursor) -> Result<bool, LogErro
 
 #[cfg(test)]
 mod tests {
+    use domain::UserId;
+    use eventlog::Record;
+    use events::{Codec, Delivery, Encoded};
+
     use super::*;
     use crate::canned::{AtEnd, Canned};
+    use crate::hub::Taken;
+    use crate::ring::Ring;
 
     #[tokio::test(start_paused = true)]
     async fn where_records_can_be_looked_up_and_not_read_on_the_reader_backs_off() {
@@ -244,6 +251,70 @@ mod tests {
             drop(stay);
             partition.stop.cancel();
         }
+    }
+
+    /// Pushes a long burst for twenty sockets, each of which takes so many frames a millisecond, as fast as the reader
+    /// would; says which of them were cut off, and how long that took.
+    async fn burst(frames_per_ms: [usize; 20]) -> (Vec<usize>, Duration) {
+        let log = Canned::new(1, 1, AtEnd::Waits);
+        let partition = log.partition();
+        let users: Vec<UserId> =
+            (1..=20_u128).map(|number| UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()).collect();
+        partition.hub.open(Ring::new(log.cursor_behind(0), 400, 1 << 20));
+        let mut takers = tokio::task::JoinSet::new();
+        for (index, user) in users.iter().enumerate() {
+            let ((seat, _), frames) = (partition.hub.attach_at_end(*user).unwrap(), frames_per_ms[index]);
+            takers.spawn(async move {
+                loop {
+                    match seat.take(frames) {
+                        Taken::Frames(..) => sleep(Duration::from_millis(1)).await,
+                        Taken::Nothing(_) => seat.woken().await,
+                        Taken::Slow => return Some(index),
+                        Taken::Gap | Taken::Lost => return None,
+                    }
+                }
+            });
+        }
+        let Encoded { headers, payload } = Codec::compiled_in().delivery(&Delivery {
+            recipients: users,
+            place: None,
+            frame: r#"{"type":"x"}"#.into(),
+        });
+        let entry = |offset| {
+            let (key, headers, payload) = ("key".into(), headers.clone(), payload.clone());
+            partition.renderer.entry(&Record { offset, append_time_ms: 0, key, headers, payload })
+        };
+        let mut reader = Reader {
+            backoff: Backoff::new(partition.entropy.clone()),
+            faults: FaultLog::new("a burst"),
+            patience: Patience::new(),
+            partition: &partition,
+        };
+        let begun = Instant::now();
+        for batch in 0..100 {
+            let entries: Vec<Entry> = (1 + batch * 256..257 + batch * 256).map(entry).collect();
+            reader.give_room(&entries).await;
+            partition.hub.push(entries);
+        }
+        let took = begun.elapsed();
+        partition.hub.close();
+        let mut slow: Vec<usize> = takers.join_all().await.into_iter().flatten().collect();
+        slow.sort_unstable();
+        (slow, took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_outruns_nobody_where_all_need_their_time() {
+        let (slow, took) = burst([16; 20]).await;
+        assert!(slow.is_empty() && took > Duration::from_secs(1), "{slow:?} in {took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slow_socket_does_not_hold_up_nineteen() {
+        let mut frames_per_ms = [16; 20];
+        frames_per_ms[7] = 1;
+        let (slow, took) = burst(frames_per_ms).await;
+        assert!(slow == [7] && took < Duration::from_secs(4), "{slow:?} in {took:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,20 +68,20 @@ impl Ring {
         self.first + self.entries.len() as u64 - 1
     }
 
-    /// Whether pushing these would drop an entry that a socket has not taken.
-    pub(crate) fn would_cut(&self, entries: &[Entry]) -> bool {
+    /// If pushing these would drop an entry that a socket has not taken: the number of the first entry that would stay.
+    pub(crate) fn would_cut(&self, entries: &[Entry]) -> Option<u64> {
         let mut records = self.entries.len() + entries.len();
         let mut bytes = self.bytes + entries.iter().map(Entry::bytes).sum::<usize>();
+        let (mut stays, mut waited_for) = (self.first, false);
         for slot in &self.entries {
             if records <= self.records_max && bytes <= self.bytes_max {
-                return false;
+                break;
             }
-            if slot.takers > 0 {
-                return true;
-            }
+            waited_for |= slot.takers > 0;
+            stays += 1;
             (records, bytes) = (records - 1, bytes - slot.entry.bytes());
         }
-        false
+        waited_for.then_some(stays)
     }
 
     /// The entry of that number; `None` when it was dropped.
