@@ -21,6 +21,8 @@ use crate::place;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
+/// One part in so many of the ring, at most, is filled at a time.
+const RING_PARTS: usize = 4;
 /// How long the reader lets sockets take their frames before it looks again.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Pauses before a batch, at most. Beyond, those who have not taken their frames are slow.
@@ -185,9 +187,11 @@ impl Reader<'_> {
                         self.well();
                         partition.metrics.records.inc_by(records.len() as u64);
                         let entries: Vec<_> = records.iter().map(|record| partition.renderer.entry(record)).collect();
-                        self.give_room(&entries).await;
-                        *at = entries.last().map_or(*at, |entry| entry.end);
-                        partition.metrics.ring(partition.number, partition.hub.push(entries));
+                        for part in parts(entries, partition.config.ring_bytes_max / RING_PARTS) {
+                            self.give_room(&part).await;
+                            *at = part.last().map_or(*at, |entry| entry.end);
+                            partition.metrics.ring(partition.number, partition.hub.push(part));
+                        }
                     }
                     Err(error) => return Lost::Log(error),
                 },
@@ -219,6 +223,21 @@ impl Reader<'_> {
         self.faults.well();
         self.backoff.reset();
     }
+}
+
+/// The entries in order, in parts of about so many bytes at most: a batch that is larger than the ring would push itself
+/// out, whoever is waited for.
+fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
+    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
+    for entry in entries {
+        bytes += entry.bytes();
+        if bytes > bytes_max {
+            bytes = entry.bytes();
+            parts.push(Vec::new());
+        }
+        parts.last_mut().expect("there is one").push(entry);
+    }
+    parts
 }
 
 /// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the frames no
@@ -260,7 +279,7 @@ mod tests {
         let partition = log.partition();
         let users: Vec<UserId> =
             (1..=20_u128).map(|number| UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()).collect();
-        partition.hub.open(Ring::new(log.cursor_behind(0), 400, 1 << 20));
+        partition.hub.open(Ring::new(log.cursor_behind(0), 200, 1 << 20));
         let mut takers = tokio::task::JoinSet::new();
         for (index, user) in users.iter().enumerate() {
             let ((seat, _), frames) = (partition.hub.attach_at_end(*user).unwrap(), frames_per_ms[index]);
@@ -293,8 +312,11 @@ mod tests {
         let begun = Instant::now();
         for batch in 0..100 {
             let entries: Vec<Entry> = (1 + batch * 256..257 + batch * 256).map(entry).collect();
-            reader.give_room(&entries).await;
-            partition.hub.push(entries);
+            let bytes = entries.iter().map(Entry::bytes).sum::<usize>();
+            for part in parts(entries, bytes / 2) {
+                reader.give_room(&part).await;
+                partition.hub.push(part);
+            }
         }
         let took = begun.elapsed();
         partition.hub.close();
