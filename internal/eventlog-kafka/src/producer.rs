@@ -123,7 +123,7 @@ impl Producer {
             }
             // Its thread does so too, up to a tenth of a second later: what it has left must not get there behind what its
             // successor writes, which is the same again.
-            epoch.give_up();
+            give_up(&epoch.producer);
             tracing::warn!("the kafka producer failed for good: a new one takes its place");
             *epoch = Epoch::begin(&self.config, &self.tasks).map_err(|error| AppendError::Fatal(Box::new(error)))?;
         }
@@ -156,11 +156,11 @@ impl Epoch {
     fn failed(&self) -> bool {
         self.producer.client().context().failed.load(Ordering::Acquire)
     }
+}
 
-    /// Delivers nothing of what is left.
-    fn give_up(&self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-    }
+/// Delivers nothing of what is left.
+fn give_up(producer: &BaseProducer<Deliveries>) {
+    producer.purge(PurgeConfig::default().queue().inflight());
 }
 
 /// Serves a producer's events until its epoch ends, then delivers what is left.
@@ -178,11 +178,11 @@ fn run(producer: &BaseProducer<Deliveries>, served: &watch::Receiver<()>) {
             tracing::error!(reason = ?fatal, "the kafka producer failed for good: what is in flight is given up");
         }
         // Again at every turn: what was handed over meanwhile must not wait for ever.
-        producer.purge(PurgeConfig::default().queue().inflight());
+        give_up(producer);
     }
     if context.failed.load(Ordering::Acquire) {
         // Within the last turn: what is left stands behind what was not delivered.
-        producer.purge(PurgeConfig::default().queue().inflight());
+        give_up(producer);
     }
     if let Err(error) = producer.flush(FLUSH_WAIT) {
         tracing::warn!(%error, "what was in flight when the log was closed may not be there");

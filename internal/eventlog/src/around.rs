@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use events::topics::TopicSpec;
 
 use crate::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, SharedLog, TopicFound,
-    TopicPartition, Watermarks,
+    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, SharedLog,
+    TopicFound, TopicPartition, Watermarks,
 };
 
 /// Whoever is this is an [`EventLog`]. Each call goes to the inner log unless it is written anew.
@@ -53,6 +53,17 @@ pub trait Around: Send + Sync + 'static {
 
     async fn close(&self) {
         self.inner().close().await;
+    }
+}
+
+/// A reader that is never given a record, as one of a partition without a leader.
+#[derive(Debug)]
+pub struct SilentReader;
+
+#[async_trait]
+impl PartitionReader for SilentReader {
+    async fn next(&mut self, _: usize) -> Result<Vec<Record>, LogError> {
+        std::future::pending().await
     }
 }
 

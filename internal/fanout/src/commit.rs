@@ -1,8 +1,11 @@
 //! Committing behind what is acknowledged: the position, after what was skipped before it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::ConversationId;
 use host::teeth::{Bug, bites};
+use store::Hold;
 
 use crate::FanoutError;
 use crate::partition::Partition;
@@ -21,7 +24,7 @@ impl Partition {
         if self.committing.is_some() || position == self.committed {
             return;
         }
-        let skips = if bites(Bug::HoldAfterCommit) { Default::default() } else { std::mem::take(&mut self.skips) };
+        let skips = self.take_skips();
         self.committing = Some(skips.clone());
         self.settling.push_back((self.outbox.mark(), Errand::Commit(position, skips)));
     }
@@ -34,6 +37,11 @@ impl Partition {
             self.reach.put_holds(std::mem::take(&mut self.skips)).await?;
         }
         Ok(())
+    }
+
+    /// What is written before the position.
+    fn take_skips(&mut self) -> BTreeMap<ConversationId, Hold> {
+        if bites(Bug::HoldAfterCommit) { BTreeMap::new() } else { std::mem::take(&mut self.skips) }
     }
 
     /// Where the fan-out would go on now.
@@ -54,7 +62,7 @@ impl Partition {
         if position == self.committed {
             return Ok(());
         }
-        let skips = if bites(Bug::HoldAfterCommit) { Default::default() } else { std::mem::take(&mut self.skips) };
+        let skips = self.take_skips();
         let reach = self.reach.clone().unstoppable();
         let last = async {
             self.outbox.settle().await?;

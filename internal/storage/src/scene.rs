@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
-use eventlog::around::Around;
+use eventlog::around::{Around, SilentReader};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{
     Header, LogError, NewRecord, PartitionReader, Record, SharedLog, TopicPartition, Watermarks, append, partition_of,
@@ -142,15 +142,6 @@ impl Silent {
     /// None is silent, but every partition ends with so many offsets of no record.
     pub(crate) fn longer(inner: &SharedLog, beyond: u64) -> Self {
         Self { beyond, ..Self::new(inner, 0) }
-    }
-}
-
-struct SilentReader;
-
-#[async_trait]
-impl PartitionReader for SilentReader {
-    async fn next(&mut self, _: usize) -> Result<Vec<Record>, LogError> {
-        std::future::pending().await
     }
 }
 

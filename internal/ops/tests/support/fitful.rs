@@ -1,8 +1,8 @@
 //! A log that is silent now and then, as one whose leaders come and go.
 
 use async_trait::async_trait;
-use eventlog::around::Around;
-use eventlog::{Commit, LogError, PartitionReader, Record, SharedLog, TopicPartition, Watermarks};
+use eventlog::around::{Around, SilentReader};
+use eventlog::{Commit, LogError, PartitionReader, SharedLog, TopicPartition, Watermarks};
 use host::Entropy;
 
 /// One call in three fails, one reader in three gives nothing.
@@ -14,15 +14,6 @@ pub(crate) struct Fitful {
 impl Fitful {
     fn meet(&self) -> Result<(), LogError> {
         if self.entropy.below(3) == 0 { Err(LogError::Transient("no leader".into())) } else { Ok(()) }
-    }
-}
-
-struct SilentReader;
-
-#[async_trait]
-impl PartitionReader for SilentReader {
-    async fn next(&mut self, _: usize) -> Result<Vec<Record>, LogError> {
-        std::future::pending().await
     }
 }
 
