@@ -1,4 +1,4 @@
-//! What each action changes, or why it may not. Rules version 1; where a later one differs, a line says so.
+//! What each action changes, or why it may not. Where a version of the rules differs from the one before, a line says so.
 //!
 //! Every function here judges by the state before the event and nothing else.
 
