@@ -13,6 +13,7 @@ mod seq;
 mod state;
 
 pub mod limits;
+pub mod words;
 
 pub use cursor::{Cursor, CursorError, Fingerprint};
 pub use event::{Action, Event, PayloadHash, Placed};

@@ -2,6 +2,7 @@
 
 use api::{ApiError, ErrorCode};
 use auth::Secret;
+use domain::words::check_label;
 
 /// Characters of a name.
 const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
@@ -21,14 +22,14 @@ pub(crate) fn name(text: &str) -> Result<String, ApiError> {
     }
 }
 
-/// The display name without spaces around it.
+/// The display name without spaces around it: one line that shows what it is.
 pub(crate) fn display_name(text: &str) -> Result<String, ApiError> {
     let name = text.trim();
-    if !name.is_empty() && name.chars().count() <= DISPLAY_NAME_CHARS_MAX && !name.chars().any(char::is_control) {
-        Ok(name.to_owned())
-    } else {
-        Err(invalid("a display name has 1 to 64 characters and no control characters"))
+    if name.chars().count() > DISPLAY_NAME_CHARS_MAX {
+        return Err(invalid("a display name has 1 to 64 characters"));
     }
+    check_label(name).map_err(|fault| invalid(&format!("a display name {}", fault.words())))?;
+    Ok(name.to_owned())
 }
 
 /// Whether the password may be an account's.
@@ -60,7 +61,7 @@ mod tests {
     fn display_names_are_trimmed_and_checked() {
         assert_eq!(display_name("  Ada Lovelace ").unwrap(), "Ada Lovelace");
         assert_eq!(display_name(&"ä".repeat(64)).unwrap().chars().count(), 64);
-        for wrong in ["", "   ", "a\u{0}b", "a\nb", &"ä".repeat(65)] {
+        for wrong in ["", "   ", "a\u{0}b", "a\nb", "\u{202e}eciLA", "\u{200b}", "An\u{200b}n", &"ä".repeat(65)] {
             assert_eq!(display_name(wrong).unwrap_err().code, ErrorCode::Invalid, "{wrong}");
         }
     }
