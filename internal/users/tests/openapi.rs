@@ -42,6 +42,21 @@ fn the_error_codes_and_their_statuses_are_those_of_the_code() {
     }
 }
 
+/// That the codes are those that are really answered, the tests of each service make sure of.
+#[test]
+fn every_operation_lists_its_error_codes() {
+    let document = document();
+    let known: Vec<Value> = api::ErrorCode::ALL.iter().map(|code| serde_json::to_value(code).unwrap()).collect();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let listed = operation["x-error-codes"].as_array().unwrap_or_else(|| panic!("{method} {path}: no codes"));
+            for code in listed {
+                assert!(known.contains(code), "{method} {path}: there is no code {code}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_reference_leads_somewhere() {
     fn check(document: &Value, node: &Value) {

@@ -27,19 +27,27 @@ pub(crate) fn check(method: &str, path: &str, status: u16, body: &Value) {
         assert!(described.is_object(), "{method} {path}: {status} is not described");
         &described["content"]["application/json"]["schema"]
     } else {
+        if let Some(operation) = find(method, path) {
+            let listed = operation["x-error-codes"].as_array().unwrap_or_else(|| panic!("{method} {path}: no codes"));
+            assert!(listed.contains(&body["code"]), "{method} {path}: {} is not among its codes", body["code"]);
+        }
         &document()["components"]["schemas"]["Error"]
     };
     matches(schema, body, &format!("{method} {path}"));
 }
 
 fn operation<'d>(method: &str, path: &str) -> &'d Value {
+    find(method, path).unwrap_or_else(|| panic!("{method} {path} is not described"))
+}
+
+fn find<'d>(method: &str, path: &str) -> Option<&'d Value> {
     let paths = document()["paths"].as_object().unwrap();
     let fits = |template: &str| {
         let (left, right): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
         left.len() == right.len() && left.iter().zip(&right).all(|(l, r)| l.starts_with('{') || l == r)
     };
-    let (_, item) = paths.iter().find(|(template, _)| fits(template)).unwrap_or_else(|| panic!("{path}"));
-    &item[method.to_lowercase()]
+    let (_, item) = paths.iter().find(|(template, _)| fits(template))?;
+    item.get(method.to_lowercase())
 }
 
 fn resolve(node: &'static Value) -> &'static Value {
