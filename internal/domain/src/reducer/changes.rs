@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::{Change, RULES_TRIAL, Refusal};
 use crate::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX, TITLE_BYTES_MAX};
 use crate::{Action, Content, ConversationId, ConversationKind, ConversationState, Event, IdRow, Role, Settings};
-use crate::{CommandId, Stands, UserId};
+use crate::{CommandId, Stands, UserId, words};
 
 /// The changes of `event`, without its id row.
 pub(super) fn of(state: &ConversationState, event: &Event, target: Option<&IdRow>) -> Result<Vec<Change>, Refusal> {
@@ -22,10 +22,10 @@ pub(super) fn of(state: &ConversationState, event: &Event, target: Option<&IdRow
                 Action::RemoveMember { user } => remove_member(state, author, role, *user),
                 Action::Leave => leave(state, author, role),
                 Action::ChangeRole { user, role: to } => change_role(state, author, role, *user, *to),
-                Action::ChangeTitle { title } => change_title(state, role, title),
-                Action::SendMessage { body, reply_to } => send_message(state, body, *reply_to),
+                Action::ChangeTitle { title } => change_title(state, event.rules, role, title),
+                Action::SendMessage { body, reply_to } => send_message(state, event.rules, body, *reply_to),
                 Action::EditMessage { target: id, body } => {
-                    text(body, BODY_BYTES_MAX)?;
+                    text(event.rules, body, BODY_BYTES_MAX)?;
                     let (row, place) = own_message(target, author)?;
                     Ok(vec![Change::Body { id: *id, seq: row.seq, place, body: body.clone() }])
                 }
@@ -34,7 +34,7 @@ pub(super) fn of(state: &ConversationState, event: &Event, target: Option<&IdRow
                     Ok(vec![Change::Deleted { id: *id, seq: row.seq, place }])
                 }
                 Action::AddReaction { target: id, emoji } => {
-                    text(emoji, EMOJI_BYTES_MAX)?;
+                    text(event.rules, emoji, EMOJI_BYTES_MAX)?;
                     reaction(target, *id, emoji)
                 }
                 Action::RemoveReaction { target: id } => reaction(target, *id, ""),
@@ -56,9 +56,10 @@ fn create(
     }
     let title = title.unwrap_or("");
     let others: BTreeSet<UserId> = members.iter().copied().filter(|user| *user != event.author).collect();
-    if title.len() > TITLE_BYTES_MAX || members.len() > MEMBERS_PER_EVENT_MAX {
+    if members.len() > MEMBERS_PER_EVENT_MAX {
         return Err(Refusal::Invalid);
     }
+    title_fits(event.rules, title)?;
     // The id says what the conversation is: nobody can open one under another's id.
     let (id, founder) = match kind {
         ConversationKind::Direct => match (others.first(), others.len(), title) {
@@ -150,11 +151,9 @@ fn change_role(
     Ok(changes)
 }
 
-fn change_title(state: &ConversationState, role: Role, title: &str) -> Result<Vec<Change>, Refusal> {
+fn change_title(state: &ConversationState, rules: u32, role: Role, title: &str) -> Result<Vec<Change>, Refusal> {
     let settings = group_admin(state, role)?;
-    if title.len() > TITLE_BYTES_MAX {
-        return Err(Refusal::Invalid);
-    }
+    title_fits(rules, title)?;
     if settings.title == title {
         return Err(Refusal::Already);
     }
@@ -162,8 +161,13 @@ fn change_title(state: &ConversationState, role: Role, title: &str) -> Result<Ve
     Ok(vec![Change::Settings(settings), entry(state, Content::Title(title.to_owned()))])
 }
 
-fn send_message(state: &ConversationState, body: &str, reply_to: Option<CommandId>) -> Result<Vec<Change>, Refusal> {
-    text(body, BODY_BYTES_MAX)?;
+fn send_message(
+    state: &ConversationState,
+    rules: u32,
+    body: &str,
+    reply_to: Option<CommandId>,
+) -> Result<Vec<Change>, Refusal> {
+    text(rules, body, BODY_BYTES_MAX)?;
     let content = Content::Message { body: body.to_owned(), reply_to };
     Ok(vec![Change::Timeline { place: state.place, ordinal: state.ordinal + 1, content }])
 }
@@ -199,11 +203,16 @@ fn own_message(target: Option<&IdRow>, author: UserId) -> Result<(&IdRow, u64), 
     if row.author == author { Ok((row, place)) } else { Err(Refusal::NotAuthor) }
 }
 
-/// A text that says something and fits.
-fn text(text: &str, bytes_max: usize) -> Result<(), Refusal> {
-    // ASCII only: Unicode's idea of white space changes between releases, and a decision must not.
-    let blank = text.bytes().all(|byte| byte.is_ascii_whitespace());
-    if blank || text.len() > bytes_max { Err(Refusal::Invalid) } else { Ok(()) }
+/// A text that says something and fits. Before version 2 anything but ASCII blanks said something.
+fn text(rules: u32, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    let says = if rules < 2 { text.bytes().any(|byte| !byte.is_ascii_whitespace()) } else { words::has_visible(text) };
+    if says && text.len() <= bytes_max { Ok(()) } else { Err(Refusal::Invalid) }
+}
+
+/// A title that fits and, since version 2, does not deceive. An empty one is none.
+fn title_fits(rules: u32, title: &str) -> Result<(), Refusal> {
+    let honest = rules < 2 || title.is_empty() || words::check_label(title).is_ok();
+    if honest && title.len() <= TITLE_BYTES_MAX { Ok(()) } else { Err(Refusal::Invalid) }
 }
 
 #[cfg(test)]
@@ -247,6 +256,23 @@ mod tests {
         assert!(of(&state, &send("x".repeat(BODY_BYTES_MAX)), None).is_ok());
         assert_eq!(of(&state, &send("x".repeat(BODY_BYTES_MAX + 1)), None), Err(Refusal::Invalid));
         assert_eq!(of(&state, &send("\n ".into()), None), Err(Refusal::Invalid));
+    }
+
+    /// Issue 10, item 11; what version 1 took, it takes for ever.
+    #[test]
+    fn since_version_2_a_message_shows_something_and_a_title_does_not_deceive() {
+        let state = group(1);
+        let says = |rules, body: &str| {
+            of(&state, &event(rules, Action::SendMessage { body: body.into(), reply_to: None }), None)
+        };
+        let names = |rules, title: &str| of(&state, &event(rules, Action::ChangeTitle { title: title.into() }), None);
+        for blank in ["\u{a0}", "\u{3000}", "\u{200b}", "\u{feff}", "\0", "\x0b"] {
+            assert_eq!((says(2, blank), says(1, blank).is_ok()), (Err(Refusal::Invalid), true));
+        }
+        for title in ["\0", "a\nb", "\u{202e}x", "  "] {
+            assert_eq!((names(2, title), names(1, title).is_ok()), (Err(Refusal::Invalid), true));
+        }
+        assert!(names(2, "caf\u{e9}").is_ok() && names(2, "") == Err(Refusal::Already));
     }
 
     #[test]
