@@ -186,6 +186,41 @@ fn the_samples_are_of_every_type_and_kind() {
     assert_eq!(names(events.map(|[full, _]| full["kind"].as_str().unwrap())), kinds());
 }
 
+/// Issue 10, item 12: the error for a frame names the field that is missing or wrong, whatever the frame.
+#[test]
+fn every_field_of_every_frame_is_named_when_it_is_wrong() {
+    let mut types = commands();
+    types.extend(names(["hello", "mark"]));
+    for [full, bare] in samples().iter().filter(|[full, _]| types.contains(full["type"].as_str().unwrap())) {
+        let fields = full.as_object().unwrap().keys().filter(|name| *name != "type");
+        for name in fields {
+            for wrong in [json!(true), json!(-1), json!(1.5), json!({}), json!([{}]), json!(""), Value::Null] {
+                let (text, optional) = (full[name].is_string(), bare.get(name).is_none());
+                let mut frame = full.clone();
+                frame[name] = wrong.clone();
+                match sockets::parse_frame(&frame.to_string()) {
+                    Err(ServerFrame::Error { message, .. }) => {
+                        assert!(message.contains(&format!("'{name}'")), "{frame}: {message}");
+                    }
+                    // Texts that are no ids may be empty here; what is optional may be null.
+                    Ok(_) => assert!(wrong == "" && text || wrong.is_null() && optional, "{frame} is taken"),
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        }
+        for name in bare.as_object().unwrap().keys().filter(|name| *name != "type") {
+            let mut frame = bare.clone();
+            frame.as_object_mut().unwrap().remove(name);
+            match sockets::parse_frame(&frame.to_string()) {
+                Err(ServerFrame::Error { message, .. }) => {
+                    assert!(message.contains(&format!("'{name}'")), "{frame}: {message}");
+                }
+                other => panic!("{frame}: {other:?}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn asyncapi_has_every_code_and_reason() {
     let document = asyncapi();
