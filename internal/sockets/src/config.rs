@@ -16,7 +16,7 @@ pub struct Config {
     pub hello_wait: Duration,
     /// How long a device may take nothing of what is being sent to it. Beyond: closed with `Slow`.
     pub write_wait: Duration,
-    /// Open sockets of one user on this node. At the bound a new one is closed with `TooMany`.
+    /// Open sockets of one user on this node. At the bound the one silent for longest is closed with `TooMany`.
     pub sockets_per_user_max: usize,
     /// Open sockets of this node. At the bound a new one is closed with `TooMany`.
     pub sockets_max: usize,

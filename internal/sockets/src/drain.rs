@@ -7,9 +7,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
+use crate::socket::FINISH_WAIT;
+use crate::wire::CLOSE_WAIT;
 
 /// How long sockets may take beyond the drain window: answers in flight, and the close.
-const BEYOND_WINDOW: Duration = Duration::from_secs(3);
+const BEYOND_WINDOW: Duration = FINISH_WAIT.saturating_add(CLOSE_WAIT).saturating_add(Duration::from_millis(500));
 
 /// Waits until it is time to go, then sees the sockets off.
 ///

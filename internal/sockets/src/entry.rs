@@ -1,9 +1,9 @@
 //! A record of `chat.deliveries`, ready to be sent: rendered once, shared by every socket that it concerns.
 
-use axum::extract::ws::Utf8Bytes;
 use domain::{Cursor, UserId};
 use eventlog::Record;
 use events::{Codec, DecodeError};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::metrics::{Metrics, Unreadable};
 

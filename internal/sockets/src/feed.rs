@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::CloseCode;
-use axum::extract::ws::Utf8Bytes;
 use domain::{Cursor, UserId};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;
 use crate::hub::{Attach, Seat, Taken};

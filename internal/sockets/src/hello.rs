@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use api::{Caller, ClientFrame, CloseCode, ErrorCode};
+use api::{Caller, ClientFrame, CloseCode, ErrorCode, ServerFrame};
 use domain::UserId;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::node::Node;
+use crate::parse::parse;
 use crate::wire::{Ending, Heard, Wire};
 
 /// No socket lives longer, whatever its token says.
@@ -22,15 +24,33 @@ pub(crate) struct Guest {
     pub(crate) expires: Instant,
 }
 
-/// Waits for the hello. `caller` is who the upgrade's own token named, if it brought one.
-pub(crate) async fn greet(node: &Node, wire: &mut Wire, caller: Option<Caller>) -> Result<Guest, Ending> {
-    let frame = timeout(node.config.hello_wait, first_text(wire)).await;
-    let (token, cursor) = match frame.map_err(|_| Ending::Close(CloseCode::NoHello))?? {
-        ClientFrame::Hello { token, cursor } => (token, cursor),
-        _ => return Err(Ending::Close(CloseCode::NoHello)),
+/// Waits for the hello. `caller` is who the upgrade's own token named, if it brought one, and `brought` that token.
+pub(crate) async fn greet(
+    node: &Node,
+    wire: &mut Wire,
+    caller: Option<&Caller>,
+    brought: Option<&str>,
+) -> Result<Guest, Ending> {
+    let text = timeout(node.config.hello_wait, first_text(wire)).await;
+    let text = text.map_err(|_| Ending::Close(CloseCode::NoHello))??;
+    let (token, cursor) = match parse(&text) {
+        Ok(ClientFrame::Hello { token, cursor }) => (token, cursor),
+        Ok(_) => return Err(Ending::Close(CloseCode::NoHello)),
+        Err(refusal) => return Err(refuse(wire, &refusal, CloseCode::NoHello).await),
     };
     let caller = match (caller, token) {
-        (Some(caller), _) => caller,
+        // Which of the two counts would be a guess.
+        (Some(_), Some(token)) if brought != Some(&token) => {
+            let words = "'token' is another one than that of the 'Authorization' header: send one of them";
+            let refusal = ServerFrame::Error {
+                id: None,
+                conversation: None,
+                code: ErrorCode::BadRequest,
+                message: words.to_owned(),
+            };
+            return Err(refuse(wire, &refusal, CloseCode::Protocol).await);
+        }
+        (Some(caller), _) => caller.clone(),
         (None, None) => return Err(Ending::Close(CloseCode::Unauthorized)),
         (None, Some(token)) => {
             let named = Caller::from_token(&node.verifier, &token).await;
@@ -44,11 +64,19 @@ pub(crate) async fn greet(node: &Node, wire: &mut Wire, caller: Option<Caller>) 
     Ok(Guest { user: caller.user, cursor, expires: Instant::now() + left })
 }
 
-async fn first_text(wire: &mut Wire) -> Result<ClientFrame, Ending> {
+async fn first_text(wire: &mut Wire) -> Result<Utf8Bytes, Ending> {
     loop {
         if let Heard::Text(text) = wire.hear().await? {
-            return serde_json::from_str(&text).map_err(|_| Ending::Close(CloseCode::NoHello));
+            return Ok(text);
         }
+    }
+}
+
+/// Says what is wrong with a device's first frame; returns how its socket ends.
+async fn refuse(wire: &mut Wire, refusal: &ServerFrame, code: CloseCode) -> Ending {
+    match wire.feed_frame(refusal).await {
+        Ok(()) => Ending::Close(code), // the close flushes
+        Err(ending) => ending,
     }
 }
 

@@ -7,11 +7,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::ws::Utf8Bytes;
 use domain::{Cursor, UserId};
 use host::Latest;
 use host::teeth::{Bug, bites};
 use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;
 use crate::mailbox::Mailbox;

@@ -8,7 +8,9 @@
 //!
 //! | bound | at the bound |
 //! |---|---|
-//! | sockets of the node, and of a user | closed with `TooMany` |
+//! | sockets of the node | the new one is closed with `TooMany` |
+//! | sockets of a user | the one silent for longest is closed with `TooMany` |
+//! | time that the end of a socket takes | the connection is dropped |
 //! | recent records, and their bytes, per partition | the oldest goes; who had not taken it is closed with `Slow` |
 //! | time that a device takes nothing | closed with `Slow` |
 //! | range of the log for a device that comes back | `reset` with `too_far` |
@@ -27,6 +29,7 @@ mod config;
 mod drain;
 mod entry;
 mod feed;
+mod handshake;
 mod hello;
 mod hub;
 mod intake;

@@ -6,22 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Caller, CloseCode, ServerFrame};
-use axum::extract::ws::{Utf8Bytes, WebSocket};
 use domain::{Cursor, UserId};
 use futures_util::FutureExt;
 use runtime::TraceParent;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::beat::Beat;
+use crate::census::Counted;
 use crate::feed::{Fed, Feed, Reset};
+use crate::handshake::Socket;
 use crate::hello::{self, Guest};
 use crate::intake::Intake;
 use crate::node::Node;
 use crate::wire::{Ending, Heard, Wire};
 
 /// How long the answers in flight may take when the node ends a socket.
-const FINISH_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(2);
 /// How long the first decision about a device's cursor may take. Beyond: `LostPlace`.
 const WELCOME_WAIT: Duration = Duration::from_secs(20);
 
@@ -30,37 +32,48 @@ const WELCOME_WAIT: Duration = Duration::from_secs(20);
 pub(crate) struct Opening {
     /// Who the upgrade's token named, if it brought one.
     pub(crate) caller: Option<Caller>,
+    /// That token.
+    pub(crate) token: Option<String>,
     pub(crate) trace: TraceParent,
     /// `None`: the node is full.
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 /// Serves a socket to its end.
-pub(crate) async fn run(node: Arc<Node>, socket: WebSocket, opening: Opening) {
+pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
     let _tracked = node.sockets.token();
     node.metrics.open.inc();
     let mut wire = Wire::new(socket, node.config.write_wait);
-    let Err(ending) = serve(&node, &mut wire, opening).await;
+    let Err(ending) = serve(&node, &mut wire, &opening).await;
     let code = match ending {
         Ending::Close(code) => Some(code),
-        Ending::Gone => None,
+        Ending::Left | Ending::Gone => None,
     };
     node.metrics.closed(code);
     node.metrics.open.dec();
     tracing::debug!(code = code.map(CloseCode::number), "socket ends");
-    if let Some(code) = code {
-        wire.close(code).await;
-    }
+    // With its place under the node's bound: what takes its time to end is there still.
+    wire.end(ending).await;
 }
 
-async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: Opening) -> Result<Infallible, Ending> {
-    let Some(_place) = opening.place else { return Err(Ending::Close(CloseCode::TooMany)) };
-    let guest = unless_draining(node, Box::pin(hello::greet(node, wire, opening.caller))).await?;
-    let Some(_counted) = node.census.count(guest.user) else { return Err(Ending::Close(CloseCode::TooMany)) };
-    let mut session = Session::new(node, wire, &guest, opening.trace);
+async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<Infallible, Ending> {
+    if opening.place.is_none() {
+        return Err(Ending::Close(CloseCode::TooMany));
+    }
+    let greeting = hello::greet(node, wire, opening.caller.as_ref(), opening.token.as_deref());
+    let guest = unless_draining(node, Box::pin(greeting)).await?;
+    let counted = node.census.count(guest.user);
+    let mut session = Session::new(node, wire, &guest, &counted, opening.trace);
     drop(guest);
-    unless_draining(node, Box::pin(session.begin())).await?;
-    session.go_on().await
+    tokio::select! {
+        biased;
+        // Whatever it is doing: it may be waiting for a device that is gone.
+        () = counted.gives_way() => Err(Ending::Close(CloseCode::TooMany)),
+        ended = async {
+            unless_draining(node, Box::pin(session.begin())).await?;
+            session.go_on().await
+        } => ended,
+    }
 }
 
 /// The outcome of `phase`, unless the node has to go before.
@@ -73,6 +86,7 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
 struct Session<'w> {
     node: Arc<Node>,
     wire: &'w mut Wire,
+    counted: &'w Counted,
     user: UserId,
     feed: Feed,
     intake: Intake,
@@ -93,9 +107,10 @@ enum Event {
 }
 
 impl<'w> Session<'w> {
-    fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, trace: TraceParent) -> Self {
+    fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, counted: &'w Counted, trace: TraceParent) -> Self {
         Self {
             wire,
+            counted,
             user: guest.user,
             feed: Feed::new(node.partition(guest.user), guest.user, guest.cursor.as_deref()),
             intake: Intake::new(Arc::clone(node), guest.user, trace),
@@ -179,6 +194,7 @@ impl<'w> Session<'w> {
 
     async fn heard(&mut self, heard: Heard) -> Result<(), Ending> {
         self.beat.heard();
+        self.counted.heard();
         let Heard::Text(text) = heard else { return Ok(()) };
         if let Some(answer) = self.intake.take(&text).map_err(Ending::Close)? {
             self.answer(&answer).await?;

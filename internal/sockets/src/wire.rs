@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 use api::{CloseCode, ServerFrame};
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use futures_util::SinkExt;
-use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// The largest frame that a device may send.
-const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// The eager part of a socket's memory. What is larger is grown into and given back.
-const READ_BUFFER_BYTES: usize = 1024;
-/// Frames are gathered up to so many bytes before they are written, or until the flush. Grown into when needed.
-const WRITE_BUFFER_BYTES: usize = 2048;
-/// How long the close frame may take to go out, and the device's answer to come.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
+use crate::handshake::Socket;
+
+/// How long the end may take: the close frame to go out, the device's to come, and the connection to be let go.
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The node ends it.
     Close(CloseCode),
-    /// The device went, or its connection broke.
+    /// The device ends it, with a close frame.
+    Left,
+    /// The connection broke.
     Gone,
 }
 
@@ -38,33 +38,25 @@ pub(crate) enum Heard {
 /// An open websocket.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    socket: WebSocket,
+    socket: Socket,
     /// How long the device may take nothing.
     write_wait: Duration,
 }
 
-/// The bounds of a socket, for its upgrade.
-pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-}
-
 impl Wire {
-    pub(crate) fn new(socket: WebSocket, write_wait: Duration) -> Self {
+    pub(crate) fn new(socket: Socket, write_wait: Duration) -> Self {
         Self { socket, write_wait }
     }
 
     /// What the device sends next. Cancel safe.
     pub(crate) async fn hear(&mut self) -> Result<Heard, Ending> {
-        match self.socket.recv().await {
+        match self.socket.next().await {
             Some(Ok(Message::Text(text))) => Ok(Heard::Text(text)),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Heard::Sign),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Heard::Sign),
             Some(Ok(Message::Binary(_))) => Err(Ending::Close(CloseCode::Protocol)),
-            Some(Ok(Message::Close(_))) | None => Err(Ending::Gone),
-            Some(Err(error)) => Err(ending_of(error)),
+            Some(Ok(Message::Close(_))) => Err(Ending::Left),
+            None => Err(Ending::Gone),
+            Some(Err(error)) => Err(ending_of(&error)),
         }
     }
 
@@ -92,33 +84,40 @@ impl Wire {
         self.feed(text.into()).await
     }
 
-    /// Says why and closes. Waits a moment for the device to see it: a connection that is dropped with bytes unread
-    /// takes the close frame with it.
-    pub(crate) async fn close(mut self, code: CloseCode) {
-        let reason = Utf8Bytes::from_static(code.reason());
-        let close = Message::Close(Some(CloseFrame { code: code.number(), reason }));
-        if !matches!(timeout(CLOSE_WAIT, self.socket.send(close)).await, Ok(Ok(()))) {
-            return;
-        }
-        if code == CloseCode::TooLarge {
-            // The rest of that frame cannot be read past; the device may be writing it still.
-            return sleep(CLOSE_WAIT).await;
-        }
-        let answered = async { while let Some(Ok(_)) = self.socket.recv().await {} };
-        let _ = timeout(CLOSE_WAIT, answered).await;
+    /// Ends the socket in order, within [`CLOSE_WAIT`]: both close frames, then the node's end of the connection, then
+    /// the device's. A connection that is dropped with bytes unread is reset, and takes with it what the device has not
+    /// read yet: the close frame, of all things.
+    pub(crate) async fn end(mut self, ending: Ending) {
+        let closing = async {
+            match ending {
+                Ending::Gone => return,
+                Ending::Left => {} // the answer is queued: hearing on sends it
+                Ending::Close(code) => {
+                    let (code, reason) = (code.number().into(), Utf8Bytes::from_static(code.reason()));
+                    if self.socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            // Until the device's close frame came, or what comes is no websocket any more.
+            while let Some(Ok(_)) = self.socket.next().await {}
+            let connection = self.socket.get_mut();
+            let mut waste = [0; 2048];
+            if connection.shutdown().await.is_ok() {
+                while matches!(connection.read(&mut waste).await, Ok(1..)) {}
+            }
+        };
+        let _ = timeout(CLOSE_WAIT, Box::pin(closing)).await;
     }
 }
 
-fn ending_of(error: axum::Error) -> Ending {
-    let cause = error.into_inner().downcast::<tungstenite::Error>();
-    match cause.as_deref() {
-        Ok(tungstenite::Error::Capacity(_)) => Ending::Close(CloseCode::TooLarge),
-        Ok(tungstenite::Error::Utf8(_)) => Ending::Close(CloseCode::Protocol),
+fn ending_of(error: &Error) -> Ending {
+    match error {
+        Error::Capacity(_) => Ending::Close(CloseCode::TooLarge),
+        Error::Utf8(_) => Ending::Close(CloseCode::Protocol),
         // A connection that just ends, without a close frame, is reported as a breach of the protocol, too.
-        Ok(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-            Ending::Gone
-        }
-        Ok(tungstenite::Error::Protocol(_)) => Ending::Close(CloseCode::Protocol),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
+        Error::Protocol(_) => Ending::Close(CloseCode::Protocol),
         _ => Ending::Gone,
     }
 }

@@ -201,6 +201,8 @@ pub(crate) enum After {
     Soon,
     /// With back-off.
     Later,
+    /// With back-off that begins at seconds: another socket of the user would make room at once.
+    MuchLater,
     /// Do not come back.
     Stop,
 }
@@ -210,6 +212,7 @@ pub(crate) fn after(code: Option<u16>) -> After {
     match code {
         Some(code) if !CloseCode::reconnect(code) => After::Stop,
         Some(code) if code == CloseCode::Draining.number() || code == CloseCode::TokenExpired.number() => After::Soon,
+        Some(code) if code == CloseCode::TooMany.number() => After::MuchLater,
         _ => After::Later,
     }
 }
