@@ -4,6 +4,8 @@ use auth::Secret;
 use domain::UserId;
 use serde::{Deserialize, Serialize};
 
+use crate::integer::integer;
+
 /// A wish for an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
@@ -38,6 +40,7 @@ pub struct SessionBody {
     /// For `Authorization: Bearer` and for the socket's `hello`.
     pub access_token: Secret,
     /// Seconds that the access token is good for.
+    #[serde(deserialize_with = "integer")]
     pub expires_in: u64,
     /// For the next refresh, once: the answer to it has another.
     pub refresh_token: Secret,
@@ -55,5 +58,6 @@ pub struct UserBody {
     /// What others see.
     pub display_name: String,
     /// When it was made, milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "integer")]
     pub created: i64,
 }

@@ -3,6 +3,8 @@
 use domain::{CommandId, ConversationId, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::integer::{integer, maybe};
+
 /// A command is in the log; what it means arrives on the author's sockets, or through its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -30,7 +32,7 @@ pub struct OutcomeBody {
     /// Whether something stands under it.
     pub outcome: OutcomeState,
     /// Where it stands.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub seq: Option<Seq>,
     /// `message`, `command` or `withdrawal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -50,18 +52,22 @@ pub struct ReactionBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryBody {
     /// Its place in the log: the page key.
+    #[serde(deserialize_with = "integer")]
     pub seq: Seq,
     /// The id of the command: how a message is addressed.
     pub id: CommandId,
     /// Who.
     pub author: UserId,
     /// The log's time, milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "integer")]
     pub time: i64,
     /// `message`, `created`, `joined`, `left` or `title`.
     pub kind: String,
     /// Messages up to and including this entry.
+    #[serde(deserialize_with = "integer")]
     pub ordinal: u64,
     /// The event that changed the entry last: a client keeps the version with the higher one.
+    #[serde(deserialize_with = "integer")]
     pub changed: Seq,
     /// A message's text, or the new title. Empty for a deleted message.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -73,7 +79,7 @@ pub struct EntryBody {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub users: Vec<UserId>,
     /// The log's time of the last edit, milliseconds since the Unix epoch.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub edited: Option<i64>,
     /// Whether the message is gone.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -91,6 +97,7 @@ pub struct EntryBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPage {
     /// The conversation's last accepted event, read before the entries: a syncing client's filter starts here.
+    #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The entries, oldest first whichever way the page goes.
     pub entries: Vec<EntryBody>,
@@ -102,8 +109,10 @@ pub struct HistoryPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkBody {
     /// Read up to this entry.
+    #[serde(deserialize_with = "integer")]
     pub seq: Seq,
     /// Messages up to it.
+    #[serde(deserialize_with = "integer")]
     pub ordinal: u64,
 }
 
@@ -138,10 +147,13 @@ pub struct ConversationBody {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<String>,
     /// Its last accepted event.
+    #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The log's time of that event, milliseconds since the Unix epoch: the list is sorted by it.
+    #[serde(deserialize_with = "integer")]
     pub time: i64,
     /// Messages behind the caller's read mark.
+    #[serde(deserialize_with = "integer")]
     pub unread: u64,
     /// The caller's read mark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -186,8 +198,10 @@ pub struct SyncConversation {
     /// Whether the caller is a member now; of who left, rows read as of the leaving.
     pub member: bool,
     /// The event that changed the caller's membership last.
+    #[serde(deserialize_with = "integer")]
     pub changed: Seq,
     /// The last accepted event of any kind, read before any rows: the client's filter starts here.
+    #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The caller's read mark.
     #[serde(skip_serializing_if = "Option::is_none", default)]

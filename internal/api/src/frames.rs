@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ErrorCode;
+use crate::integer::integer;
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub enum ClientFrame {
         /// The conversation.
         conversation: ConversationId,
         /// The entry.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
     },
     /// Answers a ping; any frame does.
@@ -140,11 +142,13 @@ pub enum ServerFrame {
         /// Who the socket belongs to.
         user: UserId,
         /// The user's delivery partition: balancers may route by it.
+        #[serde(deserialize_with = "integer")]
         partition: u32,
         /// One of [`RESET_REASONS`]; absent when the feed goes on where the device was.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reset: Option<String>,
         /// The server pings after so many milliseconds without a frame; silence of three of these ends the socket.
+        #[serde(deserialize_with = "integer")]
         ping_ms: u64,
     },
     /// The command is in the log. Not an address: what it means comes on the feed.
@@ -159,6 +163,7 @@ pub enum ServerFrame {
         /// The conversation.
         conversation: ConversationId,
         /// The entry, as the server found it.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
     },
     /// A frame was not taken; with `id`, that command was not appended (`unknown`: it may have been).
@@ -218,14 +223,17 @@ pub enum FeedFrame {
         /// The conversation.
         conversation: ConversationId,
         /// Its place.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
         id: CommandId,
         /// Who.
         author: UserId,
         /// The log's time, milliseconds since the Unix epoch.
+        #[serde(deserialize_with = "integer")]
         time: i64,
         /// Messages up to and including it.
+        #[serde(deserialize_with = "integer")]
         ordinal: u64,
         /// What happened.
         #[serde(flatten)]
@@ -236,10 +244,12 @@ pub enum FeedFrame {
         /// The conversation.
         conversation: ConversationId,
         /// The place of the retry.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
         id: CommandId,
         /// Where it stands.
+        #[serde(deserialize_with = "integer")]
         first_seq: Seq,
         /// What stands there.
         stands: StandsName,
@@ -249,6 +259,7 @@ pub enum FeedFrame {
         /// The conversation.
         conversation: ConversationId,
         /// The place of the copy.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
         id: CommandId,
@@ -262,8 +273,10 @@ pub enum FeedFrame {
         /// Who read.
         user: UserId,
         /// Up to this entry.
+        #[serde(deserialize_with = "integer")]
         mark: Seq,
         /// Messages up to it.
+        #[serde(deserialize_with = "integer")]
         ordinal: u64,
     },
     /// Something about the user's account. At least once.
@@ -271,6 +284,7 @@ pub enum FeedFrame {
         /// `registered`, `signed_in`, `signed_out`.
         event: String,
         /// When, milliseconds since the Unix epoch.
+        #[serde(deserialize_with = "integer")]
         time: i64,
     },
 }

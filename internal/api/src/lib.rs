@@ -9,6 +9,7 @@ mod close;
 mod error;
 mod extract;
 mod frames;
+mod integer;
 mod layer;
 mod requests;
 
