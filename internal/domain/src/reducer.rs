@@ -6,6 +6,7 @@
 mod changes;
 
 use crate::limits::STAMP_AHEAD_MS_MAX;
+use crate::state::one_more;
 use crate::{
     Action, CommandId, Content, ConversationState, Event, IdRow, PayloadHash, Placed, Role, Seq, Settings, Stands,
     UserId,
@@ -261,7 +262,7 @@ fn accepted(
     let row = IdRow { author: event.author, seq: placed.seq, hash, stands, deleted: None };
     let recipients = recipients(state, event, &changes);
     changes.push(Change::Id { id: event.id, row });
-    let (place, ordinal) = entry.map_or((state.place, state.ordinal), |(place, ordinal)| (place + 1, ordinal));
+    let (place, ordinal) = entry.map_or((state.place, state.ordinal), |(place, ordinal)| (one_more(place), ordinal));
     Effects { decision: Decision::Accepted, recipients, changes, place, ordinal }
 }
 

@@ -151,7 +151,7 @@ impl ConversationState {
         for change in changes {
             match change {
                 Change::Timeline { place, ordinal, .. } => {
-                    self.place = place + 1;
+                    self.place = one_more(*place);
                     self.ordinal = *ordinal;
                 }
                 Change::Member { user, role: None } => drop(self.members.remove(user)),
@@ -164,4 +164,14 @@ impl ConversationState {
             }
         }
     }
+}
+
+/// The next value of a counter.
+///
+/// # Panics
+/// At the end of its range, in every build: a row or a bug has said what cannot be, and a conversation that counts from 0
+/// again would be wrong for ever. The consumers hold one that panics.
+#[must_use]
+pub(crate) const fn one_more(count: u64) -> u64 {
+    count.checked_add(1).expect("no conversation has 2^64 entries")
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{Change, RULES_TRIAL, Refusal};
 use crate::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX, TITLE_BYTES_MAX};
+use crate::state::one_more;
 use crate::{Action, Content, ConversationId, ConversationKind, ConversationState, Event, IdRow, Role, Settings};
 use crate::{CommandId, Stands, UserId, words};
 
@@ -169,7 +170,7 @@ fn send_message(
 ) -> Result<Vec<Change>, Refusal> {
     text(rules, body, BODY_BYTES_MAX)?;
     let content = Content::Message { body: body.to_owned(), reply_to };
-    Ok(vec![Change::Timeline { place: state.place, ordinal: state.ordinal + 1, content }])
+    Ok(vec![Change::Timeline { place: state.place, ordinal: one_more(state.ordinal), content }])
 }
 
 fn reaction(target: Option<&IdRow>, id: CommandId, emoji: &str) -> Result<Vec<Change>, Refusal> {
@@ -273,6 +274,18 @@ mod tests {
             assert_eq!((names(2, title), names(1, title).is_ok()), (Err(Refusal::Invalid), true));
         }
         assert!(names(2, "caf\u{e9}").is_ok() && names(2, "") == Err(Refusal::Already));
+    }
+
+    /// Release builds as well: counting on from 0 would be wrong for ever (issue 10, section 3).
+    #[test]
+    fn counters_end_in_a_panic_and_not_at_zero() {
+        let event = event(1, Action::SendMessage { body: "hello".into(), reply_to: None });
+        let placed = Placed { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
+        for (place, ordinal) in [(u64::MAX, 0), (0, u64::MAX)] {
+            let state = ConversationState { place, ordinal, ..group(1) };
+            let judge = || apply(&state, &event, placed, &Facts::default(), RULES_NEWEST);
+            assert!(std::panic::catch_unwind(judge).is_err(), "{place}, {ordinal}");
+        }
     }
 
     #[test]
