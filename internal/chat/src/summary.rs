@@ -5,6 +5,7 @@ use std::time::Duration;
 use api::{ApiError, ConversationBody};
 use commands::{Barrier, faults};
 use domain::{Content, ConversationId, Seq, Settings, UserId};
+use host::teeth::{Bug, bites};
 use store::{Direction, Entry, Head, Mark, Page, UserConversation};
 
 use crate::service::Chat;
@@ -108,6 +109,7 @@ impl Chat {
         let Some(entry) = entry else { return Ok(None) };
         let source = Barrier::source_of(row.conversation);
         let covered = entry.changed <= head.seq
+            || bites(Bug::ListBeyondMembership)
             || (self.barrier.applied(source, entry.changed, Duration::ZERO).await?
                 && self.spans(user, row.conversation).await?.left().is_none());
         let inside = entry.seq >= row.joined || self.spans(user, row.conversation).await?.contain(entry.seq);

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::FanoutError;
 pub use metrics::FanoutMetrics;
-pub use parked::PARKED_MAX;
+pub use parked::{PARKED_MAX, QUEUED_MAX};
 
 /// What it reads, and where deliveries go.
 const TOPICS: [&str; 4] = [MESSAGES, RECEIPTS, USERS, DELIVERIES];
@@ -58,13 +58,15 @@ pub struct Deps {
     pub metrics: FanoutMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
     pub rules_newest: u32,
+    /// Events that all parked conversations of a partition keep in memory: [`QUEUED_MAX`], or few in a test.
+    pub queued_max: usize,
 }
 
 impl Deps {
     /// The consumer over that log and store, with the newest rules.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: FanoutMetrics) -> Self {
-        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST }
+        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST, queued_max: QUEUED_MAX }
     }
 }
 

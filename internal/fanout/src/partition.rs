@@ -112,6 +112,7 @@ pub(crate) async fn run(
 impl Partition {
     fn new(deps: Arc<Deps>, at: TopicPartition, committer: Arc<dyn Committer>, stop: CancellationToken) -> Self {
         let spec = spec_of(MESSAGES);
+        let queued_max = deps.queued_max;
         let reach = Reach::new(Arc::clone(&deps), at.partition, committer, stop.clone());
         Self {
             backoff: Backoff::new(deps.entropy.clone()),
@@ -128,7 +129,7 @@ impl Partition {
             behind: false,
             pace: Pace::default(),
             cache: Conversations::new(),
-            parked: ParkedSet::default(),
+            parked: ParkedSet::new(queued_max),
             counted: 0,
             outbox: Outbox::default(),
             skips: BTreeMap::new(),

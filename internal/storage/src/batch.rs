@@ -9,6 +9,7 @@ use eventlog::{AppendError, Meaning, Message, NewRecord, Record, append};
 use events::Quarantined;
 use events::topics::QUARANTINE;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use host::teeth::{Bug, bites};
 use runtime::{Panicked, caught};
 use store::{Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
 use tokio::time::{Instant, timeout};
@@ -93,7 +94,8 @@ impl Partition {
                 }
                 Opened::Malformed => {
                     self.deps.metrics.holds.inc();
-                    begun.insert(conversation, Hold { skipped_to: None, done_through: Some(as_of) });
+                    let done = if bites(Bug::MalformedHeldTooLate) { as_of.next() } else { as_of };
+                    begun.insert(conversation, Hold { skipped_to: None, done_through: Some(done) });
                     Slot::Held
                 }
             };

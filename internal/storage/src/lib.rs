@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::StorageError;
 pub use metrics::StorageMetrics;
 pub use receipts::replay_marks;
+pub use redrive::SLICE_EVENTS_MAX;
 pub use replay::{Replayed, replay};
 pub use rows::rows_of;
 
@@ -63,13 +64,15 @@ pub struct Deps {
     pub metrics: StorageMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
     pub rules_newest: u32,
+    /// Events that one part of a re-drive judges at about most: [`SLICE_EVENTS_MAX`], or few in a test.
+    pub slice_events: usize,
 }
 
 impl Deps {
     /// The consumer over that log and store, with the newest rules.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: StorageMetrics) -> Self {
-        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST }
+        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST, slice_events: SLICE_EVENTS_MAX }
     }
 }
 
