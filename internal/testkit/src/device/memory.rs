@@ -62,6 +62,12 @@ pub struct Journal {
     pub ends: BTreeMap<String, u32>,
     /// Error frames and refused calls, with their number.
     pub errors: BTreeMap<String, u32>,
+    /// Frames that tell of a read mark of the user's own.
+    pub reads: u32,
+    /// Frames about the account.
+    pub accounts: u32,
+    /// Frames of other producers, which are passed over.
+    pub passed: u32,
     /// The highest mark that was acknowledged.
     pub marks_acked: BTreeMap<ConversationId, Seq>,
     /// Answers about commands that contradict one another.
@@ -114,16 +120,23 @@ impl Memory {
                     self.take(conversation, frame, now);
                 }
             }
-            None => {
-                if let FeedFrame::Read { conversation, user, mark, .. } = frame
-                    && *user == self.user
-                {
+            None => match frame {
+                FeedFrame::Read { conversation, user, mark, .. } if *user == self.user => {
+                    self.journal.reads += 1;
                     let known = self.kept.marks.entry(*conversation).or_insert(*mark);
                     *known = (*known).max(*mark);
                 }
-            }
+                FeedFrame::Account { .. } => self.journal.accounts += 1,
+                _ => {}
+            },
         }
         self.kept.cursor = Some(received.cursor);
+    }
+
+    /// Passes over a frame of another producer.
+    pub(crate) fn pass(&mut self, cursor: Cursor) {
+        self.journal.passed += 1;
+        self.kept.cursor = Some(cursor);
     }
 
     fn filter(&mut self, conversation: ConversationId, seq: Seq) -> bool {

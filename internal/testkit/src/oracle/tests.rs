@@ -43,7 +43,7 @@ fn world() -> Spoilable {
         let meaning = Meaning::Event(Box::new(event));
         messages.push(Message { placed, fingerprint: Fingerprint(offset), conversation, meaning, trace: None });
     }
-    let logged = Logged { messages: vec![messages], marks: Vec::new(), deliveries: vec![deliveries] };
+    let logged = Logged { messages: vec![messages], deliveries: vec![deliveries], ..Logged::default() };
     let mut world = Spoilable { logged, memories };
     world.reread();
     world
