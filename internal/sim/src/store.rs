@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
-    HoldStore, Mark, OutboxRow, Page, Session, SharedStore, Source, StoreAdmin, StoreError, UserConversation,
-    UserStore, Value,
+    HoldStore, Malformed, Mark, OutboxRow, Page, Phase, RowWrite, Session, SharedStore, Source, StoreAdmin, StoreError,
+    UserConversation, UserStore, Value,
 };
 use tokio::time::sleep;
 
@@ -17,6 +17,8 @@ use crate::life::Life;
 
 /// How long a request takes to fail while the store is away.
 const AWAY: Duration = Duration::from_millis(200);
+/// Between two parts of a write, at most.
+const BETWEEN_PARTS: Duration = Duration::from_millis(80);
 /// How much later a late write is done, in milliseconds.
 const LATE_MS: u64 = 20_000;
 
@@ -73,6 +75,15 @@ impl SimStore {
         outcome
     }
 
+    /// Fails while a row of the conversation is none of this program's.
+    fn readable(&self, conversation: ConversationId) -> Result<(), StoreError> {
+        if self.life.weather.is_garbled(conversation, self.life.kind) {
+            self.life.fault("rows that cannot be read");
+            return Err(Malformed { table: "ids", column: "stands" }.into());
+        }
+        Ok(())
+    }
+
     async fn before(&self) -> Result<(), StoreError> {
         let (life, rates) = (&self.life, self.life.weather.rates());
         life.gate().await;
@@ -92,10 +103,46 @@ impl SimStore {
     }
 }
 
+/// The rows of a write in parts that a store may write one after the other: of a phase in any order, phase after phase.
+fn split(rows: Vec<ConversationRows>, life: &Life) -> Vec<Vec<ConversationRows>> {
+    let mut parts = Vec::new();
+    for phase in [Phase::Rows, Phase::Ids, Phase::Heads] {
+        let (mut some, mut others) = (Vec::new(), Vec::new());
+        for ConversationRows { conversation, rows } in &rows {
+            let of_phase = rows.iter().filter(|write| write.row.phase() == phase).cloned();
+            let (one, other): (Vec<RowWrite>, Vec<RowWrite>) = of_phase.partition(|_| life.below(2) == 0);
+            some.push(ConversationRows { conversation: *conversation, rows: one });
+            others.push(ConversationRows { conversation: *conversation, rows: other });
+        }
+        parts.extend([some, others]);
+    }
+    parts
+}
+
+async fn write_in_parts(
+    store: SharedStore,
+    life: Arc<Life>,
+    parts: Vec<Vec<ConversationRows>>,
+) -> Result<(), StoreError> {
+    for part in parts {
+        if part.iter().any(|rows| !rows.rows.is_empty()) {
+            store.write(part).await?;
+            life.delay(BETWEEN_PARTS).await;
+            life.gate().await;
+        }
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl ChatStore for SimStore {
     async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, life) = (Arc::clone(&self.inner), Arc::clone(&self.life));
+        if life.chance(life.weather.rates().store_split) {
+            life.fault("store writes done in two parts");
+            let parts = split(rows, &life);
+            return self.write(async move { write_in_parts(inner, life, parts).await }).await;
+        }
         self.write(async move { inner.write(rows).await }).await
     }
 
@@ -113,6 +160,7 @@ impl ChatStore for SimStore {
         from_stamp_ms: i64,
         as_of: Seq,
     ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
+        self.readable(conversation)?;
         self.read(self.inner.ids_from(conversation, from_stamp_ms, as_of)).await
     }
 
