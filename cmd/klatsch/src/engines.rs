@@ -23,6 +23,11 @@ pub(crate) struct Engines {
 
 /// Opens everything in `folder`, with all topics in place.
 pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Engines> {
+    let private = runtime::private::folder(folder);
+    private.map_err(|error| {
+        let words = format!("the data folder {} cannot be used: {error}", folder.display());
+        ConfigFault::caused(words, error)
+    })?;
     let database = Database::open(&folder.join("db")).map_err(|error| match error {
         KvError::Locked(_) | KvError::Folder { .. } => {
             anyhow::Error::new(ConfigFault::caused(error.to_string(), error))

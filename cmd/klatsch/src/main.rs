@@ -35,10 +35,13 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let (begun, clock, entropy) = (Instant::now(), Clock::system(), Entropy::system());
     let listener = runtime::bind(options.listen.address_or(8080)).await?;
     let address = listener.local_addr()?;
+    let operators = runtime::bind_operators(&options.listen, address).await?;
+    let bounds = options.listen.bounds();
     let engines = engines::open(&options.data, &clock, &entropy).await?;
     let service = services::Services { clock, entropy, origins: options.origins };
     let announced = || announce(address, begun);
-    let ended = service.run(&engines, listener, stop, announced).await;
+    let doors = services::Doors { public: listener, operators, bounds };
+    let ended = service.run(&engines, doors, stop, announced).await;
     engines.close().await;
     ended
 }

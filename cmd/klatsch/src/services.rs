@@ -2,7 +2,7 @@
 
 use auth::Verifier;
 use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness, Serving, Tasks};
+use runtime::{Bounds, Metrics, Readiness, Serving, Tasks};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,12 +15,19 @@ pub(crate) struct Services {
     pub(crate) origins: Vec<String>,
 }
 
+/// Where they are reached.
+pub(crate) struct Doors {
+    pub(crate) public: TcpListener,
+    pub(crate) operators: Option<TcpListener>,
+    pub(crate) bounds: Bounds,
+}
+
 impl Services {
-    /// Runs them all until `stop`; calls `announced` once everything is started.
+    /// Runs them all until `stop`; calls `announced` once everything is ready.
     pub(crate) async fn run(
         self,
         engines: &Engines,
-        listener: TcpListener,
+        doors: Doors,
         stop: CancellationToken,
         announced: impl FnOnce(),
     ) -> anyhow::Result<()> {
@@ -61,13 +68,24 @@ impl Services {
             serving: serving.clone(),
         };
         router = router.merge(chat::start(&chat::Config::default(), &deps, &mut tasks));
+        let all = readiness.clone();
         let deps = sockets::Deps { log, store, codec, verifier, clock, entropy, readiness, metrics };
         let config = sockets::Config { origins, ..sockets::Config::default() };
         let (routes, open_sockets) = sockets::start(config, deps, &mut tasks);
         router = router.merge(routes);
-        tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+        let Doors { public, operators, bounds } = doors;
+        if let Some(operators) = operators {
+            let serving = serving.clone();
+            tasks.spawn("operators' server", |token| runtime::serve_operators(operators, serving, token));
+        }
+        tasks.spawn("http server", move |token| runtime::serve_within(bounds, public, router, serving, token));
         tasks.spawn("sockets", |token| open_sockets.drain(token));
-        announced();
-        Ok(tasks.run(stop).await?)
+        let mut running = std::pin::pin!(tasks.run(stop));
+        tokio::select! {
+            biased;
+            ended = running.as_mut() => return Ok(ended?),
+            () = all.wait() => announced(),
+        }
+        Ok(running.await?)
     }
 }

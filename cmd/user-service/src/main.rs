@@ -7,8 +7,8 @@ use anyhow::Context;
 use auth::SigningKey;
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground};
-use runtime::ConfigFault;
 use runtime::options::{ListenOptions, LogOptions, StoreOptions};
+use runtime::{ConfigFault, Tasks};
 use tokio_util::sync::CancellationToken;
 use users::{Config, Deps};
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut ground = Ground::new("user-service", options.listen.address_or(8081), stop.clone()).await?;
+    let mut ground = Ground::new("user-service", &options.listen, 8081, stop.clone()).await?;
     let key = SigningKey::load_or_create(&options.key_file, &ground.entropy);
     let key = key.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
@@ -48,8 +48,12 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         metrics: ground.metrics.clone(),
         readiness: ground.readiness.clone(),
     };
+    let (bounds, serving) = (ground.bounds, ground.serving());
+    let mut tasks = Tasks::new(ground.readiness.clone());
+    let router = users::start(&Config::default(), deps, &mut tasks)?;
     let listener = ground.listener().await?;
-    let ended = users::run(Config::default(), deps, listener, stop).await.context("running user-service");
+    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
+    let ended = tasks.run(stop).await.context("running user-service");
     engines.close().await;
     ended
 }

@@ -32,10 +32,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut ground = Ground::new("websocket-service", options.listen.address_or(8083), stop.clone()).await?;
+    let mut ground = Ground::new("websocket-service", &options.listen, 8083, stop.clone()).await?;
     let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
     let Some(engines) = connected else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
+    let bounds = ground.bounds;
     let mut tasks = Tasks::new(ground.readiness.clone());
     let verifier = follow_keys(&ground, &options.keys, &mut tasks)?;
     let deps = Deps {
@@ -51,7 +52,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let config = Config { origins: options.origins, ..Config::default() };
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
     let (listener, serving) = (ground.listener().await?, ground.serving());
-    tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
     // Ended before the server is: health is still answered for while devices are asked to move.
     tasks.spawn("sockets", |token| sockets.drain(token));
     let ended = tasks.run(stop).await.context("running websocket-service");

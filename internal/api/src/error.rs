@@ -15,6 +15,8 @@ pub enum ErrorCode {
     UnknownFrame,
     /// A body or frame above the size bound.
     TooLarge,
+    /// The body did not come in time.
+    TooSlow,
     /// A field is empty, too long or contradicts another.
     Invalid,
     /// `limit` or another page parameter is out of range.
@@ -79,10 +81,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that is sent.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::BadRequest,
         Self::UnknownFrame,
         Self::TooLarge,
+        Self::TooSlow,
         Self::Invalid,
         Self::PageOutOfRange,
         Self::Unauthorized,
@@ -121,6 +124,7 @@ impl ErrorCode {
                 StatusCode::BAD_REQUEST
             }
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized | Self::TokenExpired | Self::WrongCredentials | Self::SessionEnded => {
                 StatusCode::UNAUTHORIZED
             }

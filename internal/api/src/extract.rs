@@ -9,7 +9,7 @@ use domain::UserId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ApiError, ErrorCode};
+use crate::{ApiError, ErrorCode, Vouched};
 
 /// A JSON body, in and out.
 #[derive(Debug, Clone)]
@@ -85,7 +85,11 @@ where
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(|| {
             ApiError::new(ErrorCode::Unauthorized, "send an access token: 'Authorization: Bearer <token>'")
         })?;
-        Self::from_token(&auth::Verifier::from_ref(state), token).await
+        let caller = Self::from_token(&auth::Verifier::from_ref(state), token).await?;
+        if let Some(vouched) = parts.extensions.get::<Vouched>() {
+            vouched.set();
+        }
+        Ok(caller)
     }
 }
 

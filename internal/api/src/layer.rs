@@ -21,7 +21,7 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Runs the request in its span and finishes what failed. Use with `axum::middleware::from_fn_with_state`.
 pub async fn finish_errors(State(entropy): State<Entropy>, request: Request, next: Next) -> Response {
     let id = request_id(&request, &entropy);
-    let span = info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
+    let span = info_span!("request", request_id = ?id, method = %request.method(), path = request.uri().path());
     async {
         let mut response = next.run(request).await;
         let error = response.extensions_mut().remove::<Arc<ApiError>>();

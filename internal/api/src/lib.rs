@@ -12,6 +12,7 @@ mod frames;
 mod integer;
 mod layer;
 mod requests;
+mod vouched;
 
 pub use accounts::{Credentials, RefreshBody, Registration, SessionBody, UserBody};
 pub use bodies::{
@@ -29,3 +30,4 @@ pub use layer::{REQUEST_ID_HEADER, finish_errors};
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,
 };
+pub use vouched::Vouched;

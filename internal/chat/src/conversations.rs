@@ -8,7 +8,7 @@ use commands::faults;
 use domain::ConversationId;
 use runtime::TraceParent;
 
-use crate::service::{Chat, Logged};
+use crate::service::{Chat, Logged, Reader};
 
 pub(crate) fn router() -> Router<Chat> {
     Router::new()
@@ -28,7 +28,7 @@ async fn create(
 
 async fn show(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path(conversation): Path<ConversationId>,
 ) -> Result<Json<ConversationBody>, ApiError> {
     let reading = chat.open(caller.user, conversation).await?;

@@ -1,6 +1,6 @@
 //! The timeline of a conversation, by key in both directions.
 
-use api::{ApiError, Caller, ErrorCode, HistoryPage, Json, Path, Query};
+use api::{ApiError, ErrorCode, HistoryPage, Json, Path, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -9,9 +9,9 @@ use domain::{ConversationId, Seq, UserId};
 use serde::Deserialize;
 use store::{Direction, Entry, Page};
 
-use crate::paging::{self, PAGE_MAX};
+use crate::paging::{self, ENTRIES_AT_ONCE, PAGE_MAX};
 use crate::reading::{Reading, Span};
-use crate::service::Chat;
+use crate::service::{Chat, Reader};
 use crate::view;
 
 pub(crate) fn router() -> Router<Chat> {
@@ -37,7 +37,7 @@ enum Anchor {
 
 async fn history(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path(conversation): Path<ConversationId>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<HistoryPage>, ApiError> {
@@ -58,8 +58,9 @@ async fn history(
     let mut reading = chat.open(caller.user, conversation).await?;
     let mut entries = chat.page(conversation, &reading, anchor, limit + 1).await?;
     chat.make_whole(caller.user, conversation, &mut reading, &mut entries).await?;
-    let more = entries.len() > limit;
-    entries.truncate(limit);
+    let fits = paging::fitting(entries.iter().map(paging::bytes_of)).min(limit);
+    let more = entries.len() > fits;
+    entries.truncate(fits);
     if matches!(anchor, Anchor::Before(_)) {
         entries.reverse();
     }
@@ -91,7 +92,7 @@ impl Chat {
                 break;
             }
             // Both anchors are exclusive.
-            let (from, direction) = match anchor {
+            let (mut from, direction) = match anchor {
                 Anchor::Before(before) => {
                     let ceiling = span.to.unwrap_or(head).min(head).next();
                     (Some(before.map_or(ceiling, |before| before.min(ceiling))), Direction::Before)
@@ -105,9 +106,19 @@ impl Chat {
             if beyond {
                 continue;
             }
-            let page = Page { anchor: from, direction, limit: left };
-            let rows = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
-            entries.extend(rows.into_iter().take_while(|entry| span.contains(entry.seq) && entry.seq <= head));
+            let until = entries.len() + left;
+            // Portion by portion: entries that no page has room for are not read.
+            while entries.len() < until && paging::fitting(entries.iter().map(paging::bytes_of)) == entries.len() {
+                let portion = (until - entries.len()).min(ENTRIES_AT_ONCE);
+                let page = Page { anchor: from, direction, limit: portion };
+                let rows = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
+                let (read, before) = (rows.len(), entries.len());
+                from = rows.last().map(|entry| entry.seq);
+                entries.extend(rows.into_iter().take_while(|entry| span.contains(entry.seq) && entry.seq <= head));
+                if read < portion || entries.len() - before < read {
+                    break;
+                }
+            }
         }
         Ok(entries)
     }

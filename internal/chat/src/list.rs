@@ -4,7 +4,9 @@
 //! that the user is in are read, sorted here, and paged by (time, conversation). Both are bounded, by [`ROW_PAGES_MAX`]
 //! and [`LISTED_MAX`]; beyond, conversations are left out, those with the highest ids. Only the sync names all.
 
-use api::{ApiError, Caller, ConversationPage, ErrorCode, Json, Query};
+use std::pin::pin;
+
+use api::{ApiError, ConversationBody, ConversationPage, ErrorCode, Json, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -14,8 +16,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use store::Head;
 
-use crate::paging;
-use crate::service::Chat;
+use crate::paging::{self, PAGE_BYTES_MAX, REACTION_BYTES};
+use crate::service::{Chat, Reader};
 
 /// The most conversations of one page: each costs a few reads.
 const CONVERSATIONS_MAX: usize = 100;
@@ -41,12 +43,15 @@ const ROWS_AT_ONCE: usize = 1000;
 /// and passed over: of somebody with more than this, the rest is left out.
 const ROW_PAGES_MAX: usize = 10;
 
+/// What a summary takes beside its texts.
+const SUMMARY_BYTES: usize = 800;
+
 /// Where a conversation stands in the list: later ones first.
 type Place = (i64, ConversationId);
 
 async fn list(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<ConversationPage>, ApiError> {
     let limit = paging::limit(query.limit, CONVERSATIONS_MAX)?;
@@ -56,17 +61,40 @@ async fn list(
     places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
     let more = places.len() > limit;
     places.truncate(limit);
-    let next = places.last().filter(|_| more).map(|((time, id), _)| format!("{time}.{id}"));
-
     let ids: Vec<_> = places.iter().map(|((_, conversation), _)| *conversation).collect();
     let marks = chat.store.marks(caller.user, &ids).await.map_err(faults::of_store)?;
-    let summaries = places
-        .into_iter()
-        .zip(marks)
-        .map(|(((_, conversation), head), mark)| chat.summary_at(caller.user, conversation, head, mark));
-    // Who was removed meanwhile is left out.
-    let conversations: Vec<_> = stream::iter(summaries).buffered(AT_ONCE).try_collect().await?;
-    Ok(Json(ConversationPage { conversations: conversations.into_iter().flatten().collect(), next }))
+    let summaries = places.into_iter().zip(marks).map(|((place, head), mark)| {
+        let summary = chat.summary_at(caller.user, place.1, head, mark);
+        async move { Ok::<_, ApiError>((place, summary.await?)) }
+    });
+    let mut summaries = pin!(stream::iter(summaries).buffered(AT_ONCE));
+    let (mut conversations, mut last, mut bytes) = (Vec::new(), None, 0);
+    while let Some((place, summary)) = summaries.try_next().await? {
+        // Who was removed meanwhile is left out.
+        if let Some(summary) = summary {
+            bytes += bytes_of(&summary);
+            if bytes > PAGE_BYTES_MAX && !conversations.is_empty() {
+                // This one begins the next page.
+                return Ok(Json(ConversationPage { conversations, next: last.map(name) }));
+            }
+            conversations.push(summary);
+        }
+        last = Some(place);
+    }
+    Ok(Json(ConversationPage { conversations, next: last.filter(|_| more).map(name) }))
+}
+
+/// What a client sends back to go on behind that place.
+fn name((time, id): Place) -> String {
+    format!("{time}.{id}")
+}
+
+/// Bytes of a summary as JSON, about.
+fn bytes_of(summary: &ConversationBody) -> usize {
+    let last = summary.last_message.as_ref();
+    let text = last.and_then(|entry| entry.body.as_deref()).map_or(0, paging::bytes_of_text);
+    let reactions = last.map_or(0, |entry| entry.reactions.len());
+    SUMMARY_BYTES + text + reactions * REACTION_BYTES + paging::bytes_of_text(&summary.title)
 }
 
 impl Chat {

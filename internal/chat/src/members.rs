@@ -14,7 +14,7 @@ use runtime::TraceParent;
 use serde::Deserialize;
 
 use crate::paging::{self, PAGE_MAX};
-use crate::service::{Chat, Logged};
+use crate::service::{Chat, Logged, Reader};
 
 pub(crate) fn router() -> Router<Chat> {
     Router::new()
@@ -33,7 +33,7 @@ struct MembersQuery {
 /// For members only: who has left reads as of the leaving or not at all, and this is not worth a reading as of then.
 async fn list(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path(conversation): Path<ConversationId>,
     Query(query): Query<MembersQuery>,
 ) -> Result<Json<MemberPage>, ApiError> {

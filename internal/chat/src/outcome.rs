@@ -9,7 +9,7 @@ use domain::{CommandId, ConversationId};
 use runtime::TraceParent;
 
 use crate::reading::NEWEST;
-use crate::service::{Chat, Logged};
+use crate::service::{Chat, Logged, Reader};
 
 pub(crate) fn router() -> Router<Chat> {
     Router::new()
@@ -20,7 +20,7 @@ pub(crate) fn router() -> Router<Chat> {
 /// Needs no membership: who was removed still learns what became of a command, and nobody learns of another's.
 async fn outcome(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path((conversation, id)): Path<(ConversationId, CommandId)>,
 ) -> Result<Json<OutcomeBody>, ApiError> {
     if !chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? {

@@ -5,11 +5,13 @@
 //! test) and passed down.
 
 pub mod caught;
+pub mod descriptors;
 pub mod health;
 pub mod insist;
 pub mod listen;
 pub mod metrics;
 pub mod options;
+pub mod private;
 pub mod program;
 pub mod retry;
 pub mod serve;
@@ -21,10 +23,10 @@ pub mod trace;
 pub use caught::{Panicked, caught};
 pub use health::{Condition, Readiness};
 pub use insist::{Given, insist};
-pub use listen::bind;
+pub use listen::{bind, bind_operators};
 pub use metrics::Metrics;
 pub use program::{ConfigFault, main_exit, program};
 pub use retry::{Backoff, FaultLog, Stall, supervised};
-pub use serve::{Serving, serve};
+pub use serve::{Bounds, Serving, serve, serve_operators, serve_within};
 pub use tasks::{TaskError, Tasks};
 pub use trace::TraceParent;

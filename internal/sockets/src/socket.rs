@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Caller, CloseCode, ServerFrame};
+use api::{Caller, CloseCode, ServerFrame, Vouched};
 use domain::{Cursor, UserId};
 use futures_util::FutureExt;
 use runtime::TraceParent;
@@ -37,6 +37,8 @@ pub(crate) struct Opening {
     pub(crate) trace: TraceParent,
     /// `None`: the node is full.
     pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// Told once the socket is somebody's: the listener then keeps it before strangers.
+    pub(crate) vouched: Vouched,
 }
 
 /// Serves a socket to its end.
@@ -62,6 +64,7 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
     }
     let greeting = hello::greet(node, wire, opening.caller.as_ref(), opening.token.as_deref());
     let guest = unless_draining(node, Box::pin(greeting)).await?;
+    opening.vouched.set();
     let counted = node.census.count(guest.user);
     let mut session = Session::new(node, wire, &guest, &counted, opening.trace);
     drop(guest);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Caller, ErrorCode};
+use api::{ApiError, Caller, ErrorCode, Vouched};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -37,6 +37,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
 async fn open(
     State(node): State<Arc<Node>>,
     Extension(trace): Extension<TraceParent>,
+    vouched: Option<Extension<Vouched>>,
     uri: Uri,
     headers: HeaderMap,
     connection: Option<Extension<OnUpgrade>>,
@@ -57,7 +58,8 @@ async fn open(
     };
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
     let token = token.map(|(_scheme, token)| token.to_owned());
-    let opening = Opening { caller, token, trace, place: node.census.place() };
+    let vouched = vouched.map(|Extension(vouched)| vouched).unwrap_or_default();
+    let opening = Opening { caller, token, trace, place: node.census.place(), vouched };
     let span = info_span!("socket", trace_id = trace.trace_id());
     let serving = async move {
         if let Some(socket) = handshake::socket(connection).await {

@@ -105,6 +105,7 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::Retry
         | ErrorCode::RateLimited
         | ErrorCode::Busy
+        | ErrorCode::TooSlow
         | ErrorCode::Unknown
         | ErrorCode::Unavailable
         | ErrorCode::Internal

@@ -6,6 +6,7 @@
 mod people;
 mod strangers;
 mod target;
+mod unread;
 
 use std::pin::Pin;
 
@@ -28,11 +29,23 @@ pub struct Attack {
 type Running = Pin<Box<dyn Future<Output = Result<bool>> + Send>>;
 
 /// All of them.
-pub const ATTACKS: &[Attack] = &[Attack {
-    name: "strangers",
-    what: "2,000 connections that say nothing, at a soft limit of 1,024 descriptors",
-    run: |wishes| Box::pin(strangers::run(wishes)),
-}];
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        name: "strangers",
+        what: "2,000 connections that say nothing, at a soft limit of 1,024 descriptors",
+        run: |wishes| Box::pin(strangers::run(wishes, "ulimit -Sn 1024")),
+    },
+    Attack {
+        name: "strangers-hard",
+        what: "the same where 1,024 descriptors are all that there may be",
+        run: |wishes| Box::pin(strangers::run(wishes, "ulimit -n 1024")),
+    },
+    Attack {
+        name: "unread-pages",
+        what: "150 pages of history of the largest kind that are asked for and never read",
+        run: |wishes| Box::pin(unread::run(wishes)),
+    },
+];
 
 /// Runs the attack of that name.
 ///

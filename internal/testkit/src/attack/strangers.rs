@@ -18,8 +18,8 @@ const TALK: Duration = Duration::from_secs(15);
 /// How long a stranger waits for a connection, and before it tries again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(wishes: Wishes) -> Result<bool> {
-    let mut target = Target::new(&wishes, "ulimit -Sn 1024", &[]).await?;
+pub(super) async fn run(wishes: Wishes, limits: &'static str) -> Result<bool> {
+    let mut target = Target::new(&wishes, limits, &[]).await?;
     let people = People::begin(&target.endpoints(), 6, 20).await?;
     let before = people.talk(TALK).await?;
     println!("before:  {before}; {:?} MiB, {:?} descriptors", target.resident_mib(), target.descriptors());

@@ -40,6 +40,8 @@ async fn act(arguments: &[String]) -> Result<bool> {
             _ => bail!(usage()),
         }
     }
+    // Attackers need descriptors, too.
+    runtime::descriptors::raise()?;
     attack::run(name, wishes).await
 }
 

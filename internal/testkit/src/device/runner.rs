@@ -444,6 +444,7 @@ fn is_later(code: ErrorCode) -> bool {
             | ErrorCode::Held
             | ErrorCode::RateLimited
             | ErrorCode::Busy
+            | ErrorCode::TooSlow
             | ErrorCode::Unavailable
             | ErrorCode::Unauthorized
             | ErrorCode::TokenExpired
