@@ -125,6 +125,16 @@ fn an_unknown_schema_is_told_from_corrupt_bytes() {
     let mut longer = encoded.payload.to_vec();
     longer.push(0);
     assert!(matches!(codec.read_message(&encoded.headers, &longer), Err(DecodeError::Corrupt(_))));
+    // Another producer's records (issue 10, item 5): no schema is like this, so nothing waits for it.
+    let header = |value: &'static [u8]| vec![("schema".to_owned(), Bytes::from_static(value))];
+    let json = b"{\"hello\":\"I am JSON\"}";
+    for headers in [vec![], header(b"0123456789abcdef"), header(b"greeting/v1")] {
+        let read = codec.read_message(&headers, json);
+        assert!(matches!(read, Err(DecodeError::Corrupt(_))), "{headers:?}: {read:?}");
+    }
+    // A header of that name that is no fingerprint says nothing.
+    assert!(codec.read_message(&header(b"greeting/v1"), &encoded.payload).is_ok());
+    assert!(matches!(codec.read_message(&header(b"greeting/v1"), &renumbered), Err(DecodeError::UnknownSchema(_))));
     let delivery = &records(&codec)[16].0;
     assert!(matches!(codec.read_message(&delivery.headers, &delivery.payload), Err(DecodeError::Corrupt(_))));
 }
