@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
@@ -23,7 +22,7 @@ pub(crate) async fn run(node: Arc<Node>, go: CancellationToken) {
     tracing::info!(sockets, ?window, "asking devices to move");
     node.draining.cancel();
     node.sockets.close();
-    if timeout(window + BEYOND_WINDOW, node.sockets.wait()).await.is_err() {
+    if node.awake.within(window + BEYOND_WINDOW, node.sockets.wait()).await.is_none() {
         tracing::warn!(sockets = node.sockets.len(), "sockets not ended in order: the deadline is missed");
     }
     node.stop.cancel();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::{Caller, ClientFrame, CloseCode, ErrorCode, ServerFrame};
 use domain::UserId;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::node::Node;
@@ -31,8 +31,8 @@ pub(crate) async fn greet(
     caller: Option<&Caller>,
     brought: Option<&str>,
 ) -> Result<Guest, Ending> {
-    let text = timeout(node.config.hello_wait, first_text(wire)).await;
-    let text = text.map_err(|_| Ending::Close(CloseCode::NoHello))??;
+    let text = node.awake.within(node.config.hello_wait, first_text(wire)).await;
+    let text = text.ok_or(Ending::Close(CloseCode::NoHello))??;
     let (token, cursor) = match parse(&text) {
         Ok(ClientFrame::Hello { token, cursor }) => (token, cursor),
         Ok(_) => return Err(Ending::Close(CloseCode::NoHello)),

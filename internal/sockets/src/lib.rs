@@ -11,15 +11,17 @@
 //! | sockets of the node | the new one is closed with `TooMany` |
 //! | sockets of a user | the one silent for longest is closed with `TooMany` |
 //! | time that the end of a socket takes | the connection is dropped |
-//! | recent records, and their bytes, per partition | the oldest goes; who had not taken it is closed with `Slow` |
-//! | time that a device takes nothing | closed with `Slow` |
+//! | recent records, and their bytes, per partition | the oldest goes; who had not taken it reads on from the log |
+//! | time that a device takes nothing while the node tries to write to it | closed with `Slow` |
+//! | time that the reader waits for sockets that are behind | see `reader`: their neighbours go on |
 //! | range of the log for a device that comes back | `reset` with `too_far` |
-//! | range reads that a device does not keep up with | `reset` with `lapped` |
+//! | range reads that bring a device no further | `reset` with `lapped` |
 //! | bytes of a frame | closed with `TooLarge` |
 //! | commands in flight | the socket is not read from |
 //! | commands per second | `rate_limited` |
 //! | malformed frames | closed with `Protocol` |
 
+mod awake;
 mod beat;
 mod budget;
 #[cfg(test)]

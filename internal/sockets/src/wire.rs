@@ -1,15 +1,21 @@
 //! The websocket itself: texts in and out, with a bound on how long a device may keep the node waiting.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use api::{CloseCode, ServerFrame};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::task::unconstrained;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use crate::awake::Awake;
 use crate::handshake::Socket;
 
 /// How long the end may take: the close frame to go out, the device's to come, and the connection to be let go.
@@ -35,17 +41,64 @@ pub(crate) enum Heard {
     Sign,
 }
 
+/// Whether a device is to take what was written to it before the node can write more: then it is the device that is
+/// behind, and else the node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Blocked(Arc<AtomicBool>);
+
+impl Blocked {
+    pub(crate) fn is(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, blocked: bool) {
+        self.0.store(blocked, Ordering::Relaxed);
+    }
+}
+
 /// An open websocket.
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Socket,
-    /// How long the device may take nothing.
+    patience: Patience,
+}
+
+/// How long a device may take nothing.
+#[derive(Debug)]
+struct Patience {
+    awake: Arc<Awake>,
     write_wait: Duration,
+    blocked: Blocked,
+}
+
+impl Patience {
+    /// The end of a write. It goes on for as long as the device takes something within the wait, which counts only while
+    /// the node is awake to write.
+    async fn written(&self, write: impl Future<Output = Result<(), Error>>) -> Result<(), Ending> {
+        // Unconstrained: where it is not done at once, the device has to take something first.
+        let mut write = pin!(unconstrained(write));
+        let mut outcome = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+        if outcome.is_pending() {
+            self.blocked.set(true);
+            let in_time = self.awake.within(self.write_wait, write).await;
+            self.blocked.set(false);
+            outcome = Poll::Ready(in_time.ok_or(Ending::Close(CloseCode::Slow))?);
+        }
+        match outcome {
+            Poll::Ready(Ok(())) => Ok(()),
+            _ => Err(Ending::Gone),
+        }
+    }
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Socket, write_wait: Duration) -> Self {
-        Self { socket, write_wait }
+    pub(crate) fn new(socket: Socket, awake: Arc<Awake>, write_wait: Duration) -> Self {
+        Self { socket, patience: Patience { awake, write_wait, blocked: Blocked::default() } }
+    }
+
+    /// Whether the device is behind.
+    pub(crate) fn blocked(&self) -> Blocked {
+        self.patience.blocked.clone()
     }
 
     /// What the device sends next. Cancel safe.
@@ -62,20 +115,12 @@ impl Wire {
 
     /// Puts a text into the queue, writing what is there first if that is much.
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), Ending> {
-        match timeout(self.write_wait, self.socket.feed(Message::Text(text))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ending::Gone),
-            Err(_) => Err(Ending::Close(CloseCode::Slow)),
-        }
+        self.patience.written(self.socket.feed(Message::Text(text))).await
     }
 
     /// Writes what is in the queue.
     pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
-        match timeout(self.write_wait, self.socket.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ending::Gone),
-            Err(_) => Err(Ending::Close(CloseCode::Slow)),
-        }
+        self.patience.written(self.socket.flush()).await
     }
 
     /// Puts one of the server's own frames into the queue.
@@ -87,27 +132,28 @@ impl Wire {
     /// Ends the socket in order, within [`CLOSE_WAIT`]: both close frames, then the node's end of the connection, then
     /// the device's. A connection that is dropped with bytes unread is reset, and takes with it what the device has not
     /// read yet: the close frame, of all things.
-    pub(crate) async fn end(mut self, ending: Ending) {
+    pub(crate) async fn end(self, ending: Ending) {
+        let Self { mut socket, patience } = self;
         let closing = async {
             match ending {
                 Ending::Gone => return,
                 Ending::Left => {} // the answer is queued: hearing on sends it
                 Ending::Close(code) => {
                     let (code, reason) = (code.number().into(), Utf8Bytes::from_static(code.reason()));
-                    if self.socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
+                    if socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
                         return;
                     }
                 }
             }
             // Until the device's close frame came, or what comes is no websocket any more.
-            while let Some(Ok(_)) = self.socket.next().await {}
-            let connection = self.socket.get_mut();
+            while let Some(Ok(_)) = socket.next().await {}
+            let connection = socket.get_mut();
             let mut waste = [0; 2048];
             if connection.shutdown().await.is_ok() {
                 while matches!(connection.read(&mut waste).await, Ok(1..)) {}
             }
         };
-        let _ = timeout(CLOSE_WAIT, Box::pin(closing)).await;
+        let _ = patience.awake.within(CLOSE_WAIT, Box::pin(closing)).await;
     }
 }
 
@@ -119,5 +165,32 @@ fn ending_of(error: &Error) -> Ending {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
         Error::Protocol(_) => Ending::Close(CloseCode::Protocol),
         _ => Ending::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Issue 10, item 7: a device is slow by what it did not take while the node tried to write to it.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_of_the_process_makes_no_device_slow() {
+        let patience = Patience { awake: Awake::driven(), write_wait: SECOND * 10, blocked: Blocked::default() };
+        let blocked = patience.blocked.clone();
+        let written = tokio::spawn(async move { patience.written(pending()).await });
+        sleep(SECOND).await;
+        assert!(blocked.is());
+        advance(SECOND * 3600).await;
+        sleep(SECOND).await;
+        assert!(!written.is_finished(), "nobody tried to write in that hour");
+        sleep(SECOND * 9).await;
+        assert_eq!(written.await.unwrap(), Err(Ending::Close(CloseCode::Slow)));
+        assert!(!blocked.is());
     }
 }

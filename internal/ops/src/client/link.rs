@@ -216,3 +216,18 @@ pub(crate) fn after(code: Option<u16>) -> After {
         _ => After::Later,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_code_says_when_to_come_back() {
+        let then = |code: CloseCode| after(Some(code.number()));
+        assert_eq!(then(CloseCode::Draining), After::Soon);
+        assert_eq!(then(CloseCode::Slow), After::Later);
+        assert_eq!(then(CloseCode::TooMany), After::MuchLater, "at once it would be the next one's turn to go");
+        assert_eq!(then(CloseCode::Unauthorized), After::Stop);
+        assert_eq!(after(None), After::Later);
+    }
+}
