@@ -1,27 +1,18 @@
 //! A batch: read it, load what is cold, judge event by event, write.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::time::Duration;
 
 use domain::{ConversationId, Decision, Event, Placed, Seq, UnknownRules, apply};
-use eventlog::{AppendError, Meaning, Message, NewRecord, Record, append};
-use events::Quarantined;
-use events::topics::QUARANTINE;
+use eventlog::{Meaning, Message, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::teeth::{Bug, bites};
 use runtime::{Panicked, caught};
 use store::{Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
-use tokio::time::{Instant, timeout};
 
-use crate::StorageError;
 use crate::partition::Partition;
 use crate::rows::{Pending, rows_of};
+use crate::{Deps, StorageError};
 
-/// How long a corrupt record's copy may take.
-const COPY_WAIT: Duration = Duration::from_secs(5);
-/// After one that failed, how long none is tried: many corrupt records in a row must not wait one by one.
-const COPY_REST: Duration = Duration::from_secs(60);
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 64;
 
@@ -249,39 +240,10 @@ impl Partition {
         self.store("write a hold", |store| store.put_hold(Consumer::Storage, partition, conversation, hold)).await
     }
 
-    /// Copies a corrupt record to where people look. Best effort, within a bound: the record itself stays in the log, and a
-    /// quarantine without a leader is no reason to stop.
+    /// Copies a corrupt record to where people look.
     async fn quarantine(&mut self, record: &Record, reason: &str) {
         self.deps.metrics.corrupt.inc();
-        tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt record refused");
-        if self.no_copy_before.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        let quarantined = self.deps.codec.quarantined(&Quarantined {
-            topic: self.at.topic.clone(),
-            partition: self.at.partition,
-            offset: record.offset,
-            reason: reason.to_owned(),
-            payload: record.payload.clone(),
-        });
-        let key = String::from_utf8_lossy(&record.key).into_owned();
-        let copy = NewRecord { key, partition: Some(0), headers: quarantined.headers, payload: quarantined.payload };
-        let copied = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return,
-            copied = timeout(COPY_WAIT, append(&*self.deps.log, QUARANTINE, copy)) => copied,
-        };
-        let (error, of_this_one): (Box<dyn Error + Send + Sync>, bool) = match copied {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => {
-                let of_this_one = matches!(error, AppendError::TooLarge);
-                (error.into(), of_this_one)
-            }
-            Err(late) => (late.into(), false),
-        };
-        if !of_this_one {
-            self.no_copy_before = Some(Instant::now() + COPY_REST);
-        }
-        tracing::warn!(partition = %self.at, offset = record.offset, %error, "corrupt record not copied");
+        let Deps { log, codec, .. } = &*self.deps;
+        self.quarantine.copy((&**log, codec), &self.at, record, reason, &self.stop).await;
     }
 }
