@@ -61,3 +61,10 @@ pub struct UserBody {
     #[serde(deserialize_with = "integer")]
     pub created: i64,
 }
+
+/// Several users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserList {
+    /// Those that there are, in the order asked.
+    pub users: Vec<UserBody>,
+}

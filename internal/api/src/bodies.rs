@@ -143,6 +143,9 @@ pub struct ConversationBody {
     pub kind: String,
     /// Empty for none.
     pub title: String,
+    /// The other member of a direct conversation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer: Option<UserId>,
     /// The caller's role; absent for who left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<String>,

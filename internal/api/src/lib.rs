@@ -14,7 +14,7 @@ mod layer;
 mod requests;
 mod vouched;
 
-pub use accounts::{Credentials, RefreshBody, Registration, SessionBody, UserBody};
+pub use accounts::{Credentials, RefreshBody, Registration, SessionBody, UserBody, UserList};
 pub use bodies::{
     Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
     OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,

@@ -1,11 +1,11 @@
 //! The timeline of a conversation, by key in both directions.
 
-use api::{ApiError, ErrorCode, HistoryPage, Json, Path, Query};
+use api::{ApiError, EntryBody, ErrorCode, HistoryPage, Json, Path, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use commands::{Barrier, faults};
-use domain::{ConversationId, Seq, UserId};
+use domain::{CommandId, ConversationId, IdRow, Seq, Stands, UserId};
 use serde::Deserialize;
 use store::{Direction, Entry, Page};
 
@@ -15,7 +15,9 @@ use crate::service::{Chat, Reader};
 use crate::view;
 
 pub(crate) fn router() -> Router<Chat> {
-    Router::new().route("/v1/conversations/{conversation}/messages", get(history))
+    Router::new()
+        .route("/v1/conversations/{conversation}/messages", get(history))
+        .route("/v1/conversations/{conversation}/messages/{message}", get(message))
 }
 
 #[derive(Deserialize)]
@@ -69,7 +71,46 @@ async fn history(
     Ok(Json(HistoryPage { head: reading.head.seq, entries, more }))
 }
 
+/// One message: what a reply quotes, or a link leads to.
+async fn message(
+    State(chat): State<Chat>,
+    caller: Reader,
+    Path((conversation, id)): Path<(ConversationId, CommandId)>,
+) -> Result<Json<EntryBody>, ApiError> {
+    let found = match chat.find(caller.user, conversation, id).await? {
+        Some(found) => Some(found),
+        // It may be in the log already: only behind the log's end of now is a "no" final.
+        None if chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? => {
+            chat.find(caller.user, conversation, id).await?
+        }
+        None => return Err(faults::retry()),
+    };
+    let (entry, left) = found.ok_or_else(|| {
+        ApiError::new(ErrorCode::NoSuchMessage, "there is no message of this id that you may read here")
+    })?;
+    Ok(Json(view::entry(entry, left)))
+}
+
 impl Chat {
+    /// The message that was sent as `id`, if the reader may see it, and when the reader left.
+    async fn find(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+    ) -> Result<Option<(Entry, Option<Seq>)>, ApiError> {
+        let mut reading = self.open(user, conversation).await?;
+        let row = self.store.id(conversation, id, reading.head.seq).await.map_err(faults::of_store)?;
+        let Some(IdRow { seq, stands: Stands::Message { place }, .. }) = row else { return Ok(None) };
+        if !reading.spans.contain(seq) {
+            return Ok(None);
+        }
+        let entry = self.store.entry(conversation, place, seq).await.map_err(faults::of_store)?;
+        let mut entries: Vec<Entry> = entry.into_iter().collect();
+        self.make_whole(user, conversation, &mut reading, &mut entries).await?;
+        Ok(entries.pop().map(|entry| (entry, reading.left())))
+    }
+
     /// At most `limit` entries from the anchor on, in the page's direction: those of the reader's spans, up to the head.
     ///
     /// Each span has an entry at least, that of the joining: so there are never more reads than entries.

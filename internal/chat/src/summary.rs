@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::{ApiError, ConversationBody};
 use commands::{Barrier, faults};
-use domain::{Content, ConversationId, Seq, Settings, UserId};
+use domain::{Content, ConversationId, ConversationKind, Seq, Settings, UserId};
 use host::teeth::{Bug, bites};
 use store::{Direction, Entry, Head, Mark, Page, UserConversation};
 
@@ -26,9 +26,9 @@ impl Chat {
         head: Head,
         mark: Option<Mark>,
     ) -> Result<Option<ConversationBody>, ApiError> {
-        let (held, settings, last) = tokio::try_join!(
+        let (held, (settings, peer), last) = tokio::try_join!(
             self.barrier.held(conversation),
-            self.settings(conversation, head.seq),
+            self.settings_and_peer(user, conversation, head.seq),
             self.last_message(conversation, head),
         )?;
         // The membership after the head: it is whole up to there, so who was removed before is not shown the rest.
@@ -39,6 +39,7 @@ impl Chat {
             id: conversation,
             kind: settings.kind.name().to_owned(),
             title: settings.title,
+            peer,
             role: Some(role.name().to_owned()),
             head: head.seq,
             time: head.time_ms,
@@ -62,8 +63,13 @@ impl Chat {
         let page = Page { anchor: Some(left.next()), direction: Direction::Before, limit: LEFT_ENTRIES_MAX };
         let entries = async { self.store.timeline(conversation, page).await.map_err(faults::of_store) };
         let row = async { self.store.user_conversation(user, conversation).await.map_err(faults::of_store) };
-        let (settings, entries, row, mark) =
-            tokio::try_join!(self.settings(conversation, left), entries, row, self.mark_of(user, conversation))?;
+        let (settings, entries, row, mark) = tokio::try_join!(
+            self.settings_and_peer(user, conversation, left),
+            entries,
+            row,
+            self.mark_of(user, conversation)
+        )?;
+        let (settings, peer) = settings;
         let (row, end) = row.zip(entries.first()).ok_or_else(faults::retry)?;
         let (time, ordinal) = (end.time_ms, end.ordinal);
         let is_message = |entry: &Entry| matches!(entry.content, Content::Message { .. });
@@ -72,6 +78,7 @@ impl Chat {
             id: conversation,
             kind: settings.kind.name().to_owned(),
             title: settings.title,
+            peer,
             role: None,
             head: left,
             time,
@@ -82,9 +89,23 @@ impl Chat {
         })
     }
 
-    async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Settings, ApiError> {
+    /// What the conversation is, and who else is in it if it is direct.
+    async fn settings_and_peer(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        as_of: Seq,
+    ) -> Result<(Settings, Option<UserId>), ApiError> {
         let settings = self.store.settings(conversation, as_of).await.map_err(faults::of_store)?;
-        settings.ok_or_else(faults::retry)
+        let settings = settings.ok_or_else(faults::retry)?;
+        let peer = match settings.kind {
+            ConversationKind::Group => None,
+            ConversationKind::Direct => {
+                let state = self.store.conversation(conversation, as_of).await.map_err(faults::of_store)?;
+                state.members.into_keys().find(|member| *member != user)
+            }
+        };
+        Ok((settings, peer))
     }
 
     pub(crate) async fn mark_of(&self, user: UserId, conversation: ConversationId) -> Result<Option<Mark>, ApiError> {

@@ -97,6 +97,9 @@ async fn a_direct_conversation_is_the_same_one_for_both() {
     let c = ConversationId::direct(ann.id, bob.id);
     bob.say(c, "hi").await;
     assert_eq!(ann.history(c, "").await.texts(), ["hi"]);
+    for (who, other) in [(&ann, &bob), (&bob, &ann)] {
+        assert_eq!(who.get(&format!("/v1/conversations/{c}")).await.body["peer"], json!(other.id));
+    }
     service.stop().await;
     storage.stop().await;
 }

@@ -1,13 +1,15 @@
 //! Accounts: made once, with a unique name; looked up by everybody who is signed in.
 
-use api::{ApiError, Caller, ErrorCode, Json, Path, Registration, UserBody};
+use api::{ApiError, Caller, ErrorCode, Json, Path, Query, Registration, UserBody, UserList};
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::get;
 use domain::UserId;
 use events::AccountEvent;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runtime::TraceParent;
+use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow, StoreError};
 
 use crate::app::{App, store_failed, user_body};
@@ -16,9 +18,12 @@ use crate::fields;
 /// Attempts to create an account in the store, which may answer late. Each is the same account.
 const CREATE_ATTEMPTS: u32 = 3;
 
+/// Reads of the store that one look-up of several users makes at once.
+const LOOKUPS_AT_ONCE_MAX: usize = 16;
+
 pub(crate) fn router() -> Router<App> {
     Router::new()
-        .route("/v1/users", post(register))
+        .route("/v1/users", get(by_ids).post(register))
         .route("/v1/users/{id}", get(by_id))
         .route("/v1/users/by-name/{name}", get(by_name))
         .route("/v1/me", get(me))
@@ -36,6 +41,22 @@ async fn register(
 async fn by_id(State(app): State<App>, _: Caller, Path(id): Path<UserId>) -> Result<Json<UserBody>, ApiError> {
     let account = app.store.account(id).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
+}
+
+#[derive(Deserialize)]
+struct IdsQuery {
+    ids: String,
+}
+
+async fn by_ids(State(app): State<App>, _: Caller, Query(query): Query<IdsQuery>) -> Result<Json<UserList>, ApiError> {
+    let ids = fields::ids(&query.ids)?;
+    let accounts: Vec<Option<Account>> = stream::iter(ids)
+        .map(|id| app.store.account(id))
+        .buffered(LOOKUPS_AT_ONCE_MAX)
+        .try_collect()
+        .await
+        .map_err(store_failed)?;
+    Ok(Json(UserList { users: accounts.into_iter().flatten().map(user_body).collect() }))
 }
 
 async fn by_name(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Result<Json<UserBody>, ApiError> {

@@ -2,6 +2,7 @@
 
 use api::{ApiError, ErrorCode};
 use auth::Secret;
+use domain::UserId;
 use domain::words::check_label;
 
 /// Characters of a name.
@@ -10,6 +11,19 @@ const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
 const DISPLAY_NAME_CHARS_MAX: usize = 64;
 /// Characters of a password.
 const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// Users that one look-up asks for, at most.
+const IDS_MAX: usize = 100;
+
+/// The ids of a look-up, separated by commas.
+pub(crate) fn ids(text: &str) -> Result<Vec<UserId>, ApiError> {
+    let ids: Vec<&str> = text.split(',').collect();
+    if ids.len() > IDS_MAX {
+        return Err(invalid(&format!("{} ids are too many for one look-up: at most {IDS_MAX}", ids.len())));
+    }
+    let parse = |id: &str| id.parse().map_err(|_| invalid(&format!("'ids' has '{id}', which is no user's id")));
+    ids.into_iter().map(parse).collect()
+}
 
 /// The name in the form in which it is unique: lower case.
 pub(crate) fn name(text: &str) -> Result<String, ApiError> {
@@ -63,6 +77,16 @@ mod tests {
         assert_eq!(display_name(&"ä".repeat(64)).unwrap().chars().count(), 64);
         for wrong in ["", "   ", "a\u{0}b", "a\nb", "\u{202e}eciLA", "\u{200b}", "An\u{200b}n", &"ä".repeat(65)] {
             assert_eq!(display_name(wrong).unwrap_err().code, ErrorCode::Invalid, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_look_up_names_one_to_a_hundred_ids() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        assert_eq!(ids(id).unwrap().len(), 1);
+        assert_eq!(ids(&vec![id; IDS_MAX].join(",")).unwrap().len(), IDS_MAX);
+        for wrong in ["", ",", "ann", &format!("{id},"), &vec![id; IDS_MAX + 1].join(",")] {
+            assert_eq!(ids(wrong).unwrap_err().code, ErrorCode::Invalid, "{wrong}");
         }
     }
 

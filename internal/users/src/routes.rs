@@ -6,8 +6,9 @@ use crate::app::App;
 use crate::{accounts, sessions};
 
 /// Method and path of every route; health routes are the runtime's.
-pub const ROUTES: [(&str, &str); 8] = [
+pub const ROUTES: [(&str, &str); 9] = [
     ("POST", "/v1/users"),
+    ("GET", "/v1/users"),
     ("GET", "/v1/users/{id}"),
     ("GET", "/v1/users/by-name/{name}"),
     ("GET", "/v1/me"),

@@ -52,6 +52,22 @@ async fn a_user_registers_signs_in_is_seen_and_signs_out() {
 }
 
 #[tokio::test]
+async fn several_users_are_looked_up_at_once_in_the_order_asked() {
+    let world = World::new().await;
+    let service = world.start().await;
+    let (ada, bob) = (service.register("ada").await, service.register("bob").await);
+    let token = service.sign_in("ada", PASSWORD).await.text("access_token");
+    let nobody = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let found = service.get(&format!("/v1/users?ids={bob},{nobody},{ada}"), &token).await;
+    let names: Vec<_> = found.body["users"].as_array().unwrap().iter().map(|user| user["name"].clone()).collect();
+    assert_eq!(names, ["bob", "ada"]);
+    service.get("/v1/users?ids=bob", &token).await.refused("invalid");
+    service.get("/v1/users", &token).await.refused("bad_request");
+    service.call(Method::GET, &format!("/v1/users?ids={ada}"), None, None).await.refused("unauthorized");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn others_verify_the_tokens_with_the_published_keys() {
     let world = World::new().await;
     let service = world.start().await;

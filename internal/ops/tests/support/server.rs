@@ -258,6 +258,7 @@ async fn show(State(server): State<Server>, Path(id): Path<ConversationId>) -> A
         id,
         kind: "direct".into(),
         title: String::new(),
+        peer: None,
         role: Some("member".into()),
         head,
         time: 1000,
