@@ -208,6 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_protocol_page_are_derived_as_it_says() {
+        let page = include_str!("../../../schemas/PROTOCOL.md");
+        let row = |label: &str| {
+            let row = page.lines().find(|line| line.starts_with('|') && line.contains(label)).unwrap();
+            let ids = row.split('`').filter(|text| text.len() == 36);
+            <[&str; 3]>::try_from(ids.collect::<Vec<_>>()).unwrap()
+        };
+        let [low, high, conversation] = row("klatsch/direct/1");
+        let (low, high): (UserId, UserId) = (low.parse().unwrap(), high.parse().unwrap());
+        assert_eq!(ConversationId::direct(high, low).to_string(), conversation);
+        let [creator, command, conversation] = row("klatsch/group/1");
+        assert_eq!(ConversationId::group(creator.parse().unwrap(), command.parse().unwrap()).to_string(), conversation);
+    }
+
+    #[test]
     fn stamps_and_weeks_are_counted_from_the_epoch() {
         const WEEK: i64 = 604_800_000;
         let weeks = [-1, 0, WEEK - 1, WEEK, 2900 * WEEK - 1, 2900 * WEEK].map(CommandId::week_of);
