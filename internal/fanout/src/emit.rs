@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use domain::{CommandId, ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
 use eventlog::{Meaning, Message, NewRecord, partition_of};
-use events::topics::DELIVERIES;
 use events::{Delivery, HEADER_TRACE};
 use host::teeth::{Bug, bites};
 use runtime::{Panicked, caught};
 use store::{Facts, Loaded};
 
+use crate::outbox::{Handed, Way};
 use crate::partition::Partition;
 use crate::{Deps, FanoutError};
 
@@ -66,14 +66,34 @@ impl Partition {
                 return Ok(Verdict::Hold);
             }
         };
-        self.deps.metrics.events.inc();
-        let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
-        for (record, recipients) in deliveries {
-            self.deps.metrics.deliveries.inc();
-            self.deps.metrics.recipients.inc_by(recipients);
-            self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
+        if self.follows.is_none() {
+            self.deps.metrics.events.inc();
+        }
+        for delivery in deliveries {
+            self.deliver(delivery, message.placed.seq.offset()).await?;
         }
         Ok(Verdict::Done)
+    }
+
+    /// Hands a delivery over that follows from the event at `source`, unless its partition lags.
+    async fn deliver(&mut self, delivery: Outgoing, source: u64) -> Result<(), FanoutError> {
+        let Outgoing { partition, record, recipients } = delivery;
+        if self.lagging.contains(partition) {
+            self.leave_to_follower(partition, source).await;
+            return Ok(());
+        }
+        // A follower has nothing else to do; and at the bound of those that lag, there is nothing else to be done.
+        let patient = self.follows.is_some() || !self.lagging.has_room();
+        let way = Way { partition, source, patient };
+        let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
+        match self.outbox.send(&*log, record, way, &entropy, &self.stop).await? {
+            Handed::Over => {
+                self.deps.metrics.deliveries.inc();
+                self.deps.metrics.recipients.inc_by(recipients);
+            }
+            Handed::Sick => self.lag(partition, source),
+        }
+        Ok(())
     }
 
     fn effects(
@@ -90,19 +110,29 @@ impl Partition {
         apply(state, event, placed, facts, newest)
     }
 
-    /// The records of an event, each with the number of its recipients.
-    fn deliveries(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<(NewRecord, u64)> {
+    /// The records of an event; of a follower, only those of its partition.
+    fn deliveries(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<Outgoing> {
         let frame = render(event, message.placed, effects);
-        let delivery = |(partition, recipients): (u32, Vec<UserId>)| {
+        let outgoing = |(partition, recipients): (u32, Vec<UserId>)| {
             let (key, count) = (recipients[0].to_string(), recipients.len() as u64);
             let place = Some((event.conversation, message.placed.seq));
             let encoded = self.deps.codec.delivery(&Delivery { recipients, place, frame: frame.clone() });
             let mut headers = encoded.headers;
             headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.to_owned(), trace)));
-            (NewRecord { key, partition: Some(partition), headers, payload: encoded.payload }, count)
+            let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
+            Outgoing { partition, record, recipients: count }
         };
-        by_partition(&effects.recipients, self.delivery_partitions).into_iter().map(delivery).collect()
+        let by_partition = by_partition(&effects.recipients, self.delivery_partitions).into_iter();
+        by_partition.filter(|(partition, _)| self.follows.is_none_or(|only| only == *partition)).map(outgoing).collect()
     }
+}
+
+/// A delivery record.
+struct Outgoing {
+    partition: u32,
+    record: NewRecord,
+    /// How many.
+    recipients: u64,
 }
 
 /// The socket frame, rendered once for everybody.

@@ -5,13 +5,17 @@
 //! until they are read, or are in the store at all: only its first position is kept, its neighbours go on. So the task
 //! itself never waits for the store. One that cannot be judged by this program is held.
 //! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats, and never skips.
+//! A delivery partition that takes nothing lags behind the others, with a follower of its own (`lagging.rs`); its bound
+//! in bytes is its own, and the others go on.
 //!
 //! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned.
 
 mod commit;
 mod emit;
 mod error;
+mod follow;
 mod hold;
+mod lagging;
 mod metrics;
 mod outbox;
 mod pace;
@@ -30,14 +34,16 @@ use domain::RULES_NEWEST;
 use eventlog::consume::{BoxError, consume};
 use eventlog::{Assigned, Committer, SharedLog, promises};
 use events::Codec;
-use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS};
+use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
 use host::Entropy;
 use runtime::Readiness;
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
 pub use error::FanoutError;
+pub use lagging::LAGGING_MAX;
 pub use metrics::FanoutMetrics;
+pub use outbox::Rooms;
 pub use parked::{PARKED_MAX, QUEUED_MAX};
 
 /// What it reads, and where deliveries go.
@@ -60,13 +66,17 @@ pub struct Deps {
     pub rules_newest: u32,
     /// Events that all parked conversations of a partition keep in memory: [`QUEUED_MAX`], or few in a test.
     pub queued_max: usize,
+    /// The bytes in flight to each delivery partition.
+    pub rooms: Arc<Rooms>,
 }
 
 impl Deps {
     /// The consumer over that log and store, with the newest rules.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: FanoutMetrics) -> Self {
-        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST, queued_max: QUEUED_MAX }
+        let (rules_newest, queued_max) = (RULES_NEWEST, QUEUED_MAX);
+        let rooms = Arc::new(Rooms::new(spec_of(DELIVERIES).partitions));
+        Self { log, store, codec, entropy, metrics, rules_newest, queued_max, rooms }
     }
 }
 

@@ -31,6 +31,8 @@ const REREADS_AT_ONCE: usize = 2;
 const REREAD_EVENTS_MAX: usize = 500;
 /// Records that one errand reads at about most: then what it has found is judged.
 const REREAD_RECORDS_MAX: u64 = 20 * BATCH_RECORDS_MAX as u64;
+/// How long a follower waits before it looks again at a conversation that cannot be judged.
+const HELD_AGAIN: Duration = Duration::from_secs(10);
 /// Rows of holds that are written at once.
 const HOLDS_AT_ONCE: usize = 64;
 
@@ -65,6 +67,8 @@ pub(crate) enum Errand {
     Hold(ConversationId, Hold),
     /// Saying that it is held no more.
     Heal(ConversationId, Hold),
+    /// Looking later whether a conversation can be judged by then.
+    Wait(ConversationId),
     /// So many of our holds from behind that conversation on.
     List(Option<ConversationId>, usize),
     /// Committing the position, once what was skipped before it is written.
@@ -80,7 +84,9 @@ impl Errand {
             Self::Open { conversation, .. }
             | Self::Complete { conversation, .. }
             | Self::Reread { conversation, .. } => Some(*conversation),
-            Self::Hold(..) | Self::Heal(..) | Self::List(..) | Self::Commit(..) | Self::Read { .. } => None,
+            Self::Hold(..) | Self::Heal(..) | Self::Wait(_) | Self::List(..) | Self::Commit(..) | Self::Read { .. } => {
+                None
+            }
         }
     }
 }
@@ -112,6 +118,8 @@ pub(crate) enum Found {
     Holding(Hold),
     /// The row that says that nothing is skipped any more is written.
     Healed,
+    /// It may be judged by now.
+    Again,
 }
 
 /// Events of one conversation, read again.
@@ -143,6 +151,11 @@ impl Reach {
         Self { deps, source, spec, committer, readers: Arc::new(Semaphore::new(REREADS_AT_ONCE)), stop }
     }
 
+    /// The same for a follower, which stops with it and commits elsewhere. It shares the turns to read the log.
+    pub(crate) fn following(&self, committer: Arc<dyn Committer>) -> Self {
+        Self { committer, ..self.clone() }
+    }
+
     /// The same for the last errand, once everything else is stopping.
     pub(crate) fn unstoppable(self) -> Self {
         Self { stop: CancellationToken::new(), ..self }
@@ -171,6 +184,10 @@ impl Reach {
             Errand::Heal(conversation, hold) => {
                 self.put_hold(conversation, hold).await?;
                 Brought::For(conversation, Found::Healed)
+            }
+            Errand::Wait(conversation) => {
+                sleep(HELD_AGAIN).await;
+                Brought::For(conversation, Found::Again)
             }
             Errand::List(after, limit) => Brought::Holds(self.holds(after, limit).await?, limit),
             Errand::Commit(position, skips) => {

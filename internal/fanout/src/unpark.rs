@@ -26,6 +26,7 @@ impl Partition {
             }
             Found::Holding(hold) => return self.holding(conversation, hold),
             Found::Healed => self.healed(conversation),
+            Found::Again => {}
         }
         self.unpark(conversation, absent).await
     }
@@ -41,7 +42,7 @@ impl Partition {
             let Some(message) = self.parked.take(conversation) else { return self.drained(conversation) };
             let seq = message.placed.seq;
             let Some(Slot::Ready(mut loaded)) = self.cache.take(conversation) else {
-                let redriven = self.parked.is_redriven(conversation);
+                let redriven = self.follows.is_some() || self.parked.is_redriven(conversation);
                 self.parked.put_back(conversation, message.clone());
                 self.wanted.push(Errand::Open { conversation, redriven, message });
                 return Ok(());
@@ -75,7 +76,7 @@ impl Partition {
             let out = first.before().filter(|_| self.parked.is_redriven(conversation) && !cold);
             let reread = Errand::Reread { conversation, from, to, last, cold, out };
             match out {
-                Some(_) => self.settling.push_back((self.outbox.mark(), reread)),
+                Some(_) => self.settling.push((self.outbox.mark(), reread)),
                 None => self.wanted.push(reread),
             }
         } else if self.parked.is_redriven(conversation) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in helpers of tests too
 
 mod cut;
+mod leaderless;
 mod log;
 mod sick;
 
