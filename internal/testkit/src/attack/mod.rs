@@ -3,6 +3,7 @@
 //! One attack per file and line of [`ATTACKS`]. Each prints its figures, ends by itself, and says whether the people were
 //! served and nothing of theirs was lost. Only loopback addresses are attacked.
 
+mod backlog;
 mod people;
 mod strangers;
 mod target;
@@ -44,6 +45,11 @@ pub const ATTACKS: &[Attack] = &[
         name: "unread-pages",
         what: "150 pages of history of the largest kind that are asked for and never read",
         run: |wishes| Box::pin(unread::run(wishes)),
+    },
+    Attack {
+        name: "backlog",
+        what: "a websocket node that was stopped goes on with a million frames for its sockets, on Kafka",
+        run: |wishes| Box::pin(backlog::run(wishes)),
     },
 ];
 
