@@ -115,3 +115,18 @@ impl Renderer {
         }
     }
 }
+
+/// The entries in order, in parts of about so many bytes at most: a batch that is larger than the ring would push itself
+/// out, whoever is waited for, and what waits for one socket is bounded in bytes.
+pub(crate) fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
+    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
+    for entry in entries {
+        bytes += entry.bytes();
+        if bytes > bytes_max {
+            bytes = entry.bytes();
+            parts.push(Vec::new());
+        }
+        parts.last_mut().expect("there is one").push(entry);
+    }
+    parts
+}

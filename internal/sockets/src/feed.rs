@@ -175,6 +175,11 @@ impl Feed {
         Some(self.cursor).filter(|_| self.resumed && self.frames.is_empty())
     }
 
+    /// Nothing more will be asked for: nobody waits for the socket from now on.
+    pub(crate) fn leave(&mut self) {
+        self.source = Source::Cursor;
+    }
+
     /// A bug on purpose: forgets all that waits, and says where a device would stand that has had it.
     pub(crate) fn forget(&mut self) -> Option<Cursor> {
         while let Source::Ring(seat) = &self.source

@@ -19,12 +19,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, parts};
 use crate::partition::Partition;
 use crate::place;
 
 /// Records of a chunk.
 const CHUNK_RECORDS_MAX: usize = 128;
+/// Bytes of a chunk, unless a single record has more: what a slow device can hold in memory is so much a chunk.
+const CHUNK_BYTES_MAX: usize = 128 * 1024;
 /// Chunks that wait for one socket.
 const CHUNKS_AHEAD_MAX: usize = 2;
 /// How long a pass waits, per chunk, for sockets that have not taken the ones before.
@@ -175,9 +177,11 @@ impl Pass<'_> {
             }
             let records = place::in_time(reader.next(CHUNK_RECORDS_MAX)).await?;
             self.partition.metrics.range_records.inc_by(records.len() as u64);
-            let chunk: Arc<[Entry]> = records.iter().map(|record| self.partition.renderer.entry(record)).collect();
-            at = chunk.last().map_or(at, |entry| entry.end.next);
-            self.serve(&chunk, at).await;
+            let entries = records.iter().map(|record| self.partition.renderer.entry(record)).collect();
+            for chunk in parts(entries, CHUNK_BYTES_MAX) {
+                at = chunk.last().map_or(at, |entry| entry.end.next);
+                self.serve(&chunk.into(), at).await;
+            }
         }
         Ok(())
     }

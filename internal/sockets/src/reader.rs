@@ -27,7 +27,7 @@ use host::teeth::{Bug, bites};
 use runtime::{Backoff, FaultLog};
 use tokio::time::{Instant, sleep};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, parts};
 use crate::partition::Partition;
 use crate::place;
 
@@ -245,21 +245,6 @@ impl Reader<'_> {
         self.faults.well();
         self.backoff.reset();
     }
-}
-
-/// The entries in order, in parts of about so many bytes at most: a batch that is larger than the ring would push itself
-/// out, whoever is waited for.
-fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
-    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
-    for entry in entries {
-        bytes += entry.bytes();
-        if bytes > bytes_max {
-            bytes = entry.bytes();
-            parts.push(Vec::new());
-        }
-        parts.last_mut().expect("there is one").push(entry);
-    }
-    parts
 }
 
 /// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the frames no

@@ -269,6 +269,7 @@ impl<'w> Session<'w> {
 
     /// Ends the socket when what it has asked for is answered, or after a while. Nothing new is taken.
     async fn finish(&mut self, code: CloseCode) -> Result<(), Ending> {
+        self.feed.leave();
         let deadline = self.node.awake.now() + FINISH_WAIT;
         while self.intake.is_busy() {
             let left = deadline.saturating_sub(self.node.awake.now());

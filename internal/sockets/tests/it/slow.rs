@@ -79,3 +79,27 @@ async fn a_device_that_was_outrun_goes_on_from_the_log() {
     assert_eq!(node.count("socket_closes_total"), 0);
     node.stop().await;
 }
+
+/// Issue 10, item 7: a burst for many devices, far beyond the ring and what one that comes back may have missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_for_many_devices_reaches_all_of_them() {
+    const DEVICES: usize = 40;
+    const BURST: u64 = 600;
+    let world = World::new().await;
+    let config = Config { ring_records_max: 32, range_records_max: 64, range_bytes_max: 100_000, ..quick() };
+    let node = world.node(config).await;
+    let users: Vec<_> = (0..DEVICES).map(|index| user_of(0, index)).collect();
+    let mut reading = tokio::task::JoinSet::new();
+    for user in &users {
+        let (mut device, _) = world.fresh_device(&node, *user).await;
+        reading.spawn(async move { device.messages(BURST as usize).await.0 });
+    }
+    for number in 1..=BURST {
+        world.deliver(&users, number).await;
+    }
+    for numbers in reading.join_all().await {
+        assert_eq!(numbers, (1..=BURST).collect::<Vec<_>>());
+    }
+    assert_eq!(node.count("socket_closes_total{reason=\"slow\"}"), 0);
+    node.stop().await;
+}
