@@ -6,7 +6,6 @@
 //! ten thousand people would measure nothing but password hashes.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,25 +64,36 @@ struct Seen {
     doubles: AtomicU64,
 }
 
+/// On a thread of its own: the compiler does not see that futures which borrow from those of the engines may be sent.
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(attack(wishes))).await?
+}
+
+async fn attack(wishes: Wishes) -> Result<bool> {
     ensure!(wishes.url.is_none(), "the backlog needs a Kafka of its own");
     let devices = wishes.count.unwrap_or(DEVICES);
     raise_descriptors()?;
     let folder = tempfile::tempdir()?;
     let key = SigningKey::generate(&Entropy::system())?;
-    let (kafka, mut node) = start(folder.path(), &key).await?;
+    let jwks = folder.path().join("jwks.json");
+    std::fs::write(&jwks, serde_json::to_vec(&key.jwks())?)?;
+    let (tokens, now_ms) = (0..devices, Clock::system().now_ms());
+    let tokens = tokens.map(|index| key.sign(user(index), None, now_ms, Duration::from_secs(86_400)));
+    let tokens = tokens.collect::<Result<Vec<String>, _>>()?;
+    let (kafka, mut node) = start(jwks.to_string_lossy().into_owned()).await?;
     let log = KafkaLog::connect(KafkaConfig { dev: true, ..KafkaConfig::new(kafka.bootstrap(), "backlog") }).await?;
     let (seen, each) = (Arc::new(Seen::default()), (BACKLOG + BEHIND) / devices as u64);
-    let mut reading = connect(node.address(), &key, devices, each, &seen).await?;
+    let mut reading = connect(node.address(), tokens, each, Arc::clone(&seen)).await?;
     println!("{devices} devices are welcomed");
 
     node.pause()?;
     let begun = Instant::now();
-    append(&log, devices, 1..=BACKLOG / devices as u64).await?;
+    append(Arc::clone(&log), devices, 1..=BACKLOG / devices as u64).await?;
     println!("stopped for {:.1} s, in which {BACKLOG} frames came", begun.elapsed().as_secs_f64());
     node.resume()?;
     let begun = Instant::now();
-    append(&log, devices, BACKLOG / devices as u64 + 1..=each).await?;
+    append(Arc::clone(&log), devices, BACKLOG / devices as u64 + 1..=each).await?;
     let (mut last, mut since) = (0, Instant::now());
     while seen.complete.load(Ordering::Relaxed) < devices as u64 && begun.elapsed() < WITHIN && since.elapsed() < QUIET
     {
@@ -106,49 +116,48 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     Ok([closes, resets, gaps, doubles, incomplete] == [0; 5])
 }
 
-/// Kafka with its topics, and a websocket node on it that takes the key's tokens.
-async fn start(folder: &Path, key: &SigningKey) -> Result<(Kafka, Program)> {
+/// Kafka with its topics, and a websocket node on it that takes tokens of the keys in that file.
+async fn start(jwks: String) -> Result<(Kafka, Program)> {
     let (kafka, cql, registry) = tokio::try_join!(Kafka::start(), shared_cql(), shared_registry())?;
-    let jwks = folder.join("jwks.json");
-    std::fs::write(&jwks, serde_json::to_vec(&key.jwks())?)?;
     let environment = vec![
         ("KLATSCH_KAFKA", kafka.bootstrap().to_owned()),
         ("KLATSCH_CQL", cql),
         ("KLATSCH_KEYSPACE", format!("backlog_{}", &Uuid::now_v7().simple().to_string()[..24])),
         ("KLATSCH_REGISTRY", registry),
         ("KLATSCH_DEV", "true".to_owned()),
-        ("KLATSCH_JWKS", jwks.to_string_lossy().into_owned()),
+        ("KLATSCH_JWKS", jwks),
     ];
-    for arguments in [&["topics", "apply", "--yes"][..], &["schemas", "register"], &["migrate"]] {
-        let (environment, words) = (environment.clone(), arguments.iter().map(Into::into).collect());
-        let setup = Setup { program: "klatschctl", arguments: words, environment, ..Setup::default() };
-        Ran::of(setup).await?.success().with_context(|| arguments.join(" "))?;
-    }
+    control(environment.clone(), "topics apply --yes".into()).await?;
+    control(environment.clone(), "schemas register".into()).await?;
+    control(environment.clone(), "migrate".into()).await?;
     let mut node = Program::new(Setup { program: "websocket-service", environment, ..Setup::default() }).await?;
     node.start().await?;
     Ok((kafka, node))
 }
 
-/// Opens a socket for each device and reads on from all of them.
-async fn connect(
-    node: SocketAddr,
-    key: &SigningKey,
-    devices: usize,
-    each: u64,
-    seen: &Arc<Seen>,
-) -> Result<JoinSet<()>> {
-    let (mut reading, now_ms) = (JoinSet::new(), Clock::system().now_ms());
-    for index in 0..devices {
-        let token = key.sign(user(index), None, now_ms, Duration::from_secs(86_400))?;
-        let opening = timeout(WELCOME_WITHIN, open(node, index, &token));
+/// Runs `klatschctl` with these words.
+async fn control(environment: Vec<(&'static str, String)>, words: String) -> Result<()> {
+    let arguments = words.split(' ').map(Into::into).collect();
+    Ran::of(Setup { program: "klatschctl", arguments, environment, ..Setup::default() })
+        .await?
+        .success()
+        .context(words)?;
+    Ok(())
+}
+
+/// Opens a socket for each token and reads on from all of them.
+async fn connect(node: SocketAddr, tokens: Vec<String>, each: u64, seen: Arc<Seen>) -> Result<JoinSet<()>> {
+    let mut reading = JoinSet::new();
+    for (index, token) in tokens.into_iter().enumerate() {
+        let opening = timeout(WELCOME_WITHIN, open(node, index, token));
         let socket = opening.await.context("no welcome in time")?.with_context(|| format!("device {index}"))?;
-        reading.spawn(read(socket, each, Arc::clone(seen)));
+        reading.spawn(read(socket, each, Arc::clone(&seen)));
     }
     Ok(reading)
 }
 
 /// A socket that is welcomed. It comes from one of many addresses, as those of many people do.
-async fn open(node: SocketAddr, index: usize, token: &str) -> Result<Socket> {
+async fn open(node: SocketAddr, index: usize, token: String) -> Result<Socket> {
     let host = u32::try_from(index / DEVICES_PER_ADDRESS)? + 1;
     let tcp = TcpSocket::new_v4()?;
     tcp.bind((Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + host), 0).into())?;
@@ -213,20 +222,21 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// Appends the frames of these numbers for every device, in turns.
-async fn append(log: &SharedLog, devices: usize, numbers: std::ops::RangeInclusive<u64>) -> Result<()> {
-    let (codec, users): (_, Vec<UserId>) = (Codec::compiled_in(), (0..devices).map(user).collect());
-    let mut receipts = std::collections::VecDeque::new();
+async fn append(log: SharedLog, devices: usize, numbers: std::ops::RangeInclusive<u64>) -> Result<()> {
+    let (codec, mut receipts) = (Codec::compiled_in(), std::collections::VecDeque::new());
     for number in numbers {
-        for user in &users {
-            receipts.push_back(log.enqueue(DELIVERIES, record(&codec, *user, number)?).await?);
-            if receipts.len() >= IN_FLIGHT_MAX
-                && let Some(oldest) = receipts.pop_front()
-            {
+        for index in 0..devices {
+            let receipt = log.enqueue(DELIVERIES, record(&codec, user(index), number)?).await?;
+            receipts.push_back(receipt);
+            if receipts.len() < IN_FLIGHT_MAX {
+                continue;
+            }
+            if let Some(oldest) = receipts.pop_front() {
                 oldest.await?;
             }
         }
     }
-    for receipt in receipts {
+    while let Some(receipt) = receipts.pop_front() {
         receipt.await?;
     }
     Ok(())
