@@ -1,5 +1,7 @@
 //! The one closed list of what the outside world can be told, and its table to HTTP statuses.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
@@ -182,6 +184,8 @@ pub struct ApiError {
     /// What only the log reads.
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// When asking again makes sense, where that is known better than by the code.
+    pub retry_after: Option<Duration>,
 }
 
 /// The body of every failed HTTP answer.
@@ -198,7 +202,7 @@ pub struct ErrorBody {
 impl ApiError {
     /// A refusal.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), cause: None }
+        Self { code, message: message.into(), cause: None, retry_after: None }
     }
 
     /// A failure with a cause that only the log sees.
@@ -207,7 +211,13 @@ impl ApiError {
         message: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { code, message: message.into(), cause: Some(cause.into()) }
+        Self { code, message: message.into(), cause: Some(cause.into()), retry_after: None }
+    }
+
+    /// The same, with the time after which asking again makes sense.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// A dependency that does not answer.
@@ -225,7 +235,10 @@ impl IntoResponse for ApiError {
     /// The body is written by [`crate::finish_errors`], which knows the request's id and logs the cause once.
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
-        if let Some(seconds) = self.code.retry_after_s() {
+        // Rounded up: who asks after exactly so long is not refused for some milliseconds.
+        let known =
+            self.retry_after.map(|wait| u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1));
+        if let Some(seconds) = known.or(self.code.retry_after_s()) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(std::sync::Arc::new(self));

@@ -22,6 +22,9 @@ pub enum ClientFrame {
         /// The cursor of the last frame; absent at the first connect.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         cursor: Option<String>,
+        /// Whose cursor that is, as the `welcome` before it said. Another user's is answered with `reset`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        user: Option<UserId>,
     },
     /// Read up to this entry. Acknowledged with `mark_ack`; send it again until then.
     Mark {
@@ -30,6 +33,12 @@ pub enum ClientFrame {
         /// The entry.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
+    },
+    /// Another access token of the same session, before the one of now ends: the socket goes on with it. Answered with
+    /// `renewed`, or with an `error`, and then goes on with the old one.
+    Renew {
+        /// The access token.
+        token: String,
     },
     /// Answers a ping; any frame does.
     Pong {},
@@ -166,6 +175,11 @@ pub enum ServerFrame {
         #[serde(deserialize_with = "integer")]
         seq: Seq,
     },
+    /// The socket goes on with the token that was sent.
+    Renewed {
+        /// When that token ends, milliseconds since the Unix epoch.
+        until: i64,
+    },
     /// A frame was not taken; with `id`, that command was not appended (`unknown`: it may have been).
     Error {
         /// The command.
@@ -188,7 +202,7 @@ pub enum ServerFrame {
 
 impl ServerFrame {
     /// The `type` of each. They are the server's alone: no frame of the feed may have one.
-    pub const TYPES: [&str; 5] = ["welcome", "ack", "mark_ack", "error", "ping"];
+    pub const TYPES: [&str; 6] = ["welcome", "ack", "mark_ack", "renewed", "error", "ping"];
 }
 
 /// What stands under an id.
@@ -448,7 +462,7 @@ mod tests {
         let frame: ClientFrame = serde_json::from_str(&text).unwrap();
         assert!(matches!(frame, ClientFrame::Command(CommandFrame::Send { .. })), "{frame:?}");
         let hello: ClientFrame = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
-        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None });
+        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None, user: None });
         assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"shout"}"#).is_err());
     }
 

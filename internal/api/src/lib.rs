@@ -14,14 +14,17 @@ mod layer;
 mod requests;
 mod vouched;
 
-pub use accounts::{Credentials, RefreshBody, Registration, SessionBody, UserBody, UserList};
+pub use accounts::{
+    Credentials, ListedSessionBody, PasswordBody, RefreshBody, Registration, SessionBody, SessionList, UserBody,
+    UserList,
+};
 pub use bodies::{
     Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
     OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
 };
 pub use close::CloseCode;
 pub use error::{ApiError, ErrorBody, ErrorCode};
-pub use extract::{Caller, Json, Path, Query};
+pub use extract::{Caller, Json, Path, Query, bearer};
 pub use frames::{
     ClientFrame, CommandFrame, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame, StandsName, is_frame,
     with_cursor,

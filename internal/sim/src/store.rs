@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
-    HoldStore, Malformed, Mark, OutboxRow, Page, Phase, RowWrite, Session, SharedStore, Source, StoreAdmin, StoreError,
-    UserConversation, UserStore, Value,
+    HoldStore, ListedSession, Malformed, Mark, OutboxRow, Page, Phase, RowWrite, Session, SessionStore, SharedStore,
+    Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
 use tokio::time::sleep;
 
@@ -261,6 +261,45 @@ impl HoldStore for SimStore {
 
 /// Accounts are made beside the simulation: nobody calls these.
 #[async_trait]
+impl SessionStore for SimStore {
+    async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
+        self.inner.create_session(session).await
+    }
+
+    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
+        self.inner.session(id).await
+    }
+
+    async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
+        self.inner.rotate_session(expected, session).await
+    }
+
+    async fn end_session(&self, user: UserId, id: &[u8; 16], now_ms: i64) -> Result<(), StoreError> {
+        self.inner.end_session(user, id, now_ms).await
+    }
+
+    async fn ended_sessions(&self, bucket: i64) -> Result<Vec<[u8; 16]>, StoreError> {
+        self.inner.ended_sessions(bucket).await
+    }
+
+    async fn list_session(&self, user: UserId, row: &ListedSession) -> Result<(), StoreError> {
+        self.inner.list_session(user, row).await
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<ListedSession>, StoreError> {
+        self.inner.sessions_of(user).await
+    }
+
+    async fn cut_sessions(&self, user: UserId, at_ms: i64) -> Result<(), StoreError> {
+        self.inner.cut_sessions(user, at_ms).await
+    }
+
+    async fn sessions_cut(&self, user: UserId) -> Result<Option<i64>, StoreError> {
+        self.inner.sessions_cut(user).await
+    }
+}
+
+#[async_trait]
 impl UserStore for SimStore {
     async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError> {
         self.inner.create_account(account, event).await
@@ -274,20 +313,8 @@ impl UserStore for SimStore {
         self.inner.account_by_name(name).await
     }
 
-    async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
-        self.inner.create_session(session).await
-    }
-
-    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
-        self.inner.session(id).await
-    }
-
-    async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
-        self.inner.rotate_session(expected, session).await
-    }
-
-    async fn delete_session(&self, id: &[u8; 16]) -> Result<(), StoreError> {
-        self.inner.delete_session(id).await
+    async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
+        self.inner.set_password(user, expected, hash).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use domain::RULES_NEWEST;
+use runtime::Origins;
 
 /// Bounds and times of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Browser origins that may open sockets, such as `https://chat.example.org`; `*` allows every one. A client that
-    /// sends no `Origin` is not a browser and always may.
-    pub origins: Vec<String>,
+    /// Browser origins that may open sockets. A client that sends no `Origin` is not a browser and always may.
+    pub origins: Origins,
     /// Silence after which the server pings; a device that was silent for three of these is let go.
     pub ping: Duration,
     /// How long a new socket may take to say `hello`.
@@ -47,7 +47,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            origins: Vec::new(),
+            origins: Origins::default(),
             ping: Duration::from_secs(30),
             hello_wait: Duration::from_secs(10),
             write_wait: Duration::from_secs(10),

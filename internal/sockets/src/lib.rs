@@ -19,6 +19,7 @@
 //! | bytes of a frame | closed with `TooLarge` |
 //! | commands in flight | the socket is not read from |
 //! | commands per second | `rate_limited` |
+//! | pings and pongs per second | closed with `Protocol` |
 //! | malformed frames | closed with `Protocol` |
 
 mod awake;
@@ -65,6 +66,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use intake::{SIGNS_BURST, SIGNS_PER_SECOND};
 pub use parse::parse as parse_frame;
 
 use node::Node;

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// Frames that are not commands.
-const PLAIN_TYPES: [&str; 3] = ["hello", "mark", "pong"];
+const PLAIN_TYPES: [&str; 4] = ["hello", "mark", "pong", "renew"];
 /// Characters of a parser's words that are repeated to the client.
 const WORDS_MAX: usize = 200;
 
@@ -113,7 +113,8 @@ fn fields_of(kind: &str) -> &'static [(&'static str, Field, bool)] {
     const TARGET: (&str, Field, bool) = ("target", Field::Command, true);
     const BODY: (&str, Field, bool) = ("body", Field::Text, true);
     match kind {
-        "hello" => &[("token", Field::Text, false), ("cursor", Field::Text, false)],
+        "hello" => &[("token", Field::Text, false), ("cursor", Field::Text, false), ("user", Field::User, false)],
+        "renew" => &[("token", Field::Text, true)],
         "mark" => &[CONVERSATION, ("seq", Field::Seq, true)],
         "create" => &[ID, ("kind", Field::Text, true), ("title", Field::Text, false), MEMBERS],
         "add_members" => &[ID, CONVERSATION, MEMBERS],

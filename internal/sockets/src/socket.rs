@@ -69,15 +69,17 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
     opening.vouched.set();
     let counted = node.census.count(guest.user);
     let mut session = Session::new(node, wire, &guest, &counted, opening.trace);
-    drop(guest);
+    let ended = guest.session.as_ref().map(|session| session.ended().clone()).unwrap_or_default();
     tokio::select! {
         biased;
         // Whatever it is doing: it may be waiting for a device that is gone.
         () = counted.gives_way() => Err(Ending::Close(CloseCode::TooMany)),
-        ended = async {
+        // Who signed out gets nothing more.
+        () = ended.cancelled() => Err(Ending::Close(CloseCode::Unauthorized)),
+        served = async {
             unless_draining(node, Box::pin(session.begin())).await?;
             session.go_on().await
-        } => ended,
+        } => served,
     }
 }
 
@@ -121,7 +123,7 @@ impl<'w> Session<'w> {
             wire,
             counted,
             user: guest.user,
-            intake: Intake::new(Arc::clone(node), guest.user, trace),
+            intake: Intake::new(Arc::clone(node), guest, trace),
             beat: Beat::new(node.config.ping, node.awake.now()),
             expires: guest.expires,
             expired: None,
@@ -214,7 +216,7 @@ impl<'w> Session<'w> {
     async fn heard(&mut self, heard: Heard) -> Result<(), Ending> {
         self.beat.heard(self.node.awake.now());
         self.counted.heard();
-        let Heard::Text(text) = heard else { return Ok(()) };
+        let Heard::Text(text) = heard else { return self.intake.take_sign().map_err(Ending::Close) };
         if let Some(answer) = self.intake.take(&text).map_err(Ending::Close)? {
             self.answer(&answer).await?;
         }
@@ -223,11 +225,18 @@ impl<'w> Session<'w> {
 
     /// Sends an answer, and those that are there already, in one flush.
     async fn answer(&mut self, answer: &ServerFrame) -> Result<(), Ending> {
-        self.wire.feed_frame(answer).await?;
+        self.say(answer).await?;
         while let Some(answer) = self.intake.answer().now_or_never() {
-            self.wire.feed_frame(&answer).await?;
+            self.say(&answer).await?;
         }
         self.flush().await
+    }
+
+    async fn say(&mut self, answer: &ServerFrame) -> Result<(), Ending> {
+        if let ServerFrame::Renewed { until } = answer {
+            self.expires = hello::end_of(&self.node, *until);
+        }
+        self.wire.feed_frame(answer).await
     }
 
     async fn fed(&mut self, fed: Fed) -> Result<(), Ending> {

@@ -20,6 +20,7 @@ mod migrations;
 mod rows;
 mod scan;
 mod session;
+mod sessions;
 mod users;
 mod write;
 

@@ -14,6 +14,7 @@ mod history;
 mod holds;
 mod progress;
 mod row;
+mod sessions;
 mod users;
 mod writer;
 
@@ -71,6 +72,9 @@ struct Kept {
     sessions: Slot,
     session_ends: Slot,
     outbox: Slot,
+    listed_sessions: Slot,
+    ended_sessions: Slot,
+    session_cuts: Slot,
 }
 
 impl Kept {
@@ -86,6 +90,9 @@ impl Kept {
             sessions: slot(4, "sessions")?,
             session_ends: slot(5, "session_ends")?,
             outbox: slot(6, "outbox")?,
+            listed_sessions: slot(7, "listed_sessions")?,
+            ended_sessions: slot(8, "ended_sessions")?,
+            session_cuts: slot(9, "session_cuts")?,
         })
     }
 }

@@ -13,6 +13,7 @@ mod facts;
 mod holds;
 mod replaced;
 mod rows;
+mod sessions;
 mod timeline;
 mod users;
 mod value;
@@ -36,8 +37,9 @@ pub use facts::{Facts, Loaded, load};
 pub use holds::{Consumer, Hold, HoldStore};
 pub use replaced::replaced;
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
+pub use sessions::{ENDED_BUCKET_MS, ListedSession, Session, SessionStore};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
-pub use users::{Account, AccountCreated, OutboxRow, Session, UserStore};
+pub use users::{Account, AccountCreated, OutboxRow, UserStore};
 pub use value::Value;
 
 /// A shared handle to a store.

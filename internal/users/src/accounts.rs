@@ -1,5 +1,7 @@
 //! Accounts: made once, with a unique name; looked up by everybody who is signed in.
 
+use std::net::IpAddr;
+
 use api::{ApiError, Caller, ErrorCode, Json, Path, Query, Registration, UserBody, UserList};
 use axum::Router;
 use axum::extract::{Extension, State};
@@ -13,7 +15,9 @@ use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow, StoreError};
 
 use crate::app::{App, store_failed, user_body};
+use crate::client::Client;
 use crate::fields;
+use crate::shares::Attempt;
 
 /// Attempts to create an account in the store, which may answer late. Each is the same account.
 const CREATE_ATTEMPTS: u32 = 3;
@@ -32,9 +36,10 @@ pub(crate) fn router() -> Router<App> {
 async fn register(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
+    client: Client,
     Json(wish): Json<Registration>,
 ) -> Result<(StatusCode, Json<UserBody>), ApiError> {
-    let account = app.register(wish, trace).await?;
+    let account = app.register(wish, client.network, trace).await?;
     Ok((StatusCode::CREATED, Json(user_body(account))))
 }
 
@@ -75,17 +80,24 @@ fn no_such_user() -> ApiError {
 }
 
 impl App {
-    async fn register(&self, wish: Registration, trace: TraceParent) -> Result<Account, ApiError> {
+    async fn register(&self, wish: Registration, network: IpAddr, trace: TraceParent) -> Result<Account, ApiError> {
         let name = fields::name(&wish.name)?;
         let display_name = fields::display_name(wish.display_name.as_deref().unwrap_or(&wish.name))?;
-        fields::new_password(&wish.password)?;
+        let password = fields::new_password(wish.password)?;
         // Asked first because the hash is expensive; the creation below is what decides.
         if self.store.account_by_name(&name).await.map_err(store_failed)?.is_some() {
             return Err(name_taken(&name));
         }
+        let limited = |wait| {
+            let words = "too many accounts were made from your address: wait a little";
+            ApiError::new(ErrorCode::RateLimited, words).after(wait)
+        };
+        self.shares.take_registration(network).map_err(limited)?;
+        let attempt = Attempt { name: name.clone(), network, device: None };
+        let turn = self.passwords.turn(attempt.share(), &name).await?;
         let account = Account {
             id: UserId::try_from(self.entropy.uuid_v7(&self.clock)).map_err(ApiError::internal)?,
-            password_hash: self.passwords.hash(wish.password).await?,
+            password_hash: self.passwords.hash(turn, password).await?,
             created_ms: self.clock.now_ms(),
             name: name.clone(),
             display_name: display_name.clone(),
@@ -96,6 +108,7 @@ impl App {
             AccountCreated::Created => {
                 self.outbox.wake();
                 self.metrics.registered.inc();
+                self.shares.make_familiar(&attempt);
                 tracing::info!(user_id = %account.id, "registered");
                 Ok(account)
             }

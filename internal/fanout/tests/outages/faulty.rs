@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
-    HoldStore, Malformed, Mark, OutboxRow, Page, Session, SharedStore, Source, StoreAdmin, StoreError,
-    UserConversation, UserStore, Value,
+    HoldStore, ListedSession, Malformed, Mark, OutboxRow, Page, Session, SessionStore, SharedStore, Source, StoreAdmin,
+    StoreError, UserConversation, UserStore, Value,
 };
 use tokio::time::sleep;
 
@@ -229,6 +229,45 @@ impl HistoryStore for FaultyStore {
 
 /// Nor has it accounts.
 #[async_trait]
+impl SessionStore for FaultyStore {
+    async fn create_session(&self, _: &Session) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn session(&self, _: &[u8; 16]) -> Result<Option<Session>, StoreError> {
+        unreachable!()
+    }
+
+    async fn rotate_session(&self, _: &[u8; 32], _: &Session) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+
+    async fn end_session(&self, _: UserId, _: &[u8; 16], _: i64) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn ended_sessions(&self, _: i64) -> Result<Vec<[u8; 16]>, StoreError> {
+        unreachable!()
+    }
+
+    async fn list_session(&self, _: UserId, _: &ListedSession) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn sessions_of(&self, _: UserId) -> Result<Vec<ListedSession>, StoreError> {
+        unreachable!()
+    }
+
+    async fn cut_sessions(&self, _: UserId, _: i64) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn sessions_cut(&self, _: UserId) -> Result<Option<i64>, StoreError> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
 impl UserStore for FaultyStore {
     async fn create_account(&self, _: &Account, _: &OutboxRow) -> Result<AccountCreated, StoreError> {
         unreachable!()
@@ -242,19 +281,7 @@ impl UserStore for FaultyStore {
         unreachable!()
     }
 
-    async fn create_session(&self, _: &Session) -> Result<(), StoreError> {
-        unreachable!()
-    }
-
-    async fn session(&self, _: &[u8; 16]) -> Result<Option<Session>, StoreError> {
-        unreachable!()
-    }
-
-    async fn rotate_session(&self, _: &[u8; 32], _: &Session) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-
-    async fn delete_session(&self, _: &[u8; 16]) -> Result<(), StoreError> {
+    async fn set_password(&self, _: UserId, _: &str, _: &str) -> Result<bool, StoreError> {
         unreachable!()
     }
 

@@ -85,7 +85,8 @@ impl Device {
 
     /// The first frame on a new socket; the token travels in the upgrade.
     pub(crate) fn hello(&self) -> ClientFrame {
-        ClientFrame::Hello { token: None, cursor: self.state.cursor.map(|cursor| cursor.to_string()) }
+        let cursor = self.state.cursor.map(|cursor| cursor.to_string());
+        ClientFrame::Hello { token: None, user: cursor.is_some().then_some(self.user), cursor }
     }
 
     /// Takes a command to be brought to a fate. `Withdraw` replaces the command of its id.
@@ -162,6 +163,7 @@ impl Device {
                 self.out.push_back(Output::Send(ClientFrame::Pong {}));
                 self.pass(cursor);
             }
+            Inbound::Server(ServerFrame::Renewed { until }) => tracing::debug!(until, "token renewed"),
             // Taking the cursor of a welcome that was not understood would leave a gap, if it was one with a reset.
             Inbound::Passed(_) if !self.connected => self.out.push_back(Output::Drop("the first frame was no welcome")),
             Inbound::Passed(cursor) => self.pass(cursor),

@@ -187,7 +187,8 @@ impl Server {
         world.tokens += 1;
         let token = format!("{name}.{}", world.tokens);
         let (access_token, refresh_token) = (Secret::new(token.clone()), Secret::new(token));
-        SessionBody { access_token, expires_in: 900, refresh_token, user: user(name, world.accounts[name].0) }
+        let user = user(name, world.accounts[name].0);
+        SessionBody { access_token, expires_in: 900, refresh_token, device_token: None, user }
     }
 }
 

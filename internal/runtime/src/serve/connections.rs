@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::client::Peer;
+
 use super::book::{Book, Place};
 use super::link::Link;
 use super::pace::Pace;
@@ -39,6 +41,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     link: Link,
     pace: Pace,
+    peer: Peer,
     /// When a client that takes nothing of what is written is given up; none while it takes.
     given_up: Option<Pin<Box<Sleep>>>,
     /// Comes when it is to make room for another.
@@ -70,7 +73,15 @@ impl Door {
                 tracing::debug!(%error, "no TCP_NODELAY");
             }
             let closing = Box::pin(link.closing().cancelled_owned());
-            return Connection { stream, link, pace: Pace::new(), given_up: None, closing, _place: place };
+            return Connection {
+                stream,
+                link,
+                peer: Peer(peer.ip()),
+                pace: Pace::new(),
+                given_up: None,
+                closing,
+                _place: place,
+            };
         }
     }
 }
@@ -82,11 +93,12 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 
 /// Serves the connection until it ends or is upgraded; once `shutdown` is cancelled, until what came in is answered.
 pub(super) async fn serve(connection: Connection, app: Router, shutdown: CancellationToken) {
-    let (link, app) = (connection.link.clone(), TowerToHyperService::new(app));
+    let (link, peer, app) = (connection.link.clone(), connection.peer, TowerToHyperService::new(app));
     let known = link.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(known.clone());
         request.extensions_mut().insert(known.vouched().clone());
+        request.extensions_mut().insert(peer);
         app.call(request)
     });
     // Hyper's time for a head runs from where it begins to wait for one, after an answer as well as at first.

@@ -58,15 +58,16 @@ fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
 
 fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (some, body) = (|text: &str| Some(text.to_owned()), "hi".to_owned());
-    let hello = ClientFrame::Hello { token: some("token"), cursor: some("0.7.42.9f3c51d2aa10be44") };
+    let hello = ClientFrame::Hello { token: some("token"), cursor: some("0.7.42.9f3c51d2aa10be44"), user: Some(user) };
     let create = |title| CommandFrame::Create { id, kind: "group".into(), title, members: vec![user] };
     let send = |reply_to| CommandFrame::Send { id, conversation, body: "hi".into(), reply_to };
     let mut samples = vec![
-        pair(&hello, &ClientFrame::Hello { token: None, cursor: None }),
+        pair(&hello, &ClientFrame::Hello { token: None, cursor: None, user: None }),
         pair(&create(some("title")), &create(None)),
         pair(&send(Some(id)), &send(None)),
     ];
-    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}];
+    let renew = ClientFrame::Renew { token: "token".into() };
+    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     let commands = [
         CommandFrame::AddMembers { id, conversation, members: vec![user] },
@@ -96,6 +97,7 @@ fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
     let plain = [
         ServerFrame::Ack { id, conversation },
         ServerFrame::MarkAck { conversation, seq: seq() },
+        ServerFrame::Renewed { until: 1_757_000_000_000 },
         ServerFrame::Ping { cursor: cursor() },
     ];
     let mut samples = vec![

@@ -54,7 +54,8 @@ async fn a_token_comes_in_the_header_or_in_the_hello_and_never_in_the_url() {
 #[tokio::test]
 async fn pages_of_other_origins_are_kept_out() {
     let world = World::new().await;
-    let node = world.node(Config { origins: vec!["https://chat.example".into()], ..quick() }).await;
+    let node =
+        world.node(Config { origins: runtime::Origins::parse(&["https://chat.example"]).unwrap(), ..quick() }).await;
     let token = world.token(user_of(0, 0));
     assert_eq!(refused(&node, Some(&token), Some("https://evil.example"), "/v1/socket").await, 403);
     assert!(Device::open_from(node.address, Some(&token), Some("https://chat.example"), "/v1/socket").await.is_ok());

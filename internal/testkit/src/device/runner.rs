@@ -131,7 +131,7 @@ impl Runner {
         let node = &nodes[(self.number + self.connections as usize) % nodes.len()];
         let (mut link, token) = Link::open(&self.http, node, self.number.is_multiple_of(2)).await?;
         let cursor = self.shared.memory().kept.cursor.map(|cursor| cursor.to_string());
-        link.send(&ClientFrame::Hello { token, cursor }).await?;
+        link.send(&ClientFrame::Hello { token, cursor, user: None }).await?;
         let text = timeout(WELCOME_WITHIN, link.next()).await.map_err(|_| End::again("no welcome in time"))??;
         let welcome = serde_json::from_str(&text).map_err(|_| End::again(format!("not a welcome: {text}")))?;
         let ServerFrame::Welcome { cursor, user, reset, ping_ms, .. } = welcome else {
