@@ -269,7 +269,11 @@ mod tests {
         drop(first);
         let turn = there.now_or_never().unwrap().unwrap();
         drop(turn);
-        assert_eq!((queue.lock().working, queue.lock().waiting), (0, 0));
+        let left = {
+            let state = queue.lock();
+            (state.working, state.waiting)
+        };
+        assert_eq!(left, (0, 0));
         // Handed over and given up before it was seen: the turn is not lost.
         let first = queue.turn(address(0), "first").await.unwrap();
         let mut late = Box::pin(queue.turn(address(1), "late"));
