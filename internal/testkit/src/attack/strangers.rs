@@ -17,6 +17,8 @@ const STRANGERS: usize = 2000;
 const TALK: Duration = Duration::from_secs(15);
 /// How long a stranger waits for a connection, and before it tries again.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Before one that was let go of comes back: attackers and people share one machine's processors here.
+const AWAY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(wishes: Wishes, limits: &'static str) -> Result<bool> {
     let mut target = Target::new(&wishes, limits, &[]).await?;
@@ -52,6 +54,7 @@ async fn stranger(address: std::net::SocketAddr) {
         if let Ok(Ok(mut stream)) = timeout(PATIENCE, TcpStream::connect(address)).await {
             // Ends when the server closes it, since it says nothing.
             let _ = stream.read(&mut [0; 64]).await;
+            sleep(AWAY).await;
         } else {
             sleep(PATIENCE).await;
         }

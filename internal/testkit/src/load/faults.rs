@@ -25,8 +25,8 @@ const PAUSE_MS: u64 = 3_000;
 /// The largest file that may be written, in the shell's blocks (half a kilobyte to a kilobyte): what goes beyond fails
 /// as on a full disk. Needs no rights, unlike a small file system.
 const SMALL_DISK: &str = "trap '' XFSZ; ulimit -f 1500";
-/// As few as a program begins with, and less than connections are then made to it.
-const FEW_DESCRIPTORS: &str = "ulimit -n 320";
+/// Enough for the devices of a load, and less than strangers then make connections.
+const FEW_DESCRIPTORS: &str = "ulimit -n 512";
 /// Connections that say nothing.
 const STRANGERS: usize = 400;
 /// How long it must go on with that.
