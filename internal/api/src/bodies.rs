@@ -22,6 +22,8 @@ pub enum OutcomeState {
     Settled,
     /// It does not stand as of now. It may still land: send only the same id and payload again, or withdraw it.
     Absent,
+    /// A copy of it was refused: see `code`. That is final for this copy; another that is on its way may still land.
+    Refused,
 }
 
 /// The outcome of a command.
@@ -31,12 +33,18 @@ pub struct OutcomeBody {
     pub id: CommandId,
     /// Whether something stands under it.
     pub outcome: OutcomeState,
-    /// Where it stands.
+    /// Where it stands; of a refused one, the place of the latest copy that was refused.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub seq: Option<Seq>,
     /// `message`, `command` or `withdrawal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stands: Option<crate::StandsName>,
+    /// Of a refused one: why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<crate::ErrorCode>,
+    /// The same as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message: Option<String>,
 }
 
 /// A user's reaction to a message.
@@ -123,6 +131,12 @@ pub struct MemberBody {
     pub user: UserId,
     /// `member`, `admin` or `owner`.
     pub role: String,
+    /// The event that made them a member, the latest time.
+    #[serde(deserialize_with = "integer")]
+    pub joined: Seq,
+    /// The event that changed their membership last: the joining, or a change of role.
+    #[serde(deserialize_with = "integer")]
+    pub changed: Seq,
 }
 
 /// A page of members, by id.
@@ -155,7 +169,7 @@ pub struct ConversationBody {
     /// The log's time of that event, milliseconds since the Unix epoch: the list is sorted by it.
     #[serde(deserialize_with = "integer")]
     pub time: i64,
-    /// Messages behind the caller's read mark.
+    /// Messages of others that stand beyond the caller's read mark; who answers has read what is before the answer.
     #[serde(deserialize_with = "integer")]
     pub unread: u64,
     /// The caller's read mark.

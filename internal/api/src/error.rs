@@ -173,6 +173,25 @@ impl From<Refusal> for ErrorCode {
     }
 }
 
+/// Why the reducer refused a command, as a sentence: what was wrong, and what to do.
+#[must_use]
+pub const fn sentence(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Conflict => "another command stands under this id: send yours under an id of its own",
+        Refusal::Withdrawn => "the id was withdrawn: send the command under a new one if it is still wanted",
+        Refusal::IdFromFuture => "the id is stamped more than a minute ahead of the server: set the device's clock",
+        Refusal::Exists => "the conversation was created before",
+        Refusal::NotMember => "there is no such conversation, or you are not a member of it",
+        Refusal::Forbidden => "your role, or the kind of conversation, does not allow it",
+        Refusal::Already => "it is so already",
+        Refusal::NoSuchMember => "the user named is not a member of the conversation",
+        Refusal::Full => "the conversation has as many members as it can have",
+        Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
+        Refusal::NotAuthor => "the message is another author's: only who has written it changes it",
+        Refusal::Invalid => "a field is empty, too long, has characters that it cannot have, or contradicts another",
+    }
+}
+
 /// A refusal or failure on its way to a client.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

@@ -1,14 +1,14 @@
 //! The frames of the socket: JSON texts with a `type`. `schemas/asyncapi.yaml` and `schemas/PROTOCOL.md` describe them.
 
 use domain::{
-    Action, CommandId, Content, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq,
-    Stands, UserId,
+    Action, CommandId, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq, Stands,
+    UserId,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::ErrorCode;
-use crate::integer::integer;
+use crate::integer::{integer, maybe};
+use crate::{ErrorCode, FeedKind};
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,9 +246,9 @@ pub enum FeedFrame {
         /// The log's time, milliseconds since the Unix epoch.
         #[serde(deserialize_with = "integer")]
         time: i64,
-        /// Messages up to and including it.
-        #[serde(deserialize_with = "integer")]
-        ordinal: u64,
+        /// Messages up to and including it; absent where nothing is told of the conversation: of a withdrawal.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
+        ordinal: Option<u64>,
         /// What happened.
         #[serde(flatten)]
         what: FeedKind,
@@ -279,6 +279,9 @@ pub enum FeedFrame {
         id: CommandId,
         /// Why.
         reason: ErrorCode,
+        /// The same as a sentence.
+        #[serde(default)]
+        message: String,
     },
     /// A read mark of the user's own. Carries no place in the conversation: the highest mark wins.
     Read {
@@ -303,49 +306,6 @@ pub enum FeedFrame {
     },
 }
 
-/// What happened in an accepted event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[allow(missing_docs)] // the fields are those of `domain::Action` and its effects
-pub enum FeedKind {
-    Created {
-        conversation_kind: String,
-        title: String,
-        members: Vec<UserId>,
-    },
-    Joined {
-        members: Vec<UserId>,
-    },
-    Left {
-        user: UserId,
-    },
-    RoleChanged {
-        user: UserId,
-        role: String,
-    },
-    TitleChanged {
-        title: String,
-    },
-    Message {
-        body: String,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        reply_to: Option<CommandId>,
-    },
-    Edited {
-        target: CommandId,
-        body: String,
-    },
-    Deleted {
-        target: CommandId,
-    },
-    /// An empty emoji takes the reaction back.
-    Reacted {
-        target: CommandId,
-        emoji: String,
-    },
-    Withdrawn {},
-}
-
 impl FeedFrame {
     /// The frame of an event that was judged, for everybody concerned.
     #[must_use]
@@ -355,17 +315,32 @@ impl FeedFrame {
             Decision::Settled { first_seq, stands } => {
                 Self::Settled { conversation, seq, id, first_seq, stands: stands.into() }
             }
-            Decision::Refused(refusal) => Self::Refused { conversation, seq, id, reason: refusal.into() },
+            Decision::Refused(refusal) => {
+                let message = crate::sentence(refusal).to_owned();
+                Self::Refused { conversation, seq, id, reason: refusal.into(), message }
+            }
             Decision::Accepted => Self::Event {
                 conversation,
                 seq,
                 id,
                 author: event.author,
                 time: placed.append_time_ms,
-                ordinal: effects.ordinal,
+                ordinal: effects.raises_head(event).then_some(effects.ordinal),
                 what: FeedKind::of(event, effects),
             },
         }
+    }
+
+    /// The frame for those who hear that a message has changed, and not how: [`Effects::blind`].
+    #[must_use]
+    pub fn withheld(mut self) -> Self {
+        if let Self::Event {
+            what: FeedKind::Edited { body: text, .. } | FeedKind::Reacted { emoji: text, .. }, ..
+        } = &mut self
+        {
+            *text = None;
+        }
+        self
     }
 
     /// The conversation and place that the client's filter looks at, for frames that have one.
@@ -376,34 +351,6 @@ impl FeedFrame {
             | Self::Settled { conversation, seq, .. }
             | Self::Refused { conversation, seq, .. } => Some((*conversation, *seq)),
             Self::Read { .. } | Self::Account { .. } => None,
-        }
-    }
-}
-
-impl FeedKind {
-    fn of(event: &Event, effects: &Effects) -> Self {
-        let content = effects.changes.iter().find_map(|change| match change {
-            domain::Change::Timeline { content, .. } => Some(content),
-            _ => None,
-        });
-        match (&event.action, content) {
-            (Action::Create { kind, title, .. }, _) => Self::Created {
-                conversation_kind: kind.name().to_owned(),
-                title: title.clone().unwrap_or_default(),
-                members: effects.recipients.clone(),
-            },
-            (_, Some(Content::Joined(members))) => Self::Joined { members: members.clone() },
-            (_, Some(Content::Left(user))) => Self::Left { user: *user },
-            (Action::ChangeRole { user, role }, _) => Self::RoleChanged { user: *user, role: role.name().to_owned() },
-            (Action::ChangeTitle { title }, _) => Self::TitleChanged { title: title.clone() },
-            (Action::SendMessage { body, reply_to }, _) => Self::Message { body: body.clone(), reply_to: *reply_to },
-            (Action::EditMessage { target, body }, _) => Self::Edited { target: *target, body: body.clone() },
-            (Action::DeleteMessage { target }, _) => Self::Deleted { target: *target },
-            (Action::AddReaction { target, emoji }, _) => Self::Reacted { target: *target, emoji: emoji.clone() },
-            (Action::RemoveReaction { target }, _) => Self::Reacted { target: *target, emoji: String::new() },
-            (Action::Withdraw | Action::AddMembers { .. } | Action::RemoveMember { .. } | Action::Leave, _) => {
-                Self::Withdrawn {}
-            }
         }
     }
 }

@@ -155,7 +155,16 @@ mod tests {
             (FeedFrame::Settled { conversation, seq: seq(7), id, first_seq: seq(5), stands }, 2),
             (FeedFrame::Read { conversation, user, mark: seq(7), ordinal: 3 }, 2),
             (FeedFrame::Account { event: "registered".into(), time: 12 }, 1),
-            (FeedFrame::Refused { conversation, seq: seq(7), id, reason: crate::ErrorCode::NotMember }, 1),
+            (
+                FeedFrame::Refused {
+                    conversation,
+                    seq: seq(7),
+                    id,
+                    reason: crate::ErrorCode::NotMember,
+                    message: String::new(),
+                },
+                1,
+            ),
             (
                 FeedFrame::Event {
                     conversation,
@@ -163,8 +172,8 @@ mod tests {
                     id,
                     author: user,
                     time: 12,
-                    ordinal: 3,
-                    what: FeedKind::Left { user },
+                    ordinal: Some(3),
+                    what: FeedKind::Left { user, owner: None },
                 },
                 3,
             ),

@@ -10,6 +10,7 @@ mod error;
 mod extract;
 mod frames;
 mod integer;
+mod kinds;
 mod layer;
 mod requests;
 mod vouched;
@@ -23,12 +24,12 @@ pub use bodies::{
     OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
 };
 pub use close::CloseCode;
-pub use error::{ApiError, ErrorBody, ErrorCode};
+pub use error::{ApiError, ErrorBody, ErrorCode, sentence};
 pub use extract::{Caller, Json, Path, Query, bearer};
 pub use frames::{
-    ClientFrame, CommandFrame, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame, StandsName, is_frame,
-    with_cursor,
+    ClientFrame, CommandFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, is_frame, with_cursor,
 };
+pub use kinds::FeedKind;
 pub use layer::{REQUEST_ID_HEADER, finish_errors};
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,

@@ -34,8 +34,8 @@ async fn show(
     let reading = chat.open(caller.user, conversation).await?;
     let body = match reading.left() {
         None => {
-            let mark = chat.mark_of(caller.user, conversation).await?;
-            let body = chat.summary_at(caller.user, conversation, reading.head, mark).await?;
+            let read = chat.read_of(caller.user, conversation).await?;
+            let body = chat.summary_at(caller.user, conversation, reading.head, read).await?;
             body.ok_or_else(faults::not_member)?
         }
         Some(left) => chat.summary_as_left(caller.user, conversation, left).await?,

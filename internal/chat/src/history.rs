@@ -68,7 +68,9 @@ async fn history(
     }
     let left = reading.left();
     let entries = entries.into_iter().map(|entry| view::entry(entry, left)).collect();
-    Ok(Json(HistoryPage { head: reading.head.seq, entries, more }))
+    // Who has left is not told how much came afterwards.
+    let head = left.map_or(reading.head.seq, |left| left.min(reading.head.seq));
+    Ok(Json(HistoryPage { head, entries, more }))
 }
 
 /// One message: what a reply quotes, or a link leads to.

@@ -62,9 +62,9 @@ async fn list(
     let more = places.len() > limit;
     places.truncate(limit);
     let ids: Vec<_> = places.iter().map(|((_, conversation), _)| *conversation).collect();
-    let marks = chat.store.marks(caller.user, &ids).await.map_err(faults::of_store)?;
-    let summaries = places.into_iter().zip(marks).map(|((place, head), mark)| {
-        let summary = chat.summary_at(caller.user, place.1, head, mark);
+    let read = chat.reads_of(caller.user, &ids).await?;
+    let summaries = places.into_iter().zip(read).map(|((place, head), read)| {
+        let summary = chat.summary_at(caller.user, place.1, head, read);
         async move { Ok::<_, ApiError>((place, summary.await?)) }
     });
     let mut summaries = pin!(stream::iter(summaries).buffered(AT_ONCE));

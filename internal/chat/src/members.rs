@@ -46,8 +46,14 @@ async fn list(
     let begin = query.after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut rest = state.members.range((begin, Bound::Unbounded));
     let page = rest.by_ref().take(limit);
-    let members =
-        page.map(|(user, membership)| MemberBody { user: *user, role: membership.role.name().to_owned() }).collect();
+    let members = page
+        .map(|(user, membership)| MemberBody {
+            user: *user,
+            role: membership.role.name().to_owned(),
+            joined: membership.since,
+            changed: membership.changed,
+        })
+        .collect();
     Ok(Json(MemberPage { members, more: rest.next().is_some() }))
 }
 

@@ -155,7 +155,11 @@ impl Chat {
                 state,
                 member: row.role.is_some(),
                 changed: row.changed,
-                head: head.map_or(Seq::default(), |head| head.seq),
+                // Who has left is not told what came afterwards.
+                head: match row.role {
+                    Some(_) => head.map_or(Seq::default(), |head| head.seq),
+                    None => row.changed,
+                },
                 mark: mark.map(view::mark),
             });
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use api::{Accepted, ApiError, CommandFrame, ErrorCode};
 use bytes::Bytes;
-use domain::{Action, CommandId, ConversationId, Event, Seq, UserId};
+use domain::{Action, CommandId, ConversationId, Event, Refusal, Seq, UserId};
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use events::{Codec, HEADER_TRACE, topics};
 use host::Clock;
@@ -135,13 +135,20 @@ impl Commands {
     /// # Errors
     /// `not_member`, `held`, or `retry` when there is no such row yet; in doubt whether it was appended, `unknown`.
     pub async fn mark(&self, user: UserId, conversation: ConversationId, seq: Seq) -> Result<Seq, ApiError> {
-        match self.memberships.check(user, conversation).await {
+        // Not by what is remembered: the answer tells what stands there.
+        match self.memberships.check_anew(user, conversation).await {
             Answer::Member => {}
-            Answer::Outsider => return Err(faults::not_member()),
+            Answer::Former | Answer::Stranger => return Err(faults::not_member()),
             Answer::Unsure if self.barrier.held(conversation).await? => return Err(faults::held()),
             Answer::Unsure => return Err(faults::retry()),
         }
         let mark = self.entry_at(conversation, seq).await?;
+        // After the entry: whose membership ended before it is not told of it, nor is who joined after it.
+        let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
+        let row = row.filter(|row| row.role.is_some()).ok_or_else(faults::not_member)?;
+        if mark.seq < row.joined {
+            return Err(no_entry(seq));
+        }
         self.marks.put((user, conversation), mark).await?;
         Ok(mark.seq)
     }
@@ -153,13 +160,31 @@ impl Commands {
         id: CommandId,
         action: &Action,
     ) -> Result<(), ApiError> {
-        if matches!(action, Action::Create { .. } | Action::Withdraw) {
+        if matches!(action, Action::Create { .. }) {
             return Ok(());
         }
         match self.memberships.check(author, conversation).await {
-            Answer::Member | Answer::Unsure => Ok(()),
-            Answer::Outsider if self.memberships.stands(author, conversation, id).await => Ok(()),
-            Answer::Outsider => Err(faults::not_member()),
+            Answer::Member => self.check_target(author, conversation, id, action).await,
+            Answer::Unsure => Ok(()),
+            // Of a command from the time of membership, whose fate is open.
+            Answer::Former if *action == Action::Withdraw => Ok(()),
+            Answer::Former if self.memberships.stands(author, conversation, id).await => Ok(()),
+            Answer::Former | Answer::Stranger => Err(faults::not_member()),
+        }
+    }
+
+    /// A message that one may not read answers like one that is not there.
+    async fn check_target(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+        action: &Action,
+    ) -> Result<(), ApiError> {
+        let (Action::AddReaction { target, .. } | Action::RemoveReaction { target }) = action else { return Ok(()) };
+        match self.memberships.reads(author, conversation, (id, *target)).await {
+            Some(false) => Err(ApiError::new(ErrorCode::NoSuchMessage, api::sentence(Refusal::NoSuchMessage))),
+            Some(true) | None => Ok(()),
         }
     }
 
@@ -179,7 +204,7 @@ impl Commands {
             return Ok(mark);
         }
         let source = Barrier::source_of(conversation);
-        let none = || ApiError::new(ErrorCode::Invalid, format!("the conversation has no entry up to {seq}"));
+        let none = || no_entry(seq);
         if self.barrier.watermark(source).await?.is_none_or(|end| seq > end) {
             return Err(none());
         }
@@ -197,4 +222,8 @@ impl Commands {
         let entries = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
         Ok(entries.first().map(|entry| Mark { seq: entry.seq, ordinal: entry.ordinal }))
     }
+}
+
+fn no_entry(upto: Seq) -> ApiError {
+    ApiError::new(ErrorCode::Invalid, format!("the conversation has no entry up to {upto} that you may read"))
 }

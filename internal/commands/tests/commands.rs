@@ -225,8 +225,42 @@ async fn the_retry_of_who_was_removed_meanwhile_reaches_the_reducer() {
     assert_eq!(code(world.say(user(2), c, "something new").await), ErrorCode::NotMember);
 }
 
+/// Issue 10, item 3: in the same words whether there is such a conversation or not, and without a record.
 #[tokio::test(start_paused = true)]
-async fn creating_and_withdrawing_need_no_membership_and_no_store() {
+async fn a_withdrawal_by_who_never_was_a_member_is_refused_and_one_by_who_was_is_not() {
+    let (world, c) = (World::new().await, group());
+    world.join(user(2), c, 1).await;
+    world.rows(c, 2, vec![Row::UserRole { user: user(2), role: None, seq: seq(2) }]).await;
+    for _ in 0..3 {
+        world.pad(c).await;
+    }
+    world.applied(Barrier::source_of(c), 2).await;
+    let withdraw = |conversation| CommandFrame::Withdraw { id: world.id(), conversation };
+    let here = world.commands.submit(user(3), withdraw(c), None).await.unwrap_err();
+    let nowhere = world.commands.submit(user(3), withdraw(ConversationId::direct(user(8), user(9))), None).await;
+    assert_eq!((here.code, here.message), (ErrorCode::NotMember, nowhere.unwrap_err().message));
+    assert_eq!(world.logged(topics::MESSAGES, c).await.len(), 3);
+    world.commands.submit(user(2), withdraw(c), None).await.unwrap();
+}
+
+/// Issue 10, item 3: what is remembered of a membership does not show what came after it.
+#[tokio::test(start_paused = true)]
+async fn who_has_left_marks_nothing_and_who_joined_later_nothing_from_before() {
+    let (mut world, c) = (World::new().await, group());
+    world.start_marks();
+    world.join(user(1), c, 1).await;
+    world.entry(c, 0, 1).await;
+    world.join(user(2), c, 3).await;
+    world.entry(c, 1, 3).await;
+    assert_eq!(world.commands.mark(user(1), c, seq(3)).await.unwrap(), seq(3));
+    assert_eq!(code(world.commands.mark(user(2), c, seq(1)).await), ErrorCode::Invalid);
+    assert_eq!(world.commands.mark(user(2), c, seq(3)).await.unwrap(), seq(3));
+    world.rows(c, 4, vec![Row::UserRole { user: user(1), role: None, seq: seq(4) }]).await;
+    assert_eq!(code(world.commands.mark(user(1), c, seq(3)).await), ErrorCode::NotMember);
+}
+
+#[tokio::test(start_paused = true)]
+async fn creating_and_withdrawing_need_no_store() {
     let world = World::new().await;
     world.store.close().await;
     let id = world.id();

@@ -66,6 +66,8 @@ pub struct Membership {
     pub role: Role,
     /// The event that made the user a member (the latest joining).
     pub since: Seq,
+    /// The event that changed the membership last: the joining, or a change of role.
+    pub changed: Seq,
 }
 
 /// What a conversation is, apart from who is in it.
@@ -156,8 +158,9 @@ impl ConversationState {
                 }
                 Change::Member { user, role: None } => drop(self.members.remove(user)),
                 Change::Member { user, role: Some(role) } => {
-                    let membership = self.members.entry(*user).or_insert(Membership { role: *role, since: seq });
-                    membership.role = *role;
+                    let fresh = Membership { role: *role, since: seq, changed: seq };
+                    let membership = self.members.entry(*user).or_insert(fresh);
+                    (membership.role, membership.changed) = (*role, seq);
                 }
                 Change::Settings(settings) => self.settings = Some(settings.clone()),
                 Change::Body { .. } | Change::Deleted { .. } | Change::Reaction { .. } | Change::Id { .. } => {}

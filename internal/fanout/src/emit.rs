@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::{CommandId, ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
+use domain::{ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
 use eventlog::{Meaning, Message, NewRecord, partition_of};
 use events::{Delivery, HEADER_TRACE};
 use host::teeth::{Bug, bites};
 use runtime::{Panicked, caught};
-use store::{Facts, Loaded};
+use store::{Answers, Facts, Loaded};
 
 use crate::outbox::{Handed, Way};
 use crate::partition::Partition;
@@ -36,20 +36,20 @@ impl Deps {
 }
 
 impl Partition {
-    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it. The ids `absent` were
-    /// never accepted.
+    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it. The `answers` are what was
+    /// read for it.
     pub(crate) async fn judge(
         &mut self,
         loaded: &mut Loaded,
         message: &Message,
-        absent: &[CommandId],
+        answers: &Answers,
     ) -> Result<Verdict, FanoutError> {
         let event = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) => return Ok(Verdict::Done),
             Meaning::Event(event) if self.deps.knows(message) => event,
             Meaning::Event(_) | Meaning::Unknown(_) => return Ok(Verdict::Hold),
         };
-        let Facts::Ready(facts) = loaded.facts(event, absent) else { return Ok(Verdict::Asks) };
+        let Facts::Ready(facts) = loaded.facts(event, answers) else { return Ok(Verdict::Asks) };
         // A bug here meets the same record after every restart: it holds this conversation instead of ending the program.
         let judged = caught(|| {
             let effects = self.effects(&loaded.state, event, message.placed, &facts)?;
@@ -112,17 +112,28 @@ impl Partition {
 
     /// The records of an event; of a follower, only those of its partition.
     fn deliveries(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<Outgoing> {
-        let frame = render(event, message.placed, effects);
+        let frame = api::FeedFrame::of(event, message.placed, effects);
+        let (blind, seeing): (Vec<UserId>, Vec<UserId>) =
+            effects.recipients.iter().partition(|user| effects.blind.binary_search(user).is_ok());
+        let mut records = self.records(event, message, &seeing, &render(&frame));
+        if !blind.is_empty() {
+            records.extend(self.records(event, message, &blind, &render(&frame.withheld())));
+        }
+        records
+    }
+
+    /// The records with one frame: one for each delivery partition with recipients.
+    fn records(&self, event: &Event, message: &Message, recipients: &[UserId], frame: &str) -> Vec<Outgoing> {
         let outgoing = |(partition, recipients): (u32, Vec<UserId>)| {
             let (key, count) = (recipients[0].to_string(), recipients.len() as u64);
             let place = Some((event.conversation, message.placed.seq));
-            let encoded = self.deps.codec.delivery(&Delivery { recipients, place, frame: frame.clone() });
+            let encoded = self.deps.codec.delivery(&Delivery { recipients, place, frame: frame.to_owned() });
             let mut headers = encoded.headers;
             headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.to_owned(), trace)));
             let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
             Outgoing { partition, record, recipients: count }
         };
-        let by_partition = by_partition(&effects.recipients, self.delivery_partitions).into_iter();
+        let by_partition = by_partition(recipients, self.delivery_partitions).into_iter();
         by_partition.filter(|(partition, _)| self.follows.is_none_or(|only| only == *partition)).map(outgoing).collect()
     }
 }
@@ -135,9 +146,9 @@ struct Outgoing {
     recipients: u64,
 }
 
-/// The socket frame, rendered once for everybody.
-fn render(event: &Event, placed: Placed, effects: &Effects) -> String {
-    serde_json::to_string(&api::FeedFrame::of(event, placed, effects)).expect("a feed frame has string keys only")
+/// The socket frame, rendered once for everybody who gets it.
+fn render(frame: &api::FeedFrame) -> String {
+    serde_json::to_string(frame).expect("a feed frame has string keys only")
 }
 
 /// The recipients of each delivery partition, in order.

@@ -112,7 +112,7 @@ impl Partition {
             }
             self.cache.remove(conversation);
             self.parked.park_from(conversation, first, true);
-            self.unpark(conversation, Vec::new()).await?;
+            self.unpark(conversation, store::Answers::default()).await?;
         }
         self.pass.under_way = !last_part;
         Ok(())

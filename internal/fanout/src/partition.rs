@@ -163,7 +163,7 @@ impl Partition {
         self.wanted.push(Errand::Read { from: self.intake, last: self.fingerprint, wait: Duration::ZERO });
         for (conversation, offset) in &position.parked {
             self.parked.park_from(*conversation, Seq::new(self.generation, *offset)?, false);
-            self.unpark(*conversation, Vec::new()).await?;
+            self.unpark(*conversation, store::Answers::default()).await?;
         }
         for (partition, offset) in &position.lagging {
             self.follow(*partition, *offset, *offset, VecDeque::new());
@@ -322,12 +322,12 @@ impl Partition {
             }
             None if self.parked.has_room() => {
                 self.park(conversation, message);
-                self.unpark(conversation, Vec::new()).await?;
+                self.unpark(conversation, store::Answers::default()).await?;
                 return Ok(Taken::In);
             }
             None => return Ok(Taken::Full),
         };
-        let verdict = self.judge(&mut loaded, message, &[]).await?;
+        let verdict = self.judge(&mut loaded, message, &store::Answers::default()).await?;
         match verdict {
             Verdict::Done => self.cache.put(conversation, Slot::Ready(loaded)),
             Verdict::Asks if self.parked.has_room() => {

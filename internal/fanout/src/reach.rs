@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Fingerprint, Seq};
+use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::{Committer, Meaning, Message, PartitionReader, Record, TopicPartition};
 use events::topics::{MESSAGES, TopicSpec, spec_of};
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
 use runtime::insist;
-use store::{Consumer, Facts, Hold, Loaded, Source, Store, StoreError, load};
+use store::{Answers, Consumer, Facts, Hold, Loaded, Source, Store, StoreError, load};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -106,8 +106,8 @@ pub(crate) enum Brought {
 /// What a parked conversation needs to go on.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// As of the event before its first one, whose ids are in there, except these: they were never accepted.
-    Ready(Box<Loaded>, Vec<CommandId>),
+    /// As of the event before its first one, whose ids are in there, and what else was read for that.
+    Ready(Box<Loaded>, Answers),
     /// We hold it ourselves: it has to be judged again from here.
     Redrive(Seq),
     /// Its first event is of no kind that this program knows, or one of its rows, or storage holds it.
@@ -261,17 +261,25 @@ impl Reach {
         mut loaded: Box<Loaded>,
         message: &Message,
     ) -> Result<Found, FanoutError> {
-        let (as_of, mut absent) = (message.placed.seq.before().unwrap_or_default(), Vec::new());
-        if let Meaning::Event(event) = &message.meaning {
-            while let Facts::Read(id) = loaded.facts(event, &absent) {
-                self.deps.metrics.id_reads.inc();
-                match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
-                    Some(row) => loaded.ids.keep(id, row),
-                    None => absent.push(id),
+        let (as_of, mut answers) = (message.placed.seq.before().unwrap_or_default(), Answers::default());
+        let Meaning::Event(event) = &message.meaning else { return Ok(Found::Ready(loaded, answers)) };
+        loop {
+            match loaded.facts(event, &answers) {
+                Facts::Ready(_) => return Ok(Found::Ready(loaded, answers)),
+                Facts::Read(id) => {
+                    self.deps.metrics.id_reads.inc();
+                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
+                        Some(row) => loaded.ids.keep(id, row),
+                        None => answers.absent.push(id),
+                    }
+                }
+                Facts::ReadPast(past) => {
+                    let author = event.author;
+                    let read = self.store("read memberships", |store| store.memberships(conversation, author)).await?;
+                    answers.learn(past, read, as_of);
                 }
             }
         }
-        Ok(Found::Ready(loaded, absent))
     }
 
     /// Waits until storage has come to `as_of`; says whether it goes on from there and does not hold the conversation.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
     HoldStore, ListedSession, Malformed, Mark, OutboxRow, Page, Phase, RowWrite, Session, SessionStore, SharedStore,
@@ -228,6 +228,29 @@ impl HistoryStore for SimStore {
 
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
         self.read(self.inner.marks(user, conversations)).await
+    }
+
+    async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        self.read(self.inner.sent(user, conversations)).await
+    }
+
+    async fn deleted(
+        &self,
+        conversation: ConversationId,
+        said: (Seq, Seq),
+        as_of: Seq,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.read(self.inner.deleted(conversation, said, as_of, limit)).await
+    }
+
+    async fn refusal(
+        &self,
+        conversation: ConversationId,
+        author: UserId,
+        id: CommandId,
+    ) -> Result<Option<(Refusal, Seq)>, StoreError> {
+        self.read(self.inner.refusal(conversation, author, id)).await
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::{ConversationId, Decision, Event, Placed, Seq, UnknownRules, apply};
+use domain::{ConversationId, Decision, Event, Placed, Role, Seq, UnknownRules, apply};
 use eventlog::{Meaning, Message, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::teeth::{Bug, bites};
 use runtime::{Panicked, caught};
-use store::{Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
+use store::{Answers, Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
 
 use crate::partition::Partition;
 use crate::rows::{Pending, rows_of};
@@ -155,7 +155,7 @@ impl Partition {
         let unknown = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) => None,
             Meaning::Unknown(what) => Some(what.clone()),
-            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed).await? {
+            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed, &written.rows).await? {
                 Judged::Rows(rows) => {
                     written.rows.add(conversation, rows);
                     None
@@ -174,23 +174,34 @@ impl Partition {
         Ok(())
     }
 
+    /// Every change of the author's membership: as it is written, and as the `pending` rows will write it.
+    async fn memberships(&self, event: &Event, pending: &Pending) -> Result<Vec<(Seq, Option<Role>)>, StorageError> {
+        let (conversation, author) = (event.conversation, event.author);
+        let written = self.store("read memberships", |store| store.memberships(conversation, author)).await?;
+        let mut versions: BTreeMap<Seq, Option<Role>> = written.into_iter().collect();
+        versions.extend(pending.memberships(conversation, author));
+        Ok(versions.into_iter().collect())
+    }
+
     /// Decides one event, with facts as of the event before, and brings `loaded` behind it; drop that when it could not.
+    /// What it needs of rows that are not written yet is among the `pending`.
     pub(crate) async fn judge(
         &self,
         loaded: &mut Loaded,
         event: &Event,
         placed: Placed,
+        pending: &Pending,
     ) -> Result<Judged, StorageError> {
         let (conversation, as_of) = (event.conversation, placed.seq.before().unwrap_or_default());
-        let mut absent = Vec::new();
+        let mut answers = Answers::default();
         let facts = loop {
-            match loaded.facts(event, &absent) {
+            match loaded.facts(event, &answers) {
                 Facts::Ready(facts) => break facts,
                 Facts::Read(id) => {
                     self.deps.metrics.id_reads.inc();
                     match self.store("read an id", |store| store.id(conversation, id, as_of)).await {
                         Ok(Some(row)) => loaded.ids.keep(id, row),
-                        Ok(None) => absent.push(id),
+                        Ok(None) => answers.absent.push(id),
                         Err(StorageError::Store(StoreError::Malformed(row))) => {
                             self.malformed(conversation, &row);
                             return Ok(Judged::Not(row.to_string()));
@@ -198,6 +209,14 @@ impl Partition {
                         Err(error) => return Err(error),
                     }
                 }
+                Facts::ReadPast(past) => match self.memberships(event, pending).await {
+                    Ok(versions) => answers.learn(past, versions, as_of),
+                    Err(StorageError::Store(StoreError::Malformed(row))) => {
+                        self.malformed(conversation, &row);
+                        return Ok(Judged::Not(row.to_string()));
+                    }
+                    Err(error) => return Err(error),
+                },
             }
         };
         // A bug here meets the same record after every restart: it holds this conversation instead of ending the program.

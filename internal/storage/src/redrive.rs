@@ -137,7 +137,7 @@ impl Partition {
                     // Copied to the quarantine when it passed.
                     Meaning::Marker | Meaning::Corrupt(_) => Judged::Rows(Vec::new()),
                     Meaning::Unknown(what) => Judged::Not(what.clone()),
-                    Meaning::Event(event) => self.judge(loaded, event, message.placed).await?,
+                    Meaning::Event(event) => self.judge(loaded, event, message.placed, &written.rows).await?,
                 };
                 match judged {
                     Judged::Rows(rows) => written.rows.add(conversation, rows),

@@ -24,7 +24,7 @@ pub(crate) const BASE: [Migration; 4] = [
 ];
 
 /// What an incarnation consists of.
-pub(crate) const DERIVED: [Migration; 2] = [
+pub(crate) const DERIVED: [Migration; 3] = [
     Migration {
         number: 1,
         name: "derived/0001_rows",
@@ -34,6 +34,11 @@ pub(crate) const DERIVED: [Migration; 2] = [
         number: 2,
         name: "derived/0002_progress",
         text: include_str!("../../../schemas/cql/derived/0002_progress.cql"),
+    },
+    Migration {
+        number: 3,
+        name: "derived/0003_attention",
+        text: include_str!("../../../schemas/cql/derived/0003_attention.cql"),
     },
 ];
 
@@ -106,6 +111,7 @@ mod tests {
         "base/0004_sessions 1dd55e56",
         "derived/0001_rows a9d195cf",
         "derived/0002_progress 9093ec88",
+        "derived/0003_attention 4ef657e0",
     ];
 
     /// A `CREATE TABLE`: columns with their types, partition key, clustering key.

@@ -27,13 +27,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Refusal, Role, Seq, Settings, UserId};
 
 pub use cells::CellWrites;
 pub use conversations::{Conversations, Slot};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, ReactionRow, RowValues, put_reactions};
 pub use error::StoreError;
-pub use facts::{Facts, Loaded, load};
+pub use facts::{Answers, Facts, Loaded, load};
 pub use holds::{Consumer, Hold, HoldStore};
 pub use replaced::replaced;
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
@@ -152,6 +152,28 @@ pub trait HistoryStore: Send + Sync + 'static {
 
     /// The user's read marks in conversations, in the order asked.
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
+
+    /// The user's last own messages in conversations, in the order asked; of messages under rules since version 2.
+    async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
+
+    /// How many messages said after `after` and not after `upto` were deleted by `as_of`; counts up to `limit`. Of
+    /// deletions under rules since version 2.
+    async fn deleted(
+        &self,
+        conversation: ConversationId,
+        said: (Seq, Seq),
+        as_of: Seq,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// Why a command of the author's was refused, and which copy of it, the latest if there are more; `None` also for
+    /// authors who never were members, and for refusals under rules before version 2.
+    async fn refusal(
+        &self,
+        conversation: ConversationId,
+        author: UserId,
+        id: CommandId,
+    ) -> Result<Option<(Refusal, Seq)>, StoreError>;
 }
 
 /// Which tables there are, and what is in them as bytes.

@@ -4,17 +4,18 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, RULES_TRIAL, Refusal};
+use super::{Change, Facts, RULES_TRIAL, Refusal};
 use crate::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX, TITLE_BYTES_MAX};
 use crate::state::one_more;
 use crate::{Action, Content, ConversationId, ConversationKind, ConversationState, Event, IdRow, Role, Settings};
 use crate::{CommandId, Stands, UserId, words};
 
 /// The changes of `event`, without its id row.
-pub(super) fn of(state: &ConversationState, event: &Event, target: Option<&IdRow>) -> Result<Vec<Change>, Refusal> {
-    let author = event.author;
+pub(super) fn of(state: &ConversationState, event: &Event, facts: &Facts) -> Result<Vec<Change>, Refusal> {
+    let (author, target) = (event.author, facts.target.as_ref());
     match &event.action {
-        Action::Withdraw => Ok(Vec::new()),
+        // Since version 2 only of who is or was a member: others leave no trace.
+        Action::Withdraw if event.rules < 2 || state.role(author).is_some() || facts.past => Ok(Vec::new()),
         Action::Create { kind, title, members } => create(state, event, *kind, title.as_deref(), members),
         action => {
             let role = state.role(author).ok_or(Refusal::NotMember)?;
@@ -27,18 +28,18 @@ pub(super) fn of(state: &ConversationState, event: &Event, target: Option<&IdRow
                 Action::SendMessage { body, reply_to } => send_message(state, event.rules, body, *reply_to),
                 Action::EditMessage { target: id, body } => {
                     text(event.rules, body, BODY_BYTES_MAX)?;
-                    let (row, place) = own_message(target, author)?;
+                    let (row, place) = own_message(state, event, target)?;
                     Ok(vec![Change::Body { id: *id, seq: row.seq, place, body: body.clone() }])
                 }
                 Action::DeleteMessage { target: id } => {
-                    let (row, place) = own_message(target, author)?;
+                    let (row, place) = own_message(state, event, target)?;
                     Ok(vec![Change::Deleted { id: *id, seq: row.seq, place }])
                 }
                 Action::AddReaction { target: id, emoji } => {
                     text(event.rules, emoji, EMOJI_BYTES_MAX)?;
-                    reaction(target, *id, emoji)
+                    reaction(state, event, facts, (*id, emoji))
                 }
-                Action::RemoveReaction { target: id } => reaction(target, *id, ""),
+                Action::RemoveReaction { target: id } => reaction(state, event, facts, (*id, "")),
                 Action::Withdraw | Action::Create { .. } => Err(Refusal::Invalid),
             }
         }
@@ -173,8 +174,16 @@ fn send_message(
     Ok(vec![Change::Timeline { place: state.place, ordinal: one_more(state.ordinal), content }])
 }
 
-fn reaction(target: Option<&IdRow>, id: CommandId, emoji: &str) -> Result<Vec<Change>, Refusal> {
-    let (row, place) = message(target)?;
+fn reaction(
+    state: &ConversationState,
+    event: &Event,
+    facts: &Facts,
+    (id, emoji): (CommandId, &str),
+) -> Result<Vec<Change>, Refusal> {
+    let (row, place) = message(facts.target.as_ref())?;
+    if hides(state, event, row) && !facts.past {
+        return Err(Refusal::NoSuchMessage);
+    }
     Ok(vec![Change::Reaction { id, seq: row.seq, place, emoji: emoji.to_owned() }])
 }
 
@@ -199,9 +208,24 @@ fn message(target: Option<&IdRow>) -> Result<(&IdRow, u64), Refusal> {
     }
 }
 
-fn own_message(target: Option<&IdRow>, author: UserId) -> Result<(&IdRow, u64), Refusal> {
+fn own_message<'a>(
+    state: &ConversationState,
+    event: &Event,
+    target: Option<&'a IdRow>,
+) -> Result<(&'a IdRow, u64), Refusal> {
     let (row, place) = message(target)?;
-    if row.author == author { Ok((row, place)) } else { Err(Refusal::NotAuthor) }
+    match row.author == event.author {
+        true => Ok((row, place)),
+        false if hides(state, event, row) => Err(Refusal::NoSuchMessage),
+        false => Err(Refusal::NotAuthor),
+    }
+}
+
+/// Whether a message of another's was said before the author's latest joining: since version 2 who may not read it is
+/// not told that it is there.
+fn hides(state: &ConversationState, event: &Event, row: &IdRow) -> bool {
+    let joined_later = |author| state.members.get(author).is_some_and(|member| member.since > row.seq);
+    event.rules >= 2 && row.author != event.author && joined_later(&event.author)
 }
 
 /// A text that says something and fits. Before version 2 anything but ASCII blanks said something.
@@ -226,8 +250,11 @@ mod tests {
     }
 
     fn group(members: u64) -> ConversationState {
-        let membership =
-            |n| Membership { role: if n == 0 { Role::Owner } else { Role::Member }, since: Seq::default() };
+        let membership = |n| Membership {
+            role: if n == 0 { Role::Owner } else { Role::Member },
+            since: Seq::default(),
+            changed: Seq::default(),
+        };
         ConversationState {
             settings: Some(Settings { kind: ConversationKind::Group, title: String::new() }),
             members: (0..members).map(|n| (user(n), membership(n))).collect(),
@@ -245,18 +272,18 @@ mod tests {
     fn a_conversation_takes_so_many_members_and_no_more() {
         let add = |n: u64| event(1, Action::AddMembers { members: (0..n).map(|n| user(1_000_000 + n)).collect() });
         let full = group(MEMBERS_MAX as u64 - 2);
-        assert_eq!(of(&full, &add(3), None), Err(Refusal::Full));
-        assert!(of(&full, &add(2), None).is_ok());
-        assert_eq!(of(&group(1), &add(MEMBERS_PER_EVENT_MAX as u64 + 1), None), Err(Refusal::Invalid));
+        assert_eq!(of(&full, &add(3), &Facts::default()), Err(Refusal::Full));
+        assert!(of(&full, &add(2), &Facts::default()).is_ok());
+        assert_eq!(of(&group(1), &add(MEMBERS_PER_EVENT_MAX as u64 + 1), &Facts::default()), Err(Refusal::Invalid));
     }
 
     #[test]
     fn texts_are_bounded_in_bytes() {
         let send = |body: String| event(1, Action::SendMessage { body, reply_to: None });
         let state = group(1);
-        assert!(of(&state, &send("x".repeat(BODY_BYTES_MAX)), None).is_ok());
-        assert_eq!(of(&state, &send("x".repeat(BODY_BYTES_MAX + 1)), None), Err(Refusal::Invalid));
-        assert_eq!(of(&state, &send("\n ".into()), None), Err(Refusal::Invalid));
+        assert!(of(&state, &send("x".repeat(BODY_BYTES_MAX)), &Facts::default()).is_ok());
+        assert_eq!(of(&state, &send("x".repeat(BODY_BYTES_MAX + 1)), &Facts::default()), Err(Refusal::Invalid));
+        assert_eq!(of(&state, &send("\n ".into()), &Facts::default()), Err(Refusal::Invalid));
     }
 
     /// Issue 10, item 11; what version 1 took, it takes for ever.
@@ -264,9 +291,11 @@ mod tests {
     fn since_version_2_a_message_shows_something_and_a_title_does_not_deceive() {
         let state = group(1);
         let says = |rules, body: &str| {
-            of(&state, &event(rules, Action::SendMessage { body: body.into(), reply_to: None }), None)
+            of(&state, &event(rules, Action::SendMessage { body: body.into(), reply_to: None }), &Facts::default())
         };
-        let names = |rules, title: &str| of(&state, &event(rules, Action::ChangeTitle { title: title.into() }), None);
+        let names = |rules, title: &str| {
+            of(&state, &event(rules, Action::ChangeTitle { title: title.into() }), &Facts::default())
+        };
         for blank in ["\u{a0}", "\u{3000}", "\u{200b}", "\u{feff}", "\0", "\x0b"] {
             assert_eq!((says(2, blank), says(1, blank).is_ok()), (Err(Refusal::Invalid), true));
         }

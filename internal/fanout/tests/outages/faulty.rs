@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
     HoldStore, ListedSession, Malformed, Mark, OutboxRow, Page, Session, SessionStore, SharedStore, Source, StoreAdmin,
@@ -190,7 +190,7 @@ impl StoreAdmin for FaultyStore {
     }
 }
 
-/// No consumer reads back.
+/// Consumers read back memberships alone.
 #[async_trait]
 impl HistoryStore for FaultyStore {
     async fn timeline(&self, _: ConversationId, _: Page) -> Result<Vec<Entry>, StoreError> {
@@ -201,8 +201,13 @@ impl HistoryStore for FaultyStore {
         unreachable!()
     }
 
-    async fn memberships(&self, _: ConversationId, _: UserId) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
-        unreachable!()
+    async fn memberships(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
+        self.fate.meet().await?;
+        self.inner.memberships(conversation, user).await
     }
 
     async fn conversations_of(
@@ -223,6 +228,18 @@ impl HistoryStore for FaultyStore {
     }
 
     async fn marks(&self, _: UserId, _: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        unreachable!()
+    }
+
+    async fn sent(&self, _: UserId, _: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        unreachable!()
+    }
+
+    async fn deleted(&self, _: ConversationId, _: (Seq, Seq), _: Seq, _: usize) -> Result<usize, StoreError> {
+        unreachable!()
+    }
+
+    async fn refusal(&self, _: ConversationId, _: UserId, _: CommandId) -> Result<Option<(Refusal, Seq)>, StoreError> {
         unreachable!()
     }
 }

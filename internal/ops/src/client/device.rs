@@ -263,7 +263,14 @@ impl Device {
                 let (seq, stands) = (seq.unwrap_or_default(), stands.unwrap_or(StandsName::Command));
                 self.stands(id, seq, stands);
             }
-            Ok(OutcomeBody { outcome: OutcomeState::Absent, .. }) => {
+            Ok(OutcomeBody { outcome: OutcomeState::Refused, seq, code, message, .. })
+                if tracked.rejected.is_none() =>
+            {
+                (tracked.doubtful, tracked.due) = (false, None);
+                let reason = code.unwrap_or(ErrorCode::Other);
+                self.refused(id, seq.unwrap_or_default(), reason, message.unwrap_or_default());
+            }
+            Ok(OutcomeBody { outcome: OutcomeState::Absent | OutcomeState::Refused, .. }) => {
                 // An earlier copy may still land: only a withdrawal makes sure of the no that a later one got.
                 if tracked.rejected.is_some() {
                     tracked.command = CommandFrame::Withdraw { id, conversation: tracked.conversation };
@@ -332,7 +339,7 @@ impl Device {
                 self.stands(*id, *seq, stands);
             }
             FeedFrame::Settled { id, first_seq, stands, .. } => self.stands(*id, *first_seq, *stands),
-            FeedFrame::Refused { id, seq, reason, .. } => self.refused(*id, *seq, *reason),
+            FeedFrame::Refused { id, seq, reason, message, .. } => self.refused(*id, *seq, *reason, message.clone()),
             FeedFrame::Event { .. } | FeedFrame::Read { .. } | FeedFrame::Account { .. } => {}
         }
     }
@@ -348,14 +355,14 @@ impl Device {
         }
     }
 
-    fn refused(&mut self, id: CommandId, seq: Seq, reason: ErrorCode) {
+    fn refused(&mut self, id: CommandId, seq: Seq, reason: ErrorCode, message: String) {
         let Some(tracked) = self.state.commands.get_mut(&id) else { return };
         if tracked.refused.is_some_and(|(other, _)| seq <= other) {
             return;
         }
         tracked.refused = Some((seq, reason));
         let conversation = tracked.conversation;
-        self.event(ClientEvent::Fate { id, conversation, fate: Fate::Refused { seq, reason } });
+        self.event(ClientEvent::Fate { id, conversation, fate: Fate::Refused { seq, reason, message } });
         let refused = self.state.commands.iter().filter(|(_, tracked)| !tracked.is_open());
         let refused: Vec<CommandId> = refused.map(|(id, _)| *id).collect();
         for oldest in refused.iter().take(refused.len().saturating_sub(REFUSED_KEPT_MAX)) {

@@ -110,27 +110,35 @@ fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
 
 fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (seq, members, body) = (seq(), vec![user], "hi".to_owned());
-    let event = |what| Received {
+    let event_at = |ordinal, what| Received {
         cursor: cursor(),
-        frame: FeedFrame::Event { conversation, seq, id, author: user, time: 1, ordinal: 1, what },
+        frame: FeedFrame::Event { conversation, seq, id, author: user, time: 1, ordinal, what },
     };
+    // Of every kind, the fewest fields and all of them.
+    let event = |what| event_at(Some(1), what);
     let message = |reply_to| event(FeedKind::Message { body: "hi".into(), reply_to });
-    let mut samples = vec![pair(&message(Some(id)), &message(None))];
+    let left = |owner| event(FeedKind::Left { user, owner });
+    let edited = |body| event(FeedKind::Edited { target: id, body });
+    let reacted = |emoji| event(FeedKind::Reacted { target: id, emoji });
+    let withdrawn = |ordinal| event_at(ordinal, FeedKind::Withdrawn {});
+    let mut samples = vec![
+        pair(&message(Some(id)), &message(None)),
+        pair(&left(Some(user)), &left(None)),
+        pair(&edited(Some(body)), &edited(None)),
+        pair(&reacted(Some(String::new())), &reacted(None)),
+        pair(&withdrawn(Some(1)), &withdrawn(None)),
+    ];
     let kinds = [
         FeedKind::Created { conversation_kind: "direct".into(), title: String::new(), members: members.clone() },
         FeedKind::Joined { members },
-        FeedKind::Left { user },
         FeedKind::RoleChanged { user, role: "owner".into() },
         FeedKind::TitleChanged { title: "title".into() },
-        FeedKind::Edited { target: id, body },
         FeedKind::Deleted { target: id },
-        FeedKind::Reacted { target: id, emoji: String::new() },
-        FeedKind::Withdrawn {},
     ];
-    samples.extend(kinds.map(event).iter().map(|frame| pair(frame, frame)));
+    samples.extend(kinds.map(|kind| pair(&event(kind.clone()), &event(kind))));
     let others = [
         FeedFrame::Settled { conversation, seq, id, first_seq: seq, stands: StandsName::Message },
-        FeedFrame::Refused { conversation, seq, id, reason: ErrorCode::NotMember },
+        FeedFrame::Refused { conversation, seq, id, reason: ErrorCode::NotMember, message: "why".into() },
         FeedFrame::Read { conversation, user, mark: seq, ordinal: 1 },
         FeedFrame::Account { event: "signed_in".into(), time: 1 },
     ];

@@ -31,7 +31,8 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     let mut target = Target::new(&wishes, "", &[]).await?;
     let endpoints = target.endpoints();
     let people = People::begin(&endpoints, 6, 20).await?;
-    let account = Account::register(&endpoints, &format!("reader-{}", &Uuid::now_v7().simple().to_string()[20..])).await?;
+    let account =
+        Account::register(&endpoints, &format!("reader-{}", &Uuid::now_v7().simple().to_string()[20..])).await?;
     let http = Http::new(endpoints, account)?;
     let conversation = fill(&http).await?;
     let before = people.talk(TALK).await?;

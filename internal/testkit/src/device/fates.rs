@@ -146,7 +146,11 @@ impl Sent {
             (OutcomeState::Settled, Some(StandsName::Withdrawal), _) => self.withdrawn(),
             (OutcomeState::Settled, _, Some(seq)) => self.stands(seq),
             (OutcomeState::Settled, _, None) => Some("settled without a place".into()),
-            (OutcomeState::Absent, ..) => match self.fate {
+            (OutcomeState::Refused, ..) if self.fate == Fate::Open && !self.giving_up => {
+                self.settle(Fate::Refused(outcome.code.unwrap_or(ErrorCode::Other)));
+                None
+            }
+            (OutcomeState::Absent | OutcomeState::Refused, ..) => match self.fate {
                 Fate::Stands(_) | Fate::Withdrawn if asked_open => None,
                 Fate::Stands(seq) => Some(format!("stood at {seq:?}, now absent")),
                 Fate::Withdrawn => Some("was withdrawn, now absent".into()),

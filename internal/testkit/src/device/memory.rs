@@ -23,7 +23,8 @@ pub struct Kept {
     pub marks: BTreeMap<ConversationId, Seq>,
     /// Marks that are not acknowledged.
     pub unacked: BTreeMap<ConversationId, Seq>,
-    /// Conversations to be read again, because the user was added at that place.
+    /// Conversations to be read again, because the user was added at that place, or something changed there that the frame
+    /// withholds.
     pub rereads: BTreeMap<ConversationId, Seq>,
     /// Frames of those conversations that passed the filter and wait for the rows. What a device has from before its
     /// absence is stale: a frame on top of it would look newer than the rows that it lacks.
@@ -182,7 +183,7 @@ impl Memory {
             return kept.waiting.entry(conversation).or_default().push(frame.clone());
         }
         let own = kept.rooms.entry(conversation).or_default().apply(frame, self.user);
-        if let (Own::Joined, Some((_, seq))) = (own, frame.place()) {
+        if let (Own::Joined | Own::Changed, Some((_, seq))) = (own, frame.place()) {
             kept.rereads.insert(conversation, seq);
         }
     }

@@ -203,7 +203,7 @@ pub fn message(number: u64, body: String) -> FeedFrame {
         id: command_id(number),
         author: user_of(0, 0),
         time: 0,
-        ordinal: number,
+        ordinal: Some(number),
         what: FeedKind::Message { body, reply_to: None },
     }
 }
