@@ -253,7 +253,7 @@ fn record(codec: &Codec, user: UserId, number: u64) -> Result<NewRecord> {
         id: CommandId::try_from(id)?,
         author: author(),
         time: 0,
-        ordinal: number,
+        ordinal: Some(number),
         what: FeedKind::Message { body: ".".repeat(100), reply_to: None },
     };
     let (place, frame) = (frame.place(), serde_json::to_string(&frame)?);
