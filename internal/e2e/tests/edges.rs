@@ -74,7 +74,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "eventlog",
             "eventlog-kafka",
             "events",
-            "fanout",
             "host",
             "kv",
             "runtime",

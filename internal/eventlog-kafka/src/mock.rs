@@ -74,15 +74,6 @@ impl MockBroker {
         }
     }
 
-    /// Takes a partition's leader away, or gives it back.
-    ///
-    /// # Errors
-    /// When there is no such partition.
-    pub fn set_leader(&self, topic: &str, partition: u32, leads: bool) -> Result<(), LogError> {
-        let partition = i32::try_from(partition).map_err(broken)?;
-        self.cluster.partition_leader(topic, partition, leads.then_some(1)).map_err(broken)
-    }
-
     /// Answers everything as it should from now on.
     pub fn calm(&self) {
         ANSWERS.iter().for_each(|(kind, _)| self.cluster.clear_request_errors(*kind));

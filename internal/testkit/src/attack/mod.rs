@@ -4,7 +4,6 @@
 //! served and nothing of theirs was lost. Only loopback addresses are attacked.
 
 mod backlog;
-mod leaderless;
 mod people;
 mod strangers;
 mod target;
@@ -51,11 +50,6 @@ pub const ATTACKS: &[Attack] = &[
         name: "backlog",
         what: "a websocket node that was stopped goes on with a million frames for its sockets, on Kafka",
         run: |wishes| Box::pin(backlog::run(wishes)),
-    },
-    Attack {
-        name: "leaderless",
-        what: "20,000 events while a delivery partition has no leader",
-        run: |wishes| Box::pin(leaderless::run(wishes)),
     },
 ];
 
