@@ -84,7 +84,7 @@ pub struct Deps {
 /// Runs the service on `listener` until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When a part of it fails for good, or the store was emptied: start again.
+/// When a part of it fails for good, or the store's handle is left behind by a switch: start again.
 pub async fn run(
     config: Config,
     deps: Deps,

@@ -36,9 +36,11 @@ use eventlog::{Assigned, Committer, SharedLog, promises};
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
 use host::Entropy;
-use runtime::Readiness;
-use store::SharedStore;
+use runtime::{Given, Readiness, insist};
+use store::{SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
+
+use error::transient_store;
 
 pub use error::FanoutError;
 pub use lagging::LAGGING_MAX;
@@ -80,13 +82,41 @@ impl Deps {
     }
 }
 
-/// Consumes until `shutdown`: every partition that the group gives this process.
+/// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
+/// becomes current, it begins again with that one, from the group's commit.
 ///
 /// # Errors
-/// When it cannot go on: the store was emptied ([`store::StoreError::Incarnation`] in the chain: restart), the group
-/// has no commit, a topic is not the one it was, or the log or the store is broken.
+/// When it cannot go on: the group has no commit, a topic is not the one it was, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
     let condition = readiness.condition("fanout", "the topics were not looked at yet");
+    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
+    let consuming = async {
+        loop {
+            let open = || store::pinned(&*deps.store);
+            let store = match insist("open the store", &deps.entropy, &shutdown, transient_store, open).await {
+                Ok(store) => store,
+                Err(Given::Stopped) => return Ok(()),
+                Err(Given::Up(error)) => return Err(error.into()),
+            };
+            let pinned = Deps { store: Arc::clone(&store), ..deps.clone() };
+            let ended = consume_pinned(pinned, shutdown.child_token()).await;
+            match store::still_current(&*store).await {
+                Err(StoreError::Incarnation { found, .. }) if !shutdown.is_cancelled() => {
+                    tracing::info!(incarnation = found, "the fan-out begins again with another incarnation");
+                }
+                _ => return ended,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = consuming => ended,
+        never = watching => match never {},
+    }
+}
+
+/// Consumes with a handle to one incarnation, until `stop` or until another one is current.
+async fn consume_pinned(deps: Deps, stop: CancellationToken) -> Result<(), BoxError> {
     let deps = Arc::new(deps);
     let work = {
         let deps = Arc::clone(&deps);
@@ -100,8 +130,6 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             task
         })
     };
-    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
-    let stop = shutdown.child_token();
     let mut consuming =
         pin!(consume(&deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, &deps.entropy, stop.clone()));
     tokio::select! {
@@ -112,6 +140,5 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             consuming.await?;
             Err(error.into())
         }
-        never = watching => match never {},
     }
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
-    HoldStore, ListedSession, Malformed, Mark, OutboxRow, Page, Phase, RowWrite, Session, SessionStore, SharedStore,
-    Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Malformed, Mark, OutboxRow, Page, Phase, RowWrite,
+    Session, SessionStore, SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
 use tokio::time::sleep;
 
@@ -385,5 +385,29 @@ impl StoreAdmin for SimStore {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl IncarnationStore for SimStore {
+    async fn incarnations(&self) -> Result<Incarnations, StoreError> {
+        self.read(self.inner.incarnations()).await
+    }
+
+    async fn at(&self, incarnation: u32) -> Result<SharedStore, StoreError> {
+        let inner = self.read(self.inner.at(incarnation)).await?;
+        Ok(Self::over(inner, Arc::clone(&self.life)))
+    }
+
+    async fn make_incarnation(&self) -> Result<u32, StoreError> {
+        self.inner.make_incarnation().await
+    }
+
+    async fn switch_incarnation(&self, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.inner.switch_incarnation(from, to).await
+    }
+
+    async fn drop_incarnation(&self, incarnation: u32) -> Result<(), StoreError> {
+        self.inner.drop_incarnation(incarnation).await
     }
 }

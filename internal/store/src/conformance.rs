@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)] // this is test code that other crates' tests link
 
 mod as_of;
+mod beside;
 mod fixture;
 mod histories;
 mod holds;
@@ -103,6 +104,10 @@ const CASES: &[Case] = &[
     alone("a paused zombie never writes into the new tables", |f| Box::pin(incarnations::zombie(f))),
     alone("waiting ends when the store is emptied", |f| Box::pin(incarnations::waiting_ends(f))),
     alone("what outlives an incarnation", |f| Box::pin(incarnations::what_outlives_it(f))),
+    alone("rows are built beside and switched to", |f| Box::pin(beside::built_and_switched(f))),
+    alone("one of two switches wins", |f| Box::pin(beside::one_switch_wins(f))),
+    alone("what is dropped is gone and its number stays taken", |f| Box::pin(beside::dropped(f))),
+    alone("a handle that follows is never behind what it said", |f| Box::pin(beside::follows(f))),
     shared("pages behind rows in part", |f| Box::pin(timelines::pages_behind_rows_in_part(f))),
 ];
 

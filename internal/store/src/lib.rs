@@ -2,15 +2,17 @@
 //!
 //! Rows derived from the log are written with the event's seq as their timestamp: the higher one wins in every cell,
 //! on a tie the larger bytes, so writing them again, late or out of order changes nothing. On those tables there is no
-//! delete, no null, no counter and no write from outside this seam. They live under an *incarnation*: a store is
-//! emptied only by making a new one, with new tables. The user tables are the user service's own truth.
+//! delete, no null, no counter and no write from outside this seam. They live under an *incarnation*: rows are built
+//! anew only in new tables, beside those that are served. The user tables are the user service's own truth.
 
 mod cells;
 mod conversations;
 mod decode;
 mod error;
 mod facts;
+mod following;
 mod holds;
+mod incarnations;
 mod replaced;
 mod rows;
 mod sessions;
@@ -34,8 +36,10 @@ pub use conversations::{Conversations, Slot};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, ReactionRow, RowValues, put_reactions};
 pub use error::StoreError;
 pub use facts::{Answers, Facts, Loaded, load};
+pub use following::Following;
 pub use holds::{Consumer, Hold, HoldStore};
-pub use replaced::replaced;
+pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
+pub use replaced::{replaced, still_current};
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, Session, SessionStore};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
@@ -46,9 +50,9 @@ pub use value::Value;
 pub type SharedStore = Arc<dyn Store>;
 
 /// Everything a store serves. Programs hold a [`SharedStore`]; their parts take the trait that they need.
-pub trait Store: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin {}
+pub trait Store: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin + IncarnationStore {}
 
-impl<S: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin> Store for S {}
+impl<S: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin + IncarnationStore> Store for S {}
 
 /// A partition of a source topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +110,7 @@ pub trait ChatStore: Send + Sync + 'static {
 
     /// Waits until `applied >= seq`, at most for `wait`; says whether it is. Zero asks once.
     ///
-    /// Fails with [`StoreError::Incarnation`] when the store was emptied meanwhile.
+    /// Fails with [`StoreError::Incarnation`] when another incarnation became current meanwhile.
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError>;
 
     /// Raises a user's read mark. A lower one changes nothing.
@@ -182,10 +186,11 @@ pub trait StoreAdmin: Send + Sync + 'static {
     /// The incarnation that this handle is pinned to since it was opened.
     fn incarnation(&self) -> u32;
 
-    /// The store's current incarnation. Another one than the pinned: restart.
+    /// The store's current incarnation. Another one than the pinned: begin again with another handle.
     async fn current_incarnation(&self) -> Result<u32, StoreError>;
 
-    /// Empties every log-derived table by making a new incarnation; returns its number. Handles keep the old one.
+    /// Empties every log-derived table at once, by making a new incarnation and switching to it; returns its number.
+    /// Handles keep the old one. For tests of what follows: who wants rows built anew builds them beside.
     async fn new_incarnation(&self) -> Result<u32, StoreError>;
 
     /// The names of the log-derived tables, sorted (without `applied` and holds).
