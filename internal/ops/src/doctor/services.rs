@@ -48,6 +48,8 @@ pub(crate) async fn keys(location: Option<&str>, found: &mut Findings) {
 
 #[derive(Deserialize)]
 struct ReadyBody {
+    /// Left out where strangers may ask.
+    #[serde(default)]
     reasons: Vec<Reason>,
 }
 
@@ -71,6 +73,9 @@ pub(crate) async fn ready(url: &str, found: &mut Findings) {
             found.fail(subject, "not ready: why is said by its operators' listener (--ops-listen, port + 1000)");
         }
         (_, Ok(body)) => {
+            if body.reasons.is_empty() {
+                found.fail(&*subject, format!("not ready (it answers {status}), and does not say why here"));
+            }
             for reason in body.reasons {
                 found.fail(&*subject, format!("not ready, {}: {}", reason.name, reason.reason));
             }

@@ -95,7 +95,7 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
 
 /// Brings the store up to the log.
 pub(crate) async fn replay_all(log: &SharedLog, store: &SharedStore) {
-    let ranges = ops::replay::plan(log, store, ops::replay::Selection::FromStart, false).await.unwrap();
+    let ranges = ops::replay::plan(log, store, ops::replay::Selection::FromStart).await.unwrap();
     let stop = CancellationToken::new();
     let codec = Codec::compiled_in();
     ops::replay::run(log, store, &codec, &Entropy::seeded(1), &ranges, &stop, |_, _| {}).await.unwrap();
