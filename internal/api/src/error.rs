@@ -49,6 +49,8 @@ pub enum ErrorCode {
     Exists,
     /// The user named is not a member.
     NoSuchMember,
+    /// A user named has no account.
+    NoSuchUser,
     /// The conversation is full.
     Full,
     /// No such message, or it was deleted.
@@ -83,7 +85,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that is sent.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::BadRequest,
         Self::UnknownFrame,
         Self::TooLarge,
@@ -103,6 +105,7 @@ impl ErrorCode {
         Self::Already,
         Self::Exists,
         Self::NoSuchMember,
+        Self::NoSuchUser,
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
@@ -131,7 +134,7 @@ impl ErrorCode {
                 StatusCode::UNAUTHORIZED
             }
             Self::OriginForbidden | Self::NotMember | Self::Forbidden | Self::NotAuthor => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NoSuchMember | Self::NoSuchMessage => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoSuchMember | Self::NoSuchUser | Self::NoSuchMessage => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NameTaken | Self::Already | Self::Exists | Self::Full | Self::Conflict | Self::Withdrawn => {
                 StatusCode::CONFLICT
@@ -165,6 +168,7 @@ impl From<Refusal> for ErrorCode {
             Refusal::Forbidden => Self::Forbidden,
             Refusal::Already => Self::Already,
             Refusal::NoSuchMember => Self::NoSuchMember,
+            Refusal::NoSuchUser => Self::NoSuchUser,
             Refusal::Full => Self::Full,
             Refusal::NoSuchMessage => Self::NoSuchMessage,
             Refusal::NotAuthor => Self::NotAuthor,

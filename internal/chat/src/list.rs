@@ -1,8 +1,9 @@
 //! The caller's conversations, the most recently active first.
 //!
 //! No table is sorted by recency, because rows would have to move: the user's rows and the heads of the conversations
-//! that the user is in are read, sorted here, and paged by (time, conversation). Both are bounded, by [`ROW_PAGES_MAX`]
-//! and [`LISTED_MAX`]; beyond, conversations are left out, those with the highest ids. Only the sync names all.
+//! that the user is in are read, sorted here, and paged by (time, conversation). All rows are read, however many and
+//! whatever their ids: who could make others' conversations the first thousand would hide the real ones. What is held in
+//! memory meanwhile is bounded by [`ROWS_AT_ONCE`] and a page.
 
 use std::pin::pin;
 
@@ -34,14 +35,8 @@ struct ListQuery {
     limit: Option<i64>,
 }
 
-/// The most conversations that the list names. Of those that somebody is in beyond it, the ones with the highest ids
-/// are left out, however lately something was said there: whatever else decides would take a head for each.
-const LISTED_MAX: usize = 1000;
-/// Rows that are read at once.
+/// Rows, and heads of their conversations, that are read at once.
 const ROWS_AT_ONCE: usize = 1000;
-/// How often that is done for one answer. Conversations that were left do not count as listed, but their rows are read
-/// and passed over: of somebody with more than this, the rest is left out.
-const ROW_PAGES_MAX: usize = 10;
 
 /// What a summary takes beside its texts.
 const SUMMARY_BYTES: usize = 800;
@@ -56,9 +51,7 @@ async fn list(
 ) -> Result<Json<ConversationPage>, ApiError> {
     let limit = paging::limit(query.limit, CONVERSATIONS_MAX)?;
     let from = query.page.as_deref().map(parse).transpose()?;
-    let mut places = chat.places(caller.user).await?;
-    places.retain(|(place, _)| from.is_none_or(|from| *place < from));
-    places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let mut places = chat.places(caller.user, from, limit + 1).await?;
     let more = places.len() > limit;
     places.truncate(limit);
     let ids: Vec<_> = places.iter().map(|((_, conversation), _)| *conversation).collect();
@@ -98,26 +91,23 @@ fn bytes_of(summary: &ConversationBody) -> usize {
 }
 
 impl Chat {
-    async fn places(&self, user: UserId) -> Result<Vec<(Place, Head)>, ApiError> {
-        let ids = self.memberships(user).await?;
-        let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
-        let placed = ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));
-        Ok(placed.collect())
-    }
-
-    /// The conversations that the user is in, by id, within the bounds of the list.
-    async fn memberships(&self, user: UserId) -> Result<Vec<ConversationId>, ApiError> {
-        let (mut ids, mut after) = (Vec::new(), None);
-        for _ in 0..ROW_PAGES_MAX {
+    /// The first `count` places behind `from` of the conversations that the user is in, with their heads, in order.
+    async fn places(&self, user: UserId, from: Option<Place>, count: usize) -> Result<Vec<(Place, Head)>, ApiError> {
+        let (mut places, mut after) = (Vec::new(), None);
+        loop {
             let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await.map_err(faults::of_store)?;
-            ids.extend(rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation));
+            let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
+            let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
+            let placed =
+                ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));
+            places.extend(placed.filter(|(place, _)| from.is_none_or(|from| *place < from)));
+            places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+            places.truncate(count);
             after = rows.last().map(|row| row.conversation);
-            if ids.len() >= LISTED_MAX || rows.len() < ROWS_AT_ONCE {
-                break;
+            if rows.len() < ROWS_AT_ONCE {
+                return Ok(places);
             }
         }
-        ids.truncate(LISTED_MAX);
-        Ok(ids)
     }
 }
 

@@ -8,6 +8,26 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use world::{World, user_id};
 
+/// Issue 10, item 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_without_an_account_are_told_of_and_taken_in_nowhere() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let (ann, ghost) = (world.user(&service, 1), user_id(world::USERS));
+    let direct = json!({ "kind": "direct", "members": [ghost] });
+    let (_, answer) = ann.command(Method::POST, "/v1/conversations", direct).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    answer.refused("no_such_user");
+    let c = ann.group(&[user_id(2)]).await;
+    let path = format!("/v1/conversations/{c}/members");
+    let (_, answer) = ann.command(Method::POST, &path, json!({ "members": [user_id(3), ghost] })).await;
+    answer.refused("no_such_user");
+    let members = ann.get(&path).await;
+    assert_eq!(members.body["members"].as_array().unwrap().len(), 2, "{members:?}");
+    service.stop().await;
+    storage.stop().await;
+}
+
 #[tokio::test]
 async fn a_conversation_from_its_creation_to_its_messages() {
     let world = World::new().await;

@@ -105,8 +105,16 @@ mod tests {
         if !matches!(action, Action::Create { .. }) {
             let create = Action::Create { kind: ConversationKind::Group, title: None, members: vec![user(2)] };
             let placed = Placed { seq: Seq::new(0, 1).unwrap(), append_time_ms: 1000 };
-            let event =
-                Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action: create };
+            let event = Event {
+                id,
+                conversation,
+                author,
+                received_ms: 0,
+                rules: RULES_NEWEST,
+                key_id: None,
+                looked_up: true,
+                action: create,
+            };
             let effects = domain::apply(&state, &event, placed, &Facts::default(), RULES_NEWEST).unwrap();
             state.absorb(placed.seq, &effects.changes);
             assert_eq!(state.role(author), Some(Role::Owner));
@@ -119,6 +127,7 @@ mod tests {
             received_ms: 0,
             rules: RULES_NEWEST,
             key_id: None,
+            looked_up: true,
             action: action.clone(),
         };
         domain::apply(&state, &event, placed, &Facts::default(), RULES_NEWEST).unwrap().decision

@@ -2,12 +2,14 @@
 //!
 //! Checks here are advisory, for quick answers: a "no" from the store is final only once `applied` has passed a
 //! watermark taken since the request came, and the conversation is not held; otherwise the command is appended and the
-//! reducer decides at log order. A store that does not answer never stops a command.
+//! reducer decides at log order. A store that does not answer stops no command but those that take users in: whether
+//! they have an account is looked up here, and written into the event.
 
 mod barrier;
 mod checks;
 mod marks;
 mod membership;
+mod people;
 mod watermark;
 
 pub mod faults;
@@ -30,6 +32,7 @@ pub use barrier::Barrier;
 use marks::MarkQueue;
 pub use marks::MarkWriter;
 use membership::{Answer, Memberships};
+use people::People;
 
 /// Commands of one process that are being checked or wait for the log. At the bound the answer is `busy`, at once.
 const IN_FLIGHT_MAX: usize = 8192;
@@ -52,6 +55,7 @@ pub struct Commands {
     rules: u32,
     barrier: Barrier,
     memberships: Memberships,
+    people: People,
     marks: MarkQueue,
     /// Places of commands in flight.
     places: Arc<Semaphore>,
@@ -92,8 +96,9 @@ impl Commands {
         let (marks, writer) = MarkWriter::new(SharedLog::clone(&log), codec.clone());
         let barrier = Barrier::new(SharedLog::clone(&log), SharedStore::clone(&store));
         let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
+        let people = People::new(SharedStore::clone(&store));
         let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        (Self { log, store, codec, clock, rules, barrier, memberships, marks, places }, writer)
+        (Self { log, store, codec, clock, rules, barrier, memberships, people, marks, places }, writer)
     }
 
     /// The barrier between that log and that store.
@@ -103,7 +108,8 @@ impl Commands {
     }
 
     /// Checks the command and hands it to the log. Of two calls that follow one another, the first one's event stands
-    /// first, if both are of one conversation. Takes half a second at most, and as long as the log's queue is full.
+    /// first, if both are of one conversation. Takes half a second at most, one more
+    /// where users are taken in, and as long as the log's queue is full.
     ///
     /// `trace` is a W3C `traceparent`; another text is left out.
     ///
@@ -122,7 +128,9 @@ impl Commands {
         let now_ms = self.clock.now_ms();
         checks::check(id, author, &action, now_ms)?;
         self.check_member(author, conversation, id, &action).await?;
-        let event = Event { id, conversation, author, received_ms: now_ms, rules: self.rules, key_id: None, action };
+        let looked_up = self.look_up(author, conversation, id, &action).await?;
+        let (received_ms, rules, key_id) = (now_ms, self.rules, None);
+        let event = Event { id, conversation, author, received_ms, rules, key_id, looked_up, action };
         let enqueued = self.log.enqueue(topics::MESSAGES, self.record(&event, trace)).await;
         let receipt = enqueued.map_err(faults::of_enqueue)?;
         Ok(Submitted { id, conversation, receipt, _place: place })
@@ -186,6 +194,25 @@ impl Commands {
             Some(false) => Err(ApiError::new(ErrorCode::NoSuchMessage, api::sentence(Refusal::NoSuchMessage))),
             Some(true) | None => Ok(()),
         }
+    }
+
+    /// Whether everybody whom the action takes in has an account. A command that stands already is let through, so
+    /// that its author hears where: it was taken under rules that did not ask.
+    async fn look_up(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+        action: &Action,
+    ) -> Result<bool, ApiError> {
+        let missing = self.people.missing(&people::taken_in(author, action)).await?;
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        if self.memberships.stands(author, conversation, id).await {
+            return Ok(false);
+        }
+        Err(people::no_such(&missing))
     }
 
     fn record(&self, event: &Event, trace: Option<&str>) -> NewRecord {

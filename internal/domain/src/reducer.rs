@@ -119,6 +119,8 @@ pub enum Refusal {
     Already,
     /// The user named is not a member.
     NoSuchMember,
+    /// Nobody looked up whether there are such users.
+    NoSuchUser,
     /// The conversation is full.
     Full,
     /// The target is no message of this conversation, or it was deleted.
@@ -131,7 +133,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Conflict,
         Self::Withdrawn,
         Self::IdFromFuture,
@@ -140,6 +142,7 @@ impl Refusal {
         Self::Forbidden,
         Self::Already,
         Self::NoSuchMember,
+        Self::NoSuchUser,
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
@@ -164,6 +167,7 @@ impl Refusal {
             Self::Forbidden => "forbidden",
             Self::Already => "already",
             Self::NoSuchMember => "no_such_member",
+            Self::NoSuchUser => "no_such_user",
             Self::Full => "full",
             Self::NoSuchMessage => "no_such_message",
             Self::NotAuthor => "not_author",

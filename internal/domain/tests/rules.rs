@@ -74,7 +74,16 @@ impl Room {
         let target = action.target().and_then(|id| self.ids.get(&id).copied());
         let first = self.ids.get(&id).copied();
         let conversation = self.conversation;
-        let event = Event { id, conversation, author: user(author), received_ms: 0, rules, key_id: None, action };
+        let event = Event {
+            id,
+            conversation,
+            author: user(author),
+            received_ms: 0,
+            rules,
+            key_id: None,
+            looked_up: true,
+            action,
+        };
         let memberships = self.memberships.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&self.state, &event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(memberships, seq.before().unwrap()));
@@ -441,8 +450,8 @@ fn bounds_stay_what_they_are() {
 /// Clients and rows know them by these names.
 #[test]
 fn names_stay_what_they_are() {
-    let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member full \
-                    no_such_message not_author invalid";
+    let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member \
+                    no_such_user full no_such_message not_author invalid";
     assert_eq!(Refusal::ALL.map(Refusal::name).join(" "), refusals);
     let roles = [Role::Member, Role::Admin, Role::Owner];
     assert_eq!(roles.map(Role::name), ["member", "admin", "owner"]);

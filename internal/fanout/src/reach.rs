@@ -409,7 +409,16 @@ mod tests {
         let conversation = ConversationId::direct(author, author);
         let partition = eventlog::partition_of(conversation.to_string().as_bytes(), spec.partitions);
         let (id, rules) = (CommandId::first_at(1), domain::RULES_NEWEST);
-        let event = Event { id, conversation, author, received_ms: 0, rules, key_id: None, action: Action::Leave };
+        let event = Event {
+            id,
+            conversation,
+            author,
+            received_ms: 0,
+            rules,
+            key_id: None,
+            looked_up: true,
+            action: Action::Leave,
+        };
         for number in 0..1_200 {
             let encoded = if number % 600 == 0 { codec.event(&event) } else { codec.tick() };
             let (headers, payload) = (encoded.headers, encoded.payload);

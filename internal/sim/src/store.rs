@@ -282,7 +282,7 @@ impl HoldStore for SimStore {
     }
 }
 
-/// Accounts are made beside the simulation: nobody calls these.
+/// Accounts are made beside the simulation: of these, only the look-up of those whom a command names is called.
 #[async_trait]
 impl SessionStore for SimStore {
     async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
@@ -330,6 +330,10 @@ impl UserStore for SimStore {
 
     async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
         self.inner.account(id).await
+    }
+
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        self.read(self.inner.accounts(ids)).await
     }
 
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {

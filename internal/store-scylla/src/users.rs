@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use domain::UserId;
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use store::{Account, AccountCreated, Malformed, OutboxRow, StoreError, UserStore};
@@ -14,6 +15,8 @@ use crate::sessions::SessionTables;
 
 /// Partitions of the outbox. A fixed number: every drain reads them all.
 const OUTBOX_SHARDS: u8 = 8;
+/// Accounts of one call that are read at the same time.
+const ACCOUNTS_AT_ONCE: usize = 32;
 
 /// The statements of [`UserStore`].
 pub(crate) struct UserTables {
@@ -109,6 +112,10 @@ impl UserStore for ScyllaStore {
 
     async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
         self.users.read_account(&self.cql, &self.users.account, AccountKey::Id(id)).await
+    }
+
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        stream::iter(ids).map(|id| self.account(*id)).buffered(ACCOUNTS_AT_ONCE).try_collect().await
     }
 
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {

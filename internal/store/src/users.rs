@@ -54,6 +54,9 @@ pub trait UserStore: SessionStore {
     /// The account of that id.
     async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError>;
 
+    /// The accounts of those ids, in their order; `None` for an id that has none. Costs a read for each.
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError>;
+
     /// The account of that name.
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError>;
 

@@ -10,6 +10,9 @@ use crate::state::one_more;
 use crate::{Action, Content, ConversationId, ConversationKind, ConversationState, Event, IdRow, Role, Settings};
 use crate::{CommandId, Stands, UserId, words};
 
+/// The version of the rules from which on members have to be looked up.
+const RULES_LOOKED_UP: u32 = 2;
+
 /// The changes of `event`, without its id row.
 pub(super) fn of(state: &ConversationState, event: &Event, facts: &Facts) -> Result<Vec<Change>, Refusal> {
     let (author, target) = (event.author, facts.target.as_ref());
@@ -20,7 +23,7 @@ pub(super) fn of(state: &ConversationState, event: &Event, facts: &Facts) -> Res
         action => {
             let role = state.role(author).ok_or(Refusal::NotMember)?;
             match action {
-                Action::AddMembers { members } => add_members(state, event.rules, role, members),
+                Action::AddMembers { members } => add_members(state, event, role, members),
                 Action::RemoveMember { user } => remove_member(state, author, role, *user),
                 Action::Leave => leave(state, author, role),
                 Action::ChangeRole { user, role: to } => change_role(state, author, role, *user, *to),
@@ -73,6 +76,9 @@ fn create(
     if id != event.conversation {
         return Err(Refusal::Invalid);
     }
+    if !others.is_empty() {
+        looked_up(event)?;
+    }
     let mut changes = vec![Change::Settings(Settings { kind, title: title.to_owned() })];
     changes.push(Change::Member { user: event.author, role: Some(founder) });
     changes.extend(others.into_iter().map(|user| Change::Member { user, role: Some(Role::Member) }));
@@ -80,8 +86,13 @@ fn create(
     Ok(changes)
 }
 
-fn add_members(state: &ConversationState, rules: u32, role: Role, members: &[UserId]) -> Result<Vec<Change>, Refusal> {
-    if rules < RULES_TRIAL {
+fn add_members(
+    state: &ConversationState,
+    event: &Event,
+    role: Role,
+    members: &[UserId],
+) -> Result<Vec<Change>, Refusal> {
+    if event.rules < RULES_TRIAL {
         group_admin(state, role)?
     } else {
         group(state)?
@@ -93,6 +104,7 @@ fn add_members(state: &ConversationState, rules: u32, role: Role, members: &[Use
     if joining.is_empty() {
         return Err(Refusal::Already);
     }
+    looked_up(event)?;
     if state.members.len() + joining.len() > MEMBERS_MAX {
         return Err(Refusal::Full);
     }
@@ -100,6 +112,11 @@ fn add_members(state: &ConversationState, rules: u32, role: Role, members: &[Use
         joining.iter().map(|user| Change::Member { user: *user, role: Some(Role::Member) }).collect();
     changes.push(entry(state, Content::Joined(joining.into_iter().collect())));
     Ok(changes)
+}
+
+/// From version 2 on, only users who the event says were looked up become members: before, anybody could be made up.
+fn looked_up(event: &Event) -> Result<(), Refusal> {
+    if event.rules < RULES_LOOKED_UP || event.looked_up { Ok(()) } else { Err(Refusal::NoSuchUser) }
 }
 
 fn remove_member(state: &ConversationState, author: UserId, role: Role, user: UserId) -> Result<Vec<Change>, Refusal> {
@@ -265,7 +282,7 @@ mod tests {
     fn event(rules: u32, action: Action) -> Event {
         let (id, author) = (CommandId::first_at(1), user(0));
         let conversation = ConversationId::group(author, id);
-        Event { id, conversation, author, received_ms: 1, rules, key_id: None, action }
+        Event { id, conversation, author, received_ms: 1, rules, key_id: None, looked_up: true, action }
     }
 
     #[test]
@@ -275,6 +292,27 @@ mod tests {
         assert_eq!(of(&full, &add(3), &Facts::default()), Err(Refusal::Full));
         assert!(of(&full, &add(2), &Facts::default()).is_ok());
         assert_eq!(of(&group(1), &add(MEMBERS_PER_EVENT_MAX as u64 + 1), &Facts::default()), Err(Refusal::Invalid));
+    }
+
+    /// Issue 10, item 4.
+    #[test]
+    fn only_users_who_were_looked_up_become_members_from_version_2_on() {
+        let blind = |rules, action| Event { looked_up: false, ..event(rules, action) };
+        let add = |rules| blind(rules, Action::AddMembers { members: vec![user(9)] });
+        let create =
+            |rules, members| blind(rules, Action::Create { kind: ConversationKind::Group, title: None, members });
+        assert!(of(&group(1), &add(1), &Facts::default()).is_ok());
+        assert_eq!(of(&group(1), &add(2), &Facts::default()), Err(Refusal::NoSuchUser));
+        assert!(of(&group(1), &Event { looked_up: true, ..add(2) }, &Facts::default()).is_ok());
+        let none = ConversationState::default();
+        assert!(of(&none, &create(1, vec![user(9)]), &Facts::default()).is_ok());
+        assert_eq!(of(&none, &create(2, vec![user(9)]), &Facts::default()), Err(Refusal::NoSuchUser));
+        assert!(of(&none, &create(2, vec![user(0)]), &Facts::default()).is_ok(), "nobody but the author");
+        let direct = Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(9)] };
+        let direct = Event { conversation: ConversationId::direct(user(0), user(9)), ..blind(2, direct) };
+        assert_eq!(of(&none, &direct, &Facts::default()), Err(Refusal::NoSuchUser));
+        // What it was looked up for does not matter: who is a member already needs no account to be told so.
+        assert_eq!(of(&group(10), &add(2), &Facts::default()), Err(Refusal::Already));
     }
 
     #[test]

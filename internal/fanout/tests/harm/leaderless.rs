@@ -106,8 +106,16 @@ async fn say_one(log: &SharedLog, number: u64, expected: &mut Told) {
         _ => Action::SendMessage { body: "m".repeat(BODY_BYTES), reply_to: None },
     };
     let id = CommandId::first_at(1_700_000_000_000 + i64::try_from(number).unwrap());
-    let event =
-        Event { id, conversation, author, received_ms: 1_700_000_000_000, rules: RULES_NEWEST, key_id: None, action };
+    let event = Event {
+        id,
+        conversation,
+        author,
+        received_ms: 1_700_000_000_000,
+        rules: RULES_NEWEST,
+        key_id: None,
+        looked_up: true,
+        action,
+    };
     let encoded = Codec::compiled_in().event(&event);
     let key = conversation.to_string();
     let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };

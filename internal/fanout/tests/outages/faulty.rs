@@ -294,6 +294,10 @@ impl UserStore for FaultyStore {
         unreachable!()
     }
 
+    async fn accounts(&self, _: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        unreachable!()
+    }
+
     async fn account_by_name(&self, _: &str) -> Result<Option<Account>, StoreError> {
         unreachable!()
     }

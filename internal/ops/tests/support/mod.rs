@@ -55,7 +55,7 @@ pub(crate) async fn say(
     action: Action,
 ) {
     let rules = RULES_NEWEST;
-    let event = Event { id, conversation, author, received_ms: BEGIN_MS, rules, key_id: None, action };
+    let event = Event { id, conversation, author, received_ms: BEGIN_MS, rules, key_id: None, looked_up: true, action };
     let encoded = Codec::compiled_in().event(&event);
     let key = conversation.to_string();
     let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };

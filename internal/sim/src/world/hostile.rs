@@ -78,7 +78,16 @@ impl World {
                 let received_ms = if extreme { *random.pick(&[i64::MIN, i64::MAX]) } else { now_ms };
                 let (id, body) = (speaking::mint(stamp_ms, salt), format!("foreign {salt:016x}"));
                 let (rules, action) = (RULES_NEWEST, Action::SendMessage { body, reply_to: None });
-                codec.event(&Event { id, conversation, author: user, received_ms, rules, key_id: None, action })
+                codec.event(&Event {
+                    id,
+                    conversation,
+                    author: user,
+                    received_ms,
+                    rules,
+                    key_id: None,
+                    looked_up: false,
+                    action,
+                })
             }
             Stream::Receipts => {
                 let highest = Seq::try_from((1 << 50) - 1).expect("the highest place");

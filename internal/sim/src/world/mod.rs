@@ -18,8 +18,8 @@ use eventlog::{NewRecord, SharedLog};
 use events::topics::{self, DELIVERIES, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS};
 use events::{Codec, Encoded};
 use host::Entropy;
-use store::StoreAdmin as _;
 use store::embedded::EmbeddedStore;
+use store::{OutboxRow, StoreAdmin as _, UserStore as _};
 use testkit::device::{Account, Device, Endpoints, Http, Stamps};
 use testkit::engines::lay_out;
 use testkit::load::{LoadConfig, World as People};
@@ -92,7 +92,7 @@ impl World {
             }
         }
         let mut random = Random::new(seed ^ 0x0b00);
-        let people = people(&services, setup, &mut random)?;
+        let people = people(&services, setup, &mut random).await?;
         let rooms = setup.rooms.iter().map(|members| room(&services, &people, members, &mut random)).collect();
         Ok(Self { services, people, shared, looks: Looks::default(), setup: setup.clone(), rooms, switch })
     }
@@ -209,7 +209,7 @@ impl World {
 }
 
 /// Accounts are made directly: hashing passwords runs on threads of its own, which have no place in virtual time.
-fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<People> {
+async fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<People> {
     let (stamps, mut accounts, mut devices) = (Stamps::default(), Vec::new(), Vec::new());
     let endpoints = Endpoints {
         users: "http://users".into(),
@@ -218,6 +218,7 @@ fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<Peo
     };
     for number in 0..setup.users {
         let account = Account { name: format!("user-{number}"), user: UserId::try_from(random.uuid())? };
+        register(services, &account).await?;
         for _ in 0..setup.devices {
             let device = devices.len();
             let network = DeviceNet { net: Arc::clone(&services.net), device, user: account.user };
@@ -228,6 +229,16 @@ fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<Peo
     }
     let config = LoadConfig { users: setup.users, devices: setup.devices, ..LoadConfig::default() };
     Ok(People { config, accounts, devices, rooms: Vec::new() })
+}
+
+/// The rows of an account, as the user service writes them.
+async fn register(services: &Services, account: &Account) -> Result<()> {
+    let Account { name, user } = account.clone();
+    let event = OutboxRow { id: *user.as_bytes(), user, account_name: name.clone(), payload: Vec::new() };
+    let (display_name, password_hash) = (name.clone(), String::new());
+    let account = store::Account { id: user, name, display_name, password_hash, created_ms: services.wall.now_ms() };
+    services.store.create_account(&account, &event).await?;
+    Ok(())
 }
 
 fn room(services: &Services, people: &People, members: &[usize], random: &mut Random) -> Room {

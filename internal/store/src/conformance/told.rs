@@ -80,7 +80,7 @@ impl Told {
 
     fn event(&self, id: CommandId, author: UserId, action: Action) -> Event {
         let conversation = self.conversation;
-        Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action }
+        Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, looked_up: true, action }
     }
 
     fn random_event(&self, fixture: &Fixture, people: &[UserId], time_ms: i64) -> Event {

@@ -48,10 +48,13 @@ pub(super) async fn names_are_unique(fixture: Fixture) {
     assert_eq!(store.create_account(&thief, &theft).await.unwrap(), AccountCreated::NameTaken);
     assert_eq!(store.create_account(&ann, &event).await.unwrap(), AccountCreated::Created, "a retry");
     assert_eq!(store.account_by_name(&ann.name).await.unwrap(), Some(ann.clone()));
-    assert_eq!(store.account(ann.id).await.unwrap(), Some(ann));
+    assert_eq!(store.account(ann.id).await.unwrap(), Some(ann.clone()));
     assert_eq!(store.account(thief.id).await.unwrap(), None);
     let (other, event) = account(&fixture, "other");
     assert_eq!(store.create_account(&other, &event).await.unwrap(), AccountCreated::Created);
+    let together = store.accounts(&[other.id, thief.id, ann.id, other.id]).await.unwrap();
+    assert_eq!(together, [Some(other.clone()), None, Some(ann), Some(other)]);
+    assert_eq!(store.accounts(&[]).await.unwrap(), []);
 }
 
 pub(super) async fn one_of_many_takes_a_name(fixture: Fixture) {

@@ -38,6 +38,14 @@ impl UserStore for EmbeddedStore {
         Ok(found.map(|value| decode_account(id, &value)).transpose()?)
     }
 
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        let mut accounts = Vec::with_capacity(ids.len());
+        for id in ids {
+            accounts.push(self.account(*id).await?);
+        }
+        Ok(accounts)
+    }
+
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
         let Some(id) = self.kept()?.names.table.get(name.as_bytes()).map_err(broken)? else { return Ok(None) };
         let id = user(&id).ok_or(Malformed { table: "names", column: "user" })?;

@@ -123,6 +123,10 @@ impl UserStore for FaultyStore {
         self.store.account(id).await
     }
 
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        self.store.accounts(ids).await
+    }
+
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
         self.store.account_by_name(name).await
     }
