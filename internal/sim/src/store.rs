@@ -104,11 +104,11 @@ impl SimStore {
 }
 
 /// The rows of a write in parts that a store may write one after the other: of a phase in any order, phase after phase.
-fn split(rows: Vec<ConversationRows>, life: &Life) -> Vec<Vec<ConversationRows>> {
+fn split(rows: &[ConversationRows], life: &Life) -> Vec<Vec<ConversationRows>> {
     let mut parts = Vec::new();
     for phase in [Phase::Rows, Phase::Ids, Phase::Heads] {
         let (mut some, mut others) = (Vec::new(), Vec::new());
-        for ConversationRows { conversation, rows } in &rows {
+        for ConversationRows { conversation, rows } in rows {
             let of_phase = rows.iter().filter(|write| write.row.phase() == phase).cloned();
             let (one, other): (Vec<RowWrite>, Vec<RowWrite>) = of_phase.partition(|_| life.below(2) == 0);
             some.push(ConversationRows { conversation: *conversation, rows: one });
@@ -140,7 +140,7 @@ impl ChatStore for SimStore {
         let (inner, life) = (Arc::clone(&self.inner), Arc::clone(&self.life));
         if life.chance(life.weather.rates().store_split) {
             life.fault("store writes done in two parts");
-            let parts = split(rows, &life);
+            let parts = split(&rows, &life);
             return self.write(async move { write_in_parts(inner, life, parts).await }).await;
         }
         self.write(async move { inner.write(rows).await }).await

@@ -115,7 +115,7 @@ impl UserStore for ScyllaStore {
     }
 
     async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
-        stream::iter(ids).map(|id| self.account(*id)).buffered(ACCOUNTS_AT_ONCE).try_collect().await
+        stream::iter(ids.to_vec()).map(|id| self.account(id)).buffered(ACCOUNTS_AT_ONCE).try_collect().await
     }
 
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {

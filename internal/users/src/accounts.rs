@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use domain::UserId;
 use events::AccountEvent;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runtime::TraceParent;
 use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow, StoreError};
@@ -21,9 +20,6 @@ use crate::shares::Attempt;
 
 /// Attempts to create an account in the store, which may answer late. Each is the same account.
 const CREATE_ATTEMPTS: u32 = 3;
-
-/// Reads of the store that one look-up of several users makes at once.
-const LOOKUPS_AT_ONCE_MAX: usize = 16;
 
 pub(crate) fn router() -> Router<App> {
     Router::new()
@@ -55,12 +51,7 @@ struct IdsQuery {
 
 async fn by_ids(State(app): State<App>, _: Caller, Query(query): Query<IdsQuery>) -> Result<Json<UserList>, ApiError> {
     let ids = fields::ids(&query.ids)?;
-    let accounts: Vec<Option<Account>> = stream::iter(ids)
-        .map(|id| app.store.account(id))
-        .buffered(LOOKUPS_AT_ONCE_MAX)
-        .try_collect()
-        .await
-        .map_err(store_failed)?;
+    let accounts = app.store.accounts(&ids).await.map_err(store_failed)?;
     Ok(Json(UserList { users: accounts.into_iter().flatten().map(user_body).collect() }))
 }
 

@@ -205,6 +205,10 @@ impl UserStore for Following {
         self.root().account(id).await
     }
 
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        self.root().accounts(ids).await
+    }
+
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
         self.root().account_by_name(name).await
     }
