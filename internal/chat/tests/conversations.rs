@@ -79,12 +79,18 @@ async fn members_come_change_roles_and_go() {
     ann.done(c, Method::PUT, "title", json!({ "title": "coffee" })).await;
     let path = format!("/v1/conversations/{c}/members");
     let page = cid.get(&format!("{path}?limit=3")).await.body;
-    let expected = json!([
-        { "user": ann.id, "role": "owner" }, { "user": bob.id, "role": "admin" }, { "user": cid.id, "role": "member" },
-    ]);
-    assert_eq!((&page["members"], &page["more"]), (&expected, &json!(true)));
+    let who = |page: &Value| -> Vec<Value> {
+        let members = page["members"].as_array().unwrap().iter();
+        members.map(|member| json!([member["user"], member["role"]])).collect()
+    };
+    let expected = [json!([ann.id, "owner"]), json!([bob.id, "admin"]), json!([cid.id, "member"])];
+    assert_eq!((who(&page), &page["more"]), (expected.to_vec(), &json!(true)));
+    // The row says what made it so: of who was promoted, a later event than the joining.
+    let rows = page["members"].as_array().unwrap();
+    assert_eq!(rows[0]["changed"], rows[0]["joined"]);
+    assert!(rows[1]["changed"].as_u64() > rows[1]["joined"].as_u64());
     let rest = cid.get(&format!("{path}?limit=3&after={}", cid.id)).await.body;
-    assert_eq!(rest, json!({ "members": [{ "user": user_id(4), "role": "member" }], "more": false }));
+    assert_eq!((who(&rest), &rest["more"]), (vec![json!([user_id(4), "member"])], &json!(false)));
 
     let id = world.id();
     let removal = bob.call(Method::DELETE, &format!("{path}/{}?id={id}", cid.id), Value::Null).await;

@@ -387,7 +387,7 @@ impl Reach {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Action, Event, UserId};
+    use domain::{Action, CommandId, Event, UserId};
     use eventlog::embedded::EmbeddedLog;
     use eventlog::{NewRecord, SharedLog, append};
     use events::Codec;

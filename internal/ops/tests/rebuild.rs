@@ -198,7 +198,11 @@ async fn rows_are_built_switched_and_switched_back_under_load_and_nothing_is_eve
         let stages: Vec<Stage> = following.incarnations().await.unwrap().beside.iter().map(|one| one.stage).collect();
         assert!(stages.iter().all(|stage| *stage == Stage::Served), "{stages:?}");
     }
-    assert!(talk.said.load(Ordering::SeqCst) > 100);
+    // The last way back is followed by more of it.
+    let said = talk.said.load(Ordering::SeqCst);
+    while talk.said.load(Ordering::SeqCst) < said + 20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     talking.abort();
     talk.is_all_there().await;
     stop.cancel();

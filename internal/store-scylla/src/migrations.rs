@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(digests, PINNED);
     }
 
-    const PINNED: [&str; 6] = [
+    const PINNED: [&str; 7] = [
         "base/0001_store 44ddd260",
         "base/0002_holds a85bb0bd",
         "base/0003_users f2dd3e0d",

@@ -13,8 +13,8 @@ use host::Clock;
 use store::embedded::EmbeddedStore;
 use store::{
     Account, Applied, Beside, ChatStore, Consumer, ConversationRows, Direction, Entry, HistoryStore, Hold, HoldStore,
-    IncarnationStore, Incarnations, Mark, OutboxRow, Page, Row, RowWrite, Session, Source, Stage, StoreAdmin,
-    StoreError, UserStore,
+    IncarnationStore, Incarnations, Mark, OutboxRow, Page, Row, RowWrite, Session, SessionStore, Source, Stage,
+    StoreAdmin, StoreError, UserStore,
 };
 use uuid::Uuid;
 
@@ -220,7 +220,7 @@ async fn sessions_that_have_ended_are_swept_as_new_ones_begin() {
     }
     // One is refreshed, one is signed out, the others end.
     assert!(store.rotate_session(&[3; 32], &session(3, 9000)).await.unwrap());
-    store.delete_session(&[4; 16]).await.unwrap();
+    store.end_session(user(1), &[4; 16], 0).await.unwrap();
     now.store(5000, Ordering::SeqCst);
     for number in 20..26 {
         store.create_session(&session(number, 9000)).await.unwrap();
