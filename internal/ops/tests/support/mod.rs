@@ -83,6 +83,8 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
                 say(log, conversation, ann, id(), Action::DeleteMessage { target }).await;
             }
         }
+        // Refused: nobody is made a member of a direct conversation.
+        say(log, conversation, ann, id(), Action::AddMembers { members: vec![user(99)] }).await;
         let mark = ReadMark { user: other, conversation, seq: Seq::try_from(5).unwrap(), ordinal: 2 };
         let encoded = Codec::compiled_in().read_mark(&mark);
         let key = conversation.to_string();

@@ -187,7 +187,7 @@ fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
 #[test]
 fn the_samples_are_of_every_type_and_kind() {
     let mut types = commands();
-    types.extend(names(["hello", "mark", "pong"])); // `ClientFrame`'s own
+    types.extend(names(["hello", "mark", "pong", "renew"])); // `ClientFrame`'s own
     types.extend(variants::<ServerFrame>(json!({ "type": "?" })));
     types.extend(variants::<FeedFrame>(json!({ "type": "?" })));
     let samples = samples();
@@ -255,7 +255,7 @@ fn both_documents_know_the_same_highest_place() {
 #[test]
 fn the_protocol_page_has_every_frame_kind_code_and_reason() {
     let mut client = commands();
-    client.extend(names(["hello", "mark", "pong"]));
+    client.extend(names(["hello", "mark", "pong", "renew"]));
     assert_eq!(table("What a client sends", 0), client);
     assert_eq!(table("What a server sends", 0), variants::<ServerFrame>(json!({ "type": "?" })));
     assert_eq!(table("What a server sends", 1), variants::<FeedFrame>(json!({ "type": "?" })));
