@@ -4,10 +4,8 @@ mod audit;
 mod chat;
 mod commands;
 mod engines;
-mod incarnations;
 mod options;
 mod output;
-mod progress;
 mod replay;
 
 use std::io::{ErrorKind, IsTerminal};

@@ -69,7 +69,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "testkit",
         &[
             "api",
-            "auth",
             "domain",
             "eventlog",
             "eventlog-kafka",

@@ -11,7 +11,6 @@ pub mod client;
 pub mod doctor;
 pub mod groups;
 pub mod holds;
-pub mod rebuild;
 pub mod replay;
 pub mod schemas;
 pub mod tail;

@@ -1,4 +1,4 @@
-//! The current number: read and moved by lightweight transactions alone, so that of two who move it one fails.
+//! The incarnation's number: read and moved by lightweight transactions alone, so that no two migrations mint the same.
 
 use scylla::client::session::Session;
 use scylla::statement::{Consistency, Statement};

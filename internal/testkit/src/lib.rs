@@ -3,7 +3,6 @@
 
 mod child;
 
-pub mod attack;
 pub mod device;
 pub mod engines;
 pub mod load;

@@ -1,4 +1,4 @@
-//! What is in the tables, as bytes.
+//! Incarnations, and what is in the tables as bytes.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kv::Durability;
 
-use crate::embedded::derived::READ_ROWS_MAX;
-use crate::embedded::{EmbeddedStore, incarnations, row};
-use crate::{IncarnationStore as _, StoreAdmin, StoreError, Value, tables};
+use crate::embedded::derived::{Derived, READ_ROWS_MAX};
+use crate::embedded::{EmbeddedStore, INCARNATION_KEY, row};
+use crate::{StoreAdmin, StoreError, Value, tables};
 
 #[async_trait]
 impl StoreAdmin for EmbeddedStore {
@@ -22,12 +22,18 @@ impl StoreAdmin for EmbeddedStore {
     }
 
     async fn new_incarnation(&self) -> Result<u32, StoreError> {
-        let (made, shared) = (self.make_incarnation().await?, Arc::clone(&self.shared));
+        let (database, meta) = (self.shared.database.clone(), self.kept()?.meta.clone());
+        let progress = Arc::clone(&self.shared.progress);
         let change = self.change(Durability::Power, move |changes| {
-            let from = changes.incarnation();
-            incarnations::switch(&shared, changes, from, made)
+            let incarnation = changes.incarnation() + 1;
+            // Made before anybody hears of them; after a crash here they are still empty.
+            Derived::open(&database, incarnation)?;
+            changes.put(&meta, INCARNATION_KEY, incarnation.to_be_bytes().to_vec());
+            changes.set_incarnation(incarnation);
+            changes.on_commit(move || progress.forget_before(incarnation));
+            Ok(incarnation)
         });
-        change.await.map(|_| made)
+        change.await
     }
 
     fn derived_tables(&self) -> Vec<&'static str> {

@@ -4,7 +4,6 @@
 mod calls;
 mod fates;
 mod http;
-mod inbound;
 mod link;
 mod memory;
 mod network;
