@@ -231,7 +231,8 @@ impl Device {
         }
         if is_passing(code) {
             tracked.due = Some(now + AGAIN_AFTER);
-        } else if tracked.copies == 0 {
+        } else if tracked.copies == 0 || (tracked.is_given_up() && code == ErrorCode::NotMember) {
+            // Who never was a member has nothing that could be given up: no copy that is in the log stands.
             self.rejected(id, code, message);
         } else if tracked.is_given_up() {
             // Nor is its withdrawal taken, as of now: never given up, but not sent without a pause either.

@@ -80,6 +80,7 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
                 say(log, conversation, ann, id(), Action::EditMessage { target, body: "edited".into() }).await;
             }
             if turn == 3 {
+                say(log, conversation, other, id(), Action::DeleteMessage { target }).await; // refused, which is kept
                 say(log, conversation, ann, id(), Action::DeleteMessage { target }).await;
             }
         }

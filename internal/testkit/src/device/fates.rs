@@ -131,7 +131,9 @@ impl Sent {
         if self.fate != Fate::Open {
             return;
         }
-        if self.copies == 0 {
+        // Who never was a member has nothing that could be given up: no copy that is in the log stands.
+        let never = code == ErrorCode::NotMember && matches!(self.command, CommandFrame::Withdraw { .. });
+        if self.copies == 0 || never {
             self.settle(Fate::NotTaken(code));
         } else {
             (self.due, self.ask, self.giving_up) = (Some(now), true, true);
