@@ -77,7 +77,11 @@ impl ParkedSet {
     /// Parks at `message`, which is the latest of its conversation that was taken in.
     pub(crate) fn park(&mut self, conversation: ConversationId, message: Message) {
         self.insert(conversation, message.placed.seq, true, false);
-        self.follow(conversation, message);
+        // Its first event is kept in any case: the intake has not passed it yet, so nothing would read it again.
+        if let Some(parked) = self.all.get_mut(&conversation) {
+            parked.queue.push_back(message);
+            self.queued += 1;
+        }
     }
 
     /// Parks from `first` on: what there is, the log says.
@@ -183,6 +187,25 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    /// Found by the simulator: the event that a conversation is parked at was lost where the queues of others were full.
+    #[test]
+    fn the_event_that_is_parked_at_is_kept_however_much_others_keep() {
+        let user = |number| UserId::try_from(Uuid::from_u128(number)).unwrap();
+        let message = |offset| {
+            let placed = Placed { seq: Seq::new(0, offset).unwrap(), append_time_ms: 0 };
+            Message { placed, fingerprint: Fingerprint(0), conversation: None, meaning: Meaning::Marker, trace: None }
+        };
+        let (greedy, late) = (ConversationId::direct(user(1), user(1)), ConversationId::direct(user(2), user(2)));
+        let mut parked = ParkedSet::default();
+        let full = QUEUED_MAX as u64 + 1;
+        parked.park(greedy, message(1));
+        for offset in 2..full {
+            parked.follow(greedy, message(offset));
+        }
+        parked.park(late, message(full));
+        assert!(parked.is_complete(late) && parked.take(late).is_some());
+    }
 
     /// After a restart beside a store that is away, the log is read again for all that were parked.
     #[test]
