@@ -42,7 +42,7 @@ fn the_error_codes_and_their_statuses_are_those_of_the_code() {
     }
 }
 
-/// That the codes are those that are really answered, the tests of each service make sure of.
+/// That the codes are those that are really answered, every call of the services' tests makes sure of (`contract`).
 #[test]
 fn every_operation_lists_its_error_codes() {
     let document = document();

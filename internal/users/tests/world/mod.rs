@@ -1,6 +1,9 @@
 //! A user service on embedded engines in memory, and a client of it.
 #![allow(clippy::unwrap_used, dead_code)] // every test file uses its part
 
+/// The check that the chat service's tests make of its answers: the document is one.
+#[path = "../../../chat/tests/world/contract.rs"]
+pub(crate) mod contract;
 pub(crate) mod faulty;
 
 use std::net::SocketAddr;
@@ -137,7 +140,7 @@ impl Service {
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
-        let mut request = self.client.request(method, self.url(path));
+        let mut request = self.client.request(method.clone(), self.url(path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -147,7 +150,9 @@ impl Service {
         let response = request.send().await.unwrap();
         let status = response.status();
         let text = response.text().await.unwrap();
-        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        contract::check(method.as_str(), path, status.as_u16(), &body);
+        Answer { status, body }
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
