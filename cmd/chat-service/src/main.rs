@@ -6,8 +6,8 @@ use anyhow::Context;
 use chat::{Config, Deps};
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
-use runtime::Tasks;
 use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
+use runtime::{OriginOptions, Tasks, with_origins};
 use tokio_util::sync::CancellationToken;
 
 /// The chat service: conversations over HTTP
@@ -22,6 +22,8 @@ struct Options {
     store: StoreOptions,
     #[command(flatten)]
     keys: KeysOptions,
+    #[command(flatten)]
+    origins: OriginOptions,
 }
 
 fn main() -> ExitCode {
@@ -29,17 +31,19 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut ground = Ground::new("chat-service", options.listen.address_or(8082), stop.clone()).await?;
+    let origins = options.origins.parsed()?;
+    let mut ground = Ground::new("chat-service", &options.listen, 8082, stop.clone()).await?;
     let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
     let Some(engines) = connected else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
+    let bounds = ground.bounds;
     let mut tasks = Tasks::new(ground.readiness.clone());
-    let verifier = follow_keys(&ground, &options.keys, &mut tasks)?;
+    let verifier = follow_keys(&ground, &options.keys, &store, &mut tasks)?;
     let (clock, serving) = (ground.clock.clone(), ground.serving());
     let deps = Deps { log, store, codec, clock, verifier, serving: serving.clone() };
-    let router = chat::start(&Config::default(), &deps, &mut tasks);
+    let router = with_origins(chat::start(&Config::default(), &deps, &mut tasks), origins);
     let listener = ground.listener().await?;
-    tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
     let ended = tasks.run(stop).await.context("running chat-service");
     engines.close().await;
     ended

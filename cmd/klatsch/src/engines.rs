@@ -10,8 +10,8 @@ use events::Codec;
 use host::{Clock, Entropy};
 use kv::{Database, KvError};
 use runtime::ConfigFault;
-use store::SharedStore;
 use store::embedded::EmbeddedStore;
+use store::{Following, SharedStore};
 
 /// What the services stand on.
 pub(crate) struct Engines {
@@ -23,6 +23,11 @@ pub(crate) struct Engines {
 
 /// Opens everything in `folder`, with all topics in place.
 pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Engines> {
+    let private = runtime::private::folder(folder);
+    private.map_err(|error| {
+        let words = format!("the data folder {} cannot be used: {error}", folder.display());
+        ConfigFault::caused(words, error)
+    })?;
     let database = Database::open(&folder.join("db")).map_err(|error| match error {
         KvError::Locked(_) | KvError::Folder { .. } => {
             anyhow::Error::new(ConfigFault::caused(error.to_string(), error))
@@ -39,7 +44,8 @@ pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> any
     if made > 0 {
         tracing::info!(steps = made, "topics put in place");
     }
-    Ok(Engines { log, store, codec, key })
+    // One for all services: a switch to another incarnation ends nobody's socket.
+    Ok(Engines { log, store: Following::new(store), codec, key })
 }
 
 impl Engines {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use host::{Clock, Entropy};
 use runtime::options::ListenOptions;
+use runtime::{OriginOptions, ProxyOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,9 +23,10 @@ struct Options {
     /// Where everything is kept; made where it is not there. One process at a time
     #[arg(long, env = "KLATSCH_DATA", value_name = "FOLDER", default_value = "data")]
     data: PathBuf,
-    /// Origins of web pages that may open sockets, or '*'
-    #[arg(long, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
-    origins: Vec<String>,
+    #[command(flatten)]
+    origins: OriginOptions,
+    #[command(flatten)]
+    proxies: ProxyOptions,
 }
 
 fn main() -> ExitCode {
@@ -32,13 +34,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let origins = options.origins.parsed()?;
     let (begun, clock, entropy) = (Instant::now(), Clock::system(), Entropy::system());
     let listener = runtime::bind(options.listen.address_or(8080)).await?;
     let address = listener.local_addr()?;
+    let operators = runtime::bind_operators(&options.listen, address).await?;
+    let bounds = options.listen.bounds();
     let engines = engines::open(&options.data, &clock, &entropy).await?;
-    let service = services::Services { clock, entropy, origins: options.origins };
+    let service = services::Services { clock, entropy, origins, proxies: options.proxies };
     let announced = || announce(address, begun);
-    let ended = service.run(&engines, listener, stop, announced).await;
+    let doors = services::Doors { public: listener, operators, bounds };
+    let ended = service.run(&engines, doors, stop, announced).await;
     engines.close().await;
     ended
 }

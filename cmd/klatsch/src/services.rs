@@ -1,8 +1,8 @@
 //! Every service in one process: the same code as in the programs of their own, behind one listener.
 
-use auth::Verifier;
+use auth::{EndedSessions, Verifier};
 use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness, Serving, Tasks};
+use runtime::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks, with_origins};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -12,23 +12,33 @@ use crate::engines::Engines;
 pub(crate) struct Services {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
-    pub(crate) origins: Vec<String>,
+    pub(crate) origins: Origins,
+    pub(crate) proxies: ProxyOptions,
+}
+
+/// Where they are reached.
+pub(crate) struct Doors {
+    pub(crate) public: TcpListener,
+    pub(crate) operators: Option<TcpListener>,
+    pub(crate) bounds: Bounds,
 }
 
 impl Services {
-    /// Runs them all until `stop`; calls `announced` once everything is started.
+    /// Runs them all until `stop`; calls `announced` once everything is ready.
     pub(crate) async fn run(
         self,
         engines: &Engines,
-        listener: TcpListener,
+        doors: Doors,
         stop: CancellationToken,
         announced: impl FnOnce(),
     ) -> anyhow::Result<()> {
-        let Self { clock, entropy, origins } = self;
+        let Self { clock, entropy, origins, proxies } = self;
+        // One for all: what the user service ends is ended for the others at once.
+        let ended = EndedSessions::default();
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         let serving = Serving { entropy: entropy.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
         let (log, store, codec) = (Arc::clone(&engines.log), Arc::clone(&engines.store), engines.codec.clone());
-        let verifier = Verifier::new(&engines.key.jwks(), clock.clone())?;
+        let verifier = Verifier::new(&engines.key.jwks(), clock.clone())?.without(ended.clone());
         let mut tasks = Tasks::new(readiness.clone());
 
         // Ended in the reverse order: intake first, then what works the log off.
@@ -41,6 +51,7 @@ impl Services {
         let ready = readiness.clone();
         tasks.spawn("fan-out", |token| fanout::run(deps, ready, token));
 
+        let config = users::Config { trusted_proxies: proxies.trusted_proxies, ..users::Config::default() };
         let deps = users::Deps {
             store: store.clone(),
             log: log.clone(),
@@ -48,10 +59,11 @@ impl Services {
             clock: clock.clone(),
             entropy: entropy.clone(),
             key: engines.key.clone(),
+            ended,
             metrics: metrics.clone(),
             readiness: readiness.clone(),
         };
-        let mut router = users::start(&users::Config::default(), deps, &mut tasks)?;
+        let mut router = users::start(&config, deps, &mut tasks)?;
         let deps = chat::Deps {
             log: log.clone(),
             store: store.clone(),
@@ -61,13 +73,24 @@ impl Services {
             serving: serving.clone(),
         };
         router = router.merge(chat::start(&chat::Config::default(), &deps, &mut tasks));
+        let all = readiness.clone();
         let deps = sockets::Deps { log, store, codec, verifier, clock, entropy, readiness, metrics };
-        let config = sockets::Config { origins, ..sockets::Config::default() };
+        let config = sockets::Config { origins: origins.clone(), ..sockets::Config::default() };
         let (routes, open_sockets) = sockets::start(config, deps, &mut tasks);
-        router = router.merge(routes);
-        tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+        router = with_origins(router.merge(routes), origins);
+        let Doors { public, operators, bounds } = doors;
+        if let Some(operators) = operators {
+            let serving = serving.clone();
+            tasks.spawn("operators' server", |token| runtime::serve_operators(operators, serving, token));
+        }
+        tasks.spawn("http server", move |token| runtime::serve_within(bounds, public, router, serving, token));
         tasks.spawn("sockets", |token| open_sockets.drain(token));
-        announced();
-        Ok(tasks.run(stop).await?)
+        let mut running = std::pin::pin!(tasks.run(stop));
+        tokio::select! {
+            biased;
+            ended = running.as_mut() => return Ok(ended?),
+            () = all.wait() => announced(),
+        }
+        Ok(running.await?)
     }
 }

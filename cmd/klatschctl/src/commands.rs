@@ -5,7 +5,7 @@ use std::path::Path;
 use eventlog::TopicPartition;
 use host::{Clock, Entropy};
 use ops::checksum::{Checksum, checksum};
-use ops::doctor::{Level, Patient, examine};
+use ops::doctor::{Level, Opened, Patient, examine};
 use ops::tail::{From, Tail, tail};
 use ops::{Exit, OpsError, groups, holds, schemas, topics};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,8 @@ use crate::options::{
     TailOptions, TopicsCommand,
 };
 use crate::output::{dry_run, insist, json, say, text_of};
-use crate::{audit, chat, replay};
+use crate::progress::Progress;
+use crate::{audit, chat, incarnations, replay};
 
 pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Exit, OpsError> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
@@ -33,6 +34,7 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Ex
         Command::Replay(ReplayCommand::Storage(options)) => {
             replay::storage(&mut engines, &options, &entropy, stop).await
         }
+        Command::Incarnations(command) => incarnations::run(&mut engines, command, &entropy, stop).await,
         Command::Checksum(options) => sums(&mut engines, &options).await,
         Command::Audit(options) => audit::run(&mut engines, &options, &clock, &entropy, stop).await,
         Command::Holds(command) => held(&mut engines, command).await,
@@ -109,7 +111,9 @@ async fn migrate(engines: &mut Engines) -> Result<Exit, OpsError> {
 async fn sums(engines: &mut Engines, options: &ChecksumOptions) -> Result<Exit, OpsError> {
     let other = options.compare.as_deref().map(read_checksum).transpose()?;
     let store = engines.store().await?;
-    let mut here = checksum(&*store, options.table.as_deref(), |_, _| {}).await?;
+    let mut progress = Progress::new("reading");
+    let mut here = checksum(&*store, options.table.as_deref(), |table, rows| progress.count(rows, table)).await?;
+    progress.end();
     if options.json {
         json(&here)?;
     } else {
@@ -203,8 +207,8 @@ async fn group(engines: &mut Engines, command: GroupsCommand) -> Result<Exit, Op
 
 async fn doctor(engines: &mut Engines, options: DoctorOptions, clock: &Clock) -> Result<Exit, OpsError> {
     let patient = Patient {
-        log: engines.log().await.map_err(|error| error.to_string()),
-        store: engines.store().await.map_err(|error| error.to_string()),
+        log: opened(engines.log().await, engines.name_log()),
+        store: opened(engines.store().await, engines.name_store()),
         registry: engines.registry.clone(),
         services: options.url,
         jwks: options.jwks,
@@ -217,6 +221,15 @@ async fn doctor(engines: &mut Engines, options: DoctorOptions, clock: &Clock) ->
         found.0.iter().try_for_each(|finding| say(finding.to_string()))?;
     }
     Ok(if found.worst() == Level::Fail { Exit::Differs } else { Exit::Ok })
+}
+
+fn opened<T>(engine: Result<T, OpsError>, named: bool) -> Opened<T> {
+    match engine {
+        Ok(engine) => Opened::Yes(engine),
+        Err(OpsError::Busy(reason)) => Opened::InUse(reason),
+        Err(error) if !named => Opened::NotNamed(error.to_string()),
+        Err(error) => Opened::No(error.to_string()),
+    }
 }
 
 async fn show(engines: &mut Engines, options: TailOptions, stop: &CancellationToken) -> Result<Exit, OpsError> {

@@ -1,7 +1,6 @@
 //! Picking and opening the engines: the one place of this program that knows which there are.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
@@ -33,7 +32,6 @@ enum Which {
         folder: PathBuf,
         /// Both engines share it.
         database: Option<Database>,
-        store: Option<Arc<EmbeddedStore>>,
     },
     Servers {
         kafka: Option<String>,
@@ -61,7 +59,7 @@ impl Engines {
                     "--data is for one machine, --kafka and --cql for servers: not both".into(),
                 ));
             }
-            Some(folder) => Which::Embedded { folder, database: None, store: None },
+            Some(folder) => Which::Embedded { folder, database: None },
             None => {
                 let credentials = Credentials::parse(cql_user.as_deref(), cql_password.as_ref().map(Password::reveal));
                 let credentials = credentials.map_err(|error| OpsError::Usage(error.to_string()))?;
@@ -76,13 +74,23 @@ impl Engines {
         matches!(self.which, Which::Embedded { .. })
     }
 
+    /// Whether it was said where the log is.
+    pub(crate) fn name_log(&self) -> bool {
+        !matches!(&self.which, Which::Servers { kafka: None, .. })
+    }
+
+    /// Whether it was said where the store is.
+    pub(crate) fn name_store(&self) -> bool {
+        !matches!(&self.which, Which::Servers { cql, .. } if cql.nodes.is_empty())
+    }
+
     /// The log.
     pub(crate) async fn log(&mut self) -> Result<SharedLog, OpsError> {
         if let Some(log) = &self.log {
             return Ok(log.clone());
         }
         let log: SharedLog = match &mut self.which {
-            Which::Embedded { folder, database, .. } => {
+            Which::Embedded { folder, database } => {
                 EmbeddedLog::open(opened(folder, database)?, self.clock.clone()).await?
             }
             Which::Servers { kafka, .. } => {
@@ -102,23 +110,13 @@ impl Engines {
         }
         let config = self.cql();
         let shared: SharedStore = match &mut self.which {
-            Which::Embedded { folder, database, store } => {
-                let opened = EmbeddedStore::open(opened(folder, database)?, self.clock.clone()).await?;
-                *store = Some(Arc::clone(&opened));
-                opened
+            Which::Embedded { folder, database } => {
+                EmbeddedStore::open(opened(folder, database)?, self.clock.clone()).await?
             }
             Which::Servers { .. } => ScyllaStore::connect(config?).await?,
         };
         self.store = Some(shared.clone());
         Ok(shared)
-    }
-
-    /// A handle to the store that is pinned to its incarnation of now.
-    pub(crate) async fn reopen_store(&mut self) -> Result<SharedStore, OpsError> {
-        if let Which::Embedded { store: Some(store), .. } = &self.which {
-            return Ok(store.attach()?);
-        }
-        Ok(ScyllaStore::connect(self.cql()?).await?)
     }
 
     /// Makes the tables; says what was done.

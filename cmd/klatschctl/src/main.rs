@@ -4,8 +4,10 @@ mod audit;
 mod chat;
 mod commands;
 mod engines;
+mod incarnations;
 mod options;
 mod output;
+mod progress;
 mod replay;
 
 use std::io::{ErrorKind, IsTerminal};

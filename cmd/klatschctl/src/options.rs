@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Apply the log to the store again
     #[command(subcommand)]
     Replay(ReplayCommand),
+    /// The rows that are served, and those built beside them or served before
+    #[command(subcommand)]
+    Incarnations(IncarnationsCommand),
     /// Digests of the log-derived tables, to compare stores
     Checksum(ChecksumOptions),
     /// Compare what was accepted with what is stored and delivered; only reads. Exit 1 when something differs
@@ -120,12 +123,45 @@ pub(crate) struct ReplayOptions {
     /// From this offset on
     #[arg(long, value_name = "N", requires = "partition")]
     pub(crate) from_offset: Option<u64>,
-    /// Empty the store first: a new incarnation with new tables. Every running program restarts itself
+    /// Build every row anew beside the served ones, compare both, then serve the new ones. Killed anywhere, nothing
+    /// that is served has changed, and the same command goes on
     #[arg(long, conflicts_with_all = ["partition", "from_offset"])]
     pub(crate) into_new_incarnation: bool,
     /// Do it; without, only say what would be done
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncarnationsCommand {
+    /// Which there are, and which is current
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring one up to what is served, then serve it; one that was never current is compared first
+    Switch {
+        /// Which
+        number: u32,
+        /// Do it; without, only say what would be done
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Switch to the one that was current before: what it lacks is applied first, so nothing is lost
+    Back {
+        /// Do it; without, only say what would be done
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give one up that is not current, with all its rows
+    Drop {
+        /// Which
+        number: u32,
+        /// Do it; without, only say what would be done
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -323,6 +359,10 @@ mod tests {
             "replay storage --from-start",
             "replay storage --from-start --into-new-incarnation --yes",
             "replay storage --partition 3 --from-offset 17",
+            "incarnations list --json",
+            "incarnations switch 2 --yes",
+            "incarnations back --yes",
+            "incarnations drop 1",
             "checksum --json",
             "checksum --table heads --compare before.json",
             "audit",

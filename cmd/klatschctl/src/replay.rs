@@ -1,7 +1,5 @@
 //! `klatschctl replay storage`.
 
-use std::io::IsTerminal;
-
 use host::Entropy;
 use ops::replay::{Range, Selection, plan, run};
 use ops::{Exit, OpsError};
@@ -9,11 +7,10 @@ use storage::Replayed;
 use tokio_util::sync::CancellationToken;
 
 use crate::engines::Engines;
+use crate::incarnations;
 use crate::options::ReplayOptions;
 use crate::output::{dry_run, say};
-
-/// A line of progress every so many records.
-const PROGRESS_EVERY: u64 = 10_000;
+use crate::progress::Progress;
 
 pub(crate) async fn storage(
     engines: &mut Engines,
@@ -21,18 +18,15 @@ pub(crate) async fn storage(
     entropy: &Entropy,
     stop: &CancellationToken,
 ) -> Result<Exit, OpsError> {
+    if options.into_new_incarnation {
+        return incarnations::rebuild(engines, options.yes, entropy, stop).await;
+    }
     let selection = match (options.partition, options.from_offset) {
         (Some(partition), Some(offset)) => Selection::From { partition, offset },
         _ => Selection::FromStart,
     };
-    let (log, mut store) = (engines.log().await?, engines.store().await?);
-    let ranges = plan(&log, &store, selection, options.into_new_incarnation).await?;
-    if options.into_new_incarnation {
-        say(format!(
-            "a new incarnation after {}: new, empty tables; every program restarts itself",
-            store.incarnation()
-        ))?;
-    }
+    let (log, store) = (engines.log().await?, engines.store().await?);
+    let ranges = plan(&log, &store, selection).await?;
     for range in ranges.iter().filter(|range| range.records() > 0) {
         say(range.to_string())?;
     }
@@ -41,35 +35,19 @@ pub(crate) async fn storage(
     if !options.yes {
         return dry_run().map(|()| Exit::Ok);
     }
-    if options.into_new_incarnation {
-        let incarnation = store.new_incarnation().await?;
-        store = engines.reopen_store().await?;
-        say(format!("at incarnation {incarnation}"))?;
-    }
     let codec = engines.codec().await?;
-    let mut progress = Progress::default();
-    run(&log, &store, &codec, entropy, &ranges, stop, |range, done| progress.tell(range, done)).await?;
-    say(format!("{} records replayed", progress.records))?;
-    Ok(Exit::Ok)
-}
-
-/// Lines of progress, on standard error: now and then, and at the end of each range.
-#[derive(Default)]
-struct Progress {
-    records: u64,
-    /// Of the range that is under way.
-    before: u64,
-    told: u64,
-}
-
-impl Progress {
-    fn tell(&mut self, range: &Range, done: Replayed) {
-        self.records += done.records.saturating_sub(self.before);
-        let ended = done.next >= range.to;
-        self.before = if ended { 0 } else { done.records };
-        if self.records - self.told >= PROGRESS_EVERY || (ended && std::io::stderr().is_terminal()) {
-            self.told = self.records;
-            eprintln!("{}/{} at {} of {}", range.source.topic, range.source.partition, done.next, range.to);
+    let mut progress = Progress::new("replaying");
+    // Records of the ranges before, and of the one that is under way.
+    let (mut before, mut now) = (0, 0);
+    let tell = |range: &Range, done: Replayed| {
+        now = done.records;
+        progress.tell(before + now, records);
+        if done.next >= range.to {
+            before += std::mem::take(&mut now);
         }
-    }
+    };
+    run(&log, &store, &codec, entropy, &ranges, stop, tell).await?;
+    progress.end();
+    say(format!("{before} records replayed"))?;
+    Ok(Exit::Ok)
 }

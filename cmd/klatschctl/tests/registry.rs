@@ -47,7 +47,7 @@ async fn records_without_headers_are_read_by_the_registrys_ids() {
     drop((log, database));
 
     for (words, wanted) in [
-        ("tail chat.messages".to_owned(), "\"record\":\"ConversationCreatedV1\""),
+        ("tail chat.messages".to_owned(), "\"record\":\"ConversationCreatedV2\""),
         ("replay storage --from-start --yes".to_owned(), "records replayed"),
         ("holds list".to_owned(), "no conversation is held"),
         (format!("holds show {}", event.conversation), "was never held"),

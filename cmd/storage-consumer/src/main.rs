@@ -28,14 +28,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut ground = Ground::new("storage-consumer", options.listen.address_or(8084), stop.clone()).await?;
+    let mut ground = Ground::new("storage-consumer", &options.listen, 8084, stop.clone()).await?;
     let Some(engines) = Engines::connect(&ground, &options.log, &options.store, None).await? else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
     let deps = Deps::new(log, store, codec, ground.entropy.clone(), StorageMetrics::new(&ground.metrics));
     let (listener, serving, readiness) = (ground.listener().await?, ground.serving(), ground.readiness.clone());
+    let bounds = ground.bounds;
     let mut tasks = Tasks::new(ground.readiness.clone());
     // Started first, so ended last: the health routes answer until the work is done.
-    tasks.spawn("health server", |token| runtime::serve(listener, Router::new(), serving, token));
+    tasks.spawn("health server", move |token| runtime::serve_within(bounds, listener, Router::new(), serving, token));
     tasks.spawn("storage", |token| storage::run(deps, readiness, token));
     let ended = tasks.run(stop).await.context("running storage-consumer");
     engines.close().await;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use auth::SigningKey;
+use auth::{EndedSessions, SigningKey};
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground};
-use runtime::ConfigFault;
 use runtime::options::{ListenOptions, LogOptions, StoreOptions};
+use runtime::{ConfigFault, OriginOptions, ProxyOptions, Tasks, with_origins};
 use tokio_util::sync::CancellationToken;
 use users::{Config, Deps};
 
@@ -25,6 +25,10 @@ struct Options {
     /// The key that access tokens are signed with, PKCS#8 PEM; made where it is not there. All processes share it
     #[arg(long, env = "KLATSCH_KEY_FILE", value_name = "FILE", default_value = "signing-key.pem")]
     key_file: PathBuf,
+    #[command(flatten)]
+    origins: OriginOptions,
+    #[command(flatten)]
+    proxies: ProxyOptions,
 }
 
 fn main() -> ExitCode {
@@ -32,7 +36,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut ground = Ground::new("user-service", options.listen.address_or(8081), stop.clone()).await?;
+    let origins = options.origins.parsed()?;
+    let mut ground = Ground::new("user-service", &options.listen, 8081, stop.clone()).await?;
     let key = SigningKey::load_or_create(&options.key_file, &ground.entropy);
     let key = key.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
@@ -45,11 +50,17 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         clock: ground.clock.clone(),
         entropy: ground.entropy.clone(),
         key,
+        ended: EndedSessions::default(),
         metrics: ground.metrics.clone(),
         readiness: ground.readiness.clone(),
     };
+    let (bounds, serving) = (ground.bounds, ground.serving());
+    let mut tasks = Tasks::new(ground.readiness.clone());
+    let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
+    let router = with_origins(users::start(&config, deps, &mut tasks)?, origins);
     let listener = ground.listener().await?;
-    let ended = users::run(Config::default(), deps, listener, stop).await.context("running user-service");
+    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
+    let ended = tasks.run(stop).await.context("running user-service");
     engines.close().await;
     ended
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
-use runtime::Tasks;
 use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
+use runtime::{OriginOptions, Tasks, with_origins};
 use sockets::{Config, Deps};
 use tokio_util::sync::CancellationToken;
 
@@ -22,9 +22,8 @@ struct Options {
     store: StoreOptions,
     #[command(flatten)]
     keys: KeysOptions,
-    /// Origins of web pages that may open sockets, or '*'
-    #[arg(long, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
-    origins: Vec<String>,
+    #[command(flatten)]
+    origins: OriginOptions,
 }
 
 fn main() -> ExitCode {
@@ -32,12 +31,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut ground = Ground::new("websocket-service", options.listen.address_or(8083), stop.clone()).await?;
+    let origins = options.origins.parsed()?;
+    let mut ground = Ground::new("websocket-service", &options.listen, 8083, stop.clone()).await?;
     let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
     let Some(engines) = connected else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
+    let bounds = ground.bounds;
     let mut tasks = Tasks::new(ground.readiness.clone());
-    let verifier = follow_keys(&ground, &options.keys, &mut tasks)?;
+    let verifier = follow_keys(&ground, &options.keys, &store, &mut tasks)?;
     let deps = Deps {
         log,
         store,
@@ -48,10 +49,12 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         readiness: ground.readiness.clone(),
         metrics: ground.metrics.clone(),
     };
-    let config = Config { origins: options.origins, ..Config::default() };
+    let config = Config { origins: origins.clone(), ..Config::default() };
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
     let (listener, serving) = (ground.listener().await?, ground.serving());
-    tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+    tasks.spawn("http server", move |token| {
+        runtime::serve_within(bounds, listener, with_origins(router, origins), serving, token)
+    });
     // Ended before the server is: health is still answered for while devices are asked to move.
     tasks.spawn("sockets", |token| sockets.drain(token));
     let ended = tasks.run(stop).await.context("running websocket-service");

@@ -4,6 +4,8 @@ use auth::Secret;
 use domain::UserId;
 use serde::{Deserialize, Serialize};
 
+use crate::integer::integer;
+
 /// A wish for an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
@@ -23,6 +25,50 @@ pub struct Credentials {
     pub name: String,
     /// Its password.
     pub password: Secret,
+    /// What an earlier sign-in of this device gave it; see [`SessionBody::device_token`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub device_token: Option<Secret>,
+    /// What the device is called in the list of sessions, at most 64 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub label: Option<String>,
+}
+
+impl Credentials {
+    /// Without a device token and a label.
+    pub fn new(name: impl Into<String>, password: Secret) -> Self {
+        Self { name: name.into(), password, device_token: None, label: None }
+    }
+}
+
+/// Another password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordBody {
+    /// The password of now.
+    pub current_password: Secret,
+    /// 8 to 128 characters, and none that many people have.
+    pub new_password: Secret,
+}
+
+/// A user's sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionList {
+    /// Those that stand, the one used last first.
+    pub sessions: Vec<ListedSessionBody>,
+}
+
+/// A session, for its user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedSessionBody {
+    /// Names it, to end it.
+    pub id: String,
+    /// What the device called itself; may be empty.
+    pub label: String,
+    /// When it began, milliseconds since the Unix epoch.
+    pub begun: i64,
+    /// When it was last refreshed, or began.
+    pub used: i64,
+    /// Whether it is the one that asks.
+    pub current: bool,
 }
 
 /// The token that a session goes on with.
@@ -38,9 +84,14 @@ pub struct SessionBody {
     /// For `Authorization: Bearer` and for the socket's `hello`.
     pub access_token: Secret,
     /// Seconds that the access token is good for.
+    #[serde(deserialize_with = "integer")]
     pub expires_in: u64,
-    /// For the next refresh, once: the answer to it has another.
+    /// For the next refresh: keep the one that the answer to it has, which may be this one.
     pub refresh_token: Secret,
+    /// After a sign-in: keep it on the device, whoever signs out, and send it with the next sign-in to this account. A
+    /// device that does has sign-in attempts of its own, which no stranger can use up.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub device_token: Option<Secret>,
     /// Whose session it is.
     pub user: UserBody,
 }
@@ -55,5 +106,13 @@ pub struct UserBody {
     /// What others see.
     pub display_name: String,
     /// When it was made, milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "integer")]
     pub created: i64,
+}
+
+/// Several users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserList {
+    /// Those that there are, in the order asked.
+    pub users: Vec<UserBody>,
 }

@@ -3,6 +3,8 @@
 use domain::{CommandId, ConversationId, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::integer::{integer, maybe};
+
 /// A command is in the log; what it means arrives on the author's sockets, or through its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -20,6 +22,8 @@ pub enum OutcomeState {
     Settled,
     /// It does not stand as of now. It may still land: send only the same id and payload again, or withdraw it.
     Absent,
+    /// A copy of it was refused: see `code`. That is final for this copy; another that is on its way may still land.
+    Refused,
 }
 
 /// The outcome of a command.
@@ -29,12 +33,18 @@ pub struct OutcomeBody {
     pub id: CommandId,
     /// Whether something stands under it.
     pub outcome: OutcomeState,
-    /// Where it stands.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// Where it stands; of a refused one, the place of the latest copy that was refused.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub seq: Option<Seq>,
     /// `message`, `command` or `withdrawal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stands: Option<crate::StandsName>,
+    /// Of a refused one: why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<crate::ErrorCode>,
+    /// The same as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message: Option<String>,
 }
 
 /// A user's reaction to a message.
@@ -50,18 +60,22 @@ pub struct ReactionBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryBody {
     /// Its place in the log: the page key.
+    #[serde(deserialize_with = "integer")]
     pub seq: Seq,
     /// The id of the command: how a message is addressed.
     pub id: CommandId,
     /// Who.
     pub author: UserId,
     /// The log's time, milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "integer")]
     pub time: i64,
     /// `message`, `created`, `joined`, `left` or `title`.
     pub kind: String,
     /// Messages up to and including this entry.
+    #[serde(deserialize_with = "integer")]
     pub ordinal: u64,
     /// The event that changed the entry last: a client keeps the version with the higher one.
+    #[serde(deserialize_with = "integer")]
     pub changed: Seq,
     /// A message's text, or the new title. Empty for a deleted message.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -73,7 +87,7 @@ pub struct EntryBody {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub users: Vec<UserId>,
     /// The log's time of the last edit, milliseconds since the Unix epoch.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub edited: Option<i64>,
     /// Whether the message is gone.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -91,6 +105,7 @@ pub struct EntryBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPage {
     /// The conversation's last accepted event, read before the entries: a syncing client's filter starts here.
+    #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The entries, oldest first whichever way the page goes.
     pub entries: Vec<EntryBody>,
@@ -102,8 +117,10 @@ pub struct HistoryPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkBody {
     /// Read up to this entry.
+    #[serde(deserialize_with = "integer")]
     pub seq: Seq,
     /// Messages up to it.
+    #[serde(deserialize_with = "integer")]
     pub ordinal: u64,
 }
 
@@ -114,6 +131,12 @@ pub struct MemberBody {
     pub user: UserId,
     /// `member`, `admin` or `owner`.
     pub role: String,
+    /// The event that made them a member, the latest time.
+    #[serde(deserialize_with = "integer")]
+    pub joined: Seq,
+    /// The event that changed their membership last: the joining, or a change of role.
+    #[serde(deserialize_with = "integer")]
+    pub changed: Seq,
 }
 
 /// A page of members, by id.
@@ -134,14 +157,20 @@ pub struct ConversationBody {
     pub kind: String,
     /// Empty for none.
     pub title: String,
+    /// The other member of a direct conversation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer: Option<UserId>,
     /// The caller's role; absent for who left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<String>,
     /// Its last accepted event.
+    #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The log's time of that event, milliseconds since the Unix epoch: the list is sorted by it.
+    #[serde(deserialize_with = "integer")]
     pub time: i64,
-    /// Messages behind the caller's read mark.
+    /// Messages of others that stand beyond the caller's read mark; who answers has read what is before the answer.
+    #[serde(deserialize_with = "integer")]
     pub unread: u64,
     /// The caller's read mark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -186,8 +215,10 @@ pub struct SyncConversation {
     /// Whether the caller is a member now; of who left, rows read as of the leaving.
     pub member: bool,
     /// The event that changed the caller's membership last.
+    #[serde(deserialize_with = "integer")]
     pub changed: Seq,
     /// The last accepted event of any kind, read before any rows: the client's filter starts here.
+    #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The caller's read mark.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -1,5 +1,7 @@
 //! The one closed list of what the outside world can be told, and its table to HTTP statuses.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
@@ -15,6 +17,8 @@ pub enum ErrorCode {
     UnknownFrame,
     /// A body or frame above the size bound.
     TooLarge,
+    /// The body did not come in time.
+    TooSlow,
     /// A field is empty, too long or contradicts another.
     Invalid,
     /// `limit` or another page parameter is out of range.
@@ -45,6 +49,8 @@ pub enum ErrorCode {
     Exists,
     /// The user named is not a member.
     NoSuchMember,
+    /// A user named has no account.
+    NoSuchUser,
     /// The conversation is full.
     Full,
     /// No such message, or it was deleted.
@@ -79,10 +85,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that is sent.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::BadRequest,
         Self::UnknownFrame,
         Self::TooLarge,
+        Self::TooSlow,
         Self::Invalid,
         Self::PageOutOfRange,
         Self::Unauthorized,
@@ -98,6 +105,7 @@ impl ErrorCode {
         Self::Already,
         Self::Exists,
         Self::NoSuchMember,
+        Self::NoSuchUser,
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
@@ -121,11 +129,12 @@ impl ErrorCode {
                 StatusCode::BAD_REQUEST
             }
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized | Self::TokenExpired | Self::WrongCredentials | Self::SessionEnded => {
                 StatusCode::UNAUTHORIZED
             }
             Self::OriginForbidden | Self::NotMember | Self::Forbidden | Self::NotAuthor => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NoSuchMember | Self::NoSuchMessage => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoSuchMember | Self::NoSuchUser | Self::NoSuchMessage => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NameTaken | Self::Already | Self::Exists | Self::Full | Self::Conflict | Self::Withdrawn => {
                 StatusCode::CONFLICT
@@ -159,11 +168,32 @@ impl From<Refusal> for ErrorCode {
             Refusal::Forbidden => Self::Forbidden,
             Refusal::Already => Self::Already,
             Refusal::NoSuchMember => Self::NoSuchMember,
+            Refusal::NoSuchUser => Self::NoSuchUser,
             Refusal::Full => Self::Full,
             Refusal::NoSuchMessage => Self::NoSuchMessage,
             Refusal::NotAuthor => Self::NotAuthor,
             Refusal::Invalid => Self::Invalid,
         }
+    }
+}
+
+/// Why the reducer refused a command, as a sentence: what was wrong, and what to do.
+#[must_use]
+pub const fn sentence(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Conflict => "another command stands under this id: send yours under an id of its own",
+        Refusal::Withdrawn => "the id was withdrawn: send the command under a new one if it is still wanted",
+        Refusal::IdFromFuture => "the id is stamped more than a minute ahead of the server: set the device's clock",
+        Refusal::Exists => "the conversation was created before",
+        Refusal::NotMember => "there is no such conversation, or you are not a member of it",
+        Refusal::Forbidden => "your role, or the kind of conversation, does not allow it",
+        Refusal::Already => "it is so already",
+        Refusal::NoSuchMember => "the user named is not a member of the conversation",
+        Refusal::NoSuchUser => "nobody has looked up whether there are such users: name users who have an account",
+        Refusal::Full => "the conversation has as many members as it can have",
+        Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
+        Refusal::NotAuthor => "the message is another author's: only who has written it changes it",
+        Refusal::Invalid => "a field is empty, too long, has characters that it cannot have, or contradicts another",
     }
 }
 
@@ -178,6 +208,8 @@ pub struct ApiError {
     /// What only the log reads.
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// When asking again makes sense, where that is known better than by the code.
+    pub retry_after: Option<Duration>,
 }
 
 /// The body of every failed HTTP answer.
@@ -194,7 +226,7 @@ pub struct ErrorBody {
 impl ApiError {
     /// A refusal.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), cause: None }
+        Self { code, message: message.into(), cause: None, retry_after: None }
     }
 
     /// A failure with a cause that only the log sees.
@@ -203,7 +235,13 @@ impl ApiError {
         message: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { code, message: message.into(), cause: Some(cause.into()) }
+        Self { code, message: message.into(), cause: Some(cause.into()), retry_after: None }
+    }
+
+    /// The same, with the time after which asking again makes sense.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// A dependency that does not answer.
@@ -221,7 +259,10 @@ impl IntoResponse for ApiError {
     /// The body is written by [`crate::finish_errors`], which knows the request's id and logs the cause once.
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
-        if let Some(seconds) = self.code.retry_after_s() {
+        // Rounded up: who asks after exactly so long is not refused for some milliseconds.
+        let known =
+            self.retry_after.map(|wait| u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1));
+        if let Some(seconds) = known.or(self.code.retry_after_s()) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(std::sync::Arc::new(self));

@@ -3,13 +3,13 @@
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::UserId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ApiError, ErrorCode};
+use crate::{ApiError, ErrorCode, Vouched};
 
 /// A JSON body, in and out.
 #[derive(Debug, Clone)]
@@ -81,12 +81,24 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(|| {
+        let token = bearer(&parts.headers).ok_or_else(|| {
             ApiError::new(ErrorCode::Unauthorized, "send an access token: 'Authorization: Bearer <token>'")
         })?;
-        Self::from_token(&auth::Verifier::from_ref(state), token).await
+        let caller = Self::from_token(&auth::Verifier::from_ref(state), token).await?;
+        if let Some(vouched) = parts.extensions.get::<Vouched>() {
+            vouched.set();
+        }
+        Ok(caller)
     }
+}
+
+/// The token of an `Authorization: Bearer` header. The scheme is written in any case, with one or more spaces behind it
+/// (RFC 9110, 11.1 and 11.4).
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token)
 }
 
 impl Caller {
@@ -100,6 +112,9 @@ impl Caller {
             Err(auth::TokenError::Expired) => {
                 Err(ApiError::new(ErrorCode::TokenExpired, "the access token has expired: refresh it"))
             }
+            Err(auth::TokenError::SessionEnded) => {
+                Err(ApiError::new(ErrorCode::SessionEnded, "the session was ended: sign in again"))
+            }
             Err(error @ auth::TokenError::KeysUnavailable) => Err(ApiError::unavailable(error)),
             Err(error) => Err(ApiError::caused(
                 ErrorCode::Unauthorized,
@@ -107,5 +122,27 @@ impl Caller {
                 error,
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_written_in_any_case() {
+        let token = |text: &'static str| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(text))]);
+            bearer(&headers).map(str::to_owned)
+        };
+        for good in ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc", "Bearer abc "] {
+            assert_eq!(token(good).as_deref(), Some("abc"), "{good}");
+        }
+        for wrong in ["", "abc", "Bearer", "Bearer ", "Basic abc", "Bearerabc"] {
+            assert_eq!(token(wrong), None, "{wrong}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
     }
 }

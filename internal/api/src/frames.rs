@@ -1,13 +1,14 @@
 //! The frames of the socket: JSON texts with a `type`. `schemas/asyncapi.yaml` and `schemas/PROTOCOL.md` describe them.
 
 use domain::{
-    Action, CommandId, Content, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq,
-    Stands, UserId,
+    Action, CommandId, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq, Stands,
+    UserId,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::ErrorCode;
+use crate::integer::{integer, maybe};
+use crate::{ErrorCode, FeedKind};
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,13 +22,23 @@ pub enum ClientFrame {
         /// The cursor of the last frame; absent at the first connect.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         cursor: Option<String>,
+        /// Whose cursor that is, as the `welcome` before it said. Another user's is answered with `reset`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        user: Option<UserId>,
     },
     /// Read up to this entry. Acknowledged with `mark_ack`; send it again until then.
     Mark {
         /// The conversation.
         conversation: ConversationId,
         /// The entry.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
+    },
+    /// Another access token of the same session, before the one of now ends: the socket goes on with it. Answered with
+    /// `renewed`, or with an `error`, and then goes on with the old one.
+    Renew {
+        /// The access token.
+        token: String,
     },
     /// Answers a ping; any frame does.
     Pong {},
@@ -140,11 +151,13 @@ pub enum ServerFrame {
         /// Who the socket belongs to.
         user: UserId,
         /// The user's delivery partition: balancers may route by it.
+        #[serde(deserialize_with = "integer")]
         partition: u32,
         /// One of [`RESET_REASONS`]; absent when the feed goes on where the device was.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reset: Option<String>,
         /// The server pings after so many milliseconds without a frame; silence of three of these ends the socket.
+        #[serde(deserialize_with = "integer")]
         ping_ms: u64,
     },
     /// The command is in the log. Not an address: what it means comes on the feed.
@@ -159,7 +172,13 @@ pub enum ServerFrame {
         /// The conversation.
         conversation: ConversationId,
         /// The entry, as the server found it.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
+    },
+    /// The socket goes on with the token that was sent.
+    Renewed {
+        /// When that token ends, milliseconds since the Unix epoch.
+        until: i64,
     },
     /// A frame was not taken; with `id`, that command was not appended (`unknown`: it may have been).
     Error {
@@ -183,7 +202,7 @@ pub enum ServerFrame {
 
 impl ServerFrame {
     /// The `type` of each. They are the server's alone: no frame of the feed may have one.
-    pub const TYPES: [&str; 5] = ["welcome", "ack", "mark_ack", "error", "ping"];
+    pub const TYPES: [&str; 6] = ["welcome", "ack", "mark_ack", "renewed", "error", "ping"];
 }
 
 /// What stands under an id.
@@ -218,15 +237,18 @@ pub enum FeedFrame {
         /// The conversation.
         conversation: ConversationId,
         /// Its place.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
         id: CommandId,
         /// Who.
         author: UserId,
         /// The log's time, milliseconds since the Unix epoch.
+        #[serde(deserialize_with = "integer")]
         time: i64,
-        /// Messages up to and including it.
-        ordinal: u64,
+        /// Messages up to and including it; absent where nothing is told of the conversation: of a withdrawal.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
+        ordinal: Option<u64>,
         /// What happened.
         #[serde(flatten)]
         what: FeedKind,
@@ -236,10 +258,12 @@ pub enum FeedFrame {
         /// The conversation.
         conversation: ConversationId,
         /// The place of the retry.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
         id: CommandId,
         /// Where it stands.
+        #[serde(deserialize_with = "integer")]
         first_seq: Seq,
         /// What stands there.
         stands: StandsName,
@@ -249,11 +273,15 @@ pub enum FeedFrame {
         /// The conversation.
         conversation: ConversationId,
         /// The place of the copy.
+        #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
         id: CommandId,
         /// Why.
         reason: ErrorCode,
+        /// The same as a sentence.
+        #[serde(default)]
+        message: String,
     },
     /// A read mark of the user's own. Carries no place in the conversation: the highest mark wins.
     Read {
@@ -262,8 +290,10 @@ pub enum FeedFrame {
         /// Who read.
         user: UserId,
         /// Up to this entry.
+        #[serde(deserialize_with = "integer")]
         mark: Seq,
         /// Messages up to it.
+        #[serde(deserialize_with = "integer")]
         ordinal: u64,
     },
     /// Something about the user's account. At least once.
@@ -271,51 +301,9 @@ pub enum FeedFrame {
         /// `registered`, `signed_in`, `signed_out`.
         event: String,
         /// When, milliseconds since the Unix epoch.
+        #[serde(deserialize_with = "integer")]
         time: i64,
     },
-}
-
-/// What happened in an accepted event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[allow(missing_docs)] // the fields are those of `domain::Action` and its effects
-pub enum FeedKind {
-    Created {
-        conversation_kind: String,
-        title: String,
-        members: Vec<UserId>,
-    },
-    Joined {
-        members: Vec<UserId>,
-    },
-    Left {
-        user: UserId,
-    },
-    RoleChanged {
-        user: UserId,
-        role: String,
-    },
-    TitleChanged {
-        title: String,
-    },
-    Message {
-        body: String,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        reply_to: Option<CommandId>,
-    },
-    Edited {
-        target: CommandId,
-        body: String,
-    },
-    Deleted {
-        target: CommandId,
-    },
-    /// An empty emoji takes the reaction back.
-    Reacted {
-        target: CommandId,
-        emoji: String,
-    },
-    Withdrawn {},
 }
 
 impl FeedFrame {
@@ -327,17 +315,32 @@ impl FeedFrame {
             Decision::Settled { first_seq, stands } => {
                 Self::Settled { conversation, seq, id, first_seq, stands: stands.into() }
             }
-            Decision::Refused(refusal) => Self::Refused { conversation, seq, id, reason: refusal.into() },
+            Decision::Refused(refusal) => {
+                let message = crate::sentence(refusal).to_owned();
+                Self::Refused { conversation, seq, id, reason: refusal.into(), message }
+            }
             Decision::Accepted => Self::Event {
                 conversation,
                 seq,
                 id,
                 author: event.author,
                 time: placed.append_time_ms,
-                ordinal: effects.ordinal,
+                ordinal: effects.raises_head(event).then_some(effects.ordinal),
                 what: FeedKind::of(event, effects),
             },
         }
+    }
+
+    /// The frame for those who hear that a message has changed, and not how: [`Effects::blind`].
+    #[must_use]
+    pub fn withheld(mut self) -> Self {
+        if let Self::Event {
+            what: FeedKind::Edited { body: text, .. } | FeedKind::Reacted { emoji: text, .. }, ..
+        } = &mut self
+        {
+            *text = None;
+        }
+        self
     }
 
     /// The conversation and place that the client's filter looks at, for frames that have one.
@@ -348,34 +351,6 @@ impl FeedFrame {
             | Self::Settled { conversation, seq, .. }
             | Self::Refused { conversation, seq, .. } => Some((*conversation, *seq)),
             Self::Read { .. } | Self::Account { .. } => None,
-        }
-    }
-}
-
-impl FeedKind {
-    fn of(event: &Event, effects: &Effects) -> Self {
-        let content = effects.changes.iter().find_map(|change| match change {
-            domain::Change::Timeline { content, .. } => Some(content),
-            _ => None,
-        });
-        match (&event.action, content) {
-            (Action::Create { kind, title, .. }, _) => Self::Created {
-                conversation_kind: kind.name().to_owned(),
-                title: title.clone().unwrap_or_default(),
-                members: effects.recipients.clone(),
-            },
-            (_, Some(Content::Joined(members))) => Self::Joined { members: members.clone() },
-            (_, Some(Content::Left(user))) => Self::Left { user: *user },
-            (Action::ChangeRole { user, role }, _) => Self::RoleChanged { user: *user, role: role.name().to_owned() },
-            (Action::ChangeTitle { title }, _) => Self::TitleChanged { title: title.clone() },
-            (Action::SendMessage { body, reply_to }, _) => Self::Message { body: body.clone(), reply_to: *reply_to },
-            (Action::EditMessage { target, body }, _) => Self::Edited { target: *target, body: body.clone() },
-            (Action::DeleteMessage { target }, _) => Self::Deleted { target: *target },
-            (Action::AddReaction { target, emoji }, _) => Self::Reacted { target: *target, emoji: emoji.clone() },
-            (Action::RemoveReaction { target }, _) => Self::Reacted { target: *target, emoji: String::new() },
-            (Action::Withdraw | Action::AddMembers { .. } | Action::RemoveMember { .. } | Action::Leave, _) => {
-                Self::Withdrawn {}
-            }
         }
     }
 }
@@ -434,7 +409,7 @@ mod tests {
         let frame: ClientFrame = serde_json::from_str(&text).unwrap();
         assert!(matches!(frame, ClientFrame::Command(CommandFrame::Send { .. })), "{frame:?}");
         let hello: ClientFrame = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
-        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None });
+        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None, user: None });
         assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"shout"}"#).is_err());
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use host::Entropy;
@@ -21,7 +21,7 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Runs the request in its span and finishes what failed. Use with `axum::middleware::from_fn_with_state`.
 pub async fn finish_errors(State(entropy): State<Entropy>, request: Request, next: Next) -> Response {
     let id = request_id(&request, &entropy);
-    let span = info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
+    let span = info_span!("request", request_id = ?id, method = %request.method(), path = request.uri().path());
     async {
         let mut response = next.run(request).await;
         let error = response.extensions_mut().remove::<Arc<ApiError>>();
@@ -29,6 +29,10 @@ pub async fn finish_errors(State(entropy): State<Entropy>, request: Request, nex
             log(&error);
             response = with_body(&response, &error, &id);
         }
+        // Answers hold tokens and what people wrote: no cache keeps them, and no browser guesses at their type.
+        let headers = response.headers_mut();
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID_HEADER, value);
         }

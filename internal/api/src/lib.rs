@@ -9,22 +9,29 @@ mod close;
 mod error;
 mod extract;
 mod frames;
+mod integer;
+mod kinds;
 mod layer;
 mod requests;
+mod vouched;
 
-pub use accounts::{Credentials, RefreshBody, Registration, SessionBody, UserBody};
+pub use accounts::{
+    Credentials, ListedSessionBody, PasswordBody, RefreshBody, Registration, SessionBody, SessionList, UserBody,
+    UserList,
+};
 pub use bodies::{
     Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
     OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
 };
 pub use close::CloseCode;
-pub use error::{ApiError, ErrorBody, ErrorCode};
-pub use extract::{Caller, Json, Path, Query};
+pub use error::{ApiError, ErrorBody, ErrorCode, sentence};
+pub use extract::{Caller, Json, Path, Query, bearer};
 pub use frames::{
-    ClientFrame, CommandFrame, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame, StandsName, is_frame,
-    with_cursor,
+    ClientFrame, CommandFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, is_frame, with_cursor,
 };
+pub use kinds::FeedKind;
 pub use layer::{REQUEST_ID_HEADER, finish_errors};
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,
 };
+pub use vouched::Vouched;

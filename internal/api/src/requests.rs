@@ -4,6 +4,8 @@
 use domain::{CommandId, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::integer::integer;
+
 /// Opens a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateBody {
@@ -86,5 +88,6 @@ pub struct CommandBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkUpTo {
     /// The entry.
+    #[serde(deserialize_with = "integer")]
     pub seq: Seq,
 }

@@ -4,6 +4,7 @@
 //! (JWKS) that the user service publishes; no token is ever sent anywhere to be checked. Expiry is judged by the clock
 //! that was passed in.
 
+mod ended;
 mod jwks;
 mod key;
 mod secret;
@@ -12,6 +13,7 @@ mod verifier;
 
 use domain::UserId;
 
+pub use ended::{ENDED_KEPT, ENDED_POLL, EndedSessions, SessionWatch};
 pub use jwks::{Jwk, Jwks, JwksError};
 pub use key::{KeyError, SigningKey};
 pub use secret::Secret;
@@ -43,6 +45,9 @@ pub enum TokenError {
     /// Not a token, not signed by a known key, or not for this service.
     #[error("the token is not valid: {0}")]
     Invalid(String),
+    /// It was made in a session that was ended.
+    #[error("the token's session was ended")]
+    SessionEnded,
     /// The keys that would tell are not there at the moment: ask again.
     #[error("the keys to verify the token with are not there yet")]
     KeysUnavailable,

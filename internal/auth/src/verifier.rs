@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::jwks::Keys;
 use crate::source::Source;
-use crate::{Claims, Jwks, JwksError, REALM, TokenError, WireClaims};
+use crate::{Claims, EndedSessions, Jwks, JwksError, REALM, TokenError, WireClaims};
 
 /// How far the clocks of signer and verifier may be apart.
 pub const LEEWAY: Duration = Duration::from_secs(30);
@@ -35,6 +35,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Verifier {
     shared: Arc<Shared>,
+    /// Whose tokens are refused, though they have not expired.
+    ended: EndedSessions,
 }
 
 struct Shared {
@@ -80,7 +82,20 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // jsonwebtoken would ask the operating system for the time.
         validation.validate_exp = false;
-        Self { shared: Arc::new(Shared { clock, validation, keys: RwLock::new(Arc::new(keys)), remote }) }
+        let shared = Shared { clock, validation, keys: RwLock::new(Arc::new(keys)), remote };
+        Self { shared: Arc::new(shared), ended: EndedSessions::default() }
+    }
+
+    /// This verifier, refusing the tokens of these sessions. Following them is the caller's.
+    #[must_use]
+    pub fn without(self, ended: EndedSessions) -> Self {
+        Self { ended, ..self }
+    }
+
+    /// The sessions whose tokens are refused.
+    #[must_use]
+    pub fn ended(&self) -> &EndedSessions {
+        &self.ended
     }
 
     /// What the token says.
@@ -114,7 +129,11 @@ impl Verifier {
             let bytes = URL_SAFE_NO_PAD.decode(sid).ok().and_then(|bytes| bytes.try_into().ok());
             bytes.ok_or_else(|| TokenError::Invalid("its session is malformed".into()))
         });
-        Ok(Claims { user: wire.sub, session: session.transpose()?, expires_ms })
+        let session = session.transpose()?;
+        if session.is_some_and(|session| self.ended.contains(&session)) {
+            return Err(TokenError::SessionEnded);
+        }
+        Ok(Claims { user: wire.sub, session, expires_ms })
     }
 
     fn key(&self, kid: &str) -> Option<DecodingKey> {

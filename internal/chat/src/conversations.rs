@@ -8,7 +8,7 @@ use commands::faults;
 use domain::ConversationId;
 use runtime::TraceParent;
 
-use crate::service::{Chat, Logged};
+use crate::service::{Chat, Logged, Reader};
 
 pub(crate) fn router() -> Router<Chat> {
     Router::new()
@@ -28,14 +28,14 @@ async fn create(
 
 async fn show(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path(conversation): Path<ConversationId>,
 ) -> Result<Json<ConversationBody>, ApiError> {
     let reading = chat.open(caller.user, conversation).await?;
     let body = match reading.left() {
         None => {
-            let mark = chat.mark_of(caller.user, conversation).await?;
-            let body = chat.summary_at(caller.user, conversation, reading.head, mark).await?;
+            let read = chat.read_of(caller.user, conversation).await?;
+            let body = chat.summary_at(caller.user, conversation, reading.head, read).await?;
             body.ok_or_else(faults::not_member)?
         }
         Some(left) => chat.summary_as_left(caller.user, conversation, left).await?,

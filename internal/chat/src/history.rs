@@ -1,21 +1,23 @@
 //! The timeline of a conversation, by key in both directions.
 
-use api::{ApiError, Caller, ErrorCode, HistoryPage, Json, Path, Query};
+use api::{ApiError, EntryBody, ErrorCode, HistoryPage, Json, Path, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use commands::{Barrier, faults};
-use domain::{ConversationId, Seq, UserId};
+use domain::{CommandId, ConversationId, IdRow, Seq, Stands, UserId};
 use serde::Deserialize;
 use store::{Direction, Entry, Page};
 
-use crate::paging::{self, PAGE_MAX};
+use crate::paging::{self, ENTRIES_AT_ONCE, PAGE_MAX};
 use crate::reading::{Reading, Span};
-use crate::service::Chat;
+use crate::service::{Chat, Reader};
 use crate::view;
 
 pub(crate) fn router() -> Router<Chat> {
-    Router::new().route("/v1/conversations/{conversation}/messages", get(history))
+    Router::new()
+        .route("/v1/conversations/{conversation}/messages", get(history))
+        .route("/v1/conversations/{conversation}/messages/{message}", get(message))
 }
 
 #[derive(Deserialize)]
@@ -37,7 +39,7 @@ enum Anchor {
 
 async fn history(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path(conversation): Path<ConversationId>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<HistoryPage>, ApiError> {
@@ -58,17 +60,59 @@ async fn history(
     let mut reading = chat.open(caller.user, conversation).await?;
     let mut entries = chat.page(conversation, &reading, anchor, limit + 1).await?;
     chat.make_whole(caller.user, conversation, &mut reading, &mut entries).await?;
-    let more = entries.len() > limit;
-    entries.truncate(limit);
+    let fits = paging::fitting(entries.iter().map(paging::bytes_of)).min(limit);
+    let more = entries.len() > fits;
+    entries.truncate(fits);
     if matches!(anchor, Anchor::Before(_)) {
         entries.reverse();
     }
     let left = reading.left();
     let entries = entries.into_iter().map(|entry| view::entry(entry, left)).collect();
-    Ok(Json(HistoryPage { head: reading.head.seq, entries, more }))
+    // Who has left is not told how much came afterwards.
+    let head = left.map_or(reading.head.seq, |left| left.min(reading.head.seq));
+    Ok(Json(HistoryPage { head, entries, more }))
+}
+
+/// One message: what a reply quotes, or a link leads to.
+async fn message(
+    State(chat): State<Chat>,
+    caller: Reader,
+    Path((conversation, id)): Path<(ConversationId, CommandId)>,
+) -> Result<Json<EntryBody>, ApiError> {
+    let found = match chat.find(caller.user, conversation, id).await? {
+        Some(found) => Some(found),
+        // It may be in the log already: only behind the log's end of now is a "no" final.
+        None if chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? => {
+            chat.find(caller.user, conversation, id).await?
+        }
+        None => return Err(faults::retry()),
+    };
+    let (entry, left) = found.ok_or_else(|| {
+        ApiError::new(ErrorCode::NoSuchMessage, "there is no message of this id that you may read here")
+    })?;
+    Ok(Json(view::entry(entry, left)))
 }
 
 impl Chat {
+    /// The message that was sent as `id`, if the reader may see it, and when the reader left.
+    async fn find(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+    ) -> Result<Option<(Entry, Option<Seq>)>, ApiError> {
+        let mut reading = self.open(user, conversation).await?;
+        let row = self.store.id(conversation, id, reading.head.seq).await.map_err(faults::of_store)?;
+        let Some(IdRow { seq, stands: Stands::Message { place }, .. }) = row else { return Ok(None) };
+        if !reading.spans.contain(seq) {
+            return Ok(None);
+        }
+        let entry = self.store.entry(conversation, place, seq).await.map_err(faults::of_store)?;
+        let mut entries: Vec<Entry> = entry.into_iter().collect();
+        self.make_whole(user, conversation, &mut reading, &mut entries).await?;
+        Ok(entries.pop().map(|entry| (entry, reading.left())))
+    }
+
     /// At most `limit` entries from the anchor on, in the page's direction: those of the reader's spans, up to the head.
     ///
     /// Each span has an entry at least, that of the joining: so there are never more reads than entries.
@@ -91,7 +135,7 @@ impl Chat {
                 break;
             }
             // Both anchors are exclusive.
-            let (from, direction) = match anchor {
+            let (mut from, direction) = match anchor {
                 Anchor::Before(before) => {
                     let ceiling = span.to.unwrap_or(head).min(head).next();
                     (Some(before.map_or(ceiling, |before| before.min(ceiling))), Direction::Before)
@@ -105,9 +149,19 @@ impl Chat {
             if beyond {
                 continue;
             }
-            let page = Page { anchor: from, direction, limit: left };
-            let rows = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
-            entries.extend(rows.into_iter().take_while(|entry| span.contains(entry.seq) && entry.seq <= head));
+            let until = entries.len() + left;
+            // Portion by portion: entries that no page has room for are not read.
+            while entries.len() < until && paging::fitting(entries.iter().map(paging::bytes_of)) == entries.len() {
+                let portion = (until - entries.len()).min(ENTRIES_AT_ONCE);
+                let page = Page { anchor: from, direction, limit: portion };
+                let rows = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
+                let (read, before) = (rows.len(), entries.len());
+                from = rows.last().map(|entry| entry.seq);
+                entries.extend(rows.into_iter().take_while(|entry| span.contains(entry.seq) && entry.seq <= head));
+                if read < portion || entries.len() - before < read {
+                    break;
+                }
+            }
         }
         Ok(entries)
     }

@@ -47,6 +47,11 @@ pub struct Config {
     pub burst: u32,
     /// Commands that a user may send per second in the long run. Beyond: `rate_limited`.
     pub rate: u32,
+    /// Reads that a user may make at once, after a pause, of this process, over all devices: a device that comes back
+    /// reads each of its conversations.
+    pub read_burst: u32,
+    /// Reads that a user may make per second in the long run. Beyond: `rate_limited`.
+    pub read_rate: u32,
     /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another to act as another program in
     /// a test.
     pub rules: u32,
@@ -54,7 +59,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { read_wait: Duration::from_secs(2), burst: 120, rate: 60, rules: RULES_NEWEST }
+        let (burst, rate, read_burst, read_rate) = (120, 60, 1_200, 100);
+        Self { read_wait: Duration::from_secs(2), burst, rate, read_burst, read_rate, rules: RULES_NEWEST }
     }
 }
 
@@ -78,7 +84,7 @@ pub struct Deps {
 /// Runs the service on `listener` until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When a part of it fails for good, or the store was emptied: start again.
+/// When a part of it fails for good, or the store's handle is left behind by a switch: start again.
 pub async fn run(
     config: Config,
     deps: Deps,

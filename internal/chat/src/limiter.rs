@@ -1,4 +1,4 @@
-//! How often a user may send commands: a bucket of tokens each, per process.
+//! How often a user may send commands, and read: a bucket of tokens each, per process, over all of the user's devices.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,8 @@ const USERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 pub(crate) struct Limiter {
     burst: f64,
     per_second: f64,
+    /// What there are too many of.
+    what: &'static str,
     buckets: Arc<Mutex<LruCache<UserId, Bucket>>>,
 }
 
@@ -26,9 +28,9 @@ struct Bucket {
 }
 
 impl Limiter {
-    pub(crate) fn new(burst: u32, per_second: u32) -> Self {
+    pub(crate) fn new(burst: u32, per_second: u32, what: &'static str) -> Self {
         let buckets = Arc::new(Mutex::new(LruCache::new(USERS_MAX)));
-        Self { burst: f64::from(burst), per_second: f64::from(per_second), buckets }
+        Self { burst: f64::from(burst), per_second: f64::from(per_second), what, buckets }
     }
 
     /// Takes one of the user's tokens, or refuses.
@@ -39,7 +41,8 @@ impl Limiter {
         let gained = now.duration_since(bucket.at).as_secs_f64() * self.per_second;
         *bucket = Bucket { tokens: (bucket.tokens + gained).min(self.burst), at: now };
         if bucket.tokens < 1.0 {
-            return Err(ApiError::new(ErrorCode::RateLimited, "too many commands: wait a moment and send it again"));
+            let words = format!("too many {}: wait a moment and send it again", self.what);
+            return Err(ApiError::new(ErrorCode::RateLimited, words));
         }
         bucket.tokens -= 1.0;
         Ok(())
@@ -54,7 +57,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_and_then_the_rate() {
-        let (limiter, user) = (Limiter::new(3, 2), UserId::try_from(uuid::Uuid::nil()).unwrap());
+        let (limiter, user) = (Limiter::new(3, 2, "commands"), UserId::try_from(uuid::Uuid::nil()).unwrap());
         let other = UserId::try_from(uuid::Uuid::max()).unwrap();
         for _ in 0..3 {
             limiter.take(user).unwrap();

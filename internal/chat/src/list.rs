@@ -1,10 +1,13 @@
 //! The caller's conversations, the most recently active first.
 //!
 //! No table is sorted by recency, because rows would have to move: the user's rows and the heads of the conversations
-//! that the user is in are read, sorted here, and paged by (time, conversation). Both are bounded, by [`ROW_PAGES_MAX`]
-//! and [`LISTED_MAX`]; beyond, conversations are left out, those with the highest ids. Only the sync names all.
+//! that the user is in are read, sorted here, and paged by (time, conversation). All rows are read, however many and
+//! whatever their ids: who could make others' conversations the first thousand would hide the real ones. What is held in
+//! memory meanwhile is bounded by [`ROWS_AT_ONCE`] and a page.
 
-use api::{ApiError, Caller, ConversationPage, ErrorCode, Json, Query};
+use std::pin::pin;
+
+use api::{ApiError, ConversationBody, ConversationPage, ErrorCode, Json, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -14,8 +17,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use store::Head;
 
-use crate::paging;
-use crate::service::Chat;
+use crate::paging::{self, PAGE_BYTES_MAX, REACTION_BYTES};
+use crate::service::{Chat, Reader};
 
 /// The most conversations of one page: each costs a few reads.
 const CONVERSATIONS_MAX: usize = 100;
@@ -32,64 +35,79 @@ struct ListQuery {
     limit: Option<i64>,
 }
 
-/// The most conversations that the list names. Of those that somebody is in beyond it, the ones with the highest ids
-/// are left out, however lately something was said there: whatever else decides would take a head for each.
-const LISTED_MAX: usize = 1000;
-/// Rows that are read at once.
+/// Rows, and heads of their conversations, that are read at once.
 const ROWS_AT_ONCE: usize = 1000;
-/// How often that is done for one answer. Conversations that were left do not count as listed, but their rows are read
-/// and passed over: of somebody with more than this, the rest is left out.
-const ROW_PAGES_MAX: usize = 10;
+
+/// What a summary takes beside its texts.
+const SUMMARY_BYTES: usize = 800;
 
 /// Where a conversation stands in the list: later ones first.
 type Place = (i64, ConversationId);
 
 async fn list(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<ConversationPage>, ApiError> {
     let limit = paging::limit(query.limit, CONVERSATIONS_MAX)?;
     let from = query.page.as_deref().map(parse).transpose()?;
-    let mut places = chat.places(caller.user).await?;
-    places.retain(|(place, _)| from.is_none_or(|from| *place < from));
-    places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let mut places = chat.places(caller.user, from, limit + 1).await?;
     let more = places.len() > limit;
     places.truncate(limit);
-    let next = places.last().filter(|_| more).map(|((time, id), _)| format!("{time}.{id}"));
-
     let ids: Vec<_> = places.iter().map(|((_, conversation), _)| *conversation).collect();
-    let marks = chat.store.marks(caller.user, &ids).await.map_err(faults::of_store)?;
-    let summaries = places
-        .into_iter()
-        .zip(marks)
-        .map(|(((_, conversation), head), mark)| chat.summary_at(caller.user, conversation, head, mark));
-    // Who was removed meanwhile is left out.
-    let conversations: Vec<_> = stream::iter(summaries).buffered(AT_ONCE).try_collect().await?;
-    Ok(Json(ConversationPage { conversations: conversations.into_iter().flatten().collect(), next }))
+    let read = chat.reads_of(caller.user, &ids).await?;
+    let summaries = places.into_iter().zip(read).map(|((place, head), read)| {
+        let summary = chat.summary_at(caller.user, place.1, head, read);
+        async move { Ok::<_, ApiError>((place, summary.await?)) }
+    });
+    let mut summaries = pin!(stream::iter(summaries).buffered(AT_ONCE));
+    let (mut conversations, mut last, mut bytes) = (Vec::new(), None, 0);
+    while let Some((place, summary)) = summaries.try_next().await? {
+        // Who was removed meanwhile is left out.
+        if let Some(summary) = summary {
+            bytes += bytes_of(&summary);
+            if bytes > PAGE_BYTES_MAX && !conversations.is_empty() {
+                // This one begins the next page.
+                return Ok(Json(ConversationPage { conversations, next: last.map(name) }));
+            }
+            conversations.push(summary);
+        }
+        last = Some(place);
+    }
+    Ok(Json(ConversationPage { conversations, next: last.filter(|_| more).map(name) }))
+}
+
+/// What a client sends back to go on behind that place.
+fn name((time, id): Place) -> String {
+    format!("{time}.{id}")
+}
+
+/// Bytes of a summary as JSON, about.
+fn bytes_of(summary: &ConversationBody) -> usize {
+    let last = summary.last_message.as_ref();
+    let text = last.and_then(|entry| entry.body.as_deref()).map_or(0, paging::bytes_of_text);
+    let reactions = last.map_or(0, |entry| entry.reactions.len());
+    SUMMARY_BYTES + text + reactions * REACTION_BYTES + paging::bytes_of_text(&summary.title)
 }
 
 impl Chat {
-    async fn places(&self, user: UserId) -> Result<Vec<(Place, Head)>, ApiError> {
-        let ids = self.memberships(user).await?;
-        let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
-        let placed = ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));
-        Ok(placed.collect())
-    }
-
-    /// The conversations that the user is in, by id, within the bounds of the list.
-    async fn memberships(&self, user: UserId) -> Result<Vec<ConversationId>, ApiError> {
-        let (mut ids, mut after) = (Vec::new(), None);
-        for _ in 0..ROW_PAGES_MAX {
+    /// The first `count` places behind `from` of the conversations that the user is in, with their heads, in order.
+    async fn places(&self, user: UserId, from: Option<Place>, count: usize) -> Result<Vec<(Place, Head)>, ApiError> {
+        let (mut places, mut after) = (Vec::new(), None);
+        loop {
             let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await.map_err(faults::of_store)?;
-            ids.extend(rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation));
+            let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
+            let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
+            let placed =
+                ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));
+            places.extend(placed.filter(|(place, _)| from.is_none_or(|from| *place < from)));
+            places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+            places.truncate(count);
             after = rows.last().map(|row| row.conversation);
-            if ids.len() >= LISTED_MAX || rows.len() < ROWS_AT_ONCE {
-                break;
+            if rows.len() < ROWS_AT_ONCE {
+                return Ok(places);
             }
         }
-        ids.truncate(LISTED_MAX);
-        Ok(ids)
     }
 }
 

@@ -14,7 +14,7 @@ use runtime::TraceParent;
 use serde::Deserialize;
 
 use crate::paging::{self, PAGE_MAX};
-use crate::service::{Chat, Logged};
+use crate::service::{Chat, Logged, Reader};
 
 pub(crate) fn router() -> Router<Chat> {
     Router::new()
@@ -33,7 +33,7 @@ struct MembersQuery {
 /// For members only: who has left reads as of the leaving or not at all, and this is not worth a reading as of then.
 async fn list(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path(conversation): Path<ConversationId>,
     Query(query): Query<MembersQuery>,
 ) -> Result<Json<MemberPage>, ApiError> {
@@ -46,8 +46,14 @@ async fn list(
     let begin = query.after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut rest = state.members.range((begin, Bound::Unbounded));
     let page = rest.by_ref().take(limit);
-    let members =
-        page.map(|(user, membership)| MemberBody { user: *user, role: membership.role.name().to_owned() }).collect();
+    let members = page
+        .map(|(user, membership)| MemberBody {
+            user: *user,
+            role: membership.role.name().to_owned(),
+            joined: membership.since,
+            changed: membership.changed,
+        })
+        .collect();
     Ok(Json(MemberPage { members, more: rest.next().is_some() }))
 }
 

@@ -9,7 +9,7 @@ use domain::{CommandId, ConversationId};
 use runtime::TraceParent;
 
 use crate::reading::NEWEST;
-use crate::service::{Chat, Logged};
+use crate::service::{Chat, Logged, Reader};
 
 pub(crate) fn router() -> Router<Chat> {
     Router::new()
@@ -20,7 +20,7 @@ pub(crate) fn router() -> Router<Chat> {
 /// Needs no membership: who was removed still learns what became of a command, and nobody learns of another's.
 async fn outcome(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Path((conversation, id)): Path<(ConversationId, CommandId)>,
 ) -> Result<Json<OutcomeBody>, ApiError> {
     if !chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? {
@@ -31,13 +31,15 @@ async fn outcome(
     }
     // A row ahead of `applied` counts, too: what is written was decided at log order.
     let row = chat.store.id(conversation, id, NEWEST).await.map_err(faults::of_store)?;
-    let body = match row.filter(|row| row.author == caller.user) {
-        Some(row) => {
-            OutcomeBody { id, outcome: OutcomeState::Settled, seq: Some(row.seq), stands: Some(row.stands.into()) }
-        }
-        None => OutcomeBody { id, outcome: OutcomeState::Absent, seq: None, stands: None },
-    };
-    Ok(Json(body))
+    let none = OutcomeBody { id, outcome: OutcomeState::Absent, seq: None, stands: None, code: None, message: None };
+    if let Some(row) = row.filter(|row| row.author == caller.user) {
+        let (seq, stands) = (Some(row.seq), Some(row.stands.into()));
+        return Ok(Json(OutcomeBody { outcome: OutcomeState::Settled, seq, stands, ..none }));
+    }
+    let refusal = chat.store.refusal(conversation, caller.user, id).await.map_err(faults::of_store)?;
+    let Some((reason, seq)) = refusal else { return Ok(Json(none)) };
+    let (code, message) = (Some(reason.into()), Some(api::sentence(reason).to_owned()));
+    Ok(Json(OutcomeBody { outcome: OutcomeState::Refused, seq: Some(seq), code, message, ..none }))
 }
 
 async fn withdraw(

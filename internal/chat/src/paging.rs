@@ -1,11 +1,56 @@
-//! Page sizes.
+//! Page sizes, in entries and in bytes.
 
 use api::{ApiError, ErrorCode};
+use domain::Content;
+use store::Entry;
 
 /// The most that one page holds.
 pub(crate) const PAGE_MAX: usize = 200;
 /// What a page holds when the client does not say.
 const PAGE_DEFAULT: usize = 50;
+
+/// Bytes of one page, about: the entry that goes beyond is the next page's, unless it is the page's first. Below what the
+/// server reckons an answer with (`runtime::serve::ANSWER_BYTES`).
+pub(crate) const PAGE_BYTES_MAX: usize = 192 << 10;
+/// Entries that are read from the store at once: of the largest ones, no more than a few pages' bytes.
+pub(crate) const ENTRIES_AT_ONCE: usize = 51;
+/// What an entry takes beside its text, and a user in it.
+const ENTRY_BYTES: usize = 400;
+const USER_BYTES: usize = 40;
+pub(crate) const REACTION_BYTES: usize = 100;
+
+/// Bytes of the entry as JSON, about.
+pub(crate) fn bytes_of(entry: &Entry) -> usize {
+    let content = match &entry.content {
+        Content::Message { body, .. } => bytes_of_text(body),
+        Content::Joined(users) => users.len() * USER_BYTES,
+        Content::Title(title) => bytes_of_text(title),
+        _ => 0,
+    };
+    ENTRY_BYTES + content + entry.reactions.len() * REACTION_BYTES
+}
+
+/// Bytes of a text in JSON: what is escaped grows.
+pub(crate) fn bytes_of_text(text: &str) -> usize {
+    let bytes_of = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(bytes_of).sum()
+}
+
+/// How many of `sizes`, in their order, make a page: at least one, if there is one.
+pub(crate) fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut total = 0;
+    sizes
+        .take_while(|size| {
+            let first = total == 0;
+            total += size;
+            first || total <= PAGE_BYTES_MAX
+        })
+        .count()
+}
 
 /// The page size asked for.
 ///
@@ -30,5 +75,15 @@ mod tests {
         for asked in [i64::MIN, -1, 0, 201, i64::MAX] {
             assert_eq!(limit(Some(asked), 200).unwrap_err().code, ErrorCode::PageOutOfRange, "{asked}");
         }
+    }
+
+    #[test]
+    fn a_page_is_full_at_so_many_bytes_and_never_empty() {
+        assert_eq!(fitting([PAGE_BYTES_MAX * 2, 1].into_iter()), 1);
+        assert_eq!(fitting([PAGE_BYTES_MAX / 2, PAGE_BYTES_MAX / 2, 1].into_iter()), 2);
+        assert_eq!(fitting(std::iter::repeat_n(1, 200)), 200);
+        assert_eq!(fitting(std::iter::empty()), 0);
+        const { assert!(PAGE_BYTES_MAX < runtime::serve::ANSWER_BYTES) };
+        assert_eq!(bytes_of_text("a\"\n\u{1}"), serde_json::to_string("a\"\n\u{1}").unwrap().len() - 2);
     }
 }

@@ -6,7 +6,7 @@ use crate::service::Chat;
 use crate::{conversations, history, list, marks, members, messages, outcome, sync};
 
 /// Method and path of every route; health routes are the runtime's.
-pub const ROUTES: [(&str, &str); 19] = [
+pub const ROUTES: [(&str, &str); 20] = [
     ("POST", "/v1/conversations"),
     ("GET", "/v1/conversations"),
     ("GET", "/v1/conversations/{conversation}"),
@@ -18,6 +18,7 @@ pub const ROUTES: [(&str, &str); 19] = [
     ("POST", "/v1/conversations/{conversation}/leave"),
     ("POST", "/v1/conversations/{conversation}/messages"),
     ("GET", "/v1/conversations/{conversation}/messages"),
+    ("GET", "/v1/conversations/{conversation}/messages/{message}"),
     ("PUT", "/v1/conversations/{conversation}/messages/{message}"),
     ("DELETE", "/v1/conversations/{conversation}/messages/{message}"),
     ("PUT", "/v1/conversations/{conversation}/messages/{message}/reaction"),

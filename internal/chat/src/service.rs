@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use api::{Accepted, ApiError, Caller, CommandFrame, Json};
 use auth::Verifier;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use commands::{Barrier, Commands, MarkWriter};
+use domain::UserId;
 use runtime::TraceParent;
 use store::SharedStore;
 
@@ -23,6 +25,7 @@ pub(crate) struct Chat {
     pub(crate) barrier: Barrier,
     pub(crate) commands: Commands,
     pub(crate) limiter: Limiter,
+    reads: Limiter,
     /// How long a read waits for storage.
     pub(crate) read_wait: Duration,
     verifier: Verifier,
@@ -31,6 +34,21 @@ pub(crate) struct Chat {
 impl FromRef<Chat> for Verifier {
     fn from_ref(chat: &Chat) -> Self {
         chat.verifier.clone()
+    }
+}
+
+/// Who reads: a caller within the limit of reads.
+pub(crate) struct Reader {
+    pub(crate) user: UserId,
+}
+
+impl FromRequestParts<Chat> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, chat: &Chat) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, chat).await?;
+        chat.reads.take(caller.user)?;
+        Ok(Self { user: caller.user })
     }
 }
 
@@ -43,7 +61,8 @@ impl Chat {
             barrier: commands.barrier().clone(),
             store,
             commands,
-            limiter: Limiter::new(config.burst, config.rate),
+            limiter: Limiter::new(config.burst, config.rate, "commands"),
+            reads: Limiter::new(config.read_burst, config.read_rate, "reads"),
             read_wait: config.read_wait,
             verifier: deps.verifier.clone(),
         };

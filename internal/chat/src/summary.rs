@@ -1,17 +1,30 @@
 //! A conversation in a few lines: what it is, its last message, what is unread.
 
-use std::time::Duration;
-
 use api::{ApiError, ConversationBody};
 use commands::{Barrier, faults};
-use domain::{Content, ConversationId, Seq, Settings, UserId};
+use domain::{Content, ConversationId, ConversationKind, Seq, Settings, UserId};
+use host::teeth::{Bug, bites};
 use store::{Direction, Entry, Head, Mark, Page, UserConversation};
 
+use crate::reading::{NEWEST, Spans};
 use crate::service::Chat;
 use crate::view;
 
-/// How far back the last message before a leaving is looked for.
-const LEFT_ENTRIES_MAX: usize = 50;
+/// Entries that are read at once where the last message that somebody may read is looked for.
+const SOUGHT_AT_ONCE: usize = 100;
+/// How often: it is left out where more entries that are no messages stand behind it.
+const SOUGHT_PAGES_MAX: usize = 50;
+/// Deleted messages beyond a read mark that are told apart. Of somebody with more than that the rest counts as unread.
+pub(crate) const DELETED_COUNTED_MAX: usize = 10_000;
+
+/// How far a user has read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read {
+    /// As they have marked it.
+    mark: Option<Mark>,
+    /// Their last own message: who has answered has read.
+    sent: Option<Mark>,
+}
 
 impl Chat {
     /// The conversation for a member, with its head as it was read first; `None` for who is none.
@@ -23,26 +36,28 @@ impl Chat {
         user: UserId,
         conversation: ConversationId,
         head: Head,
-        mark: Option<Mark>,
+        read: Read,
     ) -> Result<Option<ConversationBody>, ApiError> {
-        let (held, settings, last) = tokio::try_join!(
+        let (held, (settings, peer), last) = tokio::try_join!(
             self.barrier.held(conversation),
-            self.settings(conversation, head.seq),
+            self.settings_and_peer(user, conversation, head.seq),
             self.last_message(conversation, head),
         )?;
         // The membership after the head: it is whole up to there, so who was removed before is not shown the rest.
         let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
         let Some((row, role)) = row.and_then(|row| row.role.map(|role| (row, role))) else { return Ok(None) };
         let last = self.readable(user, &row, head, last).await?;
+        let unread = self.unread(&row, read, (head.seq, head.ordinal), NEWEST).await?;
         Ok(Some(ConversationBody {
             id: conversation,
             kind: settings.kind.name().to_owned(),
             title: settings.title,
+            peer,
             role: Some(role.name().to_owned()),
             head: head.seq,
             time: head.time_ms,
-            unread: unread(head.ordinal, mark, row.joined_ordinal),
-            mark: mark.map(view::mark),
+            unread,
+            mark: read.mark.map(view::mark),
             last_message: last.map(|entry| view::entry(entry, None)),
             held,
         }))
@@ -58,37 +73,110 @@ impl Chat {
         conversation: ConversationId,
         left: Seq,
     ) -> Result<ConversationBody, ApiError> {
-        let page = Page { anchor: Some(left.next()), direction: Direction::Before, limit: LEFT_ENTRIES_MAX };
-        let entries = async { self.store.timeline(conversation, page).await.map_err(faults::of_store) };
+        let page = Page { anchor: Some(left.next()), direction: Direction::Before, limit: 1 };
+        let end = async { self.store.timeline(conversation, page).await.map_err(faults::of_store) };
         let row = async { self.store.user_conversation(user, conversation).await.map_err(faults::of_store) };
-        let (settings, entries, row, mark) =
-            tokio::try_join!(self.settings(conversation, left), entries, row, self.mark_of(user, conversation))?;
-        let (row, end) = row.zip(entries.first()).ok_or_else(faults::retry)?;
+        let spans = self.spans(user, conversation);
+        let ((settings, peer), end, row, read, spans) = tokio::try_join!(
+            self.settings_and_peer(user, conversation, left),
+            end,
+            row,
+            self.read_of(user, conversation),
+            spans
+        )?;
+        let (row, end) = row.zip(end.first()).ok_or_else(faults::retry)?;
         let (time, ordinal) = (end.time_ms, end.ordinal);
-        let is_message = |entry: &Entry| matches!(entry.content, Content::Message { .. });
-        let last = entries.into_iter().find(is_message).filter(|entry| entry.seq >= row.joined);
+        let last = self.last_in(conversation, &spans, left).await?;
+        let unread = self.unread(&row, read, (left, ordinal), left).await?;
         Ok(ConversationBody {
             id: conversation,
             kind: settings.kind.name().to_owned(),
             title: settings.title,
+            peer,
             role: None,
             head: left,
             time,
-            unread: unread(ordinal, mark, row.joined_ordinal),
-            mark: mark.map(view::mark),
+            unread,
+            mark: read.mark.map(view::mark),
             last_message: last.map(|entry| view::entry(entry, Some(left))),
             held: false,
         })
     }
 
-    async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Settings, ApiError> {
+    /// What the conversation is, and who else is in it if it is direct.
+    async fn settings_and_peer(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        as_of: Seq,
+    ) -> Result<(Settings, Option<UserId>), ApiError> {
         let settings = self.store.settings(conversation, as_of).await.map_err(faults::of_store)?;
-        settings.ok_or_else(faults::retry)
+        let settings = settings.ok_or_else(faults::retry)?;
+        let peer = match settings.kind {
+            ConversationKind::Group => None,
+            ConversationKind::Direct => {
+                let state = self.store.conversation(conversation, as_of).await.map_err(faults::of_store)?;
+                state.members.into_keys().find(|member| *member != user)
+            }
+        };
+        Ok((settings, peer))
     }
 
-    pub(crate) async fn mark_of(&self, user: UserId, conversation: ConversationId) -> Result<Option<Mark>, ApiError> {
-        let marks = self.store.marks(user, &[conversation]).await.map_err(faults::of_store)?;
-        Ok(marks.into_iter().flatten().next())
+    /// How far the user has read in one conversation.
+    pub(crate) async fn read_of(&self, user: UserId, conversation: ConversationId) -> Result<Read, ApiError> {
+        let read = self.reads_of(user, &[conversation]).await?.pop();
+        Ok(read.unwrap_or(Read { mark: None, sent: None }))
+    }
+
+    /// How far the user has read, in the order of the conversations.
+    pub(crate) async fn reads_of(&self, user: UserId, ids: &[ConversationId]) -> Result<Vec<Read>, ApiError> {
+        let (marks, sent) =
+            tokio::try_join!(self.store.marks(user, ids), self.store.sent(user, ids)).map_err(faults::of_store)?;
+        Ok(marks.into_iter().zip(sent).map(|(mark, sent)| Read { mark, sent }).collect())
+    }
+
+    /// Messages of others that stand, said after what the user has read and up to the end, which is a place with the
+    /// number of messages up to there. Those before the latest joining are not the user's to read, so they do not count.
+    async fn unread(
+        &self,
+        row: &UserConversation,
+        read: Read,
+        (end, ordinal): (Seq, u64),
+        as_of: Seq,
+    ) -> Result<u64, ApiError> {
+        let joined = Mark { seq: row.joined, ordinal: row.joined_ordinal };
+        let read = [read.mark, read.sent].into_iter().flatten().fold(joined, Mark::max);
+        // Behind the last own message there are only those of others.
+        let said = ordinal.saturating_sub(read.ordinal);
+        if said == 0 || read.seq >= end {
+            return Ok(0);
+        }
+        let deleted = self.store.deleted(row.conversation, (read.seq, end), as_of, DELETED_COUNTED_MAX).await;
+        Ok(said.saturating_sub(deleted.map_err(faults::of_store)? as u64))
+    }
+
+    /// The last message up to `end` that was said while the reader was a member.
+    async fn last_in(&self, conversation: ConversationId, spans: &Spans, end: Seq) -> Result<Option<Entry>, ApiError> {
+        let mut pages = 0;
+        for span in spans.iter().rev() {
+            let mut anchor = span.to.unwrap_or(end).min(end).next();
+            while pages < SOUGHT_PAGES_MAX {
+                pages += 1;
+                let page = Page { anchor: Some(anchor), direction: Direction::Before, limit: SOUGHT_AT_ONCE };
+                let entries = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
+                let inside: Vec<Entry> = entries.into_iter().take_while(|entry| entry.seq >= span.from).collect();
+                let (count, oldest) = (inside.len(), inside.last().map(|entry| entry.seq));
+                let found = inside.into_iter().find(|entry| matches!(entry.content, Content::Message { .. }));
+                if found.is_some() {
+                    return Ok(found);
+                }
+                match oldest.filter(|_| count == SOUGHT_AT_ONCE) {
+                    Some(oldest) => anchor = oldest,
+                    None => break,
+                }
+            }
+        }
+        Ok(None)
     }
 
     async fn last_message(&self, conversation: ConversationId, head: Head) -> Result<Option<Entry>, ApiError> {
@@ -96,8 +184,9 @@ impl Chat {
         self.store.entry(conversation, last.place, last.seq).await.map_err(faults::of_store)
     }
 
-    /// The entry, if the member may read it: inside a membership, and not changed by something beyond what the
-    /// membership is known to cover.
+    /// The conversation's last message, or where the member may not read that one (it was said before their joining, or
+    /// while they were away), the last one that they may read: not changed by something beyond what the membership is
+    /// known to cover.
     async fn readable(
         &self,
         user: UserId,
@@ -105,18 +194,17 @@ impl Chat {
         head: Head,
         entry: Option<Entry>,
     ) -> Result<Option<Entry>, ApiError> {
-        let Some(entry) = entry else { return Ok(None) };
+        let Some(mut entry) = entry else { return Ok(None) };
+        if entry.seq < row.joined {
+            let spans = self.spans(user, row.conversation).await?;
+            let Some(older) = self.last_in(row.conversation, &spans, head.seq).await? else { return Ok(None) };
+            entry = older;
+        }
         let source = Barrier::source_of(row.conversation);
         let covered = entry.changed <= head.seq
-            || (self.barrier.applied(source, entry.changed, Duration::ZERO).await?
+            || bites(Bug::ListBeyondMembership)
+            || (self.barrier.applied(source, entry.changed, self.read_wait).await?
                 && self.spans(user, row.conversation).await?.left().is_none());
-        let inside = entry.seq >= row.joined || self.spans(user, row.conversation).await?.contain(entry.seq);
-        Ok(Some(entry).filter(|_| covered && inside))
+        Ok(Some(entry).filter(|_| covered))
     }
-}
-
-/// Messages behind the mark; those before the latest joining are not the user's to read, so they do not count.
-fn unread(ordinal: u64, mark: Option<Mark>, joined_ordinal: u64) -> u64 {
-    let read = mark.map_or(0, |mark| mark.ordinal).max(joined_ordinal);
-    ordinal.saturating_sub(read)
 }

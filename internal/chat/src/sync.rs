@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 
-use api::{ApiError, Caller, ErrorCode, Json, Query, SyncConversation, SyncPage, SyncState};
+use api::{ApiError, ErrorCode, Json, Query, SyncConversation, SyncPage, SyncState};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -24,7 +24,7 @@ use serde::Deserialize;
 use store::{Consumer, Source};
 
 use crate::paging;
-use crate::service::Chat;
+use crate::service::{Chat, Reader};
 use crate::view;
 
 pub(crate) fn router() -> Router<Chat> {
@@ -51,7 +51,7 @@ pub struct SyncPlace {
 
 async fn sync(
     State(chat): State<Chat>,
-    caller: Caller,
+    caller: Reader,
     Query(query): Query<SyncQuery>,
 ) -> Result<Json<SyncPage>, ApiError> {
     let limit = query.limit.map_or(Ok(PAGE_MAX), |limit| paging::limit(Some(limit), PAGE_MAX))?;
@@ -155,7 +155,11 @@ impl Chat {
                 state,
                 member: row.role.is_some(),
                 changed: row.changed,
-                head: head.map_or(Seq::default(), |head| head.seq),
+                // Who has left is not told what came afterwards.
+                head: match row.role {
+                    Some(_) => head.map_or(Seq::default(), |head| head.seq),
+                    None => row.changed,
+                },
                 mark: mark.map(view::mark),
             });
         }

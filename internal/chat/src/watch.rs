@@ -1,4 +1,4 @@
-//! Watches what the service depends on: readiness tells, and an emptied store ends the process.
+//! Watches what the service depends on: readiness tells, and a handle that is left behind ends the process.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -31,15 +31,14 @@ pub(crate) fn start(deps: &Deps, tasks: &mut Tasks) {
     tasks.spawn("watch on the store", |token| watch_store(store, condition, token));
 }
 
-/// Fails when the store was emptied: the tables that this process reads are no longer the ones that are written.
+/// Fails when another incarnation is current than the handle's: the rows that this process reads are no longer those that
+/// are written. A handle that follows is never behind.
 async fn watch_store(store: SharedStore, condition: Condition, token: CancellationToken) -> Result<(), StoreError> {
     let mut ticks = ticks();
-    let pinned = store.incarnation();
     while token.run_until_cancelled(ticks.tick()).await.is_some() {
-        match token.run_until_cancelled(store.current_incarnation()).await {
+        match token.run_until_cancelled(store::still_current(&*store)).await {
             None => break,
-            Some(Ok(found)) if found == pinned => condition.ready(),
-            Some(Ok(found)) => return Err(StoreError::Incarnation { pinned, found }),
+            Some(Ok(())) => condition.ready(),
             Some(Err(error @ StoreError::Incarnation { .. })) => return Err(error),
             Some(Err(error)) => condition.not_ready(error.to_string()),
         }

@@ -8,6 +8,26 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use world::{World, user_id};
 
+/// Issue 10, item 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_without_an_account_are_told_of_and_taken_in_nowhere() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let (ann, ghost) = (world.user(&service, 1), user_id(world::USERS));
+    let direct = json!({ "kind": "direct", "members": [ghost] });
+    let (_, answer) = ann.command(Method::POST, "/v1/conversations", direct).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    answer.refused("no_such_user");
+    let c = ann.group(&[user_id(2)]).await;
+    let path = format!("/v1/conversations/{c}/members");
+    let (_, answer) = ann.command(Method::POST, &path, json!({ "members": [user_id(3), ghost] })).await;
+    answer.refused("no_such_user");
+    let members = ann.get(&path).await;
+    assert_eq!(members.body["members"].as_array().unwrap().len(), 2, "{members:?}");
+    service.stop().await;
+    storage.stop().await;
+}
+
 #[tokio::test]
 async fn a_conversation_from_its_creation_to_its_messages() {
     let world = World::new().await;
@@ -59,12 +79,18 @@ async fn members_come_change_roles_and_go() {
     ann.done(c, Method::PUT, "title", json!({ "title": "coffee" })).await;
     let path = format!("/v1/conversations/{c}/members");
     let page = cid.get(&format!("{path}?limit=3")).await.body;
-    let expected = json!([
-        { "user": ann.id, "role": "owner" }, { "user": bob.id, "role": "admin" }, { "user": cid.id, "role": "member" },
-    ]);
-    assert_eq!((&page["members"], &page["more"]), (&expected, &json!(true)));
+    let who = |page: &Value| -> Vec<Value> {
+        let members = page["members"].as_array().unwrap().iter();
+        members.map(|member| json!([member["user"], member["role"]])).collect()
+    };
+    let expected = [json!([ann.id, "owner"]), json!([bob.id, "admin"]), json!([cid.id, "member"])];
+    assert_eq!((who(&page), &page["more"]), (expected.to_vec(), &json!(true)));
+    // The row says what made it so: of who was promoted, a later event than the joining.
+    let rows = page["members"].as_array().unwrap();
+    assert_eq!(rows[0]["changed"], rows[0]["joined"]);
+    assert!(rows[1]["changed"].as_u64() > rows[1]["joined"].as_u64());
     let rest = cid.get(&format!("{path}?limit=3&after={}", cid.id)).await.body;
-    assert_eq!(rest, json!({ "members": [{ "user": user_id(4), "role": "member" }], "more": false }));
+    assert_eq!((who(&rest), &rest["more"]), (vec![json!([user_id(4), "member"])], &json!(false)));
 
     let id = world.id();
     let removal = bob.call(Method::DELETE, &format!("{path}/{}?id={id}", cid.id), Value::Null).await;
@@ -97,6 +123,9 @@ async fn a_direct_conversation_is_the_same_one_for_both() {
     let c = ConversationId::direct(ann.id, bob.id);
     bob.say(c, "hi").await;
     assert_eq!(ann.history(c, "").await.texts(), ["hi"]);
+    for (who, other) in [(&ann, &bob), (&bob, &ann)] {
+        assert_eq!(who.get(&format!("/v1/conversations/{c}")).await.body["peer"], json!(other.id));
+    }
     service.stop().await;
     storage.stop().await;
 }

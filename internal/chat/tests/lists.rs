@@ -1,4 +1,4 @@
-//! The lists of somebody with many conversations: the sync names all, page by page; the list is bounded.
+//! The lists of somebody with many conversations: the sync names all, page by page; and so does the list.
 #![allow(clippy::unwrap_used)]
 
 mod world;
@@ -160,8 +160,9 @@ async fn conversations_that_were_left_take_no_place_in_the_list() {
     storage.stop().await;
 }
 
+/// Issue 10, item 4: a thousand groups with chosen ids hid the conversations with higher ones.
 #[tokio::test]
-async fn the_list_holds_a_thousand_conversations_and_no_more() {
+async fn the_list_names_every_conversation_whatever_the_ids() {
     let world = World::new().await;
     let (storage, service) = (world.storage(), world.start().await);
     let ann = world.user(&service, 1);
@@ -176,7 +177,7 @@ async fn the_list_holds_a_thousand_conversations_and_no_more() {
         }
     }
     listed.sort_unstable();
-    assert!(listed == groups[8..1_008], "{} listed", listed.len());
+    assert!(listed == groups[8..], "{} listed", listed.len());
     service.stop().await;
     storage.stop().await;
 }

@@ -115,6 +115,33 @@ async fn a_reader_sees_their_spans_of_membership_both_ends_included() {
 }
 
 #[tokio::test]
+async fn a_message_is_read_by_its_id_by_who_may_read_it() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let (ann, bob, eve) = (world.user(&service, 1), world.user(&service, 2), world.user(&service, 3));
+    let c = ann.group(&[]).await;
+    let messages = format!("/v1/conversations/{c}/messages");
+    let (before, _) = ann.command(Method::POST, &messages, json!({ "body": "before bob" })).await;
+    let joined = add(&ann, c, &bob).await;
+    // Asked for at once: the answer waits for what is in the log.
+    let (after, _) = ann.command(Method::POST, &messages, json!({ "body": "for bob" })).await;
+    let read = bob.get(&format!("{messages}/{after}")).await;
+    assert_eq!((&read.body["body"], &read.body["id"]), (&json!("for bob"), &json!(after)));
+    assert_eq!(read.body, bob.history(c, "?limit=1").await.body["entries"][0]);
+    bob.get(&format!("{messages}/{before}")).await.refused("no_such_message");
+    assert_eq!(ann.get(&format!("{messages}/{before}")).await.body["body"], "before bob");
+    // Neither a command that is no message, nor an id that nobody used.
+    let entries = ann.history(c, "").await.body["entries"].clone();
+    let joining = entries.as_array().unwrap().iter().find(|entry| entry["seq"] == json!(joined)).unwrap().clone();
+    for id in [joining["id"].as_str().unwrap(), &world.id().to_string()] {
+        ann.get(&format!("{messages}/{id}")).await.refused("no_such_message");
+    }
+    eve.get(&format!("{messages}/{after}")).await.refused("not_member");
+    service.stop().await;
+    storage.stop().await;
+}
+
+#[tokio::test]
 async fn who_has_left_reads_as_of_the_leaving() {
     let world = World::new().await;
     let (storage, service) = (world.storage(), world.start().await);

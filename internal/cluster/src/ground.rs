@@ -1,10 +1,9 @@
 //! What a program has before it has its engines: a listener whose health routes answer from the first moment on.
 
-use std::net::SocketAddr;
-
 use anyhow::Context;
 use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness, Serving};
+use runtime::options::ListenOptions;
+use runtime::{Bounds, Metrics, Readiness, Serving};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,8 @@ pub struct Ground {
     pub metrics: Metrics,
     /// What `/readyz` tells.
     pub readiness: Readiness,
+    /// How many connections its listener keeps.
+    pub bounds: Bounds,
     /// Cancelled when the program is asked to end.
     pub stop: CancellationToken,
     /// Serves the health routes until the service takes the listener.
@@ -29,22 +30,35 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Listens on `address` and begins to serve the health routes.
+    /// Listens as the options say, otherwise on `port` of the loopback address, and begins to serve the health routes
+    /// there and to operators beside it.
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn new(name: &'static str, address: SocketAddr, stop: CancellationToken) -> anyhow::Result<Self> {
-        let bound = runtime::bind(address).await?;
+    pub async fn new(
+        name: &'static str,
+        options: &ListenOptions,
+        port: u16,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let bound = runtime::bind(options.address_or(port)).await?;
+        let operators = runtime::bind_operators(options, bound.local_addr()?).await?;
         let listener = bound.into_std().context("taking the listener")?;
         let second = listener.try_clone().context("sharing the listener")?;
         let (metrics, readiness, entropy) = (Metrics::new(), Readiness::default(), Entropy::system());
         let serving = Serving { entropy: entropy.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
+        if let Some(operators) = operators {
+            // Until the process ends: why it does not get ready, or does not end, is asked here.
+            tokio::spawn(runtime::serve_operators(operators, serving.clone(), CancellationToken::new()));
+        }
         let ended = CancellationToken::new();
         let second = TcpListener::from_std(second).context("sharing the listener")?;
-        let health = tokio::spawn(runtime::serve(second, runtime::serve::starting(), serving, ended.clone()));
+        let bounds = options.bounds();
+        let health =
+            tokio::spawn(runtime::serve_within(bounds, second, runtime::serve::starting(), serving, ended.clone()));
         let waiting = Some((ended, health));
         let clock = Clock::system();
-        Ok(Self { name, clock, entropy, metrics, readiness, stop, waiting, listener })
+        Ok(Self { name, bounds, clock, entropy, metrics, readiness, stop, waiting, listener })
     }
 
     /// Hands the listener to the service.

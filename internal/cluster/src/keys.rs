@@ -1,20 +1,26 @@
 //! The keys that access tokens are verified with, as the user service publishes them.
 
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use auth::{JwksError, Verifier};
 use runtime::options::KeysOptions;
 use runtime::{ConfigFault, FaultLog, Tasks};
+use store::{ENDED_BUCKET_MS, SharedStore, StoreError};
 
 use crate::Ground;
 
-/// A verifier, and the task that gets its keys and keeps them fresh. The program is not ready before it has them; later
+/// A verifier, and the tasks that get its keys and keep them fresh, and that follow which sessions were ended. The program is not ready before it has them; later
 /// it goes on with those it has.
 ///
 /// # Errors
 /// When the keys cannot be had from such a place.
-pub fn follow_keys(ground: &Ground, options: &KeysOptions, tasks: &mut Tasks) -> Result<Verifier, ConfigFault> {
+pub fn follow_keys(
+    ground: &Ground,
+    options: &KeysOptions,
+    store: &SharedStore,
+    tasks: &mut Tasks,
+) -> Result<Verifier, ConfigFault> {
     let verifier = Verifier::remote(&options.jwks, ground.clock.clone(), ground.entropy.clone());
     let verifier = verifier.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let condition = ground.readiness.condition("keys", format!("waiting for the keys at {}", options.jwks));
@@ -34,6 +40,27 @@ pub fn follow_keys(ground: &Ground, options: &KeysOptions, tasks: &mut Tasks) ->
             }
         };
         follower.follow(token, report).await;
+        Ok::<(), Infallible>(())
+    });
+    let ended = verifier.ended().clone();
+    let (clock, store) = (ground.clock.clone(), Arc::clone(store));
+    let condition = ground.readiness.condition("ended sessions", "they were not read yet");
+    tasks.spawn("ended sessions", |token| async move {
+        let faults = Mutex::new(FaultLog::new("reading the sessions that were ended"));
+        let report = |outcome: Result<(), &StoreError>| {
+            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(()) => {
+                    faults.well();
+                    condition.ready();
+                }
+                Err(error) => {
+                    faults.fault(error);
+                }
+            }
+        };
+        let read = |bucket| store.ended_sessions(bucket);
+        token.run_until_cancelled(ended.follow(&clock, ENDED_BUCKET_MS, read, report)).await;
         Ok::<(), Infallible>(())
     });
     Ok(verifier)

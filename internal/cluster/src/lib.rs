@@ -15,7 +15,7 @@ use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::{Codec, RegistryError};
 use runtime::options::{LogOptions, Password, StoreOptions};
 use runtime::{Condition, ConfigFault, Given, insist};
-use store::{SharedStore, StoreError};
+use store::{Following, SharedStore, StoreError};
 use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
 
 pub use ground::Ground;
@@ -29,7 +29,7 @@ pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Engines {
     /// The event log.
     pub log: SharedLog,
-    /// The store, pinned to the incarnation of now.
+    /// The store; it follows when another incarnation becomes current.
     pub store: SharedStore,
     /// Writes the registry's schema ids.
     pub codec: Codec,
@@ -111,7 +111,7 @@ async fn connect(
         }
         Err(Given::Up(error)) => return Err(error).context("connecting to the store"),
     };
-    Ok(Some(Engines { log: kafka, store, codec }))
+    Ok(Some(Engines { log: kafka, store: Following::new(store), codec }))
 }
 
 /// The store's configuration; in development one copy of every row is enough.

@@ -13,6 +13,9 @@ use tokio::time::{Instant, timeout};
 use crate::faults;
 use crate::watermark::Watermarks;
 
+/// How long the record at an end is waited for before it is asked whether there is one.
+const END_IS_RECORD_WITHIN: Duration = Duration::from_millis(300);
+
 /// Waits for storage. Cheap to clone; clones share their questions to the log.
 #[derive(Clone)]
 pub struct Barrier {
@@ -60,8 +63,28 @@ impl Barrier {
         let begun = Instant::now();
         let Ok(end) = timeout(wait, self.watermark(source)).await else { return Ok(false) };
         match end? {
-            Some(seq) => self.applied(source, seq, wait.saturating_sub(begun.elapsed())).await,
+            Some(seq) => self.applied_all(source, seq, begun + wait).await,
             None => Ok(true),
+        }
+    }
+
+    /// Whether all that stands up to the end at `seq` gets applied before the deadline. What stands there last may be
+    /// nobody's to read, a foreign producer's control record, and is never applied; so who waits for long looks for the last
+    /// record before it.
+    async fn applied_all(&self, source: Source, seq: Seq, deadline: Instant) -> Result<bool, ApiError> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        if self.applied(source, seq, left().min(END_IS_RECORD_WITHIN)).await? {
+            return Ok(true);
+        }
+        match timeout(left(), self.watermarks.last_record(source, seq)).await {
+            Ok(Ok(Some(last))) => self.applied(source, last, left()).await,
+            Ok(Ok(None)) => Ok(true),
+            // The log does not say: the end itself is waited for.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the last record before an end could not be looked for");
+                self.applied(source, seq, left()).await
+            }
+            Err(_) => Ok(false),
         }
     }
 
@@ -73,5 +96,79 @@ impl Barrier {
         let partition = Self::source_of(conversation).partition;
         let hold = self.store.hold(Consumer::Storage, partition, conversation).await;
         Ok(hold.map_err(faults::of_store)?.is_held())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use eventlog::around::Around;
+    use eventlog::embedded::EmbeddedLog;
+    use eventlog::{LogError, NewRecord, Watermarks as Marks, append};
+    use events::Codec;
+    use host::Clock;
+    use store::embedded::EmbeddedStore;
+    use store::{Applied, ChatStore};
+
+    use super::*;
+
+    /// A log whose partitions end with control records of a foreign producer's transactions.
+    struct Marked {
+        inner: SharedLog,
+        markers: u64,
+    }
+
+    #[async_trait]
+    impl Around for Marked {
+        fn inner(&self) -> SharedLog {
+            self.inner.clone()
+        }
+
+        async fn watermarks(&self, topic: &str, partition: u32) -> Result<Marks, LogError> {
+            let marks = self.inner.watermarks(topic, partition).await?;
+            Ok(Marks { next: marks.next + self.markers, ..marks })
+        }
+
+        async fn last_before(&self, topic: &str, partition: u32, end: u64) -> Result<Option<u64>, LogError> {
+            let marks = self.inner.watermarks(topic, partition).await?;
+            Ok(end.min(marks.next).checked_sub(1))
+        }
+    }
+
+    /// Issue 10, item 5: a marker is never applied, so nobody may wait for it.
+    #[tokio::test(start_paused = true)]
+    async fn a_control_record_at_the_end_is_not_waited_for() {
+        let clock = Clock::from_fn(|| 0);
+        let inner: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        inner.create(topics::spec_of(topics::MESSAGES)).await.unwrap();
+        let tick = Codec::compiled_in().tick();
+        for _ in 0..2 {
+            let (headers, payload) = (tick.headers.clone(), tick.payload.clone());
+            let record = NewRecord { key: "tick".into(), partition: Some(3), headers, payload };
+            append(&*inner, topics::MESSAGES, record).await.unwrap();
+        }
+        let store = EmbeddedStore::open(kv::Database::in_memory(), clock).await.unwrap();
+        let barrier = |markers| {
+            let log = Arc::new(Marked { inner: inner.clone(), markers });
+            Barrier::new(log, store.attach().unwrap())
+        };
+        let (source, wait) = (Source { topic: topics::MESSAGES, partition: 3 }, Duration::from_secs(1));
+        let apply = async |offset| {
+            let applied = Applied { seq: Seq::new(0, offset).unwrap(), fingerprint: domain::Fingerprint(1) };
+            store.set_applied(source, applied).await.unwrap();
+        };
+        apply(0).await;
+        for markers in [0, 1, 5] {
+            assert!(
+                !barrier(markers).passed(source, wait).await.unwrap(),
+                "a record before {markers} markers is missing"
+            );
+        }
+        apply(1).await;
+        for markers in [0, 1, 5] {
+            assert!(barrier(markers).passed(source, wait).await.unwrap(), "there are only {markers} markers");
+        }
+        let empty = Source { topic: topics::MESSAGES, partition: 4 };
+        assert!(barrier(2).passed(empty, wait).await.unwrap());
     }
 }

@@ -2,7 +2,7 @@
 
 use api::{ApiError, ErrorCode};
 use domain::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, STAMP_AHEAD_MS_MAX, TITLE_BYTES_MAX};
-use domain::{Action, CommandId, ConversationKind, UserId};
+use domain::{Action, CommandId, ConversationKind, UserId, words};
 
 /// Refuses what the reducer is sure to refuse.
 ///
@@ -21,7 +21,7 @@ pub(crate) fn check(id: CommandId, author: UserId, action: &Action, now_ms: i64)
         Action::RemoveMember { user } if *user == author => {
             Err("nobody removes themselves: leave the conversation instead".to_owned())
         }
-        Action::ChangeTitle { title } => fits("title", title, TITLE_BYTES_MAX),
+        Action::ChangeTitle { title } => name("title", title, TITLE_BYTES_MAX),
         Action::SendMessage { body, .. } | Action::EditMessage { body, .. } => text("body", body, BODY_BYTES_MAX),
         Action::AddReaction { emoji, .. } => text("emoji", emoji, EMOJI_BYTES_MAX),
         Action::RemoveMember { .. }
@@ -38,7 +38,7 @@ fn create(kind: ConversationKind, author: UserId, title: Option<&str>, members: 
     member_count(members)?;
     let title = title.unwrap_or("");
     match kind {
-        ConversationKind::Group => fits("title", title, TITLE_BYTES_MAX),
+        ConversationKind::Group => name("title", title, TITLE_BYTES_MAX),
         ConversationKind::Direct if !title.is_empty() => Err("a direct conversation has no title".to_owned()),
         ConversationKind::Direct => {
             let mut others = members.iter().filter(|user| **user != author);
@@ -62,9 +62,16 @@ fn member_count(members: &[UserId]) -> Result<(), String> {
     ))
 }
 
+fn name(what: &str, name: &str, bytes_max: usize) -> Result<(), String> {
+    if !name.is_empty() {
+        words::check_label(name).map_err(|fault| format!("the {what} {}", fault.words()))?;
+    }
+    fits(what, name, bytes_max)
+}
+
 fn text(name: &str, text: &str, bytes_max: usize) -> Result<(), String> {
-    if text.bytes().all(|byte| byte.is_ascii_whitespace()) {
-        return Err(format!("the {name} is empty"));
+    if !words::has_visible(text) {
+        return Err(format!("the {name} is empty: it needs at least one visible character"));
     }
     fits(name, text, bytes_max)
 }
@@ -98,8 +105,16 @@ mod tests {
         if !matches!(action, Action::Create { .. }) {
             let create = Action::Create { kind: ConversationKind::Group, title: None, members: vec![user(2)] };
             let placed = Placed { seq: Seq::new(0, 1).unwrap(), append_time_ms: 1000 };
-            let event =
-                Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action: create };
+            let event = Event {
+                id,
+                conversation,
+                author,
+                received_ms: 0,
+                rules: RULES_NEWEST,
+                key_id: None,
+                looked_up: true,
+                action: create,
+            };
             let effects = domain::apply(&state, &event, placed, &Facts::default(), RULES_NEWEST).unwrap();
             state.absorb(placed.seq, &effects.changes);
             assert_eq!(state.role(author), Some(Role::Owner));
@@ -112,6 +127,7 @@ mod tests {
             received_ms: 0,
             rules: RULES_NEWEST,
             key_id: None,
+            looked_up: true,
             action: action.clone(),
         };
         domain::apply(&state, &event, placed, &Facts::default(), RULES_NEWEST).unwrap().decision
@@ -130,6 +146,12 @@ mod tests {
         for action in [
             Action::SendMessage { body: String::new(), reply_to: None },
             Action::SendMessage { body: " \n\t".into(), reply_to: None },
+            Action::SendMessage { body: "\u{200b}\u{a0}\0".into(), reply_to: None },
+            Action::EditMessage { target: id, body: "\u{feff}".into() },
+            Action::AddReaction { target: id, emoji: "\u{fe0f}".into() },
+            Action::ChangeTitle { title: "a\nb".into() },
+            Action::ChangeTitle { title: "\u{202e}x".into() },
+            create(ConversationKind::Group, Some("  "), vec![user(2)]),
             Action::SendMessage { body: long(BODY_BYTES_MAX + 1), reply_to: None },
             Action::EditMessage { target: id, body: long(BODY_BYTES_MAX + 1) },
             Action::AddReaction { target: id, emoji: String::new() },

@@ -2,12 +2,14 @@
 //!
 //! Checks here are advisory, for quick answers: a "no" from the store is final only once `applied` has passed a
 //! watermark taken since the request came, and the conversation is not held; otherwise the command is appended and the
-//! reducer decides at log order. A store that does not answer never stops a command.
+//! reducer decides at log order. A store that does not answer stops no command but those that take users in: whether
+//! they have an account is looked up here, and written into the event.
 
 mod barrier;
 mod checks;
 mod marks;
 mod membership;
+mod people;
 mod watermark;
 
 pub mod faults;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 use api::{Accepted, ApiError, CommandFrame, ErrorCode};
 use bytes::Bytes;
-use domain::{Action, CommandId, ConversationId, Event, Seq, UserId};
+use domain::{Action, CommandId, ConversationId, Event, Refusal, Seq, UserId};
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use events::{Codec, HEADER_TRACE, topics};
 use host::Clock;
@@ -30,6 +32,7 @@ pub use barrier::Barrier;
 use marks::MarkQueue;
 pub use marks::MarkWriter;
 use membership::{Answer, Memberships};
+use people::People;
 
 /// Commands of one process that are being checked or wait for the log. At the bound the answer is `busy`, at once.
 const IN_FLIGHT_MAX: usize = 8192;
@@ -52,6 +55,7 @@ pub struct Commands {
     rules: u32,
     barrier: Barrier,
     memberships: Memberships,
+    people: People,
     marks: MarkQueue,
     /// Places of commands in flight.
     places: Arc<Semaphore>,
@@ -92,8 +96,9 @@ impl Commands {
         let (marks, writer) = MarkWriter::new(SharedLog::clone(&log), codec.clone());
         let barrier = Barrier::new(SharedLog::clone(&log), SharedStore::clone(&store));
         let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
+        let people = People::new(SharedStore::clone(&store));
         let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        (Self { log, store, codec, clock, rules, barrier, memberships, marks, places }, writer)
+        (Self { log, store, codec, clock, rules, barrier, memberships, people, marks, places }, writer)
     }
 
     /// The barrier between that log and that store.
@@ -103,7 +108,8 @@ impl Commands {
     }
 
     /// Checks the command and hands it to the log. Of two calls that follow one another, the first one's event stands
-    /// first, if both are of one conversation. Takes half a second at most, and as long as the log's queue is full.
+    /// first, if both are of one conversation. Takes half a second at most, one more
+    /// where users are taken in, and as long as the log's queue is full.
     ///
     /// `trace` is a W3C `traceparent`; another text is left out.
     ///
@@ -122,7 +128,9 @@ impl Commands {
         let now_ms = self.clock.now_ms();
         checks::check(id, author, &action, now_ms)?;
         self.check_member(author, conversation, id, &action).await?;
-        let event = Event { id, conversation, author, received_ms: now_ms, rules: self.rules, key_id: None, action };
+        let looked_up = self.look_up(author, conversation, id, &action).await?;
+        let (received_ms, rules, key_id) = (now_ms, self.rules, None);
+        let event = Event { id, conversation, author, received_ms, rules, key_id, looked_up, action };
         let enqueued = self.log.enqueue(topics::MESSAGES, self.record(&event, trace)).await;
         let receipt = enqueued.map_err(faults::of_enqueue)?;
         Ok(Submitted { id, conversation, receipt, _place: place })
@@ -135,13 +143,20 @@ impl Commands {
     /// # Errors
     /// `not_member`, `held`, or `retry` when there is no such row yet; in doubt whether it was appended, `unknown`.
     pub async fn mark(&self, user: UserId, conversation: ConversationId, seq: Seq) -> Result<Seq, ApiError> {
-        match self.memberships.check(user, conversation).await {
+        // Not by what is remembered: the answer tells what stands there.
+        match self.memberships.check_anew(user, conversation).await {
             Answer::Member => {}
-            Answer::Outsider => return Err(faults::not_member()),
+            Answer::Former | Answer::Stranger => return Err(faults::not_member()),
             Answer::Unsure if self.barrier.held(conversation).await? => return Err(faults::held()),
             Answer::Unsure => return Err(faults::retry()),
         }
         let mark = self.entry_at(conversation, seq).await?;
+        // After the entry: whose membership ended before it is not told of it, nor is who joined after it.
+        let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
+        let row = row.filter(|row| row.role.is_some()).ok_or_else(faults::not_member)?;
+        if mark.seq < row.joined {
+            return Err(no_entry(seq));
+        }
         self.marks.put((user, conversation), mark).await?;
         Ok(mark.seq)
     }
@@ -153,14 +168,51 @@ impl Commands {
         id: CommandId,
         action: &Action,
     ) -> Result<(), ApiError> {
-        if matches!(action, Action::Create { .. } | Action::Withdraw) {
+        if matches!(action, Action::Create { .. }) {
             return Ok(());
         }
         match self.memberships.check(author, conversation).await {
-            Answer::Member | Answer::Unsure => Ok(()),
-            Answer::Outsider if self.memberships.stands(author, conversation, id).await => Ok(()),
-            Answer::Outsider => Err(faults::not_member()),
+            Answer::Member => self.check_target(author, conversation, id, action).await,
+            Answer::Unsure => Ok(()),
+            // Of a command from the time of membership, whose fate is open.
+            Answer::Former if *action == Action::Withdraw => Ok(()),
+            Answer::Former if self.memberships.stands(author, conversation, id).await => Ok(()),
+            Answer::Former | Answer::Stranger => Err(faults::not_member()),
         }
+    }
+
+    /// A message that one may not read answers like one that is not there.
+    async fn check_target(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+        action: &Action,
+    ) -> Result<(), ApiError> {
+        let (Action::AddReaction { target, .. } | Action::RemoveReaction { target }) = action else { return Ok(()) };
+        match self.memberships.reads(author, conversation, (id, *target)).await {
+            Some(false) => Err(ApiError::new(ErrorCode::NoSuchMessage, api::sentence(Refusal::NoSuchMessage))),
+            Some(true) | None => Ok(()),
+        }
+    }
+
+    /// Whether everybody whom the action takes in has an account. A command that stands already is let through, so
+    /// that its author hears where: it was taken under rules that did not ask.
+    async fn look_up(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+        action: &Action,
+    ) -> Result<bool, ApiError> {
+        let missing = self.people.missing(&people::taken_in(author, action)).await?;
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        if self.memberships.stands(author, conversation, id).await {
+            return Ok(false);
+        }
+        Err(people::no_such(&missing))
     }
 
     fn record(&self, event: &Event, trace: Option<&str>) -> NewRecord {
@@ -179,7 +231,7 @@ impl Commands {
             return Ok(mark);
         }
         let source = Barrier::source_of(conversation);
-        let none = || ApiError::new(ErrorCode::Invalid, format!("the conversation has no entry up to {seq}"));
+        let none = || no_entry(seq);
         if self.barrier.watermark(source).await?.is_none_or(|end| seq > end) {
             return Err(none());
         }
@@ -197,4 +249,8 @@ impl Commands {
         let entries = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
         Ok(entries.first().map(|entry| Mark { seq: entry.seq, ordinal: entry.ordinal }))
     }
+}
+
+fn no_entry(upto: Seq) -> ApiError {
+    ApiError::new(ErrorCode::Invalid, format!("the conversation has no entry up to {upto} that you may read"))
 }

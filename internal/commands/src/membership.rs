@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::ApiError;
-use domain::{CommandId, ConversationId, UserId};
+use domain::{CommandId, ConversationId, Past, Stands, UserId};
 use lru::LruCache;
 use store::SharedStore;
 use tokio::time::timeout;
@@ -24,8 +24,10 @@ const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 pub(crate) enum Answer {
     /// A member, now or a moment ago.
     Member,
-    /// No member as of everything that was in the log when the check began.
-    Outsider,
+    /// No member any more as of everything that was in the log when the check began.
+    Former,
+    /// Never a member, as of then.
+    Stranger,
     /// The store is behind, holds the conversation, or does not answer.
     Unsure,
 }
@@ -51,6 +53,11 @@ impl Memberships {
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&(user, conversation)).is_some() {
             return Answer::Member;
         }
+        self.check_anew(user, conversation).await
+    }
+
+    /// The same, whatever is remembered: a member is one now.
+    pub(crate) async fn check_anew(&self, user: UserId, conversation: ConversationId) -> Answer {
         match timeout(CHECK_WAIT, self.ask(user, conversation)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
@@ -62,7 +69,7 @@ impl Memberships {
     }
 
     async fn ask(&self, user: UserId, conversation: ConversationId) -> Result<Answer, ApiError> {
-        if self.is_member(user, conversation).await? {
+        if self.look(user, conversation).await? == Answer::Member {
             return Ok(Answer::Member);
         }
         if !self.barrier.passed(Barrier::source_of(conversation), APPLIED_WAIT).await? {
@@ -72,20 +79,63 @@ impl Memberships {
         if self.barrier.held(conversation).await? {
             return Ok(Answer::Unsure);
         }
-        Ok(if self.is_member(user, conversation).await? { Answer::Member } else { Answer::Outsider })
+        self.look(user, conversation).await
     }
 
-    async fn is_member(&self, user: UserId, conversation: ConversationId) -> Result<bool, ApiError> {
+    async fn look(&self, user: UserId, conversation: ConversationId) -> Result<Answer, ApiError> {
         let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
-        let member = row.is_some_and(|row| row.role.is_some());
-        if member {
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).put((user, conversation), ());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match row.map(|row| row.role) {
+            Some(Some(_)) => {
+                known.put((user, conversation), ());
+                Answer::Member
+            }
+            left => {
+                known.pop(&(user, conversation));
+                if left.is_some() { Answer::Former } else { Answer::Stranger }
+            }
+        })
+    }
+
+    /// Whether `user` may react to the message: it is there, and was said while they were a member. `None`: the reducer
+    /// decides, since the store is behind, holds the conversation or does not answer. Also of a retry of what stands.
+    pub(crate) async fn reads(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        (id, target): (CommandId, CommandId),
+    ) -> Option<bool> {
+        let asked = async {
+            if self.shows(user, conversation, target).await? {
+                return Ok(Some(true));
+            }
+            if !self.barrier.passed(Barrier::source_of(conversation), APPLIED_WAIT).await?
+                || self.barrier.held(conversation).await?
+                || self.stands(user, conversation, id).await
+            {
+                return Ok(None);
+            }
+            self.shows(user, conversation, target).await.map(Some)
+        };
+        match timeout(CHECK_WAIT, asked).await {
+            Ok(Ok::<_, ApiError>(answer)) => answer,
+            Ok(Err(_)) | Err(_) => None,
         }
-        Ok(member)
+    }
+
+    async fn shows(&self, user: UserId, conversation: ConversationId, target: CommandId) -> Result<bool, ApiError> {
+        let applied = self.store.applied(Barrier::source_of(conversation)).await.map_err(faults::of_store)?;
+        let Some(applied) = applied else { return Ok(false) };
+        let row = self.store.id(conversation, target, applied.seq).await.map_err(faults::of_store)?;
+        let Some(row) = row.filter(|row| matches!(row.stands, Stands::Message { .. }) && row.deleted.is_none()) else {
+            return Ok(false);
+        };
+        let versions = self.store.memberships(conversation, user).await.map_err(faults::of_store)?;
+        Ok(row.author == user || Past::At(row.seq).answer(versions, applied.seq))
     }
 
     /// Whether a command of this user's was accepted under `id` in a conversation that the user is not in any more: its
-    /// retry is a duplicate before it is refused, so the reducer must see it. Asked after [`Answer::Outsider`].
+    /// retry is a duplicate before it is refused, so the reducer must see it. Asked after [`Answer::Former`].
     pub(crate) async fn stands(&self, user: UserId, conversation: ConversationId, id: CommandId) -> bool {
         let asked = async {
             let source = Barrier::source_of(conversation);

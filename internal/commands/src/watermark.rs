@@ -28,6 +28,8 @@ struct Gate {
     put: AtomicU64,
     /// Held while a question is under way; the answer to the last one.
     last: Mutex<Option<Answer>>,
+    /// The last record before an end: the end that was asked for last, and what was found.
+    last_record: Mutex<Option<(Seq, Option<Seq>)>>,
 }
 
 struct Answer {
@@ -51,6 +53,22 @@ impl Watermarks {
             Some(gate) => gate.pass(self.ask(source)).await,
             None => self.ask(source).await,
         }
+    }
+
+    /// The place of the last record at or before `end`, which was an end. Who asks for the same one asks once.
+    pub(crate) async fn last_record(&self, source: Source, end: Seq) -> Result<Option<Seq>, ApiError> {
+        let Some(gate) = self.gates.get(&source) else { return Ok(Some(end)) };
+        let mut found = gate.last_record.lock().await;
+        if let Some((of, last)) = *found
+            && of == end
+        {
+            return Ok(last);
+        }
+        let last = self.log.last_before(source.topic, source.partition, end.offset() + 1).await;
+        let place = |offset| Seq::new(topics::spec_of(source.topic).generation, offset);
+        let last = last.map_err(faults::of_log)?.map(place).transpose().map_err(ApiError::internal)?;
+        *found = Some((end, last));
+        Ok(last)
     }
 
     async fn ask(&self, source: Source) -> Result<Option<Seq>, ApiError> {

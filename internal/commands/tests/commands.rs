@@ -16,7 +16,7 @@ use eventlog::{NewRecord, Record, SharedLog};
 use events::{Codec, MessageRecord, topics};
 use host::Clock;
 use store::embedded::EmbeddedStore;
-use store::{Applied, Consumer, ConversationRows, Hold, Mark, Row, RowWrite, SharedStore, Source};
+use store::{Account, Applied, Consumer, ConversationRows, Hold, Mark, OutboxRow, Row, RowWrite, SharedStore, Source};
 use tokio_util::sync::CancellationToken;
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -40,6 +40,22 @@ impl World {
         let (codec, rules) = (Codec::compiled_in(), domain::RULES_NEWEST);
         let (commands, writer) = Commands::new(SharedLog::clone(&log), SharedStore::clone(&store), codec, clock, rules);
         Self { log, store, commands, writer: Some(writer), ids: AtomicI64::new(1) }
+    }
+
+    /// Accounts of these users.
+    async fn register(&self, users: &[UserId]) {
+        for user in users {
+            let account = Account {
+                id: *user,
+                name: format!("user-{user}"),
+                display_name: String::new(),
+                password_hash: String::new(),
+                created_ms: NOW_MS,
+            };
+            let (account_name, payload) = (account.name.clone(), Vec::new());
+            let event = OutboxRow { id: *user.as_bytes(), user: *user, account_name, payload };
+            self.store.create_account(&account, &event).await.unwrap();
+        }
     }
 
     fn id(&self) -> CommandId {
@@ -225,19 +241,113 @@ async fn the_retry_of_who_was_removed_meanwhile_reaches_the_reducer() {
     assert_eq!(code(world.say(user(2), c, "something new").await), ErrorCode::NotMember);
 }
 
+/// Issue 10, item 3: in the same words whether there is such a conversation or not, and without a record.
 #[tokio::test(start_paused = true)]
-async fn creating_and_withdrawing_need_no_membership_and_no_store() {
+async fn a_withdrawal_by_who_never_was_a_member_is_refused_and_one_by_who_was_is_not() {
+    let (world, c) = (World::new().await, group());
+    world.join(user(2), c, 1).await;
+    world.rows(c, 2, vec![Row::UserRole { user: user(2), role: None, seq: seq(2) }]).await;
+    for _ in 0..3 {
+        world.pad(c).await;
+    }
+    world.applied(Barrier::source_of(c), 2).await;
+    let withdraw = |conversation| CommandFrame::Withdraw { id: world.id(), conversation };
+    let here = world.commands.submit(user(3), withdraw(c), None).await.unwrap_err();
+    let nowhere = world.commands.submit(user(3), withdraw(ConversationId::direct(user(8), user(9))), None).await;
+    assert_eq!((here.code, here.message), (ErrorCode::NotMember, nowhere.unwrap_err().message));
+    assert_eq!(world.logged(topics::MESSAGES, c).await.len(), 3);
+    world.commands.submit(user(2), withdraw(c), None).await.unwrap();
+}
+
+/// Issue 10, item 3: what is remembered of a membership does not show what came after it.
+#[tokio::test(start_paused = true)]
+async fn who_has_left_marks_nothing_and_who_joined_later_nothing_from_before() {
+    let (mut world, c) = (World::new().await, group());
+    world.start_marks();
+    world.join(user(1), c, 1).await;
+    world.entry(c, 0, 1).await;
+    world.join(user(2), c, 3).await;
+    world.entry(c, 1, 3).await;
+    assert_eq!(world.commands.mark(user(1), c, seq(3)).await.unwrap(), seq(3));
+    assert_eq!(code(world.commands.mark(user(2), c, seq(1)).await), ErrorCode::Invalid);
+    assert_eq!(world.commands.mark(user(2), c, seq(3)).await.unwrap(), seq(3));
+    world.rows(c, 4, vec![Row::UserRole { user: user(1), role: None, seq: seq(4) }]).await;
+    assert_eq!(code(world.commands.mark(user(1), c, seq(3)).await), ErrorCode::NotMember);
+}
+
+#[tokio::test(start_paused = true)]
+async fn creating_and_withdrawing_need_no_store() {
     let world = World::new().await;
-    world.store.close().await;
-    let id = world.id();
-    let create = CommandFrame::Create { id, kind: "direct".into(), title: None, members: vec![user(2)] };
-    let accepted = world.commands.submit(user(1), create, None).await.unwrap().logged().await.unwrap();
+    world.register(&[user(2)]).await;
+    let create = |id| CommandFrame::Create { id, kind: "direct".into(), title: None, members: vec![user(2)] };
+    let accepted = world.commands.submit(user(1), create(world.id()), None).await.unwrap().logged().await.unwrap();
     assert_eq!(accepted.conversation, ConversationId::direct(user(1), user(2)));
+    world.store.close().await;
+    // Whom the service has met it knows.
+    let id = world.id();
+    world.commands.submit(user(1), create(id), None).await.unwrap().logged().await.unwrap();
     let withdraw = CommandFrame::Withdraw { id, conversation: group() };
     world.commands.submit(user(3), withdraw, None).await.unwrap().logged().await.unwrap();
     // Nor does a store that is away stop a message.
     world.say(user(1), group(), "hi").await.unwrap();
     assert_eq!(world.events(group()).await.len(), 2);
+}
+
+/// Issue 10, item 4.
+#[tokio::test(start_paused = true)]
+async fn users_who_do_not_exist_are_taken_in_nowhere() {
+    let (world, c) = (World::new().await, group());
+    world.register(&[user(2), user(3)]).await;
+    world.join(user(1), c, 1).await;
+    let create = |kind: &str, members: Vec<UserId>| CommandFrame::Create {
+        id: world.id(),
+        kind: kind.into(),
+        title: None,
+        members,
+    };
+    let add = |members| CommandFrame::AddMembers { id: world.id(), conversation: c, members };
+    let ghosts: Vec<UserId> = (100..108).map(user).collect();
+    for command in [
+        create("direct", vec![ghosts[0]]),
+        create("group", vec![user(2), ghosts[0]]),
+        add(vec![user(2), ghosts[0]]),
+        add((2..4).chain(100..300).map(user).collect()),
+    ] {
+        let error = world.commands.submit(user(1), command, None).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::NoSuchUser);
+        assert!(error.message.contains(&ghosts[0].to_string()) && error.message.len() < 300, "{error}");
+        assert!(!error.message.contains(&user(2).to_string()), "{error}");
+    }
+    assert_eq!(world.events(c).await, []);
+    world.commands.submit(user(1), add(vec![user(2), user(3)]), None).await.unwrap().logged().await.unwrap();
+    // The author is signed in, so there is an account.
+    world.commands.submit(user(1), add(vec![user(1), user(2)]), None).await.unwrap().logged().await.unwrap();
+    assert!(world.events(c).await.iter().all(|event| event.looked_up));
+}
+
+/// Issue 10, item 4: nobody guesses whether there is such a user.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_takes_nobody_in() {
+    let world = World::new().await;
+    world.store.close().await;
+    let create = CommandFrame::Create { id: world.id(), kind: "direct".into(), title: None, members: vec![user(2)] };
+    assert_eq!(code(world.commands.submit(user(1), create, None).await), ErrorCode::Unavailable);
+    assert_eq!(world.events(ConversationId::direct(user(1), user(2))).await, []);
+}
+
+/// A group of before has members whom nobody looked up: who opened it and never heard is told that it stands.
+#[tokio::test(start_paused = true)]
+async fn the_retry_of_a_command_that_stands_is_let_through_and_says_that_nobody_was_looked_up() {
+    let (world, id) = (World::new().await, CommandId::first_at(NOW_MS - 1));
+    let c = ConversationId::group(user(1), id);
+    let create = CommandFrame::Create { id, kind: "group".into(), title: None, members: vec![user(100)] };
+    assert_eq!(code(world.commands.submit(user(1), create.clone(), None).await), ErrorCode::NoSuchUser);
+    let row =
+        IdRow { author: user(1), seq: seq(1), hash: PayloadHash([0; 16]), stands: Stands::Command, deleted: None };
+    world.rows(c, 1, vec![Row::Id { id, row }]).await;
+    world.applied(Barrier::source_of(c), 1).await;
+    world.commands.submit(user(1), create, None).await.unwrap().logged().await.unwrap();
+    assert!(world.events(c).await.iter().all(|event| !event.looked_up));
 }
 
 #[tokio::test(start_paused = true)]

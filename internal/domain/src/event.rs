@@ -19,6 +19,10 @@ pub struct Event {
     pub rules: u32,
     /// The key that seals the body; `None` while bodies are not sealed.
     pub key_id: Option<String>,
+    /// Whether the service found every user named in `action` in the user tables when it took the command. Asked for
+    /// where members are taken in ([`Action::Create`], [`Action::AddMembers`]), from version 2 of the rules on. No field
+    /// of the client's: a retry that says otherwise is the same command.
+    pub looked_up: bool,
     /// What is asked for.
     pub action: Action,
 }

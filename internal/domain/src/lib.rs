@@ -13,11 +13,14 @@ mod seq;
 mod state;
 
 pub mod limits;
+pub mod words;
 
 pub use cursor::{Cursor, CursorError, Fingerprint};
 pub use event::{Action, Event, PayloadHash, Placed};
 pub use id_cache::{ID_CACHE_ROWS_MAX, ID_CACHE_SPAN_MS, IdCache, Lookup};
 pub use ids::{CommandId, ConversationId, IdError, UserId};
-pub use reducer::{Change, Decision, Effects, Facts, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply};
+pub use reducer::{
+    Change, Decision, Effects, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of,
+};
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
 pub use state::{Content, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};

@@ -6,13 +6,17 @@
 mod changes;
 
 use crate::limits::STAMP_AHEAD_MS_MAX;
+use crate::state::one_more;
 use crate::{
     Action, CommandId, Content, ConversationState, Event, IdRow, PayloadHash, Placed, Role, Seq, Settings, Stands,
     UserId,
 };
 
 /// The newest version of the rules that programs know and write. An event made under a newer one is not judged.
-pub const RULES_NEWEST: u32 = 1;
+///
+/// Where a version differs from the one before, the code asks for the event's own version: version 2 came with what
+/// [`changes`] and [`apply`] say of it, and everything of version 1 is judged as it was, for ever.
+pub const RULES_NEWEST: u32 = 2;
 
 /// The version after it, for tests alone: no program writes it or judges by it. It differs in who may add members (every
 /// member may), so that two versions side by side lead to different memberships, and whoever judges by the wrong one
@@ -26,6 +30,53 @@ pub struct Facts {
     pub first: Option<IdRow>,
     /// The row of the message that the event changes.
     pub target: Option<IdRow>,
+    /// The answer to [`past_of`]; false where nothing is asked.
+    pub past: bool,
+}
+
+/// What must be known of the author's memberships before the one that the state shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    /// Whether there was one: the author is no member.
+    Ever,
+    /// Whether the author was a member there, when the message that the event is about was said.
+    At(Seq),
+}
+
+impl Past {
+    /// The answer, from the author's memberships by seq (`None` is a leaving), of which those after `as_of` do not count.
+    pub fn answer(self, versions: impl IntoIterator<Item = (Seq, Option<Role>)>, as_of: Seq) -> bool {
+        let last = match self {
+            Self::Ever => as_of,
+            Self::At(seq) => seq.min(as_of),
+        };
+        let mut until_then = versions.into_iter().filter(|(seq, _)| *seq <= last);
+        match self {
+            Self::Ever => until_then.next().is_some(),
+            Self::At(_) => until_then.last().is_some_and(|(_, role)| role.is_some()),
+        }
+    }
+}
+
+/// What has to be read of the author's past to judge the event, as of the event before: mostly nothing.
+#[must_use]
+pub fn past_of(
+    state: &ConversationState,
+    event: &Event,
+    first: Option<&IdRow>,
+    target: Option<&IdRow>,
+) -> Option<Past> {
+    if event.rules < 2 || first.is_some() || state.settings.is_none() {
+        return None;
+    }
+    match (state.members.get(&event.author), &event.action) {
+        (None, Action::Create { .. }) => None,
+        (None, _) => Some(Past::Ever),
+        (Some(member), Action::AddReaction { .. } | Action::RemoveReaction { .. }) => target
+            .filter(|row| row.seq < member.since && row.author != event.author && row.deleted.is_none())
+            .map(|row| Past::At(row.seq)),
+        (Some(_), _) => None,
+    }
 }
 
 /// The event was made under rules that this code does not know: its conversation is held, never skipped.
@@ -68,6 +119,8 @@ pub enum Refusal {
     Already,
     /// The user named is not a member.
     NoSuchMember,
+    /// Nobody looked up whether there are such users.
+    NoSuchUser,
     /// The conversation is full.
     Full,
     /// The target is no message of this conversation, or it was deleted.
@@ -80,7 +133,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Conflict,
         Self::Withdrawn,
         Self::IdFromFuture,
@@ -89,11 +142,18 @@ impl Refusal {
         Self::Forbidden,
         Self::Already,
         Self::NoSuchMember,
+        Self::NoSuchUser,
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
         Self::Invalid,
     ];
+
+    /// The refusal of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.name() == name)
+    }
 
     /// The stable name that clients see.
     #[must_use]
@@ -107,6 +167,7 @@ impl Refusal {
             Self::Forbidden => "forbidden",
             Self::Already => "already",
             Self::NoSuchMember => "no_such_member",
+            Self::NoSuchUser => "no_such_user",
             Self::Full => "full",
             Self::NoSuchMessage => "no_such_message",
             Self::NotAuthor => "not_author",
@@ -183,12 +244,26 @@ pub struct Effects {
     pub decision: Decision,
     /// Who hears of it, in order: the members before and after, or the author alone.
     pub recipients: Vec<UserId>,
+    /// Those of the recipients, in order, who hear that a message has changed and not how: it was said before their
+    /// latest joining. Since version 2.
+    pub blind: Vec<UserId>,
+    /// Whether a refusal is kept for who asks what became of the command: of authors who are or were members. Others
+    /// leave no trace. Since version 2.
+    pub kept: bool,
     /// What changes; empty unless accepted, else ending with the id.
     pub changes: Vec<Change>,
     /// Timeline entries after the event.
     pub place: u64,
     /// Messages after the event.
     pub ordinal: u64,
+}
+
+impl Effects {
+    /// Whether the conversation's head, and with it its place in lists, moves to the event.
+    #[must_use]
+    pub fn raises_head(&self, event: &Event) -> bool {
+        self.decision == Decision::Accepted && (event.rules < 2 || event.action != Action::Withdraw)
+    }
 }
 
 /// Decides what `event`, placed by the log, means to a conversation in `state`. Both must be as of the event before.
@@ -208,16 +283,19 @@ pub fn apply(
     let hash = event.action.payload_hash();
     let outcome = match &facts.first {
         // Before every refusal, so that a retry is never both settled and refused.
-        Some(first) => Err(duplicate(event, hash, first)),
+        Some(first) => Err(duplicate(state, event, hash, first)),
         None if event.id.stamp_ms() > placed.append_time_ms.saturating_add(STAMP_AHEAD_MS_MAX) => {
             Err(Decision::Refused(Refusal::IdFromFuture))
         }
-        None => changes::of(state, event, facts.target.as_ref()).map_err(Decision::Refused),
+        None => changes::of(state, event, facts).map_err(Decision::Refused),
     };
+    let known = state.members.contains_key(&event.author) || facts.past;
     Ok(match outcome {
         Err(decision) => Effects {
             decision,
             recipients: vec![event.author],
+            blind: Vec::new(),
+            kept: event.rules >= 2 && known && matches!(decision, Decision::Refused(_)),
             changes: Vec::new(),
             place: state.place,
             ordinal: state.ordinal,
@@ -227,7 +305,7 @@ pub fn apply(
 }
 
 /// What a second event of one id is: a retry is settled by what stands; anything else is refused.
-fn duplicate(event: &Event, hash: PayloadHash, first: &IdRow) -> Decision {
+fn duplicate(state: &ConversationState, event: &Event, hash: PayloadHash, first: &IdRow) -> Decision {
     let settled = Decision::Settled { first_seq: first.seq, stands: first.stands };
     let own = first.author == event.author;
     match (&event.action, first.stands) {
@@ -235,6 +313,8 @@ fn duplicate(event: &Event, hash: PayloadHash, first: &IdRow) -> Decision {
         (Action::Withdraw, _) if own => settled,
         (_, Stands::Withdrawal) if own => Decision::Refused(Refusal::Withdrawn),
         _ if own && first.hash == hash => settled,
+        // Who is no member is not told that there is such an id.
+        _ if !own && event.rules >= 2 && state.role(event.author).is_none() => Decision::Refused(Refusal::NotMember),
         _ => Decision::Refused(Refusal::Conflict),
     }
 }
@@ -257,12 +337,27 @@ fn accepted(
     };
     let row = IdRow { author: event.author, seq: placed.seq, hash, stands, deleted: None };
     let recipients = recipients(state, event, &changes);
+    let blind = blind(state, event, &recipients, &changes);
     changes.push(Change::Id { id: event.id, row });
-    let (place, ordinal) = entry.map_or((state.place, state.ordinal), |(place, ordinal)| (place + 1, ordinal));
-    Effects { decision: Decision::Accepted, recipients, changes, place, ordinal }
+    let (place, ordinal) = entry.map_or((state.place, state.ordinal), |(place, ordinal)| (one_more(place), ordinal));
+    Effects { decision: Decision::Accepted, recipients, blind, kept: false, changes, place, ordinal }
+}
+
+/// The recipients who have joined after the message that has another text, or another reaction, was said. An author
+/// knows what they have said.
+fn blind(state: &ConversationState, event: &Event, recipients: &[UserId], changes: &[Change]) -> Vec<UserId> {
+    let changed = changes.iter().find_map(|change| match change {
+        Change::Body { seq, .. } | Change::Reaction { seq, .. } => Some(*seq),
+        _ => None,
+    });
+    let Some(said) = changed.filter(|_| event.rules >= 2) else { return Vec::new() };
+    let joined_later = |user: &UserId| state.members.get(user).is_some_and(|member| member.since > said);
+    recipients.iter().filter(|user| **user != event.author && joined_later(user)).copied().collect()
 }
 
 /// Everyone who was or becomes a member: who is removed hears of it, too. A withdrawal concerns its author alone.
+///
+/// It is nothing that happens in the conversation: since version 2 it raises no head either, see [`Effects::raises_head`].
 fn recipients(state: &ConversationState, event: &Event, changes: &[Change]) -> Vec<UserId> {
     if event.action == Action::Withdraw {
         return vec![event.author];

@@ -66,6 +66,8 @@ pub struct Membership {
     pub role: Role,
     /// The event that made the user a member (the latest joining).
     pub since: Seq,
+    /// The event that changed the membership last: the joining, or a change of role.
+    pub changed: Seq,
 }
 
 /// What a conversation is, apart from who is in it.
@@ -151,17 +153,28 @@ impl ConversationState {
         for change in changes {
             match change {
                 Change::Timeline { place, ordinal, .. } => {
-                    self.place = place + 1;
+                    self.place = one_more(*place);
                     self.ordinal = *ordinal;
                 }
                 Change::Member { user, role: None } => drop(self.members.remove(user)),
                 Change::Member { user, role: Some(role) } => {
-                    let membership = self.members.entry(*user).or_insert(Membership { role: *role, since: seq });
-                    membership.role = *role;
+                    let fresh = Membership { role: *role, since: seq, changed: seq };
+                    let membership = self.members.entry(*user).or_insert(fresh);
+                    (membership.role, membership.changed) = (*role, seq);
                 }
                 Change::Settings(settings) => self.settings = Some(settings.clone()),
                 Change::Body { .. } | Change::Deleted { .. } | Change::Reaction { .. } | Change::Id { .. } => {}
             }
         }
     }
+}
+
+/// The next value of a counter.
+///
+/// # Panics
+/// At the end of its range, in every build: a row or a bug has said what cannot be, and a conversation that counts from 0
+/// again would be wrong for ever. The consumers hold one that panics.
+#[must_use]
+pub(crate) const fn one_more(count: u64) -> u64 {
+    count.checked_add(1).expect("no conversation has 2^64 entries")
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     Change, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, ID_CACHE_SPAN_MS, IdCache,
-    IdRow, Lookup, Placed, RULES_NEWEST, Seq, apply,
+    IdRow, Lookup, Placed, RULES_NEWEST, Role, Seq, apply, past_of,
 };
 use workload::{Random, Reference, Stories, StoryConfig};
 
@@ -29,6 +29,17 @@ impl Rows {
             }
         }
         state
+    }
+
+    fn memberships(&self, event: &Event) -> Vec<(Seq, Option<Role>)> {
+        let mut versions = Vec::new();
+        for (seq, changes) in self.accepted.get(&event.conversation).into_iter().flatten() {
+            versions.extend(changes.iter().filter_map(|change| match change {
+                Change::Member { user, role } if *user == event.author => Some((*seq, *role)),
+                _ => None,
+            }));
+        }
+        versions
     }
 
     fn ids(&self, conversation: ConversationId, as_of: Seq) -> BTreeMap<CommandId, IdRow> {
@@ -77,7 +88,9 @@ impl Consumer {
         let as_of = placed.seq.before().unwrap();
         let first = self.fact(rows, event, event.id, as_of);
         let target = event.action.target().and_then(|id| self.fact(rows, event, id, as_of));
-        let effects = apply(&self.state, event, placed, &Facts { first, target }, RULES_NEWEST).unwrap();
+        let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
+            .is_some_and(|past| past.answer(rows.memberships(event), as_of));
+        let effects = apply(&self.state, event, placed, &Facts { first, target, past }, RULES_NEWEST).unwrap();
         self.state.absorb(placed.seq, &effects.changes);
         self.ids.absorb(placed.seq, &effects.changes, target.as_ref());
         effects

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use domain::limits::{EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, STAMP_AHEAD_MS_MAX, TITLE_BYTES_MAX};
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
-    Facts, IdRow, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply,
+    Facts, IdRow, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
 };
 
 const NOW_MS: i64 = 1_000_000;
@@ -37,6 +37,8 @@ struct Room {
     conversation: ConversationId,
     state: ConversationState,
     ids: BTreeMap<CommandId, IdRow>,
+    /// Every change of a membership.
+    memberships: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
     next: u64,
 }
 
@@ -44,7 +46,8 @@ impl Room {
     /// Nothing yet; `id(1)` of the owner opens the group.
     fn empty() -> Self {
         let conversation = ConversationId::group(user(OWNER), id(1));
-        Self { conversation, state: ConversationState::default(), ids: BTreeMap::new(), next: 1 }
+        let (state, memberships) = (ConversationState::default(), BTreeMap::new());
+        Self { conversation, state, ids: BTreeMap::new(), memberships, next: 1 }
     }
 
     /// A group of an owner, an admin, and Ann and Bob, at place 3 with no message.
@@ -63,12 +66,28 @@ impl Room {
     }
 
     fn judge(&self, author: u64, number: i64, action: Action) -> Effects {
+        self.judge_by(RULES_NEWEST, author, number, action)
+    }
+
+    fn judge_by(&self, rules: u32, author: u64, number: i64, action: Action) -> Effects {
         let (id, seq) = (id(number), Seq::try_from(self.next).unwrap());
         let target = action.target().and_then(|id| self.ids.get(&id).copied());
-        let facts = Facts { first: self.ids.get(&id).copied(), target };
+        let first = self.ids.get(&id).copied();
         let conversation = self.conversation;
-        let event =
-            Event { id, conversation, author: user(author), received_ms: 0, rules: RULES_NEWEST, key_id: None, action };
+        let event = Event {
+            id,
+            conversation,
+            author: user(author),
+            received_ms: 0,
+            rules,
+            key_id: None,
+            looked_up: true,
+            action,
+        };
+        let memberships = self.memberships.get(&event.author).cloned().unwrap_or_default();
+        let past = past_of(&self.state, &event, first.as_ref(), target.as_ref())
+            .is_some_and(|past| past.answer(memberships, seq.before().unwrap()));
+        let facts = Facts { first, target, past };
         apply(&self.state, &event, Placed { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
     }
 
@@ -82,6 +101,7 @@ impl Room {
             match change {
                 Change::Id { id, row } => drop(self.ids.insert(*id, *row)),
                 Change::Deleted { id, .. } => self.ids.get_mut(id).unwrap().deleted = Some(seq),
+                Change::Member { user, role } => self.memberships.entry(*user).or_default().push((seq, *role)),
                 _ => {}
             }
         }
@@ -208,12 +228,61 @@ fn a_second_event_of_an_id_is_settled_by_what_stands_or_refused() {
 }
 
 #[test]
-fn a_withdrawal_needs_no_membership_and_concerns_its_author_alone() {
+fn a_withdrawal_concerns_its_author_alone() {
     let mut room = Room::group();
-    let withdrawn = room.accepted(STRANGER, 10, Action::Withdraw);
-    assert_eq!((withdrawn.recipients.clone(), stands(&withdrawn)), (users(&[STRANGER]), (id(10), Stands::Withdrawal)));
+    let withdrawn = room.accepted(ANN, 10, Action::Withdraw);
+    assert_eq!((withdrawn.recipients.clone(), stands(&withdrawn)), (users(&[ANN]), (id(10), Stands::Withdrawal)));
     assert_eq!((entry(&withdrawn), withdrawn.place, withdrawn.ordinal), (None, 1, 0));
     room.refused(OWNER, edit(10, "x"), Refusal::NoSuchMessage);
+}
+
+/// Issue 10, item 3; version 1 goes on as it was.
+#[test]
+fn since_version_2_a_stranger_leaves_no_trace_and_learns_nothing() {
+    let mut room = Room::group();
+    room.accepted(ANN, 10, message("hi"));
+    let decide = |rules, author, number, action: Action| room.judge_by(rules, author, number, action);
+    assert_eq!(decide(1, STRANGER, 11, Action::Withdraw).decision, Decision::Accepted);
+    assert_eq!(decide(1, STRANGER, 10, message("hi")).decision, Decision::Refused(Refusal::Conflict));
+    for (number, action) in [(10, Action::Withdraw), (11, Action::Withdraw), (10, message("hi")), (11, message("hi"))] {
+        let told = decide(2, STRANGER, number, action.clone());
+        assert_eq!(told.decision, Decision::Refused(Refusal::NotMember), "the same, whatever stands there");
+        assert_eq!((told.recipients, told.changes, told.kept), (users(&[STRANGER]), vec![], false));
+        let nowhere = Room::empty().judge_by(2, STRANGER, number, action);
+        assert_eq!((nowhere.decision, nowhere.kept), (Decision::Refused(Refusal::NotMember), false));
+    }
+    // Who was a member may still give up a command of then, and is told why others are refused.
+    room.accepted(BOB, 20, Action::Leave);
+    assert_eq!(room.judge(BOB, 21, Action::Withdraw).decision, Decision::Accepted);
+    let late = room.judge(BOB, 22, message("too late"));
+    assert_eq!((late.decision, late.kept), (Decision::Refused(Refusal::NotMember), true));
+}
+
+/// Issue 10, item 8.
+#[test]
+fn since_version_2_nobody_hears_how_a_message_from_before_their_joining_has_changed() {
+    let mut room = Room::group();
+    room.accepted(ANN, 10, message("old"));
+    room.accepted(BOB, 11, Action::Leave);
+    room.accepted(OWNER, 12, add(&[5]));
+    room.accepted(OWNER, 13, add(&[BOB]));
+    room.accepted(ANN, 14, message("new"));
+    let react = |target| Action::AddReaction { target: id(target), emoji: "+1".into() };
+    for action in [edit(10, "x"), react(10)] {
+        let seen = room.judge(ANN, 30, action.clone());
+        assert_eq!((seen.decision, seen.blind), (Decision::Accepted, users(&[BOB, 5])), "all hear of it");
+        assert_eq!(seen.recipients, users(&[OWNER, ADMIN, ANN, BOB, 5]));
+        assert_eq!(room.judge_by(1, ANN, 30, action).blind, []);
+    }
+    assert_eq!(room.judge(ANN, 30, edit(14, "x")).blind, []);
+    // Who never could read it is not told that it is there; Bob, who was a member then, reads it in history.
+    room.refused(5, react(10), Refusal::NoSuchMessage);
+    room.refused(5, Action::RemoveReaction { target: id(10) }, Refusal::NoSuchMessage);
+    room.refused(5, edit(10, "x"), Refusal::NoSuchMessage);
+    room.refused(5, edit(14, "x"), Refusal::NotAuthor);
+    assert_eq!(room.judge(5, 30, react(14)).decision, Decision::Accepted);
+    assert_eq!(room.judge(BOB, 30, react(10)).decision, Decision::Accepted);
+    assert_eq!(room.judge_by(1, 5, 30, react(10)).decision, Decision::Accepted);
 }
 
 #[test]
@@ -381,8 +450,8 @@ fn bounds_stay_what_they_are() {
 /// Clients and rows know them by these names.
 #[test]
 fn names_stay_what_they_are() {
-    let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member full \
-                    no_such_message not_author invalid";
+    let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member \
+                    no_such_user full no_such_message not_author invalid";
     assert_eq!(Refusal::ALL.map(Refusal::name).join(" "), refusals);
     let roles = [Role::Member, Role::Admin, Role::Owner];
     assert_eq!(roles.map(Role::name), ["member", "admin", "owner"]);

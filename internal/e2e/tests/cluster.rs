@@ -27,5 +27,8 @@ async fn kills_lose_double_and_reorder_nothing_and_a_replay_comes_to_the_same_ro
         seed: 2,
         ..LoadConfig::default()
     };
-    runs::replay_cluster(&mut cluster, config).await?.verdict.demand_zero()
+    runs::replay_cluster(&mut cluster, config.clone()).await?.verdict.demand_zero()?;
+
+    // Issue 10, item 17: rows are built anew and switched under load; no socket notices.
+    runs::rebuild_cluster(&mut cluster, LoadConfig { seed: 3, ..config }, 5).await?.verdict.demand_zero()
 }

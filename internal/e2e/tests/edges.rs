@@ -69,6 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "testkit",
         &[
             "api",
+            "auth",
             "domain",
             "eventlog",
             "eventlog-kafka",

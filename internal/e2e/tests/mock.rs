@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use auth::{SigningKey, Verifier};
+use auth::{EndedSessions, SigningKey, Verifier};
 use eventlog::SharedLog;
 use eventlog_kafka::mock::MockBroker;
 use eventlog_kafka::{KafkaConfig, KafkaLog};
@@ -124,7 +124,8 @@ fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &Shar
     let (clock, entropy, metrics, readiness) =
         (Clock::system(), Entropy::system(), Metrics::new(), Readiness::default());
     let key = SigningKey::generate(&entropy)?;
-    let verifier = Verifier::new(&key.jwks(), clock.clone())?;
+    let ended = EndedSessions::default();
+    let verifier = Verifier::new(&key.jwks(), clock.clone())?.without(ended.clone());
     let serving = Serving { entropy: entropy.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
     let deps = users::Deps {
         store: store.clone(),
@@ -133,6 +134,7 @@ fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &Shar
         clock: clock.clone(),
         entropy: entropy.clone(),
         key,
+        ended,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };

@@ -81,3 +81,11 @@ async fn a_replay_comes_to_the_same_rows_and_pushes_nothing() -> Result<()> {
     let config = LoadConfig { unsteady: false, messages: 200, ..small(4) };
     runs::replay_single(&mut single, config).await?.verdict.demand_zero()
 }
+
+/// Issue 10, item 17.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_is_killed_leaves_what_is_served_and_leads_there_and_back() -> Result<()> {
+    let mut single = Single::new().await?;
+    let config = LoadConfig { unsteady: false, messages: 200, ..small(7) };
+    runs::rebuild_single(&mut single, config, 6).await?.verdict.demand_zero()
+}

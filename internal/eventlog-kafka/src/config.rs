@@ -96,6 +96,11 @@ impl KafkaConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
+            // On purpose, and not librdkafka's default: to readers of committed records only, one transaction that another
+            // producer leaves open hides everything behind it, of everybody, until the broker ends it (15 minutes by
+            // default). Ours has no transactions. What another one aborts is judged like any other record: what stands in
+            // the log is an event, and each reader sees the same ones.
+            .set("isolation.level", "read_uncommitted")
             .set("allow.auto.create.topics", "false");
         config
     }
@@ -127,6 +132,16 @@ impl KafkaConfig {
             .set("max.poll.interval.ms", "60000")
             .set("queued.min.messages", "1")
             .set("queued.max.messages.kbytes", "1024");
+        config
+    }
+
+    /// A consumer that says when it has come to a partition's end, to see which offsets before it hold records.
+    pub(crate) fn probe(&self) -> ClientConfig {
+        let mut config = self.consumer();
+        config
+            .set("group.id", format!("{}-probes", self.client_id))
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "10");
         config
     }
 

@@ -99,7 +99,9 @@ impl KafkaLog {
             // Nothing was taken: the brokers do not even say what the topic is.
             LogError::Transient(_) | LogError::Broken(_) | LogError::OutOfRange { .. } => AppendError::Busy,
         })?;
-        let partition = record.partition.unwrap_or_else(|| partition_of(record.key.as_bytes(), partitions));
+        // By the declared number: partitions that somebody added are nobody's.
+        let declared = events::topics::find(topic).map_or(partitions, |spec| spec.partitions);
+        let partition = record.partition.unwrap_or_else(|| partition_of(record.key.as_bytes(), declared));
         if partition < partitions { Ok(partition) } else { Err(AppendError::NoTopic(topic.to_owned())) }
     }
 }
@@ -119,6 +121,12 @@ impl EventLog for KafkaLog {
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
         let (consumer, at) = self.find(topic, partition).await?;
         self.requests.watermarks(&consumer, &at).await
+    }
+
+    async fn last_before(&self, topic: &str, partition: u32, end: u64) -> Result<Option<u64>, LogError> {
+        let (consumer, at) = self.find(topic, partition).await?;
+        let low = self.requests.watermarks(&consumer, &at).await?.low;
+        self.requests.last_before(&at, low, end).await
     }
 
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {

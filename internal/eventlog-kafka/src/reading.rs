@@ -25,7 +25,7 @@ use lane::{Command, Lane};
 use shelf::Shelf;
 
 /// The most readers that one partition has at the same time; the next one waits.
-const READERS_MAX: usize = 6;
+const READERS_MAX: usize = 12;
 /// How long a reader waits for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 

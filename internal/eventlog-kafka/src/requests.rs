@@ -10,7 +10,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -22,6 +22,8 @@ use crate::errors::{Kind, broken, kind_of, log_error};
 pub(crate) const REQUEST_WAIT: Duration = Duration::from_secs(5);
 /// Before a request is made again.
 const RETRY_WAIT: Duration = Duration::from_millis(50);
+/// Offsets before an end among which a record is looked for first.
+const PROBE_BACK: u64 = 16;
 /// Requests at the same time; the next one waits.
 const REQUESTS_MAX: usize = 32;
 
@@ -65,6 +67,26 @@ impl Requests {
         let ask = move || consumer.fetch_watermarks(&partition.topic, number(partition.partition), REQUEST_WAIT);
         let (low, next) = self.ask(&at.topic, ask).await?;
         Ok(Watermarks { low: u64::try_from(low).unwrap_or(0), next: u64::try_from(next).unwrap_or(0) })
+    }
+
+    /// The offset of the last record before `end`: what lies behind it, the broker has shown to hold none.
+    pub(crate) async fn last_before(&self, at: &TopicPartition, low: u64, end: u64) -> Result<Option<u64>, LogError> {
+        let mut back = PROBE_BACK;
+        loop {
+            let from = end.saturating_sub(back).max(low);
+            if from >= end {
+                return Ok(None);
+            }
+            let (config, partition) = (self.config.probe(), at.clone());
+            let ask = move || last_between(&config, &partition, from, end);
+            if let Some(offset) = self.ask(&at.topic, ask).await? {
+                return Ok(Some(offset));
+            }
+            if from == low {
+                return Ok(None);
+            }
+            back *= 16;
+        }
     }
 
     pub(crate) async fn offset_at(
@@ -154,6 +176,35 @@ fn settles(error: &KafkaError) -> bool {
                 | Code::WaitingForCoordinator
         )
     )
+}
+
+/// The offset of the last record among those, read up to the partition's end or behind them.
+fn last_between(config: &ClientConfig, at: &TopicPartition, from: u64, end: u64) -> KafkaResult<Option<u64>> {
+    let probe = BaseConsumer::from_config_and_context(config, Quiet)?;
+    let mut partitions = TopicPartitionList::new();
+    let offset = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
+    partitions.add_partition_offset(&at.topic, number(at.partition), offset)?;
+    probe.assign(&partitions)?;
+    let (begun, mut last) = (Instant::now(), None);
+    while begun.elapsed() < REQUEST_WAIT {
+        match probe.poll(Duration::from_millis(100)) {
+            None => {}
+            // Only what stands behind the last record is skipped on the way there: the end is the broker's, as of now.
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
+            Some(Err(error)) if kind_of(&error) == Kind::Transient => {}
+            Some(Err(error)) => return Err(error),
+            Some(Ok(message)) => {
+                let offset = u64::try_from(message.offset()).unwrap_or(0);
+                if offset < end {
+                    last = Some(offset);
+                }
+                if offset + 1 >= end {
+                    return Ok(last);
+                }
+            }
+        }
+    }
+    Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
 }
 
 /// The number of a topic's partitions; 0 when there is no such topic.

@@ -27,6 +27,10 @@ pub trait Around: Send + Sync + 'static {
         self.inner().watermarks(topic, partition).await
     }
 
+    async fn last_before(&self, topic: &str, partition: u32, end: u64) -> Result<Option<u64>, LogError> {
+        self.inner().last_before(topic, partition, end).await
+    }
+
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
         self.inner().offset_at(topic, partition, time_ms).await
     }
@@ -79,6 +83,10 @@ impl<L: Around> EventLog for L {
 
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
         Around::watermarks(self, topic, partition).await
+    }
+
+    async fn last_before(&self, topic: &str, partition: u32, end: u64) -> Result<Option<u64>, LogError> {
+        Around::last_before(self, topic, partition, end).await
     }
 
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {

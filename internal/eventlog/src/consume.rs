@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::topics;
 use host::Entropy;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -144,6 +145,10 @@ struct Owned {
 impl Owned {
     fn start(&mut self, assigned: Assigned) {
         let at = assigned.at.clone();
+        if topics::find(&at.topic).is_some_and(|spec| at.partition >= spec.partitions) {
+            tracing::warn!(partition = %at, "a partition that somebody added is not read: see 'klatschctl topics check'");
+            return;
+        }
         tracing::info!(partition = %at, next = assigned.commit.as_ref().map(|commit| commit.next), "partition assigned");
         let token = self.stop.child_token();
         let work = (self.work)(assigned, Arc::clone(&self.committer), token.clone());

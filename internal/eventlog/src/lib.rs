@@ -14,6 +14,7 @@ mod lookup;
 mod message;
 mod partitioner;
 mod patient;
+mod quarantine;
 mod record;
 
 pub mod around;
@@ -36,6 +37,7 @@ pub use lookup::{RECORD_WITHIN, last_record, next_before_end, record_at, stands}
 pub use message::{Meaning, Message};
 pub use partitioner::partition_of;
 pub use patient::{PatientError, PatientReader};
+pub use quarantine::Quarantine;
 pub use record::{Header, NewRecord, Place, Receipt, Record, Watermarks};
 
 /// The most bytes of a record that a log takes, as [`NewRecord::bytes`] counts them.
@@ -53,21 +55,30 @@ pub struct TopicFound {
     pub partitions: u32,
     /// Everything about it that cannot keep the promises of its [`TopicSpec`], in words; empty when it can.
     pub faults: Vec<String>,
+    /// It has more partitions than it must have, in words. Those are nobody's; the others keep their promises.
+    pub grown: Option<String>,
 }
 
 impl TopicFound {
     /// A topic with so many partitions and that retention, compared with what it must be.
     #[must_use]
     pub fn compare(spec: &TopicSpec, partitions: u32, retention: Option<Duration>) -> Self {
-        let mut faults = Vec::new();
-        if partitions != spec.partitions {
-            faults.push(format!("{} has {partitions} partitions, not {}", spec.name, spec.partitions));
+        let (mut faults, name, declared) = (Vec::new(), &spec.name, spec.partitions);
+        if partitions < declared {
+            faults.push(format!("{name} has {partitions} partitions, not {declared}"));
         }
+        let grown = (partitions > declared).then(|| {
+            format!(
+                "{name} has {partitions} partitions, not {declared}: somebody added some, nothing in them is read, and what \
+                 another producer writes by key goes astray; give that producer the partition of the first {declared} \
+                 (partitions cannot be taken away again)"
+            )
+        });
         if retention != spec.retention {
             let (found, wanted) = (words(retention), words(spec.retention));
             faults.push(format!("{} keeps its records {found}, not {wanted}", spec.name));
         }
-        Self { partitions, faults }
+        Self { partitions, faults, grown }
     }
 }
 
@@ -97,6 +108,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// The first offset that is there and the next one to be written (durably), as of this call: a record whose
     /// receipt resolved before the call lies below `next`.
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError>;
+
+    /// The offset of the last record before `end`, where the log reaches; `None` when there is none. It may be less than the
+    /// offset before: a foreign transactional producer leaves control records, which count as offsets and are nobody's to
+    /// read. For those who would wait for the record before the end; it costs a read where there can be such gaps.
+    async fn last_before(&self, topic: &str, partition: u32, end: u64) -> Result<Option<u64>, LogError> {
+        let _ = (topic, partition);
+        Ok(end.checked_sub(1))
+    }
 
     /// The offset of the first record appended at or after `time_ms` (milliseconds since the Unix epoch); `None` when
     /// there is none yet.
@@ -138,4 +157,21 @@ pub trait PartitionReader: Send {
 /// As [`EventLog::enqueue`] and its receipt.
 pub async fn append(log: &dyn EventLog, topic: &str, record: NewRecord) -> Result<Place, AppendError> {
     log.enqueue(topic, record).await?.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Issue 10, item 5: partitions that somebody added are nobody's, and no reason to shut everybody out.
+    #[test]
+    fn a_topic_that_has_grown_keeps_its_promises_and_says_so() {
+        let spec = events::topics::spec_of(events::topics::MESSAGES);
+        let found = |partitions| TopicFound::compare(spec, partitions, spec.retention);
+        assert_eq!((found(12).faults.len(), found(12).grown), (0, None));
+        assert_eq!(found(11).faults.len(), 1, "one is missing");
+        let grown = found(14);
+        assert!(grown.faults.is_empty(), "{:?}", grown.faults);
+        assert!(grown.grown.is_some_and(|words| words.contains("14 partitions, not 12")));
+    }
 }

@@ -51,6 +51,8 @@ struct Known {
     begun: bool,
     /// Partitions that did not answer at the last look.
     silent: Vec<u32>,
+    /// That somebody added partitions: said once.
+    grown: Option<String>,
 }
 
 /// What a look at a partition found.
@@ -65,7 +67,7 @@ impl Promises {
     /// Those of that name.
     #[must_use]
     pub fn of(topics: &[&str]) -> Self {
-        let known = |topic: &&str| Known { topic: spec_of(topic), begun: false, silent: Vec::new() };
+        let known = |topic: &&str| Known { topic: spec_of(topic), begun: false, silent: Vec::new(), grown: None };
         Self { topics: topics.iter().map(known).collect() }
     }
 
@@ -93,6 +95,13 @@ impl Known {
         };
         if !found.faults.is_empty() {
             return Ok(Some(found.faults.join("; ")));
+        }
+        // No reason to shut everybody out: only what is written to the added ones is lost.
+        if found.grown != self.grown {
+            if let Some(reason) = &found.grown {
+                tracing::warn!(topic = topic.name, reason, "a topic has grown");
+            }
+            self.grown = found.grown;
         }
         let looks = (0..topic.partitions).map(|partition| look_at(log, codec, topic, partition, begun));
         let looks: Vec<Look> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;

@@ -43,6 +43,11 @@ pub enum DecodeError {
     Corrupt(String),
 }
 
+/// Whether a header's value is the fingerprint of some schema: 16 hex digits.
+fn is_fingerprint(value: &[u8]) -> bool {
+    value.len() == 16 && value.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Writes and reads records. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Codec {
@@ -91,16 +96,19 @@ impl Codec {
         let Some((prefix, datum)) = payload.split_at_checked(PREFIX_BYTES) else {
             return Err(DecodeError::Corrupt("it is shorter than the wire format's prefix".into()));
         };
-        let fingerprint = headers.iter().find(|(name, _)| name == HEADER_SCHEMA).map(|(_, value)| &value[..]);
-        let kind = match fingerprint {
+        // Before anything else: bytes that are not in the wire format are of no schema, so no upgrade will ever read them.
+        if prefix[0] != 0 {
+            return Err(DecodeError::Corrupt(format!("it begins with {:#04x}, not with a zero byte", prefix[0])));
+        }
+        let schema = headers.iter().find(|(name, _)| name == HEADER_SCHEMA).map(|(_, value)| &value[..]);
+        // A header of that name that is no fingerprint is another producer's own business.
+        let kind = match schema.filter(|schema| is_fingerprint(schema)) {
             Some(fingerprint) => {
                 let same = |known: &&Known| known.fingerprint.as_bytes() == fingerprint;
                 let known = schemas::all().iter().find(same);
-                known.map(|known| known.kind).ok_or_else(|| {
-                    DecodeError::UnknownSchema(
-                        String::from_utf8_lossy(&fingerprint[..fingerprint.len().min(64)]).into(),
-                    )
-                })?
+                known
+                    .map(|known| known.kind)
+                    .ok_or_else(|| DecodeError::UnknownSchema(String::from_utf8_lossy(fingerprint).into_owned()))?
             }
             None => {
                 let id = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
@@ -108,9 +116,6 @@ impl Codec {
                 kind.ok_or_else(|| DecodeError::UnknownSchema(format!("of registry id {id}")))?
             }
         };
-        if prefix[0] != 0 {
-            return Err(DecodeError::Corrupt(format!("it begins with {:#04x}, not with a zero byte", prefix[0])));
-        }
         Ok((kind, datum))
     }
 

@@ -98,7 +98,18 @@ impl Codec {
             key_id: event.key_id.clone(),
         };
         let uuids = |users: &[UserId]| users.iter().map(UserId::uuid).collect::<Vec<_>>();
+        // Programs that know no other rules know no other records.
+        let (first, looked_up) = (event.rules < 2, event.looked_up);
         match event.action.clone() {
+            Action::Create { kind, title, members } if !first => {
+                let (kind, members) = (kind.name().to_owned(), uuids(&members));
+                let record = ConversationCreatedV2 { envelope, kind, title, members, looked_up };
+                self.encode(SchemaKind::ConversationCreatedV2, &record)
+            }
+            Action::AddMembers { members } if !first => {
+                let record = MembersAddedV2 { envelope, members: uuids(&members), looked_up };
+                self.encode(SchemaKind::MembersAddedV2, &record)
+            }
             Action::Create { kind, title, members } => {
                 let (kind, members) = (kind.name().to_owned(), uuids(&members));
                 let record = ConversationCreatedV1 { envelope, kind, title, members };
@@ -144,13 +155,22 @@ impl Codec {
     /// [`DecodeError::UnknownSchema`] holds the conversation of the record's key, [`DecodeError::Corrupt`] refuses it.
     pub fn read_message(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<MessageRecord, DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
+        let mut looked_up = false;
         let (envelope, action) = match kind {
             SchemaKind::GenesisV1 | SchemaKind::TickV1 => return Ok(MessageRecord::Marker),
             SchemaKind::ConversationCreatedV1 => {
                 let record: ConversationCreatedV1 = Self::read(kind, datum)?;
-                let named = ConversationKind::from_name(&record.kind);
-                let kind = named.ok_or_else(|| DecodeError::Corrupt("no such kind of conversation".into()))?;
-                (record.envelope, Action::Create { kind, title: record.title, members: users(&record.members)? })
+                (record.envelope, creation(&record.kind, record.title, &record.members)?)
+            }
+            SchemaKind::ConversationCreatedV2 => {
+                let record: ConversationCreatedV2 = Self::read(kind, datum)?;
+                looked_up = record.looked_up;
+                (record.envelope, creation(&record.kind, record.title, &record.members)?)
+            }
+            SchemaKind::MembersAddedV2 => {
+                let record: MembersAddedV2 = Self::read(kind, datum)?;
+                looked_up = record.looked_up;
+                (record.envelope, Action::AddMembers { members: users(&record.members)? })
             }
             SchemaKind::MembersAddedV1 => {
                 let record: MembersAddedV1 = Self::read(kind, datum)?;
@@ -172,7 +192,7 @@ impl Codec {
             }
             _ => Self::read_on_message(kind, datum)?,
         };
-        Ok(MessageRecord::Event(Box::new(event(envelope, action)?)))
+        Ok(MessageRecord::Event(Box::new(event(envelope, looked_up, action)?)))
     }
 
     /// The half of [`Self::read_message`] that is about single messages.
@@ -347,7 +367,13 @@ impl Codec {
     }
 }
 
-fn event(envelope: EnvelopeV1, action: Action) -> Result<Event, DecodeError> {
+fn creation(kind: &str, title: Option<String>, members: &[Uuid]) -> Result<Action, DecodeError> {
+    let named = ConversationKind::from_name(kind);
+    let kind = named.ok_or_else(|| DecodeError::Corrupt("no such kind of conversation".into()))?;
+    Ok(Action::Create { kind, title, members: users(members)? })
+}
+
+fn event(envelope: EnvelopeV1, looked_up: bool, action: Action) -> Result<Event, DecodeError> {
     // Versions count from 1: no program will ever know this one, so nobody is told to upgrade.
     let rules = u32::try_from(envelope.rules).ok().filter(|rules| *rules > 0);
     let rules = rules.ok_or_else(|| DecodeError::Corrupt(format!("no rules are of version {}", envelope.rules)))?;
@@ -358,6 +384,7 @@ fn event(envelope: EnvelopeV1, action: Action) -> Result<Event, DecodeError> {
         received_ms: envelope.received,
         rules,
         key_id: envelope.key_id,
+        looked_up,
         action,
     })
 }

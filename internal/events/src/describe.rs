@@ -23,6 +23,7 @@ impl Codec {
             ConversationCreatedV1 MembersAddedV1 MemberRemovedV1 MemberLeftV1 RoleChangedV1 TitleChangedV1
             MessageSentV1 MessageEditedV1 MessageDeletedV1 ReactionAddedV1 ReactionRemovedV1 IdWithdrawnV1
             ReadMarkV1 DeliveryV1 QuarantinedV1 GenesisV1 TickV1 UserRegisteredV1 SessionStartedV1 SessionEndedV1
+            ConversationCreatedV2 MembersAddedV2
         );
         Ok((kind, value?))
     }

@@ -24,6 +24,10 @@ macro_rules! records {
 records! {
     ConversationCreatedV1 { envelope: EnvelopeV1, kind: String, title: Option<String>, members: Vec<Uuid> }
     MembersAddedV1 { envelope: EnvelopeV1, members: Vec<Uuid> }
+    ConversationCreatedV2 {
+        envelope: EnvelopeV1, kind: String, title: Option<String>, members: Vec<Uuid>, looked_up: bool
+    }
+    MembersAddedV2 { envelope: EnvelopeV1, members: Vec<Uuid>, looked_up: bool }
     MemberRemovedV1 { envelope: EnvelopeV1, user: Uuid }
     MemberLeftV1 { envelope: EnvelopeV1 }
     RoleChangedV1 { envelope: EnvelopeV1, user: Uuid, role: String }

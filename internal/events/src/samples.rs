@@ -45,9 +45,18 @@ pub(crate) fn events() -> Vec<Event> {
         received_ms: 1_700_000_000_123,
         rules: 1,
         key_id: (n % 2 == 0).then(|| "key-7".to_owned()),
+        looked_up: false,
         action,
     };
-    numbered.map(event).collect()
+    let mut events: Vec<Event> = numbered.map(&event).collect();
+    let members = vec![user(2), user(3)];
+    let create = Action::Create { kind: ConversationKind::Group, title: None, members: members.clone() };
+    for (looked_up, action) in
+        [(true, create), (true, Action::AddMembers { members }), (false, events[2].action.clone())]
+    {
+        events.push(Event { rules: 2, looked_up, ..event((action, 31)) });
+    }
+    events
 }
 
 /// Every record: its kind, its bytes, and what reading them must give, as text.
@@ -81,7 +90,8 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
 
 /// The kind that a record's header names.
 pub(crate) fn kind_of(encoded: &Encoded) -> SchemaKind {
-    let event = &encoded.headers[0].1;
-    let named = SchemaKind::ALL.iter().find(|kind| kind.event_name().as_bytes() == &event[..]);
+    let (event, version) = (&encoded.headers[0].1, &encoded.headers[1].1);
+    let is = |kind: &&SchemaKind| kind.event_name().as_bytes() == event && kind.version().as_bytes() == version;
+    let named = SchemaKind::ALL.iter().find(is);
     *named.expect("the header names a kind")
 }

@@ -69,6 +69,8 @@ schema_kinds! {
     UserRegisteredV1 = "user_registered" v "1";
     SessionStartedV1 = "session_started" v "1";
     SessionEndedV1 = "session_ended" v "1";
+    ConversationCreatedV2 = "conversation_created" v "2";
+    MembersAddedV2 = "members_added" v "2";
 }
 
 /// A parsed schema with its prebuilt reader and writer.

@@ -69,13 +69,19 @@ pub fn all() -> &'static [TopicSpec] {
     })
 }
 
+/// The topic of that name, if it is one of the table.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static TopicSpec> {
+    all().iter().find(|topic| topic.name == name)
+}
+
 /// The topic of that name.
 ///
 /// # Panics
 /// When `name` is not one of this module's constants.
 #[must_use]
 pub fn spec_of(name: &str) -> &'static TopicSpec {
-    all().iter().find(|topic| topic.name == name).expect("the topic stands in schemas/topics.toml")
+    find(name).expect("the topic stands in schemas/topics.toml")
 }
 
 fn spec(row: Row) -> TopicSpec {

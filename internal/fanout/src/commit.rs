@@ -8,12 +8,16 @@ use host::teeth::{Bug, bites};
 use store::Hold;
 
 use crate::FanoutError;
+use crate::lagging::LAGGING_MAX;
+use crate::outbox::first_source;
 use crate::partition::Partition;
 use crate::position::Position;
 use crate::reach::{Brought, Errand};
 
 /// How long the last commit may take.
 pub(crate) const COMMIT_AT_END: Duration = Duration::from_secs(5);
+/// How much of that may be spent on waiting for acknowledgements.
+pub(crate) const SETTLE_AT_END: Duration = Duration::from_secs(3);
 
 impl Partition {
     /// Sends for the commit of the position if it has changed: once the deliveries before it are acknowledged, and what
@@ -26,7 +30,7 @@ impl Partition {
         }
         let skips = self.take_skips();
         self.committing = Some(skips.clone());
-        self.settling.push_back((self.outbox.mark(), Errand::Commit(position, skips)));
+        self.settling.push((self.outbox.mark(), Errand::Commit(position, skips)));
     }
 
     /// That is done.
@@ -48,7 +52,8 @@ impl Partition {
     fn position(&self) -> Position {
         let parked = self.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
         let parked = if bites(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
-        Position { next: self.intake, fingerprint: self.fingerprint, parked }
+        let lagging = self.lagging.positions();
+        Position { next: self.intake, fingerprint: self.fingerprint, parked, lagging }
     }
 
     /// The last commit: tried once, since the process is stopping. What it misses is delivered again, and dropped by
@@ -58,14 +63,23 @@ impl Partition {
         for (conversation, hold) in self.committing.take().into_iter().flatten() {
             self.skip(conversation, hold);
         }
-        let position = self.position();
+        let mut position = self.position();
         if position == self.committed {
             return Ok(());
         }
         let skips = self.take_skips();
         let reach = self.reach.clone().unstoppable();
         let last = async {
-            self.outbox.settle().await?;
+            let settled = tokio::time::timeout(SETTLE_AT_END, self.outbox.settle()).await;
+            settled.unwrap_or(Ok(()))?;
+            // Whoever goes on does so there from what was not acknowledged.
+            for partition in self.outbox.unsettled() {
+                let first = first_source(&self.outbox.take(partition)).unwrap_or(position.next);
+                position.lagging.push((partition, first.min(position.next)));
+            }
+            if position.lagging.len() > LAGGING_MAX {
+                return std::future::pending().await;
+            }
             match reach.run(Errand::Commit(position, skips)).await? {
                 Brought::Committed(position) => self.committed(position).await,
                 _ => Ok(()),

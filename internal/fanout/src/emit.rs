@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use domain::{CommandId, ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
+use domain::{ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
 use eventlog::{Meaning, Message, NewRecord, partition_of};
-use events::topics::DELIVERIES;
 use events::{Delivery, HEADER_TRACE};
 use host::teeth::{Bug, bites};
 use runtime::{Panicked, caught};
-use store::{Facts, Loaded};
+use store::{Answers, Facts, Loaded};
 
+use crate::outbox::{Handed, Way};
 use crate::partition::Partition;
 use crate::{Deps, FanoutError};
 
@@ -36,20 +36,20 @@ impl Deps {
 }
 
 impl Partition {
-    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it. The ids `absent` were
-    /// never accepted.
+    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it. The `answers` are what was
+    /// read for it.
     pub(crate) async fn judge(
         &mut self,
         loaded: &mut Loaded,
         message: &Message,
-        absent: &[CommandId],
+        answers: &Answers,
     ) -> Result<Verdict, FanoutError> {
         let event = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) => return Ok(Verdict::Done),
             Meaning::Event(event) if self.deps.knows(message) => event,
             Meaning::Event(_) | Meaning::Unknown(_) => return Ok(Verdict::Hold),
         };
-        let Facts::Ready(facts) = loaded.facts(event, absent) else { return Ok(Verdict::Asks) };
+        let Facts::Ready(facts) = loaded.facts(event, answers) else { return Ok(Verdict::Asks) };
         // A bug here meets the same record after every restart: it holds this conversation instead of ending the program.
         let judged = caught(|| {
             let effects = self.effects(&loaded.state, event, message.placed, &facts)?;
@@ -66,14 +66,34 @@ impl Partition {
                 return Ok(Verdict::Hold);
             }
         };
-        self.deps.metrics.events.inc();
-        let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
-        for (record, recipients) in deliveries {
-            self.deps.metrics.deliveries.inc();
-            self.deps.metrics.recipients.inc_by(recipients);
-            self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
+        if self.follows.is_none() {
+            self.deps.metrics.events.inc();
+        }
+        for delivery in deliveries {
+            self.deliver(delivery, message.placed.seq.offset()).await?;
         }
         Ok(Verdict::Done)
+    }
+
+    /// Hands a delivery over that follows from the event at `source`, unless its partition lags.
+    async fn deliver(&mut self, delivery: Outgoing, source: u64) -> Result<(), FanoutError> {
+        let Outgoing { partition, record, recipients } = delivery;
+        if self.lagging.contains(partition) {
+            self.leave_to_follower(partition, source).await;
+            return Ok(());
+        }
+        // A follower has nothing else to do; and at the bound of those that lag, there is nothing else to be done.
+        let patient = self.follows.is_some() || !self.lagging.has_room();
+        let way = Way { partition, source, patient };
+        let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
+        match self.outbox.send(&*log, record, way, &entropy, &self.stop).await? {
+            Handed::Over => {
+                self.deps.metrics.deliveries.inc();
+                self.deps.metrics.recipients.inc_by(recipients);
+            }
+            Handed::Sick => self.lag(partition, source),
+        }
+        Ok(())
     }
 
     fn effects(
@@ -90,24 +110,45 @@ impl Partition {
         apply(state, event, placed, facts, newest)
     }
 
-    /// The records of an event, each with the number of its recipients.
-    fn deliveries(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<(NewRecord, u64)> {
-        let frame = render(event, message.placed, effects);
-        let delivery = |(partition, recipients): (u32, Vec<UserId>)| {
+    /// The records of an event; of a follower, only those of its partition.
+    fn deliveries(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<Outgoing> {
+        let frame = api::FeedFrame::of(event, message.placed, effects);
+        let (blind, seeing): (Vec<UserId>, Vec<UserId>) =
+            effects.recipients.iter().partition(|user| effects.blind.binary_search(user).is_ok());
+        let mut records = self.records(event, message, &seeing, &render(&frame));
+        if !blind.is_empty() {
+            records.extend(self.records(event, message, &blind, &render(&frame.withheld())));
+        }
+        records
+    }
+
+    /// The records with one frame: one for each delivery partition with recipients.
+    fn records(&self, event: &Event, message: &Message, recipients: &[UserId], frame: &str) -> Vec<Outgoing> {
+        let outgoing = |(partition, recipients): (u32, Vec<UserId>)| {
             let (key, count) = (recipients[0].to_string(), recipients.len() as u64);
             let place = Some((event.conversation, message.placed.seq));
-            let encoded = self.deps.codec.delivery(&Delivery { recipients, place, frame: frame.clone() });
+            let encoded = self.deps.codec.delivery(&Delivery { recipients, place, frame: frame.to_owned() });
             let mut headers = encoded.headers;
             headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.to_owned(), trace)));
-            (NewRecord { key, partition: Some(partition), headers, payload: encoded.payload }, count)
+            let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
+            Outgoing { partition, record, recipients: count }
         };
-        by_partition(&effects.recipients, self.delivery_partitions).into_iter().map(delivery).collect()
+        let by_partition = by_partition(recipients, self.delivery_partitions).into_iter();
+        by_partition.filter(|(partition, _)| self.follows.is_none_or(|only| only == *partition)).map(outgoing).collect()
     }
 }
 
-/// The socket frame, rendered once for everybody.
-fn render(event: &Event, placed: Placed, effects: &Effects) -> String {
-    serde_json::to_string(&api::FeedFrame::of(event, placed, effects)).expect("a feed frame has string keys only")
+/// A delivery record.
+struct Outgoing {
+    partition: u32,
+    record: NewRecord,
+    /// How many.
+    recipients: u64,
+}
+
+/// The socket frame, rendered once for everybody who gets it.
+fn render(frame: &api::FeedFrame) -> String {
+    serde_json::to_string(frame).expect("a feed frame has string keys only")
 }
 
 /// The recipients of each delivery partition, in order.

@@ -25,7 +25,14 @@ pub(crate) struct Pass {
 impl Partition {
     /// Holds a parked conversation from the event at `first` on: everything before it is out, everything taken in since
     /// is skipped.
+    ///
+    /// A follower holds nothing: it delivers to a partition whose devices are behind anyway, and waits.
     pub(crate) fn hold(&mut self, conversation: ConversationId, first: Seq) -> Result<(), FanoutError> {
+        if self.follows.is_some() {
+            self.cache.remove(conversation);
+            self.wanted.push(Errand::Wait(conversation));
+            return Ok(());
+        }
         tracing::warn!(conversation_id = %conversation, seq = %first, "conversation held");
         self.deps.metrics.holds.inc();
         let hold = Hold { skipped_to: Some(first.max(self.taken_in()?)), done_through: first.before() };
@@ -33,14 +40,14 @@ impl Partition {
             self.skips.insert(conversation, hold);
             return self.holding(conversation, hold);
         }
-        self.settling.push_back((self.outbox.mark(), Errand::Hold(conversation, hold)));
+        self.settling.push((self.outbox.mark(), Errand::Hold(conversation, hold)));
         Ok(())
     }
 
     /// The hold is written. What was taken in meanwhile is skipped as well.
     pub(crate) fn holding(&mut self, conversation: ConversationId, hold: Hold) -> Result<(), FanoutError> {
         let taken_in = Some(self.taken_in()?);
-        if taken_in > hold.skipped_to {
+        if taken_in > hold.skipped_to && !bites(Bug::HoldForgetsTheMeanwhile) {
             self.skip(conversation, Hold { skipped_to: taken_in, done_through: None });
         }
         self.parked.remove(conversation);
@@ -58,7 +65,7 @@ impl Partition {
     /// The re-driven conversation has come to the intake: nothing up to there is skipped any more.
     pub(crate) fn heal(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
         let hold = Hold { skipped_to: None, done_through: Some(self.taken_in()?) };
-        self.settling.push_back((self.outbox.mark(), Errand::Heal(conversation, hold)));
+        self.settling.push((self.outbox.mark(), Errand::Heal(conversation, hold)));
         Ok(())
     }
 
@@ -71,7 +78,7 @@ impl Partition {
 
     /// Begins to look at every held conversation of the partition, unless that is under way.
     pub(crate) fn begin_pass(&mut self) {
-        if !self.pass.under_way {
+        if !self.pass.under_way && self.follows.is_none() {
             self.pass = Pass { under_way: true, ..Pass::default() };
         }
     }
@@ -105,7 +112,7 @@ impl Partition {
             }
             self.cache.remove(conversation);
             self.parked.park_from(conversation, first, true);
-            self.unpark(conversation, Vec::new()).await?;
+            self.unpark(conversation, store::Answers::default()).await?;
         }
         self.pass.under_way = !last_part;
         Ok(())

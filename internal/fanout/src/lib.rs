@@ -5,13 +5,17 @@
 //! until they are read, or are in the store at all: only its first position is kept, its neighbours go on. So the task
 //! itself never waits for the store. One that cannot be judged by this program is held.
 //! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats, and never skips.
+//! A delivery partition that takes nothing lags behind the others, with a follower of its own (`lagging.rs`); its bound
+//! in bytes is its own, and the others go on.
 //!
 //! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned.
 
 mod commit;
 mod emit;
 mod error;
+mod follow;
 mod hold;
+mod lagging;
 mod metrics;
 mod outbox;
 mod pace;
@@ -30,15 +34,19 @@ use domain::RULES_NEWEST;
 use eventlog::consume::{BoxError, consume};
 use eventlog::{Assigned, Committer, SharedLog, promises};
 use events::Codec;
-use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS};
+use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
 use host::Entropy;
-use runtime::Readiness;
-use store::SharedStore;
+use runtime::{Given, Readiness, insist};
+use store::{SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use error::transient_store;
+
 pub use error::FanoutError;
+pub use lagging::LAGGING_MAX;
 pub use metrics::FanoutMetrics;
-pub use parked::PARKED_MAX;
+pub use outbox::Rooms;
+pub use parked::{PARKED_MAX, QUEUED_MAX};
 
 /// What it reads, and where deliveries go.
 const TOPICS: [&str; 4] = [MESSAGES, RECEIPTS, USERS, DELIVERIES];
@@ -58,23 +66,57 @@ pub struct Deps {
     pub metrics: FanoutMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
     pub rules_newest: u32,
+    /// Events that all parked conversations of a partition keep in memory: [`QUEUED_MAX`], or few in a test.
+    pub queued_max: usize,
+    /// The bytes in flight to each delivery partition.
+    pub rooms: Arc<Rooms>,
 }
 
 impl Deps {
     /// The consumer over that log and store, with the newest rules.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: FanoutMetrics) -> Self {
-        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST }
+        let (rules_newest, queued_max) = (RULES_NEWEST, QUEUED_MAX);
+        let rooms = Arc::new(Rooms::new(spec_of(DELIVERIES).partitions));
+        Self { log, store, codec, entropy, metrics, rules_newest, queued_max, rooms }
     }
 }
 
-/// Consumes until `shutdown`: every partition that the group gives this process.
+/// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
+/// becomes current, it begins again with that one, from the group's commit.
 ///
 /// # Errors
-/// When it cannot go on: the store was emptied ([`store::StoreError::Incarnation`] in the chain: restart), the group
-/// has no commit, a topic is not the one it was, or the log or the store is broken.
+/// When it cannot go on: the group has no commit, a topic is not the one it was, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
     let condition = readiness.condition("fanout", "the topics were not looked at yet");
+    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
+    let consuming = async {
+        loop {
+            let open = || store::pinned(&*deps.store);
+            let store = match insist("open the store", &deps.entropy, &shutdown, transient_store, open).await {
+                Ok(store) => store,
+                Err(Given::Stopped) => return Ok(()),
+                Err(Given::Up(error)) => return Err(error.into()),
+            };
+            let pinned = Deps { store: Arc::clone(&store), ..deps.clone() };
+            let ended = consume_pinned(pinned, shutdown.child_token()).await;
+            match store::still_current(&*store).await {
+                Err(StoreError::Incarnation { found, .. }) if !shutdown.is_cancelled() => {
+                    tracing::info!(incarnation = found, "the fan-out begins again with another incarnation");
+                }
+                _ => return ended,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = consuming => ended,
+        never = watching => match never {},
+    }
+}
+
+/// Consumes with a handle to one incarnation, until `stop` or until another one is current.
+async fn consume_pinned(deps: Deps, stop: CancellationToken) -> Result<(), BoxError> {
     let deps = Arc::new(deps);
     let work = {
         let deps = Arc::clone(&deps);
@@ -88,8 +130,6 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             task
         })
     };
-    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
-    let stop = shutdown.child_token();
     let mut consuming =
         pin!(consume(&deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, &deps.entropy, stop.clone()));
     tokio::select! {
@@ -100,6 +140,5 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             consuming.await?;
             Err(error.into())
         }
-        never = watching => match never {},
     }
 }

@@ -37,6 +37,8 @@ pub struct FanoutMetrics {
     pub(crate) corrupt: Counter,
     /// Partitions that stand still at a record of a schema that this program does not know.
     pub(crate) stalled: Gauge,
+    /// Delivery partitions that lag, of all source partitions.
+    pub(crate) lagging: Gauge,
     /// Commits.
     pub(crate) commits: Counter,
 }
@@ -64,6 +66,11 @@ impl FanoutMetrics {
             stalled: metrics.register(
                 "fanout_stalled_partitions",
                 "Partitions that stand still at a record of a schema that this program does not know",
+                Gauge::default(),
+            ),
+            lagging: metrics.register(
+                "fanout_lagging_partitions",
+                "Delivery partitions that take nothing or too little, counted for each source partition",
                 Gauge::default(),
             ),
             commits: counter("fanout_commits", "Positions committed"),

@@ -1,59 +1,146 @@
-//! Deliveries on their way into the log: in order, bounded, and never given up.
+//! Deliveries on their way into the log: in order per delivery partition, bounded in bytes for each of them, and never
+//! given up. What is acknowledged leaves at once, whatever other partitions do.
 
-use std::collections::VecDeque;
-use std::pin::pin;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use eventlog::{AppendError, EventLog, NewRecord, Receipt};
+use eventlog::{AppendError, EventLog, NewRecord, RECORD_BYTES_MAX, Receipt};
+use events::topics::DELIVERIES;
 use host::Entropy;
 use host::teeth::{Bug, bites};
 use runtime::{Backoff, FaultLog};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::FanoutError;
 
-/// Records in flight per source partition; at the bound, the intake waits for the oldest.
-const IN_FLIGHT_MAX: usize = 4096;
+/// Bytes in flight to all delivery partitions together, of all source partitions of a process, each record counted with
+/// [`RECORD_COST`] on top. It stays below what a log takes at once, so that a partition that acknowledges nothing can
+/// never use up what the others need.
+const ROOM_BYTES_MAX: usize = 32 << 20;
+/// What a record costs besides its bytes.
+const RECORD_COST: usize = 1024;
+/// A delivery partition that is full, and has acknowledged nothing for this long, is sick.
+const SICK_AFTER: Duration = Duration::from_secs(1);
+/// One that is not full is sick when it has not acknowledged a record for this long while others went on: commits, and
+/// the rows of holds, wait for that record.
+const STALE_AFTER: Duration = Duration::from_secs(5);
 /// How long the first wait for a full queue is at most.
 const BUSY_BASE: Duration = Duration::from_millis(5);
 
+/// The room in flight of each delivery partition, shared by all source partitions of a process.
+#[derive(Debug)]
+pub struct Rooms {
+    rooms: Vec<Arc<Semaphore>>,
+    /// Of each.
+    bytes_max: usize,
+}
+
+impl Rooms {
+    /// Equal shares of [`ROOM_BYTES_MAX`], each at least as large as the largest record.
+    pub(crate) fn new(partitions: u32) -> Self {
+        let bytes_max = (ROOM_BYTES_MAX / partitions.max(1) as usize).max(RECORD_BYTES_MAX + RECORD_COST);
+        Self { rooms: (0..partitions).map(|_| Arc::new(Semaphore::new(bytes_max))).collect(), bytes_max }
+    }
+
+    fn of(&self, partition: u32) -> Arc<Semaphore> {
+        Arc::clone(&self.rooms[partition as usize])
+    }
+
+    /// What a record takes of it.
+    fn cost(&self, record: &NewRecord) -> u32 {
+        // A larger one is refused by the log.
+        u32::try_from((record.bytes() + RECORD_COST).min(self.bytes_max)).unwrap_or(u32::MAX)
+    }
+}
+
+/// A record that the log was handed and has not acknowledged yet.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// Of all that were handed over, in order.
+    number: u64,
+    /// The offset that it follows from.
+    source: u64,
+    at: Instant,
+    receipt: Receipt,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Where a record goes, and what it follows from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    /// The delivery partition.
+    pub(crate) partition: u32,
+    /// The offset in the source partition; `u64::MAX` for a record that follows from none.
+    pub(crate) source: u64,
+    /// Whether a sick partition is waited for; if not, the record is not handed over.
+    pub(crate) patient: bool,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handed {
+    Over,
+    /// Not handed over: its partition is full and acknowledges nothing.
+    Sick,
+}
+
 /// What was handed to the log and is not acknowledged yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
-    in_flight: VecDeque<Receipt>,
-    /// How many were acknowledged, ever.
-    acknowledged: u64,
+    rooms: Arc<Rooms>,
+    /// By delivery partition, in order.
+    in_flight: BTreeMap<u32, VecDeque<Sent>>,
+    /// When each partition acknowledged last.
+    acknowledged: BTreeMap<u32, Instant>,
+    /// How many were handed over, ever.
+    handed: u64,
 }
 
 impl Outbox {
-    /// Hands a record to the log, behind all earlier ones.
+    pub(crate) fn new(rooms: Arc<Rooms>) -> Self {
+        Self { rooms, in_flight: BTreeMap::new(), acknowledged: BTreeMap::new(), handed: 0 }
+    }
+
+    /// Begins with records of that partition that another outbox has handed over.
+    pub(crate) fn beginning(rooms: Arc<Rooms>, partition: u32, mut sent: VecDeque<Sent>) -> Self {
+        let handed = sent.len() as u64;
+        for (number, sent) in (0..).zip(&mut sent) {
+            sent.number = number;
+        }
+        Self { in_flight: BTreeMap::from([(partition, sent)]), handed, ..Self::new(rooms) }
+    }
+
+    /// Hands a record to the log, behind all earlier ones of its partition.
     pub(crate) async fn send(
         &mut self,
         log: &dyn EventLog,
-        topic: &str,
         record: NewRecord,
+        way: Way,
         entropy: &Entropy,
         stop: &CancellationToken,
-    ) -> Result<(), FanoutError> {
-        while self.in_flight.len() >= IN_FLIGHT_MAX {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(FanoutError::Stopped),
-                acknowledged = self.oldest() => acknowledged?,
-            }
-        }
+    ) -> Result<Handed, FanoutError> {
+        let Some(room) = self.room(&record, way, stop).await? else { return Ok(Handed::Sick) };
         let mut backoff = Backoff::between(entropy.clone(), BUSY_BASE, Duration::from_secs(1));
         let mut faults = FaultLog::new("append a delivery");
         loop {
             let enqueued = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(FanoutError::Stopped),
-                enqueued = log.enqueue(topic, record.clone()) => enqueued,
+                enqueued = log.enqueue(DELIVERIES, record.clone()) => enqueued,
             };
             match enqueued {
                 Ok(receipt) => {
-                    self.in_flight.push_back(receipt);
-                    return Ok(());
+                    let sent =
+                        Sent { number: self.handed, source: way.source, at: Instant::now(), receipt, _room: room };
+                    self.in_flight.entry(way.partition).or_default().push_back(sent);
+                    self.handed += 1;
+                    return Ok(Handed::Over);
                 }
                 Err(error @ AppendError::Busy) => {
                     faults.fault(&error);
@@ -66,32 +153,72 @@ impl Outbox {
         }
     }
 
+    /// Room for the record; none when its partition is sick and not to be waited for.
+    async fn room(
+        &mut self,
+        record: &NewRecord,
+        way: Way,
+        stop: &CancellationToken,
+    ) -> Result<Option<OwnedSemaphorePermit>, FanoutError> {
+        let (room, cost) = (self.rooms.of(way.partition), self.rooms.cost(record));
+        if let Ok(permit) = Arc::clone(&room).try_acquire_many_owned(cost) {
+            return Ok(Some(permit));
+        }
+        let waited = self.in_flight.get(&way.partition).and_then(VecDeque::front).map(|sent| sent.at.elapsed());
+        if !way.patient && waited.is_some_and(|waited| waited >= SICK_AFTER) {
+            return Ok(None);
+        }
+        let mut acquired = pin!(room.acquire_many_owned(cost));
+        let mut sick = pin!(sleep(SICK_AFTER));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(FanoutError::Stopped),
+                acknowledged = self.acknowledged() => acknowledged?,
+                permit = &mut acquired => return Ok(Some(permit.expect("rooms are never closed"))),
+                () = &mut sick, if !way.patient => return Ok(None),
+            }
+        }
+    }
+
     /// Where it stands: [`Self::has_acknowledged`] says when everything up to here is acknowledged.
     pub(crate) fn mark(&self) -> u64 {
-        self.acknowledged + self.in_flight.len() as u64
+        self.handed
     }
 
     /// Whether everything up to `mark` is acknowledged.
     pub(crate) fn has_acknowledged(&self, mark: u64) -> bool {
-        self.acknowledged >= mark
+        self.in_flight.values().filter_map(VecDeque::front).all(|sent| sent.number >= mark)
     }
 
-    /// Waits until the oldest record is acknowledged; for ever when there is none. Cancel safe.
-    pub(crate) async fn oldest(&mut self) -> Result<(), FanoutError> {
-        let Some(receipt) = self.in_flight.front_mut() else { return std::future::pending().await };
-        let fate = receipt.await;
-        self.in_flight.pop_front();
-        self.acknowledged += 1;
-        if bites(Bug::ProducerGivesUp) {
-            return Ok(());
+    /// Waits until something is acknowledged; for ever when there is nothing. Cancel safe.
+    pub(crate) async fn acknowledged(&mut self) -> Result<(), FanoutError> {
+        poll_fn(|context| self.poll_acknowledged(context)).await
+    }
+
+    fn poll_acknowledged(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FanoutError>> {
+        let mut any = false;
+        for (partition, sent) in &mut self.in_flight {
+            // A partition acknowledges in order.
+            while let Some(oldest) = sent.front_mut() {
+                let Poll::Ready(fate) = Pin::new(&mut oldest.receipt).poll(context) else { break };
+                sent.pop_front();
+                self.acknowledged.insert(*partition, Instant::now());
+                any = true;
+                if let Err(error) = fate
+                    && !bites(Bug::ProducerGivesUp)
+                {
+                    return Poll::Ready(Err(sorted(error)));
+                }
+            }
         }
-        fate.map(drop).map_err(sorted)
+        if any { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// Waits until everything is acknowledged.
     pub(crate) async fn settle(&mut self) -> Result<(), FanoutError> {
-        while !self.in_flight.is_empty() {
-            self.oldest().await?;
+        while !self.has_acknowledged(self.mark()) {
+            self.acknowledged().await?;
         }
         Ok(())
     }
@@ -104,10 +231,37 @@ impl Outbox {
             tokio::select! {
                 biased;
                 done = &mut other => return Ok(done),
-                acknowledged = self.oldest() => acknowledged?,
+                acknowledged = self.acknowledged() => acknowledged?,
             }
         }
     }
+
+    /// Partitions that have kept a record waiting for long while others acknowledged later ones.
+    pub(crate) fn stale(&self) -> Vec<u32> {
+        let others = |partition: u32, since: Instant| {
+            self.acknowledged.iter().any(|(other, at)| *other != partition && *at > since)
+        };
+        let oldest = self.in_flight.iter().filter_map(|(partition, sent)| Some((*partition, sent.front()?.at)));
+        oldest
+            .filter(|(partition, at)| at.elapsed() >= STALE_AFTER && others(*partition, *at))
+            .map(|(p, _)| p)
+            .collect()
+    }
+
+    /// Partitions with records in flight.
+    pub(crate) fn unsettled(&self) -> Vec<u32> {
+        self.in_flight.iter().filter(|(_, sent)| !sent.is_empty()).map(|(partition, _)| *partition).collect()
+    }
+
+    /// Takes out what is in flight to a partition: it is waited for elsewhere.
+    pub(crate) fn take(&mut self, partition: u32) -> VecDeque<Sent> {
+        self.in_flight.remove(&partition).unwrap_or_default()
+    }
+}
+
+/// The first offset that any of the records follows from.
+pub(crate) fn first_source(sent: &VecDeque<Sent>) -> Option<u64> {
+    sent.iter().map(|sent| sent.source).min()
 }
 
 /// A record that may be missing means that all since the last commit are sent again.
@@ -123,14 +277,45 @@ fn sorted(error: AppendError) -> FanoutError {
 mod tests {
     use super::*;
 
+    async fn sent(rooms: &Rooms, partition: u32, number: u64, receipt: Receipt) -> Sent {
+        let room = rooms.of(partition).acquire_owned().await.unwrap();
+        Sent { number, source: number, at: Instant::now(), receipt, _room: room }
+    }
+
     /// A producer that failed is not replaced while a partition whose source cannot be read has not heard of it.
     #[tokio::test]
     async fn a_failure_is_heard_of_while_something_else_is_waited_for() {
-        let (report, receipt) = Receipt::new();
-        let mut outbox = Outbox { in_flight: VecDeque::from([receipt]), ..Outbox::default() };
+        let (rooms, (report, receipt)) = (Arc::new(Rooms::new(12)), Receipt::new());
+        let in_flight = VecDeque::from([sent(&rooms, 0, 0, receipt).await]);
+        let mut outbox = Outbox::beginning(rooms, 0, in_flight);
         report.send(Err(AppendError::Unknown)).unwrap();
         let heard = outbox.beside(std::future::pending::<()>()).await;
         assert!(matches!(heard, Err(FanoutError::Again(_))), "{heard:?}");
         assert_eq!(outbox.beside(async { 7 }).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn what_is_acknowledged_leaves_whatever_stands_before_it_elsewhere() {
+        let rooms = Arc::new(Rooms::new(12));
+        let ((_silent, first), (report, second)) = (Receipt::new(), Receipt::new());
+        let mut outbox = Outbox::new(Arc::clone(&rooms));
+        for (partition, receipt) in [(3, first), (5, second)] {
+            let sent = sent(&rooms, partition, outbox.handed, receipt).await;
+            outbox.in_flight.entry(partition).or_default().push_back(sent);
+            outbox.handed += 1;
+        }
+        report.send(Ok(eventlog::Place { partition: 5, offset: 9 })).unwrap();
+        outbox.acknowledged().await.unwrap();
+        assert_eq!(outbox.unsettled(), [3]);
+        assert!(outbox.has_acknowledged(0) && !outbox.has_acknowledged(1));
+        assert_eq!(first_source(&outbox.take(3)), Some(0));
+        assert!(outbox.has_acknowledged(2));
+    }
+
+    #[test]
+    fn full_partitions_leave_a_log_room_for_the_others() {
+        let partitions = events::topics::spec_of(DELIVERIES).partitions;
+        let all = Rooms::new(partitions).bytes_max * partitions as usize;
+        assert!(all <= ROOM_BYTES_MAX, "{all} bytes");
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use domain::{ConversationId, Seq};
 use eventlog::Message;
+use host::teeth::{Bug, bites};
 
 /// Conversations of one partition that may be parked at once: so many positions fit into a commit. When one more needs
 /// it, the partition's intake pauses.
 pub const PARKED_MAX: usize = 100;
 /// Events that all parked conversations of a partition keep in memory; beyond, the log is read again.
-const QUEUED_MAX: usize = 2000;
+pub const QUEUED_MAX: usize = 2000;
 
 /// One parked conversation.
 #[derive(Debug)]
@@ -27,14 +28,21 @@ struct Parked {
 }
 
 /// The parked conversations of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ParkedSet {
     all: BTreeMap<ConversationId, Parked>,
     /// Events in all queues.
     queued: usize,
+    /// How many there may be.
+    queued_max: usize,
 }
 
 impl ParkedSet {
+    /// Keeps at most about so many events in memory.
+    pub(crate) fn new(queued_max: usize) -> Self {
+        Self { all: BTreeMap::new(), queued: 0, queued_max }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
@@ -99,12 +107,12 @@ impl ParkedSet {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
         let queue = if parked.complete { Some(&mut parked.queue) } else { parked.since.as_mut() };
         match queue {
-            Some(queue) if self.queued < QUEUED_MAX => {
+            Some(queue) if self.queued < self.queued_max => {
                 queue.push_back(message);
                 self.queued += 1;
             }
             Some(_) => {
-                parked.complete = false;
+                parked.complete &= bites(Bug::OverflowCountsAsComplete);
                 self.queued -= parked.since.take().map_or(0, |since| since.len());
             }
             None => {}
@@ -128,7 +136,7 @@ impl ParkedSet {
     ) {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
         // One goes on in any case; what there is no room for is read again later.
-        let room = QUEUED_MAX.saturating_sub(self.queued).max(1);
+        let room = self.queued_max.saturating_sub(self.queued).max(1);
         complete &= queue.len() <= room;
         queue.truncate(room);
         self.queued += queue.len();
@@ -197,13 +205,12 @@ mod tests {
             Message { placed, fingerprint: Fingerprint(0), conversation: None, meaning: Meaning::Marker, trace: None }
         };
         let (greedy, late) = (ConversationId::direct(user(1), user(1)), ConversationId::direct(user(2), user(2)));
-        let mut parked = ParkedSet::default();
-        let full = QUEUED_MAX as u64 + 1;
+        let mut parked = ParkedSet::new(QUEUED_MAX);
         parked.park(greedy, message(1));
-        for offset in 2..full {
+        for offset in 2..100_000 {
             parked.follow(greedy, message(offset));
         }
-        parked.park(late, message(full));
+        parked.park(late, message(100_000));
         assert!(parked.is_complete(late) && parked.take(late).is_some());
     }
 
@@ -216,7 +223,7 @@ mod tests {
             let placed = Placed { seq: at(offset), append_time_ms: 0 };
             Message { placed, fingerprint: Fingerprint(0), conversation: None, meaning: Meaning::Marker, trace: None }
         };
-        let mut parked = ParkedSet::default();
+        let mut parked = ParkedSet::new(QUEUED_MAX);
         let conversations: Vec<_> = (0..100).map(|n| ConversationId::direct(user(n), user(n))).collect();
         for conversation in &conversations {
             parked.park_from(*conversation, at(1), false);

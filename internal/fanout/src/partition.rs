@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::emit::Verdict;
 use crate::error::transient_log;
 use crate::hold::Pass;
-use crate::outbox::Outbox;
+use crate::lagging::Lagging;
+use crate::outbox::{Outbox, Way};
 use crate::pace::Pace;
 use crate::parked::ParkedSet;
 use crate::position::Position;
@@ -61,6 +62,10 @@ pub(crate) struct Partition {
     /// How many of them the metric counts.
     counted: i64,
     pub(crate) outbox: Outbox,
+    /// Delivery partitions that take nothing at the moment.
+    pub(crate) lagging: Lagging,
+    /// The one delivery partition that this is a follower for; none: all of them.
+    pub(crate) follows: Option<u32>,
     /// What is still to be written of holds: events skipped since the last commit.
     pub(crate) skips: BTreeMap<ConversationId, Hold>,
     /// While a position is on its way: what of holds goes before it.
@@ -71,8 +76,8 @@ pub(crate) struct Partition {
     pub(crate) pass: Pass,
     /// Errands to send.
     pub(crate) wanted: Vec<Errand>,
-    /// Errands to send once so many deliveries are acknowledged, in that order.
-    pub(crate) settling: VecDeque<(u64, Errand)>,
+    /// Errands to send once so many deliveries are acknowledged.
+    pub(crate) settling: Vec<(u64, Errand)>,
     pub(crate) reach: Reach,
     pub(crate) stop: CancellationToken,
 }
@@ -96,6 +101,7 @@ pub(crate) async fn run(
         Ok(()) => partition.consume().await,
         Err(error) => Err(error),
     };
+    partition.end_followers().await;
     partition.deps.metrics.parked.dec_by(partition.counted);
     match outcome {
         Ok(()) | Err(FanoutError::Stopped) => Ok(Ended::Stopped),
@@ -111,9 +117,14 @@ pub(crate) async fn run(
 
 impl Partition {
     fn new(deps: Arc<Deps>, at: TopicPartition, committer: Arc<dyn Committer>, stop: CancellationToken) -> Self {
-        let spec = spec_of(MESSAGES);
         let reach = Reach::new(Arc::clone(&deps), at.partition, committer, stop.clone());
+        Self::with_reach(deps, at, reach, stop)
+    }
+
+    pub(crate) fn with_reach(deps: Arc<Deps>, at: TopicPartition, reach: Reach, stop: CancellationToken) -> Self {
+        let (spec, queued_max) = (spec_of(MESSAGES), deps.queued_max);
         Self {
+            outbox: Outbox::new(Arc::clone(&deps.rooms)),
             backoff: Backoff::new(deps.entropy.clone()),
             faults: FaultLog::new("read the log"),
             deps,
@@ -128,15 +139,16 @@ impl Partition {
             behind: false,
             pace: Pace::default(),
             cache: Conversations::new(),
-            parked: ParkedSet::default(),
+            parked: ParkedSet::new(queued_max),
             counted: 0,
-            outbox: Outbox::default(),
+            lagging: Lagging::default(),
+            follows: None,
             skips: BTreeMap::new(),
             committing: None,
             committed: Position::default(),
             pass: Pass::default(),
             wanted: Vec::new(),
-            settling: VecDeque::new(),
+            settling: Vec::new(),
             reach,
             stop,
         }
@@ -151,7 +163,10 @@ impl Partition {
         self.wanted.push(Errand::Read { from: self.intake, last: self.fingerprint, wait: Duration::ZERO });
         for (conversation, offset) in &position.parked {
             self.parked.park_from(*conversation, Seq::new(self.generation, *offset)?, false);
-            self.unpark(*conversation, Vec::new()).await?;
+            self.unpark(*conversation, store::Answers::default()).await?;
+        }
+        for (partition, offset) in &position.lagging {
+            self.follow(*partition, *offset, *offset, VecDeque::new());
         }
         tracing::info!(partition = %self.at, next = self.intake, parked = self.parked.len(), "fan-out resumes");
         self.committed = position;
@@ -166,7 +181,7 @@ impl Partition {
     }
 
     /// Until it is to stop.
-    async fn work(&mut self) -> Result<(), FanoutError> {
+    pub(crate) async fn work(&mut self) -> Result<(), FanoutError> {
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
         let mut housekeeping = interval(HOLDS_EVERY);
         let mut ticks = interval(self.tick_every());
@@ -183,11 +198,15 @@ impl Partition {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
-                _ = commits.tick() => self.commit(),
+                _ = commits.tick() => {
+                    self.mind_lagging().await;
+                    self.commit();
+                }
                 // The first tick comes at once: the take-over's look at the holds.
                 _ = housekeeping.tick() => self.begin_pass(),
                 _ = ticks.tick() => self.tick().await?,
-                acknowledged = self.outbox.oldest() => acknowledged?,
+                acknowledged = self.outbox.acknowledged() => acknowledged?,
+                error = self.lagging.failed() => return Err(error),
                 () = self.pace.lost() => self.pace.hurry(),
                 came = next(reading, &mut errands, errands_first) => match came {
                     Came::Back(brought) => {
@@ -233,15 +252,22 @@ impl Partition {
 
     /// Sends what is wanted, and what its deliveries were waited for. Who catches up waits for it, a little.
     fn send_out(&mut self, errands: &Errands) {
-        while self.settling.front().is_some_and(|(mark, _)| self.outbox.has_acknowledged(*mark)) {
-            self.wanted.extend(self.settling.pop_front().map(|(_, errand)| errand));
-        }
+        let secured = self.lagging.is_in(&self.committed.lagging);
+        let (outbox, wanted) = (&self.outbox, &mut self.wanted);
+        let settled = self.settling.extract_if(.., |(mark, errand)| {
+            // What is missing where a partition lags, only the commit says: rows that call it done come after it.
+            outbox.has_acknowledged(*mark) && (secured || matches!(errand, Errand::Commit(..)))
+        });
+        wanted.extend(settled.map(|(_, errand)| errand));
         for errand in self.wanted.drain(..) {
             let waits = |conversation: &ConversationId| self.behind && !self.parked.is_redriven(*conversation);
             if let Some(conversation) = errand.conversation().filter(waits) {
                 self.pace.sent(conversation);
             }
             errands.push(Box::pin(self.reach.clone().run(errand)));
+        }
+        if self.follows.is_some() {
+            return;
         }
         let parked = i64::try_from(self.parked.len()).unwrap_or(i64::MAX);
         self.deps.metrics.parked.inc_by(parked - self.counted);
@@ -296,12 +322,12 @@ impl Partition {
             }
             None if self.parked.has_room() => {
                 self.park(conversation, message);
-                self.unpark(conversation, Vec::new()).await?;
+                self.unpark(conversation, store::Answers::default()).await?;
                 return Ok(Taken::In);
             }
             None => return Ok(Taken::Full),
         };
-        let verdict = self.judge(&mut loaded, message, &[]).await?;
+        let verdict = self.judge(&mut loaded, message, &store::Answers::default()).await?;
         match verdict {
             Verdict::Done => self.cache.put(conversation, Slot::Ready(loaded)),
             Verdict::Asks if self.parked.has_room() => {
@@ -349,11 +375,16 @@ impl Partition {
     /// Writes a tick to this partition's share of the delivery partitions.
     async fn tick(&mut self) -> Result<(), FanoutError> {
         for partition in (self.at.partition..self.delivery_partitions).step_by(self.partitions as usize) {
+            if self.lagging.contains(partition) || self.follows.is_some_and(|only| only != partition) {
+                continue;
+            }
             let encoded = self.deps.codec.tick();
             let (headers, payload) = (encoded.headers, encoded.payload);
             let record = NewRecord { key: "tick".into(), partition: Some(partition), headers, payload };
             let (log, entropy) = (self.deps.log.clone(), self.deps.entropy.clone());
-            self.outbox.send(&*log, DELIVERIES, record, &entropy, &self.stop).await?;
+            // Where there is no room, there are records.
+            let way = Way { partition, source: u64::MAX, patient: false };
+            self.outbox.send(&*log, record, way, &entropy, &self.stop).await?;
         }
         Ok(())
     }

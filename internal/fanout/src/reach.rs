@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Fingerprint, Seq};
+use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::{Committer, Meaning, Message, PartitionReader, Record, TopicPartition};
 use events::topics::{MESSAGES, TopicSpec, spec_of};
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
 use runtime::insist;
-use store::{Consumer, Facts, Hold, Loaded, Source, Store, StoreError, load};
+use store::{Answers, Consumer, Facts, Hold, Loaded, Source, Store, StoreError, load};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ const REREADS_AT_ONCE: usize = 2;
 const REREAD_EVENTS_MAX: usize = 500;
 /// Records that one errand reads at about most: then what it has found is judged.
 const REREAD_RECORDS_MAX: u64 = 20 * BATCH_RECORDS_MAX as u64;
+/// How long a follower waits before it looks again at a conversation that cannot be judged.
+const HELD_AGAIN: Duration = Duration::from_secs(10);
 /// Rows of holds that are written at once.
 const HOLDS_AT_ONCE: usize = 64;
 
@@ -65,6 +67,8 @@ pub(crate) enum Errand {
     Hold(ConversationId, Hold),
     /// Saying that it is held no more.
     Heal(ConversationId, Hold),
+    /// Looking later whether a conversation can be judged by then.
+    Wait(ConversationId),
     /// So many of our holds from behind that conversation on.
     List(Option<ConversationId>, usize),
     /// Committing the position, once what was skipped before it is written.
@@ -80,7 +84,9 @@ impl Errand {
             Self::Open { conversation, .. }
             | Self::Complete { conversation, .. }
             | Self::Reread { conversation, .. } => Some(*conversation),
-            Self::Hold(..) | Self::Heal(..) | Self::List(..) | Self::Commit(..) | Self::Read { .. } => None,
+            Self::Hold(..) | Self::Heal(..) | Self::Wait(_) | Self::List(..) | Self::Commit(..) | Self::Read { .. } => {
+                None
+            }
         }
     }
 }
@@ -100,8 +106,8 @@ pub(crate) enum Brought {
 /// What a parked conversation needs to go on.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// As of the event before its first one, whose ids are in there, except these: they were never accepted.
-    Ready(Box<Loaded>, Vec<CommandId>),
+    /// As of the event before its first one, whose ids are in there, and what else was read for that.
+    Ready(Box<Loaded>, Answers),
     /// We hold it ourselves: it has to be judged again from here.
     Redrive(Seq),
     /// Its first event is of no kind that this program knows, or one of its rows, or storage holds it.
@@ -112,6 +118,8 @@ pub(crate) enum Found {
     Holding(Hold),
     /// The row that says that nothing is skipped any more is written.
     Healed,
+    /// It may be judged by now.
+    Again,
 }
 
 /// Events of one conversation, read again.
@@ -143,6 +151,11 @@ impl Reach {
         Self { deps, source, spec, committer, readers: Arc::new(Semaphore::new(REREADS_AT_ONCE)), stop }
     }
 
+    /// The same for a follower, which stops with it and commits elsewhere. It shares the turns to read the log.
+    pub(crate) fn following(&self, committer: Arc<dyn Committer>) -> Self {
+        Self { committer, ..self.clone() }
+    }
+
     /// The same for the last errand, once everything else is stopping.
     pub(crate) fn unstoppable(self) -> Self {
         Self { stop: CancellationToken::new(), ..self }
@@ -171,6 +184,10 @@ impl Reach {
             Errand::Heal(conversation, hold) => {
                 self.put_hold(conversation, hold).await?;
                 Brought::For(conversation, Found::Healed)
+            }
+            Errand::Wait(conversation) => {
+                sleep(HELD_AGAIN).await;
+                Brought::For(conversation, Found::Again)
             }
             Errand::List(after, limit) => Brought::Holds(self.holds(after, limit).await?, limit),
             Errand::Commit(position, skips) => {
@@ -244,17 +261,25 @@ impl Reach {
         mut loaded: Box<Loaded>,
         message: &Message,
     ) -> Result<Found, FanoutError> {
-        let (as_of, mut absent) = (message.placed.seq.before().unwrap_or_default(), Vec::new());
-        if let Meaning::Event(event) = &message.meaning {
-            while let Facts::Read(id) = loaded.facts(event, &absent) {
-                self.deps.metrics.id_reads.inc();
-                match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
-                    Some(row) => loaded.ids.keep(id, row),
-                    None => absent.push(id),
+        let (as_of, mut answers) = (message.placed.seq.before().unwrap_or_default(), Answers::default());
+        let Meaning::Event(event) = &message.meaning else { return Ok(Found::Ready(loaded, answers)) };
+        loop {
+            match loaded.facts(event, &answers) {
+                Facts::Ready(_) => return Ok(Found::Ready(loaded, answers)),
+                Facts::Read(id) => {
+                    self.deps.metrics.id_reads.inc();
+                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await? {
+                        Some(row) => loaded.ids.keep(id, row),
+                        None => answers.absent.push(id),
+                    }
+                }
+                Facts::ReadPast(past) => {
+                    let author = event.author;
+                    let read = self.store("read memberships", |store| store.memberships(conversation, author)).await?;
+                    answers.learn(past, read, as_of);
                 }
             }
         }
-        Ok(Found::Ready(loaded, absent))
     }
 
     /// Waits until storage has come to `as_of`; says whether it goes on from there and does not hold the conversation.
@@ -362,7 +387,7 @@ impl Reach {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Action, Event, UserId};
+    use domain::{Action, CommandId, Event, UserId};
     use eventlog::embedded::EmbeddedLog;
     use eventlog::{NewRecord, SharedLog, append};
     use events::Codec;
@@ -384,7 +409,16 @@ mod tests {
         let conversation = ConversationId::direct(author, author);
         let partition = eventlog::partition_of(conversation.to_string().as_bytes(), spec.partitions);
         let (id, rules) = (CommandId::first_at(1), domain::RULES_NEWEST);
-        let event = Event { id, conversation, author, received_ms: 0, rules, key_id: None, action: Action::Leave };
+        let event = Event {
+            id,
+            conversation,
+            author,
+            received_ms: 0,
+            rules,
+            key_id: None,
+            looked_up: true,
+            action: Action::Leave,
+        };
         for number in 0..1_200 {
             let encoded = if number % 600 == 0 { codec.event(&event) } else { codec.tick() };
             let (headers, payload) = (encoded.headers, encoded.payload);

@@ -1,21 +1,25 @@
 //! Read marks and account events: relayed to the user concerned, on every device. Nothing is judged.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use domain::{Fingerprint, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, NewRecord, Record};
+use eventlog::{Assigned, Commit, Committer, NewRecord, Quarantine, Record};
 use events::topics::{DELIVERIES, RECEIPTS, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
+use host::teeth::{Bug, bites};
 use runtime::{Backoff, FaultLog, Stall, insist};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::COMMIT_AT_END;
+use crate::commit::{COMMIT_AT_END, SETTLE_AT_END};
 use crate::emit::by_partition;
 use crate::error::{transient_commit, transient_log};
-use crate::outbox::Outbox;
+use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached};
+use crate::outbox::{Handed, Outbox, Sent, Way, first_source};
 use crate::partition::BATCH_RECORDS_MAX;
 use crate::position::Position;
 use crate::{Deps, FanoutError, place};
@@ -29,12 +33,13 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let (outbox, committing) = (Outbox::default(), None);
-    let mut relay = Relay { deps, assigned, stop, next: 0, last: None, committed: 0, committing, outbox };
-    let outcome = match relay.consume(&*committer).await {
-        Ok(()) | Err(FanoutError::Stopped) => relay.commit_at_end(&*committer).await,
+    let outbox = Outbox::new(Arc::clone(&deps.rooms));
+    let mut relay = Relay::new(deps, assigned, committer, stop, outbox);
+    let outcome = match relay.consume().await {
+        Ok(()) | Err(FanoutError::Stopped) => relay.commit_at_end().await,
         failed => failed,
     };
+    relay.end_followers().await;
     match outcome {
         Ok(()) | Err(FanoutError::Stopped) => Ok(Ended::Stopped),
         Err(FanoutError::Again(_) | FanoutError::Fenced) => Ok(Ended::Again),
@@ -45,20 +50,52 @@ pub(crate) async fn run(
 struct Relay {
     deps: Arc<Deps>,
     assigned: Assigned,
+    committer: Arc<dyn Committer>,
     stop: CancellationToken,
     /// The next offset to relay.
     next: u64,
     /// The record before it.
     last: Option<Fingerprint>,
-    committed: u64,
+    /// What was committed last.
+    committed: Option<Position>,
     /// To commit once so many deliveries are acknowledged.
     committing: Option<(u64, Position)>,
     outbox: Outbox,
+    /// Delivery partitions that take nothing at the moment.
+    lagging: Lagging,
+    quarantine: Quarantine,
+    /// The one delivery partition that this is a follower for; none: all of them.
+    follows: Option<u32>,
 }
 
 impl Relay {
+    fn new(
+        deps: Arc<Deps>,
+        assigned: Assigned,
+        committer: Arc<dyn Committer>,
+        stop: CancellationToken,
+        outbox: Outbox,
+    ) -> Self {
+        let (next, last, committed, committing) = (0, None, None, None);
+        let (lagging, quarantine, follows) = (Lagging::default(), Quarantine::default(), None);
+        Self {
+            deps,
+            assigned,
+            committer,
+            stop,
+            next,
+            last,
+            committed,
+            committing,
+            outbox,
+            lagging,
+            quarantine,
+            follows,
+        }
+    }
+
     /// Until it is to stop.
-    async fn consume(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
+    async fn consume(&mut self) -> Result<(), FanoutError> {
         self.resume()?;
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
         commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -71,12 +108,16 @@ impl Relay {
             let mut reader = self.outbox.beside(opening).await??;
             let mut again = None;
             loop {
-                self.commit_settled(committer).await?;
+                self.commit_settled().await?;
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => return Ok(()),
-                    _ = commits.tick() => self.commit(),
-                    acknowledged = self.outbox.oldest() => acknowledged?,
+                    _ = commits.tick() => {
+                        self.mind_lagging().await;
+                        self.commit();
+                    }
+                    acknowledged = self.outbox.acknowledged() => acknowledged?,
+                    error = self.lagging.failed() => return Err(error),
                     () = at_time(again) => break,
                     records = reader.next(BATCH_RECORDS_MAX), if again.is_none() => match records {
                         Ok(records) => {
@@ -103,7 +144,13 @@ impl Relay {
         let at = &self.assigned.at;
         let commit = self.assigned.commit.as_ref().ok_or_else(|| FanoutError::NoPosition(at.clone()))?;
         let position = Position::from_commit(commit).map_err(|reason| FanoutError::Metadata(at.clone(), reason))?;
-        (self.next, self.committed, self.last) = (position.next, position.next, position.fingerprint);
+        (self.next, self.last) = (position.next, position.fingerprint);
+        if self.follows.is_none() {
+            for (partition, offset) in &position.lagging {
+                self.follow(*partition, *offset, *offset, VecDeque::new());
+            }
+            self.committed = Some(position);
+        }
         Ok(())
     }
 
@@ -117,26 +164,95 @@ impl Relay {
     }
 
     async fn relay(&mut self, record: &Record) -> Result<(), FanoutError> {
-        if let Some((user, frame)) = self.frame(record)? {
+        if let Some((user, frame)) = self.frame(record).await? {
             let partitions = spec_of(DELIVERIES).partitions;
-            let partition = by_partition(&[user], partitions).into_keys().next();
-            let delivery = Delivery { recipients: vec![user], place: None, frame };
-            let encoded = self.deps.codec.delivery(&delivery);
-            let mut headers = encoded.headers;
-            let kept = record.headers.iter().filter(|(name, _)| name == HEADER_TRACE || name == HEADER_ID);
-            headers.extend(kept.cloned());
-            let record = NewRecord { key: user.to_string(), partition, headers, payload: encoded.payload };
-            let Deps { log, entropy, .. } = &*self.deps;
-            self.outbox.send(&**log, DELIVERIES, record, entropy, &self.stop).await?;
-            self.deps.metrics.deliveries.inc();
+            for partition in by_partition(&[user], partitions).into_keys() {
+                let others = self.follows.is_some_and(|only| only != partition);
+                if !others && !self.lagging.contains(partition) {
+                    self.deliver(record, user, partition, frame.clone()).await?;
+                }
+            }
         }
         self.next = record.offset + 1;
         self.last = Some(record.fingerprint());
         Ok(())
     }
 
+    async fn deliver(
+        &mut self,
+        record: &Record,
+        user: UserId,
+        partition: u32,
+        frame: String,
+    ) -> Result<(), FanoutError> {
+        let delivery = Delivery { recipients: vec![user], place: None, frame };
+        let encoded = self.deps.codec.delivery(&delivery);
+        let mut headers = encoded.headers;
+        let kept = record.headers.iter().filter(|(name, _)| name == HEADER_TRACE || name == HEADER_ID);
+        headers.extend(kept.cloned());
+        let (key, source) = (user.to_string(), record.offset);
+        let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
+        let patient = self.follows.is_some() || !self.lagging.has_room();
+        let (Deps { log, entropy, .. }, way) = (&*self.deps, Way { partition, source, patient });
+        match self.outbox.send(&**log, record, way, entropy, &self.stop).await? {
+            Handed::Over => drop(self.deps.metrics.deliveries.inc()),
+            Handed::Sick => self.lag(partition, source),
+        }
+        Ok(())
+    }
+
+    /// A delivery partition takes nothing: from `source` on, a follower delivers there. It waits for what was handed over
+    /// before, too.
+    fn lag(&mut self, partition: u32, source: u64) {
+        let sent = self.outbox.take(partition);
+        let reached = first_source(&sent).map_or(source, |first| first.min(source));
+        let at = &self.assigned.at;
+        tracing::warn!(partition = %at, delivery_partition = partition, from = reached, "a delivery partition lags");
+        self.follow(partition, source, reached, sent);
+        // A commit that waits was made up when these were among what it waits for.
+        if let Some((_, position)) = &mut self.committing {
+            position.lagging.push((partition, reached.min(position.next)));
+        }
+    }
+
+    /// Begins a follower from `from` on. Deliveries may be missing from `reached` on, of which those in `sent` are on their
+    /// way.
+    fn follow(&mut self, partition: u32, from: u64, reached: u64, sent: VecDeque<Sent>) {
+        let reached = Arc::new(AtomicU64::new(reached));
+        let committer = Arc::new(Reached(Arc::clone(&reached)));
+        let commit = Some(Commit { next: from, metadata: String::new() });
+        let assigned = Assigned { at: self.assigned.at.clone(), commit };
+        let outbox = Outbox::beginning(Arc::clone(&self.deps.rooms), partition, sent);
+        let mut follower = Self::new(Arc::clone(&self.deps), assigned, committer, self.stop.clone(), outbox);
+        follower.follows = Some(partition);
+        self.deps.metrics.lagging.inc();
+        self.lagging.begin(partition, from, reached, following(follower));
+    }
+
+    /// Ends followers that have caught up, and begins one where records have waited for long while others went on.
+    async fn mind_lagging(&mut self) {
+        for partition in self.lagging.caught_up(self.next) {
+            let at = &self.assigned.at;
+            tracing::info!(partition = %at, delivery_partition = partition, "a delivery partition has caught up");
+            self.deps.metrics.lagging.dec();
+            self.lagging.end(partition).await;
+        }
+        if self.follows.is_none() {
+            for partition in self.outbox.stale() {
+                if self.lagging.has_room() {
+                    self.lag(partition, self.next);
+                }
+            }
+        }
+    }
+
+    async fn end_followers(&mut self) {
+        self.deps.metrics.lagging.dec_by(i64::try_from(self.lagging.len()).unwrap_or(i64::MAX));
+        self.lagging.end_all().await;
+    }
+
     /// Whom the record concerns, and the frame for their devices.
-    fn frame(&self, record: &Record) -> Result<Option<(UserId, String)>, FanoutError> {
+    async fn frame(&mut self, record: &Record) -> Result<Option<(UserId, String)>, FanoutError> {
         let codec = &self.deps.codec;
         let frame = if self.assigned.at.topic == RECEIPTS {
             codec.read_receipt(&record.headers, &record.payload).map(|read| {
@@ -161,8 +277,12 @@ impl Relay {
                 Ok(Some((user, serde_json::to_string(&frame).expect("a feed frame has string keys only"))))
             }
             Err(DecodeError::Corrupt(reason)) => {
+                // Corrupt read marks, storage copies.
+                if self.follows.is_none() && self.assigned.at.topic != RECEIPTS {
+                    let Deps { log, codec, .. } = &*self.deps;
+                    self.quarantine.copy((&**log, codec), &self.assigned.at, record, &reason, &self.stop).await;
+                }
                 self.deps.metrics.corrupt.inc();
-                tracing::warn!(partition = %self.assigned.at, offset = record.offset, reason, "corrupt record");
                 Ok(None)
             }
             Err(DecodeError::UnknownSchema(schema)) => {
@@ -173,37 +293,61 @@ impl Relay {
 
     /// The position is to be committed, if it has changed.
     fn commit(&mut self) {
-        if self.committing.is_none() && self.next != self.committed {
-            let position = Position { next: self.next, fingerprint: self.last, parked: Vec::new() };
-            self.committing = Some((self.outbox.mark(), position));
+        let position = self.position();
+        if self.committing.is_none() && self.committed.as_ref() != Some(&position) {
+            let mark = if bites(Bug::RelayCommitsEarly) { 0 } else { self.outbox.mark() };
+            self.committing = Some((mark, position));
         }
     }
 
+    fn position(&self) -> Position {
+        let lagging = self.lagging.positions();
+        Position { next: self.next, fingerprint: self.last, parked: Vec::new(), lagging }
+    }
+
     /// Commits once the deliveries before the position are acknowledged.
-    async fn commit_settled(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
+    async fn commit_settled(&mut self) -> Result<(), FanoutError> {
         let Some((_, position)) = self.committing.take_if(|(mark, _)| self.outbox.has_acknowledged(*mark)) else {
             return Ok(());
         };
         let commits = [(self.assigned.at.clone(), position.to_commit())];
+        let (committer, entropy) = (Arc::clone(&self.committer), self.deps.entropy.clone());
         let commit = || committer.commit(&commits);
-        let committing = insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit);
+        let committing = insist("commit", &entropy, &self.stop, transient_commit, commit);
         self.outbox.beside(committing).await??;
-        self.deps.metrics.commits.inc();
-        self.committed = position.next;
+        if self.follows.is_none() {
+            self.deps.metrics.commits.inc();
+        }
+        self.committed = Some(position);
         Ok(())
     }
 
     /// The last commit: tried once, since the process is stopping.
-    async fn commit_at_end(&mut self, committer: &dyn Committer) -> Result<(), FanoutError> {
+    async fn commit_at_end(&mut self) -> Result<(), FanoutError> {
         self.stop = CancellationToken::new();
         self.committing = None;
         let last = async {
-            self.outbox.settle().await?;
-            self.commit();
-            self.commit_settled(committer).await
+            let settled = tokio::time::timeout(SETTLE_AT_END, self.outbox.settle()).await;
+            settled.unwrap_or(Ok(()))?;
+            // Whoever goes on does so there from what was not acknowledged.
+            let mut position = self.position();
+            for partition in self.outbox.unsettled() {
+                let first = first_source(&self.outbox.take(partition)).unwrap_or(self.next);
+                position.lagging.push((partition, first));
+            }
+            if position.lagging.len() > LAGGING_MAX || self.committed.as_ref() == Some(&position) {
+                return Ok(());
+            }
+            self.committing = Some((self.outbox.mark(), position));
+            self.commit_settled().await
         };
         tokio::time::timeout(COMMIT_AT_END, last).await.unwrap_or(Ok(()))
     }
+}
+
+/// Boxed here, where its type ends: a follower is what it follows.
+fn following(mut follower: Relay) -> Following {
+    Box::pin(async move { follower.consume().await })
 }
 
 /// Then; never when there is no such time.

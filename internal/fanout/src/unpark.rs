@@ -1,7 +1,7 @@
 //! Going on with parked conversations, each in its own order, from where it stopped.
 
-use domain::{CommandId, ConversationId, Seq};
-use store::Slot;
+use domain::{ConversationId, Seq};
+use store::{Answers, Slot};
 
 use crate::FanoutError;
 use crate::emit::Verdict;
@@ -12,11 +12,11 @@ impl Partition {
     /// An errand is back: its conversation goes on.
     pub(crate) async fn go_on(&mut self, conversation: ConversationId, found: Found) -> Result<(), FanoutError> {
         let Some(first) = self.parked.first(conversation) else { return Ok(()) };
-        let mut absent = Vec::new();
+        let mut answers = Answers::default();
         match found {
-            Found::Ready(loaded, never_accepted) => {
+            Found::Ready(loaded, read) => {
                 self.cache.put(conversation, Slot::Ready(loaded));
-                absent = never_accepted;
+                answers = read;
             }
             Found::Redrive(from) => self.parked.park_from(conversation, from, true),
             Found::Held => return self.hold(conversation, first),
@@ -26,27 +26,28 @@ impl Partition {
             }
             Found::Holding(hold) => return self.holding(conversation, hold),
             Found::Healed => self.healed(conversation),
+            Found::Again => {}
         }
-        self.unpark(conversation, absent).await
+        self.unpark(conversation, answers).await
     }
 
     /// Judges what is in memory of a parked conversation. What it needs to go on then, an errand is sent for; when it
-    /// has come to the intake, it is parked no more. The ids `absent`, of its first event, were never accepted.
+    /// has come to the intake, it is parked no more. The `answers` are what was read for its first event.
     pub(crate) async fn unpark(
         &mut self,
         conversation: ConversationId,
-        mut absent: Vec<CommandId>,
+        mut answers: Answers,
     ) -> Result<(), FanoutError> {
         loop {
             let Some(message) = self.parked.take(conversation) else { return self.drained(conversation) };
             let seq = message.placed.seq;
             let Some(Slot::Ready(mut loaded)) = self.cache.take(conversation) else {
-                let redriven = self.parked.is_redriven(conversation);
+                let redriven = self.follows.is_some() || self.parked.is_redriven(conversation);
                 self.parked.put_back(conversation, message.clone());
                 self.wanted.push(Errand::Open { conversation, redriven, message });
                 return Ok(());
             };
-            match self.judge(&mut loaded, &message, &std::mem::take(&mut absent)).await? {
+            match self.judge(&mut loaded, &message, &std::mem::take(&mut answers)).await? {
                 Verdict::Done => {
                     self.cache.put(conversation, Slot::Ready(loaded));
                     self.parked.went_on(conversation, seq.next());
@@ -75,7 +76,7 @@ impl Partition {
             let out = first.before().filter(|_| self.parked.is_redriven(conversation) && !cold);
             let reread = Errand::Reread { conversation, from, to, last, cold, out };
             match out {
-                Some(_) => self.settling.push_back((self.outbox.mark(), reread)),
+                Some(_) => self.settling.push((self.outbox.mark(), reread)),
                 None => self.wanted.push(reread),
             }
         } else if self.parked.is_redriven(conversation) {

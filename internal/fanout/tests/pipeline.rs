@@ -217,9 +217,12 @@ async fn live(seed: u64, events: u64, faults: Faults) -> (World, Expected, usize
         let event = stories.next(now_ms, &reference);
         let placed = world.append(&event).await;
         let effects = reference.judge(&event, placed);
-        let frame = serde_json::to_string(&api::FeedFrame::of(&event, placed, &effects)).unwrap();
+        let frame = api::FeedFrame::of(&event, placed, &effects);
         for user in effects.recipients {
-            expected.entry((user, event.conversation)).or_default().push((placed.seq, frame.clone()));
+            // One frame for each: who may not read what has changed is not told how.
+            let frame = if effects.blind.contains(&user) { frame.clone().withheld() } else { frame.clone() };
+            let frame = serde_json::to_string(&frame).unwrap();
+            expected.entry((user, event.conversation)).or_default().push((placed.seq, frame));
         }
         if faults != Faults::None {
             disturb(&mut world, &mut random, faults).await;

@@ -45,11 +45,25 @@ pub enum Bug {
     ParkedForgotten,
     /// The fan-out judges every event by the newest rules that it knows, not by the event's own.
     JudgedByNewestRules,
+    /// The relay of read marks and account events commits before its deliveries are acknowledged.
+    RelayCommitsEarly,
+    /// A parked conversation whose queue in memory has overflowed counts as complete.
+    OverflowCountsAsComplete,
+    /// A part of storage's re-drive that ends before the intake says that one event more is done.
+    RedriveDoneTooFar,
+    /// A hold because of a row that cannot be read begins one event too late.
+    MalformedHeldTooLate,
+    /// Events taken in while the fan-out's hold is written are not said to be skipped.
+    HoldForgetsTheMeanwhile,
+    /// After an error, the reader of deliveries goes on without looking whether its log is the one it was.
+    ReaderGoesOnBlindly,
+    /// A list shows a last message as changed by an event that the membership read does not cover.
+    ListBeyondMembership,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 25] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -68,6 +82,13 @@ impl Bug {
         Self::ZombieCommitAccepted,
         Self::ParkedForgotten,
         Self::JudgedByNewestRules,
+        Self::RelayCommitsEarly,
+        Self::OverflowCountsAsComplete,
+        Self::RedriveDoneTooFar,
+        Self::MalformedHeldTooLate,
+        Self::HoldForgetsTheMeanwhile,
+        Self::ReaderGoesOnBlindly,
+        Self::ListBeyondMembership,
     ];
 }
 

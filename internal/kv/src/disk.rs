@@ -16,6 +16,13 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one table's newest rows in memory before they are flushed.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 
+/// Of the process's limit of open files, one in so many may be a table's that is kept open.
+const FILES_SHARE: u64 = 8;
+/// Fewer would be opened again for each read.
+const FILES_MIN: u64 = 32;
+/// More are of no use.
+const FILES_MAX: u64 = 900;
+
 /// What fjall locks while it has a folder open.
 const LOCK_FILE: &str = "lock";
 
@@ -53,6 +60,7 @@ impl Disk {
         let database = fjall::Database::builder(folder)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
+            .max_cached_files(Some(files_max()))
             .open()
             .map_err(|error| match error {
                 fjall::Error::Locked => KvError::Locked(name()),
@@ -140,6 +148,13 @@ impl DiskTable {
         };
         if back { range.rev().take(limit).map(copy).collect() } else { range.take(limit).map(copy).collect() }
     }
+}
+
+/// Tables' files that are kept open. fjall (3.1) has no bound that knows the process's limit, and a flush that finds no
+/// descriptor ends the database.
+fn files_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from((limit / FILES_SHARE).clamp(FILES_MIN, FILES_MAX)).unwrap_or(usize::MAX)
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {

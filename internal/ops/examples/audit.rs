@@ -90,7 +90,16 @@ impl World {
                 let body = format!("message {number}: {}", "so much is said, and so little of it is ".repeat(2));
                 (conversation, *random.pick(&members), Action::SendMessage { body, reply_to: None })
             };
-            let event = Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action };
+            let event = Event {
+                id,
+                conversation,
+                author,
+                received_ms: 0,
+                rules: RULES_NEWEST,
+                key_id: None,
+                looked_up: true,
+                action,
+            };
             let encoded = codec.event(&event);
             let key = conversation.to_string();
             let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };

@@ -104,6 +104,8 @@ pub enum Fate {
         seq: Seq,
         /// Why.
         reason: ErrorCode,
+        /// The same as a sentence; empty from a server that does not say.
+        message: String,
     },
     /// It does not stand and never will: no copy was appended, or its id was withdrawn because one was turned away.
     Rejected {

@@ -44,12 +44,43 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What to look at. An engine that could not be opened comes as the reason.
+/// An engine to look at.
+pub enum Opened<T> {
+    /// It is there.
+    Yes(T),
+    /// It could not be opened, for that reason.
+    No(String),
+    /// Nobody said where it is: with services to ask, that is no fault.
+    NotNamed(String),
+    /// A running 'klatsch' has it: with services to ask, that is as it should be.
+    InUse(String),
+}
+
+impl<T> Opened<T> {
+    fn get(&self) -> Option<&T> {
+        match self {
+            Self::Yes(engine) => Some(engine),
+            Self::No(_) | Self::NotNamed(_) | Self::InUse(_) => None,
+        }
+    }
+
+    /// Says why it is not looked at, if it is not.
+    fn tell(&self, subject: &str, services: bool, found: &mut Findings) {
+        match self {
+            Self::Yes(_) => {}
+            Self::NotNamed(_) if services => {}
+            Self::InUse(_) if services => found.ok(subject, "a running 'klatsch' has it, so only that is asked"),
+            Self::No(reason) | Self::NotNamed(reason) | Self::InUse(reason) => found.fail(subject, reason),
+        }
+    }
+}
+
+/// What to look at.
 pub struct Patient {
     /// The log.
-    pub log: Result<SharedLog, String>,
+    pub log: Opened<SharedLog>,
     /// The store.
-    pub store: Result<SharedStore, String>,
+    pub store: Opened<SharedStore>,
     /// The schema registry, where there is one.
     pub registry: Option<String>,
     /// Base URLs of services.
@@ -91,17 +122,16 @@ impl Findings {
 /// Looks at everything. Never fails: what cannot be looked at is a finding.
 pub async fn examine(patient: &Patient) -> Findings {
     let mut found = Findings::default();
-    let log = patient.log.as_ref();
-    match log {
-        Err(reason) => found.fail("log", reason),
-        Ok(log) => engines::log(&**log, &patient.clock, &mut found).await,
+    let services = !patient.services.is_empty();
+    patient.log.tell("log", services, &mut found);
+    if let Some(log) = patient.log.get() {
+        engines::log(&**log, &patient.clock, &mut found).await;
     }
-    let store = patient.store.as_ref();
-    match store {
-        Err(reason) => found.fail("store", reason),
-        Ok(store) => engines::store(&**store, &mut found).await,
+    patient.store.tell("store", services, &mut found);
+    if let Some(store) = patient.store.get() {
+        engines::store(&**store, &mut found).await;
     }
-    if let (Ok(log), Ok(store)) = (log, store) {
+    if let (Some(log), Some(store)) = (patient.log.get(), patient.store.get()) {
         engines::applied(&**log, &**store, &mut found).await;
     }
     services::registry(patient.registry.as_deref(), &mut found).await;
@@ -110,4 +140,26 @@ pub async fn examine(patient: &Patient) -> Findings {
         services::ready(url, &mut found).await;
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(log: Opened<SharedLog>, services: bool) -> Vec<Level> {
+        let mut found = Findings::default();
+        log.tell("log", services, &mut found);
+        found.0.iter().map(|finding| finding.level).collect()
+    }
+
+    /// Issue 10, item 16: a healthy server that is asked over HTTP has no fault.
+    #[test]
+    fn with_services_to_ask_an_engine_that_nobody_named_or_that_is_in_use_is_no_fault() {
+        assert_eq!(of(Opened::NotNamed("where is it?".into()), true), []);
+        assert_eq!(of(Opened::InUse("in use".into()), true), [Level::Ok]);
+        assert_eq!(of(Opened::No("away".into()), true), [Level::Fail]);
+        for other in [Opened::NotNamed("where is it?".into()), Opened::InUse("in use".into())] {
+            assert_eq!(of(other, false), [Level::Fail]);
+        }
+    }
 }

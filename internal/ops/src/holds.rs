@@ -152,7 +152,16 @@ mod tests {
         let author: UserId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
         let (id, conversation) = (CommandId::first_at(1), ConversationId::direct(author, author));
         let action = Action::SendMessage { body: "hello".into(), reply_to: None };
-        Meaning::Event(Box::new(Event { id, conversation, author, received_ms: 1, rules, key_id: None, action }))
+        Meaning::Event(Box::new(Event {
+            id,
+            conversation,
+            author,
+            received_ms: 1,
+            rules,
+            key_id: None,
+            looked_up: true,
+            action,
+        }))
     }
 
     /// Such a hold may have begun with a panic, which every program of that version repeats.

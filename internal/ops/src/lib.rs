@@ -11,6 +11,7 @@ pub mod client;
 pub mod doctor;
 pub mod groups;
 pub mod holds;
+pub mod rebuild;
 pub mod replay;
 pub mod schemas;
 pub mod tail;

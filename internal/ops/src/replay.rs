@@ -1,7 +1,7 @@
 //! Replaying the log into the store: what would happen, and doing it.
 //!
 //! Rows carry their event's seq as timestamp, so a replay over a full store changes nothing and may run beside a live
-//! storage consumer; into a new incarnation it builds the same rows again. Nothing is pushed to devices: the fan-out
+//! storage consumer. Building rows anew is [`crate::rebuild`]'s work. Nothing is pushed to devices: the fan-out
 //! has no part in it.
 
 use std::fmt;
@@ -40,7 +40,7 @@ pub struct Range {
     pub from: u64,
     /// The offset behind the last one: where the log ends now.
     pub to: u64,
-    /// The last offset that storage has applied, under the incarnation that is replayed into.
+    /// The last offset that is applied in the incarnation that is replayed into.
     pub applied: Option<u64>,
 }
 
@@ -71,31 +71,20 @@ impl fmt::Display for Range {
     }
 }
 
-/// Finds the ranges, each up to where the log ends now. `into_new` says that the store will be empty.
+/// Finds the ranges, each up to where the log ends now.
 ///
 /// # Errors
 /// When the log or the store cannot be read, the log is not the one that the store has applied, or the range is not there
 /// (trimmed, or beyond the end).
-pub async fn plan(
-    log: &SharedLog,
-    store: &SharedStore,
-    selection: Selection,
-    into_new: bool,
-) -> Result<Vec<Range>, OpsError> {
+pub async fn plan(log: &SharedLog, store: &SharedStore, selection: Selection) -> Result<Vec<Range>, OpsError> {
     let sources: Vec<Source> = match selection {
         Selection::FromStart => all_sources().collect(),
-        Selection::From { .. } if into_new => {
-            return Err(OpsError::Usage("a new incarnation is empty: it is replayed into from the start".into()));
-        }
         Selection::From { partition, .. } if partition >= spec_of(MESSAGES).partitions => {
             return Err(OpsError::Usage(format!("{MESSAGES} has no partition {partition}")));
         }
         Selection::From { partition, .. } => vec![Source { topic: MESSAGES, partition }],
     };
-    // An empty store has no log yet.
-    if !into_new {
-        check_log(log, store).await?;
-    }
+    check_log(log, store).await?;
     let mut ranges = Vec::new();
     for source in sources {
         let marks = log.watermarks(source.topic, source.partition).await?;
@@ -105,15 +94,12 @@ pub async fn plan(
         };
         let at = format!("{}/{}", source.topic, source.partition);
         if from < marks.low {
-            return Err(OpsError::Refused(vec![format!(
-                "{at} begins at offset {}: what came before was trimmed, and rows cannot be built again without it",
-                marks.low
-            )]));
+            return Err(trimmed(source, marks.low));
         }
         if from > marks.next {
             return Err(OpsError::Usage(format!("{at} ends at offset {}, before {from}", marks.next)));
         }
-        let applied = if into_new { None } else { store.applied(source).await?.map(|applied| applied.seq.offset()) };
+        let applied = store.applied(source).await?.map(|applied| applied.seq.offset());
         if from > applied.map_or(0, |applied| applied + 1) {
             let applied = applied.map_or_else(|| "nothing".to_owned(), |applied| format!("offsets up to {applied}"));
             return Err(OpsError::Usage(format!("{at}: storage has applied {applied}: from {from} on leaves a gap")));
@@ -123,15 +109,23 @@ pub async fn plan(
     Ok(ranges)
 }
 
+/// Records are gone that rows would have to be built from.
+pub(crate) fn trimmed(source: Source, low: u64) -> OpsError {
+    OpsError::Refused(vec![format!(
+        "{}/{} begins at offset {low}: what came before was trimmed, and rows cannot be built again without it",
+        source.topic, source.partition
+    )])
+}
+
 /// Everything that storage reads.
-fn all_sources() -> impl Iterator<Item = Source> {
+pub(crate) fn all_sources() -> impl Iterator<Item = Source> {
     let of_topic = |topic| (0..spec_of(topic).partitions).map(move |partition| Source { topic, partition });
     STORAGE_SOURCES.into_iter().flat_map(of_topic)
 }
 
 /// Refuses a log that is not the one that the store has applied: another cluster's rows would take the places of what is
 /// there. Every source is looked at, whatever is to be replayed: a quiet partition cannot tell.
-async fn check_log(log: &SharedLog, store: &SharedStore) -> Result<(), OpsError> {
+pub(crate) async fn check_log(log: &SharedLog, store: &SharedStore) -> Result<(), OpsError> {
     let mut faults = Vec::new();
     for Source { topic, partition } in all_sources() {
         // Asked before the log's end, which a live consumer goes on following.

@@ -94,7 +94,8 @@ async fn look(log: &dyn EventLog, at_commits: bool) -> Result<Plan, LogError> {
                 }
             }
             Some(found) if !found.faults.is_empty() => plan.faults.extend(found.faults),
-            Some(_) => {
+            Some(described) => {
+                plan.faults.extend(described.grown);
                 let looks = (0..topic.partitions).map(|partition| found(log, &codec, topic, partition, at_commits));
                 let found: Vec<Found> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
                 found.iter().for_each(|found| plan.judge(topic, found));

@@ -21,7 +21,7 @@ async fn planning_a_replay_says_what_would_happen_and_writes_nothing() {
     traffic(&*log).await;
     let store: SharedStore = store;
     let before = checksum(&*store, None, |_, _| {}).await.unwrap();
-    let ranges = plan(&log, &store, Selection::FromStart, false).await.unwrap();
+    let ranges = plan(&log, &store, Selection::FromStart).await.unwrap();
     let records: u64 = ranges.iter().map(|range| range.records()).sum();
     assert!(records > 24 && ranges.iter().all(|range| range.ahead() == range.records()));
     assert_eq!(checksum(&*store, None, |_, _| {}).await.unwrap(), before);
@@ -57,10 +57,10 @@ async fn a_part_of_a_partition_can_be_replayed_and_a_gap_is_refused() {
     let store: SharedStore = store;
     let partition = eventlog::partition_of(conversations[0].to_string().as_bytes(), 12);
     let from = Selection::From { partition, offset: 5 };
-    assert!(matches!(plan(&log, &store, from, false).await, Err(OpsError::Usage(_))), "a gap");
+    assert!(matches!(plan(&log, &store, from).await, Err(OpsError::Usage(_))), "a gap");
     replay_all(&log, &store).await;
     let full = checksum(&*store, None, |_, _| {}).await.unwrap();
-    let ranges = plan(&log, &store, from, false).await.unwrap();
+    let ranges = plan(&log, &store, from).await.unwrap();
     assert_eq!((ranges.len(), ranges[0].from, ranges[0].ahead()), (1, 5, 0));
     let (codec, stop, mut told) = (Codec::compiled_in(), CancellationToken::new(), 0);
     let tell = |_: &ops::replay::Range, done: storage::Replayed| told = done.records;
@@ -68,9 +68,8 @@ async fn a_part_of_a_partition_can_be_replayed_and_a_gap_is_refused() {
     assert_eq!(told, ranges[0].records());
     assert_eq!(checksum(&*store, None, |_, _| {}).await.unwrap(), full);
     for wrong in [Selection::From { partition: 99, offset: 0 }, Selection::From { partition, offset: 1000 }] {
-        assert!(matches!(plan(&log, &store, wrong, false).await, Err(OpsError::Usage(_))), "{wrong:?}");
+        assert!(matches!(plan(&log, &store, wrong).await, Err(OpsError::Usage(_))), "{wrong:?}");
     }
-    assert!(matches!(plan(&log, &store, from, true).await, Err(OpsError::Usage(_))), "a part into an empty store");
 }
 
 /// A replay of another cluster's log over a full store would win wherever that log is further on.
@@ -95,25 +94,22 @@ async fn a_log_that_is_not_the_stores_is_refused_before_anything_is_written() {
     traffic(&*other).await;
     traffic(&*other).await;
     for selection in plans {
-        let refused = plan(&other, &store, selection, false).await.unwrap_err();
+        let refused = plan(&other, &store, selection).await.unwrap_err();
         assert_eq!(refused.exit(), ops::Exit::Differs);
         let said = refused.to_string();
         assert!(said.contains(&format!("chat.messages/{partition}: the record at offset")), "{said}");
         assert!(said.contains("chat.receipts/") && said.contains("nothing was written"), "{said}");
     }
     let empty = ready_log().await;
-    let short = plan(&empty, &store, Selection::FromStart, false).await.unwrap_err().to_string();
+    let short = plan(&empty, &store, Selection::FromStart).await.unwrap_err().to_string();
     assert!(short.contains(&format!("chat.messages/{partition} ends at offset 1, but the store")), "{short}");
 
     // Planned on the right log, run on the wrong one: each partition looks again.
-    let ranges = plan(&log, &store, Selection::From { partition, offset: 0 }, false).await.unwrap();
+    let ranges = plan(&log, &store, Selection::From { partition, offset: 0 }).await.unwrap();
     let (codec, stop) = (Codec::compiled_in(), CancellationToken::new());
     let ran = run(&other, &store, &codec, &Entropy::seeded(1), &ranges, &stop, |_, _| {}).await;
     assert!(matches!(ran, Err(OpsError::Refused(_))), "{ran:?}");
     assert_eq!(checksum(&*store, None, |_, _| {}).await.unwrap(), full);
-
-    let rebuilt = plan(&other, &store, Selection::FromStart, true).await.unwrap();
-    assert!(rebuilt.iter().all(|range| range.applied.is_none()), "a new incarnation may have any log");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::Metrics;
 
@@ -18,6 +19,7 @@ const STOPPING: &str = "process";
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     shared: Arc<Mutex<Conditions>>,
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +92,19 @@ impl Readiness {
         self.reasons().is_empty()
     }
 
+    /// Waits until every condition holds.
+    pub async fn wait(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if self.is_ready() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Turns unready for good: the process ends.
     pub fn stopping(&self) {
         self.with(|conditions| conditions.stopping = true);
@@ -119,6 +134,7 @@ impl Condition {
             entry.reason.clone_from(&reason);
             turned.then(|| entry.name.clone())
         });
+        self.kept.readiness.changed.notify_waiters();
         match (changed, reason) {
             (Some(condition), Some(reason)) => tracing::warn!(condition, reason, "not ready"),
             (Some(condition), None) => tracing::info!(condition, "ready"),
@@ -130,16 +146,30 @@ impl Condition {
 impl Drop for Kept {
     fn drop(&mut self) {
         self.readiness.with(|conditions| conditions.list.retain(|entry| entry.number != self.number));
+        self.readiness.changed.notify_waiters();
     }
 }
 
-/// `/livez`, `/readyz` and `/metrics`.
-pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
+/// `/livez` and the bare `/readyz`, for everybody: load balancers need no more, and strangers are told no more.
+pub fn public(readiness: Readiness) -> Router {
+    let ready = |State(readiness): State<Readiness>| async move {
+        let is_ready = readiness.is_ready();
+        (status(is_ready), if is_ready { "ready\n" } else { "not ready\n" })
+    };
+    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness)
+}
+
+/// `/livez`, `/readyz` with its reasons, and `/metrics`, for operators.
+pub fn operators(readiness: Readiness, metrics: Metrics) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(exposition))
         .with_state(HealthState { readiness, metrics })
+}
+
+fn status(is_ready: bool) -> StatusCode {
+    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 #[derive(Clone)]
@@ -156,8 +186,7 @@ struct ReadyBody {
 
 async fn readyz(State(state): State<HealthState>) -> Response {
     let reasons = state.readiness.reasons();
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(ReadyBody { ready: reasons.is_empty(), reasons })).into_response()
+    (status(reasons.is_empty()), axum::Json(ReadyBody { ready: reasons.is_empty(), reasons })).into_response()
 }
 
 async fn exposition(State(state): State<HealthState>) -> Response {
@@ -184,5 +213,20 @@ mod tests {
         assert!(readiness.is_ready(), "a condition counts while it is kept");
         readiness.stopping();
         assert!(!readiness.is_ready());
+    }
+
+    #[tokio::test]
+    async fn readiness_is_waited_for() {
+        let readiness = Readiness::default();
+        let (log, store) = (readiness.condition("log", "not yet"), readiness.condition("store", "not yet"));
+        let waits = tokio::spawn({
+            let readiness = readiness.clone();
+            async move { readiness.wait().await }
+        });
+        log.ready();
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        store.ready();
+        waits.await.unwrap();
     }
 }

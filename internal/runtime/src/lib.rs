@@ -5,11 +5,15 @@
 //! test) and passed down.
 
 pub mod caught;
+pub mod client;
+pub mod descriptors;
 pub mod health;
 pub mod insist;
 pub mod listen;
 pub mod metrics;
 pub mod options;
+pub mod origins;
+pub mod private;
 pub mod program;
 pub mod retry;
 pub mod serve;
@@ -19,12 +23,14 @@ pub mod telemetry;
 pub mod trace;
 
 pub use caught::{Panicked, caught};
+pub use client::{Peer, ProxyOptions, client_address, network_of};
 pub use health::{Condition, Readiness};
 pub use insist::{Given, insist};
-pub use listen::bind;
+pub use listen::{bind, bind_operators};
 pub use metrics::Metrics;
+pub use origins::{OriginOptions, Origins, with_origins};
 pub use program::{ConfigFault, main_exit, program};
 pub use retry::{Backoff, FaultLog, Stall, supervised};
-pub use serve::{Serving, serve};
+pub use serve::{Bounds, Serving, serve, serve_operators, serve_within};
 pub use tasks::{TaskError, Tasks};
 pub use trace::TraceParent;

@@ -6,22 +6,46 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use crate::ConfigFault;
+use crate::options::ListenOptions;
 
 /// Listens on `address`; port 0 takes a free one.
 ///
 /// # Errors
 /// A [`ConfigFault`] that says what to do.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ConfigFault> {
+    bind_as(address, "--listen").await
+}
+
+/// Listens for operators beside `public`. Where nothing was asked for and the usual port is taken, there is no such
+/// listener: a second program on the machine starts all the same.
+///
+/// # Errors
+/// When the address that was asked for cannot be listened on.
+pub async fn bind_operators(options: &ListenOptions, public: SocketAddr) -> Result<Option<TcpListener>, ConfigFault> {
+    if let Some(address) = options.ops_listen {
+        return bind_as(address, "--ops-listen").await.map(Some);
+    }
+    let address = ListenOptions::ops_address_beside(public);
+    match bind_as(address, "--ops-listen").await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) => {
+            tracing::warn!(%error, "there is no listener for operators: no metrics are served");
+            Ok(None)
+        }
+    }
+}
+
+async fn bind_as(address: SocketAddr, option: &str) -> Result<TcpListener, ConfigFault> {
     let fault = |error: io::Error| {
         let words = match error.kind() {
             ErrorKind::AddrInUse => {
-                format!("{address} is in use by another process: stop it, or choose another address with --listen")
+                format!("{address} is in use by another process: stop it, or choose another address with {option}")
             }
             ErrorKind::PermissionDenied => format!(
-                "{address} may not be listened on by this user: choose a port above 1023 with --listen, or allow it"
+                "{address} may not be listened on by this user: choose a port above 1023 with {option}, or allow it"
             ),
             ErrorKind::AddrNotAvailable => {
-                format!("{address} is not an address of this machine: choose another with --listen")
+                format!("{address} is not an address of this machine: choose another with {option}")
             }
             _ => format!("{address} cannot be listened on: {error}"),
         };
@@ -39,5 +63,19 @@ mod tests {
         let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let fault = bind(first.local_addr().unwrap()).await.unwrap_err();
         assert!(fault.to_string().contains("in use by another process"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn operators_have_a_listener_unless_its_usual_port_is_taken() {
+        let options = ListenOptions { listen: None, ops_listen: None, connections_per_address: None };
+        let usual = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let public = SocketAddr::from(([0, 0, 0, 0], usual.local_addr().unwrap().port() - 1_000));
+        assert!(bind_operators(&options, public).await.unwrap().is_none());
+        let named = ListenOptions { ops_listen: Some(usual.local_addr().unwrap()), ..options.clone() };
+        let fault = bind_operators(&named, public).await.unwrap_err();
+        assert!(fault.to_string().contains("--ops-listen"), "{fault}");
+        drop(usual);
+        let listener = bind_operators(&options, public).await.unwrap().unwrap();
+        assert!(listener.local_addr().unwrap().ip().is_loopback(), "whatever the public one is");
     }
 }

@@ -76,6 +76,7 @@ pub(crate) struct HttpMetrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) request_seconds: Family<RouteLabels, Histogram>,
     pub(crate) connections: Gauge,
+    pub(crate) let_go: Counter,
 }
 
 /// Labels from closed sets: routes are the router's own patterns.
@@ -99,6 +100,11 @@ impl HttpMetrics {
             requests: metrics.register("http_requests", "Requests by route and status", Family::default()),
             request_seconds: metrics.register("http_request_seconds", "Time to answer by route", seconds),
             connections: metrics.register("http_connections", "Open connections, sockets included", Gauge::default()),
+            let_go: metrics.register(
+                "http_connections_let_go",
+                "Connections closed to make room for others, or refused because their address has enough",
+                Counter::default(),
+            ),
         }
     }
 }

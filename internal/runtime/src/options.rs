@@ -7,12 +7,26 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use crate::serve::{Bounds, CONNECTIONS_PER_ADDRESS, PerAddress};
+
+/// Operators' ports stand so far from the public ones.
+const OPS_PORT_OFFSET: u16 = 1_000;
+
 /// Where to listen.
 #[derive(Debug, Clone, Args)]
 pub struct ListenOptions {
     /// Address and port for HTTP; port 0 takes a free one. Every program has a default port of its own
     #[arg(long, env = "KLATSCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Address and port for operators: /metrics, and /readyz with its reasons. Unless named, the loopback address and the
+    /// port of --listen plus 1000
+    #[arg(long, env = "KLATSCH_OPS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub ops_listen: Option<SocketAddr>,
+    /// Connections that one address may have; an IPv6 network of 64 bits counts as one. Unless named, 4096, and any
+    /// number for loopback addresses, where a proxy may stand. Behind a proxy or NAT on another machine, many people
+    /// share an address: name a number that is enough for all of them, or 0 for any number
+    #[arg(long, env = "KLATSCH_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
+    pub connections_per_address: Option<usize>,
 }
 
 impl ListenOptions {
@@ -20,6 +34,24 @@ impl ListenOptions {
     #[must_use]
     pub fn address_or(&self, port: u16) -> SocketAddr {
         self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Where operators are listened for beside `public`, when nothing was asked for.
+    #[must_use]
+    pub fn ops_address_beside(public: SocketAddr) -> SocketAddr {
+        // Where there is no such port, a free one.
+        let port = public.port().checked_add(OPS_PORT_OFFSET).unwrap_or(0);
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// How many connections are kept.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds::of_process(match self.connections_per_address {
+            None => PerAddress::MaxUnlessLoopback(CONNECTIONS_PER_ADDRESS),
+            Some(0) => PerAddress::Unbounded,
+            Some(max) => PerAddress::Max(max),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{shutdown, telemetry};
+use crate::{descriptors, shutdown, telemetry};
 
 /// The configuration is at fault (`EX_USAGE` of sysexits.h): starting again will not help.
 pub const EXIT_CONFIG: u8 = 64;
@@ -70,6 +70,9 @@ where
         Err(error) => return usage(&error),
     };
     telemetry::init();
+    if let Err(fault) = descriptors::raise() {
+        return failed(&fault);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),

@@ -10,7 +10,7 @@ use axum::extract::WebSocketUpgrade;
 use axum::routing::{get, post};
 use host::Entropy;
 use reqwest::{Client, StatusCode};
-use runtime::serve::{HEAD_WITHIN, TAKEN_WITHIN};
+use runtime::serve::{BODY_WITHIN, Bounds, HEAD_WITHIN, PerAddress, TAKEN_WITHIN};
 use runtime::{Metrics, Readiness, Serving, TraceParent};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,15 +57,73 @@ async fn readiness_is_told_with_its_reasons() {
     let client = Client::new();
     assert_eq!(client.get(server.url("/livez")).send().await.unwrap().status(), StatusCode::OK);
     let condition = server.serving.readiness.condition("log", "the broker does not answer");
-    let answer = client.get(server.url("/readyz")).send().await.unwrap();
+    let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let operators = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(runtime::serve_operators(listener, server.serving.clone(), server.shutdown.clone()));
+    let answer = client.get(format!("{operators}/readyz")).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let body: Value = answer.json().await.unwrap();
     assert_eq!(body["reasons"][0]["reason"], "the broker does not answer", "{body}");
+    // Strangers are told whether, and not why.
+    let answer = client.get(server.url("/readyz")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.text().await.unwrap(), "not ready\n");
+    assert_eq!(client.get(server.url("/metrics")).send().await.unwrap().status(), StatusCode::NOT_FOUND);
     condition.ready();
-    assert_eq!(client.get(server.url("/readyz")).send().await.unwrap().status(), StatusCode::OK);
-    let metrics = client.get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    let counted = r#"klatsch_http_requests_total{method="GET",route="/readyz",status="503"} 1"#;
+    for url in [server.url("/readyz"), format!("{operators}/readyz")] {
+        assert_eq!(client.get(url).send().await.unwrap().status(), StatusCode::OK);
+    }
+    let metrics = client.get(format!("{operators}/metrics")).send().await.unwrap().text().await.unwrap();
+    let counted = r#"klatsch_http_requests_total{method="GET",route="/readyz",status="503"} 2"#;
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+async fn start_within(bounds: Bounds, router: Router) -> Server {
+    let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = Serving { entropy: Entropy::seeded(1), readiness: Readiness::default(), metrics: Metrics::new() };
+    let shutdown = CancellationToken::new();
+    let served = runtime::serve_within(bounds, listener, router, serving.clone(), shutdown.clone());
+    Server { address, serving, shutdown, ended: tokio::spawn(served) }
+}
+
+/// Issue 10, item 1: strangers used up all descriptors.
+#[tokio::test]
+async fn strangers_who_say_nothing_give_way_to_who_asks() {
+    let bounds = Bounds { connections: 8, strangers: 4, per_address: PerAddress::Unbounded };
+    let server = start_within(bounds, Router::new()).await;
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        strangers.push(TcpStream::connect(server.address).await.unwrap());
+        assert_eq!(Client::new().get(server.url("/livez")).send().await.unwrap().status(), StatusCode::OK);
+    }
+    let mut closed = 0;
+    for stranger in &mut strangers {
+        closed += usize::from(matches!(stranger.try_read(&mut [0]), Ok(0)));
+    }
+    assert!(closed >= 90, "{closed} of 100 closed");
+}
+
+/// Issue 10, item 16: it was an error of the server's.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_the_client_s_fault() {
+    let echo = |api::Json(body): api::Json<Value>| async { api::Json(body) };
+    let (_still, server) = (still(), start(Router::new().route("/echo", post(echo))).await);
+    let mut stream = server.connect().await;
+    let head = "POST /echo HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 1024];
+    let begun = Instant::now();
+    let length = loop {
+        match stream.try_read(&mut answer) {
+            Ok(length) => break length,
+            Err(_) => tokio::time::advance(SECOND / 10).await,
+        }
+        assert!(begun.elapsed() < BODY_WITHIN * 2, "no answer");
+        tokio::task::yield_now().await;
+    };
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("too_slow"), "{answer}");
 }
 
 #[tokio::test]

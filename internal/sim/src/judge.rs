@@ -15,8 +15,8 @@ use testkit::oracle::{Logged, Truth, Verdict, check_deliveries, check_devices, c
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::life::Shared;
-use crate::plan::{Plan, What};
-use crate::world::World;
+use crate::plan::{Foreign, Plan, What};
+use crate::world::{Looks, World};
 
 /// How long holds, late effects and zombies may take to be over, once faults are.
 const HEALED_WITHIN: Duration = Duration::from_secs(240);
@@ -37,7 +37,7 @@ pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
         device.set_away(false);
     }
     world.services.recover();
-    let World { people, services, shared, .. } = world;
+    let World { people, services, shared, looks, .. } = world;
     let ground = Ground { log: services.log.clone(), store: services.store.clone(), codec: services.codec.clone() };
     let looking = async {
         loop {
@@ -47,7 +47,7 @@ pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
     };
     let verdict = tokio::select! {
         biased;
-        verdict = compare(people, shared, &ground) => verdict?,
+        verdict = compare(people, shared, looks, &ground) => verdict?,
         () = looking => bail!("nobody looks after the processes"),
     };
     verdict.demand_zero()?;
@@ -65,12 +65,12 @@ struct Ground {
     codec: Codec,
 }
 
-async fn compare(people: &mut People, shared: &Shared, ground: &Ground) -> Result<Verdict> {
+async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &Ground) -> Result<Verdict> {
     let Ground { log, store, codec } = ground;
     healed(shared, store).await?;
     people.resolve().await?;
     silence(shared).await?;
-    let mut logged = Logged::read(&**log, codec).await?;
+    let mut logged = Logged::read_with_foreign(&**log, codec).await?;
     let truth = Truth::of(&logged);
     // Who has not come to the end by then shows in the verdict.
     let all = |device: &Device| truth.reached(&device.memory());
@@ -81,9 +81,13 @@ async fn compare(people: &mut People, shared: &Shared, ground: &Ground) -> Resul
     verdict.join(check_devices(&truth, &people.devices));
     logged.deliveries = shared.recorder.deliveries();
     verdict.join(check_deliveries(&truth, &logged));
+    verdict.join(looks.check(&truth));
     let store: SharedStore = store.attach()?;
     verdict.join(check_store(log, codec, &store).await?);
     shared.trace.add("events accepted", truth.accepted as u64);
+    shared.trace.add("read marks logged", logged.marks.len() as u64);
+    shared.trace.add("account events logged", logged.accounts.len() as u64);
+    shared.trace.add("records that cannot be read", logged.strange.len() as u64);
     if verdict.is_zero() {
         reached?;
     }
@@ -131,12 +135,16 @@ async fn held(store: &EmbeddedStore) -> Result<usize> {
 /// A reset needs a reason: a first connection, a retention that has passed, or a range that is too long by the setup.
 fn resets_are_justified(world: &World, plan: &Plan) -> Result<()> {
     let leapt = plan.steps.iter().any(|step| matches!(step.what, What::Leap { ms } if ms > WEEK_MS));
+    let replaced = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.what, What::Recreate { .. } | What::Foreign { what: Foreign::UnknownDelivery, .. }));
     let small = plan.setup.range < 1000 || plan.setup.ring < 1000;
     for device in &world.people.devices {
         for reason in &device.memory().journal.resets {
             let justified = match reason.as_str() {
                 "first" => true,
-                "gone" => leapt,
+                "gone" => leapt || replaced,
                 "too_far" | "lapped" => small,
                 _ => false,
             };

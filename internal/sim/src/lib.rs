@@ -19,7 +19,7 @@ mod trace;
 mod weather;
 mod world;
 
-pub use plan::{Kind, PROCESSES, Plan, Repeat, Setup, Step, Verb, What, plan_of};
+pub use plan::{Foreign, Kind, PROCESSES, Plan, Repeat, Setup, Step, Stream, Verb, What, plan_of};
 pub use run::{Outcome, run};
 pub use seeds::{Report, Shown, run_seeds, show};
 pub use shrink::{Shrunk, shrink};

@@ -54,6 +54,10 @@ async fn live(plan: &Plan, keep: bool) -> Result<Outcome> {
             trace.note(&format!("{} {:?} {:x} {}", heard.conversation, heard.seq, heard.digest, heard.passed));
         }
         trace.note(&format!("{:?} {:?} {:?}", memory.journal.resets, memory.journal.ends, memory.journal.errors));
+        trace.add("read marks heard", u64::from(memory.journal.reads));
+        trace.add("read marks acknowledged", memory.journal.marks_acked.len() as u64);
+        trace.add("account frames heard", u64::from(memory.journal.accounts));
+        trace.add("foreign frames passed over", u64::from(memory.journal.passed));
         trace.add("frames heard", memory.journal.heard.len() as u64);
         trace.add("connections", u64::from(memory.journal.connects));
         trace.add("resets", memory.journal.resets.iter().filter(|reason| *reason != "first").count() as u64);

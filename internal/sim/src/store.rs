@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
-    HoldStore, Mark, OutboxRow, Page, Session, SharedStore, Source, StoreAdmin, StoreError, UserConversation,
-    UserStore, Value,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Malformed, Mark, OutboxRow, Page, Phase, RowWrite,
+    Session, SessionStore, SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
 use tokio::time::sleep;
 
@@ -17,6 +17,8 @@ use crate::life::Life;
 
 /// How long a request takes to fail while the store is away.
 const AWAY: Duration = Duration::from_millis(200);
+/// Between two parts of a write, at most.
+const BETWEEN_PARTS: Duration = Duration::from_millis(80);
 /// How much later a late write is done, in milliseconds.
 const LATE_MS: u64 = 20_000;
 
@@ -73,6 +75,15 @@ impl SimStore {
         outcome
     }
 
+    /// Fails while a row of the conversation is none of this program's.
+    fn readable(&self, conversation: ConversationId) -> Result<(), StoreError> {
+        if self.life.weather.is_garbled(conversation, self.life.kind) {
+            self.life.fault("rows that cannot be read");
+            return Err(Malformed { table: "ids", column: "stands" }.into());
+        }
+        Ok(())
+    }
+
     async fn before(&self) -> Result<(), StoreError> {
         let (life, rates) = (&self.life, self.life.weather.rates());
         life.gate().await;
@@ -92,10 +103,46 @@ impl SimStore {
     }
 }
 
+/// The rows of a write in parts that a store may write one after the other: of a phase in any order, phase after phase.
+fn split(rows: &[ConversationRows], life: &Life) -> Vec<Vec<ConversationRows>> {
+    let mut parts = Vec::new();
+    for phase in [Phase::Rows, Phase::Ids, Phase::Heads] {
+        let (mut some, mut others) = (Vec::new(), Vec::new());
+        for ConversationRows { conversation, rows } in rows {
+            let of_phase = rows.iter().filter(|write| write.row.phase() == phase).cloned();
+            let (one, other): (Vec<RowWrite>, Vec<RowWrite>) = of_phase.partition(|_| life.below(2) == 0);
+            some.push(ConversationRows { conversation: *conversation, rows: one });
+            others.push(ConversationRows { conversation: *conversation, rows: other });
+        }
+        parts.extend([some, others]);
+    }
+    parts
+}
+
+async fn write_in_parts(
+    store: SharedStore,
+    life: Arc<Life>,
+    parts: Vec<Vec<ConversationRows>>,
+) -> Result<(), StoreError> {
+    for part in parts {
+        if part.iter().any(|rows| !rows.rows.is_empty()) {
+            store.write(part).await?;
+            life.delay(BETWEEN_PARTS).await;
+            life.gate().await;
+        }
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl ChatStore for SimStore {
     async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, life) = (Arc::clone(&self.inner), Arc::clone(&self.life));
+        if life.chance(life.weather.rates().store_split) {
+            life.fault("store writes done in two parts");
+            let parts = split(&rows, &life);
+            return self.write(async move { write_in_parts(inner, life, parts).await }).await;
+        }
         self.write(async move { inner.write(rows).await }).await
     }
 
@@ -113,6 +160,7 @@ impl ChatStore for SimStore {
         from_stamp_ms: i64,
         as_of: Seq,
     ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
+        self.readable(conversation)?;
         self.read(self.inner.ids_from(conversation, from_stamp_ms, as_of)).await
     }
 
@@ -181,6 +229,29 @@ impl HistoryStore for SimStore {
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
         self.read(self.inner.marks(user, conversations)).await
     }
+
+    async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        self.read(self.inner.sent(user, conversations)).await
+    }
+
+    async fn deleted(
+        &self,
+        conversation: ConversationId,
+        said: (Seq, Seq),
+        as_of: Seq,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.read(self.inner.deleted(conversation, said, as_of, limit)).await
+    }
+
+    async fn refusal(
+        &self,
+        conversation: ConversationId,
+        author: UserId,
+        id: CommandId,
+    ) -> Result<Option<(Refusal, Seq)>, StoreError> {
+        self.read(self.inner.refusal(conversation, author, id)).await
+    }
 }
 
 #[async_trait]
@@ -211,21 +282,9 @@ impl HoldStore for SimStore {
     }
 }
 
-/// Accounts are made beside the simulation: nobody calls these.
+/// Accounts are made beside the simulation: of these, only the look-up of those whom a command names is called.
 #[async_trait]
-impl UserStore for SimStore {
-    async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError> {
-        self.inner.create_account(account, event).await
-    }
-
-    async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
-        self.inner.account(id).await
-    }
-
-    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
-        self.inner.account_by_name(name).await
-    }
-
+impl SessionStore for SimStore {
     async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
         self.inner.create_session(session).await
     }
@@ -238,8 +297,51 @@ impl UserStore for SimStore {
         self.inner.rotate_session(expected, session).await
     }
 
-    async fn delete_session(&self, id: &[u8; 16]) -> Result<(), StoreError> {
-        self.inner.delete_session(id).await
+    async fn end_session(&self, user: UserId, id: &[u8; 16], now_ms: i64) -> Result<(), StoreError> {
+        self.inner.end_session(user, id, now_ms).await
+    }
+
+    async fn ended_sessions(&self, bucket: i64) -> Result<Vec<[u8; 16]>, StoreError> {
+        self.inner.ended_sessions(bucket).await
+    }
+
+    async fn list_session(&self, user: UserId, row: &ListedSession) -> Result<(), StoreError> {
+        self.inner.list_session(user, row).await
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<ListedSession>, StoreError> {
+        self.inner.sessions_of(user).await
+    }
+
+    async fn cut_sessions(&self, user: UserId, at_ms: i64) -> Result<(), StoreError> {
+        self.inner.cut_sessions(user, at_ms).await
+    }
+
+    async fn sessions_cut(&self, user: UserId) -> Result<Option<i64>, StoreError> {
+        self.inner.sessions_cut(user).await
+    }
+}
+
+#[async_trait]
+impl UserStore for SimStore {
+    async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError> {
+        self.inner.create_account(account, event).await
+    }
+
+    async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
+        self.inner.account(id).await
+    }
+
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        self.read(self.inner.accounts(ids)).await
+    }
+
+    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
+        self.inner.account_by_name(name).await
+    }
+
+    async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
+        self.inner.set_password(user, expected, hash).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {
@@ -287,5 +389,29 @@ impl StoreAdmin for SimStore {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl IncarnationStore for SimStore {
+    async fn incarnations(&self) -> Result<Incarnations, StoreError> {
+        self.read(self.inner.incarnations()).await
+    }
+
+    async fn at(&self, incarnation: u32) -> Result<SharedStore, StoreError> {
+        let inner = self.read(self.inner.at(incarnation)).await?;
+        Ok(Self::over(inner, Arc::clone(&self.life)))
+    }
+
+    async fn make_incarnation(&self) -> Result<u32, StoreError> {
+        self.inner.make_incarnation().await
+    }
+
+    async fn switch_incarnation(&self, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.inner.switch_incarnation(from, to).await
+    }
+
+    async fn drop_incarnation(&self, incarnation: u32) -> Result<(), StoreError> {
+        self.inner.drop_incarnation(incarnation).await
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::ConversationId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -27,6 +28,8 @@ pub struct Rates {
     pub store_done: u64,
     /// A write of the store is answered with an error, and done later.
     pub store_late: u64,
+    /// A write of several rows is done in two parts, with time in between.
+    pub store_split: u64,
     /// A commit is answered with an error: half of them took effect.
     pub commit_error: u64,
     /// The answer to an HTTP request is lost.
@@ -39,7 +42,7 @@ pub struct Rates {
 
 impl Rates {
     /// How many there are.
-    pub(crate) const COUNT: usize = 12;
+    pub(crate) const COUNT: usize = 13;
 
     /// One of them, by number.
     pub(crate) fn at(&mut self, number: usize) -> &mut u64 {
@@ -55,6 +58,7 @@ impl Rates {
             8 => &mut self.commit_error,
             9 => &mut self.answer_lost,
             10 => &mut self.log_ms,
+            11 => &mut self.store_split,
             _ => &mut self.store_ms,
         }
     }
@@ -76,6 +80,8 @@ struct State {
     store_down: Option<Instant>,
     /// The store is slow for that kind of process until then.
     slow: Option<(Kind, Duration, Instant)>,
+    /// Rows of a conversation that cannot be read by that kind of process until then.
+    garbled: Option<(ConversationId, Kind, Instant)>,
     /// Appends and writes that take effect later.
     under_way: usize,
 }
@@ -152,6 +158,17 @@ impl Weather {
             Some((slow, by, until)) if slow == kind && until > Instant::now() => by,
             _ => Duration::ZERO,
         }
+    }
+
+    /// That kind of process cannot read the conversation's rows for a while.
+    pub(crate) fn garble(&self, conversation: ConversationId, kind: Kind, time: Duration) {
+        self.state().garbled = Some((conversation, kind, Instant::now() + time));
+    }
+
+    /// Whether that kind of process cannot read the conversation's rows.
+    pub(crate) fn is_garbled(&self, conversation: ConversationId, kind: Kind) -> bool {
+        let garbled = self.state().garbled;
+        garbled.is_some_and(|(of, by, until)| of == conversation && by == kind && until > Instant::now())
     }
 
     /// Something will take effect later.

@@ -153,7 +153,7 @@ impl Bench {
             id: CommandId::try_from(id).unwrap(),
             author: users[0],
             time: 0,
-            ordinal: number,
+            ordinal: Some(number),
             what: FeedKind::Message { body: ".".repeat(100), reply_to: None },
         };
         let (place, frame) = (frame.place(), serde_json::to_string(&frame).unwrap());

@@ -1,8 +1,7 @@
-//! When to ping a device, and when to give it up.
+//! When to ping a device, and when to give it up. Its moments are those of [`Awake`](crate::awake::Awake): silence is
+//! the device's only while the node was there to hear something.
 
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 /// Silence of so many pings ends a socket.
 const SILENT_PINGS_MAX: u32 = 3;
@@ -11,36 +10,35 @@ const SILENT_PINGS_MAX: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Beat {
     every: Duration,
-    sent: Instant,
-    heard: Instant,
-    pinged: Instant,
+    sent: Duration,
+    heard: Duration,
+    pinged: Duration,
 }
 
 impl Beat {
-    pub(crate) fn new(every: Duration) -> Self {
-        let now = Instant::now();
+    pub(crate) fn new(every: Duration, now: Duration) -> Self {
         Self { every, sent: now, heard: now, pinged: now }
     }
 
-    pub(crate) fn sent(&mut self) {
-        self.sent = Instant::now();
+    pub(crate) fn sent(&mut self, now: Duration) {
+        self.sent = now;
     }
 
-    pub(crate) fn heard(&mut self) {
-        self.heard = Instant::now();
+    pub(crate) fn heard(&mut self, now: Duration) {
+        self.heard = now;
     }
 
-    pub(crate) fn pinged(&mut self) {
-        self.pinged = Instant::now();
+    pub(crate) fn pinged(&mut self, now: Duration) {
+        self.pinged = now;
     }
 
     /// When a ping is due: also to a device that gets frames and is silent, since it need not answer those.
-    pub(crate) fn ping_at(&self) -> Instant {
+    pub(crate) fn ping_at(&self) -> Duration {
         self.sent.min(self.heard).max(self.pinged) + self.every
     }
 
     /// When the device was silent for too long.
-    pub(crate) fn idle_at(&self) -> Instant {
+    pub(crate) fn idle_at(&self) -> Duration {
         self.heard + self.every * SILENT_PINGS_MAX
     }
 }
@@ -48,23 +46,36 @@ impl Beat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::awake::Awake;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_device_that_only_listens_is_pinged_and_not_given_up() {
-        let start = Instant::now();
-        let second = Duration::from_secs(1);
-        let mut beat = Beat::new(second * 30);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_device_that_only_listens_is_pinged_and_not_given_up() {
+        let mut now = SECOND;
+        let mut beat = Beat::new(SECOND * 30, now);
         for _ in 0..100 {
-            tokio::time::advance(second).await;
-            beat.sent();
-            if beat.ping_at() <= Instant::now() {
-                beat.pinged();
-                beat.heard();
+            now += SECOND;
+            beat.sent(now);
+            if beat.ping_at() <= now {
+                beat.pinged(now);
+                beat.heard(now);
             }
         }
-        assert!(beat.idle_at() > Instant::now());
-        assert_eq!(beat.pinged - start, second * 90);
-        tokio::time::advance(second * 90).await;
-        assert!(beat.idle_at() <= Instant::now(), "a device that does not answer is given up");
+        assert!(beat.idle_at() > now);
+        assert_eq!(beat.pinged, SECOND * 91);
+        assert!(beat.idle_at() <= now + SECOND * 90, "a device that does not answer is given up");
+    }
+
+    /// Issue 10, item 7.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_of_the_process_is_not_the_devices_silence() {
+        let awake = Awake::driven();
+        let beat = Beat::new(SECOND * 30, awake.now());
+        tokio::time::advance(SECOND * 3600).await;
+        assert!(beat.idle_at() > awake.now() + SECOND * 89, "there was nobody to hear it");
+        assert!(beat.ping_at() > awake.now(), "it is asked for a sign of life first");
+        tokio::time::sleep(SECOND * 91).await;
+        assert!(beat.idle_at() <= awake.now(), "whoever says nothing to a node that listens is given up");
     }
 }

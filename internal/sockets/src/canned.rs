@@ -17,6 +17,7 @@ use host::Entropy;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::awake::Awake;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::partition::{Common, Log, Partition};
@@ -70,6 +71,7 @@ impl Canned {
             codec: Codec::compiled_in(),
             entropy: Entropy::seeded(1),
             metrics: Metrics::new(&runtime::Metrics::new()),
+            awake: Awake::driven(),
             config: Arc::new(Config::default()),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use domain::RULES_NEWEST;
+use runtime::Origins;
 
 /// Bounds and times of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Browser origins that may open sockets, such as `https://chat.example.org`; `*` allows every one. A client that
-    /// sends no `Origin` is not a browser and always may.
-    pub origins: Vec<String>,
+    /// Browser origins that may open sockets. A client that sends no `Origin` is not a browser and always may.
+    pub origins: Origins,
     /// Silence after which the server pings; a device that was silent for three of these is let go.
     pub ping: Duration,
     /// How long a new socket may take to say `hello`.
     pub hello_wait: Duration,
     /// How long a device may take nothing of what is being sent to it. Beyond: closed with `Slow`.
     pub write_wait: Duration,
-    /// Open sockets of one user on this node. At the bound a new one is closed with `TooMany`.
+    /// Open sockets of one user on this node. At the bound the one silent for longest is closed with `TooMany`.
     pub sockets_per_user_max: usize,
     /// Open sockets of this node. At the bound a new one is closed with `TooMany`.
     pub sockets_max: usize,
@@ -47,7 +47,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            origins: Vec::new(),
+            origins: Origins::default(),
             ping: Duration::from_secs(30),
             hello_wait: Duration::from_secs(10),
             write_wait: Duration::from_secs(10),

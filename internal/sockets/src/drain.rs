@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
+use crate::socket::FINISH_WAIT;
+use crate::wire::CLOSE_WAIT;
 
 /// How long sockets may take beyond the drain window: answers in flight, and the close.
-const BEYOND_WINDOW: Duration = Duration::from_secs(3);
+const BEYOND_WINDOW: Duration = FINISH_WAIT.saturating_add(CLOSE_WAIT).saturating_add(Duration::from_millis(500));
 
 /// Waits until it is time to go, then sees the sockets off.
 ///
@@ -21,7 +22,7 @@ pub(crate) async fn run(node: Arc<Node>, go: CancellationToken) {
     tracing::info!(sockets, ?window, "asking devices to move");
     node.draining.cancel();
     node.sockets.close();
-    if timeout(window + BEYOND_WINDOW, node.sockets.wait()).await.is_err() {
+    if node.awake.within(window + BEYOND_WINDOW, node.sockets.wait()).await.is_none() {
         tracing::warn!(sockets = node.sockets.len(), "sockets not ended in order: the deadline is missed");
     }
     node.stop.cancel();

@@ -1,9 +1,9 @@
 //! A record of `chat.deliveries`, ready to be sent: rendered once, shared by every socket that it concerns.
 
-use axum::extract::ws::Utf8Bytes;
 use domain::{Cursor, UserId};
 use eventlog::Record;
 use events::{Codec, DecodeError};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::metrics::{Metrics, Unreadable};
 
@@ -114,4 +114,19 @@ impl Renderer {
             tracing::error!(partition, offset, %error, "a delivery cannot be read; further ones are only counted");
         }
     }
+}
+
+/// The entries in order, in parts of about so many bytes at most: a batch that is larger than the ring would push itself
+/// out, whoever is waited for, and what waits for one socket is bounded in bytes.
+pub(crate) fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
+    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
+    for entry in entries {
+        bytes += entry.bytes();
+        if bytes > bytes_max {
+            bytes = entry.bytes();
+            parts.push(Vec::new());
+        }
+        parts.last_mut().expect("there is one").push(entry);
+    }
+    parts
 }

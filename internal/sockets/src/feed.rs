@@ -8,19 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::CloseCode;
-use axum::extract::ws::Utf8Bytes;
 use domain::{Cursor, UserId};
-use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;
 use crate::hub::{Attach, Seat, Taken};
 use crate::partition::{Partition, Stay};
 use crate::range::{self, Served, Ticket};
+use crate::wire::Blocked;
 
 /// Frames taken from the ring at a time.
 const FRAMES_MAX: usize = 64;
-/// Range reads that went on without the socket, or ended without reaching the ring. Beyond: `reset` with `lapped`.
+/// Range reads in a row that brought the device no further. Beyond: `reset` with `lapped`.
 const LAPS_MAX: u32 = 3;
+/// Range reads in a row that failed by what may pass. Beyond: `LostPlace`.
+const FAILURES_MAX: u32 = 3;
 /// How long a socket waits for the reader to have its place. Beyond: `LostPlace`.
 const RUNNING_WAIT: Duration = Duration::from_secs(5);
 
@@ -33,7 +35,7 @@ pub(crate) enum Reset {
     Gone,
     /// Too much of the log lies between its cursor and the end.
     TooFar,
-    /// Range reads did not catch up with the ring, or the device not with them.
+    /// Range reads brought the device no further.
     Lapped,
 }
 
@@ -62,10 +64,18 @@ pub(crate) struct Feed {
     frames: Vec<Utf8Bytes>,
     /// Whether the device's cursor was found good: nobody is told twice.
     resumed: bool,
-    /// Of range reads.
+    /// Whether the device had come as far as the ring. From then on it is the node's to bring it whatever it misses,
+    /// however much that is, for as long as the device takes it: the bounds of a range are for those who come back.
+    live: bool,
+    /// Range reads in a row that brought it no further, and where the last one began.
     laps: u32,
-    /// Of range reads.
+    lap_from: u64,
+    /// Range reads in a row that failed.
+    failures: u32,
+    /// Of range reads, before it was live.
     bytes: usize,
+    /// Whether the device is to take something first.
+    blocked: Blocked,
     /// Keeps the partition read. Behind `source`: the seat goes first.
     _stay: Stay,
 }
@@ -94,7 +104,7 @@ impl Reset {
 
 impl Feed {
     /// The feed of a device that brings the text of a cursor, or none.
-    pub(crate) fn new(partition: &Arc<Partition>, user: UserId, brought: Option<&str>) -> Self {
+    pub(crate) fn new(partition: &Arc<Partition>, user: UserId, brought: Option<&str>, blocked: Blocked) -> Self {
         let here =
             |cursor: &Cursor| (cursor.generation, cursor.partition) == (partition.topic.generation, partition.number);
         let good = brought.and_then(|text| text.parse().ok()).filter(here);
@@ -115,8 +125,12 @@ impl Feed {
             source,
             frames: Vec::new(),
             resumed: false,
+            live: false,
             laps: 0,
+            lap_from: 0,
+            failures: 0,
             bytes: 0,
+            blocked,
             _stay: partition.enter(),
             partition: Arc::clone(partition),
         }
@@ -161,6 +175,11 @@ impl Feed {
         Some(self.cursor).filter(|_| self.resumed && self.frames.is_empty())
     }
 
+    /// Nothing more will be asked for: nobody waits for the socket from now on.
+    pub(crate) fn leave(&mut self) {
+        self.source = Source::Cursor;
+    }
+
     /// A bug on purpose: forgets all that waits, and says where a device would stand that has had it.
     pub(crate) fn forget(&mut self) -> Option<Cursor> {
         while let Source::Ring(seat) = &self.source
@@ -179,7 +198,12 @@ impl Feed {
                 self.cursor = cursor;
                 None
             }
-            Taken::Slow => Some(Fed::End(CloseCode::Slow)),
+            Taken::Outrun(cursor) => {
+                self.partition.metrics.outrun.inc();
+                self.cursor = cursor;
+                self.source = Source::Cursor;
+                None
+            }
             Taken::Lost => Some(Fed::End(CloseCode::LostPlace)),
             Taken::Gap => self.reset(Reset::Gone),
         }
@@ -193,23 +217,34 @@ impl Feed {
 
     /// Decides where to go on from the cursor.
     async fn choose(&mut self) -> Option<Fed> {
-        if timeout(RUNNING_WAIT, self.partition.hub.running()).await.is_err() {
+        if !self.partition.running(RUNNING_WAIT).await {
             return Some(Fed::End(CloseCode::LostPlace));
         }
-        match self.partition.hub.attach(self.user, self.cursor, self.resumed) {
+        let behind = match self.partition.hub.attach(self.user, self.cursor, self.resumed, &self.blocked) {
             Attach::Attached(seat) => {
-                self.source = Source::Ring(seat);
-                self.good("ring", self.cursor)
+                self.attached(seat);
+                return self.good("ring", self.cursor);
             }
-            Attach::Older(behind) if behind > self.partition.config.range_records_max => self.reset(Reset::TooFar),
-            Attach::Older(_) | Attach::Ahead if self.laps > LAPS_MAX => self.reset(Reset::Lapped),
-            Attach::Older(_) | Attach::Ahead => {
-                self.source = Source::Range(range::join(&self.partition, self.cursor));
-                None
-            }
-            Attach::Differs => self.reset(Reset::Gone),
-            Attach::NotRunning => None,
+            Attach::Differs => return self.reset(Reset::Gone),
+            Attach::NotRunning => return None,
+            Attach::Older(behind) => behind,
+            Attach::Ahead => 0,
+        };
+        let far = behind > self.partition.config.range_records_max;
+        if far && !self.live {
+            return self.reset(Reset::TooFar);
         }
+        if self.laps > LAPS_MAX {
+            return self.reset(Reset::Lapped);
+        }
+        self.lap_from = self.cursor.next;
+        self.source = Source::Range(range::join(&self.partition, self.cursor, far));
+        None
+    }
+
+    fn attached(&mut self, seat: Seat) {
+        self.source = Source::Ring(seat);
+        (self.live, self.laps, self.failures, self.bytes) = (true, 0, 0, 0);
     }
 
     /// The cursor was found good.
@@ -222,11 +257,12 @@ impl Feed {
     }
 
     async fn begin_anew(&mut self, reason: Reset) -> Option<Fed> {
-        if timeout(RUNNING_WAIT, self.partition.hub.running()).await.is_err() {
+        if !self.partition.running(RUNNING_WAIT).await {
             return Some(Fed::End(CloseCode::LostPlace));
         }
-        let (seat, cursor) = self.partition.hub.attach_at_end(self.user)?;
-        (self.source, self.cursor, self.resumed) = (Source::Ring(seat), cursor, true);
+        let (seat, cursor) = self.partition.hub.attach_at_end(self.user, &self.blocked)?;
+        self.attached(seat);
+        (self.cursor, self.resumed) = (cursor, true);
         self.partition.metrics.reset(reason.name());
         Some(Fed::Reset(reason, cursor))
     }
@@ -236,8 +272,16 @@ impl Feed {
             Some(Served::Chunk(chunk)) => self.chunk(&chunk),
             Some(Served::Gone) => self.reset(Reset::Gone),
             Some(Served::Failed) => Some(Fed::End(CloseCode::LostPlace)),
+            Some(Served::Stumbled) => {
+                self.failures += 1;
+                if self.failures > FAILURES_MAX {
+                    return Some(Fed::End(CloseCode::LostPlace));
+                }
+                self.source = Source::Cursor;
+                None
+            }
             None => {
-                self.laps += 1;
+                self.laps = if self.cursor.next > self.lap_from { 0 } else { self.laps + 1 };
                 self.source = Source::Cursor;
                 None
             }
@@ -247,6 +291,7 @@ impl Feed {
     /// Takes from a chunk what concerns the user and lies at or after the cursor; then tries for the ring.
     fn chunk(&mut self, chunk: &[Entry]) -> Option<Fed> {
         let began = self.cursor;
+        self.failures = 0;
         let ahead = chunk.last().is_none_or(|last| last.end.next <= self.cursor.next);
         for entry in chunk.iter().filter(|entry| entry.offset() >= self.cursor.next) {
             self.bytes += entry.bytes();
@@ -257,14 +302,14 @@ impl Feed {
                 self.frames.push(entry.frame.clone());
             }
         }
-        if self.bytes > self.partition.config.range_bytes_max {
+        if !self.live && self.bytes > self.partition.config.range_bytes_max {
             return self.reset(Reset::TooFar);
         }
         if let Some(last) = chunk.last().filter(|_| !ahead) {
             self.cursor = last.end;
         }
-        match self.partition.hub.attach(self.user, self.cursor, true) {
-            Attach::Attached(seat) => self.source = Source::Ring(seat),
+        match self.partition.hub.attach(self.user, self.cursor, true, &self.blocked) {
+            Attach::Attached(seat) => self.attached(seat),
             Attach::Differs => return self.reset(Reset::Gone),
             Attach::Older(_) | Attach::Ahead | Attach::NotRunning => {}
         }

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use api::{Caller, ClientFrame, CloseCode, ErrorCode};
+use api::{Caller, ClientFrame, CloseCode, ErrorCode, ServerFrame};
+use auth::SessionWatch;
 use domain::UserId;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::node::Node;
+use crate::parse::parse;
 use crate::wire::{Ending, Heard, Wire};
 
-/// No socket lives longer, whatever its token says.
+/// No socket lives longer without another token, whatever its token says.
 const SOCKET_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A device that has said hello.
@@ -20,35 +23,70 @@ pub(crate) struct Guest {
     pub(crate) cursor: Option<String>,
     /// When its token ends.
     pub(crate) expires: Instant,
+    /// The session of that token, if it was made in one.
+    pub(crate) session: Option<SessionWatch>,
 }
 
-/// Waits for the hello. `caller` is who the upgrade's own token named, if it brought one.
-pub(crate) async fn greet(node: &Node, wire: &mut Wire, caller: Option<Caller>) -> Result<Guest, Ending> {
-    let frame = timeout(node.config.hello_wait, first_text(wire)).await;
-    let (token, cursor) = match frame.map_err(|_| Ending::Close(CloseCode::NoHello))?? {
-        ClientFrame::Hello { token, cursor } => (token, cursor),
-        _ => return Err(Ending::Close(CloseCode::NoHello)),
+/// Waits for the hello. `caller` is who the upgrade's own token named, if it brought one, and `brought` that token.
+pub(crate) async fn greet(
+    node: &Node,
+    wire: &mut Wire,
+    caller: Option<&Caller>,
+    brought: Option<&str>,
+) -> Result<Guest, Ending> {
+    let text = node.awake.within(node.config.hello_wait, first_text(wire)).await;
+    let text = text.ok_or(Ending::Close(CloseCode::NoHello))??;
+    let (token, cursor, owner) = match parse(&text) {
+        Ok(ClientFrame::Hello { token, cursor, user }) => (token, cursor, user),
+        Ok(_) => return Err(Ending::Close(CloseCode::NoHello)),
+        Err(refusal) => return Err(refuse(wire, &refusal, CloseCode::NoHello).await),
     };
     let caller = match (caller, token) {
-        (Some(caller), _) => caller,
+        // Which of the two counts would be a guess.
+        (Some(_), Some(token)) if brought != Some(&token) => {
+            let words = "'token' is another one than that of the 'Authorization' header: send one of them";
+            let refusal = ServerFrame::Error {
+                id: None,
+                conversation: None,
+                code: ErrorCode::BadRequest,
+                message: words.to_owned(),
+            };
+            return Err(refuse(wire, &refusal, CloseCode::Protocol).await);
+        }
+        (Some(caller), _) => caller.clone(),
         (None, None) => return Err(Ending::Close(CloseCode::Unauthorized)),
         (None, Some(token)) => {
             let named = Caller::from_token(&node.verifier, &token).await;
             named.map_err(|refusal| Ending::Close(close_code(refusal.code)))?
         }
     };
-    // The verifier took it with this leeway; without, a token that just ended would be taken and closed in turns.
-    let leeway_ms = i64::try_from(auth::LEEWAY.as_millis()).unwrap_or(i64::MAX);
-    let left_ms = caller.expires_ms.saturating_add(leeway_ms).saturating_sub(node.clock.now_ms());
-    let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(SOCKET_AGE_MAX);
-    Ok(Guest { user: caller.user, cursor, expires: Instant::now() + left })
+    // Another user's cursor is a place in another feed: this one begins anew, with `first`.
+    let cursor = cursor.filter(|_| owner.is_none_or(|owner| owner == caller.user));
+    let session = caller.session.map(|session| node.verifier.ended().watch(session));
+    Ok(Guest { user: caller.user, cursor, expires: end_of(node, caller.expires_ms), session })
 }
 
-async fn first_text(wire: &mut Wire) -> Result<ClientFrame, Ending> {
+/// When a socket ends whose token ends at `expires_ms`.
+pub(crate) fn end_of(node: &Node, expires_ms: i64) -> Instant {
+    // The verifier took it with this leeway; without, a token that just ended would be taken and closed in turns.
+    let leeway_ms = i64::try_from(auth::LEEWAY.as_millis()).unwrap_or(i64::MAX);
+    let left_ms = expires_ms.saturating_add(leeway_ms).saturating_sub(node.clock.now_ms());
+    Instant::now() + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(SOCKET_AGE_MAX)
+}
+
+async fn first_text(wire: &mut Wire) -> Result<Utf8Bytes, Ending> {
     loop {
         if let Heard::Text(text) = wire.hear().await? {
-            return serde_json::from_str(&text).map_err(|_| Ending::Close(CloseCode::NoHello));
+            return Ok(text);
         }
+    }
+}
+
+/// Says what is wrong with a device's first frame; returns how its socket ends.
+async fn refuse(wire: &mut Wire, refusal: &ServerFrame, code: CloseCode) -> Ending {
+    match wire.feed_frame(refusal).await {
+        Ok(()) => Ending::Close(code), // the close flushes
+        Err(ending) => ending,
     }
 }
 

@@ -2,20 +2,22 @@
 //!
 //! The reader puts a record into the ring once and notes its number with each socket that it concerns; a socket takes
 //! its frames from the ring by these numbers. So a record wakes only sockets that get it, frames are never copied, and
-//! a socket that does not keep up costs eight bytes per frame until the ring drops what it missed.
+//! a socket that does not keep up costs eight bytes per frame until the ring drops what it missed. Then the ring has
+//! outrun the socket, which goes on from the log, at its own place.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::ws::Utf8Bytes;
 use domain::{Cursor, UserId};
 use host::Latest;
 use host::teeth::{Bug, bites};
 use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;
 use crate::mailbox::Mailbox;
 use crate::ring::{Ring, Standing};
+use crate::wire::Blocked;
 
 /// The meeting place of one partition.
 #[derive(Debug)]
@@ -53,8 +55,10 @@ const MANY_ONE_OF: usize = 8;
 pub(crate) struct Crowd {
     /// How often frames were taken so far: by that a reader can tell whether waiting helps.
     pub(crate) takes: u64,
-    /// Whether they are a good part of all: then the node is slow rather than they.
+    /// Whether they are a good part of all.
     pub(crate) many: bool,
+    /// Whether one of them waits for the node rather than for its device.
+    pub(crate) unserved: bool,
 }
 
 /// What came of attaching.
@@ -79,8 +83,8 @@ pub(crate) enum Taken {
     Frames(Vec<Utf8Bytes>, Cursor),
     /// Everything was taken: the device stands here.
     Nothing(Cursor),
-    /// The ring dropped what the socket had not taken.
-    Slow,
+    /// The ring dropped what the socket had not taken: its device stands here.
+    Outrun(Cursor),
     /// A record went by that may have concerned the user and cannot be read.
     Gap,
     /// The reader lost its place.
@@ -124,12 +128,15 @@ impl Hub {
     pub(crate) fn crowded(&self, entries: &[Entry]) -> Option<Crowd> {
         self.with(|inner| {
             let stays = inner.ring.as_ref()?.would_cut(entries)?;
-            let (mut sockets, mut behind) = (0, 0);
+            let (mut sockets, mut behind, mut unserved) = (0, 0, false);
             for mailbox in inner.users.values().flatten() {
                 sockets += 1;
-                behind += usize::from(mailbox.waits_before(stays));
+                if mailbox.waits_before(stays) {
+                    behind += 1;
+                    unserved |= !mailbox.is_blocked();
+                }
             }
-            Some(Crowd { takes: inner.takes, many: behind * MANY_ONE_OF >= sockets })
+            Some(Crowd { takes: inner.takes, many: behind * MANY_ONE_OF >= sockets, unserved })
         })
     }
 
@@ -144,13 +151,14 @@ impl Hub {
                     all.sort_unstable_by_key(|mailbox| mailbox.id);
                     all.into_iter().for_each(|mailbox| mailbox.mark_gap(&mut wakes));
                 }
+                let before = ring.end();
                 let (number, end) = (ring.push(entry), ring.end());
                 let Some(entry) = ring.get(number) else { continue };
                 let mut waiting = 0;
                 for user in entry.recipients() {
                     let mailboxes = users.get_mut(user).into_iter().flatten();
                     for mailbox in mailboxes.filter(|mailbox| mailbox.from.next < end.next) {
-                        waiting += u32::from(mailbox.put(number, ring, &mut wakes, &mut given_up));
+                        waiting += u32::from(mailbox.put(number, before, ring, &mut wakes, &mut given_up));
                     }
                 }
                 ring.await_takers(number, waiting);
@@ -165,7 +173,7 @@ impl Hub {
     }
 
     /// Seats a socket of `user` at `cursor`. A cursor ahead of the ring is taken only if it was `proved` good.
-    pub(crate) fn attach(self: &Arc<Self>, user: UserId, cursor: Cursor, proved: bool) -> Attach {
+    pub(crate) fn attach(self: &Arc<Self>, user: UserId, cursor: Cursor, proved: bool, blocked: &Blocked) -> Attach {
         self.with(|inner| {
             let Some(ring) = &mut inner.ring else { return Attach::NotRunning };
             match ring.standing(cursor) {
@@ -182,25 +190,32 @@ impl Hub {
             let numbers: VecDeque<u64> = missed.map(|(number, _)| number).collect();
             if bites(Bug::RingAttachWithoutLock) {
                 let end = ring.end();
-                return Attach::Attached(self.seat(inner, user, end, VecDeque::new()));
+                return Attach::Attached(self.seat(inner, user, end, VecDeque::new(), blocked));
             }
             numbers.iter().for_each(|number| ring.await_takers(*number, 1));
-            Attach::Attached(self.seat(inner, user, cursor, numbers))
+            Attach::Attached(self.seat(inner, user, cursor, numbers, blocked))
         })
     }
 
     /// Seats a socket of `user` at the end of the ring, and says where that is; `None` when there is no ring.
-    pub(crate) fn attach_at_end(self: &Arc<Self>, user: UserId) -> Option<(Seat, Cursor)> {
+    pub(crate) fn attach_at_end(self: &Arc<Self>, user: UserId, blocked: &Blocked) -> Option<(Seat, Cursor)> {
         self.with(|inner| {
             let end = inner.ring.as_ref()?.end();
-            Some((self.seat(inner, user, end, VecDeque::new()), end))
+            Some((self.seat(inner, user, end, VecDeque::new(), blocked), end))
         })
     }
 
-    fn seat(self: &Arc<Self>, inner: &mut Inner, user: UserId, from: Cursor, numbers: VecDeque<u64>) -> Seat {
+    fn seat(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        user: UserId,
+        from: Cursor,
+        numbers: VecDeque<u64>,
+        blocked: &Blocked,
+    ) -> Seat {
         let (id, wake) = (inner.next_id, Arc::new(Notify::new()));
         inner.next_id += 1;
-        let mailbox = Mailbox::new(id, from, numbers, Arc::clone(&wake));
+        let mailbox = Mailbox::new(id, from, numbers, Arc::clone(&wake), blocked.clone());
         inner.users.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(mailbox);
         Seat { hub: Arc::clone(self), user, id, wake }
     }

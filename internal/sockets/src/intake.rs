@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
+use api::{ApiError, Caller, ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
+use auth::{SessionId, SessionWatch};
 use commands::Submitted;
 use domain::{CommandId, ConversationId, UserId};
 use futures_util::StreamExt;
@@ -11,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use runtime::TraceParent;
 
 use crate::budget::Budget;
+use crate::hello::Guest;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::parse::parse;
@@ -20,13 +22,23 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Malformed or unknown frames of one socket. Beyond, it does not speak the protocol.
 const MALFORMED_MAX: u32 = 10;
 
+/// Pings and pongs that a socket may send at once; a device answers one in [`crate::Config::ping`]. Beyond, it is
+/// closed with `Protocol`.
+pub const SIGNS_BURST: u32 = 60;
+/// Pings and pongs that a socket may send per second in the long run.
+pub const SIGNS_PER_SECOND: u32 = 5;
+
 /// A device's intake.
 pub(crate) struct Intake {
     node: Arc<Node>,
     user: UserId,
+    /// The session of its token.
+    session: Option<SessionId>,
     /// Of the upgrade: the commands' traces are its children.
     trace: TraceParent,
     budget: Budget,
+    /// For what asks for nothing: pings and pongs, of the websocket and of the protocol.
+    signs: Budget,
     malformed: u32,
     /// The command that is being handed to the log: the next one waits for it.
     submitting: Option<BoxFuture<'static, Result<Submitted, ServerFrame>>>,
@@ -35,9 +47,19 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(node: Arc<Node>, user: UserId, trace: TraceParent) -> Self {
+    pub(crate) fn new(node: Arc<Node>, guest: &Guest, trace: TraceParent) -> Self {
         let budget = Budget::new(node.config.burst, node.config.rate);
-        Self { node, user, trace, budget, malformed: 0, submitting: None, flying: FuturesUnordered::new() }
+        Self {
+            user: guest.user,
+            session: guest.session.as_ref().map(SessionWatch::session),
+            node,
+            trace,
+            budget,
+            signs: Budget::new(SIGNS_BURST, SIGNS_PER_SECOND),
+            malformed: 0,
+            submitting: None,
+            flying: FuturesUnordered::new(),
+        }
     }
 
     /// Whether it takes another frame now.
@@ -57,7 +79,13 @@ impl Intake {
             Err(refusal) => return self.count_malformed(refusal).map(Some),
         };
         match frame {
-            ClientFrame::Pong {} => {}
+            ClientFrame::Pong {} => self.take_sign()?,
+            ClientFrame::Renew { token } => {
+                if !self.budget.spend() {
+                    return Ok(Some(self.rate_limited(None, None)));
+                }
+                self.renew(token);
+            }
             ClientFrame::Hello { .. } => {
                 let words = "'hello' is the first frame, and only that".to_owned();
                 return self.count_malformed(error(None, None, ErrorCode::UnknownFrame, words)).map(Some);
@@ -101,6 +129,28 @@ impl Intake {
                 else => std::future::pending().await,
             }
         }
+    }
+
+    /// Takes a sign of life. A device that sends nothing else as fast as it can does not speak the protocol.
+    pub(crate) fn take_sign(&mut self) -> Result<(), CloseCode> {
+        if self.signs.spend() { Ok(()) } else { Err(CloseCode::Protocol) }
+    }
+
+    /// Looks at another token for this socket. What is found is the answer; it counts when it is sent.
+    fn renew(&mut self, token: String) {
+        let (node, user, session) = (Arc::clone(&self.node), self.user, self.session);
+        self.flying.push(Box::pin(async move {
+            match Caller::from_token(&node.verifier, &token).await {
+                Ok(caller) if caller.user == user && caller.session == session => {
+                    acknowledged(&node.metrics, ServerFrame::Renewed { until: caller.expires_ms })
+                }
+                Ok(_) => {
+                    let words = "the token is of another session: open a socket of its own with it";
+                    refused(&node.metrics, None, None, ApiError::new(ErrorCode::Invalid, words))
+                }
+                Err(refusal) => refused(&node.metrics, None, None, refusal),
+            }
+        }));
     }
 
     fn submit(&mut self, command: CommandFrame) {

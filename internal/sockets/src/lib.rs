@@ -8,16 +8,21 @@
 //!
 //! | bound | at the bound |
 //! |---|---|
-//! | sockets of the node, and of a user | closed with `TooMany` |
-//! | recent records, and their bytes, per partition | the oldest goes; who had not taken it is closed with `Slow` |
-//! | time that a device takes nothing | closed with `Slow` |
+//! | sockets of the node | the new one is closed with `TooMany` |
+//! | sockets of a user | the one silent for longest is closed with `TooMany` |
+//! | time that the end of a socket takes | the connection is dropped |
+//! | recent records, and their bytes, per partition | the oldest goes; who had not taken it reads on from the log |
+//! | time that a device takes nothing while the node tries to write to it | closed with `Slow` |
+//! | time that the reader waits for sockets that are behind | see `reader`: their neighbours go on |
 //! | range of the log for a device that comes back | `reset` with `too_far` |
-//! | range reads that a device does not keep up with | `reset` with `lapped` |
+//! | range reads that bring a device no further | `reset` with `lapped` |
 //! | bytes of a frame | closed with `TooLarge` |
 //! | commands in flight | the socket is not read from |
 //! | commands per second | `rate_limited` |
+//! | pings and pongs per second | closed with `Protocol` |
 //! | malformed frames | closed with `Protocol` |
 
+mod awake;
 mod beat;
 mod budget;
 #[cfg(test)]
@@ -27,6 +32,7 @@ mod config;
 mod drain;
 mod entry;
 mod feed;
+mod handshake;
 mod hello;
 mod hub;
 mod intake;
@@ -60,6 +66,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use intake::{SIGNS_BURST, SIGNS_PER_SECOND};
 pub use parse::parse as parse_frame;
 
 use node::Node;

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::hub::Taken;
 use crate::ring::Ring;
+use crate::wire::Blocked;
 
 /// A queue that held more numbers than this gives its memory back once it is empty.
 const IDLE_QUEUE_MAX: usize = 32;
@@ -17,40 +18,47 @@ const IDLE_QUEUE_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     pub(crate) id: u64,
-    /// Entries before this are not for the socket: it has had them.
+    /// Where the device stands that has had what was taken: all before it, and nothing that waits.
     pub(crate) from: Cursor,
     pub(crate) wake: Arc<Notify>,
+    /// Whether the device is to take something before the node can write more to it.
+    blocked: Blocked,
     numbers: VecDeque<u64>,
     /// The ring dropped an entry that the socket had not taken.
-    slow: bool,
+    outrun: bool,
     /// A record went by that nobody here can read.
     gap: bool,
 }
 
 impl Mailbox {
-    pub(crate) fn new(id: u64, from: Cursor, numbers: VecDeque<u64>, wake: Arc<Notify>) -> Self {
-        Self { id, from, wake, numbers, slow: false, gap: false }
+    pub(crate) fn new(id: u64, from: Cursor, numbers: VecDeque<u64>, wake: Arc<Notify>, blocked: Blocked) -> Self {
+        Self { id, from, wake, blocked, numbers, outrun: false, gap: false }
     }
 
-    /// Notes an entry; says whether it will be waited for. What the ring has dropped meanwhile shows that the socket is
-    /// slow: then nothing is kept for it any more, and what it will never take is added to `given_up`.
+    /// Notes an entry, and where a device stands that has had all before it; says whether it will be waited for. What the
+    /// ring has dropped meanwhile shows that it has outrun the socket: then nothing is kept for it any more, and what it
+    /// will never take here is added to `given_up`.
     pub(crate) fn put(
         &mut self,
         number: u64,
+        before: Cursor,
         ring: &Ring,
         wakes: &mut Vec<Arc<Notify>>,
         given_up: &mut Vec<u64>,
     ) -> bool {
         if self.numbers.front().is_some_and(|oldest| ring.dropped(*oldest)) {
-            self.slow = true;
+            self.outrun = true;
             given_up.extend(std::mem::take(&mut self.numbers));
         }
-        if self.slow || self.gap {
+        if self.outrun || self.gap {
             return false;
         }
         // A socket takes until nothing is left before it waits: it needs waking for the first entry only.
         if self.numbers.is_empty() {
             wakes.push(Arc::clone(&self.wake));
+            if before.next > self.from.next {
+                self.from = before;
+            }
         }
         self.numbers.push_back(number);
         true
@@ -59,6 +67,11 @@ impl Mailbox {
     /// Whether an entry before that number waits for the socket.
     pub(crate) fn waits_before(&self, number: u64) -> bool {
         self.numbers.front().is_some_and(|oldest| *oldest < number)
+    }
+
+    /// Whether the node waits for the device.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.is()
     }
 
     /// A record went by that may have been for the socket and cannot be read.
@@ -72,11 +85,11 @@ impl Mailbox {
             return Taken::Gap;
         }
         if bites(Bug::DropInsteadOfClose) {
-            self.slow = false;
+            self.outrun = false;
             self.numbers.retain(|number| !ring.dropped(*number));
         }
-        if self.slow || self.numbers.front().is_some_and(|oldest| ring.dropped(*oldest)) {
-            return Taken::Slow;
+        if self.outrun || self.numbers.front().is_some_and(|oldest| ring.dropped(*oldest)) {
+            return Taken::Outrun(self.from);
         }
         let (mut frames, mut last) = (Vec::new(), None);
         for number in self.numbers.drain(..self.numbers.len().min(frames_max)) {
@@ -85,13 +98,16 @@ impl Mailbox {
                 last = Some(entry.end);
             }
         }
-        let cursor = self.stands(ring).or(last).unwrap_or(self.from);
+        if let Some(last) = last {
+            self.from = last;
+        }
+        let cursor = self.stands(ring).unwrap_or(self.from);
         if frames.is_empty() { Taken::Nothing(cursor) } else { Taken::Frames(frames, cursor) }
     }
 
     /// Where a device stands that has had all there was; `None` while something waits.
     pub(crate) fn stands(&mut self, ring: &Ring) -> Option<Cursor> {
-        if self.gap || self.slow || !self.numbers.is_empty() {
+        if self.gap || self.outrun || !self.numbers.is_empty() {
             return None;
         }
         if self.numbers.capacity() > IDLE_QUEUE_MAX {

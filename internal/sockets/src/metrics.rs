@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) frame_bytes: Counter,
     /// Records read from the log by readers.
     pub(crate) records: Counter,
+    /// Sockets that the ring has outrun: they go on from the log.
+    pub(crate) outrun: Counter,
     /// Readers that lost their place, closing their sockets.
     pub(crate) places_lost: Counter,
     /// Range reads begun.
@@ -71,6 +73,7 @@ impl Metrics {
             frames: counter("socket_frames", "Feed frames sent"),
             frame_bytes: counter("socket_frame_bytes", "Bytes of feed frames sent"),
             records: counter("socket_reader_records", "Delivery records read"),
+            outrun: counter("socket_outrun", "Sockets that went on from the log, outrun by the recent records"),
             places_lost: counter("socket_reader_places_lost", "Readers that lost their place in the log"),
             range_reads: counter("socket_range_reads", "Range reads for devices that came back"),
             range_records: counter("socket_range_records", "Records read for devices that came back"),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Deps;
+use crate::awake::Awake;
 use crate::census::Census;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) commands: Shown<Commands>,
     pub(crate) verifier: Verifier,
     pub(crate) clock: Clock,
+    /// What bounds on devices are measured in. Driven until `stop`.
+    pub(crate) awake: Arc<Awake>,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
     pub(crate) census: Arc<Census>,
@@ -46,13 +49,16 @@ impl Node {
     pub(crate) fn new(config: Config, deps: &Deps, commands: Commands) -> Arc<Self> {
         let (config, topic) = (Arc::new(config), topics::spec_of(topics::DELIVERIES));
         let (readers, stop) = (TaskTracker::new(), CancellationToken::new());
-        let metrics = Metrics::new(&deps.metrics);
+        let (metrics, awake) = (Metrics::new(&deps.metrics), Awake::new());
+        let (driven, until) = (Arc::clone(&awake), stop.clone());
+        readers.spawn(async move { until.run_until_cancelled(driven.run()).await });
         let common = Common {
             topic,
             log: Log(Arc::clone(&deps.log)),
             codec: deps.codec.clone(),
             entropy: deps.entropy.clone(),
             metrics: metrics.clone(),
+            awake: Arc::clone(&awake),
             config: Arc::clone(&config),
             tasks: readers.clone(),
             stop: stop.clone(),
@@ -62,6 +68,7 @@ impl Node {
             commands: Shown(commands),
             verifier: deps.verifier.clone(),
             clock: deps.clock.clone(),
+            awake,
             entropy: deps.entropy.clone(),
             metrics,
             census: Census::new(config.sockets_max, config.sockets_per_user_max),

@@ -1,12 +1,13 @@
 //! A device's text to a frame, or to a sentence about what is wrong with it.
 
 use api::{ClientFrame, CommandFrame, ErrorCode, ServerFrame};
-use domain::{CommandId, ConversationId};
+use domain::{CommandId, ConversationId, Seq, UserId};
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 /// Frames that are not commands.
-const PLAIN_TYPES: [&str; 3] = ["hello", "mark", "pong"];
+const PLAIN_TYPES: [&str; 4] = ["hello", "mark", "pong", "renew"];
 /// Characters of a parser's words that are repeated to the client.
 const WORDS_MAX: usize = 200;
 
@@ -36,13 +37,11 @@ fn diagnose(text: &str) -> ServerFrame {
     let Some(kind) = names.kind.as_ref().and_then(Value::as_str) else {
         return refusal(Some(&names), ErrorCode::BadRequest, "a frame needs a 'type', a text");
     };
+    if let Some(words) = wrong_field(kind, text) {
+        return refusal(Some(&names), ErrorCode::BadRequest, &words);
+    }
     if PLAIN_TYPES.contains(&kind) {
-        let words = match kind {
-            "mark" => "a 'mark' frame needs 'conversation', an id, and 'seq', a number",
-            "hello" => "a 'hello' frame has 'token' and 'cursor', both texts, both optional",
-            _ => "a 'pong' frame has only its type",
-        };
-        return refusal(Some(&names), ErrorCode::BadRequest, words);
+        return refusal(Some(&names), ErrorCode::BadRequest, &format!("a field of this '{kind}' frame comes twice"));
     }
     match serde_json::from_str::<CommandFrame>(text) {
         Err(error) if error.to_string().starts_with("unknown variant") => {
@@ -50,6 +49,96 @@ fn diagnose(text: &str) -> ServerFrame {
         }
         Err(error) => refusal(Some(&names), ErrorCode::BadRequest, &format!("not a '{kind}' frame: {error}")),
         Ok(_) => refusal(Some(&names), ErrorCode::BadRequest, "a field comes twice"),
+    }
+}
+
+/// The first field that is missing from a frame of that type, or is not what it must be, in words.
+fn wrong_field(kind: &str, text: &str) -> Option<String> {
+    let frame: Map<String, Value> = serde_json::from_str(text).ok()?;
+    for (name, field, needed) in fields_of(kind) {
+        match frame.get(*name) {
+            None | Some(Value::Null) if !needed => {}
+            None => return Some(format!("a '{kind}' frame needs '{name}': {}", field.words())),
+            Some(value) if field.takes(value) => {}
+            Some(value) => return Some(format!("'{name}' must be {}, not {}", field.words(), shown(value))),
+        }
+    }
+    None
+}
+
+/// What a field holds.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Text,
+    Command,
+    Conversation,
+    User,
+    Users,
+    Seq,
+}
+
+impl Field {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Command => "an id, a text with a UUIDv7",
+            Self::Conversation => "a conversation's id, a text with a UUID",
+            Self::User => "a user's id, a text with a UUID",
+            Self::Users => "a list of users' ids",
+            Self::Seq => "the seq of an entry, a whole number",
+        }
+    }
+
+    fn takes(self, value: &Value) -> bool {
+        fn is<T: DeserializeOwned>(value: &Value) -> bool {
+            T::deserialize(value).is_ok()
+        }
+        match self {
+            Self::Text => value.is_string(),
+            Self::Command => is::<CommandId>(value),
+            Self::Conversation => is::<ConversationId>(value),
+            Self::User => is::<UserId>(value),
+            Self::Users => is::<Vec<UserId>>(value),
+            Self::Seq => is::<Seq>(value),
+        }
+    }
+}
+
+/// The fields of a frame of that type, and whether it needs them. What parses decides; this is to name what does not.
+fn fields_of(kind: &str) -> &'static [(&'static str, Field, bool)] {
+    const ID: (&str, Field, bool) = ("id", Field::Command, true);
+    const CONVERSATION: (&str, Field, bool) = ("conversation", Field::Conversation, true);
+    const USER: (&str, Field, bool) = ("user", Field::User, true);
+    const MEMBERS: (&str, Field, bool) = ("members", Field::Users, true);
+    const TARGET: (&str, Field, bool) = ("target", Field::Command, true);
+    const BODY: (&str, Field, bool) = ("body", Field::Text, true);
+    match kind {
+        "hello" => &[("token", Field::Text, false), ("cursor", Field::Text, false), ("user", Field::User, false)],
+        "renew" => &[("token", Field::Text, true)],
+        "mark" => &[CONVERSATION, ("seq", Field::Seq, true)],
+        "create" => &[ID, ("kind", Field::Text, true), ("title", Field::Text, false), MEMBERS],
+        "add_members" => &[ID, CONVERSATION, MEMBERS],
+        "remove_member" => &[ID, CONVERSATION, USER],
+        "change_role" => &[ID, CONVERSATION, USER, ("role", Field::Text, true)],
+        "change_title" => &[ID, CONVERSATION, ("title", Field::Text, true)],
+        "send" => &[ID, CONVERSATION, BODY, ("reply_to", Field::Command, false)],
+        "edit" => &[ID, CONVERSATION, TARGET, BODY],
+        "react" => &[ID, CONVERSATION, TARGET, ("emoji", Field::Text, true)],
+        "delete" | "unreact" => &[ID, CONVERSATION, TARGET],
+        "leave" | "withdraw" => &[ID, CONVERSATION],
+        _ => &[],
+    }
+}
+
+/// What a value is. Never the value itself: it may be a token.
+fn shown(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "that number",
+        Value::String(_) => "that text",
+        Value::Array(_) => "that list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -82,8 +171,18 @@ mod tests {
         assert_eq!((code, named), (ErrorCode::UnknownFrame, true));
         let (code, words, named) = code_of(&format!(r#"{{"type":"send","id":"{ID}","conversation":"{ID}"}}"#));
         assert_eq!((code, named), (ErrorCode::BadRequest, true));
-        assert!(words.contains("missing field `body`"), "{words}");
-        assert_eq!(code_of(r#"{"type":"mark","seq":"x"}"#).0, ErrorCode::BadRequest);
+        assert!(words.contains("needs 'body'"), "{words}");
+        for (text, field) in [
+            (r#"{"type":"hello","token":7}"#.to_owned(), "'token'"),
+            (r#"{"type":"hello","cursor":[]}"#.to_owned(), "'cursor'"),
+            (format!(r#"{{"type":"mark","conversation":"{ID}","seq":"x"}}"#), "'seq'"),
+            (format!(r#"{{"type":"mark","conversation":"{ID}","seq":1.5}}"#), "'seq'"),
+            (format!(r#"{{"type":"leave","id":"{ID}","conversation":"nowhere"}}"#), "'conversation'"),
+            (r#"{"type":"hello","token":"a","token":"b"}"#.to_owned(), "twice"),
+        ] {
+            let (code, words, _) = code_of(&text);
+            assert!(code == ErrorCode::BadRequest && words.contains(field), "{text}: {words}");
+        }
         assert_eq!(code_of(r#"{"type":"send","id":"not an id"}"#).0, ErrorCode::BadRequest);
         assert!(parse(&format!(r#"{{"type":"leave","id":"{ID}","conversation":"{ID}"}}"#)).is_ok());
     }

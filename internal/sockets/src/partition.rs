@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::awake::Awake;
 use crate::config::Config;
 use crate::entry::Renderer;
 use crate::hub::Hub;
@@ -29,6 +30,7 @@ pub(crate) struct Partition {
     pub(crate) log: Log,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
+    pub(crate) awake: Arc<Awake>,
     pub(crate) config: Arc<Config>,
     /// Sockets whose user is of this partition, and whether a reader serves them.
     occupancy: watch::Sender<Occupancy>,
@@ -68,6 +70,7 @@ pub(crate) struct Common {
     pub(crate) codec: events::Codec,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
+    pub(crate) awake: Arc<Awake>,
     pub(crate) config: Arc<Config>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -75,7 +78,7 @@ pub(crate) struct Common {
 
 impl Partition {
     pub(crate) fn new(number: u32, common: Common) -> Arc<Self> {
-        let Common { topic, log, codec, entropy, metrics, config, tasks, stop } = common;
+        let Common { topic, log, codec, entropy, metrics, awake, config, tasks, stop } = common;
         Arc::new(Self {
             topic,
             number,
@@ -85,6 +88,7 @@ impl Partition {
             log,
             entropy,
             metrics,
+            awake,
             config,
             occupancy: watch::Sender::default(),
             tasks,
@@ -115,6 +119,11 @@ impl Partition {
                 return;
             }
         }
+    }
+
+    /// Waits until the reader has its place, for so much time awake; whether it has.
+    pub(crate) async fn running(&self, wait: Duration) -> bool {
+        self.awake.within(wait, self.hub.running()).await.is_some()
     }
 
     /// The reader wants to end: whether it may. Once it may, the next stay starts another.

@@ -5,35 +5,55 @@
 //! meanwhile joins it if its place is still ahead of the pass. It hands shared chunks to the waiting sockets, which
 //! pick what concerns them and leave for the ring as soon as they can. A socket that does not take its chunks in time
 //! is left behind by the pass: a lap, and it may wait for the next one.
+//!
+//! Sockets that stand here already and were outrun by more than a device that comes back may miss have passes of their
+//! own, so that nobody who comes back waits for those.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::Cursor;
 use eventlog::LogError;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, parts};
 use crate::partition::Partition;
 use crate::place;
 
 /// Records of a chunk.
 const CHUNK_RECORDS_MAX: usize = 128;
+/// Bytes of a chunk, unless a single record has more: what a slow device can hold in memory is so much a chunk.
+const CHUNK_BYTES_MAX: usize = 128 * 1024;
 /// Chunks that wait for one socket.
 const CHUNKS_AHEAD_MAX: usize = 2;
 /// How long a pass waits, per chunk, for sockets that have not taken the ones before.
 const GRACE: Duration = Duration::from_millis(250);
 /// And in all: a device on a slow line must not slow those down who come back with it.
 const GRACE_OF_PASS: Duration = Duration::from_secs(2);
+/// And in all where many are late: then it is the node that is slow, or all of their lines, and reading on would only
+/// make them come back to the same. Counted from the last one that took its chunk.
+const GRACE_OF_MANY: Duration = Duration::from_secs(10);
+/// And for one chunk, then.
+const GRACE_OF_CHUNK: Duration = Duration::from_secs(2);
+/// One waiter in so many, or more, are many.
+const MANY_ONE_OF: usize = 8;
+/// Offsets that are not read for nobody: beyond, a pass goes on where the next waiter stands.
+const SKIP_MIN: u64 = 1024;
+/// After a pass that failed, before the next.
+const FAILED_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a pass tells a waiting socket.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Served {
     /// Records in order. The first chunk holds the record before the cursor, or begins behind it: the cursor is good.
     Chunk(Arc<[Entry]>),
     /// The record before the cursor is gone or another one.
     Gone,
+    /// The log cannot be read at the moment: ask again.
+    Stumbled,
     /// The log cannot be read.
     Failed,
 }
@@ -41,9 +61,16 @@ pub(crate) enum Served {
 /// A socket's place in range reads. When it ends without a word, the pass went on without the socket.
 pub(crate) type Ticket = mpsc::Receiver<Served>;
 
-/// Who waits for range reads of a partition.
+/// Who waits for range reads of a partition: those who come back, and those who were outrun by far.
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {
+    near: Lane,
+    far: Lane,
+}
+
+/// Waiters who share passes.
+#[derive(Debug, Default)]
+struct Lane {
     waiting: Mutex<Waiting>,
 }
 
@@ -63,41 +90,53 @@ struct Waiter {
 }
 
 impl Ranges {
+    fn lane(&self, far: bool) -> &Lane {
+        if far { &self.far } else { &self.near }
+    }
+}
+
+impl Lane {
     fn with<T>(&self, act: impl FnOnce(&mut Waiting) -> T) -> T {
         act(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Asks for the records from `cursor` on.
-pub(crate) fn join(partition: &Arc<Partition>, cursor: Cursor) -> Ticket {
+/// Asks for the records from `cursor` on, which is `far` behind or not.
+pub(crate) fn join(partition: &Arc<Partition>, cursor: Cursor, far: bool) -> Ticket {
     let (out, ticket) = mpsc::channel(CHUNKS_AHEAD_MAX);
-    let start = partition.ranges.with(|waiting| {
+    let start = partition.ranges.lane(far).with(|waiting| {
         waiting.waiters.push(Waiter { cursor, out, good: false });
         !std::mem::replace(&mut waiting.running, true)
     });
     if start {
-        partition.tasks.spawn(make_passes(Arc::clone(partition)));
+        partition.tasks.spawn(make_passes(Arc::clone(partition), far));
     }
     ticket
 }
 
-async fn make_passes(partition: Arc<Partition>) {
+async fn make_passes(partition: Arc<Partition>, far: bool) {
+    let lane = partition.ranges.lane(far);
     loop {
-        let mut pass = Pass { partition: &partition, waiters: Vec::new(), grace: GRACE_OF_PASS };
+        let grace = (GRACE_OF_PASS, GRACE_OF_MANY);
+        let mut pass = Pass { partition: &partition, lane, waiters: Vec::new(), grace };
         let outcome = tokio::select! {
             biased;
             () = partition.stop.cancelled() => Err(LogError::Closed),
             outcome = pass.run() => outcome,
         };
-        if let Err(error) = outcome {
+        let failed = match outcome {
             // Trimmed just now: those concerned ask again, and are told.
-            if !matches!(error, LogError::OutOfRange { .. }) {
-                tracing::warn!(partition = partition.number, %error, "range read failed");
-                pass.waiters.iter().for_each(|waiter| drop(waiter.out.try_send(Served::Failed)));
-            }
+            Ok(()) | Err(LogError::OutOfRange { .. }) => None,
+            Err(LogError::Transient(_)) => outcome.err().zip(Some(Served::Stumbled)),
+            Err(error) => Some((error, Served::Failed)),
+        };
+        if let Some((error, word)) = failed {
+            tracing::warn!(partition = partition.number, %error, "range read failed");
+            pass.waiters.drain(..).for_each(|waiter| drop(waiter.out.try_send(word.clone())));
+            partition.stop.run_until_cancelled(sleep(FAILED_PAUSE)).await;
         }
         drop(pass);
-        let done = partition.ranges.with(|waiting| {
+        let done = lane.with(|waiting| {
             waiting.running = !waiting.waiters.is_empty() && !partition.stop.is_cancelled();
             !waiting.running
         });
@@ -109,15 +148,16 @@ async fn make_passes(partition: Arc<Partition>) {
 
 struct Pass<'p> {
     partition: &'p Partition,
+    lane: &'p Lane,
     waiters: Vec<Waiter>,
-    /// How long it may still wait for slow sockets.
-    grace: Duration,
+    /// How long it may still wait for sockets that are late: for few, and for many.
+    grace: (Duration, Duration),
 }
 
 impl Pass<'_> {
     async fn run(&mut self) -> Result<(), LogError> {
         let (log, topic, number) = (&*self.partition.log.0, &self.partition.topic.name, self.partition.number);
-        self.waiters = self.partition.ranges.with(|waiting| std::mem::take(&mut waiting.waiters));
+        self.waiters = self.lane.with(|waiting| std::mem::take(&mut waiting.waiters));
         let marks = place::in_time(log.watermarks(topic, number)).await?;
         self.waiters.retain(|waiter| {
             let there = waiter.cursor.next > marks.low && waiter.cursor.next <= marks.next;
@@ -131,11 +171,17 @@ impl Pass<'_> {
         let mut reader = place::in_time(log.reader(topic, number, at)).await?;
         while at < self.goal(at, marks.next) {
             self.admit(at, marks.next);
+            if let Some(next) = self.nobody_until(at) {
+                reader = place::in_time(log.reader(topic, number, next)).await?;
+                at = next;
+            }
             let records = place::in_time(reader.next(CHUNK_RECORDS_MAX)).await?;
             self.partition.metrics.range_records.inc_by(records.len() as u64);
-            let chunk: Arc<[Entry]> = records.iter().map(|record| self.partition.renderer.entry(record)).collect();
-            at = chunk.last().map_or(at, |entry| entry.end.next);
-            self.serve(&chunk, at).await;
+            let entries = records.iter().map(|record| self.partition.renderer.entry(record)).collect();
+            for chunk in parts(entries, CHUNK_BYTES_MAX) {
+                at = chunk.last().map_or(at, |entry| entry.end.next);
+                self.serve(&chunk.into(), at).await;
+            }
         }
         Ok(())
     }
@@ -150,9 +196,15 @@ impl Pass<'_> {
         reaches.max().unwrap_or(at)
     }
 
+    /// Where the next waiter's range begins, when nobody needs what lies before and that is much.
+    fn nobody_until(&self, at: u64) -> Option<u64> {
+        let next = self.waiters.iter().map(|waiter| waiter.cursor.next - 1).min()?;
+        (next > at + SKIP_MIN).then_some(next)
+    }
+
     /// Takes in who came meanwhile, unless one of them would be left behind: that one's pass would never begin.
     fn admit(&mut self, at: u64, end: u64) {
-        let newcomers = self.partition.ranges.with(|waiting| {
+        let newcomers = self.lane.with(|waiting| {
             let all_ahead = waiting.waiters.iter().all(|waiter| (at + 1..=end).contains(&waiter.cursor.next));
             if all_ahead { std::mem::take(&mut waiting.waiters) } else { Vec::new() }
         });
@@ -182,15 +234,36 @@ impl Pass<'_> {
                 }
             }
         });
+        if !late.is_empty() {
+            self.wait_for(late, chunk).await;
+        }
+    }
+
+    /// Waits, within the graces, until those who are late have room for the chunk.
+    async fn wait_for(&mut self, late: Vec<Waiter>, chunk: &Arc<[Entry]>) {
+        // Nobody who is to be reached yet, here or by the next pass, waits for others to take what they have.
+        let reached = self.waiters.iter().all(|waiter| waiter.good) && self.lane.with(|next| next.waiters.is_empty());
+        let many = reached && late.len() * MANY_ONE_OF >= late.len() + self.waiters.len();
+        let grace = if many { &mut self.grace.1 } else { &mut self.grace.0 };
         let begun = Instant::now();
-        let deadline = begun + GRACE.min(self.grace);
-        for waiter in late {
-            let taken = timeout_at(deadline, waiter.out.send(Served::Chunk(Arc::clone(chunk)))).await;
-            if matches!(taken, Ok(Ok(()))) {
+        let mut sending: FuturesUnordered<_> = late
+            .into_iter()
+            .map(|waiter| async {
+                let sent = waiter.out.send(Served::Chunk(Arc::clone(chunk))).await;
+                (waiter, sent)
+            })
+            .collect();
+        let (mut quiet_since, mut until) = (begun, begun + GRACE.min(*grace));
+        while let Ok(Some((waiter, sent))) = timeout_at(until, sending.next()).await {
+            if sent.is_ok() {
                 self.waiters.push(waiter);
             }
+            if many {
+                quiet_since = Instant::now();
+                until = (quiet_since + GRACE.min(*grace)).min(begun + GRACE_OF_CHUNK);
+            }
         }
-        self.grace = self.grace.saturating_sub(begun.elapsed());
+        *grace = grace.saturating_sub(quiet_since.elapsed());
     }
 }
 
@@ -201,17 +274,18 @@ mod tests {
     use super::*;
     use crate::canned::{AtEnd, Canned};
     use crate::feed::{Fed, Feed};
+    use crate::wire::Blocked;
 
     #[tokio::test(start_paused = true)]
     async fn a_pass_does_not_wait_for_what_is_nobodys_to_read() {
         // The last offset holds another producer's control record.
         let log = Canned::new(400, 401, AtEnd::Waits);
         let (partition, user) = (log.partition(), log.user());
-        let first = Feed::new(&partition, user, None).next().await;
+        let first = Feed::new(&partition, user, None, Blocked::default()).next().await;
         assert!(matches!(first, Fed::Reset(..)), "{first:?}");
         for missed_from in [10, 300, 20, 399] {
             let cursor = log.cursor_behind(missed_from).to_string();
-            let mut device = Feed::new(&partition, user, Some(&cursor));
+            let mut device = Feed::new(&partition, user, Some(&cursor), Blocked::default());
             let begun = Instant::now();
             let fed = timeout(Duration::from_secs(60), device.next()).await.unwrap();
             assert!(matches!(fed, Fed::Resumed(cursor) if cursor.next == missed_from + 1), "{fed:?}");

@@ -3,6 +3,17 @@
 //! It begins at the log's end, and whenever it goes on after an error it makes sure that the record before its place is
 //! still the one it was; a running reader does so every now and then. A topic that was re-created or trimmed under it
 //! has no place for it: then every socket of the partition is closed with `LostPlace`, and it begins anew.
+//!
+//! A burst can be read faster than it is written to sockets. Before the ring drops what a socket has not taken, the
+//! reader waits: for as long as the node itself has not got round to that socket, and otherwise within bounds, so that
+//! nobody waits for a neighbour's slow line for long. Whom the ring outruns nevertheless is not closed, but goes on from
+//! the log; only a device that takes nothing at all for its time is closed, by itself (`wire`).
+//!
+//! | the reader waits for | at most |
+//! |---|---|
+//! | sockets that the node has not got round to | [`NODE_PAUSES_MAX`] pauses in a row |
+//! | devices, many of them behind and some taking something | [`PAUSES_MAX`] pauses per quarter of the ring |
+//! | a few devices | [`PATIENCE_MAX`] in a row, one part in [`PATIENCE_SHARE`] of the time in the long run |
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -12,10 +23,11 @@ use std::time::Duration;
 use api::CloseCode;
 use domain::Cursor;
 use eventlog::LogError;
+use host::teeth::{Bug, bites};
 use runtime::{Backoff, FaultLog};
 use tokio::time::{Instant, sleep};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, parts};
 use crate::partition::Partition;
 use crate::place;
 
@@ -25,8 +37,13 @@ const BATCH_RECORDS_MAX: usize = 256;
 const RING_PARTS: usize = 4;
 /// How long the reader lets sockets take their frames before it looks again.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Pauses before a batch, at most. Beyond, those who have not taken their frames are slow.
+/// Pauses in a row for devices, many of which are behind.
 const PAUSES_MAX: u32 = 100;
+/// Pauses in a row without anything being taken, when only devices are waited for: longer than a busy node needs to see
+/// that a device has taken something.
+const STILL_PAUSES_MAX: u32 = 20;
+/// Pauses in a row for the node itself, each a turn in which it could serve all its sockets.
+const NODE_PAUSES_MAX: u32 = 4_000;
 /// Pauses in a row for the sake of a few.
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
 /// One part in so many of the reader's time may be spent in such pauses in the long run.
@@ -153,8 +170,8 @@ impl Reader<'_> {
             loop {
                 self.pause().await;
                 match place::stands(log, topic, at).await {
-                    Ok(true) => break,
-                    Ok(false) => return Lost::Differs,
+                    Ok(stands) if stands || bites(Bug::ReaderGoesOnBlindly) => break,
+                    Ok(_) => return Lost::Differs,
                     Err(LogError::Transient(error)) => self.faults.fault(&error),
                     Err(error) => return Lost::Log(error),
                 };
@@ -199,17 +216,22 @@ impl Reader<'_> {
         }
     }
 
-    /// Waits, within a bound, while the ring would drop what sockets are just about to take: a burst of records must not
-    /// outrun sockets that would keep up. Where none takes anything, waiting does not help. Where many are behind, reading
-    /// on only makes them come back and read the log; where a few are, the others do not wait for them for long.
+    /// Waits while the ring would drop what sockets are just about to take, within the bounds above.
     async fn give_room(&mut self, entries: &[Entry]) {
-        let (hub, mut seen) = (&self.partition.hub, None);
-        for _ in 0..PAUSES_MAX {
-            let Some(crowd) = hub.crowded(entries) else { return };
-            if seen == Some(crowd.takes) || !crowd.many && !self.patience.take() {
+        let (mut seen, mut still, mut pauses, mut node_pauses) = (None, 0, 0, 0);
+        while let Some(crowd) = self.partition.hub.crowded(entries) {
+            still = if seen == Some(crowd.takes) { still + 1 } else { 0 };
+            seen = Some(crowd.takes);
+            let waits = if crowd.unserved {
+                node_pauses += 1;
+                node_pauses <= NODE_PAUSES_MAX
+            } else {
+                pauses += 1;
+                pauses <= PAUSES_MAX && still < STILL_PAUSES_MAX && (crowd.many || self.patience.take())
+            };
+            if !waits {
                 return;
             }
-            seen = Some(crowd.takes);
             sleep(PAUSE).await;
         }
     }
@@ -223,21 +245,6 @@ impl Reader<'_> {
         self.faults.well();
         self.backoff.reset();
     }
-}
-
-/// The entries in order, in parts of about so many bytes at most: a batch that is larger than the ring would push itself
-/// out, whoever is waited for.
-fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
-    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
-    for entry in entries {
-        bytes += entry.bytes();
-        if bytes > bytes_max {
-            bytes = entry.bytes();
-            parts.push(Vec::new());
-        }
-        parts.last_mut().expect("there is one").push(entry);
-    }
-    parts
 }
 
 /// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the frames no
@@ -257,6 +264,7 @@ mod tests {
     use crate::canned::{AtEnd, Canned};
     use crate::hub::Taken;
     use crate::ring::Ring;
+    use crate::wire::Blocked;
 
     #[tokio::test(start_paused = true)]
     async fn where_records_can_be_looked_up_and_not_read_on_the_reader_backs_off() {
@@ -272,9 +280,9 @@ mod tests {
         }
     }
 
-    /// Pushes a long burst for twenty sockets, each of which takes so many frames a millisecond, as fast as the reader
-    /// would; says which of them were cut off, and how long that took.
-    async fn burst(frames_per_ms: [usize; 20]) -> (Vec<usize>, Duration) {
+    /// Pushes a long burst for twenty sockets, each of which waits for its device and takes so many frames a millisecond,
+    /// or waits for the node until it gets round to all of them; says whom the ring has outrun, and how long that took.
+    async fn burst(frames_per_ms: [usize; 20], node: Option<Duration>) -> (Vec<usize>, Duration) {
         let log = Canned::new(1, 1, AtEnd::Waits);
         let partition = log.partition();
         let users: Vec<UserId> =
@@ -282,13 +290,18 @@ mod tests {
         partition.hub.open(Ring::new(log.cursor_behind(0), 200, 1 << 20));
         let mut takers = tokio::task::JoinSet::new();
         for (index, user) in users.iter().enumerate() {
-            let ((seat, _), frames) = (partition.hub.attach_at_end(*user).unwrap(), frames_per_ms[index]);
+            let (blocked, frames) = (Blocked::default(), frames_per_ms[index]);
+            let (seat, _) = partition.hub.attach_at_end(*user, &blocked).unwrap();
             takers.spawn(async move {
+                if let Some(later) = node {
+                    sleep(later).await;
+                }
+                blocked.set(node.is_none());
                 loop {
                     match seat.take(frames) {
                         Taken::Frames(..) => sleep(Duration::from_millis(1)).await,
                         Taken::Nothing(_) => seat.woken().await,
-                        Taken::Slow => return Some(index),
+                        Taken::Outrun(_) => return Some(index),
                         Taken::Gap | Taken::Lost => return None,
                     }
                 }
@@ -327,15 +340,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_outruns_nobody_where_all_need_their_time() {
-        let (slow, took) = burst([16; 20]).await;
+        let (slow, took) = burst([16; 20], None).await;
         assert!(slow.is_empty() && took > Duration::from_secs(1), "{slow:?} in {took:?}");
+    }
+
+    /// Issue 10, item 7: a node that has not got round to its sockets outruns none of them.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_outrun_before_the_node_has_got_round_to_them() {
+        let (outrun, took) = burst([16; 20], Some(Duration::from_secs(3))).await;
+        assert!(outrun.is_empty() && took > Duration::from_secs(4), "{outrun:?} in {took:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_slow_socket_does_not_hold_up_nineteen() {
         let mut frames_per_ms = [16; 20];
         frames_per_ms[7] = 1;
-        let (slow, took) = burst(frames_per_ms).await;
+        let (slow, took) = burst(frames_per_ms, None).await;
         assert!(slow == [7] && took < Duration::from_secs(4), "{slow:?} in {took:?}");
     }
 

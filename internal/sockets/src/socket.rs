@@ -5,62 +5,82 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Caller, CloseCode, ServerFrame};
-use axum::extract::ws::{Utf8Bytes, WebSocket};
+use api::{Caller, CloseCode, ServerFrame, Vouched};
 use domain::{Cursor, UserId};
 use futures_util::FutureExt;
 use runtime::TraceParent;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::beat::Beat;
+use crate::census::Counted;
 use crate::feed::{Fed, Feed, Reset};
+use crate::handshake::Socket;
 use crate::hello::{self, Guest};
 use crate::intake::Intake;
 use crate::node::Node;
 use crate::wire::{Ending, Heard, Wire};
 
 /// How long the answers in flight may take when the node ends a socket.
-const FINISH_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(2);
 /// How long the first decision about a device's cursor may take. Beyond: `LostPlace`.
 const WELCOME_WAIT: Duration = Duration::from_secs(20);
+/// How long after its token's end a socket ends, so that what the device has sent before is read before.
+const EXPIRY_GRACE: Duration = Duration::from_millis(500);
 
 /// What an upgrade found out.
 #[derive(Debug)]
 pub(crate) struct Opening {
     /// Who the upgrade's token named, if it brought one.
     pub(crate) caller: Option<Caller>,
+    /// That token.
+    pub(crate) token: Option<String>,
     pub(crate) trace: TraceParent,
     /// `None`: the node is full.
     pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// Told once the socket is somebody's: the listener then keeps it before strangers.
+    pub(crate) vouched: Vouched,
 }
 
 /// Serves a socket to its end.
-pub(crate) async fn run(node: Arc<Node>, socket: WebSocket, opening: Opening) {
+pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
     let _tracked = node.sockets.token();
     node.metrics.open.inc();
-    let mut wire = Wire::new(socket, node.config.write_wait);
-    let Err(ending) = serve(&node, &mut wire, opening).await;
+    let mut wire = Wire::new(socket, Arc::clone(&node.awake), node.config.write_wait);
+    let Err(ending) = serve(&node, &mut wire, &opening).await;
     let code = match ending {
         Ending::Close(code) => Some(code),
-        Ending::Gone => None,
+        Ending::Left | Ending::Gone => None,
     };
     node.metrics.closed(code);
     node.metrics.open.dec();
     tracing::debug!(code = code.map(CloseCode::number), "socket ends");
-    if let Some(code) = code {
-        wire.close(code).await;
-    }
+    // With its place under the node's bound: what takes its time to end is there still.
+    wire.end(ending).await;
 }
 
-async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: Opening) -> Result<Infallible, Ending> {
-    let Some(_place) = opening.place else { return Err(Ending::Close(CloseCode::TooMany)) };
-    let guest = unless_draining(node, Box::pin(hello::greet(node, wire, opening.caller))).await?;
-    let Some(_counted) = node.census.count(guest.user) else { return Err(Ending::Close(CloseCode::TooMany)) };
-    let mut session = Session::new(node, wire, &guest, opening.trace);
-    drop(guest);
-    unless_draining(node, Box::pin(session.begin())).await?;
-    session.go_on().await
+async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<Infallible, Ending> {
+    if opening.place.is_none() {
+        return Err(Ending::Close(CloseCode::TooMany));
+    }
+    let greeting = hello::greet(node, wire, opening.caller.as_ref(), opening.token.as_deref());
+    let guest = unless_draining(node, Box::pin(greeting)).await?;
+    opening.vouched.set();
+    let counted = node.census.count(guest.user);
+    let mut session = Session::new(node, wire, &guest, &counted, opening.trace);
+    let ended = guest.session.as_ref().map(|session| session.ended().clone()).unwrap_or_default();
+    tokio::select! {
+        biased;
+        // Whatever it is doing: it may be waiting for a device that is gone.
+        () = counted.gives_way() => Err(Ending::Close(CloseCode::TooMany)),
+        // Who signed out gets nothing more.
+        () = ended.cancelled() => Err(Ending::Close(CloseCode::Unauthorized)),
+        served = async {
+            unless_draining(node, Box::pin(session.begin())).await?;
+            session.go_on().await
+        } => served,
+    }
 }
 
 /// The outcome of `phase`, unless the node has to go before.
@@ -73,14 +93,17 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
 struct Session<'w> {
     node: Arc<Node>,
     wire: &'w mut Wire,
+    counted: &'w Counted,
     user: UserId,
     feed: Feed,
     intake: Intake,
     beat: Beat,
     /// When the token ends.
     expires: Instant,
-    /// When to go, once the node is draining.
-    leave: Option<Instant>,
+    /// When the socket ends with it: a moment of the node's time awake, set once the token has ended.
+    expired: Option<Duration>,
+    /// When to go, once the node is draining: a moment of its time awake.
+    leave: Option<Duration>,
 }
 
 /// What the session wakes up for.
@@ -93,14 +116,17 @@ enum Event {
 }
 
 impl<'w> Session<'w> {
-    fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, trace: TraceParent) -> Self {
+    fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, counted: &'w Counted, trace: TraceParent) -> Self {
+        let partition = node.partition(guest.user);
         Self {
+            feed: Feed::new(partition, guest.user, guest.cursor.as_deref(), wire.blocked()),
             wire,
+            counted,
             user: guest.user,
-            feed: Feed::new(node.partition(guest.user), guest.user, guest.cursor.as_deref()),
-            intake: Intake::new(Arc::clone(node), guest.user, trace),
-            beat: Beat::new(node.config.ping),
+            intake: Intake::new(Arc::clone(node), guest, trace),
+            beat: Beat::new(node.config.ping, node.awake.now()),
             expires: guest.expires,
+            expired: None,
             leave: None,
             node: Arc::clone(node),
         }
@@ -108,12 +134,12 @@ impl<'w> Session<'w> {
 
     /// Decides where the device goes on, and welcomes it.
     async fn begin(&mut self) -> Result<(), Ending> {
-        let fed = timeout(WELCOME_WAIT, self.feed.next()).await;
-        self.fed(fed.map_err(|_| Ending::Close(CloseCode::LostPlace))?).await
+        let fed = self.node.awake.within(WELCOME_WAIT, self.feed.next()).await;
+        self.fed(fed.ok_or(Ending::Close(CloseCode::LostPlace))?).await
     }
 
     async fn go_on(&mut self) -> Result<Infallible, Ending> {
-        let mut timer = pin!(sleep_until(self.deadline()));
+        let mut timer = pin!(sleep(self.due_in()));
         loop {
             match self.event(timer.as_mut()).await {
                 Event::Draining => {
@@ -122,12 +148,12 @@ impl<'w> Session<'w> {
                     {
                         self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
                     }
-                    self.leave = Some(Instant::now() + self.jitter());
-                    timer.as_mut().reset(self.deadline());
+                    self.leave = Some(self.node.awake.now() + self.jitter());
+                    timer.as_mut().reset(Instant::now() + self.due_in());
                 }
                 Event::Time => {
                     self.time().await?;
-                    timer.as_mut().reset(self.deadline());
+                    timer.as_mut().reset(Instant::now() + self.due_in());
                 }
                 Event::Answer(answer) => self.answer(&answer).await?,
                 Event::Heard(heard) => self.heard(heard?).await?,
@@ -139,35 +165,45 @@ impl<'w> Session<'w> {
     async fn event(&mut self, timer: Pin<&mut Sleep>) -> Event {
         let open = self.intake.is_open();
         // In this order: what is rare first, and what the device can flood only itself with before the feed.
-        tokio::select! {
+        let event = tokio::select! {
             biased;
             () = self.node.draining.cancelled(), if self.leave.is_none() => Event::Draining,
             () = timer => Event::Time,
             answer = self.intake.answer() => Event::Answer(answer),
             heard = self.wire.hear(), if open => Event::Heard(heard),
             fed = self.feed.next() => Event::Fed(fed),
+        };
+        if !open {
+            self.beat.heard(self.node.awake.now()); // nobody listened
         }
+        event
     }
 
-    /// The next moment at which something is due. Most move on meanwhile: the timer only looks again then.
-    fn deadline(&self) -> Instant {
-        let due = self.beat.ping_at().min(self.beat.idle_at()).min(self.expires);
-        self.leave.map_or(due, |leave| due.min(leave))
+    /// How long it is, at least, until something is due. Most moves on meanwhile: the timer only looks again then.
+    fn due_in(&self) -> Duration {
+        let awake = [Some(self.beat.ping_at()), Some(self.beat.idle_at()), self.expired, self.leave];
+        let awake = awake.into_iter().flatten().min().and_then(|due| self.node.awake.left(due)).unwrap_or_default();
+        if self.expired.is_some() { awake } else { awake.min(self.expires.saturating_duration_since(Instant::now())) }
     }
 
     async fn time(&mut self) -> Result<(), Ending> {
-        let now = Instant::now();
+        let now = self.node.awake.now();
         if self.leave.is_some_and(|leave| leave <= now) {
             return self.finish(CloseCode::Draining).await;
         }
-        if self.expires <= now {
-            return self.finish(CloseCode::TokenExpired).await;
+        if self.expires <= Instant::now() {
+            // A node that was stopped past the end reads first what was sent before.
+            if *self.expired.get_or_insert(now + EXPIRY_GRACE) <= now {
+                return self.finish(CloseCode::TokenExpired).await;
+            }
+        } else {
+            self.expired = None;
         }
         if self.beat.idle_at() <= now {
             return Err(Ending::Close(CloseCode::Idle));
         }
         if self.beat.ping_at() <= now {
-            self.beat.pinged();
+            self.beat.pinged(now);
             // While frames wait for the socket, they are as good a sign of life.
             if let Some(cursor) = self.feed.stands() {
                 self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
@@ -178,8 +214,9 @@ impl<'w> Session<'w> {
     }
 
     async fn heard(&mut self, heard: Heard) -> Result<(), Ending> {
-        self.beat.heard();
-        let Heard::Text(text) = heard else { return Ok(()) };
+        self.beat.heard(self.node.awake.now());
+        self.counted.heard();
+        let Heard::Text(text) = heard else { return self.intake.take_sign().map_err(Ending::Close) };
         if let Some(answer) = self.intake.take(&text).map_err(Ending::Close)? {
             self.answer(&answer).await?;
         }
@@ -188,11 +225,18 @@ impl<'w> Session<'w> {
 
     /// Sends an answer, and those that are there already, in one flush.
     async fn answer(&mut self, answer: &ServerFrame) -> Result<(), Ending> {
-        self.wire.feed_frame(answer).await?;
+        self.say(answer).await?;
         while let Some(answer) = self.intake.answer().now_or_never() {
-            self.wire.feed_frame(&answer).await?;
+            self.say(&answer).await?;
         }
         self.flush().await
+    }
+
+    async fn say(&mut self, answer: &ServerFrame) -> Result<(), Ending> {
+        if let ServerFrame::Renewed { until } = answer {
+            self.expires = hello::end_of(&self.node, *until);
+        }
+        self.wire.feed_frame(answer).await
     }
 
     async fn fed(&mut self, fed: Fed) -> Result<(), Ending> {
@@ -228,17 +272,19 @@ impl<'w> Session<'w> {
 
     async fn flush(&mut self) -> Result<(), Ending> {
         self.wire.flush().await?;
-        self.beat.sent();
+        self.beat.sent(self.node.awake.now());
         Ok(())
     }
 
     /// Ends the socket when what it has asked for is answered, or after a while. Nothing new is taken.
     async fn finish(&mut self, code: CloseCode) -> Result<(), Ending> {
-        let deadline = Instant::now() + FINISH_WAIT;
+        self.feed.leave();
+        let deadline = self.node.awake.now() + FINISH_WAIT;
         while self.intake.is_busy() {
-            match timeout_at(deadline, self.intake.answer()).await {
-                Ok(answer) => self.answer(&answer).await?,
-                Err(_) => break,
+            let left = deadline.saturating_sub(self.node.awake.now());
+            match self.node.awake.within(left, self.intake.answer()).await {
+                Some(answer) => self.answer(&answer).await?,
+                None => break,
             }
         }
         Err(Ending::Close(code))

@@ -1,28 +1,34 @@
 //! The websocket itself: texts in and out, with a bound on how long a device may keep the node waiting.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use api::{CloseCode, ServerFrame};
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use futures_util::SinkExt;
-use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::unconstrained;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// The largest frame that a device may send.
-const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// The eager part of a socket's memory. What is larger is grown into and given back.
-const READ_BUFFER_BYTES: usize = 1024;
-/// Frames are gathered up to so many bytes before they are written, or until the flush. Grown into when needed.
-const WRITE_BUFFER_BYTES: usize = 2048;
-/// How long the close frame may take to go out, and the device's answer to come.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
+use crate::awake::Awake;
+use crate::handshake::Socket;
+
+/// How long the end may take: the close frame to go out, the device's to come, and the connection to be let go.
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The node ends it.
     Close(CloseCode),
-    /// The device went, or its connection broke.
+    /// The device ends it, with a close frame.
+    Left,
+    /// The connection broke.
     Gone,
 }
 
@@ -35,55 +41,86 @@ pub(crate) enum Heard {
     Sign,
 }
 
+/// Whether a device is to take what was written to it before the node can write more: then it is the device that is
+/// behind, and else the node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Blocked(Arc<AtomicBool>);
+
+impl Blocked {
+    pub(crate) fn is(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, blocked: bool) {
+        self.0.store(blocked, Ordering::Relaxed);
+    }
+}
+
 /// An open websocket.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    socket: WebSocket,
-    /// How long the device may take nothing.
-    write_wait: Duration,
+    socket: Socket,
+    patience: Patience,
 }
 
-/// The bounds of a socket, for its upgrade.
-pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
+/// How long a device may take nothing.
+#[derive(Debug)]
+struct Patience {
+    awake: Arc<Awake>,
+    write_wait: Duration,
+    blocked: Blocked,
+}
+
+impl Patience {
+    /// The end of a write. It goes on for as long as the device takes something within the wait, which counts only while
+    /// the node is awake to write.
+    async fn written(&self, write: impl Future<Output = Result<(), Error>>) -> Result<(), Ending> {
+        // Unconstrained: where it is not done at once, the device has to take something first.
+        let mut write = pin!(unconstrained(write));
+        let mut outcome = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+        if outcome.is_pending() {
+            self.blocked.set(true);
+            let in_time = self.awake.within(self.write_wait, write).await;
+            self.blocked.set(false);
+            outcome = Poll::Ready(in_time.ok_or(Ending::Close(CloseCode::Slow))?);
+        }
+        match outcome {
+            Poll::Ready(Ok(())) => Ok(()),
+            _ => Err(Ending::Gone),
+        }
+    }
 }
 
 impl Wire {
-    pub(crate) fn new(socket: WebSocket, write_wait: Duration) -> Self {
-        Self { socket, write_wait }
+    pub(crate) fn new(socket: Socket, awake: Arc<Awake>, write_wait: Duration) -> Self {
+        Self { socket, patience: Patience { awake, write_wait, blocked: Blocked::default() } }
+    }
+
+    /// Whether the device is behind.
+    pub(crate) fn blocked(&self) -> Blocked {
+        self.patience.blocked.clone()
     }
 
     /// What the device sends next. Cancel safe.
     pub(crate) async fn hear(&mut self) -> Result<Heard, Ending> {
-        match self.socket.recv().await {
+        match self.socket.next().await {
             Some(Ok(Message::Text(text))) => Ok(Heard::Text(text)),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Heard::Sign),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Heard::Sign),
             Some(Ok(Message::Binary(_))) => Err(Ending::Close(CloseCode::Protocol)),
-            Some(Ok(Message::Close(_))) | None => Err(Ending::Gone),
-            Some(Err(error)) => Err(ending_of(error)),
+            Some(Ok(Message::Close(_))) => Err(Ending::Left),
+            None => Err(Ending::Gone),
+            Some(Err(error)) => Err(ending_of(&error)),
         }
     }
 
     /// Puts a text into the queue, writing what is there first if that is much.
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), Ending> {
-        match timeout(self.write_wait, self.socket.feed(Message::Text(text))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ending::Gone),
-            Err(_) => Err(Ending::Close(CloseCode::Slow)),
-        }
+        self.patience.written(self.socket.feed(Message::Text(text))).await
     }
 
     /// Writes what is in the queue.
     pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
-        match timeout(self.write_wait, self.socket.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ending::Gone),
-            Err(_) => Err(Ending::Close(CloseCode::Slow)),
-        }
+        self.patience.written(self.socket.flush()).await
     }
 
     /// Puts one of the server's own frames into the queue.
@@ -92,33 +129,68 @@ impl Wire {
         self.feed(text.into()).await
     }
 
-    /// Says why and closes. Waits a moment for the device to see it: a connection that is dropped with bytes unread
-    /// takes the close frame with it.
-    pub(crate) async fn close(mut self, code: CloseCode) {
-        let reason = Utf8Bytes::from_static(code.reason());
-        let close = Message::Close(Some(CloseFrame { code: code.number(), reason }));
-        if !matches!(timeout(CLOSE_WAIT, self.socket.send(close)).await, Ok(Ok(()))) {
-            return;
-        }
-        if code == CloseCode::TooLarge {
-            // The rest of that frame cannot be read past; the device may be writing it still.
-            return sleep(CLOSE_WAIT).await;
-        }
-        let answered = async { while let Some(Ok(_)) = self.socket.recv().await {} };
-        let _ = timeout(CLOSE_WAIT, answered).await;
+    /// Ends the socket in order, within [`CLOSE_WAIT`]: both close frames, then the node's end of the connection, then
+    /// the device's. A connection that is dropped with bytes unread is reset, and takes with it what the device has not
+    /// read yet: the close frame, of all things.
+    pub(crate) async fn end(self, ending: Ending) {
+        let Self { mut socket, patience } = self;
+        let closing = async {
+            match ending {
+                Ending::Gone => return,
+                Ending::Left => {} // the answer is queued: hearing on sends it
+                Ending::Close(code) => {
+                    let (code, reason) = (code.number().into(), Utf8Bytes::from_static(code.reason()));
+                    if socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            // Until the device's close frame came, or what comes is no websocket any more.
+            while let Some(Ok(_)) = socket.next().await {}
+            let connection = socket.get_mut();
+            let mut waste = [0; 2048];
+            if connection.shutdown().await.is_ok() {
+                while matches!(connection.read(&mut waste).await, Ok(1..)) {}
+            }
+        };
+        let _ = patience.awake.within(CLOSE_WAIT, Box::pin(closing)).await;
     }
 }
 
-fn ending_of(error: axum::Error) -> Ending {
-    let cause = error.into_inner().downcast::<tungstenite::Error>();
-    match cause.as_deref() {
-        Ok(tungstenite::Error::Capacity(_)) => Ending::Close(CloseCode::TooLarge),
-        Ok(tungstenite::Error::Utf8(_)) => Ending::Close(CloseCode::Protocol),
+fn ending_of(error: &Error) -> Ending {
+    match error {
+        Error::Capacity(_) => Ending::Close(CloseCode::TooLarge),
+        Error::Utf8(_) => Ending::Close(CloseCode::Protocol),
         // A connection that just ends, without a close frame, is reported as a breach of the protocol, too.
-        Ok(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-            Ending::Gone
-        }
-        Ok(tungstenite::Error::Protocol(_)) => Ending::Close(CloseCode::Protocol),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
+        Error::Protocol(_) => Ending::Close(CloseCode::Protocol),
         _ => Ending::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Issue 10, item 7: a device is slow by what it did not take while the node tried to write to it.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_of_the_process_makes_no_device_slow() {
+        let patience = Patience { awake: Awake::driven(), write_wait: SECOND * 10, blocked: Blocked::default() };
+        let blocked = patience.blocked.clone();
+        let written = tokio::spawn(async move { patience.written(pending()).await });
+        sleep(SECOND).await;
+        assert!(blocked.is());
+        advance(SECOND * 3600).await;
+        sleep(SECOND).await;
+        assert!(!written.is_finished(), "nobody tried to write in that hour");
+        sleep(SECOND * 9).await;
+        assert_eq!(written.await.unwrap(), Err(Ending::Close(CloseCode::Slow)));
+        assert!(!blocked.is());
     }
 }

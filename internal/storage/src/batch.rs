@@ -1,26 +1,18 @@
 //! A batch: read it, load what is cold, judge event by event, write.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::time::Duration;
 
-use domain::{ConversationId, Decision, Event, Placed, Seq, UnknownRules, apply};
-use eventlog::{AppendError, Meaning, Message, NewRecord, Record, append};
-use events::Quarantined;
-use events::topics::QUARANTINE;
+use domain::{ConversationId, Decision, Event, Placed, Role, Seq, UnknownRules, apply};
+use eventlog::{Meaning, Message, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use host::teeth::{Bug, bites};
 use runtime::{Panicked, caught};
-use store::{Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
-use tokio::time::{Instant, timeout};
+use store::{Answers, Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
 
-use crate::StorageError;
 use crate::partition::Partition;
 use crate::rows::{Pending, rows_of};
+use crate::{Deps, StorageError};
 
-/// How long a corrupt record's copy may take.
-const COPY_WAIT: Duration = Duration::from_secs(5);
-/// After one that failed, how long none is tried: many corrupt records in a row must not wait one by one.
-const COPY_REST: Duration = Duration::from_secs(60);
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 64;
 
@@ -93,7 +85,8 @@ impl Partition {
                 }
                 Opened::Malformed => {
                     self.deps.metrics.holds.inc();
-                    begun.insert(conversation, Hold { skipped_to: None, done_through: Some(as_of) });
+                    let done = if bites(Bug::MalformedHeldTooLate) { as_of.next() } else { as_of };
+                    begun.insert(conversation, Hold { skipped_to: None, done_through: Some(done) });
                     Slot::Held
                 }
             };
@@ -162,7 +155,7 @@ impl Partition {
         let unknown = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) => None,
             Meaning::Unknown(what) => Some(what.clone()),
-            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed).await? {
+            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed, &written.rows).await? {
                 Judged::Rows(rows) => {
                     written.rows.add(conversation, rows);
                     None
@@ -181,23 +174,34 @@ impl Partition {
         Ok(())
     }
 
+    /// Every change of the author's membership: as it is written, and as the `pending` rows will write it.
+    async fn memberships(&self, event: &Event, pending: &Pending) -> Result<Vec<(Seq, Option<Role>)>, StorageError> {
+        let (conversation, author) = (event.conversation, event.author);
+        let written = self.store("read memberships", |store| store.memberships(conversation, author)).await?;
+        let mut versions: BTreeMap<Seq, Option<Role>> = written.into_iter().collect();
+        versions.extend(pending.memberships(conversation, author));
+        Ok(versions.into_iter().collect())
+    }
+
     /// Decides one event, with facts as of the event before, and brings `loaded` behind it; drop that when it could not.
+    /// What it needs of rows that are not written yet is among the `pending`.
     pub(crate) async fn judge(
         &self,
         loaded: &mut Loaded,
         event: &Event,
         placed: Placed,
+        pending: &Pending,
     ) -> Result<Judged, StorageError> {
         let (conversation, as_of) = (event.conversation, placed.seq.before().unwrap_or_default());
-        let mut absent = Vec::new();
+        let mut answers = Answers::default();
         let facts = loop {
-            match loaded.facts(event, &absent) {
+            match loaded.facts(event, &answers) {
                 Facts::Ready(facts) => break facts,
                 Facts::Read(id) => {
                     self.deps.metrics.id_reads.inc();
                     match self.store("read an id", |store| store.id(conversation, id, as_of)).await {
                         Ok(Some(row)) => loaded.ids.keep(id, row),
-                        Ok(None) => absent.push(id),
+                        Ok(None) => answers.absent.push(id),
                         Err(StorageError::Store(StoreError::Malformed(row))) => {
                             self.malformed(conversation, &row);
                             return Ok(Judged::Not(row.to_string()));
@@ -205,6 +209,14 @@ impl Partition {
                         Err(error) => return Err(error),
                     }
                 }
+                Facts::ReadPast(past) => match self.memberships(event, pending).await {
+                    Ok(versions) => answers.learn(past, versions, as_of),
+                    Err(StorageError::Store(StoreError::Malformed(row))) => {
+                        self.malformed(conversation, &row);
+                        return Ok(Judged::Not(row.to_string()));
+                    }
+                    Err(error) => return Err(error),
+                },
             }
         };
         // A bug here meets the same record after every restart: it holds this conversation instead of ending the program.
@@ -247,39 +259,10 @@ impl Partition {
         self.store("write a hold", |store| store.put_hold(Consumer::Storage, partition, conversation, hold)).await
     }
 
-    /// Copies a corrupt record to where people look. Best effort, within a bound: the record itself stays in the log, and a
-    /// quarantine without a leader is no reason to stop.
+    /// Copies a corrupt record to where people look.
     async fn quarantine(&mut self, record: &Record, reason: &str) {
         self.deps.metrics.corrupt.inc();
-        tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt record refused");
-        if self.no_copy_before.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        let quarantined = self.deps.codec.quarantined(&Quarantined {
-            topic: self.at.topic.clone(),
-            partition: self.at.partition,
-            offset: record.offset,
-            reason: reason.to_owned(),
-            payload: record.payload.clone(),
-        });
-        let key = String::from_utf8_lossy(&record.key).into_owned();
-        let copy = NewRecord { key, partition: Some(0), headers: quarantined.headers, payload: quarantined.payload };
-        let copied = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return,
-            copied = timeout(COPY_WAIT, append(&*self.deps.log, QUARANTINE, copy)) => copied,
-        };
-        let (error, of_this_one): (Box<dyn Error + Send + Sync>, bool) = match copied {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => {
-                let of_this_one = matches!(error, AppendError::TooLarge);
-                (error.into(), of_this_one)
-            }
-            Err(late) => (late.into(), false),
-        };
-        if !of_this_one {
-            self.no_copy_before = Some(Instant::now() + COPY_REST);
-        }
-        tracing::warn!(partition = %self.at, offset = record.offset, %error, "corrupt record not copied");
+        let Deps { log, codec, .. } = &*self.deps;
+        self.quarantine.copy((&**log, codec), &self.at, record, reason, &self.stop).await;
     }
 }

@@ -35,13 +35,16 @@ use eventlog::{Assigned, Committer, SharedLog, promises};
 use events::Codec;
 use events::topics::{GROUP_STORAGE, MESSAGES, QUARANTINE, RECEIPTS};
 use host::Entropy;
-use runtime::Readiness;
-use store::SharedStore;
+use runtime::{Given, Readiness, insist};
+use store::{SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
+
+use error::transient_store;
 
 pub use error::StorageError;
 pub use metrics::StorageMetrics;
 pub use receipts::replay_marks;
+pub use redrive::SLICE_EVENTS_MAX;
 pub use replay::{Replayed, replay};
 pub use rows::rows_of;
 
@@ -63,23 +66,53 @@ pub struct Deps {
     pub metrics: StorageMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
     pub rules_newest: u32,
+    /// Events that one part of a re-drive judges at about most: [`SLICE_EVENTS_MAX`], or few in a test.
+    pub slice_events: usize,
 }
 
 impl Deps {
     /// The consumer over that log and store, with the newest rules.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: StorageMetrics) -> Self {
-        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST }
+        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST, slice_events: SLICE_EVENTS_MAX }
     }
 }
 
-/// Consumes until `shutdown`: every partition that the group gives this process.
+/// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
+/// becomes current, it begins again with that one, from its `applied + 1`.
 ///
 /// # Errors
-/// When it cannot go on: the store was emptied ([`store::StoreError::Incarnation`] in the chain: restart), a topic is
-/// not the one it was, or the log or the store is broken.
+/// When it cannot go on: a topic is not the one it was, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
     let condition = readiness.condition("storage", "the topics were not looked at yet");
+    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
+    let consuming = async {
+        loop {
+            let open = || store::pinned(&*deps.store);
+            let store = match insist("open the store", &deps.entropy, &shutdown, transient_store, open).await {
+                Ok(store) => store,
+                Err(Given::Stopped) => return Ok(()),
+                Err(Given::Up(error)) => return Err(error.into()),
+            };
+            let pinned = Deps { store: Arc::clone(&store), ..deps.clone() };
+            let ended = consume_pinned(pinned, shutdown.child_token()).await;
+            match store::still_current(&*store).await {
+                Err(StoreError::Incarnation { found, .. }) if !shutdown.is_cancelled() => {
+                    tracing::info!(incarnation = found, "storage begins again with another incarnation");
+                }
+                _ => return ended,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = consuming => ended,
+        never = watching => match never {},
+    }
+}
+
+/// Consumes with a handle to one incarnation, until `stop` or until another one is current.
+async fn consume_pinned(deps: Deps, stop: CancellationToken) -> Result<(), BoxError> {
     let deps = Arc::new(deps);
     let work = {
         let deps = Arc::clone(&deps);
@@ -93,8 +126,6 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             task
         })
     };
-    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
-    let stop = shutdown.child_token();
     let mut consuming =
         pin!(consume(&deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, &deps.entropy, stop.clone()));
     tokio::select! {
@@ -105,6 +136,5 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             consuming.await?;
             Err(error.into())
         }
-        never = watching => match never {},
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, PartitionReader, Record, TopicPartition};
+use eventlog::{Assigned, Committer, PartitionReader, Quarantine, Record, TopicPartition};
 use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
 use store::{Applied, Conversations, Source, Store, StoreError};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{transient_log, transient_store};
@@ -35,8 +35,8 @@ pub(crate) struct Partition {
     /// The last record that was applied: proof of which log this is.
     pub(crate) last: Option<Applied>,
     pub(crate) cache: Conversations,
-    /// Corrupt records are not copied before then: the last copy failed.
-    pub(crate) no_copy_before: Option<Instant>,
+    /// Copies its corrupt records.
+    pub(crate) quarantine: Quarantine,
     pub(crate) redrives: Redrives,
     /// The next offset, for those who watch the lag.
     next: watch::Sender<u64>,
@@ -68,7 +68,7 @@ impl Partition {
             applied: None,
             last: None,
             cache: Conversations::new(),
-            no_copy_before: None,
+            quarantine: Quarantine::default(),
             redrives: Redrives::default(),
             next: watch::Sender::new(0),
             stop,

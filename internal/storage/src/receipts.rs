@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{ConversationId, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, PartitionReader, PatientReader, Record, TopicPartition};
+use eventlog::{Assigned, Committer, PartitionReader, PatientReader, Quarantine, Record, TopicPartition};
 use events::DecodeError;
 use events::topics::{RECEIPTS, spec_of};
 use futures_util::stream::{self, TryStreamExt};
@@ -28,7 +28,7 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0, last: None };
+    let mut receipts = Receipts { deps, at: assigned.at, stop, next: 0, last: None, quarantine: Quarantine::default() };
     match receipts.consume(&*committer).await {
         Ok(()) | Err(StorageError::Stopped) => Ok(Ended::Stopped),
         Err(error) => Err(error.into()),
@@ -48,7 +48,7 @@ pub async fn replay_marks(
     mut progress: impl FnMut(Replayed) + Send,
 ) -> Result<Replayed, StorageError> {
     let at = TopicPartition::new(RECEIPTS, partition);
-    let mut receipts = Receipts { deps, at: at.clone(), stop, next: 0, last: None };
+    let mut receipts = Receipts { deps, at: at.clone(), stop, next: 0, last: None, quarantine: Quarantine::default() };
     receipts.resume().await?;
     let applied = receipts.next.checked_sub(1);
     if from > receipts.next {
@@ -85,6 +85,7 @@ struct Receipts {
     next: u64,
     /// The last record that was applied: proof of which log this is.
     last: Option<Applied>,
+    quarantine: Quarantine,
 }
 
 impl Receipts {
@@ -167,7 +168,8 @@ impl Receipts {
                 Ok(None) => {}
                 Err(DecodeError::Corrupt(reason)) => {
                     self.deps.metrics.corrupt.inc();
-                    tracing::warn!(partition = %self.at, offset = record.offset, reason, "corrupt read mark");
+                    let Deps { log, codec, .. } = &*self.deps;
+                    self.quarantine.copy((&**log, codec), &self.at, record, &reason, &self.stop).await;
                 }
                 Err(DecodeError::UnknownSchema(schema)) => {
                     outcome = Err(StorageError::UnknownSchema(self.at.clone(), record.offset, schema));

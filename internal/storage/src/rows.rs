@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Action, Change, Content, ConversationId, Effects, Event, Placed, Role, Seq, UserId};
+use domain::{Action, Change, Content, ConversationId, Decision, Effects, Event, Placed, Role, Seq, UserId};
 use store::{BUCKET_PLACES, ConversationRows, Row, RowWrite, bucket_of};
 
-/// The rows of one accepted event; none for others.
+/// The rows of one accepted event, or the one of a refusal that is kept; none for others.
 #[must_use]
 pub fn rows_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<RowWrite> {
+    let seq = placed.seq;
+    if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
+        let row = Row::Refusal { author: event.author, id: event.id, reason, seq };
+        return vec![RowWrite { timestamp: seq.timestamp(), row }];
+    }
     if effects.changes.is_empty() {
         return Vec::new();
     }
-    let seq = placed.seq;
     let mut rows: Vec<Row> = Vec::with_capacity(effects.changes.len() + 4);
     for change in &effects.changes {
         match change {
@@ -26,6 +30,8 @@ pub fn rows_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<RowWrite
             Change::Deleted { id, seq: message, place } => {
                 rows.push(Row::Deletion { seq: *message, place: *place, changed: seq });
                 rows.push(Row::IdDeleted { id: *id, deleted: seq });
+                // Versions 1 and 2 differ in what counts as unread: what was written under one stays as it is.
+                rows.extend((event.rules >= 2).then_some(Row::Gone { message: *message, place: *place, deleted: seq }));
             }
             Change::Reaction { seq: message, place, emoji, .. } => rows.push(Row::Reaction {
                 message: *message,
@@ -40,7 +46,9 @@ pub fn rows_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<RowWrite
         }
     }
     let (place, ordinal) = (effects.place, effects.ordinal);
-    rows.push(Row::Head { seq, time_ms: placed.append_time_ms, place, ordinal });
+    if effects.raises_head(event) {
+        rows.push(Row::Head { seq, time_ms: placed.append_time_ms, place, ordinal });
+    }
     let mut writes: Vec<RowWrite> = rows.into_iter().map(|row| RowWrite { timestamp: seq.timestamp(), row }).collect();
     let stamp_ms = event.id.stamp_ms();
     // A monotone cell: its value is its timestamp.
@@ -64,6 +72,7 @@ fn entry(rows: &mut Vec<Row>, event: &Event, placed: Placed, place: u64, ordinal
     });
     if matches!(content, Content::Message { .. }) {
         rows.push(Row::LastMessage { seq, place });
+        rows.extend((event.rules >= 2).then_some(Row::Sent { user: event.author, seq, ordinal }));
     }
 }
 
@@ -76,7 +85,8 @@ fn member(rows: &mut Vec<Row>, event: &Event, seq: Seq, ordinal: u64, user: User
     });
 }
 
-/// The rows of a batch, by conversation. Of the head's cells only the last write of each is kept.
+/// The rows of a batch, by conversation. Of the head's cells, and of how far each author has spoken, only the last write
+/// is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     conversations: BTreeMap<ConversationId, Rows>,
@@ -88,6 +98,7 @@ struct Rows {
     head: Option<RowWrite>,
     last_message: Option<RowWrite>,
     newest_stamp: Option<RowWrite>,
+    sent: BTreeMap<UserId, RowWrite>,
 }
 
 impl Pending {
@@ -98,6 +109,10 @@ impl Pending {
         let rows = self.conversations.entry(conversation).or_default();
         for write in writes {
             let newest = match write.row {
+                Row::Sent { user, .. } => {
+                    rows.sent.insert(user, write);
+                    continue;
+                }
                 Row::Head { .. } => &mut rows.head,
                 Row::LastMessage { .. } => &mut rows.last_message,
                 Row::NewestStamp { .. } => &mut rows.newest_stamp,
@@ -112,10 +127,26 @@ impl Pending {
         }
     }
 
+    /// The changes of a user's membership among them, by seq.
+    pub(crate) fn memberships(
+        &self,
+        conversation: ConversationId,
+        of: UserId,
+    ) -> impl Iterator<Item = (Seq, Option<Role>)> {
+        let writes = self.conversations.get(&conversation).map(|rows| rows.writes.as_slice()).unwrap_or_default();
+        writes.iter().filter_map(move |write| match write.row {
+            Row::Member { user, seq, role } if user == of => Some((seq, role)),
+            _ => None,
+        })
+    }
+
     pub(crate) fn into_rows(self) -> Vec<ConversationRows> {
         let join = |(conversation, rows): (ConversationId, Rows)| {
             let heads = [rows.head, rows.last_message, rows.newest_stamp].into_iter().flatten();
-            ConversationRows { conversation, rows: rows.writes.into_iter().chain(heads).collect() }
+            ConversationRows {
+                conversation,
+                rows: rows.writes.into_iter().chain(rows.sent.into_values()).chain(heads).collect(),
+            }
         };
         self.conversations.into_iter().map(join).collect()
     }

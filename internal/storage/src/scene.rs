@@ -122,7 +122,7 @@ fn author() -> UserId {
 
 fn event(id: CommandId, conversation: ConversationId, action: Action) -> Event {
     let (author, rules) = (author(), RULES_NEWEST);
-    Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, action }
+    Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, looked_up: true, action }
 }
 
 /// The log; some of its first readers wait for ever, as those of a partition without a leader.

@@ -1,4 +1,4 @@
-//! [`StoreAdmin`]: incarnations, and what is in the tables.
+//! [`StoreAdmin`]: what is in the tables.
 
 use async_trait::async_trait;
 use store::{StoreAdmin, StoreError, Value, tables};
@@ -19,7 +19,7 @@ impl StoreAdmin for ScyllaStore {
         if self.closing.is_cancelled() {
             return Err(StoreError::Closed);
         }
-        migrate::renew(&self.config).await
+        migrate::make(self.cql.session(), &self.config, true).await
     }
 
     fn derived_tables(&self) -> Vec<&'static str> {

@@ -2,7 +2,7 @@
 //!
 //! The server cannot notify, so somebody has to ask again and again. One task does so for everybody: one read per
 //! source that somebody waits for, 2 ms apart while it moves and up to 50 ms while it does not. The same task looks
-//! at the incarnation, so that nobody waits for a store that was emptied.
+//! at the incarnation, so that nobody waits where storage writes no more.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -123,10 +123,7 @@ impl Progress {
     /// Asks once, also whether this is still the store that it was.
     async fn look(&self, source: Source, seq: Seq) -> Result<bool, StoreError> {
         let (found, applied) = tokio::try_join!(self.cql.current_incarnation(), self.get(source))?;
-        let pinned = self.cql.pinned();
-        if found != pinned {
-            return Err(StoreError::Incarnation { pinned, found });
-        }
+        self.cql.check(found)?;
         Ok(applied.is_some_and(|applied| applied.seq >= seq))
     }
 
@@ -164,10 +161,10 @@ impl Progress {
     async fn check_incarnation(&self) {
         // An error is no news: every waiter has a deadline, and every other call its own error.
         if let Ok(found) = self.cql.current_incarnation().await
-            && found != self.cql.pinned()
+            && self.cql.check(found).is_err()
             && self.moved_to.swap(found, Ordering::Relaxed) != found
         {
-            tracing::warn!(pinned = self.cql.pinned(), found, "the store was emptied, waiters are told");
+            tracing::info!(pinned = self.cql.pinned(), found, "another incarnation is current, waiters are told");
             self.fail_all();
         }
     }

@@ -140,6 +140,12 @@ impl Keyspace {
     pub fn incarnation(&self, number: u32) -> String {
         format!("{}_i{number}", self.0)
     }
+
+    /// The incarnation whose keyspace has that name.
+    #[must_use]
+    pub fn number_of(&self, name: &str) -> Option<u32> {
+        name.strip_prefix(self.name())?.strip_prefix("_i")?.parse().ok()
+    }
 }
 
 impl FromStr for Keyspace {

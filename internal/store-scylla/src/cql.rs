@@ -1,6 +1,7 @@
 //! The one way to the server: prepared statements, a bound of requests in flight, errors sorted.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use scylla::client::session::Session;
 use scylla::deserialize::row::{ColumnIterator, DeserializeRow};
@@ -24,9 +25,20 @@ use crate::error::{self, Sorted, Unreadable};
 /// Requests in flight. More only wait longer at the server; callers beyond it wait here, first come, first served.
 const REQUESTS_MAX: usize = 256;
 
+/// What ties a handle to an incarnation.
+pub(crate) struct Tie {
+    /// The incarnation.
+    pub(crate) pinned: u32,
+    /// Another one was current when the handle was opened: it goes on whatever is current.
+    pub(crate) beside: bool,
+    /// Ends the handle.
+    pub(crate) closing: CancellationToken,
+}
+
 /// A session, pinned to an incarnation.
 pub(crate) struct Cql {
-    session: Session,
+    /// Shared by the handles of a process.
+    session: Arc<Session>,
     permits: Semaphore,
     closing: CancellationToken,
     /// The keyspace of what outlives incarnations.
@@ -34,6 +46,8 @@ pub(crate) struct Cql {
     /// The keyspace of the pinned incarnation.
     derived: String,
     pinned: u32,
+    /// See [`Tie`].
+    beside: bool,
     incarnation: PreparedStatement,
 }
 
@@ -53,18 +67,27 @@ pub(crate) struct TableRead {
 }
 
 impl Cql {
-    pub(crate) async fn new(
-        session: Session,
-        keyspace: &Keyspace,
-        pinned: u32,
-        closing: CancellationToken,
-    ) -> Result<Self, StoreError> {
+    pub(crate) async fn new(session: Arc<Session>, keyspace: &Keyspace, tie: Tie) -> Result<Self, StoreError> {
+        let Tie { pinned, beside, closing } = tie;
         let (base, derived) = (keyspace.name().to_owned(), keyspace.incarnation(pinned));
         let text = format!("SELECT number FROM {base}.incarnation WHERE scope = 'store'");
         let mut incarnation = session.prepare(text).await.map_err(|error| unprepared(&error))?;
         incarnation.set_is_idempotent(true);
         let permits = Semaphore::new(REQUESTS_MAX);
-        Ok(Self { session, permits, closing, base, derived, pinned, incarnation })
+        Ok(Self { session, permits, closing, base, derived, pinned, beside, incarnation })
+    }
+
+    /// For another handle.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Whether this handle is still to be used, where `current` is the store's incarnation.
+    pub(crate) fn check(&self, current: u32) -> Result<(), StoreError> {
+        if self.beside || current == self.pinned {
+            return Ok(());
+        }
+        Err(StoreError::Incarnation { pinned: self.pinned, found: current })
     }
 
     /// Cancelled once the store is closed.
@@ -264,7 +287,7 @@ impl Cql {
         self.permits.acquire().await.map_err(|_| StoreError::Closed)
     }
 
-    /// A table that is gone means that the store was emptied and the old tables dropped, or that there never were any.
+    /// A table that is gone means that the incarnation was dropped, or that there never was one.
     async fn explain(&self, error: ExecutionError) -> StoreError {
         if error::of_execution(&error) == Sorted::Missing
             && let Ok(Ok(found)) = self.read_incarnation().await

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use async_trait::async_trait;
-use domain::{ConversationId, Role, Seq, UserId};
+use domain::{CommandId, ConversationId, Refusal, Role, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{
     Direction, Entry, Head, HistoryStore, Mark, Page, ReactionRow, StoreError, UserConversation, bucket_of,
@@ -40,6 +40,10 @@ pub(crate) struct HistoryReads {
     conversation: TableRead,
     head: TableRead,
     marks: TableRead,
+    sent: TableRead,
+    /// Of the messages between two seqs.
+    deletions: TableRead,
+    refusal: TableRead,
 }
 
 impl HistoryReads {
@@ -49,6 +53,7 @@ impl HistoryReads {
         let reactions = "conversation = ? AND bucket = ? AND message >= ? AND message <= ?";
         let (behind, one) = ("user = ? AND conversation > ?", "user = ? AND conversation = ?");
         let marks = "user = ? AND conversation IN ?";
+        let deletions = "conversation = ? AND bucket = ? AND message > ? AND message <= ?";
         Ok(Self {
             buckets: cql.prepare_read(&tables::BUCKETS, "conversation = ? ORDER BY bucket DESC", 100).await?,
             entries_before: cql.prepare_read(&tables::TIMELINE, before, PAGE_ENTRIES).await?,
@@ -60,6 +65,9 @@ impl HistoryReads {
             conversation: cql.prepare_read(&tables::USER_CONVERSATIONS, one, 1).await?,
             head: cql.prepare_read(&tables::HEADS, "conversation = ?", 1).await?,
             marks: cql.prepare_read(&tables::MARKS, marks, PAGE_ROWS).await?,
+            sent: cql.prepare_read(&tables::SENT, marks, PAGE_ROWS).await?,
+            deletions: cql.prepare_read(&tables::DELETIONS, deletions, PAGE_ROWS).await?,
+            refusal: cql.prepare_read(&tables::REFUSALS, "conversation = ? AND author = ? AND id = ?", 1).await?,
         })
     }
 
@@ -227,13 +235,64 @@ impl HistoryStore for ScyllaStore {
     }
 
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        self.marks_by(&self.history.marks, user, conversations).await
+    }
+
+    async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        self.marks_by(&self.history.sent, user, conversations).await
+    }
+
+    async fn deleted(
+        &self,
+        conversation: ConversationId,
+        (after, upto): (Seq, Seq),
+        as_of: Seq,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let (id, mut found) = (conversation.uuid(), 0);
+        let page = Page { anchor: Some(after), direction: Direction::After, limit };
+        for bucket in self.history.buckets(&self.cql, id, &page).await? {
+            if found >= limit {
+                break;
+            }
+            let values = (id, number(bucket), after.timestamp(), upto.timestamp());
+            self.cql
+                .each_row(&self.history.deletions, values, |row| {
+                    found += usize::from(row.deletion()?.1 <= as_of);
+                    Ok(if found < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                })
+                .await?;
+        }
+        Ok(found)
+    }
+
+    async fn refusal(
+        &self,
+        conversation: ConversationId,
+        author: UserId,
+        id: CommandId,
+    ) -> Result<Option<(Refusal, Seq)>, StoreError> {
+        let key = (conversation.uuid(), author.uuid(), id.as_bytes());
+        let row = self.cql.first_row(&self.history.refusal, key).await?;
+        Ok(row.map(store::RowValues::refusal).transpose()?)
+    }
+}
+
+impl ScyllaStore {
+    /// Rows of marks, or of last own messages.
+    async fn marks_by(
+        &self,
+        read: &TableRead,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Option<Mark>>, StoreError> {
         let chunks = conversations.chunks(MARKS_PER_READ);
         let chunks: Vec<Vec<Uuid>> = chunks.map(|ids| ids.iter().map(|id| id.uuid()).collect()).collect();
         let found: Vec<Vec<(ConversationId, Mark)>> = stream::iter(chunks)
             .map(|ids| async move {
                 let mut marks = Vec::with_capacity(ids.len());
                 self.cql
-                    .each_row(&self.history.marks, (user.uuid(), ids), |row| {
+                    .each_row(read, (user.uuid(), ids), |row| {
                         marks.push(row.mark()?);
                         Ok(ControlFlow::Continue(()))
                     })

@@ -1,4 +1,4 @@
-//! The incarnation's number: read and moved by lightweight transactions alone, so that no two migrations mint the same.
+//! The current number: read and moved by lightweight transactions alone, so that of two who move it one fails.
 
 use scylla::client::session::Session;
 use scylla::statement::{Consistency, Statement};

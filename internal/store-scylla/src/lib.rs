@@ -2,8 +2,8 @@
 //!
 //! Rows derived from the log live in a keyspace per incarnation and are written with the event's seq as their
 //! timestamp, so replays and late writers change nothing. Everything a program does goes through `cql`: prepared,
-//! token-aware, within a time and within a bound of requests in flight. The tables are made by [`migrate`] and never
-//! by a service. The CQL itself stands in `schemas/cql`.
+//! token-aware, within a time and within a bound of requests in flight. The tables are made by [`migrate`] and by who
+//! builds an incarnation beside the current one, never by a service. The CQL itself stands in `schemas/cql`.
 
 mod admin;
 mod applied;
@@ -14,12 +14,14 @@ mod error;
 mod history;
 mod holds;
 mod incarnation;
+mod incarnations;
 mod lease;
 mod migrate;
 mod migrations;
 mod rows;
 mod scan;
 mod session;
+mod sessions;
 mod users;
 mod write;
 
@@ -32,7 +34,8 @@ use tokio_util::task::TaskTracker;
 pub use config::{BadCredentials, BadKeyspace, Credentials, Keyspace, Password, Pool, ScyllaConfig};
 pub use migrate::{Report, migrate};
 
-use cql::Cql;
+use cql::{Cql, Tie};
+use scylla::client::session::Session;
 
 /// A store on a CQL server, pinned to the incarnation that was current when it was opened.
 pub struct ScyllaStore {
@@ -68,10 +71,16 @@ impl ScyllaStore {
     /// # Errors
     /// Like [`Self::connect`].
     pub async fn open(config: ScyllaConfig) -> Result<Self, StoreError> {
-        let session = session::connect(&config).await?;
+        let session = Arc::new(session::connect(&config).await?);
         let pinned = migrate::check(&session, &config.keyspace).await?;
-        let closing = CancellationToken::new();
-        let cql = Arc::new(Cql::new(session, &config.keyspace, pinned, closing.clone()).await?);
+        let tie = Tie { pinned, beside: false, closing: CancellationToken::new() };
+        Self::over(session, config, tie).await
+    }
+
+    /// A handle over a session that may have others.
+    async fn over(session: Arc<Session>, config: ScyllaConfig, tie: Tie) -> Result<Self, StoreError> {
+        let closing = tie.closing.clone();
+        let cql = Arc::new(Cql::new(session, &config.keyspace, tie).await?);
         let applied = Arc::new(applied::Progress::prepare(Arc::clone(&cql)).await?);
         let tasks = TaskTracker::new();
         tasks.spawn(applied::poll(Arc::clone(&applied), closing.clone()));

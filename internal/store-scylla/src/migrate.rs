@@ -1,11 +1,11 @@
 //! Making the tables. Idempotent, and resumable after dying anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::statement::Statement;
-use store::StoreError;
+use store::{Beside, Incarnations, Stage, StoreError};
 
 use crate::config::{Keyspace, ScyllaConfig};
 use crate::cql::{plain, unreadable};
@@ -16,8 +16,12 @@ use crate::{incarnation, session};
 
 /// Tables are made on every node: slow, and rare.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
-/// The row that says that this store began to make a keyspace.
+/// The row that says that this store began to make a keyspace. Numbers below are no migrations either.
 const BEGUN: i32 = 0;
+/// The row that says that an incarnation was given up: its keyspace is gone, or about to go.
+const DROPPED: i32 = -1;
+/// The row that says that an incarnation was current before another one.
+const LEFT: i32 = -2;
 
 /// What [`migrate`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,24 +59,60 @@ pub async fn migrate(config: &ScyllaConfig) -> Result<Report, StoreError> {
     Ok(Report { incarnation, minted, applied: schema.applied, notes })
 }
 
-/// Makes the next incarnation and moves to it; returns its number.
-pub(crate) async fn renew(config: &ScyllaConfig) -> Result<u32, StoreError> {
-    let session = session::connect(config).await?;
-    let lease = Lease::take(&session, &config.keyspace).await?;
-    let mut schema = Schema { session: &session, config, applied: Vec::new() };
-    let outcome = match incarnation::read(&session, &config.keyspace).await {
-        Ok(Some(current)) => schema.mint(&lease, Some(current)).await,
-        Ok(None) => Err(StoreError::NotMigrated("no incarnation was made".to_owned())),
+/// Makes the next incarnation; with `to_it`, it is current at the end. Returns its number.
+pub(crate) async fn make(session: &Session, config: &ScyllaConfig, to_it: bool) -> Result<u32, StoreError> {
+    let lease = Lease::take(session, &config.keyspace).await?;
+    let mut schema = Schema { session, config, applied: Vec::new() };
+    let outcome = schema.next(&lease, to_it).await;
+    lease.give_back().await;
+    outcome
+}
+
+/// Drops the keyspace of an incarnation.
+pub(crate) async fn remove(session: &Session, config: &ScyllaConfig, number: u32) -> Result<(), StoreError> {
+    let lease = Lease::take(session, &config.keyspace).await?;
+    let schema = Schema { session, config, applied: Vec::new() };
+    let target = config.keyspace.incarnation(number);
+    // Noted first: whoever dies in between leaves a keyspace that nobody takes for an incarnation.
+    let outcome = match schema.record(&target, DROPPED, "dropped", &[]).await {
+        Ok(()) => schema.change(format!("DROP KEYSPACE IF EXISTS {target}")).await,
         Err(error) => Err(error),
     };
     lease.give_back().await;
     outcome
 }
 
+/// The current incarnation, and the others that were made and not dropped.
+pub(crate) async fn all(session: &Session, keyspace: &Keyspace) -> Result<Incarnations, StoreError> {
+    let current = incarnation::read(session, keyspace).await?;
+    let current = current.ok_or_else(|| StoreError::NotMigrated("no incarnation was made".to_owned()))?;
+    let marks = marks(session, keyspace).await?;
+    let beside = marks.into_iter().filter_map(|(number, marks)| {
+        let last = DERIVED.last().map_or(BEGUN, |migration| migration.number);
+        let complete = marks.contains(&last) && !marks.contains(&DROPPED);
+        let served = number < current || marks.contains(&LEFT);
+        let stage = if served { Stage::Served } else { Stage::Building };
+        (number != current && complete).then_some(Beside { number, stage })
+    });
+    Ok(Incarnations { current, beside: beside.collect() })
+}
+
+/// Notes that an incarnation has been current: it is about to be left.
+pub(crate) async fn mark_left(session: &Session, config: &ScyllaConfig, number: u32) -> Result<(), StoreError> {
+    let schema = Schema { session, config, applied: Vec::new() };
+    schema.record(&config.keyspace.incarnation(number), LEFT, "left", &[]).await
+}
+
 /// The current incarnation, if everything that this program needs was applied.
 pub(crate) async fn check(session: &Session, keyspace: &Keyspace) -> Result<u32, StoreError> {
     let current = incarnation::read(session, keyspace).await?;
     let current = current.ok_or_else(|| StoreError::NotMigrated("no incarnation was made".to_owned()))?;
+    check_at(session, keyspace, current).await?;
+    Ok(current)
+}
+
+/// Whether everything that this program needs was applied to the base and to that incarnation.
+pub(crate) async fn check_at(session: &Session, keyspace: &Keyspace, current: u32) -> Result<(), StoreError> {
     for (set, target) in [(&BASE[..], keyspace.name().to_owned()), (&DERIVED[..], keyspace.incarnation(current))] {
         let recorded = recorded(session, keyspace, &target).await?;
         for migration in set {
@@ -86,7 +126,7 @@ pub(crate) async fn check(session: &Session, keyspace: &Keyspace) -> Result<u32,
             }
         }
     }
-    Ok(current)
+    Ok(())
 }
 
 struct Schema<'a> {
@@ -102,16 +142,39 @@ impl Schema<'_> {
         match incarnation::read(self.session, keyspace).await? {
             Some(current) => {
                 self.apply(&DERIVED, &keyspace.incarnation(current), lease).await?;
+                // Those beside it, too: there must be a way back after an upgrade.
+                for Beside { number, .. } in all(self.session, keyspace).await?.beside {
+                    self.apply(&DERIVED, &keyspace.incarnation(number), lease).await?;
+                }
                 Ok((current, false))
             }
-            None => Ok((self.mint(lease, None).await?, true)),
+            None => {
+                self.make_tables(lease, 1).await?;
+                self.advance(lease, None, 1).await?;
+                Ok((1, true))
+            }
         }
     }
 
-    /// Makes the tables first and the number current last: who finds the number finds the tables.
-    async fn mint(&mut self, lease: &Lease<'_>, from: Option<u32>) -> Result<u32, StoreError> {
+    async fn next(&mut self, lease: &Lease<'_>, to_it: bool) -> Result<u32, StoreError> {
         let keyspace = &self.config.keyspace;
-        let to = from.unwrap_or(0) + 1;
+        let current = incarnation::read(self.session, keyspace).await?;
+        let current = current.ok_or_else(|| StoreError::NotMigrated("no incarnation was made".to_owned()))?;
+        let made = marks(self.session, keyspace).await?;
+        // One whose making was cut short is finished; numbers are never used again.
+        let last = made.keys().copied().max().unwrap_or(0).max(current);
+        let begun = |marks: &BTreeSet<i32>| marks.iter().all(|mark| *mark == BEGUN);
+        let to = if last > current && made.get(&last).is_some_and(begun) { last } else { last + 1 };
+        self.make_tables(lease, to).await?;
+        if to_it {
+            self.advance(lease, Some(current), to).await?;
+        }
+        Ok(to)
+    }
+
+    /// Makes an incarnation's tables, before anybody hears of its number.
+    async fn make_tables(&mut self, lease: &Lease<'_>, to: u32) -> Result<(), StoreError> {
+        let keyspace = &self.config.keyspace;
         let target = keyspace.incarnation(to);
         if !recorded(self.session, keyspace, &target).await?.contains_key(&BEGUN) {
             if self.replication(&target).await?.is_some() {
@@ -122,13 +185,16 @@ impl Schema<'_> {
         }
         lease.renew().await?;
         self.create_keyspace(&target, "").await?;
-        self.apply(&DERIVED, &target, lease).await?;
+        self.apply(&DERIVED, &target, lease).await
+    }
+
+    async fn advance(&self, lease: &Lease<'_>, from: Option<u32>, to: u32) -> Result<(), StoreError> {
         lease.renew().await?;
-        if !incarnation::advance(self.session, keyspace, from, to).await? {
-            return Err(StoreError::Transient("another incarnation was made meanwhile".into()));
+        if !incarnation::advance(self.session, &self.config.keyspace, from, to).await? {
+            return Err(StoreError::Transient("another incarnation became current meanwhile".into()));
         }
         tracing::info!(incarnation = to, "the store has a new incarnation");
-        Ok(to)
+        Ok(())
     }
 
     async fn apply(&mut self, set: &[Migration], target: &str, lease: &Lease<'_>) -> Result<(), StoreError> {
@@ -225,6 +291,21 @@ async fn recorded(session: &Session, keyspace: &Keyspace, target: &str) -> Resul
     let text = format!("SELECT number, digest FROM {}.schema_migrations WHERE keyspace_name = ?", keyspace.name());
     let rows = session.query_unpaged(text, (target,)).await.map_err(plain)?.into_rows_result().map_err(unreadable)?;
     rows.rows::<(i32, Vec<u8>)>().map_err(unreadable)?.map(|row| row.map_err(unreadable)).collect()
+}
+
+/// What is noted of each incarnation ever made, by number.
+async fn marks(session: &Session, keyspace: &Keyspace) -> Result<BTreeMap<u32, BTreeSet<i32>>, StoreError> {
+    // All of a small table: some rows for each keyspace.
+    let text = format!("SELECT keyspace_name, number FROM {}.schema_migrations", keyspace.name());
+    let rows = session.query_unpaged(text, ()).await.map_err(plain)?.into_rows_result().map_err(unreadable)?;
+    let mut marks: BTreeMap<u32, BTreeSet<i32>> = BTreeMap::new();
+    for row in rows.rows::<(String, i32)>().map_err(unreadable)? {
+        let (target, mark) = row.map_err(unreadable)?;
+        if let Some(number) = keyspace.number_of(&target) {
+            marks.entry(number).or_default().insert(mark);
+        }
+    }
+    Ok(marks)
 }
 
 fn edited(migration: &Migration, target: &str) -> String {

@@ -12,14 +12,19 @@ pub(crate) struct Migration {
 }
 
 /// What outlives incarnations.
-pub(crate) const BASE: [Migration; 3] = [
+pub(crate) const BASE: [Migration; 4] = [
     Migration { number: 1, name: "base/0001_store", text: include_str!("../../../schemas/cql/base/0001_store.cql") },
     Migration { number: 2, name: "base/0002_holds", text: include_str!("../../../schemas/cql/base/0002_holds.cql") },
     Migration { number: 3, name: "base/0003_users", text: include_str!("../../../schemas/cql/base/0003_users.cql") },
+    Migration {
+        number: 4,
+        name: "base/0004_sessions",
+        text: include_str!("../../../schemas/cql/base/0004_sessions.cql"),
+    },
 ];
 
 /// What an incarnation consists of.
-pub(crate) const DERIVED: [Migration; 2] = [
+pub(crate) const DERIVED: [Migration; 3] = [
     Migration {
         number: 1,
         name: "derived/0001_rows",
@@ -29,6 +34,11 @@ pub(crate) const DERIVED: [Migration; 2] = [
         number: 2,
         name: "derived/0002_progress",
         text: include_str!("../../../schemas/cql/derived/0002_progress.cql"),
+    },
+    Migration {
+        number: 3,
+        name: "derived/0003_attention",
+        text: include_str!("../../../schemas/cql/derived/0003_attention.cql"),
     },
 ];
 
@@ -94,12 +104,14 @@ mod tests {
         assert_eq!(digests, PINNED);
     }
 
-    const PINNED: [&str; 5] = [
+    const PINNED: [&str; 7] = [
         "base/0001_store 44ddd260",
         "base/0002_holds a85bb0bd",
         "base/0003_users f2dd3e0d",
+        "base/0004_sessions 1dd55e56",
         "derived/0001_rows a9d195cf",
         "derived/0002_progress 9093ec88",
+        "derived/0003_attention 4ef657e0",
     ];
 
     /// A `CREATE TABLE`: columns with their types, partition key, clustering key.

@@ -14,6 +14,13 @@ use crate::cql::{Cql, Kind};
 /// The role of who left.
 const ROLE_LEFT: &str = "";
 
+const GONE: &str = "INSERT INTO {derived}.deletions (conversation, bucket, message, deleted) VALUES (?, ?, ?, ?) \
+                 USING TIMESTAMP ?";
+const SENT: &str =
+    "INSERT INTO {derived}.sent (user, conversation, seq, ordinal) VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+const REFUSAL: &str = "INSERT INTO {derived}.refusals (conversation, author, id, reason, seq) VALUES (?, ?, ?, ?, ?) \
+                 USING TIMESTAMP ?";
+
 /// One prepared statement for each kind of row write. Each names exactly the cells that the write has; what is unset
 /// writes no cell.
 pub(crate) struct RowStatements {
@@ -26,6 +33,9 @@ pub(crate) struct RowStatements {
     user_role: PreparedStatement,
     settings: PreparedStatement,
     reaction: PreparedStatement,
+    gone: PreparedStatement,
+    sent: PreparedStatement,
+    refusal: PreparedStatement,
     id: PreparedStatement,
     id_deleted: PreparedStatement,
     newest_stamp: PreparedStatement,
@@ -77,6 +87,9 @@ impl RowStatements {
                  VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?",
             )
             .await?,
+            gone: write(GONE).await?,
+            sent: write(SENT).await?,
+            refusal: write(REFUSAL).await?,
             id: write(
                 "INSERT INTO {derived}.ids (conversation, week, id, author, seq, place, hash, stands) \
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?",
@@ -112,6 +125,9 @@ impl RowStatements {
             Row::UserRole { .. } => &self.user_role,
             Row::Settings { .. } => &self.settings,
             Row::Reaction { .. } => &self.reaction,
+            Row::Gone { .. } => &self.gone,
+            Row::Sent { .. } => &self.sent,
+            Row::Refusal { .. } => &self.refusal,
             Row::Id { .. } => &self.id,
             Row::IdDeleted { .. } => &self.id_deleted,
             Row::NewestStamp { .. } => &self.newest_stamp,
@@ -130,6 +146,9 @@ pub(crate) enum Partition {
     UserConversations(Uuid),
     Settings(Uuid),
     Reactions(Uuid, u64),
+    Deletions(Uuid, u64),
+    Sent(Uuid),
+    Refusals(Uuid, Uuid),
     Ids(Uuid, i64),
     Heads(Uuid),
 }
@@ -153,6 +172,9 @@ impl BoundRow<'_> {
             Row::Joined { user, .. } | Row::UserRole { user, .. } => Partition::UserConversations(user.uuid()),
             Row::Settings { .. } => Partition::Settings(conversation),
             Row::Reaction { place, .. } => Partition::Reactions(conversation, bucket_of(*place)),
+            Row::Gone { place, .. } => Partition::Deletions(conversation, bucket_of(*place)),
+            Row::Sent { user, .. } => Partition::Sent(user.uuid()),
+            Row::Refusal { author, .. } => Partition::Refusals(conversation, author.uuid()),
             Row::Id { id, .. } | Row::IdDeleted { id, .. } => Partition::Ids(conversation, id.week()),
             Row::NewestStamp { .. } | Row::Head { .. } | Row::LastMessage { .. } => Partition::Heads(conversation),
         }
@@ -202,6 +224,16 @@ impl SerializeRow for BoundRow<'_> {
                 let bucket = number(bucket_of(*place));
                 let (message, changed) = (at(*message), at(*changed));
                 (conversation, bucket, message, user.uuid(), emoji, changed, timestamp).serialize(ctx, out)
+            }
+            Row::Gone { message, place, deleted } => {
+                (conversation, number(bucket_of(*place)), at(*message), at(*deleted), timestamp).serialize(ctx, out)
+            }
+            Row::Sent { user, seq, ordinal } => {
+                (user.uuid(), conversation, at(*seq), number(*ordinal), timestamp).serialize(ctx, out)
+            }
+            Row::Refusal { author, id, reason, seq } => {
+                let key = (conversation, author.uuid(), id.as_bytes());
+                (key.0, key.1, key.2, reason.name(), at(*seq), timestamp).serialize(ctx, out)
             }
             Row::Id { id, row } => {
                 let IdRow { author, seq, hash, stands, .. } = row;

@@ -1,18 +1,22 @@
-//! [`UserStore`]: names and sessions by lightweight transactions, and the outbox.
+//! [`UserStore`]: accounts by lightweight transactions, and the outbox.
 
 use async_trait::async_trait;
 use domain::UserId;
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
-use store::{Account, AccountCreated, Malformed, OutboxRow, Session, StoreError, UserStore};
+use store::{Account, AccountCreated, Malformed, OutboxRow, StoreError, UserStore};
 use uuid::Uuid;
 
 use crate::ScyllaStore;
 use crate::cql::{Cql, Kind};
+use crate::sessions::SessionTables;
 
 /// Partitions of the outbox. A fixed number: every drain reads them all.
 const OUTBOX_SHARDS: u8 = 8;
+/// Accounts of one call that are read at the same time.
+const ACCOUNTS_AT_ONCE: usize = 32;
 
 /// The statements of [`UserStore`].
 pub(crate) struct UserTables {
@@ -22,11 +26,8 @@ pub(crate) struct UserTables {
     name: PreparedStatement,
     put_account: PreparedStatement,
     account: PreparedStatement,
-    create_session: PreparedStatement,
-    session: PreparedStatement,
-    session_serial: PreparedStatement,
-    rotate_session: PreparedStatement,
-    delete_session: PreparedStatement,
+    set_password: PreparedStatement,
+    pub(crate) sessions: SessionTables,
     add_outbox: PreparedStatement,
     outbox: PreparedStatement,
     remove_outbox: PreparedStatement,
@@ -38,10 +39,8 @@ impl UserTables {
         let conditional = |text| cql.prepare(Kind::Conditional, text);
         let account = "name, id, display_name, password_hash, created";
         let name = format!("SELECT {account} FROM {{base}}.accounts_by_name WHERE name = ?");
-        let session = "SELECT account, secret_hash, expires FROM {base}.sessions WHERE id = ?";
-        let (mut name_serial, mut session_serial) = (plain(&name).await?, plain(session).await?);
+        let mut name_serial = plain(&name).await?;
         name_serial.set_consistency(Consistency::LocalSerial);
-        session_serial.set_consistency(Consistency::LocalSerial);
         Ok(Self {
             take_name: conditional(&format!(
                 "INSERT INTO {{base}}.accounts_by_name ({account}) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS"
@@ -49,20 +48,15 @@ impl UserTables {
             .await?,
             name_serial,
             name: plain(&name).await?,
-            put_account: plain(&format!("INSERT INTO {{base}}.accounts ({account}) VALUES (?, ?, ?, ?, ?)")).await?,
+            // Where it is missing only: whoever finishes a creation late must not put the first password back.
+            put_account: conditional(&format!(
+                "INSERT INTO {{base}}.accounts ({account}) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS"
+            ))
+            .await?,
             account: plain(&format!("SELECT {account} FROM {{base}}.accounts WHERE id = ?")).await?,
-            create_session: conditional(
-                "INSERT INTO {base}.sessions (id, account, secret_hash, expires) VALUES (?, ?, ?, ?) IF NOT EXISTS",
-            )
-            .await?,
-            session: plain(session).await?,
-            session_serial,
-            // All cells, so that they all live on together.
-            rotate_session: conditional(
-                "UPDATE {base}.sessions SET account = ?, secret_hash = ?, expires = ? WHERE id = ? IF secret_hash = ?",
-            )
-            .await?,
-            delete_session: conditional("DELETE FROM {base}.sessions WHERE id = ? IF EXISTS").await?,
+            set_password: conditional("UPDATE {base}.accounts SET password_hash = ? WHERE id = ? IF password_hash = ?")
+                .await?,
+            sessions: SessionTables::prepare(cql).await?,
             add_outbox: plain(
                 "INSERT INTO {base}.outbox (shard, id, account, account_name, payload) VALUES (?, ?, ?, ?, ?)",
             )
@@ -89,23 +83,8 @@ impl UserTables {
     }
 
     async fn put_account(&self, cql: &Cql, account: &Account) -> Result<(), StoreError> {
-        cql.execute(&self.put_account, cells(account)).await?;
+        cql.apply(&self.put_account, cells(account)).await?;
         Ok(())
-    }
-
-    async fn read_session(
-        &self,
-        cql: &Cql,
-        statement: &PreparedStatement,
-        id: &[u8; 16],
-    ) -> Result<Option<Session>, StoreError> {
-        let Some((account, secret_hash, expires_ms)) = cql.first::<(Uuid, Vec<u8>, i64)>(statement, (id,)).await?
-        else {
-            return Ok(None);
-        };
-        let malformed = Malformed { table: "sessions", column: "secret_hash" };
-        let secret_hash = secret_hash.try_into().map_err(|_| malformed)?;
-        Ok(Some(Session { id: *id, user: user(account, "sessions")?, secret_hash, expires_ms }))
     }
 }
 
@@ -135,6 +114,10 @@ impl UserStore for ScyllaStore {
         self.users.read_account(&self.cql, &self.users.account, AccountKey::Id(id)).await
     }
 
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        stream::iter(ids.to_vec()).map(|id| self.account(id)).buffered(ACCOUNTS_AT_ONCE).try_collect().await
+    }
+
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
         let (cql, users) = (&*self.cql, &self.users);
         let Some(taken) = users.read_account(cql, &users.name, AccountKey::Name(name)).await? else { return Ok(None) };
@@ -146,37 +129,18 @@ impl UserStore for ScyllaStore {
         Ok(Some(taken))
     }
 
-    async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
-        let Session { id, user, secret_hash, expires_ms } = session;
-        // Ids are random: one that is there is this very session, created by an earlier try.
-        self.cql.apply(&self.users.create_session, (id, user.uuid(), secret_hash, expires_ms)).await?;
-        Ok(())
-    }
-
-    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
-        self.users.read_session(&self.cql, &self.users.session, id).await
-    }
-
-    async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
-        let Session { id, user, secret_hash, expires_ms } = session;
-        let values = (user.uuid(), secret_hash, expires_ms, id, expected);
-        match self.cql.apply(&self.users.rotate_session, values).await {
+    async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
+        match self.cql.apply(&self.users.set_password, (hash, user.uuid(), expected)).await {
             Err(StoreError::Transient(error)) => {
-                // It may have been applied, and the new secret is nobody else's. Without this look a device whose
-                // answer was lost on the way would have to sign in again.
-                let found = self.users.read_session(&self.cql, &self.users.session_serial, id).await?;
-                match found.is_some_and(|found| found.secret_hash == *secret_hash) {
+                // It may have been applied, and no other hash has its salt.
+                let found = self.account(user).await?;
+                match found.is_some_and(|found| found.password_hash == hash) {
                     true => Ok(true),
                     false => Err(StoreError::Transient(error)),
                 }
             }
             outcome => outcome,
         }
-    }
-
-    async fn delete_session(&self, id: &[u8; 16]) -> Result<(), StoreError> {
-        self.cql.apply(&self.users.delete_session, (id,)).await?;
-        Ok(())
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {
@@ -223,7 +187,7 @@ fn cells(account: &Account) -> (&str, Uuid, &str, &str, i64) {
     (name, id.uuid(), display_name, password_hash, *created_ms)
 }
 
-fn user(id: Uuid, table: &'static str) -> Result<UserId, Malformed> {
+pub(crate) fn user(id: Uuid, table: &'static str) -> Result<UserId, Malformed> {
     UserId::try_from(id).map_err(|_| Malformed { table, column: "id" })
 }
 

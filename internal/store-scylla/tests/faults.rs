@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use domain::{ConversationId, Fingerprint, Seq};
+use domain::{ConversationId, Fingerprint, Seq, UserId};
 use store::{Applied, ConversationRows, Row, RowWrite, SharedStore, Source, StoreError};
 use store_scylla::{ScyllaConfig, ScyllaStore, migrate};
 use tokio::io::copy_bidirectional;
@@ -91,8 +91,9 @@ async fn a_server_that_hangs_or_is_gone_is_transient_and_heals() -> Result<()> {
         assert!(matches!(written, Err(StoreError::Transient(_))), "{fault:?}: {written:?}");
         let read = timeout(SOON, store.applied(SOURCE)).await?;
         assert!(matches!(read, Err(StoreError::Transient(_))), "{fault:?}: {read:?}");
-        let deleted = timeout(SOON, store.delete_session(&[1; 16])).await?;
-        assert!(matches!(deleted, Err(StoreError::Transient(_))), "{fault:?}: {deleted:?}");
+        let user = UserId::try_from(uuid::Uuid::from_u128(1))?;
+        let ended = timeout(SOON, store.end_session(user, &[1; 16], 1)).await?;
+        assert!(matches!(ended, Err(StoreError::Transient(_))), "{fault:?}: {ended:?}");
         line.send(Line::Open)?;
         answers_again(&store).await?;
         store.write(rows()).await?;

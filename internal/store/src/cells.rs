@@ -3,7 +3,10 @@
 use domain::{Content, ConversationId, IdRow, Role, Seq, Settings, Stands, UserId};
 use uuid::Uuid;
 
-use crate::tables::{BUCKETS, HEADS, IDS, MARKS, MEMBERS, REACTIONS, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS};
+use crate::tables::{
+    BUCKETS, DELETIONS, HEADS, IDS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table,
+    USER_CONVERSATIONS,
+};
 use crate::{Mark, Row, Value, bucket_of};
 
 /// The role of who left.
@@ -55,6 +58,21 @@ impl CellWrites {
                 &REACTIONS,
                 vec![conversation.into(), number(bucket_of(*place)), seq(*message), user.uuid().into()],
                 vec![("emoji", emoji.as_str().into()), ("changed", seq(*changed))],
+            ),
+            Row::Gone { message, place, deleted } => Self::new(
+                &DELETIONS,
+                vec![conversation.into(), number(bucket_of(*place)), seq(*message)],
+                vec![("deleted", seq(*deleted))],
+            ),
+            Row::Sent { user, seq: at, ordinal } => Self::new(
+                &SENT,
+                vec![user.uuid().into(), conversation.into()],
+                vec![("seq", seq(*at)), ("ordinal", number(*ordinal))],
+            ),
+            Row::Refusal { author, id, reason, seq: at } => Self::new(
+                &REFUSALS,
+                vec![conversation.into(), author.uuid().into(), id.as_bytes().to_vec().into()],
+                vec![("reason", reason.name().into()), ("seq", seq(*at))],
             ),
             Row::Id { id, row } => Self::new(&IDS, id_key(conversation, *id), id_cells(row)),
             Row::IdDeleted { id, deleted } => {
@@ -206,6 +224,9 @@ mod tests {
             entry(Content::Title("t".into())),
             Row::Edit { seq: at, place: 1, body: "b".into(), changed: at, time_ms: 1 },
             Row::Deletion { seq: at, place: 1, changed: at },
+            Row::Gone { message: at, place: 1, deleted: at },
+            Row::Sent { user, seq: at, ordinal: 1 },
+            Row::Refusal { author: user, id, reason: domain::Refusal::Full, seq: at },
             Row::Bucket { bucket: 0, start: at },
             Row::Member { user, seq: at, role: None },
             Row::Joined { user, role: Role::Owner, seq: at, ordinal: 0 },

@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn loaded(members: u64, ids: u64) -> Slot {
-        let membership = Membership { role: Role::Member, since: Seq::default() };
+        let membership = Membership { role: Role::Member, since: Seq::default(), changed: Seq::default() };
         let members = (0..members).map(|number| (user(number), membership)).collect();
         let rows = (0..ids).map(|number| (CommandId::first_at(i64::try_from(number).unwrap()), row()));
         let state = ConversationState { members, ..ConversationState::default() };

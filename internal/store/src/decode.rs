@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, Content, ConversationId, ConversationKind, IdRow, Membership, PayloadHash, Role, Seq, Settings, Stands,
-    UserId,
+    CommandId, Content, ConversationId, ConversationKind, IdRow, Membership, PayloadHash, Refusal, Role, Seq, Settings,
+    Stands, UserId,
 };
 use uuid::Uuid;
 
@@ -217,7 +217,24 @@ impl RowValues {
         if self.has("newest_stamp") { self.bigint("newest_stamp").map(Some) } else { Ok(None) }
     }
 
-    /// A read mark and its conversation.
+    /// When a message was deleted: its seq, and the event's.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn deletion(mut self) -> Result<(Seq, Seq), Malformed> {
+        Ok((self.seq("message")?, self.seq("deleted")?))
+    }
+
+    /// Why a command was refused, and the copy.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn refusal(mut self) -> Result<(Refusal, Seq), Malformed> {
+        let reason = Refusal::from_name(&self.text("reason")?).ok_or(self.malformed("reason"))?;
+        Ok((reason, self.seq("seq")?))
+    }
+
+    /// A read mark, or how far a user has spoken, and its conversation.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -334,8 +351,9 @@ impl MembersAsOf {
             None => drop(self.members.remove(&version.user)),
             Some(role) => {
                 // A change of role keeps `since`: it is the first version after not having been a member.
-                let fresh = Membership { role, since: version.seq };
-                self.members.entry(version.user).or_insert(fresh).role = role;
+                let fresh = Membership { role, since: version.seq, changed: version.seq };
+                let membership = self.members.entry(version.user).or_insert(fresh);
+                (membership.role, membership.changed) = (role, version.seq);
             }
         }
     }
@@ -349,13 +367,13 @@ impl MembersAsOf {
 
 /// Puts reactions to the entries of one page, given by seq of their messages, then by user; the entries in any order.
 ///
-/// One taken back does not show, but counts as a change of its message.
+/// One taken back does not show, but counts as a change of its message. A message that is gone has lost them all.
 pub fn put_reactions(entries: &mut [Entry], rows: impl IntoIterator<Item = ReactionRow>) {
     let mut places: BTreeMap<Seq, &mut Entry> = entries.iter_mut().map(|entry| (entry.seq, entry)).collect();
     for row in rows {
         let Some(entry) = places.get_mut(&row.message) else { continue };
         entry.changed = entry.changed.max(row.changed);
-        if !row.emoji.is_empty() {
+        if !row.emoji.is_empty() && !entry.deleted {
             entry.reactions.push(MessageReaction { user: row.user, emoji: row.emoji });
         }
     }
@@ -390,8 +408,8 @@ mod tests {
             members.finish().remove(&user)
         };
         assert_eq!(as_of(0), None);
-        assert_eq!(as_of(2), Some(Membership { role: Role::Admin, since: at(1) }));
+        assert_eq!(as_of(2), Some(Membership { role: Role::Admin, since: at(1), changed: at(2) }));
         assert_eq!(as_of(4), None);
-        assert_eq!(as_of(9), Some(Membership { role: Role::Owner, since: at(5) }));
+        assert_eq!(as_of(9), Some(Membership { role: Role::Owner, since: at(5), changed: at(6) }));
     }
 }

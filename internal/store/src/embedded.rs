@@ -3,7 +3,8 @@
 //! Rows keep a timestamp with every cell and merge as in CQL, so what holds on a cluster holds here: a replay or an
 //! old writer never puts an older value over a newer one. A write reads, merges and writes, which is why one task does
 //! all of it: it drains a bounded queue, merges a batch in memory and commits it at once. Readers go to the tables
-//! directly. Derived tables carry their incarnation in the name; handles are pinned to one.
+//! directly. Derived tables carry their incarnation in the name; handles are pinned to one. Rows of an incarnation that
+//! is not current any more can be read; written only through a handle that was opened beside the current one.
 
 mod admin;
 mod change;
@@ -12,8 +13,10 @@ mod codec;
 mod derived;
 mod history;
 mod holds;
+mod incarnations;
 mod progress;
 mod row;
+mod sessions;
 mod users;
 mod writer;
 
@@ -71,6 +74,9 @@ struct Kept {
     sessions: Slot,
     session_ends: Slot,
     outbox: Slot,
+    listed_sessions: Slot,
+    ended_sessions: Slot,
+    session_cuts: Slot,
 }
 
 impl Kept {
@@ -86,6 +92,9 @@ impl Kept {
             sessions: slot(4, "sessions")?,
             session_ends: slot(5, "session_ends")?,
             outbox: slot(6, "outbox")?,
+            listed_sessions: slot(7, "listed_sessions")?,
+            ended_sessions: slot(8, "ended_sessions")?,
+            session_cuts: slot(9, "session_cuts")?,
         })
     }
 }
@@ -115,8 +124,8 @@ impl EmbeddedStore {
             clock,
             database: database.clone(),
         });
-        let pinned = Arc::new(Derived::open(&database, incarnation)?);
-        remove_earlier(&database, incarnation)?;
+        let pinned = Arc::new(Derived::open(&database, incarnation, false)?);
+        incarnations::remove_dropped(&database, &kept.meta.table)?;
         tasks.spawn(Writer { database, current, queue }.run());
         tasks.close();
         Ok(Arc::new(Self::handle(shared, pinned, jobs)))
@@ -132,7 +141,7 @@ impl EmbeddedStore {
         let pinned = if incarnation == self.pinned.incarnation {
             Arc::clone(&self.pinned)
         } else {
-            Arc::new(Derived::open(&self.shared.database, incarnation)?)
+            Arc::new(Derived::open(&self.shared.database, incarnation, false)?)
         };
         Ok(Arc::new(Self::handle(Arc::clone(&self.shared), pinned, jobs)))
     }
@@ -145,17 +154,19 @@ impl EmbeddedStore {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
-    /// The pinned tables, if they are still those of the store.
+    /// The pinned tables, if they are still those of the store, or were opened beside them.
     fn tables(&self) -> Result<&Arc<Derived>, StoreError> {
         self.open_still()?;
         self.pinned.check(*self.shared.incarnation.borrow())?;
         Ok(&self.pinned)
     }
 
-    /// The pinned tables, to read from. Reads finish without waiting, so who reads in a loop gives way here.
+    /// The pinned tables, to read from: they stay as long as the database is open, whatever is current. Reads finish
+    /// without waiting, so who reads in a loop gives way here.
     async fn read(&self) -> Result<&Arc<Derived>, StoreError> {
         tokio::task::consume_budget().await;
-        self.tables()
+        self.open_still()?;
+        Ok(&self.pinned)
     }
 
     /// The tables that outlive incarnations, to read from.
@@ -220,17 +231,6 @@ async fn mint_first(database: &kv::Database, meta: &kv::Table) -> Result<u32, St
     batch.put(meta, INCARNATION_KEY, first.to_be_bytes().to_vec());
     database.commit(batch, kv::Durability::Power).await.map_err(broken)?;
     Ok(first)
-}
-
-/// Removes the tables of incarnations before `current`: no handle to them can be left when a store is opened.
-fn remove_earlier(database: &kv::Database, current: u32) -> Result<(), StoreError> {
-    for name in database.table_names() {
-        let incarnation = name.strip_prefix("store/i").and_then(|rest| rest.split('/').next()?.parse::<u32>().ok());
-        if incarnation.is_some_and(|incarnation| incarnation < current) {
-            database.remove_table(&name).map_err(broken)?;
-        }
-    }
-    Ok(())
 }
 
 fn broken(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {

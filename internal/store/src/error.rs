@@ -8,8 +8,8 @@ pub enum StoreError {
     /// Not reachable, too slow or overloaded: a write may or may not be there. Back off and try again.
     #[error("the store is not reachable: {0}")]
     Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The store was emptied: this program holds another incarnation. Restart cleanly.
-    #[error("the store was emptied: it is at incarnation {found}, this program at {pinned}; it has to restart")]
+    /// Another incarnation is current than the one that this handle is pinned to. Begin again with another handle.
+    #[error("the store is at incarnation {found}, this handle at {pinned}: begin again with the current one")]
     Incarnation {
         /// What this handle is pinned to.
         pinned: u32,

@@ -1,6 +1,8 @@
 //! Loading a conversation and its facts as of a place in the log, for both consumers.
 
-use domain::{ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Seq};
+use domain::{
+    CommandId, ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role, Seq, past_of,
+};
 use host::teeth::{Bug, bites};
 
 use crate::{ChatStore, StoreError};
@@ -42,14 +44,32 @@ pub enum Facts {
     /// Exact.
     Ready(domain::Facts),
     /// An id is older than the cache: it must be read, as of the event before, and kept.
-    Read(domain::CommandId),
+    Read(CommandId),
+    /// The author's memberships must be read, as of the event before.
+    ReadPast(Past),
+}
+
+/// What was read for an event and is kept nowhere else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Ids that were never accepted.
+    pub absent: Vec<CommandId>,
+    /// The answer about the author's past.
+    pub past: Option<bool>,
+}
+
+impl Answers {
+    /// Takes the author's memberships, as they were read.
+    pub fn learn(&mut self, past: Past, versions: Vec<(Seq, Option<Role>)>, as_of: Seq) {
+        self.past = Some(past.answer(versions, as_of));
+    }
 }
 
 impl Loaded {
     /// The facts of `event` as far as memory is exact. On [`Facts::Read`], read that id, [`IdCache::keep`] the row if
-    /// there is one, and pass the ids found absent in `absent`.
+    /// there is one, and pass the ids found absent in `answers`; on [`Facts::ReadPast`], the answer.
     #[must_use]
-    pub fn facts(&self, event: &Event, absent: &[domain::CommandId]) -> Facts {
+    pub fn facts(&self, event: &Event, answers: &Answers) -> Facts {
         let mut found = [None, None];
         let mut own = Some(event.id);
         if bites(Bug::NoDuplicateFilter) {
@@ -61,12 +81,16 @@ impl Loaded {
             let Some(id) = id else { continue };
             match self.ids.lookup(id) {
                 Lookup::Known(row) => *slot = row,
-                Lookup::Read if absent.contains(&id) => {}
+                Lookup::Read if answers.absent.contains(&id) => {}
                 Lookup::Read => return Facts::Read(id),
             }
         }
         let [first, target] = found;
-        Facts::Ready(domain::Facts { first, target })
+        let asked = past_of(&self.state, event, first.as_ref(), target.as_ref());
+        match (asked, answers.past) {
+            (Some(past), None) => Facts::ReadPast(past),
+            (asked, past) => Facts::Ready(domain::Facts { first, target, past: asked.is_some() && past == Some(true) }),
+        }
     }
 
     /// Brings the conversation behind an event's effects.

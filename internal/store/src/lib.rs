@@ -2,17 +2,20 @@
 //!
 //! Rows derived from the log are written with the event's seq as their timestamp: the higher one wins in every cell,
 //! on a tie the larger bytes, so writing them again, late or out of order changes nothing. On those tables there is no
-//! delete, no null, no counter and no write from outside this seam. They live under an *incarnation*: a store is
-//! emptied only by making a new one, with new tables. The user tables are the user service's own truth.
+//! delete, no null, no counter and no write from outside this seam. They live under an *incarnation*: rows are built
+//! anew only in new tables, beside those that are served. The user tables are the user service's own truth.
 
 mod cells;
 mod conversations;
 mod decode;
 mod error;
 mod facts;
+mod following;
 mod holds;
+mod incarnations;
 mod replaced;
 mod rows;
+mod sessions;
 mod timeline;
 mod users;
 mod value;
@@ -26,27 +29,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Refusal, Role, Seq, Settings, UserId};
 
 pub use cells::CellWrites;
 pub use conversations::{Conversations, Slot};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, ReactionRow, RowValues, put_reactions};
 pub use error::StoreError;
-pub use facts::{Facts, Loaded, load};
+pub use facts::{Answers, Facts, Loaded, load};
+pub use following::Following;
 pub use holds::{Consumer, Hold, HoldStore};
-pub use replaced::replaced;
+pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
+pub use replaced::{replaced, still_current};
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
+pub use sessions::{ENDED_BUCKET_MS, ListedSession, Session, SessionStore};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
-pub use users::{Account, AccountCreated, OutboxRow, Session, UserStore};
+pub use users::{Account, AccountCreated, OutboxRow, UserStore};
 pub use value::Value;
 
 /// A shared handle to a store.
 pub type SharedStore = Arc<dyn Store>;
 
 /// Everything a store serves. Programs hold a [`SharedStore`]; their parts take the trait that they need.
-pub trait Store: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin {}
+pub trait Store: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin + IncarnationStore {}
 
-impl<S: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin> Store for S {}
+impl<S: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin + IncarnationStore> Store for S {}
 
 /// A partition of a source topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,7 +110,7 @@ pub trait ChatStore: Send + Sync + 'static {
 
     /// Waits until `applied >= seq`, at most for `wait`; says whether it is. Zero asks once.
     ///
-    /// Fails with [`StoreError::Incarnation`] when the store was emptied meanwhile.
+    /// Fails with [`StoreError::Incarnation`] when another incarnation became current meanwhile.
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError>;
 
     /// Raises a user's read mark. A lower one changes nothing.
@@ -150,6 +156,28 @@ pub trait HistoryStore: Send + Sync + 'static {
 
     /// The user's read marks in conversations, in the order asked.
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
+
+    /// The user's last own messages in conversations, in the order asked; of messages under rules since version 2.
+    async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
+
+    /// How many messages said after `after` and not after `upto` were deleted by `as_of`; counts up to `limit`. Of
+    /// deletions under rules since version 2.
+    async fn deleted(
+        &self,
+        conversation: ConversationId,
+        said: (Seq, Seq),
+        as_of: Seq,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// Why a command of the author's was refused, and which copy of it, the latest if there are more; `None` also for
+    /// authors who never were members, and for refusals under rules before version 2.
+    async fn refusal(
+        &self,
+        conversation: ConversationId,
+        author: UserId,
+        id: CommandId,
+    ) -> Result<Option<(Refusal, Seq)>, StoreError>;
 }
 
 /// Which tables there are, and what is in them as bytes.
@@ -158,10 +186,11 @@ pub trait StoreAdmin: Send + Sync + 'static {
     /// The incarnation that this handle is pinned to since it was opened.
     fn incarnation(&self) -> u32;
 
-    /// The store's current incarnation. Another one than the pinned: restart.
+    /// The store's current incarnation. Another one than the pinned: begin again with another handle.
     async fn current_incarnation(&self) -> Result<u32, StoreError>;
 
-    /// Empties every log-derived table by making a new incarnation; returns its number. Handles keep the old one.
+    /// Empties every log-derived table at once, by making a new incarnation and switching to it; returns its number.
+    /// Handles keep the old one. For tests of what follows: who wants rows built anew builds them beside.
     async fn new_incarnation(&self) -> Result<u32, StoreError>;
 
     /// The names of the log-derived tables, sorted (without `applied` and holds).

@@ -1,23 +1,37 @@
-//! Noticing that the store was emptied.
+//! Noticing that another incarnation is current.
 
 use std::time::Duration;
 
 use crate::{StoreAdmin, StoreError};
 
-/// How often is looked.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often is looked. A switch is noticed within this time by who has nothing to read or write.
+const EVERY: Duration = Duration::from_secs(1);
 
-/// Returns when the store is at another incarnation than the handle is pinned to: the program has to restart. Every
-/// program waits for this beside its work, or it would not notice while it has nothing to read or write.
+/// Returns when another incarnation than the handle's is current: who works with the handle has to begin again with
+/// another one. Every program waits for this beside its work, or it would not notice while it has nothing to read or
+/// write. A [`crate::Following`] handle is never behind, so with one this never returns.
 pub async fn replaced<S: StoreAdmin + ?Sized>(store: &S) -> StoreError {
-    let pinned = store.incarnation();
     loop {
         tokio::time::sleep(EVERY).await;
-        match store.current_incarnation().await {
-            Ok(found) if found != pinned => return StoreError::Incarnation { pinned, found },
+        match still_current(store).await {
             Err(error @ StoreError::Incarnation { .. }) => return error,
             // Who works with the store tells of its troubles.
-            Ok(_) | Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
+    }
+}
+
+/// Looks whether the handle's incarnation is the current one.
+///
+/// # Errors
+/// [`StoreError::Incarnation`] when it is not; otherwise when the store cannot be asked.
+pub async fn still_current<S: StoreAdmin + ?Sized>(store: &S) -> Result<(), StoreError> {
+    let pinned = store.incarnation();
+    let found = store.current_incarnation().await?;
+    // A handle that follows may have moved during the question.
+    if found == pinned || store.incarnation() != pinned {
+        Ok(())
+    } else {
+        Err(StoreError::Incarnation { pinned, found })
     }
 }

@@ -1,6 +1,6 @@
 //! Typed row writes: every row derived from `chat.messages`.
 
-use domain::{CommandId, Content, ConversationId, IdRow, Role, Seq, Settings, UserId};
+use domain::{CommandId, Content, ConversationId, IdRow, Refusal, Role, Seq, Settings, UserId};
 
 /// Timeline entries per partition of the timeline.
 pub const BUCKET_PLACES: u64 = 16_384;
@@ -138,6 +138,35 @@ pub enum Row {
         emoji: String,
         /// The event.
         changed: Seq,
+    },
+    /// A message that is gone does not count as unread: `deletions ((conversation, bucket), message)`.
+    Gone {
+        /// The message's seq.
+        message: Seq,
+        /// The message's place.
+        place: u64,
+        /// The event that deleted it.
+        deleted: Seq,
+    },
+    /// How far a user has spoken, and so read: `sent (user, conversation)`.
+    Sent {
+        /// Who.
+        user: UserId,
+        /// Their last message.
+        seq: Seq,
+        /// Messages up to and including it.
+        ordinal: u64,
+    },
+    /// A command that was refused: `refusals ((conversation, author), id)`.
+    Refusal {
+        /// Whose command.
+        author: UserId,
+        /// Its id.
+        id: CommandId,
+        /// Why.
+        reason: Refusal,
+        /// The copy that was refused.
+        seq: Seq,
     },
     /// An accepted id: `ids ((conversation, week), id)`.
     Id {

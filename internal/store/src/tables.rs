@@ -135,6 +135,30 @@ pub static REACTIONS: Table = Table {
     cells: &[text("emoji"), bigint("changed")],
 };
 
+/// Messages that are gone.
+pub static DELETIONS: Table = Table {
+    name: "deletions",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("message")],
+    cells: &[bigint("deleted")],
+};
+
+/// How far each user has spoken.
+pub static SENT: Table = Table {
+    name: "sent",
+    partition_key: &[uuid("user")],
+    clustering_key: &[uuid("conversation")],
+    cells: &[bigint("seq"), bigint("ordinal")],
+};
+
+/// Refused commands of those who are or were members.
+pub static REFUSALS: Table = Table {
+    name: "refusals",
+    partition_key: &[uuid("conversation"), uuid("author")],
+    clustering_key: &[blob("id")],
+    cells: &[text("reason"), bigint("seq")],
+};
+
 /// Accepted ids.
 pub static IDS: Table = Table {
     name: "ids",
@@ -168,8 +192,20 @@ pub static MARKS: Table = Table {
 };
 
 /// Every derived table. Those of an earlier [`crate::Phase`] stand before those of a later one.
-pub static ALL: [&Table; 9] =
-    [&TIMELINE, &BUCKETS, &MEMBERS, &USER_CONVERSATIONS, &SETTINGS, &REACTIONS, &IDS, &HEADS, &MARKS];
+pub static ALL: [&Table; 12] = [
+    &TIMELINE,
+    &BUCKETS,
+    &MEMBERS,
+    &USER_CONVERSATIONS,
+    &SETTINGS,
+    &REACTIONS,
+    &DELETIONS,
+    &SENT,
+    &REFUSALS,
+    &IDS,
+    &HEADS,
+    &MARKS,
+];
 
 /// The table of that name.
 #[must_use]

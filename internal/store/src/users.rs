@@ -1,9 +1,9 @@
-//! The user tables: the user service's own truth, with unique names, sessions and an outbox.
+//! The user tables: the user service's own truth: accounts with unique names, and an outbox.
 
 use async_trait::async_trait;
 use domain::UserId;
 
-use crate::StoreError;
+use crate::{SessionStore, StoreError};
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,19 +29,6 @@ pub enum AccountCreated {
     NameTaken,
 }
 
-/// A signed-in device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// The session's id (random bytes; part of the refresh token).
-    pub id: [u8; 16],
-    /// Whose.
-    pub user: UserId,
-    /// SHA-256 of the secret of the refresh token that is valid now.
-    pub secret_hash: [u8; 32],
-    /// When it ends unless refreshed, milliseconds since the Unix epoch.
-    pub expires_ms: i64,
-}
-
 /// An event that a row promises: published, then removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
@@ -57,7 +44,7 @@ pub struct OutboxRow {
 
 /// The user service's tables. They outlive incarnations.
 #[async_trait]
-pub trait UserStore: Send + Sync + 'static {
+pub trait UserStore: SessionStore {
     /// Makes the account, if its name is free, and puts `event` into the outbox. Durable when it returns.
     ///
     /// The outbox row is written first; whoever drains the outbox publishes it only if the name is that account's. A
@@ -67,20 +54,14 @@ pub trait UserStore: Send + Sync + 'static {
     /// The account of that id.
     async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError>;
 
+    /// The accounts of those ids, in their order; `None` for an id that has none. Costs a read for each.
+    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError>;
+
     /// The account of that name.
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError>;
 
-    /// Adds a session.
-    async fn create_session(&self, session: &Session) -> Result<(), StoreError>;
-
-    /// The session of that id; expired ones may still show.
-    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError>;
-
-    /// Replaces the session's secret and expiry if its secret is still `expected`, atomically; says whether it was.
-    async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError>;
-
-    /// Ends a session. One that is not there is fine.
-    async fn delete_session(&self, id: &[u8; 16]) -> Result<(), StoreError>;
+    /// Replaces the account's password hash if it is still `expected`, atomically; says whether it was.
+    async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError>;
 
     /// Adds to the outbox.
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError>;

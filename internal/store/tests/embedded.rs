@@ -12,8 +12,9 @@ use domain::{CommandId, Content, ConversationId, Fingerprint, Seq, UserId};
 use host::Clock;
 use store::embedded::EmbeddedStore;
 use store::{
-    Account, Applied, ChatStore, Consumer, ConversationRows, Direction, Entry, HistoryStore, Hold, HoldStore, Mark,
-    OutboxRow, Page, Row, RowWrite, Session, Source, StoreAdmin, StoreError, UserStore,
+    Account, Applied, Beside, ChatStore, Consumer, ConversationRows, Direction, Entry, HistoryStore, Hold, HoldStore,
+    IncarnationStore, Incarnations, Mark, OutboxRow, Page, Row, RowWrite, Session, SessionStore, Source, Stage,
+    StoreAdmin, StoreError, UserStore,
 };
 use uuid::Uuid;
 
@@ -97,7 +98,7 @@ async fn everything_is_there_after_reopening() {
 }
 
 #[tokio::test]
-async fn an_earlier_incarnations_tables_are_removed_at_the_next_opening() {
+async fn what_was_current_before_stays_over_reopening_until_it_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store.write(vec![message(0)]).await.unwrap();
@@ -105,45 +106,69 @@ async fn an_earlier_incarnations_tables_are_removed_at_the_next_opening() {
     store.close().await;
     drop(store);
 
+    let store = open(folder.path()).await;
+    assert_eq!((store.incarnation(), all_entries(&store).await.len()), (2, 0));
+    let served = Beside { number: 1, stage: Stage::Served };
+    assert_eq!(store.incarnations().await.unwrap(), Incarnations { current: 2, beside: vec![served] });
+    assert!(store.switch_incarnation(2, 1).await.unwrap(), "a way back");
+    store.close().await;
+    drop(store);
+
+    let store = open(folder.path()).await;
+    assert_eq!((store.incarnation(), all_entries(&store).await.len()), (1, 1));
+    store.drop_incarnation(2).await.unwrap();
+    assert_eq!(store.incarnations().await.unwrap(), Incarnations { current: 1, beside: vec![] });
+    assert!(store.at(2).await.is_err() && store.switch_incarnation(1, 2).await.is_err());
+    store.close().await;
+    drop(store);
+
     let database = kv::Database::open(folder.path()).unwrap();
     let store = EmbeddedStore::open(database.clone(), Clock::system()).await.unwrap();
-    assert_eq!(store.incarnation(), 2);
-    assert_eq!(all_entries(&store).await, []);
     let names = database.table_names();
-    assert!(names.iter().any(|name| name.starts_with("store/i2/")), "{names:?}");
-    assert!(!names.iter().any(|name| name.starts_with("store/i1/")), "{names:?}");
+    assert!(names.iter().any(|name| name.starts_with("store/i1/")), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("store/i2/")), "{names:?}");
+    assert_eq!(store.make_incarnation().await.unwrap(), 3, "numbers are never used again");
+}
+
+/// Folders from before incarnations stood side by side say nothing of their stages.
+#[tokio::test]
+async fn a_folder_without_stages_opens_and_what_was_current_in_it_is_a_way_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.write(vec![message(0)]).await.unwrap();
+    store.new_incarnation().await.unwrap();
+    store.close().await;
+    drop(store);
+    let database = kv::Database::open(folder.path()).unwrap();
+    let meta = database.table("store/meta").unwrap();
+    let mut batch = kv::Batch::default();
+    for (key, _) in meta.scan_prefix(b"incarnation/", 9).unwrap() {
+        batch.remove(&meta, key);
+    }
+    database.commit(batch, kv::Durability::Power).await.unwrap();
+
+    let store = EmbeddedStore::open(database, Clock::system()).await.unwrap();
+    let served = Beside { number: 1, stage: Stage::Served };
+    assert_eq!(store.incarnations().await.unwrap(), Incarnations { current: 2, beside: vec![served] });
 }
 
 #[tokio::test]
-async fn a_handle_of_an_earlier_incarnation_fails_every_derived_call() {
+async fn a_handle_of_an_earlier_incarnation_reads_on_and_fails_every_write_and_wait() {
     let old = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
     old.write(vec![message(0)]).await.unwrap();
     old.attach().unwrap().new_incarnation().await.unwrap();
     let applied = Applied { seq: at(2), fingerprint: Fingerprint(8) };
-    let page = Page { anchor: None, direction: Direction::After, limit: 1 };
     let errors = [
         old.write(vec![message(1)]).await.err(),
-        old.conversation(conversation(), at(1)).await.err(),
-        old.ids_from(conversation(), 0, at(1)).await.err(),
-        old.id(conversation(), CommandId::first_at(1), at(1)).await.err(),
         old.set_applied(SOURCE, applied).await.err(),
-        old.applied(SOURCE).await.err(),
         old.wait_applied(SOURCE, at(1), Duration::ZERO).await.err(),
         old.set_mark(user(1), conversation(), Mark { seq: at(2), ordinal: 3 }).await.err(),
-        old.timeline(conversation(), page).await.err(),
-        old.entry(conversation(), 0, at(0)).await.err(),
-        old.memberships(conversation(), user(1)).await.err(),
-        old.conversations_of(user(1), None, 1).await.err(),
-        old.heads(&[conversation()]).await.err(),
-        old.marks(user(1), &[conversation()]).await.err(),
-        old.hold(Consumer::Storage, 0, conversation()).await.err(),
         old.put_hold(Consumer::Fanout, 0, conversation(), Hold::default()).await.err(),
-        old.holds(Consumer::Fanout, 0, None, 1).await.err(),
-        old.scan("timeline", None).await.err(),
     ];
     for (call, error) in errors.iter().enumerate() {
         assert!(matches!(error, Some(StoreError::Incarnation { pinned: 1, found: 2 })), "call {call}: {error:?}");
     }
+    assert_eq!(all_entries(&old).await.len(), 1, "a read that began before a switch finishes on its rows");
     assert_eq!(old.account(user(1)).await.unwrap(), None, "the user tables go on");
 }
 
@@ -195,7 +220,7 @@ async fn sessions_that_have_ended_are_swept_as_new_ones_begin() {
     }
     // One is refreshed, one is signed out, the others end.
     assert!(store.rotate_session(&[3; 32], &session(3, 9000)).await.unwrap());
-    store.delete_session(&[4; 16]).await.unwrap();
+    store.end_session(user(1), &[4; 16], 0).await.unwrap();
     now.store(5000, Ordering::SeqCst);
     for number in 20..26 {
         store.create_session(&session(number, 9000)).await.unwrap();

@@ -3,6 +3,7 @@
 
 mod child;
 
+pub mod attack;
 pub mod device;
 pub mod engines;
 pub mod load;

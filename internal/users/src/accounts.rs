@@ -1,24 +1,29 @@
 //! Accounts: made once, with a unique name; looked up by everybody who is signed in.
 
-use api::{ApiError, Caller, ErrorCode, Json, Path, Registration, UserBody};
+use std::net::IpAddr;
+
+use api::{ApiError, Caller, ErrorCode, Json, Path, Query, Registration, UserBody, UserList};
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::get;
 use domain::UserId;
 use events::AccountEvent;
 use runtime::TraceParent;
+use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow, StoreError};
 
 use crate::app::{App, store_failed, user_body};
+use crate::client::Client;
 use crate::fields;
+use crate::shares::Attempt;
 
 /// Attempts to create an account in the store, which may answer late. Each is the same account.
 const CREATE_ATTEMPTS: u32 = 3;
 
 pub(crate) fn router() -> Router<App> {
     Router::new()
-        .route("/v1/users", post(register))
+        .route("/v1/users", get(by_ids).post(register))
         .route("/v1/users/{id}", get(by_id))
         .route("/v1/users/by-name/{name}", get(by_name))
         .route("/v1/me", get(me))
@@ -27,15 +32,27 @@ pub(crate) fn router() -> Router<App> {
 async fn register(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
+    client: Client,
     Json(wish): Json<Registration>,
 ) -> Result<(StatusCode, Json<UserBody>), ApiError> {
-    let account = app.register(wish, trace).await?;
+    let account = app.register(wish, client.network, trace).await?;
     Ok((StatusCode::CREATED, Json(user_body(account))))
 }
 
 async fn by_id(State(app): State<App>, _: Caller, Path(id): Path<UserId>) -> Result<Json<UserBody>, ApiError> {
     let account = app.store.account(id).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
+}
+
+#[derive(Deserialize)]
+struct IdsQuery {
+    ids: String,
+}
+
+async fn by_ids(State(app): State<App>, _: Caller, Query(query): Query<IdsQuery>) -> Result<Json<UserList>, ApiError> {
+    let ids = fields::ids(&query.ids)?;
+    let accounts = app.store.accounts(&ids).await.map_err(store_failed)?;
+    Ok(Json(UserList { users: accounts.into_iter().flatten().map(user_body).collect() }))
 }
 
 async fn by_name(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Result<Json<UserBody>, ApiError> {
@@ -54,17 +71,24 @@ fn no_such_user() -> ApiError {
 }
 
 impl App {
-    async fn register(&self, wish: Registration, trace: TraceParent) -> Result<Account, ApiError> {
+    async fn register(&self, wish: Registration, network: IpAddr, trace: TraceParent) -> Result<Account, ApiError> {
         let name = fields::name(&wish.name)?;
         let display_name = fields::display_name(wish.display_name.as_deref().unwrap_or(&wish.name))?;
-        fields::new_password(&wish.password)?;
+        let password = fields::new_password(wish.password)?;
         // Asked first because the hash is expensive; the creation below is what decides.
         if self.store.account_by_name(&name).await.map_err(store_failed)?.is_some() {
             return Err(name_taken(&name));
         }
+        let limited = |wait| {
+            let words = "too many accounts were made from your address: wait a little";
+            ApiError::new(ErrorCode::RateLimited, words).after(wait)
+        };
+        self.shares.take_registration(network).map_err(limited)?;
+        let attempt = Attempt { name: name.clone(), network, device: None };
+        let turn = self.passwords.turn(attempt.share(), &name).await?;
         let account = Account {
             id: UserId::try_from(self.entropy.uuid_v7(&self.clock)).map_err(ApiError::internal)?,
-            password_hash: self.passwords.hash(wish.password).await?,
+            password_hash: self.passwords.hash(turn, password).await?,
             created_ms: self.clock.now_ms(),
             name: name.clone(),
             display_name: display_name.clone(),
@@ -75,6 +99,7 @@ impl App {
             AccountCreated::Created => {
                 self.outbox.wake();
                 self.metrics.registered.inc();
+                self.shares.make_familiar(&attempt);
                 tracing::info!(user_id = %account.id, "registered");
                 Ok(account)
             }

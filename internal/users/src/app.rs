@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use api::{ApiError, UserBody};
-use auth::{Jwks, SigningKey, Verifier};
+use auth::{EndedSessions, Jwks, SigningKey, Verifier};
 use axum::extract::FromRef;
 use host::{Clock, Entropy};
 use store::{Account, StoreError, UserStore};
 
-use crate::attempts::Attempts;
 use crate::metrics::UsersMetrics;
 use crate::outbox::Outbox;
 use crate::passwords::Passwords;
 use crate::relay::Relay;
+use crate::shares::Shares;
 use crate::{Config, Deps, UsersError};
 
 /// The service's state. Cheap to clone.
@@ -21,10 +21,14 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn UserStore>,
     pub(crate) outbox: Outbox,
     pub(crate) passwords: Passwords,
-    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) shares: Arc<Shares>,
     pub(crate) key: SigningKey,
     /// What [`Self::key`] signed is verified like anywhere else.
     pub(crate) verifier: Verifier,
+    /// The sessions that were ended lately, here or elsewhere.
+    pub(crate) ended: EndedSessions,
+    /// Proxies that say where a request comes from.
+    pub(crate) trusted_proxies: usize,
     pub(crate) jwks: Arc<Jwks>,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
@@ -42,8 +46,10 @@ pub(crate) fn build(config: &Config, deps: Deps) -> Result<(App, Relay), UsersEr
         store: deps.store,
         outbox,
         passwords,
-        attempts: Arc::new(Attempts::default()),
-        verifier: Verifier::new(&jwks, deps.clock.clone())?,
+        shares: Arc::default(),
+        trusted_proxies: config.trusted_proxies,
+        verifier: Verifier::new(&jwks, deps.clock.clone())?.without(deps.ended.clone()),
+        ended: deps.ended,
         jwks: Arc::new(jwks),
         key: deps.key,
         clock: deps.clock,

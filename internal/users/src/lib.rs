@@ -5,32 +5,41 @@
 
 mod accounts;
 mod app;
-mod attempts;
+mod client;
+mod device;
 mod fields;
 mod hasher;
 mod metrics;
 mod outbox;
 mod passwords;
+mod queue;
 mod refresh_token;
 mod relay;
 mod routes;
+mod session_list;
 mod sessions;
+mod shares;
+mod sign_in;
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use auth::{JwksError, SigningKey};
+use auth::{EndedSessions, JwksError, SigningKey};
 use axum::Router;
 use eventlog::SharedLog;
 use events::Codec;
 use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness, Serving, TaskError, Tasks};
-use store::UserStore;
+use runtime::{FaultLog, Metrics, Readiness, Serving, TaskError, Tasks};
+use store::{ENDED_BUCKET_MS, StoreError, UserStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use passwords::PasswordCost;
+pub use queue::WAITING_MAX;
 pub use routes::ROUTES;
+pub use session_list::SESSIONS_PER_USER_MAX;
 pub use sessions::{ACCESS_TTL, REFRESH_AGAIN_WITHIN, REFRESH_TTL};
+pub use shares::{ADDRESS_ATTEMPT_PER, ADDRESS_ATTEMPTS, ATTEMPT_PER, ATTEMPTS, REGISTRATION_PER, REGISTRATIONS};
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -40,12 +49,14 @@ pub struct Config {
     /// Password hashes computed at the same time; each takes a core and the cost's memory. By default half the cores:
     /// a rush of sign-ins leaves the rest of the process the other half.
     pub hashes_at_once: usize,
+    /// Proxies in front that say in `X-Forwarded-For` where a request comes from.
+    pub trusted_proxies: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { password_cost: PasswordCost::STANDARD, hashes_at_once: (cores / 2).max(1) }
+        Self { password_cost: PasswordCost::STANDARD, hashes_at_once: (cores / 2).max(1), trusted_proxies: 0 }
     }
 }
 
@@ -64,6 +75,9 @@ pub struct Deps {
     pub entropy: Entropy,
     /// Signs access tokens.
     pub key: SigningKey,
+    /// The sessions that were ended lately: the service names here at once those that it ends, and reads those that
+    /// others ended.
+    pub ended: EndedSessions,
     /// What `/metrics` tells.
     pub metrics: Metrics,
     /// What `/readyz` tells.
@@ -107,7 +121,27 @@ pub async fn run(
 /// # Errors
 /// When it cannot begin.
 pub fn start(config: &Config, deps: Deps, tasks: &mut Tasks) -> Result<Router, UsersError> {
+    let (ended, store, clock) = (deps.ended.clone(), deps.store.clone(), deps.clock.clone());
+    let condition = deps.readiness.condition("ended sessions", "they were not read yet");
     let (app, relay) = app::build(config, deps)?;
+    tasks.spawn("ended sessions", |token| async move {
+        let faults = Mutex::new(FaultLog::new("reading the sessions that were ended"));
+        let report = |outcome: Result<(), &StoreError>| {
+            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(()) => {
+                    faults.well();
+                    condition.ready();
+                }
+                Err(error) => {
+                    faults.fault(error);
+                }
+            }
+        };
+        let read = |bucket| store.ended_sessions(bucket);
+        token.run_until_cancelled(ended.follow(&clock, ENDED_BUCKET_MS, read, report)).await;
+        Ok::<_, Infallible>(())
+    });
     tasks.spawn("relay of users.events", |token| relay.run(token));
     Ok(routes::router(app))
 }

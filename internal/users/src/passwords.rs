@@ -1,4 +1,4 @@
-//! Password hashes: expensive on purpose, so computed off the async threads, a few at a time, with a bounded queue.
+//! Password hashes: expensive on purpose, so computed off the async threads, a few at a time, in fair turns.
 
 use std::sync::Arc;
 
@@ -8,14 +8,12 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordVerifier};
 use auth::Secret;
 use host::Entropy;
-use tokio::sync::Semaphore;
 
+use crate::fields::Password;
 use crate::hasher::Hasher;
 use crate::metrics::UsersMetrics;
+use crate::queue::{FairQueue, Full, Share, Turn};
 use crate::{Config, UsersError};
-
-/// Hashes that wait for their turn. Beyond, the answer is `busy`.
-const WAITING_MAX: usize = 64;
 
 /// What one hash costs, in argon2id's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +31,22 @@ impl PasswordCost {
     pub const LEAST: Self = Self { memory_kib: Params::MIN_M_COST, passes: 1 };
 }
 
+/// Whether a password is an account's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Right,
+    /// By a hash from before passwords were normalised; this is the one to keep from now on.
+    RightAsTyped(String),
+    Wrong,
+}
+
 /// Computes and checks hashes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Passwords {
     hasher: Hasher,
     /// A hash that is no account's: checking against it takes as long as against any.
     nobodys: Arc<str>,
-    /// Places in the queue and at work.
-    admitted: Arc<Semaphore>,
-    /// Places at work.
-    working: Arc<Semaphore>,
+    queue: FairQueue,
     entropy: Entropy,
     metrics: UsersMetrics,
 }
@@ -51,55 +55,50 @@ impl Passwords {
     pub(crate) fn new(config: &Config, entropy: Entropy, metrics: UsersMetrics) -> Result<Self, UsersError> {
         let PasswordCost { memory_kib, passes } = config.password_cost;
         let params = Params::new(memory_kib, passes, 1, None).map_err(|e| UsersError::PasswordCost(e.to_string()))?;
-        let at_once = config.hashes_at_once.max(1);
         // Sixteen bytes of salt and thirty-two of hash, in the form of PHC strings.
         let (salt, hash) = ("A".repeat(22), "A".repeat(43));
         Ok(Self {
             hasher: Hasher::new(params),
             nobodys: format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${hash}").into(),
-            admitted: Arc::new(Semaphore::new(at_once + WAITING_MAX)),
-            working: Arc::new(Semaphore::new(at_once)),
+            queue: FairQueue::new(config.hashes_at_once),
             entropy,
             metrics,
         })
     }
 
+    /// Waits for a turn to compute one hash.
+    pub(crate) async fn turn(&self, share: Share, name: &str) -> Result<Turn, ApiError> {
+        let busy =
+            |Full(wait)| ApiError::new(ErrorCode::Busy, "too many people sign in at the moment: try again").after(wait);
+        self.queue.turn(share, name).await.map_err(busy)
+    }
+
     /// The hash to keep, as a PHC string.
-    pub(crate) async fn hash(&self, password: Secret) -> Result<String, ApiError> {
+    pub(crate) async fn hash(&self, turn: Turn, password: Password) -> Result<String, ApiError> {
         let salt = self.entropy.bytes::<16>();
-        let hash = move |hasher: &Hasher| hasher.hash(password.expose().as_bytes(), &salt);
-        Ok(self.work(hash).await?.map_err(ApiError::internal)?.to_string())
+        let hash = move |hasher: &Hasher| hash(hasher, &password.normal, &salt);
+        self.work(turn, hash).await?.map_err(ApiError::internal)
     }
 
     /// Whether the password is the one that was hashed. Without a hash it is not, and that takes as long to say.
-    pub(crate) async fn verify(&self, password: Secret, hash: Option<&str>) -> Result<bool, ApiError> {
+    pub(crate) async fn verify(&self, turn: Turn, password: Password, hash: Option<&str>) -> Result<Verdict, ApiError> {
         let known = hash.is_some();
-        let hash = hash.unwrap_or(&self.nobodys).to_owned();
-        let verify =
-            move |hasher: &Hasher| hasher.verify_password(password.expose().as_bytes(), &PasswordHash::new(&hash)?);
-        match self.work(verify).await? {
-            Ok(()) => Ok(known),
-            Err(password_hash::Error::PasswordInvalid) => Ok(false),
-            Err(error) => Err(ApiError::internal(error)),
-        }
+        let (hash, salt) = (hash.unwrap_or(&self.nobodys).to_owned(), self.entropy.bytes::<16>());
+        let judge = move |hasher: &Hasher| judge(hasher, &password, &hash, &salt);
+        let verdict = self.work(turn, judge).await?.map_err(ApiError::internal)?;
+        Ok(if known { verdict } else { Verdict::Wrong })
     }
 
-    /// Takes every place in the queue.
-    #[cfg(test)]
-    pub(crate) fn fill_queue(&self) -> tokio::sync::OwnedSemaphorePermit {
-        let all = u32::try_from(self.admitted.available_permits()).unwrap();
-        self.admitted.clone().try_acquire_many_owned(all).unwrap()
-    }
-
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Hasher) -> T + Send + 'static) -> Result<T, ApiError> {
-        let busy = || ApiError::new(ErrorCode::Busy, "too many people sign in at the moment: try again");
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| busy())?;
-        let working = self.working.clone().acquire_owned().await.map_err(ApiError::internal)?;
+    async fn work<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        work: impl FnOnce(&Hasher) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let begun = tokio::time::Instant::now();
         let hasher = self.hasher.clone();
-        // The places go with the work: a request that is given up does not make room before its hash is done.
+        // The turn goes with the work: a request that is given up does not make room before its hash is done.
         let done = tokio::task::spawn_blocking(move || {
-            let _places = (admitted, working);
+            let _turn = turn;
             work(&hasher)
         });
         let done = done.await.map_err(ApiError::internal)?;
@@ -108,51 +107,77 @@ impl Passwords {
     }
 }
 
+fn hash(hasher: &Hasher, password: &Secret, salt: &[u8]) -> password_hash::Result<String> {
+    Ok(hasher.hash(password.expose().as_bytes(), salt)?.to_string())
+}
+
+fn judge(hasher: &Hasher, password: &Password, known: &str, salt: &[u8]) -> password_hash::Result<Verdict> {
+    let known = PasswordHash::new(known)?;
+    let fits = |password: &Secret| match hasher.verify_password(password.expose().as_bytes(), &known) {
+        Ok(()) => Ok(true),
+        Err(password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(error),
+    };
+    if fits(&password.normal)? {
+        return Ok(Verdict::Right);
+    }
+    // How long this takes depends on what was typed, not on the account.
+    match &password.typed {
+        Some(typed) if fits(typed)? => Ok(Verdict::RightAsTyped(hash(hasher, &password.normal, salt)?)),
+        _ => Ok(Verdict::Wrong),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use runtime::Metrics;
 
     use super::*;
 
-    fn passwords(cost: PasswordCost, hashes_at_once: usize) -> Passwords {
-        let config = Config { password_cost: cost, hashes_at_once };
+    fn passwords(cost: PasswordCost) -> Passwords {
+        let config = Config { password_cost: cost, hashes_at_once: 1, ..Config::default() };
         Passwords::new(&config, Entropy::seeded(1), UsersMetrics::new(&Metrics::new())).unwrap()
+    }
+
+    async fn turn(passwords: &Passwords) -> Turn {
+        passwords.turn(Share::Address(IpAddr::from([192, 0, 2, 1])), "ada").await.unwrap()
+    }
+
+    fn typed(text: &str) -> Password {
+        Password::new(Secret::new(text))
     }
 
     #[tokio::test]
     async fn a_hash_says_what_it_cost_and_fits_its_password_only() {
-        let passwords = passwords(PasswordCost::STANDARD, 1);
-        let hash = passwords.hash(Secret::new("correct horse")).await.unwrap();
+        let passwords = passwords(PasswordCost::STANDARD);
+        let hash = passwords.hash(turn(&passwords).await, typed("correct horse")).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify(Secret::new("correct horse"), Some(&hash)).await.unwrap());
-        assert!(!passwords.verify(Secret::new("correct hors"), Some(&hash)).await.unwrap());
+        for (text, verdict) in [("correct horse", Verdict::Right), ("correct hors", Verdict::Wrong)] {
+            let judged = passwords.verify(turn(&passwords).await, typed(text), Some(&hash)).await.unwrap();
+            assert_eq!(judged, verdict, "{text}");
+        }
     }
 
     #[tokio::test]
     async fn nobodys_hash_is_a_real_one_that_no_password_fits() {
-        let passwords = passwords(PasswordCost::LEAST, 1);
-        assert!(!passwords.verify(Secret::new("anything"), None).await.unwrap());
-        let broken = passwords.verify(Secret::new("anything"), Some("not a hash")).await;
+        let passwords = passwords(PasswordCost::LEAST);
+        let nobodys = passwords.verify(turn(&passwords).await, typed("anything"), None).await.unwrap();
+        assert_eq!(nobodys, Verdict::Wrong);
+        let broken = passwords.verify(turn(&passwords).await, typed("anything"), Some("not a hash")).await;
         assert_eq!(broken.unwrap_err().code, ErrorCode::Internal, "a corrupt row is no wrong password");
     }
 
     #[tokio::test]
-    async fn beyond_the_queue_the_answer_is_busy() {
-        let passwords = passwords(PasswordCost::LEAST, 1);
-        let held = passwords.working.clone().acquire_owned().await.unwrap();
-        let mut waiting = tokio::task::JoinSet::new();
-        for _ in 0..=WAITING_MAX {
-            let passwords = passwords.clone();
-            waiting.spawn(async move { passwords.hash(Secret::new("password")).await.map(drop) });
+    async fn a_hash_of_the_bytes_as_typed_is_good_once_more_and_replaced() {
+        let passwords = passwords(PasswordCost::LEAST);
+        let earlier = passwords.hasher.hash("ﬁligrane pass".as_bytes(), &[7; 16]).unwrap().to_string();
+        let judged = passwords.verify(turn(&passwords).await, typed("ﬁligrane pass"), Some(&earlier)).await.unwrap();
+        let Verdict::RightAsTyped(newer) = judged else { panic!("{judged:?}") };
+        for text in ["ﬁligrane pass", "filigrane pass"] {
+            let judged = passwords.verify(turn(&passwords).await, typed(text), Some(&newer)).await.unwrap();
+            assert_eq!(judged, Verdict::Right, "{text}");
         }
-        while passwords.admitted.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(passwords.hash(Secret::new("password")).await.unwrap_err().code, ErrorCode::Busy);
-        drop(held);
-        for outcome in waiting.join_all().await {
-            outcome.unwrap();
-        }
-        passwords.hash(Secret::new("password")).await.unwrap();
     }
 }

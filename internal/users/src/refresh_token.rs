@@ -34,6 +34,11 @@ impl RefreshToken {
         Self { session, secret, seal: seal(&session, &secret, key) }
     }
 
+    /// The same token, with the seal that it must have.
+    pub(crate) fn again(&self, key: &SigningKey) -> Self {
+        Self::sealed(self.session, self.secret, key)
+    }
+
     /// The token that is given for this one.
     pub(crate) fn next(&self, key: &SigningKey) -> Self {
         let secret = key.derive("refresh token", &[&self.session[..], &self.secret[..]].concat());

@@ -1,6 +1,6 @@
-//! Sessions: begun with a password, gone on with by refresh tokens that are good once, ended by their user.
+//! Sessions: gone on with by refresh tokens that are replaced as they are used, ended by their user.
 //!
-//! Ending a session stops its refreshing at once; an access token of it is good until it expires by itself.
+//! Ending a session stops its refreshing at once, and within a second everywhere its access tokens and its sockets.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::{delete, get, post};
+use domain::UserId;
 use events::AccountEvent;
 use runtime::TraceParent;
-use store::{Account, Session, StoreError};
+use store::{Account, ENDED_BUCKET_MS, Session, StoreError};
 
 use crate::app::{App, store_failed, user_body};
-use crate::fields;
+use crate::client::Client;
 use crate::metrics::Outcome;
 use crate::refresh_token::{RefreshToken, no_token};
 
@@ -25,8 +26,9 @@ pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
 /// How long a session lives without being refreshed.
 pub const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How long a token that was used is answered with its successor again, for clients that lost the first answer. Longer,
-/// and a thief who goes on beside the user would not be noticed.
+/// How long a token that was used is answered with its successor again, for clients that lost the first answer and for
+/// tabs that were a moment late. As long, a new token is not replaced: so nobody is more than one behind within this time.
+/// Longer, and a thief who goes on beside the user would not be noticed.
 pub const REFRESH_AGAIN_WITHIN: Duration = Duration::from_secs(120);
 
 /// Attempts to rotate a session's secret in the store, which may answer late.
@@ -45,10 +47,10 @@ pub(crate) fn router() -> Router<App> {
 async fn sign_in(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
+    client: Client,
     Json(credentials): Json<Credentials>,
 ) -> Result<Json<SessionBody>, ApiError> {
-    let account = app.authenticate(credentials).await?;
-    app.begin_session(account, trace).await.map(Json)
+    app.sign_in(credentials, client.network, trace).await.map(Json)
 }
 
 async fn refresh(
@@ -69,6 +71,10 @@ async fn sign_out(
 ) -> Result<StatusCode, ApiError> {
     if body.is_empty() {
         let words = "this access token belongs to no session: send the refresh token";
+        // Who signs out twice, because the first answer was lost, has what they wanted.
+        if matches!(&caller, Err(error) if error.code == ErrorCode::SessionEnded) {
+            return Ok(StatusCode::NO_CONTENT);
+        }
         let session = caller?.session.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, words))?;
         app.end_session(&session, trace).await?;
     } else {
@@ -85,46 +91,6 @@ async fn jwks(State(app): State<App>) -> ([(HeaderName, &'static str); 1], Json<
 }
 
 impl App {
-    /// The account whose name and password these are. What is wrong does not show, neither in words nor in time.
-    async fn authenticate(&self, credentials: Credentials) -> Result<Account, ApiError> {
-        let name = fields::name(&credentials.name).ok();
-        if name.as_ref().is_some_and(|name| !self.attempts.take(name)) {
-            self.metrics.sign_ins.get_or_create(&Outcome::Limited.into()).inc();
-            return Err(ApiError::new(ErrorCode::RateLimited, "too many attempts for this name: wait a little"));
-        }
-        let judged = self.account_if_right(name.as_deref(), credentials.password).await;
-        if let (Err(_), Some(name)) = (&judged, &name) {
-            self.attempts.give_back(name);
-        }
-        let Some(account) = judged? else {
-            self.metrics.sign_ins.get_or_create(&Outcome::Refused.into()).inc();
-            return Err(ApiError::new(ErrorCode::WrongCredentials, "the name or the password is wrong"));
-        };
-        self.attempts.forgive(&account.name);
-        Ok(account)
-    }
-
-    /// The account of that name, if this is its password. An error has judged nothing.
-    async fn account_if_right(&self, name: Option<&str>, password: Secret) -> Result<Option<Account>, ApiError> {
-        let account = match name {
-            Some(name) => self.store.account_by_name(name).await.map_err(store_failed)?,
-            None => None,
-        };
-        let hash = account.as_ref().map(|account| account.password_hash.as_str());
-        let right = self.passwords.verify(password, hash).await?;
-        Ok(account.filter(|_| right))
-    }
-
-    async fn begin_session(&self, account: Account, trace: TraceParent) -> Result<SessionBody, ApiError> {
-        let token = RefreshToken::new(self.entropy.bytes(), &self.entropy, &self.key);
-        // The event first: a session without its event would never be heard of, an event too many tells the user
-        // of an attempt that had the right password.
-        self.outbox.add(&account, &AccountEvent::SessionStarted, trace).await.map_err(store_failed)?;
-        self.store.create_session(&self.session(&account, &token)).await.map_err(store_failed)?;
-        self.metrics.sign_ins.get_or_create(&Outcome::Done.into()).inc();
-        self.session_body(account, &token)
-    }
-
     async fn refresh_session(&self, token: &RefreshToken, trace: TraceParent) -> Result<SessionBody, ApiError> {
         let ended = |words: &str, outcome: Outcome| {
             self.metrics.refreshes.get_or_create(&outcome.into()).inc();
@@ -135,12 +101,13 @@ impl App {
         let Some(session) = live else { return Err(ended("the session has ended: sign in again", Outcome::Refused)) };
         let account = self.store.account(session.user).await.map_err(store_failed)?;
         let Some(account) = account else { return Err(ended("the account is gone", Outcome::Refused)) };
-        let next = token.next(&self.key);
         let current = session.secret_hash == token.secret_hash();
-        let good = if current {
+        let young = self.began_within(&session, REFRESH_AGAIN_WITHIN);
+        let next = if current && young { token.again(&self.key) } else { token.next(&self.key) };
+        let good = if current && !young {
             self.rotate(&token.secret_hash(), &self.session(&account, &next)).await?
         } else {
-            session.secret_hash == next.secret_hash() && self.began_within(&session, REFRESH_AGAIN_WITHIN)
+            session.secret_hash == next.secret_hash() && young
         };
         if !good && !current && !token.is_genuine(&self.key) {
             self.metrics.refreshes.get_or_create(&Outcome::Refused.into()).inc();
@@ -151,6 +118,10 @@ impl App {
             self.end_session(&token.session, trace).await?;
             let words = "this refresh token was used before, so the session was ended: sign in again";
             return Err(ended(words, Outcome::Reused));
+        }
+        if !young && !self.list_again(&session).await? {
+            self.end(session.user, &session.id, trace).await?;
+            return Err(ended("the session has ended: sign in again", Outcome::Refused));
         }
         self.metrics.refreshes.get_or_create(&Outcome::Done.into()).inc();
         self.session_body(account, &next)
@@ -192,17 +163,26 @@ impl App {
     }
 
     /// Ends the session; one that is not there has ended.
-    async fn end_session(&self, id: &SessionId, trace: TraceParent) -> Result<(), ApiError> {
+    pub(crate) async fn end_session(&self, id: &SessionId, trace: TraceParent) -> Result<(), ApiError> {
         let Some(session) = self.store.session(id).await.map_err(store_failed)? else { return Ok(()) };
-        if let Some(account) = self.store.account(session.user).await.map_err(store_failed)? {
+        self.end(session.user, id, trace).await
+    }
+
+    /// Ends a session of that user.
+    pub(crate) async fn end(&self, user: UserId, id: &SessionId, trace: TraceParent) -> Result<(), ApiError> {
+        if let Some(account) = self.store.account(user).await.map_err(store_failed)? {
             // The event first, as at the beginning: who is not answered asks again.
             self.outbox.add(&account, &AccountEvent::SessionEnded, trace).await.map_err(store_failed)?;
         }
-        self.store.delete_session(id).await.map_err(store_failed)
+        let now_ms = self.clock.now_ms();
+        self.store.end_session(user, id, now_ms).await.map_err(store_failed)?;
+        // Others read it; here it counts from now on.
+        self.ended.end(*id, now_ms.div_euclid(ENDED_BUCKET_MS));
+        Ok(())
     }
 
     /// The row of a session that goes on with that token from now on.
-    fn session(&self, account: &Account, token: &RefreshToken) -> Session {
+    pub(crate) fn session(&self, account: &Account, token: &RefreshToken) -> Session {
         let ttl_ms = i64::try_from(REFRESH_TTL.as_millis()).unwrap_or(i64::MAX);
         Session {
             id: token.session,
@@ -212,54 +192,14 @@ impl App {
         }
     }
 
-    fn session_body(&self, account: Account, token: &RefreshToken) -> Result<SessionBody, ApiError> {
+    pub(crate) fn session_body(&self, account: Account, token: &RefreshToken) -> Result<SessionBody, ApiError> {
         let signed = self.key.sign(account.id, Some(token.session), self.clock.now_ms(), ACCESS_TTL);
         Ok(SessionBody {
             access_token: Secret::new(signed.map_err(ApiError::internal)?),
             expires_in: ACCESS_TTL.as_secs(),
             refresh_token: token.to_text(),
+            device_token: None,
             user: user_body(account),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use auth::SigningKey;
-    use eventlog::embedded::EmbeddedLog;
-    use events::Codec;
-    use host::{Clock, Entropy};
-    use kv::Database;
-    use runtime::{Metrics, Readiness};
-    use store::embedded::EmbeddedStore;
-
-    use super::*;
-    use crate::{Config, Deps, PasswordCost, app};
-
-    #[tokio::test]
-    async fn attempts_that_find_the_service_busy_count_for_nothing() {
-        let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
-        let deps = Deps {
-            store: EmbeddedStore::open(Database::in_memory(), clock.clone()).await.unwrap(),
-            log: EmbeddedLog::open(Database::in_memory(), clock.clone()).await.unwrap(),
-            codec: Codec::compiled_in(),
-            key: SigningKey::generate(&entropy).unwrap(),
-            clock,
-            entropy,
-            metrics: Metrics::new(),
-            readiness: Readiness::default(),
-        };
-        let config = Config { password_cost: PasswordCost::LEAST, ..Config::default() };
-        let (app, _relay) = app::build(&config, deps).unwrap();
-        let attempt = async || {
-            let credentials = Credentials { name: "ada".into(), password: Secret::new("password") };
-            app.authenticate(credentials).await.unwrap_err().code
-        };
-        let queue = app.passwords.fill_queue();
-        for _ in 0..100 {
-            assert_eq!(attempt().await, ErrorCode::Busy);
-        }
-        drop(queue);
-        assert_eq!(attempt().await, ErrorCode::WrongCredentials);
     }
 }

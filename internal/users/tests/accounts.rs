@@ -52,6 +52,22 @@ async fn a_user_registers_signs_in_is_seen_and_signs_out() {
 }
 
 #[tokio::test]
+async fn several_users_are_looked_up_at_once_in_the_order_asked() {
+    let world = World::new().await;
+    let service = world.start().await;
+    let (ada, bob) = (service.register("ada").await, service.register("bob").await);
+    let token = service.sign_in("ada", PASSWORD).await.text("access_token");
+    let nobody = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let found = service.get(&format!("/v1/users?ids={bob},{nobody},{ada}"), &token).await;
+    let names: Vec<_> = found.body["users"].as_array().unwrap().iter().map(|user| user["name"].clone()).collect();
+    assert_eq!(names, ["bob", "ada"]);
+    service.get("/v1/users?ids=bob", &token).await.refused("invalid");
+    service.get("/v1/users", &token).await.refused("bad_request");
+    service.call(Method::GET, &format!("/v1/users?ids={ada}"), None, None).await.refused("unauthorized");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn others_verify_the_tokens_with_the_published_keys() {
     let world = World::new().await;
     let service = world.start().await;
@@ -106,7 +122,9 @@ async fn a_refresh_token_is_good_once_and_using_it_again_ends_the_session() {
     let service = world.start().await;
     service.register("ada").await;
     let first = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
     let second = service.refresh(&first).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
     let third = service.refresh(&second).await.text("refresh_token");
     service.refresh(&first).await.refused("session_ended");
     service.refresh(&third).await.refused("session_ended");
@@ -119,7 +137,9 @@ async fn a_client_that_lost_the_answer_to_a_refresh_gets_it_again_for_a_while() 
     let service = world.start().await;
     service.register("ada").await;
     let first = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
     let second = service.refresh(&first).await.text("refresh_token");
+    assert_ne!(second, first);
     assert_eq!(service.refresh(&first).await.text("refresh_token"), second, "the same one, not a second session");
     // Also from another process with the same key.
     service.stop().await;
@@ -136,6 +156,7 @@ async fn many_refreshes_with_one_token_come_to_one_successor() {
     let service = Arc::new(world.start().await);
     service.register("ada").await;
     let token = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
     let mut refreshing = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let (service, token) = (service.clone(), token.clone());
@@ -182,6 +203,7 @@ async fn who_knows_a_sessions_id_alone_cannot_end_it() {
     let service = world.start().await;
     service.register("ada").await;
     let token = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
     let token = service.refresh(&token).await.text("refresh_token");
     let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
     for forged in [[&bytes[..16], &[7; 48]].concat(), [&bytes[..16], &[7; 32], &bytes[48..]].concat()] {
@@ -217,13 +239,13 @@ async fn attempts_on_a_name_run_out_whether_it_exists_or_not() {
     service.register("bob").await;
     let hashes = service.metric("klatsch_users_password_seconds_count");
     for name in ["ada", "nobody"] {
-        for _ in 0..10 {
+        for _ in 0..users::ATTEMPTS {
             service.sign_in(name, "wrong password").await.refused("wrong_credentials");
         }
         service.sign_in(name, PASSWORD).await.refused("rate_limited");
     }
     let after = service.metric("klatsch_users_password_seconds_count");
-    assert_eq!(after - hashes, 20, "a name that does not exist costs a hash too");
+    assert_eq!(after - hashes, u64::from(2 * users::ATTEMPTS), "a name that does not exist costs a hash too");
     assert_eq!(service.sign_in("bob", PASSWORD).await.status, StatusCode::OK);
 }
 
@@ -234,7 +256,7 @@ async fn of_many_who_want_a_name_one_gets_it() {
     let mut wishing = tokio::task::JoinSet::new();
     for number in 0..10 {
         let service = if number % 2 == 0 { one.clone() } else { other.clone() };
-        let wish = json!({ "name": "ada", "password": format!("password {number}") });
+        let wish = json!({ "name": "ada", "password": format!("no password {number}") });
         wishing.spawn(async move { service.post("/v1/users", wish).await.status });
     }
     let statuses = wishing.join_all().await;
@@ -253,8 +275,10 @@ async fn a_store_that_does_not_answer_in_time_neither_doubles_nor_ends_anything(
     let user = service.register("ada").await;
     assert_eq!(world.events_of(user, 1).await.len(), 1);
     let token = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
     faulty.rotations.lock().unwrap().extend([Fault::Refused, Fault::Unanswered]);
     let token = service.refresh(&token).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
     faulty.rotations.lock().unwrap().extend([Fault::Refused; 3]);
     service.refresh(&token).await.refused("unavailable");
     assert_eq!(service.refresh(&token).await.status, StatusCode::OK);

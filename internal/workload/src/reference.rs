@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, Placed, RULES_TRIAL, apply,
+    CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, Placed, RULES_TRIAL, Role,
+    Seq, UserId, apply, past_of,
 };
 
 /// Every conversation as it is after the events judged so far.
@@ -16,6 +17,8 @@ pub struct Reference {
 struct Known {
     state: ConversationState,
     ids: BTreeMap<CommandId, IdRow>,
+    /// Every change of a membership.
+    memberships: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
 }
 
 impl Reference {
@@ -26,7 +29,11 @@ impl Reference {
     pub fn judge(&mut self, event: &Event, placed: Placed) -> Effects {
         let known = self.conversations.entry(event.conversation).or_default();
         let target = event.action.target().and_then(|id| known.ids.get(&id).copied());
-        let facts = Facts { first: known.ids.get(&event.id).copied(), target };
+        let first = known.ids.get(&event.id).copied();
+        let memberships = || known.memberships.get(&event.author).cloned().unwrap_or_default();
+        let past = past_of(&known.state, event, first.as_ref(), target.as_ref())
+            .is_some_and(|past| past.answer(memberships(), placed.seq.before().unwrap_or_default()));
+        let facts = Facts { first, target, past };
         let effects = apply(&known.state, event, placed, &facts, RULES_TRIAL).expect("the rules are known");
         known.state.absorb(placed.seq, &effects.changes);
         for change in &effects.changes {
@@ -34,6 +41,9 @@ impl Reference {
                 domain::Change::Id { id, row } => drop(known.ids.insert(*id, *row)),
                 domain::Change::Deleted { id, .. } => {
                     known.ids.entry(*id).and_modify(|row| row.deleted = Some(placed.seq));
+                }
+                domain::Change::Member { user, role } => {
+                    known.memberships.entry(*user).or_default().push((placed.seq, *role));
                 }
                 _ => {}
             }

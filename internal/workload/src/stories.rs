@@ -216,5 +216,7 @@ impl Stories {
 }
 
 fn event(id: CommandId, conversation: ConversationId, author: UserId, received_ms: i64, action: Action) -> Event {
-    Event { id, conversation, author, received_ms, rules: RULES_NEWEST, key_id: None, action }
+    // Some add members whom nobody looked up.
+    let looked_up = !matches!(action, Action::AddMembers { .. }) || id.as_bytes()[15] % 8 != 0;
+    Event { id, conversation, author, received_ms, rules: RULES_NEWEST, key_id: None, looked_up, action }
 }

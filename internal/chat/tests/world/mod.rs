@@ -21,12 +21,14 @@ use reqwest::{Client, Method, StatusCode};
 use runtime::{Metrics, Readiness, Serving, TaskError};
 use serde_json::{Value, json};
 use storage::StorageMetrics;
-use store::SharedStore;
 use store::embedded::EmbeddedStore;
+use store::{Account, OutboxRow, SharedStore, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const NOW_MS: i64 = 1_750_000_000_000;
+/// Users of this and higher numbers have no account.
+pub(crate) const USERS: u128 = 16;
 
 /// What outlives a process of the service.
 pub(crate) struct World {
@@ -82,6 +84,9 @@ impl World {
             }
         }
         let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), clock).await.unwrap();
+        for number in 0..USERS {
+            register(&*store, user_id(number)).await;
+        }
         let key = SigningKey::generate(&Entropy::seeded(1)).unwrap();
         Self { now, log, store, key, ids: AtomicU64::new(0) }
     }
@@ -154,6 +159,15 @@ impl World {
             }
         }
     }
+}
+
+/// The rows of an account, as the user service writes them.
+pub(crate) async fn register(store: &dyn Store, user: UserId) {
+    let name = user.to_string();
+    let event = OutboxRow { id: *user.as_bytes(), user, account_name: name.clone(), payload: Vec::new() };
+    let (display_name, password_hash) = (name.clone(), String::new());
+    let account = Account { id: user, name, display_name, password_hash, created_ms: NOW_MS };
+    store.create_account(&account, &event).await.unwrap();
 }
 
 pub(crate) fn user_id(number: u128) -> UserId {

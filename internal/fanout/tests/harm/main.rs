@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in helpers of tests too
 
 mod cut;
+mod leaderless;
 mod log;
 mod sick;
 
@@ -77,7 +78,16 @@ async fn say_on(log: &SharedLog, numbers: std::ops::Range<u64>) {
         };
         let (id, author) = (CommandId::first_at(1_700_000_000_000 + i64::try_from(n).unwrap()), user(1));
         let (conversation, rules) = (conversation(), RULES_NEWEST);
-        let event = Event { id, conversation, author, received_ms: 1_700_000_000_000, rules, key_id: None, action };
+        let event = Event {
+            id,
+            conversation,
+            author,
+            received_ms: 1_700_000_000_000,
+            rules,
+            key_id: None,
+            looked_up: true,
+            action,
+        };
         let encoded = Codec::compiled_in().event(&event);
         put(log, &partition_in(MESSAGES), encoded.headers, encoded.payload).await;
     }

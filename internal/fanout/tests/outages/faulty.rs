@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
-    HoldStore, Malformed, Mark, OutboxRow, Page, Session, SharedStore, Source, StoreAdmin, StoreError,
-    UserConversation, UserStore, Value,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Malformed, Mark, OutboxRow, Page, Session, SessionStore,
+    SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
 use tokio::time::sleep;
 
@@ -190,7 +190,7 @@ impl StoreAdmin for FaultyStore {
     }
 }
 
-/// No consumer reads back.
+/// Consumers read back memberships alone.
 #[async_trait]
 impl HistoryStore for FaultyStore {
     async fn timeline(&self, _: ConversationId, _: Page) -> Result<Vec<Entry>, StoreError> {
@@ -201,8 +201,13 @@ impl HistoryStore for FaultyStore {
         unreachable!()
     }
 
-    async fn memberships(&self, _: ConversationId, _: UserId) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
-        unreachable!()
+    async fn memberships(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
+        self.fate.meet().await?;
+        self.inner.memberships(conversation, user).await
     }
 
     async fn conversations_of(
@@ -225,23 +230,23 @@ impl HistoryStore for FaultyStore {
     async fn marks(&self, _: UserId, _: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
         unreachable!()
     }
+
+    async fn sent(&self, _: UserId, _: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        unreachable!()
+    }
+
+    async fn deleted(&self, _: ConversationId, _: (Seq, Seq), _: Seq, _: usize) -> Result<usize, StoreError> {
+        unreachable!()
+    }
+
+    async fn refusal(&self, _: ConversationId, _: UserId, _: CommandId) -> Result<Option<(Refusal, Seq)>, StoreError> {
+        unreachable!()
+    }
 }
 
 /// Nor has it accounts.
 #[async_trait]
-impl UserStore for FaultyStore {
-    async fn create_account(&self, _: &Account, _: &OutboxRow) -> Result<AccountCreated, StoreError> {
-        unreachable!()
-    }
-
-    async fn account(&self, _: UserId) -> Result<Option<Account>, StoreError> {
-        unreachable!()
-    }
-
-    async fn account_by_name(&self, _: &str) -> Result<Option<Account>, StoreError> {
-        unreachable!()
-    }
-
+impl SessionStore for FaultyStore {
     async fn create_session(&self, _: &Session) -> Result<(), StoreError> {
         unreachable!()
     }
@@ -254,7 +259,50 @@ impl UserStore for FaultyStore {
         unreachable!()
     }
 
-    async fn delete_session(&self, _: &[u8; 16]) -> Result<(), StoreError> {
+    async fn end_session(&self, _: UserId, _: &[u8; 16], _: i64) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn ended_sessions(&self, _: i64) -> Result<Vec<[u8; 16]>, StoreError> {
+        unreachable!()
+    }
+
+    async fn list_session(&self, _: UserId, _: &ListedSession) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn sessions_of(&self, _: UserId) -> Result<Vec<ListedSession>, StoreError> {
+        unreachable!()
+    }
+
+    async fn cut_sessions(&self, _: UserId, _: i64) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn sessions_cut(&self, _: UserId) -> Result<Option<i64>, StoreError> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl UserStore for FaultyStore {
+    async fn create_account(&self, _: &Account, _: &OutboxRow) -> Result<AccountCreated, StoreError> {
+        unreachable!()
+    }
+
+    async fn account(&self, _: UserId) -> Result<Option<Account>, StoreError> {
+        unreachable!()
+    }
+
+    async fn accounts(&self, _: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
+        unreachable!()
+    }
+
+    async fn account_by_name(&self, _: &str) -> Result<Option<Account>, StoreError> {
+        unreachable!()
+    }
+
+    async fn set_password(&self, _: UserId, _: &str, _: &str) -> Result<bool, StoreError> {
         unreachable!()
     }
 
@@ -268,5 +316,30 @@ impl UserStore for FaultyStore {
 
     async fn remove_outbox(&self, _: &[u8; 16]) -> Result<(), StoreError> {
         unreachable!()
+    }
+}
+
+#[async_trait]
+impl IncarnationStore for FaultyStore {
+    async fn incarnations(&self) -> Result<Incarnations, StoreError> {
+        self.fate.meet().await?;
+        self.inner.incarnations().await
+    }
+
+    async fn at(&self, incarnation: u32) -> Result<SharedStore, StoreError> {
+        let inner = self.inner.at(incarnation).await?;
+        Ok(Arc::new(Self { inner, fate: Arc::clone(&self.fate) }))
+    }
+
+    async fn make_incarnation(&self) -> Result<u32, StoreError> {
+        self.inner.make_incarnation().await
+    }
+
+    async fn switch_incarnation(&self, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.inner.switch_incarnation(from, to).await
+    }
+
+    async fn drop_incarnation(&self, incarnation: u32) -> Result<(), StoreError> {
+        self.inner.drop_incarnation(incarnation).await
     }
 }

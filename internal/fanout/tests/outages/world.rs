@@ -107,7 +107,7 @@ impl World {
     fn event(&self, conversation: ConversationId, action: Action, rules: u32) -> Event {
         let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
         let author = UserId::try_from(Uuid::from_u128(7)).unwrap();
-        Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, action }
+        Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, looked_up: true, action }
     }
 
     pub(crate) async fn append(&self, event: &Event) -> Seq {

@@ -82,17 +82,27 @@ async fn holds(
 }
 
 /// The next offset and the parked positions of a commit: `1;FINGERPRINT;CONVERSATION:BACK;...`, the conversation as
-/// base64url, and how far before the commit its first unjudged event lies, in base 36.
+/// base64url, and how far before the commit its first unjudged event lies, in base 36. Where delivery partitions lag it
+/// is `2;FINGERPRINT;@PARTITION:BACK;...` with those: what is delivered to all of them ends at the first.
 fn position_of(commit: &Commit) -> Result<(u64, BTreeMap<ConversationId, u64>), OpsError> {
     let wrong = || OpsError::Failed(format!("the fan-out's commit cannot be read: '{}'", commit.metadata));
     let mut parts = commit.metadata.split(';');
     match parts.next() {
         Some("") => return Ok((commit.next, BTreeMap::new())),
-        Some("1") => {}
+        Some("1" | "2") => {}
         _ => return Err(wrong()),
     }
-    let parked = parts.skip(1).map(|part| parked_of(part, commit.next).ok_or_else(wrong));
-    Ok((commit.next, parked.collect::<Result<_, _>>()?))
+    let (mut delivered, mut parked) = (commit.next, BTreeMap::new());
+    for part in parts.skip(1) {
+        if let Some((_, back)) = part.strip_prefix('@').and_then(|lag| lag.split_once(':')) {
+            let offset = u64::from_str_radix(back, 36).ok().and_then(|back| commit.next.checked_sub(back));
+            delivered = delivered.min(offset.ok_or_else(wrong)?);
+        } else {
+            let (conversation, offset) = parked_of(part, commit.next).ok_or_else(wrong)?;
+            parked.insert(conversation, offset);
+        }
+    }
+    Ok((delivered, parked))
 }
 
 fn parked_of(part: &str, next: u64) -> Option<(ConversationId, u64)> {
@@ -115,7 +125,11 @@ mod tests {
         let conversation: ConversationId = "00010203-0405-0607-0809-0a0b0c0d0e0f".parse().unwrap();
         let read = position_of(&commit("1;0000000000000007;AAECAwQFBgcICQoLDA0ODw:2s")).ok();
         assert_eq!(read, Some((1000, BTreeMap::from([(conversation, 900)]))));
-        for wrong in ["2;0000000000000007", "1;0000000000000007;AAECAwQFBgcICQoLDA0ODw", "1;7;AA:1"] {
+        let lagging = position_of(&commit("2;0000000000000007;@3:2s;@4:1")).ok();
+        assert_eq!(lagging, Some((900, BTreeMap::new())));
+        for wrong in
+            ["3;0000000000000007", "2;0000000000000007;@3:zz", "1;0000000000000007;AAECAwQFBgcICQoLDA0ODw", "1;7;AA:1"]
+        {
             assert!(position_of(&commit(wrong)).is_err(), "{wrong}");
         }
     }

@@ -42,11 +42,13 @@ struct ExpectedDelivery {
 }
 
 type Place = (ConversationId, Seq);
+/// A place, and whether the record is for those who may read what the event is about: others get a frame of their own.
+type Half = (Place, bool);
 
 /// The deliveries of a portion, by delivery partition.
 #[derive(Debug, Default)]
 pub(super) struct ExpectedDeliveries {
-    by: BTreeMap<u32, BTreeMap<Place, ExpectedDelivery>>,
+    by: BTreeMap<u32, BTreeMap<Half, ExpectedDelivery>>,
     /// Conversations of which an event of the portion is left out: nothing can be said about what is not expected.
     pub(super) left_out: BTreeSet<ConversationId>,
 }
@@ -91,15 +93,16 @@ impl<'a> Search<'a> {
 impl ExpectedDeliveries {
     pub(super) fn add(&mut self, partition: u32, judged: &Judged) {
         let Judged { event, placed, effects } = judged;
-        let frame = Arc::new(frame_of(event, *placed, effects));
+        let frames = [false, true].map(|seen| Arc::new(frame_of(event, *placed, effects, seen)));
         let partitions = spec_of(DELIVERIES).partitions;
         for user in &effects.recipients {
             let to = partition_of(user.to_string().as_bytes(), partitions);
-            let expected = self.by.entry(to).or_default().entry((event.conversation, placed.seq));
+            let seen = effects.blind.binary_search(user).is_err();
+            let expected = self.by.entry(to).or_default().entry(((event.conversation, placed.seq), seen));
             let expected = expected.or_insert_with(|| ExpectedDelivery {
                 partition,
                 recipients: Vec::new(),
-                frame: Arc::clone(&frame),
+                frame: Arc::clone(&frames[usize::from(seen)]),
                 time_ms: placed.append_time_ms,
                 found: None,
             });
@@ -133,7 +136,7 @@ impl ExpectedDeliveries {
             }
             differences.append(&mut reading.found);
             let gone_before = insist(search.stop, || oldest_ms(search.log, partition)).await?;
-            for ((conversation, seq), lost) in expected.iter().filter(|(_, expected)| expected.found.is_none()) {
+            for (((conversation, seq), _), lost) in expected.iter().filter(|(_, expected)| expected.found.is_none()) {
                 if gone_before.is_some_and(|oldest| lost.time_ms <= oldest + SKEW_WIDE_MS) {
                     counts.trimmed += 1;
                     continue;
@@ -144,7 +147,7 @@ impl ExpectedDeliveries {
                 difference.delivery_partition = Some(partition);
                 differences.push(difference);
             }
-            let found = expected.iter().filter_map(|((conversation, seq), delivery)| {
+            let found = expected.iter().filter_map(|(((conversation, seq), _), delivery)| {
                 let (home, time_ms) = (delivery.partition, delivery.time_ms);
                 Some(Found { home, conversation: *conversation, seq: *seq, time_ms, offset: delivery.found? })
             });
@@ -190,7 +193,7 @@ impl Reading<'_> {
     async fn run(
         &mut self,
         search: &mut Search<'_>,
-        expected: &mut BTreeMap<Place, ExpectedDelivery>,
+        expected: &mut BTreeMap<Half, ExpectedDelivery>,
         (from_ms, least): (i64, u64),
         counts: &mut Counts,
     ) -> Result<(), OpsError> {
@@ -215,13 +218,20 @@ impl Reading<'_> {
         &mut self,
         search: &Search<'_>,
         record: &Record,
-        expected: &mut BTreeMap<Place, ExpectedDelivery>,
+        expected: &mut BTreeMap<Half, ExpectedDelivery>,
         counts: &mut Counts,
     ) -> bool {
         // What is no delivery, or of a later version, is not expected here either.
         let Ok(Some(delivery)) = search.codec.read_delivery(&record.headers, &record.payload) else { return false };
         let Some((conversation, seq)) = delivery.place else { return false };
-        let Some(wanted) = expected.get_mut(&(conversation, seq)) else {
+        // Of the two that there may be, the one whose recipients these are.
+        let halves = [true, false].map(|seen| ((conversation, seq), seen));
+        let is_for = |half: &Half| {
+            let wanted = expected.get(half).map(|wanted| wanted.recipients.as_slice()).unwrap_or_default();
+            delivery.recipients.first().is_some_and(|user| wanted.contains(user))
+        };
+        let half = halves.into_iter().find(is_for).or(halves.into_iter().find(|half| expected.contains_key(half)));
+        let Some(wanted) = half.and_then(|half| expected.get_mut(&half)) else {
             self.unexpected(search, record, (conversation, seq));
             return false;
         };

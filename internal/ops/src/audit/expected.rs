@@ -3,9 +3,11 @@
 //! Written from the design and `schemas/cql`, not from storage's own code: a mistake in one of the two shows as a
 //! difference.
 
-use domain::{Action, Change, CommandId, Content, Effects, Event, IdRow, Placed, Role, Seq, Stands, UserId};
+use domain::{Action, Change, CommandId, Content, Decision, Effects, Event, IdRow, Placed, Role, Seq, Stands, UserId};
 use store::Value;
-use store::tables::{BUCKETS, HEADS, IDS, MEMBERS, REACTIONS, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS};
+use store::tables::{
+    BUCKETS, DELETIONS, HEADS, IDS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS,
+};
 
 /// Timeline entries of one partition of the timeline, as `schemas/cql` has it.
 const PLACES_PER_BUCKET: u64 = 16_384;
@@ -22,10 +24,14 @@ pub(super) struct Write {
 
 /// Everything that `event` must have written; nothing unless it was accepted.
 pub(super) fn writes_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<Write> {
-    if effects.changes.is_empty() {
-        return Vec::new();
-    }
     let mut writes = Writes { event, placed, effects, found: Vec::new() };
+    if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
+        let key = vec![writes.conversation(), event.author.uuid().into(), bytes_of(event.id)];
+        writes.put(&REFUSALS, key, vec![("reason", reason.name().into()), ("seq", at(placed.seq))]);
+    }
+    if effects.changes.is_empty() {
+        return writes.found;
+    }
     effects.changes.iter().for_each(|change| writes.change(change));
     writes.head();
     writes.found
@@ -72,7 +78,10 @@ impl Writes<'_> {
             Change::Deleted { id, seq: message, place } => {
                 let cells = vec![("body", "".into()), ("deleted", true.into()), ("changed", now.clone())];
                 self.put(&TIMELINE, self.entry_key(*place, *message), cells);
-                self.put(&IDS, id_key(self.event, *id), vec![("deleted", now)]);
+                self.put(&IDS, id_key(self.event, *id), vec![("deleted", now.clone())]);
+                if self.event.rules >= 2 {
+                    self.put(&DELETIONS, self.entry_key(*place, *message), vec![("deleted", now)]);
+                }
             }
             Change::Reaction { seq: message, place, emoji, .. } => {
                 let mut key = self.entry_key(*place, *message);
@@ -106,6 +115,10 @@ impl Writes<'_> {
                     vec![self.conversation()],
                     vec![("message_seq", at(seq)), ("message_place", count(place))],
                 );
+                if self.event.rules >= 2 {
+                    let key = vec![self.event.author.uuid().into(), self.conversation()];
+                    self.put(&SENT, key, vec![("seq", at(seq)), ("ordinal", count(ordinal))]);
+                }
             }
             Content::Created => cells.push(("kind", "created".into())),
             Content::Joined(users) => cells.extend([("kind", "joined".into()), ("users", users_of(users))]),
@@ -138,7 +151,10 @@ impl Writes<'_> {
             ("place", count(self.effects.place)),
             ("ordinal", count(self.effects.ordinal)),
         ];
-        self.put(&HEADS, vec![self.conversation()], cells);
+        // A withdrawal is nothing that happens in the conversation.
+        if self.event.rules < 2 || self.event.action != Action::Withdraw {
+            self.put(&HEADS, vec![self.conversation()], cells);
+        }
         let stamp = self.event.id.stamp_ms();
         let (key, cells) = (vec![self.conversation()], vec![("newest_stamp", stamp.into())]);
         // A monotone cell: its value is its timestamp.

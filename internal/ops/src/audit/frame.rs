@@ -3,11 +3,13 @@
 //! Not made by the code that renders frames, and compared field by field: a field that a later release adds is no
 //! difference.
 
-use domain::{Action, Change, Content, Decision, Effects, Event, Placed, Stands};
+use domain::{Action, Change, Content, Decision, Effects, Event, Placed, Role, Stands};
 use serde_json::{Map, Value, json};
 
 /// The fields that the event's frame must have.
-pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects) -> Map<String, Value> {
+///
+/// `seen`: whether it goes to those who may read what the event is about.
+pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects, seen: bool) -> Map<String, Value> {
     let mut frame = fields(json!({
         "conversation": event.conversation.to_string(),
         "seq": placed.seq.get(),
@@ -27,11 +29,18 @@ pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects) -> Map<
             "type": "event",
             "author": event.author.to_string(),
             "time": placed.append_time_ms,
-            "ordinal": effects.ordinal,
         }),
     }));
     if effects.decision == Decision::Accepted {
         frame.extend(fields(what(event, effects)));
+        // Of a withdrawal nothing is told of the conversation; before version 2 it was.
+        let ordinal =
+            if event.rules < 2 || event.action != Action::Withdraw { json!(effects.ordinal) } else { Value::Null };
+        frame.insert("ordinal".into(), ordinal);
+        if !seen {
+            let text = if matches!(event.action, Action::EditMessage { .. }) { "body" } else { "emoji" };
+            frame.insert(text.into(), Value::Null);
+        }
     }
     frame
 }
@@ -47,7 +56,13 @@ fn what(event: &Event, effects: &Effects) -> Value {
         }),
         Action::AddMembers { .. } => json!({ "kind": "joined", "members": texts(&joined(effects)) }),
         Action::RemoveMember { user } => json!({ "kind": "left", "user": user.to_string() }),
-        Action::Leave => json!({ "kind": "left", "user": event.author.to_string() }),
+        Action::Leave => {
+            let owner = effects.changes.iter().find_map(|change| match change {
+                Change::Member { user, role: Some(Role::Owner) } => Some(user.to_string()),
+                _ => None,
+            });
+            json!({ "kind": "left", "user": event.author.to_string(), "owner": owner })
+        }
         Action::ChangeRole { user, role } => {
             json!({ "kind": "role_changed", "user": user.to_string(), "role": role.name() })
         }
@@ -92,6 +107,7 @@ fn fields(value: Value) -> Map<String, Value> {
 /// The names of the fields in which a delivered frame does not say what it must; `None` when it is no JSON object.
 pub(super) fn differing(expected: &Map<String, Value>, delivered: &str) -> Option<Vec<String>> {
     let delivered: Map<String, Value> = serde_json::from_str(delivered).ok()?;
-    let wrong = expected.iter().filter(|(name, value)| delivered.get(*name) != Some(*value));
+    // Null: the field must not be there.
+    let wrong = expected.iter().filter(|(name, value)| delivered.get(*name).unwrap_or(&Value::Null) != *value);
     Some(wrong.map(|(name, _)| name.clone()).collect())
 }

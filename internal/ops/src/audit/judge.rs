@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{ConversationId, ConversationState, Effects, Event, IdCache, Placed, RULES_NEWEST, Seq, apply};
 use eventlog::{Meaning, Message};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use store::{Conversations, Facts, Loaded, Slot, Store, StoreError, load};
+use store::{Answers, Conversations, Facts, Loaded, Slot, Store, StoreError, load};
 
 /// Conversations that are remembered as met; beyond, a conversation that is not in memory is loaded.
 const MET_MAX: usize = 1 << 18;
@@ -81,14 +81,17 @@ impl Judge {
             // Dropped since `load`: an event of it was not judged.
             Some(Slot::Held) | None => loaded(store, conversation, placed).await?,
         };
-        let mut absent = Vec::new();
+        let mut answers = Answers::default();
         let facts = loop {
-            match loaded.facts(event, &absent) {
+            match loaded.facts(event, &answers) {
                 Facts::Ready(facts) => break facts,
                 Facts::Read(id) => match store.id(conversation, id, as_of).await? {
                     Some(row) => loaded.ids.keep(id, row),
-                    None => absent.push(id),
+                    None => answers.absent.push(id),
                 },
+                Facts::ReadPast(past) => {
+                    answers.learn(past, store.memberships(conversation, event.author).await?, as_of);
+                }
             }
         };
         let Ok(effects) = apply(&loaded.state, event, placed, &facts, RULES_NEWEST) else { return Ok(None) };

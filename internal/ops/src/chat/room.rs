@@ -217,8 +217,10 @@ impl Room {
         let why = match fate {
             Fate::Stands { stands: StandsName::Withdrawal, .. } => "withdrawn".to_owned(),
             Fate::Stands { .. } => return Ok(()),
-            Fate::Refused { reason, .. } => name_of(reason),
-            Fate::Rejected { code, message } => format!("{} ({message})", name_of(code)),
+            Fate::Refused { reason, message, .. } if message.is_empty() => name_of(reason),
+            Fate::Refused { reason: code, message, .. } | Fate::Rejected { code, message } => {
+                format!("{} ({message})", name_of(code))
+            }
         };
         self.failed = true;
         let what = what.unwrap_or_else(|| "a command of an earlier run".to_owned());

@@ -85,7 +85,8 @@ impl Device {
 
     /// The first frame on a new socket; the token travels in the upgrade.
     pub(crate) fn hello(&self) -> ClientFrame {
-        ClientFrame::Hello { token: None, cursor: self.state.cursor.map(|cursor| cursor.to_string()) }
+        let cursor = self.state.cursor.map(|cursor| cursor.to_string());
+        ClientFrame::Hello { token: None, user: cursor.is_some().then_some(self.user), cursor }
     }
 
     /// Takes a command to be brought to a fate. `Withdraw` replaces the command of its id.
@@ -162,6 +163,7 @@ impl Device {
                 self.out.push_back(Output::Send(ClientFrame::Pong {}));
                 self.pass(cursor);
             }
+            Inbound::Server(ServerFrame::Renewed { until }) => tracing::debug!(until, "token renewed"),
             // Taking the cursor of a welcome that was not understood would leave a gap, if it was one with a reset.
             Inbound::Passed(_) if !self.connected => self.out.push_back(Output::Drop("the first frame was no welcome")),
             Inbound::Passed(cursor) => self.pass(cursor),
@@ -229,7 +231,8 @@ impl Device {
         }
         if is_passing(code) {
             tracked.due = Some(now + AGAIN_AFTER);
-        } else if tracked.copies == 0 {
+        } else if tracked.copies == 0 || (tracked.is_given_up() && code == ErrorCode::NotMember) {
+            // Who never was a member has nothing that could be given up: no copy that is in the log stands.
             self.rejected(id, code, message);
         } else if tracked.is_given_up() {
             // Nor is its withdrawal taken, as of now: never given up, but not sent without a pause either.
@@ -261,7 +264,14 @@ impl Device {
                 let (seq, stands) = (seq.unwrap_or_default(), stands.unwrap_or(StandsName::Command));
                 self.stands(id, seq, stands);
             }
-            Ok(OutcomeBody { outcome: OutcomeState::Absent, .. }) => {
+            Ok(OutcomeBody { outcome: OutcomeState::Refused, seq, code, message, .. })
+                if tracked.rejected.is_none() =>
+            {
+                (tracked.doubtful, tracked.due) = (false, None);
+                let reason = code.unwrap_or(ErrorCode::Other);
+                self.refused(id, seq.unwrap_or_default(), reason, message.unwrap_or_default());
+            }
+            Ok(OutcomeBody { outcome: OutcomeState::Absent | OutcomeState::Refused, .. }) => {
                 // An earlier copy may still land: only a withdrawal makes sure of the no that a later one got.
                 if tracked.rejected.is_some() {
                     tracked.command = CommandFrame::Withdraw { id, conversation: tracked.conversation };
@@ -330,7 +340,7 @@ impl Device {
                 self.stands(*id, *seq, stands);
             }
             FeedFrame::Settled { id, first_seq, stands, .. } => self.stands(*id, *first_seq, *stands),
-            FeedFrame::Refused { id, seq, reason, .. } => self.refused(*id, *seq, *reason),
+            FeedFrame::Refused { id, seq, reason, message, .. } => self.refused(*id, *seq, *reason, message.clone()),
             FeedFrame::Event { .. } | FeedFrame::Read { .. } | FeedFrame::Account { .. } => {}
         }
     }
@@ -346,14 +356,14 @@ impl Device {
         }
     }
 
-    fn refused(&mut self, id: CommandId, seq: Seq, reason: ErrorCode) {
+    fn refused(&mut self, id: CommandId, seq: Seq, reason: ErrorCode, message: String) {
         let Some(tracked) = self.state.commands.get_mut(&id) else { return };
         if tracked.refused.is_some_and(|(other, _)| seq <= other) {
             return;
         }
         tracked.refused = Some((seq, reason));
         let conversation = tracked.conversation;
-        self.event(ClientEvent::Fate { id, conversation, fate: Fate::Refused { seq, reason } });
+        self.event(ClientEvent::Fate { id, conversation, fate: Fate::Refused { seq, reason, message } });
         let refused = self.state.commands.iter().filter(|(_, tracked)| !tracked.is_open());
         let refused: Vec<CommandId> = refused.map(|(id, _)| *id).collect();
         for oldest in refused.iter().take(refused.len().saturating_sub(REFUSED_KEPT_MAX)) {

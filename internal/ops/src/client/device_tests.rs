@@ -49,7 +49,7 @@ fn message(author: u8, at: u64, n: i64, next: u64) -> Inbound {
 fn message_in(talk_with: u8, author: u8, at: u64, n: i64, next: u64) -> Inbound {
     let what = FeedKind::Message { body: "hi".into(), reply_to: None };
     let (conversation, author) = (talk(talk_with), user(author));
-    feed(FeedFrame::Event { conversation, seq: seq(at), id: id(n), author, time: 0, ordinal: 1, what }, next)
+    feed(FeedFrame::Event { conversation, seq: seq(at), id: id(n), author, time: 0, ordinal: Some(1), what }, next)
 }
 
 fn feed(frame: FeedFrame, next: u64) -> Inbound {
@@ -83,11 +83,11 @@ fn page(complete: bool, of: &[(u8, SyncState, u64)]) -> SyncPage {
 
 fn settled(at: u64, stands: StandsName) -> OutcomeBody {
     let (id, stands) = (id(0), Some(stands));
-    OutcomeBody { id, outcome: OutcomeState::Settled, seq: Some(seq(at)), stands }
+    OutcomeBody { id, outcome: OutcomeState::Settled, seq: Some(seq(at)), stands, code: None, message: None }
 }
 
 fn absent() -> OutcomeBody {
-    OutcomeBody { id: id(0), outcome: OutcomeState::Absent, seq: None, stands: None }
+    OutcomeBody { id: id(0), outcome: OutcomeState::Absent, seq: None, stands: None, code: None, message: None }
 }
 
 /// A device and the time, with what it wants done sorted out.

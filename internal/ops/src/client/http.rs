@@ -114,7 +114,7 @@ impl Http {
     /// # Errors
     /// `wrong_credentials`, or no answer.
     pub async fn sign_in(&self, name: &str, password: &Secret) -> Result<UserBody, ClientError> {
-        let body = Credentials { name: name.to_owned(), password: password.clone() };
+        let body = Credentials::new(name, password.clone());
         let session = self.send(Method::POST, &self.users_url("/v1/sessions"), Some(&body), None).await?;
         Ok(self.keep(session))
     }
@@ -266,7 +266,7 @@ impl Http {
     }
 
     fn keep(&self, session: SessionBody) -> UserBody {
-        let SessionBody { access_token, expires_in, refresh_token, user } = session;
+        let SessionBody { access_token, expires_in, refresh_token, user, device_token: _ } = session;
         let ends = Instant::now() + Duration::from_secs(expires_in);
         *self.session() = Some(Signed { access_token, refresh_token, ends });
         user

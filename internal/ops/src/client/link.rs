@@ -201,6 +201,8 @@ pub(crate) enum After {
     Soon,
     /// With back-off.
     Later,
+    /// With back-off that begins at seconds: another socket of the user would make room at once.
+    MuchLater,
     /// Do not come back.
     Stop,
 }
@@ -210,6 +212,22 @@ pub(crate) fn after(code: Option<u16>) -> After {
     match code {
         Some(code) if !CloseCode::reconnect(code) => After::Stop,
         Some(code) if code == CloseCode::Draining.number() || code == CloseCode::TokenExpired.number() => After::Soon,
+        Some(code) if code == CloseCode::TooMany.number() => After::MuchLater,
         _ => After::Later,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_code_says_when_to_come_back() {
+        let then = |code: CloseCode| after(Some(code.number()));
+        assert_eq!(then(CloseCode::Draining), After::Soon);
+        assert_eq!(then(CloseCode::Slow), After::Later);
+        assert_eq!(then(CloseCode::TooMany), After::MuchLater, "at once it would be the next one's turn to go");
+        assert_eq!(then(CloseCode::Unauthorized), After::Stop);
+        assert_eq!(after(None), After::Later);
     }
 }

@@ -23,6 +23,8 @@ use crate::client::{ClientEvent, Identity};
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// No wait is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The attempt whose back-off is seconds: a tenth of a second, doubled so often.
+const ATTEMPT_OF_SECONDS: u32 = 7;
 /// Outcomes that are asked for at once.
 const ASKS_AT_ONCE: usize = 8;
 /// A server that says nothing of its own pings is given up after so long.
@@ -329,7 +331,11 @@ impl Client {
             return self.events.push_back(ClientEvent::Stopped { code, reason });
         }
         // A server that drains all its sockets at once must not get them all back at once.
-        let attempt = if after == After::Soon { 0 } else { self.attempts };
+        let attempt = match after {
+            After::Soon => 0,
+            After::MuchLater => self.attempts.max(ATTEMPT_OF_SECONDS),
+            After::Later | After::Stop => self.attempts,
+        };
         let wait = self.entropy.backoff(attempt, BACKOFF_BASE, BACKOFF_MAX);
         self.attempts = self.attempts.saturating_add(1);
         self.socket = SocketState::Down { until: Instant::now() + wait };

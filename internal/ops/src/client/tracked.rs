@@ -105,6 +105,7 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::Retry
         | ErrorCode::RateLimited
         | ErrorCode::Busy
+        | ErrorCode::TooSlow
         | ErrorCode::Unknown
         | ErrorCode::Unavailable
         | ErrorCode::Internal
@@ -126,6 +127,7 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::Already
         | ErrorCode::Exists
         | ErrorCode::NoSuchMember
+        | ErrorCode::NoSuchUser
         | ErrorCode::Full
         | ErrorCode::NoSuchMessage
         | ErrorCode::NotAuthor

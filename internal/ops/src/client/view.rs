@@ -27,7 +27,7 @@ pub struct Applied {
     /// To the entries.
     pub changes: Vec<Change>,
     /// The rows have to be read, as of at least this place, and given to [`View::read`]: nothing was read yet, or the
-    /// user has just (re)joined, and what was said meanwhile comes that way only.
+    /// user has just (re)joined, or a message has changed in a way that only the rows tell.
     pub reread: Option<Seq>,
 }
 
@@ -98,7 +98,7 @@ impl View {
             author: *author,
             time: *time,
             kind: kind.to_owned(),
-            ordinal: *ordinal,
+            ordinal: ordinal.unwrap_or_default(),
             changed: *seq,
             body: None,
             reply_to: None,
@@ -119,18 +119,19 @@ impl View {
                 of(EntryBody { body: Some(title.clone()), users: members.clone(), ..entry("created") }, self)
             }
             FeedKind::Joined { members } => of(EntryBody { users: members.clone(), ..entry("joined") }, self),
-            FeedKind::Left { user } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
+            FeedKind::Left { user, .. } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
             FeedKind::TitleChanged { title } => of(EntryBody { body: Some(title.clone()), ..entry("title") }, self),
             FeedKind::Message { body, reply_to } => {
                 of(EntryBody { body: Some(body.clone()), reply_to: *reply_to, ..entry("message") }, self)
             }
-            FeedKind::Edited { target, body } => self.change(*target, *seq, |entry| {
+            FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => self.lose(*target),
+            FeedKind::Edited { target, body: Some(body) } => self.change(*target, *seq, |entry| {
                 (entry.body, entry.edited) = (Some(body.clone()), Some(*time));
             }),
             FeedKind::Deleted { target } => self.change(*target, *seq, |entry| {
                 (entry.body, entry.deleted, entry.reactions) = (Some(String::new()), true, Vec::new());
             }),
-            FeedKind::Reacted { target, emoji } => self.change(*target, *seq, |entry| {
+            FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, *seq, |entry| {
                 entry.reactions.retain(|reaction| reaction.user != *author);
                 if !emoji.is_empty() && !entry.deleted {
                     entry.reactions.push(ReactionBody { user: *author, emoji: emoji.clone() });
@@ -146,6 +147,16 @@ impl View {
     /// the edit that this device was not told of.
     fn forget(&mut self) {
         *self = Self::new(self.conversation, self.me);
+    }
+
+    /// A message from before the latest joining has changed, and the frame does not say how: who was a member then reads it
+    /// again, and nothing is laid on what is here.
+    fn lose(&mut self, target: CommandId) -> Vec<Change> {
+        if let Some(seq) = self.by_id.remove(&target) {
+            self.entries.remove(&seq);
+            self.unread = true;
+        }
+        Vec::new()
     }
 
     fn put(&mut self, entry: EntryBody) -> Option<Change> {
@@ -191,7 +202,7 @@ mod tests {
     fn frame(n: u64, what: FeedKind) -> FeedFrame {
         let conversation = ConversationId::direct(user(1), user(2));
         let id = CommandId::first_at(i64::try_from(n).unwrap());
-        FeedFrame::Event { conversation, seq: seq(n), id, author: user(1), time: 1000, ordinal: n, what }
+        FeedFrame::Event { conversation, seq: seq(n), id, author: user(1), time: 1000, ordinal: Some(n), what }
     }
 
     #[test]
@@ -202,12 +213,12 @@ mod tests {
         view.apply(&frame(1, message("old")));
         // Removed at 2, the text edited at 3, added again at 4.
         assert_eq!(view.apply(&frame(4, FeedKind::Joined { members: vec![user(2)] })).reread, Some(seq(4)));
-        let reacted = FeedKind::Reacted { target: CommandId::first_at(1), emoji: "+1".into() };
+        let reacted = FeedKind::Reacted { target: CommandId::first_at(1), emoji: Some("+1".into()) };
         assert_eq!(view.apply(&frame(5, reacted)).reread, Some(seq(5)), "rows as of the reaction are wanted");
         let mut writer = View::new(conversation, user(1));
         writer.apply(&frame(1, message("old")));
-        writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: "new".into() }));
-        writer.apply(&frame(5, FeedKind::Reacted { target: CommandId::first_at(1), emoji: "+1".into() }));
+        writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
+        writer.apply(&frame(5, FeedKind::Reacted { target: CommandId::first_at(1), emoji: Some("+1".into()) }));
         view.read(writer.entries().cloned().collect::<Vec<_>>());
         let shown = view.entry(CommandId::first_at(1)).unwrap();
         assert_eq!((shown.body.as_deref(), shown.reactions.len()), (Some("new"), 1));
@@ -217,7 +228,7 @@ mod tests {
     #[test]
     fn a_frame_that_comes_before_the_rows_wants_them_as_of_its_place() {
         let conversation = ConversationId::direct(user(1), user(2));
-        let edited = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: "new".into() });
+        let edited = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) });
         let mut writer = View::new(conversation, user(1));
         writer.apply(&frame(1, message("old")));
         let older: Vec<EntryBody> = writer.entries().cloned().collect();
@@ -233,6 +244,23 @@ mod tests {
         assert_eq!(view.apply(&frame(5, message("more"))).reread, None);
     }
 
+    /// Issue 10, item 8: to who was away when it was said, or has come back since, the frame says only that.
+    #[test]
+    fn a_change_that_a_frame_withholds_is_read() {
+        let conversation = ConversationId::direct(user(1), user(2));
+        let withheld = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: None });
+        let mut view = View::new(conversation, user(2));
+        view.read([]);
+        assert_eq!(view.apply(&withheld(2)), Applied::default(), "there is nothing that it changes");
+        view.apply(&frame(1, message("old")));
+        assert_eq!(view.apply(&withheld(3)).reread, Some(seq(3)));
+        let mut writer = View::new(conversation, user(1));
+        writer.apply(&frame(1, message("old")));
+        writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
+        view.read(writer.entries().cloned().collect::<Vec<_>>());
+        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body.as_deref(), Some("new"));
+    }
+
     fn message(body: &str) -> FeedKind {
         FeedKind::Message { body: body.into(), reply_to: None }
     }
@@ -242,8 +270,8 @@ mod tests {
         let frames = [
             frame(1, message("a")),
             frame(2, message("b")),
-            frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: "a!".into() }),
-            frame(4, FeedKind::Reacted { target: CommandId::first_at(2), emoji: "+1".into() }),
+            frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("a!".into()) }),
+            frame(4, FeedKind::Reacted { target: CommandId::first_at(2), emoji: Some("+1".into()) }),
             frame(5, FeedKind::Deleted { target: CommandId::first_at(2) }),
         ];
         let conversation = ConversationId::direct(user(1), user(2));

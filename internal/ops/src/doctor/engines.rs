@@ -77,7 +77,7 @@ pub(crate) async fn store(store: &dyn Store, found: &mut Findings) {
     }
     match store.current_incarnation().await {
         Ok(current) if current == store.incarnation() => found.ok("store", format!("at incarnation {current}")),
-        Ok(current) => found.warn("store", format!("now at incarnation {current}: it was emptied just now")),
+        Ok(current) => found.warn("store", format!("now at incarnation {current}: it was switched just now")),
         Err(error) => found.fail("store", error.to_string()),
     }
     match holds::list(store).await {

@@ -48,6 +48,8 @@ pub(crate) async fn keys(location: Option<&str>, found: &mut Findings) {
 
 #[derive(Deserialize)]
 struct ReadyBody {
+    /// Left out where strangers may ask.
+    #[serde(default)]
     reasons: Vec<Reason>,
 }
 
@@ -65,8 +67,15 @@ pub(crate) async fn ready(url: &str, found: &mut Findings) {
         Err(words) => return found.fail(subject, words),
     };
     match (status, serde_json::from_slice::<ReadyBody>(&body)) {
-        (200, Ok(_)) => found.ok(subject, "ready"),
+        // The public listener says no more than that.
+        (200, _) => found.ok(subject, "ready"),
+        (503, Err(_)) => {
+            found.fail(subject, "not ready: why is said by its operators' listener (--ops-listen, port + 1000)");
+        }
         (_, Ok(body)) => {
+            if body.reasons.is_empty() {
+                found.fail(&*subject, format!("not ready (it answers {status}), and does not say why here"));
+            }
             for reason in body.reasons {
                 found.fail(&*subject, format!("not ready, {}: {}", reason.name, reason.reason));
             }

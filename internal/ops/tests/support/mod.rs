@@ -55,7 +55,7 @@ pub(crate) async fn say(
     action: Action,
 ) {
     let rules = RULES_NEWEST;
-    let event = Event { id, conversation, author, received_ms: BEGIN_MS, rules, key_id: None, action };
+    let event = Event { id, conversation, author, received_ms: BEGIN_MS, rules, key_id: None, looked_up: true, action };
     let encoded = Codec::compiled_in().event(&event);
     let key = conversation.to_string();
     let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
@@ -80,9 +80,12 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
                 say(log, conversation, ann, id(), Action::EditMessage { target, body: "edited".into() }).await;
             }
             if turn == 3 {
+                say(log, conversation, other, id(), Action::DeleteMessage { target }).await; // refused, which is kept
                 say(log, conversation, ann, id(), Action::DeleteMessage { target }).await;
             }
         }
+        // Refused: nobody is made a member of a direct conversation.
+        say(log, conversation, ann, id(), Action::AddMembers { members: vec![user(99)] }).await;
         let mark = ReadMark { user: other, conversation, seq: Seq::try_from(5).unwrap(), ordinal: 2 };
         let encoded = Codec::compiled_in().read_mark(&mark);
         let key = conversation.to_string();
@@ -95,7 +98,7 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
 
 /// Brings the store up to the log.
 pub(crate) async fn replay_all(log: &SharedLog, store: &SharedStore) {
-    let ranges = ops::replay::plan(log, store, ops::replay::Selection::FromStart, false).await.unwrap();
+    let ranges = ops::replay::plan(log, store, ops::replay::Selection::FromStart).await.unwrap();
     let stop = CancellationToken::new();
     let codec = Codec::compiled_in();
     ops::replay::run(log, store, &codec, &Entropy::seeded(1), &ranges, &stop, |_, _| {}).await.unwrap();

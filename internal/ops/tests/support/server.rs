@@ -139,9 +139,11 @@ impl Server {
                 members: members.iter().copied().chain([author]).collect(),
             },
             CommandFrame::Send { body, reply_to, .. } => FeedKind::Message { body: body.clone(), reply_to: *reply_to },
-            CommandFrame::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: body.clone() },
+            CommandFrame::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: Some(body.clone()) },
             CommandFrame::Delete { target, .. } => FeedKind::Deleted { target: *target },
-            CommandFrame::React { target, emoji, .. } => FeedKind::Reacted { target: *target, emoji: emoji.clone() },
+            CommandFrame::React { target, emoji, .. } => {
+                FeedKind::Reacted { target: *target, emoji: Some(emoji.clone()) }
+            }
             CommandFrame::AddMembers { members, .. } => FeedKind::Joined { members: members.clone() },
             other => panic!("not scripted: {other:?}"),
         };
@@ -155,7 +157,7 @@ impl Server {
         });
         let frame = match first {
             Some(first_seq) => FeedFrame::Settled { conversation, seq, id, first_seq, stands: StandsName::Message },
-            None => FeedFrame::Event { conversation, seq, id, author, time: 1000, ordinal, what },
+            None => FeedFrame::Event { conversation, seq, id, author, time: 1000, ordinal: Some(ordinal), what },
         };
         world.log.push(frame);
         let length = world.log.len();
@@ -187,7 +189,8 @@ impl Server {
         world.tokens += 1;
         let token = format!("{name}.{}", world.tokens);
         let (access_token, refresh_token) = (Secret::new(token.clone()), Secret::new(token));
-        SessionBody { access_token, expires_in: 900, refresh_token, user: user(name, world.accounts[name].0) }
+        let user = user(name, world.accounts[name].0);
+        SessionBody { access_token, expires_in: 900, refresh_token, device_token: None, user }
     }
 }
 
@@ -258,6 +261,7 @@ async fn show(State(server): State<Server>, Path(id): Path<ConversationId>) -> A
         id,
         kind: "direct".into(),
         title: String::new(),
+        peer: None,
         role: Some("member".into()),
         head,
         time: 1000,
@@ -303,7 +307,14 @@ async fn outcome(State(server): State<Server>, Path((_, id)): Path<(Conversation
         _ => None,
     });
     let outcome = if stands.is_some() { OutcomeState::Settled } else { OutcomeState::Absent };
-    Json(OutcomeBody { id, outcome, seq: stands, stands: stands.map(|_| StandsName::Message) })
+    Json(OutcomeBody {
+        id,
+        outcome,
+        seq: stands,
+        stands: stands.map(|_| StandsName::Message),
+        code: None,
+        message: None,
+    })
 }
 
 #[derive(Deserialize)]

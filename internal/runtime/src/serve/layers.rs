@@ -1,5 +1,5 @@
 //! What stands around every handler, from the outside: the common error form, panics, counting and the trace, the time
-//! limit, the body limit.
+//! limit, the memory of the answer, the body.
 
 use std::any::Any;
 
@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, info_span};
 
+use super::answers::{Answers, within_memory};
+use super::bodies::{Bodies, whole};
 use super::{BODY_BYTES_MAX, REQUEST_WITHIN, Serving};
 use crate::Metrics;
 use crate::metrics::{RequestLabels, RouteLabels};
@@ -23,6 +25,8 @@ use api::{ApiError, ErrorCode};
 pub(super) fn around(router: Router, serving: &Serving) -> Router {
     router
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Bodies::default(), whole))
+        .layer(from_fn_with_state(Answers::default(), within_memory))
         .layer(from_fn(in_time))
         .layer(from_fn_with_state(serving.entropy.clone(), traced))
         .layer(CatchPanicLayer::custom(panicked))

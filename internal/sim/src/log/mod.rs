@@ -5,6 +5,7 @@ mod outbound;
 mod owners;
 mod reader;
 mod recorder;
+mod switch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,10 @@ use group::SimMember;
 use outbound::Outbound;
 use reader::SimReader;
 
+pub(crate) use outbound::append_as;
 pub(crate) use owners::Owners;
 pub(crate) use recorder::Recorder;
+pub(crate) use switch::Switch;
 
 /// How long a call waits for a broker that is down before it fails.
 const AWAY: Duration = Duration::from_millis(1500);

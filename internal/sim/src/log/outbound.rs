@@ -218,8 +218,19 @@ fn land_later(log: &SharedLog, life: &Arc<Life>, recorder: &Arc<Recorder>, leavi
 }
 
 async fn append(log: &SharedLog, recorder: &Recorder, who: &str, leaving: &Leaving) -> Result<Place, AppendError> {
-    let Leaving { topic, record, .. } = leaving;
+    append_as(log, recorder, who, &leaving.topic, &leaving.record).await
+}
+
+/// Appends a record, and notes it.
+pub(crate) async fn append_as(
+    log: &SharedLog,
+    recorder: &Recorder,
+    who: &str,
+    topic: &str,
+    record: &NewRecord,
+) -> Result<Place, AppendError> {
+    let epoch = recorder.epoch();
     let place = eventlog::append(&**log, topic, record.clone()).await?;
-    recorder.appended(who, topic, record, place);
+    recorder.appended(who, topic, record, (epoch, place));
     Ok(place)
 }

@@ -1,6 +1,6 @@
 //! What was appended to `chat.deliveries`, kept beside the log, which trims it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eventlog::{NewRecord, Place};
@@ -14,18 +14,31 @@ use crate::trace::Trace;
 pub(crate) struct Recorder {
     trace: Arc<Trace>,
     codec: Codec,
-    deliveries: Mutex<Vec<Vec<(u64, Delivery)>>>,
+    /// By partition, each with how often the topic had been created anew, and the offset.
+    deliveries: Mutex<Vec<Vec<(u32, u64, Delivery)>>>,
+    /// How often `chat.deliveries` was created anew.
+    recreated: AtomicU32,
     appended: AtomicU64,
 }
 
 impl Recorder {
     pub(crate) fn new(trace: Arc<Trace>, codec: Codec) -> Arc<Self> {
         let deliveries = Mutex::new(vec![Vec::new(); spec_of(DELIVERIES).partitions as usize]);
-        Arc::new(Self { trace, codec, deliveries, appended: AtomicU64::new(0) })
+        Arc::new(Self { trace, codec, deliveries, recreated: AtomicU32::new(0), appended: AtomicU64::new(0) })
     }
 
-    /// `record` was appended by `who`.
-    pub(crate) fn appended(&self, who: &str, topic: &str, record: &NewRecord, place: Place) {
+    /// `chat.deliveries` is created anew.
+    pub(crate) fn recreated(&self) {
+        self.recreated.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often it was: to be asked for when a record is handed over.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.recreated.load(Ordering::SeqCst)
+    }
+
+    /// `record` was appended by `who`, who handed it over in that epoch.
+    pub(crate) fn appended(&self, who: &str, topic: &str, record: &NewRecord, (epoch, place): (u32, Place)) {
         self.appended.fetch_add(1, Ordering::SeqCst);
         self.trace.note(&format!("{who} appends {topic}/{} at {}", place.partition, place.offset));
         self.trace.count(match topic {
@@ -38,7 +51,7 @@ impl Recorder {
         }
         if let Ok(Some(delivery)) = self.codec.read_delivery(&record.headers, &record.payload) {
             self.trace.note(&delivery.frame);
-            self.lock()[place.partition as usize].push((place.offset, delivery));
+            self.lock()[place.partition as usize].push((epoch, place.offset, delivery));
         }
     }
 
@@ -50,11 +63,14 @@ impl Recorder {
     /// Everything, by partition, in the order of offsets.
     pub(crate) fn deliveries(&self) -> Vec<Vec<(u64, Delivery)>> {
         let mut all = self.lock().clone();
-        all.iter_mut().for_each(|partition| partition.sort_by_key(|(offset, _)| *offset));
-        all
+        all.iter_mut().for_each(|partition| partition.sort_by_key(|(epoch, offset, _)| (*epoch, *offset)));
+        let in_order = |partition: Vec<(u32, u64, Delivery)>| {
+            partition.into_iter().map(|(_, offset, delivery)| (offset, delivery)).collect()
+        };
+        all.into_iter().map(in_order).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<(u64, Delivery)>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<(u32, u64, Delivery)>>> {
         self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

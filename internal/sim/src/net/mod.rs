@@ -128,6 +128,7 @@ impl DeviceNet {
         let token = net.key.sign(self.user, None, net.clock.now_ms(), TOKEN).map_err(|error| error.to_string())?;
         let name = format!("user-{}", self.device);
         let session = SessionBody {
+            device_token: None,
             access_token: Secret::new(token),
             expires_in: TOKEN.as_secs(),
             refresh_token: Secret::new("none"),

@@ -2,6 +2,7 @@
 
 use workload::Random;
 
+use super::hostile::{hostile, trouble};
 use super::{Kind, PROCESSES, Plan, Repeat, Setup, Step, Verb, What};
 use crate::weather::Rates;
 
@@ -21,6 +22,8 @@ pub fn plan_of(seed: u64) -> Plan {
     while steps.len() < count {
         if disturbed && random.chance(2) {
             slow_while_leaving(&mut random, &mut steps);
+        } else if disturbed && random.chance(3) {
+            trouble(&mut random, &mut steps);
         } else {
             steps.push(step(&mut random, disturbed));
         }
@@ -46,6 +49,8 @@ fn setup(random: &mut Random, disturbed: bool) -> Setup {
         device_skews_ms,
         ring: if small { *random.pick(&[2, 8, 16]) } else { 4096 },
         range: if small { *random.pick(&[4, 20]) } else { 20_000 },
+        queued: if small { 1 + index(random, 4) } else { fanout::QUEUED_MAX },
+        slice: if small { 1 + index(random, 3) } else { storage::SLICE_EVENTS_MAX },
         pipe: *random.pick(&[16_384, 65_536]),
         rates: if disturbed { rates(random) } else { Rates::default() },
         several: random.chance(60),
@@ -94,6 +99,7 @@ fn rates(random: &mut Random) -> Rates {
         store_error: rate(30),
         store_done: rate(30),
         store_late: rate(20),
+        store_split: rate(100),
         commit_error: rate(60),
         answer_lost: rate(60),
         log_ms: rate(30),
@@ -102,7 +108,12 @@ fn rates(random: &mut Random) -> Rates {
 }
 
 fn step(random: &mut Random, disturbed: bool) -> Step {
-    let what = if !disturbed || random.chance(68) { saying(random) } else { disturbance(random) };
+    let what = match random.below(100) {
+        _ if !disturbed => saying(random),
+        0..64 => saying(random),
+        64..70 => hostile(random),
+        _ => disturbance(random),
+    };
     let waits = [0, 0, 0, 1, 5, 20, 100, 500, 2_000, 8_000];
     let yields = if random.chance(40) { random.below(12) as u8 } else { 0 };
     Step { yields, wait_ms: *random.pick(&waits), salt: random.bits(), what }
@@ -126,7 +137,7 @@ fn slow_while_leaving(random: &mut Random, steps: &mut Vec<Step>) {
 }
 
 /// A step, at most so many milliseconds after the one before.
-fn at(random: &mut Random, within_ms: u64, what: What) -> Step {
+pub(super) fn at(random: &mut Random, within_ms: u64, what: What) -> Step {
     Step { yields: 0, wait_ms: random.below(within_ms), salt: random.bits(), what }
 }
 
@@ -188,10 +199,11 @@ fn disturbance(random: &mut Random) -> What {
         93..96 => What::BrokerClock { ms: *random.pick(&[-400_000, -30_000, -1_000, 0, 20_000]) },
         96..98 => What::Leap { ms: *random.pick(&[2 * 60_000, HOUR_MS, 31 * DAY_MS]) },
         98 if random.chance(50) => What::Empty,
+        98 => What::Recreate { fewer: index(random, 5) as u64 },
         _ => What::Wait,
     }
 }
 
-fn index(random: &mut Random, bound: usize) -> usize {
+pub(super) fn index(random: &mut Random, bound: usize) -> usize {
     usize::try_from(random.below(bound as u64)).unwrap_or(0)
 }

@@ -2,6 +2,7 @@
 //! shorter while it still shows what it shows.
 
 mod generate;
+mod hostile;
 
 use crate::weather::Rates;
 
@@ -59,6 +60,10 @@ pub struct Setup {
     pub ring: usize,
     /// The longest range that a node reads for a device.
     pub range: u64,
+    /// Events that the parked conversations of a partition keep in a fan-out's memory.
+    pub queued: usize,
+    /// Events that storage judges at a time of what a hold has skipped.
+    pub slice: usize,
     /// Bytes that a connection holds.
     pub pipe: usize,
     /// The faults at the beginning.
@@ -130,6 +135,14 @@ pub enum What {
     Leap { ms: i64 },
     /// The store is emptied.
     Empty,
+    /// Rows of a conversation cannot be read by one kind of process.
+    Garble { room: usize, kind: Kind, ms: u64 },
+    /// A user reads the list of conversations, or else the newest page of one.
+    Look { device: usize, room: usize, list: bool },
+    /// Another producer writes a record.
+    Foreign { room: usize, what: Foreign },
+    /// `chat.deliveries` is created anew, each partition with so many records fewer than it had.
+    Recreate { fewer: u64 },
     /// Nothing.
     Wait,
 }
@@ -165,6 +178,64 @@ pub enum Verb {
     Title,
     /// The conversation is opened, perhaps again.
     Create,
+    /// A stranger edits, deletes, reacts to or answers what it cannot see.
+    StrangerTouch,
+    /// A stranger withdraws an id: its own, or one that somebody else has used.
+    StrangerWithdraw,
+    /// A stranger says that it has read.
+    StrangerMark,
+    /// Users that do not exist become members.
+    AddNobody,
+    /// A group with users that do not exist, or a direct conversation with one.
+    CreateNobody,
+}
+
+/// What another producer writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// Bytes that are none of their schema.
+    Corrupt(Stream),
+    /// Bytes without headers, in no wire format.
+    Headerless(Stream),
+    /// A good record under another key than its own.
+    WrongKey(Stream),
+    /// A good event or mark, as one of our own programs would write it, with numbers at their ends.
+    Extreme(Stream),
+    /// An account event.
+    Account,
+    /// A delivery of a type that no client knows.
+    Push,
+    /// A delivery of a schema that nobody knows: it may concern anybody.
+    UnknownDelivery,
+}
+
+/// A topic that others may write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// `chat.messages`.
+    Messages,
+    /// `chat.receipts`.
+    Receipts,
+    /// `chat.deliveries`.
+    Deliveries,
+    /// `users.events`.
+    Users,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Messages, Self::Receipts, Self::Deliveries, Self::Users];
+
+    /// Its topic.
+    #[must_use]
+    pub const fn topic(self) -> &'static str {
+        match self {
+            Self::Messages => events::topics::MESSAGES,
+            Self::Receipts => events::topics::RECEIPTS,
+            Self::Deliveries => events::topics::DELIVERIES,
+            Self::Users => events::topics::USERS,
+        }
+    }
 }
 
 /// How something is said again.

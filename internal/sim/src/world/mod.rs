@@ -1,5 +1,7 @@
 //! A world: engines in memory, the real services around them, users with devices.
 
+mod hostile;
+mod looks;
 mod services;
 mod speaking;
 mod wall;
@@ -11,13 +13,13 @@ use anyhow::Result;
 use api::CommandFrame;
 use auth::SigningKey;
 use domain::{ConversationId, UserId};
-use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
-use events::Codec;
-use events::topics::{self, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS};
+use eventlog::{NewRecord, SharedLog};
+use events::topics::{self, DELIVERIES, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS};
+use events::{Codec, Encoded};
 use host::Entropy;
-use store::StoreAdmin as _;
 use store::embedded::EmbeddedStore;
+use store::{OutboxRow, StoreAdmin as _, UserStore as _};
 use testkit::device::{Account, Device, Endpoints, Http, Stamps};
 use testkit::engines::lay_out;
 use testkit::load::{LoadConfig, World as People};
@@ -25,11 +27,12 @@ use tokio::time::sleep;
 use workload::Random;
 
 use crate::life::Shared;
-use crate::log::Recorder;
+use crate::log::{Recorder, Switch};
 use crate::net::{DeviceNet, Net};
 use crate::plan::{PROCESSES, Plan, Setup, Step, What};
 use crate::trace::Trace;
 use crate::weather::Weather;
+pub(crate) use looks::Looks;
 use services::{Ground, Services};
 use wall::Wall;
 
@@ -42,8 +45,12 @@ pub(crate) struct World {
     /// Users and devices.
     pub(crate) people: People,
     pub(crate) shared: Shared,
+    /// What was read on the way.
+    pub(crate) looks: Looks,
     setup: Setup,
     rooms: Vec<Room>,
+    /// The log: `chat.deliveries` can be created anew.
+    switch: Arc<Switch>,
 }
 
 /// A conversation.
@@ -67,7 +74,8 @@ impl World {
             owners: Arc::default(),
             trace: Arc::clone(&trace),
         };
-        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), wall.broker()).await?;
+        let switch = Switch::over(EmbeddedLog::open(kv::Database::in_memory(), wall.broker()).await?);
+        let log: SharedLog = switch.clone();
         for spec in topics::all() {
             log.create(spec).await?;
         }
@@ -84,9 +92,9 @@ impl World {
             }
         }
         let mut random = Random::new(seed ^ 0x0b00);
-        let people = people(&services, setup, &mut random)?;
+        let people = people(&services, setup, &mut random).await?;
         let rooms = setup.rooms.iter().map(|members| room(&services, &people, members, &mut random)).collect();
-        Ok(Self { services, people, shared, setup: setup.clone(), rooms })
+        Ok(Self { services, people, shared, looks: Looks::default(), setup: setup.clone(), rooms, switch })
     }
 
     /// Everybody comes for the first time, in calm weather; then the founders open the conversations, and faults begin.
@@ -165,13 +173,43 @@ impl World {
                     let _ = store.new_incarnation().await;
                 }
             }
+            What::Garble { room, kind, ms: time } => {
+                weather.garble(self.rooms[room % self.rooms.len()].id, kind, ms(time));
+            }
+            What::Look { device: which, room, list } => self.look(device(which), room, list),
+            What::Foreign { room, what } => self.foreign(room, what, step.salt).await,
+            What::Recreate { fewer } => self.recreate(fewer, step.salt).await,
             What::Wait => {}
+        }
+    }
+
+    /// `chat.deliveries` is created anew, and filled with ticks until each partition has so many records fewer than it had.
+    async fn recreate(&self, fewer: u64, salt: u64) {
+        let made = async {
+            let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), self.services.wall.broker()).await?;
+            let (spec, codec) = (topics::spec_of(DELIVERIES), &self.services.codec);
+            log.create(spec).await?;
+            for partition in 0..spec.partitions {
+                let before = self.services.log.watermarks(DELIVERIES, partition).await?.next;
+                let genesis = codec.genesis(Entropy::seeded(salt).bytes(), spec.generation);
+                let ticks = std::iter::repeat_with(|| codec.tick()).take(before.saturating_sub(1 + fewer) as usize);
+                for Encoded { headers, payload } in std::iter::once(genesis).chain(ticks) {
+                    let record = NewRecord { key: "tick".into(), partition: Some(partition), headers, payload };
+                    eventlog::append(&*log, DELIVERIES, record).await?;
+                }
+            }
+            anyhow::Ok(log)
+        };
+        if let Ok(log) = made.await {
+            self.shared.trace.fault("deliveries created anew", "chat.deliveries is created anew");
+            self.shared.recorder.recreated();
+            self.switch.replace(log);
         }
     }
 }
 
 /// Accounts are made directly: hashing passwords runs on threads of its own, which have no place in virtual time.
-fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<People> {
+async fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<People> {
     let (stamps, mut accounts, mut devices) = (Stamps::default(), Vec::new(), Vec::new());
     let endpoints = Endpoints {
         users: "http://users".into(),
@@ -180,6 +218,7 @@ fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<Peo
     };
     for number in 0..setup.users {
         let account = Account { name: format!("user-{number}"), user: UserId::try_from(random.uuid())? };
+        register(services, &account).await?;
         for _ in 0..setup.devices {
             let device = devices.len();
             let network = DeviceNet { net: Arc::clone(&services.net), device, user: account.user };
@@ -190,6 +229,16 @@ fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<Peo
     }
     let config = LoadConfig { users: setup.users, devices: setup.devices, ..LoadConfig::default() };
     Ok(People { config, accounts, devices, rooms: Vec::new() })
+}
+
+/// The rows of an account, as the user service writes them.
+async fn register(services: &Services, account: &Account) -> Result<()> {
+    let Account { name, user } = account.clone();
+    let event = OutboxRow { id: *user.as_bytes(), user, account_name: name.clone(), payload: Vec::new() };
+    let (display_name, password_hash) = (name.clone(), String::new());
+    let account = store::Account { id: user, name, display_name, password_hash, created_ms: services.wall.now_ms() };
+    services.store.create_account(&account, &event).await?;
+    Ok(())
 }
 
 fn room(services: &Services, people: &People, members: &[usize], random: &mut Random) -> Room {

@@ -111,7 +111,7 @@ impl Services {
         let task = match kind {
             Kind::Chat => self.chat(process, rules, given),
             Kind::Sockets => self.sockets(process, rules, given),
-            Kind::Storage | Kind::Fanout => consumer(kind, rules, given),
+            Kind::Storage | Kind::Fanout => consumer(kind, rules, given, &self.setup),
         };
         self.running[process] = Some(Running { life, stop, asked: None, old, task });
     }
@@ -284,18 +284,19 @@ fn words(error: &dyn std::error::Error) -> String {
     words
 }
 
-fn consumer(kind: Kind, rules_newest: u32, given: Given) -> JoinHandle<Ended> {
+fn consumer(kind: Kind, rules_newest: u32, given: Given, setup: &Setup) -> JoinHandle<Ended> {
+    let (slice_events, queued_max) = (setup.slice, setup.queued);
     let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
     let (kept, ready) = (Arc::clone(&log), readiness.clone());
     tokio::spawn(async move {
         let mut tasks = Tasks::new(readiness);
         if kind == Kind::Storage {
             let deps = storage::Deps::new(log, store, codec, entropy, storage::StorageMetrics::new(&metrics));
-            let deps = storage::Deps { rules_newest, ..deps };
+            let deps = storage::Deps { rules_newest, slice_events, ..deps };
             tasks.spawn("storage", |token| storage::run(deps, ready, token));
         } else {
             let deps = fanout::Deps::new(log, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
-            let deps = fanout::Deps { rules_newest, ..deps };
+            let deps = fanout::Deps { rules_newest, queued_max, ..deps };
             tasks.spawn("fan-out", |token| fanout::run(deps, ready, token));
         }
         let ended = tasks.run(stop).await.map_err(|error| words(&error));

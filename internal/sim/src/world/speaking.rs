@@ -93,6 +93,7 @@ impl World {
             }
             Verb::Title => CommandFrame::ChangeTitle { id, conversation, title: format!("title {}", random.below(5)) },
             Verb::Create => self.creation(room, me, id)?,
+            strange => self.hostile_command((room, number), strange, id, random)?,
         })
     }
 

@@ -31,6 +31,8 @@ pub(crate) fn setup() -> Setup {
         device_skews_ms: vec![0; 6],
         ring: 4096,
         range: 20_000,
+        queued: 2_000,
+        slice: 300,
         pipe: 65_536,
         rates: Rates { log_ms: 10, store_ms: 10, ..Rates::default() },
         several: true,

@@ -58,15 +58,16 @@ fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
 
 fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (some, body) = (|text: &str| Some(text.to_owned()), "hi".to_owned());
-    let hello = ClientFrame::Hello { token: some("token"), cursor: some("0.7.42.9f3c51d2aa10be44") };
+    let hello = ClientFrame::Hello { token: some("token"), cursor: some("0.7.42.9f3c51d2aa10be44"), user: Some(user) };
     let create = |title| CommandFrame::Create { id, kind: "group".into(), title, members: vec![user] };
     let send = |reply_to| CommandFrame::Send { id, conversation, body: "hi".into(), reply_to };
     let mut samples = vec![
-        pair(&hello, &ClientFrame::Hello { token: None, cursor: None }),
+        pair(&hello, &ClientFrame::Hello { token: None, cursor: None, user: None }),
         pair(&create(some("title")), &create(None)),
         pair(&send(Some(id)), &send(None)),
     ];
-    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}];
+    let renew = ClientFrame::Renew { token: "token".into() };
+    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     let commands = [
         CommandFrame::AddMembers { id, conversation, members: vec![user] },
@@ -96,6 +97,7 @@ fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
     let plain = [
         ServerFrame::Ack { id, conversation },
         ServerFrame::MarkAck { conversation, seq: seq() },
+        ServerFrame::Renewed { until: 1_757_000_000_000 },
         ServerFrame::Ping { cursor: cursor() },
     ];
     let mut samples = vec![
@@ -108,27 +110,35 @@ fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
 
 fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (seq, members, body) = (seq(), vec![user], "hi".to_owned());
-    let event = |what| Received {
+    let event_at = |ordinal, what| Received {
         cursor: cursor(),
-        frame: FeedFrame::Event { conversation, seq, id, author: user, time: 1, ordinal: 1, what },
+        frame: FeedFrame::Event { conversation, seq, id, author: user, time: 1, ordinal, what },
     };
+    // Of every kind, the fewest fields and all of them.
+    let event = |what| event_at(Some(1), what);
     let message = |reply_to| event(FeedKind::Message { body: "hi".into(), reply_to });
-    let mut samples = vec![pair(&message(Some(id)), &message(None))];
+    let left = |owner| event(FeedKind::Left { user, owner });
+    let edited = |body| event(FeedKind::Edited { target: id, body });
+    let reacted = |emoji| event(FeedKind::Reacted { target: id, emoji });
+    let withdrawn = |ordinal| event_at(ordinal, FeedKind::Withdrawn {});
+    let mut samples = vec![
+        pair(&message(Some(id)), &message(None)),
+        pair(&left(Some(user)), &left(None)),
+        pair(&edited(Some(body)), &edited(None)),
+        pair(&reacted(Some(String::new())), &reacted(None)),
+        pair(&withdrawn(Some(1)), &withdrawn(None)),
+    ];
     let kinds = [
         FeedKind::Created { conversation_kind: "direct".into(), title: String::new(), members: members.clone() },
         FeedKind::Joined { members },
-        FeedKind::Left { user },
         FeedKind::RoleChanged { user, role: "owner".into() },
         FeedKind::TitleChanged { title: "title".into() },
-        FeedKind::Edited { target: id, body },
         FeedKind::Deleted { target: id },
-        FeedKind::Reacted { target: id, emoji: String::new() },
-        FeedKind::Withdrawn {},
     ];
-    samples.extend(kinds.map(event).iter().map(|frame| pair(frame, frame)));
+    samples.extend(kinds.map(|kind| pair(&event(kind.clone()), &event(kind))));
     let others = [
         FeedFrame::Settled { conversation, seq, id, first_seq: seq, stands: StandsName::Message },
-        FeedFrame::Refused { conversation, seq, id, reason: ErrorCode::NotMember },
+        FeedFrame::Refused { conversation, seq, id, reason: ErrorCode::NotMember, message: "why".into() },
         FeedFrame::Read { conversation, user, mark: seq, ordinal: 1 },
         FeedFrame::Account { event: "signed_in".into(), time: 1 },
     ];
@@ -177,13 +187,48 @@ fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
 #[test]
 fn the_samples_are_of_every_type_and_kind() {
     let mut types = commands();
-    types.extend(names(["hello", "mark", "pong"])); // `ClientFrame`'s own
+    types.extend(names(["hello", "mark", "pong", "renew"])); // `ClientFrame`'s own
     types.extend(variants::<ServerFrame>(json!({ "type": "?" })));
     types.extend(variants::<FeedFrame>(json!({ "type": "?" })));
     let samples = samples();
     assert_eq!(names(samples.iter().map(|[full, _]| full["type"].as_str().unwrap())), types);
     let events = samples.iter().filter(|[full, _]| full["type"] == "event");
     assert_eq!(names(events.map(|[full, _]| full["kind"].as_str().unwrap())), kinds());
+}
+
+/// Issue 10, item 12: the error for a frame names the field that is missing or wrong, whatever the frame.
+#[test]
+fn every_field_of_every_frame_is_named_when_it_is_wrong() {
+    let mut types = commands();
+    types.extend(names(["hello", "mark"]));
+    for [full, bare] in samples().iter().filter(|[full, _]| types.contains(full["type"].as_str().unwrap())) {
+        let fields = full.as_object().unwrap().keys().filter(|name| *name != "type");
+        for name in fields {
+            for wrong in [json!(true), json!(-1), json!(1.5), json!({}), json!([{}]), json!(""), Value::Null] {
+                let (text, optional) = (full[name].is_string(), bare.get(name).is_none());
+                let mut frame = full.clone();
+                frame[name] = wrong.clone();
+                match sockets::parse_frame(&frame.to_string()) {
+                    Err(ServerFrame::Error { message, .. }) => {
+                        assert!(message.contains(&format!("'{name}'")), "{frame}: {message}");
+                    }
+                    // Texts that are no ids may be empty here; what is optional may be null.
+                    Ok(_) => assert!(wrong == "" && text || wrong.is_null() && optional, "{frame} is taken"),
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        }
+        for name in bare.as_object().unwrap().keys().filter(|name| *name != "type") {
+            let mut frame = bare.clone();
+            frame.as_object_mut().unwrap().remove(name);
+            match sockets::parse_frame(&frame.to_string()) {
+                Err(ServerFrame::Error { message, .. }) => {
+                    assert!(message.contains(&format!("'{name}'")), "{frame}: {message}");
+                }
+                other => panic!("{frame}: {other:?}"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -210,7 +255,7 @@ fn both_documents_know_the_same_highest_place() {
 #[test]
 fn the_protocol_page_has_every_frame_kind_code_and_reason() {
     let mut client = commands();
-    client.extend(names(["hello", "mark", "pong"]));
+    client.extend(names(["hello", "mark", "pong", "renew"]));
     assert_eq!(table("What a client sends", 0), client);
     assert_eq!(table("What a server sends", 0), variants::<ServerFrame>(json!({ "type": "?" })));
     assert_eq!(table("What a server sends", 1), variants::<FeedFrame>(json!({ "type": "?" })));

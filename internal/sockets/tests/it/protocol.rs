@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use api::{CloseCode, ServerFrame};
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use sockets::Config;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::common::{Device, Node, Said, World, partition_of_user, quick, user_of};
+use crate::common::{Device, Node, Said, World, partition_of_user, quick, until, user_of};
 
 async fn refused(node: &Node, token: Option<&str>, origin: Option<&str>, path: &str) -> u16 {
     match Device::open_from(node.address, token, origin, path).await.map_err(|error| *error) {
@@ -38,7 +39,9 @@ async fn a_token_comes_in_the_header_or_in_the_hello_and_never_in_the_url() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(refused(&node, None, None, &format!("/v1/socket?token={token}")).await, 400);
+    for name in ["token", "jwt", "Authorization", "%6awt", "t"] {
+        assert_eq!(refused(&node, None, None, &format!("/v1/socket?{name}={token}")).await, 400, "{name}");
+    }
     assert_eq!(refused(&node, Some("nonsense"), None, "/v1/socket").await, 401);
     for hello in [None, Some("nonsense")] {
         let mut device = Device::open(node.address, None).await.unwrap();
@@ -51,7 +54,8 @@ async fn a_token_comes_in_the_header_or_in_the_hello_and_never_in_the_url() {
 #[tokio::test]
 async fn pages_of_other_origins_are_kept_out() {
     let world = World::new().await;
-    let node = world.node(Config { origins: vec!["https://chat.example".into()], ..quick() }).await;
+    let node =
+        world.node(Config { origins: runtime::Origins::parse(&["https://chat.example"]).unwrap(), ..quick() }).await;
     let token = world.token(user_of(0, 0));
     assert_eq!(refused(&node, Some(&token), Some("https://evil.example"), "/v1/socket").await, 403);
     assert!(Device::open_from(node.address, Some(&token), Some("https://chat.example"), "/v1/socket").await.is_ok());
@@ -172,22 +176,86 @@ async fn the_end_of_the_token_is_the_end_of_the_socket() {
     node.stop().await;
 }
 
+/// Issue 10, item 12: at the bound of a user the socket that was silent for longest makes room.
 #[tokio::test]
 async fn a_user_and_a_node_have_so_many_sockets_and_no_more() {
     let world = World::new().await;
     let node = world.node(Config { sockets_per_user_max: 2, sockets_max: 4, ..quick() }).await;
     let (ann, bob) = (user_of(0, 0), user_of(0, 1));
-    let first = world.fresh_device(&node, ann).await.0;
-    let _second = world.fresh_device(&node, ann).await.0;
-    let mut third = world.device(&node, ann, None).await;
-    assert_eq!(third.closed().await, Some(CloseCode::TooMany.number()));
-    drop(third);
-    first.leave().await;
-    node.until("socket_closes_total{reason=\"gone\"}", 1).await;
-    let _again = world.fresh_device(&node, ann).await;
+    let mut first = world.fresh_device(&node, ann).await.0;
+    let mut second = world.fresh_device(&node, ann).await.0;
+    first.say("{}").await;
+    assert!(matches!(first.hear().await, Said::Server(ServerFrame::Error { .. })), "it has been heard");
+    let mut third = world.fresh_device(&node, ann).await.0;
+    assert_eq!(second.closed().await, Some(CloseCode::TooMany.number()));
+    second.leave().await;
+    world.deliver(&[ann], 1).await;
+    assert_eq!((first.messages(1).await.0, third.messages(1).await.0), (vec![1], vec![1]));
+    until("the node has let go", || node.count("sockets_open") == 2).await;
     let _bobs = (world.fresh_device(&node, bob).await, world.fresh_device(&node, bob).await);
     let mut beyond = Device::open(node.address, Some(&world.token(user_of(0, 2)))).await.unwrap();
     assert_eq!(beyond.closed().await, Some(CloseCode::TooMany.number()));
+    node.stop().await;
+}
+
+/// Issue 10, item 12: a close frame is answered with its code, before hello and after, and then the connection ends.
+#[tokio::test]
+async fn a_close_frame_is_answered() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let user = user_of(0, 0);
+    let close = |code: u16| CloseFrame { code: code.into(), reason: "bye".into() };
+    for (frame, answer) in [(Some(close(1000)), Some(1000)), (Some(close(4999)), Some(4999)), (None, None)] {
+        let (mut greeted, _) = world.fresh_device(&node, user).await;
+        let mut silent = Device::open(node.address, Some(&world.token(user))).await.unwrap();
+        for device in [&mut greeted, &mut silent] {
+            device.socket.send(Message::Close(frame.clone())).await.unwrap();
+            match device.socket.next().await {
+                Some(Ok(Message::Close(close))) => assert_eq!(close.map(|close| close.code.into()), answer),
+                other => panic!("{other:?}"),
+            }
+            assert!(device.socket.next().await.is_none(), "the connection ends in order");
+        }
+    }
+    node.stop().await;
+}
+
+/// Issue 10, item 12: the node reads past what comes behind a close frame of its own, so that the code arrives where a
+/// device writes all it has before it reads.
+#[tokio::test]
+async fn a_device_that_is_still_writing_gets_to_know_why_it_is_closed() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let (mut large, _) = world.fresh_device(&node, user_of(0, 0)).await;
+    large.socket.send(Message::text(" ".repeat(4 << 20))).await.expect("all of it is taken");
+    assert_eq!(large.closed().await, Some(CloseCode::TooLarge.number()));
+    node.stop().await;
+}
+
+/// Issue 10, item 12.
+#[tokio::test]
+async fn a_hello_that_is_none_is_told_which_field_is_wrong() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let (token, other) = (world.token(user_of(0, 0)), world.token(user_of(0, 1)));
+    let hello = |token: &str| format!(r#"{{"type":"hello","token":"{token}"}}"#);
+    for (text, field, code) in [
+        (r#"{"type":"hello","token":7}"#.to_owned(), "'token'", CloseCode::NoHello),
+        (r#"{"type":"hello","cursor":{}}"#.to_owned(), "'cursor'", CloseCode::NoHello),
+        (r#"{"type":5}"#.to_owned(), "'type'", CloseCode::NoHello),
+        (hello(&other), "'token'", CloseCode::Protocol),
+    ] {
+        let mut device = Device::open(node.address, Some(&token)).await.unwrap();
+        device.say(&text).await;
+        match device.hear().await {
+            Said::Server(ServerFrame::Error { message, .. }) => assert!(message.contains(field), "{text}: {message}"),
+            other => panic!("{text}: {other:?}"),
+        }
+        assert_eq!(device.closed().await, Some(code.number()), "{text}");
+    }
+    let mut device = Device::open(node.address, Some(&token)).await.unwrap();
+    device.say(&hello(&token)).await;
+    device.welcome().await;
     node.stop().await;
 }
 

@@ -22,19 +22,19 @@ pub(super) async fn members(fixture: Fixture) {
         member(bob, at(50), Some(Role::Owner)),
     ];
     fixture.write(conversation, rows).await;
-    let owner = (ann, Membership { role: Role::Owner, since: at(10) });
-    let bob_as = |role, since| (bob, Membership { role, since: at(since) });
+    let owner = (ann, Membership { role: Role::Owner, since: at(10), changed: at(10) });
+    let bob_as = |role, since, changed| (bob, Membership { role, since: at(since), changed: at(changed) });
     let expected: [(u64, Vec<_>); 10] = [
         (0, vec![]),
         (9, vec![]),
-        (10, vec![owner, bob_as(Role::Member, 10)]),
-        (19, vec![owner, bob_as(Role::Member, 10)]),
-        (20, vec![owner, bob_as(Role::Admin, 10)]),
+        (10, vec![owner, bob_as(Role::Member, 10, 10)]),
+        (19, vec![owner, bob_as(Role::Member, 10, 10)]),
+        (20, vec![owner, bob_as(Role::Admin, 10, 20)]),
         (30, vec![owner]),
         (39, vec![owner]),
-        (40, vec![owner, bob_as(Role::Member, 40)]),
-        (50, vec![bob_as(Role::Owner, 40)]),
-        (1 << 41, vec![bob_as(Role::Owner, 40)]),
+        (40, vec![owner, bob_as(Role::Member, 40, 40)]),
+        (50, vec![bob_as(Role::Owner, 40, 50)]),
+        (1 << 41, vec![bob_as(Role::Owner, 40, 50)]),
     ];
     for (as_of, members) in expected {
         let state = fixture.store.conversation(conversation, at(as_of)).await.unwrap();

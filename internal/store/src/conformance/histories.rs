@@ -64,7 +64,22 @@ pub(super) async fn as_it_is_now(fixture: Fixture) {
         }
         assert_eq!(store.entry(conversation, entries[0].place, at(1 << 40)).await.unwrap(), None);
         assert_eq!(store.heads(&[conversation]).await.unwrap(), [told.head]);
+        let last = told.steps.last().unwrap().seq;
+        for _ in 0..20 {
+            let [after, upto, by] = [(); 3].map(|()| fixture.one_of(&told.steps).seq);
+            let count =
+                told.gone.iter().filter(|(said, gone)| **said > after && **said <= upto && **gone <= by).count();
+            assert_eq!(store.deleted(conversation, (after, upto), by, 100).await.unwrap(), count);
+            assert_eq!(store.deleted(conversation, (after, upto), last, 0).await.unwrap(), 0);
+        }
+        assert_eq!(store.deleted(conversation, (at(0), last), last, 100).await.unwrap(), told.gone.len());
+        assert_eq!(store.deleted(conversation, (at(0), last), last, 1).await.unwrap(), told.gone.len().min(1));
+        for ((author, id), refusal) in &told.refusals {
+            assert_eq!(store.refusal(conversation, *author, *id).await.unwrap(), Some(*refusal));
+            assert_eq!(store.refusal(conversation, fixture.user(), *id).await.unwrap(), None);
+        }
         for (user, row) in &told.users {
+            assert_eq!(store.sent(*user, &[conversation]).await.unwrap(), [told.sent.get(user).copied()]);
             assert_eq!(store.user_conversation(*user, conversation).await.unwrap(), Some(*row));
             assert_eq!(store.conversations_of(*user, None, 10).await.unwrap(), [*row]);
             assert_eq!(store.memberships(conversation, *user).await.unwrap(), told.versions[user]);

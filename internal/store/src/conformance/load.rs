@@ -21,7 +21,7 @@ pub(super) async fn many_members(fixture: Fixture) {
     fixture.write(conversation, vec![member(leaver, at(100), None)]).await;
     let before = fixture.store.conversation(conversation, at(99)).await.unwrap();
     assert_eq!(before.members.len(), MEMBERS_MAX);
-    assert_eq!(before.members[&leaver], Membership { role: Role::Member, since: at(1) });
+    assert_eq!(before.members[&leaver], Membership { role: Role::Member, since: at(1), changed: at(1) });
     let after = fixture.store.conversation(conversation, at(100)).await.unwrap();
     assert_eq!(after.members.len(), MEMBERS_MAX - 1);
     let versions = fixture.rows_of(conversation).await;

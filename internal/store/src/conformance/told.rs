@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Effects, Event, Facts,
-    IdRow, Placed, RULES_NEWEST, Role, Seq, Stands, UserId, apply,
+    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
+    Facts, IdRow, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
 };
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, stamped};
-use crate::{BUCKET_PLACES, Entry, Head, LastMessage, MessageReaction, Row, RowWrite, UserConversation, bucket_of};
+use crate::{
+    BUCKET_PLACES, Entry, Head, LastMessage, Mark, MessageReaction, Row, RowWrite, UserConversation, bucket_of,
+};
 
 /// An event and what became of it.
 pub(super) struct Step {
@@ -28,6 +30,12 @@ pub(super) struct Told {
     pub(super) head: Option<Head>,
     pub(super) users: BTreeMap<UserId, UserConversation>,
     pub(super) versions: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
+    /// The last message of each.
+    pub(super) sent: BTreeMap<UserId, Mark>,
+    /// Deleted messages, with the events that deleted them.
+    pub(super) gone: BTreeMap<Seq, Seq>,
+    /// The latest refusals that are kept.
+    pub(super) refusals: BTreeMap<(UserId, CommandId), (Refusal, Seq)>,
     reactions: BTreeMap<(Seq, UserId), String>,
     state: ConversationState,
     events: Vec<Event>,
@@ -47,6 +55,9 @@ impl Told {
             head: None,
             users: BTreeMap::new(),
             versions: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             reactions: BTreeMap::new(),
             state: ConversationState::default(),
             events: Vec::new(),
@@ -69,7 +80,7 @@ impl Told {
 
     fn event(&self, id: CommandId, author: UserId, action: Action) -> Event {
         let conversation = self.conversation;
-        Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, action }
+        Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, looked_up: true, action }
     }
 
     fn random_event(&self, fixture: &Fixture, people: &[UserId], time_ms: i64) -> Event {
@@ -103,14 +114,21 @@ impl Told {
 
     fn tell(&mut self, event: &Event, placed: Placed) {
         let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
-        let facts = Facts { first: self.ids.get(&event.id).copied(), target };
+        let first = self.ids.get(&event.id).copied();
+        let versions = || self.versions.get(&event.author).cloned().unwrap_or_default();
+        let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
+            .is_some_and(|past| past.answer(versions(), placed.seq.before().unwrap()));
+        let facts = Facts { first, target, past };
         let effects = apply(&self.state, event, placed, &facts, RULES_NEWEST).unwrap();
         let rows = self.rows(event, placed, &effects);
+        if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
+            self.refusals.insert((event.author, event.id), (reason, placed.seq));
+        }
         for change in &effects.changes {
             self.learn(event, placed, change);
         }
         self.state.absorb(placed.seq, &effects.changes);
-        if !effects.changes.is_empty() {
+        if effects.raises_head(event) {
             let last_message = self.head.and_then(|head| head.last_message);
             self.head = Some(Head {
                 seq: placed.seq,
@@ -143,6 +161,7 @@ impl Told {
                 Change::Deleted { id, seq: message, place } => {
                     rows.push(Row::Deletion { seq: message, place, changed: seq });
                     rows.push(Row::IdDeleted { id, deleted: seq });
+                    rows.push(Row::Gone { message, place, deleted: seq });
                 }
                 Change::Reaction { seq: message, place, emoji, .. } => {
                     rows.push(Row::Reaction { message, place, user: event.author, emoji, changed: seq });
@@ -160,9 +179,14 @@ impl Told {
             }
         }
         let mut writes: Vec<RowWrite> = rows.into_iter().map(|row| stamped(seq, row)).collect();
+        if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
+            writes.push(stamped(seq, Row::Refusal { author: event.author, id: event.id, reason, seq }));
+        }
         if !effects.changes.is_empty() {
             let head = Row::Head { seq, time_ms, place: effects.place, ordinal: effects.ordinal };
-            writes.push(stamped(seq, head));
+            writes.extend(effects.raises_head(event).then(|| stamped(seq, head)));
+            let spoken = sent(effects, seq).map(|_| Row::Sent { user: event.author, seq, ordinal: effects.ordinal });
+            writes.extend(spoken.map(|row| stamped(seq, row)));
             let stamp_ms = event.id.stamp_ms();
             writes.push(RowWrite { timestamp: stamp_ms, row: Row::NewestStamp { stamp_ms } });
             let message = sent(effects, seq).map(|LastMessage { seq, place }| Row::LastMessage { seq, place });
@@ -175,6 +199,9 @@ impl Told {
         let (conversation, seq) = (self.conversation, placed.seq);
         match change.clone() {
             Change::Timeline { place, ordinal, content } => {
+                if matches!(content, Content::Message { .. }) {
+                    self.sent.insert(event.author, Mark { seq, ordinal });
+                }
                 let entry = Entry {
                     seq,
                     place,
@@ -198,7 +225,9 @@ impl Told {
             Change::Deleted { id, seq: message, .. } => {
                 let entry = self.entries.get_mut(&message).unwrap();
                 (entry.changed, entry.deleted) = (seq, true);
+                entry.reactions.clear();
                 set_body(&mut entry.content, String::new());
+                self.gone.insert(message, seq);
                 self.ids.get_mut(&id).unwrap().deleted = Some(seq);
             }
             Change::Reaction { seq: message, emoji, .. } => {

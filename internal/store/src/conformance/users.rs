@@ -3,7 +3,7 @@
 use host::Clock;
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS};
-use crate::{Account, AccountCreated, OutboxRow, Session};
+use crate::{Account, AccountCreated, ENDED_BUCKET_MS, ListedSession, OutboxRow, Session};
 
 /// Longer than a suite runs.
 const SESSION_MS: i64 = 86_400_000;
@@ -48,10 +48,13 @@ pub(super) async fn names_are_unique(fixture: Fixture) {
     assert_eq!(store.create_account(&thief, &theft).await.unwrap(), AccountCreated::NameTaken);
     assert_eq!(store.create_account(&ann, &event).await.unwrap(), AccountCreated::Created, "a retry");
     assert_eq!(store.account_by_name(&ann.name).await.unwrap(), Some(ann.clone()));
-    assert_eq!(store.account(ann.id).await.unwrap(), Some(ann));
+    assert_eq!(store.account(ann.id).await.unwrap(), Some(ann.clone()));
     assert_eq!(store.account(thief.id).await.unwrap(), None);
     let (other, event) = account(&fixture, "other");
     assert_eq!(store.create_account(&other, &event).await.unwrap(), AccountCreated::Created);
+    let together = store.accounts(&[other.id, thief.id, ann.id, other.id]).await.unwrap();
+    assert_eq!(together, [Some(other.clone()), None, Some(ann), Some(other)]);
+    assert_eq!(store.accounts(&[]).await.unwrap(), []);
 }
 
 pub(super) async fn one_of_many_takes_a_name(fixture: Fixture) {
@@ -93,11 +96,71 @@ pub(super) async fn rotation(fixture: Fixture) {
     assert_eq!(store.session(&first.id).await.unwrap(), Some(second.clone()));
     assert!(!store.rotate_session(&first.secret_hash, &first).await.unwrap(), "a secret is good once");
     assert_eq!(store.session(&first.id).await.unwrap(), Some(second.clone()));
-    store.delete_session(&first.id).await.unwrap();
+    store.end_session(first.user, &first.id, NEW_YEAR_MS).await.unwrap();
     assert_eq!(store.session(&first.id).await.unwrap(), None);
     assert!(!store.rotate_session(&second.secret_hash, &first).await.unwrap(), "an ended session stays ended");
     assert_eq!(store.session(&first.id).await.unwrap(), None);
-    store.delete_session(&first.id).await.unwrap();
+    store.end_session(first.user, &first.id, NEW_YEAR_MS).await.unwrap();
+}
+
+pub(super) async fn passwords(fixture: Fixture) {
+    let store = &*fixture.store;
+    let (ann, event) = account(&fixture, "ann");
+    assert!(!store.set_password(ann.id, &ann.password_hash, "other").await.unwrap(), "no such account");
+    store.create_account(&ann, &event).await.unwrap();
+    assert!(store.set_password(ann.id, &ann.password_hash, "second").await.unwrap());
+    assert!(!store.set_password(ann.id, &ann.password_hash, "third").await.unwrap(), "it was replaced before");
+    let expected = Account { password_hash: "second".into(), ..ann.clone() };
+    assert_eq!(store.account(ann.id).await.unwrap(), Some(expected.clone()));
+    assert_eq!(store.account_by_name(&ann.name).await.unwrap(), Some(expected.clone()));
+    store.create_account(&ann, &event).await.unwrap();
+    assert_eq!(store.account(ann.id).await.unwrap(), Some(expected), "a creation finished late changes nothing");
+}
+
+pub(super) async fn a_users_sessions(fixture: Fixture) {
+    let store = &*fixture.store;
+    let (ann, bob) = (session(&fixture), session(&fixture));
+    let row = |id, label: &str, used_ms| ListedSession { id, label: label.into(), begun_ms: 7, used_ms };
+    assert_eq!(store.sessions_of(ann.user).await.unwrap(), []);
+    let mut listed: Vec<_> = (0..3).map(|number| row(fixture.entropy.bytes(), "phone", number)).collect();
+    for row in &listed {
+        store.list_session(ann.user, row).await.unwrap();
+    }
+    store.list_session(bob.user, &row(bob.id, "", 1)).await.unwrap();
+    listed[1].used_ms = 9;
+    store.list_session(ann.user, &listed[1]).await.unwrap();
+    listed.sort_by_key(|row| row.id);
+    assert_eq!(store.sessions_of(ann.user).await.unwrap(), listed);
+    store.end_session(ann.user, &listed[0].id, NEW_YEAR_MS).await.unwrap();
+    assert_eq!(store.sessions_of(ann.user).await.unwrap(), listed[1..]);
+    assert_eq!(store.sessions_of(bob.user).await.unwrap(), [row(bob.id, "", 1)]);
+    assert_eq!(store.sessions_cut(ann.user).await.unwrap(), None);
+    store.cut_sessions(ann.user, 11).await.unwrap();
+    assert_eq!(store.sessions_cut(ann.user).await.unwrap(), Some(11));
+    assert_eq!(store.sessions_cut(bob.user).await.unwrap(), None);
+}
+
+pub(super) async fn ended_sessions(fixture: Fixture) {
+    let store = &*fixture.store;
+    // A minute that no other case ends sessions in.
+    let now_ms = NEW_YEAR_MS + 77 * 86_400_000;
+    let bucket = now_ms.div_euclid(ENDED_BUCKET_MS);
+    assert_eq!(store.ended_sessions(bucket).await.unwrap(), Vec::<[u8; 16]>::new());
+    let sessions: Vec<_> = (0..3).map(|_| session(&fixture)).collect();
+    for (session, later_ms) in sessions.iter().zip([0, 1, ENDED_BUCKET_MS]) {
+        store.create_session(session).await.unwrap();
+        for _ in 0..2 {
+            store.end_session(session.user, &session.id, now_ms + later_ms).await.unwrap();
+        }
+        assert_eq!(store.session(&session.id).await.unwrap(), None);
+    }
+    let mut first = vec![sessions[0].id, sessions[1].id];
+    first.sort_unstable();
+    let mut found = store.ended_sessions(bucket).await.unwrap();
+    found.sort_unstable();
+    assert_eq!(found, first);
+    assert_eq!(store.ended_sessions(bucket + 1).await.unwrap(), [sessions[2].id]);
+    assert_eq!(store.ended_sessions(bucket - 1).await.unwrap(), Vec::<[u8; 16]>::new());
 }
 
 pub(super) async fn one_of_many_rotates(fixture: Fixture) {

@@ -1,4 +1,4 @@
-//! Incarnations, and what is in the tables as bytes.
+//! What is in the tables, as bytes.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kv::Durability;
 
-use crate::embedded::derived::{Derived, READ_ROWS_MAX};
-use crate::embedded::{EmbeddedStore, INCARNATION_KEY, row};
-use crate::{StoreAdmin, StoreError, Value, tables};
+use crate::embedded::derived::READ_ROWS_MAX;
+use crate::embedded::{EmbeddedStore, incarnations, row};
+use crate::{IncarnationStore as _, StoreAdmin, StoreError, Value, tables};
 
 #[async_trait]
 impl StoreAdmin for EmbeddedStore {
@@ -22,18 +22,12 @@ impl StoreAdmin for EmbeddedStore {
     }
 
     async fn new_incarnation(&self) -> Result<u32, StoreError> {
-        let (database, meta) = (self.shared.database.clone(), self.kept()?.meta.clone());
-        let progress = Arc::clone(&self.shared.progress);
+        let (made, shared) = (self.make_incarnation().await?, Arc::clone(&self.shared));
         let change = self.change(Durability::Power, move |changes| {
-            let incarnation = changes.incarnation() + 1;
-            // Made before anybody hears of them; after a crash here they are still empty.
-            Derived::open(&database, incarnation)?;
-            changes.put(&meta, INCARNATION_KEY, incarnation.to_be_bytes().to_vec());
-            changes.set_incarnation(incarnation);
-            changes.on_commit(move || progress.forget_before(incarnation));
-            Ok(incarnation)
+            let from = changes.incarnation();
+            incarnations::switch(&shared, changes, from, made)
         });
-        change.await
+        change.await.map(|_| made)
     }
 
     fn derived_tables(&self) -> Vec<&'static str> {

@@ -121,7 +121,7 @@ impl ChatStore for EmbeddedStore {
                 tokio::select! {
                     biased;
                     () = self.closed.cancelled() => {}
-                    // A new incarnation says so, then forgets the old one's progress: that wakes as well.
+                    // A switch says so, then forgets the progress of the incarnation that was left: that wakes as well.
                     reached = progress.wait_for(|known| known >= Some(seq)) => if reached.is_err() && self.tables().is_ok() {
                         return Err(StoreError::Closed);
                     }

@@ -24,6 +24,8 @@ const RANK_APPLIED: u32 = 15;
 #[derive(Debug)]
 pub(super) struct Derived {
     pub(super) incarnation: u32,
+    /// Opened while another incarnation was current: written to whatever is current.
+    beside: bool,
     /// In the order of [`tables::ALL`].
     tables: Vec<DerivedTable>,
     /// Storage's holds.
@@ -54,7 +56,7 @@ pub(super) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 impl Derived {
     /// Opens the tables of an incarnation; those of a new one are empty.
-    pub(super) fn open(database: &Database, incarnation: u32) -> Result<Self, StoreError> {
+    pub(super) fn open(database: &Database, incarnation: u32, beside: bool) -> Result<Self, StoreError> {
         let slot = |rank: u32, name: &str| -> Result<Slot, StoreError> {
             let table = database.table(&format!("store/i{incarnation}/{name}")).map_err(broken)?;
             Ok(Slot { rank: incarnation.saturating_mul(RANKS).saturating_add(rank), table })
@@ -63,12 +65,13 @@ impl Derived {
         for (rank, spec) in (0..).zip(tables::ALL) {
             tables.push(DerivedTable { spec, slot: slot(rank, spec.name)? });
         }
-        Ok(Self { incarnation, tables, holds: slot(RANK_HOLDS, "holds")?, applied: slot(RANK_APPLIED, "applied")? })
+        let (holds, applied) = (slot(RANK_HOLDS, "holds")?, slot(RANK_APPLIED, "applied")?);
+        Ok(Self { incarnation, beside, tables, holds, applied })
     }
 
-    /// Whether these are the tables of the `current` incarnation.
+    /// Whether these may be used as the tables of the store, of which `current` is the incarnation.
     pub(super) fn check(&self, current: u32) -> Result<(), StoreError> {
-        if current == self.incarnation {
+        if self.beside || current == self.incarnation {
             Ok(())
         } else {
             Err(StoreError::Incarnation { pinned: self.incarnation, found: current })

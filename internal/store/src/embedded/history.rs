@@ -3,14 +3,14 @@
 use std::ops::{Bound, ControlFlow};
 
 use async_trait::async_trait;
-use domain::{ConversationId, Role, Seq, UserId};
+use domain::{CommandId, ConversationId, Refusal, Role, Seq, UserId};
 
 use crate::cells::{number, seq as seq_value};
 use crate::embedded::EmbeddedStore;
 use crate::embedded::chat::bucket_at;
-use crate::embedded::derived::{Derived, READ_ROWS_MAX, Range, under};
+use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, under};
 use crate::embedded::row;
-use crate::tables::{HEADS, MARKS, MEMBERS, REACTIONS, TIMELINE, USER_CONVERSATIONS};
+use crate::tables::{DELETIONS, HEADS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS};
 use crate::{Direction, Entry, Head, HistoryStore, Mark, Page, StoreError, UserConversation, bucket_of, put_reactions};
 
 #[async_trait]
@@ -99,13 +99,60 @@ impl HistoryStore for EmbeddedStore {
     }
 
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
-        let marks = self.read().await?.table(&MARKS);
-        let mark = |conversation: &ConversationId| {
-            let row = marks.get(&[user.uuid().into(), conversation.uuid().into()])?;
-            Ok(row.map(|row| row.mark()).transpose()?.map(|(_, mark)| mark))
-        };
-        conversations.iter().map(mark).collect()
+        marks_of(self.read().await?.table(&MARKS), user, conversations)
     }
+
+    async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
+        marks_of(self.read().await?.table(&SENT), user, conversations)
+    }
+
+    async fn deleted(
+        &self,
+        conversation: ConversationId,
+        (after, upto): (Seq, Seq),
+        as_of: Seq,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let tables = self.read().await?;
+        // Buckets follow one another as seqs do.
+        let first = bucket_at(tables, conversation, after).await?.unwrap_or(0);
+        let from = Bound::Excluded(row::key(&[conversation.uuid().into(), number(first), seq_value(after)]));
+        let mut found = 0;
+        if limit > 0 {
+            let range = (from, under(&[conversation.uuid().into()]).1);
+            let each = tables.table(&DELETIONS).each::<()>(range, false, READ_ROWS_MAX, |row| {
+                let (message, deleted) = row.deletion()?;
+                found += usize::from(message <= upto && deleted <= as_of);
+                Ok(if message <= upto && found < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            });
+            each.await?;
+        }
+        Ok(found)
+    }
+
+    async fn refusal(
+        &self,
+        conversation: ConversationId,
+        author: UserId,
+        id: CommandId,
+    ) -> Result<Option<(Refusal, Seq)>, StoreError> {
+        let key = [conversation.uuid().into(), author.uuid().into(), id.as_bytes().to_vec().into()];
+        let row = self.read().await?.table(&REFUSALS).get(&key)?;
+        Ok(row.map(|row| row.refusal()).transpose()?)
+    }
+}
+
+/// Rows of marks, or of last own messages.
+fn marks_of(
+    table: &DerivedTable,
+    user: UserId,
+    conversations: &[ConversationId],
+) -> Result<Vec<Option<Mark>>, StoreError> {
+    let mark = |conversation: &ConversationId| {
+        let row = table.get(&[user.uuid().into(), conversation.uuid().into()])?;
+        Ok(row.map(|row| row.mark()).transpose()?.map(|(_, mark)| mark))
+    };
+    conversations.iter().map(mark).collect()
 }
 
 /// The part of the timeline that a page comes from; `None` when nothing can be there.

@@ -44,9 +44,9 @@ impl Progress {
         }
     }
 
-    /// Forgets incarnations before `current`.
-    pub(super) fn forget_before(&self, current: u32) {
+    /// Forgets an incarnation that is current no more: who waits there is woken.
+    pub(super) fn forget(&self, left: u32) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.retain(|(incarnation, _), _| *incarnation >= current);
+        sources.retain(|(incarnation, _), _| *incarnation != left);
     }
 }

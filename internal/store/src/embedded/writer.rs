@@ -85,7 +85,7 @@ impl Writer {
         };
         match &committed {
             Ok(()) => {
-                // First of all, so that nobody who hears of a new incarnation can still read from the old one.
+                // First of all: who is woken by a hook looks here.
                 self.current.send_if_modified(|current| std::mem::replace(current, incarnation) != incarnation);
                 hooks.into_iter().for_each(|hook| hook());
             }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! load         single|cluster [OPTIONS]    a load, with kills if asked for
-//! load replay  single|cluster [OPTIONS]    then the store is emptied and the log replayed, twice
+//! load replay  single|cluster [OPTIONS]    then the log is replayed into new tables, and over what is there
+//! load rebuild single|cluster [OPTIONS]    with rows built anew, killed --kills times, switched and switched back
 //! load latency single|cluster [OPTIONS]    messages only, 200/s unless told otherwise
 //! OPTIONS: --users N --devices N --conversations N --members N --messages N --kills N --faults N --clocks N --seed S --rate R --steady
 //! ```
@@ -15,7 +16,7 @@ use testkit::load::LoadConfig;
 use testkit::programs::{Cluster, Single};
 use testkit::runs::{self, Harm};
 
-const USAGE: &str = "usage: load [replay|latency] single|cluster [--users N] [--devices N] [--conversations N] \
+const USAGE: &str = "usage: load [replay|rebuild|latency] single|cluster [--users N] [--devices N] [--conversations N] \
 [--members N] [--messages N] [--kills N] [--faults N] [--clocks N] [--seed S] [--rate R] [--steady]";
 /// Messages per second of a measurement.
 const LATENCY_RATE: u32 = 200;
@@ -37,7 +38,7 @@ async fn act(arguments: &[String]) -> Result<bool> {
     let mut words = arguments;
     let what = words.split_off_first().context(USAGE)?;
     let (what, target) = match what.as_str() {
-        "replay" | "latency" => (what.as_str(), words.split_off_first().context(USAGE)?),
+        "replay" | "rebuild" | "latency" => (what.as_str(), words.split_off_first().context(USAGE)?),
         _ => ("load", what),
     };
     let (mut config, harm) = parse(words)?;
@@ -49,6 +50,8 @@ async fn act(arguments: &[String]) -> Result<bool> {
     let report = match (what, target.as_str()) {
         ("replay", "single") => runs::replay_single(&mut Single::new().await?, config).await?,
         ("replay", "cluster") => runs::replay_cluster(&mut Cluster::new().await?, config).await?,
+        ("rebuild", "single") => runs::rebuild_single(&mut Single::new().await?, config, harm.kills).await?,
+        ("rebuild", "cluster") => runs::rebuild_cluster(&mut Cluster::new().await?, config, harm.kills).await?,
         (_, "single") => {
             let mut single = Single::new().await?;
             if harm.clocks > 0 {

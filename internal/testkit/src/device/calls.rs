@@ -25,7 +25,7 @@ const SYNC_AGAIN: Duration = Duration::from_millis(300);
 /// What came of a call.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// A whole sync, of the connection of that number.
+    /// A whole sync, of that number.
     Synced(u32, SyncPage, Vec<(ConversationId, Vec<EntryBody>)>),
     /// What stands under an id.
     /// Whether the fate was open when it was asked.

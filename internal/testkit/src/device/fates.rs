@@ -53,6 +53,8 @@ pub struct Sent {
     /// A copy was refused before the log while the fate of others is not known: unless one of them stands, the command
     /// is withdrawn, so that none ever will.
     pub giving_up: bool,
+    /// A copy was refused because something else stands under the id: what, only the outcome says.
+    pub conflict: bool,
     /// Given back with the first answer of any kind.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -79,6 +81,7 @@ impl Sent {
             due: Some(now),
             ask: false,
             giving_up: false,
+            conflict: false,
             permit: None,
         }
     }
@@ -114,8 +117,7 @@ impl Sent {
     pub(crate) fn refused(&mut self, reason: ErrorCode, now: Instant) -> Option<String> {
         match (reason, self.fate) {
             (ErrorCode::Withdrawn, _) => return self.withdrawn(),
-            // Something else stands under the id: what, only the outcome says.
-            (ErrorCode::Conflict, Fate::Open) => (self.due, self.ask) = (Some(now), true),
+            (ErrorCode::Conflict, Fate::Open) => (self.due, self.ask, self.conflict) = (Some(now), true, true),
             (_, Fate::Open | Fate::NotTaken(_)) => self.settle(Fate::Refused(reason)),
             _ => {}
         }
@@ -125,10 +127,13 @@ impl Sent {
     /// A copy of it was not appended. Final only if no other copy may be in the log.
     pub(crate) fn not_taken(&mut self, code: ErrorCode, now: Instant) {
         self.copies = self.copies.saturating_sub(1);
+        self.conflict |= code == ErrorCode::Conflict;
         if self.fate != Fate::Open {
             return;
         }
-        if self.copies == 0 {
+        // Who never was a member has nothing that could be given up: no copy that is in the log stands.
+        let never = code == ErrorCode::NotMember && matches!(self.command, CommandFrame::Withdraw { .. });
+        if self.copies == 0 || never {
             self.settle(Fate::NotTaken(code));
         } else {
             (self.due, self.ask, self.giving_up) = (Some(now), true, true);
@@ -143,10 +148,19 @@ impl Sent {
             (OutcomeState::Settled, Some(StandsName::Withdrawal), _) => self.withdrawn(),
             (OutcomeState::Settled, _, Some(seq)) => self.stands(seq),
             (OutcomeState::Settled, _, None) => Some("settled without a place".into()),
-            (OutcomeState::Absent, ..) => match self.fate {
+            (OutcomeState::Refused, ..) if self.fate == Fate::Open && !self.giving_up => {
+                self.settle(Fate::Refused(outcome.code.unwrap_or(ErrorCode::Other)));
+                None
+            }
+            (OutcomeState::Absent | OutcomeState::Refused, ..) => match self.fate {
                 Fate::Stands(_) | Fate::Withdrawn if asked_open => None,
                 Fate::Stands(seq) => Some(format!("stood at {seq:?}, now absent")),
                 Fate::Withdrawn => Some("was withdrawn, now absent".into()),
+                // It is somebody else's, of which nobody is told.
+                Fate::Open if self.conflict => {
+                    self.settle(Fate::Refused(ErrorCode::Conflict));
+                    None
+                }
                 Fate::Open => {
                     if self.giving_up {
                         self.command = CommandFrame::Withdraw { id, conversation };

@@ -23,7 +23,8 @@ pub struct Kept {
     pub marks: BTreeMap<ConversationId, Seq>,
     /// Marks that are not acknowledged.
     pub unacked: BTreeMap<ConversationId, Seq>,
-    /// Conversations to be read again, because the user was added at that place.
+    /// Conversations to be read again, because the user was added at that place, or something changed there that the frame
+    /// withholds.
     pub rereads: BTreeMap<ConversationId, Seq>,
     /// Frames of those conversations that passed the filter and wait for the rows. What a device has from before its
     /// absence is stale: a frame on top of it would look newer than the rows that it lacks.
@@ -62,6 +63,12 @@ pub struct Journal {
     pub ends: BTreeMap<String, u32>,
     /// Error frames and refused calls, with their number.
     pub errors: BTreeMap<String, u32>,
+    /// Frames that tell of a read mark of the user's own.
+    pub reads: u32,
+    /// Frames about the account.
+    pub accounts: u32,
+    /// Frames of other producers, which are passed over.
+    pub passed: u32,
     /// The highest mark that was acknowledged.
     pub marks_acked: BTreeMap<ConversationId, Seq>,
     /// Answers about commands that contradict one another.
@@ -114,16 +121,23 @@ impl Memory {
                     self.take(conversation, frame, now);
                 }
             }
-            None => {
-                if let FeedFrame::Read { conversation, user, mark, .. } = frame
-                    && *user == self.user
-                {
+            None => match frame {
+                FeedFrame::Read { conversation, user, mark, .. } if *user == self.user => {
+                    self.journal.reads += 1;
                     let known = self.kept.marks.entry(*conversation).or_insert(*mark);
                     *known = (*known).max(*mark);
                 }
-            }
+                FeedFrame::Account { .. } => self.journal.accounts += 1,
+                _ => {}
+            },
         }
         self.kept.cursor = Some(received.cursor);
+    }
+
+    /// Passes over a frame of another producer.
+    pub(crate) fn pass(&mut self, cursor: Cursor) {
+        self.journal.passed += 1;
+        self.kept.cursor = Some(cursor);
     }
 
     fn filter(&mut self, conversation: ConversationId, seq: Seq) -> bool {
@@ -169,7 +183,7 @@ impl Memory {
             return kept.waiting.entry(conversation).or_default().push(frame.clone());
         }
         let own = kept.rooms.entry(conversation).or_default().apply(frame, self.user);
-        if let (Own::Joined, Some((_, seq))) = (own, frame.place()) {
+        if let (Own::Joined | Own::Changed, Some((_, seq))) = (own, frame.place()) {
             kept.rereads.insert(conversation, seq);
         }
     }

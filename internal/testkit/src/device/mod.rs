@@ -4,6 +4,7 @@
 mod calls;
 mod fates;
 mod http;
+mod inbound;
 mod link;
 mod memory;
 mod network;

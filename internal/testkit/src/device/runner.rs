@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use api::{ClientFrame, ErrorCode, FeedFrame, FeedKind, Received, ServerFrame};
 use domain::{CommandId, ConversationId, Cursor};
-use serde::Deserialize;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Done;
 use super::http::{Failed, Http};
+use super::inbound::{Inbound, Passed, Waiting};
 use super::link::{End, Link, Then};
 use super::{Memory, Route, Sent, Shared, Stamps};
 
@@ -36,6 +36,8 @@ pub(super) struct Runner {
     calls: JoinSet<Done>,
     /// Connections begun.
     connections: u32,
+    /// Syncs begun.
+    syncs: u32,
     /// Attempts since the last success.
     attempts: u32,
     /// When each unacknowledged mark is sent next.
@@ -47,7 +49,7 @@ pub(super) struct Runner {
 /// A sync under way: the cursor is kept only with its end, and frames wait.
 struct Syncing {
     cursor: Cursor,
-    waiting: Vec<Received>,
+    waiting: Vec<Waiting>,
     call: AbortHandle,
 }
 
@@ -57,13 +59,6 @@ struct Session {
     syncing: Option<Syncing>,
     heard: Instant,
     silence_max: Duration,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Inbound {
-    Feed(Box<Received>),
-    Server(ServerFrame),
 }
 
 impl Drop for Syncing {
@@ -81,6 +76,7 @@ impl Runner {
             stamps,
             calls: JoinSet::new(),
             connections: 0,
+            syncs: 0,
             attempts: 0,
             marks_due: BTreeMap::new(),
             rereads_due: BTreeMap::new(),
@@ -135,7 +131,7 @@ impl Runner {
         let node = &nodes[(self.number + self.connections as usize) % nodes.len()];
         let (mut link, token) = Link::open(&self.http, node, self.number.is_multiple_of(2)).await?;
         let cursor = self.shared.memory().kept.cursor.map(|cursor| cursor.to_string());
-        link.send(&ClientFrame::Hello { token, cursor }).await?;
+        link.send(&ClientFrame::Hello { token, cursor, user: None }).await?;
         let text = timeout(WELCOME_WITHIN, link.next()).await.map_err(|_| End::again("no welcome in time"))??;
         let welcome = serde_json::from_str(&text).map_err(|_| End::again(format!("not a welcome: {text}")))?;
         let ServerFrame::Welcome { cursor, user, reset, ping_ms, .. } = welcome else {
@@ -146,24 +142,27 @@ impl Runner {
             return Err(End { why: "welcomed as somebody else".into(), then: Then::Stop });
         }
         memory.journal.connects += 1;
-        let syncing = match reset {
-            None => {
-                memory.live = true;
-                None
-            }
-            Some(reason) => {
-                memory.journal.resets.push(reason);
-                let (http, number) = (Arc::clone(&self.http), self.connections);
-                let call = self.calls.spawn(async move {
-                    let (page, rows) = http.sync().await;
-                    Done::Synced(number, page, rows)
-                });
-                Some(Syncing { cursor, waiting: Vec::new(), call })
-            }
-        };
+        memory.live = reset.is_none();
+        drop(memory);
+        let syncing = reset.map(|reason| self.begin_sync(cursor, reason));
         self.attempts = 0;
         let silence_max = Duration::from_millis(ping_ms) * SILENT_PINGS_MAX;
         Ok(Session { link, syncing, heard: Instant::now(), silence_max })
+    }
+
+    /// The feed does not go on where the device was.
+    fn begin_sync(&mut self, cursor: Cursor, reason: String) -> Syncing {
+        let mut memory = self.shared.memory();
+        memory.live = false;
+        memory.journal.resets.push(reason);
+        drop(memory);
+        self.syncs += 1;
+        let (http, number) = (Arc::clone(&self.http), self.syncs);
+        let call = self.calls.spawn(async move {
+            let (page, rows) = http.sync().await;
+            Done::Synced(number, page, rows)
+        });
+        Syncing { cursor, waiting: Vec::new(), call }
     }
 
     async fn step(&mut self, session: &mut Session) -> Result<(), End> {
@@ -277,8 +276,12 @@ impl Runner {
             .map_err(|error| End { why: format!("a frame that is none ({error}): {text}"), then: Then::Stop })?;
         match inbound {
             Inbound::Feed(received) => match &mut session.syncing {
-                Some(syncing) => syncing.waiting.push(*received),
+                Some(syncing) => syncing.waiting.push(Waiting::Frame(*received)),
                 None => self.receive(&received),
+            },
+            Inbound::Passed(Passed { cursor }) => match &mut session.syncing {
+                Some(syncing) => syncing.waiting.push(Waiting::Passed(cursor)),
+                None => self.shared.memory().pass(cursor),
             },
             Inbound::Server(ServerFrame::Ping { cursor }) => {
                 session.link.send(&ClientFrame::Pong {}).await?;
@@ -305,6 +308,10 @@ impl Runner {
                 } else {
                     memory.kept.unacked.remove(&conversation);
                 }
+            }
+            // On a socket that stands: whatever waited belongs to the sync before.
+            Inbound::Server(ServerFrame::Welcome { cursor, reset: Some(reason), .. }) => {
+                session.syncing = Some(self.begin_sync(cursor, reason));
             }
             Inbound::Server(other) => {
                 let why = format!("unexpected: {other:?}");
@@ -364,11 +371,14 @@ impl Runner {
         let now = Instant::now();
         match done {
             Done::Synced(number, page, rows) => {
-                let Some(mut syncing) = session.syncing.take_if(|_| number == self.connections) else { return };
+                let Some(mut syncing) = session.syncing.take_if(|_| number == self.syncs) else { return };
                 let waiting = std::mem::take(&mut syncing.waiting);
                 self.shared.memory().synced(&page, rows, syncing.cursor);
-                for received in waiting {
-                    self.receive(&received);
+                for frame in waiting {
+                    match frame {
+                        Waiting::Frame(received) => self.receive(&received),
+                        Waiting::Passed(cursor) => self.shared.memory().pass(cursor),
+                    }
                 }
                 self.shared.memory().live = true;
             }
@@ -434,6 +444,7 @@ fn is_later(code: ErrorCode) -> bool {
             | ErrorCode::Held
             | ErrorCode::RateLimited
             | ErrorCode::Busy
+            | ErrorCode::TooSlow
             | ErrorCode::Unavailable
             | ErrorCode::Unauthorized
             | ErrorCode::TokenExpired

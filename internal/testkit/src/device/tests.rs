@@ -21,20 +21,20 @@ fn conversation() -> ConversationId {
 fn hear(memory: &mut Memory, offset: u64, author: u128, what: FeedKind) {
     let id = CommandId::first_at(i64::try_from(offset).unwrap());
     let (conversation, author) = (conversation(), user(author));
-    let frame = FeedFrame::Event { conversation, seq: seq(offset), id, author, time: 1, ordinal: 1, what };
+    let frame = FeedFrame::Event { conversation, seq: seq(offset), id, author, time: 1, ordinal: Some(1), what };
     let cursor = Cursor { generation: 0, partition: 0, next: offset + 1, fingerprint: Fingerprint(1) };
     memory.receive(&Received { cursor, frame }, Instant::now());
 }
 
 fn reacted(target: u64, emoji: &str) -> FeedKind {
-    FeedKind::Reacted { target: CommandId::first_at(i64::try_from(target).unwrap()), emoji: emoji.into() }
+    FeedKind::Reacted { target: CommandId::first_at(i64::try_from(target).unwrap()), emoji: Some(emoji.into()) }
 }
 
 /// A member, removed at 5, somebody reacts at 6, added again at 7.
 fn away_and_back() -> Memory {
     let mut memory = Memory::new(user(2));
     hear(&mut memory, 4, 1, FeedKind::Message { body: "hello".into(), reply_to: None });
-    hear(&mut memory, 5, 1, FeedKind::Left { user: user(2) });
+    hear(&mut memory, 5, 1, FeedKind::Left { user: user(2), owner: None });
     hear(&mut memory, 7, 1, FeedKind::Joined { members: vec![user(2)] });
     assert!(memory.kept.rereads.contains_key(&conversation()));
     memory
@@ -68,7 +68,7 @@ async fn what_happened_during_an_absence_shows_although_a_frame_comes_before_the
 #[tokio::test]
 async fn who_is_removed_again_before_the_rows_come_keeps_what_was_known() {
     let mut memory = away_and_back();
-    hear(&mut memory, 8, 1, FeedKind::Left { user: user(2) });
+    hear(&mut memory, 8, 1, FeedKind::Left { user: user(2), owner: None });
     let rows = vec![EntryBody { body: None, withheld: true, ..row(&memory, 4, &[]) }];
     memory.reread(conversation(), seq(7), rows);
     let shown = message(&memory);
@@ -79,7 +79,7 @@ async fn who_is_removed_again_before_the_rows_come_keeps_what_was_known() {
 #[tokio::test]
 async fn a_second_joining_before_the_rows_come_is_read_again() {
     let mut memory = away_and_back();
-    hear(&mut memory, 8, 1, FeedKind::Left { user: user(2) });
+    hear(&mut memory, 8, 1, FeedKind::Left { user: user(2), owner: None });
     hear(&mut memory, 10, 1, FeedKind::Joined { members: vec![user(2)] });
     hear(&mut memory, 11, 4, reacted(4, "b"));
     let rows = vec![row(&memory, 6, &[(3, "a")])];

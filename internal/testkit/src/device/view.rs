@@ -18,13 +18,15 @@ pub struct Room {
     pub membership: Option<(Seq, bool)>,
 }
 
-/// What a frame means to the user's own membership.
+/// What a frame means to what the device has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
     /// Nothing.
     Nothing,
     /// The user was added: what lies before has to be read.
     Joined,
+    /// A message of an earlier membership has changed, and the frame does not say how: it has to be read.
+    Changed,
 }
 
 impl Room {
@@ -73,7 +75,7 @@ impl Room {
             author,
             time,
             kind: kind.to_owned(),
-            ordinal: *ordinal,
+            ordinal: ordinal.unwrap_or_default(),
             changed: seq,
             body,
             reply_to,
@@ -95,7 +97,7 @@ impl Room {
                     return Own::Joined;
                 }
             }
-            FeedKind::Left { user } => {
+            FeedKind::Left { user, .. } => {
                 self.merge(entry("left", None, vec![*user], None));
                 if *user == me {
                     self.set_membership(seq, false);
@@ -105,15 +107,21 @@ impl Room {
             FeedKind::Message { body, reply_to } => {
                 self.merge(entry("message", Some(body.clone()), Vec::new(), *reply_to));
             }
-            FeedKind::Edited { target, body } => self.change(*target, seq, |message| {
+            FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => {
+                if self.places.contains_key(target) {
+                    return Own::Changed;
+                }
+            }
+            FeedKind::Edited { target, body: Some(body) } => self.change(*target, seq, |message| {
                 message.body = Some(body.clone());
                 message.edited = Some(time);
             }),
             FeedKind::Deleted { target } => self.change(*target, seq, |message| {
                 message.body = Some(String::new());
                 message.deleted = true;
+                message.reactions.clear();
             }),
-            FeedKind::Reacted { target, emoji } => self.change(*target, seq, |message| {
+            FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, seq, |message| {
                 message.reactions.retain(|reaction| reaction.user != author);
                 if !emoji.is_empty() {
                     message.reactions.push(ReactionBody { user: author, emoji: emoji.clone() });

@@ -6,6 +6,7 @@ use host::Clock;
 use uuid::Uuid;
 use workload::Random;
 
+use super::hostile::hostile;
 use super::world::{Meeting, World};
 use crate::device::{Device, Route};
 
@@ -49,6 +50,9 @@ pub fn mint(random: &mut Random, skewed: bool) -> CommandId {
 pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
     if !world.config.plain && random.chance(world.config.retry_percent) {
         return repetition(world, random);
+    }
+    if !world.config.plain && random.chance(world.config.hostile_percent) {
+        return hostile(world, random);
     }
     let room = random.pick(&world.rooms);
     let number = speaker(world, room, random);

@@ -6,7 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use tokio::time::{Instant, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 use workload::Random;
 
 use crate::programs::{Cluster, Program, Service, Single};
@@ -24,8 +25,12 @@ const PAUSE_MS: u64 = 3_000;
 /// The largest file that may be written, in the shell's blocks (half a kilobyte to a kilobyte): what goes beyond fails
 /// as on a full disk. Needs no rights, unlike a small file system.
 const SMALL_DISK: &str = "trap '' XFSZ; ulimit -f 1500";
-/// Less than the devices of a load need.
-const FEW_DESCRIPTORS: &str = "ulimit -n 48";
+/// Enough for the devices of a load, and less than strangers then make connections.
+const FEW_DESCRIPTORS: &str = "ulimit -n 512";
+/// Connections that say nothing.
+const STRANGERS: usize = 400;
+/// How long it must go on with that.
+const STRANGERS_FOR: Duration = Duration::from_secs(5);
 /// How long it may take until a bound is felt.
 const FELT_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -53,7 +58,7 @@ pub enum Fault {
     Frozen(Service),
     /// The disk of `klatsch` is full; later there is room again.
     DiskFull,
-    /// `klatsch` runs out of file descriptors.
+    /// `klatsch` may have few file descriptors, and strangers take all connections.
     FewDescriptors,
     /// The clock of a program is set forward and back.
     ClockStepped,
@@ -121,11 +126,12 @@ pub async fn disturb_cluster(cluster: &mut Cluster, rounds: usize, seed: u64) ->
 pub async fn disturb_single(single: &mut Single, rounds: usize) -> Result<Faults> {
     let mut faults = Faults::default();
     for _ in 0..rounds {
-        for (fault, limits) in [(Fault::DiskFull, SMALL_DISK), (Fault::FewDescriptors, FEW_DESCRIPTORS)] {
-            let begun = Instant::now();
-            starve(single, fault, limits).await?;
-            faults.0.entry(fault).or_default().push(begun.elapsed());
-        }
+        let begun = Instant::now();
+        fill_disk(single).await?;
+        faults.0.entry(Fault::DiskFull).or_default().push(begun.elapsed());
+        let begun = Instant::now();
+        crowd(single).await?;
+        faults.0.entry(Fault::FewDescriptors).or_default().push(begun.elapsed());
     }
     Ok(faults)
 }
@@ -147,24 +153,47 @@ pub async fn step_clocks(programs: Vec<&Program>, rounds: usize) -> Result<Fault
     Ok(faults)
 }
 
-async fn starve(single: &mut Single, fault: Fault, limits: &'static str) -> Result<()> {
+async fn fill_disk(single: &mut Single) -> Result<()> {
     let program = &mut single.program;
     program.stop().await?;
-    program.limit(limits);
+    program.limit(SMALL_DISK);
     program.spawn()?;
     let deadline = Instant::now() + FELT_WITHIN;
-    while fault == Fault::DiskFull || !program.log_tail().contains("Too many open files") {
-        ensure!(Instant::now() < deadline, "{fault:?} is not felt: {}", program.log_tail());
+    loop {
+        ensure!(Instant::now() < deadline, "the full disk is not felt: {}", program.log_tail());
         if let Some(status) = program.has_ended()? {
             // A log that cannot be written is the one thing that it does not go on without.
-            ensure!(fault == Fault::DiskFull && status.code() == Some(70), "it ended with {status}");
+            ensure!(status.code() == Some(70), "it ended with {status}");
             break;
         }
         sleep(LOOK_EVERY).await;
     }
-    if program.pid().is_some() {
-        program.kill().await?;
+    program.limit("");
+    program.start().await?;
+    Ok(())
+}
+
+/// Strangers take every connection that there is: it goes on, and its database never lacks a descriptor.
+async fn crowd(single: &mut Single) -> Result<()> {
+    let program = &mut single.program;
+    program.stop().await?;
+    program.limit(FEW_DESCRIPTORS);
+    program.start().await?;
+    let mut strangers = Vec::new();
+    let until = Instant::now() + STRANGERS_FOR;
+    while Instant::now() < until {
+        // Who is let go of comes again.
+        strangers.retain(|stranger: &TcpStream| !matches!(stranger.try_read(&mut [0]), Ok(0)));
+        while strangers.len() < STRANGERS {
+            let Ok(Ok(stranger)) = timeout(LOOK_EVERY, TcpStream::connect(program.address())).await else { break };
+            strangers.push(stranger);
+        }
+        sleep(LOOK_EVERY).await;
+        ensure!(program.has_ended()?.is_none(), "it ended: {}", program.log_tail());
     }
+    drop(strangers);
+    ensure!(!program.log_tail().contains("Too many open files"), "descriptors ran out: {}", program.log_tail());
+    program.kill().await?;
     program.limit("");
     program.start().await?;
     Ok(())

@@ -4,6 +4,7 @@
 
 mod actions;
 mod faults;
+mod hostile;
 mod kills;
 mod world;
 
@@ -27,6 +28,8 @@ pub struct LoadConfig {
     pub messages: usize,
     /// Of 100 commands, so many are repetitions of earlier ones.
     pub retry_percent: u64,
+    /// Of 100 commands, so many are a stranger's, or name users that do not exist.
+    pub hostile_percent: u64,
     /// Messages only.
     pub plain: bool,
     /// Whether devices lose their connections, their memory and their owners' attention.
@@ -48,6 +51,7 @@ impl Default for LoadConfig {
             members_max: 50,
             messages: 20_000,
             retry_percent: 5,
+            hostile_percent: 2,
             plain: false,
             unsteady: true,
             rate: None,

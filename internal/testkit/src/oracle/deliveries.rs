@@ -1,8 +1,9 @@
 //! `chat.deliveries` against the log: what every user's devices are left with after their filter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use api::FeedFrame;
 use domain::{ConversationId, Seq, UserId};
 
 use super::log::Logged;
@@ -54,7 +55,37 @@ pub fn check_deliveries(truth: &Truth, logged: &Logged) -> Verdict {
     for (user, conversation) in heard.keys() {
         verdict.fault(Fault::Foreign, || format!("{conversation} is not for {user}"));
     }
+    check_relayed(logged, &mut verdict);
     verdict
+}
+
+/// Every read mark and every account event in the log was promised to the devices of its user. They may come twice, in
+/// any order, and from other producers as well.
+fn check_relayed(logged: &Logged, verdict: &mut Verdict) {
+    let (mut marks, mut accounts) = (BTreeSet::new(), BTreeSet::new());
+    for (_, delivery) in logged.deliveries.iter().flatten().filter(|(_, delivery)| delivery.place.is_none()) {
+        match serde_json::from_str(&delivery.frame) {
+            Ok(FeedFrame::Read { conversation, user, mark, ordinal }) if delivery.recipients.contains(&user) => {
+                marks.insert((user, conversation, mark, ordinal));
+            }
+            Ok(FeedFrame::Account { time, .. }) => {
+                accounts.extend(delivery.recipients.iter().map(|user| (*user, time)))
+            }
+            _ => {}
+        }
+    }
+    for mark in &logged.marks {
+        if !marks.contains(&(mark.user, mark.conversation, mark.seq, mark.ordinal)) {
+            verdict.fault(Fault::Lost, || format!("{mark:?} was not delivered to the reader's own devices"));
+        }
+    }
+    for event in &logged.accounts {
+        if !accounts.contains(&(event.user, event.time_ms)) {
+            verdict.fault(Fault::Lost, || format!("{event:?} was not delivered to its user"));
+        }
+    }
+    verdict.compared("read marks", logged.marks.len());
+    verdict.compared("account events", logged.accounts.len());
 }
 
 /// As [`crate::device::digest`] makes it of a frame.

@@ -106,12 +106,9 @@ async fn check_list(truth: &Truth, http: &Http, user: UserId, verdict: &mut Verd
             continue;
         };
         let mark = truth.marks.get(&user).and_then(|marks| marks.get(&id)).copied();
-        let joined = story.joined_ordinal.get(&user).copied().unwrap_or(0);
-        let unread = story.head.1.saturating_sub(mark.map_or(0, |(_, ordinal)| ordinal).max(joined));
-        let newest = story.entries.values().rev().filter_map(|versions| versions.last());
-        let last = newest.into_iter().find(|entry| entry.kind == "message");
-        let seen = |entry: &EntryBody| story.visible(user).any(|(seq, _)| seq == entry.seq);
-        let last = last.filter(|entry| seen(entry));
+        let unread = story.unread(user, mark.map(|(seq, _)| seq));
+        let seen: Vec<&EntryBody> = story.visible(user).filter_map(|(_, versions)| versions.last()).collect();
+        let last = seen.into_iter().rev().find(|entry| entry.kind == "message");
         let found =
             (body.head, body.unread, body.mark.map(|mark| (mark.seq, mark.ordinal)), body.last_message.as_ref());
         let expected = (story.head.0, unread, mark, last);

@@ -1,9 +1,9 @@
 //! The log as it is, read whole.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use eventlog::{EventLog, Meaning, Message, Record};
-use events::topics::{DELIVERIES, MESSAGES, RECEIPTS, spec_of};
-use events::{Codec, Delivery, ReadMark};
+use events::topics::{DELIVERIES, MESSAGES, RECEIPTS, USERS, spec_of};
+use events::{Codec, DecodeError, Delivery, ReadMark, UserEvent};
 
 /// Records read at a time.
 const CHUNK: usize = 1000;
@@ -15,16 +15,30 @@ pub struct Logged {
     pub messages: Vec<Vec<Message>>,
     /// `chat.receipts`, in the order of each partition.
     pub marks: Vec<ReadMark>,
+    /// `users.events`, in the order of each partition.
+    pub accounts: Vec<UserEvent>,
     /// `chat.deliveries`, by partition, with offsets.
     pub deliveries: Vec<Vec<(u64, Delivery)>>,
+    /// Records that cannot be read, in words.
+    pub strange: Vec<String>,
 }
 
 impl Logged {
     /// Reads everything up to the end of now.
     ///
     /// # Errors
-    /// When the log cannot be read, or holds what nobody should have written.
+    /// When the log cannot be read, or holds what none of our programs should have written.
     pub async fn read(log: &dyn EventLog, codec: &Codec) -> Result<Self> {
+        let logged = Self::read_with_foreign(log, codec).await?;
+        ensure!(logged.strange.is_empty(), "records that cannot be read: {}", logged.strange.join("; "));
+        Ok(logged)
+    }
+
+    /// The same for a log that other producers write to: what cannot be read is only noted.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn read_with_foreign(log: &dyn EventLog, codec: &Codec) -> Result<Self> {
         let mut logged = Self::default();
         let spec = spec_of(MESSAGES);
         for partition in 0..spec.partitions {
@@ -33,7 +47,7 @@ impl Logged {
             let messages: Vec<Message> = records.iter().map(read).collect::<Result<_, _>>()?;
             for message in &messages {
                 if let Meaning::Corrupt(reason) | Meaning::Unknown(reason) = &message.meaning {
-                    anyhow::bail!("{MESSAGES}/{partition} at {:?}: {reason}", message.placed.seq);
+                    logged.strange.push(format!("{MESSAGES}/{partition} at {:?}: {reason}", message.placed.seq));
                 }
             }
             logged.messages.push(messages);
@@ -41,19 +55,41 @@ impl Logged {
         for partition in 0..spec_of(RECEIPTS).partitions {
             for record in records(log, RECEIPTS, partition).await? {
                 let mark = codec.read_receipt(&record.headers, &record.payload);
-                logged.marks.extend(mark.with_context(|| place(RECEIPTS, partition, &record))?);
+                let mark = logged.readable(RECEIPTS, partition, &record, mark);
+                logged.marks.extend(mark);
+            }
+        }
+        for partition in 0..spec_of(USERS).partitions {
+            for record in records(log, USERS, partition).await? {
+                let event = codec.read_user_event(&record.headers, &record.payload);
+                let event = logged.readable(USERS, partition, &record, event);
+                logged.accounts.extend(event);
             }
         }
         for partition in 0..spec_of(DELIVERIES).partitions {
             let mut deliveries = Vec::new();
             for record in records(log, DELIVERIES, partition).await? {
                 let delivery = codec.read_delivery(&record.headers, &record.payload);
-                let delivery = delivery.with_context(|| place(DELIVERIES, partition, &record))?;
+                let delivery = logged.readable(DELIVERIES, partition, &record, delivery);
                 deliveries.extend(delivery.map(|delivery| (record.offset, delivery)));
             }
             logged.deliveries.push(deliveries);
         }
         Ok(logged)
+    }
+
+    /// What the record says, if it says anything; one that cannot be read is noted.
+    fn readable<T>(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        record: &Record,
+        read: Result<Option<T>, DecodeError>,
+    ) -> Option<T> {
+        read.unwrap_or_else(|error| {
+            self.strange.push(format!("{topic}/{partition} at {}: {error}", record.offset));
+            None
+        })
     }
 }
 
@@ -69,8 +105,4 @@ async fn records(log: &dyn EventLog, topic: &str, partition: u32) -> Result<Vec<
         }
     }
     Ok(records)
-}
-
-fn place(topic: &str, partition: u32, record: &Record) -> String {
-    format!("{topic}/{partition} at {}", record.offset)
 }

@@ -30,33 +30,38 @@ fn world() -> Spoilable {
         let effects = reference.judge(&event, placed);
         let frame = FeedFrame::of(&event, placed, &effects);
         let cursor = Cursor { generation: 0, partition: 0, next: offset + 1, fingerprint: Fingerprint(offset) };
-        let received = Received { cursor, frame };
-        for memory in memories.iter_mut().filter(|memory| effects.recipients.contains(&memory.user)) {
-            memory.receive(&received, Instant::now());
-            memory.kept.rereads.clear();
-            memory.live = true;
+        let (blind, seeing): (Vec<UserId>, Vec<UserId>) =
+            effects.recipients.iter().partition(|user| effects.blind.contains(user));
+        let halves = [(seeing, frame.clone()), (blind, frame.withheld())];
+        for (recipients, frame) in halves.into_iter().filter(|(recipients, _)| !recipients.is_empty()) {
+            let received = Received { cursor, frame };
+            for memory in memories.iter_mut().filter(|memory| recipients.contains(&memory.user)) {
+                memory.receive(&received, Instant::now());
+                memory.kept.rereads.clear();
+                memory.live = true;
+            }
+            let text = serde_json::to_string(&received.frame).unwrap();
+            let place = Some((event.conversation, placed.seq));
+            deliveries.push((offset, Delivery { recipients, place, frame: text }));
         }
-        let text = serde_json::to_string(&received.frame).unwrap();
-        let place = Some((event.conversation, placed.seq));
-        deliveries.push((offset, Delivery { recipients: effects.recipients, place, frame: text }));
         let conversation = Some(event.conversation);
         let meaning = Meaning::Event(Box::new(event));
         messages.push(Message { placed, fingerprint: Fingerprint(offset), conversation, meaning, trace: None });
     }
-    let logged = Logged { messages: vec![messages], marks: Vec::new(), deliveries: vec![deliveries] };
+    let logged = Logged { messages: vec![messages], deliveries: vec![deliveries], ..Logged::default() };
     let mut world = Spoilable { logged, memories };
     world.reread();
     world
 }
 
 impl Spoilable {
-    /// Who was away reads what history has: a device does that when it is added again.
+    /// Who was away reads what history has: a device does that when it is added again, or told less than there is.
     fn reread(&mut self) {
         let truth = self.truth();
         for memory in &mut self.memories {
             let user = memory.user;
-            for (conversation, story) in truth.conversations_of(user).filter(|(_, story)| story.is_member(user)) {
-                let rows = story.visible(user).filter_map(|(_, versions)| versions.last().cloned()).collect();
+            for (conversation, story) in truth.conversations_of(user) {
+                let rows = story.visible(user).filter_map(|(_, versions)| story.shown(user, versions)).collect();
                 memory.merge(conversation, rows);
             }
         }

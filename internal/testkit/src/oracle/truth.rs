@@ -1,10 +1,10 @@
 //! What the log must come to: conversations, memberships, frames and marks, judged by the reducer with perfect knowledge
 //! and no caches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{EntryBody, FeedFrame, ReactionBody};
-use domain::{Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Placed, Seq, UserId};
+use domain::{Action, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Placed, Seq, UserId};
 use eventlog::Meaning;
 use workload::Reference;
 
@@ -32,7 +32,7 @@ pub struct Frame {
     /// Of what it says.
     pub digest: u64,
     /// Whether it tells of an accepted event of a conversation that the user is or was in, so that the head read by a
-    /// sync covers it: everything else is for the author alone (so is a withdrawal by who never was a member).
+    /// sync covers it: everything else is for the author alone (so is a withdrawal).
     pub accepted: bool,
 }
 
@@ -51,6 +51,10 @@ pub struct Story {
     pub head: (Seq, u64),
     /// Messages before each user's latest joining.
     pub joined_ordinal: BTreeMap<UserId, u64>,
+    /// Deleted under rules since version 2: those no longer count as unread.
+    pub gone: BTreeSet<Seq>,
+    /// Each user's last message under rules since version 2.
+    pub sent: BTreeMap<UserId, Seq>,
 }
 
 impl Truth {
@@ -80,12 +84,20 @@ impl Truth {
         for change in &effects.changes {
             story.change(event, placed, change, effects.ordinal);
         }
-        if accepted {
+        // A withdrawal is its author's alone: it moves no head, so no head covers it. Before version 2 it did.
+        let moves = accepted && (event.rules < 2 || event.action != Action::Withdraw);
+        if moves {
             story.head = (placed.seq, effects.ordinal);
         }
-        let digest = digest(&FeedFrame::of(event, placed, &effects));
+        let said = event.action.target().and_then(|target| story.ids.get(&target)).map(|row| row.seq);
+        let frame = FeedFrame::of(event, placed, &effects);
+        let (whole, withheld) = (digest(&frame), digest(&frame.withheld()));
         for user in &effects.recipients {
-            let frame = Frame { digest, accepted: accepted && story.spans.contains_key(user) };
+            // By hand: what was said before the user's latest joining changes without a word of how.
+            let joined = story.spans.get(user).and_then(|spans| spans.last()).map(|(from, _)| *from);
+            let blind = event.rules >= 2 && accepted && *user != event.author && said < joined && said.is_some();
+            let digest = if blind { withheld } else { whole };
+            let frame = Frame { digest, accepted: moves && story.spans.contains_key(user) };
             self.frames.entry(*user).or_default().entry(event.conversation).or_default().insert(placed.seq, frame);
         }
     }
@@ -101,15 +113,22 @@ impl Story {
         match change {
             Change::Timeline { ordinal, content, .. } => {
                 self.entries.insert(placed.seq, vec![entry(event, placed, *ordinal, content)]);
+                if event.rules >= 2 && matches!(content, Content::Message { .. }) {
+                    self.sent.insert(event.author, placed.seq);
+                }
             }
             Change::Body { seq, body, .. } => self.version(*seq, placed.seq, |entry| {
                 entry.body = Some(body.clone());
                 entry.edited = Some(placed.append_time_ms);
             }),
-            Change::Deleted { seq, .. } => self.version(*seq, placed.seq, |entry| {
-                entry.body = Some(String::new());
-                entry.deleted = true;
-            }),
+            Change::Deleted { seq, .. } => {
+                self.gone.extend((event.rules >= 2).then_some(*seq));
+                self.version(*seq, placed.seq, |entry| {
+                    entry.body = Some(String::new());
+                    entry.deleted = true;
+                    entry.reactions.clear();
+                });
+            }
             Change::Reaction { seq, emoji, .. } => self.version(*seq, placed.seq, |entry| {
                 entry.reactions.retain(|reaction| reaction.user != event.author);
                 if !emoji.is_empty() {
@@ -140,6 +159,20 @@ impl Story {
             entry.changed = changed;
             versions.push(entry);
         }
+    }
+
+    /// What is unread, counted one by one: messages of others that stand, beyond what the user has marked, said or not been
+    /// there for.
+    #[must_use]
+    pub fn unread(&self, user: UserId, mark: Option<Seq>) -> u64 {
+        let joined = self.spans.get(&user).and_then(|spans| spans.last()).map(|(from, _)| *from);
+        let read = mark.max(joined).max(self.sent.get(&user).copied());
+        let stands = |(seq, versions): &(&Seq, &Vec<EntryBody>)| {
+            Some(**seq) > read
+                && !self.gone.contains(*seq)
+                && versions.first().is_some_and(|entry| entry.kind == "message")
+        };
+        self.entries.iter().filter(stands).count() as u64
     }
 
     /// Where the user left; `None` for members.

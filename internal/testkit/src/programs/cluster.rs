@@ -207,7 +207,7 @@ impl Cluster {
         self.programs.iter().map(log).collect()
     }
 
-    fn environment(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("KLATSCH_KAFKA", self.kafka.bootstrap().to_owned()),
             ("KLATSCH_CQL", self.cql.clone()),

@@ -34,7 +34,7 @@ const KEEP: &str = "KLATSCH_TEST_KEEP";
 pub struct Setup {
     /// The program in `cmd`.
     pub program: &'static str,
-    /// Its arguments; `--listen` is added.
+    /// Its arguments; `--listen` and `--ops-listen` are added.
     pub arguments: Vec<OsString>,
     /// What is added to the environment.
     pub environment: Vec<(&'static str, String)>,
@@ -48,6 +48,8 @@ pub struct Program {
     setup: Setup,
     executable: PathBuf,
     address: SocketAddr,
+    /// Where it listens for operators.
+    operators: SocketAddr,
     /// None between its end and the next start. Stands before the folder, because fields are dropped in order.
     running: Option<Child>,
     folder: TempDir,
@@ -72,11 +74,12 @@ impl Program {
     pub async fn new(setup: Setup) -> Result<Self> {
         let executable = executable(setup.program).await?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+        let operators = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let prefix = format!("klatsch-{}-", setup.program);
         let mut folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("creating a program's folder")?;
         folder.disable_cleanup(std::env::var_os(KEEP).is_some());
         fs::create_dir(folder.path().join(DATA))?;
-        Ok(Self { setup, executable, address, running: None, folder })
+        Ok(Self { setup, executable, address, operators, running: None, folder })
     }
 
     /// Its name.
@@ -95,6 +98,12 @@ impl Program {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it tells operators why it is not ready, and its metrics.
+    #[must_use]
+    pub fn operators(&self) -> SocketAddr {
+        self.operators
     }
 
     /// A folder that it may keep data in.
@@ -164,6 +173,7 @@ impl Program {
             self.setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let mut arguments = self.setup.arguments.clone();
         arguments.extend(["--listen".into(), self.address.to_string().into()]);
+        arguments.extend(["--ops-listen".into(), self.operators.to_string().into()]);
         let child =
             Child::start(self.setup.limits, &self.executable, &arguments, &environment, self.folder.path(), &log, &log);
         self.running = Some(child.with_context(|| format!("starting {}", self.executable.display()))?);
@@ -176,6 +186,7 @@ impl Program {
     /// When it ends before, or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
         let (deadline, url) = (Instant::now() + READY_WITHIN, format!("{}/readyz", self.url()));
+        let reasons = format!("http://{}/readyz", self.operators);
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
         let mut said = String::new();
         loop {
@@ -186,7 +197,12 @@ impl Program {
             }
             match answer {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
-                Ok(answer) => said = answer.text().await.unwrap_or_default(),
+                Ok(_) => {
+                    let answer = client.get(&reasons).send().await;
+                    if let Ok(answer) = answer {
+                        said = answer.text().await.unwrap_or_default();
+                    }
+                }
                 Err(_) => {}
             }
             ensure!(

@@ -130,7 +130,7 @@ fn sums(folder: &TempDir) -> std::path::PathBuf {
     Path::new(folder.path()).join("sums.json")
 }
 
-async fn all_there(world: &World, truth: &Truth) -> Result<()> {
+pub(super) async fn all_there(world: &World, truth: &Truth) -> Result<()> {
     world.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await?;
     settled(&world.devices[0].http).await
 }

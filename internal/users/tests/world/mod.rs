@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use auth::SigningKey;
+use auth::{EndedSessions, SigningKey};
 use domain::UserId;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of};
@@ -96,6 +96,7 @@ impl World {
             clock: self.clock(),
             entropy: Entropy::seeded(self.seed.fetch_add(1, Ordering::SeqCst)),
             key: self.key.clone(),
+            ended: EndedSessions::default(),
             metrics: Metrics::new(),
             readiness: Readiness::default(),
         };

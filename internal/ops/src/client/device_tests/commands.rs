@@ -60,7 +60,10 @@ async fn an_outcome_asked_before_a_reset_on_a_standing_socket_does_not_count_beh
     world.submit(send(1));
     world.hear(ack(1));
     let reason = ErrorCode::NotMember;
-    world.hear(feed(FeedFrame::Refused { conversation: talk(2), seq: seq(11), id: id(1), reason }, 6));
+    world.hear(feed(
+        FeedFrame::Refused { conversation: talk(2), seq: seq(11), id: id(1), reason, message: String::new() },
+        6,
+    ));
     world.drop_socket();
     world.hear(welcome(50, Some("gone")));
     world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
@@ -83,7 +86,10 @@ async fn what_a_reset_left_to_be_asked_is_asked_on_a_later_socket_too() {
         world.hear(ack(n));
     }
     let reason = ErrorCode::NotMember;
-    world.hear(feed(FeedFrame::Refused { conversation: talk(2), seq: seq(11), id: id(1), reason }, 6));
+    world.hear(feed(
+        FeedFrame::Refused { conversation: talk(2), seq: seq(11), id: id(1), reason, message: String::new() },
+        6,
+    ));
     world.drop_socket();
     world.hear(welcome(50, Some("gone")));
     world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
@@ -144,10 +150,13 @@ async fn a_refusal_is_told_once_asked_for_after_a_reset_and_overruled_by_what_st
     world.hear(ack(1));
     let refused = |at: u64, next: u64| {
         let reason = ErrorCode::NotMember;
-        feed(FeedFrame::Refused { conversation: talk(2), seq: seq(at), id: id(1), reason }, next)
+        feed(
+            FeedFrame::Refused { conversation: talk(2), seq: seq(at), id: id(1), reason, message: String::new() },
+            next,
+        )
     };
     world.hear(refused(11, 6));
-    let told = Fate::Refused { seq: seq(11), reason: ErrorCode::NotMember };
+    let told = Fate::Refused { seq: seq(11), reason: ErrorCode::NotMember, message: String::new() };
     assert_eq!(world.fates, [(id(1), told.clone())]);
     assert_eq!(world.device.state.open_commands(), 0);
     world.pass(Duration::from_secs(60));

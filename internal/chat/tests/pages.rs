@@ -1,0 +1,85 @@
+//! What a page holds at most, and how often one may be asked for. Issue 10, item 1: pages were bounded in entries only.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use chat::Config;
+use reqwest::StatusCode;
+use runtime::serve::ANSWER_BYTES;
+use world::World;
+
+/// The largest message, of what takes the most room in JSON.
+const LARGE: usize = 16 << 10;
+
+#[tokio::test]
+async fn a_page_of_history_is_bounded_in_bytes_and_the_rest_follows() {
+    let world = World::new().await;
+    let (_storage, service) = (world.storage(), world.start().await);
+    let ann = world.user(&service, 1);
+    let c = ann.group(&[]).await;
+    for _ in 0..40 {
+        ann.say(c, &"\"".repeat(LARGE)).await;
+    }
+    for (first, direction) in [("", "before"), ("&after=0", "after")] {
+        let (mut seen, mut query, mut pages) = (Vec::new(), first.to_owned(), 0);
+        loop {
+            let page = ann.history(c, &format!("?limit=200{query}")).await;
+            let (seqs, bytes) = (page.seqs(), page.body.to_string().len());
+            assert!(bytes <= ANSWER_BYTES && !seqs.is_empty(), "{bytes} bytes, {} entries", seqs.len());
+            pages += 1;
+            let last = if direction == "before" { seqs[0] } else { seqs[seqs.len() - 1] };
+            seen.extend(seqs);
+            if page.body["more"] == false {
+                break;
+            }
+            query = format!("&{direction}={last}");
+        }
+        seen.sort_unstable();
+        let count = seen.len();
+        seen.dedup();
+        assert_eq!((count, seen.len()), (41, 41), "each once, and its beginning: {direction}");
+        assert!(pages > 4, "{pages} pages {direction}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_the_list_is_bounded_in_bytes_and_the_rest_follows() {
+    let world = World::new().await;
+    let (_storage, service) = (world.storage(), world.start().await);
+    let ann = world.user(&service, 1);
+    for _ in 0..20 {
+        let c = ann.group(&[]).await;
+        ann.say(c, &"\"".repeat(LARGE)).await;
+    }
+    let (mut seen, mut query) = (Vec::new(), "?limit=100".to_owned());
+    loop {
+        let page = ann.get(&format!("/v1/conversations{query}")).await;
+        let list = page.body["conversations"].as_array().unwrap();
+        assert!(page.body.to_string().len() <= ANSWER_BYTES && !list.is_empty());
+        seen.extend(list.iter().map(|each| each["id"].to_string()));
+        let Some(next) = page.body["next"].as_str() else { break };
+        query = format!("?limit=100&page={next}");
+    }
+    let count = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!((count, seen.len()), (20, 20));
+}
+
+#[tokio::test]
+async fn reads_of_a_user_are_limited_and_others_go_on() {
+    let world = World::new().await;
+    let config = Config { read_burst: 3, read_rate: 1, ..Config::default() };
+    let (_storage, service) = (world.storage(), world.start_with(config).await);
+    let (ann, bob) = (world.user(&service, 1), world.user(&service, 2));
+    let mut limited = None;
+    for _ in 0..50 {
+        let answer = ann.get("/v1/conversations").await;
+        if answer.status != StatusCode::OK {
+            limited = Some(answer);
+            break;
+        }
+    }
+    limited.expect("nothing was refused").refused("rate_limited");
+    assert_eq!(bob.get("/v1/conversations").await.status, StatusCode::OK);
+}

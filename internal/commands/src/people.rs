@@ -1,0 +1,91 @@
+//! The users that a command names: looked up when the command is taken, and the event says so.
+//!
+//! The reducer never looks outside its conversation, so what it needs of the user tables has to stand in the event:
+//! that everybody named has an account. A store that does not answer is no reason to guess: the command is refused with
+//! a code that passes.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::{ApiError, ErrorCode};
+use domain::{Action, UserId};
+use lru::LruCache;
+use store::SharedStore;
+use tokio::time::timeout;
+
+use crate::faults;
+
+/// How long the look-up of everybody that a command names may take. Beyond, the answer is `unavailable`.
+const LOOK_UP_WAIT: Duration = Duration::from_secs(1);
+/// Users that are asked for at once.
+const READ_AT_ONCE: usize = 64;
+/// Users remembered per process, about 5 MiB. At the bound the least recently used is asked for again.
+const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+/// Missing users that the refusal names.
+const NAMED_MAX: usize = 3;
+
+/// Asks the user tables, and remembers who has an account: accounts do not go away. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct People {
+    store: SharedStore,
+    known: Arc<Mutex<LruCache<UserId, ()>>>,
+}
+
+impl People {
+    pub(crate) fn new(store: SharedStore) -> Self {
+        Self { store, known: Arc::new(Mutex::new(LruCache::new(REMEMBERED_MAX))) }
+    }
+
+    /// Those of the users, in order, that have no account.
+    ///
+    /// # Errors
+    /// When the store does not answer in time.
+    pub(crate) async fn missing(&self, users: &BTreeSet<UserId>) -> Result<Vec<UserId>, ApiError> {
+        match timeout(LOOK_UP_WAIT, self.ask(users)).await {
+            Ok(missing) => missing,
+            Err(late) => Err(ApiError::unavailable(late)),
+        }
+    }
+
+    async fn ask(&self, users: &BTreeSet<UserId>) -> Result<Vec<UserId>, ApiError> {
+        let asked: Vec<UserId> = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            users.iter().copied().filter(|user| known.get(user).is_none()).collect()
+        };
+        let mut missing = Vec::new();
+        for some in asked.chunks(READ_AT_ONCE) {
+            let accounts = self.store.accounts(some).await.map_err(faults::of_store)?;
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            for (user, account) in some.iter().zip(accounts) {
+                match account {
+                    Some(_) => _ = known.put(*user, ()),
+                    None => missing.push(*user),
+                }
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// The users whom the action takes in, without the author, who is signed in.
+pub(crate) fn taken_in(author: UserId, action: &Action) -> BTreeSet<UserId> {
+    match action {
+        Action::Create { members, .. } | Action::AddMembers { members } => {
+            members.iter().copied().filter(|user| *user != author).collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Refused, for these users have no account.
+pub(crate) fn no_such(missing: &[UserId]) -> ApiError {
+    let named: Vec<String> = missing.iter().take(NAMED_MAX).map(UserId::to_string).collect();
+    let more = match missing.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!("there is no user {}{more}: check the ids", named.join(", "));
+    ApiError::new(ErrorCode::NoSuchUser, message)
+}

@@ -1,0 +1,67 @@
+//! Copies of corrupt records, where people look: `chat.quarantine`.
+
+use std::error::Error;
+use std::time::Duration;
+
+use events::topics::QUARANTINE;
+use events::{Codec, Quarantined};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{AppendError, EventLog, NewRecord, Record, TopicPartition, append};
+
+/// How long a copy may take.
+const COPY_WAIT: Duration = Duration::from_secs(5);
+/// How long none is tried after one that failed: many corrupt records in a row must not wait one by one.
+const COPY_REST: Duration = Duration::from_secs(60);
+
+/// Copies the corrupt records of one partition.
+#[derive(Debug, Default)]
+pub struct Quarantine {
+    /// None is copied before then: the last copy failed.
+    not_before: Option<Instant>,
+}
+
+impl Quarantine {
+    /// Copies a record that is refused. Best effort, within a bound: the record itself stays in its topic, and a
+    /// quarantine without a leader is no reason to stop.
+    pub async fn copy(
+        &mut self,
+        (log, codec): (&dyn EventLog, &Codec),
+        at: &TopicPartition,
+        record: &Record,
+        reason: &str,
+        stop: &CancellationToken,
+    ) {
+        tracing::warn!(partition = %at, offset = record.offset, reason, "corrupt record refused");
+        if self.not_before.is_some_and(|before| Instant::now() < before) {
+            return;
+        }
+        let quarantined = codec.quarantined(&Quarantined {
+            topic: at.topic.clone(),
+            partition: at.partition,
+            offset: record.offset,
+            reason: reason.to_owned(),
+            payload: record.payload.clone(),
+        });
+        let key = String::from_utf8_lossy(&record.key).into_owned();
+        let copy = NewRecord { key, partition: Some(0), headers: quarantined.headers, payload: quarantined.payload };
+        let copied = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            copied = timeout(COPY_WAIT, append(log, QUARANTINE, copy)) => copied,
+        };
+        let (error, of_this_one): (Box<dyn Error + Send + Sync>, bool) = match copied {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => {
+                let of_this_one = matches!(error, AppendError::TooLarge);
+                (error.into(), of_this_one)
+            }
+            Err(late) => (late.into(), false),
+        };
+        if !of_this_one {
+            self.not_before = Some(Instant::now() + COPY_REST);
+        }
+        tracing::warn!(partition = %at, offset = record.offset, %error, "corrupt record not copied");
+    }
+}

@@ -1,0 +1,193 @@
+//! Building the log-derived rows anew beside those that are served, comparing, and switching.
+//!
+//! Nothing that is served is touched before the switch, which is one compare-and-set. Killed anywhere before it, the
+//! store is as it was; whoever begins again goes on with the same tables, from their own `applied + 1`. The rows before
+//! stay as storage left them: a way back is the same thing in the other direction (bring them up, switch).
+
+mod compare;
+mod row;
+
+use eventlog::SharedLog;
+use events::Codec;
+use events::topics::{MESSAGES, spec_of};
+use host::Entropy;
+use storage::Replayed;
+use store::{Consumer, Incarnations, SharedStore, Stage, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::OpsError;
+use crate::holds::HOLDS_PER_PARTITION_MAX;
+use crate::replay::{self, Range};
+
+pub use compare::{Compared, compare};
+
+/// A round that found at most so many records to apply is near enough to the served rows to switch: programs wait for
+/// the rest, which storage applies in a moment.
+const NEAR_RECORDS: u64 = 1000;
+/// Holds that are named when the rows that were built have more of them.
+const HOLDS_NAMED: usize = 20;
+
+/// What a rebuild works with.
+#[derive(Clone)]
+pub struct Engines {
+    /// The log.
+    pub log: SharedLog,
+    /// A handle to the store, at whatever incarnation.
+    pub store: SharedStore,
+    /// Reads records.
+    pub codec: Codec,
+    /// For jitter.
+    pub entropy: Entropy,
+}
+
+/// Two incarnations: the one that is served, and the one that is to be.
+pub struct Pair {
+    /// Pinned to the current one.
+    pub served: SharedStore,
+    /// Pinned to the other.
+    pub beside: SharedStore,
+}
+
+/// How far a round of [`Pair::bring_up`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Records applied in this round.
+    pub done: u64,
+    /// Records of this round.
+    pub of: u64,
+}
+
+/// The incarnation that a rebuild goes on with: one that was begun and never current. `None`: a new one is to be made.
+#[must_use]
+pub fn begun(there: &Incarnations) -> Option<u32> {
+    there.beside.iter().rev().find(|beside| beside.stage == Stage::Building).map(|beside| beside.number)
+}
+
+/// The incarnation that a way back leads to: the newest that was current and is not.
+#[must_use]
+pub fn before(there: &Incarnations) -> Option<u32> {
+    there.beside.iter().rev().find(|beside| beside.stage == Stage::Served).map(|beside| beside.number)
+}
+
+impl Pair {
+    /// Opens both; `beside` must not be current.
+    ///
+    /// # Errors
+    /// When the store cannot be asked, or there is no such incarnation.
+    pub async fn open(store: &dyn Store, beside: u32) -> Result<Self, OpsError> {
+        let there = store.incarnations().await?;
+        if there.current == beside {
+            return Err(OpsError::Refused(vec![format!("incarnation {beside} is the current one already")]));
+        }
+        Ok(Self { served: store.at(there.current).await?, beside: store.at(beside).await? })
+    }
+
+    /// What the rows beside lack of what is applied to those that are served.
+    ///
+    /// # Errors
+    /// When log or store cannot be read, the log is not the one that either has applied, or records are gone.
+    pub async fn behind(&self, log: &SharedLog) -> Result<Vec<Range>, OpsError> {
+        replay::check_log(log, &self.served).await?;
+        replay::check_log(log, &self.beside).await?;
+        self.ranges(log).await
+    }
+
+    async fn ranges(&self, log: &SharedLog) -> Result<Vec<Range>, OpsError> {
+        let mut ranges = Vec::new();
+        for source in replay::all_sources() {
+            let applied = self.beside.applied(source).await?.map(|applied| applied.seq.offset());
+            let from = applied.map_or(0, |offset| offset + 1);
+            let to = self.served.applied(source).await?.map_or(0, |applied| applied.seq.offset() + 1);
+            if from < to {
+                let low = log.watermarks(source.topic, source.partition).await?.low;
+                if from < low {
+                    return Err(replay::trimmed(source, low));
+                }
+                ranges.push(Range { source, from, to, applied });
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// Applies to the rows beside what is applied to those that are served, in rounds, until a round is a small one.
+    /// `progress` hears of every batch. Killed anywhere, the next call goes on.
+    ///
+    /// # Errors
+    /// As [`Self::behind`], and when `stop` is cancelled.
+    pub async fn bring_up(
+        &self,
+        engines: &Engines,
+        stop: &CancellationToken,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<u64, OpsError> {
+        let (mut ranges, mut applied) = (self.behind(&engines.log).await?, 0);
+        loop {
+            let of: u64 = ranges.iter().map(Range::records).sum();
+            applied += self.round(engines, &ranges, stop, of, progress).await?;
+            if of <= NEAR_RECORDS {
+                return Ok(applied);
+            }
+            ranges = self.ranges(&engines.log).await?;
+        }
+    }
+
+    async fn round(
+        &self,
+        engines: &Engines,
+        ranges: &[Range],
+        stop: &CancellationToken,
+        of: u64,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<u64, OpsError> {
+        let Engines { log, codec, entropy, .. } = engines;
+        // Of the ranges before the one that is under way, and of that one.
+        let (mut before, mut now) = (0, 0);
+        let tell = |range: &Range, done: Replayed| {
+            now = done.next - range.from;
+            progress(Progress { done: before + now, of });
+            if done.next >= range.to {
+                before += std::mem::take(&mut now);
+            }
+        };
+        replay::run(log, &self.beside, codec, entropy, ranges, stop, tell).await?;
+        Ok(of)
+    }
+
+    /// Conversations that storage holds beside and not in the served rows, in words: a program that cannot judge an
+    /// event must not be the one that builds what is served.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn holds(&self) -> Result<Vec<String>, OpsError> {
+        let mut more = Vec::new();
+        for partition in 0..spec_of(MESSAGES).partitions {
+            for (conversation, _) in
+                self.beside.holds(Consumer::Storage, partition, None, HOLDS_PER_PARTITION_MAX).await?
+            {
+                let served = self.served.hold(Consumer::Storage, partition, conversation).await?;
+                if !served.is_held() && more.len() < HOLDS_NAMED {
+                    more.push(format!("{conversation} is held in incarnation {} only", self.beside.incarnation()));
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    /// Brings the rows beside up once more and makes them the served ones, by a compare-and-set.
+    ///
+    /// Whether each partition has come as far by then is not part of it: every program waits before it turns to them
+    /// until they have (see [`store::Following`]), and storage goes on from their `applied + 1` at once.
+    ///
+    /// # Errors
+    /// As [`Self::bring_up`], and when another incarnation became current meanwhile.
+    pub async fn switch(&self, engines: &Engines, stop: &CancellationToken) -> Result<(), OpsError> {
+        self.bring_up(engines, stop, &mut |_| {}).await?;
+        let (from, to) = (self.served.incarnation(), self.beside.incarnation());
+        if engines.store.switch_incarnation(from, to).await? {
+            return Ok(());
+        }
+        Err(OpsError::Refused(vec![format!(
+            "incarnation {from} is not the current one any more: nothing was switched"
+        )]))
+    }
+}

@@ -1,0 +1,255 @@
+//! Every row of two incarnations against one another, while both move.
+//!
+//! First all rows of each table that is served are looked up beside, then those beside in the served ones (they must
+//! all be there: beside is never further). Rows that change meanwhile are kept and looked at again, each time with the
+//! rows beside brought up, until they agree or do not. Nothing is tolerated: no clock, no window, no sample.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::ConversationId;
+use eventlog::partition_of;
+use events::topics::{MESSAGES, spec_of};
+use store::tables::{self, Table};
+use store::{SharedStore, Source, StoreError, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::row::{Row, Verdict, verdict};
+use super::{Engines, Pair};
+use crate::OpsError;
+
+/// Rows on their way that are kept to be looked at again. Beyond, comparing gives up: there is more change than it can
+/// follow.
+const ON_THEIR_WAY_MAX: usize = 100_000;
+/// How often rows on their way are looked at again.
+const LOOKS_MAX: u32 = 20;
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A monotone cell that differs although its row rested over so many looks does differ.
+const RESTED_LOOKS: u32 = 4;
+/// Rows that are looked up at once.
+const LOOKED_UP: usize = 512;
+/// Differences that are put into words.
+const TOLD_MAX: usize = 20;
+
+/// What a comparison found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Rows of each table that is served.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// Rows that differ, or are in one only.
+    pub different: u64,
+    /// Some of them in words: table, key and cells, never what they say.
+    pub told: Vec<String>,
+    /// Rows that changed at every look: what of them both have applied is the same.
+    pub restless: u64,
+}
+
+impl Compared {
+    fn differs(&mut self, table: &Table, key: &[Value], what: &str) {
+        self.different += 1;
+        if self.told.len() < TOLD_MAX {
+            let key: Vec<String> = key.iter().map(shown).collect();
+            self.told.push(format!("{} {}: {what}", table.name, key.join(" ")));
+        }
+    }
+}
+
+/// A row to be looked at again.
+struct Restless {
+    table: &'static Table,
+    key: Vec<Value>,
+    /// As it was served at the last look.
+    served: Vec<u8>,
+    /// Looks over which it was so.
+    rested: u32,
+}
+
+/// Compares every row; brings the rows beside up as needed. `progress` hears of each page: the table, and rows so far.
+///
+/// # Errors
+/// When log or store cannot be read, too many rows change to be followed, or `stop` is cancelled.
+pub async fn compare(
+    engines: &Engines,
+    pair: &Pair,
+    stop: &CancellationToken,
+    mut progress: impl FnMut(&str, u64),
+) -> Result<Compared, OpsError> {
+    pair.bring_up(engines, stop, &mut |_| {}).await?;
+    let (mut compared, mut restless) = (Compared::default(), Vec::new());
+    let as_of = AsOf::of(&pair.beside).await?;
+    for table in tables::ALL {
+        let (mut rows, mut after) = (0, None);
+        loop {
+            stopped(stop)?;
+            let (page, next) = pair.served.scan(table.name, after).await?;
+            rows += page.len() as u64;
+            look(pair, table, page, &as_of, &mut compared, &mut restless).await?;
+            progress(table.name, rows);
+            if next.is_none() {
+                break;
+            }
+            after = next;
+        }
+        compared.rows.insert(table.name, rows);
+        extra(pair, table, stop, &mut compared).await?;
+    }
+    settle(engines, pair, stop, restless, &mut compared).await?;
+    Ok(compared)
+}
+
+/// A page of served rows against those beside.
+async fn look(
+    pair: &Pair,
+    table: &'static Table,
+    page: Vec<Vec<u8>>,
+    as_of: &AsOf,
+    compared: &mut Compared,
+    restless: &mut Vec<Restless>,
+) -> Result<(), OpsError> {
+    let keys: Vec<Vec<Value>> = page.iter().map(|row| Row::read(row)?.key(table)).collect::<Result<_, _>>()?;
+    let mut beside = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(LOOKED_UP) {
+        beside.extend(pair.beside.rows(table.name, keys).await?);
+    }
+    for ((served, key), beside) in page.into_iter().zip(keys).zip(beside) {
+        match verdict(table, &served, beside.as_deref(), as_of.of_row(table, &key)?)? {
+            Verdict::Same => {}
+            Verdict::OnItsWay => restless.push(Restless { table, key, served, rested: 0 }),
+            Verdict::Differs(cells) => compared.differs(table, &key, &in_words(beside.is_some(), &cells)),
+        }
+    }
+    if restless.len() > ON_THEIR_WAY_MAX {
+        let words = "more rows change than can be compared: try again when less is written".to_owned();
+        return Err(OpsError::Busy(words));
+    }
+    Ok(())
+}
+
+fn in_words(is_beside: bool, cells: &[&str]) -> String {
+    if is_beside { format!("{} differ", cells.join(", ")) } else { "only in the served rows".to_owned() }
+}
+
+/// Rows beside that are not served: beside is never further, so there must be none.
+async fn extra(
+    pair: &Pair,
+    table: &'static Table,
+    stop: &CancellationToken,
+    compared: &mut Compared,
+) -> Result<(), OpsError> {
+    let mut after = None;
+    loop {
+        stopped(stop)?;
+        let (page, next) = pair.beside.scan(table.name, after).await?;
+        let keys: Vec<Vec<Value>> = page.iter().map(|row| Row::read(row)?.key(table)).collect::<Result<_, _>>()?;
+        for keys in keys.chunks(LOOKED_UP) {
+            let served = pair.served.rows(table.name, keys).await?;
+            for (key, _) in keys.iter().zip(served).filter(|(_, served)| served.is_none()) {
+                compared.differs(table, key, "not in the served rows");
+            }
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+        after = next;
+    }
+}
+
+/// Looks at rows that changed until they agree, or do not.
+async fn settle(
+    engines: &Engines,
+    pair: &Pair,
+    stop: &CancellationToken,
+    mut restless: Vec<Restless>,
+    compared: &mut Compared,
+) -> Result<(), OpsError> {
+    for _ in 0..LOOKS_MAX {
+        if restless.is_empty() {
+            return Ok(());
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+            return stopped(stop);
+        }
+        pair.bring_up(engines, stop, &mut |_| {}).await?;
+        let as_of = AsOf::of(&pair.beside).await?;
+        let mut still = Vec::new();
+        for row in restless {
+            still.extend(look_again(pair, row, &as_of, compared).await?);
+        }
+        restless = still;
+    }
+    compared.restless = restless.len() as u64;
+    Ok(())
+}
+
+/// `None` when nothing is left to be looked at.
+async fn look_again(
+    pair: &Pair,
+    row: Restless,
+    as_of: &AsOf,
+    compared: &mut Compared,
+) -> Result<Option<Restless>, OpsError> {
+    let Restless { table, key, served: before, rested } = row;
+    let keys = std::slice::from_ref(&key);
+    let served = pair.served.rows(table.name, keys).await?.pop().flatten();
+    let beside = pair.beside.rows(table.name, keys).await?.pop().flatten();
+    let Some(served) = served else {
+        compared.differs(table, &key, "gone from the served rows");
+        return Ok(None);
+    };
+    let rested = if served == before { rested + 1 } else { 0 };
+    match verdict(table, &served, beside.as_deref(), as_of.of_row(table, &key)?)? {
+        Verdict::Same => Ok(None),
+        // Beside was brought up since it has been so.
+        Verdict::OnItsWay if rested >= RESTED_LOOKS => {
+            compared.differs(table, &key, "differs although it rests");
+            Ok(None)
+        }
+        Verdict::OnItsWay => Ok(Some(Restless { table, key, served, rested })),
+        Verdict::Differs(cells) => {
+            compared.differs(table, &key, &in_words(beside.is_some(), &cells));
+            Ok(None)
+        }
+    }
+}
+
+/// What is applied to the rows beside, by partition of `chat.messages`.
+struct AsOf(Vec<i64>);
+
+impl AsOf {
+    async fn of(beside: &SharedStore) -> Result<Self, OpsError> {
+        let mut all = Vec::new();
+        for partition in 0..spec_of(MESSAGES).partitions {
+            let applied = beside.applied(Source { topic: MESSAGES, partition }).await?;
+            all.push(applied.map_or(-1, |applied| applied.seq.timestamp()));
+        }
+        Ok(Self(all))
+    }
+
+    /// For a row of that key: every row names its conversation.
+    fn of_row(&self, table: &Table, key: &[Value]) -> Result<i64, StoreError> {
+        let named = table.key().zip(key).find(|(column, _)| column.name == "conversation");
+        let conversation = match named {
+            Some((_, Value::Uuid(uuid))) => ConversationId::try_from(*uuid).ok(),
+            _ => None,
+        };
+        let of = |id: ConversationId| partition_of(id.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+        let partition = conversation.and_then(|id| usize::try_from(of(id)).ok());
+        let as_of = partition.and_then(|partition| self.0.get(partition)).copied();
+        as_of.ok_or_else(|| StoreError::Broken(format!("a row of {} names no conversation", table.name).into()))
+    }
+}
+
+fn stopped(stop: &CancellationToken) -> Result<(), OpsError> {
+    if stop.is_cancelled() { Err(OpsError::Failed("stopped".into())) } else { Ok(()) }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Uuid(uuid) => uuid.to_string(),
+        Value::Bigint(number) => number.to_string(),
+        Value::Text(text) => text.clone(),
+        Value::Boolean(truth) => truth.to_string(),
+        Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}

@@ -1,0 +1,313 @@
+//! Who is connected: at most so many, strangers fewer, and those who have been silent the longest go first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::link::Link;
+
+/// Strangers looked at, the oldest first, for one that can be let go of.
+const LOOKED_AT_MAX: usize = 256;
+/// How soon that is tried again when all of them were busy.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How many connections a listener keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// All of them.
+    pub connections: usize,
+    /// Those on which nobody has shown a good token yet.
+    pub strangers: usize,
+    /// Those of one address.
+    pub per_address: PerAddress,
+}
+
+/// How many connections one address may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PerAddress {
+    /// So many, whatever the address.
+    Max(usize),
+    /// So many, except for loopback addresses: what comes from there is a proxy, or somebody on this machine.
+    MaxUnlessLoopback(usize),
+    /// As many as there are.
+    Unbounded,
+}
+
+/// The connections of one listener.
+#[derive(Debug)]
+pub(super) struct Book {
+    bounds: Bounds,
+    open: Mutex<Open>,
+    /// Told when a connection has ended.
+    ended: Notify,
+    /// How many are open.
+    count: Gauge,
+    /// Connections let go of to make room, or refused because their address has enough.
+    let_go: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    links: BTreeMap<u64, Link>,
+    /// Those not known to be somebody's. May hold some that are by now.
+    strangers: BTreeSet<u64>,
+    /// Those of somebody that were no socket when they were last looked at.
+    known: BTreeSet<u64>,
+    /// Told to close, and not gone yet.
+    closing: usize,
+    addresses: HashMap<IpAddr, BTreeSet<u64>>,
+}
+
+/// A connection's place: given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    book: Arc<Book>,
+    number: u64,
+    address: IpAddr,
+}
+
+impl Book {
+    pub(super) fn new(bounds: Bounds, count: Gauge, let_go: Counter) -> Self {
+        Self { bounds, open: Mutex::default(), ended: Notify::new(), count, let_go }
+    }
+
+    /// Waits until there is room for one more, and makes some where that is possible.
+    pub(super) async fn room(&self) {
+        while !self.has_room() {
+            // Who was busy may be silent now, which nobody tells.
+            let _ = timeout(LOOK_AGAIN, self.ended.notified()).await;
+        }
+    }
+
+    /// A place for a connection from `address`; `None` when that address has enough and nobody of it can go.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, link: &Link) -> Option<Place> {
+        let address = of_one_host(address);
+        let mut guard = self.open();
+        let open = &mut *guard;
+        let here = open.addresses.entry(address).or_default();
+        if self.bounds.per_address.max_of(address).is_some_and(|max| here.len() >= max) {
+            let links = &open.links;
+            let oldest = here.iter().filter_map(|number| links.get(number)).find(|link| link.can_go());
+            self.let_go.inc();
+            // Closing takes a moment, in which there is one more of this address than there should be.
+            oldest?.close();
+            open.closing += 1;
+        }
+        let number = open.next;
+        open.next += 1;
+        here.insert(number);
+        open.links.insert(number, link.clone());
+        open.strangers.insert(number);
+        self.count.inc();
+        Some(Place { book: Arc::clone(self), number, address })
+    }
+
+    fn has_room(&self) -> bool {
+        let mut open = self.open();
+        loop {
+            let full = open.links.len() >= self.bounds.connections;
+            if !full && open.strangers.len() < self.bounds.strangers {
+                return true;
+            }
+            if open.closing > 0 {
+                return false;
+            }
+            match open.oldest(full) {
+                Look::Again => {}
+                Look::Found(link) => {
+                    link.close();
+                    open.closing += 1;
+                    self.let_go.inc();
+                    return false;
+                }
+                Look::Nobody => return false,
+            }
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Look {
+    /// Some were found to be no strangers: there may be room already.
+    Again,
+    Found(Link),
+    Nobody,
+}
+
+impl Open {
+    /// Who has to go: the oldest silent stranger; when it must be, the oldest silent connection of somebody. Sockets of
+    /// somebody never do.
+    fn oldest(&mut self, full: bool) -> Look {
+        let (mut found, mut vouched) = (None, Vec::new());
+        for number in self.strangers.iter().take(LOOKED_AT_MAX) {
+            let Some(link) = self.links.get(number) else { continue };
+            if link.is_vouched() {
+                vouched.push(*number);
+            } else if found.is_none() && link.can_go() {
+                found = Some(link.clone());
+            }
+        }
+        if !vouched.is_empty() {
+            for number in vouched {
+                self.strangers.remove(&number);
+                self.known.insert(number);
+            }
+            return Look::Again;
+        }
+        if let Some(link) = found {
+            return Look::Found(link);
+        }
+        if !full {
+            return Look::Nobody;
+        }
+        let links = &self.links;
+        self.known.retain(|number| links.get(number).is_some_and(|link| !link.is_socket()));
+        let oldest = self.known.iter().filter_map(|number| links.get(number)).find(|link| link.can_go());
+        oldest.map_or(Look::Nobody, |link| Look::Found(link.clone()))
+    }
+}
+
+impl PerAddress {
+    fn max_of(self, address: IpAddr) -> Option<usize> {
+        match self {
+            Self::Max(max) => Some(max),
+            Self::MaxUnlessLoopback(max) => Some(max).filter(|_| !address.is_loopback()),
+            Self::Unbounded => None,
+        }
+    }
+}
+
+/// The address that stands for a host: of IPv6, a network of 64 bits is one host's.
+fn of_one_host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut guard = self.book.open();
+        let open = &mut *guard;
+        if let Some(link) = open.links.remove(&self.number)
+            && link.is_closed()
+        {
+            open.closing = open.closing.saturating_sub(1);
+        }
+        open.strangers.remove(&self.number);
+        open.known.remove(&self.number);
+        if let Some(here) = open.addresses.get_mut(&self.address) {
+            here.remove(&self.number);
+            if here.is_empty() {
+                open.addresses.remove(&self.address);
+            }
+        }
+        drop(guard);
+        self.book.count.dec();
+        self.book.ended.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(connections: usize, strangers: usize, per_address: PerAddress) -> Arc<Book> {
+        let bounds = Bounds { connections, strangers, per_address };
+        Arc::new(Book::new(bounds, Gauge::default(), Counter::default()))
+    }
+
+    fn comes(book: &Arc<Book>, address: &str) -> Option<(Link, Place)> {
+        let link = Link::default();
+        let place = book.enter(address.parse().unwrap(), &link)?;
+        Some((link, place))
+    }
+
+    #[test]
+    fn the_oldest_silent_stranger_goes_first_and_somebody_s_socket_never() {
+        let book = book(4, 4, PerAddress::Unbounded);
+        let (socket, _socket) = comes(&book, "10.0.0.1").unwrap();
+        socket.vouched().set();
+        socket.set_socket();
+        let (known, known_place) = comes(&book, "10.0.0.1").unwrap();
+        known.vouched().set();
+        let (busy, _busy) = comes(&book, "10.0.0.1").unwrap();
+        busy.set_busy(true);
+        assert!(book.has_room());
+        let (silent, silent_place) = comes(&book, "10.0.0.1").unwrap();
+        assert!(!book.has_room() && silent.is_closed(), "the newest, but the only silent stranger");
+        assert!(!book.has_room() && !known.is_closed(), "one at a time");
+        drop(silent_place);
+        assert!(book.has_room());
+        let (other, _other) = comes(&book, "10.0.0.1").unwrap();
+        other.set_busy(true);
+        assert!(!book.has_room() && known.is_closed(), "then whoever is silent");
+        drop(known_place);
+        assert!(book.has_room() && !socket.is_closed() && !busy.is_closed());
+        let _last = comes(&book, "10.0.0.1").unwrap();
+    }
+
+    #[test]
+    fn strangers_have_a_bound_of_their_own_which_others_do_not_count_under() {
+        let book = book(100, 2, PerAddress::Unbounded);
+        let mut kept = Vec::new();
+        for _ in 0..10 {
+            let (link, place) = comes(&book, "10.0.0.1").unwrap();
+            link.vouched().set();
+            kept.push((link, place));
+        }
+        assert!(book.has_room());
+        let (first, first_place) = comes(&book, "10.0.0.1").unwrap();
+        assert!(book.has_room());
+        let _second = comes(&book, "10.0.0.1").unwrap();
+        assert!(!book.has_room() && first.is_closed());
+        drop(first_place);
+        assert!(book.has_room() && kept.iter().all(|(link, _)| !link.is_closed()));
+    }
+
+    #[test]
+    fn an_address_has_its_bound_and_a_network_of_ipv6_is_one() {
+        let book = book(100, 100, PerAddress::MaxUnlessLoopback(2));
+        let (first, _first) = comes(&book, "2001:db8::1").unwrap();
+        let (second, _second) = comes(&book, "2001:db8::2").unwrap();
+        let (third, _third) = comes(&book, "2001:db8::3").unwrap();
+        assert!(first.is_closed() && !second.is_closed(), "its oldest silent stranger goes");
+        second.set_busy(true);
+        third.set_busy(true);
+        assert!(comes(&book, "2001:db8::4").is_none(), "none of it can go");
+        assert!(comes(&book, "2001:db8:0:1::4").is_some() && comes(&book, "10.0.0.1").is_some());
+        let local: Vec<_> = (0..5).map(|_| comes(&book, "127.0.0.1").unwrap()).collect();
+        assert!(local.iter().all(|(link, _)| !link.is_closed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_is_waited_for_until_somebody_is_silent() {
+        let book = book(1, 1, PerAddress::Unbounded);
+        let (busy, place) = comes(&book, "10.0.0.1").unwrap();
+        busy.set_busy(true);
+        let waits = tokio::spawn({
+            let book = Arc::clone(&book);
+            async move { book.room().await }
+        });
+        tokio::time::sleep(LOOK_AGAIN * 10).await;
+        assert!(!waits.is_finished() && !busy.is_closed());
+        busy.set_busy(false);
+        tokio::time::sleep(LOOK_AGAIN * 2).await;
+        assert!(busy.is_closed());
+        drop(place);
+        waits.await.unwrap();
+    }
+}

@@ -1,0 +1,94 @@
+//! What the server knows of one connection.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::Vouched;
+use tokio_util::sync::CancellationToken;
+
+use super::answers::Pinned;
+
+/// One connection, as its requests, its listener and its bytes see it. In the extensions of each request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Link(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    vouched: Vouched,
+    /// A whole request is being worked on: the client is not what is waited for.
+    busy: AtomicBool,
+    /// It is a websocket now.
+    socket: AtomicBool,
+    close: CancellationToken,
+    /// The memory of the answer that the client has not taken yet.
+    pinned: Mutex<Option<Pinned>>,
+}
+
+/// A request that is worked on. Dropped, the client is waited for again.
+#[derive(Debug)]
+pub(super) struct Busy(Link);
+
+impl Link {
+    /// What a good token is noted in.
+    pub(super) fn vouched(&self) -> &Vouched {
+        &self.0.vouched
+    }
+
+    pub(super) fn is_vouched(&self) -> bool {
+        self.0.vouched.is_set()
+    }
+
+    pub(super) fn is_socket(&self) -> bool {
+        self.0.socket.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_socket(&self) {
+        self.0.socket.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.0.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Marks that a whole request is worked on.
+    pub(super) fn busy(&self) -> Busy {
+        self.set_busy(true);
+        Busy(self.clone())
+    }
+
+    /// Whether it may be closed to make room.
+    pub(super) fn can_go(&self) -> bool {
+        let taken = self.0.busy.load(Ordering::Relaxed) || (self.is_vouched() && self.is_socket());
+        !taken && !self.is_closed()
+    }
+
+    /// Ends it.
+    pub(super) fn close(&self) {
+        self.0.close.cancel();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.close.is_cancelled()
+    }
+
+    /// Cancelled when it is to end.
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.0.close.clone()
+    }
+
+    /// Keeps the memory of an answer until [`Self::unpin`].
+    pub(super) fn pin(&self, pinned: Pinned) {
+        *self.0.pinned.lock().unwrap_or_else(PoisonError::into_inner) = Some(pinned);
+    }
+
+    /// The answer has been taken.
+    pub(super) fn unpin(&self) {
+        drop(self.0.pinned.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set_busy(false);
+    }
+}

@@ -1,0 +1,162 @@
+//! [`SessionStore`]: sessions by lightweight transactions, and what is written plainly beside them.
+
+use std::ops::ControlFlow;
+
+use async_trait::async_trait;
+use domain::UserId;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+use store::{ENDED_BUCKET_MS, ListedSession, Malformed, Session, SessionStore, StoreError};
+use uuid::Uuid;
+
+use crate::ScyllaStore;
+use crate::cql::{Cql, Kind};
+use crate::users::user;
+
+/// The statements of [`SessionStore`].
+pub(crate) struct SessionTables {
+    create: PreparedStatement,
+    session: PreparedStatement,
+    /// Serial: also finishes a transaction that was cut short.
+    session_serial: PreparedStatement,
+    rotate: PreparedStatement,
+    delete: PreparedStatement,
+    put_ended: PreparedStatement,
+    ended: PreparedStatement,
+    put_listed: PreparedStatement,
+    delete_listed: PreparedStatement,
+    listed: PreparedStatement,
+    put_cut: PreparedStatement,
+    cut: PreparedStatement,
+}
+
+impl SessionTables {
+    pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
+        let plain = |text| cql.prepare(Kind::Idempotent, text);
+        let conditional = |text| cql.prepare(Kind::Conditional, text);
+        let session = "SELECT account, secret_hash, expires FROM {base}.sessions WHERE id = ?";
+        let mut session_serial = plain(session).await?;
+        session_serial.set_consistency(Consistency::LocalSerial);
+        Ok(Self {
+            create: conditional(
+                "INSERT INTO {base}.sessions (id, account, secret_hash, expires) VALUES (?, ?, ?, ?) IF NOT EXISTS",
+            )
+            .await?,
+            session: plain(session).await?,
+            session_serial,
+            // All cells, so that they all live on together.
+            rotate: conditional(
+                "UPDATE {base}.sessions SET account = ?, secret_hash = ?, expires = ? WHERE id = ? IF secret_hash = ?",
+            )
+            .await?,
+            delete: conditional("DELETE FROM {base}.sessions WHERE id = ? IF EXISTS").await?,
+            put_ended: plain("INSERT INTO {base}.ended_sessions (minute, id) VALUES (?, ?)").await?,
+            ended: plain("SELECT id FROM {base}.ended_sessions WHERE minute = ?").await?,
+            put_listed: plain(
+                "INSERT INTO {base}.sessions_by_account (account, id, label, begun, used) VALUES (?, ?, ?, ?, ?)",
+            )
+            .await?,
+            delete_listed: plain("DELETE FROM {base}.sessions_by_account WHERE account = ? AND id = ?").await?,
+            listed: plain("SELECT id, label, begun, used FROM {base}.sessions_by_account WHERE account = ?").await?,
+            put_cut: plain("INSERT INTO {base}.session_cuts (account, cut_at) VALUES (?, ?)").await?,
+            cut: plain("SELECT cut_at FROM {base}.session_cuts WHERE account = ?").await?,
+        })
+    }
+
+    async fn read(
+        &self,
+        cql: &Cql,
+        statement: &PreparedStatement,
+        id: &[u8; 16],
+    ) -> Result<Option<Session>, StoreError> {
+        let Some((account, secret_hash, expires_ms)) = cql.first::<(Uuid, Vec<u8>, i64)>(statement, (id,)).await?
+        else {
+            return Ok(None);
+        };
+        let malformed = Malformed { table: "sessions", column: "secret_hash" };
+        let secret_hash = secret_hash.try_into().map_err(|_| malformed)?;
+        Ok(Some(Session { id: *id, user: user(account, "sessions")?, secret_hash, expires_ms }))
+    }
+}
+
+#[async_trait]
+impl SessionStore for ScyllaStore {
+    async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
+        let Session { id, user, secret_hash, expires_ms } = session;
+        // Ids are random: one that is there is this very session, created by an earlier try.
+        self.cql.apply(&self.users.sessions.create, (id, user.uuid(), secret_hash, expires_ms)).await?;
+        Ok(())
+    }
+
+    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
+        self.users.sessions.read(&self.cql, &self.users.sessions.session, id).await
+    }
+
+    async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
+        let Session { id, user, secret_hash, expires_ms } = session;
+        let values = (user.uuid(), secret_hash, expires_ms, id, expected);
+        let tables = &self.users.sessions;
+        match self.cql.apply(&tables.rotate, values).await {
+            Err(StoreError::Transient(error)) => {
+                // It may have been applied, and the new secret is nobody else's. Without this look a device whose
+                // answer was lost on the way would have to sign in again.
+                let found = tables.read(&self.cql, &tables.session_serial, id).await?;
+                match found.is_some_and(|found| found.secret_hash == *secret_hash) {
+                    true => Ok(true),
+                    false => Err(StoreError::Transient(error)),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn end_session(&self, user: UserId, id: &[u8; 16], now_ms: i64) -> Result<(), StoreError> {
+        let (cql, tables) = (&*self.cql, &self.users.sessions);
+        // Its name first: cut short anywhere, it has ended for every node or is ended again by who asked.
+        cql.execute(&tables.put_ended, (now_ms.div_euclid(ENDED_BUCKET_MS), id)).await?;
+        cql.apply(&tables.delete, (id,)).await?;
+        cql.execute(&tables.delete_listed, (user.uuid(), id)).await?;
+        Ok(())
+    }
+
+    async fn ended_sessions(&self, bucket: i64) -> Result<Vec<[u8; 16]>, StoreError> {
+        let mut ids = Vec::new();
+        let take = |(id,): (Vec<u8>,)| {
+            let malformed = Malformed { table: "ended_sessions", column: "id" };
+            ids.push(id.try_into().map_err(|_| malformed)?);
+            Ok(ControlFlow::Continue(()))
+        };
+        self.cql.each(&self.users.sessions.ended, (bucket,), take).await?;
+        Ok(ids)
+    }
+
+    async fn list_session(&self, user: UserId, row: &ListedSession) -> Result<(), StoreError> {
+        let ListedSession { id, label, begun_ms, used_ms } = row;
+        let values = (user.uuid(), id, label, begun_ms, used_ms);
+        self.cql.execute(&self.users.sessions.put_listed, values).await?;
+        Ok(())
+    }
+
+    async fn sessions_of(&self, user: UserId) -> Result<Vec<ListedSession>, StoreError> {
+        let mut rows = Vec::new();
+        let take = |(id, label, begun_ms, used_ms): (Vec<u8>, Option<String>, Option<i64>, Option<i64>)| {
+            let malformed = Malformed { table: "sessions_by_account", column: "id" };
+            let id = id.try_into().map_err(|_| malformed)?;
+            let (begun_ms, used_ms) = (begun_ms.unwrap_or_default(), used_ms.unwrap_or_default());
+            rows.push(ListedSession { id, label: label.unwrap_or_default(), begun_ms, used_ms });
+            Ok(ControlFlow::Continue(()))
+        };
+        self.cql.each(&self.users.sessions.listed, (user.uuid(),), take).await?;
+        Ok(rows)
+    }
+
+    async fn cut_sessions(&self, user: UserId, at_ms: i64) -> Result<(), StoreError> {
+        self.cql.execute(&self.users.sessions.put_cut, (user.uuid(), at_ms)).await?;
+        Ok(())
+    }
+
+    async fn sessions_cut(&self, user: UserId) -> Result<Option<i64>, StoreError> {
+        let row = self.cql.first::<(Option<i64>,)>(&self.users.sessions.cut, (user.uuid(),)).await?;
+        Ok(row.and_then(|(at_ms,)| at_ms))
+    }
+}

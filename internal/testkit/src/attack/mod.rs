@@ -1,0 +1,75 @@
+//! Attacks on a server of one's own: what strangers and hostile users may do from outside, while people go on talking.
+//!
+//! One attack per file and line of [`ATTACKS`]. Each prints its figures, ends by itself, and says whether the people were
+//! served and nothing of theirs was lost. Only loopback addresses are attacked.
+
+mod backlog;
+mod people;
+mod strangers;
+mod target;
+mod unread;
+
+use std::pin::Pin;
+
+use anyhow::{Context as _, Result};
+
+pub use people::{Figures, People};
+pub use target::{Target, Wishes};
+
+/// An attack, by name.
+#[derive(Debug)]
+pub struct Attack {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub what: &'static str,
+    run: fn(Wishes) -> Running,
+}
+
+/// An attack on its way: `true` when people were served and nothing was lost.
+type Running = Pin<Box<dyn Future<Output = Result<bool>> + Send>>;
+
+/// All of them.
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        name: "strangers",
+        what: "2,000 connections that say nothing, at a soft limit of 1,024 descriptors",
+        run: |wishes| Box::pin(strangers::run(wishes, "ulimit -Sn 1024")),
+    },
+    Attack {
+        name: "strangers-hard",
+        what: "the same where 1,024 descriptors are all that there may be",
+        run: |wishes| Box::pin(strangers::run(wishes, "ulimit -n 1024")),
+    },
+    Attack {
+        name: "unread-pages",
+        what: "150 pages of history of the largest kind that are asked for and never read",
+        run: |wishes| Box::pin(unread::run(wishes)),
+    },
+    Attack {
+        name: "backlog",
+        what: "a websocket node that was stopped goes on with a million frames for its sockets, on Kafka",
+        run: |wishes| Box::pin(backlog::run(wishes)),
+    },
+];
+
+/// Runs the attack of that name.
+///
+/// # Errors
+/// When there is none, or it could not be carried out.
+pub async fn run(name: &str, wishes: Wishes) -> Result<bool> {
+    let attack = ATTACKS.iter().find(|attack| attack.name == name).context("there is no attack of that name")?;
+    println!("{name}: {}", attack.what);
+    (attack.run)(wishes).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<_> = ATTACKS.iter().map(|attack| attack.name).collect();
+        assert_eq!(names.len(), ATTACKS.len());
+    }
+}

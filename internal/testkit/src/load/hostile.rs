@@ -1,0 +1,61 @@
+//! Commands that nobody should send: strangers' in conversations that they are not in, and with users that do not exist.
+
+use api::CommandFrame;
+use domain::{CommandId, Seq, UserId};
+use uuid::Uuid;
+use workload::Random;
+
+use super::actions::{Chosen, mint};
+use super::world::{Meeting, World};
+use crate::device::Route;
+
+/// A hostile command; `None` when what was chosen makes no sense now (or was a read mark).
+pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
+    let room = random.pick(&world.rooms);
+    let stranger = stranger(world, room, random)?;
+    let device = world.device_of(stranger, random);
+    let (id, conversation, nobody) = (mint(random, true), room.id, UserId::try_from(Uuid::now_v7()).ok()?);
+    let command = match random.below(10) {
+        0 => CommandFrame::Withdraw { id, conversation },
+        1 => CommandFrame::Withdraw { id: seen(world, room, random)?, conversation },
+        2 => {
+            let (target, emoji) = (seen(world, room, random)?, "👀".into());
+            CommandFrame::React { id, conversation, target, emoji }
+        }
+        3 => CommandFrame::Edit { id, conversation, target: seen(world, room, random)?, body: "a stranger's".into() },
+        4 => CommandFrame::Delete { id, conversation, target: seen(world, room, random)? },
+        5 => {
+            let reply_to = Some(seen(world, room, random)?);
+            CommandFrame::Send { id, conversation, body: format!("message {id}"), reply_to }
+        }
+        6 => {
+            let seq = Seq::try_from(random.below(1_000)).ok()?;
+            world.devices[device].mark(conversation, seq);
+            return None;
+        }
+        7..9 => {
+            let device = world.device_of(room.founder, random);
+            let command = CommandFrame::AddMembers { id, conversation, members: vec![nobody] };
+            return Some(Chosen { device, command, route: Route::Socket, is_message: false });
+        }
+        _ => {
+            let (kind, title) = if random.chance(50) { ("direct", None) } else { ("group", Some("us".to_owned())) };
+            CommandFrame::Create { id, kind: kind.into(), title, members: vec![nobody] }
+        }
+    };
+    let route = if random.chance(50) { Route::Http } else { Route::Socket };
+    Some(Chosen { device, command, route, is_message: false })
+}
+
+/// The number of a user who was not in the conversation at first.
+fn stranger(world: &World, room: &Meeting, random: &mut Random) -> Option<usize> {
+    let outside: Vec<usize> = (0..world.config.users).filter(|user| !room.members.contains(user)).collect();
+    if outside.is_empty() { None } else { Some(*random.pick(&outside)) }
+}
+
+/// A message of that conversation that a device of its founder shows.
+fn seen(world: &World, room: &Meeting, random: &mut Random) -> Option<CommandId> {
+    let memory = world.devices[world.device_of(room.founder, random)].memory();
+    let entries = memory.kept.rooms.get(&room.id)?.entries.values().rev();
+    entries.take(20).find(|entry| entry.kind == "message").map(|entry| entry.id)
+}

@@ -1,0 +1,302 @@
+//! Who computes a password hash next: a fair queue.
+//!
+//! Hashes are expensive, so a few are computed at a time and some more wait. Turns go round by share (a device that
+//! signed in before has one of its own, all others share their address's), and within a share round by name: whoever
+//! asks much waits for himself. When the queue is full, the newest of the largest share makes room, unless that is who
+//! asks.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Hashes that wait for their turn. Beyond, the answer is `busy`.
+pub const WAITING_MAX: usize = 256;
+/// What a hash is taken to last before one was computed.
+const HASH_LASTS: Duration = Duration::from_millis(50);
+
+/// Whose share of the password work a request takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Share {
+    /// A device that signed in before.
+    Device([u8; 16]),
+    /// Everybody else at that address.
+    Address(IpAddr),
+}
+
+/// The queue is full: room is there after about so long.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full(pub(crate) Duration);
+
+/// Hands out turns. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct FairQueue {
+    at_once: usize,
+    state: Arc<Mutex<State>>,
+}
+
+/// The right to compute one hash, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    queue: Option<FairQueue>,
+    begun: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    working: usize,
+    waiting: usize,
+    /// How long a turn lasts, lately.
+    lasts: Duration,
+    /// In the order of their next turns; none is empty.
+    lines: VecDeque<Line>,
+}
+
+/// Who waits in one share.
+#[derive(Debug)]
+struct Line {
+    share: Share,
+    /// In the order of their next turns; none is empty.
+    names: VecDeque<(String, VecDeque<oneshot::Sender<Turn>>)>,
+}
+
+impl FairQueue {
+    pub(crate) fn new(at_once: usize) -> Self {
+        let state = State { working: 0, waiting: 0, lasts: HASH_LASTS, lines: VecDeque::new() };
+        Self { at_once: at_once.max(1), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Waits for a turn.
+    pub(crate) async fn turn(&self, share: Share, name: &str) -> Result<Turn, Full> {
+        let waits = {
+            let mut state = self.lock();
+            if state.working < self.at_once {
+                state.working += 1;
+                None
+            } else {
+                if state.waiting >= WAITING_MAX && !state.make_room(&share) {
+                    return Err(Full(state.wait(self.at_once)));
+                }
+                Some(state.push(share, name))
+            }
+        };
+        match waits {
+            None => Ok(self.begin()),
+            Some(waits) => waits.await.map(Turn::begun_now).map_err(|_| Full(self.lock().wait(self.at_once))),
+        }
+    }
+
+    fn begin(&self) -> Turn {
+        Turn { queue: Some(self.clone()), begun: Instant::now() }
+    }
+
+    /// Hands the turn that ended on.
+    fn go_on(&self) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let next = state.pop();
+                if next.is_none() {
+                    state.working -= 1;
+                }
+                next
+            };
+            let Some(next) = next else { return };
+            match next.send(self.begin()) {
+                Ok(()) => return,
+                // Given up meanwhile: the next one.
+                Err(mut turn) => drop(turn.queue.take()),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    fn begun_now(mut self) -> Self {
+        self.begun = Instant::now();
+        self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            {
+                let mut state = queue.lock();
+                state.lasts = (state.lasts * 7 + self.begun.elapsed()) / 8;
+            }
+            queue.go_on();
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, share: Share, name: &str) -> oneshot::Receiver<Turn> {
+        let (turn, waits) = oneshot::channel();
+        self.waiting += 1;
+        let place = self.lines.iter().position(|line| line.share == share).unwrap_or_else(|| {
+            self.lines.push_back(Line { share, names: VecDeque::new() });
+            self.lines.len() - 1
+        });
+        let names = &mut self.lines[place].names;
+        match names.iter_mut().find(|(known, _)| known == name) {
+            Some((_, waiting)) => waiting.push_back(turn),
+            None => names.push_back((name.to_owned(), VecDeque::from([turn]))),
+        }
+        waits
+    }
+
+    /// Whose turn is next.
+    fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let mut line = self.lines.pop_front()?;
+        let (name, mut waiting) = line.names.pop_front().expect("no line is empty");
+        let next = waiting.pop_front().expect("no name is empty");
+        self.waiting -= 1;
+        if !waiting.is_empty() {
+            line.names.push_back((name, waiting));
+        }
+        if !line.names.is_empty() {
+            self.lines.push_back(line);
+        }
+        Some(next)
+    }
+
+    /// Makes room for one of `share`; false when none has more than that share.
+    fn make_room(&mut self, share: &Share) -> bool {
+        self.forget_gone();
+        if self.waiting < WAITING_MAX {
+            return true;
+        }
+        let own = self.lines.iter().find(|line| line.share == *share).map_or(0, Line::waiting);
+        let largest = self.lines.iter_mut().max_by_key(|line| line.waiting());
+        let Some(largest) = largest.filter(|line| line.waiting() > own + 1) else { return false };
+        let of_name = largest.names.iter_mut().max_by_key(|(_, waiting)| waiting.len());
+        // The newest: whoever waits longest has the best claim.
+        of_name.and_then(|(_, waiting)| waiting.pop_back());
+        self.forget_gone();
+        true
+    }
+
+    /// Removes who does not wait any more.
+    fn forget_gone(&mut self) {
+        for line in &mut self.lines {
+            for (_, waiting) in &mut line.names {
+                waiting.retain(|turn| !turn.is_closed());
+            }
+            line.names.retain(|(_, waiting)| !waiting.is_empty());
+        }
+        self.lines.retain(|line| !line.names.is_empty());
+        self.waiting = self.lines.iter().map(Line::waiting).sum();
+    }
+
+    /// How long who comes now would wait.
+    fn wait(&self, at_once: usize) -> Duration {
+        self.lasts * u32::try_from(self.waiting.div_ceil(at_once)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Line {
+    fn waiting(&self) -> usize {
+        self.names.iter().map(|(_, waiting)| waiting.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn address(last: u8) -> Share {
+        Share::Address(IpAddr::from([192, 0, 2, last]))
+    }
+
+    /// Lets `asked` wait in this order behind a turn that is taken; the order in which they got theirs.
+    async fn order(asked: &[(Share, &'static str)]) -> Vec<&'static str> {
+        let queue = FairQueue::new(1);
+        let first = queue.turn(address(0), "first").await.unwrap();
+        let mut waiting: Vec<_> =
+            asked.iter().map(|(share, name)| (*name, Box::pin(queue.turn(share.clone(), name)))).collect();
+        for (_, turn) in &mut waiting {
+            assert!(turn.now_or_never().is_none());
+        }
+        drop(first);
+        let mut order = Vec::new();
+        while !waiting.is_empty() {
+            let mut got = None;
+            for (place, (_, turn)) in waiting.iter_mut().enumerate() {
+                if let Some(turn) = turn.now_or_never() {
+                    got = Some((place, turn.unwrap()));
+                    break;
+                }
+            }
+            let (place, turn) = got.expect("somebody has a turn");
+            order.push(waiting.remove(place).0);
+            drop(turn);
+        }
+        order
+    }
+
+    #[tokio::test]
+    async fn turns_go_round_by_share_and_within_one_by_name() {
+        let (one, two, device) = (address(1), address(2), Share::Device([1; 16]));
+        let asked = [
+            (one.clone(), "guess"),
+            (one.clone(), "guess"),
+            (one.clone(), "guess"),
+            (one, "ann"),
+            (two, "bob"),
+            (device, "cat"),
+        ];
+        assert_eq!(order(&asked).await, ["guess", "bob", "cat", "ann", "guess", "guess"]);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_is_passed_over() {
+        let queue = FairQueue::new(1);
+        let first = queue.turn(address(0), "first").await.unwrap();
+        let mut gone = Box::pin(queue.turn(address(1), "gone"));
+        let mut there = Box::pin(queue.turn(address(1), "there"));
+        assert!((&mut gone).now_or_never().is_none() && (&mut there).now_or_never().is_none());
+        drop(gone);
+        drop(first);
+        let turn = there.now_or_never().unwrap().unwrap();
+        drop(turn);
+        let left = {
+            let state = queue.lock();
+            (state.working, state.waiting)
+        };
+        assert_eq!(left, (0, 0));
+        // Handed over and given up before it was seen: the turn is not lost.
+        let first = queue.turn(address(0), "first").await.unwrap();
+        let mut late = Box::pin(queue.turn(address(1), "late"));
+        assert!((&mut late).now_or_never().is_none());
+        drop(first);
+        drop(late);
+        assert!(queue.turn(address(2), "next").now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn at_the_bound_the_largest_share_makes_room() {
+        let queue = FairQueue::new(1);
+        let _first = queue.turn(address(0), "first").await.unwrap();
+        let mut crowd: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(queue.turn(address(1), "guess"))).collect();
+        for turn in &mut crowd {
+            assert!(turn.now_or_never().is_none());
+        }
+        let refused = queue.turn(address(1), "guess").now_or_never().unwrap().unwrap_err();
+        assert!(refused.0 >= HASH_LASTS * 100, "{refused:?}");
+        let mut other = Box::pin(queue.turn(address(2), "ann"));
+        assert!((&mut other).now_or_never().is_none(), "it waits");
+        let newest = crowd.last_mut().unwrap();
+        assert!(newest.now_or_never().unwrap().is_err(), "the newest made room");
+        assert_eq!(queue.lock().waiting, WAITING_MAX);
+    }
+}

@@ -1,0 +1,156 @@
+//! What a user does about all of the user's sessions: sees them, ends one, ends all others, and changes the password.
+
+use api::{ApiError, Caller, ErrorCode, Json, ListedSessionBody, PasswordBody, Path, SessionList};
+use auth::SessionId;
+use axum::Router;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, get, put};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::UserId;
+use runtime::TraceParent;
+use store::{ListedSession, Session};
+
+use crate::app::{App, store_failed};
+use crate::client::Client;
+use crate::fields;
+use crate::shares::Attempt;
+
+/// Sessions of one user. At the bound a new one ends the one that was used longest ago.
+pub const SESSIONS_PER_USER_MAX: usize = 100;
+
+pub(crate) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/sessions", get(list))
+        .route("/v1/sessions/others", delete(end_others))
+        .route("/v1/sessions/{session}", delete(end_one))
+        .route("/v1/me/password", put(change_password))
+}
+
+async fn list(State(app): State<App>, caller: Caller) -> Result<Json<SessionList>, ApiError> {
+    let mut sessions = Vec::new();
+    for ListedSession { id, label, begun_ms, used_ms } in app.standing(caller.user).await? {
+        let current = caller.session == Some(id);
+        let id = URL_SAFE_NO_PAD.encode(id);
+        sessions.push(ListedSessionBody { id, label, begun: begun_ms, used: used_ms, current });
+    }
+    sessions.sort_by_key(|session| std::cmp::Reverse((session.used, session.begun)));
+    Ok(Json(SessionList { sessions }))
+}
+
+async fn end_one(
+    State(app): State<App>,
+    Extension(trace): Extension<TraceParent>,
+    caller: Caller,
+    Path(session): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let id = URL_SAFE_NO_PAD.decode(&session).ok().and_then(|id| SessionId::try_from(id).ok());
+    let id =
+        id.ok_or_else(|| ApiError::new(ErrorCode::BadRequest, "a session's id is as the list of sessions gives it"))?;
+    let session = app.store.session(&id).await.map_err(store_failed)?;
+    if session.is_none_or(|session| session.user != caller.user) {
+        return Err(ApiError::new(ErrorCode::NotFound, "you have no such session: it may have ended"));
+    }
+    app.end(caller.user, &id, trace).await?;
+    app.metrics.sign_outs.inc();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn end_others(
+    State(app): State<App>,
+    Extension(trace): Extension<TraceParent>,
+    caller: Caller,
+) -> Result<StatusCode, ApiError> {
+    app.end_all_but(caller.user, caller.session, trace).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn change_password(
+    State(app): State<App>,
+    Extension(trace): Extension<TraceParent>,
+    caller: Caller,
+    client: Client,
+    Json(body): Json<PasswordBody>,
+) -> Result<StatusCode, ApiError> {
+    let account = app.store.account(caller.user).await.map_err(store_failed)?;
+    let account = account.ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such user"))?;
+    let password = fields::new_password(body.new_password)?;
+    let attempt = Attempt { name: account.name, network: client.network, device: None };
+    // Who has the token need not know the password: a device that was left open.
+    let account = app.authenticate(&attempt, body.current_password.into()).await?;
+    let turn = app.passwords.turn(attempt.share(), &attempt.name).await?;
+    let hash = app.passwords.hash(turn, password).await?;
+    if !app.store.set_password(account.id, &account.password_hash, &hash).await.map_err(store_failed)? {
+        return Err(ApiError::new(ErrorCode::Retry, "the password was changed meanwhile: try again"));
+    }
+    app.end_all_but(caller.user, caller.session, trace).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl App {
+    /// Ends every session of the user but that one. The cut is for those that are in no list yet, from before there was
+    /// one.
+    async fn end_all_but(&self, user: UserId, kept: Option<SessionId>, trace: TraceParent) -> Result<(), ApiError> {
+        let rows = self.store.sessions_of(user).await.map_err(store_failed)?;
+        if let Some(id) = kept.filter(|kept| rows.iter().all(|row| row.id != *kept)) {
+            self.list(user, id, String::new()).await?;
+        }
+        self.store.cut_sessions(user, self.clock.now_ms()).await.map_err(store_failed)?;
+        for row in rows.iter().filter(|row| Some(row.id) != kept) {
+            self.end(user, &row.id, trace).await?;
+            self.metrics.sign_outs.inc();
+        }
+        Ok(())
+    }
+
+    /// The user's list, without what has ended.
+    async fn standing(&self, user: UserId) -> Result<Vec<ListedSession>, ApiError> {
+        let mut rows = self.store.sessions_of(user).await.map_err(store_failed)?;
+        let mut standing = Vec::new();
+        for row in rows.drain(..) {
+            let session = self.store.session(&row.id).await.map_err(store_failed)?;
+            if session.is_some_and(|session| session.user == user && session.expires_ms > self.clock.now_ms()) {
+                standing.push(row);
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Puts a session that is about to begin into the list, making room for it.
+    pub(crate) async fn list_new(
+        &self,
+        user: UserId,
+        id: SessionId,
+        label: String,
+        trace: TraceParent,
+    ) -> Result<(), ApiError> {
+        let mut rows = self.store.sessions_of(user).await.map_err(store_failed)?;
+        rows.sort_by_key(|row| row.used_ms);
+        let surplus = (rows.len() + 1).saturating_sub(SESSIONS_PER_USER_MAX);
+        for row in &rows[..surplus] {
+            self.end(user, &row.id, trace).await?;
+        }
+        self.list(user, id, label).await
+    }
+
+    async fn list(&self, user: UserId, id: SessionId, label: String) -> Result<(), ApiError> {
+        let now_ms = self.clock.now_ms();
+        let row = ListedSession { id, label, begun_ms: now_ms, used_ms: now_ms };
+        self.store.list_session(user, &row).await.map_err(store_failed)
+    }
+
+    /// Notes in the list that the session was used. False: it is from before there was a list, and all of those were
+    /// ended.
+    pub(crate) async fn list_again(&self, session: &Session) -> Result<bool, ApiError> {
+        let rows = self.store.sessions_of(session.user).await.map_err(store_failed)?;
+        if let Some(row) = rows.into_iter().find(|row| row.id == session.id) {
+            let row = ListedSession { used_ms: self.clock.now_ms(), ..row };
+            self.store.list_session(session.user, &row).await.map_err(store_failed)?;
+            return Ok(true);
+        }
+        // Listed first: who ends all sessions at this moment finds it in the list, or it finds the cut.
+        self.list(session.user, session.id, String::new()).await?;
+        Ok(self.store.sessions_cut(session.user).await.map_err(store_failed)?.is_none())
+    }
+}

@@ -1,0 +1,275 @@
+//! How often one may try to sign in, or register.
+//!
+//! A failed sign-in costs its device, if it signed in before; else its name at its address, and the address. Never a
+//! name alone: nobody is locked out of an account by strangers elsewhere. A name that signed in (or was registered) at
+//! an address before is not held to what the others there did. Names that do not exist count like others, so the answer
+//! tells nothing. An attempt that was not judged costs nothing. Loopback addresses have no bound of their own: a proxy may
+//! stand there, and people behind it cannot be told apart (see `--trusted-proxies`).
+//!
+//! The tables are bounded; what is remembered longest ago goes first. Filling one costs as many password hashes.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use tokio::time::Instant;
+
+use crate::queue::Share;
+
+/// Failed sign-ins in a row to a name at an address, and of a device that signed in before.
+pub const ATTEMPTS: u32 = 20;
+/// One of these comes back in this time.
+pub const ATTEMPT_PER: Duration = Duration::from_secs(6);
+/// Failed sign-ins in a row at an address.
+pub const ADDRESS_ATTEMPTS: u32 = 100;
+/// One of these comes back in this time.
+pub const ADDRESS_ATTEMPT_PER: Duration = Duration::from_secs(1);
+/// Registrations in a row at an address.
+pub const REGISTRATIONS: u32 = 100;
+/// One of these comes back in this time.
+pub const REGISTRATION_PER: Duration = Duration::from_secs(6);
+/// Failed sign-ins in a row that are logged, and how soon one more is.
+const LOGGED: (u32, Duration) = (20, Duration::from_secs(1));
+/// Entries of each table.
+const TABLE_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+
+/// Who tries, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// The name, in the form in which it is unique; nothing when it is none.
+    pub(crate) name: String,
+    /// The network of the client's address.
+    pub(crate) network: IpAddr,
+    /// A device that signed in to this name before.
+    pub(crate) device: Option<[u8; 16]>,
+}
+
+/// What is left of everybody's share.
+pub(crate) struct Shares {
+    devices: Buckets<[u8; 16]>,
+    names: Buckets<(String, IpAddr)>,
+    addresses: Buckets<IpAddr>,
+    registrations: Buckets<IpAddr>,
+    /// Names that signed in, or were registered, at an address.
+    familiar: Mutex<LruCache<(String, IpAddr), ()>>,
+    logged: Buckets<()>,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self {
+            devices: Buckets::new(ATTEMPTS, ATTEMPT_PER),
+            names: Buckets::new(ATTEMPTS, ATTEMPT_PER),
+            addresses: Buckets::new(ADDRESS_ATTEMPTS, ADDRESS_ATTEMPT_PER),
+            registrations: Buckets::new(REGISTRATIONS, REGISTRATION_PER),
+            familiar: Mutex::new(LruCache::new(TABLE_MAX)),
+            logged: Buckets::new(LOGGED.0, LOGGED.1),
+        }
+    }
+}
+
+impl Attempt {
+    /// Whose share of the password work it takes.
+    pub(crate) fn share(&self) -> Share {
+        self.device.map_or(Share::Address(self.network), Share::Device)
+    }
+
+    fn key(&self) -> (String, IpAddr) {
+        (self.name.clone(), self.network)
+    }
+}
+
+impl Shares {
+    /// Whether there is an attempt left; else after how long there will be. Nothing is taken.
+    pub(crate) fn look(&self, attempt: &Attempt) -> Result<(), Duration> {
+        match &attempt.device {
+            Some(device) => self.devices.look(device),
+            None => {
+                self.names.look(&attempt.key())?;
+                if self.counts_address(attempt) { self.addresses.look(&attempt.network) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Takes an attempt.
+    pub(crate) fn take(&self, attempt: &Attempt) -> Result<(), Duration> {
+        self.look(attempt)?;
+        match &attempt.device {
+            Some(device) => self.devices.take(device),
+            None => {
+                self.names.take(&attempt.key())?;
+                if self.counts_address(attempt) { self.addresses.take(&attempt.network) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Gives an attempt back that was not judged.
+    pub(crate) fn give_back(&self, attempt: &Attempt) {
+        match &attempt.device {
+            Some(device) => self.devices.give_back(device),
+            None => {
+                self.names.give_back(&attempt.key());
+                self.addresses.give_back(&attempt.network);
+            }
+        }
+    }
+
+    /// The attempt was right: it cost nothing, and nor did those before it.
+    pub(crate) fn forgive(&self, attempt: &Attempt) {
+        match &attempt.device {
+            Some(device) => self.devices.forgive(device),
+            None => {
+                self.names.forgive(&attempt.key());
+                self.addresses.give_back(&attempt.network);
+            }
+        }
+        self.make_familiar(attempt);
+    }
+
+    /// That name is at home at that address.
+    pub(crate) fn make_familiar(&self, attempt: &Attempt) {
+        self.familiar().put(attempt.key(), ());
+    }
+
+    /// Takes a registration of an address.
+    pub(crate) fn take_registration(&self, network: IpAddr) -> Result<(), Duration> {
+        if network.is_loopback() { Ok(()) } else { self.registrations.take(&network) }
+    }
+
+    /// Whether one more failed sign-in is logged.
+    pub(crate) fn log(&self) -> bool {
+        self.logged.take(&()).is_ok()
+    }
+
+    fn counts_address(&self, attempt: &Attempt) -> bool {
+        !attempt.network.is_loopback() && self.familiar().get(&attempt.key()).is_none()
+    }
+
+    fn familiar(&self) -> MutexGuard<'_, LruCache<(String, IpAddr), ()>> {
+        self.familiar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Token buckets by key.
+struct Buckets<K: Hash + Eq> {
+    burst: u32,
+    one_per: Duration,
+    /// When a bucket will be full again. What is not there is full.
+    full_at: Mutex<LruCache<K, Instant>>,
+}
+
+impl<K: Hash + Eq + Clone> Buckets<K> {
+    fn new(burst: u32, one_per: Duration) -> Self {
+        Self { burst, one_per, full_at: Mutex::new(LruCache::new(TABLE_MAX)) }
+    }
+
+    fn look(&self, key: &K) -> Result<(), Duration> {
+        self.next(&mut self.lock(), key).map(drop)
+    }
+
+    fn take(&self, key: &K) -> Result<(), Duration> {
+        let mut full_at = self.lock();
+        let next = self.next(&mut full_at, key)?;
+        full_at.put(key.clone(), next);
+        Ok(())
+    }
+
+    /// When the bucket would be full if one more is taken; after how long there is one, when there is none.
+    fn next(&self, full_at: &mut LruCache<K, Instant>, key: &K) -> Result<Instant, Duration> {
+        let now = Instant::now();
+        let next = full_at.get(key).copied().unwrap_or(now).max(now) + self.one_per;
+        match next.duration_since(now).checked_sub(self.one_per * self.burst) {
+            None | Some(Duration::ZERO) => Ok(next),
+            Some(wait) => Err(wait),
+        }
+    }
+
+    fn give_back(&self, key: &K) {
+        let mut full_at = self.lock();
+        if let Some(at) = full_at.peek_mut(key) {
+            *at = at.checked_sub(self.one_per).unwrap_or(*at);
+            if *at <= Instant::now() {
+                full_at.pop(key);
+            }
+        }
+    }
+
+    fn forgive(&self, key: &K) {
+        self.lock().pop(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<K, Instant>> {
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(name: &str, last: u8) -> Attempt {
+        Attempt { name: name.into(), network: IpAddr::from([192, 0, 2, last]), device: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_run_out_come_back_and_the_wait_is_true() {
+        let (shares, ann) = (Shares::default(), attempt("ann", 1));
+        assert!((0..ATTEMPTS).all(|_| shares.take(&ann).is_ok()));
+        assert_eq!(shares.take(&ann), Err(ATTEMPT_PER));
+        shares.take(&attempt("bob", 1)).unwrap();
+        shares.take(&attempt("ann", 2)).unwrap();
+        tokio::time::advance(ATTEMPT_PER / 2).await;
+        let wait = shares.look(&ann).unwrap_err();
+        assert_eq!(wait, ATTEMPT_PER / 2);
+        tokio::time::advance(wait).await;
+        shares.take(&ann).unwrap();
+        assert!(shares.take(&ann).is_err(), "refused attempts cost nothing and one came back");
+        shares.give_back(&ann);
+        shares.take(&ann).unwrap();
+        shares.forgive(&ann);
+        assert!((0..ATTEMPTS).all(|_| shares.take(&ann).is_ok()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_tries_many_names_slows_down_and_its_familiar_names_do_not() {
+        let shares = Shares::default();
+        shares.make_familiar(&attempt("ann", 1));
+        for number in 0..ADDRESS_ATTEMPTS {
+            shares.take(&attempt(&number.to_string(), 1)).unwrap();
+        }
+        assert_eq!(shares.look(&attempt("stranger", 1)), Err(ADDRESS_ATTEMPT_PER));
+        shares.take(&attempt("ann", 1)).unwrap();
+        shares.take(&attempt("stranger", 2)).unwrap();
+        let device = Attempt { device: Some([1; 16]), ..attempt("zoe", 1) };
+        assert!((0..ATTEMPTS).all(|_| shares.take(&device).is_ok()), "a device of its own");
+        assert_eq!(shares.take(&device), Err(ATTEMPT_PER));
+        let here = |number: u32| Attempt { network: IpAddr::from([127, 0, 0, 1]), ..attempt(&number.to_string(), 1) };
+        assert!((0..1_000).all(|number| shares.take(&here(number)).is_ok()));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_judged_leaves_nothing_behind_and_the_tables_are_bounded() {
+        let shares = Shares::default();
+        for number in 0..100_u8 {
+            shares.take(&attempt("ann", number)).unwrap();
+            shares.give_back(&attempt("ann", number));
+        }
+        assert_eq!((shares.names.lock().len(), shares.addresses.lock().len()), (0, 0));
+        for number in 0..TABLE_MAX.get() + 10 {
+            shares.names.take(&attempt(&number.to_string(), 1).key()).unwrap();
+        }
+        assert_eq!(shares.names.lock().len(), TABLE_MAX.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn registrations_run_out_at_an_address() {
+        let shares = Shares::default();
+        let network = IpAddr::from([192, 0, 2, 1]);
+        assert!((0..REGISTRATIONS).all(|_| shares.take_registration(network).is_ok()));
+        assert_eq!(shares.take_registration(network), Err(REGISTRATION_PER));
+        shares.take_registration(IpAddr::from([192, 0, 2, 2])).unwrap();
+    }
+}
