@@ -35,6 +35,33 @@ async fn id_of_last(user: &User<'_>, c: ConversationId) -> String {
     page["entries"][0]["id"].as_str().unwrap().to_owned()
 }
 
+/// A creation whose fate is unknown may land at any time: whoever was told that it is given up must not find the group.
+#[tokio::test]
+async fn a_group_that_was_given_up_does_not_come_to_be() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let (ann, bob) = (world.user(&service, 1), world.user(&service, 2));
+    let id = world.id();
+    let c = ConversationId::group(ann.id, id);
+    let path = format!("/v1/conversations/{c}/withdraw");
+    let taken = ann.call(Method::POST, &path, json!({ "id": id })).await;
+    assert_eq!(taken.status, StatusCode::ACCEPTED, "{}", taken.body);
+    ann.seq_of(c, id).await;
+    // Nobody else can take that id, nor learns of it.
+    bob.call(Method::POST, &path, json!({ "id": id })).await.refused("not_member");
+
+    let late = json!({ "id": id, "kind": "group", "title": "late", "members": [bob.id] });
+    assert_eq!(ann.call(Method::POST, "/v1/conversations", late).await.status, StatusCode::ACCEPTED);
+    let told = outcome(&ann, c, id).await;
+    assert_eq!((&told["outcome"], &told["stands"]), (&json!("settled"), &json!("withdrawal")));
+    for user in [&ann, &bob] {
+        user.get(&format!("/v1/conversations/{c}")).await.refused("not_member");
+        assert_eq!((listed(user).await, &user.get("/v1/sync").await.body["conversations"]), (json!([]), &json!([])));
+    }
+    service.stop().await;
+    storage.stop().await;
+}
+
 #[tokio::test]
 async fn a_stranger_moves_nothing_and_a_members_withdrawal_neither() {
     let world = World::new().await;

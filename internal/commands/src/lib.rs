@@ -171,6 +171,10 @@ impl Commands {
         if matches!(action, Action::Create { .. }) {
             return Ok(());
         }
+        // Of a group's creation: there is nothing yet to be a member of, and nobody else's command has that id there.
+        if *action == Action::Withdraw && conversation == ConversationId::group(author, id) {
+            return Ok(());
+        }
         match self.memberships.check(author, conversation).await {
             Answer::Member => self.check_target(author, conversation, id, action).await,
             Answer::Unsure => Ok(()),

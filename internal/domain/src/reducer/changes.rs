@@ -17,8 +17,9 @@ const RULES_LOOKED_UP: u32 = 2;
 pub(super) fn of(state: &ConversationState, event: &Event, facts: &Facts) -> Result<Vec<Change>, Refusal> {
     let (author, target) = (event.author, facts.target.as_ref());
     match &event.action {
-        // Since version 2 only of who is or was a member: others leave no trace.
+        // Since version 2 only of who is or was a member, or gives up a group's creation: others leave no trace.
         Action::Withdraw if event.rules < 2 || state.role(author).is_some() || facts.past => Ok(Vec::new()),
+        Action::Withdraw if ConversationId::group(author, event.id) == event.conversation => Ok(Vec::new()),
         Action::Create { kind, title, members } => create(state, event, *kind, title.as_deref(), members),
         action => {
             let role = state.role(author).ok_or(Refusal::NotMember)?;
