@@ -66,10 +66,10 @@ async fn history(
     if matches!(anchor, Anchor::Before(_)) {
         entries.reverse();
     }
-    let left = reading.left();
-    let entries = entries.into_iter().map(|entry| view::entry(entry, left)).collect();
+    let (left, whole) = (reading.left(), reading.head.seq);
+    let entries = entries.into_iter().map(|entry| view::entry(entry, whole, left)).collect();
     // Who has left is not told how much came afterwards.
-    let head = left.map_or(reading.head.seq, |left| left.min(reading.head.seq));
+    let head = left.map_or(whole, |left| left.min(whole));
     Ok(Json(HistoryPage { head, entries, more }))
 }
 
@@ -87,20 +87,20 @@ async fn message(
         }
         None => return Err(faults::retry()),
     };
-    let (entry, left) = found.ok_or_else(|| {
+    let (entry, whole, left) = found.ok_or_else(|| {
         ApiError::new(ErrorCode::NoSuchMessage, "there is no message of this id that you may read here")
     })?;
-    Ok(Json(view::entry(entry, left)))
+    Ok(Json(view::entry(entry, whole, left)))
 }
 
 impl Chat {
-    /// The message that was sent as `id`, if the reader may see it, and when the reader left.
+    /// The message that was sent as `id`, if the reader may see it, with the head as read before it and when the reader left.
     async fn find(
         &self,
         user: UserId,
         conversation: ConversationId,
         id: CommandId,
-    ) -> Result<Option<(Entry, Option<Seq>)>, ApiError> {
+    ) -> Result<Option<(Entry, Seq, Option<Seq>)>, ApiError> {
         let mut reading = self.open(user, conversation).await?;
         let row = self.store.id(conversation, id, reading.head.seq).await.map_err(faults::of_store)?;
         let Some(IdRow { seq, stands: Stands::Message { place }, .. }) = row else { return Ok(None) };
@@ -110,7 +110,7 @@ impl Chat {
         let entry = self.store.entry(conversation, place, seq).await.map_err(faults::of_store)?;
         let mut entries: Vec<Entry> = entry.into_iter().collect();
         self.make_whole(user, conversation, &mut reading, &mut entries).await?;
-        Ok(entries.pop().map(|entry| (entry, reading.left())))
+        Ok(entries.pop().map(|entry| (entry, reading.head.seq, reading.left())))
     }
 
     /// At most `limit` entries from the anchor on, in the page's direction: those of the reader's spans, up to the head.

@@ -58,7 +58,7 @@ impl Chat {
             time: head.time_ms,
             unread,
             mark: read.mark.map(view::mark),
-            last_message: last.map(|entry| view::entry(entry, None)),
+            last_message: last.map(|entry| view::entry(entry, head.seq, None)),
             held,
         }))
     }
@@ -98,7 +98,7 @@ impl Chat {
             time,
             unread,
             mark: read.mark.map(view::mark),
-            last_message: last.map(|entry| view::entry(entry, Some(left))),
+            last_message: last.map(|entry| view::entry(entry, left, Some(left))),
             held: false,
         })
     }

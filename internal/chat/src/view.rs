@@ -4,12 +4,17 @@ use api::{EntryBody, MarkBody, ReactionBody};
 use domain::{Content, Seq};
 use store::{Entry, Mark};
 
-/// The entry for a reader who left at `left`, or is a member.
+/// The entry for a reader who left at `left`, or is a member; `whole` is the conversation's head as it was read before
+/// the entry.
+///
+/// Storage writes the rows of a batch in no order, and the head behind them. So a row may show a change from beyond that
+/// head (a reaction) and still lack an earlier one (an edit). It is named by what it is certain to have: the frames of
+/// everything later are laid on it once more, which changes nothing where it has them.
 ///
 /// Rows hold the newest version only. An entry that changed after the leaving is shown without what is not known to be
 /// as of the leaving: its reactions, and its text unless it was never edited or deleted. It is then named by its first
 /// version, so that a client that knows a later one keeps that.
-pub(crate) fn entry(entry: Entry, left: Option<Seq>) -> EntryBody {
+pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
     let withheld = left.is_some_and(|left| entry.changed > left);
     let first_text = entry.edited_ms.is_none() && !entry.deleted;
     let mut body = EntryBody {
@@ -19,7 +24,7 @@ pub(crate) fn entry(entry: Entry, left: Option<Seq>) -> EntryBody {
         time: entry.time_ms,
         kind: String::new(),
         ordinal: entry.ordinal,
-        changed: if withheld { entry.seq } else { entry.changed },
+        changed: if withheld { entry.seq } else { entry.changed.min(whole).max(entry.seq) },
         body: None,
         reply_to: None,
         users: Vec::new(),
@@ -91,17 +96,24 @@ mod tests {
     }
 
     #[test]
+    fn a_row_from_beyond_the_head_is_named_by_what_it_has_for_certain() {
+        let of = |whole| entry(message(11, None, false), seq(whole), None).changed;
+        assert_eq!((of(9), of(11), of(12)), (seq(9), seq(11), seq(11)));
+        assert_eq!(of(4), seq(5), "a row has itself");
+    }
+
+    #[test]
     fn who_has_left_sees_nothing_newer_than_the_leaving() {
         let left = Some(seq(10));
-        let as_of = entry(message(10, Some(3), false), left);
+        let as_of = entry(message(10, Some(3), false), seq(20), left);
         assert_eq!((as_of.body.as_deref(), as_of.withheld, as_of.reactions.len()), (Some("hello"), false, 1));
-        let reacted = entry(message(11, None, false), left);
+        let reacted = entry(message(11, None, false), seq(20), left);
         assert_eq!((reacted.body.as_deref(), reacted.withheld, reacted.reactions.len()), (Some("hello"), true, 0));
         for later in [message(11, Some(3), false), message(11, None, true), message(11, Some(3), true)] {
-            let later = entry(later, left);
+            let later = entry(later, seq(20), left);
             assert_eq!((later.body, later.edited, later.deleted, later.changed), (None, None, false, seq(5)));
             assert!(later.withheld && later.reactions.is_empty());
         }
-        assert_eq!(entry(message(11, Some(3), false), None).body.as_deref(), Some("hello"));
+        assert_eq!(entry(message(11, Some(3), false), seq(20), None).body.as_deref(), Some("hello"));
     }
 }

@@ -126,7 +126,10 @@ impl View {
             }
             FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => self.lose(*target),
             FeedKind::Edited { target, body: Some(body) } => self.change(*target, *seq, |entry| {
-                (entry.body, entry.edited) = (Some(body.clone()), Some(*time));
+                // A row may show a deletion from beyond the place that it is named by, and the edit before it comes after it.
+                if !entry.deleted {
+                    (entry.body, entry.edited) = (Some(body.clone()), Some(*time));
+                }
             }),
             FeedKind::Deleted { target } => self.change(*target, *seq, |entry| {
                 (entry.body, entry.deleted, entry.reactions) = (Some(String::new()), true, Vec::new());

@@ -113,8 +113,10 @@ impl Room {
                 }
             }
             FeedKind::Edited { target, body: Some(body) } => self.change(*target, seq, |message| {
-                message.body = Some(body.clone());
-                message.edited = Some(time);
+                if !message.deleted {
+                    message.body = Some(body.clone());
+                    message.edited = Some(time);
+                }
             }),
             FeedKind::Deleted { target } => self.change(*target, seq, |message| {
                 message.body = Some(String::new());
@@ -123,7 +125,7 @@ impl Room {
             }),
             FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, seq, |message| {
                 message.reactions.retain(|reaction| reaction.user != author);
-                if !emoji.is_empty() {
+                if !emoji.is_empty() && !message.deleted {
                     message.reactions.push(ReactionBody { user: author, emoji: emoji.clone() });
                     message.reactions.sort_by_key(|reaction| reaction.user);
                 }
