@@ -27,7 +27,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// The allow-list as it is given.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OriginOptions {
-    /// Origins of web pages that may use the HTTP API and open sockets, such as https://chat.example.org, or '*'
+    /// Origins of web pages that may use the HTTP API and open sockets, as a browser sends them (scheme, host, port), or '*'
     #[arg(long, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
     pub origins: Vec<String>,
 }

@@ -13,10 +13,9 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn replaced<S: StoreAdmin + ?Sized>(store: &S) -> StoreError {
     loop {
         tokio::time::sleep(EVERY).await;
-        match still_current(store).await {
-            Err(error @ StoreError::Incarnation { .. }) => return error,
-            // Who works with the store tells of its troubles.
-            Ok(()) | Err(_) => {}
+        // Of other errors, who works with the store tells.
+        if let Err(error @ StoreError::Incarnation { .. }) = still_current(store).await {
+            return error;
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::servers::ports;
 
 /// The slowest start: a debug build on two busy cores, waiting for a cold Cassandra.
 const READY_WITHIN: Duration = Duration::from_secs(90);
+/// The longest job of a tool, such as a rebuild of all rows: beyond this it hangs.
+const ENDED_WITHIN: Duration = Duration::from_secs(900);
 /// Every program promises to end within 10 s.
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 /// How often readiness and the end of a process are looked for.
@@ -322,7 +324,7 @@ impl Ran {
             &output_file,
             &errors_file,
         )?;
-        let deadline = Instant::now() + READY_WITHIN;
+        let deadline = Instant::now() + ENDED_WITHIN;
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;
