@@ -146,7 +146,7 @@ pub async fn examine(patient: &Patient) -> Findings {
 mod tests {
     use super::*;
 
-    fn of(log: Opened<SharedLog>, services: bool) -> Vec<Level> {
+    fn of(log: &Opened<SharedLog>, services: bool) -> Vec<Level> {
         let mut found = Findings::default();
         log.tell("log", services, &mut found);
         found.0.iter().map(|finding| finding.level).collect()
@@ -155,11 +155,11 @@ mod tests {
     /// Issue 10, item 16: a healthy server that is asked over HTTP has no fault.
     #[test]
     fn with_services_to_ask_an_engine_that_nobody_named_or_that_is_in_use_is_no_fault() {
-        assert_eq!(of(Opened::NotNamed("where is it?".into()), true), []);
-        assert_eq!(of(Opened::InUse("in use".into()), true), [Level::Ok]);
-        assert_eq!(of(Opened::No("away".into()), true), [Level::Fail]);
+        assert_eq!(of(&Opened::NotNamed("where is it?".into()), true), []);
+        assert_eq!(of(&Opened::InUse("in use".into()), true), [Level::Ok]);
+        assert_eq!(of(&Opened::No("away".into()), true), [Level::Fail]);
         for other in [Opened::NotNamed("where is it?".into()), Opened::InUse("in use".into())] {
-            assert_eq!(of(other, false), [Level::Fail]);
+            assert_eq!(of(&other, false), [Level::Fail]);
         }
     }
 }

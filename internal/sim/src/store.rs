@@ -128,7 +128,13 @@ async fn write_in_parts(
         if part.iter().any(|rows| !rows.rows.is_empty()) {
             store.write(part).await?;
             life.delay(BETWEEN_PARTS).await;
-            life.gate().await;
+            // Who has died in between writes no other part. Not at the gate alone, which lets the dead never through: where
+            // the write takes effect later, somebody waits for its end.
+            tokio::select! {
+                biased;
+                () = life.gate() => {}
+                () = life.died() => return Ok(()),
+            }
         }
     }
     Ok(())

@@ -258,7 +258,7 @@ fn record(codec: &Codec, user: UserId, number: u64) -> Result<NewRecord> {
     };
     let (place, frame) = (frame.place(), serde_json::to_string(&frame)?);
     let Encoded { headers, payload } = codec.delivery(&Delivery { recipients: vec![user], place, frame });
-    Ok(NewRecord { key: user.to_string().into(), partition: None, headers, payload })
+    Ok(NewRecord { key: user.to_string(), partition: None, headers, payload })
 }
 
 fn user(index: usize) -> UserId {
