@@ -51,7 +51,7 @@ impl Services {
         let ready = readiness.clone();
         tasks.spawn("fan-out", |token| fanout::run(deps, ready, token));
 
-        let config = users::Config { trusted_proxies: proxies.trusted_proxies, ..users::Config::default() };
+        let configs = Configs::new(proxies, origins.clone());
         let deps = users::Deps {
             store: store.clone(),
             log: log.clone(),
@@ -63,7 +63,7 @@ impl Services {
             metrics: metrics.clone(),
             readiness: readiness.clone(),
         };
-        let mut router = users::start(&config, deps, &mut tasks)?;
+        let mut router = users::start(&configs.users, deps, &mut tasks)?;
         let deps = chat::Deps {
             log: log.clone(),
             store: store.clone(),
@@ -72,11 +72,10 @@ impl Services {
             verifier: verifier.clone(),
             serving: serving.clone(),
         };
-        router = router.merge(chat::start(&chat::Config::default(), &deps, &mut tasks));
+        router = router.merge(chat::start(&configs.chat, &deps, &mut tasks));
         let all = readiness.clone();
         let deps = sockets::Deps { log, store, codec, verifier, clock, entropy, readiness, metrics };
-        let config = sockets::Config { origins: origins.clone(), ..sockets::Config::default() };
-        let (routes, open_sockets) = sockets::start(config, deps, &mut tasks);
+        let (routes, open_sockets) = sockets::start(configs.sockets, deps, &mut tasks);
         router = with_origins(router.merge(routes), origins);
         let Doors { public, operators, bounds } = doors;
         if let Some(operators) = operators {
@@ -92,5 +91,26 @@ impl Services {
             () = all.wait() => announced(),
         }
         Ok(running.await?)
+    }
+}
+
+/// What the services for people are told.
+struct Configs {
+    users: users::Config,
+    chat: chat::Config,
+    sockets: sockets::Config,
+}
+
+impl Configs {
+    fn new(proxies: ProxyOptions, origins: Origins) -> Self {
+        let trusted_proxies = proxies.trusted_proxies;
+        let users = users::Config { trusted_proxies, ..users::Config::default() };
+        // Each read of the embedded store takes a core while it works on rows: commands keep the other half.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let reads_at_work = (cores / 2).max(1);
+        let chat = chat::Config { trusted_proxies, reads_at_work, ..chat::Config::default() };
+        // A user's commands over HTTP and over sockets count together.
+        let allowance = chat.allowance.clone();
+        Self { users, chat, sockets: sockets::Config { origins, allowance, ..sockets::Config::default() } }
     }
 }

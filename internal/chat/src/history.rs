@@ -154,7 +154,10 @@ impl Chat {
             while entries.len() < until && paging::fitting(entries.iter().map(paging::bytes_of)) == entries.len() {
                 let portion = (until - entries.len()).min(ENTRIES_AT_ONCE);
                 let page = Page { anchor: from, direction, limit: portion };
-                let rows = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
+                let rows = {
+                    let _work = self.reads.work().await;
+                    self.store.timeline(conversation, page).await.map_err(faults::of_store)?
+                };
                 let (read, before) = (rows.len(), entries.len());
                 from = rows.last().map(|entry| entry.seq);
                 entries.extend(rows.into_iter().take_while(|entry| span.contains(entry.seq) && entry.seq <= head));

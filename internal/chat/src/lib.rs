@@ -6,7 +6,6 @@
 
 mod conversations;
 mod history;
-mod limiter;
 mod list;
 mod marks;
 mod members;
@@ -14,6 +13,7 @@ mod messages;
 mod outcome;
 mod paging;
 mod reading;
+mod reads;
 mod routes;
 mod service;
 mod summary;
@@ -34,24 +34,34 @@ use store::SharedStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use commands::Allowance;
 pub use list::parse as parse_page;
+pub use reads::{
+    ADDRESS_READS_BURST, ADDRESS_READS_PER_SECOND, READ_TURN_WAIT, READS_AT_ONCE, READS_BURST, READS_PER_SECOND,
+    READS_WAITING_MAX,
+};
 pub use routes::ROUTES;
 pub use sync::{SyncPlace, parse as parse_sync_place};
+
+/// Reads that work on rows at the same time where the store is on another machine.
+pub const READS_AT_WORK: usize = 64;
 
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How long a read waits for storage to catch up, before it is answered `retry`.
     pub read_wait: Duration,
-    /// Commands that a user may send at once, after a pause, to this process.
-    pub burst: u32,
-    /// Commands that a user may send per second in the long run. Beyond: `rate_limited`.
-    pub rate: u32,
-    /// Reads that a user may make at once, after a pause, of this process, over all devices: a device that comes back
-    /// reads each of its conversations.
+    /// What users may send; over their sockets, too, where a process serves both and gives both the same.
+    pub allowance: Allowance,
+    /// Reads that a user may make at once, after a pause, of this process, over all devices: [`READS_BURST`].
     pub read_burst: u32,
-    /// Reads that a user may make per second in the long run. Beyond: `rate_limited`.
+    /// Reads that a user may make per second in the long run: [`READS_PER_SECOND`]. Beyond: `rate_limited`.
     pub read_rate: u32,
+    /// Reads, of all users, that work on rows at the same time. Where the store is on another machine, they mostly wait
+    /// for it; where it is in this process, each takes a core: then fewer than there are, so that commands have one.
+    pub reads_at_work: usize,
+    /// Proxies in front that say in `X-Forwarded-For` where a request comes from.
+    pub trusted_proxies: usize,
     /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another to act as another program in
     /// a test.
     pub rules: u32,
@@ -59,8 +69,15 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let (burst, rate, read_burst, read_rate) = (120, 60, 1_200, 100);
-        Self { read_wait: Duration::from_secs(2), burst, rate, read_burst, read_rate, rules: RULES_NEWEST }
+        Self {
+            read_wait: Duration::from_secs(2),
+            allowance: Allowance::default(),
+            read_burst: READS_BURST,
+            read_rate: READS_PER_SECOND,
+            reads_at_work: READS_AT_WORK,
+            trusted_proxies: 0,
+            rules: RULES_NEWEST,
+        }
     }
 }
 

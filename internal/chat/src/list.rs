@@ -95,6 +95,7 @@ impl Chat {
     async fn places(&self, user: UserId, from: Option<Place>, count: usize) -> Result<Vec<(Place, Head)>, ApiError> {
         let (mut places, mut after) = (Vec::new(), None);
         loop {
+            let _work = self.reads.work().await;
             let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await.map_err(faults::of_store)?;
             let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
             let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;

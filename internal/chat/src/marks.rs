@@ -19,7 +19,6 @@ async fn mark(
     Path(conversation): Path<ConversationId>,
     Json(MarkUpTo { seq }): Json<MarkUpTo>,
 ) -> Result<Json<MarkUpTo>, ApiError> {
-    chat.limiter.take(caller.user)?;
     let seq = chat.commands.mark(caller.user, conversation, seq).await?;
     Ok(Json(MarkUpTo { seq }))
 }

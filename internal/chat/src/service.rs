@@ -1,5 +1,6 @@
 //! What every handler works with.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use api::{Accepted, ApiError, Caller, CommandFrame, Json};
@@ -9,10 +10,10 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use commands::{Barrier, Commands, MarkWriter};
 use domain::UserId;
-use runtime::TraceParent;
+use runtime::{Peer, TraceParent, client_address, network_of};
 use store::SharedStore;
 
-use crate::limiter::Limiter;
+use crate::reads::{Reads, Turn};
 use crate::{Config, Deps};
 
 /// The answer to a command: it is in the log.
@@ -24,8 +25,9 @@ pub(crate) struct Chat {
     pub(crate) store: SharedStore,
     pub(crate) barrier: Barrier,
     pub(crate) commands: Commands,
-    pub(crate) limiter: Limiter,
-    reads: Limiter,
+    pub(crate) reads: Reads,
+    /// Proxies that say where a request comes from.
+    trusted_proxies: usize,
     /// How long a read waits for storage.
     pub(crate) read_wait: Duration,
     verifier: Verifier,
@@ -37,9 +39,10 @@ impl FromRef<Chat> for Verifier {
     }
 }
 
-/// Who reads: a caller within the limit of reads.
+/// Who reads: a caller within the limits of reads, whose turn it is until this is dropped.
 pub(crate) struct Reader {
     pub(crate) user: UserId,
+    _turn: Turn,
 }
 
 impl FromRequestParts<Chat> for Reader {
@@ -47,8 +50,11 @@ impl FromRequestParts<Chat> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, chat: &Chat) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, chat).await?;
-        chat.reads.take(caller.user)?;
-        Ok(Self { user: caller.user })
+        // Without a connection there is no other end: a test that calls the routes itself.
+        let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address);
+        let address = network_of(client_address(peer, &parts.headers, chat.trusted_proxies));
+        let turn = chat.reads.turn(caller.user, address).await?;
+        Ok(Self { user: caller.user, _turn: turn })
     }
 }
 
@@ -57,12 +63,13 @@ impl Chat {
         let (log, store) = (deps.log.clone(), deps.store.clone());
         let (codec, clock) = (deps.codec.clone(), deps.clock.clone());
         let (commands, marks) = Commands::new(log, store.clone(), codec, clock, config.rules);
+        let commands = commands.within(config.allowance.clone());
         let chat = Self {
             barrier: commands.barrier().clone(),
             store,
             commands,
-            limiter: Limiter::new(config.burst, config.rate, "commands"),
-            reads: Limiter::new(config.read_burst, config.read_rate, "reads"),
+            reads: Reads::new(config),
+            trusted_proxies: config.trusted_proxies,
             read_wait: config.read_wait,
             verifier: deps.verifier.clone(),
         };
@@ -71,7 +78,6 @@ impl Chat {
 
     /// Hands the caller's command to the log and waits until it is durable there.
     pub(crate) async fn submit(&self, caller: &Caller, trace: TraceParent, command: CommandFrame) -> Logged {
-        self.limiter.take(caller.user)?;
         let submitted = self.commands.submit(caller.user, command, Some(&trace.to_string())).await?;
         Ok((StatusCode::ACCEPTED, Json(submitted.logged().await?)))
     }

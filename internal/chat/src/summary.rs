@@ -38,11 +38,14 @@ impl Chat {
         head: Head,
         read: Read,
     ) -> Result<Option<ConversationBody>, ApiError> {
-        let (held, (settings, peer), last) = tokio::try_join!(
-            self.barrier.held(conversation),
-            self.settings_and_peer(user, conversation, head.seq),
-            self.last_message(conversation, head),
-        )?;
+        let (held, (settings, peer), last) = {
+            let _work = self.reads.work().await;
+            tokio::try_join!(
+                self.barrier.held(conversation),
+                self.settings_and_peer(user, conversation, head.seq),
+                self.last_message(conversation, head),
+            )?
+        };
         // The membership after the head: it is whole up to there, so who was removed before is not shown the rest.
         let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
         let Some((row, role)) = row.and_then(|row| row.role.map(|role| (row, role))) else { return Ok(None) };
@@ -151,6 +154,7 @@ impl Chat {
         if said == 0 || read.seq >= end {
             return Ok(0);
         }
+        let _work = self.reads.work().await;
         let deleted = self.store.deleted(row.conversation, (read.seq, end), as_of, DELETED_COUNTED_MAX).await;
         Ok(said.saturating_sub(deleted.map_err(faults::of_store)? as u64))
     }
@@ -163,7 +167,10 @@ impl Chat {
             while pages < SOUGHT_PAGES_MAX {
                 pages += 1;
                 let page = Page { anchor: Some(anchor), direction: Direction::Before, limit: SOUGHT_AT_ONCE };
-                let entries = self.store.timeline(conversation, page).await.map_err(faults::of_store)?;
+                let entries = {
+                    let _work = self.reads.work().await;
+                    self.store.timeline(conversation, page).await.map_err(faults::of_store)?
+                };
                 let inside: Vec<Entry> = entries.into_iter().take_while(|entry| entry.seq >= span.from).collect();
                 let (count, oldest) = (inside.len(), inside.last().map(|entry| entry.seq));
                 let found = inside.into_iter().find(|entry| matches!(entry.content, Content::Message { .. }));

@@ -120,6 +120,7 @@ impl Chat {
 
     /// What storage holds. Read after the barrier and before the rows, as always.
     async fn held_conversations(&self) -> Result<Held, ApiError> {
+        let _work = self.reads.work().await;
         let partitions = 0..topics::spec_of(topics::MESSAGES).partitions;
         let reads = partitions.map(|partition| self.store.holds(Consumer::Storage, partition, None, HELD_MAX));
         let holds = try_join_all(reads).await.map_err(faults::of_store)?;
@@ -135,6 +136,7 @@ impl Chat {
         behind: &BTreeSet<Source>,
         held: &Held,
     ) -> Result<Vec<SyncConversation>, ApiError> {
+        let _work = self.reads.work().await;
         let rows = self.store.conversations_of(user, after, limit).await.map_err(faults::of_store)?;
         let ids: Vec<_> = rows.iter().map(|row| row.conversation).collect();
         let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;

@@ -258,7 +258,7 @@ async fn bad_input_is_refused_with_its_code() {
 #[tokio::test]
 async fn a_user_who_sends_too_much_is_told_to_wait() {
     let world = World::new().await;
-    let config = chat::Config { burst: 3, rate: 1, ..chat::Config::default() };
+    let config = chat::Config { allowance: chat::Allowance::new(3, 1), ..chat::Config::default() };
     let (storage, service) = (world.storage(), world.start_with(config).await);
     let (ann, bob) = (world.user(&service, 1), world.user(&service, 2));
     let c = ann.group(&[bob.id]).await;

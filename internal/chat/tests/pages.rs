@@ -66,6 +66,33 @@ async fn a_page_of_the_list_is_bounded_in_bytes_and_the_rest_follows() {
     assert_eq!((count, seen.len()), (20, 20));
 }
 
+/// What waits for storage works on no rows: others' reads go on, however few work at the same time.
+#[tokio::test]
+async fn a_read_that_waits_for_storage_keeps_nobody_from_reading() {
+    let world = World::new().await;
+    let config = Config { reads_at_work: 1, read_wait: std::time::Duration::from_secs(600), ..Config::default() };
+    let (_storage, service) = (world.storage(), world.start_with(config).await);
+    let (ann, bob) = (world.user(&service, 1), world.user(&service, 2));
+    let c = ann.group(&[bob.id]).await;
+    ann.say(c, "hello").await;
+    let beyond = format!("/v1/conversations/{c}/messages?at_least={}", 1_u64 << 41);
+    let members = format!("/v1/conversations/{c}/members?limit=1");
+    let others = async {
+        for path in ["/v1/conversations", "/v1/sync", &format!("/v1/conversations/{c}/messages"), &members] {
+            assert_eq!(bob.get(path).await.status, StatusCode::OK, "{path}");
+        }
+        // One page after another.
+        let first = bob.get(&members).await.body;
+        let behind = first["members"][0]["user"].as_str().unwrap();
+        let second = bob.get(&format!("{members}&after={behind}")).await.body;
+        assert_eq!((&first["more"], &second["more"]), (&true.into(), &false.into()), "{first} {second}");
+    };
+    tokio::select! {
+        answer = ann.get(&beyond) => panic!("nothing stands there: {answer:?}"),
+        () = others => {}
+    }
+}
+
 #[tokio::test]
 async fn reads_of_a_user_are_limited_and_others_go_on() {
     let world = World::new().await;

@@ -5,6 +5,7 @@
 //! reducer decides at log order. A store that does not answer stops no command but those that take users in: whether
 //! they have an account is looked up here, and written into the event.
 
+mod allowance;
 mod barrier;
 mod checks;
 mod marks;
@@ -28,6 +29,7 @@ use store::{Direction, Mark, Page, SharedStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+pub use allowance::{Allowance, COMMANDS_BURST, COMMANDS_PER_SECOND};
 pub use barrier::Barrier;
 use marks::MarkQueue;
 pub use marks::MarkWriter;
@@ -59,6 +61,7 @@ pub struct Commands {
     marks: MarkQueue,
     /// Places of commands in flight.
     places: Arc<Semaphore>,
+    allowance: Allowance,
 }
 
 /// A command that the log has taken into its queue.
@@ -98,7 +101,14 @@ impl Commands {
         let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
         let people = People::new(SharedStore::clone(&store));
         let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        (Self { log, store, codec, clock, rules, barrier, memberships, people, marks, places }, writer)
+        let allowance = Allowance::default();
+        (Self { log, store, codec, clock, rules, barrier, memberships, people, marks, places, allowance }, writer)
+    }
+
+    /// Holds users to that allowance.
+    #[must_use]
+    pub fn within(self, allowance: Allowance) -> Self {
+        Self { allowance, ..self }
     }
 
     /// The barrier between that log and that store.
@@ -121,6 +131,7 @@ impl Commands {
         command: CommandFrame,
         trace: Option<&str>,
     ) -> Result<Submitted, ApiError> {
+        self.allowance.take(author)?;
         let busy = |_| ApiError::new(ErrorCode::Busy, "too many commands are under way: try again");
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
         let parsed = command.into_action(author);
@@ -143,6 +154,7 @@ impl Commands {
     /// # Errors
     /// `not_member`, `held`, or `retry` when there is no such row yet; in doubt whether it was appended, `unknown`.
     pub async fn mark(&self, user: UserId, conversation: ConversationId, seq: Seq) -> Result<Seq, ApiError> {
+        self.allowance.take(user)?;
         // Not by what is remembered: the answer tells what stands there.
         match self.memberships.check_anew(user, conversation).await {
             Answer::Member => {}

@@ -4,11 +4,13 @@
 //! [`Entropy`] made from a seed, and the same code runs the same way again. Durations and timers are tokio's, which a
 //! test can pause.
 
+mod buckets;
 mod clock;
 mod entropy;
 mod latest;
 pub mod teeth;
 
+pub use buckets::Buckets;
 pub use clock::Clock;
 pub use entropy::Entropy;
 pub use latest::{Latest, Seen, Settled};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use commands::Allowance;
 use domain::RULES_NEWEST;
 use runtime::Origins;
 
@@ -35,6 +36,9 @@ pub struct Config {
     pub reader_idle: Duration,
     /// How often a running reader makes sure that the partition is still the one it was.
     pub place_check: Duration,
+    /// What users may send over all of their sockets together; and over HTTP, where a process serves both and gives
+    /// both the same.
+    pub allowance: Allowance,
     /// Commands and marks that a socket may send at once, after a pause.
     pub burst: u32,
     /// Commands and marks that a socket may send per second in the long run. Beyond: `rate_limited`.
@@ -60,6 +64,7 @@ impl Default for Config {
             range_bytes_max: 16 << 20,
             reader_idle: Duration::from_secs(30),
             place_check: Duration::from_secs(15),
+            allowance: Allowance::default(),
             burst: 60,
             rate: 30,
             rules: RULES_NEWEST,

@@ -18,7 +18,7 @@
 //! | range reads that bring a device no further | `reset` with `lapped` |
 //! | bytes of a frame | closed with `TooLarge` |
 //! | commands in flight | the socket is not read from |
-//! | commands per second | `rate_limited` |
+//! | commands per second of a socket, and of a user over all sockets and HTTP | `rate_limited` |
 //! | pings and pongs per second | closed with `Protocol` |
 //! | malformed frames | closed with `Protocol` |
 
@@ -65,6 +65,7 @@ use store::SharedStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use commands::Allowance;
 pub use config::Config;
 pub use intake::{SIGNS_BURST, SIGNS_PER_SECOND};
 pub use parse::parse as parse_frame;
@@ -135,6 +136,7 @@ pub fn start(config: Config, deps: Deps, tasks: &mut Tasks) -> (Router, Sockets)
     let (log, store) = (Arc::clone(&deps.log), Arc::clone(&deps.store));
     let (codec, clock) = (deps.codec.clone(), deps.clock.clone());
     let (commands, marks) = Commands::new(log, Arc::clone(&store), codec, clock, config.rules);
+    let commands = commands.within(config.allowance.clone());
     let node = Node::new(config, &deps, commands);
     let router = upgrade::router(Arc::clone(&node));
     let Deps { log, codec, readiness, .. } = deps;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use api::{ApiError, Caller, ErrorCode, Json, Path, Query, Registration, UserBody, UserList};
+use api::{ApiError, ErrorCode, Json, Path, Query, Registration, UserBody, UserList};
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow, StoreError};
 
 use crate::app::{App, store_failed, user_body};
-use crate::client::Client;
+use crate::client::{Asker, Client};
 use crate::fields;
 use crate::shares::Attempt;
 
@@ -39,7 +39,7 @@ async fn register(
     Ok((StatusCode::CREATED, Json(user_body(account))))
 }
 
-async fn by_id(State(app): State<App>, _: Caller, Path(id): Path<UserId>) -> Result<Json<UserBody>, ApiError> {
+async fn by_id(State(app): State<App>, _: Asker, Path(id): Path<UserId>) -> Result<Json<UserBody>, ApiError> {
     let account = app.store.account(id).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
 }
@@ -49,19 +49,19 @@ struct IdsQuery {
     ids: String,
 }
 
-async fn by_ids(State(app): State<App>, _: Caller, Query(query): Query<IdsQuery>) -> Result<Json<UserList>, ApiError> {
+async fn by_ids(State(app): State<App>, _: Asker, Query(query): Query<IdsQuery>) -> Result<Json<UserList>, ApiError> {
     let ids = fields::ids(&query.ids)?;
     let accounts = app.store.accounts(&ids).await.map_err(store_failed)?;
     Ok(Json(UserList { users: accounts.into_iter().flatten().map(user_body).collect() }))
 }
 
-async fn by_name(State(app): State<App>, _: Caller, Path(name): Path<String>) -> Result<Json<UserBody>, ApiError> {
+async fn by_name(State(app): State<App>, _: Asker, Path(name): Path<String>) -> Result<Json<UserBody>, ApiError> {
     let name = fields::name(&name)?;
     let account = app.store.account_by_name(&name).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
 }
 
-async fn me(State(app): State<App>, caller: Caller) -> Result<Json<UserBody>, ApiError> {
+async fn me(State(app): State<App>, Asker(caller): Asker) -> Result<Json<UserBody>, ApiError> {
     let account = app.store.account(caller.user).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
 }

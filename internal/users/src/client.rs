@@ -1,8 +1,9 @@
-//! Who asks, as far as it is known before anybody signed in: an address.
+//! Who asks: an address and, where somebody has signed in, a user. Both are held to how often they may.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 
+use api::{ApiError, Caller, ErrorCode};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use runtime::{Peer, client_address, network_of};
@@ -24,4 +25,36 @@ impl FromRequestParts<App> for Client {
         let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address);
         Ok(Self { network: network_of(client_address(peer, &parts.headers, app.trusted_proxies)) })
     }
+}
+
+/// A caller within the limits of calls.
+pub(crate) struct Asker(pub(crate) Caller);
+
+impl FromRequestParts<App> for Asker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        take(parts, app, Some(&caller)).await?;
+        Ok(Self(caller))
+    }
+}
+
+/// Anybody within the limits of calls from one address: what asks for no access token.
+pub(crate) struct Anybody;
+
+impl FromRequestParts<App> for Anybody {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        take(parts, app, None).await?;
+        Ok(Self)
+    }
+}
+
+async fn take(parts: &mut Parts, app: &App, caller: Option<&Caller>) -> Result<(), ApiError> {
+    let Ok(Client { network }) = Client::from_request_parts(parts, app).await;
+    let words = "too many requests: wait a moment, then ask again";
+    let limited = |wait| ApiError::new(ErrorCode::RateLimited, words).after(wait);
+    app.shares.take_call(caller.map(|caller| caller.user), network).map_err(limited)
 }

@@ -27,7 +27,7 @@ pub(crate) fn ids(text: &str) -> Result<Vec<UserId>, ApiError> {
 }
 
 /// Common passwords of 8 characters and more, lower case, one a line. Drawn from what was published of leaked ones;
-/// `12345678` is taken all the same, because programs that try the server out use it.
+/// `12345678` and `abc12345` are taken all the same, because programs that try the server out use them.
 const COMMON_PASSWORDS: &str = include_str!("common_passwords.txt");
 
 /// The name in the form in which it is unique: lower case.
@@ -140,6 +140,8 @@ mod tests {
         let checked = |text: &str| new_password(Secret::new(text)).is_ok();
         assert!(checked("ääääääää") && checked(&"a-".repeat(64)) && checked("correct horse"));
         assert!(!checked("ääääääa") && !checked(&"a-".repeat(65)));
+        // Programs that try the server out register with these. Issue 10, item 11.
+        assert!(checked("12345678") && checked("Ａｂｃ１２３４５"));
         for common in ["password", "PassWord1", "qwertyuiop", "123456789", "ｐａｓｓｗｏｒｄ"] {
             assert!(!checked(common), "{common}");
         }

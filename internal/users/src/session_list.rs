@@ -1,6 +1,6 @@
 //! What a user does about all of the user's sessions: sees them, ends one, ends all others, and changes the password.
 
-use api::{ApiError, Caller, ErrorCode, Json, ListedSessionBody, PasswordBody, Path, SessionList};
+use api::{ApiError, ErrorCode, Json, ListedSessionBody, PasswordBody, Path, SessionList};
 use auth::SessionId;
 use axum::Router;
 use axum::extract::{Extension, State};
@@ -13,7 +13,7 @@ use runtime::TraceParent;
 use store::{ListedSession, Session};
 
 use crate::app::{App, store_failed};
-use crate::client::Client;
+use crate::client::{Asker, Client};
 use crate::fields;
 use crate::shares::Attempt;
 
@@ -28,7 +28,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/v1/me/password", put(change_password))
 }
 
-async fn list(State(app): State<App>, caller: Caller) -> Result<Json<SessionList>, ApiError> {
+async fn list(State(app): State<App>, Asker(caller): Asker) -> Result<Json<SessionList>, ApiError> {
     let mut sessions = Vec::new();
     for ListedSession { id, label, begun_ms, used_ms } in app.standing(caller.user).await? {
         let current = caller.session == Some(id);
@@ -42,7 +42,7 @@ async fn list(State(app): State<App>, caller: Caller) -> Result<Json<SessionList
 async fn end_one(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    caller: Caller,
+    Asker(caller): Asker,
     Path(session): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let id = URL_SAFE_NO_PAD.decode(&session).ok().and_then(|id| SessionId::try_from(id).ok());
@@ -60,7 +60,7 @@ async fn end_one(
 async fn end_others(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    caller: Caller,
+    Asker(caller): Asker,
 ) -> Result<StatusCode, ApiError> {
     app.end_all_but(caller.user, caller.session, trace).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -69,7 +69,7 @@ async fn end_others(
 async fn change_password(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    caller: Caller,
+    Asker(caller): Asker,
     client: Client,
     Json(body): Json<PasswordBody>,
 ) -> Result<StatusCode, ApiError> {

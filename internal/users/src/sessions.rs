@@ -17,7 +17,7 @@ use runtime::TraceParent;
 use store::{Account, ENDED_BUCKET_MS, Session, StoreError};
 
 use crate::app::{App, store_failed, user_body};
-use crate::client::Client;
+use crate::client::{Anybody, Client};
 use crate::metrics::Outcome;
 use crate::refresh_token::{RefreshToken, no_token};
 
@@ -56,6 +56,7 @@ async fn sign_in(
 async fn refresh(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
+    _: Anybody,
     Json(body): Json<RefreshBody>,
 ) -> Result<Json<SessionBody>, ApiError> {
     let token = RefreshToken::parse(&body.refresh_token)?;
@@ -66,6 +67,7 @@ async fn refresh(
 async fn sign_out(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
+    _: Anybody,
     caller: Result<Caller, ApiError>,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {

@@ -6,16 +6,19 @@
 //! tells nothing. An attempt that was not judged costs nothing. Loopback addresses have no bound of their own: a proxy may
 //! stand there, and people behind it cannot be told apart (see `--trusted-proxies`).
 //!
-//! The tables are bounded; what is remembered longest ago goes first. Filling one costs as many password hashes.
+//! All other calls are bounded by user and by address.
+//!
+//! The tables are bounded; what is remembered longest ago goes first. Filling one costs as many password hashes, or
+//! addresses.
 
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::UserId;
+use host::Buckets;
 use lru::LruCache;
-use tokio::time::Instant;
 
 use crate::queue::Share;
 
@@ -31,6 +34,14 @@ pub const ADDRESS_ATTEMPT_PER: Duration = Duration::from_secs(1);
 pub const REGISTRATIONS: u32 = 100;
 /// One of these comes back in this time.
 pub const REGISTRATION_PER: Duration = Duration::from_secs(6);
+/// Calls of a user in a row, of those that need no password: over all of the user's devices.
+pub const CALLS: u32 = 600;
+/// One of these comes back in this time.
+pub const CALL_PER: Duration = Duration::from_millis(20);
+/// Such calls in a row of an address, signed in or not.
+pub const ADDRESS_CALLS: u32 = 6_000;
+/// One of these comes back in this time.
+pub const ADDRESS_CALL_PER: Duration = Duration::from_millis(2);
 /// Failed sign-ins in a row that are logged, and how soon one more is.
 const LOGGED: (u32, Duration) = (20, Duration::from_secs(1));
 /// Entries of each table.
@@ -53,6 +64,8 @@ pub(crate) struct Shares {
     names: Buckets<(String, IpAddr)>,
     addresses: Buckets<IpAddr>,
     registrations: Buckets<IpAddr>,
+    calls: Buckets<UserId>,
+    address_calls: Buckets<IpAddr>,
     /// Names that signed in, or were registered, at an address.
     familiar: Mutex<LruCache<(String, IpAddr), ()>>,
     logged: Buckets<()>,
@@ -61,12 +74,14 @@ pub(crate) struct Shares {
 impl Default for Shares {
     fn default() -> Self {
         Self {
-            devices: Buckets::new(ATTEMPTS, ATTEMPT_PER),
-            names: Buckets::new(ATTEMPTS, ATTEMPT_PER),
-            addresses: Buckets::new(ADDRESS_ATTEMPTS, ADDRESS_ATTEMPT_PER),
-            registrations: Buckets::new(REGISTRATIONS, REGISTRATION_PER),
+            devices: Buckets::new(ATTEMPTS, ATTEMPT_PER, TABLE_MAX),
+            names: Buckets::new(ATTEMPTS, ATTEMPT_PER, TABLE_MAX),
+            addresses: Buckets::new(ADDRESS_ATTEMPTS, ADDRESS_ATTEMPT_PER, TABLE_MAX),
+            registrations: Buckets::new(REGISTRATIONS, REGISTRATION_PER, TABLE_MAX),
+            calls: Buckets::new(CALLS, CALL_PER, TABLE_MAX),
+            address_calls: Buckets::new(ADDRESS_CALLS, ADDRESS_CALL_PER, TABLE_MAX),
             familiar: Mutex::new(LruCache::new(TABLE_MAX)),
-            logged: Buckets::new(LOGGED.0, LOGGED.1),
+            logged: Buckets::new(LOGGED.0, LOGGED.1, TABLE_MAX),
         }
     }
 }
@@ -139,6 +154,12 @@ impl Shares {
         if network.is_loopback() { Ok(()) } else { self.registrations.take(&network) }
     }
 
+    /// Takes a call, of who is signed in and at that address.
+    pub(crate) fn take_call(&self, user: Option<UserId>, network: IpAddr) -> Result<(), Duration> {
+        user.map_or(Ok(()), |user| self.calls.take(&user))?;
+        if network.is_loopback() { Ok(()) } else { self.address_calls.take(&network) }
+    }
+
     /// Whether one more failed sign-in is logged.
     pub(crate) fn log(&self) -> bool {
         self.logged.take(&()).is_ok()
@@ -150,59 +171,6 @@ impl Shares {
 
     fn familiar(&self) -> MutexGuard<'_, LruCache<(String, IpAddr), ()>> {
         self.familiar.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Token buckets by key.
-struct Buckets<K: Hash + Eq> {
-    burst: u32,
-    one_per: Duration,
-    /// When a bucket will be full again. What is not there is full.
-    full_at: Mutex<LruCache<K, Instant>>,
-}
-
-impl<K: Hash + Eq + Clone> Buckets<K> {
-    fn new(burst: u32, one_per: Duration) -> Self {
-        Self { burst, one_per, full_at: Mutex::new(LruCache::new(TABLE_MAX)) }
-    }
-
-    fn look(&self, key: &K) -> Result<(), Duration> {
-        self.next(&mut self.lock(), key).map(drop)
-    }
-
-    fn take(&self, key: &K) -> Result<(), Duration> {
-        let mut full_at = self.lock();
-        let next = self.next(&mut full_at, key)?;
-        full_at.put(key.clone(), next);
-        Ok(())
-    }
-
-    /// When the bucket would be full if one more is taken; after how long there is one, when there is none.
-    fn next(&self, full_at: &mut LruCache<K, Instant>, key: &K) -> Result<Instant, Duration> {
-        let now = Instant::now();
-        let next = full_at.get(key).copied().unwrap_or(now).max(now) + self.one_per;
-        match next.duration_since(now).checked_sub(self.one_per * self.burst) {
-            None | Some(Duration::ZERO) => Ok(next),
-            Some(wait) => Err(wait),
-        }
-    }
-
-    fn give_back(&self, key: &K) {
-        let mut full_at = self.lock();
-        if let Some(at) = full_at.peek_mut(key) {
-            *at = at.checked_sub(self.one_per).unwrap_or(*at);
-            if *at <= Instant::now() {
-                full_at.pop(key);
-            }
-        }
-    }
-
-    fn forgive(&self, key: &K) {
-        self.lock().pop(key);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<K, Instant>> {
-        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -257,11 +225,24 @@ mod tests {
             shares.take(&attempt("ann", number)).unwrap();
             shares.give_back(&attempt("ann", number));
         }
-        assert_eq!((shares.names.lock().len(), shares.addresses.lock().len()), (0, 0));
+        assert_eq!((shares.names.remembered(), shares.addresses.remembered()), (0, 0));
         for number in 0..TABLE_MAX.get() + 10 {
             shares.names.take(&attempt(&number.to_string(), 1).key()).unwrap();
         }
-        assert_eq!(shares.names.lock().len(), TABLE_MAX.get());
+        assert_eq!(shares.names.remembered(), TABLE_MAX.get());
+    }
+
+    /// Issue 10, item 2.
+    #[tokio::test(start_paused = true)]
+    async fn calls_run_out_for_a_user_everywhere_and_at_an_address_for_everybody() {
+        let (shares, network) = (Shares::default(), |last: u8| IpAddr::from([192, 0, 2, last]));
+        let user = |number: u128| UserId::try_from(uuid::Uuid::from_u128(number)).unwrap();
+        assert!((0..CALLS).all(|number| shares.take_call(Some(user(1)), network(number.to_le_bytes()[0])).is_ok()));
+        assert_eq!(shares.take_call(Some(user(1)), network(1)), Err(CALL_PER));
+        shares.take_call(Some(user(2)), network(1)).unwrap();
+        assert!((0..ADDRESS_CALLS).all(|_| shares.take_call(None, "198.51.100.1".parse().unwrap()).is_ok()));
+        assert_eq!(shares.take_call(Some(user(3)), "198.51.100.1".parse().unwrap()), Err(ADDRESS_CALL_PER));
+        assert!((0..=ADDRESS_CALLS).all(|_| shares.take_call(None, "127.0.0.1".parse().unwrap()).is_ok()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,4 +9,5 @@ mod protocol;
 mod resume;
 mod shutdown;
 mod slow;
+mod tokens;
 mod topic;

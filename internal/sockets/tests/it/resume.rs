@@ -243,6 +243,7 @@ fn new_world_on(world: &World) -> Arc<World> {
         clock: world.clock.clone(),
         entropy: world.entropy.clone(),
         key: auth::SigningKey::generate(&world.entropy).unwrap(),
+        ended: world.ended.clone(),
     })
 }
 

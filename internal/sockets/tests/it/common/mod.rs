@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{FeedFrame, FeedKind};
-use auth::{SigningKey, Verifier};
+use auth::{EndedSessions, SigningKey, Verifier};
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of, record_at};
@@ -46,6 +46,7 @@ pub struct World {
     pub clock: Clock,
     pub entropy: Entropy,
     pub key: SigningKey,
+    pub ended: EndedSessions,
 }
 
 /// A running node.
@@ -67,7 +68,7 @@ impl World {
         let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
         let store = EmbeddedStore::open(Database::in_memory(), clock.clone()).await.unwrap();
         let key = SigningKey::generate(&entropy).unwrap();
-        Self { log, store, codec: Codec::compiled_in(), clock, entropy, key }
+        Self { log, store, codec: Codec::compiled_in(), clock, entropy, key, ended: EndedSessions::default() }
     }
 
     pub async fn node(&self, config: Config) -> Node {
@@ -82,7 +83,7 @@ impl World {
             log,
             store: Arc::clone(&self.store),
             codec: self.codec.clone(),
-            verifier: Verifier::new(&self.key.jwks(), self.clock.clone()).unwrap(),
+            verifier: Verifier::new(&self.key.jwks(), self.clock.clone()).unwrap().without(self.ended.clone()),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             readiness: readiness.clone(),
