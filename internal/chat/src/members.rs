@@ -1,7 +1,5 @@
 //! The members of a conversation.
 
-use std::ops::Bound;
-
 use api::{
     AddMembersBody, ApiError, Caller, CommandBody, CommandFrame, Json, MemberBody, MemberPage, Path, Query, RoleBody,
 };
@@ -9,7 +7,7 @@ use axum::extract::State;
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use commands::faults;
-use domain::{ConversationId, UserId};
+use domain::{ConversationId, Membership, UserId};
 use runtime::TraceParent;
 use serde::Deserialize;
 
@@ -42,19 +40,18 @@ async fn list(
     if reading.left().is_some() {
         return Err(faults::not_member());
     }
-    let state = chat.store.conversation(conversation, reading.head.seq).await.map_err(faults::of_store)?;
-    let begin = query.after.map_or(Bound::Unbounded, Bound::Excluded);
-    let mut rest = state.members.range((begin, Bound::Unbounded));
-    let page = rest.by_ref().take(limit);
-    let members = page
-        .map(|(user, membership)| MemberBody {
-            user: *user,
-            role: membership.role.name().to_owned(),
-            joined: membership.since,
-            changed: membership.changed,
-        })
-        .collect();
-    Ok(Json(MemberPage { members, more: rest.next().is_some() }))
+    let _work = chat.reads.work().await;
+    let page = chat.store.members(conversation, reading.head.seq, query.after, limit + 1).await;
+    let mut page = page.map_err(faults::of_store)?;
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let member = |(user, membership): (UserId, Membership)| MemberBody {
+        user,
+        role: membership.role.name().to_owned(),
+        joined: membership.since,
+        changed: membership.changed,
+    };
+    Ok(Json(MemberPage { members: page.into_iter().map(member).collect(), more }))
 }
 
 async fn add(

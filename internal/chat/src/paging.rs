@@ -66,6 +66,8 @@ pub(crate) fn limit(asked: Option<i64>, max: usize) -> Result<usize, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use domain::limits::{BODY_BYTES_MAX, MEMBERS_PER_EVENT_MAX};
+
     use super::*;
 
     #[test]
@@ -84,6 +86,9 @@ mod tests {
         assert_eq!(fitting(std::iter::repeat_n(1, 200)), 200);
         assert_eq!(fitting(std::iter::empty()), 0);
         const { assert!(PAGE_BYTES_MAX < runtime::serve::ANSWER_BYTES) };
+        // The largest entries of either kind: none is a page of more than so many bytes.
+        const { assert!(ENTRY_BYTES + (MEMBERS_PER_EVENT_MAX + 1) * USER_BYTES < PAGE_BYTES_MAX) };
+        const { assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 < PAGE_BYTES_MAX) };
         assert_eq!(bytes_of_text("a\"\n\u{1}"), serde_json::to_string("a\"\n\u{1}").unwrap().len() - 2);
     }
 }

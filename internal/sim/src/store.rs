@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
     HoldStore, IncarnationStore, Incarnations, ListedSession, Malformed, Mark, OutboxRow, Page, Phase, RowWrite,
@@ -209,6 +209,16 @@ impl HistoryStore for SimStore {
         user: UserId,
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
         self.read(self.inner.memberships(conversation, user)).await
+    }
+
+    async fn members(
+        &self,
+        conversation: ConversationId,
+        as_of: Seq,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<(UserId, Membership)>, StoreError> {
+        self.read(self.inner.members(conversation, as_of, after, limit)).await
     }
 
     async fn conversations_of(

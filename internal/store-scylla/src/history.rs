@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, Refusal, Role, Seq, UserId};
+use domain::{CommandId, ConversationId, Membership, Refusal, Role, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{
-    Direction, Entry, Head, HistoryStore, Mark, Page, ReactionRow, StoreError, UserConversation, bucket_of,
-    put_reactions, tables,
+    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, ReactionRow, StoreError, UserConversation,
+    bucket_of, put_reactions, tables,
 };
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ const MARK_READS_IN_FLIGHT: usize = 8;
 /// Entries may have 16 KiB each.
 const PAGE_ENTRIES: i32 = 100;
 const PAGE_ROWS: i32 = 1000;
+/// Versions of members: more than those of a page that the API asks for, mostly.
+const MEMBER_ROWS: i32 = 250;
 
 /// The statements of [`HistoryStore`].
 pub(crate) struct HistoryReads {
@@ -36,6 +38,8 @@ pub(crate) struct HistoryReads {
     /// Of the messages between two seqs.
     reactions: TableRead,
     versions: TableRead,
+    /// Versions of the members behind one.
+    members: TableRead,
     conversations: TableRead,
     conversation: TableRead,
     head: TableRead,
@@ -61,6 +65,7 @@ impl HistoryReads {
             entry: cql.prepare_read(&tables::TIMELINE, "conversation = ? AND bucket = ? AND seq = ?", 1).await?,
             reactions: cql.prepare_read(&tables::REACTIONS, reactions, PAGE_ROWS).await?,
             versions: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user = ?", PAGE_ROWS).await?,
+            members: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user > ?", MEMBER_ROWS).await?,
             conversations: cql.prepare_read(&tables::USER_CONVERSATIONS, behind, PAGE_ROWS).await?,
             conversation: cql.prepare_read(&tables::USER_CONVERSATIONS, one, 1).await?,
             head: cql.prepare_read(&tables::HEADS, "conversation = ?", 1).await?,
@@ -188,6 +193,32 @@ impl HistoryStore for ScyllaStore {
             })
             .await?;
         Ok(versions)
+    }
+
+    async fn members(
+        &self,
+        conversation: ConversationId,
+        as_of: Seq,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<(UserId, Membership)>, StoreError> {
+        let mut members = MembersAsOf::new(as_of);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        // The server orders UUIDs by their version first; users all have the same, and nil has a lower one.
+        let after = after.map_or(Uuid::nil(), |after| after.uuid());
+        self.cql
+            .each_row(&self.history.members, (conversation.uuid(), after), |row| {
+                let version = row.member_version()?;
+                if members.fill(limit, version.user) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                members.absorb(version);
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        Ok(members.finish().into_iter().collect())
     }
 
     async fn conversations_of(

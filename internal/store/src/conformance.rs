@@ -86,6 +86,7 @@ const CASES: &[Case] = &[
     shared("heads in the order asked", |f| Box::pin(lists::heads(f))),
     shared("read marks only rise", |f| Box::pin(lists::marks(f))),
     shared("membership versions of one user", |f| Box::pin(lists::memberships(f))),
+    shared("members are read in pages", |f| Box::pin(lists::members_are_read_in_pages(f))),
     shared("progress only rises and keeps its fingerprint", |f| Box::pin(progress::only_rises(f))),
     shared("waiting for progress", |f| Box::pin(progress::waits(f))),
     shared("hold cells only rise", |f| Box::pin(holds::only_rise(f))),

@@ -358,6 +358,13 @@ impl MembersAsOf {
         }
     }
 
+    /// Whether the first `limit` members are whole, which they are once a version of `next`, another user, has come:
+    /// all versions of a user stand together.
+    #[must_use]
+    pub fn fill(&self, limit: usize, next: UserId) -> bool {
+        self.members.len() >= limit && !self.members.contains_key(&next)
+    }
+
     /// The members.
     #[must_use]
     pub fn finish(self) -> BTreeMap<UserId, Membership> {

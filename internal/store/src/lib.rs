@@ -29,7 +29,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Refusal, Role, Seq, Settings, UserId};
+use domain::{
+    CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Membership, Refusal, Role, Seq, Settings, UserId,
+};
 
 pub use cells::CellWrites;
 pub use conversations::{Conversations, Slot};
@@ -133,6 +135,17 @@ pub trait HistoryStore: Send + Sync + 'static {
         conversation: ConversationId,
         user: UserId,
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError>;
+
+    /// A page of the members as of `as_of`, by id, from behind `after` on (`None` begins): `limit` of them, and fewer only
+    /// when there are no more. The other members are not read. Users' ids are all made in the same way, so every engine
+    /// orders them as bytes.
+    async fn members(
+        &self,
+        conversation: ConversationId,
+        as_of: Seq,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<(UserId, Membership)>, StoreError>;
 
     /// A page of the conversations that the user is or was in, by id, from behind `after` on (`None` begins): `limit`
     /// of them, and fewer only when there are no more. Ids are derived, all in the same way, so every engine orders

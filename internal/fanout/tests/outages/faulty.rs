@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
 use store::{
     Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
     HoldStore, IncarnationStore, Incarnations, ListedSession, Malformed, Mark, OutboxRow, Page, Session, SessionStore,
@@ -208,6 +208,16 @@ impl HistoryStore for FaultyStore {
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
         self.fate.meet().await?;
         self.inner.memberships(conversation, user).await
+    }
+
+    async fn members(
+        &self,
+        _: ConversationId,
+        _: Seq,
+        _: Option<UserId>,
+        _: usize,
+    ) -> Result<Vec<(UserId, Membership)>, StoreError> {
+        unreachable!()
     }
 
     async fn conversations_of(

@@ -114,3 +114,35 @@ pub(super) async fn memberships(fixture: Fixture) {
     assert_eq!(fixture.store.memberships(conversation, user).await.unwrap(), expected);
     assert_eq!(fixture.store.memberships(conversation, fixture.user()).await.unwrap(), []);
 }
+
+pub(super) async fn members_are_read_in_pages(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let mut users: Vec<_> = (0..6).map(|_| fixture.user()).collect();
+    users.sort_unstable();
+    // One has left, one is back, one has had many roles, and one comes later.
+    let role = |number: u64| Some(if number.is_multiple_of(2) { Role::Admin } else { Role::Member });
+    let mut versions: Vec<_> = users[..5].iter().map(|user| member(*user, at(1), Some(Role::Member))).collect();
+    versions.extend((2..9).map(|number| member(users[1], at(number), role(number))));
+    versions.extend([member(users[2], at(9), None), member(users[3], at(10), None)]);
+    versions.extend([member(users[3], at(11), Some(Role::Owner)), member(users[5], at(20), Some(Role::Member))]);
+    fixture.write(conversation, versions).await;
+    for as_of in [0, 1, 8, 9, 10, 11, 20].map(at) {
+        let whole = fixture.store.conversation(conversation, as_of).await.unwrap().members;
+        let whole: Vec<_> = whole.into_iter().collect();
+        for limit in 1..8 {
+            let (mut paged, mut after) = (Vec::new(), None);
+            loop {
+                let page = fixture.store.members(conversation, as_of, after, limit).await.unwrap();
+                let more = page.len() == limit;
+                paged.extend(page);
+                after = paged.last().map(|(user, _)| *user);
+                if !more {
+                    break;
+                }
+            }
+            assert_eq!(paged, whole, "as of {as_of:?} in pages of {limit}");
+        }
+    }
+    assert_eq!(fixture.store.members(conversation, at(20), None, 0).await.unwrap(), []);
+    assert_eq!(fixture.store.members(fixture.conversation(), at(20), None, 5).await.unwrap(), []);
+}

@@ -3,7 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, Refusal, Role, Seq, UserId};
+use domain::{CommandId, ConversationId, Membership, Refusal, Role, Seq, UserId};
 
 use crate::cells::{number, seq as seq_value};
 use crate::embedded::EmbeddedStore;
@@ -11,7 +11,10 @@ use crate::embedded::chat::bucket_at;
 use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, under};
 use crate::embedded::row;
 use crate::tables::{DELETIONS, HEADS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS};
-use crate::{Direction, Entry, Head, HistoryStore, Mark, Page, StoreError, UserConversation, bucket_of, put_reactions};
+use crate::{
+    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError, UserConversation, bucket_of,
+    put_reactions,
+};
 
 #[async_trait]
 impl HistoryStore for EmbeddedStore {
@@ -54,6 +57,39 @@ impl HistoryStore for EmbeddedStore {
         });
         each.await?;
         Ok(versions)
+    }
+
+    async fn members(
+        &self,
+        conversation: ConversationId,
+        as_of: Seq,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<(UserId, Membership)>, StoreError> {
+        let mut members = MembersAsOf::new(as_of);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let (mut from, to) = under(&[conversation.uuid().into()]);
+        if let Some(after) = after {
+            from = match under(&[conversation.uuid().into(), after.uuid().into()]).1 {
+                Bound::Excluded(end) => Bound::Included(end),
+                // No key is behind it.
+                _ => return Ok(Vec::new()),
+            };
+        }
+        // One more, which shows that the last one has no further versions.
+        let first = limit.saturating_add(1).min(READ_ROWS_MAX);
+        let each = self.read().await?.table(&MEMBERS).each::<()>((from, to), false, first, |row| {
+            let version = row.member_version()?;
+            if members.fill(limit, version.user) {
+                return Ok(ControlFlow::Break(()));
+            }
+            members.absorb(version);
+            Ok(ControlFlow::Continue(()))
+        });
+        each.await?;
+        Ok(members.finish().into_iter().collect())
     }
 
     async fn conversations_of(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Refusal, Role, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
 
 use super::Following;
 use crate::{
@@ -78,6 +78,16 @@ impl HistoryStore for Following {
         user: UserId,
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
         self.store().memberships(conversation, user).await
+    }
+
+    async fn members(
+        &self,
+        conversation: ConversationId,
+        as_of: Seq,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<(UserId, Membership)>, StoreError> {
+        self.store().members(conversation, as_of, after, limit).await
     }
 
     async fn conversations_of(
