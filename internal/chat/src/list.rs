@@ -17,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use store::Head;
 
-use crate::paging::{self, PAGE_BYTES_MAX, REACTION_BYTES};
+use crate::paging::{self, PAGE_BYTES_MAX};
 use crate::service::{Chat, Reader};
 
 /// The most conversations of one page: each costs a few reads.
@@ -86,8 +86,8 @@ fn name((time, id): Place) -> String {
 fn bytes_of(summary: &ConversationBody) -> usize {
     let last = summary.last_message.as_ref();
     let text = last.and_then(|entry| entry.body.as_deref()).map_or(0, paging::bytes_of_text);
-    let reactions = last.map_or(0, |entry| entry.reactions.len());
-    SUMMARY_BYTES + text + reactions * REACTION_BYTES + paging::bytes_of_text(&summary.title)
+    let emojis = last.into_iter().flat_map(|entry| &entry.reactions).map(|reaction| reaction.emoji.as_str());
+    SUMMARY_BYTES + text + paging::bytes_of_reactions(emojis) + paging::bytes_of_text(&summary.title)
 }
 
 impl Chat {

@@ -17,7 +17,8 @@ pub(crate) const ENTRIES_AT_ONCE: usize = 51;
 /// What an entry takes beside its text, and a user in it.
 const ENTRY_BYTES: usize = 400;
 const USER_BYTES: usize = 40;
-pub(crate) const REACTION_BYTES: usize = 100;
+/// What a reaction takes beside its emoji.
+const REACTION_BYTES: usize = 64;
 
 /// Bytes of the entry as JSON, about.
 pub(crate) fn bytes_of(entry: &Entry) -> usize {
@@ -27,7 +28,13 @@ pub(crate) fn bytes_of(entry: &Entry) -> usize {
         Content::Title(title) => bytes_of_text(title),
         _ => 0,
     };
-    ENTRY_BYTES + content + entry.reactions.len() * REACTION_BYTES
+    let emojis = entry.reactions.iter().map(|reaction| reaction.emoji.as_str());
+    ENTRY_BYTES + content + bytes_of_reactions(emojis)
+}
+
+/// Bytes of reactions as JSON, about.
+pub(crate) fn bytes_of_reactions<'e>(emojis: impl Iterator<Item = &'e str>) -> usize {
+    emojis.map(|emoji| REACTION_BYTES + bytes_of_text(emoji)).sum()
 }
 
 /// Bytes of a text in JSON: what is escaped grows.
@@ -66,7 +73,8 @@ pub(crate) fn limit(asked: Option<i64>, max: usize) -> Result<usize, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use domain::limits::{BODY_BYTES_MAX, MEMBERS_PER_EVENT_MAX};
+    use domain::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX};
+    use store::REACTIONS_SHOWN_MAX;
 
     use super::*;
 
@@ -89,6 +97,10 @@ mod tests {
         // The largest entries of either kind: none is a page of more than so many bytes.
         const { assert!(ENTRY_BYTES + (MEMBERS_PER_EVENT_MAX + 1) * USER_BYTES < PAGE_BYTES_MAX) };
         const { assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 < PAGE_BYTES_MAX) };
+        const {
+            let reactions = REACTIONS_SHOWN_MAX * (REACTION_BYTES + EMOJI_BYTES_MAX * 6);
+            assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 + reactions < runtime::serve::ANSWER_BYTES);
+        };
         assert_eq!(bytes_of_text("a\"\n\u{1}"), serde_json::to_string("a\"\n\u{1}").unwrap().len() - 2);
     }
 }

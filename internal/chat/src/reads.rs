@@ -36,10 +36,10 @@ pub const ADDRESS_READS_BURST: u32 = 24_000;
 pub const ADDRESS_READS_PER_SECOND: u32 = 2_000;
 /// Reads of a user that are in progress.
 pub const READS_AT_ONCE: usize = 8;
-/// Reads of a user that wait for their turn.
-pub const READS_WAITING_MAX: usize = 64;
+/// Reads of a user that wait for their turn. Few: each has memory for its answer already, which others may need.
+pub const READS_WAITING_MAX: usize = 16;
 /// The longest that a read waits for its turn.
-pub const READ_TURN_WAIT: Duration = Duration::from_secs(5);
+pub const READ_TURN_WAIT: Duration = Duration::from_secs(3);
 /// Users, and addresses, whose reads are counted. At the bound the least recent one may begin anew.
 const COUNTED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 

@@ -3,7 +3,7 @@
 //!
 //! | bound | at the bound |
 //! |---|---|
-//! | [`Bounds::connections`] open connections | the oldest silent one closes: strangers first; sockets of users never |
+//! | [`Bounds::connections`] open connections | the oldest silent one closes; never a socket of a user; see `book` |
 //! | [`Bounds::strangers`] on which nobody has shown a token | the oldest silent one closes |
 //! | [`Bounds::per_address`] | the oldest silent stranger of that address closes, or the new one |
 //! | [`HEAD_WITHIN`] for a request's head, from where the connection begins or its last request was answered | closed |

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, Membership, Refusal, Role, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{
-    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, ReactionRow, StoreError, UserConversation,
-    bucket_of, put_reactions, tables,
+    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, Reactions, StoreError, UserConversation, bucket_of,
+    tables,
 };
 use uuid::Uuid;
 
@@ -139,16 +139,15 @@ impl HistoryReads {
     async fn add_reactions(&self, cql: &Cql, key: (Uuid, u64), entries: &mut [Entry]) -> Result<(), StoreError> {
         let seqs = || entries.iter().map(|entry| entry.seq);
         let (Some(first), Some(last)) = (seqs().min(), seqs().max()) else { return Ok(()) };
-        let mut reactions: Vec<ReactionRow> = Vec::new();
+        let mut reactions = Reactions::new(entries);
         let values = (key.0, number(key.1), first.timestamp(), last.timestamp());
         cql.each_row(&self.reactions, values, |row| {
-            reactions.push(row.reaction()?);
+            reactions.put(row.reaction()?);
             Ok(ControlFlow::Continue(()))
         })
         .await?;
         // The server orders UUIDs by their version first, everybody else by their bytes.
-        reactions.sort_unstable_by_key(|reaction| (reaction.message, reaction.user));
-        put_reactions(entries, reactions);
+        reactions.finish();
         Ok(())
     }
 }

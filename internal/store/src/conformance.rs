@@ -80,6 +80,7 @@ const CASES: &[Case] = &[
     shared("every kind of entry comes back", |f| Box::pin(timelines::every_kind(f))),
     shared("edits and deletions", |f| Box::pin(timelines::edits_and_deletions(f))),
     shared("reactions", |f| Box::pin(timelines::reactions(f))),
+    shared("more reactions than an entry shows", |f| Box::pin(timelines::more_reactions_than_an_entry_shows(f))),
     shared("what a head names is there", |f| Box::pin(timelines::what_a_head_names_is_there(f))),
     shared("a user's conversations", |f| Box::pin(lists::user_conversations(f))),
     shared("a user's list is read in pages", |f| Box::pin(lists::lists_are_read_in_pages(f))),

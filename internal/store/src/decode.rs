@@ -372,16 +372,39 @@ impl MembersAsOf {
     }
 }
 
-/// Puts reactions to the entries of one page, given by seq of their messages, then by user; the entries in any order.
+/// Reactions that an entry shows, at most: the first by user. Whoever is in a conversation may react to each message, so
+/// there may be as many as members.
+pub const REACTIONS_SHOWN_MAX: usize = 300;
+
+/// Puts reactions to the entries of one page, row by row, by seq of their messages, then by user; the entries stand in
+/// any order.
 ///
 /// One taken back does not show, but counts as a change of its message. A message that is gone has lost them all.
-pub fn put_reactions(entries: &mut [Entry], rows: impl IntoIterator<Item = ReactionRow>) {
-    let mut places: BTreeMap<Seq, &mut Entry> = entries.iter_mut().map(|entry| (entry.seq, entry)).collect();
-    for row in rows {
-        let Some(entry) = places.get_mut(&row.message) else { continue };
+#[derive(Debug)]
+pub struct Reactions<'e> {
+    places: BTreeMap<Seq, &'e mut Entry>,
+}
+
+impl<'e> Reactions<'e> {
+    /// To these entries, which have none yet.
+    pub fn new(entries: &'e mut [Entry]) -> Self {
+        Self { places: entries.iter_mut().map(|entry| (entry.seq, entry)).collect() }
+    }
+
+    /// The next row.
+    pub fn put(&mut self, row: ReactionRow) {
+        let Some(entry) = self.places.get_mut(&row.message) else { return };
         entry.changed = entry.changed.max(row.changed);
-        if !row.emoji.is_empty() && !entry.deleted {
+        let shows = !row.emoji.is_empty() && !entry.deleted;
+        if shows && entry.reactions.len() < REACTIONS_SHOWN_MAX {
             entry.reactions.push(MessageReaction { user: row.user, emoji: row.emoji });
+        }
+    }
+
+    /// All rows have come. Engines that sort users' ids otherwise than as bytes are put right.
+    pub fn finish(self) {
+        for entry in self.places.into_values() {
+            entry.reactions.sort_unstable_by_key(|reaction| reaction.user);
         }
     }
 }

@@ -35,7 +35,7 @@ use domain::{
 
 pub use cells::CellWrites;
 pub use conversations::{Conversations, Slot};
-pub use decode::{Malformed, MemberVersion, MembersAsOf, ReactionRow, RowValues, put_reactions};
+pub use decode::{Malformed, MemberVersion, MembersAsOf, REACTIONS_SHOWN_MAX, ReactionRow, Reactions, RowValues};
 pub use error::StoreError;
 pub use facts::{Answers, Facts, Loaded, load};
 pub use following::Following;

@@ -119,7 +119,7 @@ impl Book {
             if open.closing > 0 {
                 return false;
             }
-            match open.oldest(full) {
+            match open.oldest(full, self.bounds.strangers) {
                 Look::Again => {}
                 Look::Found(link) => {
                     link.close();
@@ -145,9 +145,10 @@ enum Look {
 }
 
 impl Open {
-    /// Who has to go: the oldest silent stranger; when it must be, the oldest silent connection of somebody. Sockets of
-    /// somebody never do.
-    fn oldest(&mut self, full: bool) -> Look {
+    /// Who has to go: the oldest silent stranger; when it must be, the oldest silent connection of somebody, and that one
+    /// first where strangers have not half of what they may have: else one user's idle connections would keep all
+    /// newcomers out, since who comes is a stranger for a moment. Sockets of somebody never go.
+    fn oldest(&mut self, full: bool, strangers_max: usize) -> Look {
         let (mut found, mut vouched) = (None, Vec::new());
         for number in self.strangers.iter().take(LOOKED_AT_MAX) {
             let Some(link) = self.links.get(number) else { continue };
@@ -164,16 +165,16 @@ impl Open {
             }
             return Look::Again;
         }
-        if let Some(link) = found {
-            return Look::Found(link);
-        }
-        if !full {
-            return Look::Nobody;
-        }
+        let few_strangers = self.strangers.len() * 2 <= strangers_max;
+        let known = if full && (few_strangers || found.is_none()) { self.oldest_known() } else { None };
+        known.or(found).map_or(Look::Nobody, Look::Found)
+    }
+
+    /// The oldest silent connection of somebody.
+    fn oldest_known(&mut self) -> Option<Link> {
         let links = &self.links;
         self.known.retain(|number| links.get(number).is_some_and(|link| !link.is_socket()));
-        let oldest = self.known.iter().filter_map(|number| links.get(number)).find(|link| link.can_go());
-        oldest.map_or(Look::Nobody, |link| Look::Found(link.clone()))
+        self.known.iter().filter_map(|number| links.get(number)).find(|link| link.can_go()).cloned()
     }
 }
 
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_oldest_silent_stranger_goes_first_and_somebody_s_socket_never() {
-        let book = book(4, 4, PerAddress::Unbounded);
+        let book = book(4, 3, PerAddress::Unbounded);
         let (socket, _socket) = comes(&book, "10.0.0.1").unwrap();
         socket.vouched().set();
         socket.set_socket();
@@ -258,6 +259,29 @@ mod tests {
         drop(known_place);
         assert!(book.has_room() && !socket.is_closed() && !busy.is_closed());
         let _last = comes(&book, "10.0.0.1").unwrap();
+    }
+
+    /// Issue 10, item 1: one user with many idle connections kept all newcomers out.
+    #[test]
+    fn where_there_are_few_strangers_an_idle_connection_of_somebody_makes_room() {
+        let book = book(6, 4, PerAddress::Unbounded);
+        let mut idle = Vec::new();
+        for _ in 0..5 {
+            let (link, place) = comes(&book, "10.0.0.1").unwrap();
+            link.vouched().set();
+            idle.push((link, place));
+        }
+        assert!(book.has_room());
+        let (first, _first) = comes(&book, "10.0.0.2").unwrap();
+        assert!(!book.has_room() && !first.is_closed() && idle[0].0.is_closed(), "the oldest idle one");
+        drop(idle.remove(0));
+        assert!(book.has_room());
+        let (second, _second) = comes(&book, "10.0.0.2").unwrap();
+        assert!(!book.has_room() && !second.is_closed() && idle[0].0.is_closed());
+        drop(idle.remove(0));
+        assert!(book.has_room());
+        let _third = comes(&book, "10.0.0.2").unwrap();
+        assert!(!book.has_room() && first.is_closed(), "strangers have more than half of what they may have");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use domain::{Content, ConversationId, Stands, UserId};
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, entry_row, expect_timeline, id_row, stamped};
-use crate::{BUCKET_PLACES, ConversationRows, Direction, Entry, MessageReaction, Page, Row, RowWrite, bucket_of};
+use crate::{
+    BUCKET_PLACES, ConversationRows, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, Row, RowWrite,
+    bucket_of,
+};
 
 /// Messages at these places, their seqs ten apart from 10 on, and the buckets that they begin.
 async fn write_messages(fixture: &Fixture, conversation: ConversationId, places: &[u64]) -> Vec<Entry> {
@@ -191,6 +194,24 @@ pub(super) async fn reactions(fixture: Fixture) {
     for entry in &entries {
         assert_eq!(fixture.store.entry(conversation, entry.place, entry.seq).await.unwrap().as_ref(), Some(entry));
     }
+}
+
+/// Issue 10, item 1: an entry is bounded, however many have reacted to it.
+pub(super) async fn more_reactions_than_an_entry_shows(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let mut entries = write_messages(&fixture, conversation, &[0, 1]).await;
+    let mut users: Vec<_> = (0..=REACTIONS_SHOWN_MAX).map(|_| fixture.user()).collect();
+    users.sort_unstable();
+    let (message, place) = (entries[0].seq, entries[0].place);
+    let react = |(user, changed): (&domain::UserId, u64)| {
+        let row = Row::Reaction { message, place, user: *user, emoji: "x".into(), changed: at(changed) };
+        stamped(at(changed), row)
+    };
+    fixture.write(conversation, users.iter().zip(100..).map(react).collect()).await;
+    let shown = &users[..REACTIONS_SHOWN_MAX];
+    entries[0].reactions = shown.iter().map(|user| MessageReaction { user: *user, emoji: "x".into() }).collect();
+    entries[0].changed = at(100 + REACTIONS_SHOWN_MAX as u64);
+    expect_timeline(&*fixture.store, conversation, &entries).await;
 }
 
 /// The rows of messages in the wrong order: heads, then ids, then entries.

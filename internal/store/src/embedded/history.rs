@@ -12,8 +12,7 @@ use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, unde
 use crate::embedded::row;
 use crate::tables::{DELETIONS, HEADS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS};
 use crate::{
-    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError, UserConversation, bucket_of,
-    put_reactions,
+    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, Reactions, StoreError, UserConversation, bucket_of,
 };
 
 #[async_trait]
@@ -221,12 +220,12 @@ async fn add_reactions(
     let last = entries.iter().max_by_key(|entry| entry.seq).map(place);
     let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
     let range = (under(&first).0, under(&last).1);
-    let mut rows = Vec::new();
+    let mut reactions = Reactions::new(entries);
     let each = tables.table(&REACTIONS).each::<()>(range, false, READ_ROWS_MAX, |row| {
-        rows.push(row.reaction()?);
+        reactions.put(row.reaction()?);
         Ok(ControlFlow::Continue(()))
     });
     each.await?;
-    put_reactions(entries, rows);
+    reactions.finish();
     Ok(())
 }
