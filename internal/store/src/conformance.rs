@@ -80,14 +80,12 @@ const CASES: &[Case] = &[
     shared("every kind of entry comes back", |f| Box::pin(timelines::every_kind(f))),
     shared("edits and deletions", |f| Box::pin(timelines::edits_and_deletions(f))),
     shared("reactions", |f| Box::pin(timelines::reactions(f))),
-    shared("more reactions than an entry shows", |f| Box::pin(timelines::more_reactions_than_an_entry_shows(f))),
     shared("what a head names is there", |f| Box::pin(timelines::what_a_head_names_is_there(f))),
     shared("a user's conversations", |f| Box::pin(lists::user_conversations(f))),
     shared("a user's list is read in pages", |f| Box::pin(lists::lists_are_read_in_pages(f))),
     shared("heads in the order asked", |f| Box::pin(lists::heads(f))),
     shared("read marks only rise", |f| Box::pin(lists::marks(f))),
     shared("membership versions of one user", |f| Box::pin(lists::memberships(f))),
-    shared("members are read in pages", |f| Box::pin(lists::members_are_read_in_pages(f))),
     shared("progress only rises and keeps its fingerprint", |f| Box::pin(progress::only_rises(f))),
     shared("waiting for progress", |f| Box::pin(progress::waits(f))),
     shared("hold cells only rise", |f| Box::pin(holds::only_rise(f))),
@@ -111,6 +109,8 @@ const CASES: &[Case] = &[
     alone("what is dropped is gone and its number stays taken", |f| Box::pin(beside::dropped(f))),
     alone("a handle that follows is never behind what it said", |f| Box::pin(beside::follows(f))),
     shared("pages behind rows in part", |f| Box::pin(timelines::pages_behind_rows_in_part(f))),
+    shared("more reactions than an entry shows", |f| Box::pin(timelines::more_reactions_than_an_entry_shows(f))),
+    shared("members are read in pages", |f| Box::pin(lists::members_are_read_in_pages(f))),
 ];
 
 /// Runs every case against stores of `factory`.
