@@ -15,7 +15,7 @@ use crate::{
 /// The newest version of the rules that programs know and write. An event made under a newer one is not judged.
 ///
 /// Where a version differs from the one before, the code asks for the event's own version: version 2 came with what
-/// [`changes`] and [`apply`] say of it, and everything of version 1 is judged as it was, for ever.
+/// `changes` and [`apply`] say of it, and everything of version 1 is judged as it was, for ever.
 pub const RULES_NEWEST: u32 = 2;
 
 /// The version after it, for tests alone: no program writes it or judges by it. It differs in who may add members (every
