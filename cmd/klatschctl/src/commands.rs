@@ -7,13 +7,14 @@ use host::{Clock, Entropy};
 use ops::checksum::{Checksum, checksum};
 use ops::doctor::{Level, Opened, Patient, examine};
 use ops::tail::{From, Tail, tail};
-use ops::{Exit, OpsError, groups, holds, schemas, topics};
+use ops::{Exit, OpsError, drops, groups, holds, schemas, topics};
+use store::Dropped;
 use tokio_util::sync::CancellationToken;
 
 use crate::engines::Engines;
 use crate::options::{
-    ChecksumOptions, Command, DoctorOptions, GroupsCommand, HoldsCommand, Options, ReplayCommand, SchemasCommand,
-    TailOptions, TopicsCommand,
+    ChecksumOptions, Command, DoctorOptions, DropOptions, GroupsCommand, HoldsCommand, Options, ReplayCommand,
+    SchemasCommand, TailOptions, TopicsCommand,
 };
 use crate::output::{dry_run, insist, json, say, text_of};
 use crate::progress::Progress;
@@ -37,7 +38,7 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Ex
         Command::Incarnations(command) => incarnations::run(&mut engines, command, &entropy, stop).await,
         Command::Checksum(options) => sums(&mut engines, &options).await,
         Command::Audit(options) => audit::run(&mut engines, &options, &clock, &entropy, stop).await,
-        Command::Holds(command) => held(&mut engines, command).await,
+        Command::Holds(command) => held(&mut engines, command, &clock).await,
         Command::Groups(command) => group(&mut engines, command).await,
         Command::Doctor(options) => doctor(&mut engines, options, &clock).await,
         Command::Tail(options) => show(&mut engines, options, stop).await,
@@ -141,8 +142,9 @@ fn read_checksum(file: &Path) -> Result<Checksum, OpsError> {
     serde_json::from_slice(&bytes).map_err(wrong)
 }
 
-async fn held(engines: &mut Engines, command: HoldsCommand) -> Result<Exit, OpsError> {
+async fn held(engines: &mut Engines, command: HoldsCommand, clock: &Clock) -> Result<Exit, OpsError> {
     let store = engines.store().await?;
+    let redrives = matches!(command, HoldsCommand::Redrive { .. });
     let conversation = match command {
         HoldsCommand::List { json: as_json } => {
             let all = holds::list(&*store).await?;
@@ -156,6 +158,14 @@ async fn held(engines: &mut Engines, command: HoldsCommand) -> Result<Exit, OpsE
                 let (skipped, done) = (place(held.skipped_to), place(held.done_through));
                 let (conversation, consumer, partition) = (held.conversation, held.consumer, held.partition);
                 say(format!("{conversation}  {consumer}  partition {partition}  done {done}  skipped to {skipped}"))?;
+            }
+            return Ok(Exit::Ok);
+        }
+        HoldsCommand::Drop(options) => return drop_event(engines, options, clock).await,
+        HoldsCommand::Dropped => {
+            for (partition, dropped) in drops::list(&*store).await? {
+                let Dropped { seq, conversation, by, why, time_ms } = dropped;
+                say(format!("{conversation}  partition {partition}  {seq}  by {by} at {time_ms} ms: {why}"))?;
             }
             return Ok(Exit::Ok);
         }
@@ -175,9 +185,24 @@ async fn held(engines: &mut Engines, command: HoldsCommand) -> Result<Exit, OpsE
     for (consumer, words) in &shown.waits_at {
         say(format!("{consumer} waits at {words}"))?;
     }
-    if matches!(command, HoldsCommand::Redrive { .. }) && !shown.waits_at.is_empty() {
+    if redrives && !shown.waits_at.is_empty() {
         return Err(OpsError::Refused(vec![format!("nothing was sent: {}", holds::REDRIVE_WORDS)]));
     }
+    Ok(Exit::Ok)
+}
+
+async fn drop_event(engines: &mut Engines, options: DropOptions, clock: &Clock) -> Result<Exit, OpsError> {
+    let (store, log, codec) = (engines.store().await?, engines.log().await?, engines.codec().await?);
+    let DropOptions { conversation, at, by, why, i_know_that_no_upgrade_will_ever_read_it: sure } = options;
+    let dropped = Dropped { seq: drops::at(conversation, at)?, conversation, by, why, time_ms: clock.now_ms() };
+    let plan = drops::plan(&*store, &*log, &codec, dropped).await?;
+    say(format!("{conversation} waits at {at}: {}", plan.words))?;
+    if !sure {
+        say("nothing was done: --i-know-that-no-upgrade-will-ever-read-it drops it, for ever")?;
+        return Ok(Exit::Ok);
+    }
+    drops::perform(&*store, &*log, &codec, &plan).await?;
+    say("dropped, and copied to chat.quarantine; the consumers go on behind it within a minute")?;
     Ok(Exit::Ok)
 }
 

@@ -232,6 +232,28 @@ pub(crate) enum HoldsCommand {
         /// Which
         conversation: ConversationId,
     },
+    /// Drop the event that a conversation is held at: nobody will ever read it, in no replay either
+    Drop(DropOptions),
+    /// Every event that was dropped
+    Dropped,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DropOptions {
+    /// Which conversation
+    pub(crate) conversation: ConversationId,
+    /// The event's place, as 'holds show' names it
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: u64,
+    /// Who you are; it is kept
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: String,
+    /// Why; it is kept
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: String,
+    /// Do it; without, only say what would be done
+    #[arg(long)]
+    pub(crate) i_know_that_no_upgrade_will_ever_read_it: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,6 +17,8 @@ pub enum Meaning {
     Corrupt(String),
     /// A schema that this program does not know: the conversation is held until one does.
     Unknown(String),
+    /// It held its conversation, and an operator has dropped it: as corrupt, whatever it says.
+    Dropped,
 }
 
 /// A record with its place.

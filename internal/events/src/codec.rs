@@ -43,6 +43,12 @@ pub enum DecodeError {
     Corrupt(String),
 }
 
+/// Whether a record says by a header which schema it is of, as all of our programs' records do.
+#[must_use]
+pub fn says_its_schema(headers: &[(String, Bytes)]) -> bool {
+    headers.iter().any(|(name, value)| name == HEADER_SCHEMA && is_fingerprint(value))
+}
+
 /// Whether a header's value is the fingerprint of some schema: 16 hex digits.
 fn is_fingerprint(value: &[u8]) -> bool {
     value.len() == 16 && value.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
@@ -64,7 +70,9 @@ impl Codec {
         Self::with_ids((1..).take(SchemaKind::ALL.len()).collect())
     }
 
-    pub(crate) fn with_ids(ids: Vec<u32>) -> Self {
+    /// The codec of a registry that gave our schemas these ids, in the order of [`SchemaKind::ALL`].
+    #[must_use]
+    pub fn with_ids(ids: Vec<u32>) -> Self {
         let by_id = ids.iter().copied().zip(SchemaKind::ALL.iter().copied()).collect();
         Self { ids: ids.into(), by_id: Arc::new(by_id) }
     }

@@ -14,7 +14,9 @@ mod schemas;
 
 pub mod topics;
 
-pub use codec::{Codec, DecodeError, Encoded, HEADER_EVENT, HEADER_ID, HEADER_SCHEMA, HEADER_TRACE, HEADER_VERSION};
+pub use codec::{
+    Codec, DecodeError, Encoded, HEADER_EVENT, HEADER_ID, HEADER_SCHEMA, HEADER_TRACE, HEADER_VERSION, says_its_schema,
+};
 pub use convert::{AccountEvent, Delivery, MessageRecord, Quarantined, ReadMark, UserEvent};
 pub use registry::{RegistryError, RegistryReport};
 pub use schemas::SchemaKind;

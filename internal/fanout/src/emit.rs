@@ -30,7 +30,7 @@ impl Deps {
         match &message.meaning {
             Meaning::Unknown(_) => false,
             Meaning::Event(event) => event.rules <= self.rules_newest,
-            Meaning::Marker | Meaning::Corrupt(_) => true,
+            Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => true,
         }
     }
 }
@@ -45,7 +45,7 @@ impl Partition {
         answers: &Answers,
     ) -> Result<Verdict, FanoutError> {
         let event = match &message.meaning {
-            Meaning::Marker | Meaning::Corrupt(_) => return Ok(Verdict::Done),
+            Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => return Ok(Verdict::Done),
             Meaning::Event(event) if self.deps.knows(message) => event,
             Meaning::Event(_) | Meaning::Unknown(_) => return Ok(Verdict::Hold),
         };

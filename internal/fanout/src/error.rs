@@ -43,9 +43,6 @@ pub enum FanoutError {
     /// The commit's metadata is not ours.
     #[error("{0}: the commit's metadata cannot be read: {1}")]
     Metadata(TopicPartition, String),
-    /// A record of a schema that this program does not know, where nothing can be held.
-    #[error("{0}: offset {1} has the {2}, which this program does not know: upgrade it")]
-    UnknownSchema(TopicPartition, u64, String),
     /// The task that delivers to a partition that lags has panicked.
     #[error("the delivery to a partition that lags has panicked")]
     Follower,

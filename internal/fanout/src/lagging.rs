@@ -57,6 +57,10 @@ impl Lagging {
         self.all.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         self.all.len() < LAGGING_MAX
     }

@@ -14,6 +14,7 @@ mod commit;
 mod emit;
 mod error;
 mod follow;
+mod held;
 mod hold;
 mod lagging;
 mod metrics;

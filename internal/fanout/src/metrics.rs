@@ -35,8 +35,6 @@ pub struct FanoutMetrics {
     pub(crate) healed: Counter,
     /// Records of corrupt bytes.
     pub(crate) corrupt: Counter,
-    /// Partitions that stand still at a record of a schema that this program does not know.
-    pub(crate) stalled: Gauge,
     /// Delivery partitions that lag, of all source partitions.
     pub(crate) lagging: Gauge,
     /// Commits.
@@ -63,11 +61,6 @@ impl FanoutMetrics {
             skipped: counter("fanout_skipped_events", "Events skipped under a hold"),
             healed: counter("fanout_healed_holds", "Held conversations re-driven to the end"),
             corrupt: counter("fanout_corrupt_records", "Records whose bytes are not of their schema"),
-            stalled: metrics.register(
-                "fanout_stalled_partitions",
-                "Partitions that stand still at a record of a schema that this program does not know",
-                Gauge::default(),
-            ),
             lagging: metrics.register(
                 "fanout_lagging_partitions",
                 "Delivery partitions that take nothing or too little, counted for each source partition",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use domain::{ConversationId, Seq};
-use eventlog::Message;
+use eventlog::{Meaning, Message};
 use host::teeth::{Bug, bites};
 
 /// Conversations of one partition that may be parked at once: so many positions fit into a commit. When one more needs
@@ -176,6 +176,13 @@ impl ParkedSet {
         }
     }
 
+    /// Its next event counts as dropped.
+    pub(crate) fn drop_first(&mut self, conversation: ConversationId) {
+        if let Some(first) = self.all.get_mut(&conversation).and_then(|parked| parked.queue.front_mut()) {
+            first.meaning = Meaning::Dropped;
+        }
+    }
+
     pub(crate) fn remove(&mut self, conversation: ConversationId) {
         if let Some(parked) = self.all.remove(&conversation) {
             self.queued -= parked.queue.len() + parked.since.map_or(0, |since| since.len());
@@ -191,7 +198,6 @@ impl ParkedSet {
 #[cfg(test)]
 mod tests {
     use domain::{Fingerprint, Placed, UserId};
-    use eventlog::Meaning;
     use uuid::Uuid;
 
     use super::*;

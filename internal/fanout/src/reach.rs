@@ -112,6 +112,8 @@ pub(crate) enum Found {
     Redrive(Seq),
     /// Its first event is of no kind that this program knows, or one of its rows, or storage holds it.
     Held,
+    /// An operator has dropped its first event.
+    Dropped,
     /// Its events from the log.
     Reread(Reread),
     /// The row that says that we hold it is written.
@@ -233,6 +235,10 @@ impl Reach {
                 return Ok(Found::Redrive(own.done_through.unwrap_or_default().next().min(message.placed.seq)));
             }
         }
+        // An event is dropped only while it is held, so nobody else is asked about.
+        if (redriven || !self.deps.knows(message)) && self.is_dropped(message).await? {
+            return Ok(Found::Dropped);
+        }
         if !self.deps.knows(message) || !self.applied(conversation, as_of).await? {
             return Ok(Found::Held);
         }
@@ -288,6 +294,15 @@ impl Reach {
         let wait = || self.store("wait for storage", |store| store.wait_applied(source, as_of, APPLIED_WAIT));
         while !wait().await? {}
         Ok(!self.hold(Consumer::Storage, conversation).await?.is_held())
+    }
+
+    async fn is_dropped(&self, message: &Message) -> Result<bool, FanoutError> {
+        if message.meaning == Meaning::Dropped {
+            return Ok(false);
+        }
+        let partition = self.source.partition;
+        let drops = self.store("read dropped events", |store| store.drops(partition)).await?;
+        Ok(drops.iter().any(|dropped| dropped.seq == message.placed.seq))
     }
 
     async fn hold(&self, consumer: Consumer, conversation: ConversationId) -> Result<Hold, FanoutError> {

@@ -1,23 +1,26 @@
 //! Read marks and account events: relayed to the user concerned, on every device. Nothing is judged.
+//!
+//! What is of a schema that this program does not know is held by its key (`held.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use domain::{Fingerprint, UserId};
+use domain::{ConversationId, Fingerprint, UserId};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Commit, Committer, NewRecord, Quarantine, Record};
 use events::topics::{DELIVERIES, RECEIPTS, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
 use host::teeth::{Bug, bites};
-use runtime::{Backoff, FaultLog, Stall, insist};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use runtime::{Backoff, FaultLog, insist};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{COMMIT_AT_END, SETTLE_AT_END};
 use crate::emit::by_partition;
 use crate::error::{transient_commit, transient_log};
+use crate::held::{Held, key_of};
 use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached};
 use crate::outbox::{Handed, Outbox, Sent, Way, first_source};
 use crate::partition::BATCH_RECORDS_MAX;
@@ -26,6 +29,8 @@ use crate::{Deps, FanoutError, place};
 
 /// How often the position is committed while something changes.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// How often what is held is looked at.
+const HOLDS_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(
     deps: Arc<Deps>,
@@ -47,11 +52,11 @@ pub(crate) async fn run(
     }
 }
 
-struct Relay {
-    deps: Arc<Deps>,
-    assigned: Assigned,
+pub(crate) struct Relay {
+    pub(crate) deps: Arc<Deps>,
+    pub(crate) assigned: Assigned,
     committer: Arc<dyn Committer>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// The next offset to relay.
     next: u64,
     /// The record before it.
@@ -59,13 +64,25 @@ struct Relay {
     /// What was committed last.
     committed: Option<Position>,
     /// To commit once so many deliveries are acknowledged.
-    committing: Option<(u64, Position)>,
-    outbox: Outbox,
+    pub(crate) committing: Option<(u64, Position)>,
+    pub(crate) outbox: Outbox,
     /// Delivery partitions that take nothing at the moment.
-    lagging: Lagging,
+    pub(crate) lagging: Lagging,
     quarantine: Quarantine,
     /// The one delivery partition that this is a follower for; none: all of them.
-    follows: Option<u32>,
+    pub(crate) follows: Option<u32>,
+    /// What it cannot read yet.
+    pub(crate) held: Held,
+}
+
+/// How a record reads.
+pub(crate) enum Framed {
+    /// It concerns nobody.
+    Nobody,
+    /// That user gets that frame.
+    For(UserId, String),
+    /// It is held, for the key and the reason.
+    Unknown(ConversationId, String),
 }
 
 impl Relay {
@@ -91,6 +108,7 @@ impl Relay {
             lagging,
             quarantine,
             follows,
+            held: Held::default(),
         }
     }
 
@@ -98,10 +116,11 @@ impl Relay {
     async fn consume(&mut self) -> Result<(), FanoutError> {
         self.resume()?;
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
-        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (entropy, stalled) = (self.deps.entropy.clone(), self.deps.metrics.stalled.clone());
-        let (mut backoff, mut faults) = (Backoff::new(entropy.clone()), FaultLog::new("read the log"));
-        let mut stall = Stall::new("relay records", entropy, stalled);
+        let mut holds = interval(HOLDS_EVERY);
+        for timer in [&mut commits, &mut holds] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let (mut backoff, mut faults) = (Backoff::new(self.deps.entropy.clone()), FaultLog::new("read the log"));
         loop {
             let (deps, at, stop) = (&self.deps, &self.assigned.at, &self.stop);
             let opening = place::reader(deps, at, self.next, self.last, stop);
@@ -116,6 +135,9 @@ impl Relay {
                         self.mind_lagging().await;
                         self.commit();
                     }
+                    // The first tick comes at once: the take-over's look at what is held.
+                    _ = holds.tick() => self.list_holds(),
+                    back = self.held.back() => self.take_back(back).await?,
                     acknowledged = self.outbox.acknowledged() => acknowledged?,
                     error = self.lagging.failed() => return Err(error),
                     () = at_time(again) => break,
@@ -123,10 +145,8 @@ impl Relay {
                         Ok(records) => {
                             faults.well();
                             backoff.reset();
-                            match self.relay_all(&records).await {
-                                Ok(()) => stall.go_on(),
-                                Err(error @ FanoutError::UnknownSchema(..)) => again = Some(stall.stand_still(&error)),
-                                Err(error) => return Err(error),
+                            for record in &records {
+                                self.relay(record).await?;
                             }
                         }
                         Err(error) if transient_log(&error) => {
@@ -154,27 +174,27 @@ impl Relay {
         Ok(())
     }
 
-    /// Relays what comes before the first record of a schema that this program does not know, and fails there if there is
-    /// one: nothing could be held for it, so its partition waits for the upgrade.
-    async fn relay_all(&mut self, records: &[Record]) -> Result<(), FanoutError> {
-        for record in records {
-            self.relay(record).await?;
-        }
-        Ok(())
-    }
-
     async fn relay(&mut self, record: &Record) -> Result<(), FanoutError> {
-        if let Some((user, frame)) = self.frame(record).await? {
-            let partitions = spec_of(DELIVERIES).partitions;
-            for partition in by_partition(&[user], partitions).into_keys() {
-                let others = self.follows.is_some_and(|only| only != partition);
-                if !others && !self.lagging.contains(partition) {
-                    self.deliver(record, user, partition, frame.clone()).await?;
-                }
-            }
+        match self.frame(record).await? {
+            Framed::Nobody => {}
+            Framed::For(user, frame) => self.deliver_to(record, user, &frame).await?,
+            // Of a follower: the one that it follows has held it.
+            Framed::Unknown(..) if self.follows.is_some() => {}
+            Framed::Unknown(key, schema) => self.hold(record, key, &schema)?,
         }
         self.next = record.offset + 1;
         self.last = Some(record.fingerprint());
+        Ok(())
+    }
+
+    /// Delivers to the user's partition, unless that is not ours or lags.
+    pub(crate) async fn deliver_to(&mut self, record: &Record, user: UserId, frame: &str) -> Result<(), FanoutError> {
+        for partition in by_partition(&[user], spec_of(DELIVERIES).partitions).into_keys() {
+            let others = self.follows.is_some_and(|only| only != partition);
+            if !others && !self.lagging.contains(partition) {
+                self.deliver(record, user, partition, frame.to_owned()).await?;
+            }
+        }
         Ok(())
     }
 
@@ -210,7 +230,8 @@ impl Relay {
         tracing::warn!(partition = %at, delivery_partition = partition, from = reached, "a delivery partition lags");
         self.follow(partition, source, reached, sent);
         // A commit that waits was made up when these were among what it waits for.
-        if let Some((_, position)) = &mut self.committing {
+        let waiting = self.committing.as_mut().or_else(|| self.held.committing());
+        if let Some((_, position)) = waiting {
             position.lagging.push((partition, reached.min(position.next)));
         }
     }
@@ -252,7 +273,7 @@ impl Relay {
     }
 
     /// Whom the record concerns, and the frame for their devices.
-    async fn frame(&mut self, record: &Record) -> Result<Option<(UserId, String)>, FanoutError> {
+    pub(crate) async fn frame(&mut self, record: &Record) -> Result<Framed, FanoutError> {
         let codec = &self.deps.codec;
         let frame = if self.assigned.at.topic == RECEIPTS {
             codec.read_receipt(&record.headers, &record.payload).map(|read| {
@@ -271,32 +292,32 @@ impl Relay {
                 Some((event.user, api::FeedFrame::Account { event: name.to_owned(), time: event.time_ms }))
             })
         };
-        match frame {
-            Ok(None) => Ok(None),
-            Ok(Some((user, frame))) => {
-                Ok(Some((user, serde_json::to_string(&frame).expect("a feed frame has string keys only"))))
+        let reason = match (frame, key_of(record)) {
+            (Ok(None), _) => return Ok(Framed::Nobody),
+            (Ok(Some((user, frame))), _) => {
+                let frame = serde_json::to_string(&frame).expect("a feed frame has string keys only");
+                return Ok(Framed::For(user, frame));
             }
-            Err(DecodeError::Corrupt(reason)) => {
-                // Corrupt read marks, storage copies.
-                if self.follows.is_none() && self.assigned.at.topic != RECEIPTS {
-                    let Deps { log, codec, .. } = &*self.deps;
-                    self.quarantine.copy((&**log, codec), &self.assigned.at, record, &reason, &self.stop).await;
-                }
-                self.deps.metrics.corrupt.inc();
-                Ok(None)
-            }
-            Err(DecodeError::UnknownSchema(schema)) => {
-                Err(FanoutError::UnknownSchema(self.assigned.at.clone(), record.offset, schema))
-            }
+            (Err(DecodeError::UnknownSchema(schema)), Some(key)) => return Ok(Framed::Unknown(key, schema)),
+            (Err(DecodeError::Corrupt(reason)), _) => reason,
+            (Err(DecodeError::UnknownSchema(_)), None) => "its key is no id".to_owned(),
+        };
+        // Corrupt read marks, storage copies.
+        if self.follows.is_none() && self.assigned.at.topic != RECEIPTS {
+            let Deps { log, codec, .. } = &*self.deps;
+            self.quarantine.copy((&**log, codec), &self.assigned.at, record, &reason, &self.stop).await;
         }
+        self.deps.metrics.corrupt.inc();
+        Ok(Framed::Nobody)
     }
 
     /// The position is to be committed, if it has changed.
     fn commit(&mut self) {
         let position = self.position();
-        if self.committing.is_none() && self.committed.as_ref() != Some(&position) {
+        let idle = self.committing.is_none() && self.held.committing().is_none();
+        if idle && self.committed.as_ref() != Some(&position) {
             let mark = if bites(Bug::RelayCommitsEarly) { 0 } else { self.outbox.mark() };
-            self.committing = Some((mark, position));
+            self.committing = self.write_holds_before((mark, position));
         }
     }
 
@@ -335,6 +356,7 @@ impl Relay {
                 let first = first_source(&self.outbox.take(partition)).unwrap_or(self.next);
                 position.lagging.push((partition, first));
             }
+            self.write_last_holds().await?;
             if position.lagging.len() > LAGGING_MAX || self.committed.as_ref() == Some(&position) {
                 return Ok(());
             }

@@ -19,6 +19,7 @@ impl Partition {
                 answers = read;
             }
             Found::Redrive(from) => self.parked.park_from(conversation, from, true),
+            Found::Dropped => self.parked.drop_first(conversation),
             Found::Held => return self.hold(conversation, first),
             Found::Reread(read) => {
                 let next = Seq::new(self.generation, read.next)?;

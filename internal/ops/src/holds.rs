@@ -1,9 +1,9 @@
 //! Holds: conversations whose next event a consumer could not judge.
 
 use domain::{ConversationId, Seq};
-use eventlog::{EventLog, Meaning, Message, next_before_end, partition_of};
+use eventlog::{EventLog, Meaning, Message, Record, next_before_end, partition_of};
 use events::Codec;
-use events::topics::{MESSAGES, spec_of};
+use events::topics::{MESSAGES, RECEIPTS, USERS, spec_of};
 use serde::Serialize;
 use store::{Consumer, Hold, Store};
 
@@ -19,11 +19,11 @@ const RECORDS_AT_ONCE: usize = 500;
 /// A conversation that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// `storage` or `fanout`.
+    /// Whose hold: see [`Consumer::name`].
     pub consumer: &'static str,
     /// The source partition.
     pub partition: u32,
-    /// Which.
+    /// Which; of `users.events`, the user.
     pub conversation: ConversationId,
     /// Events up to here were skipped.
     pub skipped_to: Option<Seq>,
@@ -38,14 +38,23 @@ impl Held {
     }
 }
 
-/// Every conversation that is held by either consumer.
+/// What the consumer's holds are of.
+fn topic_of(consumer: Consumer) -> &'static str {
+    match consumer {
+        Consumer::Storage | Consumer::Fanout => MESSAGES,
+        Consumer::Marks | Consumer::MarksRelay => RECEIPTS,
+        Consumer::AccountsRelay => USERS,
+    }
+}
+
+/// Every conversation that is held by a consumer, and the keys of read marks and account events that are.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub async fn list(store: &dyn Store) -> Result<Vec<Held>, OpsError> {
     let mut all = Vec::new();
-    for consumer in [Consumer::Storage, Consumer::Fanout] {
-        for partition in 0..spec_of(MESSAGES).partitions {
+    for consumer in Consumer::ALL {
+        for partition in 0..spec_of(topic_of(consumer)).partitions {
             let held = store.holds(consumer, partition, None, HOLDS_PER_PARTITION_MAX).await?;
             all.extend(held.into_iter().map(|(conversation, hold)| Held::of(consumer, partition, conversation, hold)));
         }
@@ -98,25 +107,53 @@ async fn waits_at(
     conversation: ConversationId,
     hold: Hold,
 ) -> Result<String, OpsError> {
+    Ok(match first_behind(log, codec, partition, conversation, hold).await? {
+        Sought::Found(record, message) => {
+            format!("{} (offset {}): {}", message.placed.seq, record.offset, in_words(&message.meaning))
+        }
+        Sought::NotUpTo(end) => format!("no event of it in offsets up to {end}"),
+    })
+}
+
+/// What a look for an event comes to.
+pub(crate) enum Sought {
+    /// The record, and how this program reads it.
+    Found(Box<Record>, Box<Message>),
+    /// There is none before that offset.
+    NotUpTo(u64),
+}
+
+/// The first event of the conversation behind `done_through`, within a bound.
+pub(crate) async fn first_behind(
+    log: &dyn EventLog,
+    codec: &Codec,
+    partition: u32,
+    conversation: ConversationId,
+    hold: Hold,
+) -> Result<Sought, OpsError> {
     let spec = spec_of(MESSAGES);
     let marks = log.watermarks(MESSAGES, partition).await?;
     let mut next = hold.done_through.map_or(0, |seq| seq.offset() + 1).max(marks.low);
     let end = marks.next.min(next.saturating_add(RECORDS_SOUGHT_MAX));
     let mut reader = log.reader(MESSAGES, partition, next).await?;
     while next < end {
-        for record in next_before_end(&mut *reader, RECORDS_AT_ONCE).await? {
+        let records = next_before_end(&mut *reader, RECORDS_AT_ONCE).await?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
             next = record.offset + 1;
             let message = Message::read(codec, spec.generation, partition, spec.partitions, &record);
             let message = message.map_err(|error| OpsError::Failed(error.to_string()))?;
             if message.conversation == Some(conversation) {
-                return Ok(format!("offset {}: {}", record.offset, in_words(&message.meaning)));
+                return Ok(Sought::Found(Box::new(record), Box::new(message)));
             }
         }
     }
-    Ok(format!("no event of it in offsets up to {end}"))
+    Ok(Sought::NotUpTo(end))
 }
 
-fn in_words(meaning: &Meaning) -> String {
+pub(crate) fn in_words(meaning: &Meaning) -> String {
     match meaning {
         Meaning::Event(event) if event.rules > domain::RULES_NEWEST => {
             format!("rules version {}, newer than this program's {}: upgrade", event.rules, domain::RULES_NEWEST)
@@ -126,6 +163,7 @@ fn in_words(meaning: &Meaning) -> String {
         Meaning::Unknown(what) => format!("{what}, which this program does not know: upgrade"),
         Meaning::Corrupt(reason) => format!("corrupt: {reason}"),
         Meaning::Marker => "a marker".into(),
+        Meaning::Dropped => "dropped: the consumer goes on when it looks at the hold next, within a minute".into(),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod chat;
 pub mod checksum;
 pub mod client;
 pub mod doctor;
+pub mod drops;
 pub mod groups;
 pub mod holds;
 pub mod rebuild;

@@ -178,9 +178,7 @@ fn sorted(error: StorageError) -> OpsError {
     match error {
         StorageError::Log(error) => OpsError::Log(error),
         StorageError::Store(error) => OpsError::Store(error),
-        StorageError::NotTheLog(..) | StorageError::Gap { .. } | StorageError::UnknownSchema(..) => {
-            OpsError::Refused(vec![error.to_string()])
-        }
+        StorageError::NotTheLog(..) | StorageError::Gap { .. } => OpsError::Refused(vec![error.to_string()]),
         StorageError::Stopped | StorageError::Seq(_) => OpsError::Failed(error.to_string()),
     }
 }

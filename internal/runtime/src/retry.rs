@@ -5,7 +5,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use host::Entropy;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,10 +14,6 @@ pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Work that went well for this long begins again with the first wait.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
-/// The waits of work that stands still.
-const STALL_BASE: Duration = Duration::from_secs(1);
-/// No wait of work that stands still is longer.
-const STALL_MAX: Duration = Duration::from_secs(60);
 /// A fault that goes on is logged this often.
 const REPEAT_LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -103,52 +98,6 @@ impl FaultLog {
     }
 }
 
-/// Work that stands still at something that an upgrade mends, or a person, while everything beside it goes on: looked at
-/// again now and then, told at a bounded rate, and counted for as long as it lasts.
-#[derive(Debug)]
-pub struct Stall {
-    backoff: Backoff,
-    faults: FaultLog,
-    /// How many stand still.
-    stalled: Gauge,
-    stands_still: bool,
-}
-
-impl Stall {
-    /// Nothing stands still yet; `stalled` counts it when it does.
-    #[must_use]
-    pub fn new(what: &'static str, entropy: Entropy, stalled: Gauge) -> Self {
-        let backoff = Backoff::between(entropy, STALL_BASE, STALL_MAX);
-        Self { backoff, faults: FaultLog::new(what), stalled, stands_still: false }
-    }
-
-    /// It stands still at this, or still does. Says when to look again.
-    pub fn stand_still(&mut self, error: &dyn Display) -> Instant {
-        self.faults.fault(error);
-        if !std::mem::replace(&mut self.stands_still, true) {
-            self.stalled.inc();
-        }
-        Instant::now() + self.backoff.next_wait()
-    }
-
-    /// It goes on.
-    pub fn go_on(&mut self) {
-        if std::mem::replace(&mut self.stands_still, false) {
-            self.stalled.dec();
-        }
-        self.faults.well();
-        self.backoff.reset();
-    }
-}
-
-impl Drop for Stall {
-    fn drop(&mut self) {
-        if self.stands_still {
-            self.stalled.dec();
-        }
-    }
-}
-
 /// Runs `work` again and again, with back-off, until it ends well or `token` is cancelled.
 ///
 /// Cancelling drops the attempt that is running: `work` must be safe to drop at any await.
@@ -195,21 +144,6 @@ mod tests {
         };
         supervised("test", Entropy::seeded(1), &token, work).await;
         assert_eq!(attempts, 4);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_stands_still_is_counted_until_it_goes_on_or_ends() {
-        let stalled = Gauge::default();
-        let mut stall = Stall::new("test", Entropy::seeded(1), stalled.clone());
-        for _ in 0..20 {
-            assert!(stall.stand_still(&"no") <= Instant::now() + STALL_MAX);
-            assert_eq!(stalled.get(), 1);
-        }
-        stall.go_on();
-        assert_eq!(stalled.get(), 0);
-        stall.stand_still(&"no");
-        drop(stall);
-        assert_eq!(stalled.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
 use store::{
-    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
+    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Dropped, Entry, Head, HistoryStore, Hold,
     HoldStore, IncarnationStore, Incarnations, ListedSession, Malformed, Mark, OutboxRow, Page, Phase, RowWrite,
     Session, SessionStore, SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
@@ -295,6 +295,15 @@ impl HoldStore for SimStore {
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
         self.read(self.inner.holds(consumer, partition, after, limit)).await
+    }
+
+    async fn put_drop(&self, partition: u32, dropped: &Dropped) -> Result<(), StoreError> {
+        let (inner, dropped) = (Arc::clone(&self.inner), dropped.clone());
+        self.write(async move { inner.put_drop(partition, &dropped).await }).await
+    }
+
+    async fn drops(&self, partition: u32) -> Result<Vec<Dropped>, StoreError> {
+        self.read(self.inner.drops(partition)).await
     }
 }
 

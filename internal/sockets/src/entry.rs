@@ -2,7 +2,7 @@
 
 use domain::{Cursor, UserId};
 use eventlog::Record;
-use events::{Codec, DecodeError};
+use events::{Codec, DecodeError, says_its_schema};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::metrics::{Metrics, Unreadable};
@@ -22,8 +22,19 @@ pub(crate) struct Entry {
     recipients: Box<[UserId]>,
     /// The frame as it goes out, with its cursor. Empty for markers.
     pub(crate) frame: Utf8Bytes,
-    /// It is of a schema that this program does not know: it may concern anybody, so nobody may pass over it.
-    pub(crate) unknown: bool,
+    /// What it hides, if this program does not know its schema.
+    pub(crate) hidden: Hidden,
+}
+
+/// Whom a record may concern that this program cannot read: they may not pass over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// Nobody: it was read.
+    Nothing,
+    /// The user of its key: another producer's plain keyed record, since ours say by a header of which schema they are.
+    From(UserId),
+    /// Anybody: a newer program's, whose recipients stand in it.
+    FromAll,
 }
 
 impl Entry {
@@ -35,6 +46,15 @@ impl Entry {
     /// Whether it is for that user.
     pub(crate) fn concerns(&self, user: UserId) -> bool {
         self.recipients.binary_search(&user).is_ok()
+    }
+
+    /// Whether it may be for that user, and cannot be read.
+    pub(crate) fn hides_from(&self, user: UserId) -> bool {
+        match self.hidden {
+            Hidden::Nothing => false,
+            Hidden::From(one) => one == user,
+            Hidden::FromAll => true,
+        }
     }
 
     pub(crate) fn recipients(&self) -> &[UserId] {
@@ -74,36 +94,35 @@ impl Renderer {
     /// The record, ready to be sent.
     pub(crate) fn entry(&self, record: &Record) -> Entry {
         let end = self.cursor_behind(record);
-        let nobody = |unknown| Entry { end, recipients: Box::default(), frame: Utf8Bytes::default(), unknown };
+        let nobody = |hidden| Entry { end, recipients: Box::default(), frame: Utf8Bytes::default(), hidden };
         match self.codec.read_delivery(&record.headers, &record.payload) {
-            Ok(None) => nobody(false),
+            Ok(None) => nobody(Hidden::Nothing),
             // Any producer may push a frame. One that clients cannot read, or take for the server's word, would throw
             // them out again and again.
             Ok(Some(delivery)) if !api::is_frame(&delivery.frame) => {
                 self.unreadable(record, Unreadable::Corrupt, NO_FRAME);
-                nobody(false)
+                nobody(Hidden::Nothing)
             }
             Ok(Some(delivery)) => {
                 let mut recipients = delivery.recipients;
                 if recipients.is_empty() {
                     // A plain keyed record, as any producer may push one.
-                    let key = std::str::from_utf8(&record.key).ok();
-                    recipients.extend(key.and_then(|key| key.parse::<UserId>().ok()));
+                    recipients.extend(key_of(record));
                 }
                 if !recipients.is_sorted() {
                     recipients.sort_unstable();
                 }
                 recipients.dedup();
                 let frame = api::with_cursor(&end, &delivery.frame).into();
-                Entry { end, recipients: recipients.into(), frame, unknown: false }
+                Entry { end, recipients: recipients.into(), frame, hidden: Hidden::Nothing }
             }
             Err(error @ DecodeError::Corrupt(_)) => {
                 self.unreadable(record, Unreadable::Corrupt, error);
-                nobody(false)
+                nobody(Hidden::Nothing)
             }
             Err(error @ DecodeError::UnknownSchema(_)) => {
                 self.unreadable(record, Unreadable::UnknownSchema, error);
-                nobody(true)
+                nobody(hidden_in(record))
             }
         }
     }
@@ -114,6 +133,17 @@ impl Renderer {
             tracing::error!(partition, offset, %error, "a delivery cannot be read; further ones are only counted");
         }
     }
+}
+
+fn key_of(record: &Record) -> Option<UserId> {
+    std::str::from_utf8(&record.key).ok()?.parse().ok()
+}
+
+fn hidden_in(record: &Record) -> Hidden {
+    if says_its_schema(&record.headers) {
+        return Hidden::FromAll;
+    }
+    key_of(record).map_or(Hidden::Nothing, Hidden::From)
 }
 
 /// The entries in order, in parts of about so many bytes at most: a batch that is larger than the ring would push itself

@@ -295,7 +295,7 @@ impl Feed {
         let ahead = chunk.last().is_none_or(|last| last.end.next <= self.cursor.next);
         for entry in chunk.iter().filter(|entry| entry.offset() >= self.cursor.next) {
             self.bytes += entry.bytes();
-            if entry.unknown {
+            if entry.hides_from(self.user) {
                 return self.reset(Reset::Gone);
             }
             if entry.concerns(self.user) {

@@ -14,7 +14,7 @@ use host::teeth::{Bug, bites};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Hidden};
 use crate::mailbox::Mailbox;
 use crate::ring::{Ring, Standing};
 use crate::wire::Blocked;
@@ -146,8 +146,9 @@ impl Hub {
         let size = self.with(|inner| {
             let Inner { ring: Some(ring), users, .. } = inner else { return (0, 0) };
             for entry in entries {
-                if entry.unknown {
-                    let mut all: Vec<&mut Mailbox> = users.values_mut().flatten().collect();
+                if entry.hidden != Hidden::Nothing {
+                    let hidden_from = users.iter_mut().filter(|(user, _)| entry.hides_from(**user));
+                    let mut all: Vec<&mut Mailbox> = hidden_from.flat_map(|(_, mailboxes)| mailboxes).collect();
                     all.sort_unstable_by_key(|mailbox| mailbox.id);
                     all.into_iter().for_each(|mailbox| mailbox.mark_gap(&mut wakes));
                 }
@@ -183,7 +184,7 @@ impl Hub {
                 Standing::Older(behind) => return Attach::Older(behind),
                 Standing::Differs => return Attach::Differs,
             }
-            if ring.since(cursor).any(|(_, entry)| entry.unknown) {
+            if ring.since(cursor).any(|(_, entry)| entry.hides_from(user)) {
                 return Attach::Differs;
             }
             let missed = ring.since(cursor).filter(|(_, entry)| entry.concerns(user));

@@ -45,8 +45,7 @@ impl Partition {
     pub(crate) async fn judge_and_write(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let mut messages = Vec::with_capacity(records.len());
         for record in records {
-            let (generation, partition) = (self.generation, self.at.partition);
-            messages.push(Message::read(&self.deps.codec, generation, partition, self.partitions, record)?);
+            messages.push(self.message(record)?);
         }
         let mut written = Written { holds: self.load_cold(&messages).await?, ..Written::default() };
         for (message, record) in messages.iter().zip(records) {
@@ -153,7 +152,7 @@ impl Partition {
             return Ok(());
         };
         let unknown = match &message.meaning {
-            Meaning::Marker | Meaning::Corrupt(_) => None,
+            Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => None,
             Meaning::Unknown(what) => Some(what.clone()),
             Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed, &written.rows).await? {
                 Judged::Rows(rows) => {

@@ -32,9 +32,6 @@ pub enum StorageError {
         /// The last offset applied.
         applied: Option<u64>,
     },
-    /// A record of a schema that this program does not know, where nothing can be held.
-    #[error("{0}: offset {1} has the {2}, which this program does not know: upgrade it")]
-    UnknownSchema(TopicPartition, u64, String),
     /// The partition is full.
     #[error(transparent)]
     Seq(#[from] domain::SeqError),

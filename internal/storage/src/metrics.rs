@@ -1,7 +1,6 @@
 //! What the storage consumer counts.
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use runtime::Metrics;
 
 /// The storage consumer's metrics.
@@ -19,8 +18,6 @@ pub struct StorageMetrics {
     pub(crate) id_reads: Counter,
     /// Records of corrupt bytes.
     pub(crate) corrupt: Counter,
-    /// Partitions that stand still at a record of a schema that this program does not know.
-    pub(crate) stalled: Gauge,
     /// Events whose judging panicked.
     pub(crate) panics: Counter,
     /// Conversations with a row that this program cannot read, each time that one is met.
@@ -45,11 +42,6 @@ impl StorageMetrics {
             loads: counter("storage_conversation_loads", "Conversations loaded from the store"),
             id_reads: counter("storage_id_reads", "Ids read because they are older than the cache"),
             corrupt: counter("storage_corrupt_records", "Records whose bytes are not of their schema"),
-            stalled: metrics.register(
-                "storage_stalled_partitions",
-                "Partitions that stand still at a record of a schema that this program does not know",
-                Gauge::default(),
-            ),
             malformed: counter(
                 "storage_malformed_rows",
                 "Rows that this program cannot read: the conversation is held",

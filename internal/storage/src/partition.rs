@@ -1,11 +1,12 @@
 //! One partition of `chat.messages`: from `applied + 1` on, batch by batch.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, PartitionReader, Quarantine, Record, TopicPartition};
+use eventlog::{Assigned, Committer, Meaning, Message, PartitionReader, Quarantine, Record, TopicPartition};
 use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
@@ -38,6 +39,8 @@ pub(crate) struct Partition {
     /// Copies its corrupt records.
     pub(crate) quarantine: Quarantine,
     pub(crate) redrives: Redrives,
+    /// Events that an operator has dropped.
+    pub(crate) dropped: BTreeSet<Seq>,
     /// The next offset, for those who watch the lag.
     next: watch::Sender<u64>,
     pub(crate) stop: CancellationToken,
@@ -70,6 +73,7 @@ impl Partition {
             cache: Conversations::new(),
             quarantine: Quarantine::default(),
             redrives: Redrives::default(),
+            dropped: BTreeSet::new(),
             next: watch::Sender::new(0),
             stop,
         }
@@ -117,10 +121,30 @@ impl Partition {
         let applied = self.store("read applied", |store| store.applied(source)).await?;
         self.last = applied;
         self.verify().await?;
+        self.read_drops().await?;
         self.applied = applied.map(|applied| applied.seq);
         self.next.send_replace(self.next_offset());
         tracing::info!(partition = %self.at, next = self.next_offset(), "storage resumes");
         Ok(())
+    }
+
+    /// Learns which events are dropped. An event is dropped only while it is held: so it is enough to read this before
+    /// anything else, and before each look at a hold.
+    pub(crate) async fn read_drops(&mut self) -> Result<(), StorageError> {
+        let partition = self.at.partition;
+        let drops = self.store("read dropped events", |store| store.drops(partition)).await?;
+        self.dropped = drops.into_iter().map(|dropped| dropped.seq).collect();
+        Ok(())
+    }
+
+    /// The record as this program reads it.
+    pub(crate) fn message(&self, record: &Record) -> Result<Message, StorageError> {
+        let partition = self.at.partition;
+        let mut message = Message::read(&self.deps.codec, self.generation, partition, self.partitions, record)?;
+        if self.dropped.contains(&message.placed.seq) {
+            message.meaning = Meaning::Dropped;
+        }
+        Ok(message)
     }
 
     /// Fails when the log is not the one that it was.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
-use eventlog::{Meaning, Message, PartitionReader, Record};
+use eventlog::{Meaning, PartitionReader, Record};
 use host::teeth::{Bug, bites};
 use store::{Consumer, Hold, Loaded, Slot};
 
@@ -80,6 +80,7 @@ impl Partition {
             held.into_iter().for_each(|(conversation, _)| self.redrives.add(conversation));
         } else if let Some(conversation) = self.redrives.waiting.pop_front() {
             self.cache.remove(conversation);
+            self.read_drops().await?;
             if let Some(slot) = self.redrive(conversation, as_of).await? {
                 self.cache.put(conversation, slot);
                 // All of it is flushed between two batches; in a quiet partition no batch comes to shrink it.
@@ -118,8 +119,7 @@ impl Partition {
             };
             let mut written = Written::default();
             for record in records {
-                let (generation, partition) = (self.generation, self.at.partition);
-                let message = Message::read(&self.deps.codec, generation, partition, self.partitions, &record)?;
+                let message = self.message(&record)?;
                 let seq = message.placed.seq;
                 next = seq.next();
                 if seq > as_of || message.conversation != Some(conversation) {
@@ -135,7 +135,7 @@ impl Partition {
                 };
                 let judged = match &message.meaning {
                     // Copied to the quarantine when it passed.
-                    Meaning::Marker | Meaning::Corrupt(_) => Judged::Rows(Vec::new()),
+                    Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => Judged::Rows(Vec::new()),
                     Meaning::Unknown(what) => Judged::Not(what.clone()),
                     Meaning::Event(event) => self.judge(loaded, event, message.placed, &written.rows).await?,
                 };

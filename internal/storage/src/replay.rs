@@ -40,6 +40,7 @@ pub async fn replay(
     // Another log's records would take the places of what is there, and win wherever they are further on.
     work.last = applied;
     work.verify().await?;
+    work.read_drops().await?;
     let applied = applied.map(|applied| applied.seq.offset());
     if from > applied.map_or(0, |applied| applied + 1) {
         return Err(StorageError::Gap { at, from, applied });

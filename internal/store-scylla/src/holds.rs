@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::{ConversationId, Seq};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use scylla::statement::prepared::PreparedStatement;
-use store::{Consumer, Hold, HoldStore, Malformed, StoreError};
+use store::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore, Malformed, StoreError};
 use uuid::Uuid;
 
 use crate::ScyllaStore;
@@ -14,11 +14,16 @@ use crate::applied::part;
 use crate::cql::{Cql, Kind};
 
 const PAGE_ROWS: i32 = 1000;
+/// In milliseconds, beyond every time of an operator's clock (2109): a write as of so long before it stands against
+/// later ones. Read as microseconds it is long past, as servers want it of a timestamp.
+const LATEST_MS: i64 = 1 << 42;
 
 /// The statements of both tables.
 pub(crate) struct HoldTables {
     storage: HoldTable,
     fanout: HoldTable,
+    drop: PreparedStatement,
+    drops: PreparedStatement,
 }
 
 struct HoldTable {
@@ -31,13 +36,18 @@ struct HoldTable {
 impl HoldTables {
     pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
         let storage = HoldTable::prepare(cql, "{derived}.holds").await?;
-        Ok(Self { storage, fanout: HoldTable::prepare(cql, "{base}.holds").await? })
+        let fanout = HoldTable::prepare(cql, "{base}.holds").await?;
+        let drop = "INSERT INTO {base}.drops (part, seq, conversation, dropped_by, why, time) VALUES (?, ?, ?, ?, ?, ?) \
+                    USING TIMESTAMP ?";
+        let drops = "SELECT seq, conversation, dropped_by, why, time FROM {base}.drops WHERE part = ?";
+        let (drop, drops) = (cql.prepare(Kind::Idempotent, drop).await?, cql.prepare(Kind::Idempotent, drops).await?);
+        Ok(Self { storage, fanout, drop, drops })
     }
 
     const fn of(&self, consumer: Consumer) -> &HoldTable {
         match consumer {
-            Consumer::Storage => &self.storage,
-            Consumer::Fanout => &self.fanout,
+            Consumer::Storage | Consumer::Marks => &self.storage,
+            Consumer::Fanout | Consumer::MarksRelay | Consumer::AccountsRelay => &self.fanout,
         }
     }
 }
@@ -119,6 +129,27 @@ impl HoldStore for ScyllaStore {
         let after = after.map_or(Uuid::nil(), |after| after.uuid());
         self.cql.each(&self.holds.of(consumer).all, (consumer.name(), part(partition), after), take).await?;
         Ok(held)
+    }
+
+    async fn put_drop(&self, partition: u32, dropped: &Dropped) -> Result<(), StoreError> {
+        let Dropped { seq, conversation, by, why, time_ms } = dropped;
+        let first_stands = (LATEST_MS - time_ms).max(1);
+        let values = (part(partition), seq.timestamp(), conversation.uuid(), by, why, time_ms, first_stands);
+        self.cql.execute(&self.holds.drop, values).await.map(drop)
+    }
+
+    async fn drops(&self, partition: u32) -> Result<Vec<Dropped>, StoreError> {
+        let mut all = Vec::new();
+        let take = |(at, conversation, by, why, time_ms): (i64, Uuid, Option<String>, Option<String>, Option<i64>)| {
+            let malformed = |column| Malformed { table: "drops", column };
+            let seq = seq(Some(at), "seq")?.ok_or(malformed("seq"))?;
+            let conversation = ConversationId::try_from(conversation).map_err(|_| malformed("conversation"))?;
+            let (by, why) = (by.unwrap_or_default(), why.unwrap_or_default());
+            all.push(Dropped { seq, conversation, by, why, time_ms: time_ms.unwrap_or_default() });
+            Ok(if all.len() >= DROPS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        self.cql.each(&self.holds.drops, (part(partition),), take).await?;
+        Ok(all)
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Migration {
 }
 
 /// What outlives incarnations.
-pub(crate) const BASE: [Migration; 4] = [
+pub(crate) const BASE: [Migration; 5] = [
     Migration { number: 1, name: "base/0001_store", text: include_str!("../../../schemas/cql/base/0001_store.cql") },
     Migration { number: 2, name: "base/0002_holds", text: include_str!("../../../schemas/cql/base/0002_holds.cql") },
     Migration { number: 3, name: "base/0003_users", text: include_str!("../../../schemas/cql/base/0003_users.cql") },
@@ -21,6 +21,7 @@ pub(crate) const BASE: [Migration; 4] = [
         name: "base/0004_sessions",
         text: include_str!("../../../schemas/cql/base/0004_sessions.cql"),
     },
+    Migration { number: 5, name: "base/0005_drops", text: include_str!("../../../schemas/cql/base/0005_drops.cql") },
 ];
 
 /// What an incarnation consists of.
@@ -104,11 +105,12 @@ mod tests {
         assert_eq!(digests, PINNED);
     }
 
-    const PINNED: [&str; 7] = [
+    const PINNED: [&str; 8] = [
         "base/0001_store 44ddd260",
         "base/0002_holds a85bb0bd",
         "base/0003_users f2dd3e0d",
         "base/0004_sessions 1dd55e56",
+        "base/0005_drops 2c9c7f29",
         "derived/0001_rows a9d195cf",
         "derived/0002_progress 9093ec88",
         "derived/0003_attention 4ef657e0",

@@ -111,6 +111,7 @@ const CASES: &[Case] = &[
     shared("pages behind rows in part", |f| Box::pin(timelines::pages_behind_rows_in_part(f))),
     shared("more reactions than an entry shows", |f| Box::pin(timelines::more_reactions_than_an_entry_shows(f))),
     shared("members are read in pages", |f| Box::pin(lists::members_are_read_in_pages(f))),
+    shared("a dropped event stays as it was noted first", |f| Box::pin(holds::drops_stay(f))),
 ];
 
 /// Runs every case against stores of `factory`.

@@ -77,6 +77,7 @@ struct Kept {
     listed_sessions: Slot,
     ended_sessions: Slot,
     session_cuts: Slot,
+    drops: Slot,
 }
 
 impl Kept {
@@ -95,6 +96,7 @@ impl Kept {
             listed_sessions: slot(7, "listed_sessions")?,
             ended_sessions: slot(8, "ended_sessions")?,
             session_cuts: slot(9, "session_cuts")?,
+            drops: slot(10, "drops")?,
         })
     }
 }

@@ -39,7 +39,7 @@ pub use decode::{Malformed, MemberVersion, MembersAsOf, REACTIONS_SHOWN_MAX, Rea
 pub use error::StoreError;
 pub use facts::{Answers, Facts, Loaded, load};
 pub use following::Following;
-pub use holds::{Consumer, Hold, HoldStore};
+pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
 pub use replaced::{replaced, still_current};
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};

@@ -109,9 +109,13 @@ struct Running {
 
 impl Running {
     fn storage(log: &SharedLog, store: &Arc<EmbeddedStore>, rules_newest: u32) -> Self {
+        Self::storage_with(Codec::compiled_in(), log, store, rules_newest)
+    }
+
+    fn storage_with(codec: Codec, log: &SharedLog, store: &Arc<EmbeddedStore>, rules_newest: u32) -> Self {
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let counters = storage::StorageMetrics::new(&metrics);
-        let (codec, entropy) = (Codec::compiled_in(), Entropy::seeded(2));
+        let entropy = Entropy::seeded(2);
         let mut deps = storage::Deps::new(log.clone(), store.attach().unwrap(), codec, entropy, counters);
         deps.rules_newest = rules_newest;
         let task = tokio::spawn(storage::run(deps, Readiness::default(), stop.clone()));
@@ -119,9 +123,13 @@ impl Running {
     }
 
     fn fanout(log: &SharedLog, store: &Arc<EmbeddedStore>) -> Self {
+        Self::fanout_with(Codec::compiled_in(), log, store)
+    }
+
+    fn fanout_with(codec: Codec, log: &SharedLog, store: &Arc<EmbeddedStore>) -> Self {
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let counters = fanout::FanoutMetrics::new(&metrics);
-        let (codec, entropy) = (Codec::compiled_in(), Entropy::seeded(3));
+        let entropy = Entropy::seeded(3);
         let deps = fanout::Deps::new(log.clone(), store.attach().unwrap(), codec, entropy, counters);
         let task = tokio::spawn(fanout::run(deps, Readiness::default(), stop.clone()));
         Self { stop, task, metrics }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
 use store::{
-    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
+    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Dropped, Entry, Head, HistoryStore, Hold,
     HoldStore, IncarnationStore, Incarnations, ListedSession, Malformed, Mark, OutboxRow, Page, Session, SessionStore,
     SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
@@ -151,6 +151,16 @@ impl HoldStore for FaultyStore {
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
         self.fate.meet().await?;
         self.inner.holds(consumer, partition, after, limit).await
+    }
+
+    async fn put_drop(&self, partition: u32, dropped: &Dropped) -> Result<(), StoreError> {
+        self.fate.meet().await?;
+        self.inner.put_drop(partition, dropped).await
+    }
+
+    async fn drops(&self, partition: u32) -> Result<Vec<Dropped>, StoreError> {
+        self.fate.meet().await?;
+        self.inner.drops(partition).await
     }
 }
 

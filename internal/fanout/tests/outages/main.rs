@@ -5,6 +5,7 @@
 
 mod faulty;
 mod slow;
+mod unknown;
 mod world;
 
 use std::sync::atomic::Ordering;

@@ -4,7 +4,7 @@
 //! Read in this order, so that what is within the bounds is there by the time it is looked at: `applied`, the commit,
 //! the holds, and only then rows and deliveries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -33,6 +33,8 @@ pub(super) struct Bounds {
     pub(super) held_by_storage: BTreeMap<ConversationId, Seq>,
     /// The same of the fan-out.
     pub(super) held_by_fanout: BTreeMap<ConversationId, Seq>,
+    /// Events that an operator has dropped: as corrupt ones.
+    pub(super) dropped: BTreeSet<Seq>,
 }
 
 impl Bounds {
@@ -46,6 +48,7 @@ impl Bounds {
             parked,
             held_by_storage: holds(store, Consumer::Storage, partition).await?,
             held_by_fanout: holds(store, Consumer::Fanout, partition).await?,
+            dropped: store.drops(partition).await?.into_iter().map(|dropped| dropped.seq).collect(),
             end: log.watermarks(MESSAGES, partition).await?.next,
         })
     }

@@ -93,7 +93,8 @@ impl Audit<'_> {
         deliveries.left_out.extend(others.filter_map(|message| message.conversation));
         for message in chosen {
             let Some(conversation) = message.conversation else { continue };
-            if matches!(message.meaning, Meaning::Marker | Meaning::Corrupt(_)) {
+            let dropped = bounds.dropped.contains(&message.placed.seq);
+            if dropped || matches!(message.meaning, Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped) {
                 continue;
             }
             let held = is_held(bounds, message);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::CloseCode;
 use bytes::Bytes;
-use eventlog::SharedLog;
+use eventlog::{NewRecord, SharedLog, append};
 use events::topics::DELIVERIES;
 use events::{Delivery, Encoded, HEADER_SCHEMA};
 use sockets::Config;
@@ -158,5 +158,33 @@ async fn a_delivery_of_an_unknown_schema_makes_devices_sync() {
     assert_eq!(device.messages(1).await.0, [1]);
     let mut returning = world.device(&node, user, Some(&start)).await;
     assert_eq!(returning.welcome().await.1.as_deref(), Some("gone"));
+    node.stop().await;
+}
+
+/// Issue 10, item 5: another producer's record, keyed by one user and of a schema that nobody here knows, is that user's
+/// alone. It reset every device of the partition.
+#[tokio::test]
+async fn another_producers_record_of_an_unknown_schema_makes_only_the_user_of_its_key_sync() {
+    let (_, world) = doctored().await;
+    let node = world.node(quick()).await;
+    let (user, neighbour) = (user_of(0, 0), user_of(0, 1));
+    let (mut device, start) = world.fresh_device(&node, user).await;
+    let (mut other, other_start) = world.fresh_device(&node, neighbour).await;
+    let payload = Bytes::from_static(b"\0\0\0\x27\x0fpush");
+    for key in [user.to_string(), "nobody".to_owned()] {
+        let record = NewRecord { key, partition: Some(0), headers: Vec::new(), payload: payload.clone() };
+        append(&*world.log, DELIVERIES, record).await.unwrap();
+    }
+    assert_eq!(device.welcome().await.1.as_deref(), Some("gone"));
+    world.deliver(&[user, neighbour], 1).await;
+    assert_eq!((device.messages(1).await.0, other.messages(1).await.0), (vec![1], vec![1]));
+    // Once: a device that has synced since is not asked to again.
+    let again = world.end(user).await;
+    let mut returning = world.device(&node, user, Some(&again)).await;
+    assert_eq!(returning.welcome().await.1, None);
+    let mut returning = world.device(&node, user, Some(&start)).await;
+    assert_eq!(returning.welcome().await.1.as_deref(), Some("gone"));
+    let mut returning = world.device(&node, neighbour, Some(&other_start)).await;
+    assert_eq!(returning.welcome().await.1, None, "it passes over what is not its own");
     node.stop().await;
 }

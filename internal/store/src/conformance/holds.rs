@@ -1,7 +1,7 @@
 //! Hold rows: monotone cells, listed while held.
 
 use crate::conformance::fixture::{Fixture, at};
-use crate::{Consumer, Hold};
+use crate::{Consumer, Dropped, Hold};
 
 fn hold(skipped_to: impl Into<Option<u64>>, done_through: impl Into<Option<u64>>) -> Hold {
     Hold { skipped_to: skipped_to.into().map(at), done_through: done_through.into().map(at) }
@@ -9,7 +9,7 @@ fn hold(skipped_to: impl Into<Option<u64>>, done_through: impl Into<Option<u64>>
 
 pub(super) async fn only_rise(fixture: Fixture) {
     let (store, conversation) = (&*fixture.store, fixture.conversation());
-    for consumer in [Consumer::Storage, Consumer::Fanout] {
+    for consumer in Consumer::ALL {
         let steps = [
             // A hold begins with what is done, in the same write; the first event of all is at 0.
             (hold(0, None), hold(0, None), true),
@@ -47,6 +47,11 @@ pub(super) async fn lists_what_is_held(fixture: Fixture) {
     // Another partition's and another consumer's.
     store.put_hold(Consumer::Storage, partition + 1, conversations[0], hold(9, 1)).await.unwrap();
     store.put_hold(Consumer::Fanout, partition, conversations[1], hold(8, None)).await.unwrap();
+    for (consumer, number) in Consumer::ALL.into_iter().skip(2).zip(2..) {
+        store.put_hold(consumer, partition, conversations[number], hold(8, None)).await.unwrap();
+        let listed = store.holds(consumer, partition, None, 9).await.unwrap();
+        assert_eq!(listed, [(conversations[number], hold(8, None))], "{consumer:?}");
+    }
     // In the engine's own order, which goes on behind any of them.
     let all = store.holds(Consumer::Storage, partition, None, 100).await.unwrap();
     let mut sorted = all.clone();
@@ -62,4 +67,22 @@ pub(super) async fn lists_what_is_held(fixture: Fixture) {
     // Healed: no longer listed.
     store.put_hold(Consumer::Storage, partition, all[0].0, hold(None, 1000)).await.unwrap();
     assert_eq!(store.holds(Consumer::Storage, partition, None, 100).await.unwrap(), all[1..]);
+}
+
+pub(super) async fn drops_stay(fixture: Fixture) {
+    let (store, partition) = (&*fixture.store, u32::try_from(fixture.below(1 << 30)).unwrap());
+    let dropped = |seq: u64, why: &str, time_ms| Dropped {
+        seq: at(seq),
+        conversation: fixture.conversation(),
+        by: "ann".into(),
+        why: why.into(),
+        time_ms,
+    };
+    let (first, second) = (dropped(7, "it's no event \u{1F600}", 1_800_000_000_000), dropped(1 << 41, "", 5));
+    assert_eq!(store.drops(partition).await.unwrap(), []);
+    for one in [&second, &first, &dropped(7, "again", 1_800_000_000_001), &first] {
+        store.put_drop(partition, one).await.unwrap();
+    }
+    store.put_drop(partition + 1, &dropped(9, "another partition's", 1)).await.unwrap();
+    assert_eq!(store.drops(partition).await.unwrap(), [first, second]);
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{ConversationId, Seq};
 use kv::Durability;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::embedded::change::Slot;
 use crate::embedded::derived::Derived;
 use crate::embedded::{EmbeddedStore, Kept, broken};
-use crate::{Consumer, Hold, HoldStore, Malformed, StoreError};
+use crate::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore, Malformed, StoreError};
 
 /// Hold rows that are read at once.
 const READ_ROWS_MAX: usize = 512;
@@ -20,7 +21,7 @@ const READ_ROWS_MAX: usize = 512;
 impl HoldStore for EmbeddedStore {
     async fn hold(&self, consumer: Consumer, partition: u32, conversation: ConversationId) -> Result<Hold, StoreError> {
         let table = &slot(self.read().await?, self.kept()?, consumer).table;
-        let found = table.get(&key(partition, conversation)).map_err(broken)?;
+        let found = table.get(&key(consumer, partition, conversation)).map_err(broken)?;
         found.map_or(Ok(Hold::default()), |value| decode(&value))
     }
 
@@ -34,7 +35,7 @@ impl HoldStore for EmbeddedStore {
         let (tables, kept) = (Arc::clone(self.read().await?), self.kept()?.clone());
         let change = self.change(Durability::Power, move |changes| {
             tables.check(changes.incarnation())?;
-            let (slot, key) = (slot(&tables, &kept, consumer), key(partition, conversation));
+            let (slot, key) = (slot(&tables, &kept, consumer), key(consumer, partition, conversation));
             let old = changes.get(slot, &key)?.map_or(Ok(Hold::default()), |value| decode(&value))?;
             // The cells' timestamps are their values: the later one is the higher one.
             let raised = Hold {
@@ -57,10 +58,11 @@ impl HoldStore for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
         let table = &slot(self.read().await?, self.kept()?, consumer).table;
-        let prefix = partition.to_be_bytes();
+        let prefix = prefix(consumer, partition);
         let end = kv::end_of_prefix(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let begin = after.map_or(Bound::Included(prefix.to_vec()), |after| Bound::Excluded(key(partition, after)));
+        let begin =
+            after.map_or(Bound::Included(prefix.to_vec()), |after| Bound::Excluded(key(consumer, partition, after)));
         let (mut from, mut held) = (begin, Vec::new());
         loop {
             let pairs = table.scan(from.as_ref().map(Vec::as_slice), to, READ_ROWS_MAX).map_err(broken)?;
@@ -77,17 +79,74 @@ impl HoldStore for EmbeddedStore {
             tokio::task::yield_now().await;
         }
     }
+
+    async fn put_drop(&self, partition: u32, dropped: &Dropped) -> Result<(), StoreError> {
+        let slot = self.kept()?.drops.clone();
+        let key = [&partition.to_be_bytes()[..], &dropped.seq.get().to_be_bytes()].concat();
+        let value = serde_json::to_vec(&Noted {
+            conversation: dropped.conversation.uuid(),
+            by: dropped.by.clone(),
+            why: dropped.why.clone(),
+            time_ms: dropped.time_ms,
+        });
+        let value = value.map_err(broken)?;
+        let change = self.change(Durability::Power, move |changes| {
+            if changes.get(&slot, &key)?.is_none() {
+                changes.put(&slot, key, value);
+            }
+            Ok(())
+        });
+        change.await
+    }
+
+    async fn drops(&self, partition: u32) -> Result<Vec<Dropped>, StoreError> {
+        let prefix = partition.to_be_bytes();
+        let end = kv::end_of_prefix(&prefix);
+        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let pairs = self.kept()?.drops.table.scan(Bound::Included(&prefix[..]), to, DROPS_MAX).map_err(broken)?;
+        pairs.iter().map(|(key, value)| drop_of(key, value)).collect()
+    }
 }
 
 fn slot<'a>(tables: &'a Derived, kept: &'a Kept, consumer: Consumer) -> &'a Slot {
     match consumer {
-        Consumer::Storage => &tables.holds,
-        Consumer::Fanout => &kept.fanout_holds,
+        Consumer::Storage | Consumer::Marks => &tables.holds,
+        Consumer::Fanout | Consumer::MarksRelay | Consumer::AccountsRelay => &kept.fanout_holds,
     }
 }
 
-fn key(partition: u32, conversation: ConversationId) -> Vec<u8> {
-    let mut key = partition.to_be_bytes().to_vec();
+/// What rows of a consumer's partition begin with. Those of messages, which were there first, begin with the partition's
+/// number; there are never so many partitions that this is another's.
+fn prefix(consumer: Consumer, partition: u32) -> [u8; 4] {
+    let beyond = match consumer {
+        Consumer::Storage | Consumer::Fanout => 0,
+        Consumer::Marks | Consumer::MarksRelay => 1 << 31,
+        Consumer::AccountsRelay => 1 << 30,
+    };
+    (partition | beyond).to_be_bytes()
+}
+
+/// What is kept of a dropped event beside its place.
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    conversation: Uuid,
+    by: String,
+    why: String,
+    time_ms: i64,
+}
+
+fn drop_of(key: &[u8], value: &[u8]) -> Result<Dropped, StoreError> {
+    let malformed = |column| Malformed { table: "drops", column };
+    let seq = key.get(4..).and_then(|seq| seq.try_into().ok()).map(u64::from_be_bytes).map(Seq::try_from);
+    let seq = seq.and_then(Result::ok).ok_or(malformed("seq"))?;
+    let Noted { conversation, by, why, time_ms } =
+        serde_json::from_slice(value).map_err(|_| malformed("conversation"))?;
+    let conversation = ConversationId::try_from(conversation).map_err(|_| malformed("conversation"))?;
+    Ok(Dropped { seq, conversation, by, why, time_ms })
+}
+
+fn key(consumer: Consumer, partition: u32, conversation: ConversationId) -> Vec<u8> {
+    let mut key = prefix(consumer, partition).to_vec();
     key.extend(conversation.as_bytes());
     key
 }

@@ -7,7 +7,7 @@ use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Re
 
 use super::Following;
 use crate::{
-    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Entry, Head, HistoryStore, Hold,
+    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Dropped, Entry, Head, HistoryStore, Hold,
     HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Session, SessionStore,
     SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
@@ -163,6 +163,14 @@ impl HoldStore for Following {
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
         self.store().holds(consumer, partition, after, limit).await
+    }
+
+    async fn put_drop(&self, partition: u32, dropped: &Dropped) -> Result<(), StoreError> {
+        self.store().put_drop(partition, dropped).await
+    }
+
+    async fn drops(&self, partition: u32) -> Result<Vec<Dropped>, StoreError> {
+        self.store().drops(partition).await
     }
 }
 
