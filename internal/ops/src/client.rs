@@ -12,6 +12,7 @@ mod error;
 mod http;
 mod link;
 mod marks;
+mod renewal;
 mod run;
 mod state;
 mod sync;

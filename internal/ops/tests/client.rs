@@ -4,6 +4,7 @@
 #[path = "support/server.rs"]
 mod server;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -180,6 +181,30 @@ async fn a_token_that_has_ended_is_refreshed_on_every_way() {
     server.fail_with(Fault::ExpireTokens);
     let (one, two) = tokio::join!(ann.http().sync(), ann.http().sync());
     assert!(one.is_ok() && two.is_ok());
+}
+
+/// Issue 10, item 10.
+#[tokio::test]
+async fn a_socket_is_renewed_before_its_token_ends_and_is_never_connected_again_for_it() {
+    let server = Server::start().await;
+    server.world.lock().unwrap().tokens_last = Some(1);
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    synced(&mut ann).await;
+    let renewed = async {
+        server.is_renewed(3).await;
+        // What the server refuses is tried again.
+        server.fail_with(Fault::NoRenewal);
+        server.is_renewed(4).await;
+    };
+    tokio::select! {
+        event = ann.next() => panic!("{event:?}"),
+        done = timeout(PATIENCE, renewed) => done.expect("it is renewed in time"),
+    }
+    let world = server.world.lock().unwrap();
+    let different: BTreeSet<&String> = world.renewals.iter().collect();
+    // A token may be sent twice where the answer to the first takes long.
+    assert!(different.len() >= 3, "{:?}", world.renewals);
+    assert_eq!(world.hellos, 1, "no socket but the first");
 }
 
 fn chat(server: &Server, name: &str, with: &str, state: &Path) -> ChatOptions {

@@ -59,6 +59,7 @@ async fn live(plan: &Plan, keep: bool) -> Result<Outcome> {
         trace.add("account frames heard", u64::from(memory.journal.accounts));
         trace.add("foreign frames passed over", u64::from(memory.journal.passed));
         trace.add("frames heard", memory.journal.heard.len() as u64);
+        trace.add("tokens renewed", u64::from(memory.journal.renewals));
         trace.add("connections", u64::from(memory.journal.connects));
         trace.add("resets", memory.journal.resets.iter().filter(|reason| *reason != "first").count() as u64);
     }

@@ -19,8 +19,8 @@ use crate::client::error::ClientError;
 
 /// The longest that a call may take. A sync waits for storage, within a bound of its own that is shorter.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// A token is refreshed when it ends within this time.
-const REFRESH_AHEAD: Duration = Duration::from_secs(20);
+/// A token is refreshed so long before it ends; in the middle of its time, if that is shorter than twice this.
+const REFRESH_AHEAD: Duration = Duration::from_secs(60);
 
 /// Where the services are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,9 +69,17 @@ pub struct HistoryQuery {
 
 /// What signing in gave.
 struct Signed {
-    access_token: Secret,
+    access: Access,
     refresh_token: Secret,
     ends: Instant,
+}
+
+/// An access token.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) token: Secret,
+    /// From then on it is to be replaced by a newer one.
+    pub(crate) renew_at: Instant,
 }
 
 /// Calls the API, as one user once signed in.
@@ -226,39 +234,53 @@ impl Http {
         }
     }
 
-    /// A token that is good for a while.
+    /// A token that is good now, and where possible for a while.
     ///
     /// # Errors
     /// When it cannot be refreshed: `session_ended` means that the user has to sign in again.
     pub async fn access_token(&self) -> Result<Secret, ClientError> {
-        let current = |session: &Option<Signed>| {
-            session.as_ref().map(|signed| (signed.access_token.clone(), signed.ends)).ok_or(ClientError::SignedOut)
-        };
-        let (token, ends) = current(&self.session())?;
-        if ends > Instant::now() + REFRESH_AHEAD {
-            return Ok(token);
+        self.access().await.map(|access| access.token)
+    }
+
+    /// The same, and when it is to be replaced. One that has not ended yet will do where no newer one is to be had.
+    pub(crate) async fn access(&self) -> Result<Access, ClientError> {
+        match self.fresh().await {
+            Err(error) if error.code().is_none_or(|code| code.status() != StatusCode::UNAUTHORIZED) => {
+                let session = self.session();
+                let still_good = session.as_ref().filter(|signed| signed.ends > Instant::now());
+                still_good.map(|signed| signed.access.clone()).ok_or(error)
+            }
+            fresh => fresh,
         }
-        self.refresh(&token).await
+    }
+
+    /// A token that need not be replaced yet.
+    ///
+    /// # Errors
+    /// As [`Self::access_token`], and when the user service does not answer.
+    pub(crate) async fn fresh(&self) -> Result<Access, ClientError> {
+        let access = self.session().as_ref().map(|signed| signed.access.clone()).ok_or(ClientError::SignedOut)?;
+        if access.renew_at > Instant::now() { Ok(access) } else { self.refresh(&access.token).await }
     }
 
     /// Replaces the token `used`, unless somebody has done so already.
     ///
     /// # Errors
     /// As [`Self::access_token`].
-    pub(crate) async fn refresh(&self, used: &Secret) -> Result<Secret, ClientError> {
+    pub(crate) async fn refresh(&self, used: &Secret) -> Result<Access, ClientError> {
         let _turn = self.refreshing.acquire().await.map_err(|_| ClientError::SignedOut)?;
         let refresh_token = {
             let session = self.session();
             let signed = session.as_ref().ok_or(ClientError::SignedOut)?;
-            if signed.access_token != *used {
-                return Ok(signed.access_token.clone());
+            if signed.access.token != *used {
+                return Ok(signed.access.clone());
             }
             signed.refresh_token.clone()
         };
         let body = RefreshBody { refresh_token };
         let session = self.send(Method::POST, &self.users_url("/v1/sessions/refresh"), Some(&body), None).await?;
         self.keep(session);
-        self.session().as_ref().map(|signed| signed.access_token.clone()).ok_or(ClientError::SignedOut)
+        self.session().as_ref().map(|signed| signed.access.clone()).ok_or(ClientError::SignedOut)
     }
 
     fn session(&self) -> std::sync::MutexGuard<'_, Option<Signed>> {
@@ -266,9 +288,10 @@ impl Http {
     }
 
     fn keep(&self, session: SessionBody) -> UserBody {
-        let SessionBody { access_token, expires_in, refresh_token, user, device_token: _ } = session;
-        let ends = Instant::now() + Duration::from_secs(expires_in);
-        *self.session() = Some(Signed { access_token, refresh_token, ends });
+        let SessionBody { access_token: token, expires_in, refresh_token, user, device_token: _ } = session;
+        let (now, good_for) = (Instant::now(), Duration::from_secs(expires_in));
+        let renew_at = now + good_for.saturating_sub(REFRESH_AHEAD).max(good_for / 2);
+        *self.session() = Some(Signed { access: Access { token, renew_at }, refresh_token, ends: now + good_for });
         user
     }
 
@@ -295,8 +318,8 @@ impl Http {
         let token = self.access_token().await?;
         match self.send(method.clone(), url, body, Some(&token)).await {
             Err(error) if matches!(error.code(), Some(ErrorCode::TokenExpired | ErrorCode::Unauthorized)) => {
-                let token = self.refresh(&token).await?;
-                self.send(method, url, body, Some(&token)).await
+                let access = self.refresh(&token).await?;
+                self.send(method, url, body, Some(&access.token)).await
             }
             answer => answer,
         }

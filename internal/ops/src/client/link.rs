@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use api::{ClientFrame, CloseCode};
-use auth::Secret;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -17,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::client::error::ClientError;
-use crate::client::http::Http;
+use crate::client::http::{Access, Http};
 
 /// How long connecting may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
@@ -42,6 +41,8 @@ pub(crate) enum FromSocket {
 pub(crate) struct Link {
     pub(crate) out: mpsc::Sender<String>,
     pub(crate) inbound: mpsc::Receiver<FromSocket>,
+    /// When the token that it was opened with is to be replaced.
+    pub(crate) renew_at: Instant,
     task: JoinHandle<()>,
 }
 
@@ -74,19 +75,19 @@ pub(crate) enum NoLink {
 
 /// Connects; a token that is refused is refreshed once.
 pub(crate) async fn connect(http: &Http) -> Result<Link, NoLink> {
-    let token = http.access_token().await.map_err(signed_out)?;
-    match open(http, &token).await {
+    let access = http.access().await.map_err(signed_out)?;
+    match open(http, &access).await {
         Err(error) if status_of(&error) == Some(401) => {
-            let token = http.refresh(&token).await.map_err(signed_out)?;
-            open(http, &token).await.map_err(|error| refused(&error))
+            let access = http.refresh(&access.token).await.map_err(signed_out)?;
+            open(http, &access).await.map_err(|error| refused(&error))
         }
         opened => opened.map_err(|error| refused(&error)),
     }
 }
 
-async fn open(http: &Http, token: &Secret) -> Result<Link, Error> {
+async fn open(http: &Http, access: &Access) -> Result<Link, Error> {
     let mut request = http.endpoints().socket_url().into_client_request()?;
-    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let value = HeaderValue::try_from(format!("Bearer {}", access.token.expose()));
     request.headers_mut().insert(header::AUTHORIZATION, value.map_err(|error| Error::HttpFormat(error.into()))?);
     let config = WebSocketConfig::default()
         .max_message_size(Some(FRAME_BYTES_MAX))
@@ -98,7 +99,7 @@ async fn open(http: &Http, token: &Secret) -> Result<Link, Error> {
         .unwrap_or_else(|_| Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))))?;
     let (out, frames) = mpsc::channel(FRAMES_WAITING_MAX);
     let (deliver, inbound) = mpsc::channel(FRAMES_WAITING_MAX);
-    Ok(Link { out, inbound, task: tokio::spawn(pump(socket, frames, deliver)) })
+    Ok(Link { out, inbound, renew_at: access.renew_at, task: tokio::spawn(pump(socket, frames, deliver)) })
 }
 
 fn signed_out(error: ClientError) -> NoLink {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ClientFrame, CommandFrame, OutcomeBody, SyncPage};
+use api::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use domain::{CommandId, ConversationId, Seq};
 use host::{Clock, Entropy};
 use tokio::task::JoinSet;
@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::client::device::{Asking, Device, Output};
 use crate::client::error::ClientError;
-use crate::client::http::Http;
+use crate::client::http::{Access, Http};
 use crate::client::link::{self, After, FromSocket, Link, NoLink};
+use crate::client::renewal::Renewal;
 use crate::client::state::DeviceState;
 use crate::client::tracked::id_of;
 use crate::client::wire;
@@ -55,6 +56,8 @@ pub struct Client {
     entropy: Entropy,
     device: Device,
     socket: SocketState,
+    /// Of the socket's token.
+    renewal: Renewal,
     /// Connection attempts since the last welcome.
     attempts: u32,
     /// When the server was last heard of.
@@ -80,6 +83,8 @@ enum SocketState {
 /// A call that has come back.
 enum Done {
     Connected(Result<Link, NoLink>),
+    /// A newer token, for the socket that stands.
+    Renewed(Result<Access, ClientError>),
     Synced(u64, Result<SyncPage, ClientError>),
     Outcome(Asking, Result<OutcomeBody, ClientError>),
 }
@@ -104,6 +109,7 @@ impl Client {
             clock,
             entropy,
             socket: SocketState::Down { until: now },
+            renewal: Renewal::default(),
             attempts: 0,
             heard: now,
             silence_max: SILENCE_MAX,
@@ -261,7 +267,7 @@ impl Client {
             SocketState::Connecting | SocketState::Stopped => None,
         };
         let sync = self.sync_again.map(|(_, at)| at);
-        let wake = [socket, sync, self.device.due(now)].into_iter().flatten().min();
+        let wake = [socket, sync, self.renewal.due(), self.device.due(now)].into_iter().flatten().min();
         wake.unwrap_or(now + SILENCE_MAX)
     }
 
@@ -278,6 +284,10 @@ impl Client {
             }
             _ => {}
         }
+        if self.renewal.begins(now) {
+            let http = Arc::clone(&self.http);
+            self.jobs.spawn(async move { Done::Renewed(http.fresh().await) });
+        }
         if let Some((number, _)) = self.sync_again.take_if(|(_, at)| *at <= now) {
             self.sync(number);
         }
@@ -288,9 +298,13 @@ impl Client {
         self.heard = Instant::now();
         match wire::parse(text) {
             Ok(inbound) => {
-                if let wire::Inbound::Server(api::ServerFrame::Welcome { ping_ms, .. }) = &inbound {
-                    self.attempts = 0;
-                    self.silence_max = (Duration::from_millis(*ping_ms) * PINGS_MISSED_MAX).min(SILENCE_MAX);
+                match &inbound {
+                    wire::Inbound::Server(ServerFrame::Welcome { ping_ms, .. }) => {
+                        self.attempts = 0;
+                        self.silence_max = (Duration::from_millis(*ping_ms) * PINGS_MISSED_MAX).min(SILENCE_MAX);
+                    }
+                    wire::Inbound::Server(ServerFrame::Renewed { .. }) => self.renewal.confirmed(),
+                    _ => {}
                 }
                 self.device.receive(inbound, self.heard);
             }
@@ -302,6 +316,7 @@ impl Client {
         let now = Instant::now();
         match done {
             Done::Connected(Ok(link)) => {
+                self.renewal.connected(link.renew_at);
                 self.socket = SocketState::Up(link);
                 (self.heard, self.silence_max) = (now, SILENCE_MAX);
                 self.outbox.clear();
@@ -309,6 +324,7 @@ impl Client {
             }
             Done::Connected(Err(NoLink::Later(reason))) => self.lost(None, reason, After::Later),
             Done::Connected(Err(NoLink::Never(reason))) => self.lost(None, reason, After::Stop),
+            Done::Renewed(answer) => self.renew(answer, now),
             Done::Synced(number, answer) => {
                 if let Some(wait) = self.device.synced(number, answer, now) {
                     self.sync_again = Some((number, now + wait));
@@ -321,9 +337,27 @@ impl Client {
         }
     }
 
+    /// Hands another token to the server, if the socket stands that it was asked for.
+    fn renew(&mut self, answer: Result<Access, ClientError>, now: Instant) {
+        if !matches!(self.socket, SocketState::Up(_)) {
+            return;
+        }
+        match answer {
+            Ok(Access { token, renew_at }) => {
+                self.renewal.sent(renew_at, now);
+                self.outbox.push_back(ClientFrame::Renew { token: token.expose().to_owned() });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no newer token");
+                self.renewal.failed(now);
+            }
+        }
+    }
+
     /// The socket is gone, or could not be had.
     fn lost(&mut self, code: Option<u16>, reason: String, after: After) {
         self.device.disconnected();
+        self.renewal.lost();
         (self.sync_again, self.outbox) = (None, VecDeque::new());
         self.asks.clear();
         if after == After::Stop {

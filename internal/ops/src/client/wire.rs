@@ -37,8 +37,8 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
     let peek: Peek<'_> = serde_json::from_str(text)?;
     match (&*peek.kind, peek.cursor) {
         // The server's have none: this one comes from the feed, and answers nothing.
-        ("ack" | "mark_ack" | "error", Some(cursor)) => Ok(Inbound::Passed(cursor)),
-        ("welcome" | "ack" | "mark_ack" | "error" | "ping", cursor) => {
+        ("ack" | "mark_ack" | "renewed" | "error", Some(cursor)) => Ok(Inbound::Passed(cursor)),
+        ("welcome" | "ack" | "mark_ack" | "renewed" | "error" | "ping", cursor) => {
             let passed = |error| cursor.map(Inbound::Passed).ok_or(error);
             serde_json::from_str(text).map(Inbound::Server).or_else(passed)
         }
@@ -89,6 +89,7 @@ mod tests {
             r#""type":"error","code":"not_member","message":"no""#.to_owned(),
             format!(r#""type":"ack","id":"{id}","conversation":"{id}""#),
             r#""type":"mark_ack""#.to_owned(),
+            r#""type":"renewed","until":7"#.to_owned(),
             r#""type":"welcome","text":"to the club""#.to_owned(),
         ] {
             assert_eq!(parse(&format!(r#"{{"cursor":"{cursor}",{rest}}}"#)).unwrap(), passed, "{rest}");

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     ForgetKey,
     /// The newest rows, when next asked for, cannot be read yet.
     NoRows,
+    /// The next `renew` is answered with an error.
+    NoRenewal,
 }
 
 /// What devices did, in order.
@@ -67,6 +69,10 @@ pub(crate) struct World {
     /// Places whose frames go to nobody, as to users who are no members then.
     pub(crate) untold: BTreeSet<usize>,
     pub(crate) did: Vec<Did>,
+    /// Tokens that sockets were renewed with.
+    pub(crate) renewals: Vec<String>,
+    /// How long tokens that are given from now on are good, in seconds, if it was said.
+    pub(crate) tokens_last: Option<u64>,
     /// Tokens numbered below this are no good.
     tokens_from: u64,
     /// The key of tokens before that number is not known.
@@ -80,6 +86,8 @@ pub(crate) struct Server {
     grown: watch::Sender<usize>,
     /// How many frames a device is known to have taken: it has answered the ping behind them.
     taken: watch::Sender<usize>,
+    /// How often sockets were renewed.
+    renewed: watch::Sender<usize>,
     /// How far somebody has read.
     marked: watch::Sender<Seq>,
     pub(crate) address: SocketAddr,
@@ -92,7 +100,8 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (grown, taken, marked) = (watch::channel(0).0, watch::channel(0).0, watch::channel(Seq::default()).0);
-        let server = Self { world: Arc::default(), grown, taken, marked, address };
+        let renewed = watch::channel(0).0;
+        let server = Self { world: Arc::default(), grown, taken, renewed, marked, address };
         let routes = Router::new()
             .route("/v1/users", post(register))
             .route("/v1/users/{id}", get(by_id))
@@ -171,6 +180,23 @@ impl Server {
         self.marked.subscribe().wait_for(|marked| *marked >= seq).await.unwrap();
     }
 
+    /// What a socket is told that wants to go on with that token.
+    fn renew(&self, token: String) -> ServerFrame {
+        if self.takes(Fault::NoRenewal) {
+            let (code, message) = (ErrorCode::Unauthorized, "scripted".to_owned());
+            return ServerFrame::Error { id: None, conversation: None, code, message };
+        }
+        let mut world = self.world.lock().unwrap();
+        world.renewals.push(token);
+        self.renewed.send_replace(world.renewals.len());
+        ServerFrame::Renewed { until: 0 }
+    }
+
+    /// Waits until sockets were renewed so often.
+    pub(crate) async fn is_renewed(&self, times: usize) {
+        self.renewed.subscribe().wait_for(|renewed| *renewed >= times).await.unwrap();
+    }
+
     fn caller(&self, headers: &HeaderMap) -> Result<UserId, Response> {
         let world = self.world.lock().unwrap();
         let token = headers[header::AUTHORIZATION].to_str().unwrap().strip_prefix("Bearer ").unwrap();
@@ -190,7 +216,8 @@ impl Server {
         let token = format!("{name}.{}", world.tokens);
         let (access_token, refresh_token) = (Secret::new(token.clone()), Secret::new(token));
         let user = user(name, world.accounts[name].0);
-        SessionBody { access_token, expires_in: 900, refresh_token, device_token: None, user }
+        let expires_in = world.tokens_last.unwrap_or(900);
+        SessionBody { access_token, expires_in, refresh_token, device_token: None, user }
     }
 }
 
@@ -397,6 +424,10 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
                 let Some(Ok(Message::Text(text))) = frame else { return };
                 match serde_json::from_str(&text).unwrap() {
                     ClientFrame::Pong {} => drop(server.taken.send_replace(pinged.pop_front().unwrap())),
+                    ClientFrame::Renew { token } => {
+                        let answer = server.renew(token);
+                        say(&mut socket, &answer).await;
+                    }
                     ClientFrame::Mark { conversation, seq } => {
                         server.world.lock().unwrap().did.push(Did::Mark(seq));
                         server.marked.send_replace(seq);

@@ -109,3 +109,13 @@ fn a_device_restored_from_a_backup_gets_what_it_lost() {
     ];
     lives(&setup(), &course);
 }
+
+/// Issue 10, item 10: a socket goes on with another token before its own ends, and nobody connects again for it.
+#[test]
+fn sockets_outlive_their_tokens() {
+    let short = lives(&setup(), &vec![(500, say(0, GROUP, Verb::Send))]);
+    let course = vec![(500, say(0, GROUP, Verb::Send)), (1_000_000, say(1, GROUP, Verb::Send))];
+    let long = lives(&setup(), &course);
+    happened(&long, "tokens renewed");
+    assert_eq!(long["connections"], short["connections"], "{long:?}");
+}

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::time::Duration;
 use tokio::time::sleep;
 
-use super::http::{Failed, Http};
+use super::http::{Access, Failed, Http};
 
 /// The most that a page of history holds.
 const PAGE: usize = 200;
@@ -32,6 +32,8 @@ pub(crate) enum Done {
     Outcome(CommandId, bool, Result<OutcomeBody, Failed>),
     /// A command sent over HTTP.
     Command(CommandId, Result<Accepted, Failed>),
+    /// Another access token, for the socket that stands.
+    Renewed(Result<Access, Failed>),
     /// A conversation read again because of the joining at that place.
     Reread(ConversationId, Seq, Result<Vec<EntryBody>, Failed>),
 }

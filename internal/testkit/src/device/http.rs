@@ -64,6 +64,14 @@ pub struct Http {
     calls: AtomicUsize,
 }
 
+/// An access token.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) token: String,
+    /// From then on there is a newer one.
+    pub(crate) until: Instant,
+}
+
 #[derive(Debug)]
 struct Signed {
     session: SessionBody,
@@ -124,12 +132,17 @@ impl Http {
     /// # Errors
     /// When the user service gives none in time.
     pub async fn token(&self) -> Result<String, Failed> {
+        self.access().await.map(|access| access.token)
+    }
+
+    /// The same, and when it is to be replaced.
+    pub(crate) async fn access(&self) -> Result<Access, Failed> {
         let mut session = self.session.lock().await;
         if session.as_ref().is_none_or(|signed| signed.until <= Instant::now()) {
             *session = Some(self.renew(session.take()).await?);
         }
         let signed = session.as_ref().ok_or_else(|| Failed::Unanswered("not signed in".into()))?;
-        Ok(signed.session.access_token.expose().to_owned())
+        Ok(Access { token: signed.session.access_token.expose().to_owned(), until: signed.until })
     }
 
     /// Forgets the access token: the next one comes from a refresh.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use api::{ClientFrame, CloseCode};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::http::Http;
+use super::http::{Access, Http};
 use super::network::Stream;
 
 /// Longer than any node takes for an upgrade.
@@ -24,6 +24,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// An open socket.
 pub(crate) struct Link {
     socket: WebSocketStream<Box<dyn Stream>>,
+    /// When its token is to be replaced.
+    pub(crate) renew_at: Instant,
     /// Read while something was being written.
     read: VecDeque<Message>,
 }
@@ -57,7 +59,7 @@ impl End {
 impl Link {
     /// Opens a socket. `native`: the token goes into a header, as programs may; else it goes into the hello.
     pub(crate) async fn open(http: &Http, base: &str, native: bool) -> Result<(Self, Option<String>), End> {
-        let token = http.token().await.map_err(|error| End::again(format!("no token: {error}")))?;
+        let Access { token, until } = http.access().await.map_err(|error| End::again(format!("no token: {error}")))?;
         let url = format!("{}/v1/socket", base.replacen("http", "ws", 1));
         let mut request = url.into_client_request().map_err(|error| End::again(error.to_string()))?;
         if native {
@@ -73,7 +75,9 @@ impl Link {
             }
             Ok(Err(Error::Http(answer))) => Err(End::again(format!("the upgrade was answered {}", answer.status()))),
             Ok(Err(_)) => Err(End::again("no connection")),
-            Ok(Ok((socket, _))) => Ok((Self { socket, read: VecDeque::new() }, (!native).then_some(token))),
+            Ok(Ok((socket, _))) => {
+                Ok((Self { socket, renew_at: until, read: VecDeque::new() }, (!native).then_some(token)))
+            }
         }
     }
 

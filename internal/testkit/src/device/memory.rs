@@ -59,6 +59,8 @@ pub struct Journal {
     pub resets: Vec<String>,
     /// How often it was connected.
     pub connects: u32,
+    /// How often a socket went on with another token.
+    pub renewals: u32,
     /// Why connections ended, with their number.
     pub ends: BTreeMap<String, u32>,
     /// Error frames and refused calls, with their number.

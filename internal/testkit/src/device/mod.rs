@@ -8,6 +8,7 @@ mod inbound;
 mod link;
 mod memory;
 mod network;
+mod renewal;
 mod runner;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use super::calls::Done;
 use super::http::{Failed, Http};
 use super::inbound::{Inbound, Passed, Waiting};
 use super::link::{End, Link, Then};
+use super::renewal::Renewal;
 use super::{Memory, Route, Sent, Shared, Stamps};
 
 /// A node decides about a cursor within less.
@@ -59,6 +60,7 @@ struct Session {
     syncing: Option<Syncing>,
     heard: Instant,
     silence_max: Duration,
+    renewal: Renewal,
 }
 
 impl Drop for Syncing {
@@ -147,7 +149,8 @@ impl Runner {
         let syncing = reset.map(|reason| self.begin_sync(cursor, reason));
         self.attempts = 0;
         let silence_max = Duration::from_millis(ping_ms) * SILENT_PINGS_MAX;
-        Ok(Session { link, syncing, heard: Instant::now(), silence_max })
+        let renewal = Renewal::of(link.renew_at);
+        Ok(Session { link, syncing, heard: Instant::now(), silence_max, renewal })
     }
 
     /// The feed does not go on where the device was.
@@ -166,9 +169,10 @@ impl Runner {
     }
 
     async fn step(&mut self, session: &mut Session) -> Result<(), End> {
-        self.send_due(&mut session.link).await?;
+        self.send_due(session).await?;
         let silent_at = session.heard + session.silence_max;
-        let wake_at = self.next_due().map_or(silent_at, |due| due.min(silent_at));
+        let due = [self.next_due(), session.renewal.due()].into_iter().flatten().min();
+        let wake_at = due.map_or(silent_at, |due| due.min(silent_at));
         tokio::select! {
             biased;
             Some(done) = self.calls.join_next(), if !self.calls.is_empty() => {
@@ -196,9 +200,13 @@ impl Runner {
     }
 
     /// Sends, asks for and reads what is due.
-    async fn send_due(&mut self, link: &mut Link) -> Result<(), End> {
-        for frame in self.take_due() {
-            link.send(&frame).await?;
+    async fn send_due(&mut self, session: &mut Session) -> Result<(), End> {
+        if session.renewal.begins() {
+            let http = Arc::clone(&self.http);
+            self.calls.spawn(async move { Done::Renewed(http.access().await) });
+        }
+        for frame in session.renewal.take_frame().into_iter().chain(self.take_due()) {
+            session.link.send(&frame).await?;
         }
         Ok(())
     }
@@ -309,6 +317,10 @@ impl Runner {
                     memory.kept.unacked.remove(&conversation);
                 }
             }
+            Inbound::Server(ServerFrame::Renewed { .. }) => {
+                session.renewal.confirmed();
+                self.shared.memory().journal.renewals += 1;
+            }
             // On a socket that stands: whatever waited belongs to the sync before.
             Inbound::Server(ServerFrame::Welcome { cursor, reset: Some(reason), .. }) => {
                 session.syncing = Some(self.begin_sync(cursor, reason));
@@ -397,6 +409,7 @@ impl Runner {
             Done::Command(id, Ok(_)) => self.acked(id),
             Done::Command(id, Err(Failed::Refused(code, message))) => self.error(id, code, &message),
             Done::Command(id, Err(Failed::Unanswered(message))) => self.error(id, ErrorCode::Unknown, &message),
+            Done::Renewed(answer) => session.renewal.answered(answer.ok()),
             Done::Reread(conversation, seq, answer) => {
                 self.rereads_due.remove(&conversation);
                 let mut memory = self.shared.memory();
