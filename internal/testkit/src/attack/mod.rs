@@ -5,6 +5,7 @@
 
 mod backlog;
 mod people;
+mod sign_ins;
 mod strangers;
 mod target;
 mod unread;
@@ -40,6 +41,11 @@ pub const ATTACKS: &[Attack] = &[
         name: "strangers-hard",
         what: "the same where 1,024 descriptors are all that there may be",
         run: |wishes| Box::pin(strangers::run(wishes, "ulimit -n 1024")),
+    },
+    Attack {
+        name: "sign-ins",
+        what: "100 connections of wrong sign-ins, from one address and from many, while people sign in",
+        run: |wishes| Box::pin(sign_ins::run(wishes)),
     },
     Attack {
         name: "unread-pages",
