@@ -11,5 +11,8 @@ pub const EMOJI_BYTES_MAX: usize = 64;
 pub const MEMBERS_PER_EVENT_MAX: usize = 256;
 /// Members of a conversation whose deliveries list their recipients.
 pub const MEMBERS_MAX: usize = 10_000;
+/// Recipients that one delivery record lists, 32 KiB of them: those of an event in one delivery partition beyond come in
+/// further records, so that no record is large for the sake of users whom it does not concern.
+pub const RECIPIENTS_PER_RECORD_MAX: usize = 2_048;
 /// How far an id's stamp may lie ahead of its event's append time, in milliseconds.
 pub const STAMP_AHEAD_MS_MAX: i64 = 60_000;

@@ -1,7 +1,9 @@
-//! Judging an event and writing its deliveries: one record for each delivery partition with recipients.
+//! Judging an event and writing its deliveries: one record for each delivery partition with recipients, and further ones
+//! where there are more of them than a record lists.
 
 use std::collections::BTreeMap;
 
+use domain::limits::RECIPIENTS_PER_RECORD_MAX;
 use domain::{ConversationState, Effects, Event, Placed, UnknownRules, UserId, apply};
 use eventlog::{Meaning, Message, NewRecord, partition_of};
 use events::{Delivery, HEADER_TRACE};
@@ -122,7 +124,7 @@ impl Partition {
         records
     }
 
-    /// The records with one frame: one for each delivery partition with recipients.
+    /// The records with one frame, in order of the delivery partitions: each user is named by one of them.
     fn records(&self, event: &Event, message: &Message, recipients: &[UserId], frame: &str) -> Vec<Outgoing> {
         let outgoing = |(partition, recipients): (u32, Vec<UserId>)| {
             let (key, count) = (recipients[0].to_string(), recipients.len() as u64);
@@ -133,8 +135,9 @@ impl Partition {
             let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
             Outgoing { partition, record, recipients: count }
         };
-        let by_partition = by_partition(recipients, self.delivery_partitions).into_iter();
-        by_partition.filter(|(partition, _)| self.follows.is_none_or(|only| only == *partition)).map(outgoing).collect()
+        let mut by_partition = by_partition(recipients, self.delivery_partitions);
+        by_partition.retain(|partition, _| self.follows.is_none_or(|only| only == *partition));
+        lists(by_partition).map(outgoing).collect()
     }
 }
 
@@ -151,6 +154,14 @@ fn render(frame: &api::FeedFrame) -> String {
     serde_json::to_string(frame).expect("a feed frame has string keys only")
 }
 
+/// The lists of recipients, each short enough for a record.
+fn lists(by_partition: BTreeMap<u32, Vec<UserId>>) -> impl Iterator<Item = (u32, Vec<UserId>)> {
+    by_partition.into_iter().flat_map(|(partition, users)| {
+        let lists: Vec<_> = users.chunks(RECIPIENTS_PER_RECORD_MAX).map(<[UserId]>::to_vec).collect();
+        lists.into_iter().map(move |users| (partition, users))
+    })
+}
+
 /// The recipients of each delivery partition, in order.
 pub(crate) fn by_partition(recipients: &[UserId], partitions: u32) -> BTreeMap<u32, Vec<UserId>> {
     let mut by: BTreeMap<u32, Vec<UserId>> = BTreeMap::new();
@@ -162,4 +173,23 @@ pub(crate) fn by_partition(recipients: &[UserId], partitions: u32) -> BTreeMap<u
         by.entry(partition).or_default().push(*user);
     }
     by
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Issue 10, item 4.
+    #[test]
+    fn lists_of_recipients_are_bounded_and_name_everybody_once() {
+        let user = |number: u32| UserId::try_from(Uuid::from_u128(u128::from(number))).unwrap();
+        let crowd: Vec<UserId> = (0..9_990).map(user).collect();
+        let found: Vec<_> = lists(BTreeMap::from([(0, vec![user(1)]), (3, crowd.clone())])).collect();
+        assert_eq!(found[0], (0, vec![user(1)]));
+        assert!(found[1..].iter().all(|(at, users)| *at == 3 && users.len() <= RECIPIENTS_PER_RECORD_MAX));
+        let named: Vec<UserId> = found[1..].iter().flat_map(|(_, users)| users.clone()).collect();
+        assert_eq!(named, crowd);
+    }
 }

@@ -28,10 +28,19 @@ pub struct Config {
     /// Bytes of recent records that are kept per partition. At either bound the oldest goes; who still needed it reads
     /// the log instead, or is closed with `Slow`.
     pub ring_bytes_max: usize,
-    /// The longest range of the log that is read for a device that comes back. Beyond: `reset` with `too_far`.
+    /// Bytes of the lists of recipients of those records. At the bound the oldest list goes and its record stays: a
+    /// device that comes back from before it reads the log instead.
+    pub ring_list_bytes_max: usize,
+    /// The most records of the log that a device which comes back is brought: records that are addressed to its user.
+    /// Beyond: `reset` with `too_far`.
     pub range_records_max: u64,
-    /// Bytes of that range.
+    /// Bytes of these records' frames.
     pub range_bytes_max: usize,
+    /// The longest range of the log that is looked through for a device that comes back, whomever its records are
+    /// addressed to: one pass does it for all who wait. Beyond: `reset` with `too_far`.
+    pub range_scan_records_max: u64,
+    /// Bytes of that range, with the lists of recipients.
+    pub range_scan_bytes_max: usize,
     /// How long a partition is still read after its last socket went.
     pub reader_idle: Duration,
     /// How often a running reader makes sure that the partition is still the one it was.
@@ -60,8 +69,11 @@ impl Default for Config {
             drain_window: Duration::from_secs(5),
             ring_records_max: 4096,
             ring_bytes_max: 4 << 20,
+            ring_list_bytes_max: 4 << 20,
             range_records_max: 20_000,
             range_bytes_max: 16 << 20,
+            range_scan_records_max: 200_000,
+            range_scan_bytes_max: 1 << 30,
             reader_idle: Duration::from_secs(30),
             place_check: Duration::from_secs(15),
             allowance: Allowance::default(),

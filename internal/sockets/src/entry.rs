@@ -61,9 +61,24 @@ impl Entry {
         &self.recipients
     }
 
-    /// The bytes it takes, about.
+    /// The bytes it takes, about, without the list of recipients: what it costs whom it concerns.
     pub(crate) fn bytes(&self) -> usize {
-        ENTRY_COST + self.frame.len() + size_of_val(&*self.recipients)
+        ENTRY_COST + self.frame.len()
+    }
+
+    /// The bytes of the list of recipients.
+    pub(crate) fn list_bytes(&self) -> usize {
+        size_of_val(&*self.recipients)
+    }
+
+    /// Gives the list of recipients up: nobody asks any more whom it concerns.
+    pub(crate) fn drop_list(&mut self) {
+        self.recipients = Box::default();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(end: Cursor, recipients: Box<[UserId]>, frame: Utf8Bytes) -> Self {
+        Self { end, recipients, frame, hidden: Hidden::Nothing }
     }
 }
 
@@ -146,14 +161,15 @@ fn hidden_in(record: &Record) -> Hidden {
     key_of(record).map_or(Hidden::Nothing, Hidden::From)
 }
 
-/// The entries in order, in parts of about so many bytes at most: a batch that is larger than the ring would push itself
-/// out, whoever is waited for, and what waits for one socket is bounded in bytes.
+/// The entries in order, in parts of about so many bytes at most, their lists of recipients included: a batch that is
+/// larger than the ring would push itself out, whoever is waited for, and what waits for one socket is bounded in bytes.
 pub(crate) fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
     let (mut parts, mut bytes) = (vec![Vec::new()], 0);
     for entry in entries {
-        bytes += entry.bytes();
+        let more = entry.bytes() + entry.list_bytes();
+        bytes += more;
         if bytes > bytes_max {
-            bytes = entry.bytes();
+            bytes = more;
             parts.push(Vec::new());
         }
         parts.last_mut().expect("there is one").push(entry);

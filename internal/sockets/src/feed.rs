@@ -72,12 +72,32 @@ pub(crate) struct Feed {
     lap_from: u64,
     /// Range reads in a row that failed.
     failures: u32,
-    /// Of range reads, before it was live.
-    bytes: usize,
+    /// What range reads brought it before it was live.
+    brought: Weight,
+    /// What they looked through for it.
+    scanned: Weight,
     /// Whether the device is to take something first.
     blocked: Blocked,
     /// Keeps the partition read. Behind `source`: the seat goes first.
     _stay: Stay,
+}
+
+/// Of a part of the log.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weight {
+    records: u64,
+    bytes: usize,
+}
+
+impl Weight {
+    fn add(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes;
+    }
+
+    fn exceeds(self, records_max: u64, bytes_max: usize) -> bool {
+        self.records > records_max || self.bytes > bytes_max
+    }
 }
 
 #[derive(Debug)]
@@ -129,7 +149,8 @@ impl Feed {
             laps: 0,
             lap_from: 0,
             failures: 0,
-            bytes: 0,
+            brought: Weight::default(),
+            scanned: Weight::default(),
             blocked,
             _stay: partition.enter(),
             partition: Arc::clone(partition),
@@ -230,8 +251,9 @@ impl Feed {
             Attach::Older(behind) => behind,
             Attach::Ahead => 0,
         };
-        let far = behind > self.partition.config.range_records_max;
-        if far && !self.live {
+        let config = &self.partition.config;
+        let far = behind > config.range_records_max;
+        if behind > config.range_scan_records_max && !self.live {
             return self.reset(Reset::TooFar);
         }
         if self.laps > LAPS_MAX {
@@ -244,7 +266,8 @@ impl Feed {
 
     fn attached(&mut self, seat: Seat) {
         self.source = Source::Ring(seat);
-        (self.live, self.laps, self.failures, self.bytes) = (true, 0, 0, 0);
+        (self.live, self.laps, self.failures) = (true, 0, 0);
+        (self.brought, self.scanned) = (Weight::default(), Weight::default());
     }
 
     /// The cursor was found good.
@@ -294,15 +317,19 @@ impl Feed {
         self.failures = 0;
         let ahead = chunk.last().is_none_or(|last| last.end.next <= self.cursor.next);
         for entry in chunk.iter().filter(|entry| entry.offset() >= self.cursor.next) {
-            self.bytes += entry.bytes();
+            self.scanned.add(entry.bytes() + entry.list_bytes());
             if entry.hides_from(self.user) {
                 return self.reset(Reset::Gone);
             }
             if entry.concerns(self.user) {
+                self.brought.add(entry.bytes());
                 self.frames.push(entry.frame.clone());
             }
         }
-        if !self.live && self.bytes > self.partition.config.range_bytes_max {
+        let config = &self.partition.config;
+        let dear = self.brought.exceeds(config.range_records_max, config.range_bytes_max)
+            || self.scanned.exceeds(config.range_scan_records_max, config.range_scan_bytes_max);
+        if !self.live && dear {
             return self.reset(Reset::TooFar);
         }
         if let Some(last) = chunk.last().filter(|_| !ahead) {

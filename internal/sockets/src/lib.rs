@@ -14,7 +14,9 @@
 //! | recent records, and their bytes, per partition | the oldest goes; who had not taken it reads on from the log |
 //! | time that a device takes nothing while the node tries to write to it | closed with `Slow` |
 //! | time that the reader waits for sockets that are behind | see `reader`: their neighbours go on |
-//! | range of the log for a device that comes back | `reset` with `too_far` |
+//! | lists of recipients in the ring, in bytes, per partition | the oldest lists go: who comes back from before them reads the log |
+//! | records of the log, and their bytes, that are addressed to a device that comes back | `reset` with `too_far` |
+//! | range of the log, and its bytes, that is looked through for all who come back | `reset` with `too_far` |
 //! | range reads that bring a device no further | `reset` with `lapped` |
 //! | bytes of a frame | closed with `TooLarge` |
 //! | commands in flight | the socket is not read from |

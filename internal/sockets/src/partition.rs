@@ -17,7 +17,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::range::Ranges;
 use crate::reader;
-use crate::ring::Ring;
+use crate::ring::{Bounds, Ring};
 
 /// A partition on this node.
 #[derive(Debug)]
@@ -141,7 +141,10 @@ impl Partition {
 
     /// An empty ring that begins at `start`.
     pub(crate) fn ring(&self, start: domain::Cursor) -> Ring {
-        Ring::new(start, self.config.ring_records_max, self.config.ring_bytes_max)
+        let Config { ring_records_max, ring_bytes_max, ring_list_bytes_max, .. } = *self.config;
+        let bounds =
+            Bounds { records_max: ring_records_max, bytes_max: ring_bytes_max, list_bytes_max: ring_list_bytes_max };
+        Ring::new(start, bounds)
     }
 }
 

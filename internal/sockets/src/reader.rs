@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::canned::{AtEnd, Canned};
     use crate::hub::Taken;
-    use crate::ring::Ring;
+    use crate::ring::{Bounds, Ring};
     use crate::wire::Blocked;
 
     #[tokio::test(start_paused = true)]
@@ -287,7 +287,8 @@ mod tests {
         let partition = log.partition();
         let users: Vec<UserId> =
             (1..=20_u128).map(|number| UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()).collect();
-        partition.hub.open(Ring::new(log.cursor_behind(0), 200, 1 << 20));
+        let bounds = Bounds { records_max: 200, bytes_max: 1 << 20, list_bytes_max: 1 << 20 };
+        partition.hub.open(Ring::new(log.cursor_behind(0), bounds));
         let mut takers = tokio::task::JoinSet::new();
         for (index, user) in users.iter().enumerate() {
             let (blocked, frames) = (Blocked::default(), frames_per_ms[index]);
@@ -325,7 +326,7 @@ mod tests {
         let begun = Instant::now();
         for batch in 0..100 {
             let entries: Vec<Entry> = (1 + batch * 256..257 + batch * 256).map(entry).collect();
-            let bytes = entries.iter().map(Entry::bytes).sum::<usize>();
+            let bytes = entries.iter().map(|entry| entry.bytes() + entry.list_bytes()).sum::<usize>();
             for part in parts(entries, bytes / 2) {
                 reader.give_room(&part).await;
                 partition.hub.push(part);

@@ -1,4 +1,8 @@
 //! The recent records of one partition, bounded in number and bytes.
+//!
+//! Lists of recipients have a bound of their own: a group with thousands of members in one partition must not push out
+//! what others have not taken yet. Only devices that come back need a list, so at that bound the oldest lists go and
+//! their entries stay: who comes back from before the first list that is here reads the log instead.
 
 use std::collections::VecDeque;
 
@@ -16,10 +20,23 @@ pub(crate) struct Ring {
     start: Cursor,
     /// Where a device stands that has had the last one.
     end: Cursor,
-    /// Of all entries.
+    /// Of all entries, without their lists of recipients.
     bytes: usize,
-    records_max: usize,
-    bytes_max: usize,
+    /// Of all lists that are here.
+    list_bytes: usize,
+    /// The number of the first entry that has its list of recipients: those before have lost theirs.
+    listed: u64,
+    bounds: Bounds,
+}
+
+/// What a ring holds at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) records_max: usize,
+    /// Of entries without their lists of recipients.
+    pub(crate) bytes_max: usize,
+    /// Of these lists.
+    pub(crate) list_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -44,8 +61,9 @@ pub(crate) enum Standing {
 
 impl Ring {
     /// An empty ring that begins at `start`.
-    pub(crate) fn new(start: Cursor, records_max: usize, bytes_max: usize) -> Self {
-        Self { entries: VecDeque::new(), first: 0, start, end: start, bytes: 0, records_max, bytes_max }
+    pub(crate) fn new(start: Cursor, bounds: Bounds) -> Self {
+        let entries = VecDeque::new();
+        Self { entries, first: 0, start, end: start, bytes: 0, list_bytes: 0, listed: 0, bounds }
     }
 
     /// Where a device stands that has had everything here.
@@ -57,15 +75,38 @@ impl Ring {
     pub(crate) fn push(&mut self, entry: Entry) -> u64 {
         self.end = entry.end;
         self.bytes += entry.bytes();
+        self.list_bytes += entry.list_bytes();
         self.entries.push_back(Slot { entry, takers: 0 });
-        while self.entries.len() > 1 && (self.entries.len() > self.records_max || self.bytes > self.bytes_max) {
+        let Bounds { records_max, bytes_max, list_bytes_max } = self.bounds;
+        while self.entries.len() > 1 && (self.entries.len() > records_max || self.bytes > bytes_max) {
             if let Some(Slot { entry: old, .. }) = self.entries.pop_front() {
                 self.start = old.end;
                 self.first += 1;
                 self.bytes -= old.bytes();
+                self.list_bytes -= old.list_bytes();
             }
         }
-        self.first + self.entries.len() as u64 - 1
+        let newest = self.first + self.entries.len() as u64 - 1;
+        self.listed = self.listed.max(self.first);
+        while self.list_bytes > list_bytes_max && self.listed < newest {
+            self.drop_list(self.listed);
+            self.listed += 1;
+        }
+        newest
+    }
+
+    fn drop_list(&mut self, number: u64) {
+        let Some(slot) = self.slot(number) else { return };
+        let bytes = slot.entry.list_bytes();
+        slot.entry.drop_list();
+        self.list_bytes -= bytes;
+    }
+
+    /// Where a device stands that needs the first entry with a list of recipients next: of entries before it nobody can
+    /// tell here whom they concern.
+    fn listed_from(&self) -> Cursor {
+        let before = self.listed.checked_sub(1).and_then(|number| self.get(number));
+        before.map_or(self.start, |entry| entry.end)
     }
 
     /// If pushing these would drop an entry that a socket has not taken: the number of the first entry that would stay.
@@ -74,7 +115,7 @@ impl Ring {
         let mut bytes = self.bytes + entries.iter().map(Entry::bytes).sum::<usize>();
         let (mut stays, mut waited_for) = (self.first, false);
         for slot in &self.entries {
-            if records <= self.records_max && bytes <= self.bytes_max {
+            if records <= self.bounds.records_max && bytes <= self.bounds.bytes_max {
                 break;
             }
             waited_for |= slot.takers > 0;
@@ -116,7 +157,7 @@ impl Ring {
 
     /// How `cursor` stands to what is here.
     pub(crate) fn standing(&self, cursor: Cursor) -> Standing {
-        if cursor.next < self.start.next {
+        if cursor.next < self.listed_from().next {
             return Standing::Older(self.end.next - cursor.next);
         }
         if cursor.next > self.end.next {
@@ -140,6 +181,52 @@ impl Ring {
 
     /// Records and bytes here.
     pub(crate) fn size(&self) -> (usize, usize) {
-        (self.entries.len(), self.bytes)
+        (self.entries.len(), self.bytes + self.list_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Fingerprint, UserId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn behind(offset: u64) -> Cursor {
+        Cursor { generation: 0, partition: 0, next: offset + 1, fingerprint: Fingerprint(offset) }
+    }
+
+    fn entry(offset: u64, members: u32) -> Entry {
+        let user = |number: u32| UserId::try_from(Uuid::from_u128(u128::from(number))).unwrap();
+        Entry::of(behind(offset), (0..members).map(user).collect(), "{}".into())
+    }
+
+    /// Issue 10, item 4.
+    #[test]
+    fn long_lists_of_recipients_push_nobodys_frames_out() {
+        const MEMBERS: u32 = 9_990;
+        let bounds = Bounds { records_max: 4096, bytes_max: 4 << 20, list_bytes_max: 4 << 20 };
+        let mut ring = Ring::new(behind(0), bounds);
+        let number = ring.push(entry(1, 1));
+        ring.await_takers(number, 1);
+        for offset in 2..100 {
+            assert_eq!(ring.would_cut(&[entry(offset, MEMBERS)]), None, "nobody is about to lose anything");
+            ring.push(entry(offset, MEMBERS));
+        }
+        assert!(ring.get(number).is_some() && !ring.dropped(number), "what somebody waits for is there");
+        let lists: usize = ring.entries.iter().map(|slot| slot.entry.list_bytes()).sum();
+        assert!(lists <= bounds.list_bytes_max && lists == ring.list_bytes, "{lists}");
+        // Who comes back from before the first list reads the log; from there on the ring knows.
+        let listed = 1 + ring.entries.iter().position(|slot| slot.entry.list_bytes() > 0).unwrap() as u64;
+        assert!((60..90).contains(&listed), "{listed}");
+        assert_eq!(ring.standing(behind(listed - 1)), Standing::Inside);
+        assert!(matches!(ring.standing(behind(listed - 2)), Standing::Older(_)));
+        assert_eq!(ring.standing(behind(99)), Standing::Inside);
+        // Small lists have their room again once the long ones are old.
+        for offset in 100..100 + 4_096 {
+            ring.push(entry(offset, 1));
+        }
+        assert_eq!(ring.list_bytes, 4_096 * size_of::<UserId>());
+        assert_eq!(ring.listed_from(), ring.start);
     }
 }

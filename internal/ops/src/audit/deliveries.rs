@@ -1,12 +1,13 @@
 //! Deliveries: what a portion of events must have put on its way to users, held against `chat.deliveries`.
 //!
-//! For each event one record per delivery partition with recipients, found by reading on from the time of the portion's
-//! first event. Repetitions are allowed, as the clients' filter drops them; what that filter would drop without its
+//! For each event one record per delivery partition with recipients (several, where there are more than a record lists),
+//! found by reading on from the time of the portion's first event. Repetitions are allowed, as the clients' filter drops them; what that filter would drop without its
 //! having been delivered before is out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use domain::limits::RECIPIENTS_PER_RECORD_MAX;
 use domain::{ConversationId, Seq, UserId};
 use eventlog::{EventLog, PatientReader, Record, TopicPartition, partition_of};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
@@ -34,10 +35,12 @@ pub(super) const SKEW_WIDE_MS: i64 = 600_000;
 struct ExpectedDelivery {
     partition: u32,
     recipients: Vec<UserId>,
+    /// Of them, those whom the records found so far name: a long list comes in several.
+    named: BTreeSet<UserId>,
     frame: Arc<Map<String, Value>>,
     /// The log's time of the event.
     time_ms: i64,
-    /// Where it was found first.
+    /// Where it was found first: the record that names the last of them.
     found: Option<u64>,
 }
 
@@ -102,6 +105,7 @@ impl ExpectedDeliveries {
             let expected = expected.or_insert_with(|| ExpectedDelivery {
                 partition,
                 recipients: Vec::new(),
+                named: BTreeSet::new(),
                 frame: Arc::clone(&frames[usize::from(seen)]),
                 time_ms: placed.append_time_ms,
                 found: None,
@@ -131,7 +135,7 @@ impl ExpectedDeliveries {
                 // Once more, from much earlier on and up to a later end: nothing is reported that a clock explains.
                 reading.found.clear();
                 reading.highest.clear();
-                expected.values_mut().for_each(|expected| expected.found = None);
+                expected.values_mut().for_each(ExpectedDelivery::forget);
                 reading.run(search, &mut expected, (begin - SKEW_WIDE_MS, 0), counts).await?;
             }
             differences.append(&mut reading.found);
@@ -141,7 +145,7 @@ impl ExpectedDeliveries {
                     counts.trimmed += 1;
                     continue;
                 }
-                let users: Vec<String> = lost.recipients.iter().map(ToString::to_string).collect();
+                let users: Vec<String> = lost.unnamed().map(ToString::to_string).collect();
                 let words = format!("no delivery to {}", users.join(", "));
                 let mut difference = Difference::of(Fault::DeliveryMissing, lost.partition, *conversation, *seq, words);
                 difference.delivery_partition = Some(partition);
@@ -244,6 +248,10 @@ impl Reading<'_> {
             counts.repeated += 1;
             return false;
         }
+        wanted.named.extend(&delivery.recipients);
+        if wanted.is_split() && wanted.unnamed().next().is_some() {
+            return false;
+        }
         wanted.found = Some(record.offset);
         let highest = self.highest.entry(conversation).or_insert(seq);
         if *highest > seq {
@@ -267,6 +275,21 @@ impl Reading<'_> {
 }
 
 impl ExpectedDelivery {
+    /// Whether the recipients may come in several records.
+    fn is_split(&self) -> bool {
+        self.recipients.len() > RECIPIENTS_PER_RECORD_MAX
+    }
+
+    /// Recipients whom no record has named.
+    fn unnamed(&self) -> impl Iterator<Item = &UserId> {
+        self.recipients.iter().filter(|user| !self.named.contains(user))
+    }
+
+    fn forget(&mut self) {
+        self.found = None;
+        self.named.clear();
+    }
+
     fn differs(&self, delivery: &Delivery) -> Option<String> {
         let mut words = Vec::new();
         let (named, wanted): (BTreeSet<&UserId>, BTreeSet<&UserId>) =
@@ -275,6 +298,9 @@ impl ExpectedDelivery {
             words.push("a recipient is named twice".to_owned());
         }
         for (what, users) in [("does not name", wanted.difference(&named)), ("names", named.difference(&wanted))] {
+            if self.is_split() && what == "does not name" {
+                continue; // Another record does, or it is missing.
+            }
             let users: Vec<String> = users.map(ToString::to_string).collect();
             if !users.is_empty() {
                 words.push(format!("it {what} {}", users.join(", ")));

@@ -143,6 +143,7 @@ impl Services {
         let config = sockets::Config {
             ring_records_max: self.setup.ring,
             range_records_max: self.setup.range,
+            range_scan_records_max: self.setup.range,
             rules,
             ..sockets::Config::default()
         };

@@ -181,13 +181,21 @@ async fn too_many_records_or_bytes_behind_is_too_far() {
     let world = World::new().await;
     let narrow = world.node(Config { range_records_max: 20, ..small_ring() }).await;
     let thin = world.node(Config { range_bytes_max: 2_000, ..small_ring() }).await;
+    let short = world.node(Config { range_scan_records_max: 20, ..small_ring() }).await;
+    let light = world.node(Config { range_scan_bytes_max: 2_000, ..small_ring() }).await;
+    let nodes = [narrow, thin, short, light];
     let user = user_of(0, 0);
-    let (_reads_here, cursor) = world.fresh_device(&narrow, user).await;
-    let (_reads_there, _) = world.fresh_device(&thin, user).await;
+    let (mut reading, mut cursor) = (Vec::new(), None);
+    for node in &nodes {
+        let (device, begin) = world.fresh_device(node, user).await;
+        reading.push(device);
+        cursor = Some(begin);
+    }
+    let cursor = cursor.unwrap();
     for number in 1..=30 {
         world.deliver(&[user], number).await;
     }
-    for node in [narrow, thin] {
+    for node in nodes {
         node.until("socket_reader_records_total", 30).await;
         let mut device = world.device(&node, user, Some(&cursor)).await;
         // A range read shows only on its way how large the range is.
@@ -201,6 +209,30 @@ async fn too_many_records_or_bytes_behind_is_too_far() {
         assert_eq!((end, reset.as_str()), (world.end(user).await, "too_far"));
         node.stop().await;
     }
+}
+
+/// Issue 10, item 4: a device that comes back is not charged for what others of its partition are sent.
+#[tokio::test]
+async fn what_is_addressed_to_others_resets_nobody() {
+    let world = World::new().await;
+    let config = Config { range_records_max: 5, range_bytes_max: 4_000, ring_list_bytes_max: 2_000, ..quick() };
+    let node = world.node(config).await;
+    let crowd: Vec<_> = (1..60).map(|index| user_of(0, index)).collect();
+    let user = user_of(0, 0);
+    let (_keeps_reading, cursor) = world.fresh_device(&node, crowd[0]).await;
+    world.deliver(&[user], 1).await;
+    for number in 2..=100 {
+        world.deliver_long(&crowd, number).await;
+    }
+    world.deliver(&[user], 101).await;
+    node.until("socket_reader_records_total", 101).await;
+    let mut device = world.device(&node, user, Some(&cursor)).await;
+    assert_eq!(device.welcome().await, (cursor, None));
+    assert_eq!(device.messages(2).await.0, [1, 101]);
+    assert_eq!(node.count("socket_resumes_total{how=\"range\"}"), 1, "the ring has no lists from so long ago");
+    world.deliver(&[user], 102).await;
+    assert_eq!(device.messages(1).await.0, [102], "it has come to the ring");
+    node.stop().await;
 }
 
 /// Scenario 11: appends more than the ring holds each time a range read is about to give records out, `times` times.
