@@ -134,8 +134,8 @@ impl Talk {
     async fn go_on(self: Arc<Self>) {
         loop {
             let send = Action::SendMessage { body: "more".into(), reply_to: None };
-            // An id of its own each time: a second one would be no message.
-            let stamp = BEGIN_MS + i64::try_from(self.said.load(Ordering::SeqCst)).unwrap();
+            // An id of its own each time, beyond those of `id`: a second one would be no message.
+            let stamp = BEGIN_MS + 1_000 + i64::try_from(self.said.load(Ordering::SeqCst)).unwrap();
             say(&*self.log, self.conversation, user(1), CommandId::first_at(stamp), send).await;
             self.said.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(10)).await;
