@@ -244,6 +244,14 @@ impl ApiError {
         Self { retry_after: Some(wait), ..self }
     }
 
+    /// [`Self::retry_after`] in whole seconds, rounded up: who asks after exactly so long is not refused for some
+    /// milliseconds.
+    #[must_use]
+    pub fn known_after_s(&self) -> Option<u32> {
+        let seconds = self.retry_after?.as_millis().div_ceil(1000);
+        Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1))
+    }
+
     /// A dependency that does not answer.
     pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::caused(ErrorCode::Unavailable, "a part of the service does not answer at the moment: try again", cause)
@@ -259,10 +267,7 @@ impl IntoResponse for ApiError {
     /// The body is written by [`crate::finish_errors`], which knows the request's id and logs the cause once.
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
-        // Rounded up: who asks after exactly so long is not refused for some milliseconds.
-        let known =
-            self.retry_after.map(|wait| u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1));
-        if let Some(seconds) = known.or(self.code.retry_after_s()) {
+        if let Some(seconds) = self.known_after_s().or(self.code.retry_after_s()) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(std::sync::Arc::new(self));

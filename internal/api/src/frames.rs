@@ -192,6 +192,9 @@ pub enum ServerFrame {
         code: ErrorCode,
         /// A sentence.
         message: String,
+        /// Seconds after which the same is taken, where the server knows that.
+        #[serde(deserialize_with = "maybe", skip_serializing_if = "Option::is_none", default)]
+        retry_after: Option<u32>,
     },
     /// Nothing happened for a while.
     Ping {

@@ -50,6 +50,7 @@ pub(crate) async fn greet(
                 conversation: None,
                 code: ErrorCode::BadRequest,
                 message: words.to_owned(),
+                retry_after: None,
             };
             return Err(refuse(wire, &refusal, CloseCode::Protocol).await);
         }

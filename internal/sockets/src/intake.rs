@@ -87,8 +87,9 @@ impl Intake {
                 self.renew(token);
             }
             ClientFrame::Hello { .. } => {
-                let words = "'hello' is the first frame, and only that".to_owned();
-                return self.count_malformed(error(None, None, ErrorCode::UnknownFrame, words)).map(Some);
+                let words = "'hello' is the first frame, and only that";
+                let refusal = ApiError::new(ErrorCode::UnknownFrame, words);
+                return self.count_malformed(error(None, None, refusal)).map(Some);
             }
             ClientFrame::Mark { conversation, seq } => {
                 if !self.budget.spend() {
@@ -175,7 +176,8 @@ impl Intake {
 
     fn rate_limited(&self, id: Option<CommandId>, conversation: Option<ConversationId>) -> ServerFrame {
         self.node.metrics.answered(Some(ErrorCode::RateLimited));
-        error(id, conversation, ErrorCode::RateLimited, "too many commands: wait a second, then send it again".into())
+        let words = "too many commands: wait a second, then send it again";
+        error(id, conversation, ApiError::new(ErrorCode::RateLimited, words))
     }
 
     fn count_malformed(&mut self, refusal: ServerFrame) -> Result<ServerFrame, CloseCode> {
@@ -203,11 +205,12 @@ fn refused(
         }
         _ => tracing::debug!(code = ?refusal.code, "command refused"),
     }
-    error(id, conversation, refusal.code, refusal.message)
+    error(id, conversation, refusal)
 }
 
-fn error(id: Option<CommandId>, conversation: Option<ConversationId>, code: ErrorCode, message: String) -> ServerFrame {
-    ServerFrame::Error { id, conversation, code, message }
+fn error(id: Option<CommandId>, conversation: Option<ConversationId>, refusal: ApiError) -> ServerFrame {
+    let retry_after = refusal.known_after_s();
+    ServerFrame::Error { id, conversation, code: refusal.code, message: refusal.message, retry_after }
 }
 
 /// The ids that an answer names.

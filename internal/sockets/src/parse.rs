@@ -146,7 +146,8 @@ fn refusal(names: Option<&Names>, code: ErrorCode, words: &str) -> ServerFrame {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let id = names.and_then(|names| text(names.id.as_ref())?.parse::<CommandId>().ok());
     let conversation = names.and_then(|names| text(names.conversation.as_ref())?.parse::<ConversationId>().ok());
-    ServerFrame::Error { id, conversation, code, message: words.chars().take(WORDS_MAX).collect() }
+    let message = words.chars().take(WORDS_MAX).collect();
+    ServerFrame::Error { id, conversation, code, message, retry_after: None }
 }
 
 #[cfg(test)]

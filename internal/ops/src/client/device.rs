@@ -4,6 +4,7 @@
 //! until its fate is known. Syncing is `sync.rs`.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use api::{
     ClientFrame, CommandFrame, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received, ServerFrame,
@@ -149,8 +150,8 @@ impl Device {
                 self.state.marks.acked(conversation);
                 self.event(ClientEvent::Marked { conversation, seq });
             }
-            Inbound::Server(ServerFrame::Error { id: Some(id), code, message, .. }) => {
-                self.not_taken(id, code, message, now);
+            Inbound::Server(ServerFrame::Error { id: Some(id), code, message, retry_after, .. }) => {
+                self.not_taken(id, (code, message), retry_after, now);
             }
             Inbound::Server(ServerFrame::Error { conversation: Some(conversation), code, .. }) => {
                 let again = is_passing(code).then(|| now + AGAIN_AFTER);
@@ -224,13 +225,20 @@ impl Device {
     }
 
     /// A copy of the command was not appended (`unknown`: it may have been).
-    fn not_taken(&mut self, id: CommandId, code: ErrorCode, message: String, now: Instant) {
+    fn not_taken(
+        &mut self,
+        id: CommandId,
+        (code, message): (ErrorCode, String),
+        retry_after_s: Option<u32>,
+        now: Instant,
+    ) {
         let Some(tracked) = self.state.commands.get_mut(&id) else { return };
         if code != ErrorCode::Unknown {
             tracked.copies = tracked.copies.saturating_sub(1);
         }
         if is_passing(code) {
-            tracked.due = Some(now + AGAIN_AFTER);
+            let again = retry_after_s.map_or(AGAIN_AFTER, |seconds| Duration::from_secs(u64::from(seconds)));
+            tracked.due = Some(now + again.max(AGAIN_AFTER));
         } else if tracked.copies == 0 || (tracked.is_given_up() && code == ErrorCode::NotMember) {
             // Who never was a member has nothing that could be given up: no copy that is in the log stands.
             self.rejected(id, code, message);

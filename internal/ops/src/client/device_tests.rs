@@ -62,7 +62,8 @@ fn welcome(next: u64, reset: Option<&str>) -> Inbound {
 }
 
 fn error(n: i64, code: ErrorCode) -> Inbound {
-    Inbound::Server(ServerFrame::Error { id: Some(id(n)), conversation: None, code, message: "no".into() })
+    let (id, message) = (Some(id(n)), "no".into());
+    Inbound::Server(ServerFrame::Error { id, conversation: None, code, message, retry_after: None })
 }
 
 fn ack(n: i64) -> Inbound {
@@ -317,6 +318,7 @@ async fn marks_are_sent_until_acknowledged_and_given_up_when_they_are_refused() 
         conversation: Some(talk(2)),
         code,
         message: "no".into(),
+        retry_after: None,
     }));
     assert!(world.device.state.marks_are_acknowledged());
 }

@@ -184,7 +184,7 @@ impl Server {
     fn renew(&self, token: String) -> ServerFrame {
         if self.takes(Fault::NoRenewal) {
             let (code, message) = (ErrorCode::Unauthorized, "scripted".to_owned());
-            return ServerFrame::Error { id: None, conversation: None, code, message };
+            return ServerFrame::Error { id: None, conversation: None, code, message, retry_after: None };
         }
         let mut world = self.world.lock().unwrap();
         world.renewals.push(token);

@@ -88,11 +88,12 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
 fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let welcome =
         |reset| ServerFrame::Welcome { cursor: cursor(), user, partition: cursor().partition, reset, ping_ms: 1 };
-    let error = |id, conversation| ServerFrame::Error {
+    let error = |id, conversation, retry_after| ServerFrame::Error {
         id,
         conversation,
         code: ErrorCode::Unknown,
         message: "a sentence".to_owned(),
+        retry_after,
     };
     let plain = [
         ServerFrame::Ack { id, conversation },
@@ -102,7 +103,7 @@ fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
     ];
     let mut samples = vec![
         pair(&welcome(Some("gone".to_owned())), &welcome(None)),
-        pair(&error(Some(id), Some(conversation)), &error(None, None)),
+        pair(&error(Some(id), Some(conversation), Some(9)), &error(None, None, None)),
     ];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     samples
