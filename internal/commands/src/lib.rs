@@ -11,6 +11,7 @@ mod checks;
 mod marks;
 mod membership;
 mod people;
+mod quota;
 mod watermark;
 
 pub mod faults;
@@ -35,6 +36,11 @@ use marks::MarkQueue;
 pub use marks::MarkWriter;
 use membership::{Answer, Memberships};
 use people::People;
+use quota::Quota;
+pub use quota::{
+    WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR, WRITTEN_BYTES_PER_NAME, WRITTEN_BYTES_PER_RECIPIENT,
+    WRITTEN_BYTES_PER_RECORD,
+};
 
 /// Commands of one process that are being checked or wait for the log. At the bound the answer is `busy`, at once.
 const IN_FLIGHT_MAX: usize = 8192;
@@ -58,6 +64,7 @@ pub struct Commands {
     barrier: Barrier,
     memberships: Memberships,
     people: People,
+    quota: Quota,
     marks: MarkQueue,
     /// Places of commands in flight.
     places: Arc<Semaphore>,
@@ -100,9 +107,12 @@ impl Commands {
         let barrier = Barrier::new(SharedLog::clone(&log), SharedStore::clone(&store));
         let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
         let people = People::new(SharedStore::clone(&store));
+        let quota = Quota::new(SharedStore::clone(&store));
         let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         let allowance = Allowance::default();
-        (Self { log, store, codec, clock, rules, barrier, memberships, people, marks, places, allowance }, writer)
+        let commands =
+            Self { log, store, codec, clock, rules, barrier, memberships, people, quota, marks, places, allowance };
+        (commands, writer)
     }
 
     /// Holds users to that allowance.
@@ -140,6 +150,8 @@ impl Commands {
         checks::check(id, author, &action, now_ms)?;
         self.check_member(author, conversation, id, &action).await?;
         let looked_up = self.look_up(author, conversation, id, &action).await?;
+        // Last: what is refused is not written.
+        self.quota.charge(author, conversation, &action).await?;
         let (received_ms, rules, key_id) = (now_ms, self.rules, None);
         let event = Event { id, conversation, author, received_ms, rules, key_id, looked_up, action };
         let enqueued = self.log.enqueue(topics::MESSAGES, self.record(&event, trace)).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use api::{ApiError, CommandFrame, ErrorCode};
-use commands::{Barrier, Commands, MarkWriter};
+use commands::{Allowance, Barrier, Commands, MarkWriter};
 use domain::{
     Action, CommandId, Content, ConversationId, Event, Fingerprint, IdRow, PayloadHash, Role, Seq, Stands, UserId,
 };
@@ -440,4 +440,28 @@ async fn marks_that_wait_are_flushed_when_the_service_stops() {
     assert_eq!(code(world.commands.mark(user(1), c, seq(2)).await), ErrorCode::Unavailable);
     let mark = Mark { seq: seq(2), ordinal: 2 };
     assert!(mark > Mark { seq: seq(1), ordinal: 9 }, "marks are compared by their place");
+}
+
+/// Issue 10, item 4: what is said in a large group is written once more for every member.
+#[tokio::test(start_paused = true)]
+async fn who_has_had_an_hours_share_written_is_told_when_there_is_room_again() {
+    let (mut world, crowd) = (World::new().await, 2..9_991);
+    world.commands = world.commands.clone().within(Allowance::new(100_000, 100_000));
+    world.join(user(1), group(), 5).await;
+    let members = crowd.map(|number| Row::Member { user: user(number), seq: seq(5), role: Some(Role::Member) });
+    world.rows(group(), 5, members.collect()).await;
+    world.applied(Barrier::source_of(group()), 5).await;
+    let mut said = 0;
+    let refused = loop {
+        match world.say(user(1), group(), "x").await {
+            Ok(_) => said += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!((1_000..2_000).contains(&said), "{said} letters");
+    assert_eq!(refused.code, ErrorCode::RateLimited);
+    let wait = refused.retry_after.unwrap();
+    assert!(wait > Duration::from_secs(1) && wait < Duration::from_secs(10), "{wait:?}");
+    tokio::time::advance(wait).await;
+    world.say(user(1), group(), "x").await.unwrap();
 }

@@ -1,0 +1,206 @@
+//! What a user may cause to be written, in bytes: each command is charged for its record, its rows, and what the fan-out
+//! writes for everybody who hears of it. One letter said in a large group is written many times over.
+//!
+//! A bucket per user and process: who is served by three processes has three. It bounds what one account costs; it is no
+//! fair share between accounts. The size of a conversation is read from the store and remembered for a while, and a
+//! store that does not answer stops no command.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::{ApiError, ErrorCode};
+use domain::{Action, ConversationId, UserId};
+use events::topics;
+use lru::LruCache;
+use store::{SharedStore, StoreError};
+use tokio::time::{Instant, timeout};
+
+use crate::Barrier;
+
+/// Bytes that a user may cause to be written per hour in the long run, per process: about 1,500 short messages to a group
+/// of 10,000 members, or 40,000 to one of ten. Beyond: `rate_limited`, with the time after which there is enough again.
+pub const WRITTEN_BYTES_PER_HOUR: u64 = 256 << 20;
+/// Bytes that a user may cause to be written at once, after a pause: those of an hour.
+pub const WRITTEN_BYTES_BURST: u64 = WRITTEN_BYTES_PER_HOUR;
+/// What a record or a row is charged beside its text.
+pub const WRITTEN_BYTES_PER_RECORD: u64 = 300;
+/// What each recipient of an event is charged: an entry in a list of recipients.
+pub const WRITTEN_BYTES_PER_RECIPIENT: u64 = 16;
+/// What each user named by a command is charged, in every record that names them.
+pub const WRITTEN_BYTES_PER_NAME: u64 = 40;
+/// Records and rows of a command that do not depend on who hears of it: the event, and its timeline, id and head rows.
+const RECORDS: u64 = 4;
+/// Rows of everybody whom a command takes in: the membership, and the user's own.
+const ROWS_PER_MEMBER: u64 = 2;
+/// Users remembered. At the bound the least recent one's bucket counts as full again.
+const USERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// Conversations whose size is remembered. At the bound the least recently used is asked for again.
+const SIZES_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// How long a size counts as known: it is an estimate, and asking reads every member.
+const SIZE_GOOD: Duration = Duration::from_secs(600);
+/// How long the size is not asked for again when the store did not tell it.
+const SIZE_UNKNOWN: Duration = Duration::from_secs(10);
+/// How long it is waited for. Beyond, what was known of it counts, or else it counts as small.
+const SIZE_WAIT: Duration = Duration::from_millis(200);
+
+/// Buckets of bytes. Cheap to clone; clones share the buckets.
+#[derive(Clone)]
+pub(crate) struct Quota {
+    store: SharedStore,
+    buckets: Arc<Mutex<LruCache<UserId, Bucket>>>,
+    sizes: Arc<Mutex<LruCache<ConversationId, Size>>>,
+}
+
+struct Bucket {
+    bytes: f64,
+    /// When `bytes` was right.
+    at: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Size {
+    members: u64,
+    good_until: Instant,
+}
+
+impl Quota {
+    pub(crate) fn new(store: SharedStore) -> Self {
+        let buckets = Arc::new(Mutex::new(LruCache::new(USERS_MAX)));
+        Self { store, buckets, sizes: Arc::new(Mutex::new(LruCache::new(SIZES_MAX))) }
+    }
+
+    /// Takes what the command costs from its author's bucket.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the time after which the bucket holds enough.
+    pub(crate) async fn charge(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        action: &Action,
+    ) -> Result<(), ApiError> {
+        let recipients = match action {
+            Action::Create { members, .. } => members.len() as u64 + 1,
+            Action::Withdraw => 1,
+            _ => self.members(conversation).await,
+        };
+        self.take(author, cost(action, recipients))
+    }
+
+    fn take(&self, user: UserId, cost: u64) -> Result<(), ApiError> {
+        let (now, cost, burst) = (Instant::now(), cost as f64, WRITTEN_BYTES_BURST as f64);
+        let per_second = WRITTEN_BYTES_PER_HOUR as f64 / 3600.0;
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.get_or_insert_mut(user, || Bucket { bytes: burst, at: now });
+        let gained = now.duration_since(bucket.at).as_secs_f64() * per_second;
+        *bucket = Bucket { bytes: (bucket.bytes + gained).min(burst), at: now };
+        if bucket.bytes < cost {
+            // Rounded up: who comes back after exactly so long finds room.
+            let wait = Duration::from_secs_f64((cost - bucket.bytes) / per_second) + Duration::from_millis(1);
+            let seconds = wait.as_millis().div_ceil(1000);
+            let words = format!(
+                "what you have sent takes more room than an hour's share, in groups once more for every member: \
+                 send it again in {seconds} s"
+            );
+            return Err(ApiError::new(ErrorCode::RateLimited, words).after(wait));
+        }
+        bucket.bytes -= cost;
+        Ok(())
+    }
+
+    /// How many hear of what is said in the conversation, about.
+    async fn members(&self, conversation: ConversationId) -> u64 {
+        let now = Instant::now();
+        let known = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(&conversation).copied();
+        if let Some(size) = known.filter(|size| now < size.good_until) {
+            return size.members;
+        }
+        let size = match timeout(SIZE_WAIT, self.ask(conversation)).await {
+            Ok(Ok(members)) => Size { members, good_until: now + SIZE_GOOD },
+            Ok(Err(_)) | Err(_) => {
+                Size { members: known.map_or(1, |size| size.members), good_until: now + SIZE_UNKNOWN }
+            }
+        };
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).put(conversation, size);
+        size.members
+    }
+
+    async fn ask(&self, conversation: ConversationId) -> Result<u64, StoreError> {
+        let Some(applied) = self.store.applied(Barrier::source_of(conversation)).await? else { return Ok(1) };
+        Ok(self.store.conversation(conversation, applied.seq).await?.members.len() as u64)
+    }
+}
+
+/// The bytes that are written for a command of which so many hear.
+fn cost(action: &Action, recipients: u64) -> u64 {
+    let (text, joining) = match action {
+        Action::Create { title, members, .. } => (title.as_ref().map_or(0, String::len), members.len()),
+        Action::AddMembers { members } => (0, members.len()),
+        Action::SendMessage { body, .. } | Action::EditMessage { body, .. } => (body.len(), 0),
+        Action::ChangeTitle { title } => (title.len(), 0),
+        Action::AddReaction { emoji, .. } => (emoji.len(), 0),
+        Action::RemoveMember { .. }
+        | Action::Leave
+        | Action::ChangeRole { .. }
+        | Action::DeleteMessage { .. }
+        | Action::RemoveReaction { .. }
+        | Action::Withdraw => (0, 0),
+    };
+    let (text, joining) = (text as u64, joining as u64);
+    let record = WRITTEN_BYTES_PER_RECORD + text + joining * WRITTEN_BYTES_PER_NAME;
+    let deliveries = recipients.min(u64::from(topics::spec_of(topics::DELIVERIES).partitions));
+    (RECORDS + deliveries) * record
+        + joining * ROWS_PER_MEMBER * WRITTEN_BYTES_PER_RECORD
+        + recipients * WRITTEN_BYTES_PER_RECIPIENT
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::limits::{BODY_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX};
+    use host::Clock;
+    use store::embedded::EmbeddedStore;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn user(number: u128) -> UserId {
+        UserId::try_from(Uuid::from_u128(number)).unwrap()
+    }
+
+    fn message(bytes: usize) -> Action {
+        Action::SendMessage { body: "x".repeat(bytes), reply_to: None }
+    }
+
+    /// Issue 10, item 4: 48 MB sent became 6.2 GB written.
+    #[tokio::test(start_paused = true)]
+    async fn a_user_is_charged_for_what_is_written_and_told_when_to_come_again() {
+        let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
+        let quota = Quota::new(store);
+        let (alone, crowd) = (cost(&message(1), 2), cost(&message(1), 9_990));
+        assert!(crowd > 9_990 * WRITTEN_BYTES_PER_RECIPIENT && crowd > 50 * alone, "{alone} {crowd}");
+        let mut sent = 0;
+        let refused = loop {
+            match quota.take(user(1), crowd) {
+                Ok(()) => sent += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(sent, WRITTEN_BYTES_BURST / crowd);
+        assert_eq!(refused.code, ErrorCode::RateLimited);
+        quota.take(user(2), crowd).unwrap();
+        let wait = refused.retry_after.unwrap();
+        tokio::time::advance(wait.mul_f64(0.9)).await;
+        assert!(quota.take(user(1), crowd).is_err());
+        tokio::time::advance(wait.mul_f64(0.1) + Duration::from_millis(1)).await;
+        quota.take(user(1), crowd).unwrap();
+    }
+
+    #[test]
+    fn nothing_that_fits_otherwise_costs_more_than_a_full_bucket() {
+        let many: Vec<UserId> = (0..MEMBERS_PER_EVENT_MAX as u128).map(user).collect();
+        for action in [message(BODY_BYTES_MAX), Action::AddMembers { members: many }] {
+            assert!(cost(&action, MEMBERS_MAX as u64) * 100 < WRITTEN_BYTES_BURST, "{action:?}");
+        }
+    }
+}
