@@ -166,6 +166,9 @@ pub struct ConversationBody {
     /// Its last accepted event.
     #[serde(deserialize_with = "integer")]
     pub head: Seq,
+    /// Who has taken the caller into this group, as long as the caller has neither said nor marked anything in it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub invited_by: Option<UserId>,
     /// The log's time of that event, milliseconds since the Unix epoch: the list is sorted by it.
     #[serde(deserialize_with = "integer")]
     pub time: i64,

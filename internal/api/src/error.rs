@@ -51,6 +51,10 @@ pub enum ErrorCode {
     NoSuchMember,
     /// A user named has no account.
     NoSuchUser,
+    /// A user named is in too many groups that they have not accepted.
+    TooManyInvitations,
+    /// A user named has declined to be in the group.
+    Declined,
     /// The conversation is full.
     Full,
     /// No such message, or it was deleted.
@@ -85,7 +89,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that is sent.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::BadRequest,
         Self::UnknownFrame,
         Self::TooLarge,
@@ -106,6 +110,8 @@ impl ErrorCode {
         Self::Exists,
         Self::NoSuchMember,
         Self::NoSuchUser,
+        Self::TooManyInvitations,
+        Self::Declined,
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
@@ -133,12 +139,18 @@ impl ErrorCode {
             Self::Unauthorized | Self::TokenExpired | Self::WrongCredentials | Self::SessionEnded => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::OriginForbidden | Self::NotMember | Self::Forbidden | Self::NotAuthor => StatusCode::FORBIDDEN,
+            Self::OriginForbidden | Self::NotMember | Self::Forbidden | Self::Declined | Self::NotAuthor => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound | Self::NoSuchMember | Self::NoSuchUser | Self::NoSuchMessage => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NameTaken | Self::Already | Self::Exists | Self::Full | Self::Conflict | Self::Withdrawn => {
-                StatusCode::CONFLICT
-            }
+            Self::NameTaken
+            | Self::Already
+            | Self::Exists
+            | Self::TooManyInvitations
+            | Self::Full
+            | Self::Conflict
+            | Self::Withdrawn => StatusCode::CONFLICT,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Held | Self::Retry | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,

@@ -33,6 +33,8 @@ pub(crate) fn router() -> Router<Chat> {
 struct ListQuery {
     page: Option<String>,
     limit: Option<i64>,
+    /// Only groups that the caller was taken into and has not accepted, or only what is not one of those.
+    invitations: Option<bool>,
 }
 
 /// Rows, and heads of their conversations, that are read at once.
@@ -51,7 +53,7 @@ async fn list(
 ) -> Result<Json<ConversationPage>, ApiError> {
     let limit = paging::limit(query.limit, CONVERSATIONS_MAX)?;
     let from = query.page.as_deref().map(parse).transpose()?;
-    let mut places = chat.places(caller.user, from, limit + 1).await?;
+    let mut places = chat.places(caller.user, query.invitations, from, limit + 1).await?;
     let more = places.len() > limit;
     places.truncate(limit);
     let ids: Vec<_> = places.iter().map(|((_, conversation), _)| *conversation).collect();
@@ -92,12 +94,23 @@ fn bytes_of(summary: &ConversationBody) -> usize {
 
 impl Chat {
     /// The first `count` places behind `from` of the conversations that the user is in, with their heads, in order.
-    async fn places(&self, user: UserId, from: Option<Place>, count: usize) -> Result<Vec<(Place, Head)>, ApiError> {
+    async fn places(
+        &self,
+        user: UserId,
+        invitations: Option<bool>,
+        from: Option<Place>,
+        count: usize,
+    ) -> Result<Vec<(Place, Head)>, ApiError> {
         let (mut places, mut after) = (Vec::new(), None);
         loop {
             let _work = self.reads.work().await;
             let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await.map_err(faults::of_store)?;
-            let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
+            let mut ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
+            if let Some(invitations) = invitations {
+                let read = self.reads_of(user, &ids).await?;
+                let wanted = read.into_iter().map(|read| read.invited_by().is_some() == invitations);
+                ids = ids.into_iter().zip(wanted).filter_map(|(id, wanted)| wanted.then_some(id)).collect();
+            }
             let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
             let placed =
                 ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));

@@ -24,6 +24,15 @@ pub(crate) struct Read {
     mark: Option<Mark>,
     /// Their last own message: who has answered has read.
     sent: Option<Mark>,
+    /// Who has taken them in, if it is a group that they have not begun.
+    inviter: Option<UserId>,
+}
+
+impl Read {
+    /// Who has taken them in, as long as they have neither said nor marked anything there: they may still decline.
+    pub(crate) fn invited_by(self) -> Option<UserId> {
+        self.inviter.filter(|_| self.mark.is_none() && self.sent.is_none())
+    }
 }
 
 impl Chat {
@@ -57,6 +66,7 @@ impl Chat {
             title: settings.title,
             peer,
             role: Some(role.name().to_owned()),
+            invited_by: read.invited_by(),
             head: head.seq,
             time: head.time_ms,
             unread,
@@ -97,6 +107,7 @@ impl Chat {
             title: settings.title,
             peer,
             role: None,
+            invited_by: None,
             head: left,
             time,
             unread,
@@ -128,14 +139,17 @@ impl Chat {
     /// How far the user has read in one conversation.
     pub(crate) async fn read_of(&self, user: UserId, conversation: ConversationId) -> Result<Read, ApiError> {
         let read = self.reads_of(user, &[conversation]).await?.pop();
-        Ok(read.unwrap_or(Read { mark: None, sent: None }))
+        Ok(read.unwrap_or(Read { mark: None, sent: None, inviter: None }))
     }
 
     /// How far the user has read, in the order of the conversations.
     pub(crate) async fn reads_of(&self, user: UserId, ids: &[ConversationId]) -> Result<Vec<Read>, ApiError> {
-        let (marks, sent) =
-            tokio::try_join!(self.store.marks(user, ids), self.store.sent(user, ids)).map_err(faults::of_store)?;
-        Ok(marks.into_iter().zip(sent).map(|(mark, sent)| Read { mark, sent }).collect())
+        let read = async {
+            tokio::try_join!(self.store.marks(user, ids), self.store.sent(user, ids), self.store.inviters(user, ids))
+        };
+        let (marks, sent, inviters) = read.await.map_err(faults::of_store)?;
+        let read = marks.into_iter().zip(sent).zip(inviters);
+        Ok(read.map(|((mark, sent), inviter)| Read { mark, sent, inviter }).collect())
     }
 
     /// Messages of others that stand, said after what the user has read and up to the end, which is a place with the

@@ -84,6 +84,10 @@ async fn a_reader_sees_their_spans_of_membership_both_ends_included() {
         for number in 0..3 {
             seen.push(ann.say(c, &format!("{round}.{number}")).await.get());
         }
+        if round == 0 {
+            // Who has said something in a group may be added to it again and again.
+            seen.push(bob.say(c, "hello").await.get());
+        }
         seen.push(bob.done(c, Method::POST, "leave", json!({})).await.get());
     }
     ann.say(c, "behind bob's back").await;

@@ -8,6 +8,7 @@
 mod allowance;
 mod barrier;
 mod checks;
+mod invitations;
 mod marks;
 mod membership;
 mod people;
@@ -32,6 +33,8 @@ use tokio::time::timeout;
 
 pub use allowance::{Allowance, COMMANDS_BURST, COMMANDS_PER_SECOND};
 pub use barrier::Barrier;
+use invitations::Invitations;
+pub use invitations::{INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, LEAVINGS_MAX};
 use marks::MarkQueue;
 pub use marks::MarkWriter;
 use membership::{Answer, Memberships};
@@ -64,6 +67,7 @@ pub struct Commands {
     barrier: Barrier,
     memberships: Memberships,
     people: People,
+    invitations: Invitations,
     quota: Quota,
     marks: MarkQueue,
     /// Places of commands in flight.
@@ -107,11 +111,25 @@ impl Commands {
         let barrier = Barrier::new(SharedLog::clone(&log), SharedStore::clone(&store));
         let memberships = Memberships::new(SharedStore::clone(&store), barrier.clone());
         let people = People::new(SharedStore::clone(&store));
+        let invitations = Invitations::new(SharedStore::clone(&store));
         let quota = Quota::new(SharedStore::clone(&store));
         let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         let allowance = Allowance::default();
-        let commands =
-            Self { log, store, codec, clock, rules, barrier, memberships, people, quota, marks, places, allowance };
+        let commands = Self {
+            log,
+            store,
+            codec,
+            clock,
+            rules,
+            barrier,
+            memberships,
+            people,
+            invitations,
+            quota,
+            marks,
+            places,
+            allowance,
+        };
         (commands, writer)
     }
 
@@ -128,7 +146,7 @@ impl Commands {
     }
 
     /// Checks the command and hands it to the log. Of two calls that follow one another, the first one's event stands
-    /// first, if both are of one conversation. Takes half a second at most, one more
+    /// first, if both are of one conversation. Takes half a second at most, two more
     /// where users are taken in, and as long as the log's queue is full.
     ///
     /// `trace` is a W3C `traceparent`; another text is left out.
@@ -150,6 +168,7 @@ impl Commands {
         checks::check(id, author, &action, now_ms)?;
         self.check_member(author, conversation, id, &action).await?;
         let looked_up = self.look_up(author, conversation, id, &action).await?;
+        self.check_invited(author, conversation, id, &action).await?;
         // Last: what is refused is not written.
         self.quota.charge(author, conversation, &action).await?;
         let (received_ms, rules, key_id) = (now_ms, self.rules, None);
@@ -241,6 +260,20 @@ impl Commands {
             return Ok(false);
         }
         Err(people::no_such(&missing))
+    }
+
+    /// Whether everybody whom the action takes in may be taken in. A command that stands already is let through, too.
+    async fn check_invited(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+        action: &Action,
+    ) -> Result<(), ApiError> {
+        match self.invitations.check(author, conversation, action).await {
+            Err(_) if self.memberships.stands(author, conversation, id).await => Ok(()),
+            checked => checked,
+        }
     }
 
     fn record(&self, event: &Event, trace: Option<&str>) -> NewRecord {

@@ -250,6 +250,14 @@ impl HistoryStore for SimStore {
         self.read(self.inner.sent(user, conversations)).await
     }
 
+    async fn inviters(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Option<UserId>>, StoreError> {
+        self.read(self.inner.inviters(user, conversations)).await
+    }
+
     async fn deleted(
         &self,
         conversation: ConversationId,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Action, Change, Content, ConversationId, Decision, Effects, Event, Placed, Role, Seq, UserId};
+use domain::{
+    Action, Change, Content, ConversationId, ConversationKind, Decision, Effects, Event, Placed, Role, Seq, UserId,
+};
 use store::{BUCKET_PLACES, ConversationRows, Row, RowWrite, bucket_of};
 
 /// The rows of one accepted event, or the one of a refusal that is kept; none for others.
@@ -83,6 +85,18 @@ fn member(rows: &mut Vec<Row>, event: &Event, seq: Seq, ordinal: u64, user: User
         Some(role) if joins => Row::Joined { user, role, seq, ordinal },
         role => Row::UserRole { user, role, seq },
     });
+    if joins && invites(event) && user != event.author {
+        rows.push(Row::Invited { user, inviter: event.author, seq });
+    }
+}
+
+/// Whether those whom the event takes in may decline. What was written under version 1 stays as it is.
+fn invites(event: &Event) -> bool {
+    let into_group = match event.action {
+        Action::Create { kind, .. } => kind == ConversationKind::Group,
+        _ => true,
+    };
+    into_group && event.rules >= 2
 }
 
 /// The rows of a batch, by conversation. Of the head's cells, and of how far each author has spoken, only the last write

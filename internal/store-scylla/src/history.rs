@@ -45,6 +45,7 @@ pub(crate) struct HistoryReads {
     head: TableRead,
     marks: TableRead,
     sent: TableRead,
+    invitations: TableRead,
     /// Of the messages between two seqs.
     deletions: TableRead,
     refusal: TableRead,
@@ -71,6 +72,7 @@ impl HistoryReads {
             head: cql.prepare_read(&tables::HEADS, "conversation = ?", 1).await?,
             marks: cql.prepare_read(&tables::MARKS, marks, PAGE_ROWS).await?,
             sent: cql.prepare_read(&tables::SENT, marks, PAGE_ROWS).await?,
+            invitations: cql.prepare_read(&tables::INVITATIONS, marks, PAGE_ROWS).await?,
             deletions: cql.prepare_read(&tables::DELETIONS, deletions, PAGE_ROWS).await?,
             refusal: cql.prepare_read(&tables::REFUSALS, "conversation = ? AND author = ? AND id = ?", 1).await?,
         })
@@ -272,6 +274,15 @@ impl HistoryStore for ScyllaStore {
         self.marks_by(&self.history.sent, user, conversations).await
     }
 
+    async fn inviters(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Option<UserId>>, StoreError> {
+        let read = &self.history.invitations;
+        self.of_conversations(read, user, conversations, store::RowValues::invitation).await
+    }
+
     async fn deleted(
         &self,
         conversation: ConversationId,
@@ -316,23 +327,34 @@ impl ScyllaStore {
         user: UserId,
         conversations: &[ConversationId],
     ) -> Result<Vec<Option<Mark>>, StoreError> {
+        self.of_conversations(read, user, conversations, store::RowValues::mark).await
+    }
+
+    /// What a table has for a user in each of the conversations, in the order asked.
+    async fn of_conversations<T: Copy + Send>(
+        &self,
+        read: &TableRead,
+        user: UserId,
+        conversations: &[ConversationId],
+        decode: fn(store::RowValues) -> Result<(ConversationId, T), store::Malformed>,
+    ) -> Result<Vec<Option<T>>, StoreError> {
         let chunks = conversations.chunks(MARKS_PER_READ);
         let chunks: Vec<Vec<Uuid>> = chunks.map(|ids| ids.iter().map(|id| id.uuid()).collect()).collect();
-        let found: Vec<Vec<(ConversationId, Mark)>> = stream::iter(chunks)
+        let found: Vec<Vec<(ConversationId, T)>> = stream::iter(chunks)
             .map(|ids| async move {
-                let mut marks = Vec::with_capacity(ids.len());
+                let mut rows = Vec::with_capacity(ids.len());
                 self.cql
                     .each_row(read, (user.uuid(), ids), |row| {
-                        marks.push(row.mark()?);
+                        rows.push(decode(row)?);
                         Ok(ControlFlow::Continue(()))
                     })
                     .await?;
-                Ok::<_, StoreError>(marks)
+                Ok::<_, StoreError>(rows)
             })
             .buffer_unordered(MARK_READS_IN_FLIGHT)
             .try_collect()
             .await?;
-        let marks: BTreeMap<ConversationId, Mark> = found.into_iter().flatten().collect();
-        Ok(conversations.iter().map(|id| marks.get(id).copied()).collect())
+        let found: BTreeMap<ConversationId, T> = found.into_iter().flatten().collect();
+        Ok(conversations.iter().map(|id| found.get(id).copied()).collect())
     }
 }

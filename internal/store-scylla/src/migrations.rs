@@ -25,7 +25,7 @@ pub(crate) const BASE: [Migration; 5] = [
 ];
 
 /// What an incarnation consists of.
-pub(crate) const DERIVED: [Migration; 3] = [
+pub(crate) const DERIVED: [Migration; 4] = [
     Migration {
         number: 1,
         name: "derived/0001_rows",
@@ -40,6 +40,11 @@ pub(crate) const DERIVED: [Migration; 3] = [
         number: 3,
         name: "derived/0003_attention",
         text: include_str!("../../../schemas/cql/derived/0003_attention.cql"),
+    },
+    Migration {
+        number: 4,
+        name: "derived/0004_invitations",
+        text: include_str!("../../../schemas/cql/derived/0004_invitations.cql"),
     },
 ];
 
@@ -105,7 +110,7 @@ mod tests {
         assert_eq!(digests, PINNED);
     }
 
-    const PINNED: [&str; 8] = [
+    const PINNED: [&str; 9] = [
         "base/0001_store 44ddd260",
         "base/0002_holds a85bb0bd",
         "base/0003_users f2dd3e0d",
@@ -114,6 +119,7 @@ mod tests {
         "derived/0001_rows a9d195cf",
         "derived/0002_progress 9093ec88",
         "derived/0003_attention 4ef657e0",
+        "derived/0004_invitations 0c9205a2",
     ];
 
     /// A `CREATE TABLE`: columns with their types, partition key, clustering key.

@@ -18,6 +18,8 @@ const GONE: &str = "INSERT INTO {derived}.deletions (conversation, bucket, messa
                  USING TIMESTAMP ?";
 const SENT: &str =
     "INSERT INTO {derived}.sent (user, conversation, seq, ordinal) VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+const INVITED: &str =
+    "INSERT INTO {derived}.invitations (user, conversation, inviter, seq) VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
 const REFUSAL: &str = "INSERT INTO {derived}.refusals (conversation, author, id, reason, seq) VALUES (?, ?, ?, ?, ?) \
                  USING TIMESTAMP ?";
 
@@ -35,6 +37,7 @@ pub(crate) struct RowStatements {
     reaction: PreparedStatement,
     gone: PreparedStatement,
     sent: PreparedStatement,
+    invited: PreparedStatement,
     refusal: PreparedStatement,
     id: PreparedStatement,
     id_deleted: PreparedStatement,
@@ -89,6 +92,7 @@ impl RowStatements {
             .await?,
             gone: write(GONE).await?,
             sent: write(SENT).await?,
+            invited: write(INVITED).await?,
             refusal: write(REFUSAL).await?,
             id: write(
                 "INSERT INTO {derived}.ids (conversation, week, id, author, seq, place, hash, stands) \
@@ -127,6 +131,7 @@ impl RowStatements {
             Row::Reaction { .. } => &self.reaction,
             Row::Gone { .. } => &self.gone,
             Row::Sent { .. } => &self.sent,
+            Row::Invited { .. } => &self.invited,
             Row::Refusal { .. } => &self.refusal,
             Row::Id { .. } => &self.id,
             Row::IdDeleted { .. } => &self.id_deleted,
@@ -148,6 +153,7 @@ pub(crate) enum Partition {
     Reactions(Uuid, u64),
     Deletions(Uuid, u64),
     Sent(Uuid),
+    Invitations(Uuid),
     Refusals(Uuid, Uuid),
     Ids(Uuid, i64),
     Heads(Uuid),
@@ -174,6 +180,7 @@ impl BoundRow<'_> {
             Row::Reaction { place, .. } => Partition::Reactions(conversation, bucket_of(*place)),
             Row::Gone { place, .. } => Partition::Deletions(conversation, bucket_of(*place)),
             Row::Sent { user, .. } => Partition::Sent(user.uuid()),
+            Row::Invited { user, .. } => Partition::Invitations(user.uuid()),
             Row::Refusal { author, .. } => Partition::Refusals(conversation, author.uuid()),
             Row::Id { id, .. } | Row::IdDeleted { id, .. } => Partition::Ids(conversation, id.week()),
             Row::NewestStamp { .. } | Row::Head { .. } | Row::LastMessage { .. } => Partition::Heads(conversation),
@@ -230,6 +237,9 @@ impl SerializeRow for BoundRow<'_> {
             }
             Row::Sent { user, seq, ordinal } => {
                 (user.uuid(), conversation, at(*seq), number(*ordinal), timestamp).serialize(ctx, out)
+            }
+            Row::Invited { user, inviter, seq } => {
+                (user.uuid(), conversation, inviter.uuid(), at(*seq), timestamp).serialize(ctx, out)
             }
             Row::Refusal { author, id, reason, seq } => {
                 let key = (conversation, author.uuid(), id.as_bytes());

@@ -4,7 +4,7 @@ use domain::{Content, ConversationId, IdRow, Role, Seq, Settings, Stands, UserId
 use uuid::Uuid;
 
 use crate::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table,
     USER_CONVERSATIONS,
 };
 use crate::{Mark, Row, Value, bucket_of};
@@ -68,6 +68,11 @@ impl CellWrites {
                 &SENT,
                 vec![user.uuid().into(), conversation.into()],
                 vec![("seq", seq(*at)), ("ordinal", number(*ordinal))],
+            ),
+            Row::Invited { user, inviter, seq: at } => Self::new(
+                &INVITATIONS,
+                vec![user.uuid().into(), conversation.into()],
+                vec![("inviter", inviter.uuid().into()), ("seq", seq(*at))],
             ),
             Row::Refusal { author, id, reason, seq: at } => Self::new(
                 &REFUSALS,
@@ -226,6 +231,7 @@ mod tests {
             Row::Deletion { seq: at, place: 1, changed: at },
             Row::Gone { message: at, place: 1, deleted: at },
             Row::Sent { user, seq: at, ordinal: 1 },
+            Row::Invited { user, inviter: user, seq: at },
             Row::Refusal { author: user, id, reason: domain::Refusal::Full, seq: at },
             Row::Bucket { bucket: 0, start: at },
             Row::Member { user, seq: at, role: None },

@@ -242,6 +242,14 @@ impl RowValues {
         Ok((self.conversation()?, Mark { seq: self.seq("seq")?, ordinal: self.number("ordinal")? }))
     }
 
+    /// Who took the row's user into a group.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn invitation(mut self) -> Result<(ConversationId, UserId), Malformed> {
+        Ok((self.conversation()?, self.user("inviter")?))
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.table.columns().position(|column| column.name == name)
     }

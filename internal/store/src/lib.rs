@@ -173,6 +173,11 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// The user's last own messages in conversations, in the order asked; of messages under rules since version 2.
     async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
 
+    /// Who took the user into groups, by the latest joining, in the order asked; `None` for direct conversations, for
+    /// groups that the user has begun, and for joinings under rules before version 2.
+    async fn inviters(&self, user: UserId, conversations: &[ConversationId])
+    -> Result<Vec<Option<UserId>>, StoreError>;
+
     /// How many messages said after `after` and not after `upto` were deleted by `as_of`; counts up to `limit`. Of
     /// deletions under rules since version 2.
     async fn deleted(

@@ -157,6 +157,15 @@ pub enum Row {
         /// Messages up to and including it.
         ordinal: u64,
     },
+    /// Somebody took a user into a group: `invitations (user, conversation)`.
+    Invited {
+        /// Who was taken in.
+        user: UserId,
+        /// By whom.
+        inviter: UserId,
+        /// The joining.
+        seq: Seq,
+    },
     /// A command that was refused: `refusals ((conversation, author), id)`.
     Refusal {
         /// Whose command.

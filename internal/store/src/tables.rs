@@ -151,6 +151,14 @@ pub static SENT: Table = Table {
     cells: &[bigint("seq"), bigint("ordinal")],
 };
 
+/// Who took each user into a group.
+pub static INVITATIONS: Table = Table {
+    name: "invitations",
+    partition_key: &[uuid("user")],
+    clustering_key: &[uuid("conversation")],
+    cells: &[uuid("inviter"), bigint("seq")],
+};
+
 /// Refused commands of those who are or were members.
 pub static REFUSALS: Table = Table {
     name: "refusals",
@@ -192,7 +200,7 @@ pub static MARKS: Table = Table {
 };
 
 /// Every derived table. Those of an earlier [`crate::Phase`] stand before those of a later one.
-pub static ALL: [&Table; 12] = [
+pub static ALL: [&Table; 13] = [
     &TIMELINE,
     &BUCKETS,
     &MEMBERS,
@@ -201,6 +209,7 @@ pub static ALL: [&Table; 12] = [
     &REACTIONS,
     &DELETIONS,
     &SENT,
+    &INVITATIONS,
     &REFUSALS,
     &IDS,
     &HEADS,

@@ -255,6 +255,10 @@ impl HistoryStore for FaultyStore {
         unreachable!()
     }
 
+    async fn inviters(&self, _: UserId, _: &[ConversationId]) -> Result<Vec<Option<UserId>>, StoreError> {
+        unreachable!()
+    }
+
     async fn deleted(&self, _: ConversationId, _: (Seq, Seq), _: Seq, _: usize) -> Result<usize, StoreError> {
         unreachable!()
     }

@@ -3,10 +3,14 @@
 //! Written from the design and `schemas/cql`, not from storage's own code: a mistake in one of the two shows as a
 //! difference.
 
-use domain::{Action, Change, CommandId, Content, Decision, Effects, Event, IdRow, Placed, Role, Seq, Stands, UserId};
+use domain::{
+    Action, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, Placed, Role, Seq, Stands,
+    UserId,
+};
 use store::Value;
 use store::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table,
+    USER_CONVERSATIONS,
 };
 
 /// Timeline entries of one partition of the timeline, as `schemas/cql` has it.
@@ -142,6 +146,11 @@ impl Writes<'_> {
             cells.extend([("joined", at(seq)), ("joined_ordinal", count(self.effects.ordinal))]);
         }
         self.put(&USER_CONVERSATIONS, vec![user.uuid().into(), self.conversation()], cells);
+        let direct = matches!(self.event.action, Action::Create { kind: ConversationKind::Direct, .. });
+        if role.is_some() && joins && !direct && self.event.rules >= 2 && user != self.event.author {
+            let cells = vec![("inviter", self.event.author.uuid().into()), ("seq", at(seq))];
+            self.put(&INVITATIONS, vec![user.uuid().into(), self.conversation()], cells);
+        }
     }
 
     fn head(&mut self) {

@@ -128,6 +128,8 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::Exists
         | ErrorCode::NoSuchMember
         | ErrorCode::NoSuchUser
+        | ErrorCode::TooManyInvitations
+        | ErrorCode::Declined
         | ErrorCode::Full
         | ErrorCode::NoSuchMessage
         | ErrorCode::NotAuthor

@@ -290,6 +290,7 @@ async fn show(State(server): State<Server>, Path(id): Path<ConversationId>) -> A
         title: String::new(),
         peer: None,
         role: Some("member".into()),
+        invited_by: None,
         head,
         time: 1000,
         unread: 0,

@@ -80,6 +80,7 @@ pub(super) async fn as_it_is_now(fixture: Fixture) {
         }
         for (user, row) in &told.users {
             assert_eq!(store.sent(*user, &[conversation]).await.unwrap(), [told.sent.get(user).copied()]);
+            assert_eq!(store.inviters(*user, &[conversation]).await.unwrap(), [told.inviters.get(user).copied()]);
             assert_eq!(store.user_conversation(*user, conversation).await.unwrap(), Some(*row));
             assert_eq!(store.conversations_of(*user, None, 10).await.unwrap(), [*row]);
             assert_eq!(store.memberships(conversation, *user).await.unwrap(), told.versions[user]);

@@ -32,6 +32,8 @@ pub(super) struct Told {
     pub(super) versions: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
     /// The last message of each.
     pub(super) sent: BTreeMap<UserId, Mark>,
+    /// Who took each of those in who did not begin it.
+    pub(super) inviters: BTreeMap<UserId, UserId>,
     /// Deleted messages, with the events that deleted them.
     pub(super) gone: BTreeMap<Seq, Seq>,
     /// The latest refusals that are kept.
@@ -56,6 +58,7 @@ impl Told {
             users: BTreeMap::new(),
             versions: BTreeMap::new(),
             sent: BTreeMap::new(),
+            inviters: BTreeMap::new(),
             gone: BTreeMap::new(),
             refusals: BTreeMap::new(),
             reactions: BTreeMap::new(),
@@ -173,6 +176,9 @@ impl Told {
                         Some(role) if joins => Row::Joined { user, role, seq, ordinal: self.state.ordinal },
                         role => Row::UserRole { user, role, seq },
                     });
+                    if role.is_some() && joins && user != event.author {
+                        rows.push(Row::Invited { user, inviter: event.author, seq });
+                    }
                 }
                 Change::Settings(settings) => rows.push(Row::Settings { seq, settings }),
                 Change::Id { id, row } => rows.push(Row::Id { id, row }),
@@ -242,6 +248,9 @@ impl Told {
             Change::Member { user, role } => {
                 self.versions.entry(user).or_default().push((seq, role));
                 let joins = !self.state.members.contains_key(&user);
+                if joins && user != event.author {
+                    self.inviters.insert(user, event.author);
+                }
                 let (joined, joined_ordinal) = match self.users.get(&user) {
                     Some(row) if !joins => (row.joined, row.joined_ordinal),
                     _ => (seq, self.state.ordinal),

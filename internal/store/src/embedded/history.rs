@@ -10,7 +10,9 @@ use crate::embedded::EmbeddedStore;
 use crate::embedded::chat::bucket_at;
 use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, under};
 use crate::embedded::row;
-use crate::tables::{DELETIONS, HEADS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS};
+use crate::tables::{
+    DELETIONS, HEADS, INVITATIONS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS,
+};
 use crate::{
     Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, Reactions, StoreError, UserConversation, bucket_of,
 };
@@ -139,6 +141,19 @@ impl HistoryStore for EmbeddedStore {
 
     async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
         marks_of(self.read().await?.table(&SENT), user, conversations)
+    }
+
+    async fn inviters(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Option<UserId>>, StoreError> {
+        let invitations = self.read().await?.table(&INVITATIONS);
+        let inviter = |conversation: &ConversationId| {
+            let row = invitations.get(&[user.uuid().into(), conversation.uuid().into()])?;
+            Ok(row.map(|row| row.invitation()).transpose()?.map(|(_, inviter)| inviter))
+        };
+        conversations.iter().map(inviter).collect()
     }
 
     async fn deleted(

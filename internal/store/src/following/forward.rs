@@ -119,6 +119,14 @@ impl HistoryStore for Following {
         self.store().sent(user, conversations).await
     }
 
+    async fn inviters(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Option<UserId>>, StoreError> {
+        self.store().inviters(user, conversations).await
+    }
+
     async fn deleted(
         &self,
         conversation: ConversationId,

@@ -1,0 +1,235 @@
+//! Groups that somebody was taken into and has not accepted: said nothing in and marked nothing as read. They are bounded
+//! per user. To leave one is to decline it; who has done so twice is not taken in again: once may have been a mistake.
+//!
+//! The reducer never looks outside its conversation, so this is asked when the command is taken, of rows that may be a
+//! moment behind: commands that are taken at once, or by several processes, may pass a bound by some. A store that does
+//! not answer stops no command here.
+//!
+//! Whom a user has written to in a direct conversation is trusted: neither bound nor declining keeps them from taking the
+//! user in. So nobody can use the bounds up against a user's friends.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::{ApiError, ErrorCode};
+use domain::{Action, Content, ConversationId, ConversationKind, UserId};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use lru::LruCache;
+use store::{Direction, Page, SharedStore, StoreError};
+use tokio::time::{Instant, timeout};
+
+use crate::people::taken_in;
+
+/// Groups that wait for one user to accept them. Beyond, the user is taken into no more: `too_many_invitations`.
+pub const INVITATIONS_MAX: usize = 500;
+/// Of those, groups that one user has taken the other into.
+pub const INVITATIONS_BY_ONE_MAX: usize = 100;
+/// Leavings of a group that was never accepted, after which the user is not taken in again: `declined`.
+pub const LEAVINGS_MAX: usize = 2;
+/// How long all of a check may take. Beyond, the command is let through.
+const CHECK_WAIT: Duration = Duration::from_secs(1);
+/// Users that are looked at at once.
+const AT_ONCE: usize = 16;
+/// Rows of a user that are read at once.
+const ROWS_AT_ONCE: usize = 1000;
+/// Users whose invitations are remembered per process; each remembers [`INVITATIONS_MAX`] inviters at most.
+const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// How long what is remembered counts, while it is within the bounds: accepting and declining shorten it meanwhile.
+const REMEMBERED_GOOD: Duration = Duration::from_secs(60);
+/// The same at a bound: a user who has just accepted some is asked about again soon, and not by every command.
+const AT_BOUND_GOOD: Duration = Duration::from_secs(1);
+/// Users that a refusal names.
+const NAMED_MAX: usize = 3;
+
+/// Asks the store, and remembers. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Invitations {
+    store: SharedStore,
+    known: Arc<Mutex<LruCache<UserId, Waiting>>>,
+}
+
+/// The groups that wait for one user.
+#[derive(Debug, Clone)]
+struct Waiting {
+    /// Who took the user into each of them. In no order, [`INVITATIONS_MAX`] at most.
+    inviters: Vec<UserId>,
+    /// When this was read.
+    at: Instant,
+}
+
+impl Waiting {
+    fn is_full_for(&self, inviter: UserId) -> bool {
+        let own = self.inviters.iter().filter(|other| **other == inviter).count();
+        self.inviters.len() >= INVITATIONS_MAX || own >= INVITATIONS_BY_ONE_MAX
+    }
+}
+
+/// Why a user is not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    Full,
+    Declined,
+}
+
+impl Invitations {
+    pub(crate) fn new(store: SharedStore) -> Self {
+        Self { store, known: Arc::new(Mutex::new(LruCache::new(REMEMBERED_MAX))) }
+    }
+
+    /// Whether all users whom the action takes into a group may be taken in by its author.
+    ///
+    /// # Errors
+    /// `too_many_invitations` or `declined`, naming users.
+    pub(crate) async fn check(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        action: &Action,
+    ) -> Result<(), ApiError> {
+        let group = matches!(action, Action::Create { kind: ConversationKind::Group, .. } | Action::AddMembers { .. });
+        let users = if group { taken_in(author, action) } else { BTreeSet::new() };
+        if users.is_empty() {
+            return Ok(());
+        }
+        let again = matches!(action, Action::AddMembers { .. });
+        let asked = stream::iter(users.iter().copied())
+            .map(|user| async move {
+                let closed = self.closed(author, conversation, user, again).await?;
+                Ok::<_, StoreError>(closed.map(|closed| (user, closed)))
+            })
+            .buffered(AT_ONCE)
+            .try_filter_map(|closed| async move { Ok(closed) })
+            .try_collect::<Vec<_>>();
+        let closed = match timeout(CHECK_WAIT, asked).await {
+            Ok(Ok(closed)) => closed,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "invitations not checked");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        let of =
+            |kind: Closed| closed.iter().filter(|(_, why)| *why == kind).map(|(user, _)| *user).collect::<Vec<_>>();
+        let (declined, full) = (of(Closed::Declined), of(Closed::Full));
+        if !declined.is_empty() {
+            return Err(refusal(ErrorCode::Declined, &declined, DECLINED));
+        }
+        if !full.is_empty() {
+            return Err(refusal(ErrorCode::TooManyInvitations, &full, FULL));
+        }
+        self.note(author, &users);
+        Ok(())
+    }
+
+    /// Why `author` may not take the user in; `again`: into a group that the user may have been in before.
+    async fn closed(
+        &self,
+        author: UserId,
+        conversation: ConversationId,
+        user: UserId,
+        again: bool,
+    ) -> Result<Option<Closed>, StoreError> {
+        let closed = if again && self.has_declined(conversation, user).await? {
+            Closed::Declined
+        } else if self.is_full(author, user).await? {
+            Closed::Full
+        } else {
+            return Ok(None);
+        };
+        let trusted = self.trusts(user, author).await?;
+        Ok(Some(closed).filter(|_| !trusted))
+    }
+
+    async fn is_full(&self, author: UserId, user: UserId) -> Result<bool, StoreError> {
+        let known = self.with(|known| known.get(&user).map(|known| (known.is_full_for(author), known.at)));
+        if let Some((full, at)) = known
+            && at.elapsed() < if full { AT_BOUND_GOOD } else { REMEMBERED_GOOD }
+        {
+            return Ok(full);
+        }
+        let waiting = Waiting { inviters: self.inviters(user).await?, at: Instant::now() };
+        let full = waiting.is_full_for(author);
+        self.with(|known| _ = known.put(user, waiting));
+        Ok(full)
+    }
+
+    /// Who has taken the user into the groups that wait.
+    async fn inviters(&self, user: UserId) -> Result<Vec<UserId>, StoreError> {
+        let (mut waiting, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await?;
+            let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
+            waiting.extend(self.waiting(user, &ids).await?.into_iter().flatten());
+            after = rows.last().map(|row| row.conversation);
+            if rows.len() < ROWS_AT_ONCE || waiting.len() >= INVITATIONS_MAX {
+                waiting.truncate(INVITATIONS_MAX);
+                return Ok(waiting);
+            }
+        }
+    }
+
+    /// Who has taken the user into each of the groups, where the user has not accepted it.
+    async fn waiting(&self, user: UserId, ids: &[ConversationId]) -> Result<Vec<Option<UserId>>, StoreError> {
+        let inviters = self.store.inviters(user, ids).await?;
+        if inviters.iter().all(Option::is_none) {
+            return Ok(inviters);
+        }
+        let (marks, sent) = tokio::try_join!(self.store.marks(user, ids), self.store.sent(user, ids))?;
+        let accepted = marks.into_iter().zip(sent).map(|(mark, sent)| mark.is_some() || sent.is_some());
+        Ok(inviters.into_iter().zip(accepted).map(|(inviter, accepted)| inviter.filter(|_| !accepted)).collect())
+    }
+
+    /// Whether the user has left the group as often as it takes, by themselves, without having accepted it.
+    async fn has_declined(&self, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
+        let row = self.store.user_conversation(user, conversation).await?;
+        let Some(row) = row.filter(|row| row.role.is_none()) else { return Ok(false) };
+        if self.waiting(user, &[conversation]).await? == [None] {
+            return Ok(false);
+        }
+        let memberships = self.store.memberships(conversation, user).await?;
+        if memberships.iter().filter(|(_, role)| role.is_none()).count() < LEAVINGS_MAX {
+            return Ok(false);
+        }
+        let page = Page { anchor: Some(row.changed.next()), direction: Direction::Before, limit: 1 };
+        let leaving = self.store.timeline(conversation, page).await?.pop();
+        Ok(leaving.is_some_and(|entry| {
+            entry.seq == row.changed && entry.author == user && entry.content == Content::Left(user)
+        }))
+    }
+
+    /// Whether the user has written to `other` in their direct conversation.
+    async fn trusts(&self, user: UserId, other: UserId) -> Result<bool, StoreError> {
+        Ok(self.store.sent(user, &[ConversationId::direct(user, other)]).await?.iter().any(Option::is_some))
+    }
+
+    /// The users are taken in: their rows say so only later.
+    fn note(&self, inviter: UserId, users: &BTreeSet<UserId>) {
+        self.with(|known| {
+            for user in users {
+                if let Some(waiting) = known.get_mut(user).filter(|waiting| waiting.inviters.len() < INVITATIONS_MAX) {
+                    waiting.inviters.push(inviter);
+                }
+            }
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut LruCache<UserId, Waiting>) -> T) -> T {
+        act(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+const DECLINED: &str = "has left the group twice and said or read nothing in it: write to them, and take them in \
+                        once they have answered";
+const FULL: &str = "is in too many groups already that they have neither said nor read anything in: write to them, and \
+                    take them in once they have answered";
+
+fn refusal(code: ErrorCode, users: &[UserId], why: &str) -> ApiError {
+    let named: Vec<String> = users.iter().take(NAMED_MAX).map(UserId::to_string).collect();
+    let more = match users.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    ApiError::new(code, format!("{}{more} {why}", named.join(", ")))
+}
