@@ -4,6 +4,8 @@
 //! served and nothing of theirs was lost. Only loopback addresses are attacked.
 
 mod backlog;
+mod crowd;
+mod ground;
 mod people;
 mod sign_ins;
 mod strangers;
@@ -51,6 +53,16 @@ pub const ATTACKS: &[Attack] = &[
         name: "unread-pages",
         what: "150 pages of history of the largest kind that are asked for and never read",
         run: |wishes| Box::pin(unread::run(wishes)),
+    },
+    Attack {
+        name: "big-group",
+        what: "one letter again and again in a group of 9,990 members of one delivery partition",
+        run: |wishes| Box::pin(crowd::run(wishes)),
+    },
+    Attack {
+        name: "ground-ids",
+        what: "1,000 groups whose ids stand before all others, into which one account takes a user",
+        run: |wishes| Box::pin(ground::run(wishes)),
     },
     Attack {
         name: "backlog",
