@@ -24,6 +24,9 @@ pub use compare::{Compared, compare};
 /// A round that found at most so many records to apply is near enough to the served rows to switch: programs wait for
 /// the rest, which storage applies in a moment.
 const NEAR_RECORDS: u64 = 1000;
+/// The same of a round that is not half as small as the one before: the log grows about as fast as rows are built here,
+/// and further rounds come no nearer. Storage, which the switch leaves the rest to, writes in larger batches.
+const NEAR_BESIDE_A_LOAD_RECORDS: u64 = 20_000;
 /// Holds that are named when the rows that were built have more of them.
 const HOLDS_NAMED: usize = 20;
 
@@ -109,7 +112,8 @@ impl Pair {
         Ok(ranges)
     }
 
-    /// Applies to the rows beside what is applied to those that are served, in rounds, until a round is a small one.
+    /// Applies to the rows beside what is applied to those that are served, in rounds, until a round is a small one, or
+    /// small enough and not getting much smaller.
     /// `progress` hears of every batch. Killed anywhere, the next call goes on.
     ///
     /// # Errors
@@ -120,13 +124,14 @@ impl Pair {
         stop: &CancellationToken,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<u64, OpsError> {
-        let (mut ranges, mut applied) = (self.behind(&engines.log).await?, 0);
+        let (mut ranges, mut applied, mut before) = (self.behind(&engines.log).await?, 0, None);
         loop {
             let of: u64 = ranges.iter().map(Range::records).sum();
             applied += self.round(engines, &ranges, stop, of, progress).await?;
-            if of <= NEAR_RECORDS {
+            if is_near(of, before) {
                 return Ok(applied);
             }
+            before = Some(of);
             ranges = self.ranges(&engines.log).await?;
         }
     }
@@ -189,5 +194,28 @@ impl Pair {
         Err(OpsError::Refused(vec![format!(
             "incarnation {from} is not the current one any more: nothing was switched"
         )]))
+    }
+}
+
+/// Whether a round of so many records, after one `before`, was near enough to the served rows to switch.
+fn is_near(records: u64, before: Option<u64>) -> bool {
+    let stalls = before.is_some_and(|before| records > before / 2);
+    records <= NEAR_RECORDS || (stalls && records <= NEAR_BESIDE_A_LOAD_RECORDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_end_when_they_are_small_or_a_load_keeps_them_from_shrinking() {
+        let rounds = |all: &[u64]| {
+            let before = std::iter::once(None).chain(all.iter().copied().map(Some));
+            all.iter().zip(before).position(|(records, before)| is_near(*records, before)).map(|at| at + 1)
+        };
+        assert_eq!(rounds(&[800]), Some(1));
+        assert_eq!(rounds(&[1_000_000, 30_000, 700]), Some(3));
+        assert_eq!(rounds(&[16_143, 5_942, 4_140, 3_589]), Some(3), "a load as fast as the rebuild");
+        assert_eq!(rounds(&[100_000, 90_000, 80_000]), None, "too far behind to switch");
     }
 }
