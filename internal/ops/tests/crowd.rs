@@ -49,7 +49,7 @@ async fn consume(log: &SharedLog, store: &SharedStore, conversation: Conversatio
     let (source, last) = (store::Source { topic: MESSAGES, partition }, Seq::new(0, next - 1).unwrap());
     assert!(store.wait_applied(source, last, Duration::from_secs(3600)).await.unwrap());
     let at = TopicPartition::new(MESSAGES, partition);
-    while !log.committed(GROUP_FANOUT, &at).await.unwrap().is_some_and(|commit| commit.next == next) {
+    while log.committed(GROUP_FANOUT, &at).await.unwrap().is_none_or(|commit| commit.next != next) {
         tokio::time::sleep(Duration::from_millis(100)).await; // virtual time
     }
     stop.cancel();

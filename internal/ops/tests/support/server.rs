@@ -425,10 +425,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
                 let Some(Ok(Message::Text(text))) = frame else { return };
                 match serde_json::from_str(&text).unwrap() {
                     ClientFrame::Pong {} => drop(server.taken.send_replace(pinged.pop_front().unwrap())),
-                    ClientFrame::Renew { token } => {
-                        let answer = server.renew(token);
-                        say(&mut socket, &answer).await;
-                    }
+                    ClientFrame::Renew { token } => say(&mut socket, &server.renew(token)).await,
                     ClientFrame::Mark { conversation, seq } => {
                         server.world.lock().unwrap().did.push(Did::Mark(seq));
                         server.marked.send_replace(seq);
