@@ -3,7 +3,7 @@
 
 mod support;
 
-use domain::Seq;
+use domain::{Action, ConversationId, ConversationKind, Seq};
 use eventlog::{NewRecord, append};
 use events::Codec;
 use events::topics::RECEIPTS;
@@ -12,7 +12,7 @@ use ops::OpsError;
 use ops::checksum::checksum;
 use ops::replay::{Selection, plan, run};
 use store::{SharedStore, StoreAdmin};
-use support::{ready_log, replay_all, store, traffic, user};
+use support::{id, ready_log, replay_all, say, store, traffic, user};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -33,6 +33,9 @@ async fn planning_a_replay_says_what_would_happen_and_writes_nothing() {
 async fn a_rebuild_gives_the_same_rows_and_a_second_replay_changes_nothing() {
     let (log, embedded) = (ready_log().await, store().await);
     traffic(&*log).await;
+    let (founder, founding) = (user(1), id());
+    let create = Action::Create { kind: ConversationKind::Group, title: Some("team".into()), members: vec![user(2)] };
+    say(&*log, ConversationId::group(founder, founding), founder, founding, create).await;
     let first: SharedStore = embedded.clone();
     replay_all(&log, &first).await;
     let full = checksum(&*first, None, |_, _| {}).await.unwrap();
