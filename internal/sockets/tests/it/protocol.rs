@@ -111,7 +111,7 @@ async fn what_is_not_the_protocol_ends_the_socket() {
 #[tokio::test]
 async fn a_silent_device_is_pinged_and_then_let_go() {
     let world = World::new().await;
-    let node = world.node(Config { ping: Duration::from_millis(100), ..quick() }).await;
+    let node = world.node(Config { ping: Duration::from_millis(500), ..quick() }).await;
     let (mut silent, _) = world.fresh_device(&node, user_of(0, 0)).await;
     let (mut answers, _) = world.fresh_device(&node, user_of(0, 1)).await;
     let mut pings = 0;
@@ -134,7 +134,7 @@ async fn a_silent_device_is_pinged_and_then_let_go() {
 #[tokio::test]
 async fn a_device_that_only_listens_to_a_busy_feed_is_pinged_too() {
     let world = World::new().await;
-    let node = world.node(Config { ping: Duration::from_millis(100), ..quick() }).await;
+    let node = world.node(Config { ping: Duration::from_millis(500), ..quick() }).await;
     let user = user_of(0, 0);
     let (mut device, _) = world.fresh_device(&node, user).await;
     let mut pings = 0;

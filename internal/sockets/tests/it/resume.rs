@@ -316,7 +316,8 @@ async fn a_drop_before_the_sync_ends_starts_it_again() {
 #[tokio::test]
 async fn the_cursor_of_a_quiet_user_does_not_age() {
     let world = World::new().await;
-    let node = world.node(Config { ping: Duration::from_millis(50), ..quick() }).await;
+    // After three of these a silent device is let go: a loaded machine needs some time to answer.
+    let node = world.node(Config { ping: Duration::from_secs(1), ..quick() }).await;
     let (quiet, busy) = (user_of(0, 0), user_of(0, 1));
     let (mut device, start) = world.fresh_device(&node, quiet).await;
     for number in 1..=10 {

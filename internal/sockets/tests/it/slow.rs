@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::CloseCode;
 use sockets::Config;
 
-use crate::common::{World, quick, until, user_of};
+use crate::common::{PATIENCE, World, quick, until, user_of};
 
 const MESSAGES: u64 = 2_500;
 
@@ -60,6 +60,8 @@ async fn a_device_that_was_outrun_goes_on_from_the_log() {
     let world = World::new().await;
     // Far less than what the network holds, and than what a device that comes back may have missed.
     let config = Config { ring_records_max: 64, range_records_max: 100, range_bytes_max: 100_000, ..quick() };
+    // However long the delivering takes here, the one who takes nothing meanwhile is not slow, nor silent.
+    let config = Config { write_wait: PATIENCE * 10, ping: PATIENCE * 10, ..config };
     let node = world.node(config).await;
     let users = [user_of(0, 0), user_of(0, 1)];
     let (mut late, _) = world.fresh_device(&node, users[0]).await;
