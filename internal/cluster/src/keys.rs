@@ -1,17 +1,17 @@
 //! The keys that access tokens are verified with, as the user service publishes them.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use auth::{JwksError, Verifier};
+use auth::Verifier;
 use runtime::options::KeysOptions;
-use runtime::{ConfigFault, FaultLog, Tasks};
-use store::{ENDED_BUCKET_MS, SharedStore, StoreError};
+use runtime::{ConfigFault, Tasks, reporter};
+use store::{ENDED_BUCKET_MS, SharedStore};
 
 use crate::Ground;
 
-/// A verifier, and the tasks that get its keys and keep them fresh, and that follow which sessions were ended. The program is not ready before it has them; later
-/// it goes on with those it has.
+/// A verifier, and the tasks that get its keys and keep them fresh, and that follow which sessions were ended. The program
+/// is not ready before it has them; later it goes on with those it has.
 ///
 /// # Errors
 /// When the keys cannot be had from such a place.
@@ -26,19 +26,7 @@ pub fn follow_keys(
     let condition = ground.readiness.condition("keys", format!("waiting for the keys at {}", options.jwks));
     let follower = verifier.clone();
     tasks.spawn("keys", |token| async move {
-        let faults = Mutex::new(FaultLog::new("fetching the keys of access tokens"));
-        let report = |outcome: Result<(), &JwksError>| {
-            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
-            match outcome {
-                Ok(()) => {
-                    faults.well();
-                    condition.ready();
-                }
-                Err(error) => {
-                    faults.fault(error);
-                }
-            }
-        };
+        let report = reporter("fetching the keys of access tokens", condition);
         follower.follow(token, report).await;
         Ok::<(), Infallible>(())
     });
@@ -46,19 +34,7 @@ pub fn follow_keys(
     let (clock, store) = (ground.clock.clone(), Arc::clone(store));
     let condition = ground.readiness.condition("ended sessions", "they were not read yet");
     tasks.spawn("ended sessions", |token| async move {
-        let faults = Mutex::new(FaultLog::new("reading the sessions that were ended"));
-        let report = |outcome: Result<(), &StoreError>| {
-            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
-            match outcome {
-                Ok(()) => {
-                    faults.well();
-                    condition.ready();
-                }
-                Err(error) => {
-                    faults.fault(error);
-                }
-            }
-        };
+        let report = reporter("reading the sessions that were ended", condition);
         let read = |bucket| store.ended_sessions(bucket);
         token.run_until_cancelled(ended.follow(&clock, ENDED_BUCKET_MS, read, report)).await;
         Ok::<(), Infallible>(())

@@ -2,11 +2,14 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use host::Entropy;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::Condition;
 
 /// The first wait is at most this long; each further one at most twice the one before.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
@@ -94,6 +97,24 @@ impl FaultLog {
         if self.logged.take().is_some() {
             tracing::info!(what = self.what, unsaid = self.unsaid, "works again");
             self.unsaid = 0;
+        }
+    }
+}
+
+/// Hears how each try of `what` ended: its faults are logged as by [`FaultLog`], and `condition` is ready once one was
+/// well.
+pub fn reporter<E: Display>(what: &'static str, condition: Condition) -> impl Fn(Result<(), &E>) + Send + Sync {
+    let faults = Mutex::new(FaultLog::new(what));
+    move |outcome| {
+        let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) => {
+                faults.well();
+                condition.ready();
+            }
+            Err(error) => {
+                faults.fault(error);
+            }
         }
     }
 }

@@ -22,15 +22,15 @@ mod shares;
 mod sign_in;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use auth::{EndedSessions, JwksError, SigningKey};
 use axum::Router;
 use eventlog::SharedLog;
 use events::Codec;
 use host::{Clock, Entropy};
-use runtime::{FaultLog, Metrics, Readiness, Serving, TaskError, Tasks};
-use store::{ENDED_BUCKET_MS, StoreError, UserStore};
+use runtime::{Metrics, Readiness, Serving, TaskError, Tasks, reporter};
+use store::{ENDED_BUCKET_MS, UserStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -128,19 +128,7 @@ pub fn start(config: &Config, deps: Deps, tasks: &mut Tasks) -> Result<Router, U
     let condition = deps.readiness.condition("ended sessions", "they were not read yet");
     let (app, relay) = app::build(config, deps)?;
     tasks.spawn("ended sessions", |token| async move {
-        let faults = Mutex::new(FaultLog::new("reading the sessions that were ended"));
-        let report = |outcome: Result<(), &StoreError>| {
-            let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
-            match outcome {
-                Ok(()) => {
-                    faults.well();
-                    condition.ready();
-                }
-                Err(error) => {
-                    faults.fault(error);
-                }
-            }
-        };
+        let report = reporter("reading the sessions that were ended", condition);
         let read = |bucket| store.ended_sessions(bucket);
         token.run_until_cancelled(ended.follow(&clock, ENDED_BUCKET_MS, read, report)).await;
         Ok::<_, Infallible>(())
