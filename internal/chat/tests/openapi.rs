@@ -6,6 +6,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use reqwest::Method;
+use serde_json::{Value, json};
 use world::{World, contract};
 
 /// The tag of this service's operations in the document.
@@ -24,6 +25,44 @@ fn every_route_is_described_and_nothing_else() {
     let table: BTreeSet<_> =
         chat::ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
     assert_eq!(described, table);
+}
+
+/// Issue 10, item 15: a union says by one field which of its members a value is, and each member requires its own.
+#[test]
+fn what_is_no_member_of_a_union_is_caught() {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let conversation = "01890a5d-ac96-874b-bcce-b302099a8057";
+    let outcome = format!("/v1/conversations/{conversation}/outcome/{id}");
+    let message = format!("/v1/conversations/{conversation}/messages/{id}");
+    let entry = |more: Value| {
+        let mut entry = json!({"seq": 5, "id": id, "author": id, "time": 1, "ordinal": 1, "changed": 5});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let good = [
+        (&outcome, json!({"id": id, "outcome": "absent"})),
+        (&outcome, json!({"id": id, "outcome": "settled", "seq": 5, "stands": "message"})),
+        (&message, entry(json!({"kind": "message", "body": "hi", "reactions": [{"user": id, "emoji": "!"}]}))),
+        (&message, entry(json!({"kind": "left", "users": [id]}))),
+    ];
+    for (path, body) in &good {
+        contract::check("GET", path, 200, body);
+    }
+    let bad = [
+        (&outcome, json!({"id": id, "outcome": "settled", "seq": 5})),
+        (&outcome, json!({"id": id, "outcome": "absent", "seq": 5})),
+        (&outcome, json!({"id": id, "outcome": "pending"})),
+        (&outcome, json!({"id": id, "outcome": "settled", "seq": 5, "stands": "nothing"})),
+        (&outcome, json!({"id": conversation, "outcome": "absent"})),
+        (&message, entry(json!({"kind": "created", "users": [id]}))),
+        (&message, entry(json!({"kind": "left", "users": [id, id]}))),
+        (&message, entry(json!({"kind": "joined"}))),
+        (&message, entry(json!({"body": "hi"}))),
+    ];
+    for (path, body) in &bad {
+        let caught = std::panic::catch_unwind(|| contract::check("GET", path, 200, body));
+        assert!(caught.is_err(), "{body} is taken");
+    }
 }
 
 #[tokio::test]

@@ -63,23 +63,32 @@ fn matches(schema: &'static Value, value: &Value, place: &str) {
     if let Some(only) = schema.get("const") {
         return assert_eq!(value, only, "{place}");
     }
-    let right_type = match schema["type"].as_str() {
-        Some("object") => value.is_object(),
-        Some("array") => value.is_array(),
-        Some("string") => value.is_string(),
-        Some("integer") => value.is_i64() || value.is_u64(),
-        Some("boolean") => value.is_boolean(),
-        other => panic!("{place}: type {other:?} in the document"),
-    };
-    assert!(right_type, "{place}: {value} is not {}", schema["type"]);
-    if let Some(names) = schema["enum"].as_array() {
-        assert!(names.contains(value), "{place}: {value} is none of {names:?}");
+    if schema.get("oneOf").is_some() {
+        return matches(branch(schema, value, place), value, place);
     }
-    for required in schema["required"].as_array().into_iter().flatten() {
-        assert!(value.get(required.as_str().unwrap()).is_some(), "{place}: no {required} in {value}");
+    // An open enum: receivers take any text, but we send none that has no name.
+    if let Some(named) = schema.get("anyOf") {
+        assert_eq!(named[1], serde_json::json!({ "type": "string" }), "{place}: this is no open enum");
+        return matches(&named[0], value, place);
+    }
+    let parts = parts(schema);
+    for part in &parts {
+        let right_type = match part["type"].as_str() {
+            Some("object") => value.is_object(),
+            Some("array") => value.is_array(),
+            Some("string") => value.is_string(),
+            Some("integer") => value.is_i64() || value.is_u64(),
+            Some("boolean") => value.is_boolean(),
+            other => panic!("{place}: type {other:?} in the document"),
+        };
+        assert!(right_type, "{place}: {value} is not {}", part["type"]);
+        within(part, value, place);
+        for required in part["required"].as_array().into_iter().flatten() {
+            assert!(value.get(required.as_str().unwrap()).is_some(), "{place}: no {required} in {value}");
+        }
     }
     for (name, member) in value.as_object().into_iter().flatten() {
-        let described = schema["properties"].get(name);
+        let described = parts.iter().find_map(|part| part["properties"].get(name));
         matches(
             described.unwrap_or_else(|| panic!("{place}: {name} is not described")),
             member,
@@ -88,5 +97,53 @@ fn matches(schema: &'static Value, value: &Value, place: &str) {
     }
     for item in value.as_array().into_iter().flatten() {
         matches(&schema["items"], item, place);
+    }
+}
+
+/// The member of a union that the discriminator names. The value must be that one and no other, so that a client that
+/// tries them all, without looking at the discriminator, comes to the same.
+fn branch(schema: &'static Value, value: &Value, place: &str) -> &'static Value {
+    let discriminator = &schema["discriminator"];
+    let property = discriminator["propertyName"].as_str().unwrap_or_else(|| panic!("{place}: no discriminator"));
+    let name = value[property].as_str().unwrap_or_else(|| panic!("{place}: no {property} in {value}"));
+    let reference = &discriminator["mapping"][name];
+    assert!(reference.is_string(), "{place}: {property} {name} is not described");
+    let members = schema["oneOf"].as_array().unwrap();
+    let named = |member: &&Value| member["$ref"] == *reference;
+    let takes = |member: &&'static Value| {
+        let parts = parts(resolve(member));
+        let constant = parts.iter().find_map(|part| part["properties"][property].get("const"));
+        constant.unwrap_or_else(|| panic!("{place}: {member} does not fix {property}")) == name
+    };
+    let taking: Vec<_> = members.iter().filter(takes).collect();
+    assert!(taking.len() == 1 && named(&taking[0]), "{place}: {name} is taken by {taking:?}");
+    taking[0]
+}
+
+/// A schema and those that it is made of (`allOf`).
+fn parts(schema: &'static Value) -> Vec<&'static Value> {
+    match schema.get("allOf").and_then(Value::as_array) {
+        Some(all) => all.iter().flat_map(|part| parts(resolve(part))).collect(),
+        None => vec![schema],
+    }
+}
+
+/// What the document says of the value's range.
+fn within(schema: &Value, value: &Value, place: &str) {
+    let length = value.as_str().map(|text| text.chars().count()).or(value.as_array().map(Vec::len));
+    let size = length.map(|length| length as u64).or(value.as_u64());
+    let bound = |keyword: &str| schema[keyword].as_u64();
+    if let Some(lowest) = ["minimum", "minLength", "minItems"].iter().find_map(|keyword| bound(keyword)) {
+        assert!(size >= Some(lowest), "{place}: {value} is below {lowest}");
+    }
+    if let Some(highest) = ["maximum", "maxLength", "maxItems"].iter().find_map(|keyword| bound(keyword)) {
+        assert!(size.is_some_and(|size| size <= highest), "{place}: {value} is above {highest}");
+    }
+    if let Some(names) = schema["enum"].as_array() {
+        assert!(names.contains(value), "{place}: {value} is none of {names:?}");
+    }
+    if let Some(pattern) = schema["pattern"].as_str() {
+        let fits = regex_lite::Regex::new(pattern).unwrap().is_match(value.as_str().unwrap());
+        assert!(fits, "{place}: {value} is not {pattern}");
     }
 }

@@ -236,10 +236,15 @@ fn every_field_of_every_frame_is_named_when_it_is_wrong() {
 fn asyncapi_has_every_code_and_reason() {
     let document = asyncapi();
     let schemas = &document["components"]["schemas"];
-    assert_eq!(strings(&schemas["EventKind"]["enum"]), kinds());
-    assert_eq!(strings(&schemas["Reset"]["enum"]), names(RESET_REASONS));
+    assert_eq!(strings(named(&schemas["EventKind"])), kinds());
+    assert_eq!(strings(named(&schemas["Reset"])), names(RESET_REASONS));
     let codes = ErrorCode::ALL.map(|code| serde_json::to_value(code).unwrap().as_str().unwrap().to_owned());
-    assert_eq!(strings(&schemas["ErrorCode"]["enum"]), names(codes));
+    assert_eq!(strings(named(&schemas["ErrorCode"])), names(codes));
+    let stands = variants::<StandsName>(json!("?"));
+    assert_eq!(
+        (strings(named(&schemas["Stands"])), strings(named(&openapi()["components"]["schemas"]["Stands"]))),
+        (stands.clone(), stands)
+    );
     let closes = document["x-close-codes"].as_object().unwrap().keys();
     assert_eq!(names(closes), names(CloseCode::ALL.map(|code| code.number().to_string())));
 }
@@ -262,6 +267,7 @@ fn the_protocol_page_has_every_frame_kind_code_and_reason() {
     assert_eq!(table("What a server sends", 1), variants::<FeedFrame>(json!({ "type": "?" })));
     assert_eq!(table("What a server sends", 2), kinds());
     assert_eq!(table("After a reset", 0), names(RESET_REASONS));
+    assert_eq!(table("How an event changes what is kept", 0), kinds());
     let closes = rows("How a socket ends", 0).into_iter().map(|row| (row[0].clone(), row[1].clone()));
     let known = CloseCode::ALL.map(|code| (code.number().to_string(), code.reason().to_owned()));
     assert_eq!(closes.collect::<BTreeSet<_>>(), BTreeSet::from(known));
@@ -289,6 +295,12 @@ fn the_protocol_page_names_the_fields_of_every_frame() {
         let found = names(full.as_object().unwrap().keys().filter(common));
         assert_eq!(written, found, "{full}");
     }
+}
+
+/// The values that an open enum names.
+fn named(schema: &Value) -> &Value {
+    assert_eq!(schema["anyOf"][1], json!({ "type": "string" }), "{schema} is not open");
+    &schema["anyOf"][0]["enum"]
 }
 
 fn strings(list: &Value) -> Names {
