@@ -46,6 +46,16 @@ pub use sync::{SyncPlace, parse as parse_sync_place};
 /// Reads that work on rows at the same time where the store is on another machine.
 pub const READS_AT_WORK: usize = 64;
 
+/// What a client meets, beside what [`Config`] says.
+pub mod limits {
+    pub use commands::{COMMANDS_BURST, COMMANDS_PER_SECOND, MARK_WINDOW};
+
+    pub use crate::list::CONVERSATIONS_MAX;
+    pub use crate::paging::{PAGE_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
+    pub use crate::summary::DELETED_COUNTED_MAX;
+    pub use crate::sync::PAGE_MAX as SYNC_PAGE_MAX;
+}
+
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct Config {

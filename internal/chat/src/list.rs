@@ -21,7 +21,7 @@ use crate::paging::{self, PAGE_BYTES_MAX};
 use crate::service::{Chat, Reader};
 
 /// The most conversations of one page: each costs a few reads.
-const CONVERSATIONS_MAX: usize = 100;
+pub const CONVERSATIONS_MAX: usize = 100;
 /// Conversations of one page that are read at the same time.
 const AT_ONCE: usize = 16;
 

@@ -5,13 +5,13 @@ use domain::Content;
 use store::Entry;
 
 /// The most that one page holds.
-pub(crate) const PAGE_MAX: usize = 200;
+pub const PAGE_MAX: usize = 200;
 /// What a page holds when the client does not say.
-const PAGE_DEFAULT: usize = 50;
+pub const PAGE_DEFAULT: usize = 50;
 
 /// Bytes of one page, about: the entry that goes beyond is the next page's, unless it is the page's first. Below what the
 /// server reckons an answer with (`runtime::serve::ANSWER_BYTES`).
-pub(crate) const PAGE_BYTES_MAX: usize = 192 << 10;
+pub const PAGE_BYTES_MAX: usize = 192 << 10;
 /// Entries that are read from the store at once: of the largest ones, no more than a few pages' bytes.
 pub(crate) const ENTRIES_AT_ONCE: usize = 51;
 /// What an entry takes beside its text, and a user in it.

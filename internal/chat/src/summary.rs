@@ -15,7 +15,7 @@ const SOUGHT_AT_ONCE: usize = 100;
 /// How often: it is left out where more entries that are no messages stand behind it.
 const SOUGHT_PAGES_MAX: usize = 50;
 /// Deleted messages beyond a read mark that are told apart. Of somebody with more than that the rest counts as unread.
-pub(crate) const DELETED_COUNTED_MAX: usize = 10_000;
+pub const DELETED_COUNTED_MAX: usize = 10_000;
 
 /// How far a user has read.
 #[derive(Debug, Clone, Copy)]

@@ -32,7 +32,7 @@ pub(crate) fn router() -> Router<Chat> {
 }
 
 /// The most conversations of one page, and what one holds when the client does not say: each costs the read of a head.
-const PAGE_MAX: usize = 1000;
+pub const PAGE_MAX: usize = 1000;
 
 #[derive(Deserialize)]
 struct SyncQuery {

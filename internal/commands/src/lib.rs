@@ -36,7 +36,7 @@ pub use barrier::Barrier;
 use invitations::Invitations;
 pub use invitations::{INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, LEAVINGS_MAX};
 use marks::MarkQueue;
-pub use marks::MarkWriter;
+pub use marks::{MARK_WINDOW, MarkWriter};
 use membership::{Answer, Memberships};
 use people::People;
 use quota::Quota;

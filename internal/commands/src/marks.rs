@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::faults;
 
 /// One record per user and conversation in so long.
-const WINDOW: Duration = Duration::from_secs(2);
+pub const MARK_WINDOW: Duration = Duration::from_secs(2);
 /// Marks waiting for the writer. At the bound callers are told to come back.
 const REQUESTS_MAX: usize = 1024;
 /// Open windows. At the bound marks of other conversations are told to come back.
@@ -132,7 +132,7 @@ impl MarkWriter {
             None if full => answer([done], Err(ErrorCode::Busy)),
             None => {
                 self.windows.insert(key, Window::default());
-                self.ends.push_back((Instant::now() + WINDOW, key));
+                self.ends.push_back((Instant::now() + MARK_WINDOW, key));
                 self.fly(key, mark, vec![done]);
             }
             Some(window) if window.logged >= Some(mark) => answer([done], Ok(())),
@@ -158,7 +158,7 @@ impl MarkWriter {
                 answer(waiters, Ok(()));
             }
             Some((mark, waiters)) => {
-                self.ends.push_back((Instant::now() + WINDOW, key));
+                self.ends.push_back((Instant::now() + MARK_WINDOW, key));
                 self.fly(key, mark, waiters);
             }
         }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// The largest frame that a device may send.
-const FRAME_BYTES_MAX: usize = 64 * 1024;
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// The eager part of a socket's memory. What is larger is grown into and given back.
 const READ_BUFFER_BYTES: usize = 1024;
 /// Frames are gathered up to so many bytes before they are written, or until the flush. Grown into when needed.

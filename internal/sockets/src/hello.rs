@@ -13,7 +13,7 @@ use crate::parse::parse;
 use crate::wire::{Ending, Heard, Wire};
 
 /// No socket lives longer without another token, whatever its token says.
-const SOCKET_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+pub const SOCKET_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A device that has said hello.
 #[derive(Debug)]

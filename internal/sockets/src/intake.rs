@@ -18,9 +18,9 @@ use crate::node::Node;
 use crate::parse::parse;
 
 /// Commands and marks of one socket without an answer. At the bound the socket is not read from.
-const IN_FLIGHT_MAX: usize = 64;
+pub const IN_FLIGHT_MAX: usize = 64;
 /// Malformed or unknown frames of one socket. Beyond, it does not speak the protocol.
-const MALFORMED_MAX: u32 = 10;
+pub const MALFORMED_MAX: u32 = 10;
 
 /// Pings and pongs that a socket may send at once; a device answers one in [`crate::Config::ping`]. Beyond, it is
 /// closed with `Protocol`.

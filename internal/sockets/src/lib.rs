@@ -74,6 +74,14 @@ pub use parse::parse as parse_frame;
 
 use node::Node;
 
+/// What a client meets, beside what [`Config`] says.
+pub mod limits {
+    pub use crate::handshake::FRAME_BYTES_MAX;
+    pub use crate::hello::SOCKET_AGE_MAX;
+    pub use crate::intake::{IN_FLIGHT_MAX, MALFORMED_MAX};
+    pub use crate::wire::CLOSE_WAIT;
+}
+
 /// What a node reads, and what the commands of its sockets are written to.
 const TOPICS: [&str; 3] = [DELIVERIES, MESSAGES, RECEIPTS];
 

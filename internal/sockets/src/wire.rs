@@ -19,7 +19,7 @@ use crate::awake::Awake;
 use crate::handshake::Socket;
 
 /// How long the end may take: the close frame to go out, the device's to come, and the connection to be let go.
-pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(2);
+pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,14 @@ use domain::words::check_label;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Characters of a name.
-const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
-/// Characters of a display name, at most.
-const DISPLAY_NAME_CHARS_MAX: usize = 64;
+pub const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
+/// Characters of a display name, and of a session's label, at most.
+pub const DISPLAY_NAME_CHARS_MAX: usize = 64;
 /// Characters of a password.
-const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
+pub const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// Users that one look-up asks for, at most.
-const IDS_MAX: usize = 100;
+pub const IDS_MAX: usize = 100;
 
 /// The ids of a look-up, separated by commas.
 pub(crate) fn ids(text: &str) -> Result<Vec<UserId>, ApiError> {

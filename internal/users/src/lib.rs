@@ -44,6 +44,11 @@ pub use shares::{
     REGISTRATION_PER, REGISTRATIONS,
 };
 
+/// What a client meets, beside the constants above.
+pub mod limits {
+    pub use crate::fields::{DISPLAY_NAME_CHARS_MAX, IDS_MAX, NAME_CHARS, PASSWORD_CHARS};
+}
+
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct Config {
