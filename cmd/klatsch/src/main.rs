@@ -3,8 +3,9 @@
 mod engines;
 mod services;
 
+use std::io::{Write as _, stdout};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,7 +31,8 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    runtime::program(run)
+    // Somebody sits before it: what it does all the time is for those who ask.
+    runtime::program_logging(runtime::telemetry::TERMINAL_FILTER, run)
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
@@ -42,7 +44,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let bounds = options.listen.bounds();
     let engines = engines::open(&options.data, &clock, &entropy).await?;
     let service = services::Services { clock, entropy, origins, proxies: options.proxies };
-    let announced = || announce(address, begun);
+    let announced = || announce(address, &options.data, begun);
     let doors = services::Doors { public: listener, operators, bounds };
     let ended = service.run(&engines, doors, stop, announced).await;
     engines.close().await;
@@ -50,6 +52,9 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
 }
 
 /// The one line that is for people and not for the log.
-fn announce(address: SocketAddr, begun: Instant) {
-    println!("klatsch is ready at http://{address} after {:.2} s", begun.elapsed().as_secs_f64());
+fn announce(address: SocketAddr, data: &Path, begun: Instant) {
+    let here = if data.is_relative() && !data.starts_with(".") { "./" } else { "" };
+    let (data, seconds) = (data.display(), begun.elapsed().as_secs_f64());
+    // A standard output that is closed is no reason to stop.
+    let _ = writeln!(stdout(), "klatsch is ready at http://{address} after {seconds:.2} s, data in {here}{data}");
 }

@@ -1,5 +1,6 @@
 //! Where a request comes from: the connection's other end or, behind proxies that the operator names, what they say.
 
+use crate::options::DOORS;
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{HeaderMap, HeaderName};
@@ -18,7 +19,7 @@ pub struct ProxyOptions {
     /// Proxies in front of this program that each add the address they were asked from to X-Forwarded-For. With 0, the
     /// header is not looked at: whoever asks could write anything there, and so have any share of sign-ins and
     /// registrations. Behind a proxy, without this, all people share one address
-    #[arg(long, env = "KLATSCH_TRUSTED_PROXIES", value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, help_heading = DOORS, env = "KLATSCH_TRUSTED_PROXIES", value_name = "NUMBER", default_value_t = 0)]
     pub trusted_proxies: usize,
 }
 

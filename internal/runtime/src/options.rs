@@ -9,6 +9,11 @@ use clap::Args;
 
 use crate::serve::{Bounds, CONNECTIONS_PER_ADDRESS, PerAddress};
 
+/// Headings of the help texts.
+pub(crate) const DOORS: &str = "Where it is reached";
+const LOG: &str = "The event log";
+const STORE: &str = "The store";
+
 /// Operators' ports stand so far from the public ones.
 const OPS_PORT_OFFSET: u16 = 1_000;
 
@@ -16,16 +21,16 @@ const OPS_PORT_OFFSET: u16 = 1_000;
 #[derive(Debug, Clone, Args)]
 pub struct ListenOptions {
     /// Address and port for HTTP; port 0 takes a free one. Every program has a default port of its own
-    #[arg(long, env = "KLATSCH_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, help_heading = DOORS, env = "KLATSCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Address and port for operators: /metrics, and /readyz with its reasons. Unless named, the loopback address and the
     /// port of --listen plus 1000
-    #[arg(long, env = "KLATSCH_OPS_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, help_heading = DOORS, env = "KLATSCH_OPS_LISTEN", value_name = "ADDRESS:PORT")]
     pub ops_listen: Option<SocketAddr>,
     /// Connections that one address may have; an IPv6 network of 64 bits counts as one. Unless named, 4096, and any
     /// number for loopback addresses, where a proxy may stand. Behind a proxy or NAT on another machine, many people
     /// share an address: name a number that is enough for all of them, or 0 for any number
-    #[arg(long, env = "KLATSCH_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
+    #[arg(long, help_heading = DOORS, env = "KLATSCH_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
     pub connections_per_address: Option<usize>,
 }
 
@@ -59,13 +64,13 @@ impl ListenOptions {
 #[derive(Debug, Clone, Args)]
 pub struct LogOptions {
     /// Kafka brokers to begin with
-    #[arg(long, env = "KLATSCH_KAFKA", value_name = "HOST:PORT,...", default_value = "127.0.0.1:9092")]
+    #[arg(long, help_heading = LOG, env = "KLATSCH_KAFKA", value_name = "HOST:PORT,...", default_value = "127.0.0.1:9092")]
     pub kafka: String,
     /// Confluent-compatible schema registry; without it, the schemas compiled in are taken to be registered
-    #[arg(long, env = "KLATSCH_REGISTRY", value_name = "URL")]
+    #[arg(long, help_heading = LOG, env = "KLATSCH_REGISTRY", value_name = "URL")]
     pub registry: Option<String>,
     /// Accept topics that cannot keep the promises (replication below 3, ...): for development on one broker
-    #[arg(long, env = "KLATSCH_DEV")]
+    #[arg(long, help_heading = LOG, env = "KLATSCH_DEV")]
     pub dev: bool,
 }
 
@@ -74,7 +79,7 @@ pub struct LogOptions {
 pub struct StoreOptions {
     /// ScyllaDB or Cassandra nodes to begin with
     #[arg(
-        long,
+        long, help_heading = STORE,
         env = "KLATSCH_CQL",
         value_name = "HOST:PORT,...",
         default_value = "127.0.0.1:9042",
@@ -82,13 +87,13 @@ pub struct StoreOptions {
     )]
     pub cql: Vec<String>,
     /// The keyspace of all tables
-    #[arg(long, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
+    #[arg(long, help_heading = STORE, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
     pub keyspace: String,
     /// The datacenter whose nodes are used and whose quorum counts; to be named where the cluster has more than one
-    #[arg(long, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
+    #[arg(long, help_heading = STORE, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
     pub cql_datacenter: Option<String>,
     /// The role to sign in with where the server asks for one; its password is read from KLATSCH_CQL_PASSWORD
-    #[arg(long, env = "KLATSCH_CQL_USER", value_name = "NAME")]
+    #[arg(long, help_heading = STORE, env = "KLATSCH_CQL_USER", value_name = "NAME")]
     pub cql_user: Option<String>,
     /// Of that role.
     #[arg(skip = Password::of_environment())]

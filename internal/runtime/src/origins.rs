@@ -3,6 +3,7 @@
 //! A browser asks before it lets a page read an answer of another origin (CORS). No cookies are involved: a page without
 //! a token can do nothing here, so the list is about whose pages may hold tokens at all.
 
+use crate::options::DOORS;
 use std::sync::Arc;
 
 use axum::Router;
@@ -28,7 +29,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 #[derive(Debug, Clone, Default, Args)]
 pub struct OriginOptions {
     /// Origins of web pages that may use the HTTP API and open sockets, as a browser sends them (scheme, host, port), or '*'
-    #[arg(long, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
+    #[arg(long, help_heading = DOORS, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
     pub origins: Vec<String>,
 }
 

@@ -57,19 +57,31 @@ impl<O> NoTeeth<O> {
 
 /// Runs a whole program: options from flags and environment, the log, the signals, `run`, the deadline, the exit code.
 ///
-/// `run` is given the token that SIGTERM and Ctrl-C cancel; after that it has [`shutdown::END_WITHIN`] to end.
+/// `run` is given the token that SIGTERM and Ctrl-C cancel; after that it has [`shutdown::END_WITHIN`] to end. Unless told
+/// otherwise it logs what services do.
 pub fn program<O, R, E>(run: impl FnOnce(O, CancellationToken) -> R) -> ExitCode
 where
     O: clap::Parser,
     R: Future<Output = Result<(), E>>,
     E: AsRef<dyn Error + Send + Sync>,
 {
+    program_logging(telemetry::SERVICE_FILTER, run)
+}
+
+/// The same with another filter of the log.
+pub fn program_logging<O, R, E>(default: &str, run: impl FnOnce(O, CancellationToken) -> R) -> ExitCode
+where
+    O: clap::Parser,
+    R: Future<Output = Result<(), E>>,
+    E: AsRef<dyn Error + Send + Sync>,
+{
     const { NoTeeth::<O>::CHECK }
-    let options = match O::try_parse() {
+    let matches = O::command().after_help(telemetry::HELP).try_get_matches();
+    let options = match matches.and_then(|matches| O::from_arg_matches(&matches)) {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
-    telemetry::init();
+    telemetry::init(default);
     if let Err(fault) = descriptors::raise() {
         return failed(&fault);
     }

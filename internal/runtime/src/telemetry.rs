@@ -6,23 +6,52 @@ use tracing_subscriber::EnvFilter;
 
 /// `json` for machines; anything else is text.
 pub const FORMAT_ENV: &str = "KLATSCH_LOG_FORMAT";
-/// What is logged, in the syntax of `tracing_subscriber::EnvFilter`; `info` when unset.
+/// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 pub const FILTER_ENV: &str = "KLATSCH_LOG";
+/// The same for every program of this kind of log; ours counts where both are set.
+pub const SHARED_FILTER_ENV: &str = "RUST_LOG";
 
-/// Ours at `info`; the embedded engine's library says nothing there that an operator needs.
-const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+/// What services log when nothing is said. The embedded engine's library says nothing at `info` that an operator needs.
+pub const SERVICE_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+/// What a program logs that a person has started in a terminal.
+pub const TERMINAL_FILTER: &str = "warn";
 
-/// Starts the log. Calling it again, as every test may, changes nothing.
-pub fn init() {
-    let filter = EnvFilter::try_from_env(FILTER_ENV);
-    let fault = filter.as_ref().err().filter(|_| std::env::var_os(FILTER_ENV).is_some()).map(ToString::to_string);
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let colours = std::io::stderr().is_terminal();
+/// The end of every program's `--help`: what is read from the environment and is no option.
+pub const HELP: &str = "\
+Environment:
+  KLATSCH_LOG         What is logged, on standard error: error, warn, info, debug
+                      or trace, or by module: info,sockets=debug [or: RUST_LOG]
+  KLATSCH_LOG_FORMAT  json for machines
+  NO_COLOR            When set, nothing is coloured";
+
+/// The filter that the environment asks for, or `default`; and what is wrong with the former.
+#[must_use]
+pub fn filter(default: &str) -> (EnvFilter, Option<String>) {
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let Some(name) = [FILTER_ENV, SHARED_FILTER_ENV].into_iter().find(|name| set(name)) else {
+        return (EnvFilter::new(default), None);
+    };
+    match EnvFilter::try_from_env(name) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(default), Some(format!("{name}: {error}"))),
+    }
+}
+
+/// Whether this output is a terminal that may be coloured (<https://no-color.org>).
+#[must_use]
+pub fn colours(output: &impl IsTerminal) -> bool {
+    output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Starts the log with the filter of the environment, or `default`. Calling it again, as every test may, changes nothing.
+pub fn init(default: &str) {
+    let (filter, fault) = filter(default);
+    let colours = colours(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let json = std::env::var(FORMAT_ENV).is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     // An error means that a subscriber is there already, which is what is wanted.
     let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
     if let Some(error) = fault {
-        tracing::warn!(error, "the log filter in {FILTER_ENV} is malformed: using '{DEFAULT_FILTER}'");
+        tracing::warn!(error, default, "the log filter is malformed: using the default");
     }
 }

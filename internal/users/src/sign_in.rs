@@ -51,7 +51,7 @@ impl App {
             self.metrics.sign_ins.get_or_create(&Outcome::Refused.into()).inc();
             if self.shares.log() {
                 // Never what was typed: people type passwords into the wrong field. A name that has the form of one.
-                tracing::info!(name = attempt.name, address = %attempt.network, "sign-in refused");
+                tracing::warn!(name = attempt.name, address = %attempt.network, "sign-in refused");
             }
             return Err(ApiError::new(ErrorCode::WrongCredentials, "the name or the password is wrong"));
         };
