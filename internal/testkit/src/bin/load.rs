@@ -1,13 +1,5 @@
-//! The long runs, from the command line: a load with disturbances and the oracle's verdict, with figures.
-//!
-//! ```text
-//! load         single|cluster [OPTIONS]    a load, with kills if asked for
-//! load replay  single|cluster [OPTIONS]    then the log is replayed into new tables, and over what is there
-//! load rebuild single|cluster [OPTIONS]    with rows built anew, killed --kills times, switched and switched back
-//! load latency single|cluster [OPTIONS]    messages only, 200/s unless told otherwise
-//! OPTIONS: --users N --devices N --conversations N --members N --messages N --kills N --faults N --clocks N --seed S --rate R --steady
-//! ```
-//! Ends with 1 when the oracle is not all zero.
+//! The long runs, from the command line: a load with disturbances and the oracle's verdict, with figures. [`HELP`] says
+//! how it is called.
 
 use std::process::ExitCode;
 
@@ -16,14 +8,49 @@ use testkit::load::LoadConfig;
 use testkit::programs::{Cluster, Single};
 use testkit::runs::{self, Harm};
 
-const USAGE: &str = "usage: load [replay|rebuild|latency] single|cluster [--users N] [--devices N] [--conversations N] \
-[--members N] [--messages N] [--kills N] [--faults N] [--clocks N] [--seed S] [--rate R] [--steady]";
+const USAGE: &str = "usage: load [replay|rebuild|latency] single|cluster [OPTIONS]; 'load --help' says more";
+
+const HELP: &str = "\
+A load with disturbances on programs of its own, judged by an oracle that
+compares what every client sent and every device saw with log and store.
+
+usage: load [replay|rebuild|latency] single|cluster [OPTIONS]
+
+  load single             a load on klatsch
+  load cluster            the same on the services, with real Kafka, CQL and
+                          registry (fetched and started)
+  load replay ...         then the log is replayed, into new tables and over
+                          what is there
+  load rebuild ...        with rows built anew, killed --kills times, switched
+                          and switched back
+  load latency ...        messages only, 200 a second unless told otherwise
+
+The world:
+  --users N  --devices N (of each user)  --conversations N  --members N
+  --messages N  --rate R (messages a second)  --seed S
+  --steady                without bursts and pauses
+Disturbances:
+  --kills N               kill -9 at random moments
+  --faults N              servers that stop and come back (cluster)
+  --clocks N              clocks that jump (with libfaketime)
+Programs:
+  --build                 build them first, with cargo; without, they are those
+                          beside this program, or in the folder KLATSCH_PROGRAMS
+
+The exit code is 1 when anything was lost, doubled or out of order.";
 /// Messages per second of a measurement.
 const LATENCY_RATE: u32 = 200;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|word| ["--help", "-h", "help"].contains(&word.as_str())) {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    if !arguments.iter().any(|word| word == "--build") {
+        testkit::programs::build_nothing();
+    }
     match act(&arguments).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -79,6 +106,9 @@ fn parse(mut options: &[String]) -> Result<(LoadConfig, Harm)> {
         options = rest;
         if name == "--steady" {
             config.unsteady = false;
+            continue;
+        }
+        if name == "--build" {
             continue;
         }
         let (value, rest) = options.split_first().with_context(|| format!("{name} needs a value; {USAGE}"))?;

@@ -1,8 +1,10 @@
-//! Finds the programs: built once per process with Cargo, which knows best whether anything has changed.
+//! Finds the programs: for tests built once per process with Cargo, which knows best whether anything has changed; for
+//! what people start by hand those that are there, unless they ask for more.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,6 +22,14 @@ pub const PROGRAMS: [&str; 7] = [
     "websocket-service",
 ];
 
+/// Whether nothing may be built.
+static AS_THEY_ARE: AtomicBool = AtomicBool::new(false);
+
+/// From here on, this process takes programs as they are, beside its own executable, and builds none.
+pub fn build_nothing() {
+    AS_THEY_ARE.store(true, Ordering::Relaxed);
+}
+
 /// The executable of the program of that name, built with the profile of this process.
 ///
 /// # Errors
@@ -35,12 +45,27 @@ fn find(name: &str) -> Result<PathBuf> {
         ensure!(program.is_file(), "{GIVEN} names {}, where no {name} is", Path::new(&folder).display());
         return Ok(program);
     }
+    if AS_THEY_ARE.load(Ordering::Relaxed) {
+        return beside(&std::env::current_exe()?, name);
+    }
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if built.is_empty() {
         *built = build()?;
     }
     built.get(name).cloned().with_context(|| format!("cargo has built no program {name}"))
+}
+
+/// The program of that name in the folder of another one.
+fn beside(other: &Path, name: &str) -> Result<PathBuf> {
+    let program = other.with_file_name(name);
+    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+    ensure!(
+        program.is_file(),
+        "there is no {name} at {}: build it first (cargo build{profile} -p {name}), or say --build",
+        program.display()
+    );
+    Ok(program)
 }
 
 fn build() -> Result<BTreeMap<String, PathBuf>> {
@@ -65,4 +90,19 @@ fn artifact(line: &str) -> Option<(String, PathBuf)> {
     let path = message.get("executable")?.as_str()?;
     let name = message.get("target")?.get("name")?.as_str()?;
     Some((name.to_owned(), PathBuf::from(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_asked_for_and_not_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("load");
+        let words = beside(&own, "klatsch").unwrap_err().to_string();
+        assert!(words.contains("cargo build") && words.contains("--build"), "{words}");
+        std::fs::write(folder.path().join("klatsch"), "").unwrap();
+        assert_eq!(beside(&own, "klatsch").unwrap(), folder.path().join("klatsch"));
+    }
 }
