@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use auth::Secret;
 use host::{Clock, Entropy};
-use ops::chat::{StatePath, Target, run};
+use ops::chat::{PERSON_WAIT, SCRIPT_WAIT, StatePath, Target, run};
 use ops::client::Endpoints;
 use ops::{Exit, OpsError};
 use tokio::io::BufReader;
@@ -20,7 +21,8 @@ pub(crate) async fn chat(
     entropy: &Entropy,
     stop: &CancellationToken,
 ) -> Result<Exit, OpsError> {
-    let ChatOptions { url, users_url, socket_url, name, password, register, target, members, state, once } = options;
+    let ChatOptions { url, users_url, socket_url, name, password, register, target, members, wait, state, once } =
+        options;
     let interactive = stdin().is_terminal();
     let password = match password {
         Some(password) => Secret::new(password),
@@ -36,6 +38,8 @@ pub(crate) async fn chat(
         state: state.map_or_else(default_folder, |file| Ok(StatePath::File(file)))?,
         once,
         interactive: interactive && !once,
+        wait: wait.map_or(if interactive { PERSON_WAIT } else { SCRIPT_WAIT }, Duration::from_secs),
+        colour: runtime::telemetry::colours(&stdout()),
     };
     if once && interactive {
         // Nothing is piped in, and nobody is to be waited for.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use clap::CommandFactory as _;
 use eventlog::TopicPartition;
 use host::{Clock, Entropy};
 use ops::checksum::{Checksum, checksum};
@@ -24,6 +25,7 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Ex
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let command = match options.command {
         Command::Chat(options) => return chat::chat(options, &clock, &entropy, stop).await,
+        Command::Completions { shell } => return completions(shell),
         command => command,
     };
     let mut engines = Engines::new(&options.engines, &clock)?;
@@ -42,10 +44,16 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Ex
         Command::Groups(command) => group(&mut engines, command).await,
         Command::Doctor(options) => doctor(&mut engines, options, &clock).await,
         Command::Tail(options) => show(&mut engines, options, stop).await,
-        Command::Chat(_) => Ok(Exit::Ok),
+        Command::Chat(_) | Command::Completions { .. } => Ok(Exit::Ok),
     };
     engines.close().await;
     outcome
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, OpsError> {
+    let (mut command, mut script) = (Options::command(), Vec::new());
+    clap_complete::generate(shell, &mut command, "klatschctl", &mut script);
+    insist(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
 }
 
 async fn topics_apply(engines: &mut Engines, yes: bool, entropy: &Entropy) -> Result<Exit, OpsError> {

@@ -10,13 +10,13 @@ mod output;
 mod progress;
 mod replay;
 
-use std::io::{ErrorKind, IsTerminal};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use ops::{Exit, OpsError};
-use tracing_subscriber::EnvFilter;
+use runtime::telemetry;
 
 use options::Options;
 
@@ -27,7 +27,8 @@ const BLOCKING_LEFT: Duration = Duration::from_millis(100);
 const LOG_FILTER: &str = "warn,eventlog_kafka=error";
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
+    let matches = Options::command().after_help(telemetry::HELP).try_get_matches();
+    let options = match matches.and_then(|matches| Options::from_arg_matches(&matches)) {
         Ok(options) => options,
         Err(error) => {
             // Nothing can be done about a terminal that is closed.
@@ -35,9 +36,7 @@ fn main() -> ExitCode {
             return code(if error.use_stderr() { Exit::Usage } else { Exit::Ok });
         }
     };
-    let filter = EnvFilter::try_from_env(runtime::telemetry::FILTER_ENV).unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    telemetry::init(LOG_FILTER);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&OpsError::io("starting", error)),

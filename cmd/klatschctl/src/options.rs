@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use domain::ConversationId;
 use runtime::options::Password;
 
@@ -20,35 +21,43 @@ pub(crate) struct Options {
     pub(crate) command: Command,
 }
 
+/// Over the options that say which Klatsch is meant.
+const ENGINES: &str = "Which Klatsch: a data folder, or servers";
+/// Over those that say where the services of one are.
+const SERVICES: &str = "Which server";
+/// Over those that say what an audit looks at, and what it tells.
+const PORTION: &str = "What is looked at";
+const REPORT: &str = "What is told";
+
 /// Which Klatsch: the folder of a 'klatsch', or servers.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EngineOptions {
     /// The data folder of 'klatsch', which must not be running
-    #[arg(long, global = true, env = "KLATSCH_DATA", value_name = "FOLDER")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DATA", value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
     /// Kafka brokers to begin with
-    #[arg(long, global = true, env = "KLATSCH_KAFKA", value_name = "HOST:PORT,...")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_KAFKA", value_name = "HOST:PORT,...")]
     pub(crate) kafka: Option<String>,
     /// ScyllaDB or Cassandra nodes to begin with
-    #[arg(long, global = true, env = "KLATSCH_CQL", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL", value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub(crate) cql: Vec<String>,
     /// The keyspace of all tables
-    #[arg(long, global = true, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
     pub(crate) keyspace: String,
     /// The datacenter whose nodes are used and whose quorum counts; to be named where the cluster has more than one
-    #[arg(long, global = true, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
     pub(crate) cql_datacenter: Option<String>,
     /// The role to sign in with where the server asks for one; its password is read from KLATSCH_CQL_PASSWORD
-    #[arg(long, global = true, env = "KLATSCH_CQL_USER", value_name = "NAME")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL_USER", value_name = "NAME")]
     pub(crate) cql_user: Option<String>,
     /// Of that role.
     #[arg(skip = Password::of_environment())]
     pub(crate) cql_password: Option<Password>,
     /// Confluent-compatible schema registry
-    #[arg(long, global = true, env = "KLATSCH_REGISTRY", value_name = "URL")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL")]
     pub(crate) registry: Option<String>,
     /// For development on one broker and one node: one copy of everything is enough
-    #[arg(long, global = true, env = "KLATSCH_DEV")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DEV")]
     pub(crate) dev: bool,
 }
 
@@ -84,6 +93,11 @@ pub(crate) enum Command {
     Tail(TailOptions),
     /// Talk: a small chat terminal on the public API
     Chat(ChatOptions),
+    /// Write what a shell needs to complete this program's commands, to be put where the shell looks for it
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -180,22 +194,22 @@ pub(crate) struct ChecksumOptions {
 #[derive(Debug, Args)]
 pub(crate) struct AuditOptions {
     /// Only these partitions of chat.messages
-    #[arg(long, value_name = "P,...", value_delimiter = ',')]
+    #[arg(long, help_heading = PORTION, value_name = "P,...", value_delimiter = ',')]
     pub(crate) partition: Vec<u32>,
     /// Begin here, in these partitions: as an audit prints it at its end. Without: with the oldest record of each
-    #[arg(long, value_name = "P:OFFSET,...", conflicts_with_all = ["partition", "state"])]
+    #[arg(long, help_heading = PORTION, value_name = "P:OFFSET,...", conflicts_with_all = ["partition", "state"])]
     pub(crate) from: Option<String>,
     /// End before this offset of each partition
-    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    #[arg(long, help_heading = PORTION, value_name = "N", conflicts_with = "follow")]
     pub(crate) to: Option<u64>,
     /// Keep in this file how far the audit has come, and go on from there
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = PORTION, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
     /// Only so many of a hundred conversations, chosen by their ids
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "conversation")]
+    #[arg(long, help_heading = PORTION, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "conversation")]
     pub(crate) sample: Option<u8>,
     /// Only these conversations
-    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    #[arg(long, help_heading = PORTION, value_name = "ID,...", value_delimiter = ',')]
     pub(crate) conversation: Vec<ConversationId>,
     /// Records that are read from the log in a second, at most; 0: as many as can be
     #[arg(long, value_name = "N", default_value_t = 2000)]
@@ -204,13 +218,13 @@ pub(crate) struct AuditOptions {
     #[arg(long)]
     pub(crate) follow: bool,
     /// Keep the result in this file, as metrics in Prometheus' text format
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = REPORT, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,
     /// Serve the result as metrics on /metrics of this address
-    #[arg(long, value_name = "HOST:PORT", requires = "follow")]
+    #[arg(long, help_heading = REPORT, value_name = "HOST:PORT", requires = "follow")]
     pub(crate) listen: Option<SocketAddr>,
     /// Differences and the result as JSON, one object to a line
-    #[arg(long)]
+    #[arg(long, help_heading = REPORT)]
     pub(crate) json: bool,
 }
 
@@ -312,13 +326,13 @@ pub(crate) struct TailOptions {
 #[derive(Debug, Args)]
 pub(crate) struct ChatOptions {
     /// Base URL of the chat service, and of the others unless they are named
-    #[arg(long, env = "KLATSCH_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, help_heading = SERVICES, env = "KLATSCH_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
     /// Base URL of the user service
-    #[arg(long, env = "KLATSCH_USERS_URL", value_name = "URL")]
+    #[arg(long, help_heading = SERVICES, env = "KLATSCH_USERS_URL", value_name = "URL")]
     pub(crate) users_url: Option<String>,
     /// Base URL of the websocket service
-    #[arg(long, env = "KLATSCH_SOCKET_URL", value_name = "URL")]
+    #[arg(long, help_heading = SERVICES, env = "KLATSCH_SOCKET_URL", value_name = "URL")]
     pub(crate) socket_url: Option<String>,
     /// Your name
     #[arg(long, value_name = "NAME")]
@@ -334,6 +348,9 @@ pub(crate) struct ChatOptions {
     /// Whom to begin a new group with
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "group")]
     pub(crate) members: Vec<String>,
+    /// How long to wait for somebody who has not registered yet, in seconds. Unless named, 300 at a terminal, else 60
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) wait: Option<u64>,
     /// Where this device keeps how far it has come; by default a file in your configuration folder
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
@@ -402,6 +419,8 @@ mod tests {
             "tail chat.deliveries --partition 1 --from start --bodies",
             "chat --name ann --register --with bob",
             "chat --name ann --group Tea --members bob,cem --once",
+            "chat --name ann --with bob --wait 0",
+            "completions bash",
             "chat --name ann --conversation 01890a5d-ac96-774b-bcce-b302099a8057 --state s.json",
         ] {
             let words = std::iter::once("klatschctl").chain(line.split(' '));

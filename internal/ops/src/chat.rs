@@ -9,6 +9,7 @@ mod typed;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use auth::Secret;
 use domain::ConversationId;
@@ -23,6 +24,11 @@ use room::Room;
 
 /// A user has so many devices on one machine without naming state files.
 const DEVICES_MAX: usize = 16;
+
+/// How long a script waits for somebody who has not registered yet, unless told otherwise.
+pub const SCRIPT_WAIT: Duration = Duration::from_secs(60);
+/// How long a person does, who may have mistyped the name.
+pub const PERSON_WAIT: Duration = Duration::from_secs(300);
 
 /// With whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +74,10 @@ pub struct ChatOptions {
     pub once: bool,
     /// A person sits there, who can wait for others to come.
     pub interactive: bool,
+    /// How long to wait for somebody who has not registered yet.
+    pub wait: Duration,
+    /// The output may be coloured.
+    pub colour: bool,
 }
 
 /// Runs the terminal until its input has ended and everything sent is settled, `/quit`, or `stop`.

@@ -217,6 +217,8 @@ fn chat(server: &Server, name: &str, with: &str, state: &Path) -> ChatOptions {
         state: StatePath::Folder(state.to_owned()),
         once: false,
         interactive: false,
+        wait: Duration::ZERO,
+        colour: false,
     }
 }
 
@@ -260,6 +262,20 @@ async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
         "#4 00:00:01 ann: back",
     ];
     assert_eq!(texts, wanted, "{shown}");
+}
+
+/// Issue 10, item 16: a name that nobody has is told, and nobody waits for ever.
+#[tokio::test]
+async fn somebody_who_does_not_come_is_not_waited_for_longer_than_asked() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let (outcome, shown) = talk(chat(&server, "ann", "nobody", folder.path()), "hello\n").await;
+    assert_eq!(outcome.unwrap(), Exit::Unavailable);
+    assert!(shown.ends_with("-- nobody did not come: is that their name?\n"), "{shown}");
+    http(&server, "bob").await;
+    let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), "/add nobody\n/reply 1 x\n").await;
+    assert_eq!(outcome.unwrap(), Exit::Differs);
+    let sentences: Vec<&str> = shown.lines().filter(|line| line.starts_with("!!")).collect();
+    assert_eq!(sentences, ["!! nobody is called nobody", "!! there is no such message here"], "{shown}");
 }
 
 /// Talks without saying anything, until `until` is there.

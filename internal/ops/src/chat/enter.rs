@@ -15,8 +15,6 @@ use crate::client::{ClientError, Http, Identity};
 
 /// How often to look whether somebody has come.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a script waits for somebody; a person waits until they have had enough.
-const SCRIPT_WAIT: Duration = Duration::from_secs(60);
 /// Pages of the conversation list that are searched for a title.
 const LIST_PAGES_MAX: usize = 20;
 
@@ -65,7 +63,7 @@ pub(crate) async fn open(
     match &options.target {
         Target::Conversation(conversation) => Ok(Some(*conversation)),
         Target::With(name) => {
-            let Some(other) = find(http, name, options.interactive, stop, output).await? else { return Ok(None) };
+            let Some(other) = find(http, name, options.wait, stop, output).await? else { return Ok(None) };
             let conversation = ConversationId::direct(me.user, other.id);
             match http.conversation(conversation).await {
                 Ok(_) => return Ok(Some(conversation)),
@@ -84,7 +82,7 @@ pub(crate) async fn open(
             }
             let mut ids = Vec::new();
             for name in members {
-                let Some(other) = find(http, name, options.interactive, stop, output).await? else { return Ok(None) };
+                let Some(other) = find(http, name, options.wait, stop, output).await? else { return Ok(None) };
                 ids.push(other.id);
             }
             let accepted = http.create(mint()?, "group", Some(title), &ids).await?;
@@ -100,11 +98,11 @@ fn is_unsure(error: &ClientError) -> bool {
     matches!(error.code(), Some(NotMember | NotFound | Retry | Held))
 }
 
-/// The user of that name, waiting until there is one.
+/// The user of that name, waiting until there is one, for as long as was asked.
 async fn find(
     http: &Http,
     name: &str,
-    interactive: bool,
+    wait: Duration,
     stop: &CancellationToken,
     output: &mut (dyn Write + Send),
 ) -> Result<Option<UserBody>, OpsError> {
@@ -116,11 +114,15 @@ async fn find(
             Err(error) => return Err(error.into()),
         }
         if !told {
-            say(output, &format!("-- there is no {name} yet: waiting until they register"))?;
+            let (minutes, seconds) = (wait.as_secs() / 60, wait.as_secs() % 60);
+            say(
+                output,
+                &format!("-- nobody is called {name} yet: waiting {minutes}:{seconds:02} for them to register"),
+            )?;
             told = true;
         }
-        if !interactive && begun.elapsed() >= SCRIPT_WAIT {
-            say(output, &format!("-- {name} did not come"))?;
+        if begun.elapsed() >= wait {
+            say(output, &format!("-- {name} did not come: is that their name?"))?;
             return Ok(None);
         }
         tokio::select! {

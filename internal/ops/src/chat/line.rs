@@ -7,6 +7,7 @@ use std::str::FromStr;
 pub(crate) enum Line {
     Nothing,
     Say(String),
+    Reply(Which, String),
     Edit(Which, String),
     Delete(Which),
     React(Which, String),
@@ -14,7 +15,10 @@ pub(crate) enum Line {
     Who,
     History(Option<usize>),
     Add(String),
+    Remove(String),
+    Role(String, String),
     Title(String),
+    Leave,
     Help,
     Quit,
 }
@@ -39,9 +43,13 @@ impl FromStr for Which {
 }
 
 pub(crate) const HELP: &str = "\
-/edit N TEXT, /delete N, /react N EMOJI, /unreact N   N: a message's number, or 'last' for your own last
-/who   /history [COUNT]   /add NAME   /title TEXT   /quit
-a line that begins with // says the rest of it, slash included";
+/reply N TEXT   /edit N TEXT   /delete N   /react N EMOJI   /unreact N
+                N is a message's number, or 'last' for your own last one
+/who            who is here, and as what
+/history [N]    what was said before
+/add NAME   /remove NAME   /role NAME member|admin|owner   /title TEXT
+/leave          leave the group for good       /quit  go, and come back later
+A line that begins with // says the rest of it, with one slash.";
 
 impl FromStr for Line {
     type Err = String;
@@ -64,6 +72,7 @@ impl FromStr for Line {
         let which = |text: &str| if text.is_empty() { Err(format!("/{name} needs a message")) } else { text.parse() };
         let (first, second) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         Ok(match name {
+            "reply" => Self::Reply(which(first)?, text(second.trim(), "a text")?),
             "edit" => Self::Edit(which(first)?, text(second.trim(), "a text")?),
             "delete" => Self::Delete(which(rest)?),
             "react" => Self::React(which(first)?, text(second.trim(), "an emoji")?),
@@ -72,6 +81,17 @@ impl FromStr for Line {
             "history" if rest.is_empty() => Self::History(None),
             "history" => Self::History(Some(rest.parse().map_err(|_| format!("'{rest}' is not a number"))?)),
             "add" => Self::Add(text(rest, "a name")?),
+            "remove" => Self::Remove(text(rest, "a name")?),
+            "role" => {
+                let role = second.trim();
+                if domain::Role::from_name(role).is_none() {
+                    return Err("/role needs a name, and 'member', 'admin' or 'owner'".to_owned());
+                }
+                Self::Role(first.to_owned(), role.to_owned())
+            }
+            // Who ends a message with it, or says whom to leave, means something else.
+            "leave" if rest.is_empty() => Self::Leave,
+            "leave" => return Err("/leave stands alone".to_owned()),
             "title" => Self::Title(rest.to_owned()),
             "help" => Self::Help,
             "quit" => Self::Quit,
@@ -94,7 +114,21 @@ mod tests {
         assert_eq!(line("/delete last"), Ok(Line::Delete(Which::Last)));
         assert_eq!(line("/react #3 👍"), Ok(Line::React(Which::Number(3), "👍".into())));
         assert_eq!(line("/history 5"), Ok(Line::History(Some(5))));
-        for wrong in ["/edit 12", "/edit x y", "/delete", "/history many", "/dance", "/add"] {
+        assert_eq!(line("/reply #2 so do I"), Ok(Line::Reply(Which::Number(2), "so do I".into())));
+        assert_eq!(line("/role bob admin"), Ok(Line::Role("bob".into(), "admin".into())));
+        assert_eq!((line("/remove bob"), line("/leave")), (Ok(Line::Remove("bob".into())), Ok(Line::Leave)));
+        for wrong in [
+            "/edit 12",
+            "/edit x y",
+            "/delete",
+            "/history many",
+            "/dance",
+            "/add",
+            "/remove",
+            "/role bob",
+            "/role bob king",
+            "/reply 1",
+        ] {
             assert!(line(wrong).is_err(), "{wrong}");
         }
     }

@@ -45,8 +45,44 @@ impl Names {
     }
 }
 
-/// An entry as a line; `changed` marks one that was shown before and reads differently now.
-pub(crate) fn entry(entry: &EntryBody, names: &Names, changed: bool) -> String {
+/// Colours, where the terminal may have them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ink {
+    /// Whether it may.
+    pub(crate) colour: bool,
+}
+
+impl Ink {
+    const FAINT: &str = "\x1b[2m";
+    const RED: &str = "\x1b[31m";
+    const BOLD: &str = "\x1b[1m";
+    const PLAIN: &str = "\x1b[0m";
+
+    /// A line of ours with its colours: what is not said by anybody is faint, what went wrong is red, and of a message
+    /// its number and time are faint and its author's name is bold.
+    pub(crate) fn line(self, line: &str) -> String {
+        let (faint, red, bold, plain) = (Self::FAINT, Self::RED, Self::BOLD, Self::PLAIN);
+        if !self.colour {
+            return line.to_owned();
+        }
+        if line.starts_with("!!") {
+            return format!("{red}{line}{plain}");
+        }
+        let is_message = line.starts_with('#') || line.starts_with("*#");
+        // Number, time and author have no blanks in them; the author ends with a colon.
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(number), Some(time), Some(author), Some(text)) if is_message => {
+                format!("{faint}{number} {time}{plain} {bold}{author}{plain} {text}")
+            }
+            _ => format!("{faint}{line}{plain}"),
+        }
+    }
+}
+
+/// An entry as a line; `changed` marks one that was shown before and reads differently now. `answered` is the number of
+/// the message that it replies to, if that is known here.
+pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u64>>, changed: bool) -> String {
     let (time, author) = (time_of_day(entry.time), names.of(entry.author));
     let body = entry.body.as_deref().map(plain).unwrap_or_default();
     let others: Vec<UserId> = entry.users.iter().copied().filter(|user| *user != entry.author).collect();
@@ -61,7 +97,12 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, changed: bool) -> String {
                 .iter()
                 .map(|reaction| format!(" [{} {}]", names.of(reaction.user), plain(&reaction.emoji)))
                 .collect();
-            format!("{mark}#{} {time} {author}: {text}{edited}{reactions}", entry.ordinal)
+            let answered = match answered {
+                Some(Some(number)) => format!("(to #{number}) "),
+                Some(None) => "(to an older one) ".to_owned(),
+                None => String::new(),
+            };
+            format!("{mark}#{} {time} {author}: {answered}{text}{edited}{reactions}", entry.ordinal)
         }
         // History names no members here: who is in it now is what `/who` says.
         "created" if body.is_empty() => format!("-- {time} {author} began the conversation{with}"),
@@ -102,12 +143,29 @@ mod tests {
             reactions: vec![ReactionBody { user: bob, emoji: "+1".into() }],
             withheld: false,
         };
-        let line = entry(&message, &names, true);
+        let line = entry(&message, &names, None, true);
         assert_eq!(line, "*#7 12:34:56 ann: hi \u{fffd}[2J (edited) [00000002 +1]");
         let deleted = EntryBody { deleted: true, reactions: vec![], ..message.clone() };
-        assert_eq!(entry(&deleted, &names, false), "#7 12:34:56 ann: (deleted)");
+        assert_eq!(entry(&deleted, &names, None, false), "#7 12:34:56 ann: (deleted)");
+        assert_eq!(entry(&deleted, &names, Some(Some(3)), false), "#7 12:34:56 ann: (to #3) (deleted)");
         let created = EntryBody { kind: "created".into(), body: None, users: vec![ann, bob], ..message };
-        assert_eq!(entry(&created, &names, false), "-- 12:34:56 ann began the conversation with 00000002");
+        assert_eq!(entry(&created, &names, None, false), "-- 12:34:56 ann began the conversation with 00000002");
         assert_eq!(names.missing(&created), [bob, bob]);
+    }
+
+    #[test]
+    fn colours_change_no_text() {
+        let (plain, coloured) = (Ink { colour: false }, Ink { colour: true });
+        for line in ["-- ann left", "!! nobody is called x", "#7 12:34:56 ann: hi you", "*#7 12:34:56 ann: hi", "# x"] {
+            assert_eq!(plain.line(line), line);
+            let shown = coloured.line(line);
+            assert!(
+                shown.contains('\u{1b}') && shown.ends_with(line.split(' ').next_back().unwrap_or_default())
+                    || shown.ends_with(Ink::PLAIN)
+            );
+            let bare =
+                [Ink::FAINT, Ink::RED, Ink::BOLD, Ink::PLAIN].iter().fold(shown, |line, ink| line.replace(ink, ""));
+            assert_eq!(bare, line);
+        }
     }
 }

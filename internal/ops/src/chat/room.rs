@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::chat::render::{self, Names};
+use crate::chat::render::{self, Ink, Names};
 use crate::chat::{ChatOptions, say};
 use crate::client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, StateFile, View};
 use crate::{Exit, OpsError};
@@ -30,6 +30,7 @@ pub(crate) struct Room {
     pub(crate) view: View,
     pub(crate) names: Names,
     pub(crate) file: StateFile,
+    pub(crate) ink: Ink,
     once: bool,
     interactive: bool,
     /// What the user's own commands were, to say which of them failed.
@@ -61,6 +62,7 @@ impl Room {
             client,
             names,
             file,
+            ink: Ink { colour: options.colour },
             once: options.once,
             interactive: options.interactive,
             sent: BTreeMap::new(),
@@ -81,7 +83,8 @@ impl Room {
     /// Shows what was said before. A device that resumes gets what it missed from the feed, and is shown what came
     /// before that; a script that does not stay is shown the newest.
     pub(crate) async fn begin(&mut self, resumes: bool, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
-        say(output, &format!("-- conversation {}, /help for help", self.conversation()))?;
+        let line = format!("-- conversation {}, /help for help", self.conversation());
+        say(output, &self.ink.line(&line))?;
         let highest = self.client.state().highest.get(&self.conversation()).copied();
         let before = highest.filter(|_| resumes && !self.once).map(Seq::next);
         let query = HistoryQuery { before, limit: Some(HISTORY_SHOWN), at_least: highest, ..HistoryQuery::default() };
@@ -132,11 +135,13 @@ impl Room {
         output: &mut (dyn Write + Send),
         outcome: Result<Exit, OpsError>,
     ) -> Result<Exit, OpsError> {
+        let ink = self.ink;
         let (open, saved) = (self.client.state().open_commands(), self.file.save(self.client.state()));
         self.client.close().await;
         if open > 0 {
             let path = self.file.path().display();
-            say(output, &format!("-- {open} not settled yet: kept in {path} and sent again next time"))?;
+            let line = format!("-- {open} not settled yet: kept in {path} and sent again next time");
+            say(output, &ink.line(&line))?;
         }
         outcome.and_then(|exit| saved.map(|()| exit))
     }
@@ -166,11 +171,12 @@ impl Room {
         match event {
             ClientEvent::Connected { .. } if self.lost => {
                 self.lost = false;
-                say(output, "-- connected again")
+                say(output, &self.ink.line("-- connected again"))
             }
             ClientEvent::Disconnected { reason, .. } if !self.lost => {
                 self.lost = true;
-                say(output, &format!("-- not connected, trying again: {}", render::plain(&reason)))
+                let line = format!("-- not connected, trying again: {}", render::plain(&reason));
+                say(output, &self.ink.line(&line))
             }
             ClientEvent::Stopped { reason, .. } => {
                 Err(OpsError::Usage(format!("the server says not to come back: {}", render::plain(&reason))))
@@ -218,13 +224,12 @@ impl Room {
             Fate::Stands { stands: StandsName::Withdrawal, .. } => "withdrawn".to_owned(),
             Fate::Stands { .. } => return Ok(()),
             Fate::Refused { reason, message, .. } if message.is_empty() => name_of(reason),
-            Fate::Refused { reason: code, message, .. } | Fate::Rejected { code, message } => {
-                format!("{} ({message})", name_of(code))
-            }
+            Fate::Refused { message, .. } | Fate::Rejected { message, .. } => message,
         };
         self.failed = true;
         let what = what.unwrap_or_else(|| "a command of an earlier run".to_owned());
-        say(output, &format!("!! not accepted: {} -- {}", render::plain(&why), render::plain(&what)))
+        let line = format!("!! not accepted: {} -- {}", render::plain(&why), render::plain(&what));
+        say(output, &self.ink.line(&line))
     }
 
     fn want_rows(&mut self, at_least: Seq) {
@@ -248,7 +253,7 @@ impl Room {
                     && page.more
                     && first.seq > shown
                 {
-                    say(output, "-- ... there is more in between: /history")?;
+                    say(output, &self.ink.line("-- ... there is more in between: /history"))?;
                 }
                 self.view.read(page.entries);
                 self.show(self.view.newest().unwrap_or_default(), output).await
@@ -313,7 +318,9 @@ impl Room {
         if self.screen.len() > ENTRIES_MAX {
             self.screen.pop_first();
         }
-        say(output, &render::entry(entry, &self.names, changed))
+        let answered = entry.reply_to.map(|id| self.view.entry(id).map(|entry| entry.ordinal));
+        let line = render::entry(entry, &self.names, answered, changed);
+        say(output, &self.ink.line(&line))
     }
 
     pub(crate) async fn learn_names(&mut self, entry: &EntryBody) {
@@ -334,7 +341,7 @@ async fn next_line<I: AsyncBufRead + Unpin>(lines: &mut Option<Lines<I>>) -> std
     }
 }
 
-/// The code as it stands on the wire.
+/// The code as it stands on the wire, where there is no sentence.
 fn name_of(code: ErrorCode) -> String {
     serde_json::to_value(code).ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use api::CommandFrame;
-use domain::CommandId;
+use api::{CommandFrame, ErrorCode};
+use domain::{CommandId, ConversationId, UserId};
 
 use crate::OpsError;
 use crate::chat::line::{HELP, Line, Which};
@@ -21,7 +21,7 @@ impl Room {
             Ok(line) => line,
             Err(words) => {
                 self.failed = true;
-                say(output, &format!("!! {words}"))?;
+                say(output, &self.ink.line(&format!("!! {words}")))?;
                 return Ok(false);
             }
         };
@@ -31,7 +31,20 @@ impl Room {
             Line::Help => return say(output, HELP).map(|()| false),
             Line::Who => self.who(output).await,
             Line::History(count) => self.history(count, output).await,
-            Line::Add(name) => self.add(&name, text).await,
+            Line::Add(name) => {
+                let add = |id, conversation, user| CommandFrame::AddMembers { id, conversation, members: vec![user] };
+                self.about(&name, text, add).await
+            }
+            Line::Remove(name) => {
+                let remove = |id, conversation, user| CommandFrame::RemoveMember { id, conversation, user };
+                self.about(&name, text, remove).await
+            }
+            Line::Role(name, role) => {
+                let change = |id, conversation, user| CommandFrame::ChangeRole { id, conversation, user, role };
+                self.about(&name, text, change).await
+            }
+            // Nothing is heard of it from then on.
+            Line::Leave => return self.command(Line::Leave, text).map(|()| true),
             line => self.command(line, text),
         };
         match outcome {
@@ -39,7 +52,7 @@ impl Room {
             Err(OpsError::Io { what, source }) => return Err(OpsError::Io { what, source }),
             Err(error) => {
                 self.failed = true;
-                say(output, &format!("!! {}", render::plain(&error.to_string())))?;
+                say(output, &self.ink.line(&format!("!! {}", render::plain(&error.to_string()))))?;
             }
         }
         Ok(false)
@@ -49,12 +62,23 @@ impl Room {
         let (id, conversation) = (self.client.mint(), self.conversation());
         let frame = match line {
             Line::Say(body) => CommandFrame::Send { id, conversation, body, reply_to: None },
+            Line::Reply(which, body) => {
+                CommandFrame::Send { id, conversation, body, reply_to: Some(self.message(which)?) }
+            }
+            Line::Leave => CommandFrame::Leave { id, conversation },
             Line::Title(title) => CommandFrame::ChangeTitle { id, conversation, title },
             Line::Edit(which, body) => CommandFrame::Edit { id, conversation, target: self.message(which)?, body },
             Line::Delete(which) => CommandFrame::Delete { id, conversation, target: self.message(which)? },
             Line::React(which, emoji) => CommandFrame::React { id, conversation, target: self.message(which)?, emoji },
             Line::Unreact(which) => CommandFrame::Unreact { id, conversation, target: self.message(which)? },
-            Line::Nothing | Line::Who | Line::History(_) | Line::Add(_) | Line::Help | Line::Quit => return Ok(()),
+            Line::Nothing
+            | Line::Who
+            | Line::History(_)
+            | Line::Add(_)
+            | Line::Remove(_)
+            | Line::Role(..)
+            | Line::Help
+            | Line::Quit => return Ok(()),
         };
         self.submit(frame, text)
     }
@@ -69,11 +93,22 @@ impl Room {
         Ok(())
     }
 
-    async fn add(&mut self, name: &str, text: &str) -> Result<(), OpsError> {
-        let user = self.client.http().user_by_name(name).await?;
+    /// Sends a command that concerns the user of that name.
+    async fn about(
+        &mut self,
+        name: &str,
+        text: &str,
+        command: impl FnOnce(CommandId, ConversationId, UserId) -> CommandFrame,
+    ) -> Result<(), OpsError> {
+        let user = match self.client.http().user_by_name(name).await {
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+                return Err(OpsError::Usage(format!("nobody is called {name}")));
+            }
+            found => found?,
+        };
         self.names.learn(user.id, &user.name);
         let (id, conversation) = (self.client.mint(), self.conversation());
-        self.submit(CommandFrame::AddMembers { id, conversation, members: vec![user.id] }, text)
+        self.submit(command(id, conversation, user.id), text)
     }
 
     /// The message that a person means.
@@ -95,7 +130,8 @@ impl Room {
                 if let Ok(found) = self.client.http().user(member.user).await {
                     self.names.learn(member.user, &found.name);
                 }
-                say(output, &format!("-- {} ({})", self.names.of(member.user), member.role))?;
+                let line = format!("-- {} ({})", self.names.of(member.user), member.role);
+                say(output, &self.ink.line(&line))?;
             }
             match page.members.last().filter(|_| page.more) {
                 Some(last) => after = Some(last.user),
