@@ -201,7 +201,7 @@ pub const fn sentence(refusal: Refusal) -> &'static str {
         Refusal::Forbidden => "your role, or the kind of conversation, does not allow it",
         Refusal::Already => "it is so already",
         Refusal::NoSuchMember => "the user named is not a member of the conversation",
-        Refusal::NoSuchUser => "nobody has looked up whether there are such users: name users who have an account",
+        Refusal::NoSuchUser => "a user named has no account, so nobody was taken in: name users who have one",
         Refusal::Full => "the conversation has as many members as it can have",
         Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
         Refusal::NotAuthor => "the message is another author's: only who has written it changes it",

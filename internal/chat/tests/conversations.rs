@@ -20,8 +20,10 @@ async fn users_without_an_account_are_told_of_and_taken_in_nowhere() {
     answer.refused("no_such_user");
     let c = ann.group(&[user_id(2)]).await;
     let path = format!("/v1/conversations/{c}/members");
-    let (_, answer) = ann.command(Method::POST, &path, json!({ "members": [user_id(3), ghost] })).await;
-    answer.refused("no_such_user");
+    let (id, answer) = ann.command(Method::POST, &path, json!({ "members": [user_id(3), ghost] })).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    let outcome = ann.get(&format!("/v1/conversations/{c}/outcome/{id}")).await.body;
+    assert_eq!((&outcome["outcome"], &outcome["code"]), (&json!("refused"), &json!("no_such_user")), "{outcome}");
     let members = ann.get(&path).await;
     assert_eq!(members.body["members"].as_array().unwrap().len(), 2, "{members:?}");
     service.stop().await;

@@ -243,8 +243,9 @@ impl Commands {
         }
     }
 
-    /// Whether everybody whom the action takes in has an account. A command that stands already is let through, so
-    /// that its author hears where: it was taken under rules that did not ask.
+    /// Whether everybody whom the action takes in has an account. A conversation with nobody is not begun. Members to
+    /// add are refused in the log, like everything that a group does not take. A command that stands already is let
+    /// through, so that its author hears where: it was taken under rules that did not ask.
     async fn look_up(
         &self,
         author: UserId,
@@ -256,7 +257,8 @@ impl Commands {
         if missing.is_empty() {
             return Ok(true);
         }
-        if self.memberships.stands(author, conversation, id).await {
+        let adds = matches!(action, Action::AddMembers { .. });
+        if adds || self.memberships.stands(author, conversation, id).await {
             return Ok(false);
         }
         Err(people::no_such(&missing))

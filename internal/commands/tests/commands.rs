@@ -310,8 +310,7 @@ async fn users_who_do_not_exist_are_taken_in_nowhere() {
     for command in [
         create("direct", vec![ghosts[0]]),
         create("group", vec![user(2), ghosts[0]]),
-        add(vec![user(2), ghosts[0]]),
-        add((2..4).chain(100..300).map(user).collect()),
+        create("group", (2..4).chain(100..300).map(user).collect()),
     ] {
         let error = world.commands.submit(user(1), command, None).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::NoSuchUser);
@@ -323,6 +322,9 @@ async fn users_who_do_not_exist_are_taken_in_nowhere() {
     // The author is signed in, so there is an account.
     world.commands.submit(user(1), add(vec![user(1), user(2)]), None).await.unwrap().logged().await.unwrap();
     assert!(world.events(c).await.iter().all(|event| event.looked_up));
+    // Who is added to what stands already is refused in the log: the event says that somebody is not there.
+    world.commands.submit(user(1), add(vec![user(2), ghosts[0]]), None).await.unwrap().logged().await.unwrap();
+    assert!(!world.events(c).await.last().unwrap().looked_up);
 }
 
 /// Issue 10, item 4: nobody guesses whether there is such a user.
