@@ -23,6 +23,7 @@ pub struct MockBroker {
 const ANSWERS: [(RDKafkaApiKey, &[RDKafkaRespErr]); 9] = {
     use RDKafkaRespErr as E;
     const LEADER: E = E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    const UNKNOWN: E = E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     const TIMED_OUT: E = E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT;
     const REPLICAS: E = E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
     const MOVED: E = E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
@@ -30,8 +31,8 @@ const ANSWERS: [(RDKafkaApiKey, &[RDKafkaRespErr]); 9] = {
     const AWAY: E = E::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
     [
         (RDKafkaApiKey::Produce, &[LEADER, TIMED_OUT, REPLICAS]),
-        (RDKafkaApiKey::Fetch, &[LEADER]),
-        (RDKafkaApiKey::ListOffsets, &[LEADER]),
+        (RDKafkaApiKey::Fetch, &[LEADER, UNKNOWN]),
+        (RDKafkaApiKey::ListOffsets, &[LEADER, UNKNOWN]),
         (RDKafkaApiKey::FindCoordinator, &[AWAY]),
         (RDKafkaApiKey::JoinGroup, &[MOVED, LOADING]),
         (RDKafkaApiKey::SyncGroup, &[MOVED]),

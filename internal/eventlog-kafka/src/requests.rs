@@ -39,6 +39,10 @@ pub(crate) struct Requests {
 #[error("the group has members: its commits are theirs")]
 struct GroupHasMembers;
 
+#[derive(Debug, thiserror::Error)]
+#[error("a broker does not know a partition that the cluster has: it is coming up, or electing")]
+struct Unknown;
+
 impl Requests {
     pub(crate) fn new(config: KafkaConfig) -> Self {
         Self { config, partitions: Mutex::default(), turns: Semaphore::new(REQUESTS_MAX) }
@@ -50,7 +54,7 @@ impl Requests {
             return Ok(*count);
         }
         let (consumer, name) = (Arc::clone(consumer), topic.to_owned());
-        let count = self.ask(topic, move || count_partitions(&consumer, &name)).await?;
+        let count = self.ask(topic, move || count_partitions(&consumer, &name, REQUEST_WAIT)).await?;
         if count == 0 {
             return Err(LogError::NoTopic(topic.to_owned()));
         }
@@ -63,9 +67,9 @@ impl Requests {
         consumer: &Arc<BaseConsumer<Quiet>>,
         at: &TopicPartition,
     ) -> Result<Watermarks, LogError> {
-        let (consumer, partition) = (Arc::clone(consumer), at.clone());
-        let ask = move || consumer.fetch_watermarks(&partition.topic, number(partition.partition), REQUEST_WAIT);
-        let (low, next) = self.ask(&at.topic, ask).await?;
+        let (asked, partition) = (Arc::clone(consumer), at.clone());
+        let ask = move || asked.fetch_watermarks(&partition.topic, number(partition.partition), REQUEST_WAIT);
+        let (low, next) = self.confirmed(consumer, at, self.ask(&at.topic, ask).await).await?;
         Ok(Watermarks { low: u64::try_from(low).unwrap_or(0), next: u64::try_from(next).unwrap_or(0) })
     }
 
@@ -95,18 +99,19 @@ impl Requests {
         at: &TopicPartition,
         time_ms: i64,
     ) -> Result<Option<u64>, LogError> {
-        let (consumer, partition) = (Arc::clone(consumer), at.clone());
+        let (asked, partition) = (Arc::clone(consumer), at.clone());
         let ask = move || {
             let mut times = TopicPartitionList::new();
             // Negative times mean other things to the broker.
             let time = Offset::Offset(time_ms.max(0));
             times.add_partition_offset(&partition.topic, number(partition.partition), time)?;
-            let found = consumer.offsets_for_times(times, REQUEST_WAIT)?;
+            let found = asked.offsets_for_times(times, REQUEST_WAIT)?;
             let found = found.elements();
             let element = found.first().ok_or(KafkaError::OffsetFetch(RDKafkaErrorCode::Partial))?;
             element.error().map(|()| element.offset())
         };
-        Ok(match self.ask(&at.topic, ask).await? {
+        let found = self.ask(&at.topic, ask).await;
+        Ok(match self.confirmed(consumer, at, found).await? {
             Offset::Offset(offset) => u64::try_from(offset).ok(),
             _ => None,
         })
@@ -136,6 +141,24 @@ impl Requests {
             }
         };
         self.ask(&topic, ask).await?.map_err(broken)
+    }
+
+    /// The answer; that there is no such partition only if the cluster says so, too. A broker that has just come up, or is
+    /// fenced for a moment, does not know what it leads: that passes.
+    async fn confirmed<T>(
+        &self,
+        consumer: &Arc<BaseConsumer<Quiet>>,
+        at: &TopicPartition,
+        answer: Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let Err(LogError::NoTopic(_)) = &answer else { return answer };
+        let (consumer, topic) = (Arc::clone(consumer), at.topic.clone());
+        let count = self.ask(&at.topic, move || count_partitions(&consumer, &topic, REQUEST_WAIT)).await;
+        if count.is_ok_and(|count| at.partition >= count) {
+            answer
+        } else {
+            Err(LogError::Transient(Box::new(Unknown)))
+        }
     }
 
     /// Asks, again and again for [`REQUEST_WAIT`] while the cluster is not ready to answer.
@@ -208,8 +231,8 @@ fn last_between(config: &ClientConfig, at: &TopicPartition, from: u64, end: u64)
 }
 
 /// The number of a topic's partitions; 0 when there is no such topic.
-pub(crate) fn count_partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> KafkaResult<u32> {
-    let metadata = consumer.fetch_metadata(Some(topic), REQUEST_WAIT)?;
+pub(crate) fn count_partitions(consumer: &BaseConsumer<Quiet>, topic: &str, wait: Duration) -> KafkaResult<u32> {
+    let metadata = consumer.fetch_metadata(Some(topic), wait)?;
     let Some(found) = metadata.topics().first() else { return Ok(0) };
     match found.error().map(RDKafkaErrorCode::from) {
         Some(code) if crate::errors::kind(code) == Kind::NoTopic => Ok(0),

@@ -95,7 +95,7 @@ impl Topics {
         let deadline = Instant::now() + CREATE_WAIT;
         loop {
             let (asking, name) = (Arc::clone(consumer), spec.name.clone());
-            let count = tokio::task::spawn_blocking(move || count_partitions(asking.as_ref(), &name));
+            let count = tokio::task::spawn_blocking(move || count_partitions(asking.as_ref(), &name, REQUEST_WAIT));
             match count.await.map_err(broken)? {
                 Ok(count) if count > 0 => return Ok(()),
                 _ if Instant::now() >= deadline => return Err(transient("the new topic does not show up")),

@@ -22,6 +22,7 @@ use super::record::to_record;
 use super::shelf::{Failure, Shelf};
 use crate::context::Quiet;
 use crate::errors::{Kind, kind_of};
+use crate::requests::count_partitions;
 use crate::threads::Mailbox;
 
 /// Records polled before the lane looks into its mailbox again.
@@ -174,13 +175,15 @@ impl Lane {
     fn find_missing(&mut self) {
         let topics: Vec<String> = self.reading.keys().cloned().collect();
         for topic in topics {
-            let metadata = self.consumer.fetch_metadata(Some(&topic), INQUIRY_WAIT);
-            let partitions =
-                metadata.map(|metadata| metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
-            let Ok(partitions) = partitions else { continue };
+            // An answer with an error says nothing about partitions: it names none while brokers elect, or come up.
+            let partitions = count_partitions(&self.consumer, &topic, INQUIRY_WAIT);
             for (partition, reading) in self.reading.get(&topic).into_iter().flatten() {
-                if usize::try_from(*partition).is_ok_and(|partition| partition >= partitions) {
-                    reading.shelf.fail(Failure::NoTopic);
+                match &partitions {
+                    Ok(count) if u32::try_from(*partition).is_ok_and(|partition| partition >= *count) => {
+                        reading.shelf.fail(Failure::NoTopic);
+                    }
+                    // Whichever it was, librdkafka may have stopped reading it.
+                    _ => reading.shelf.fail(Failure::Transient("a broker did not know a partition".to_owned())),
                 }
             }
         }
