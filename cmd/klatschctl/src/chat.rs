@@ -13,6 +13,7 @@ use ops::{Exit, OpsError};
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
 
+use crate::editor;
 use crate::options::{ChatOptions, TargetOptions};
 
 pub(crate) async fn chat(
@@ -44,6 +45,12 @@ pub(crate) async fn chat(
     if once && interactive {
         // Nothing is piped in, and nobody is to be waited for.
         return run(options, tokio::io::empty(), stdout(), clock, entropy, stop).await;
+    }
+    if editor::is_possible() && !once {
+        let (terminal, typed, above) = editor::start(format!("{}> ", options.name), stop.clone())?;
+        let outcome = run(options, typed, above, clock, entropy, stop).await;
+        drop(terminal);
+        return outcome;
     }
     run(options, BufReader::new(tokio::io::stdin()), stdout(), clock, entropy, stop).await
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod chat;
 mod commands;
+mod editor;
 mod engines;
 mod incarnations;
 mod options;

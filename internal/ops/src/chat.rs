@@ -1,5 +1,5 @@
-//! A small chat terminal on the public API: lines in, lines out, nothing drawn. People type into it, scripts pipe
-//! into it.
+//! A small chat terminal on the public API: lines in, lines out, nothing drawn. People type into it, through an editor of
+//! lines that is the caller's; scripts pipe into it.
 
 mod enter;
 mod line;
