@@ -6,11 +6,11 @@ mod world;
 use std::time::Duration;
 
 use chat::Config;
-use domain::{ConversationId, ConversationKind, Role, Seq, Settings};
+use domain::{Content, ConversationId, ConversationKind, Fingerprint, Role, Seq, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::{Consumer, ConversationRows, Hold, Row, RowWrite};
-use world::{User, World};
+use store::{Applied, Consumer, ConversationRows, Hold, Row, RowWrite};
+use world::{User, World, user_id};
 
 /// Rows as if somebody had put the user into so many groups, and the user had left all of them but the last `stay` by
 /// id; returns the groups by id.
@@ -180,4 +180,59 @@ async fn the_list_names_every_conversation_whatever_the_ids() {
     assert!(listed == groups[8..], "{} listed", listed.len());
     service.stop().await;
     storage.stop().await;
+}
+
+/// Issue 10, section 3: storage writes the rows of a batch in any order, so the edit of a last message may be there before
+/// the row that removes the reader. What was said behind their back is not shown.
+#[tokio::test]
+async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
+    let world = World::new().await;
+    // No storage: the rows are those of the middle of a batch.
+    let service = world.start_with(Config { read_wait: Duration::from_millis(50), ..Config::default() }).await;
+    let ann = world.user(&service, 1);
+    let (id, bob, time_ms) = (world.id(), user_id(2), world::NOW_MS);
+    let (c, place, ordinal) = (ConversationId::group(bob, id), 0, 1);
+    let at = |offset: u64| Seq::try_from(offset).unwrap();
+    let write = async |number: u64, rows: Vec<Row>| {
+        let rows = rows.into_iter().map(|row| RowWrite { timestamp: at(number).timestamp(), row }).collect();
+        world.store.write(vec![ConversationRows { conversation: c, rows }]).await.unwrap();
+    };
+    let applied = async |number: u64| {
+        let applied = Applied { seq: at(number), fingerprint: Fingerprint(number) };
+        world.store.set_applied(commands::Barrier::source_of(c), applied).await.unwrap();
+    };
+    let last_text = async || {
+        let page = ann.get("/v1/conversations").await.body;
+        let listed = page["conversations"].as_array().unwrap().clone();
+        assert_eq!(listed.len(), 1, "{page}");
+        listed[0]["last_message"]["body"].as_str().map(str::to_owned)
+    };
+    let settings = Settings { kind: ConversationKind::Group, title: "tea".into() };
+    let (role, content) = (Role::Member, Content::Message { body: "hello".into(), reply_to: None });
+    let joined = vec![
+        Row::Settings { seq: at(1), settings },
+        Row::Member { user: ann.id, seq: at(1), role: Some(role) },
+        Row::Joined { user: ann.id, role, seq: at(1), ordinal: 0 },
+    ];
+    write(1, joined).await;
+    let said = vec![
+        Row::Entry { seq: at(2), place, ordinal, id: world.id(), author: bob, time_ms, content },
+        Row::Head { seq: at(2), time_ms, place: 1, ordinal },
+        Row::LastMessage { seq: at(2), place },
+    ];
+    write(2, said).await;
+    applied(2).await;
+    assert_eq!(last_text().await.as_deref(), Some("hello"));
+
+    // Ann is removed at 3, and Bob edits at 4.
+    write(4, vec![Row::Edit { seq: at(2), place, body: "behind her back".into(), changed: at(4), time_ms }]).await;
+    assert_eq!(last_text().await, None, "nobody knows yet whether she is a member at 4");
+    write(3, vec![Row::Member { user: ann.id, seq: at(3), role: None }]).await;
+    applied(4).await;
+    assert_eq!(last_text().await, None, "she is none");
+
+    // Who is a member again reads it.
+    write(5, vec![Row::Member { user: ann.id, seq: at(5), role: Some(role) }]).await;
+    assert_eq!(last_text().await.as_deref(), Some("behind her back"));
+    service.stop().await;
 }

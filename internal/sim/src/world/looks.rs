@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{ConversationPage, EntryBody, HistoryPage};
-use domain::{ConversationId, UserId};
+use api::{ConversationPage, EntryBody, HistoryPage, ReactionBody};
+use domain::{ConversationId, Seq, UserId};
+use eventlog::{LogError, SharedLog, partition_of};
+use events::topics::{MESSAGES, spec_of};
 use testkit::oracle::{Fault, Truth, Verdict};
 
 use super::World;
@@ -17,6 +19,8 @@ struct Shown {
     user: UserId,
     conversation: ConversationId,
     entry: EntryBody,
+    /// The end of the conversation's partition of the log when the answer was there: what comes later excuses nothing.
+    end: u64,
 }
 
 impl World {
@@ -25,6 +29,7 @@ impl World {
         let user = self.people.accounts[device / self.setup.devices].user;
         let (http, room) = (Arc::clone(&self.people.devices[device].http), self.rooms[room % self.rooms.len()].id);
         let (looks, trace) = (self.looks.clone(), Arc::clone(&self.shared.trace));
+        let log = Arc::clone(&self.services.log);
         tokio::spawn(async move {
             let shown: Vec<(ConversationId, EntryBody)> = if list {
                 let page = http.get::<ConversationPage>("/v1/conversations?limit=50").await;
@@ -35,21 +40,42 @@ impl World {
                 page.into_iter().flat_map(|page| page.entries).map(|entry| (room, entry)).collect()
             };
             trace.add(if list { "last messages seen in lists" } else { "entries seen in history" }, shown.len() as u64);
-            let mut looks = looks.0.lock().unwrap_or_else(PoisonError::into_inner);
-            looks.extend(shown.into_iter().map(|(conversation, entry)| Shown { user, conversation, entry }));
+            for (conversation, entry) in shown {
+                let Ok(end) = end_of(&log, conversation).await else { continue };
+                let mut looks = looks.0.lock().unwrap_or_else(PoisonError::into_inner);
+                looks.push(Shown { user, conversation, entry, end });
+            }
         });
     }
 }
 
+/// The next offset of the conversation's partition.
+async fn end_of(log: &SharedLog, conversation: ConversationId) -> Result<u64, LogError> {
+    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    Ok(log.watermarks(MESSAGES, partition).await?.next)
+}
+
+/// Whether all that the entry says is of these versions. Not by its `changed`, which names what it has for certain: it
+/// may have more.
+fn is_of<'v>(entry: &EntryBody, versions: impl Iterator<Item = &'v EntryBody> + Clone) -> bool {
+    let text = |version: &EntryBody| (&version.body, version.deleted) == (&entry.body, entry.deleted);
+    let left_out = entry.withheld && entry.body.is_none();
+    let reacted = |reaction: &ReactionBody| versions.clone().any(|version| version.reactions.contains(reaction));
+    (left_out || versions.clone().any(text)) && entry.reactions.iter().all(reacted)
+}
+
 impl Looks {
-    /// Nobody was shown an entry from outside their memberships, nor what changed it after the last of them.
+    /// Nobody was shown an entry from outside their memberships, nor what changed it after the last of them that
+    /// had begun by then.
     pub(crate) fn check(&self, truth: &Truth) -> Verdict {
         let (mut verdict, looks) = (Verdict::default(), self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for Shown { user, conversation, entry } in looks.iter() {
-            let spans = truth.stories.get(conversation).and_then(|story| story.spans.get(user));
-            let mut spans = spans.into_iter().flatten();
+        for Shown { user, conversation, entry, end } in looks.iter() {
+            let Some(story) = truth.stories.get(conversation) else { continue };
+            let spans = story.spans.get(user).into_iter().flatten().filter(|(from, _)| from.offset() < *end);
             let inside = spans.clone().any(|(from, to)| *from <= entry.seq && to.is_none_or(|to| entry.seq <= to));
-            let covered = entry.withheld || spans.any(|(_, to)| to.is_none_or(|to| entry.changed <= to));
+            let until = |changed: Seq| spans.clone().any(|(_, to)| to.is_none_or(|to| changed <= to));
+            let versions = story.entries.get(&entry.seq).into_iter().flatten();
+            let covered = is_of(entry, versions.filter(|version| until(version.changed)));
             if !inside || !covered {
                 verdict.fault(Fault::HistoryDiffers, || format!("{user} was shown {entry:?} of {conversation}"));
             }
