@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::network::{Network, Request, Stream, Tcp};
 
 /// How long registration and sign-in are tried: services may be on their way up.
-const SIGN_IN_WITHIN: Duration = Duration::from_secs(60);
+const SIGN_IN_WITHIN: Duration = Duration::from_secs(300);
 /// Between two such attempts.
 const SIGN_IN_EVERY: Duration = Duration::from_millis(200);
 /// Of every test account.

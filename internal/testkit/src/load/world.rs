@@ -18,9 +18,9 @@ use super::actions::{self, Chosen};
 use crate::device::{Account, Device, Endpoints, Fate, Route, Stamps};
 
 /// How long the beginning may take: password hashes are slow on purpose, and slower in debug builds.
-const BEGIN_WITHIN: Duration = Duration::from_secs(180);
+const BEGIN_WITHIN: Duration = Duration::from_secs(600);
 /// How long it may take, once nothing new is said, until every device knows the fate of all it sent.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(120);
+const RESOLVE_WITHIN: Duration = Duration::from_secs(600);
 /// How often a condition is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Accounts registered at the same time.

@@ -9,13 +9,14 @@ use domain::{ConversationId, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, sleep};
 
+use super::again::again;
 use super::truth::{Story, Truth};
 use super::verdict::{Fault, Verdict};
 use crate::device::Http;
 use crate::load::World;
 
 /// How long storage may take to come to the end of the log.
-const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 /// How often that is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Timelines read at the same time.
@@ -49,8 +50,8 @@ pub async fn check_history(truth: &Truth, world: &World) -> Result<Verdict> {
         check_list(truth, http, account.user, &mut verdict).await?;
         let ids: Vec<ConversationId> = truth.conversations_of(account.user).map(|(id, _)| id).collect();
         let reads = ids.into_iter().map(|id| async move {
-            let rows = http.history(id, None).await;
-            rows.map(|rows| (id, rows)).with_context(|| format!("history of {id} for {}", account.name))
+            let what = format!("history of {id} for {}", account.name);
+            again(&what, async || http.history(id, None).await).await.map(|rows| (id, rows))
         });
         let read: Vec<_> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         for (id, rows) in read {
@@ -88,7 +89,8 @@ async fn check_list(truth: &Truth, http: &Http, user: UserId, verdict: &mut Verd
     let (mut listed, mut next): (Vec<ConversationBody>, Option<String>) = (Vec::new(), None);
     loop {
         let page = next.map(|page| format!("&page={page}")).unwrap_or_default();
-        let page: ConversationPage = http.get(&format!("/v1/conversations?limit=100{page}")).await?;
+        let path = format!("/v1/conversations?limit=100{page}");
+        let page: ConversationPage = again(&format!("the list of {user}"), async || http.get(&path).await).await?;
         listed.extend(page.conversations);
         next = page.next;
         if next.is_none() {

@@ -1,9 +1,11 @@
 //! The log as it is, read whole.
 
 use anyhow::{Context as _, Result, ensure};
-use eventlog::{EventLog, Meaning, Message, Record};
+use eventlog::{EventLog, LogError, Meaning, Message, Record};
 use events::topics::{DELIVERIES, MESSAGES, RECEIPTS, USERS, spec_of};
 use events::{Codec, DecodeError, Delivery, ReadMark, UserEvent};
+
+use super::again::again;
 
 /// Records read at a time.
 const CHUNK: usize = 1000;
@@ -94,12 +96,15 @@ impl Logged {
 }
 
 async fn records(log: &dyn EventLog, topic: &str, partition: u32) -> Result<Vec<Record>> {
-    let what = || format!("reading {topic}/{partition}");
-    let marks = log.watermarks(topic, partition).await.with_context(what)?;
+    again(&format!("reading {topic}/{partition}"), async || all(log, topic, partition).await).await
+}
+
+async fn all(log: &dyn EventLog, topic: &str, partition: u32) -> Result<Vec<Record>, LogError> {
+    let marks = log.watermarks(topic, partition).await?;
     let (mut records, mut at) = (Vec::new(), marks.low);
-    let mut reader = log.reader(topic, partition, at).await.with_context(what)?;
+    let mut reader = log.reader(topic, partition, at).await?;
     while at < marks.next {
-        for record in reader.next(CHUNK).await.with_context(what)? {
+        for record in reader.next(CHUNK).await? {
             at = record.offset + 1;
             records.push(record);
         }

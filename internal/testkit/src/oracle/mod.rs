@@ -4,6 +4,7 @@
 //! An order of events keeps the comparison exact: nothing new is said and every send is resolved; the log is read and
 //! judged ([`Truth`]); every device and storage come to its end ([`Truth::reached`], [`settled`]); then all is compared.
 
+mod again;
 mod deliveries;
 mod devices;
 mod history;

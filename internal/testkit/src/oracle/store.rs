@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use domain::RULES_TRIAL;
 use eventlog::SharedLog;
 use events::Codec;
@@ -15,6 +15,7 @@ use store::embedded::EmbeddedStore;
 use store::{SharedStore, canonical};
 use tokio_util::sync::CancellationToken;
 
+use super::again::again;
 use super::verdict::{Fault, Verdict};
 
 /// Rows of each log-derived table, as canonical bytes.
@@ -29,7 +30,8 @@ pub async fn rows(store: &SharedStore) -> Result<Rows> {
     for table in store.derived_tables() {
         let (mut rows, mut after) = (BTreeSet::new(), None);
         loop {
-            let (page, next) = store.scan(table, after).await.with_context(|| format!("reading {table}"))?;
+            let what = format!("reading {table}");
+            let (page, next) = again(&what, async || store.scan(table, after.clone()).await).await?;
             rows.extend(page);
             if next.is_none() {
                 break;

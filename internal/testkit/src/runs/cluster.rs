@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Harm, REACHED_WITHIN, Report, talk};
+use super::{Harm, REACHED_WITHIN, Report, talk, with_logs};
 use crate::engines::Engines;
 use crate::load::{LoadConfig, World, disturb_cluster, kill_cluster, step_clocks};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
@@ -19,7 +19,7 @@ pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> R
         Ok(report)
     };
     let outcome: Result<Report> = outcome.await;
-    outcome.with_context(|| cluster.logs())
+    outcome.map_err(|cause| with_logs(&cause, &cluster.logs()))
 }
 
 /// Starts the programs that do not run, and the load on them; returns when every send is resolved.

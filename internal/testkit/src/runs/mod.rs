@@ -9,7 +9,7 @@ mod single;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result, anyhow};
 use tokio::time::Instant;
 
 use crate::device::Endpoints;
@@ -41,7 +41,12 @@ impl Harm {
 }
 
 /// How long devices may take to come to the end of the log, after everything was disturbed.
-const REACHED_WITHIN: Duration = Duration::from_secs(90);
+const REACHED_WITHIN: Duration = Duration::from_secs(600);
+
+/// What went wrong, and below it what the programs said: the cause comes first, where a long report is cut.
+fn with_logs(cause: &Error, logs: &str) -> Error {
+    anyhow!("{cause:#}\n{logs}")
+}
 
 /// A load while harm is done: they talk at least until that is over. Returns when every send is resolved.
 ///

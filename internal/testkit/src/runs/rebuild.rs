@@ -9,7 +9,7 @@ use workload::Random;
 use super::cluster::judge_cluster;
 use super::replay::all_there;
 use super::single::{judge_single, talk_on_single, truth_of_single};
-use super::{Harm, Report, talk};
+use super::{Harm, Report, talk, with_logs};
 use crate::load::{Faults, Killed, LoadConfig};
 use crate::programs::{Cluster, Ran, Setup, Single};
 
@@ -80,6 +80,11 @@ pub async fn rebuild_single(single: &mut Single, config: LoadConfig, kills: usiz
 /// # Errors
 /// As [`rebuild_single`].
 pub async fn rebuild_cluster(cluster: &mut Cluster, config: LoadConfig, kills: usize) -> Result<Report> {
+    let outcome = rebuilt_under_load(cluster, config, kills).await;
+    outcome.map_err(|cause| with_logs(&cause, &cluster.logs()))
+}
+
+async fn rebuilt_under_load(cluster: &mut Cluster, config: LoadConfig, kills: usize) -> Result<Report> {
     // Connections of devices that come and go would end, too.
     let config = LoadConfig { unsteady: false, ..config };
     cluster.start().await?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Harm, REACHED_WITHIN, Report, talk};
+use super::{Harm, REACHED_WITHIN, Report, talk, with_logs};
 use crate::engines::Engines;
 use crate::load::{LoadConfig, World, disturb_single, kill_single, step_clocks};
 use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
@@ -20,7 +20,7 @@ pub async fn single(single: &mut Single, config: LoadConfig, harm: Harm) -> Resu
         Ok(report)
     };
     let outcome: Result<Report> = outcome.await;
-    outcome.with_context(|| format!("klatsch's log ends:\n{}", single.program.log_tail()))
+    outcome.map_err(|cause| with_logs(&cause, &format!("klatsch's log ends:\n{}", single.program.log_tail())))
 }
 
 /// Starts `single` if it does not run, and the load on it; returns when every send is resolved.

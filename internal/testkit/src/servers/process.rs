@@ -15,7 +15,7 @@ use super::probe;
 use crate::child::{Child, log_tail};
 
 /// The slowest (Cassandra, cold disk, two busy cores) takes a third of this.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_secs(300);
 /// A clean stop flushes; Cassandra takes five seconds.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 /// How often readiness and the end of a process are looked for.
