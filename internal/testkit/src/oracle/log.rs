@@ -1,6 +1,6 @@
 //! The log as it is, read whole.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use eventlog::{EventLog, LogError, Meaning, Message, Record};
 use events::topics::{DELIVERIES, MESSAGES, RECEIPTS, USERS, spec_of};
 use events::{Codec, DecodeError, Delivery, ReadMark, UserEvent};

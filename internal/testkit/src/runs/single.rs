@@ -1,6 +1,6 @@
 //! A load on `klatsch`, in one process on the embedded engines.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Harm, REACHED_WITHIN, Report, talk, with_logs};
 use crate::engines::Engines;
