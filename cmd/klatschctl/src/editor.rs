@@ -5,18 +5,21 @@
 //! with its number once the log has it, and so stands there once.
 
 use std::io::{IsTerminal, Write, stdin, stdout};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use ops::OpsError;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
 use rustyline::history::MemHistory;
-use rustyline::{Config, Editor, ExternalPrinter};
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Config, Editor, ExternalPrinter, Helper};
 use tokio::io::{AsyncWriteExt as _, BufReader, DuplexStream, duplex};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use unicode_width::UnicodeWidthStr;
 
@@ -24,8 +27,8 @@ use unicode_width::UnicodeWidthStr;
 const TYPED_BYTES_MAX: usize = 64 << 10;
 /// Lines that the cursor keys bring back. They are kept in memory only: what people say is not written down here.
 const HISTORY_LINES: usize = 500;
-/// Something that was written so shortly before a line ended may stand below it: then the line is left where it is.
-const JUST_NOW: Duration = Duration::from_millis(20);
+/// How long a line that is entered waits for what is being written above it.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(200);
 /// The line that ends the chat, so that no other is asked for.
 const QUIT: &str = "/quit";
 
@@ -49,8 +52,9 @@ pub(crate) fn start(prompt: String, stop: CancellationToken) -> Result<(Terminal
     let terminal = Terminal { before: tcgetattr(stdin()).ok() };
     let config = Config::builder().max_history_size(HISTORY_LINES).map_err(failed)?.auto_add_history(true).build();
     let lines = MemHistory::with_config(&config);
-    let mut editor = Editor::<(), MemHistory>::with_history(config, lines).map_err(failed)?;
+    let mut editor = Editor::<Entering, MemHistory>::with_history(config, lines).map_err(failed)?;
     let screen = Screen::default();
+    editor.set_helper(Some(Entering(screen.clone())));
     let printer = editor.create_external_printer().map_err(failed)?;
     let above = Above { printer, text: Vec::new(), screen: screen.clone() };
     let (typed, reader) = duplex(TYPED_BYTES_MAX);
@@ -62,7 +66,7 @@ pub(crate) fn start(prompt: String, stop: CancellationToken) -> Result<(Terminal
 }
 
 fn edit(
-    editor: &mut Editor<(), MemHistory>,
+    editor: &mut Editor<Entering, MemHistory>,
     prompt: &str,
     screen: &Screen,
     mut typed: DuplexStream,
@@ -99,26 +103,83 @@ fn rows(prompt: &str, line: &str, columns: usize) -> usize {
     rows
 }
 
-/// When something was written above the line. Never locked while that is being done: the editor may have to read a line
-/// before it takes what is written.
+/// The screen between a line that was entered and its being taken away: until then nothing is put below it. Never locked
+/// while something is written: the editor may have to read a line before it takes that.
 #[derive(Clone, Default)]
-struct Screen(Arc<Mutex<Option<Instant>>>);
+struct Screen(Arc<(Mutex<Below>, Condvar)>);
+
+#[derive(Default)]
+struct Below {
+    /// Something is being written above the line.
+    writing: bool,
+    /// A line was entered, and stands there yet.
+    entered: bool,
+    /// What is said meanwhile.
+    waiting: String,
+}
 
 impl Screen {
-    fn written(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    fn below(&self) -> MutexGuard<'_, Below> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the rows above the cursor off the screen, unless something else may stand there.
+    /// Holds back what is said from now on. Not where something is still being written: that waits for the editor, which
+    /// asks this.
+    fn enter(&self) {
+        let written = self.0.1.wait_timeout_while(self.below(), WRITTEN_WITHIN, |below| below.writing);
+        let (mut below, _) = written.unwrap_or_else(PoisonError::into_inner);
+        below.entered = !below.writing;
+    }
+
+    /// Takes the line that was entered, of so many rows, off the screen, and shows what was held back. A line beside which
+    /// something may have been written stays.
     fn erase(&self, rows: usize) {
-        let written = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.is_none_or(|at| at.elapsed() > JUST_NOW) {
-            let mut out = stdout().lock();
-            // A terminal that is gone is noticed where something is said.
-            let _ = write!(out, "\x1b[{rows}A\r\x1b[J").and_then(|()| out.flush());
+        let mut below = self.below();
+        if !std::mem::take(&mut below.entered) {
+            return;
         }
+        let waiting = std::mem::take(&mut below.waiting);
+        let mut out = stdout().lock();
+        // A terminal that is gone is noticed where something is said.
+        let _ = write!(out, "\x1b[{rows}A\r\x1b[J{waiting}").and_then(|()| out.flush());
+    }
+
+    /// Writes the text above the line, or holds it back until the line that was entered is gone.
+    fn write(&self, text: String, print: impl FnOnce(String) -> rustyline::Result<()>) -> std::io::Result<()> {
+        let mut below = self.below();
+        if below.entered {
+            below.waiting.push_str(&text);
+            return Ok(());
+        }
+        below.writing = true;
+        drop(below);
+        let printed = print(text);
+        self.below().writing = false;
+        self.0.1.notify_all();
+        printed.map_err(std::io::Error::other)
     }
 }
+
+/// Tells the screen when a line is entered: the editor asks whether it is one, while it still holds the terminal.
+struct Entering(Screen);
+
+impl Validator for Entering {
+    fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        self.0.enter();
+        Ok(ValidationResult::Valid(None))
+    }
+}
+
+impl Completer for Entering {
+    type Candidate = String;
+}
+
+impl Hinter for Entering {
+    type Hint = String;
+}
+
+impl Highlighter for Entering {}
+impl Helper for Entering {}
 
 /// Writes whole lines above the one that is being typed.
 struct Above<P> {
@@ -135,10 +196,7 @@ impl<P: ExternalPrinter> Write for Above<P> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         let text = String::from_utf8_lossy(&std::mem::take(&mut self.text)).into_owned();
-        self.screen.written();
-        let printed = self.printer.print(text).map_err(std::io::Error::other);
-        self.screen.written();
-        printed
+        self.screen.write(text, |text| self.printer.print(text))
     }
 }
 
@@ -166,5 +224,22 @@ mod tests {
         assert_eq!(rows("> ", &"本".repeat(40), 80), 2);
         assert_eq!(rows("> ", "one\ntwo", 80), 2);
         assert_eq!(rows("> ", "x", 0), 3);
+    }
+
+    #[test]
+    fn what_is_said_while_an_entered_line_stands_there_waits() {
+        let screen = Screen::default();
+        let mut above = String::new();
+        let mut write = |text: &str| {
+            let printed = screen.write(text.to_owned(), |text| {
+                above += &text;
+                Ok(())
+            });
+            printed.unwrap();
+        };
+        write("before");
+        screen.enter();
+        write("meanwhile");
+        assert_eq!((screen.below().waiting.as_str(), above.as_str()), ("meanwhile", "before"));
     }
 }

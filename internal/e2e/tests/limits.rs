@@ -286,7 +286,13 @@ fn the_page_of_limits_is_current() -> Result<()> {
 fn the_ranges_of_the_http_document_are_those_of_the_code() -> Result<()> {
     let document: Value = serde_yaml_ng::from_str(include_str!("../../../schemas/openapi.yaml"))?;
     let (schemas, paths) = ("/components/schemas", "/paths/~1v1~1");
-    let page = |name: &str, at: usize| format!("{paths}{name}/get/parameters/{at}/schema");
+    // By name: another parameter before it changes nothing.
+    let page = |path: &str, name: &str| {
+        let list = format!("{paths}{path}/get/parameters");
+        let parameters = document.pointer(&list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let at = parameters.iter().position(|parameter| parameter["name"] == name);
+        format!("{list}/{}/schema", at.unwrap_or(parameters.len()))
+    };
     let (name, password) = (users::limits::NAME_CHARS, users::limits::PASSWORD_CHARS);
     let expected = [
         (format!("{schemas}/Create/properties/members/maxItems"), limits::MEMBERS_PER_EVENT_MAX),
@@ -296,15 +302,15 @@ fn the_ranges_of_the_http_document_are_those_of_the_code() -> Result<()> {
         (format!("{schemas}/PasswordChange/properties/new_password/minLength"), *password.start()),
         (format!("{schemas}/PasswordChange/properties/new_password/maxLength"), *password.end()),
         (format!("{schemas}/Registration/properties/display_name/maxLength"), users::limits::DISPLAY_NAME_CHARS_MAX),
-        (format!("{}/maxItems", page("users", 0)), users::limits::IDS_MAX),
-        (format!("{}/maximum", page("conversations", 0)), chat::limits::CONVERSATIONS_MAX),
-        (format!("{}/default", page("conversations", 0)), chat::limits::PAGE_DEFAULT),
-        (format!("{}/maximum", page("conversations~1{conversation}~1members", 2)), chat::limits::PAGE_MAX),
-        (format!("{}/default", page("conversations~1{conversation}~1members", 2)), chat::limits::PAGE_DEFAULT),
-        (format!("{}/maximum", page("conversations~1{conversation}~1messages", 3)), chat::limits::PAGE_MAX),
-        (format!("{}/default", page("conversations~1{conversation}~1messages", 3)), chat::limits::PAGE_DEFAULT),
-        (format!("{}/maximum", page("sync", 1)), chat::limits::SYNC_PAGE_MAX),
-        (format!("{}/default", page("sync", 1)), chat::limits::SYNC_PAGE_MAX),
+        (format!("{}/maxItems", page("users", "ids")), users::limits::IDS_MAX),
+        (format!("{}/maximum", page("conversations", "limit")), chat::limits::CONVERSATIONS_MAX),
+        (format!("{}/default", page("conversations", "limit")), chat::limits::PAGE_DEFAULT),
+        (format!("{}/maximum", page("conversations~1{conversation}~1members", "limit")), chat::limits::PAGE_MAX),
+        (format!("{}/default", page("conversations~1{conversation}~1members", "limit")), chat::limits::PAGE_DEFAULT),
+        (format!("{}/maximum", page("conversations~1{conversation}~1messages", "limit")), chat::limits::PAGE_MAX),
+        (format!("{}/default", page("conversations~1{conversation}~1messages", "limit")), chat::limits::PAGE_DEFAULT),
+        (format!("{}/maximum", page("sync", "limit")), chat::limits::SYNC_PAGE_MAX),
+        (format!("{}/default", page("sync", "limit")), chat::limits::SYNC_PAGE_MAX),
     ];
     for (pointer, limit) in expected {
         let written = document.pointer(&pointer).and_then(Value::as_u64);
