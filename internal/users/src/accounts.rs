@@ -85,7 +85,7 @@ impl App {
         };
         self.shares.take_registration(network).map_err(limited)?;
         let attempt = Attempt { name: name.clone(), network, device: None };
-        let turn = self.passwords.turn(attempt.share(), &name).await?;
+        let turn = self.passwords.turn(self.shares.of(&attempt), &name).await?;
         let account = Account {
             id: UserId::try_from(self.entropy.uuid_v7(&self.clock)).map_err(ApiError::internal)?,
             password_hash: self.passwords.hash(turn, password).await?,

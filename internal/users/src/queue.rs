@@ -1,8 +1,8 @@
 //! Who computes a password hash next: a fair queue.
 //!
 //! Hashes are expensive, so a few are computed at a time and some more wait. Turns go round by share (a device that
-//! signed in before has one of its own, all others share their address's), and within a share round by name: whoever
-//! asks much waits for himself. When the queue is full, the newest of the largest share makes room, unless that is who
+//! signed in before has one of its own, names that are at home at an address have one there, all others share their
+//! address's), and within a share round by name: whoever asks much waits for himself. When the queue is full, the newest of the largest share makes room, unless that is who
 //! asks.
 
 use std::collections::VecDeque;
@@ -23,6 +23,8 @@ const HASH_LASTS: Duration = Duration::from_millis(50);
 pub(crate) enum Share {
     /// A device that signed in before.
     Device([u8; 16]),
+    /// A name that signed in, or was registered, at that address before: all of these share one.
+    Familiar(IpAddr),
     /// Everybody else at that address.
     Address(IpAddr),
 }
@@ -256,6 +258,20 @@ mod tests {
             (device, "cat"),
         ];
         assert_eq!(order(&asked).await, ["guess", "bob", "cat", "ann", "guess", "guess"]);
+    }
+
+    /// Issue 10, item 2: a new device of somebody who lives where the strangers are.
+    #[tokio::test]
+    async fn a_name_at_home_does_not_wait_for_the_strangers_at_its_address() {
+        let (strangers, home) = (address(1), Share::Familiar(IpAddr::from([192, 0, 2, 1])));
+        let asked = [
+            (strangers.clone(), "made-up-1"),
+            (strangers.clone(), "made-up-2"),
+            (strangers, "made-up-3"),
+            (home.clone(), "ann"),
+            (home, "bob"),
+        ];
+        assert_eq!(order(&asked).await, ["made-up-1", "ann", "made-up-2", "bob", "made-up-3"]);
     }
 
     #[tokio::test]

@@ -79,7 +79,7 @@ async fn change_password(
     let attempt = Attempt { name: account.name, network: client.network, device: None };
     // Who has the token need not know the password: a device that was left open.
     let account = app.authenticate(&attempt, body.current_password.into()).await?;
-    let turn = app.passwords.turn(attempt.share(), &attempt.name).await?;
+    let turn = app.passwords.turn(app.shares.of(&attempt), &attempt.name).await?;
     let hash = app.passwords.hash(turn, password).await?;
     if !app.store.set_password(account.id, &account.password_hash, &hash).await.map_err(store_failed)? {
         return Err(ApiError::new(ErrorCode::Retry, "the password was changed meanwhile: try again"));

@@ -87,17 +87,21 @@ impl Default for Shares {
 }
 
 impl Attempt {
-    /// Whose share of the password work it takes.
-    pub(crate) fn share(&self) -> Share {
-        self.device.map_or(Share::Address(self.network), Share::Device)
-    }
-
     fn key(&self) -> (String, IpAddr) {
         (self.name.clone(), self.network)
     }
 }
 
 impl Shares {
+    /// Whose share of the password work the attempt takes.
+    pub(crate) fn of(&self, attempt: &Attempt) -> Share {
+        match attempt.device {
+            Some(device) => Share::Device(device),
+            None if self.is_familiar(attempt) => Share::Familiar(attempt.network),
+            None => Share::Address(attempt.network),
+        }
+    }
+
     /// Whether there is an attempt left; else after how long there will be. Nothing is taken.
     pub(crate) fn look(&self, attempt: &Attempt) -> Result<(), Duration> {
         match &attempt.device {
@@ -166,7 +170,11 @@ impl Shares {
     }
 
     fn counts_address(&self, attempt: &Attempt) -> bool {
-        !attempt.network.is_loopback() && self.familiar().get(&attempt.key()).is_none()
+        !attempt.network.is_loopback() && !self.is_familiar(attempt)
+    }
+
+    fn is_familiar(&self, attempt: &Attempt) -> bool {
+        self.familiar().get(&attempt.key()).is_some()
     }
 
     fn familiar(&self) -> MutexGuard<'_, LruCache<(String, IpAddr), ()>> {
@@ -199,6 +207,16 @@ mod tests {
         shares.take(&ann).unwrap();
         shares.forgive(&ann);
         assert!((0..ATTEMPTS).all(|_| shares.take(&ann).is_ok()));
+    }
+
+    #[tokio::test]
+    async fn a_device_has_a_share_and_so_have_the_names_at_home_at_an_address() {
+        let (shares, ann) = (Shares::default(), attempt("ann", 1));
+        assert_eq!(shares.of(&ann), Share::Address(ann.network));
+        shares.make_familiar(&ann);
+        assert_eq!(shares.of(&ann), Share::Familiar(ann.network));
+        assert_eq!(shares.of(&attempt("ann", 2)), Share::Address(attempt("ann", 2).network));
+        assert_eq!(shares.of(&Attempt { device: Some([1; 16]), ..ann }), Share::Device([1; 16]));
     }
 
     #[tokio::test(start_paused = true)]

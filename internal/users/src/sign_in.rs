@@ -41,7 +41,7 @@ impl App {
     pub(crate) async fn authenticate(&self, attempt: &Attempt, password: Password) -> Result<Account, ApiError> {
         self.shares.look(attempt).map_err(|wait| self.limited(wait))?;
         // Who finds the service busy has not tried yet.
-        let turn = self.passwords.turn(attempt.share(), &attempt.name).await?;
+        let turn = self.passwords.turn(self.shares.of(attempt), &attempt.name).await?;
         self.shares.take(attempt).map_err(|wait| self.limited(wait))?;
         let judged = self.account_if_right(turn, &attempt.name, password).await;
         if judged.is_err() {
