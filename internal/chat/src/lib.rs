@@ -49,6 +49,8 @@ pub const READS_AT_WORK: usize = 64;
 /// What a client meets, beside what [`Config`] says.
 pub mod limits {
     pub use commands::{COMMANDS_BURST, COMMANDS_PER_SECOND, MARK_WINDOW};
+    pub use commands::{INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, LEAVINGS_MAX};
+    pub use commands::{WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR};
 
     pub use crate::list::CONVERSATIONS_MAX;
     pub use crate::paging::{PAGE_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};

@@ -74,6 +74,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "eventlog",
             "eventlog-kafka",
             "events",
+            "fanout",
             "host",
             "kv",
             "runtime",

@@ -100,6 +100,21 @@ fn conversations() -> Section {
                 number(store::REACTIONS_SHOWN_MAX),
                 "the first ones by user are shown, all are kept",
             ),
+            (
+                "groups that a user was taken into and has neither said nor read anything in",
+                number(chat::limits::INVITATIONS_MAX),
+                "`too_many_invitations`",
+            ),
+            (
+                "of those, groups that one other user has taken them into",
+                number(chat::limits::INVITATIONS_BY_ONE_MAX),
+                "`too_many_invitations`",
+            ),
+            (
+                "leavings of a group in which one has neither said nor read anything",
+                number(chat::limits::LEAVINGS_MAX),
+                "`declined`",
+            ),
             ("a read mark is in the log within", time(chat::limits::MARK_WINDOW), "marks are coalesced"),
             (
                 "deleted messages beyond a read mark that are told apart",
@@ -136,6 +151,9 @@ fn pages() -> Section {
 
 fn requests() -> Section {
     let commands = rate(chat::limits::COMMANDS_BURST, chat::limits::COMMANDS_PER_SECOND);
+    let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let (burst, hourly) = (count(chat::limits::WRITTEN_BYTES_BURST), count(chat::limits::WRITTEN_BYTES_PER_HOUR));
+    let written = format!("{} at once, then {} an hour", bytes(burst), bytes(hourly));
     let at_once = format!(
         "{}, and {} more wait up to {}",
         number(chat::READS_AT_ONCE),
@@ -155,6 +173,7 @@ fn requests() -> Section {
                 "the connection is closed",
             ),
             ("commands and marks of a user, over all sockets and HTTP, per process", commands, "`rate_limited`"),
+            ("bytes that a user's commands cause to be written, per process", written, "`rate_limited`"),
             (
                 "reads of a user, over all devices, per process",
                 rate(chat::READS_BURST, chat::READS_PER_SECOND),

@@ -5,7 +5,9 @@
 
 mod backlog;
 mod crowd;
+mod foreign;
 mod ground;
+mod leaderless;
 mod people;
 mod sign_ins;
 mod strangers;
@@ -63,6 +65,16 @@ pub const ATTACKS: &[Attack] = &[
         name: "ground-ids",
         what: "1,000 groups whose ids stand before all others, into which one account takes a user",
         run: |wishes| Box::pin(ground::run(wishes)),
+    },
+    Attack {
+        name: "leaderless",
+        what: "20,000 events while a partition of the deliveries has no leader",
+        run: |wishes| Box::pin(leaderless::run(wishes)),
+    },
+    Attack {
+        name: "foreign",
+        what: "2,000 records of other producers in each topic, in no format of ours, on Kafka",
+        run: |wishes| Box::pin(foreign::run(wishes)),
     },
     Attack {
         name: "backlog",
