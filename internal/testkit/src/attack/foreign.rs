@@ -6,8 +6,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use events::topics::{DELIVERIES, MESSAGES, QUARANTINE, RECEIPTS, USERS, spec_of};
 use eventlog::{NewRecord, SharedLog};
+use events::topics::{DELIVERIES, MESSAGES, QUARANTINE, RECEIPTS, USERS, spec_of};
 use tokio::time::{Instant, interval, sleep};
 use workload::Random;
 
@@ -60,7 +60,9 @@ async fn attack(wishes: Wishes) -> Result<bool> {
     let after = people.talk(TALK).await?;
     println!("after:   {after}; {} MiB in all programs", resident_mib(&cluster));
     let lost = people.lost().await?;
-    println!("lost: {lost}; {records} records in each of {TOPICS:?}; copied to the quarantine: {found} of {expected} at least");
+    println!(
+        "lost: {lost}; {records} records in each of {TOPICS:?}; copied to the quarantine: {found} of {expected} at least"
+    );
     engines.close().await;
     cluster.stop().await?;
     Ok(lost == 0 && found >= expected && during.as_good_as(&before) && after.as_good_as(&before))
