@@ -115,5 +115,10 @@ pub async fn plan_set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> R
 pub async fn set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> Result<(), OpsError> {
     plan_set(log, at, offset).await?;
     let commit = Commit { next: offset, metadata: String::new() };
-    Ok(log.commit_offline(GROUP_FANOUT, &[(at.clone(), commit)]).await?)
+    log.commit_offline(GROUP_FANOUT, &[(at.clone(), commit)]).await.map_err(|error| match error {
+        LogError::Broken(cause) => OpsError::Failed(format!(
+            "nothing was set: {cause}; stop the fan-out first, everywhere: the fan-out consumers, or 'klatsch' on one machine"
+        )),
+        error => OpsError::Log(error),
+    })
 }
