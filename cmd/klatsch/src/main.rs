@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use host::{Clock, Entropy};
+use operate::Door;
 use runtime::options::ListenOptions;
 use runtime::{OriginOptions, ProxyOptions};
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 struct Options {
     #[command(flatten)]
     listen: ListenOptions,
-    /// Where everything is kept; made where it is not there. One process at a time
+    /// Where everything is kept; made where it is not there. One process at a time; 'klatschctl' works beside it
     #[arg(long, env = "KLATSCH_DATA", value_name = "FOLDER", default_value = "data")]
     data: PathBuf,
     #[command(flatten)]
@@ -43,12 +44,20 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let operators = runtime::bind_operators(&options.listen, address).await?;
     let bounds = options.listen.bounds();
     let engines = engines::open(&options.data, &clock, &entropy).await?;
+    let commands = door(&options.data);
     let service = services::Services { clock, entropy, origins, proxies: options.proxies };
     let announced = || announce(address, &options.data, begun);
-    let doors = services::Doors { public: listener, operators, bounds };
+    let doors = services::Doors { public: listener, operators, commands, bounds };
     let ended = service.run(&engines, doors, stop, announced).await;
     engines.close().await;
     ended
+}
+
+/// For operators' commands. Without it the service is as good; they say what to do.
+fn door(data: &Path) -> Option<Door> {
+    let opened = Door::open(data);
+    let warn = |error: &std::io::Error| tracing::warn!(%error, "no socket for operators' commands: they need a stopped klatsch");
+    opened.inspect_err(warn).ok()
 }
 
 /// The one line that is for people and not for the log.

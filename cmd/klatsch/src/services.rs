@@ -2,6 +2,7 @@
 
 use auth::{EndedSessions, Verifier};
 use host::{Clock, Entropy};
+use operate::Door;
 use runtime::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks, with_origins};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -20,6 +21,8 @@ pub(crate) struct Services {
 pub(crate) struct Doors {
     pub(crate) public: TcpListener,
     pub(crate) operators: Option<TcpListener>,
+    /// For operators' commands, in the data folder.
+    pub(crate) commands: Option<Door>,
     pub(crate) bounds: Bounds,
 }
 
@@ -74,16 +77,21 @@ impl Services {
         };
         router = router.merge(chat::start(&configs.chat, &deps, &mut tasks));
         let all = readiness.clone();
+        let at_hand = (log.clone(), store.clone(), clock.clone(), entropy.clone());
         let deps = sockets::Deps { log, store, codec, verifier, clock, entropy, readiness, metrics };
         let (routes, open_sockets) = sockets::start(configs.sockets, deps, &mut tasks);
         router = with_origins(router.merge(routes), origins);
-        let Doors { public, operators, bounds } = doors;
+        let Doors { public, operators, commands, bounds } = doors;
         if let Some(operators) = operators {
             let serving = serving.clone();
             tasks.spawn("operators' server", |token| runtime::serve_operators(operators, serving, token));
         }
         tasks.spawn("http server", move |token| runtime::serve_within(bounds, public, router, serving, token));
         tasks.spawn("sockets", |token| open_sockets.drain(token));
+        if let Some(commands) = commands {
+            let (log, store, clock, entropy) = at_hand;
+            tasks.spawn("operators' commands", |token| commands.serve(log, store, clock, entropy, token));
+        }
         let mut running = std::pin::pin!(tasks.run(stop));
         tokio::select! {
             biased;

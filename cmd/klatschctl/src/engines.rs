@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
 use eventlog_kafka::{KafkaConfig, KafkaLog};
-use events::Codec;
 use host::Clock;
 use kv::{Database, KvError};
+use operate::migrates_when_opened;
 use ops::OpsError;
 use runtime::options::Password;
 use store::SharedStore;
@@ -20,7 +21,7 @@ use crate::options::EngineOptions;
 pub(crate) struct Engines {
     which: Which,
     /// The registry, with servers.
-    pub(crate) registry: Option<String>,
+    registry: Option<String>,
     dev: bool,
     clock: Clock,
     log: Option<SharedLog>,
@@ -69,87 +70,10 @@ impl Engines {
         Ok(Self { which, registry, dev, clock: clock.clone(), log: None, store: None })
     }
 
-    /// Whether both are in one folder.
-    pub(crate) fn are_embedded(&self) -> bool {
-        matches!(self.which, Which::Embedded { .. })
-    }
-
-    /// Whether it was said where the log is.
-    pub(crate) fn name_log(&self) -> bool {
-        !matches!(&self.which, Which::Servers { kafka: None, .. })
-    }
-
-    /// Whether it was said where the store is.
-    pub(crate) fn name_store(&self) -> bool {
-        !matches!(&self.which, Which::Servers { cql, .. } if cql.nodes.is_empty())
-    }
-
-    /// The log.
-    pub(crate) async fn log(&mut self) -> Result<SharedLog, OpsError> {
-        if let Some(log) = &self.log {
-            return Ok(log.clone());
-        }
-        let log: SharedLog = match &mut self.which {
-            Which::Embedded { folder, database } => {
-                EmbeddedLog::open(opened(folder, database)?, self.clock.clone()).await?
-            }
-            Which::Servers { kafka, .. } => {
-                let missing = || OpsError::Usage("where is the log? --data FOLDER or --kafka HOST:PORT".into());
-                let bootstrap = kafka.clone().ok_or_else(missing)?;
-                KafkaLog::connect(KafkaConfig { dev: self.dev, ..KafkaConfig::new(bootstrap, "klatschctl") }).await?
-            }
-        };
-        self.log = Some(log.clone());
-        Ok(log)
-    }
-
-    /// The store.
-    pub(crate) async fn store(&mut self) -> Result<SharedStore, OpsError> {
-        if let Some(store) = &self.store {
-            return Ok(store.clone());
-        }
-        let config = self.cql();
-        let shared: SharedStore = match &mut self.which {
-            Which::Embedded { folder, database } => {
-                EmbeddedStore::open(opened(folder, database)?, self.clock.clone()).await?
-            }
-            Which::Servers { .. } => ScyllaStore::connect(config?).await?,
-        };
-        self.store = Some(shared.clone());
-        Ok(shared)
-    }
-
-    /// Makes the tables; says what was done.
-    pub(crate) async fn migrate(&mut self) -> Result<Vec<String>, OpsError> {
-        if self.are_embedded() {
-            let incarnation = self.store().await?.incarnation();
-            return Ok(vec![format!("the embedded store migrates when it is opened: at incarnation {incarnation}")]);
-        }
-        let report = store_scylla::migrate(&self.cql()?).await?;
-        let mut lines: Vec<String> = report.applied.iter().map(|migration| format!("applied {migration}")).collect();
-        lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
-        let minted = if report.minted { "new" } else { "as before" };
-        lines.push(format!("at incarnation {} ({minted})", report.incarnation));
-        Ok(lines)
-    }
-
-    /// Writes records with the registry's ids where there is one, and reads those that have nothing else by them, as
-    /// the services do.
-    pub(crate) async fn codec(&self) -> Result<Codec, OpsError> {
-        match &self.registry {
-            Some(url) => Ok(Codec::register(url).await?),
-            None => Ok(Codec::compiled_in()),
-        }
-    }
-
-    /// Finishes what was begun.
-    pub(crate) async fn close(&self) {
-        if let Some(log) = &self.log {
-            log.close().await;
-        }
-        if let Some(store) = &self.store {
-            store.close().await;
-        }
+    /// The data folder, if another process has it.
+    pub(crate) fn in_use(&mut self) -> Option<PathBuf> {
+        let Which::Embedded { folder, database } = &mut self.which else { return None };
+        matches!(opened(folder, database), Err(OpsError::Busy(_))).then(|| folder.clone())
     }
 
     fn cql(&self) -> Result<ScyllaConfig, OpsError> {
@@ -168,6 +92,75 @@ impl Engines {
     }
 }
 
+#[async_trait]
+impl operate::Engines for Engines {
+    fn registry(&self) -> Option<&str> {
+        self.registry.as_deref()
+    }
+
+    fn name_log(&self) -> bool {
+        !matches!(&self.which, Which::Servers { kafka: None, .. })
+    }
+
+    fn name_store(&self) -> bool {
+        !matches!(&self.which, Which::Servers { cql, .. } if cql.nodes.is_empty())
+    }
+
+    async fn log(&mut self) -> Result<SharedLog, OpsError> {
+        if let Some(log) = &self.log {
+            return Ok(log.clone());
+        }
+        let log: SharedLog = match &mut self.which {
+            Which::Embedded { folder, database } => {
+                EmbeddedLog::open(opened(folder, database)?, self.clock.clone()).await?
+            }
+            Which::Servers { kafka, .. } => {
+                let missing = || OpsError::Usage("where is the log? --data FOLDER or --kafka HOST:PORT".into());
+                let bootstrap = kafka.clone().ok_or_else(missing)?;
+                KafkaLog::connect(KafkaConfig { dev: self.dev, ..KafkaConfig::new(bootstrap, "klatschctl") }).await?
+            }
+        };
+        self.log = Some(log.clone());
+        Ok(log)
+    }
+
+    async fn store(&mut self) -> Result<SharedStore, OpsError> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let config = self.cql();
+        let shared: SharedStore = match &mut self.which {
+            Which::Embedded { folder, database } => {
+                EmbeddedStore::open(opened(folder, database)?, self.clock.clone()).await?
+            }
+            Which::Servers { .. } => ScyllaStore::connect(config?).await?,
+        };
+        self.store = Some(shared.clone());
+        Ok(shared)
+    }
+
+    async fn migrate(&mut self) -> Result<Vec<String>, OpsError> {
+        if matches!(self.which, Which::Embedded { .. }) {
+            return Ok(vec![migrates_when_opened(self.store().await?.incarnation())]);
+        }
+        let report = store_scylla::migrate(&self.cql()?).await?;
+        let mut lines: Vec<String> = report.applied.iter().map(|migration| format!("applied {migration}")).collect();
+        lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+        let minted = if report.minted { "new" } else { "as before" };
+        lines.push(format!("at incarnation {} ({minted})", report.incarnation));
+        Ok(lines)
+    }
+
+    async fn close(&self) {
+        if let Some(log) = &self.log {
+            log.close().await;
+        }
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
+    }
+}
+
 /// The database in `folder`, opened once. A folder that is not there is a wrong one: `klatsch` makes it.
 fn opened(folder: &Path, database: &mut Option<Database>) -> Result<Database, OpsError> {
     if let Some(database) = database {
@@ -179,8 +172,10 @@ fn opened(folder: &Path, database: &mut Option<Database>) -> Result<Database, Op
     }
     let opened = Database::open(&path).map_err(|error| match error {
         KvError::Locked(_) => OpsError::Busy(format!(
-            "the data folder {} is in use: stop the 'klatsch' that has it first",
-            folder.display()
+            "the data folder {} is in use by another process, which takes no commands through {}: a 'klatsch' does so once \
+             it is ready; stop anything else first",
+            folder.display(),
+            operate::SOCKET
         )),
         KvError::Folder { source, .. } => OpsError::io(format!("the data folder {}", folder.display()), source),
         KvError::Engine(_) => OpsError::Failed(error.to_string()),

@@ -1,21 +1,17 @@
 //! The operator's and the visitor's command line: a shell around the crate `ops`.
 
-mod audit;
 mod chat;
 mod commands;
 mod editor;
 mod engines;
-mod incarnations;
 mod options;
-mod output;
-mod progress;
-mod replay;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use operate::Ended;
 use ops::{Exit, OpsError};
 use runtime::telemetry;
 
@@ -48,7 +44,12 @@ fn main() -> ExitCode {
     });
     runtime.shutdown_timeout(BLOCKING_LEFT);
     match outcome {
-        Ok(exit) => code(exit),
+        Ok(Ended { exit, error }) => {
+            if let Some(error) = error {
+                eprintln!("klatschctl: {error}");
+            }
+            ExitCode::from(exit)
+        }
         // Whoever read the output has seen enough.
         Err(OpsError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => failed(&error),

@@ -32,6 +32,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fanout", &["api", "domain", "eventlog", "events", "host", "runtime", "store"]),
     // Operators replay what storage writes.
     ("ops", &["api", "auth", "domain", "eventlog", "events", "host", "runtime", "storage", "store"]),
+    // Their commands, over engines that a program opens.
+    ("operate", &["domain", "eventlog", "events", "host", "ops", "runtime", "storage", "store"]),
     // What programs of the cluster have in common: here, and in the programs below, the engines are chosen.
     ("cluster", &["auth", "eventlog", "eventlog-kafka", "events", "host", "ops", "runtime", "store", "store-scylla"]),
     ("chat-service", &["chat", "cluster", "runtime"]),
@@ -42,14 +44,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "klatsch",
         &[
-            "auth", "chat", "eventlog", "events", "fanout", "host", "kv", "ops", "runtime", "sockets", "storage",
-            "store", "users",
+            "auth", "chat", "eventlog", "events", "fanout", "host", "kv", "operate", "ops", "runtime", "sockets",
+            "storage", "store", "users",
         ],
     ),
     (
         "klatschctl",
         &[
-            "api",
             "auth",
             "domain",
             "eventlog",
@@ -57,9 +58,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "events",
             "host",
             "kv",
+            "operate",
             "ops",
             "runtime",
-            "storage",
             "store",
             "store-scylla",
         ],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,12 @@ impl Places {
         Ok(Self { next: places.collect::<Result<_, _>>()? })
     }
 
-    /// Reads them from a file; none when there is no such file yet.
+    /// Takes them from what was read from a file; none when there is no such file yet.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no such file.
-    pub fn load(file: &Path) -> Result<Self, OpsError> {
-        let bytes = match fs::read(file) {
+    /// When the file could not be read, or is no such file.
+    pub fn of(file: &Path, read: io::Result<Vec<u8>>) -> Result<Self, OpsError> {
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(OpsError::io(format!("reading {}", file.display()), error)),
@@ -45,13 +45,13 @@ impl Places {
         serde_json::from_slice(&bytes).map_err(wrong)
     }
 
-    /// Writes them to a file, all or nothing.
+    /// As they stand in a file.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, file: &Path) -> Result<(), OpsError> {
+    /// When they cannot be put into words.
+    pub fn text(&self) -> Result<String, OpsError> {
         let text = serde_json::to_string(self).map_err(|error| OpsError::Failed(error.to_string()))?;
-        replace(file, &(text + "\n"))
+        Ok(text + "\n")
     }
 }
 
@@ -81,10 +81,10 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.json");
-        assert_eq!(Places::load(&file).ok(), Some(Places::default()));
-        places.save(&file).unwrap();
-        assert_eq!(Places::load(&file).ok(), Some(places));
+        assert_eq!(Places::of(&file, fs::read(&file)).ok(), Some(Places::default()));
+        replace(&file, &places.text().unwrap()).unwrap();
+        assert_eq!(Places::of(&file, fs::read(&file)).ok(), Some(places));
         fs::write(&file, "{").unwrap();
-        assert!(matches!(Places::load(&file), Err(OpsError::Usage(_))));
+        assert!(matches!(Places::of(&file, fs::read(&file)), Err(OpsError::Usage(_))));
     }
 }

@@ -16,7 +16,7 @@ use crate::device::Endpoints;
 use crate::load::{Faults, Killed, LoadConfig, World};
 
 pub use cluster::{cluster, judge, judge_cluster, talk_on_cluster};
-pub use rebuild::{rebuild_cluster, rebuild_single};
+pub use rebuild::{rebuild_beside_single, rebuild_cluster, rebuild_single};
 pub use replay::{replay_cluster, replay_single};
 pub use report::{Report, percentiles};
 pub use single::{judge_single, single, talk_on_single, truth_of_single};

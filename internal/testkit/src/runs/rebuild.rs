@@ -107,6 +107,37 @@ async fn rebuilt_under_load(cluster: &mut Cluster, config: LoadConfig, kills: us
     Ok(report)
 }
 
+/// The same inside a `klatsch` that runs, with a load on it all the while: the commands come through its socket.
+///
+/// # Errors
+/// As [`rebuild_single`].
+pub async fn rebuild_beside_single(single: &mut Single, config: LoadConfig, kills: usize) -> Result<Report> {
+    // Connections of devices that come and go would end, too.
+    let config = LoadConfig { unsteady: false, ..config };
+    single.program.start().await?;
+    let (endpoints, data) = (single.endpoints(), single.data().to_string_lossy().into_owned());
+    let words =
+        |words: &[&str]| -> Vec<String> { words.iter().copied().chain(["--data", &data]).map(str::to_owned).collect() };
+    let mut random = Random::new(config.seed ^ 0x4eb1);
+    let harming = async {
+        for _ in 0..kills {
+            killed(&words(&REBUILD), &[], random.below(KILL_WITHIN_MS)).await?;
+        }
+        for line in [&REBUILD[..], &["incarnations", "back", "--yes"]] {
+            let arguments = words(line).iter().map(Into::into).collect();
+            let ran = Ran::of(Setup { program: "klatschctl", arguments, ..Setup::default() }).await?;
+            ran.success().with_context(|| line.join(" "))?;
+        }
+        Ok((Killed::default(), Faults::default()))
+    };
+    let (mut world, mut report) = talk(&endpoints, config, harming).await?;
+    let ends: u32 = world.devices.iter().map(|device| device.memory().journal.ends.values().sum::<u32>()).sum();
+    ensure!(ends == 0, "{ends} connections ended: {:?}", world.troubles());
+    let truth = truth_of_single(single).await?;
+    judge_single(single, &mut world, &truth, &mut report).await?;
+    Ok(report)
+}
+
 /// The total of what `klatschctl checksum` prints.
 fn total(printed: &str) -> Result<String> {
     let line = printed.lines().find(|line| line.contains("  total, at incarnation "));

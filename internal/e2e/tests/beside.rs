@@ -1,0 +1,129 @@
+//! `klatschctl` beside the `klatsch` that has the folder (issue 10, item 16).
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::load::LoadConfig;
+use testkit::programs::{Ran, Setup, Single, executable};
+use testkit::runs::{self, Harm};
+
+/// What the doctor looks at.
+const FINDINGS: usize = 8;
+
+fn small(seed: u64) -> LoadConfig {
+    LoadConfig {
+        users: 8,
+        conversations: 16,
+        members_max: 6,
+        messages: 200,
+        seed,
+        unsteady: false,
+        ..LoadConfig::default()
+    }
+}
+
+async fn klatschctl(data: &Path, words: &str) -> Result<Ran> {
+    let arguments = words.split(' ').map(Into::into).chain(["--data".into(), data.into()]).collect();
+    Ran::of(Setup { program: "klatschctl", arguments, ..Setup::default() }).await
+}
+
+/// Runs until everything is worked off.
+async fn healthy(data: &Path) -> Result<()> {
+    loop {
+        let said = klatschctl(data, "doctor").await?.success()?;
+        ensure!(said.lines().count() == FINDINGS, "{said}");
+        if said.lines().all(|line| line.starts_with("ok  ")) {
+            return Ok(());
+        }
+    }
+}
+
+/// Shows records for as long as it is let, and has shown one.
+async fn following(data: &Path) -> Result<Child> {
+    let mut command = Command::new(executable("klatschctl").await?);
+    command.args(["tail", "chat.messages", "--from", "start", "--follow", "--data"]).arg(data);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().context("no output")?).read_line(&mut line)?;
+    ensure!(line.starts_with("{\"partition\""), "{line}");
+    Ok(child)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_beside_it_what_they_see_alone() -> Result<()> {
+    let mut single = Single::new().await?;
+    let (mut world, _) = runs::talk_on_single(&mut single, small(11), Harm::default()).await?;
+    let data = single.data();
+    world.stop().await;
+    healthy(&data).await?;
+    let mode = fs::metadata(data.join("operators.sock"))?.permissions().mode();
+    ensure!(mode & 0o777 == 0o600, "others may use the socket: {mode:o}");
+
+    let lines = [
+        "checksum --json",
+        "holds list",
+        "holds dropped",
+        "topics check",
+        "incarnations list",
+        "audit --rate 0",
+        "replay storage --from-start",
+        "tail chat.messages --from -2",
+    ];
+    let mut beside = Vec::new();
+    for line in lines {
+        beside.push(klatschctl(&data, line).await?);
+    }
+    // Storage commits now and then, and once more when it ends: only where it stands is not the same alone.
+    let groups = klatschctl(&data, "groups list").await?.success()?;
+    ensure!(groups.contains("klatsch.fanout chat.messages/0: at ") && groups.contains("klatsch.storage "), "{groups}");
+    let set = klatschctl(&data, "groups set chat.messages 0 0 --yes").await?;
+    ensure!(set.status.code() == Some(70) && set.errors.contains("stop the fan-out first"), "{set:?}");
+
+    // A client that is killed, and one that is told to stop.
+    let mut killed = following(&data).await?;
+    killed.kill()?;
+    killed.wait()?;
+    let mut stopped = following(&data).await?;
+    kill_process(Pid::from_child(&stopped), Signal::INT)?;
+    ensure!(stopped.wait()?.success(), "a tail that is told to stop has done what it should");
+
+    single.program.stop().await?;
+    ensure!(!data.join("operators.sock").exists(), "the socket stays behind");
+    for (line, beside) in lines.into_iter().zip(beside) {
+        let alone = klatschctl(&data, line).await?;
+        ensure!(beside.status == alone.status, "{line}: {beside:?}, alone {alone:?}");
+        ensure!(beside.output == alone.output, "{line}: {}\nalone {}", beside.output, alone.output);
+        ensure!(beside.errors == alone.errors, "{line}: {}\nalone {}", beside.errors, alone.errors);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_a_killed_klatsch_left_is_in_nobodys_way() -> Result<()> {
+    let mut single = Single::new().await?;
+    single.program.start().await?;
+    let data = single.data();
+    single.program.kill().await?;
+    ensure!(data.join("operators.sock").exists(), "a killed program removes nothing");
+    klatschctl(&data, "incarnations list").await?.success().context("alone")?;
+    single.program.start().await?;
+    klatschctl(&data, "incarnations list").await?.success().context("beside the next")?;
+    // A command that goes on does not keep it from stopping in order.
+    let mut following = following(&data).await?;
+    single.program.stop().await?;
+    ensure!(following.wait()?.success(), "a command inside a klatsch that stops ends in order");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_beside_it_under_load_ends_no_socket_and_loses_nothing() -> Result<()> {
+    let mut single = Single::new().await?;
+    let report = runs::rebuild_beside_single(&mut single, small(12), 3).await?;
+    println!("{report}");
+    report.verdict.demand_zero()
+}

@@ -1,0 +1,120 @@
+//! `klatschctl audit`.
+
+use std::time::Duration;
+
+use events::topics::{MESSAGES, spec_of};
+use ops::audit::{self, AuditMetrics, Conversations, Engines as Read, Places, Report, Sample, Told, What};
+use ops::{Exit, OpsError};
+use runtime::{Metrics, Readiness, Serving};
+
+use crate::command::AuditOptions;
+use crate::context::Context;
+use crate::engines::Engines;
+
+/// How long after it was found a difference is looked at again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// A line of progress every so many records.
+const PROGRESS_EVERY: u64 = 20_000;
+
+pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &Context<'_>) -> Result<Exit, OpsError> {
+    let what = what(options, cx)?;
+    let codec = engines.codec().await?;
+    let read = Read { log: engines.log().await?, store: engines.store().await?, codec };
+    let metrics = Metrics::new();
+    let mut shown = Shown { options, cx, set: AuditMetrics::new(&metrics), metrics, told: 0 };
+    let serving = match options.listen {
+        None => None,
+        Some(address) => {
+            let listener = runtime::bind(address).await.map_err(|fault| OpsError::Usage(fault.to_string()))?;
+            let serving = Serving {
+                entropy: cx.entropy.clone(),
+                readiness: Readiness::default(),
+                metrics: shown.metrics.clone(),
+            };
+            Some(tokio::spawn(runtime::serve(listener, axum::Router::new(), serving, cx.stop.clone())))
+        }
+    };
+    let audited = audit::audit(&read, &what, cx.stop, |told| shown.tell(&told)).await;
+    if let Some(serving) = serving {
+        serving.abort();
+    }
+    let report = audited?;
+    shown.finish(&report)?;
+    Ok(if report.differences() == 0 { Exit::Ok } else { Exit::Differs })
+}
+
+/// What was asked for.
+fn what(options: &AuditOptions, cx: &Context<'_>) -> Result<What, OpsError> {
+    let mut partitions = options.partition.clone();
+    if partitions.is_empty() {
+        partitions = (0..spec_of(MESSAGES).partitions).collect();
+    }
+    let from = match (&options.from, &options.state) {
+        (Some(text), _) => Places::parse(text)?.next.into_iter().map(|(one, offset)| (one, Some(offset))).collect(),
+        (None, state) => {
+            let begun =
+                state.as_deref().map(|file| Places::of(file, cx.output.read(file))).transpose()?.unwrap_or_default();
+            partitions.into_iter().map(|one| (one, begun.next.get(&one).copied())).collect()
+        }
+    };
+    let conversations = match options.sample {
+        Some(percent) => Conversations::Sample(Sample { percent }),
+        None if options.conversation.is_empty() => Conversations::All,
+        None => Conversations::These(options.conversation.iter().copied().collect()),
+    };
+    let AuditOptions { to, rate, follow, .. } = *options;
+    Ok(What { from, to, conversations, rate, again_after: AGAIN_AFTER, follow })
+}
+
+/// Where the audit's findings go.
+struct Shown<'a> {
+    options: &'a AuditOptions,
+    cx: &'a Context<'a>,
+    metrics: Metrics,
+    set: AuditMetrics,
+    /// Records at the last line of progress.
+    told: u64,
+}
+
+impl Shown<'_> {
+    fn tell(&mut self, told: &Told<'_>) -> Result<(), OpsError> {
+        match told {
+            Told::Difference(difference) if self.options.json => self.cx.json(difference),
+            Told::Difference(difference) => self.cx.say(difference.to_string()),
+            Told::Portion(report) => {
+                // Who goes on is at the end of what can be looked at after every portion.
+                self.keep(report, self.options.follow)?;
+                let records = report.counts.records;
+                if records - self.told >= PROGRESS_EVERY && self.cx.output.is_terminal() {
+                    self.told = records;
+                    self.cx.output.tell(&format!("{records} records, {} differences\n", report.differences()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps how far it has come, and the metrics.
+    fn keep(&self, report: &Report, finished: bool) -> Result<(), OpsError> {
+        self.set.set(report, finished.then(|| self.cx.clock.now_ms()));
+        if let Some(file) = &self.options.metrics {
+            self.cx.output.replace(file, &self.metrics.text())?;
+        }
+        if let Some(file) = &self.options.state {
+            // Partitions that this audit has not looked at stay where they are.
+            let mut places = Places::of(file, self.cx.output.read(file))?;
+            places.next.extend(&report.next);
+            self.cx.output.replace(file, &places.text()?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, report: &Report) -> Result<(), OpsError> {
+        self.keep(report, true)?;
+        if self.options.json {
+            self.cx.json(&serde_json::json!({ "report": report }))
+        } else {
+            self.cx.say(report.to_string())
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The operators' commands: their options, and what each does and prints, over whichever engines a program hands in.
+//!
+//! `klatschctl` runs them on the engines that its options name. On one machine, where `klatsch` has the data folder,
+//! `klatschctl` has them run inside `klatsch` instead: it sends the parsed command through a socket in the folder
+//! ([`Beside`]), `klatsch` runs the same code on its own open engines ([`Door`]) and sends back every line, which
+//! `klatschctl` prints. So a command has one implementation, and does the same beside a running `klatsch` as alone.
+//!
+//! | bound | at the bound |
+//! |---|---|
+//! | [`COMMANDS_MAX`] commands at once inside one `klatsch` | a sentence, exit code 69 |
+//! | [`CONNECTIONS_MAX`] connections of its socket | further ones wait in the operating system's queue |
+//! | [`REQUEST_WITHIN`] until a request has come whole | closed |
+//! | [`REQUEST_BYTES_MAX`] of a request, with the files that the command reads | a sentence, exit code 64 |
+//! | [`FRAME_BYTES_MAX`] of one piece of output | the client gives up with a sentence |
+//! | [`STOP_WITHIN`] for a command that was told to stop | it is given up where it stands |
+
+mod address;
+mod audit;
+mod beside;
+mod command;
+mod context;
+mod door;
+mod engines;
+mod incarnations;
+mod output;
+mod progress;
+mod remote;
+mod replay;
+mod run;
+mod wire;
+
+pub use address::SOCKET;
+pub use beside::Beside;
+pub use command::Command;
+pub use context::Context;
+pub use door::{COMMANDS_MAX, CONNECTIONS_MAX, Door, REQUEST_WITHIN, STOP_WITHIN};
+pub use engines::{Engines, Running, migrates_when_opened};
+pub use output::{Console, Output};
+pub use run::run;
+pub use wire::{Ended, FRAME_BYTES_MAX, REQUEST_BYTES_MAX};

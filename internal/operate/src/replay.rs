@@ -1,0 +1,50 @@
+//! `klatschctl replay storage`.
+
+use ops::replay::{Range, Selection, plan, run};
+use ops::{Exit, OpsError};
+use storage::Replayed;
+
+use crate::command::ReplayOptions;
+use crate::context::Context;
+use crate::engines::Engines;
+use crate::incarnations;
+use crate::progress::Progress;
+
+pub(crate) async fn storage(
+    engines: &mut dyn Engines,
+    options: &ReplayOptions,
+    cx: &Context<'_>,
+) -> Result<Exit, OpsError> {
+    if options.into_new_incarnation {
+        return incarnations::rebuild(engines, options.yes, cx).await;
+    }
+    let selection = match (options.partition, options.from_offset) {
+        (Some(partition), Some(offset)) => Selection::From { partition, offset },
+        _ => Selection::FromStart,
+    };
+    let (log, store) = (engines.log().await?, engines.store().await?);
+    let ranges = plan(&log, &store, selection).await?;
+    for range in ranges.iter().filter(|range| range.records() > 0) {
+        cx.say(range.to_string())?;
+    }
+    let records: u64 = ranges.iter().map(Range::records).sum();
+    cx.say(format!("{records} records in all"))?;
+    if !options.yes {
+        return cx.dry_run().map(|()| Exit::Ok);
+    }
+    let codec = engines.codec().await?;
+    let mut progress = Progress::new(cx.output, "replaying");
+    // Records of the ranges before, and of the one that is under way.
+    let (mut before, mut now) = (0, 0);
+    let tell = |range: &Range, done: Replayed| {
+        now = done.records;
+        progress.tell(before + now, records);
+        if done.next >= range.to {
+            before += std::mem::take(&mut now);
+        }
+    };
+    run(&log, &store, &codec, cx.entropy, &ranges, cx.stop, tell).await?;
+    progress.end();
+    cx.say(format!("{before} records replayed"))?;
+    Ok(Exit::Ok)
+}
