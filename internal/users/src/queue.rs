@@ -1,9 +1,10 @@
 //! Who computes a password hash next: a fair queue.
 //!
-//! Hashes are expensive, so a few are computed at a time and some more wait. Turns go round by share (a device that
-//! signed in before has one of its own, names that are at home at an address have one there, all others share their
-//! address's), and within a share round by name: whoever asks much waits for himself. When the queue is full, the newest of the largest share makes room, unless that is who
-//! asks.
+//! Hashes are expensive, so a few are computed at a time and some more wait. Every second turn is of somebody who was here
+//! before, if any waits. Among these, and among all others, turns go round by share (a device that signed in before has
+//! one of its own, names that are at home at an address have one there, strangers share their address's), and within a
+//! share round by name: whoever asks much waits for himself. When the queue is full, the newest of the largest share
+//! makes room, unless that is who asks.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -11,10 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Hashes that wait for their turn. Beyond, the answer is `busy`.
 pub const WAITING_MAX: usize = 256;
+/// How long one waits for a turn: well within [`runtime::serve::REQUEST_WITHIN`], whose answer would not say when to come
+/// back. Beyond, the answer is `busy`.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// What a hash is taken to last before one was computed.
 const HASH_LASTS: Duration = Duration::from_millis(50);
 
@@ -53,8 +57,10 @@ struct State {
     waiting: usize,
     /// How long a turn lasts, lately.
     lasts: Duration,
-    /// In the order of their next turns; none is empty.
-    lines: VecDeque<Line>,
+    /// Of those who were here before, and of strangers: each in the order of their next turns; none is empty.
+    lines: [VecDeque<Line>; 2],
+    /// Whose turn is next, of these two.
+    next: usize,
 }
 
 /// Who waits in one share.
@@ -67,7 +73,7 @@ struct Line {
 
 impl FairQueue {
     pub(crate) fn new(at_once: usize) -> Self {
-        let state = State { working: 0, waiting: 0, lasts: HASH_LASTS, lines: VecDeque::new() };
+        let state = State { working: 0, waiting: 0, lasts: HASH_LASTS, lines: Default::default(), next: 0 };
         Self { at_once: at_once.max(1), state: Arc::new(Mutex::new(state)) }
     }
 
@@ -87,7 +93,11 @@ impl FairQueue {
         };
         match waits {
             None => Ok(self.begin()),
-            Some(waits) => waits.await.map(Turn::begun_now).map_err(|_| Full(self.lock().wait(self.at_once))),
+            Some(waits) => match timeout(TURN_WITHIN, waits).await {
+                Ok(Ok(turn)) => Ok(turn.begun_now()),
+                // It made room for another, or waited for too long.
+                Ok(Err(_)) | Err(_) => Err(Full(self.lock().wait(self.at_once))),
+            },
         }
     }
 
@@ -143,11 +153,12 @@ impl State {
     fn push(&mut self, share: Share, name: &str) -> oneshot::Receiver<Turn> {
         let (turn, waits) = oneshot::channel();
         self.waiting += 1;
-        let place = self.lines.iter().position(|line| line.share == share).unwrap_or_else(|| {
-            self.lines.push_back(Line { share, names: VecDeque::new() });
-            self.lines.len() - 1
+        let lines = &mut self.lines[share.side()];
+        let place = lines.iter().position(|line| line.share == share).unwrap_or_else(|| {
+            lines.push_back(Line { share, names: VecDeque::new() });
+            lines.len() - 1
         });
-        let names = &mut self.lines[place].names;
+        let names = &mut lines[place].names;
         match names.iter_mut().find(|(known, _)| known == name) {
             Some((_, waiting)) => waiting.push_back(turn),
             None => names.push_back((name.to_owned(), VecDeque::from([turn]))),
@@ -157,7 +168,9 @@ impl State {
 
     /// Whose turn is next.
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let mut line = self.lines.pop_front()?;
+        let side = if self.lines[self.next].is_empty() { 1 - self.next } else { self.next };
+        let mut line = self.lines[side].pop_front()?;
+        self.next = 1 - side;
         let (name, mut waiting) = line.names.pop_front().expect("no line is empty");
         let next = waiting.pop_front().expect("no name is empty");
         self.waiting -= 1;
@@ -165,7 +178,7 @@ impl State {
             line.names.push_back((name, waiting));
         }
         if !line.names.is_empty() {
-            self.lines.push_back(line);
+            self.lines[side].push_back(line);
         }
         Some(next)
     }
@@ -176,8 +189,8 @@ impl State {
         if self.waiting < WAITING_MAX {
             return true;
         }
-        let own = self.lines.iter().find(|line| line.share == *share).map_or(0, Line::waiting);
-        let largest = self.lines.iter_mut().max_by_key(|line| line.waiting());
+        let own = self.lines[share.side()].iter().find(|line| line.share == *share).map_or(0, Line::waiting);
+        let largest = self.lines.iter_mut().flatten().max_by_key(|line| line.waiting());
         let Some(largest) = largest.filter(|line| line.waiting() > own + 1) else { return false };
         let of_name = largest.names.iter_mut().max_by_key(|(_, waiting)| waiting.len());
         // The newest: whoever waits longest has the best claim.
@@ -188,19 +201,31 @@ impl State {
 
     /// Removes who does not wait any more.
     fn forget_gone(&mut self) {
-        for line in &mut self.lines {
-            for (_, waiting) in &mut line.names {
-                waiting.retain(|turn| !turn.is_closed());
+        for lines in &mut self.lines {
+            for line in &mut *lines {
+                for (_, waiting) in &mut line.names {
+                    waiting.retain(|turn| !turn.is_closed());
+                }
+                line.names.retain(|(_, waiting)| !waiting.is_empty());
             }
-            line.names.retain(|(_, waiting)| !waiting.is_empty());
+            lines.retain(|line| !line.names.is_empty());
         }
-        self.lines.retain(|line| !line.names.is_empty());
-        self.waiting = self.lines.iter().map(Line::waiting).sum();
+        self.waiting = self.lines.iter().flatten().map(Line::waiting).sum();
     }
 
     /// How long who comes now would wait.
     fn wait(&self, at_once: usize) -> Duration {
         self.lasts * u32::try_from(self.waiting.div_ceil(at_once)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Share {
+    /// Which of [`State::lines`] it is in.
+    fn side(&self) -> usize {
+        match self {
+            Self::Device(_) | Self::Familiar(_) => 0,
+            Self::Address(_) => 1,
+        }
     }
 }
 
@@ -248,30 +273,37 @@ mod tests {
 
     #[tokio::test]
     async fn turns_go_round_by_share_and_within_one_by_name() {
-        let (one, two, device) = (address(1), address(2), Share::Device([1; 16]));
-        let asked = [
-            (one.clone(), "guess"),
-            (one.clone(), "guess"),
-            (one.clone(), "guess"),
-            (one, "ann"),
-            (two, "bob"),
-            (device, "cat"),
-        ];
-        assert_eq!(order(&asked).await, ["guess", "bob", "cat", "ann", "guess", "guess"]);
+        let (one, two) = (address(1), address(2));
+        let asked =
+            [(one.clone(), "guess"), (one.clone(), "guess"), (one.clone(), "guess"), (one, "ann"), (two, "bob")];
+        assert_eq!(order(&asked).await, ["guess", "bob", "ann", "guess", "guess"]);
     }
 
-    /// Issue 10, item 2: a new device of somebody who lives where the strangers are.
+    /// Issue 10, item 2: strangers from everywhere, and people whom the service knows, one of them behind their address.
     #[tokio::test]
-    async fn a_name_at_home_does_not_wait_for_the_strangers_at_its_address() {
-        let (strangers, home) = (address(1), Share::Familiar(IpAddr::from([192, 0, 2, 1])));
+    async fn every_second_turn_is_of_somebody_who_was_here_before() {
+        let home = Share::Familiar(IpAddr::from([192, 0, 2, 1]));
         let asked = [
-            (strangers.clone(), "made-up-1"),
-            (strangers.clone(), "made-up-2"),
-            (strangers, "made-up-3"),
+            (address(1), "made-up-1"),
+            (address(2), "made-up-2"),
+            (address(3), "made-up-3"),
+            (address(4), "made-up-4"),
             (home.clone(), "ann"),
             (home, "bob"),
+            (Share::Device([1; 16]), "cat"),
         ];
-        assert_eq!(order(&asked).await, ["made-up-1", "ann", "made-up-2", "bob", "made-up-3"]);
+        let order = order(&asked).await;
+        assert_eq!(order, ["ann", "made-up-1", "cat", "made-up-2", "bob", "made-up-3", "made-up-4"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_too_long_is_told_when_to_come_back() {
+        let queue = FairQueue::new(1);
+        let _first = queue.turn(address(0), "first").await.unwrap();
+        let begun = Instant::now();
+        let Full(_) = queue.turn(address(1), "late").await.unwrap_err();
+        assert_eq!(begun.elapsed(), TURN_WITHIN);
+        assert!(TURN_WITHIN < runtime::serve::REQUEST_WITHIN / 4 * 3);
     }
 
     #[tokio::test]
