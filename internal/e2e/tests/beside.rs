@@ -123,7 +123,9 @@ async fn a_socket_that_a_killed_klatsch_left_is_in_nobodys_way() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_beside_it_under_load_ends_no_socket_and_loses_nothing() -> Result<()> {
     let mut single = Single::new().await?;
-    let report = runs::rebuild_beside_single(&mut single, small(12), 3).await?;
+    // They talk until the rebuild is done, and take the processor from it: few of them.
+    let config = LoadConfig { users: 3, conversations: 3, members_max: 3, messages: 60, ..small(12) };
+    let report = runs::rebuild_beside_single(&mut single, config, 2).await?;
     println!("{report}");
     report.verdict.demand_zero()
 }
