@@ -89,7 +89,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
-            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "runtime", "sockets",
+            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "ops", "runtime", "sockets",
             "storage", "store", "testkit", "workload",
         ],
     ),

@@ -19,9 +19,10 @@ mod trace;
 mod weather;
 mod world;
 
-pub use plan::{Foreign, Kind, PROCESSES, Plan, Repeat, Setup, Step, Stream, Verb, What, plan_of};
+pub use plan::{Kind, PROCESSES, Plan, Repeat, Setup, Step, Verb, What, plan_of};
 pub use run::{Outcome, run};
 pub use seeds::{Report, Shown, run_seeds, show};
 pub use shrink::{Shrunk, shrink};
+pub use testkit::foreign::{Foreign, Stream};
 pub use trace::Totals;
 pub use weather::Rates;

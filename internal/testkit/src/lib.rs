@@ -6,6 +6,7 @@ mod child;
 pub mod attack;
 pub mod device;
 pub mod engines;
+pub mod foreign;
 pub mod load;
 pub mod oracle;
 pub mod programs;

@@ -1,19 +1,17 @@
 //! What people and programs do that nobody asked them to; and troubles that need several steps to show.
 
+use testkit::foreign::{Foreign, Stream};
 use workload::Random;
 
 use super::generate::{at, index};
-use super::{Foreign, Kind, Step, Stream, Verb, What};
+use super::{Kind, Step, Verb, What};
 use crate::weather::Rates;
-
-/// Whether other producers write records without headers that are in no wire format.
-const HEADERLESS: bool = false;
 
 /// A hostile input.
 pub(super) fn hostile(random: &mut Random) -> What {
     let (device, room, http) = (index(random, 100), index(random, 100), random.chance(30));
     let verb = match random.below(20) {
-        0..8 => return What::Foreign { room, what: foreign(random) },
+        0..8 => return What::Foreign { room, what: Foreign::any(random) },
         8..11 => return What::Look { device, room, list: random.chance(60) },
         11..14 => Verb::StrangerTouch,
         14..16 => Verb::StrangerWithdraw,
@@ -24,27 +22,19 @@ pub(super) fn hostile(random: &mut Random) -> What {
     What::Say { device, room, verb, http }
 }
 
-fn foreign(random: &mut Random) -> Foreign {
-    let stream = *random.pick(&Stream::ALL);
-    match random.below(12) {
-        0..3 => Foreign::Corrupt(stream),
-        3..5 if HEADERLESS => Foreign::Headerless(stream),
-        3..6 => Foreign::WrongKey(stream),
-        6..8 => Foreign::Extreme(stream),
-        8..10 => Foreign::Account,
-        10 => Foreign::Push,
-        _ => Foreign::UnknownDelivery,
-    }
-}
-
 /// One of the troubles.
 pub(super) fn trouble(random: &mut Random, steps: &mut Vec<Step>) {
-    match random.below(6) {
+    // Rarely: whoever looks for held conversations does so once a minute, so these worlds take long.
+    if random.chance(2) {
+        return held_until_dropped(random, steps);
+    }
+    match random.below(7) {
         0 => marks_while_producers_die(random, steps),
         1 => parked_beyond_memory(random, steps),
         2 => held_and_driven_again(random, steps, [3, 4]),
         3 => held_and_driven_again(random, steps, [5, 6]),
         4 => unreadable_rows(random, steps),
+        5 => more_is_said_while_a_hold_is_written(random, steps),
         _ => removed_while_reading(random, steps),
     }
 }
@@ -112,6 +102,52 @@ fn held_and_driven_again(random: &mut Random, steps: &mut Vec<Step>, processes: 
     }
 }
 
+/// An older fan-out holds a conversation that it has in memory, slowly; the next one dies soon after it has begun to judge
+/// that again.
+fn more_is_said_while_a_hold_is_written(random: &mut Random, steps: &mut Vec<Step>) {
+    let (chat, fanout, room) = (0, 5, index(random, 100));
+    let over_http = |random: &mut Random, steps: &mut Vec<Step>| {
+        let device = index(random, 100);
+        steps.push(at(random, 100, What::Say { device, room, verb: Verb::Send, http: true }));
+    };
+    let again = |random: &mut Random, steps: &mut Vec<Step>, process, old| {
+        steps.push(at(random, 50, What::Kill { process }));
+        steps.push(at(random, 50, What::Start { process, old }));
+    };
+    steps.push(at(random, 50, What::Kill { process: 6 }));
+    again(random, steps, fanout, true);
+    again(random, steps, chat, true);
+    steps.push(at(random, 15_000, What::Wait));
+    over_http(random, steps);
+    again(random, steps, chat, false);
+    steps.push(at(random, 3_000, What::StoreSlow { kind: Kind::Fanout, by_ms: 3_000, ms: 6_000 }));
+    for _ in 0..2 + random.below(3) {
+        over_http(random, steps);
+    }
+    steps.push(at(random, 15_000, What::Wait));
+    again(random, steps, fanout, false);
+    steps.push(at(random, 12_000, What::Kill { process: fanout }));
+    steps.push(at(random, 500, What::Start { process: fanout, old: false }));
+}
+
+/// An event that no program will ever read holds its conversation, until an operator drops it.
+fn held_until_dropped(random: &mut Random, steps: &mut Vec<Step>) {
+    let room = index(random, 100);
+    for _ in 0..1 + random.below(2) {
+        steps.push(at(random, 500, What::Foreign { room, what: Foreign::Unregistered(Stream::Messages) }));
+        for _ in 0..1 + random.below(4) {
+            say(random, steps, room, Verb::Send, 300);
+        }
+    }
+    if random.chance(30) {
+        let process = 3 + index(random, 4);
+        steps.push(at(random, 50, What::Kill { process }));
+        steps.push(at(random, 50, What::Start { process, old: false }));
+    }
+    steps.push(at(random, 20_000, What::Drop));
+    say(random, steps, room, Verb::Send, 10_000);
+}
+
 /// A consumer meets rows that it cannot read where it has nothing in memory.
 fn unreadable_rows(random: &mut Random, steps: &mut Vec<Step>) {
     let room = index(random, 100);
@@ -137,6 +173,9 @@ fn removed_while_reading(random: &mut Random, steps: &mut Vec<Step>) {
     for _ in 0..3 {
         say(random, steps, room, Verb::Send, 1_000);
         steps.push(at(random, 2_000, What::Wait));
+        // While storage is at work on these, it takes up all that follows at once.
+        say(random, steps, room, Verb::Title, 30);
+        say(random, steps, room, Verb::Title, 30);
         say(random, steps, room, Verb::Remove, 30);
         for _ in 0..3 {
             say(random, steps, room, Verb::Edit, 4);

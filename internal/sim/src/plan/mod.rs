@@ -4,6 +4,8 @@
 mod generate;
 mod hostile;
 
+use testkit::foreign::Foreign;
+
 use crate::weather::Rates;
 
 pub use generate::plan_of;
@@ -141,6 +143,8 @@ pub enum What {
     Look { device: usize, room: usize, list: bool },
     /// Another producer writes a record.
     Foreign { room: usize, what: Foreign },
+    /// An operator drops what no program will ever read, where both consumers wait at it.
+    Drop,
     /// `chat.deliveries` is created anew, each partition with so many records fewer than it had.
     Recreate { fewer: u64 },
     /// Nothing.
@@ -188,54 +192,6 @@ pub enum Verb {
     AddNobody,
     /// A group with users that do not exist, or a direct conversation with one.
     CreateNobody,
-}
-
-/// What another producer writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
-    /// Bytes that are none of their schema.
-    Corrupt(Stream),
-    /// Bytes without headers, in no wire format.
-    Headerless(Stream),
-    /// A good record under another key than its own.
-    WrongKey(Stream),
-    /// A good event or mark, as one of our own programs would write it, with numbers at their ends.
-    Extreme(Stream),
-    /// An account event.
-    Account,
-    /// A delivery of a type that no client knows.
-    Push,
-    /// A delivery of a schema that nobody knows: it may concern anybody.
-    UnknownDelivery,
-}
-
-/// A topic that others may write to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// `chat.messages`.
-    Messages,
-    /// `chat.receipts`.
-    Receipts,
-    /// `chat.deliveries`.
-    Deliveries,
-    /// `users.events`.
-    Users,
-}
-
-impl Stream {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Messages, Self::Receipts, Self::Deliveries, Self::Users];
-
-    /// Its topic.
-    #[must_use]
-    pub const fn topic(self) -> &'static str {
-        match self {
-            Self::Messages => events::topics::MESSAGES,
-            Self::Receipts => events::topics::RECEIPTS,
-            Self::Deliveries => events::topics::DELIVERIES,
-            Self::Users => events::topics::USERS,
-        }
-    }
 }
 
 /// How something is said again.

@@ -57,7 +57,7 @@ async fn end_of(log: &SharedLog, conversation: ConversationId) -> Result<u64, Lo
 
 /// Whether all that the entry says is of these versions. Not by its `changed`, which names what it has for certain: it
 /// may have more.
-fn is_of<'v>(entry: &EntryBody, versions: impl Iterator<Item = &'v EntryBody> + Clone) -> bool {
+fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> + Clone)) -> bool {
     let text = |version: &EntryBody| (&version.body, version.deleted) == (&entry.body, entry.deleted);
     let left_out = entry.withheld && entry.body.is_none();
     let reacted = |reaction: &ReactionBody| versions.clone().any(|version| version.reactions.contains(reaction));
@@ -75,7 +75,7 @@ impl Looks {
             let inside = spans.clone().any(|(from, to)| *from <= entry.seq && to.is_none_or(|to| entry.seq <= to));
             let until = |changed: Seq| spans.clone().any(|(_, to)| to.is_none_or(|to| changed <= to));
             let versions = story.entries.get(&entry.seq).into_iter().flatten();
-            let covered = is_of(entry, versions.filter(|version| until(version.changed)));
+            let covered = is_of(entry, &versions.filter(|version| until(version.changed)));
             if !inside || !covered {
                 verdict.fault(Fault::HistoryDiffers, || format!("{user} was shown {entry:?} of {conversation}"));
             }

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod looks;
+mod operator;
 mod services;
 mod speaking;
 mod wall;
@@ -19,7 +20,7 @@ use events::topics::{self, DELIVERIES, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RE
 use events::{Codec, Encoded};
 use host::Entropy;
 use store::embedded::EmbeddedStore;
-use store::{OutboxRow, StoreAdmin as _, UserStore as _};
+use store::{OutboxRow, SharedStore, StoreAdmin as _, UserStore as _};
 use testkit::device::{Account, Device, Endpoints, Http, Stamps};
 use testkit::engines::lay_out;
 use testkit::load::{LoadConfig, World as People};
@@ -33,6 +34,7 @@ use crate::plan::{PROCESSES, Plan, Setup, Step, What};
 use crate::trace::Trace;
 use crate::weather::Weather;
 pub(crate) use looks::Looks;
+pub(crate) use operator::Operator;
 use services::{Ground, Services};
 use wall::Wall;
 
@@ -178,9 +180,19 @@ impl World {
             }
             What::Look { device: which, room, list } => self.look(device(which), room, list),
             What::Foreign { room, what } => self.foreign(room, what, step.salt).await,
+            What::Drop => self.drop_unreadable().await,
             What::Recreate { fewer } => self.recreate(fewer, step.salt).await,
             What::Wait => {}
         }
+    }
+
+    /// An operator drops what both consumers wait at, and nobody will ever read.
+    async fn drop_unreadable(&self) {
+        let operator = Operator { log: Arc::clone(&self.services.log), codec: self.services.codec.clone() };
+        let (Ok(store), Ok(unreadable)) = (self.services.store.attach(), operator.unreadable().await) else { return };
+        let store: SharedStore = store;
+        let dropped = operator.drop(&store, &unreadable).await;
+        self.shared.trace.add("events dropped by an operator", dropped);
     }
 
     /// `chat.deliveries` is created anew, and filled with ticks until each partition has so many records fewer than it had.

@@ -7,6 +7,7 @@
 
 mod consumers;
 mod devices;
+mod foreign;
 mod words;
 
 use sim::{Plan, Rates, Setup, Step, Totals, Verb, What, run};

@@ -43,12 +43,17 @@ pub async fn rows(store: &SharedStore) -> Result<Rows> {
     Ok(tables)
 }
 
-/// The rows that the log comes to in an empty store.
+/// The rows that the log comes to in an empty store; what `beside` notes as dropped is dropped.
 ///
 /// # Errors
 /// When the log cannot be read.
-pub async fn replayed(log: &SharedLog, codec: &Codec) -> Result<Rows> {
+pub async fn replayed(log: &SharedLog, codec: &Codec, beside: &SharedStore) -> Result<Rows> {
     let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await?;
+    for partition in 0..spec_of(MESSAGES).partitions {
+        for dropped in again("dropped events", || beside.drops(partition)).await? {
+            store.put_drop(partition, &dropped).await?;
+        }
+    }
     let (metrics, entropy) = (StorageMetrics::new(&Metrics::new()), Entropy::system());
     let deps = Deps::new(Arc::clone(log), Arc::clone(&store), codec.clone(), entropy, metrics);
     // An oracle judges whatever was written.
@@ -71,7 +76,7 @@ pub async fn replayed(log: &SharedLog, codec: &Codec) -> Result<Rows> {
 /// # Errors
 /// When either cannot be read.
 pub async fn check_store(log: &SharedLog, codec: &Codec, store: &SharedStore) -> Result<Verdict> {
-    let (found, expected) = (rows(store).await?, replayed(log, codec).await?);
+    let (found, expected) = (rows(store).await?, replayed(log, codec, store).await?);
     let mut verdict = Verdict::default();
     for (table, expected) in &expected {
         let found = &found[table];

@@ -1,0 +1,56 @@
+//! An operator: drops what holds a conversation and no program will ever read.
+
+use anyhow::Result;
+use domain::Seq;
+use eventlog::{Meaning, Message, SharedLog};
+use events::Codec;
+use events::topics::{MESSAGES, spec_of};
+use ops::drops;
+use store::{Dropped, SharedStore};
+
+/// Who holds what cannot be read, and drops it.
+pub(crate) struct Operator {
+    pub(crate) log: SharedLog,
+    pub(crate) codec: Codec,
+}
+
+impl Operator {
+    /// Every event that no program reads, in order.
+    pub(crate) async fn unreadable(&self) -> Result<Vec<Dropped>> {
+        let (spec, mut found) = (spec_of(MESSAGES), Vec::new());
+        for partition in 0..spec.partitions {
+            let end = self.log.watermarks(MESSAGES, partition).await?.next;
+            let (mut reader, mut at) = (self.log.reader(MESSAGES, partition, 0).await?, 0);
+            while at < end {
+                for record in reader.next(1000).await? {
+                    at = record.offset + 1;
+                    let message = Message::read(&self.codec, spec.generation, partition, spec.partitions, &record)?;
+                    let held = matches!(message.meaning, Meaning::Unknown(_)).then_some(message.conversation).flatten();
+                    let seq: Seq = message.placed.seq;
+                    found.extend(held.map(|conversation| Dropped {
+                        seq,
+                        conversation,
+                        by: "the operator".into(),
+                        why: "another producer's".into(),
+                        time_ms: 0,
+                    }));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Drops those of them that both consumers wait at; how many. The others are refused, and stay.
+    pub(crate) async fn drop(&self, store: &SharedStore, unreadable: &[Dropped]) -> u64 {
+        let mut count = 0;
+        for dropped in unreadable {
+            let plan = drops::plan(&**store, &*self.log, &self.codec, dropped.clone()).await;
+            if let Ok(plan) = plan
+                && drops::perform(&**store, &*self.log, &self.codec, &plan).await.is_ok()
+            {
+                count += 1;
+            }
+        }
+        count
+    }
+}
