@@ -30,7 +30,7 @@ pub enum Command {
     /// The rows that are served, and those built beside them or served before
     #[command(subcommand)]
     Incarnations(IncarnationsCommand),
-    /// Digests of the log-derived tables, to compare stores
+    /// Digests of the log-derived tables, to compare stores (the first half of each; `--json` has all of it)
     Checksum(ChecksumOptions),
     /// Compare what was accepted with what is stored and delivered; only reads. Exit 1 when something differs
     Audit(AuditOptions),

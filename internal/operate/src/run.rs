@@ -19,6 +19,9 @@ use crate::output::{Output, text_of};
 use crate::progress::Progress;
 use crate::{audit, incarnations, replay};
 
+/// Digits of a checksum that people are shown: 128 bits, and a line fits a terminal of 80 columns. JSON has all 64.
+const DIGITS: usize = 32;
+
 /// Does what the command says, and closes what was opened for it.
 ///
 /// # Errors
@@ -113,9 +116,9 @@ async fn sums(engines: &mut dyn Engines, options: &ChecksumOptions, cx: &Context
         cx.json(&here)?;
     } else {
         for table in &here.tables {
-            cx.say(format!("{}  {:>10}  {}", table.digest, table.rows, table.table))?;
+            cx.say(format!("{:.DIGITS$}  {:>10}  {}", table.digest, table.rows, table.table))?;
         }
-        cx.say(format!("{}  total, at incarnation {}", here.total, here.incarnation))?;
+        cx.say(format!("{:.DIGITS$}  total, at incarnation {}", here.total, here.incarnation))?;
     }
     let Some(mut other) = other else { return Ok(Exit::Ok) };
     if let Some(only) = &options.table {
