@@ -1,6 +1,6 @@
 //! The separate programs on real servers: under load, killed and started again, replayed, against the journal oracle.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use testkit::load::LoadConfig;
 use testkit::programs::Cluster;
 use testkit::runs::{self, Harm};
@@ -14,8 +14,10 @@ async fn kills_lose_double_and_reorder_nothing_and_a_replay_comes_to_the_same_ro
     }
     let mut cluster = Cluster::new().await?;
     let config = LoadConfig { users: 10, conversations: 24, members_max: 10, messages: 2_000, ..LoadConfig::default() };
-    let report = runs::cluster(&mut cluster, config, Harm::kills(1)).await?;
+    let report = runs::cluster(&mut cluster, config, Harm { foreign: 1, ..Harm::kills(1) }).await?;
     println!("{report}");
+    let (marked, acknowledged, heard) = report.marks;
+    ensure!(marked > 0 && acknowledged > 0 && heard > 0, "there were no read marks");
     report.verdict.demand_zero()?;
 
     let config = LoadConfig {

@@ -48,6 +48,22 @@ async fn clocks_that_are_set_forward_and_back_lose_double_and_reorder_nothing() 
     report.verdict.demand_zero()
 }
 
+/// Issue 10, section 3: strangers, users that do not exist, and records of other producers in every topic.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_asked_for_loses_doubles_and_reorders_nothing() -> Result<()> {
+    let mut single = Single::new().await?;
+    let config = LoadConfig { hostile_percent: 20, ..small(8) };
+    let report = runs::single(&mut single, config, Harm { foreign: 1, ..Harm::default() }).await?;
+    println!("{report}");
+    let (marked, acknowledged, heard) = report.marks;
+    ensure!(marked > 0 && acknowledged > 0 && heard > 0, "there were no read marks");
+    ensure!(report.strange > 0 && report.foreign.len() >= 8, "others wrote {:?}", report.foreign);
+    for why in ["NotMember", "NoSuchUser"] {
+        ensure!(report.refused.contains_key(why), "nobody was refused as {why}: {:?}", report.refused);
+    }
+    report.verdict.demand_zero()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_klatsch_on_the_same_folder_refuses_to_start() -> Result<()> {
     let mut single = Single::new().await?;

@@ -33,6 +33,7 @@ Disturbances:
   --kills N               kill -9 at random moments
   --faults N              servers that stop and come back (cluster)
   --clocks N              clocks that jump (with libfaketime)
+  --foreign N             records of other producers, of each kind in each topic
 Programs:
   --build                 build them first, with cargo; without, they are those
                           beside this program, or in the folder KLATSCH_PROGRAMS
@@ -123,6 +124,7 @@ fn parse(mut options: &[String]) -> Result<(LoadConfig, Harm)> {
             "--kills" => harm.kills = number,
             "--faults" => harm.faults = number,
             "--clocks" => harm.clocks = number,
+            "--foreign" => harm.foreign = number,
             "--seed" => config.seed = number as u64,
             "--rate" => config.rate = Some(u32::try_from(number)?),
             _ => bail!("{name} is not known; {USAGE}"),

@@ -15,6 +15,8 @@ use crate::programs::{Cluster, Program, Service, Single};
 /// How long something stays frozen: longer than a consumer's session (10 s), so that its partitions go to others and
 /// it goes on as a zombie.
 const FROZEN: Duration = Duration::from_secs(15);
+/// The same for `klatsch`, whose consumers have nobody to give their partitions to.
+const SINGLE_FROZEN: Duration = Duration::from_secs(5);
 /// Between two rebalances.
 const REBALANCE_EVERY: Duration = Duration::from_secs(10);
 /// Rebalances in a row.
@@ -56,6 +58,8 @@ pub enum Fault {
     Rebalances,
     /// A program is frozen and goes on: of a consumer, a zombie.
     Frozen(Service),
+    /// `klatsch` is frozen and goes on.
+    SingleFrozen,
     /// The disk of `klatsch` is full; later there is room again.
     DiskFull,
     /// `klatsch` may have few file descriptors, and strangers take all connections.
@@ -119,13 +123,18 @@ pub async fn disturb_cluster(cluster: &mut Cluster, rounds: usize, seed: u64) ->
     Ok(faults)
 }
 
-/// Lets `klatsch` run out of space and of descriptors, so many times.
+/// Freezes `klatsch`, and lets it run out of space and of descriptors, so many times.
 ///
 /// # Errors
 /// When it does not feel that, or does not come back.
 pub async fn disturb_single(single: &mut Single, rounds: usize) -> Result<Faults> {
     let mut faults = Faults::default();
     for _ in 0..rounds {
+        let begun = Instant::now();
+        single.program.pause()?;
+        sleep(SINGLE_FROZEN).await;
+        single.program.resume()?;
+        faults.0.entry(Fault::SingleFrozen).or_default().push(begun.elapsed());
         let begun = Instant::now();
         fill_disk(single).await?;
         faults.0.entry(Fault::DiskFull).or_default().push(begun.elapsed());
@@ -234,7 +243,7 @@ async fn happen(cluster: &mut Cluster, fault: Fault) -> Result<()> {
             sleep(FROZEN).await;
             program.resume()
         }
-        Fault::DiskFull | Fault::FewDescriptors | Fault::ClockStepped => {
+        Fault::SingleFrozen | Fault::DiskFull | Fault::FewDescriptors | Fault::ClockStepped => {
             bail!("{fault:?} happens to a machine: see disturb_single")
         }
     }

@@ -6,11 +6,13 @@ mod actions;
 mod faults;
 mod hostile;
 mod kills;
+mod producers;
 mod world;
 
 pub use actions::mint;
 pub use faults::{Fault, Faults, disturb_cluster, disturb_single, step_clocks};
 pub use kills::{Killed, kill_cluster, kill_single};
+pub use producers::{Written, write_foreign};
 pub use world::{Meeting, World};
 
 /// How large a load is.

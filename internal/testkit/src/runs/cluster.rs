@@ -1,12 +1,17 @@
 //! A load on the separate programs, on real servers.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
-use super::{Harm, REACHED_WITHIN, Report, talk, with_logs};
+use super::{Harm, Harmed, REACHED_WITHIN, Report, read, talk, with_logs};
 use crate::engines::Engines;
-use crate::load::{LoadConfig, World, disturb_cluster, kill_cluster, step_clocks};
-use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
+use crate::load::{LoadConfig, World, Written, disturb_cluster, kill_cluster, step_clocks, write_foreign};
+use crate::oracle::{Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Cluster;
+
+/// Between two records of other producers, at most.
+const APART: Duration = Duration::from_millis(500);
 
 /// Runs the load on `cluster`, with harm done on the way; then compares everything.
 ///
@@ -29,10 +34,19 @@ pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> R
 pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> Result<(World, Report)> {
     cluster.start().await?;
     let (endpoints, seed) = (cluster.endpoints(), config.seed);
-    let harming = async {
+    let harming = async |world: &World| {
+        let foreign = if harm.foreign > 0 {
+            let engines = Engines::cluster(cluster).await?;
+            let written = write_foreign(world, &engines, harm.foreign, APART).await?;
+            engines.close().await;
+            written
+        } else {
+            Written::new()
+        };
         let killed = kill_cluster(cluster, harm.kills, seed).await?;
         let faults = disturb_cluster(cluster, harm.faults, seed).await?;
-        Ok((killed, faults.and(step_clocks(cluster.programs(), harm.clocks).await?)))
+        let faults = faults.and(step_clocks(cluster.programs(), harm.clocks).await?);
+        Ok(Harmed { killed, faults, foreign })
     };
     talk(&endpoints, config, harming).await
 }
@@ -54,16 +68,16 @@ pub async fn judge_cluster(cluster: &Cluster, world: &mut World, report: &mut Re
 /// # Errors
 /// When something does not come about in time.
 pub async fn judge(engines: &Engines, world: &mut World, report: &mut Report) -> Result<()> {
-    let truth = Truth::of(&Logged::read(&*engines.log, &engines.codec).await?);
+    let truth = Truth::of(&read(engines, report).await?);
     // Who has not come to the end by then shows in the verdict.
     let reached = world.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await;
     settled(&world.devices[0].http).await?;
     report.verdict.join(check_history(&truth, world).await?);
     world.stop().await;
 
-    report.remember(world, &truth);
     report.verdict.join(check_devices(&truth, &world.devices));
-    let logged = Logged::read(&*engines.log, &engines.codec).await?;
+    let logged = read(engines, report).await?;
+    report.remember(world, &truth, &logged);
     report.verdict.join(check_deliveries(&truth, &logged));
     report.verdict.join(check_store(&engines.log, &engines.codec, &engines.store).await?);
     if report.verdict.is_zero() {

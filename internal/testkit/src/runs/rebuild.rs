@@ -9,8 +9,8 @@ use workload::Random;
 use super::cluster::judge_cluster;
 use super::replay::all_there;
 use super::single::{judge_single, talk_on_single, truth_of_single};
-use super::{Harm, Report, talk, with_logs};
-use crate::load::{Faults, Killed, LoadConfig};
+use super::{Harm, Harmed, Report, talk, with_logs};
+use crate::load::{LoadConfig, World};
 use crate::programs::{Cluster, Ran, Setup, Single};
 
 /// What builds, compares and switches.
@@ -42,7 +42,7 @@ async fn killed(arguments: &[String], environment: &[(&'static str, String)], af
 pub async fn rebuild_single(single: &mut Single, config: LoadConfig, kills: usize) -> Result<Report> {
     let (mut random, mut tally) = (Random::new(config.seed ^ 0x4eb1), Vec::new());
     let (mut world, mut report) = talk_on_single(single, config, Harm::default()).await?;
-    let truth = truth_of_single(single).await?;
+    let truth = truth_of_single(single, &report).await?;
     all_there(&world, &truth).await?;
     single.program.stop().await?;
 
@@ -90,7 +90,7 @@ async fn rebuilt_under_load(cluster: &mut Cluster, config: LoadConfig, kills: us
     cluster.start().await?;
     let (endpoints, environment) = (cluster.endpoints(), cluster.environment());
     let mut random = Random::new(config.seed ^ 0x4eb1);
-    let harming = async {
+    let harming = async |_: &World| {
         let line: Vec<String> = REBUILD.iter().map(|word| (*word).to_owned()).collect();
         for _ in 0..kills {
             killed(&line, &environment, random.below(KILL_WITHIN_MS)).await?;
@@ -98,7 +98,7 @@ async fn rebuilt_under_load(cluster: &mut Cluster, config: LoadConfig, kills: us
         for line in [&REBUILD[..], &["incarnations", "back", "--yes"]] {
             cluster.klatschctl(line).await?.success().with_context(|| line.join(" "))?;
         }
-        Ok((Killed::default(), Faults::default()))
+        Ok(Harmed::default())
     };
     let (mut world, mut report) = talk(&endpoints, config, harming).await?;
     let ends: u32 = world.devices.iter().map(|device| device.memory().journal.ends.values().sum::<u32>()).sum();
@@ -119,7 +119,7 @@ pub async fn rebuild_beside_single(single: &mut Single, config: LoadConfig, kill
     let words =
         |words: &[&str]| -> Vec<String> { words.iter().copied().chain(["--data", &data]).map(str::to_owned).collect() };
     let mut random = Random::new(config.seed ^ 0x4eb1);
-    let harming = async {
+    let harming = async |_: &World| {
         for _ in 0..kills {
             killed(&words(&REBUILD), &[], random.below(KILL_WITHIN_MS)).await?;
         }
@@ -128,12 +128,12 @@ pub async fn rebuild_beside_single(single: &mut Single, config: LoadConfig, kill
             let ran = Ran::of(Setup { program: "klatschctl", arguments, ..Setup::default() }).await?;
             ran.success().with_context(|| line.join(" "))?;
         }
-        Ok((Killed::default(), Faults::default()))
+        Ok(Harmed::default())
     };
     let (mut world, mut report) = talk(&endpoints, config, harming).await?;
     let ends: u32 = world.devices.iter().map(|device| device.memory().journal.ends.values().sum::<u32>()).sum();
     ensure!(ends == 0, "{ends} connections ended: {:?}", world.troubles());
-    let truth = truth_of_single(single).await?;
+    let truth = truth_of_single(single, &report).await?;
     judge_single(single, &mut world, &truth, &mut report).await?;
     Ok(report)
 }

@@ -32,7 +32,7 @@ struct Before {
 /// When a checksum differs, or a device is pushed anything old. What the oracle finds at the end stands in the report.
 pub async fn replay_single(single: &mut Single, config: LoadConfig) -> Result<Report> {
     let (mut world, mut report) = talk_on_single(single, config, Harm::default()).await?;
-    let truth = truth_of_single(single).await?;
+    let truth = truth_of_single(single, &report).await?;
     all_there(&world, &truth).await?;
     single.program.stop().await?;
     let before = Before { truth, heard: heard(&world), delivered: delivered_in(single).await? };
@@ -52,7 +52,7 @@ pub async fn replay_single(single: &mut Single, config: LoadConfig) -> Result<Re
 
     single.program.start().await?;
     say_something(&world).await?;
-    let truth = truth_of_single(single).await?;
+    let truth = truth_of_single(single, &report).await?;
     all_there(&world, &truth).await?;
     nothing_old(&world, &before, &truth)?;
     judge_single(single, &mut world, &truth, &mut report).await?;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::load::{Faults, Killed, World};
-use crate::oracle::{Truth, Verdict};
+use crate::device::Fate;
+use crate::load::{Faults, Killed, World, Written};
+use crate::oracle::{Logged, Truth, Verdict};
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -20,6 +21,14 @@ pub struct Report {
     pub killed: Killed,
     /// What else went wrong.
     pub faults: Faults,
+    /// What other producers wrote.
+    pub foreign: Written,
+    /// Records that cannot be read.
+    pub strange: usize,
+    /// Read marks: in the log, acknowledged, and heard by devices.
+    pub marks: (usize, usize, u32),
+    /// Commands that were refused, by why.
+    pub refused: BTreeMap<String, u32>,
     /// What devices met on the way.
     pub troubles: BTreeMap<String, u32>,
     /// From send to acknowledgement.
@@ -32,11 +41,19 @@ pub struct Report {
 
 impl Report {
     /// Takes over what devices remember.
-    pub(super) fn remember(&mut self, world: &World, truth: &Truth) {
+    pub(super) fn remember(&mut self, world: &World, truth: &Truth, logged: &Logged) {
         self.events = (truth.events, truth.accepted);
+        (self.strange, self.marks.0) = (logged.strange.len(), logged.marks.len());
         self.troubles = world.troubles();
         for device in &world.devices {
             let memory = device.memory();
+            self.marks.1 += memory.journal.marks_acked.len();
+            self.marks.2 += memory.journal.reads;
+            for sent in memory.sends.values() {
+                if let Fate::Refused(code) | Fate::NotTaken(code) = sent.fate {
+                    *self.refused.entry(format!("{code:?}")).or_default() += 1;
+                }
+            }
             self.ack_us.extend(&memory.journal.ack_us);
             self.arrival_us.extend(&memory.journal.arrival_us);
         }
@@ -54,6 +71,17 @@ impl fmt::Display for Report {
         writeln!(f, "send to ack:            {}", percentiles(&self.ack_us))?;
         writeln!(f, "send to another device: {}", percentiles(&self.arrival_us))?;
         write!(f, "{}{}", self.killed.table(), self.faults)?;
+        let (logged, acknowledged, heard) = self.marks;
+        writeln!(f, "read marks: {logged} in the log, {acknowledged} conversations acknowledged, {heard} heard")?;
+        for (what, count) in &self.foreign {
+            writeln!(f, "  others {count:3} x {what}")?;
+        }
+        if self.strange > 0 {
+            writeln!(f, "{} records cannot be read", self.strange)?;
+        }
+        for (why, count) in &self.refused {
+            writeln!(f, "  refused {count:2} x {why}")?;
+        }
         for (what, count) in &self.troubles {
             writeln!(f, "  met {count:6} x {what}")?;
         }

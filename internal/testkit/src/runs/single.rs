@@ -1,11 +1,13 @@
 //! A load on `klatsch`, in one process on the embedded engines.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
-use super::{Harm, REACHED_WITHIN, Report, talk, with_logs};
+use super::{Harm, Harmed, REACHED_WITHIN, Report, read, talk, with_logs};
 use crate::engines::Engines;
-use crate::load::{LoadConfig, World, disturb_single, kill_single, step_clocks};
-use crate::oracle::{Logged, Truth, check_deliveries, check_devices, check_history, check_store, settled};
+use crate::load::{LoadConfig, World, Written, disturb_single, kill_single, step_clocks, write_foreign};
+use crate::oracle::{Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Single;
 
 /// Runs the load on `single`, with harm done on the way; then compares everything. It is stopped at the end.
@@ -15,7 +17,7 @@ use crate::programs::Single;
 pub async fn single(single: &mut Single, config: LoadConfig, harm: Harm) -> Result<Report> {
     let outcome = async {
         let (mut world, mut report) = talk_on_single(single, config, harm).await?;
-        let truth = truth_of_single(single).await?;
+        let truth = truth_of_single(single, &report).await?;
         judge_single(single, &mut world, &truth, &mut report).await?;
         Ok(report)
     };
@@ -32,22 +34,34 @@ pub async fn talk_on_single(single: &mut Single, config: LoadConfig, harm: Harm)
         single.program.start().await?;
     }
     let (endpoints, seed) = (single.endpoints(), config.seed);
-    let harming = async {
+    let harming = async |world: &World| {
+        let foreign = if harm.foreign > 0 { write_beside(single, world, harm.foreign).await? } else { Written::new() };
         let killed = kill_single(single, harm.kills, seed).await?;
         let faults = disturb_single(single, harm.faults).await?;
-        Ok((killed, faults.and(step_clocks(vec![&single.program], harm.clocks).await?)))
+        let faults = faults.and(step_clocks(vec![&single.program], harm.clocks).await?);
+        Ok(Harmed { killed, faults, foreign })
     };
     talk(&endpoints, config, harming).await
+}
+
+/// Nobody else can write to the log of a `klatsch` that runs: it is stopped meanwhile.
+async fn write_beside(single: &mut Single, world: &World, rounds: usize) -> Result<Written> {
+    single.program.stop().await?;
+    let engines = Engines::embedded(&single.data()).await?;
+    let written = write_foreign(world, &engines, rounds, Duration::ZERO).await;
+    engines.close().await;
+    single.program.start().await?;
+    written
 }
 
 /// What the log comes to. It can be read only while `klatsch` is not running: it is stopped, and started again.
 ///
 /// # Errors
 /// When it does not stop or start, or its folder cannot be read.
-pub async fn truth_of_single(single: &mut Single) -> Result<Truth> {
+pub async fn truth_of_single(single: &mut Single, report: &Report) -> Result<Truth> {
     single.program.stop().await?;
     let engines = Engines::embedded(&single.data()).await?;
-    let truth = Truth::of(&Logged::read(&*engines.log, &engines.codec).await?);
+    let truth = Truth::of(&read(&engines, report).await?);
     engines.close().await;
     single.program.start().await?;
     Ok(truth)
@@ -65,10 +79,10 @@ pub async fn judge_single(single: &mut Single, world: &mut World, truth: &Truth,
     world.stop().await;
     single.program.stop().await?;
 
-    report.remember(world, truth);
     report.verdict.join(check_devices(truth, &world.devices));
     let engines = Engines::embedded(&single.data()).await?;
-    let logged = Logged::read(&*engines.log, &engines.codec).await?;
+    let logged = read(&engines, report).await?;
+    report.remember(world, truth, &logged);
     report.verdict.join(check_deliveries(truth, &logged));
     report.verdict.join(check_store(&engines.log, &engines.codec, &engines.store).await?);
     engines.close().await;
