@@ -83,9 +83,10 @@ impl App {
             let words = "too many accounts were made from your address: wait a little";
             ApiError::new(ErrorCode::RateLimited, words).after(wait)
         };
-        self.shares.take_registration(network).map_err(limited)?;
         let attempt = Attempt { name: name.clone(), network, device: None };
         let turn = self.passwords.turn(self.shares.of(&attempt), &name).await?;
+        // Who finds the service busy has registered nobody.
+        self.shares.take_registration(network).map_err(limited)?;
         let account = Account {
             id: UserId::try_from(self.entropy.uuid_v7(&self.clock)).map_err(ApiError::internal)?,
             password_hash: self.passwords.hash(turn, password).await?,

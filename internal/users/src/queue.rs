@@ -4,7 +4,7 @@
 //! before, if any waits. Among these, and among all others, turns go round by share (a device that signed in before has
 //! one of its own, names that are at home at an address have one there, strangers share their address's), and within a
 //! share round by name: whoever asks much waits for himself. When the queue is full, the newest of the largest share
-//! makes room, unless that is who asks.
+//! makes room, unless that is who asks; but half of the places are for those who were here before.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -16,17 +16,17 @@ use tokio::time::{Instant, timeout};
 
 /// Hashes that wait for their turn. Beyond, the answer is `busy`.
 pub const WAITING_MAX: usize = 256;
-/// How long one waits for a turn: well within [`runtime::serve::REQUEST_WITHIN`], whose answer would not say when to come
-/// back. Beyond, the answer is `busy`.
-const TURN_WITHIN: Duration = Duration::from_secs(10);
+/// How long one waits for a turn; a change of the password takes two. Well within [`runtime::serve::REQUEST_WITHIN`], whose
+/// answer would not say when to come back. Beyond, the answer is `busy`.
+const TURN_WITHIN: Duration = Duration::from_secs(6);
 /// What a hash is taken to last before one was computed.
 const HASH_LASTS: Duration = Duration::from_millis(50);
 
 /// Whose share of the password work a request takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Share {
-    /// A device that signed in before.
-    Device([u8; 16]),
+    /// Devices that signed in to that name before: however many, they share one.
+    Device(String),
     /// A name that signed in, or was registered, at that address before: all of these share one.
     Familiar(IpAddr),
     /// Everybody else at that address.
@@ -166,8 +166,9 @@ impl State {
         waits
     }
 
-    /// Whose turn is next.
+    /// Whose turn is next. Who has given up takes nobody's.
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        self.forget_gone();
         let side = if self.lines[self.next].is_empty() { 1 - self.next } else { self.next };
         let mut line = self.lines[side].pop_front()?;
         self.next = 1 - side;
@@ -183,15 +184,21 @@ impl State {
         Some(next)
     }
 
-    /// Makes room for one of `share`; false when none has more than that share.
+    /// Makes room for one of `share`. Half of the places are for those who were here before, and half for strangers: a side
+    /// that has more gives them back when the other comes. Within a side, the largest share makes room; false when none has
+    /// more than that share.
     fn make_room(&mut self, share: &Share) -> bool {
         self.forget_gone();
         if self.waiting < WAITING_MAX {
             return true;
         }
-        let own = self.lines[share.side()].iter().find(|line| line.share == *share).map_or(0, Line::waiting);
-        let largest = self.lines.iter_mut().flatten().max_by_key(|line| line.waiting());
-        let Some(largest) = largest.filter(|line| line.waiting() > own + 1) else { return false };
+        let side = share.side();
+        let own_side: usize = self.lines[side].iter().map(Line::waiting).sum();
+        let lends = own_side < WAITING_MAX / 2;
+        let own = self.lines[side].iter().find(|line| line.share == *share).map_or(0, Line::waiting);
+        let crowded = &mut self.lines[if lends { 1 - side } else { side }];
+        let largest = crowded.iter_mut().max_by_key(|line| line.waiting());
+        let Some(largest) = largest.filter(|line| lends || line.waiting() > own + 1) else { return false };
         let of_name = largest.names.iter_mut().max_by_key(|(_, waiting)| waiting.len());
         // The newest: whoever waits longest has the best claim.
         of_name.and_then(|(_, waiting)| waiting.pop_back());
@@ -290,7 +297,7 @@ mod tests {
             (address(4), "made-up-4"),
             (home.clone(), "ann"),
             (home, "bob"),
-            (Share::Device([1; 16]), "cat"),
+            (Share::Device("cat".into()), "cat"),
         ];
         let order = order(&asked).await;
         assert_eq!(order, ["ann", "made-up-1", "cat", "made-up-2", "bob", "made-up-3", "made-up-4"]);
@@ -303,7 +310,7 @@ mod tests {
         let begun = Instant::now();
         let Full(_) = queue.turn(address(1), "late").await.unwrap_err();
         assert_eq!(begun.elapsed(), TURN_WITHIN);
-        assert!(TURN_WITHIN < runtime::serve::REQUEST_WITHIN / 4 * 3);
+        assert!(TURN_WITHIN * 2 < runtime::serve::REQUEST_WITHIN);
     }
 
     #[tokio::test]
@@ -313,9 +320,13 @@ mod tests {
         let mut gone = Box::pin(queue.turn(address(1), "gone"));
         let mut there = Box::pin(queue.turn(address(1), "there"));
         assert!((&mut gone).now_or_never().is_none() && (&mut there).now_or_never().is_none());
+        let mut known = Box::pin(queue.turn(Share::Device("ann".into()), "ann"));
+        assert!((&mut known).now_or_never().is_none());
+        drop(known);
         drop(gone);
         drop(first);
         let turn = there.now_or_never().unwrap().unwrap();
+        assert_eq!(queue.lock().next, 0, "the turn of the known was taken by nobody");
         drop(turn);
         let left = {
             let state = queue.lock();
@@ -345,6 +356,27 @@ mod tests {
         assert!((&mut other).now_or_never().is_none(), "it waits");
         let newest = crowd.last_mut().unwrap();
         assert!(newest.now_or_never().unwrap().is_err(), "the newest made room");
+        assert_eq!(queue.lock().waiting, WAITING_MAX);
+    }
+
+    /// Strangers from so many addresses that each has one place.
+    #[tokio::test]
+    async fn half_of_the_places_are_for_those_who_were_here_before() {
+        let queue = FairQueue::new(1);
+        let _first = queue.turn(address(0), "first").await.unwrap();
+        let from = |number: usize| Share::Address(IpAddr::from([10, 0, (number / 256) as u8, (number % 256) as u8]));
+        let mut crowd: Vec<_> = (0..WAITING_MAX).map(|number| Box::pin(queue.turn(from(number), "guess"))).collect();
+        assert!(crowd.iter_mut().all(|turn| turn.now_or_never().is_none()));
+        assert!(queue.turn(from(WAITING_MAX), "guess").now_or_never().unwrap().is_err(), "strangers have no room");
+        let home = Share::Familiar(IpAddr::from([192, 0, 2, 1]));
+        let names: Vec<String> = (0..WAITING_MAX / 2).map(|number| format!("person-{number}")).collect();
+        let mut known: Vec<_> = names.iter().map(|name| Box::pin(queue.turn(home.clone(), name))).collect();
+        assert!(known.iter_mut().all(|turn| turn.now_or_never().is_none()), "they all wait");
+        assert!(
+            queue.turn(from(WAITING_MAX), "guess").now_or_never().unwrap().is_err(),
+            "and push nobody of these out"
+        );
+        assert!(known.iter_mut().all(|turn| turn.now_or_never().is_none()));
         assert_eq!(queue.lock().waiting, WAITING_MAX);
     }
 }

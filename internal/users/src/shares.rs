@@ -3,7 +3,7 @@
 //! A failed sign-in costs its device, if it signed in before; else its name at its address, and the address. Never a
 //! name alone: nobody is locked out of an account by strangers elsewhere. A name that signed in (or was registered) at
 //! an address before is not held to what the others there did. Names that do not exist count like others, so the answer
-//! tells nothing. An attempt that was not judged costs nothing. Loopback addresses have no bound of their own: a proxy may
+//! tells nothing of them. (Who crowds an address out can tell by the wait which names are at home there.) An attempt that was not judged costs nothing. Loopback addresses have no bound of their own: a proxy may
 //! stand there, and people behind it cannot be told apart (see `--trusted-proxies`).
 //!
 //! All other calls are bounded by user and by address.
@@ -96,8 +96,8 @@ impl Shares {
     /// Whose share of the password work the attempt takes.
     pub(crate) fn of(&self, attempt: &Attempt) -> Share {
         match attempt.device {
-            Some(device) => Share::Device(device),
-            None if self.is_familiar(attempt) => Share::Familiar(attempt.network),
+            Some(_) => Share::Device(attempt.name.clone()),
+            None if !attempt.network.is_loopback() && self.is_familiar(attempt) => Share::Familiar(attempt.network),
             None => Share::Address(attempt.network),
         }
     }
@@ -216,7 +216,10 @@ mod tests {
         shares.make_familiar(&ann);
         assert_eq!(shares.of(&ann), Share::Familiar(ann.network));
         assert_eq!(shares.of(&attempt("ann", 2)), Share::Address(attempt("ann", 2).network));
-        assert_eq!(shares.of(&Attempt { device: Some([1; 16]), ..ann }), Share::Device([1; 16]));
+        assert_eq!(shares.of(&Attempt { device: Some([1; 16]), ..ann }), Share::Device("ann".into()));
+        let here = Attempt { network: IpAddr::from([127, 0, 0, 1]), ..attempt("ann", 1) };
+        shares.make_familiar(&here);
+        assert_eq!(shares.of(&here), Share::Address(here.network), "a proxy's people cannot be told apart");
     }
 
     #[tokio::test(start_paused = true)]
