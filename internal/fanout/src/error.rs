@@ -1,5 +1,6 @@
 //! Why a partition's work cannot go on.
 
+use eventlog::consume::BoxError;
 use eventlog::{AppendError, CommitError, LogError, TopicPartition};
 use runtime::Given;
 use store::StoreError;
@@ -79,6 +80,26 @@ impl From<Given<CommitError>> for FanoutError {
     }
 }
 
+/// Whether work ended because another incarnation became current.
+pub(crate) fn is_of_another_incarnation(ended: &Result<(), BoxError>) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match ended {
+        Ok(()) => None,
+        Err(error) => Some(&**error),
+    };
+    while let Some(error) = cause {
+        let of_store = error.downcast_ref::<StoreError>();
+        let of_task = error.downcast_ref::<FanoutError>().and_then(|error| match error {
+            FanoutError::Store(error) => Some(error),
+            _ => None,
+        });
+        if let Some(StoreError::Incarnation { .. }) = of_store.or(of_task) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Whether trying again may mend it.
 pub(crate) fn transient_store(error: &StoreError) -> bool {
     match error {
@@ -105,5 +126,25 @@ pub(crate) fn transient_commit(error: &CommitError) -> bool {
     match error {
         CommitError::Transient(_) => true,
         CommitError::Fenced | CommitError::Broken(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventlog::consume::ConsumeError;
+
+    use super::*;
+
+    /// Issue 10, item 17: a switch and a way back, before the consumer has stopped for the first.
+    #[test]
+    fn a_switch_is_known_by_what_it_ended() {
+        let replaced = || StoreError::Incarnation { pinned: 1, found: 2 };
+        let at = || TopicPartition { topic: "chat.messages".into(), partition: 0 };
+        let of_task = |error: FanoutError| ConsumeError::Partition { at: at(), source: error.into() };
+        assert!(is_of_another_incarnation(&Err(replaced().into())));
+        assert!(is_of_another_incarnation(&Err(of_task(replaced().into()).into())));
+        assert!(!is_of_another_incarnation(&Err(of_task(FanoutError::Stopped).into())));
+        assert!(!is_of_another_incarnation(&Err(StoreError::Closed.into())));
+        assert!(!is_of_another_incarnation(&Ok(())));
     }
 }

@@ -101,12 +101,13 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             };
             let pinned = Deps { store: Arc::clone(&store), ..deps.clone() };
             let ended = consume_pinned(pinned, shutdown.child_token()).await;
-            match store::still_current(&*store).await {
-                Err(StoreError::Incarnation { found, .. }) if !shutdown.is_cancelled() => {
-                    tracing::info!(incarnation = found, "the fan-out begins again with another incarnation");
-                }
-                _ => return ended,
+            // By now the pinned one may be current again: then only what ended it says that another was in between.
+            let another = error::is_of_another_incarnation(&ended)
+                || matches!(store::still_current(&*store).await, Err(StoreError::Incarnation { .. }));
+            if !another || shutdown.is_cancelled() {
+                return ended;
             }
+            tracing::info!("the fan-out begins again with the current incarnation");
         }
     };
     tokio::select! {
