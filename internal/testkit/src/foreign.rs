@@ -9,7 +9,7 @@ use events::{AccountEvent, Codec, Delivery, Encoded, HEADER_SCHEMA, ReadMark, Us
 use workload::Random;
 
 /// In the wire format, of no schema that anybody has registered.
-const UNREGISTERED: &[u8] = b"\0\0\0\x27\x0funknown";
+pub const UNREGISTERED: &[u8] = b"\0\0\0\x27\x0funknown";
 /// In the wire format, of a schema of ours, and nothing that this schema has.
 const JUNK: &[u8] = b"\0\0\0\0\x01junk";
 /// In no wire format at all.

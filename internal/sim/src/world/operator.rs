@@ -7,6 +7,7 @@ use events::Codec;
 use events::topics::{MESSAGES, spec_of};
 use ops::drops;
 use store::{Dropped, SharedStore};
+use testkit::foreign::UNREGISTERED;
 
 /// Who holds what cannot be read, and drops it.
 pub(crate) struct Operator {
@@ -15,7 +16,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Every event that no program reads, in order.
+    /// Every event of another producer that no program reads, in order. One of our own is a fault, and stays held.
     pub(crate) async fn unreadable(&self) -> Result<Vec<Dropped>> {
         let (spec, mut found) = (spec_of(MESSAGES), Vec::new());
         for partition in 0..spec.partitions {
@@ -25,7 +26,8 @@ impl Operator {
                 for record in reader.next(1000).await? {
                     at = record.offset + 1;
                     let message = Message::read(&self.codec, spec.generation, partition, spec.partitions, &record)?;
-                    let held = matches!(message.meaning, Meaning::Unknown(_)).then_some(message.conversation).flatten();
+                    let theirs = record.payload == UNREGISTERED && matches!(message.meaning, Meaning::Unknown(_));
+                    let held = theirs.then_some(message.conversation).flatten();
                     let seq: Seq = message.placed.seq;
                     found.extend(held.map(|conversation| Dropped {
                         seq,

@@ -1,26 +1,65 @@
-//! Asking again: servers under load, or just killed, answer "later", as they may. An oracle judges what they hold.
+//! Asking again: servers under load, or just killed, answer "later", as they may. Any other answer that is not the right
+//! one is a fault, and told at once.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use api::ErrorCode;
+use eventlog::LogError;
+use store::StoreError;
 use tokio::time::{Instant, sleep};
+
+use crate::device::Failed;
 
 /// How long something may fail to be read: what has not come by then never comes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(300);
 /// Between two attempts.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
+/// What may be said instead of an answer.
+pub(super) trait Later {
+    /// Whether it is that the answer comes later.
+    fn is_later(&self) -> bool;
+}
+
+impl Later for Failed {
+    fn is_later(&self) -> bool {
+        use ErrorCode as Code;
+        match self {
+            Self::Unanswered(_) => true,
+            Self::Refused(code, _) => {
+                matches!(
+                    code,
+                    Code::Busy | Code::Retry | Code::Held | Code::RateLimited | Code::TooSlow | Code::Unavailable
+                )
+            }
+        }
+    }
+}
+
+impl Later for LogError {
+    fn is_later(&self) -> bool {
+        matches!(self, Self::Transient(_))
+    }
+}
+
+impl Later for StoreError {
+    fn is_later(&self) -> bool {
+        matches!(self, Self::Transient(_))
+    }
+}
+
 /// Asks until there is an answer.
 ///
 /// # Errors
-/// What was said last, when nothing else is said for minutes.
-pub(super) async fn again<T, E: Display>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T> {
+/// What was said instead of one; "later", when nothing else is said for minutes.
+pub(super) async fn again<T, E: Display + Later>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T> {
     let deadline = Instant::now() + ANSWERED_WITHIN;
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) if Instant::now() > deadline => return Err(anyhow!("{what}: {error:#}")),
+            Err(error) if !error.is_later() || Instant::now() > deadline => return Err(anyhow!("{what}: {error:#}")),
             Err(_) => sleep(ASK_EVERY).await,
         }
     }
@@ -35,10 +74,17 @@ mod tests {
         let mut asked = 0;
         let answer = again("rows", async || {
             asked += 1;
-            if asked < 9 { Err("later") } else { Ok(asked) }
+            if asked < 9 { Err(LogError::Transient("later".into())) } else { Ok(asked) }
         });
         assert_eq!(answer.await.unwrap(), 9);
-        let never = again("rows", async || Err::<(), _>("gone")).await.unwrap_err();
-        assert_eq!(never.to_string(), "rows: gone");
+        let begun = Instant::now();
+        let never = again("rows", async || Err::<(), _>(StoreError::Transient("later".into()))).await.unwrap_err();
+        assert!(never.to_string().starts_with("rows: ") && begun.elapsed() > ANSWERED_WITHIN, "{never}");
+        let begun = Instant::now();
+        for code in [ErrorCode::NotMember, ErrorCode::NotFound, ErrorCode::Internal] {
+            again("rows", async || Err::<(), _>(Failed::Refused(code, String::new()))).await.unwrap_err();
+        }
+        again("rows", async || Err::<(), _>(LogError::Closed)).await.unwrap_err();
+        assert_eq!(begun.elapsed(), Duration::ZERO, "a wrong answer is told at once");
     }
 }
