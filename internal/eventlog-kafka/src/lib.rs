@@ -126,7 +126,7 @@ impl EventLog for KafkaLog {
     async fn last_before(&self, topic: &str, partition: u32, end: u64) -> Result<Option<u64>, LogError> {
         let (consumer, at) = self.find(topic, partition).await?;
         let low = self.requests.watermarks(&consumer, &at).await?.low;
-        self.requests.last_before(&at, low, end).await
+        self.requests.last_before(&consumer, &at, low, end).await
     }
 
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {

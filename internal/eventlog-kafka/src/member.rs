@@ -33,6 +33,8 @@ use seat::Seat;
 const EVENTS_MAX: usize = 64;
 /// Commits that may wait to be written.
 const COMMITS_MAX: usize = 64;
+/// How long the cluster may take to say which topics there are.
+const INQUIRY_WAIT: Duration = Duration::from_secs(5);
 /// How long a poll waits; also how soon the thread sees that the member has left.
 const POLL_WAIT: Duration = Duration::from_millis(100);
 
@@ -162,11 +164,19 @@ impl Worker {
             Kind::Transient | Kind::TimedOut | Kind::QueueFull | Kind::OutOfRange | Kind::Fenced | Kind::TooLarge => {
                 tracing::debug!(%error, "the group goes on");
             }
+            // A broker that has just come up does not know what it leads: the topics are there again in a moment.
+            Kind::NoTopic if !self.lacks_a_topic() => tracing::debug!(%error, "the group goes on"),
             Kind::NoTopic | Kind::Broken => {
                 self.seat.tell(Err(log_error(&self.topics.join(", "), error)));
                 self.seat.leave();
             }
         }
+    }
+
+    /// Whether the cluster says that one of the topics is not there.
+    fn lacks_a_topic(&self) -> bool {
+        let count = |topic: &String| requests::count_partitions(self.consumer.as_ref(), topic, INQUIRY_WAIT);
+        self.topics.iter().any(|topic| matches!(count(topic), Ok(0)))
     }
 
     /// Tells the member what it was assigned, with the group's commits of now: the last owner has left it.

@@ -74,7 +74,13 @@ impl Requests {
     }
 
     /// The offset of the last record before `end`: what lies behind it, the broker has shown to hold none.
-    pub(crate) async fn last_before(&self, at: &TopicPartition, low: u64, end: u64) -> Result<Option<u64>, LogError> {
+    pub(crate) async fn last_before(
+        &self,
+        consumer: &Arc<BaseConsumer<Quiet>>,
+        at: &TopicPartition,
+        low: u64,
+        end: u64,
+    ) -> Result<Option<u64>, LogError> {
         let mut back = PROBE_BACK;
         loop {
             let from = end.saturating_sub(back).max(low);
@@ -83,7 +89,7 @@ impl Requests {
             }
             let (config, partition) = (self.config.probe(), at.clone());
             let ask = move || last_between(&config, &partition, from, end);
-            if let Some(offset) = self.ask(&at.topic, ask).await? {
+            if let Some(offset) = self.confirmed(consumer, at, self.ask(&at.topic, ask).await).await? {
                 return Ok(Some(offset));
             }
             if from == low {
@@ -231,7 +237,11 @@ fn last_between(config: &ClientConfig, at: &TopicPartition, from: u64, end: u64)
 }
 
 /// The number of a topic's partitions; 0 when there is no such topic.
-pub(crate) fn count_partitions(consumer: &BaseConsumer<Quiet>, topic: &str, wait: Duration) -> KafkaResult<u32> {
+pub(crate) fn count_partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    wait: Duration,
+) -> KafkaResult<u32> {
     let metadata = consumer.fetch_metadata(Some(topic), wait)?;
     let Some(found) = metadata.topics().first() else { return Ok(0) };
     match found.error().map(RDKafkaErrorCode::from) {
