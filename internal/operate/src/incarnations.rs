@@ -43,7 +43,7 @@ pub(crate) async fn run(
                 return cx.dry_run().map(|()| Exit::Ok);
             }
             store.drop_incarnation(number).await?;
-            cx.say("done").map(|()| Exit::Ok)
+            cx.say("done; a data folder gives its room back when it is opened next").map(|()| Exit::Ok)
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use domain::ConversationId;
 use eventlog::partition_of;
 use events::topics::{MESSAGES, spec_of};
+use sha2::{Digest as _, Sha256};
 use store::tables::{self, Table};
 use store::{SharedStore, Source, StoreError, Value};
 use tokio_util::sync::CancellationToken;
@@ -59,8 +60,8 @@ impl Compared {
 struct Restless {
     table: &'static Table,
     key: Vec<Value>,
-    /// As it was served at the last look.
-    served: Vec<u8>,
+    /// Of the row as it was served at the last look: with many on their way, what they say would be too much.
+    served: [u8; 32],
     /// Looks over which it was so.
     rested: u32,
 }
@@ -115,7 +116,7 @@ async fn look(
     for ((served, key), beside) in page.into_iter().zip(keys).zip(beside) {
         match verdict(table, &served, beside.as_deref(), as_of.of_row(table, &key)?)? {
             Verdict::Same => {}
-            Verdict::OnItsWay => restless.push(Restless { table, key, served, rested: 0 }),
+            Verdict::OnItsWay => restless.push(Restless { table, key, served: digest(&served), rested: 0 }),
             Verdict::Differs(cells) => compared.differs(table, &key, &in_words(beside.is_some(), &cells)),
         }
     }
@@ -197,7 +198,8 @@ async fn look_again(
         compared.differs(table, &key, "gone from the served rows");
         return Ok(None);
     };
-    let rested = if served == before { rested + 1 } else { 0 };
+    let now = digest(&served);
+    let rested = if now == before { rested + 1 } else { 0 };
     match verdict(table, &served, beside.as_deref(), as_of.of_row(table, &key)?)? {
         Verdict::Same => Ok(None),
         // Beside was brought up since it has been so.
@@ -205,7 +207,7 @@ async fn look_again(
             compared.differs(table, &key, "differs although it rests");
             Ok(None)
         }
-        Verdict::OnItsWay => Ok(Some(Restless { table, key, served, rested })),
+        Verdict::OnItsWay => Ok(Some(Restless { table, key, served: now, rested })),
         Verdict::Differs(cells) => {
             compared.differs(table, &key, &in_words(beside.is_some(), &cells));
             Ok(None)
@@ -242,6 +244,10 @@ impl AsOf {
 
 fn stopped(stop: &CancellationToken) -> Result<(), OpsError> {
     if stop.is_cancelled() { Err(OpsError::Failed("stopped".into())) } else { Ok(()) }
+}
+
+fn digest(row: &[u8]) -> [u8; 32] {
+    Sha256::digest(row).into()
 }
 
 fn shown(value: &Value) -> String {
