@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api::{ClientFrame, ErrorCode, FeedFrame, FeedKind, Received, ServerFrame};
 use domain::{CommandId, ConversationId, Cursor};
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,11 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(6);
 /// After an answer that says "later".
 const LATER: Duration = Duration::from_millis(800);
+/// Outcomes and conversations that are read at the same time, beside a sync. All that a reset leaves open asked at once
+/// would be told to come later again and again, and keep a server busy with nothing but that.
+const READS_AT_ONCE: usize = 4;
+/// Before a read that finds so many on their way looks again.
+const NEXT_READ: Duration = Duration::from_millis(50);
 /// Between attempts to connect: the first, doubled up to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(1000));
 /// Silence of so many pings ends a connection.
@@ -35,6 +41,7 @@ pub(super) struct Runner {
     shared: Arc<Shared>,
     stamps: Stamps,
     calls: JoinSet<Done>,
+    reads: Arc<Semaphore>,
     /// Connections begun.
     connections: u32,
     /// Syncs begun.
@@ -77,6 +84,7 @@ impl Runner {
             shared,
             stamps,
             calls: JoinSet::new(),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             connections: 0,
             syncs: 0,
             attempts: 0,
@@ -220,7 +228,8 @@ impl Runner {
         open.retain(|id| match sends.get_mut(id) {
             Some(sent) if sent.due.is_some_and(|due| due <= now) => {
                 frames.extend(self.take(*id, sent, now));
-                sent.is_open()
+                // Due again: others are being asked for.
+                sent.is_open() || sent.due.is_some()
             }
             Some(_) => true,
             None => false,
@@ -235,10 +244,17 @@ impl Runner {
             let (conversation, seq) = (*conversation, *seq);
             let due = self.rereads_due.entry(conversation).or_insert(Some(now));
             if due.is_some_and(|due| due <= now) {
+                let Ok(turn) = Arc::clone(&self.reads).try_acquire_owned() else {
+                    *due = Some(now + NEXT_READ);
+                    continue;
+                };
                 *due = None;
                 let http = Arc::clone(&self.http);
-                let read = async move { Done::Reread(conversation, seq, http.history(conversation, Some(seq)).await) };
-                self.calls.spawn(read);
+                self.calls.spawn(async move {
+                    let rows = http.history(conversation, Some(seq)).await;
+                    drop(turn);
+                    Done::Reread(conversation, seq, rows)
+                });
             }
         }
         frames
@@ -249,8 +265,16 @@ impl Runner {
         sent.due = None;
         let (http, conversation) = (Arc::clone(&self.http), sent.conversation);
         if sent.ask {
+            let Ok(turn) = Arc::clone(&self.reads).try_acquire_owned() else {
+                sent.due = Some(now + NEXT_READ);
+                return None;
+            };
             let open = sent.is_open();
-            self.calls.spawn(async move { Done::Outcome(id, open, http.outcome(conversation, id).await) });
+            self.calls.spawn(async move {
+                let outcome = http.outcome(conversation, id).await;
+                drop(turn);
+                Done::Outcome(id, open, outcome)
+            });
             return None;
         }
         sent.copies += 1;
