@@ -129,7 +129,9 @@ async fn programs_know_every_option_that_they_are_given() -> Result<()> {
         let command = texts(service.get("command"));
         let help = help(&command).await.with_context(|| format!("{name}: {command:?}"))?;
         let variables = known.entry(program.clone()).or_default();
-        variables.extend(help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next()).map(str::to_owned));
+        variables.extend(
+            help.split("[env:").skip(1).filter_map(|rest| rest.trim_start().split('=').next()).map(str::to_owned),
+        );
         if program == "klatschctl" {
             // Every subcommand is given the environment of all: together they know it.
             continue;
