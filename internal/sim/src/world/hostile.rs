@@ -57,8 +57,8 @@ impl World {
                 CommandFrame::Withdraw { id, conversation }
             }
             Verb::StrangerMark => {
-                let seq = Seq::try_from(random.below(200)).ok()?;
-                self.people.devices[number].mark(conversation, seq);
+                // Where an entry is: who is a member by chance waits until just that is acknowledged.
+                self.people.devices[number].mark(conversation, self.seen_at(room, random)?);
                 return None;
             }
             Verb::AddNobody => CommandFrame::AddMembers { id, conversation, members: vec![nobody] },
@@ -68,6 +68,12 @@ impl World {
             }
             _ => return None,
         })
+    }
+
+    /// Where the last entry of that room is that some device shows.
+    fn seen_at(&self, room: &Room, random: &mut Random) -> Option<Seq> {
+        let memory = random.pick(&self.people.devices).memory();
+        memory.kept.rooms.get(&room.id)?.entries.keys().next_back().copied()
     }
 
     /// A message of that room that some device shows.

@@ -29,8 +29,8 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
             CommandFrame::Send { id, conversation, body: format!("message {id}"), reply_to }
         }
         6 => {
-            let seq = Seq::try_from(random.below(1_000)).ok()?;
-            world.devices[device].mark(conversation, seq);
+            // Where an entry is: who was taken in meanwhile is no stranger, and waits until just that is acknowledged.
+            world.devices[device].mark(conversation, seen_at(world, room, random)?);
             return None;
         }
         7..9 => {
@@ -51,6 +51,12 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
 fn stranger(world: &World, room: &Meeting, random: &mut Random) -> Option<usize> {
     let outside: Vec<usize> = (0..world.config.users).filter(|user| !room.members.contains(user)).collect();
     if outside.is_empty() { None } else { Some(*random.pick(&outside)) }
+}
+
+/// Where an entry of that conversation is that a device of its founder shows.
+fn seen_at(world: &World, room: &Meeting, random: &mut Random) -> Option<Seq> {
+    let memory = world.devices[world.device_of(room.founder, random)].memory();
+    memory.kept.rooms.get(&room.id)?.entries.keys().next_back().copied()
 }
 
 /// A message of that conversation that a device of its founder shows.
