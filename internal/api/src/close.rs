@@ -18,7 +18,7 @@ pub enum CloseCode {
     TooMany,
     /// No valid token.
     Unauthorized,
-    /// No `hello` in time, or another frame before it.
+    /// Another frame before the `hello`.
     NoHello,
     /// A frame above the size bound.
     TooLarge,

@@ -235,7 +235,7 @@ fn sockets() -> Section {
         "Sockets",
         vec![
             ("frame from a client", bytes(sockets::limits::FRAME_BYTES_MAX), "closed with 4102"),
-            ("time until `hello`", time(config.hello_wait), "closed with 4101"),
+            ("time until `hello`", time(config.hello_wait), "closed with 4003"),
             (
                 "silence after which the server pings (`ping_ms`)",
                 time(config.ping),

@@ -35,7 +35,8 @@ pub(crate) async fn greet(
     brought: Option<&str>,
 ) -> Result<Guest, Ending> {
     let text = node.awake.within(node.config.hello_wait, first_text(wire)).await;
-    let text = text.ok_or(Ending::Close(CloseCode::NoHello))??;
+    // Late is no fault of the client: a slow network, or a server that had no time to listen. It comes back.
+    let text = text.ok_or(Ending::Close(CloseCode::Idle))??;
     let (token, cursor, owner) = match parse(&text) {
         Ok(ClientFrame::Hello { token, cursor, user }) => (token, cursor, user),
         Ok(_) => return Err(Ending::Close(CloseCode::NoHello)),

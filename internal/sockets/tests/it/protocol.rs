@@ -72,7 +72,9 @@ async fn a_socket_that_does_not_begin_with_hello_is_closed() {
         if let Some(text) = first {
             device.say(text).await;
         }
-        assert_eq!(device.closed().await, Some(CloseCode::NoHello.number()), "{first:?}");
+        // Nothing in time is no fault of the client: a machine under load may have had no time to listen.
+        let code = if first.is_none() { CloseCode::Idle } else { CloseCode::NoHello };
+        assert_eq!(device.closed().await, Some(code.number()), "{first:?}");
     }
     node.stop().await;
 }
