@@ -17,7 +17,7 @@ use crate::child::{Child, log_tail};
 use crate::servers::ports;
 
 /// Far beyond the slowest start: a debug build on two busy cores, waiting for a cold Cassandra.
-const READY_WITHIN: Duration = Duration::from_secs(300);
+const READY_WITHIN: Duration = Duration::from_secs(600);
 /// The longest job of a tool, such as a rebuild of all rows: beyond this it hangs.
 const ENDED_WITHIN: Duration = Duration::from_secs(900);
 /// Every program promises to end within 10 s, of a machine that has time for it.
