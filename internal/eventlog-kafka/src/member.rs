@@ -33,8 +33,6 @@ use seat::Seat;
 const EVENTS_MAX: usize = 64;
 /// Commits that may wait to be written.
 const COMMITS_MAX: usize = 64;
-/// How long the cluster may take to say which topics there are.
-const INQUIRY_WAIT: Duration = Duration::from_secs(5);
 /// How long a poll waits; also how soon the thread sees that the member has left.
 const POLL_WAIT: Duration = Duration::from_millis(100);
 
@@ -175,7 +173,7 @@ impl Worker {
 
     /// Whether the cluster says that one of the topics is not there.
     fn lacks_a_topic(&self) -> bool {
-        let count = |topic: &String| requests::count_partitions(self.consumer.as_ref(), topic, INQUIRY_WAIT);
+        let count = |topic: &String| requests::count_partitions(self.consumer.as_ref(), topic, requests::REQUEST_WAIT);
         self.topics.iter().any(|topic| matches!(count(topic), Ok(0)))
     }
 

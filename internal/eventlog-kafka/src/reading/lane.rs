@@ -22,15 +22,13 @@ use super::record::to_record;
 use super::shelf::{Failure, Shelf};
 use crate::context::Quiet;
 use crate::errors::{Kind, kind_of};
-use crate::requests::count_partitions;
+use crate::requests::{REQUEST_WAIT, count_partitions};
 use crate::threads::Mailbox;
 
 /// Records polled before the lane looks into its mailbox again.
 const BURST: usize = 1000;
 /// How long to wait for records at most: the consumer wakes the lane, this is for wake-ups that get lost.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-/// How long looking for the reason of an error may take.
-const INQUIRY_WAIT: Duration = Duration::from_secs(5);
 
 /// What a lane is asked to do.
 pub(crate) enum Command {
@@ -157,7 +155,7 @@ impl Lane {
         let mut found = false;
         for (topic, partitions) in &self.reading {
             for (partition, reading) in partitions {
-                let range = self.consumer.fetch_watermarks(topic, *partition, INQUIRY_WAIT);
+                let range = self.consumer.fetch_watermarks(topic, *partition, REQUEST_WAIT);
                 let Ok((low, high)) = range else { continue };
                 let next = i64::try_from(reading.next).unwrap_or(i64::MAX);
                 if next < low || next > high {
@@ -176,7 +174,7 @@ impl Lane {
         let topics: Vec<String> = self.reading.keys().cloned().collect();
         for topic in topics {
             // An answer with an error says nothing about partitions: it names none while brokers elect, or come up.
-            let partitions = count_partitions(&self.consumer, &topic, INQUIRY_WAIT);
+            let partitions = count_partitions(&self.consumer, &topic, REQUEST_WAIT);
             for (partition, reading) in self.reading.get(&topic).into_iter().flatten() {
                 match &partitions {
                     Ok(count) if u32::try_from(*partition).is_ok_and(|partition| partition >= *count) => {
