@@ -64,13 +64,7 @@ struct Seen {
     doubles: AtomicU64,
 }
 
-/// On a thread of its own: the compiler does not see that futures which borrow from those of the engines may be sent.
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(attack(wishes))).await?
-}
-
-async fn attack(wishes: Wishes) -> Result<bool> {
     ensure!(wishes.url.is_none(), "the backlog needs a Kafka of its own");
     let devices = wishes.count.unwrap_or(DEVICES);
     raise_descriptors()?;

@@ -2,7 +2,6 @@
 //! people's conversations and under none. People go on talking; each record that cannot be read is copied to the
 //! quarantine, and holds nobody.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -11,7 +10,7 @@ use events::topics::{DELIVERIES, MESSAGES, QUARANTINE, RECEIPTS, USERS, spec_of}
 use tokio::time::{Instant, interval, sleep};
 use workload::Random;
 
-use super::{Figures, People, Wishes};
+use super::{Figures, People, Wishes, memory};
 use crate::engines::Engines;
 use crate::programs::Cluster;
 
@@ -30,13 +29,7 @@ const TOPICS: [&str; 4] = [MESSAGES, RECEIPTS, USERS, DELIVERIES];
 /// Whose records are copied to the quarantine: those of consumers. What a websocket node cannot read it only counts.
 const COPIED: [&str; 3] = [MESSAGES, RECEIPTS, USERS];
 
-/// On a thread of its own: the compiler does not see that futures which borrow from those of the engines may be sent.
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(attack(wishes))).await?
-}
-
-async fn attack(wishes: Wishes) -> Result<bool> {
     ensure!(wishes.url.is_none(), "foreign records need a Kafka of their own");
     let mut cluster = Cluster::new().await?;
     cluster.start().await?;
@@ -116,10 +109,5 @@ async fn copies(log: &SharedLog) -> Result<u64> {
 
 /// The memory in use of all programs.
 fn resident_mib(cluster: &Cluster) -> u64 {
-    let resident = |pid: u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
-        kib.parse::<u64>().ok()
-    };
-    cluster.programs().iter().filter_map(|program| resident(program.pid()?)).sum::<u64>() / 1024
+    cluster.programs().iter().filter_map(|program| memory::resident_kib(program.pid()?)).sum::<u64>() / 1024
 }

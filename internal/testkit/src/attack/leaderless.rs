@@ -24,7 +24,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Wishes;
+use super::{Wishes, memory, people};
 use crate::engines::lay_out;
 use crate::runs::percentiles;
 
@@ -38,9 +38,6 @@ const RATE: u64 = 500;
 const PAIRS: u128 = 2_400;
 /// How long deliveries may take at the end.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How much slower the slowest hundredth may become, and what is quick whatever it was.
-const SLOWER_MAX: u64 = 3;
-const QUICK_US: u64 = 100_000;
 
 /// What was said, and when; what came, and when: by recipient and place.
 #[derive(Default)]
@@ -52,12 +49,6 @@ struct Book {
 type SharedBook = Arc<Mutex<Book>>;
 
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
-    // On a thread of its own: the compiler does not see that futures which borrow from those of the engines may be sent.
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(attack(wishes))).await?
-}
-
-async fn attack(wishes: Wishes) -> Result<bool> {
     ensure!(wishes.url.is_none(), "this attack runs in its own process");
     let (folder, codec, entropy) = (tempfile::tempdir()?, Codec::compiled_in(), Entropy::system());
     let log: SharedLog = EmbeddedLog::open(kv::Database::open(&folder.path().join("log"))?, Clock::system()).await?;
@@ -96,8 +87,7 @@ async fn attack(wishes: Wishes) -> Result<bool> {
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    let as_good = p99(&during) <= (p99(&before) * SLOWER_MAX).max(QUICK_US);
-    Ok(back.is_ok() && missing > 0 && as_good)
+    Ok(back.is_ok() && missing > 0 && people::as_good_as(&during, &before))
 }
 
 /// A log of which one partition of `chat.deliveries` answers nothing while it has no leader.
@@ -284,15 +274,7 @@ fn latencies(book: &SharedBook, from: usize, of: impl Fn(u32) -> bool) -> Vec<u6
     all
 }
 
-fn p99(latencies: &[u64]) -> u64 {
-    let mut sorted = latencies.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(u64::MAX)
-}
-
 /// Of this process, which is both the people and the consumers.
 fn resident_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse::<u64>();
-    Some(kib.ok()? / 1024)
+    Some(memory::resident_kib(std::process::id())? / 1024)
 }

@@ -138,17 +138,26 @@ impl Figures {
     /// The time within which 99 of 100 acknowledgements came.
     #[must_use]
     pub fn p99(&self) -> Duration {
-        let mut sorted = self.ack_us.clone();
-        sorted.sort_unstable();
-        let at = sorted.len().saturating_sub(1) * 99 / 100;
-        Duration::from_micros(sorted.get(at).copied().unwrap_or(u64::MAX))
+        p99(&self.ack_us)
     }
 
     /// Whether people were served as well as `before`, more or less.
     #[must_use]
     pub fn as_good_as(&self, before: &Self) -> bool {
-        !self.ack_us.is_empty() && self.p99() <= (before.p99() * SLOWER_MAX).max(QUICK)
+        as_good_as(&self.ack_us, &before.ack_us)
     }
+}
+
+/// Whether these times, in microseconds, are as good as those of `before`, more or less.
+pub(super) fn as_good_as(us: &[u64], before: &[u64]) -> bool {
+    !us.is_empty() && p99(us) <= p99(before).saturating_mul(SLOWER_MAX).max(QUICK)
+}
+
+fn p99(us: &[u64]) -> Duration {
+    let mut sorted = us.to_vec();
+    sorted.sort_unstable();
+    let at = sorted.len().saturating_sub(1) * 99 / 100;
+    Duration::from_micros(sorted.get(at).copied().unwrap_or(u64::MAX))
 }
 
 impl fmt::Display for Figures {

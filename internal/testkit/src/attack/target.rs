@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::memory;
 use crate::device::Endpoints;
 use crate::programs::Single;
 
@@ -60,19 +61,19 @@ impl Target {
     /// Its memory in use, in MiB; `None` when it was not started here.
     #[must_use]
     pub fn resident_mib(&self) -> Option<u64> {
-        self.status("VmRSS:")
+        Some(memory::resident_kib(self.pid()?)? / 1024)
     }
 
     /// The most memory that it ever used, in MiB.
     #[must_use]
     pub fn peak_mib(&self) -> Option<u64> {
-        self.status("VmHWM:")
+        Some(memory::peak_kib(self.pid()?)? / 1024)
     }
 
     /// Its open descriptors.
     #[must_use]
     pub fn descriptors(&self) -> Option<usize> {
-        let pid = self.single.as_ref()?.program.pid()?;
+        let pid = self.pid()?;
         Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
     }
 
@@ -92,10 +93,7 @@ impl Target {
         self.single.as_mut()
     }
 
-    fn status(&self, line: &str) -> Option<u64> {
-        let pid = self.single.as_ref()?.program.pid()?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let kib = status.lines().find_map(|text| text.strip_prefix(line))?.trim().strip_suffix(" kB")?;
-        Some(kib.parse::<u64>().ok()? / 1024)
+    fn pid(&self) -> Option<u32> {
+        self.single.as_ref()?.program.pid()
     }
 }
