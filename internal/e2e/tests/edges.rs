@@ -1,10 +1,11 @@
-//! Who may depend on whom, who may name a foreign engine, and how long a file may be.
+//! Who may depend on whom, who may name a foreign engine, how long a file may be, and what is built but once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What a crate of ours may use of ours. Downwards only; a new edge is a design change, with a commit of its own.
@@ -185,6 +186,28 @@ fn no_file_is_too_long() -> Result<()> {
     }
     assert!(long.is_empty(), "more than {LINES_MAX}: {long:#?}");
     Ok(())
+}
+
+/// A dependency with other features is another one, and everything above it is built again, which takes minutes.
+#[test]
+fn programs_and_tests_share_one_build() -> Result<()> {
+    let of_tests = features(&["--workspace", "--edges", "normal,dev,no-proc-macro"])?;
+    let of_programs = features(&["--edges", "normal,no-proc-macro"])?;
+    assert!(of_programs.len() > 100, "cargo tree says little: {of_programs:?}");
+    let others: Vec<_> = of_programs.difference(&of_tests).collect();
+    assert!(others.is_empty(), "name these features in the root manifest, they differ: {others:#?}");
+    Ok(())
+}
+
+/// Each dependency with its features, as Cargo chooses them for a command with these arguments.
+fn features(arguments: &[&str]) -> Result<BTreeSet<String>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["tree", "--offline", "--prefix", "none", "--format", "{p} {f}"]).args(arguments);
+    let output = command.current_dir(&metadata()?.workspace_root).output().context("running cargo tree")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect())
 }
 
 fn metadata() -> Result<Metadata> {

@@ -16,7 +16,7 @@ pub(crate) fn server() -> Result<Option<String>> {
     }
     eprintln!(
         "not run: no CQL server was asked for. To run it:\n  \
-         cargo run -p testkit --bin servers -- run cql -- cargo test -p store-scylla"
+         cargo run --bin servers -- run cql -- cargo test -p store-scylla"
     );
     Ok(None)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 /// A folder with programs that were built already, to be used as they are.
 const GIVEN: &str = "KLATSCH_PROGRAMS";
-/// All of `cmd`, built in one go: alone, each would have its dependencies built with other features.
+/// All of `cmd`.
 pub const PROGRAMS: [&str; 7] = [
     "klatsch",
     "klatschctl",
@@ -62,7 +62,7 @@ fn beside(other: &Path, name: &str) -> Result<PathBuf> {
     let profile = if cfg!(debug_assertions) { "" } else { " --release" };
     ensure!(
         program.is_file(),
-        "there is no {name} at {}: build it first (cargo build{profile} -p {name}), or say --build",
+        "there is no {name} at {}: build it first (cargo build{profile} --bin {name}), or say --build",
         program.display()
     );
     Ok(program)
@@ -72,13 +72,15 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    // Without `--package`: so Cargo chooses the dependencies' features for all default members, as it does for `cargo run`
+    // and, but for what only tests need, for `cargo test --workspace`. What these have built is not built again.
     for program in PROGRAMS {
-        command.args(["--package", program]);
+        command.args(["--bin", program]);
     }
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().context("running cargo, which builds the programs")?;
     ensure!(output.status.success(), "cargo could not build the programs");
     Ok(String::from_utf8(output.stdout)?.lines().filter_map(artifact).collect())
