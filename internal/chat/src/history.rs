@@ -51,13 +51,10 @@ async fn history(
         (before, None) => Anchor::Before(before),
         (None, Some(after)) => Anchor::After(after),
     };
-    if let Some(seq) = query.at_least {
-        let source = Barrier::source_of(conversation);
-        if !chat.barrier.applied(source, seq, chat.read_wait).await? {
-            return Err(faults::retry());
-        }
-    }
-    let mut reading = chat.open(caller.user, conversation).await?;
+    let mut reading = match query.at_least {
+        Some(seq) => chat.open_at(caller.user, conversation, seq).await?,
+        None => chat.open(caller.user, conversation).await?,
+    };
     let mut entries = chat.page(conversation, &reading, anchor, limit + 1).await?;
     chat.make_whole(caller.user, conversation, &mut reading, &mut entries).await?;
     let fits = paging::fitting(entries.iter().map(paging::bytes_of)).min(limit);

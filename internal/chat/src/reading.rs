@@ -10,6 +10,7 @@ use api::ApiError;
 use commands::{Barrier, faults};
 use domain::{ConversationId, OFFSET_MAX, Role, Seq, UserId};
 use store::Head;
+use tokio::time::{Instant, sleep_until};
 
 use crate::service::Chat;
 
@@ -101,6 +102,30 @@ impl Chat {
             return Err(faults::retry());
         }
         self.look(user, conversation).await?.ok_or_else(faults::not_member)
+    }
+
+    /// Opens the conversation for `user` once what they may read of it reaches `at_least`.
+    ///
+    /// Where it does not, the answer and the time it takes depend on nothing but the reader's membership: a "no" that came
+    /// at once for what is in the log already would tell those who may not read it how much has been said.
+    ///
+    /// # Errors
+    /// `held`; `retry` when it does not reach so far in time, or never will.
+    pub(crate) async fn open_at(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        at_least: Seq,
+    ) -> Result<Reading, ApiError> {
+        let deadline = Instant::now() + self.read_wait;
+        if self.barrier.applied(Barrier::source_of(conversation), at_least, self.read_wait).await?
+            && let Some(reading) = self.look(user, conversation).await?
+            && reading.left().is_none_or(|left| at_least <= left)
+        {
+            return Ok(reading);
+        }
+        sleep_until(deadline).await;
+        Err(faults::retry())
     }
 
     async fn look(&self, user: UserId, conversation: ConversationId) -> Result<Option<Reading>, ApiError> {
