@@ -1,6 +1,7 @@
 //! Extractors whose refusals have the same body as every other one.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -38,14 +39,27 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match axum::Json::from_request(request, state).await {
-            Ok(axum::Json(body)) => Ok(Self(body)),
-            Err(JsonRejection::BytesRejection(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(ApiError::new(ErrorCode::TooLarge, "the body is larger than 64 KiB"))
+        let (parts, body) = request.into_parts();
+        let bytes = match Bytes::from_request(Request::from_parts(parts.clone(), body), state).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                return Err(ApiError::new(ErrorCode::TooLarge, "the body is larger than 64 KiB"));
             }
+            Err(error) => return Err(ApiError::new(ErrorCode::BadRequest, error.body_text())),
+        };
+        let object = is_object(&bytes);
+        match axum::Json::from_request(Request::from_parts(parts, bytes.into()), state).await {
+            Ok(axum::Json(body)) if object => Ok(Self(body)),
+            Ok(_) => Err(ApiError::new(ErrorCode::BadRequest, "the body is JSON, and no object: write '{ ... }'")),
             Err(error) => Err(ApiError::new(ErrorCode::BadRequest, error.body_text())),
         }
     }
+}
+
+/// Whether a JSON text can be an object. The parsers that serde derives would also take a list of an object's values.
+#[must_use]
+pub fn is_object(json: &[u8]) -> bool {
+    json.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) == Some(&b'{')
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -93,10 +107,12 @@ where
 }
 
 /// The token of an `Authorization: Bearer` header. The scheme is written in any case, with one or more spaces behind it
-/// (RFC 9110, 11.1 and 11.4).
+/// (RFC 9110, 11.1 and 11.4). Of several headers none counts: which of them was meant would be a guess.
 #[must_use]
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return None };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
     let token = token.trim_matches(' ');
     (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token)
 }
@@ -144,5 +160,28 @@ mod tests {
             assert_eq!(token(wrong), None, "{wrong}");
         }
         assert_eq!(bearer(&HeaderMap::new()), None);
+        let mut two = HeaderMap::new();
+        for token in ["Bearer abc", "Bearer def"] {
+            two.append(header::AUTHORIZATION, HeaderValue::from_static(token));
+        }
+        assert_eq!(bearer(&two), None);
+    }
+
+    /// A list of an object's values is no object.
+    #[tokio::test]
+    async fn a_body_is_an_object() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Body {
+            name: String,
+        }
+        let take = async |text: &'static str| {
+            let request =
+                Request::post("/").header(header::CONTENT_TYPE, "application/json").body(text.into()).unwrap();
+            Json::<Body>::from_request(request, &()).await.map(|Json(body)| body.name)
+        };
+        assert_eq!(take(" \n{\"name\":\"ann\"}").await.unwrap(), "ann");
+        for wrong in ["[\"ann\"]", " [\"ann\"]", "\"ann\"", "", "7"] {
+            assert_eq!(take(wrong).await.unwrap_err().code, ErrorCode::BadRequest, "{wrong}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A device's text to a frame, or to a sentence about what is wrong with it.
 
-use api::{ClientFrame, CommandFrame, ErrorCode, ServerFrame};
+use api::{ClientFrame, CommandFrame, ErrorCode, ServerFrame, is_object};
 use domain::{CommandId, ConversationId, Seq, UserId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,13 +25,17 @@ struct Names {
 /// # Errors
 /// An error frame that says what is wrong.
 pub fn parse(text: &str) -> Result<ClientFrame, ServerFrame> {
-    serde_json::from_str(text).map_err(|_| diagnose(text))
+    match serde_json::from_str(text) {
+        Ok(frame) if is_object(text.as_bytes()) => Ok(frame),
+        _ => Err(diagnose(text)),
+    }
 }
 
 /// What is wrong with a text that is not a frame. Slow and exact: few clients send such texts, and never many.
 fn diagnose(text: &str) -> ServerFrame {
     let names = match serde_json::from_str::<Names>(text) {
-        Ok(names) => names,
+        Ok(names) if is_object(text.as_bytes()) => names,
+        Ok(_) => return refusal(None, ErrorCode::BadRequest, "not a JSON object"),
         Err(error) => return refusal(None, ErrorCode::BadRequest, &format!("not a JSON object: {error}")),
     };
     let Some(kind) = names.kind.as_ref().and_then(Value::as_str) else {
@@ -165,9 +169,10 @@ mod tests {
 
     #[test]
     fn a_wrong_frame_is_told_what_is_wrong_with_it() {
-        for text in ["", "hi", "[]", "{", "7", r#"{"id":1}"#, r#"{"type":7}"#] {
+        for text in ["", "hi", "[]", "{", "7", r#"{"id":1}"#, r#"{"type":7}"#, r#"["hello",null,null,null]"#] {
             assert_eq!(code_of(text).0, ErrorCode::BadRequest, "{text}");
         }
+        assert_eq!(code_of(&format!(r#"["leave","{ID}","{ID}"]"#)).0, ErrorCode::BadRequest);
         let (code, _, named) = code_of(&format!(r#"{{"type":"shout","id":"{ID}"}}"#));
         assert_eq!((code, named), (ErrorCode::UnknownFrame, true));
         let (code, words, named) = code_of(&format!(r#"{{"type":"send","id":"{ID}","conversation":"{ID}"}}"#));
