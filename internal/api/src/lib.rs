@@ -11,6 +11,7 @@ mod extract;
 mod frames;
 mod integer;
 mod kinds;
+mod label;
 mod layer;
 mod requests;
 mod vouched;
@@ -25,11 +26,12 @@ pub use bodies::{
 };
 pub use close::CloseCode;
 pub use error::{ApiError, ErrorBody, ErrorCode, sentence};
-pub use extract::{Caller, Json, Path, Query, bearer};
+pub use extract::{Caller, Json, Path, Query, bearer, is_object};
 pub use frames::{
     ClientFrame, CommandFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, is_frame, with_cursor,
 };
 pub use kinds::FeedKind;
+pub use label::check_label;
 pub use layer::{REQUEST_ID_HEADER, finish_errors};
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,

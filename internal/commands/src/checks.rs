@@ -64,7 +64,7 @@ fn member_count(members: &[UserId]) -> Result<(), String> {
 
 fn name(what: &str, name: &str, bytes_max: usize) -> Result<(), String> {
     if !name.is_empty() {
-        words::check_label(name).map_err(|fault| format!("the {what} {}", fault.words()))?;
+        api::check_label(name).map_err(|fault| format!("the {what} {fault}"))?;
     }
     fits(what, name, bytes_max)
 }

@@ -1,8 +1,8 @@
 //! What a text shows: which characters leave ink, and which a name or a title must not have.
 //!
 //! The tables are frozen, with a version: the reducer judges events by them, today and at any replay, so they must not
-//! follow the Unicode of the day. Version 1 belongs to version 2 of the rules. Display names, which no event is judged
-//! by, use the newest.
+//! follow the Unicode of the day. Version 1 belongs to version 2 of the rules. Services ask for more when they take a name
+//! or a title (`api::check_label`); other producers need not.
 
 mod version_1;
 
@@ -58,7 +58,7 @@ pub fn has_visible(text: &str) -> bool {
     text.chars().any(is_visible)
 }
 
-/// Whether the text can be a name or a title: one line that shows what it is.
+/// Whether the text can be a title, as the rules judge: one line that shows what it is.
 ///
 /// Invisible characters pass where languages and emoji need them: a joiner or non-joiner between two characters that
 /// show, a presentation selector behind one, and the tags of a flag.

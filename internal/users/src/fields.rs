@@ -1,9 +1,8 @@
 //! What names, display names and passwords may be. A value that passed is valid.
 
-use api::{ApiError, ErrorCode};
+use api::{ApiError, ErrorCode, check_label};
 use auth::Secret;
 use domain::UserId;
-use domain::words::check_label;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// Characters of a name.
@@ -47,7 +46,7 @@ pub(crate) fn display_name(text: &str) -> Result<String, ApiError> {
     if name.chars().count() > DISPLAY_NAME_CHARS_MAX {
         return Err(invalid("a display name has 1 to 64 characters"));
     }
-    check_label(name).map_err(|fault| invalid(&format!("a display name {}", fault.words())))?;
+    check_label(name).map_err(|fault| invalid(&format!("a display name {fault}")))?;
     Ok(name.to_owned())
 }
 
@@ -95,7 +94,7 @@ pub(crate) fn label(text: Option<&str>) -> Result<String, ApiError> {
         return Err(invalid("a label has at most 64 characters"));
     }
     if !label.is_empty() {
-        check_label(label).map_err(|fault| invalid(&format!("a label {}", fault.words())))?;
+        check_label(label).map_err(|fault| invalid(&format!("a label {fault}")))?;
     }
     Ok(label.to_owned())
 }
