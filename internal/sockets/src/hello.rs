@@ -8,6 +8,8 @@ use domain::UserId;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::budget::Budget;
+use crate::intake::{SIGNS_BURST, SIGNS_PER_SECOND};
 use crate::node::Node;
 use crate::parse::parse;
 use crate::wire::{Ending, Heard, Wire};
@@ -76,10 +78,14 @@ pub(crate) fn end_of(node: &Node, expires_ms: i64) -> Instant {
     Instant::now() + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(SOCKET_AGE_MAX)
 }
 
+/// The first text. Pings and pongs before it are bounded as those after it.
 async fn first_text(wire: &mut Wire) -> Result<Utf8Bytes, Ending> {
+    let mut signs = Budget::new(SIGNS_BURST, SIGNS_PER_SECOND);
     loop {
-        if let Heard::Text(text) = wire.hear().await? {
-            return Ok(text);
+        match wire.hear().await? {
+            Heard::Text(text) => return Ok(text),
+            Heard::Sign if signs.spend() => {}
+            Heard::Sign => return Err(Ending::Close(CloseCode::Protocol)),
         }
     }
 }

@@ -153,6 +153,22 @@ async fn signs_of_life_are_frames_and_too_many_of_them_end_the_socket() {
     node.stop().await;
 }
 
+/// The same before the hello, where nobody is signed in.
+#[tokio::test]
+async fn too_many_signs_of_life_end_a_socket_that_has_said_nothing_else() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let mut stranger = Device::open(node.address, None).await.unwrap();
+    for _ in 0..SIGNS_BURST * 2 {
+        if stranger.socket.feed(Message::Ping(Vec::new().into())).await.is_err() {
+            break;
+        }
+    }
+    let _ = stranger.socket.flush().await;
+    assert_eq!(stranger.closed().await, Some(CloseCode::Protocol.number()));
+    node.stop().await;
+}
+
 /// Issue 10, item 2: over all of a user's sockets.
 #[tokio::test]
 async fn a_users_sockets_share_what_the_user_may_send() {
