@@ -81,6 +81,29 @@ async fn one_user_takes_another_into_so_many_groups_and_no_more() {
     storage.stop().await;
 }
 
+/// Issue 10, item 4: each of them found the last place free.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_are_opened_at_once_have_no_more_room() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start_with(config()).await);
+    let [ann, bob, carl] = [1, 2, 3].map(|number| world.user(&service, number));
+    let before = commands::INVITATIONS_BY_ONE_MAX - 5;
+    for _ in 0..before {
+        ann.group(&[bob.id]).await;
+    }
+    let opened = futures_util::future::join_all((0..30).map(|_| open(&ann, "group", &bob))).await;
+    let taken = opened.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
+    assert_eq!(taken, 5, "{opened:?}");
+    // Who was refused together with somebody has taken no place of theirs.
+    for _ in 0..commands::INVITATIONS_BY_ONE_MAX {
+        let members = json!({ "kind": "group", "members": [bob.id, carl.id] });
+        ann.command(Method::POST, "/v1/conversations", members).await.1.refused("too_many_invitations");
+    }
+    assert_eq!(open(&ann, "group", &carl).await.status, StatusCode::ACCEPTED);
+    service.stop().await;
+    storage.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_declines_a_group_twice_is_not_taken_in_again() {
     let world = World::new().await;

@@ -2,8 +2,8 @@
 //! per user. To leave one is to decline it; who has done so twice is not taken in again: once may have been a mistake.
 //!
 //! The reducer never looks outside its conversation, so this is asked when the command is taken, of rows that may be a
-//! moment behind: commands that are taken at once, or by several processes, may pass a bound by some. A store that does
-//! not answer stops no command here.
+//! moment behind: commands that several processes take at once may pass a bound by some. A store that does not answer
+//! stops no command here.
 //!
 //! Whom a user has written to in a direct conversation is trusted: neither bound nor declining keeps them from taking the
 //! user in. So nobody can use the bounds up against a user's friends.
@@ -64,6 +64,16 @@ impl Waiting {
         let own = self.inviters.iter().filter(|other| **other == inviter).count();
         self.inviters.len() >= INVITATIONS_MAX || own >= INVITATIONS_BY_ONE_MAX
     }
+
+    /// Takes a place for one more group, if there is one: before the group is written, or commands that come at once
+    /// would all find the same place free.
+    fn take_place(&mut self, inviter: UserId) -> bool {
+        let free = !self.is_full_for(inviter);
+        if free {
+            self.inviters.push(inviter);
+        }
+        free
+    }
 }
 
 /// Why a user is not taken in.
@@ -113,17 +123,19 @@ impl Invitations {
         let of =
             |kind: Closed| closed.iter().filter(|(_, why)| *why == kind).map(|(user, _)| *user).collect::<Vec<_>>();
         let (declined, full) = (of(Closed::Declined), of(Closed::Full));
+        if !closed.is_empty() {
+            self.give_back(author, users.iter().filter(|user| !full.contains(user) && !declined.contains(user)));
+        }
         if !declined.is_empty() {
             return Err(refusal(ErrorCode::Declined, &declined, DECLINED));
         }
         if !full.is_empty() {
             return Err(refusal(ErrorCode::TooManyInvitations, &full, FULL));
         }
-        self.note(author, &users);
         Ok(())
     }
 
-    /// Why `author` may not take the user in; `again`: into a group that the user may have been in before.
+    /// Why `author` may not take the user in, with a place taken when nothing is against it; `again`: into a group that the user may have been in before.
     async fn closed(
         &self,
         author: UserId,
@@ -133,7 +145,7 @@ impl Invitations {
     ) -> Result<Option<Closed>, StoreError> {
         let closed = if again && self.has_declined(conversation, user).await? {
             Closed::Declined
-        } else if self.is_full(author, user).await? {
+        } else if !self.take_place(author, user).await? {
             Closed::Full
         } else {
             return Ok(None);
@@ -142,17 +154,24 @@ impl Invitations {
         Ok(Some(closed).filter(|_| !trusted))
     }
 
-    async fn is_full(&self, author: UserId, user: UserId) -> Result<bool, StoreError> {
-        let known = self.with(|known| known.get(&user).map(|known| (known.is_full_for(author), known.at)));
-        if let Some((full, at)) = known
-            && at.elapsed() < if full { AT_BOUND_GOOD } else { REMEMBERED_GOOD }
-        {
-            return Ok(full);
+    /// Takes a place for a group that waits for the user, if there is one.
+    async fn take_place(&self, author: UserId, user: UserId) -> Result<bool, StoreError> {
+        let good = |waiting: &&mut Waiting| {
+            waiting.at.elapsed() < if waiting.is_full_for(author) { AT_BOUND_GOOD } else { REMEMBERED_GOOD }
+        };
+        let taken = self.with(|known| known.get_mut(&user).filter(good).map(|waiting| waiting.take_place(author)));
+        if let Some(taken) = taken {
+            return Ok(taken);
         }
-        let waiting = Waiting { inviters: self.inviters(user).await?, at: Instant::now() };
-        let full = waiting.is_full_for(author);
-        self.with(|known| _ = known.put(user, waiting));
-        Ok(full)
+        let asked = Instant::now();
+        let inviters = self.inviters(user).await?;
+        Ok(self.with(|known| {
+            // Another command may have asked meanwhile, and taken a place of what it found.
+            if known.peek(&user).is_none_or(|waiting| waiting.at < asked) {
+                known.put(user, Waiting { inviters, at: Instant::now() });
+            }
+            known.get_mut(&user).is_some_and(|waiting| waiting.take_place(author))
+        }))
     }
 
     /// Who has taken the user into the groups that wait.
@@ -204,12 +223,13 @@ impl Invitations {
         Ok(self.store.sent(user, &[ConversationId::direct(user, other)]).await?.iter().any(Option::is_some))
     }
 
-    /// The users are taken in: their rows say so only later.
-    fn note(&self, inviter: UserId, users: &BTreeSet<UserId>) {
+    /// Gives places back that were taken for a group that is not written.
+    fn give_back<'u>(&self, inviter: UserId, users: impl Iterator<Item = &'u UserId>) {
         self.with(|known| {
             for user in users {
-                if let Some(waiting) = known.get_mut(user).filter(|waiting| waiting.inviters.len() < INVITATIONS_MAX) {
-                    waiting.inviters.push(inviter);
+                let Some(waiting) = known.peek_mut(user) else { continue };
+                if let Some(last) = waiting.inviters.iter().rposition(|other| *other == inviter) {
+                    waiting.inviters.swap_remove(last);
                 }
             }
         });
