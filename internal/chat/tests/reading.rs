@@ -398,3 +398,49 @@ async fn a_service_that_stops_answers_what_it_has_taken() {
     service.stop().await;
     storage.stop().await;
 }
+
+/// Issue 10, item 3: who may not read it counted what was said by asking for pages that reach so far.
+#[tokio::test]
+async fn a_page_that_reaches_so_far_tells_nothing_to_who_may_not_read_it() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start_with(hasty()).await);
+    let [ann, bob, cid] = [1, 2, 3].map(|number| world.user(&service, number));
+    let c = ann.group(&[bob.id]).await;
+    let left = bob.done(c, Method::POST, "leave", json!({})).await;
+    let last = ann.say(c, "when they were gone").await;
+    ann.history(c, &format!("?at_least={last}")).await;
+    for at_least in [last.get(), last.get() + 100] {
+        for reader in [&bob, &cid] {
+            let begun = std::time::Instant::now();
+            reader.history(c, &format!("?at_least={at_least}")).await.refused("retry");
+            assert!(begun.elapsed() >= hasty().read_wait, "the time tells it, too");
+        }
+    }
+    assert_eq!(bob.history(c, &format!("?at_least={left}")).await.body["head"], json!(left));
+    // Who is to be a member any moment waits for it.
+    add(&ann, c, &cid).await;
+    service.stop().await;
+    storage.stop().await;
+}
+
+/// What stands in the timeline of an earlier membership can be marked; what was said in between counts as its leaving.
+#[tokio::test]
+async fn an_entry_of_an_earlier_membership_can_be_marked() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start().await);
+    let [ann, bob, cid] = [1, 2, 3].map(|number| world.user(&service, number));
+    let c = ann.group(&[bob.id]).await;
+    let early = ann.say(c, "early").await;
+    let left = bob.done(c, Method::POST, "leave", json!({})).await;
+    let between = ann.say(c, "when they were gone").await;
+    let joined = add(&ann, c, &bob).await;
+    add(&ann, c, &cid).await;
+    let path = format!("/v1/conversations/{c}/mark");
+    for (upto, stands) in [(early, early), (left, left), (between, left), (joined, joined)] {
+        let marked = bob.call(Method::PUT, &path, json!({ "seq": upto })).await;
+        assert_eq!((marked.status, &marked.body["seq"]), (StatusCode::OK, &json!(stands)), "{marked:?}");
+    }
+    cid.call(Method::PUT, &path, json!({ "seq": early })).await.refused("invalid");
+    service.stop().await;
+    storage.stop().await;
+}

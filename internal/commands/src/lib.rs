@@ -197,9 +197,8 @@ impl Commands {
         // After the entry: whose membership ended before it is not told of it, nor is who joined after it.
         let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
         let row = row.filter(|row| row.role.is_some()).ok_or_else(faults::not_member)?;
-        if mark.seq < row.joined {
-            return Err(no_entry(seq));
-        }
+        let mark = if mark.seq < row.joined { self.entry_before(user, conversation, mark).await? } else { Some(mark) };
+        let mark = mark.ok_or_else(|| no_entry(seq))?;
         self.marks.put((user, conversation), mark).await?;
         Ok(mark.seq)
     }
@@ -305,6 +304,22 @@ impl Commands {
             return Err(faults::held());
         }
         self.newest_entry(conversation, seq).await?.ok_or_else(none)
+    }
+
+    /// The same entry or the nearest before it that belongs to a membership of the user's, if there is one.
+    async fn entry_before(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        mark: Mark,
+    ) -> Result<Option<Mark>, ApiError> {
+        let versions = self.store.memberships(conversation, user).await.map_err(faults::of_store)?;
+        match membership::newest_readable(&versions, mark.seq) {
+            Some(seq) if seq == mark.seq => Ok(Some(mark)),
+            // Who left saw themselves leave: there is an entry.
+            Some(left) => Ok(self.newest_entry(conversation, left).await?.filter(|entry| entry.seq == left)),
+            None => Ok(None),
+        }
     }
 
     async fn newest_entry(&self, conversation: ConversationId, upto: Seq) -> Result<Option<Mark>, ApiError> {
