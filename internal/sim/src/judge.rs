@@ -110,7 +110,8 @@ async fn silence(shared: &Shared) -> Result<()> {
     }
 }
 
-/// Waits until no hold is left and nothing is under way. What no program will ever read, the operator drops.
+/// Waits until no hold is left and nothing is under way. What no program will ever read, the operator drops: all of it,
+/// also what the consumers have yet to come to, since they hold its conversation only then.
 async fn healed(shared: &Shared, Ground { log, store, codec }: &Ground) -> Result<()> {
     let operator = Operator { log: Arc::clone(log), codec: codec.clone() };
     let (unreadable, mut deadline) = (operator.unreadable().await?, Instant::now() + HEALED_WITHIN);
@@ -121,11 +122,14 @@ async fn healed(shared: &Shared, Ground { log, store, codec }: &Ground) -> Resul
             shared.trace.add("events dropped by an operator", dropped);
             deadline = Instant::now() + HEALED_WITHIN;
         }
-        let held = held(store).await?;
-        if held == 0 && !shared.weather.something_late() {
+        let (held, all_dropped) = (held(store).await?, operator.has_dropped(&beside, &unreadable).await?);
+        if held == 0 && all_dropped && !shared.weather.something_late() {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "{held} conversations are still held after {HEALED_WITHIN:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "{held} conversations are still held after {HEALED_WITHIN:?}; everything unreadable is dropped: {all_dropped}"
+        );
         sleep(LOOK_EVERY).await;
     }
 }

@@ -1,5 +1,7 @@
 //! An operator: drops what holds a conversation and no program will ever read.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use domain::Seq;
 use eventlog::{Meaning, Message, SharedLog};
@@ -54,5 +56,12 @@ impl Operator {
             }
         }
         count
+    }
+
+    /// Whether all of them are dropped by now.
+    pub(crate) async fn has_dropped(&self, store: &SharedStore, unreadable: &[Dropped]) -> Result<bool> {
+        let all: BTreeSet<_> =
+            drops::list(&**store).await?.into_iter().map(|(_, one)| (one.conversation, one.seq)).collect();
+        Ok(unreadable.iter().all(|one| all.contains(&(one.conversation, one.seq))))
     }
 }
