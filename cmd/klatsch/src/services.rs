@@ -3,7 +3,7 @@
 use auth::{EndedSessions, Verifier};
 use host::{Clock, Entropy};
 use operate::Door;
-use runtime::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks, with_origins};
+use runtime::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,12 @@ impl Services {
         // One for all: what the user service ends is ended for the others at once.
         let ended = EndedSessions::default();
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
-        let serving = Serving { entropy: entropy.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
+        let serving = Serving {
+            entropy: entropy.clone(),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            origins: origins.clone(),
+        };
         let (log, store, codec) = (Arc::clone(&engines.log), Arc::clone(&engines.store), engines.codec.clone());
         let verifier = Verifier::new(&engines.key.jwks(), clock.clone())?.without(ended.clone());
         let mut tasks = Tasks::new(readiness.clone());
@@ -54,7 +59,7 @@ impl Services {
         let ready = readiness.clone();
         tasks.spawn("fan-out", |token| fanout::run(deps, ready, token));
 
-        let configs = Configs::new(proxies, origins.clone());
+        let configs = Configs::new(proxies, origins);
         let deps = users::Deps {
             store: store.clone(),
             log: log.clone(),
@@ -80,7 +85,7 @@ impl Services {
         let at_hand = (log.clone(), store.clone(), clock.clone(), entropy.clone());
         let deps = sockets::Deps { log, store, codec, verifier, clock, entropy, readiness, metrics };
         let (routes, open_sockets) = sockets::start(configs.sockets, deps, &mut tasks);
-        router = with_origins(router.merge(routes), origins);
+        router = router.merge(routes);
         let Doors { public, operators, commands, bounds } = doors;
         if let Some(operators) = operators {
             let serving = serving.clone();

@@ -8,7 +8,7 @@ use auth::{EndedSessions, SigningKey};
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground};
 use runtime::options::{ListenOptions, LogOptions, StoreOptions};
-use runtime::{ConfigFault, OriginOptions, ProxyOptions, Tasks, with_origins};
+use runtime::{ConfigFault, OriginOptions, ProxyOptions, Serving, Tasks};
 use tokio_util::sync::CancellationToken;
 use users::{Config, Deps};
 
@@ -54,10 +54,10 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         metrics: ground.metrics.clone(),
         readiness: ground.readiness.clone(),
     };
-    let (bounds, serving) = (ground.bounds, ground.serving());
+    let (bounds, serving) = (ground.bounds, Serving { origins, ..ground.serving() });
     let mut tasks = Tasks::new(ground.readiness.clone());
     let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
-    let router = with_origins(users::start(&config, deps, &mut tasks)?, origins);
+    let router = users::start(&config, deps, &mut tasks)?;
     let listener = ground.listener().await?;
     tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
     let ended = tasks.run(stop).await.context("running user-service");

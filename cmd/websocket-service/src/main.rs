@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
 use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
-use runtime::{OriginOptions, Tasks, with_origins};
+use runtime::{OriginOptions, Serving, Tasks};
 use sockets::{Config, Deps};
 use tokio_util::sync::CancellationToken;
 
@@ -51,10 +51,8 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     };
     let config = Config { origins: origins.clone(), ..Config::default() };
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
-    let (listener, serving) = (ground.listener().await?, ground.serving());
-    tasks.spawn("http server", move |token| {
-        runtime::serve_within(bounds, listener, with_origins(router, origins), serving, token)
-    });
+    let (listener, serving) = (ground.listener().await?, Serving { origins, ..ground.serving() });
+    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
     // Ended before the server is: health is still answered for while devices are asked to move.
     tasks.spawn("sockets", |token| sockets.drain(token));
     let ended = tasks.run(stop).await.context("running websocket-service");

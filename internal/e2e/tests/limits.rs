@@ -164,7 +164,11 @@ fn requests() -> Section {
         "Requests",
         vec![
             ("body", bytes(serve::BODY_BYTES_MAX), "`too_large`"),
-            ("head", bytes(serve::HEAD_BYTES_MAX), "the connection is closed"),
+            (
+                "head",
+                bytes(serve::HEAD_BYTES_MAX),
+                "beyond, or at the latest at twice that: 431, and the connection is closed",
+            ),
             ("time for a request's head", time(serve::HEAD_WITHIN), "the connection is closed"),
             ("time for a request's body", time(serve::BODY_WITHIN), "`too_slow`"),
             (

@@ -13,7 +13,7 @@ use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::Codec;
 use events::topics;
 use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness, Serving, Tasks};
+use runtime::{Metrics, Origins, Readiness, Serving, Tasks};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use testkit::device::Endpoints;
@@ -125,7 +125,12 @@ fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &Shar
     let key = SigningKey::generate(&entropy)?;
     let ended = EndedSessions::default();
     let verifier = Verifier::new(&key.jwks(), clock.clone())?.without(ended.clone());
-    let serving = Serving { entropy: entropy.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
+    let serving = Serving {
+        entropy: entropy.clone(),
+        readiness: readiness.clone(),
+        metrics: metrics.clone(),
+        origins: Origins::default(),
+    };
     let deps = users::Deps {
         store: store.clone(),
         log: log.clone(),

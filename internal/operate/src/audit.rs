@@ -5,7 +5,7 @@ use std::time::Duration;
 use events::topics::{MESSAGES, spec_of};
 use ops::audit::{self, AuditMetrics, Conversations, Engines as Read, Places, Report, Sample, Told, What};
 use ops::{Exit, OpsError};
-use runtime::{Metrics, Readiness, Serving};
+use runtime::{Metrics, Origins, Readiness, Serving};
 
 use crate::command::AuditOptions;
 use crate::context::Context;
@@ -30,6 +30,7 @@ pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &
                 entropy: cx.entropy.clone(),
                 readiness: Readiness::default(),
                 metrics: shown.metrics.clone(),
+                origins: Origins::default(),
             };
             Some(tokio::spawn(runtime::serve(listener, axum::Router::new(), serving, cx.stop.clone())))
         }

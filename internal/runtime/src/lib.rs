@@ -28,7 +28,7 @@ pub use health::{Condition, Readiness};
 pub use insist::{Given, insist};
 pub use listen::{bind, bind_operators};
 pub use metrics::Metrics;
-pub use origins::{OriginOptions, Origins, with_origins};
+pub use origins::{OriginOptions, Origins};
 pub use program::{ConfigFault, main_exit, program, program_logging};
 pub use retry::{Backoff, FaultLog, reporter, supervised};
 pub use serve::{Bounds, Serving, serve, serve_operators, serve_within};

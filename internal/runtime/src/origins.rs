@@ -6,10 +6,9 @@
 use crate::options::DOORS;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use clap::Args;
 
@@ -65,7 +64,7 @@ impl Origins {
     /// origin. A browser sends the page's origin and lets no page change it.
     #[must_use]
     pub fn allow(&self, headers: &HeaderMap) -> bool {
-        headers.get(header::ORIGIN).is_none_or(|origin| self.has(origin))
+        !headers.contains_key(header::ORIGIN) || origin_of(headers).is_some_and(|origin| self.has(origin))
     }
 
     fn has(&self, origin: &HeaderValue) -> bool {
@@ -75,6 +74,12 @@ impl Origins {
     fn is_any(&self) -> bool {
         self.0.iter().any(|known| known == ANY)
     }
+}
+
+/// The origin, when there is exactly one: browsers send no more.
+fn origin_of(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut all = headers.get_all(header::ORIGIN).iter();
+    all.next().filter(|_| all.next().is_none())
 }
 
 /// Why no page can have this origin; `None` when one can.
@@ -87,6 +92,9 @@ fn fault_of(origin: &str) -> Option<String> {
     }
     if origin.contains(char::is_whitespace) || !origin.is_ascii() {
         return Some("it must be plain ASCII without blanks; write other letters of a host as 'xn--...'".into());
+    }
+    if origin.contains('*') {
+        return Some("it is compared as a whole: name each origin, or '*' alone for all".into());
     }
     let Some((scheme, rest)) = origin.split_once("://") else {
         return Some(format!("it needs a scheme: 'https://{origin}'"));
@@ -114,13 +122,10 @@ fn fault_of(origin: &str) -> Option<String> {
     }
 }
 
-/// The routes, answering browsers about pages of other origins.
-pub fn with_origins(router: Router, origins: Origins) -> Router {
-    router.layer(from_fn_with_state(origins, answered))
-}
-
-async fn answered(State(origins): State<Origins>, request: Request, next: Next) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned().filter(|origin| origins.has(origin));
+/// Answers browsers about pages of other origins. Use with `axum::middleware::from_fn_with_state`, around everything that
+/// answers: a page could not read what was refused further out, and would report a broken network.
+pub(crate) async fn answered(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+    let origin = origin_of(request.headers()).filter(|origin| origins.has(origin)).cloned();
     let asks =
         *request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match &origin {
@@ -172,6 +177,8 @@ mod tests {
             (" https://chat.example", "blanks"),
             ("https://büro.example", "xn--"),
             ("https://", "no host"),
+            ("https://*.chat.example", "as a whole"),
+            ("**", "as a whole"),
             ("https://user@chat.example", "no host"),
             ("https://a.example https://b.example", "blanks"),
         ] {
@@ -192,5 +199,10 @@ mod tests {
         assert!(from("https://chat.example") && from("HTTPS://chat.example"));
         assert!(!from("https://chat.example.evil") && !from("null") && !from(""));
         assert!(origins.allow(&HeaderMap::new()));
+        let mut two = HeaderMap::new();
+        for origin in ["https://chat.example", "https://chat.example.evil"] {
+            two.append(header::ORIGIN, HeaderValue::from_static(origin));
+        }
+        assert!(!origins.allow(&two), "of two, neither counts");
     }
 }

@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use book::Book;
 use connections::Door;
 
-use crate::{Metrics, Readiness, descriptors, health};
+use crate::{Metrics, Origins, Readiness, descriptors, health};
 
 pub use answers::{ANSWER_BYTES, ANSWERS_BYTES_MAX, MEMORY_WITHIN};
 pub use bodies::BODIES_BYTES_MAX;
@@ -57,7 +57,7 @@ pub const CONNECTIONS_PER_ADDRESS: usize = 4_096;
 pub const STRANGERS_SHARE: usize = 2;
 /// Connections of the operators' listener.
 pub const OPERATORS_MAX: usize = 32;
-/// Bytes of a request's head, and of what is buffered of a connection.
+/// Bytes of a request's head, and of what is buffered of a connection. What hyper reads at once may pass it, up to twice.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How long a body may take to come.
 pub const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -80,6 +80,8 @@ pub struct Serving {
     pub readiness: Readiness,
     /// What `/metrics` tells.
     pub metrics: Metrics,
+    /// Whose pages may read the answers.
+    pub origins: Origins,
 }
 
 impl Bounds {

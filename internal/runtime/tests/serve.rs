@@ -11,8 +11,8 @@ use axum::routing::{get, post};
 use host::Entropy;
 use reqwest::{Client, StatusCode};
 use runtime::serve::{BODY_WITHIN, Bounds, HEAD_WITHIN, PerAddress, TAKEN_WITHIN};
-use runtime::{Metrics, Readiness, Serving, TraceParent};
-use serde_json::Value;
+use runtime::{Metrics, Origins, Readiness, Serving, TraceParent};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -30,7 +30,12 @@ struct Server {
 async fn start(router: Router) -> Server {
     let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = Serving { entropy: Entropy::seeded(1), readiness: Readiness::default(), metrics: Metrics::new() };
+    let serving = Serving {
+        entropy: Entropy::seeded(1),
+        readiness: Readiness::default(),
+        metrics: Metrics::new(),
+        origins: Origins::default(),
+    };
     let shutdown = CancellationToken::new();
     let ended = tokio::spawn(runtime::serve(listener, router, serving.clone(), shutdown.clone()));
     Server { address, serving, shutdown, ended }
@@ -81,7 +86,12 @@ async fn readiness_is_told_with_its_reasons() {
 async fn start_within(bounds: Bounds, router: Router) -> Server {
     let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = Serving { entropy: Entropy::seeded(1), readiness: Readiness::default(), metrics: Metrics::new() };
+    let serving = Serving {
+        entropy: Entropy::seeded(1),
+        readiness: Readiness::default(),
+        metrics: Metrics::new(),
+        origins: Origins::default(),
+    };
     let shutdown = CancellationToken::new();
     let served = runtime::serve_within(bounds, listener, router, serving.clone(), shutdown.clone());
     Server { address, serving, shutdown, ended: tokio::spawn(served) }
@@ -124,6 +134,35 @@ async fn a_body_that_does_not_come_is_the_client_s_fault() {
     };
     let answer = String::from_utf8_lossy(&answer[..length]);
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("too_slow"), "{answer}");
+}
+
+/// Issue 10, item 14: what a page may not read, it reports as a broken network.
+#[tokio::test]
+async fn a_page_can_read_every_refusal() {
+    let origins = Origins::parse(&["https://chat.example"]).unwrap();
+    let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving =
+        Serving { entropy: Entropy::seeded(1), readiness: Readiness::default(), metrics: Metrics::new(), origins };
+    let router = Router::new().route("/echo", post(|api::Json(body): api::Json<Value>| async { api::Json(body) }));
+    let shutdown = CancellationToken::new();
+    let ended = tokio::spawn(runtime::serve(listener, router, serving, shutdown.clone()));
+    let (client, large) = (Client::new(), "a".repeat(runtime::serve::BODY_BYTES_MAX));
+    let url = |path: &str| format!("http://{address}{path}");
+    for (request, status) in [
+        (client.get(url("/nowhere")), StatusCode::NOT_FOUND),
+        (client.get(url("/echo")), StatusCode::METHOD_NOT_ALLOWED),
+        (client.post(url("/echo")).json(&large), StatusCode::PAYLOAD_TOO_LARGE),
+        (client.post(url("/echo")).json(&json!(["a list"])), StatusCode::BAD_REQUEST),
+        (client.post(url("/echo")).json(&json!({})), StatusCode::OK),
+    ] {
+        let answer = request.header("origin", "https://chat.example").send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["access-control-allow-origin"], "https://chat.example", "{status}");
+        assert_eq!(answer.headers()["vary"], "origin", "{status}");
+    }
+    shutdown.cancel();
+    ended.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -116,8 +116,12 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), TaskError> {
-    let serving =
-        Serving { entropy: deps.entropy.clone(), readiness: deps.readiness.clone(), metrics: deps.metrics.clone() };
+    let serving = Serving {
+        entropy: deps.entropy.clone(),
+        readiness: deps.readiness.clone(),
+        metrics: deps.metrics.clone(),
+        origins: config.origins.clone(),
+    };
     let mut tasks = Tasks::new(deps.readiness.clone());
     let (router, sockets) = start(config, deps, &mut tasks);
     tasks.spawn("http", |token| runtime::serve(listener, router, serving, token));

@@ -18,6 +18,7 @@ use super::bodies::{Bodies, whole};
 use super::{BODY_BYTES_MAX, REQUEST_WITHIN, Serving};
 use crate::Metrics;
 use crate::metrics::{RequestLabels, RouteLabels};
+use crate::origins;
 use crate::trace::{TRACEPARENT, TraceParent};
 use api::{ApiError, ErrorCode};
 
@@ -31,6 +32,7 @@ pub(super) fn around(router: Router, serving: &Serving) -> Router {
         .layer(from_fn_with_state(serving.entropy.clone(), traced))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(serving.metrics.clone(), counted))
+        .layer(from_fn_with_state(serving.origins.clone(), origins::answered))
         .layer(from_fn_with_state(serving.entropy.clone(), api::finish_errors))
 }
 
