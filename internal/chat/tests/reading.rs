@@ -411,7 +411,7 @@ async fn a_page_that_reaches_so_far_tells_nothing_to_who_may_not_read_it() {
     ann.history(c, &format!("?at_least={last}")).await;
     for at_least in [last.get(), last.get() + 100] {
         for reader in [&bob, &cid] {
-            let begun = std::time::Instant::now();
+            let begun = tokio::time::Instant::now();
             reader.history(c, &format!("?at_least={at_least}")).await.refused("retry");
             assert!(begun.elapsed() >= hasty().read_wait, "the time tells it, too");
         }
