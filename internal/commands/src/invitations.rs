@@ -8,7 +8,7 @@
 //! Whom a user has written to in a direct conversation is trusted: neither bound nor declining keeps them from taking the
 //! user in. So nobody can use the bounds up against a user's friends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,12 +34,15 @@ const CHECK_WAIT: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 16;
 /// Rows of a user that are read at once.
 const ROWS_AT_ONCE: usize = 1000;
-/// Users whose invitations are remembered per process; each remembers [`INVITATIONS_MAX`] inviters at most.
+/// Users whose invitations are remembered per process; of each [`INVITATIONS_MAX`] groups at most, or a little more.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// How long what is remembered counts, while it is within the bounds: accepting and declining shorten it meanwhile.
 const REMEMBERED_GOOD: Duration = Duration::from_secs(60);
 /// The same at a bound: a user who has just accepted some is asked about again soon, and not by every command.
 const AT_BOUND_GOOD: Duration = Duration::from_secs(1);
+/// How long a place counts that was taken here while no row says so: until then storage has come to it, or the group was
+/// never written.
+const TAKEN_GOOD: Duration = Duration::from_secs(60);
 /// Users that a refusal names.
 const NAMED_MAX: usize = 3;
 
@@ -53,26 +56,57 @@ pub(crate) struct Invitations {
 /// The groups that wait for one user.
 #[derive(Debug, Clone)]
 struct Waiting {
-    /// Who took the user into each of them. In no order, [`INVITATIONS_MAX`] at most.
-    inviters: Vec<UserId>,
-    /// When this was read.
+    /// By conversation; [`INVITATIONS_MAX`] of the rows at most, and those that none shows yet.
+    groups: BTreeMap<ConversationId, Invitation>,
+    /// When the rows were read.
     at: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Invitation {
+    inviter: UserId,
+    /// When the place was taken here, of a group that no row has shown yet.
+    taken: Option<Instant>,
+}
+
+/// What the rows say of a user's groups.
+#[derive(Debug, Default)]
+struct Found {
+    /// Those that wait, with who has taken the user into each of them.
+    waiting: Vec<(ConversationId, UserId)>,
+    /// All of them.
+    seen: BTreeSet<ConversationId>,
 }
 
 impl Waiting {
     fn is_full_for(&self, inviter: UserId) -> bool {
-        let own = self.inviters.iter().filter(|other| **other == inviter).count();
-        self.inviters.len() >= INVITATIONS_MAX || own >= INVITATIONS_BY_ONE_MAX
+        let own = self.groups.values().filter(|invitation| invitation.inviter == inviter).count();
+        self.groups.len() >= INVITATIONS_MAX || own >= INVITATIONS_BY_ONE_MAX
     }
 
-    /// Takes a place for one more group, if there is one: before the group is written, or commands that come at once
-    /// would all find the same place free.
-    fn take_place(&mut self, inviter: UserId) -> bool {
+    /// Takes a place for a group, if there is one: before the group is written, or commands that come at once would all
+    /// find the same place free.
+    fn take_place(&mut self, conversation: ConversationId, inviter: UserId) -> bool {
+        if self.groups.contains_key(&conversation) {
+            return true;
+        }
         let free = !self.is_full_for(inviter);
         if free {
-            self.inviters.push(inviter);
+            self.groups.insert(conversation, Invitation { inviter, taken: Some(Instant::now()) });
         }
         free
+    }
+
+    /// What was found, with the places that were taken here before and that the rows do not show yet.
+    fn anew(found: Found, before: Option<&Self>) -> Self {
+        let Found { waiting, seen } = found;
+        let rows = waiting.into_iter().map(|(id, inviter)| (id, Invitation { inviter, taken: None }));
+        let is_open = |(id, invitation): &(&ConversationId, &Invitation)| {
+            !seen.contains(id) && invitation.taken.is_some_and(|taken| taken.elapsed() < TAKEN_GOOD)
+        };
+        let open = before.into_iter().flat_map(|before| &before.groups).filter(is_open);
+        let open: Vec<_> = open.map(|(id, invitation)| (*id, *invitation)).collect();
+        Self { groups: open.into_iter().chain(rows).collect(), at: Instant::now() }
     }
 }
 
@@ -124,7 +158,7 @@ impl Invitations {
             |kind: Closed| closed.iter().filter(|(_, why)| *why == kind).map(|(user, _)| *user).collect::<Vec<_>>();
         let (declined, full) = (of(Closed::Declined), of(Closed::Full));
         if !closed.is_empty() {
-            self.give_back(author, users.iter().filter(|user| !full.contains(user) && !declined.contains(user)));
+            self.give_back(conversation, &users);
         }
         if !declined.is_empty() {
             return Err(refusal(ErrorCode::Declined, &declined, DECLINED));
@@ -145,7 +179,7 @@ impl Invitations {
     ) -> Result<Option<Closed>, StoreError> {
         let closed = if again && self.has_declined(conversation, user).await? {
             Closed::Declined
-        } else if !self.take_place(author, user).await? {
+        } else if !self.take_place(author, conversation, user).await? {
             Closed::Full
         } else {
             return Ok(None);
@@ -155,36 +189,39 @@ impl Invitations {
     }
 
     /// Takes a place for a group that waits for the user, if there is one.
-    async fn take_place(&self, author: UserId, user: UserId) -> Result<bool, StoreError> {
+    async fn take_place(&self, author: UserId, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
         let good = |waiting: &&mut Waiting| {
             waiting.at.elapsed() < if waiting.is_full_for(author) { AT_BOUND_GOOD } else { REMEMBERED_GOOD }
         };
-        let taken = self.with(|known| known.get_mut(&user).filter(good).map(|waiting| waiting.take_place(author)));
+        let take = |waiting: &mut Waiting| waiting.take_place(conversation, author);
+        let taken = self.with(|known| known.get_mut(&user).filter(good).map(take));
         if let Some(taken) = taken {
             return Ok(taken);
         }
-        let asked = Instant::now();
-        let inviters = self.inviters(user).await?;
+        let found = self.groups_of(user).await?;
+        // Others may have asked meanwhile, and taken places.
         Ok(self.with(|known| {
-            // Another command may have asked meanwhile, and taken a place of what it found.
-            if known.peek(&user).is_none_or(|waiting| waiting.at < asked) {
-                known.put(user, Waiting { inviters, at: Instant::now() });
-            }
-            known.get_mut(&user).is_some_and(|waiting| waiting.take_place(author))
+            let mut waiting = Waiting::anew(found, known.peek(&user));
+            let taken = take(&mut waiting);
+            known.put(user, waiting);
+            taken
         }))
     }
 
-    /// Who has taken the user into the groups that wait.
-    async fn inviters(&self, user: UserId) -> Result<Vec<UserId>, StoreError> {
-        let (mut waiting, mut after) = (Vec::new(), None);
+    /// The user's groups, as the rows say.
+    async fn groups_of(&self, user: UserId) -> Result<Found, StoreError> {
+        let (mut found, mut after) = (Found::default(), None);
         loop {
             let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await?;
             let ids: Vec<_> = rows.iter().filter(|row| row.role.is_some()).map(|row| row.conversation).collect();
-            waiting.extend(self.waiting(user, &ids).await?.into_iter().flatten());
+            let inviters = self.waiting(user, &ids).await?;
+            let waiting = ids.into_iter().zip(inviters).filter_map(|(id, inviter)| Some((id, inviter?)));
+            found.waiting.extend(waiting);
+            found.seen.extend(rows.iter().map(|row| row.conversation));
             after = rows.last().map(|row| row.conversation);
-            if rows.len() < ROWS_AT_ONCE || waiting.len() >= INVITATIONS_MAX {
-                waiting.truncate(INVITATIONS_MAX);
-                return Ok(waiting);
+            if rows.len() < ROWS_AT_ONCE || found.waiting.len() >= INVITATIONS_MAX {
+                found.waiting.truncate(INVITATIONS_MAX);
+                return Ok(found);
             }
         }
     }
@@ -224,12 +261,11 @@ impl Invitations {
     }
 
     /// Gives places back that were taken for a group that is not written.
-    fn give_back<'u>(&self, inviter: UserId, users: impl Iterator<Item = &'u UserId>) {
+    fn give_back(&self, conversation: ConversationId, users: &BTreeSet<UserId>) {
         self.with(|known| {
             for user in users {
-                let Some(waiting) = known.peek_mut(user) else { continue };
-                if let Some(last) = waiting.inviters.iter().rposition(|other| *other == inviter) {
-                    waiting.inviters.swap_remove(last);
+                if let Some(waiting) = known.peek_mut(user) {
+                    waiting.groups.retain(|id, invitation| *id != conversation || invitation.taken.is_none());
                 }
             }
         });
