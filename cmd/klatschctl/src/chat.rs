@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use auth::Secret;
+use secret::Secret;
 use host::{Clock, Entropy};
 use ops::chat::{PERSON_WAIT, SCRIPT_WAIT, StatePath, Target, run};
 use ops::client::Endpoints;

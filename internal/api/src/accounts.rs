@@ -1,6 +1,6 @@
 //! The bodies of accounts and sessions. Passwords and tokens are secrets: they show in no debug output.
 
-use auth::Secret;
+use secret::Secret;
 use domain::UserId;
 use serde::{Deserialize, Serialize};
 

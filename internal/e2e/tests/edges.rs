@@ -13,10 +13,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("host", &[]),
     ("kv", &[]),
+    ("secret", &[]),
     ("workload", &["domain"]),
     ("events", &["domain"]),
     ("auth", &["domain", "host"]),
-    ("api", &["auth", "domain", "host"]),
+    ("api", &["auth", "domain", "host", "secret"]),
     ("runtime", &["api", "host"]),
     // The seams, each with its embedded engine, and the real engines.
     ("eventlog", &["domain", "events", "host", "kv"]),
@@ -27,11 +28,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("commands", &["api", "domain", "eventlog", "events", "host", "store"]),
     ("chat", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "runtime", "store"]),
     ("sockets", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "runtime", "store"]),
-    ("users", &["api", "auth", "domain", "eventlog", "events", "host", "runtime", "store"]),
+    ("users", &["api", "auth", "domain", "eventlog", "events", "host", "runtime", "secret", "store"]),
     ("storage", &["domain", "eventlog", "events", "host", "runtime", "store"]),
     ("fanout", &["api", "domain", "eventlog", "events", "host", "runtime", "store"]),
     // Operators replay what storage writes.
-    ("ops", &["api", "auth", "domain", "eventlog", "events", "host", "runtime", "storage", "store"]),
+    ("ops", &["api", "auth", "domain", "eventlog", "events", "host", "runtime", "secret", "storage", "store"]),
     // Their commands, over engines that a program opens.
     ("operate", &["domain", "eventlog", "events", "host", "ops", "runtime", "storage", "store"]),
     // What programs of the cluster have in common: here, and in the programs below, the engines are chosen.
@@ -51,7 +52,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "klatschctl",
         &[
-            "auth",
             "domain",
             "eventlog",
             "eventlog-kafka",
@@ -61,6 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "operate",
             "ops",
             "runtime",
+            "secret",
             "store",
             "store-scylla",
         ],
@@ -89,7 +90,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
-            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "ops", "runtime", "sockets",
+            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "ops", "runtime", "secret", "sockets",
             "storage", "store", "testkit", "workload",
         ],
     ),

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use auth::Secret;
+use secret::Secret;
 use domain::ConversationId;
 use host::{Clock, Entropy};
 use tokio::io::AsyncBufRead;

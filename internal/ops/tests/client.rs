@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use api::{CommandFrame, FeedFrame, StandsName};
-use auth::Secret;
+use secret::Secret;
 use domain::{CommandId, ConversationId, Seq, UserId};
 use host::{Clock, Entropy};
 use ops::chat::{ChatOptions, StatePath, Target, run};

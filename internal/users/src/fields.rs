@@ -1,7 +1,7 @@
 //! What names, display names and passwords may be. A value that passed is valid.
 
 use api::{ApiError, ErrorCode};
-use auth::Secret;
+use secret::Secret;
 use domain::UserId;
 use domain::words::check_label;
 use icu_normalizer::ComposingNormalizerBorrowed;

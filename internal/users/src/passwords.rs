@@ -6,7 +6,7 @@ use api::{ApiError, ErrorCode};
 use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordVerifier};
-use auth::Secret;
+use secret::Secret;
 use host::Entropy;
 
 use crate::fields::Password;

@@ -5,7 +5,8 @@
 //! stands in its access tokens for everybody to read, so the id alone must not be enough to end the session.
 
 use api::{ApiError, ErrorCode};
-use auth::{Secret, SessionId, SigningKey};
+use auth::{SessionId, SigningKey};
+use secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host::Entropy;

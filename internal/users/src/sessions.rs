@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use api::{ApiError, Caller, Credentials, ErrorCode, Json, RefreshBody, SessionBody};
-use auth::{Jwks, Secret, SessionId};
+use auth::{Jwks, SessionId};
+use secret::Secret;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};

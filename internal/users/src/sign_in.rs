@@ -105,15 +105,16 @@ impl App {
     }
 }
 
-impl From<auth::Secret> for Password {
-    fn from(typed: auth::Secret) -> Self {
+impl From<secret::Secret> for Password {
+    fn from(typed: secret::Secret) -> Self {
         Self::new(typed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use auth::{EndedSessions, Secret, SigningKey};
+    use auth::{EndedSessions, SigningKey};
+    use secret::Secret;
     use eventlog::embedded::EmbeddedLog;
     use events::Codec;
     use futures_util::FutureExt;

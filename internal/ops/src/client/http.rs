@@ -7,7 +7,7 @@ use api::{
     Accepted, ConversationBody, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, HistoryPage,
     MemberPage, OutcomeBody, RefreshBody, Registration, SessionBody, SyncConversation, SyncPage, UserBody,
 };
-use auth::Secret;
+use secret::Secret;
 use domain::{CommandId, ConversationId, Seq, UserId};
 use reqwest::{Method, StatusCode, header};
 use serde::Serialize;

@@ -11,7 +11,7 @@ use api::{
     FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame, SessionBody,
     StandsName, SyncConversation, SyncPage, SyncState, UserBody,
 };
-use auth::Secret;
+use secret::Secret;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use axum::extract::{Path, Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use api::{SessionBody, UserBody};
 use async_trait::async_trait;
-use auth::{Secret, SigningKey};
+use auth::SigningKey;
+use secret::Secret;
 use domain::UserId;
 use host::Clock;
 use testkit::device::{Network, Request, Stream};
