@@ -6,10 +6,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::UserId;
+use protocol::ErrorCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ApiError, ErrorCode, Vouched};
+use crate::{ApiError, Vouched};
 
 /// A JSON body, in and out.
 #[derive(Debug, Clone)]

@@ -1,11 +1,12 @@
 //! A conversation: opening it, looking at it, naming it.
 
-use api::{ApiError, Caller, CommandFrame, ConversationBody, CreateBody, Json, Path, TitleBody};
+use api::{ApiError, Caller, Json, Path};
 use axum::extract::State;
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use commands::faults;
 use domain::ConversationId;
+use protocol::{CommandFrame, ConversationBody, CreateBody, TitleBody};
 use runtime::TraceParent;
 
 use crate::service::{Chat, Logged, Reader};

@@ -1,13 +1,12 @@
 //! The members of a conversation.
 
-use api::{
-    AddMembersBody, ApiError, Caller, CommandBody, CommandFrame, Json, MemberBody, MemberPage, Path, Query, RoleBody,
-};
+use api::{ApiError, Caller, Json, Path, Query};
 use axum::extract::State;
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use commands::faults;
 use domain::{ConversationId, Membership, UserId};
+use protocol::{AddMembersBody, CommandBody, CommandFrame, MemberBody, MemberPage, RoleBody};
 use runtime::TraceParent;
 use serde::Deserialize;
 

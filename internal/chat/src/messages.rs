@@ -1,10 +1,11 @@
 //! Messages: saying, editing and deleting them, and reacting to them. They are read in `history`.
 
-use api::{Caller, CommandBody, CommandFrame, EditBody, Json, Path, Query, ReactBody, SendBody};
+use api::{Caller, Json, Path, Query};
 use axum::extract::State;
 use axum::routing::{post, put};
 use axum::{Extension, Router};
 use domain::{CommandId, ConversationId};
+use protocol::{CommandBody, CommandFrame, EditBody, ReactBody, SendBody};
 use runtime::TraceParent;
 
 use crate::service::{Chat, Logged};

@@ -1,8 +1,9 @@
 //! What can be told of a command by itself. The reducer judges the same at log order; here it is a sentence.
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, STAMP_AHEAD_MS_MAX, TITLE_BYTES_MAX};
 use domain::{Action, CommandId, ConversationKind, UserId, words};
+use protocol::ErrorCode;
 
 /// Refuses what the reducer is sure to refuse.
 ///

@@ -1,7 +1,8 @@
 //! What the outside world is told when the log or the store fails or is behind: the one place where that becomes codes.
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use eventlog::{AppendError, LogError};
+use protocol::ErrorCode;
 use store::StoreError;
 
 /// Not a member, or there is no such conversation: nobody is told which.

@@ -13,10 +13,11 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::{Action, Content, ConversationId, ConversationKind, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lru::LruCache;
+use protocol::ErrorCode;
 use store::{Direction, Page, SharedStore, StoreError};
 use tokio::time::{Instant, timeout};
 

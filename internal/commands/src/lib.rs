@@ -20,13 +20,14 @@ pub mod faults;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Accepted, ApiError, CommandFrame, ErrorCode};
+use api::ApiError;
 use bytes::Bytes;
 use domain::{Action, CommandId, ConversationId, Event, Refusal, Seq, UserId};
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use events::{Codec, HEADER_TRACE, topics};
 use host::Clock;
 use host::teeth::{Bug, bites};
+use protocol::{Accepted, CommandFrame, ErrorCode};
 use store::{Direction, Mark, Page, SharedStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -238,7 +239,7 @@ impl Commands {
     ) -> Result<(), ApiError> {
         let (Action::AddReaction { target, .. } | Action::RemoveReaction { target }) = action else { return Ok(()) };
         match self.memberships.reads(author, conversation, (id, *target)).await {
-            Some(false) => Err(ApiError::new(ErrorCode::NoSuchMessage, api::sentence(Refusal::NoSuchMessage))),
+            Some(false) => Err(ApiError::new(ErrorCode::NoSuchMessage, protocol::sentence(Refusal::NoSuchMessage))),
             Some(true) | None => Ok(()),
         }
     }

@@ -9,9 +9,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::{Action, UserId};
 use lru::LruCache;
+use protocol::ErrorCode;
 use store::SharedStore;
 use tokio::time::timeout;
 

@@ -9,10 +9,11 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::{Action, ConversationId, UserId};
 use events::topics;
 use lru::LruCache;
+use protocol::ErrorCode;
 use store::{SharedStore, StoreError};
 use tokio::time::{Instant, timeout};
 

@@ -6,7 +6,7 @@
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use api::{ApiError, CommandFrame, ErrorCode};
+use api::ApiError;
 use commands::{Allowance, Barrier, Commands, MarkWriter};
 use domain::{
     Action, CommandId, Content, ConversationId, Event, Fingerprint, IdRow, PayloadHash, Role, Seq, Stands, UserId,
@@ -15,6 +15,7 @@ use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, Record, SharedLog};
 use events::{Codec, MessageRecord, topics};
 use host::Clock;
+use protocol::{CommandFrame, ErrorCode};
 use store::embedded::EmbeddedStore;
 use store::{Account, Applied, Consumer, ConversationRows, Hold, Mark, OutboxRow, Row, RowWrite, SharedStore, Source};
 use tokio_util::sync::CancellationToken;

@@ -114,7 +114,7 @@ impl Partition {
 
     /// The records of an event; of a follower, only those of its partition.
     fn deliveries(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<Outgoing> {
-        let frame = api::FeedFrame::of(event, message.placed, effects);
+        let frame = protocol::FeedFrame::of(event, message.placed, effects);
         let (blind, seeing): (Vec<UserId>, Vec<UserId>) =
             effects.recipients.iter().partition(|user| effects.blind.binary_search(user).is_ok());
         let mut records = self.records(event, message, &seeing, &render(&frame));
@@ -150,7 +150,7 @@ struct Outgoing {
 }
 
 /// The socket frame, rendered once for everybody who gets it.
-fn render(frame: &api::FeedFrame) -> String {
+fn render(frame: &protocol::FeedFrame) -> String {
     serde_json::to_string(frame).expect("a feed frame has string keys only")
 }
 

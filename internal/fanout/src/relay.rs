@@ -279,7 +279,7 @@ impl Relay {
             codec.read_receipt(&record.headers, &record.payload).map(|read| {
                 let read = read?;
                 let (conversation, user) = (read.conversation, read.user);
-                Some((user, api::FeedFrame::Read { conversation, user, mark: read.seq, ordinal: read.ordinal }))
+                Some((user, protocol::FeedFrame::Read { conversation, user, mark: read.seq, ordinal: read.ordinal }))
             })
         } else {
             codec.read_user_event(&record.headers, &record.payload).map(|event| {
@@ -289,7 +289,7 @@ impl Relay {
                     AccountEvent::SessionStarted => "signed_in",
                     AccountEvent::SessionEnded => "signed_out",
                 };
-                Some((event.user, api::FeedFrame::Account { event: name.to_owned(), time: event.time_ms }))
+                Some((event.user, protocol::FeedFrame::Account { event: name.to_owned(), time: event.time_ms }))
             })
         };
         let reason = match (frame, key_of(record)) {

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use api::{CommandFrame, FeedFrame, StandsName};
-use secret::Secret;
 use domain::{CommandId, ConversationId, Seq, UserId};
 use host::{Clock, Entropy};
 use ops::chat::{ChatOptions, StatePath, Target, run};
 use ops::client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, Identity};
 use ops::{Exit, OpsError};
+use protocol::{CommandFrame, FeedFrame, StandsName};
+use secret::Secret;
 use server::{Did, Fault, Server, is_message};
 use tokio::io::BufReader;
 use tokio::time::timeout;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Caller, ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
+use api::{ApiError, Caller};
 use auth::{SessionId, SessionWatch};
 use commands::Submitted;
 use domain::{CommandId, ConversationId, UserId};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use protocol::{ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
 use runtime::TraceParent;
 
 use crate::budget::Budget;
@@ -200,7 +201,7 @@ fn refused(
 ) -> ServerFrame {
     metrics.answered(Some(refusal.code));
     match &refusal.cause {
-        Some(cause) if refusal.code.status().is_server_error() => {
+        Some(cause) if refusal.code.status() >= 500 => {
             tracing::warn!(code = ?refusal.code, error = %cause, "command failed");
         }
         _ => tracing::debug!(code = ?refusal.code, "command refused"),

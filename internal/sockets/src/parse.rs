@@ -1,7 +1,7 @@
 //! A device's text to a frame, or to a sentence about what is wrong with it.
 
-use api::{ClientFrame, CommandFrame, ErrorCode, ServerFrame};
 use domain::{CommandId, ConversationId, Seq, UserId};
+use protocol::{ClientFrame, CommandFrame, ErrorCode, ServerFrame};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

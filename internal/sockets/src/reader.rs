@@ -20,10 +20,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::CloseCode;
 use domain::Cursor;
 use eventlog::LogError;
 use host::teeth::{Bug, bites};
+use protocol::CloseCode;
 use runtime::{Backoff, FaultLog};
 use tokio::time::{Instant, sleep};
 

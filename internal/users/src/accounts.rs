@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use api::{ApiError, ErrorCode, Json, Path, Query, Registration, UserBody, UserList};
+use api::{ApiError, Json, Path, Query};
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use domain::UserId;
 use events::AccountEvent;
+use protocol::{ErrorCode, Registration, UserBody, UserList};
 use runtime::TraceParent;
 use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow, StoreError};

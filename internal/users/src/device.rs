@@ -4,9 +4,9 @@
 //! The device keeps it and shows it at the next sign-in to that name. It proves nothing but that; nothing is stored.
 
 use auth::SigningKey;
-use secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secret::Secret;
 
 /// Bytes of an id, and of a seal.
 const BYTES: usize = 16;

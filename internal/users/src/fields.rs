@@ -1,10 +1,11 @@
 //! What names, display names and passwords may be. A value that passed is valid.
 
-use api::{ApiError, ErrorCode};
-use secret::Secret;
+use api::ApiError;
 use domain::UserId;
 use domain::words::check_label;
 use icu_normalizer::ComposingNormalizerBorrowed;
+use protocol::ErrorCode;
+use secret::Secret;
 
 /// Characters of a name.
 pub const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=32;

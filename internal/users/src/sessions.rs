@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use api::{ApiError, Caller, Credentials, ErrorCode, Json, RefreshBody, SessionBody};
+use api::{ApiError, Caller, Json};
 use auth::{Jwks, SessionId};
-use secret::Secret;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -14,7 +13,9 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::{delete, get, post};
 use domain::UserId;
 use events::AccountEvent;
+use protocol::{Credentials, ErrorCode, RefreshBody, SessionBody};
 use runtime::TraceParent;
+use secret::Secret;
 use store::{Account, ENDED_BUCKET_MS, Session, StoreError};
 
 use crate::app::{App, store_failed, user_body};

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use api::{ApiError, Credentials, ErrorCode, SessionBody};
+use api::ApiError;
 use events::AccountEvent;
+use protocol::{Credentials, ErrorCode, SessionBody};
 use runtime::TraceParent;
 use store::Account;
 
@@ -114,13 +115,13 @@ impl From<secret::Secret> for Password {
 #[cfg(test)]
 mod tests {
     use auth::{EndedSessions, SigningKey};
-    use secret::Secret;
     use eventlog::embedded::EmbeddedLog;
     use events::Codec;
     use futures_util::FutureExt;
     use host::{Clock, Entropy};
     use kv::Database;
     use runtime::{Metrics, Readiness};
+    use secret::Secret;
     use store::embedded::EmbeddedStore;
 
     use super::*;

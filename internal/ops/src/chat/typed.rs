@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use api::{CommandFrame, ErrorCode};
 use domain::{CommandId, ConversationId, UserId};
+use protocol::{CommandFrame, ErrorCode};
 
 use crate::OpsError;
 use crate::chat::line::{HELP, Line, Which};

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use api::{
+use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use protocol::{
     ClientFrame, CommandFrame, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received, ServerFrame,
     StandsName,
 };
-use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
 use tokio::time::Instant;
 
 use crate::client::error::ClientError;

@@ -4,11 +4,11 @@ mod commands;
 
 use std::time::Duration;
 
-use api::{
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use protocol::{
     ClientFrame, CommandFrame, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received, ServerFrame,
     StandsName, SyncConversation, SyncPage, SyncState,
 };
-use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use tokio::time::Instant;
 
 use crate::client::device::{Asking, Device, Output};

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use domain::{CommandId, ConversationId, Seq};
 use host::{Clock, Entropy};
+use protocol::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 

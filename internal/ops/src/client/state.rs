@@ -111,7 +111,7 @@ impl StateFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::CommandFrame;
+    use protocol::CommandFrame;
 
     #[test]
     fn what_was_saved_is_loaded_and_the_file_is_one_device_s() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use api::{CommandFrame, ErrorCode};
 use domain::{CommandId, ConversationId, Seq};
+use protocol::{CommandFrame, ErrorCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 

@@ -6,12 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use api::{
-    Accepted, ClientFrame, CommandFrame, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode, FeedFrame,
-    FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame, SessionBody,
-    StandsName, SyncConversation, SyncPage, SyncState, UserBody,
-};
-use secret::Secret;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use axum::extract::{Path, Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,6 +14,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use ops::client::View;
+use protocol::{
+    Accepted, ClientFrame, CommandFrame, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode, FeedFrame,
+    FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame, SessionBody,
+    StandsName, SyncConversation, SyncPage, SyncState, UserBody,
+};
+use secret::Secret;
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -231,7 +231,7 @@ fn user(name: &str, id: UserId) -> UserBody {
 
 fn refuse(code: ErrorCode) -> Response {
     let body = ErrorBody { code, message: format!("{code:?}"), request_id: "r".into() };
-    (code.status(), Json(body)).into_response()
+    (StatusCode::from_u16(code.status()).unwrap(), Json(body)).into_response()
 }
 
 async fn register(State(server): State<Server>, Json(wish): Json<Registration>) -> Answer<UserBody> {
@@ -271,7 +271,7 @@ async fn by_id(State(server): State<Server>, Path(id): Path<UserId>) -> Answer<U
 async fn create(
     State(server): State<Server>,
     headers: HeaderMap,
-    Json(body): Json<api::CreateBody>,
+    Json(body): Json<protocol::CreateBody>,
 ) -> Result<(StatusCode, Json<Accepted>), Response> {
     let author = server.caller(&headers)?;
     let command = CommandFrame::Create { id: body.id, kind: body.kind, title: body.title, members: body.members };

@@ -19,7 +19,8 @@ use super::{BODY_BYTES_MAX, REQUEST_WITHIN, Serving};
 use crate::Metrics;
 use crate::metrics::{RequestLabels, RouteLabels};
 use crate::trace::{TRACEPARENT, TraceParent};
-use api::{ApiError, ErrorCode};
+use api::ApiError;
+use protocol::ErrorCode;
 
 /// Layers are listed from the innermost.
 pub(super) fn around(router: Router, serving: &Serving) -> Router {

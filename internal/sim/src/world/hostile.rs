@@ -1,7 +1,7 @@
 //! What nobody asked for: records of other producers, strangers' commands, users that do not exist.
 
-use api::CommandFrame;
 use domain::{CommandId, Seq, UserId};
+use protocol::CommandFrame;
 use testkit::foreign::{About, Foreign, Stream};
 use workload::Random;
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use api::CommandFrame;
 use auth::SigningKey;
 use domain::{ConversationId, UserId};
 use eventlog::embedded::EmbeddedLog;
@@ -19,6 +18,7 @@ use eventlog::{NewRecord, SharedLog};
 use events::topics::{self, DELIVERIES, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS};
 use events::{Codec, Encoded};
 use host::Entropy;
+use protocol::CommandFrame;
 use store::embedded::EmbeddedStore;
 use store::{OutboxRow, SharedStore, StoreAdmin as _, UserStore as _};
 use testkit::device::{Account, Device, Endpoints, Http, Stamps};

@@ -1,7 +1,7 @@
 //! What devices say: commands from what they know at that moment.
 
-use api::{CommandFrame, EntryBody};
 use domain::{CommandId, ConversationId};
+use protocol::{CommandFrame, EntryBody};
 use testkit::device::{Device, Route};
 use workload::Random;
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use protocol::{
     ClientFrame, CloseCode, CommandFrame, ErrorCode, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame,
     StandsName,
 };
-use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

@@ -1,11 +1,11 @@
 //! Calls over HTTP that a device makes beside its socket.
 
-use api::{
+use domain::{CommandId, ConversationId, Seq};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use protocol::{
     Accepted, AddMembersBody, CommandBody, CommandFrame, CreateBody, EditBody, EntryBody, HistoryPage, OutcomeBody,
     ReactBody, RoleBody, SendBody, SyncConversation, SyncPage, SyncState, TitleBody,
 };
-use domain::{CommandId, ConversationId, Seq};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde::Serialize;
 use std::time::Duration;

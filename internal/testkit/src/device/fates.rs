@@ -1,7 +1,7 @@
 //! What became of a device's commands.
 
-use api::{CommandFrame, ErrorCode, OutcomeBody, OutcomeState, StandsName};
 use domain::{CommandId, ConversationId, Seq};
+use protocol::{CommandFrame, ErrorCode, OutcomeBody, OutcomeState, StandsName};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 

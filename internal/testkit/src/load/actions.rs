@@ -1,8 +1,8 @@
 //! What happens next.
 
-use api::{CommandFrame, EntryBody};
 use domain::{CommandId, ConversationId};
 use host::Clock;
+use protocol::{CommandFrame, EntryBody};
 use uuid::Uuid;
 use workload::Random;
 

@@ -1,7 +1,7 @@
 //! Commands that nobody should send: strangers' in conversations that they are not in, and with users that do not exist.
 
-use api::CommandFrame;
 use domain::{CommandId, Seq, UserId};
+use protocol::CommandFrame;
 use uuid::Uuid;
 use workload::Random;
 

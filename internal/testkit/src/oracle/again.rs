@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use api::ErrorCode;
 use eventlog::LogError;
+use protocol::ErrorCode;
 use store::StoreError;
 use tokio::time::{Instant, sleep};
 

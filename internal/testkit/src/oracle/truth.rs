@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{EntryBody, FeedFrame, ReactionBody};
 use domain::{Action, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Placed, Seq, UserId};
 use eventlog::Meaning;
+use protocol::{EntryBody, FeedFrame, ReactionBody};
 use workload::Reference;
 
 use super::log::Logged;

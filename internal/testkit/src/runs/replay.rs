@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use api::CommandFrame;
 use events::topics::{DELIVERIES, spec_of};
+use protocol::CommandFrame;
 use tempfile::TempDir;
 use workload::Random;
 
