@@ -1,6 +1,5 @@
 //! Why a partition's work cannot go on.
 
-use eventlog::consume::BoxError;
 use eventlog::{AppendError, CommitError, LogError, TopicPartition};
 use runtime::Given;
 use store::StoreError;
@@ -18,7 +17,7 @@ pub enum FanoutError {
     #[error("the partition is no longer this member's")]
     Fenced,
     /// The log cannot be read or written.
-    #[error(transparent)]
+    #[error("{0}")]
     Log(#[from] LogError),
     /// A delivery cannot be written, however often it is tried.
     #[error("a delivery cannot be written: {0}")]
@@ -27,7 +26,7 @@ pub enum FanoutError {
     #[error("the position cannot be committed: {0}")]
     Commit(#[source] CommitError),
     /// The store cannot be used.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// Nothing says where to begin.
     #[error(
@@ -48,7 +47,7 @@ pub enum FanoutError {
     #[error("the delivery to a partition that lags has panicked")]
     Follower,
     /// The partition is full.
-    #[error(transparent)]
+    #[error("{0}")]
     Seq(#[from] domain::SeqError),
 }
 
@@ -80,58 +79,10 @@ impl From<Given<CommitError>> for FanoutError {
     }
 }
 
-/// Whether work ended because another incarnation became current.
-pub(crate) fn is_of_another_incarnation(ended: &Result<(), BoxError>) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = match ended {
-        Ok(()) => None,
-        Err(error) => Some(&**error),
-    };
-    while let Some(error) = cause {
-        let of_store = error.downcast_ref::<StoreError>();
-        let of_task = error.downcast_ref::<FanoutError>().and_then(|error| match error {
-            FanoutError::Store(error) => Some(error),
-            _ => None,
-        });
-        if let Some(StoreError::Incarnation { .. }) = of_store.or(of_task) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// Whether trying again may mend it.
-pub(crate) fn transient_store(error: &StoreError) -> bool {
-    match error {
-        StoreError::Transient(_) => true,
-        StoreError::Incarnation { .. }
-        | StoreError::NotMigrated(_)
-        | StoreError::Misconfigured(_)
-        | StoreError::Malformed(_)
-        | StoreError::Broken(_)
-        | StoreError::Closed => false,
-    }
-}
-
-/// Whether trying again may mend it.
-pub(crate) fn transient_log(error: &LogError) -> bool {
-    match error {
-        LogError::Transient(_) => true,
-        LogError::OutOfRange { .. } | LogError::NoTopic(_) | LogError::Broken(_) | LogError::Closed => false,
-    }
-}
-
-/// Whether trying again may mend it.
-pub(crate) fn transient_commit(error: &CommitError) -> bool {
-    match error {
-        CommitError::Transient(_) => true,
-        CommitError::Fenced | CommitError::Broken(_) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use eventlog::consume::ConsumeError;
+    use eventlog::consume::{BoxError, ConsumeError};
+    use store::is_of_another_incarnation;
 
     use super::*;
 
@@ -141,10 +92,11 @@ mod tests {
         let replaced = || StoreError::Incarnation { pinned: 1, found: 2 };
         let at = || TopicPartition { topic: "chat.messages".into(), partition: 0 };
         let of_task = |error: FanoutError| ConsumeError::Partition { at: at(), source: error.into() };
-        assert!(is_of_another_incarnation(&Err(replaced().into())));
-        assert!(is_of_another_incarnation(&Err(of_task(replaced().into()).into())));
-        assert!(!is_of_another_incarnation(&Err(of_task(FanoutError::Stopped).into())));
-        assert!(!is_of_another_incarnation(&Err(StoreError::Closed.into())));
-        assert!(!is_of_another_incarnation(&Ok(())));
+        assert!(is_of_another_incarnation(&*BoxError::from(replaced())));
+        assert!(is_of_another_incarnation(&of_task(replaced().into())));
+        assert!(!is_of_another_incarnation(&of_task(FanoutError::Stopped)));
+        assert!(!is_of_another_incarnation(&StoreError::Closed));
+        let words = runtime::in_words(&of_task(replaced().into()));
+        assert_eq!(words, format!("{}: {}", at(), replaced()), "no sentence twice");
     }
 }

@@ -13,10 +13,9 @@ use domain::{ConversationId, Seq};
 use eventlog::Record;
 use events::topics::{RECEIPTS, spec_of};
 use runtime::insist;
-use store::{Consumer, Hold};
+use store::{Consumer, Hold, StoreError};
 use tokio::time::timeout;
 
-use crate::error::{transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
 use crate::position::Position;
 use crate::relay::{Framed, Relay};
@@ -142,10 +141,10 @@ impl Relay {
             for (key, (first, last)) in spans {
                 let read = || store.hold(consumer, partition, key);
                 // Where one is held already, what it waits for comes first.
-                let held = insist("read a hold", entropy, &stop, transient_store, read).await?.is_held();
+                let held = insist("read a hold", entropy, &stop, StoreError::is_transient, read).await?.is_held();
                 let hold = Hold { skipped_to: Some(last), done_through: first.before().filter(|_| !held) };
                 let write = || store.put_hold(consumer, partition, key, hold);
-                insist("write a hold", entropy, &stop, transient_store, write).await?;
+                insist("write a hold", entropy, &stop, StoreError::is_transient, write).await?;
             }
             Ok(())
         }
@@ -161,7 +160,7 @@ impl Relay {
         self.held.listing = Some(Box::pin(async move {
             let Deps { store, entropy, .. } = &*deps;
             let list = || store.holds(consumer, partition, after, HOLDS_AT_ONCE);
-            Ok(insist("list holds", entropy, &stop, transient_store, list).await?)
+            Ok(insist("list holds", entropy, &stop, StoreError::is_transient, list).await?)
         }));
     }
 
@@ -197,7 +196,7 @@ impl Relay {
                 None => return Err(FanoutError::Stopped),
                 Some(Ok(records)) => records,
                 // Another time.
-                Some(Err(error)) if transient_log(&error) => break,
+                Some(Err(error)) if error.is_transient() => break,
                 Some(Err(error)) => return Err(error.into()),
             };
             for record in records.into_iter().filter(|record| record.offset <= to.offset()) {
@@ -226,7 +225,7 @@ impl Relay {
             (self.consumer(), self.assigned.at.partition, Hold { skipped_to: None, done_through: done });
         let put = timeout(SETTLE_WITHIN, self.deps.store.put_hold(consumer, partition, key, hold));
         match put.await {
-            Ok(Err(error)) if !transient_store(&error) => Err(error.into()),
+            Ok(Err(error)) if !error.is_transient() => Err(error.into()),
             // If it was not written, it is relayed again.
             Ok(_) | Err(_) => Ok(()),
         }

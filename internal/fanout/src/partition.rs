@@ -17,7 +17,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::emit::Verdict;
-use crate::error::transient_log;
 use crate::hold::Pass;
 use crate::lagging::Lagging;
 use crate::outbox::{Outbox, Way};
@@ -240,7 +239,7 @@ impl Partition {
                 }
                 Ok(true)
             }
-            Err(error) if transient_log(&error) => {
+            Err(error) if error.is_transient() => {
                 self.faults.fault(&error);
                 let wait = self.backoff.next_wait();
                 self.wanted.push(Errand::Read { from: self.intake, last: self.fingerprint, wait });

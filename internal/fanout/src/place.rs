@@ -1,11 +1,10 @@
 //! Reading on: whether the log is still the one that was read before, and a reader.
 
 use domain::Fingerprint;
-use eventlog::{PartitionReader, TopicPartition, stands};
+use eventlog::{LogError, PartitionReader, TopicPartition, stands};
 use runtime::insist;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::transient_log;
 use crate::{Deps, FanoutError};
 
 /// Fails when the record before `next` is gone or not the one of that fingerprint: the topic was re-created, or it was
@@ -20,7 +19,7 @@ pub(crate) async fn verify(
 ) -> Result<(), FanoutError> {
     let (Some(fingerprint), Some(before)) = (fingerprint, next.checked_sub(1)) else { return Ok(()) };
     let stands = || stands(&*deps.log, &at.topic, at.partition, before, fingerprint);
-    let stands = insist("read the last record", &deps.entropy, stop, transient_log, stands).await?;
+    let stands = insist("read the last record", &deps.entropy, stop, LogError::is_transient, stands).await?;
     if stands { Ok(()) } else { Err(FanoutError::NotTheLog(at.clone(), next)) }
 }
 
@@ -44,5 +43,5 @@ pub(crate) async fn open(
     stop: &CancellationToken,
 ) -> Result<Box<dyn PartitionReader>, FanoutError> {
     let open = || deps.log.reader(&at.topic, at.partition, from);
-    Ok(insist("open the log", &deps.entropy, stop, transient_log, open).await?)
+    Ok(insist("open the log", &deps.entropy, stop, LogError::is_transient, open).await?)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{ConversationId, Fingerprint, Seq};
-use eventlog::{Committer, Meaning, Message, PartitionReader, Record, TopicPartition};
+use eventlog::{CommitError, Committer, Meaning, Message, PartitionReader, Record, TopicPartition};
 use events::topics::{MESSAGES, TopicSpec, spec_of};
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
 use runtime::insist;
@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{transient_commit, transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
 use crate::position::Position;
 use crate::{Deps, FanoutError, place};
@@ -350,7 +349,7 @@ impl Reach {
         while next < to && queue.len() < events_max && next < from.saturating_add(REREAD_RECORDS_MAX) {
             let records = match reader.next(BATCH_RECORDS_MAX).await {
                 Ok(records) => records,
-                Err(error) if transient_log(&error) => {
+                Err(error) if error.is_transient() => {
                     verify().await?;
                     reader = open(next).await?;
                     continue;
@@ -381,7 +380,7 @@ impl Reach {
     async fn commit(&self, position: &Position) -> Result<(), FanoutError> {
         let commits = [(self.at(), position.to_commit())];
         let commit = || self.committer.commit(&commits);
-        Ok(insist("commit", &self.deps.entropy, &self.stop, transient_commit, commit).await?)
+        Ok(insist("commit", &self.deps.entropy, &self.stop, CommitError::is_transient, commit).await?)
     }
 
     pub(crate) fn message(&self, record: &Record) -> Result<Message, FanoutError> {
@@ -396,7 +395,7 @@ impl Reach {
         R: Future<Output = Result<T, StoreError>> + 's,
     {
         let Deps { store, entropy, .. } = &*self.deps;
-        Ok(insist(what, entropy, &self.stop, transient_store, || call(&**store)).await?)
+        Ok(insist(what, entropy, &self.stop, StoreError::is_transient, || call(&**store)).await?)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use domain::{ConversationId, Fingerprint, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, NewRecord, Quarantine, Record};
+use eventlog::{Assigned, Commit, CommitError, Committer, NewRecord, Quarantine, Record};
 use events::topics::{DELIVERIES, RECEIPTS, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
 use host::teeth::{Bug, bites};
@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commit::{COMMIT_AT_END, SETTLE_AT_END};
 use crate::emit::by_partition;
-use crate::error::{transient_commit, transient_log};
 use crate::held::{Held, key_of};
 use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached};
 use crate::outbox::{Handed, Outbox, Sent, Way, first_source};
@@ -149,7 +148,7 @@ impl Relay {
                                 self.relay(record).await?;
                             }
                         }
-                        Err(error) if transient_log(&error) => {
+                        Err(error) if error.is_transient() => {
                             faults.fault(&error);
                             again = Some(Instant::now() + backoff.next_wait());
                         }
@@ -334,7 +333,7 @@ impl Relay {
         let commits = [(self.assigned.at.clone(), position.to_commit())];
         let (committer, entropy) = (Arc::clone(&self.committer), self.deps.entropy.clone());
         let commit = || committer.commit(&commits);
-        let committing = insist("commit", &entropy, &self.stop, transient_commit, commit);
+        let committing = insist("commit", &entropy, &self.stop, CommitError::is_transient, commit);
         self.outbox.beside(committing).await??;
         if self.follows.is_none() {
             self.deps.metrics.commits.inc();

@@ -1,6 +1,5 @@
 //! Why a partition's work cannot go on.
 
-use eventlog::consume::BoxError;
 use eventlog::{LogError, PatientError, TopicPartition};
 use runtime::Given;
 use store::StoreError;
@@ -12,10 +11,10 @@ pub enum StorageError {
     #[error("stopped")]
     Stopped,
     /// The log cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Log(#[from] LogError),
     /// The store cannot be used.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// The record behind which the store stands is not the one that it was.
     #[error(
@@ -34,7 +33,7 @@ pub enum StorageError {
         applied: Option<u64>,
     },
     /// The partition is full.
-    #[error(transparent)]
+    #[error("{0}")]
     Seq(#[from] domain::SeqError),
 }
 
@@ -65,50 +64,10 @@ impl From<Given<LogError>> for StorageError {
     }
 }
 
-/// Whether work ended because another incarnation became current.
-pub(crate) fn is_of_another_incarnation(ended: &Result<(), BoxError>) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = match ended {
-        Ok(()) => None,
-        Err(error) => Some(&**error),
-    };
-    while let Some(error) = cause {
-        let of_store = error.downcast_ref::<StoreError>();
-        let of_task = error.downcast_ref::<StorageError>().and_then(|error| match error {
-            StorageError::Store(error) => Some(error),
-            _ => None,
-        });
-        if let Some(StoreError::Incarnation { .. }) = of_store.or(of_task) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// Whether trying again may mend it.
-pub(crate) fn transient_store(error: &StoreError) -> bool {
-    match error {
-        StoreError::Transient(_) => true,
-        StoreError::Incarnation { .. }
-        | StoreError::NotMigrated(_)
-        | StoreError::Misconfigured(_)
-        | StoreError::Malformed(_)
-        | StoreError::Broken(_)
-        | StoreError::Closed => false,
-    }
-}
-
-/// Whether trying again may mend it.
-pub(crate) fn transient_log(error: &LogError) -> bool {
-    match error {
-        LogError::Transient(_) => true,
-        LogError::OutOfRange { .. } | LogError::NoTopic(_) | LogError::Broken(_) | LogError::Closed => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use eventlog::consume::ConsumeError;
+    use eventlog::consume::{BoxError, ConsumeError};
+    use store::is_of_another_incarnation;
 
     use super::*;
 
@@ -118,10 +77,11 @@ mod tests {
         let replaced = || StoreError::Incarnation { pinned: 1, found: 2 };
         let at = || TopicPartition { topic: "chat.messages".into(), partition: 0 };
         let of_task = |error: StorageError| ConsumeError::Partition { at: at(), source: error.into() };
-        assert!(is_of_another_incarnation(&Err(replaced().into())));
-        assert!(is_of_another_incarnation(&Err(of_task(replaced().into()).into())));
-        assert!(!is_of_another_incarnation(&Err(of_task(StorageError::Stopped).into())));
-        assert!(!is_of_another_incarnation(&Err(StoreError::Closed.into())));
-        assert!(!is_of_another_incarnation(&Ok(())));
+        assert!(is_of_another_incarnation(&*BoxError::from(replaced())));
+        assert!(is_of_another_incarnation(&of_task(replaced().into())));
+        assert!(!is_of_another_incarnation(&of_task(StorageError::Stopped)));
+        assert!(!is_of_another_incarnation(&StoreError::Closed));
+        let words = runtime::in_words(&of_task(replaced().into()));
+        assert_eq!(words, format!("{}: {}", at(), replaced()), "no sentence twice");
     }
 }

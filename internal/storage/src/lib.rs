@@ -39,8 +39,6 @@ use runtime::{Given, Readiness, insist};
 use store::{SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use error::transient_store;
-
 pub use error::StorageError;
 pub use metrics::StorageMetrics;
 pub use receipts::replay_marks;
@@ -89,7 +87,7 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
     let consuming = async {
         loop {
             let open = || store::pinned(&*deps.store);
-            let store = match insist("open the store", &deps.entropy, &shutdown, transient_store, open).await {
+            let store = match insist("open the store", &deps.entropy, &shutdown, StoreError::is_transient, open).await {
                 Ok(store) => store,
                 Err(Given::Stopped) => return Ok(()),
                 Err(Given::Up(error)) => return Err(error.into()),
@@ -97,8 +95,8 @@ pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) 
             let pinned = Deps { store: Arc::clone(&store), ..deps.clone() };
             let ended = consume_pinned(pinned, shutdown.child_token()).await;
             // By now the pinned one may be current again: then only what ended it says that another was in between.
-            let another = error::is_of_another_incarnation(&ended)
-                || matches!(store::still_current(&*store).await, Err(StoreError::Incarnation { .. }));
+            let another = ended.as_ref().is_err_and(|error| store::is_of_another_incarnation(&**error))
+                || store::still_current(&*store).await.is_err_and(|error| store::is_of_another_incarnation(&error));
             if !another || shutdown.is_cancelled() {
                 return ended;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::Seq;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, Meaning, Message, PartitionReader, Quarantine, Record, TopicPartition};
+use eventlog::{Assigned, Committer, LogError, Meaning, Message, PartitionReader, Quarantine, Record, TopicPartition};
 use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
 use runtime::insist;
@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{transient_log, transient_store};
 use crate::redrive::Redrives;
 use crate::{Deps, StorageError, lag, place};
 
@@ -105,7 +104,7 @@ impl Partition {
                 _ = holds.tick() => self.redrive_all(),
                 records = reader.next(BATCH_RECORDS_MAX) => match records {
                     Ok(records) => self.apply(&records).await?,
-                    Err(error) if transient_log(&error) => reader = self.reader_again(self.next_offset()).await?,
+                    Err(error) if error.is_transient() => reader = self.reader_again(self.next_offset()).await?,
                     Err(error) => return Err(error.into()),
                 },
                 () = std::future::ready(()), if !self.redrives.is_empty() => {}
@@ -162,7 +161,7 @@ impl Partition {
     pub(crate) async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, StorageError> {
         let Deps { log, entropy, .. } = &*self.deps;
         let open = || log.reader(MESSAGES, self.at.partition, from);
-        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+        Ok(insist("read the log", entropy, &self.stop, LogError::is_transient, open).await?)
     }
 
     /// A reader for going on after an error, or for reading again.
@@ -196,6 +195,6 @@ impl Partition {
         R: Future<Output = Result<T, StoreError>> + 's,
     {
         let Deps { store, entropy, .. } = &*self.deps;
-        Ok(insist(what, entropy, &self.stop, transient_store, || call(&**store)).await?)
+        Ok(insist(what, entropy, &self.stop, StoreError::is_transient, || call(&**store)).await?)
     }
 }

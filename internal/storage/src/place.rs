@@ -1,11 +1,10 @@
 //! Whether the log is still the one that the store has applied.
 
-use eventlog::{TopicPartition, stands};
+use eventlog::{LogError, TopicPartition, stands};
 use runtime::insist;
 use store::Applied;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::transient_log;
 use crate::{Deps, StorageError};
 
 /// Fails when the record of `applied` is gone or another one: the topic was re-created, or it was cut short by an unclean
@@ -19,6 +18,6 @@ pub(crate) async fn verify(
 ) -> Result<(), StorageError> {
     let (log, offset) = (&*deps.log, applied.seq.offset());
     let stands = || stands(log, &at.topic, at.partition, offset, applied.fingerprint);
-    let stands = insist("read the last applied record", &deps.entropy, stop, transient_log, stands).await?;
+    let stands = insist("read the last applied record", &deps.entropy, stop, LogError::is_transient, stands).await?;
     if stands { Ok(()) } else { Err(StorageError::NotTheLog(at.clone(), offset)) }
 }

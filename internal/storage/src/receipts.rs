@@ -9,17 +9,16 @@ use std::time::Duration;
 
 use domain::{ConversationId, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, PartitionReader, PatientReader, Quarantine, Record, TopicPartition};
+use eventlog::{Assigned, Committer, LogError, PartitionReader, PatientReader, Quarantine, Record, TopicPartition};
 use events::topics::{RECEIPTS, spec_of};
 use events::{DecodeError, ReadMark};
 use futures_util::stream::{self, TryStreamExt};
 use host::teeth::Bug;
 use runtime::insist;
-use store::{Applied, Consumer, Hold, Mark, Source};
+use store::{Applied, Consumer, Hold, Mark, Source, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{transient_log, transient_store};
 use crate::partition::BATCH_RECORDS_MAX;
 use crate::{Deps, Replayed, StorageError, lag, place};
 
@@ -139,7 +138,7 @@ impl Receipts {
                 };
                 match records {
                     Ok(records) => self.apply(&records).await?,
-                    Err(error) if transient_log(&error) => break,
+                    Err(error) if error.is_transient() => break,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -149,7 +148,8 @@ impl Receipts {
 
     async fn resume(&mut self) -> Result<(), StorageError> {
         let (source, Deps { store, entropy, .. }) = (self.source(), &*self.deps);
-        self.last = insist("read applied", entropy, &self.stop, transient_store, || store.applied(source)).await?;
+        self.last =
+            insist("read applied", entropy, &self.stop, StoreError::is_transient, || store.applied(source)).await?;
         self.next = self.last.map_or(0, |last| last.seq.offset() + 1);
         self.verify().await
     }
@@ -165,7 +165,7 @@ impl Receipts {
     async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, StorageError> {
         let Deps { log, entropy, .. } = &*self.deps;
         let open = || log.reader(RECEIPTS, self.at.partition, from);
-        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+        Ok(insist("read the log", entropy, &self.stop, LogError::is_transient, open).await?)
     }
 
     /// Applies the records; what this program does not know of them is held.
@@ -207,7 +207,7 @@ impl Receipts {
         let (partition, after) = (self.at.partition, self.looked_at);
         let Deps { store, entropy, .. } = &*self.deps;
         let list = || store.holds(Consumer::Marks, partition, after, HOLDS_AT_ONCE);
-        let held = insist("list holds", entropy, &self.stop, transient_store, list).await?;
+        let held = insist("list holds", entropy, &self.stop, StoreError::is_transient, list).await?;
         let more = held.len() == HOLDS_AT_ONCE;
         self.looked_at = held.last().map(|(conversation, _)| *conversation).filter(|_| more);
         for (conversation, hold) in held {
@@ -231,7 +231,7 @@ impl Receipts {
             // Another time.
             let records = match records {
                 Ok(records) => records,
-                Err(error) if transient_log(&error) => break,
+                Err(error) if error.is_transient() => break,
                 Err(error) => return Err(error.into()),
             };
             for record in records {
@@ -260,13 +260,13 @@ impl Receipts {
     async fn hold_of(&self, conversation: ConversationId) -> Result<Hold, StorageError> {
         let (partition, Deps { store, entropy, .. }) = (self.at.partition, &*self.deps);
         let read = || store.hold(Consumer::Marks, partition, conversation);
-        Ok(insist("read a hold", entropy, &self.stop, transient_store, read).await?)
+        Ok(insist("read a hold", entropy, &self.stop, StoreError::is_transient, read).await?)
     }
 
     async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), StorageError> {
         let (partition, Deps { store, entropy, .. }) = (self.at.partition, &*self.deps);
         let write = || store.put_hold(Consumer::Marks, partition, conversation, hold);
-        Ok(insist("write a hold", entropy, &self.stop, transient_store, write).await?)
+        Ok(insist("write a hold", entropy, &self.stop, StoreError::is_transient, write).await?)
     }
 
     /// Writes the marks up to `last`, then that it is applied.
@@ -276,10 +276,10 @@ impl Receipts {
         let (source, applied) = (self.source(), Applied { seq, fingerprint: last.fingerprint() });
         let write = || store.set_applied(source, applied);
         if host::teeth::bites(Bug::CommitBeforeStore) {
-            insist("write applied", entropy, stop, transient_store, write).await?;
+            insist("write applied", entropy, stop, StoreError::is_transient, write).await?;
         }
         self.write_marks(marks).await?;
-        insist("write applied", entropy, stop, transient_store, write).await?;
+        insist("write applied", entropy, stop, StoreError::is_transient, write).await?;
         (self.next, self.last) = (last.offset + 1, Some(applied));
         Ok(())
     }
@@ -289,7 +289,7 @@ impl Receipts {
         stream::iter(marks.into_iter().map(Ok::<_, StorageError>))
             .try_for_each_concurrent(MARKS_AT_ONCE, |((user, conversation), mark)| async move {
                 let write = || store.set_mark(user, conversation, mark);
-                Ok(insist("write a read mark", entropy, stop, transient_store, write).await?)
+                Ok(insist("write a read mark", entropy, stop, StoreError::is_transient, write).await?)
             })
             .await
     }

@@ -13,7 +13,6 @@ use store::{Consumer, Hold, Loaded, Slot};
 
 use crate::StorageError;
 use crate::batch::{Judged, Written};
-use crate::error::transient_log;
 use crate::partition::{BATCH_RECORDS_MAX, Partition};
 
 /// Held conversations that are listed at once.
@@ -174,7 +173,7 @@ impl Partition {
         };
         match records {
             Ok(records) => Ok(Some(records)),
-            Err(error) if transient_log(&error) => Ok(None),
+            Err(error) if error.is_transient() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -12,7 +12,7 @@ use events::AccountEvent;
 use protocol::{ErrorCode, Registration, UserBody, UserList};
 use runtime::TraceParent;
 use serde::Deserialize;
-use store::{Account, AccountCreated, OutboxRow, StoreError};
+use store::{Account, AccountCreated, OutboxRow};
 
 use crate::app::{App, store_failed, user_body};
 use crate::client::{Asker, Client};
@@ -113,11 +113,11 @@ impl App {
         let mut attempt = 1;
         loop {
             match self.store.create_account(account, event).await {
-                Err(StoreError::Transient(cause)) if attempt < CREATE_ATTEMPTS => {
-                    tracing::debug!(attempt, error = %cause, "creation not answered");
+                Err(error) if error.is_transient() && attempt < CREATE_ATTEMPTS => {
+                    tracing::debug!(attempt, %error, "creation not answered");
                     attempt += 1;
                 }
-                Err(error @ StoreError::Transient(_)) => {
+                Err(error) if error.is_transient() => {
                     let words = "the account may or may not be there: try to sign in, then to register again";
                     return Err(ApiError::caused(ErrorCode::Unknown, words, error));
                 }

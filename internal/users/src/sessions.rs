@@ -16,7 +16,7 @@ use events::AccountEvent;
 use protocol::{Credentials, ErrorCode, RefreshBody, SessionBody};
 use runtime::TraceParent;
 use secret::Secret;
-use store::{Account, ENDED_BUCKET_MS, Session, StoreError};
+use store::{Account, ENDED_BUCKET_MS, Session};
 
 use crate::app::{App, store_failed, user_body};
 use crate::client::{Anybody, Client};
@@ -141,7 +141,7 @@ impl App {
     async fn rotate(&self, expected: &[u8; 32], next: &Session) -> Result<bool, ApiError> {
         for attempt in 1.. {
             match self.store.rotate_session(expected, next).await {
-                Err(StoreError::Transient(_)) if attempt < ROTATE_ATTEMPTS => {}
+                Err(error) if error.is_transient() && attempt < ROTATE_ATTEMPTS => {}
                 Err(error) => return Err(store_failed(error)),
                 // An attempt that was not answered may have done it, or the same request, sent twice.
                 Ok(false) => {

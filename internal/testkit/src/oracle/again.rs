@@ -40,13 +40,13 @@ impl Later for Failed {
 
 impl Later for LogError {
     fn is_later(&self) -> bool {
-        matches!(self, Self::Transient(_))
+        self.is_transient()
     }
 }
 
 impl Later for StoreError {
     fn is_later(&self) -> bool {
-        matches!(self, Self::Transient(_))
+        self.is_transient()
     }
 }
 
