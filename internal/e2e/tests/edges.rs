@@ -25,12 +25,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["domain", "events", "host", "kv"]),
     ("eventlog-kafka", &["domain", "eventlog", "events"]),
     ("store-scylla", &["domain", "events", "store"]),
+    // What every consumer stands on: one more consumer is a crate beside storage and fanout, on this one.
+    ("consumer", &["domain", "eventlog", "events", "host", "runtime", "store"]),
     // Services see the seams. They meet in the log and in the store, not in one another.
     ("commands", &["api", "domain", "eventlog", "events", "host", "protocol", "store"]),
     ("chat", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
     ("sockets", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
     ("users", &["api", "auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "store"]),
-    ("storage", &["domain", "eventlog", "events", "host", "runtime", "store"]),
+    ("storage", &["consumer", "domain", "eventlog", "events", "host", "runtime", "store"]),
     ("fanout", &["domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
     // Operators replay what storage writes.
     ("ops", &["auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "storage", "store"]),

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use consumer::{BATCH_RECORDS_MAX, ConsumerError};
 use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
 use eventlog::{Meaning, PartitionReader, Record};
 use host::teeth::{Bug, bites};
@@ -13,7 +14,7 @@ use store::{Consumer, Hold, Loaded, Slot};
 
 use crate::StorageError;
 use crate::batch::{Judged, Written};
-use crate::partition::{BATCH_RECORDS_MAX, Partition};
+use crate::partition::Partition;
 
 /// Held conversations that are listed at once.
 const HOLDS_AT_ONCE: usize = 100;
@@ -70,10 +71,7 @@ impl Partition {
         };
         let few = self.redrives.waiting.len() < HOLDS_AT_ONCE;
         if let Some(after) = self.redrives.listing.filter(|_| few) {
-            let partition = self.at.partition;
-            let list =
-                self.store("list holds", |store| store.holds(Consumer::Storage, partition, after, HOLDS_AT_ONCE));
-            let held = list.await?;
+            let held = self.lane.holds(Consumer::Storage, after, HOLDS_AT_ONCE).await?;
             let last = held.last().map(|(conversation, _)| *conversation);
             self.redrives.listing = last.filter(|_| held.len() == HOLDS_AT_ONCE).map(Some);
             held.into_iter().for_each(|(conversation, _)| self.redrives.add(conversation));
@@ -165,10 +163,10 @@ impl Partition {
     }
 
     /// `None`: the reader is of no use any more.
-    async fn next_records(&self, reader: &mut dyn PartitionReader) -> Result<Option<Vec<Record>>, StorageError> {
+    async fn next_records(&self, reader: &mut dyn PartitionReader) -> Result<Option<Vec<Record>>, ConsumerError> {
         let records = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Err(StorageError::Stopped),
+            () = self.lane.stop.cancelled() => return Err(ConsumerError::Stopped),
             records = reader.next(BATCH_RECORDS_MAX.min(self.deps.slice_events)) => records,
         };
         match records {
@@ -179,7 +177,7 @@ impl Partition {
     }
 
     /// Only once the rows up to there are written.
-    async fn raise_done(&self, conversation: ConversationId, done: Option<Seq>) -> Result<(), StorageError> {
+    async fn raise_done(&self, conversation: ConversationId, done: Option<Seq>) -> Result<(), ConsumerError> {
         self.put_hold(conversation, Hold { skipped_to: None, done_through: done }).await
     }
 }
