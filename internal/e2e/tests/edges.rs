@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sockets", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
     ("users", &["api", "auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "store"]),
     ("storage", &["consumer", "domain", "eventlog", "events", "host", "runtime", "store"]),
-    ("fanout", &["domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
+    ("fanout", &["consumer", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
     // Operators replay what storage writes.
     ("ops", &["auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "storage", "store"]),
     // Their commands, over engines that a program opens.
