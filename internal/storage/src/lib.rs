@@ -18,6 +18,7 @@ mod metrics;
 mod partition;
 mod receipts;
 mod redrive;
+mod redrives;
 mod replay;
 #[cfg(test)]
 mod replay_tests;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::redrive::Redrives;
+use crate::redrives::Redrives;
 use crate::{Deps, StorageError, lag};
 
 /// How often the owner looks at its holds.

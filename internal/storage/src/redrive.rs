@@ -4,8 +4,6 @@
 //! nothing new is said, and when a conversation that it finds held is named again. It goes slice by slice, one for each
 //! turn of the partition's loop: the neighbours go on, and the conversation stays held until the last one.
 
-use std::collections::VecDeque;
-
 use consumer::{BATCH_RECORDS_MAX, ConsumerError};
 use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
 use eventlog::{Meaning, PartitionReader, Record};
@@ -15,36 +13,14 @@ use store::{Consumer, Hold, Loaded, Slot};
 use crate::StorageError;
 use crate::batch::{Judged, Written};
 use crate::partition::Partition;
+use crate::redrives::Redrives;
 
 /// Held conversations that are listed at once.
 const HOLDS_AT_ONCE: usize = 100;
-/// Conversations that wait for their next slice; one more is found again by the next minute's pass.
-const WAITING_MAX: usize = 1000;
 /// Events that a slice judges at about most: it ends behind the records that were read together.
 pub const SLICE_EVENTS_MAX: usize = 300;
 /// Records that a slice reads at about most.
 const SLICE_RECORDS: u64 = 10 * BATCH_RECORDS_MAX as u64;
-
-/// What is still to be driven again.
-#[derive(Debug, Default)]
-pub(crate) struct Redrives {
-    /// In this order.
-    waiting: VecDeque<ConversationId>,
-    /// Holds behind that conversation (from the first on: the inner `None`) are still to be listed.
-    listing: Option<Option<ConversationId>>,
-}
-
-impl Redrives {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.listing.is_none()
-    }
-
-    pub(crate) fn add(&mut self, conversation: ConversationId) {
-        if self.waiting.len() < WAITING_MAX && !self.waiting.contains(&conversation) {
-            self.waiting.push_back(conversation);
-        }
-    }
-}
 
 /// How a slice ended.
 enum Slice {
