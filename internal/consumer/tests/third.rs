@@ -1,7 +1,10 @@
 //! A third consumer, written as anybody would write one: it counts the messages of each day. Everything that it needs
 //! besides its own counting is in the crate, and nothing else knows of it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,11 +66,13 @@ async fn count(lane: &Lane, days: &watch::Sender<Days>) -> Outcome {
             let message = lane.message(&record)?;
             let (Meaning::Event(event), placed) = (&message.meaning, message.placed) else { continue };
             let (key, time_ms) = (event.conversation, placed.append_time_ms);
-            if !conversations.contains_key(&key) {
-                let first = move |store| load(store, key, Seq::default(), time_ms);
-                conversations.insert(key, lane.store("load a conversation", first).await?);
-            }
-            let loaded = conversations.get_mut(&key).expect("it was just loaded");
+            let loaded = match conversations.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(cold) => {
+                    let load = move |store| load(store, key, Seq::default(), time_ms);
+                    cold.insert(lane.store("load a conversation", load).await?)
+                }
+            };
             let answers = read_facts(lane, loaded, (event, placed), Vec::new, &ids).await?;
             let Facts::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
             let says = |effects: Effects| {
