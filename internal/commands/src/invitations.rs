@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::ApiError;
+use domain::kinds::Create;
 use domain::{Action, Content, ConversationId, ConversationKind, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lru::LruCache;
@@ -89,12 +90,13 @@ impl Invitations {
         conversation: ConversationId,
         action: &Action,
     ) -> Result<(), ApiError> {
-        let group = matches!(action, Action::Create { kind: ConversationKind::Group, .. } | Action::AddMembers { .. });
+        let group =
+            matches!(action, Action::Create(Create { kind: ConversationKind::Group, .. }) | Action::AddMembers(_));
         let users = if group { taken_in(author, action) } else { BTreeSet::new() };
         if users.is_empty() {
             return Ok(());
         }
-        let again = matches!(action, Action::AddMembers { .. });
+        let again = matches!(action, Action::AddMembers(_));
         let asked = stream::iter(users.iter().copied())
             .map(|user| async move {
                 let closed = self.closed(author, conversation, user, again).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use api::ApiError;
 use commands::{Allowance, Barrier, Commands, MarkWriter};
+use domain::kinds::SendMessage;
 use domain::{
     Action, CommandId, Content, ConversationId, Event, Fingerprint, IdRow, PayloadHash, Role, Seq, Stands, UserId,
 };
@@ -173,7 +174,7 @@ async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
     }
     let bodies: Vec<_> = world.events(c).await.into_iter().map(|event| event.action).collect();
     let expected: Vec<_> =
-        (0..50).map(|number| Action::SendMessage { body: number.to_string(), reply_to: None }).collect();
+        (0..50).map(|number| Action::SendMessage(SendMessage { body: number.to_string(), reply_to: None })).collect();
     assert_eq!(bodies, expected);
     let record = &world.logged(topics::MESSAGES, c).await[0];
     assert_eq!(record.key, c.to_string());

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, Group, Lane, Route, Seams, judge, read_facts, run};
+use domain::kinds::{Create, SendMessage};
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, Effects, Event, RULES_NEWEST, Seq, UserId,
 };
@@ -135,7 +136,7 @@ impl World {
     }
 
     async fn say(&self, author: UserId, conversation: ConversationId) {
-        let action = Action::SendMessage { body: "hello".into(), reply_to: None };
+        let action = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None });
         self.append(author, conversation, self.id(), action).await;
     }
 }
@@ -158,7 +159,7 @@ async fn a_third_consumer_is_its_own_work_and_follows_the_current_incarnation() 
     let (author, stranger) = (user(1), user(2));
     let id = world.id();
     let conversation = ConversationId::group(author, id);
-    let create = Action::Create { kind: ConversationKind::Group, title: None, members: vec![author] };
+    let create = Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![author] });
     world.append(author, conversation, id, create).await;
     world.say(author, conversation).await;
     world.say(author, conversation).await;

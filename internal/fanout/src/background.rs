@@ -247,6 +247,7 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
+    use domain::kinds::Leave;
     use domain::{Action, CommandId, Event, UserId};
     use eventlog::embedded::EmbeddedLog;
     use eventlog::{NewRecord, SharedLog, TopicPartition, append};
@@ -277,7 +278,7 @@ mod tests {
             rules,
             key_id: None,
             looked_up: true,
-            action: Action::Leave,
+            action: Action::Leave(Leave),
         };
         for number in 0..1_200 {
             let encoded = if number % 600 == 0 { codec.event(&event) } else { codec.tick() };

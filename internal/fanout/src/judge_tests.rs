@@ -1,5 +1,6 @@
 //! The judge as a table: from a state and an event to a decision, without a log, a store or a clock.
 
+use domain::kinds::{Create, SendMessage};
 use domain::{
     Action, CommandId, ConversationId, ConversationKind, ConversationState, Event, Fingerprint, IdCache, Placed,
     RULES_NEWEST, RULES_TRIAL, Seq, UserId,
@@ -46,11 +47,11 @@ fn event(offset: u64, id: u64, conversation: ConversationId, action: Action) -> 
 /// The event that makes the group of that number.
 fn create(offset: u64, number: u64) -> Message {
     let members = vec![user(1), user(2)];
-    event(offset, number, group(number), Action::Create { kind: ConversationKind::Group, title: None, members })
+    event(offset, number, group(number), Action::Create(Create { kind: ConversationKind::Group, title: None, members }))
 }
 
 fn say(offset: u64, conversation: ConversationId) -> Message {
-    event(offset, offset, conversation, Action::SendMessage { body: "hello".into(), reply_to: None })
+    event(offset, offset, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
 }
 
 /// Of rules that the judge does not know.

@@ -1,5 +1,9 @@
 //! The frames of the socket: JSON texts with a `type`. `schemas/asyncapi.yaml` and `schemas/PROTOCOL.md` describe them.
 
+use domain::kinds::{
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
+    RemoveReaction, SendMessage, Withdraw,
+};
 use domain::{
     Action, CommandId, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq, Stands,
     UserId,
@@ -107,27 +111,39 @@ impl CommandFrame {
                         None => return Err("a direct conversation needs one other member".into()),
                     },
                 };
-                (id, conversation, Action::Create { kind, title, members })
+                (id, conversation, Action::Create(Create { kind, title, members }))
             }
-            Self::AddMembers { id, conversation, members } => (id, conversation, Action::AddMembers { members }),
-            Self::RemoveMember { id, conversation, user } => (id, conversation, Action::RemoveMember { user }),
-            Self::Leave { id, conversation } => (id, conversation, Action::Leave),
+            Self::AddMembers { id, conversation, members } => {
+                (id, conversation, Action::AddMembers(AddMembers { members }))
+            }
+            Self::RemoveMember { id, conversation, user } => {
+                (id, conversation, Action::RemoveMember(RemoveMember { user }))
+            }
+            Self::Leave { id, conversation } => (id, conversation, Action::Leave(Leave)),
             Self::ChangeRole { id, conversation, user, role } => {
                 let role = Role::from_name(&role)
                     .ok_or_else(|| format!("role '{}' is none of 'member', 'admin', 'owner'", short(&role)))?;
-                (id, conversation, Action::ChangeRole { user, role })
+                (id, conversation, Action::ChangeRole(ChangeRole { user, role }))
             }
-            Self::ChangeTitle { id, conversation, title } => (id, conversation, Action::ChangeTitle { title }),
+            Self::ChangeTitle { id, conversation, title } => {
+                (id, conversation, Action::ChangeTitle(ChangeTitle { title }))
+            }
             Self::Send { id, conversation, body, reply_to } => {
-                (id, conversation, Action::SendMessage { body, reply_to })
+                (id, conversation, Action::SendMessage(SendMessage { body, reply_to }))
             }
-            Self::Edit { id, conversation, target, body } => (id, conversation, Action::EditMessage { target, body }),
-            Self::Delete { id, conversation, target } => (id, conversation, Action::DeleteMessage { target }),
+            Self::Edit { id, conversation, target, body } => {
+                (id, conversation, Action::EditMessage(EditMessage { target, body }))
+            }
+            Self::Delete { id, conversation, target } => {
+                (id, conversation, Action::DeleteMessage(DeleteMessage { target }))
+            }
             Self::React { id, conversation, target, emoji } => {
-                (id, conversation, Action::AddReaction { target, emoji })
+                (id, conversation, Action::AddReaction(AddReaction { target, emoji }))
             }
-            Self::Unreact { id, conversation, target } => (id, conversation, Action::RemoveReaction { target }),
-            Self::Withdraw { id, conversation } => (id, conversation, Action::Withdraw),
+            Self::Unreact { id, conversation, target } => {
+                (id, conversation, Action::RemoveReaction(RemoveReaction { target }))
+            }
+            Self::Withdraw { id, conversation } => (id, conversation, Action::Withdraw(Withdraw)),
         })
     }
 }

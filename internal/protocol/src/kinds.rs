@@ -1,6 +1,10 @@
 //! The kinds of accepted events, as frames of the feed name them.
 
-use domain::{Action, CommandId, Content, Effects, Event, Role, UserId};
+use domain::kinds::{
+    AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
+    SendMessage, Withdraw,
+};
+use domain::{Action, Change, CommandId, Content, Effects, Event, Role, UserId};
 use serde::{Deserialize, Serialize};
 
 /// What happened in an accepted event.
@@ -55,34 +59,50 @@ pub enum FeedKind {
 
 impl FeedKind {
     pub(crate) fn of(event: &Event, effects: &Effects) -> Self {
-        let content = effects.changes.iter().find_map(|change| match change {
-            domain::Change::Timeline { content, .. } => Some(content),
-            _ => None,
-        });
-        match (&event.action, content) {
-            (Action::Create { kind, title, .. }, _) => Self::Created {
+        match &event.action {
+            Action::Create(Create { kind, title, .. }) => Self::Created {
                 conversation_kind: kind.name().to_owned(),
                 title: title.clone().unwrap_or_default(),
                 members: effects.recipients.clone(),
             },
-            (_, Some(Content::Joined(members))) => Self::Joined { members: members.clone() },
-            (_, Some(Content::Left(user))) => {
-                let owner = effects.changes.iter().find_map(|change| match change {
-                    domain::Change::Member { user, role: Some(Role::Owner) } => Some(*user),
-                    _ => None,
-                });
-                Self::Left { user: *user, owner }
+            Action::AddMembers(_) => Self::Joined { members: joined(effects) },
+            Action::RemoveMember(RemoveMember { user }) => Self::Left { user: *user, owner: heir(effects) },
+            Action::Leave(Leave) => Self::Left { user: event.author, owner: heir(effects) },
+            Action::ChangeRole(ChangeRole { user, role }) => {
+                Self::RoleChanged { user: *user, role: role.name().to_owned() }
             }
-            (Action::ChangeRole { user, role }, _) => Self::RoleChanged { user: *user, role: role.name().to_owned() },
-            (Action::ChangeTitle { title }, _) => Self::TitleChanged { title: title.clone() },
-            (Action::SendMessage { body, reply_to }, _) => Self::Message { body: body.clone(), reply_to: *reply_to },
-            (Action::EditMessage { target, body }, _) => Self::Edited { target: *target, body: Some(body.clone()) },
-            (Action::DeleteMessage { target }, _) => Self::Deleted { target: *target },
-            (Action::AddReaction { target, emoji }, _) => Self::Reacted { target: *target, emoji: Some(emoji.clone()) },
-            (Action::RemoveReaction { target }, _) => Self::Reacted { target: *target, emoji: Some(String::new()) },
-            (Action::Withdraw | Action::AddMembers { .. } | Action::RemoveMember { .. } | Action::Leave, _) => {
-                Self::Withdrawn {}
+            Action::ChangeTitle(ChangeTitle { title }) => Self::TitleChanged { title: title.clone() },
+            Action::SendMessage(SendMessage { body, reply_to }) => {
+                Self::Message { body: body.clone(), reply_to: *reply_to }
             }
+            Action::EditMessage(EditMessage { target, body }) => {
+                Self::Edited { target: *target, body: Some(body.clone()) }
+            }
+            Action::DeleteMessage(DeleteMessage { target }) => Self::Deleted { target: *target },
+            Action::AddReaction(AddReaction { target, emoji }) => {
+                Self::Reacted { target: *target, emoji: Some(emoji.clone()) }
+            }
+            Action::RemoveReaction(RemoveReaction { target }) => {
+                Self::Reacted { target: *target, emoji: Some(String::new()) }
+            }
+            Action::Withdraw(Withdraw) => Self::Withdrawn {},
         }
     }
+}
+
+/// Those who were not members before.
+fn joined(effects: &Effects) -> Vec<UserId> {
+    let joined = effects.changes.iter().find_map(|change| match change {
+        Change::Timeline { content: Content::Joined(users), .. } => Some(users.clone()),
+        _ => None,
+    });
+    joined.unwrap_or_default()
+}
+
+/// Who is the owner from here on, where the owner has left.
+fn heir(effects: &Effects) -> Option<UserId> {
+    effects.changes.iter().find_map(|change| match change {
+        Change::Member { user, role: Some(Role::Owner) } => Some(*user),
+        _ => None,
+    })
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use consumer::Seams;
+use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::around::{Around, SilentReader};
 use eventlog::embedded::EmbeddedLog;
@@ -95,7 +96,8 @@ impl Scene {
             let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
             let conversation = ConversationId::group(author, id);
             if partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions) == PARTITION {
-                let action = Action::Create { kind: ConversationKind::Group, title: None, members: vec![author] };
+                let action =
+                    Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![author] });
                 groups.insert(conversation, event(id, conversation, action));
             }
         }
@@ -104,7 +106,7 @@ impl Scene {
 
     pub(crate) fn message(&self, conversation: ConversationId) -> Event {
         let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
-        event(id, conversation, Action::SendMessage { body: "hello".into(), reply_to: None })
+        event(id, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
     }
 
     pub(crate) async fn append(&self, event: &Event) -> Seq {
