@@ -38,6 +38,9 @@ impl World {
         let Some(command) = command else { return };
         let trace = &self.shared.trace;
         trace.fault("commands sent", &format!("device {number} sends {command:?}"));
+        if let Ok((_, _, action)) = command.clone().into_action(self.people.devices[number].memory().user) {
+            trace.count(action.kind().name());
+        }
         let route = if http { Route::Http } else { Route::Socket };
         // A malformed command is nothing that a device sends.
         let _ = self.people.devices[number].send(command, route, None);

@@ -197,3 +197,70 @@ fn pick(
         entries.filter(|entry| entry.kind == "message" && (deleted_too || !entry.deleted) && wanted(entry)).collect();
     if found.is_empty() { None } else { Some((*random.pick(&found)).clone()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use domain::{Kind, Seq, UserId};
+
+    use super::*;
+    use crate::device::{Account, Endpoints, Stamps};
+    use crate::load::LoadConfig;
+
+    fn message(author: UserId, number: u64) -> EntryBody {
+        let seq = Seq::new(0, number).unwrap();
+        EntryBody {
+            seq,
+            id: CommandId::first_at(i64::try_from(number).unwrap()),
+            author,
+            time: 0,
+            kind: "message".to_owned(),
+            ordinal: number,
+            changed: seq,
+            body: Some("hello".to_owned()),
+            reply_to: None,
+            users: Vec::new(),
+            edited: None,
+            deleted: false,
+            reactions: Vec::new(),
+            withheld: false,
+        }
+    }
+
+    /// Four users, three of them in a group where each has said something. Nothing is awaited, so no device connects.
+    fn world() -> World {
+        let nowhere = "http://127.0.0.1:1".to_owned();
+        let endpoints = Endpoints { users: nowhere.clone(), chat: vec![nowhere.clone()], sockets: vec![nowhere] };
+        let account = |number: u128| Account {
+            name: format!("user-{number}"),
+            user: UserId::try_from(Uuid::from_u128(number)).unwrap(),
+        };
+        let accounts: Vec<Account> = (1..5).map(account).collect();
+        let stamps = Stamps::default();
+        let start = |account: &Account| Device::start(0, &endpoints, account, &stamps).unwrap();
+        let devices: Vec<Device> = accounts.iter().map(start).collect();
+        let id = ConversationId::group(accounts[0].user, CommandId::first_at(1));
+        for device in &devices[..3] {
+            let mut memory = device.memory();
+            memory.live = true;
+            let room = memory.kept.rooms.entry(id).or_default();
+            room.set_membership(Seq::default(), true);
+            (1..).zip(&accounts[..3]).for_each(|(number, account)| room.merge(message(account.user, number)));
+        }
+        let config = LoadConfig { users: 4, devices: 1, ..LoadConfig::default() };
+        let rooms = vec![Meeting { id, founder: 0, members: vec![0, 1, 2], direct: false }];
+        World { config, accounts, devices, rooms }
+    }
+
+    #[tokio::test]
+    async fn a_load_has_commands_of_every_kind() {
+        let (world, mut random, mut kinds) = (world(), Random::new(1), BTreeSet::new());
+        for _ in 0..20_000 {
+            let Some(chosen) = choose(&world, &mut random) else { continue };
+            let author = world.devices[chosen.device].memory().user;
+            kinds.insert(chosen.command.into_action(author).unwrap().2.kind());
+        }
+        assert_eq!(kinds, BTreeSet::from(Kind::ALL));
+    }
+}
