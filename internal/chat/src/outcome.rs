@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use commands::{Barrier, faults};
 use domain::{CommandId, ConversationId};
-use protocol::{CommandBody, CommandFrame, OutcomeBody, OutcomeState};
+use protocol::{CommandBody, CommandFrame, CommandKind, OutcomeBody, OutcomeState};
 use runtime::TraceParent;
 
 use crate::reading::NEWEST;
@@ -50,5 +50,5 @@ async fn withdraw(
     Path(conversation): Path<ConversationId>,
     Json(CommandBody { id }): Json<CommandBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Withdraw { id, conversation }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Withdraw {})).await
 }

@@ -8,6 +8,7 @@
 mod accounts;
 mod bodies;
 mod close;
+mod command;
 mod error;
 mod frames;
 mod integer;
@@ -23,10 +24,9 @@ pub use bodies::{
     OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
 };
 pub use close::CloseCode;
+pub use command::{CommandFrame, CommandKind};
 pub use error::{ErrorBody, ErrorCode, sentence};
-pub use frames::{
-    ClientFrame, CommandFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, is_frame, with_cursor,
-};
+pub use frames::{ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, is_frame, with_cursor};
 pub use kinds::FeedKind;
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,

@@ -105,7 +105,7 @@ impl Spoilable {
 
     /// Makes the author's device believe that it sent the event's command and what became of it.
     fn believe(&mut self, event: &Event, id: CommandId, fate: Fate, acks: u32) {
-        let command = protocol::CommandFrame::Leave { id, conversation: event.conversation };
+        let command = protocol::CommandFrame::new(id, event.conversation, protocol::CommandKind::Leave {});
         let mut sent = Sent::new(command, event.conversation, Route::Socket, Instant::now());
         (sent.fate, sent.acks) = (fate, acks);
         self.of(event.author).sends.insert(id, sent);
