@@ -27,7 +27,7 @@ fn as_of(row: &IdRow, seq: Seq) -> Option<IdRow> {
 
 /// What no told conversation has in it, no case here is about.
 pub(super) async fn of_every_kind(fixture: Fixture) {
-    let told: BTreeSet<Kind> = (0..20).flat_map(|_| Told::new(&fixture, 80).kinds).collect();
+    let told: BTreeSet<Kind> = (0..60).flat_map(|_| Told::new(&fixture, 80).kinds).collect();
     assert_eq!(told, BTreeSet::from(Kind::ALL));
 }
 
