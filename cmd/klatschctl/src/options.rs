@@ -144,6 +144,7 @@ mod tests {
             "migrate --cql a:9042,b:9042 --keyspace chat",
             "replay storage --from-start",
             "replay storage --from-start --into-new-incarnation --yes",
+            "replay storage --into-new-incarnation --yes",
             "replay storage --partition 3 --from-offset 17",
             "incarnations list --json",
             "incarnations switch 2 --yes",
@@ -176,7 +177,8 @@ mod tests {
         for wrong in [
             "replay storage",
             "replay storage --partition 3",
-            "replay storage --partition 3 --from-offset 1 --into-new-incarnation",
+            "replay storage --partition 3 --into-new-incarnation",
+            "replay storage --from-start --partition 3 --from-offset 1",
             "chat --name ann",
             "chat --name ann --with bob --group Tea",
             "holds show not-an-id",

@@ -133,8 +133,12 @@ pub enum ReplayCommand {
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayOptions {
-    /// Everything
-    #[arg(long, conflicts_with_all = ["partition", "from_offset"], required_unless_present = "partition")]
+    /// Everything; --into-new-incarnation is always that
+    #[arg(
+        long,
+        conflicts_with_all = ["partition", "from_offset"],
+        required_unless_present_any = ["partition", "into_new_incarnation"]
+    )]
     pub(crate) from_start: bool,
     /// One partition of chat.messages
     #[arg(long, value_name = "P", requires = "from_offset")]
@@ -144,7 +148,7 @@ pub struct ReplayOptions {
     pub(crate) from_offset: Option<u64>,
     /// Build every row anew beside the served ones, compare both, then serve the new ones. Killed anywhere, nothing
     /// that is served has changed, and the same command goes on
-    #[arg(long, conflicts_with_all = ["partition", "from_offset"])]
+    #[arg(long)]
     pub(crate) into_new_incarnation: bool,
     /// Do it; without, only say what would be done
     #[arg(long)]

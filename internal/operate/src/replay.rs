@@ -16,6 +16,13 @@ pub(crate) async fn storage(
     cx: &Context<'_>,
 ) -> Result<Exit, OpsError> {
     if options.into_new_incarnation {
+        if options.partition.is_some() {
+            return Err(OpsError::Usage(
+                "a new incarnation is always filled from the start of every partition: leave out --partition and \
+                 --from-offset"
+                    .into(),
+            ));
+        }
         return incarnations::rebuild(engines, options.yes, cx).await;
     }
     let selection = match (options.partition, options.from_offset) {

@@ -70,7 +70,7 @@ async fn a_replay_and_a_rebuild_beside_come_to_the_same_rows() {
     let (empty, mut built) = (sums().await.unwrap().0, None);
     for (words, wanted) in [
         ("replay storage --from-start --yes", "27 records replayed"),
-        ("replay storage --from-start --into-new-incarnation --yes", "at incarnation 2; programs turn to it"),
+        ("replay storage --into-new-incarnation --yes", "at incarnation 2; programs turn to it"),
         ("incarnations back --yes", "at incarnation 1; programs turn to it"),
         ("incarnations switch 2 --yes", "at incarnation 2; programs turn to it"),
         ("incarnations drop 1 --yes", "done"),
@@ -84,6 +84,10 @@ async fn a_replay_and_a_rebuild_beside_come_to_the_same_rows() {
         assert_ne!(now, empty);
     }
     assert_eq!(sums().await.unwrap().1, "2");
+    let words = "replay storage --partition 1 --from-offset 0 --into-new-incarnation --yes";
+    let ended = world.run(words, &Client::new(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(ended.exit, USAGE);
+    assert!(ended.error.unwrap().contains("is always filled from the start"));
     world.end().await;
 }
 
