@@ -43,8 +43,6 @@ impl Room {
                 let change = |id, conversation, user| CommandFrame::ChangeRole { id, conversation, user, role };
                 self.about(&name, text, change).await
             }
-            // Nothing is heard of it from then on.
-            Line::Leave => return self.command(Line::Leave, text).map(|()| true),
             line => self.command(line, text),
         };
         match outcome {
