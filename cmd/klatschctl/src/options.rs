@@ -70,7 +70,12 @@ pub(crate) enum Command {
     },
 }
 
+/// How the chat is called, in lines of at most 80 columns, which clap does not break.
+const CHAT_USAGE: &str = "klatschctl chat [OPTIONS] --name <NAME>
+       <--with <NAME>|--group <TITLE>|--conversation <ID>>";
+
 #[derive(Debug, Args)]
+#[command(override_usage = CHAT_USAGE)]
 pub(crate) struct ChatOptions {
     /// Base URL of the chat service, and of the others unless they are named
     #[arg(long, help_heading = SERVICES, env = "KLATSCH_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
@@ -131,6 +136,29 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Options::command().debug_assert();
+    }
+
+    /// A terminal's width; clap breaks the texts, but no usage line.
+    const COLUMNS: usize = 80;
+
+    #[test]
+    fn no_help_is_wider_than_a_terminal() {
+        let mut command = Options::command();
+        command.build();
+        let walked = assert_narrow(&command);
+        assert!(walked > 30, "{walked}");
+    }
+
+    /// Of the command and all those below it: how many there are.
+    fn assert_narrow(command: &clap::Command) -> usize {
+        let mut narrow = command.clone().term_width(COLUMNS);
+        for help in [narrow.render_long_help(), narrow.render_help()] {
+            let help = help.to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{line}\n\n{help}");
+            }
+        }
+        1 + command.get_subcommands().map(assert_narrow).sum::<usize>()
     }
 
     #[test]

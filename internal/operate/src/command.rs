@@ -252,11 +252,13 @@ pub enum HoldsCommand {
     /// One conversation: its rows, and the event that it waits at
     Show {
         /// Which
+        #[arg(value_name = "ID")]
         conversation: ConversationId,
     },
     /// Have a conversation tried again
     Redrive {
         /// Which
+        #[arg(value_name = "ID")]
         conversation: ConversationId,
     },
     /// Drop the event that a conversation is held at: nobody will ever read it, in no replay either
@@ -269,6 +271,7 @@ pub enum HoldsCommand {
 #[serde(deny_unknown_fields)]
 pub struct DropOptions {
     /// Which conversation
+    #[arg(value_name = "ID")]
     pub(crate) conversation: ConversationId,
     /// The event's place, as 'holds show' names it
     #[arg(long, value_name = "SEQ")]
