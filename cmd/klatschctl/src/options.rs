@@ -9,15 +9,19 @@ use runtime::options::Password;
 
 /// Looks after Klatsch, and talks through it.
 ///
-/// What writes says what it would do, and does it with --yes. Exit codes: 0 done or as it should be, 1 a check failed or
-/// something differs, 64 called or configured wrongly, 69 a server or the data folder is not to be had, 70 failed.
+/// What writes says what it would do, and does it with --yes.
 #[derive(Debug, Parser)]
-#[command(name = "klatschctl", version)]
+#[command(name = "klatschctl", version, after_help = after_help())]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) engines: EngineOptions,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Below the options: how every command ends, and what is read from the environment besides.
+fn after_help() -> String {
+    format!("{}\n\n{}", ops::Exit::help(), runtime::telemetry::HELP)
 }
 
 /// Over the options that say which Klatsch is meant.
@@ -50,7 +54,7 @@ pub(crate) struct EngineOptions {
     #[arg(skip = Password::of_environment())]
     pub(crate) cql_password: Option<Password>,
     /// Confluent-compatible schema registry
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]
     pub(crate) registry: Option<String>,
     /// For development on one broker and one node: one copy of everything is enough
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DEV")]

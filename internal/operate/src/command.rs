@@ -40,7 +40,8 @@ pub enum Command {
     /// Where the consumer groups stand
     #[command(subcommand)]
     Groups(GroupsCommand),
-    /// What is reachable, what is misconfigured, how far everything has come
+    /// What is reachable, what is misconfigured, how far everything has come. Exit 1 when something does not work, such
+    /// as a server that does not answer
     Doctor(DoctorOptions),
     /// Show records of a topic, decoded, one JSON object to a line
     Tail(TailOptions),
@@ -314,7 +315,7 @@ pub enum GroupsCommand {
 #[serde(deny_unknown_fields)]
 pub struct DoctorOptions {
     /// Base URLs of services, to ask whether they are ready
-    #[arg(long, value_name = "URL,...", value_delimiter = ',')]
+    #[arg(long, value_name = "URL,...", value_delimiter = ',', value_parser = base_url)]
     pub(crate) url: Vec<String>,
     /// Where the user service publishes its keys
     #[arg(long, env = "KLATSCH_JWKS", value_name = "URL|PATH")]
@@ -341,4 +342,18 @@ pub struct TailOptions {
     /// Show what people said, too
     #[arg(long)]
     pub(crate) bodies: bool,
+}
+
+/// Reads the base URL of something that answers over HTTP.
+///
+/// # Errors
+/// When it is none.
+pub fn base_url(text: &str) -> Result<String, String> {
+    let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with(['/', ':']) && !host.contains(char::is_whitespace) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("it is no base URL like http://127.0.0.1:8080".into()),
+    }
 }

@@ -27,12 +27,12 @@ pub(crate) async fn run(
             turn(engines, number, !served, yes, cx).await
         }
         IncarnationsCommand::Back { yes } => {
-            let none = || OpsError::Refused(vec!["there is no incarnation that was current before".to_owned()]);
+            let none = || OpsError::Usage("there is no incarnation that was current before".to_owned());
             turn(engines, rebuild::before(&there).ok_or_else(none)?, false, yes, cx).await
         }
         IncarnationsCommand::Drop { number, yes } => {
             if number == there.current {
-                return Err(OpsError::Refused(vec![format!("incarnation {number} is the current one")]));
+                return Err(OpsError::Usage(format!("incarnation {number} is the current one")));
             }
             there.find(number).ok_or_else(|| missing(&there, number))?;
             cx.say(format!(

@@ -31,7 +31,7 @@ mod wire;
 
 pub use address::SOCKET;
 pub use beside::Beside;
-pub use command::Command;
+pub use command::{Command, base_url};
 pub use context::Context;
 pub use door::{COMMANDS_MAX, CONNECTIONS_MAX, Door, REQUEST_WITHIN, STOP_WITHIN};
 pub use engines::{Engines, Running, migrates_when_opened};

@@ -230,9 +230,17 @@ async fn group(engines: &mut dyn Engines, command: GroupsCommand, cx: &Context<'
 }
 
 async fn doctor(engines: &mut dyn Engines, options: DoctorOptions, cx: &Context<'_>) -> Result<Exit, OpsError> {
+    let asked = engines.registry().is_some() || options.jwks.is_some() || !options.url.is_empty();
+    if !asked && !engines.name_log() && !engines.name_store() {
+        return Err(OpsError::Usage(
+            "what is to be looked at? --data FOLDER, --kafka HOST:PORT with --cql HOST:PORT, or --url URL of services"
+                .into(),
+        ));
+    }
+    let services = !options.url.is_empty();
     let patient = Patient {
-        log: opened(engines.log().await, engines.name_log()),
-        store: opened(engines.store().await, engines.name_store()),
+        log: opened(engines.log().await, engines.name_log(), services)?,
+        store: opened(engines.store().await, engines.name_store(), services)?,
         registry: engines.registry().map(str::to_owned),
         services: options.url,
         jwks: options.jwks,
@@ -247,12 +255,15 @@ async fn doctor(engines: &mut dyn Engines, options: DoctorOptions, cx: &Context<
     Ok(if found.worst() == Level::Fail { Exit::Differs } else { Exit::Ok })
 }
 
-fn opened<T>(engine: Result<T, OpsError>, named: bool) -> Opened<T> {
+/// An engine as the doctor looks at it: a server that does not answer is what it looks for; where nothing can be looked
+/// at, because it is named wrongly or the data folder is not to be had, it ends as any other command does.
+fn opened<T>(engine: Result<T, OpsError>, named: bool, services: bool) -> Result<Opened<T>, OpsError> {
     match engine {
-        Ok(engine) => Opened::Yes(engine),
-        Err(OpsError::Busy(reason)) => Opened::InUse(reason),
-        Err(error) if !named => Opened::NotNamed(error.to_string()),
-        Err(error) => Opened::No(error.to_string()),
+        Ok(engine) => Ok(Opened::Yes(engine)),
+        Err(OpsError::Busy(reason)) if services => Ok(Opened::InUse(reason)),
+        Err(error) if !named => Ok(Opened::NotNamed(error.to_string())),
+        Err(error @ (OpsError::Busy(_) | OpsError::Absent(_) | OpsError::Usage(_))) => Err(error),
+        Err(error) => Ok(Opened::No(error.to_string())),
     }
 }
 
