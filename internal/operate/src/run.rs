@@ -1,6 +1,7 @@
 //! From a command to a call of `ops`, and its answer to lines.
 
 use std::path::Path;
+use std::time::Duration;
 
 use eventlog::TopicPartition;
 use ops::checksum::{Checksum, checksum};
@@ -8,6 +9,7 @@ use ops::doctor::{Level, Opened, Patient, examine};
 use ops::tail::{From, Tail, tail};
 use ops::{Exit, OpsError, drops, groups, holds, schemas, topics};
 use store::Dropped;
+use tokio::time::sleep;
 
 use crate::command::{
     ChecksumOptions, Command, DoctorOptions, DropOptions, GroupsCommand, HoldsCommand, ReplayCommand, SchemasCommand,
@@ -22,12 +24,30 @@ use crate::{audit, incarnations, replay};
 /// Digits of a checksum that people are shown: 128 bits, and a line fits a terminal of 80 columns. JSON has all 64.
 const DIGITS: usize = 32;
 
-/// Does what the command says, and closes what was opened for it.
+/// How long a command that is told to stop may take to end in order.
+pub const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Does what the command says, and closes what was opened for it. One that is told to stop ends in order, or is given up
+/// after [`END_WITHIN`].
 ///
 /// # Errors
 /// When it could not be done; some of it may be done by then.
 pub async fn run(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {
-    let outcome = match command {
+    let given_up = async {
+        cx.stop.cancelled().await;
+        sleep(END_WITHIN).await;
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = done(command, engines, cx) => outcome,
+        () = given_up => Err(OpsError::stopped()),
+    };
+    engines.close().await;
+    outcome
+}
+
+async fn done(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {
+    match command {
         Command::Topics(TopicsCommand::Apply { yes }) => topics_apply(engines, yes, cx).await,
         Command::Topics(TopicsCommand::Check) => topics_check(engines, cx).await,
         Command::Schemas(command) => registry(engines, command, cx).await,
@@ -40,9 +60,7 @@ pub async fn run(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) 
         Command::Groups(command) => group(engines, command, cx).await,
         Command::Doctor(options) => doctor(engines, options, cx).await,
         Command::Tail(options) => show(engines, options, cx).await,
-    };
-    engines.close().await;
-    outcome
+    }
 }
 
 async fn topics_apply(engines: &mut dyn Engines, yes: bool, cx: &Context<'_>) -> Result<Exit, OpsError> {

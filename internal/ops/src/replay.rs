@@ -179,6 +179,7 @@ fn sorted(error: StorageError) -> OpsError {
         StorageError::Log(error) => OpsError::Log(error),
         StorageError::Store(error) => OpsError::Store(error),
         StorageError::NotTheLog(..) | StorageError::Gap { .. } => OpsError::Refused(vec![error.to_string()]),
-        StorageError::Stopped | StorageError::Seq(_) => OpsError::Failed(error.to_string()),
+        StorageError::Stopped => OpsError::stopped(),
+        StorageError::Seq(_) => OpsError::Failed(error.to_string()),
     }
 }
