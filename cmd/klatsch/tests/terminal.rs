@@ -64,3 +64,13 @@ fn help_names_what_is_read_from_the_environment() {
         assert!(help.contains(variable), "{variable} is not in {help}");
     }
 }
+
+#[test]
+fn no_help_is_wider_than_a_terminal() {
+    for flag in ["--help", "-h"] {
+        let help = klatsch(Path::new("data")).arg(flag).env("COLUMNS", "80").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(widest.chars().count() <= 80, "{widest}\n\n{help}");
+    }
+}

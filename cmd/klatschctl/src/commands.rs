@@ -26,10 +26,13 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<En
         Command::Operate(command) => command,
     };
     let mut engines = Engines::new(&options.engines, &clock)?;
-    if command.needs_engines()
-        && let Some(beside) = beside(&mut engines, stop).await
-    {
-        return beside.run(command, options.engines.registry, Console, stop).await;
+    if command.needs_engines() {
+        if let Some(beside) = beside(&mut engines, stop).await {
+            return beside.run(command, options.engines.registry, Console, stop).await;
+        }
+        if stop.is_cancelled() {
+            return Err(OpsError::Stopped("it was not begun".into()));
+        }
     }
     let cx = Context { output: &Console, clock: &clock, entropy: &entropy, stop };
     operate::run(command, &mut engines, &cx).await.map(ended)

@@ -168,7 +168,7 @@ fn opened(folder: &Path, database: &mut Option<Database>) -> Result<Database, Op
     }
     let path = folder.join("db");
     if !path.is_dir() {
-        return Err(OpsError::Usage(format!("{} is no data folder: 'klatsch' makes one", folder.display())));
+        return Err(OpsError::Absent(format!("{} is no data folder: 'klatsch' makes one", folder.display())));
     }
     let opened = Database::open(&path).map_err(|error| match error {
         KvError::Locked(_) => OpsError::Busy(format!(
@@ -177,7 +177,7 @@ fn opened(folder: &Path, database: &mut Option<Database>) -> Result<Database, Op
             folder.display(),
             operate::SOCKET
         )),
-        KvError::Folder { source, .. } => OpsError::io(format!("the data folder {}", folder.display()), source),
+        KvError::Folder { source, .. } => OpsError::Absent(format!("the data folder {}: {source}", folder.display())),
         KvError::Engine(_) => OpsError::Failed(error.to_string()),
     })?;
     *database = Some(opened.clone());

@@ -4,13 +4,15 @@ mod chat;
 mod commands;
 mod editor;
 mod engines;
+#[cfg(test)]
+mod exits;
 mod options;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::Parser as _;
 use operate::Ended;
 use ops::{Exit, OpsError};
 use runtime::telemetry;
@@ -24,8 +26,7 @@ const BLOCKING_LEFT: Duration = Duration::from_millis(100);
 const LOG_FILTER: &str = "warn,eventlog_kafka=error";
 
 fn main() -> ExitCode {
-    let matches = Options::command().after_help(telemetry::HELP).try_get_matches();
-    let options = match matches.and_then(|matches| Options::from_arg_matches(&matches)) {
+    let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {
             // Nothing can be done about a terminal that is closed.

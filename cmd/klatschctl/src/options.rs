@@ -9,15 +9,19 @@ use runtime::options::Password;
 
 /// Looks after Klatsch, and talks through it.
 ///
-/// What writes says what it would do, and does it with --yes. Exit codes: 0 done or as it should be, 1 a check failed or
-/// something differs, 64 called or configured wrongly, 69 a server or the data folder is not to be had, 70 failed.
+/// What writes says what it would do, and does it with --yes.
 #[derive(Debug, Parser)]
-#[command(name = "klatschctl", version)]
+#[command(name = "klatschctl", version, after_help = after_help())]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) engines: EngineOptions,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Below the options: how every command ends, and what is read from the environment besides.
+fn after_help() -> String {
+    format!("{}\n\n{}", ops::Exit::help(), runtime::telemetry::HELP)
 }
 
 /// Over the options that say which Klatsch is meant.
@@ -50,7 +54,7 @@ pub(crate) struct EngineOptions {
     #[arg(skip = Password::of_environment())]
     pub(crate) cql_password: Option<Password>,
     /// Confluent-compatible schema registry
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL")]
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]
     pub(crate) registry: Option<String>,
     /// For development on one broker and one node: one copy of everything is enough
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DEV")]
@@ -70,7 +74,12 @@ pub(crate) enum Command {
     },
 }
 
+/// How the chat is called, in lines of at most 80 columns, which clap does not break.
+const CHAT_USAGE: &str = "klatschctl chat [OPTIONS] --name <NAME>
+       <--with <NAME>|--group <TITLE>|--conversation <ID>>";
+
 #[derive(Debug, Args)]
+#[command(override_usage = CHAT_USAGE)]
 pub(crate) struct ChatOptions {
     /// Base URL of the chat service, and of the others unless they are named
     #[arg(long, help_heading = SERVICES, env = "KLATSCH_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
@@ -133,6 +142,29 @@ mod tests {
         Options::command().debug_assert();
     }
 
+    /// A terminal's width; clap breaks the texts, but no usage line.
+    const COLUMNS: usize = 80;
+
+    #[test]
+    fn no_help_is_wider_than_a_terminal() {
+        let mut command = Options::command();
+        command.build();
+        let walked = assert_narrow(&command);
+        assert!(walked > 30, "{walked}");
+    }
+
+    /// Of the command and all those below it: how many there are.
+    fn assert_narrow(command: &clap::Command) -> usize {
+        let mut narrow = command.clone().term_width(COLUMNS);
+        for help in [narrow.render_long_help(), narrow.render_help()] {
+            let help = help.to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{line}\n\n{help}");
+            }
+        }
+        1 + command.get_subcommands().map(assert_narrow).sum::<usize>()
+    }
+
     #[test]
     fn every_command_of_the_documentation_parses() {
         for line in [
@@ -144,6 +176,7 @@ mod tests {
             "migrate --cql a:9042,b:9042 --keyspace chat",
             "replay storage --from-start",
             "replay storage --from-start --into-new-incarnation --yes",
+            "replay storage --into-new-incarnation --yes",
             "replay storage --partition 3 --from-offset 17",
             "incarnations list --json",
             "incarnations switch 2 --yes",
@@ -176,7 +209,8 @@ mod tests {
         for wrong in [
             "replay storage",
             "replay storage --partition 3",
-            "replay storage --partition 3 --from-offset 1 --into-new-incarnation",
+            "replay storage --partition 3 --into-new-incarnation",
+            "replay storage --from-start --partition 3 --from-offset 1",
             "chat --name ann",
             "chat --name ann --with bob --group Tea",
             "holds show not-an-id",

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use ops::OpsError;
+use ops::{Exit, OpsError};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,17 @@ impl Beside {
         let line = Request::new(command, registry, &output).line()?;
         let failed = |error| OpsError::io("talking with the running 'klatsch'", error);
         let stopping = self.stream.try_clone().map_err(failed)?;
-        let exchanged = tokio::task::spawn_blocking(move || exchange(&self.stream, &line, &replaces, &output));
+        if stop.is_cancelled() {
+            return Err(OpsError::Stopped("it was not begun".into()));
+        }
+        let handed_over = tokio::task::spawn_blocking(move || {
+            // One that does not take it says why not.
+            let _ = (&self.stream).write_all(line.as_bytes());
+            self.stream
+        });
+        // Told to stop before it has the whole request, 'klatsch' would hang up without a word.
+        let stream = handed_over.await.map_err(|error| OpsError::Failed(error.to_string()))?;
+        let exchanged = tokio::task::spawn_blocking(move || exchange(&stream, &replaces, &output));
         let mut exchanged = std::pin::pin!(exchanged);
         tokio::select! {
             biased;
@@ -52,7 +62,13 @@ impl Beside {
         }
         // The other side has the command end in order, and still answers. A connection that is closed has ended already.
         let _ = stopping.shutdown(Shutdown::Write);
-        flat(exchanged.await)
+        let mut ended = flat(exchanged.await)?;
+        if ended.exit == Exit::Stopped as u8
+            && let Some(words) = &mut ended.error
+        {
+            words.push_str("; the 'klatsch' that ran it goes on");
+        }
+        Ok(ended)
     }
 }
 
@@ -60,9 +76,7 @@ fn flat(ended: Result<Result<Ended, OpsError>, JoinError>) -> Result<Ended, OpsE
     ended.unwrap_or_else(|error| Err(OpsError::Failed(error.to_string())))
 }
 
-fn exchange(mut stream: &UnixStream, line: &str, replaces: &[PathBuf], output: &dyn Output) -> Result<Ended, OpsError> {
-    // One that does not take it says why not.
-    let _ = stream.write_all(line.as_bytes());
+fn exchange(stream: &UnixStream, replaces: &[PathBuf], output: &dyn Output) -> Result<Ended, OpsError> {
     let mut frames = BufReader::new(stream);
     loop {
         match Frame::read(&mut frames) {

@@ -40,7 +40,8 @@ pub enum Command {
     /// Where the consumer groups stand
     #[command(subcommand)]
     Groups(GroupsCommand),
-    /// What is reachable, what is misconfigured, how far everything has come
+    /// What is reachable, what is misconfigured, how far everything has come. Exit 1 when something does not work, such
+    /// as a server that does not answer
     Doctor(DoctorOptions),
     /// Show records of a topic, decoded, one JSON object to a line
     Tail(TailOptions),
@@ -133,8 +134,12 @@ pub enum ReplayCommand {
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayOptions {
-    /// Everything
-    #[arg(long, conflicts_with_all = ["partition", "from_offset"], required_unless_present = "partition")]
+    /// Everything; --into-new-incarnation is always that
+    #[arg(
+        long,
+        conflicts_with_all = ["partition", "from_offset"],
+        required_unless_present_any = ["partition", "into_new_incarnation"]
+    )]
     pub(crate) from_start: bool,
     /// One partition of chat.messages
     #[arg(long, value_name = "P", requires = "from_offset")]
@@ -144,7 +149,7 @@ pub struct ReplayOptions {
     pub(crate) from_offset: Option<u64>,
     /// Build every row anew beside the served ones, compare both, then serve the new ones. Killed anywhere, nothing
     /// that is served has changed, and the same command goes on
-    #[arg(long, conflicts_with_all = ["partition", "from_offset"])]
+    #[arg(long)]
     pub(crate) into_new_incarnation: bool,
     /// Do it; without, only say what would be done
     #[arg(long)]
@@ -248,11 +253,13 @@ pub enum HoldsCommand {
     /// One conversation: its rows, and the event that it waits at
     Show {
         /// Which
+        #[arg(value_name = "ID")]
         conversation: ConversationId,
     },
     /// Have a conversation tried again
     Redrive {
         /// Which
+        #[arg(value_name = "ID")]
         conversation: ConversationId,
     },
     /// Drop the event that a conversation is held at: nobody will ever read it, in no replay either
@@ -265,6 +272,7 @@ pub enum HoldsCommand {
 #[serde(deny_unknown_fields)]
 pub struct DropOptions {
     /// Which conversation
+    #[arg(value_name = "ID")]
     pub(crate) conversation: ConversationId,
     /// The event's place, as 'holds show' names it
     #[arg(long, value_name = "SEQ")]
@@ -307,7 +315,7 @@ pub enum GroupsCommand {
 #[serde(deny_unknown_fields)]
 pub struct DoctorOptions {
     /// Base URLs of services, to ask whether they are ready
-    #[arg(long, value_name = "URL,...", value_delimiter = ',')]
+    #[arg(long, value_name = "URL,...", value_delimiter = ',', value_parser = base_url)]
     pub(crate) url: Vec<String>,
     /// Where the user service publishes its keys
     #[arg(long, env = "KLATSCH_JWKS", value_name = "URL|PATH")]
@@ -334,4 +342,18 @@ pub struct TailOptions {
     /// Show what people said, too
     #[arg(long)]
     pub(crate) bodies: bool,
+}
+
+/// Reads the base URL of something that answers over HTTP.
+///
+/// # Errors
+/// When it is none.
+pub fn base_url(text: &str) -> Result<String, String> {
+    let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with(['/', ':']) && !host.contains(char::is_whitespace) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("it is no base URL like http://127.0.0.1:8080".into()),
+    }
 }

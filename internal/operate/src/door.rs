@@ -36,8 +36,8 @@ pub const COMMANDS_MAX: usize = 8;
 pub const CONNECTIONS_MAX: usize = 2 * COMMANDS_MAX;
 /// How long a request may take to come.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(5);
-/// How long a command that was told to stop may take to end in order; and, again, its client to take what it said. The
-/// services of a process that stops come after that, and need most of the time that it has.
+/// How long a command may take to end in order in a process that stops; and, again, its client to take what it said. The
+/// services come after that, and need most of the time that the process has.
 pub const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often somebody who writes to a client that takes nothing looks whether it is to stop.
@@ -138,7 +138,7 @@ async fn connected(mut stream: UnixStream, inside: Arc<Inside>, stop: Cancellati
         asked = timeout(REQUEST_WITHIN, asked(&mut stream)) => asked,
     };
     let Ok(Ok(asked)) = asked else { return };
-    let _ = answered(stream, asked, &inside, stop.child_token()).await;
+    let _ = answered(stream, asked, &inside, &stop).await;
 }
 
 /// Reads the request's line.
@@ -151,13 +151,14 @@ async fn asked(stream: &mut UnixStream) -> io::Result<Result<Request, OpsError>>
     Ok(Request::parse(&line))
 }
 
-/// Runs the command, and tells how it ended.
+/// Runs the command, and tells how it ended. It is told to stop when `klatsch` is, or the client hangs up.
 async fn answered(
     stream: UnixStream,
     asked: Result<Request, OpsError>,
     inside: &Arc<Inside>,
-    stop: CancellationToken,
+    klatsch: &CancellationToken,
 ) -> io::Result<()> {
+    let (klatsch, stop) = (klatsch.clone(), klatsch.child_token());
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(WRITE_WITHIN))?;
@@ -172,7 +173,7 @@ async fn answered(
     });
     let (handle, inside) = (Handle::current(), Arc::clone(inside));
     let ran = spawn_blocking(move || match asked {
-        Ok(request) => perform(&handle, request, writing, &inside, &stop),
+        Ok(request) => perform(&handle, request, writing, &inside, &stop, &klatsch),
         Err(error) => {
             let remote = Remote::new(writing, false, Vec::new(), stop);
             remote.send(&Frame::Ended(ended(Err(error))))
@@ -202,6 +203,7 @@ fn perform(
     stream: Blocking,
     inside: &Inside,
     stop: &CancellationToken,
+    klatsch: &CancellationToken,
 ) -> io::Result<()> {
     let Request { registry, terminal, files, command } = request;
     let name = command.name();
@@ -211,16 +213,22 @@ fn perform(
         let mut engines = Running::new(inside.log.clone(), inside.store.clone(), registry);
         let cx = Context { output: &remote, clock: &inside.clock, entropy: &inside.entropy, stop };
         let given_up = async {
-            stop.cancelled().await;
+            klatsch.cancelled().await;
             sleep(STOP_WITHIN).await;
         };
         tokio::select! {
             biased;
             outcome = run(command, &mut engines, &cx) => outcome,
-            () = given_up => Err(OpsError::Failed("stopped before it was done: what was done by then is done".into())),
+            () = given_up => Err(OpsError::stopped()),
         }
     });
-    let ended = ended(outcome);
+    let ended = ended(outcome.map_err(|error| match error {
+        // Nobody has stopped the command itself.
+        OpsError::Stopped(words) if klatsch.is_cancelled() => OpsError::Busy(format!(
+            "the 'klatsch' that ran the command was stopped before it was done: {words}; start it and try again"
+        )),
+        error => error,
+    }));
     tracing::info!(command = name, exit = ended.exit, "operator's command ended");
     remote.send(&Frame::Ended(ended))
 }

@@ -27,12 +27,12 @@ pub(crate) async fn run(
             turn(engines, number, !served, yes, cx).await
         }
         IncarnationsCommand::Back { yes } => {
-            let none = || OpsError::Refused(vec!["there is no incarnation that was current before".to_owned()]);
+            let none = || OpsError::Usage("there is no incarnation that was current before".to_owned());
             turn(engines, rebuild::before(&there).ok_or_else(none)?, false, yes, cx).await
         }
         IncarnationsCommand::Drop { number, yes } => {
             if number == there.current {
-                return Err(OpsError::Refused(vec![format!("incarnation {number} is the current one")]));
+                return Err(OpsError::Usage(format!("incarnation {number} is the current one")));
             }
             there.find(number).ok_or_else(|| missing(&there, number))?;
             cx.say(format!(
@@ -85,12 +85,15 @@ async fn turn(
     }
     let engines = rebuild::Engines { log, store, codec, entropy: cx.entropy.clone() };
     let mut progress = Progress::new(cx.output, format!("building incarnation {number}"));
-    let applied = pair.bring_up(&engines, cx.stop, &mut |now| progress.tell(now.done, now.of)).await?;
+    let stopped = || format!("nothing that is served has changed; the same command goes on with incarnation {number}");
+    let applied = pair.bring_up(&engines, cx.stop, &mut |now| progress.tell(now.done, now.of)).await;
+    let applied = applied.map_err(|error| error.leaving(stopped()))?;
     progress.end();
     cx.say(format!("{applied} records applied to incarnation {number}"))?;
     if compared {
         let mut progress = Progress::new(cx.output, "comparing");
-        let found = rebuild::compare(&engines, &pair, cx.stop, |table, rows| progress.count(rows, table)).await?;
+        let found = rebuild::compare(&engines, &pair, cx.stop, |table, rows| progress.count(rows, table)).await;
+        let found = found.map_err(|error| error.leaving(stopped()))?;
         progress.end();
         judge(&found, from, number, cx)?;
     }
@@ -98,7 +101,7 @@ async fn turn(
     if !holds.is_empty() {
         return Err(OpsError::Refused(holds.into_iter().chain([not_switched(number)]).collect()));
     }
-    pair.switch(&engines, cx.stop).await?;
+    pair.switch(&engines, cx.stop).await.map_err(|error| error.leaving(stopped()))?;
     cx.say(format!("at incarnation {number}; programs turn to it by themselves, and no socket is closed"))?;
     cx.say(format!(
         "incarnation {from} stays as it is now, and nothing is applied to it any more: 'klatschctl incarnations back' \

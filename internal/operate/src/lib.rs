@@ -12,7 +12,7 @@
 //! | [`REQUEST_WITHIN`] until a request has come whole | closed |
 //! | [`REQUEST_BYTES_MAX`] of a request, with the files that the command reads | a sentence, exit code 64 |
 //! | [`FRAME_BYTES_MAX`] of one piece of output | the client gives up with a sentence |
-//! | [`STOP_WITHIN`] for a command that was told to stop | it is given up where it stands |
+//! | [`END_WITHIN`] for a command that was told to stop, [`STOP_WITHIN`] inside a `klatsch` that stops | it is given up where it stands |
 
 mod address;
 mod audit;
@@ -31,10 +31,10 @@ mod wire;
 
 pub use address::SOCKET;
 pub use beside::Beside;
-pub use command::Command;
+pub use command::{Command, base_url};
 pub use context::Context;
 pub use door::{COMMANDS_MAX, CONNECTIONS_MAX, Door, REQUEST_WITHIN, STOP_WITHIN};
 pub use engines::{Engines, Running, migrates_when_opened};
 pub use output::{Console, Output};
-pub use run::run;
+pub use run::{END_WITHIN, run};
 pub use wire::{Ended, FRAME_BYTES_MAX, REQUEST_BYTES_MAX};

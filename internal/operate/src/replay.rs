@@ -16,6 +16,13 @@ pub(crate) async fn storage(
     cx: &Context<'_>,
 ) -> Result<Exit, OpsError> {
     if options.into_new_incarnation {
+        if options.partition.is_some() {
+            return Err(OpsError::Usage(
+                "a new incarnation is always filled from the start of every partition: leave out --partition and \
+                 --from-offset"
+                    .into(),
+            ));
+        }
         return incarnations::rebuild(engines, options.yes, cx).await;
     }
     let selection = match (options.partition, options.from_offset) {
@@ -43,7 +50,8 @@ pub(crate) async fn storage(
             before += std::mem::take(&mut now);
         }
     };
-    run(&log, &store, &codec, cx.entropy, &ranges, cx.stop, tell).await?;
+    let done = run(&log, &store, &codec, cx.entropy, &ranges, cx.stop, tell).await;
+    done.map_err(|error| error.leaving("what was replayed by then is applied, and doing it again is fine"))?;
     progress.end();
     cx.say(format!("{before} records replayed"))?;
     Ok(Exit::Ok)

@@ -1,6 +1,7 @@
 //! From a command to a call of `ops`, and its answer to lines.
 
 use std::path::Path;
+use std::time::Duration;
 
 use eventlog::TopicPartition;
 use ops::checksum::{Checksum, checksum};
@@ -8,6 +9,7 @@ use ops::doctor::{Level, Opened, Patient, examine};
 use ops::tail::{From, Tail, tail};
 use ops::{Exit, OpsError, drops, groups, holds, schemas, topics};
 use store::Dropped;
+use tokio::time::sleep;
 
 use crate::command::{
     ChecksumOptions, Command, DoctorOptions, DropOptions, GroupsCommand, HoldsCommand, ReplayCommand, SchemasCommand,
@@ -22,12 +24,30 @@ use crate::{audit, incarnations, replay};
 /// Digits of a checksum that people are shown: 128 bits, and a line fits a terminal of 80 columns. JSON has all 64.
 const DIGITS: usize = 32;
 
-/// Does what the command says, and closes what was opened for it.
+/// How long a command that is told to stop may take to end in order.
+pub const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Does what the command says, and closes what was opened for it. One that is told to stop ends in order, or is given up
+/// after [`END_WITHIN`].
 ///
 /// # Errors
 /// When it could not be done; some of it may be done by then.
 pub async fn run(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {
-    let outcome = match command {
+    let given_up = async {
+        cx.stop.cancelled().await;
+        sleep(END_WITHIN).await;
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = done(command, engines, cx) => outcome,
+        () = given_up => Err(OpsError::stopped()),
+    };
+    engines.close().await;
+    outcome
+}
+
+async fn done(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {
+    match command {
         Command::Topics(TopicsCommand::Apply { yes }) => topics_apply(engines, yes, cx).await,
         Command::Topics(TopicsCommand::Check) => topics_check(engines, cx).await,
         Command::Schemas(command) => registry(engines, command, cx).await,
@@ -40,9 +60,7 @@ pub async fn run(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) 
         Command::Groups(command) => group(engines, command, cx).await,
         Command::Doctor(options) => doctor(engines, options, cx).await,
         Command::Tail(options) => show(engines, options, cx).await,
-    };
-    engines.close().await;
-    outcome
+    }
 }
 
 async fn topics_apply(engines: &mut dyn Engines, yes: bool, cx: &Context<'_>) -> Result<Exit, OpsError> {
@@ -230,9 +248,17 @@ async fn group(engines: &mut dyn Engines, command: GroupsCommand, cx: &Context<'
 }
 
 async fn doctor(engines: &mut dyn Engines, options: DoctorOptions, cx: &Context<'_>) -> Result<Exit, OpsError> {
+    let asked = engines.registry().is_some() || options.jwks.is_some() || !options.url.is_empty();
+    if !asked && !engines.name_log() && !engines.name_store() {
+        return Err(OpsError::Usage(
+            "what is to be looked at? --data FOLDER, --kafka HOST:PORT with --cql HOST:PORT, or --url URL of services"
+                .into(),
+        ));
+    }
+    let services = !options.url.is_empty();
     let patient = Patient {
-        log: opened(engines.log().await, engines.name_log()),
-        store: opened(engines.store().await, engines.name_store()),
+        log: opened(engines.log().await, engines.name_log(), services)?,
+        store: opened(engines.store().await, engines.name_store(), services)?,
         registry: engines.registry().map(str::to_owned),
         services: options.url,
         jwks: options.jwks,
@@ -247,12 +273,15 @@ async fn doctor(engines: &mut dyn Engines, options: DoctorOptions, cx: &Context<
     Ok(if found.worst() == Level::Fail { Exit::Differs } else { Exit::Ok })
 }
 
-fn opened<T>(engine: Result<T, OpsError>, named: bool) -> Opened<T> {
+/// An engine as the doctor looks at it: a server that does not answer is what it looks for; where nothing can be looked
+/// at, because it is named wrongly or the data folder is not to be had, it ends as any other command does.
+fn opened<T>(engine: Result<T, OpsError>, named: bool, services: bool) -> Result<Opened<T>, OpsError> {
     match engine {
-        Ok(engine) => Opened::Yes(engine),
-        Err(OpsError::Busy(reason)) => Opened::InUse(reason),
-        Err(error) if !named => Opened::NotNamed(error.to_string()),
-        Err(error) => Opened::No(error.to_string()),
+        Ok(engine) => Ok(Opened::Yes(engine)),
+        Err(OpsError::Busy(reason)) if services => Ok(Opened::InUse(reason)),
+        Err(error) if !named => Ok(Opened::NotNamed(error.to_string())),
+        Err(error @ (OpsError::Busy(_) | OpsError::Absent(_) | OpsError::Usage(_))) => Err(error),
+        Err(error) => Ok(Opened::No(error.to_string())),
     }
 }
 

@@ -20,6 +20,8 @@ use support::{Client, World};
 const FOLLOW: &str = "tail chat.messages --from start -f";
 const UNAVAILABLE: u8 = 69;
 const USAGE: u8 = 64;
+const STOPPED: u8 = 130;
+const REPLAY: &str = "replay storage --from-start --yes";
 
 #[tokio::test]
 async fn a_command_says_and_does_beside_what_it_does_alone() {
@@ -70,7 +72,7 @@ async fn a_replay_and_a_rebuild_beside_come_to_the_same_rows() {
     let (empty, mut built) = (sums().await.unwrap().0, None);
     for (words, wanted) in [
         ("replay storage --from-start --yes", "27 records replayed"),
-        ("replay storage --from-start --into-new-incarnation --yes", "at incarnation 2; programs turn to it"),
+        ("replay storage --into-new-incarnation --yes", "at incarnation 2; programs turn to it"),
         ("incarnations back --yes", "at incarnation 1; programs turn to it"),
         ("incarnations switch 2 --yes", "at incarnation 2; programs turn to it"),
         ("incarnations drop 1 --yes", "done"),
@@ -84,6 +86,10 @@ async fn a_replay_and_a_rebuild_beside_come_to_the_same_rows() {
         assert_ne!(now, empty);
     }
     assert_eq!(sums().await.unwrap().1, "2");
+    let words = "replay storage --partition 1 --from-offset 0 --into-new-incarnation --yes";
+    let ended = world.run(words, &Client::new(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(ended.exit, USAGE);
+    assert!(ended.error.unwrap().contains("is always filled from the start"));
     world.end().await;
 }
 
@@ -208,6 +214,52 @@ async fn commands_end_in_order_when_klatsch_stops_and_the_socket_goes() {
     assert!(!path.exists() && Beside::connect(&folder).is_none());
 }
 
+/// As Ctrl-C does, whenever it comes: no answer says that `klatsch` is gone.
+#[tokio::test]
+async fn a_command_that_is_stopped_ends_beside_as_alone() {
+    let world = World::new(3).await;
+    let (client, stop) = (Client::new(), CancellationToken::new());
+    for _ in 0..20 {
+        let stop = CancellationToken::new();
+        let command = world.spawn(REPLAY, &client, &stop);
+        tokio::task::yield_now().await;
+        stop.cancel();
+        match command.await.unwrap() {
+            Ok(ended) => assert!([0, STOPPED].contains(&ended.exit), "{ended:?}"),
+            Err(error) => assert!(matches!(error, OpsError::Stopped(_)), "{error}"),
+        }
+    }
+    stop.cancel();
+    let error = world.run(REPLAY, &client, &stop).await.unwrap_err();
+    assert_eq!(error.exit() as u8, STOPPED, "{error}");
+    for words in [REPLAY, "replay storage --into-new-incarnation --yes"] {
+        let ended = world.alone_until(words, &client, &stop).await;
+        assert_eq!(ended.exit, STOPPED, "{ended:?}");
+        assert!(ended.error.unwrap().starts_with("stopped before it was done: "));
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_stops_a_command_hears_that_klatsch_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
+    let (beside, stop) = (Beside::connect(folder.path()).unwrap(), CancellationToken::new());
+    let told = stop.clone();
+    let klatsch = tokio::task::spawn_blocking(move || {
+        let mut stream = std::io::BufReader::new(listener.accept().unwrap().0);
+        std::io::BufRead::read_line(&mut stream, &mut String::new()).unwrap();
+        told.cancel();
+        assert_eq!(std::io::Read::read(&mut stream, &mut [0]).unwrap(), 0, "nothing more is said");
+        let ended = "{\"Ended\":{\"exit\":130,\"error\":\"stopped before it was done: so\"}}\n";
+        std::io::Write::write_all(stream.get_mut(), ended.as_bytes()).unwrap();
+    });
+    let ended = beside.run(support::command(REPLAY), None, Client::new(), &stop).await.unwrap();
+    klatsch.await.unwrap();
+    assert_eq!(ended.exit, STOPPED);
+    assert_eq!(ended.error.unwrap(), "stopped before it was done: so; the 'klatsch' that ran it goes on");
+}
+
 /// It waits for a service that does not answer, and does not look whether it is to stop.
 #[tokio::test]
 async fn a_command_that_does_not_stop_is_given_up() {
@@ -217,8 +269,9 @@ async fn a_command_that_does_not_stop_is_given_up() {
     let command = world.spawn(&words, &Client::new(), &CancellationToken::new());
     let _asked = service.accept().await.unwrap();
     world.stop.cancel();
-    let error = command.await.unwrap().unwrap().error.unwrap();
-    assert!(error.starts_with("stopped before it was done"), "{error}");
+    let ended = command.await.unwrap().unwrap();
+    let error = ended.error.unwrap();
+    assert!(ended.exit == UNAVAILABLE && error.contains("was stopped before it was done"), "{error}");
     world.end().await;
 }
 

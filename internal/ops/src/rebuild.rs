@@ -80,7 +80,7 @@ impl Pair {
     pub async fn open(store: &dyn Store, beside: u32) -> Result<Self, OpsError> {
         let there = store.incarnations().await?;
         if there.current == beside {
-            return Err(OpsError::Refused(vec![format!("incarnation {beside} is the current one already")]));
+            return Err(OpsError::Usage(format!("incarnation {beside} is the current one already")));
         }
         Ok(Self { served: store.at(there.current).await?, beside: store.at(beside).await? })
     }

@@ -180,8 +180,9 @@ fn sorted(error: StorageError) -> OpsError {
         StorageError::Consumer(ConsumerError::Log(error)) => OpsError::Log(error),
         StorageError::Consumer(ConsumerError::Store(error)) => OpsError::Store(error),
         StorageError::Consumer(error @ ConsumerError::NotTheLog(..)) => OpsError::Refused(vec![error.to_string()]),
-        StorageError::Consumer(
-            error @ (ConsumerError::Stopped | ConsumerError::Seq(_) | ConsumerError::NoRoute(_)),
-        ) => OpsError::Failed(error.to_string()),
+        StorageError::Consumer(ConsumerError::Stopped) => OpsError::stopped(),
+        StorageError::Consumer(error @ (ConsumerError::Seq(_) | ConsumerError::NoRoute(_))) => {
+            OpsError::Failed(error.to_string())
+        }
     }
 }

@@ -278,6 +278,25 @@ async fn somebody_who_does_not_come_is_not_waited_for_longer_than_asked() {
     assert_eq!(sentences, ["!! nobody is called nobody", "!! there is no such message here"], "{shown}");
 }
 
+/// A direct conversation cannot be left.
+#[tokio::test]
+async fn who_may_not_leave_stays_and_who_has_left_says_nothing_more() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    http(&server, "bob").await;
+    let script = "one\n/leave\ntwo\n";
+    let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), script).await;
+    assert_eq!(outcome.unwrap(), Exit::Differs);
+    assert!(shown.contains("!! not accepted: scripted -- /leave\n"), "{shown}");
+    assert_eq!(texts(&shown), ["one", "two"], "{shown}");
+
+    server.world.lock().unwrap().may_be_left = true;
+    let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), "/leave\nthree\n").await;
+    assert_eq!(outcome.unwrap(), Exit::Ok);
+    assert_eq!(texts(&shown), ["one", "two"], "{shown}");
+    let said = server.world.lock().unwrap().log.iter().filter(|frame| is_message(frame)).count();
+    assert_eq!(said, 2, "nothing was sent behind the leaving");
+}
+
 /// Talks without saying anything, until `until` is there.
 async fn listen(options: ChatOptions, until: impl Future<Output = ()>) -> String {
     let (_typed, input) = tokio::io::duplex(1);

@@ -15,7 +15,7 @@ pub enum ErrorCode {
     TooLarge,
     /// The body did not come in time.
     TooSlow,
-    /// A field is empty, too long or contradicts another.
+    /// A field is empty, too long or contradicts another, or names the author where it cannot.
     Invalid,
     /// `limit` or another page parameter is out of range.
     PageOutOfRange,
@@ -195,7 +195,10 @@ pub const fn sentence(refusal: Refusal) -> &'static str {
         Refusal::Full => "the conversation has as many members as it can have",
         Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
         Refusal::NotAuthor => "the message is another author's: only who has written it changes it",
-        Refusal::Invalid => "a field is empty, too long, has characters that it cannot have, or contradicts another",
+        Refusal::Invalid => {
+            "a field is empty, too long, has characters that it cannot have, or contradicts another; or it names yourself: \
+             an owner stays one until another member is made the owner, and nobody removes themselves, but leaves"
+        }
     }
 }
 
@@ -222,6 +225,18 @@ mod tests {
         }
         assert_eq!(serde_json::from_str::<ErrorCode>("\"too_loud\"").unwrap(), ErrorCode::Other);
         assert!(!ErrorCode::ALL.contains(&ErrorCode::Other));
+    }
+
+    /// The reducer says no more than the code: an owner who makes themself a member, and an admin who removes themself,
+    /// are told so by the same sentence as who says nothing.
+    #[test]
+    fn the_sentence_of_invalid_covers_whatever_is_refused_as_that() {
+        let words = sentence(Refusal::Invalid);
+        for part in
+            ["empty", "too long", "characters", "contradicts", "until another member is made the owner", "leaves"]
+        {
+            assert!(words.contains(part), "{part}");
+        }
     }
 
     #[test]

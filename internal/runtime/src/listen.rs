@@ -20,13 +20,28 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ConfigFault> {
 /// listener: a second program on the machine starts all the same.
 ///
 /// # Errors
-/// When the address that was asked for cannot be listened on.
+/// When the address that was asked for cannot be listened on, or nothing was asked for and the public port is so high
+/// that the usual one does not exist.
 pub async fn bind_operators(options: &ListenOptions, public: SocketAddr) -> Result<Option<TcpListener>, ConfigFault> {
     if let Some(address) = options.ops_listen {
         return bind_as(address, "--ops-listen").await.map(Some);
     }
-    let address = ListenOptions::ops_address_beside(public);
-    match bind_as(address, "--ops-listen").await {
+    let bound = match ListenOptions::ops_address_beside(public) {
+        Some(address) => bind_as(address, "--ops-listen").await,
+        None => {
+            let fault = ConfigFault::new(format!(
+                "operators are listened for on the public port plus 1000, and there is none beside {}: name an address \
+                 with --ops-listen, or a port below 64536 with --listen",
+                public.port()
+            ));
+            // Where the operating system has chosen the port, nobody has named a wrong one.
+            if options.listen.is_none_or(|asked| asked.port() != 0) {
+                return Err(fault);
+            }
+            Err(fault)
+        }
+    };
+    match bound {
         Ok(listener) => Ok(Some(listener)),
         Err(error) => {
             tracing::warn!(%error, "there is no listener for operators: no metrics are served");
@@ -74,6 +89,13 @@ mod tests {
         let named = ListenOptions { ops_listen: Some(usual.local_addr().unwrap()), ..options.clone() };
         let fault = bind_operators(&named, public).await.unwrap_err();
         assert!(fault.to_string().contains("--ops-listen"), "{fault}");
+        let high = SocketAddr::from(([0, 0, 0, 0], 65_100));
+        let fault = bind_operators(&options, high).await.unwrap_err();
+        assert!(fault.to_string().contains("65100: name an address with --ops-listen"), "{fault}");
+        let any = ListenOptions { listen: Some(SocketAddr::from(([0, 0, 0, 0], 0))), ..options.clone() };
+        assert!(bind_operators(&any, high).await.unwrap().is_none(), "the operating system has chosen that port");
+        let free = ListenOptions { ops_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..options.clone() };
+        assert!(bind_operators(&free, high).await.unwrap().is_some());
         drop(usual);
         let listener = bind_operators(&options, public).await.unwrap().unwrap();
         assert!(listener.local_addr().unwrap().ip().is_loopback(), "whatever the public one is");

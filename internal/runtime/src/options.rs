@@ -41,12 +41,11 @@ impl ListenOptions {
         self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
-    /// Where operators are listened for beside `public`, when nothing was asked for.
+    /// Where operators are listened for beside `public`, when nothing was asked for. `None` where there is no such port.
     #[must_use]
-    pub fn ops_address_beside(public: SocketAddr) -> SocketAddr {
-        // Where there is no such port, a free one.
-        let port = public.port().checked_add(OPS_PORT_OFFSET).unwrap_or(0);
-        SocketAddr::from(([127, 0, 0, 1], port))
+    pub fn ops_address_beside(public: SocketAddr) -> Option<SocketAddr> {
+        let port = public.port().checked_add(OPS_PORT_OFFSET)?;
+        Some(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
     /// How many connections are kept.

@@ -25,8 +25,14 @@ const PATH: &str = "/v1/socket";
 /// What the names of query parameters that carry credentials have in them, by any custom.
 const TOKEN_WORDS: [&str; 11] =
     ["token", "jwt", "auth", "bearer", "credential", "secret", "passw", "session", "ticket", "apikey", "accesskey"];
+/// How the names of others end, too short to be looked for anywhere in a name.
+const TOKEN_ENDS: [&str; 6] = ["sid", "key", "pwd", "otp", "sig", "signature"];
 /// How every token of the usual kind begins: a JSON object in base64.
 const TOKEN_START: &str = "eyJ";
+/// How one may begin that is written otherwise: with a line break in the object, or with nothing in it.
+const TOKEN_STARTS_RARE: [&str; 2] = ["ey", "ew"];
+/// What announces a token in a header.
+const TOKEN_SCHEME: &str = "bearer";
 
 /// The routes of a node.
 pub(crate) fn router(node: Arc<Node>) -> Router {
@@ -79,8 +85,9 @@ fn refuse_token_in_url(uri: &Uri) -> Result<(), ApiError> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let mut letters = unescaped(name).to_ascii_lowercase();
         letters.retain(|letter| letter.is_ascii_alphanumeric());
-        let value = unescaped(value);
-        if TOKEN_WORDS.iter().any(|word| letters.contains(word)) || value.contains(TOKEN_START) {
+        let named = TOKEN_WORDS.iter().any(|word| letters.contains(word))
+            || TOKEN_ENDS.iter().any(|end| letters.ends_with(end));
+        if named || is_token(&unescaped(value)) {
             let name: String = unescaped(name).chars().filter(|letter| !letter.is_control()).take(32).collect();
             let words = format!(
                 "a token never goes into the URL, where logs keep it, as '{name}' seems to be: send it in the \
@@ -90,6 +97,22 @@ fn refuse_token_in_url(uri: &Uri) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Whether a value has a token in it, whatever its name is.
+fn is_token(value: &str) -> bool {
+    value.contains(TOKEN_START)
+        || value.to_ascii_lowercase().contains(TOKEN_SCHEME)
+        || value.split([' ', '+', ',', '"']).any(has_token_shape)
+}
+
+/// Three parts of base64, or five where it is encrypted, of which the first is a JSON object.
+fn has_token_shape(text: &str) -> bool {
+    let of_base64 = |part: &str| part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_=".contains(letter));
+    let parts = text.split('.').count();
+    (parts == 3 || parts == 5)
+        && TOKEN_STARTS_RARE.iter().any(|start| text.starts_with(start))
+        && text.split('.').all(of_base64)
 }
 
 /// The text without its percent escapes.
@@ -129,11 +152,17 @@ mod tests {
         assert!(taken("/v1/socket") && taken("/v1/socket?partition=3"));
         let custom = "token=x a=b&access_Token=x jwt=x JWT authorization=Bearer%20x Auth=x id_token=x access-token=x \
                       api_key=x session=x password=x bearer=x ticket=x Credential=x a=1;jwt=x %74oken=x j%57T=x \
-                      t=eyJhbGciOiJFZERTQSJ9.e30.x q=%65yJhbGciOiJFZERTQSJ9.e30.x";
+                      t=eyJhbGciOiJFZERTQSJ9.e30.x q=%65yJhbGciOiJFZERTQSJ9.e30.x \
+                      t=Bearer%20abc t=bearer+abc t=Bearer t=%42earer%20abc sid=3 SID=3 connect.sid=3 PHPSESSID=3 \
+                      jsessionid=3 key=value api-key=x private.key=x auth=1 pwd=x X-Amz-Signature=x sig=x otp=123456 \
+                      t=ewogImFsZyI6ICJub25lIn0.e30. t=eyAiYWxnIjogIm5vbmUiIH0.e30.x t=a%20ewogIn0.e30.x \
+                      t=ewogIn0.a.b.c.d";
         for query in custom.split_whitespace() {
             assert!(!taken(&format!("/v1/socket?{query}")), "{query}");
         }
-        for query in ["", "%", "%zz=%f", "partition=3&v=1", "key=value"] {
+        let harmless = "% %zz=%f partition=3&v=1 v=1.2.3 host=news.example.org cursor=0.7.42.9f3c51d2aa10be44 side=left \
+                        user=01990f3e-6a1c-7c3e-9d0f-0a4b5c6d7e8f keyboard=de lang=en-GB";
+        for query in [""].into_iter().chain(harmless.split_whitespace()) {
             assert!(taken(&format!("/v1/socket?{query}")), "{query}");
         }
     }

@@ -71,9 +71,14 @@ impl World {
 
     /// Runs a command here, without the door.
     pub(crate) async fn alone(&self, words: &str, client: &Client) -> Ended {
+        self.alone_until(words, client, &CancellationToken::new()).await
+    }
+
+    /// The same, until it is told to stop.
+    pub(crate) async fn alone_until(&self, words: &str, client: &Client, stop: &CancellationToken) -> Ended {
         let mut engines = Running::new(self.log.clone(), self.store.clone(), None);
-        let (clock, entropy, stop) = (Clock::system(), Entropy::seeded(3), CancellationToken::new());
-        let cx = Context { output: client, clock: &clock, entropy: &entropy, stop: &stop };
+        let (clock, entropy) = (Clock::system(), Entropy::seeded(3));
+        let cx = Context { output: client, clock: &clock, entropy: &entropy, stop };
         match operate::run(command(words), &mut engines, &cx).await {
             Ok(exit) => Ended { exit: exit as u8, error: None },
             Err(error) => Ended { exit: error.exit() as u8, error: Some(error.to_string()) },

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::chat::line::Line;
 use crate::chat::render::{self, Ink, Names};
 use crate::chat::{ChatOptions, say};
 use crate::client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, StateFile, View};
@@ -47,6 +48,8 @@ pub(crate) struct Room {
     read: Option<(Seq, Instant)>,
     /// Whether something was not accepted.
     pub(crate) failed: bool,
+    /// Whether the user has left the conversation, so that nothing more is to be said in it.
+    left: bool,
     saved: Instant,
     /// Whether the socket was lost since the last word about it.
     lost: bool,
@@ -71,6 +74,7 @@ impl Room {
             marked: None,
             read: None,
             failed: false,
+            left: false,
             saved: Instant::now(),
             lost: false,
         }
@@ -121,6 +125,9 @@ impl Room {
                 },
                 () = sleep_until(read_at) => self.read_again(output).await?,
                 () = sleep_until(give_up.unwrap_or(now)), if give_up.is_some() => return Ok(Exit::Unavailable),
+            }
+            if self.left {
+                lines = None;
             }
             if lines.is_none() {
                 give_up = give_up.or(Some(Instant::now() + SETTLE_WAIT));
@@ -222,7 +229,11 @@ impl Room {
         let what = self.sent.remove(&id);
         let why = match fate {
             Fate::Stands { stands: StandsName::Withdrawal, .. } => "withdrawn".to_owned(),
-            Fate::Stands { .. } => return Ok(()),
+            Fate::Stands { .. } => {
+                // Only now: a leaving that is refused, as in a direct conversation, leaves everything as it was.
+                self.left |= what.is_some_and(|text| text.parse() == Ok(Line::Leave));
+                return Ok(());
+            }
             Fate::Refused { reason, message, .. } if message.is_empty() => name_of(reason),
             Fate::Refused { message, .. } | Fate::Rejected { message, .. } => message,
         };

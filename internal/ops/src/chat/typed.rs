@@ -48,8 +48,6 @@ impl Room {
                 };
                 self.about(&name, text, change).await
             }
-            // Nothing is heard of it from then on.
-            Line::Leave => return self.command(Line::Leave, text).map(|()| true),
             line => self.command(line, text),
         };
         match outcome {

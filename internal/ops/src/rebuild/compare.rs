@@ -243,7 +243,7 @@ impl AsOf {
 }
 
 fn stopped(stop: &CancellationToken) -> Result<(), OpsError> {
-    if stop.is_cancelled() { Err(OpsError::Failed("stopped".into())) } else { Ok(()) }
+    if stop.is_cancelled() { Err(OpsError::stopped()) } else { Ok(()) }
 }
 
 fn digest(row: &[u8]) -> [u8; 32] {

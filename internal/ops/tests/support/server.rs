@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) others: Vec<ConversationId>,
     /// What others do while the next sync is answered, so that the frames come before the answer.
     pub(crate) meanwhile: Vec<(UserId, CommandFrame)>,
+    /// Whether the conversation may be left, as a group may, and a direct conversation may not.
+    pub(crate) may_be_left: bool,
     /// Whether the next page of a sync cannot be answered yet.
     pub(crate) unready: bool,
     /// Places whose frames go to nobody, as to users who are no members then.
@@ -154,8 +156,10 @@ impl Server {
                 FeedKind::Reacted { target: *target, emoji: Some(emoji.clone()) }
             }
             CommandKind::AddMembers { members, .. } => FeedKind::Joined { members: members.clone() },
+            CommandKind::Leave { .. } => FeedKind::Left { user: author, owner: None },
             other => panic!("not scripted: {other:?}"),
         };
+        let refused = matches!(what, FeedKind::Left { .. }) && !world.may_be_left;
         let (id, conversation, _) = command.into_action(author).unwrap();
         let seq = Seq::try_from(world.log.len() as u64 + 1).unwrap();
         let ordinal = 1 + world.log.iter().filter(|frame| is_message(frame)).count() as u64;
@@ -164,7 +168,9 @@ impl Server {
             FeedFrame::Event { id: other, seq, .. } if *other == id => Some(*seq),
             _ => None,
         });
+        let (reason, message) = (ErrorCode::Forbidden, "scripted".to_owned());
         let frame = match first {
+            _ if refused => FeedFrame::Refused { conversation, seq, id, reason, message },
             Some(first_seq) => FeedFrame::Settled { conversation, seq, id, first_seq, stands: StandsName::Message },
             None => FeedFrame::Event { conversation, seq, id, author, time: 1000, ordinal: Some(ordinal), what },
         };

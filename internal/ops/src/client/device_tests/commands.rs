@@ -174,6 +174,31 @@ async fn a_refusal_is_told_once_asked_for_after_a_reset_and_overruled_by_what_st
     assert_eq!(world.fates[1], (id(1), Fate::Stands { seq: seq(25), stands: StandsName::Message }));
 }
 
+/// Other content under the same id, say, is refused behind what stands.
+#[tokio::test]
+async fn what_stands_wins_over_a_refusal_behind_it() {
+    let stands = Fate::Stands { seq: seq(11), stands: StandsName::Message };
+    let refused = |next: u64| {
+        let (conversation, id, reason) = (talk(2), id(1), ErrorCode::Conflict);
+        feed(FeedFrame::Refused { conversation, seq: seq(13), id, reason, message: String::new() }, next)
+    };
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(message(1, 11, 1, 6));
+    world.hear(refused(7));
+    assert_eq!(world.fates, [(id(1), stands.clone())]);
+
+    // The frame of what stands was missed: the outcome says it, with its lower place.
+    let mut world = World::live();
+    world.submit(send(1));
+    world.hear(refused(7));
+    world.drop_socket();
+    world.hear(welcome(50, Some("gone")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
+    world.answer_ask(Ok(settled(11, StandsName::Message)));
+    assert_eq!(world.fates[1..], [(id(1), stands)]);
+}
+
 #[tokio::test]
 async fn a_refusal_before_the_append_is_final_only_when_no_other_copy_can_stand() {
     let mut world = World::live();
