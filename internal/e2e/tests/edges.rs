@@ -19,21 +19,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("auth", &["domain", "host"]),
     ("protocol", &["domain", "secret"]),
     ("api", &["auth", "domain", "host", "protocol"]),
-    ("runtime", &["api", "host", "protocol"]),
+    ("runtime", &["api", "host", "protocol", "secret"]),
     // The seams, each with its embedded engine, and the real engines.
     ("eventlog", &["domain", "events", "host", "kv"]),
     ("store", &["domain", "events", "host", "kv"]),
     ("eventlog-kafka", &["domain", "eventlog", "events"]),
-    ("store-scylla", &["domain", "events", "store"]),
+    ("store-scylla", &["domain", "events", "secret", "store"]),
     // Services see the seams. They meet in the log and in the store, not in one another.
     ("commands", &["api", "domain", "eventlog", "events", "host", "protocol", "store"]),
     ("chat", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
-    ("sockets", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
+    (
+        "sockets",
+        &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "store"],
+    ),
     ("users", &["api", "auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "store"]),
     ("storage", &["domain", "eventlog", "events", "host", "runtime", "store"]),
     ("fanout", &["domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
+    // Bots and the terminal are clients: they know the public API and nothing behind it.
+    ("client", &["domain", "host", "protocol", "secret"]),
+    ("terminal", &["client", "domain", "host", "protocol", "secret"]),
     // Operators replay what storage writes.
-    ("ops", &["auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "storage", "store"]),
+    ("ops", &["auth", "domain", "eventlog", "events", "host", "runtime", "storage", "store"]),
     // Their commands, over engines that a program opens.
     ("operate", &["domain", "eventlog", "events", "host", "ops", "runtime", "storage", "store"]),
     // What programs of the cluster have in common: here, and in the programs below, the engines are chosen.
@@ -53,7 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "klatschctl",
         &[
-            "domain",
+            "client",
             "eventlog",
             "eventlog-kafka",
             "events",
@@ -65,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "secret",
             "store",
             "store-scylla",
+            "terminal",
         ],
     ),
     // Tests of whole systems may look everywhere; nothing but tests looks at them.
@@ -81,6 +88,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kv",
             "protocol",
             "runtime",
+            "secret",
             "storage",
             "store",
             "store-scylla",
@@ -108,7 +116,19 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("powercut", &["domain", "eventlog", "events", "store"]),
     (
         "e2e",
-        &["auth", "chat", "eventlog", "eventlog-kafka", "fanout", "runtime", "sockets", "storage", "store", "users"],
+        &[
+            "auth",
+            "chat",
+            "client",
+            "eventlog",
+            "eventlog-kafka",
+            "fanout",
+            "runtime",
+            "sockets",
+            "storage",
+            "store",
+            "users",
+        ],
     ),
     ("ops", &["chat", "eventlog-kafka", "fanout", "sockets", "store-scylla", "users"]),
     ("sockets", &["chat", "fanout", "storage", "users"]),
@@ -116,7 +136,8 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
 ];
 
 /// What a client is built of, and so what a bot's author builds: no crate of theirs brings these along, at any depth.
-const NO_SERVER_IN: [(&str, &[&str]); 1] = [("protocol", &["axum", "hyper", "tokio", "reqwest"])];
+const NO_SERVER_IN: [(&str, &[&str]); 2] =
+    [("protocol", &["axum", "hyper", "tokio", "reqwest"]), ("client", &["axum", "clap", "jsonwebtoken"])];
 
 /// Foreign crates that one crate of ours hides from all others.
 const HIDDEN: [(&str, &str); 3] = [("rdkafka", "eventlog-kafka"), ("scylla", "store-scylla"), ("fjall", "kv")];

@@ -4,8 +4,6 @@ use eventlog::{AppendError, LogError, PatientError};
 use events::RegistryError;
 use store::StoreError;
 
-use crate::client::ClientError;
-
 /// How a command ends, for scripts (the numbers above 1 are those of sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -46,9 +44,6 @@ pub enum OpsError {
     /// The schema registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The public API.
-    #[error(transparent)]
-    Client(#[from] ClientError),
     /// A file or the terminal.
     #[error("{what}: {source}")]
     Io {
@@ -99,7 +94,6 @@ impl OpsError {
             Self::Registry(RegistryError::Unreachable { .. }) => Exit::Unavailable,
             Self::Registry(RegistryError::NotOne { .. }) => Exit::Usage,
             Self::Registry(RegistryError::Incompatible { .. }) => Exit::Differs,
-            Self::Client(error) => error.exit(),
             Self::Io { .. } | Self::Failed(_) => Exit::Failed,
         }
     }

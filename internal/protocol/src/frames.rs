@@ -4,6 +4,7 @@ use domain::{
     Action, CommandId, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq, Stands,
     UserId,
 };
+use secret::Secret;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -18,7 +19,7 @@ pub enum ClientFrame {
     Hello {
         /// The access token, for clients that cannot set headers.
         #[serde(skip_serializing_if = "Option::is_none", default)]
-        token: Option<String>,
+        token: Option<Secret>,
         /// The cursor of the last frame; absent at the first connect.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         cursor: Option<String>,
@@ -38,7 +39,7 @@ pub enum ClientFrame {
     /// `renewed`, or with an `error`, and then goes on with the old one.
     Renew {
         /// The access token.
-        token: String,
+        token: Secret,
     },
     /// Answers a ping; any frame does.
     Pong {},

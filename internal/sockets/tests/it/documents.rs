@@ -58,7 +58,11 @@ fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
 
 fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (some, body) = (|text: &str| Some(text.to_owned()), "hi".to_owned());
-    let hello = ClientFrame::Hello { token: some("token"), cursor: some("0.7.42.9f3c51d2aa10be44"), user: Some(user) };
+    let hello = ClientFrame::Hello {
+        token: Some("token".to_owned().into()),
+        cursor: some("0.7.42.9f3c51d2aa10be44"),
+        user: Some(user),
+    };
     let create = |title| CommandFrame::Create { id, kind: "group".into(), title, members: vec![user] };
     let send = |reply_to| CommandFrame::Send { id, conversation, body: "hi".into(), reply_to };
     let mut samples = vec![
@@ -66,7 +70,7 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         pair(&create(some("title")), &create(None)),
         pair(&send(Some(id)), &send(None)),
     ];
-    let renew = ClientFrame::Renew { token: "token".into() };
+    let renew = ClientFrame::Renew { token: "token".to_owned().into() };
     let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     let commands = [

@@ -115,9 +115,8 @@ impl View {
             self.forget();
         }
         let changes = match what {
-            FeedKind::Created { title, members, .. } => {
-                of(EntryBody { body: Some(title.clone()), users: members.clone(), ..entry("created") }, self)
-            }
+            // As the rows have it: who is in the conversation, and what it is called, is not said here.
+            FeedKind::Created { .. } => of(entry("created"), self),
             FeedKind::Joined { members } => of(EntryBody { users: members.clone(), ..entry("joined") }, self),
             FeedKind::Left { user, .. } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
             FeedKind::TitleChanged { title } => of(EntryBody { body: Some(title.clone()), ..entry("title") }, self),

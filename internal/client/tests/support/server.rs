@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use client::View;
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
-use ops::client::View;
 use protocol::{
     Accepted, ClientFrame, CommandFrame, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode, FeedFrame,
     FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame, SessionBody,
@@ -181,13 +181,13 @@ impl Server {
     }
 
     /// What a socket is told that wants to go on with that token.
-    fn renew(&self, token: String) -> ServerFrame {
+    fn renew(&self, token: &Secret) -> ServerFrame {
         if self.takes(Fault::NoRenewal) {
             let (code, message) = (ErrorCode::Unauthorized, "scripted".to_owned());
             return ServerFrame::Error { id: None, conversation: None, code, message, retry_after: None };
         }
         let mut world = self.world.lock().unwrap();
-        world.renewals.push(token);
+        world.renewals.push(token.expose().to_owned());
         self.renewed.send_replace(world.renewals.len());
         ServerFrame::Renewed { until: 0 }
     }
@@ -425,7 +425,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
                 let Some(Ok(Message::Text(text))) = frame else { return };
                 match serde_json::from_str(&text).unwrap() {
                     ClientFrame::Pong {} => drop(server.taken.send_replace(pinged.pop_front().unwrap())),
-                    ClientFrame::Renew { token } => say(&mut socket, &server.renew(token)).await,
+                    ClientFrame::Renew { token } => say(&mut socket, &server.renew(&token)).await,
                     ClientFrame::Mark { conversation, seq } => {
                         server.world.lock().unwrap().did.push(Did::Mark(seq));
                         server.marked.send_replace(seq);

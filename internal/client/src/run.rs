@@ -10,15 +10,15 @@ use protocol::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::device::{Asking, Device, Output};
-use crate::client::error::ClientError;
-use crate::client::http::{Access, Http};
-use crate::client::link::{self, After, FromSocket, Link, NoLink};
-use crate::client::renewal::Renewal;
-use crate::client::state::DeviceState;
-use crate::client::tracked::id_of;
-use crate::client::wire;
-use crate::client::{ClientEvent, Identity};
+use crate::device::{Asking, Device, Output};
+use crate::error::ClientError;
+use crate::http::{Access, Http};
+use crate::link::{self, After, FromSocket, Link, NoLink};
+use crate::renewal::Renewal;
+use crate::state::DeviceState;
+use crate::tracked::id_of;
+use crate::wire;
+use crate::{ClientEvent, Identity};
 
 /// The first wait before connecting again is at most this long.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -345,7 +345,7 @@ impl Client {
         match answer {
             Ok(Access { token, renew_at }) => {
                 self.renewal.sent(renew_at, now);
-                self.outbox.push_back(ClientFrame::Renew { token: token.expose().to_owned() });
+                self.outbox.push_back(ClientFrame::Renew { token });
             }
             Err(error) => {
                 tracing::debug!(%error, "no newer token");
