@@ -56,7 +56,7 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// The file holds something else.
-    #[error("{path} is not a state file ({why}): remove it, or name another with --state")]
+    #[error("{path} is not a state file ({why}): remove it, or name another")]
     NotOne {
         /// Which file.
         path: String,

@@ -6,6 +6,7 @@ mod transcript;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, HistoryQuery, Http, Identity, View};
 use domain::{CommandId, ConversationId, Seq, UserId};
@@ -14,7 +15,11 @@ use protocol::{ClientFrame, FeedFrame, HistoryPage, StandsName};
 use secret::Secret;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use transcript::{Fate, Kept, Picture, Subject, all, play};
+
+/// How often what the client keeps is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What the device shows and keeps, for the player.
 #[derive(Default)]
@@ -58,6 +63,8 @@ impl Application {
                     None => return,
                 },
                 event = self.client.next() => self.happened(event),
+                // What a frame changes without an event (its cursor, where the filter drops it) is looked at, too.
+                () = sleep(LOOK_EVERY) => {}
             }
             if let Some(state) = self.client.checkpoint() {
                 let kept = Kept { cursor: state.cursor, highest: state.highest.clone() };

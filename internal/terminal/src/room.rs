@@ -143,7 +143,9 @@ impl Room {
             let line = format!("-- {open} not settled yet: kept in {path} and sent again next time");
             say(output, &ink.line(&line))?;
         }
-        outcome.and_then(|exit| saved.map(|()| exit))
+        let ended = outcome?;
+        saved?;
+        Ok(ended)
     }
 
     /// A script's next line may be about the message that its last one sends.

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -142,8 +141,16 @@ pub(crate) async fn play<S: Subject, F: Future<Output = S>>(path: &Path, begin: 
     let routes = routes(server.clone());
     let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
     let subject = begin(url, user).await;
-    let mut player =
-        Player { server, opened, subject, socket: None, cursor: None, sent: Vec::new(), taken: BTreeMap::new() };
+    let mut player = Player {
+        server,
+        opened,
+        subject,
+        socket: None,
+        cursor: None,
+        sent: Vec::new(),
+        about: String::new(),
+        taken: BTreeMap::new(),
+    };
     for (number, text) in text.lines().enumerate() {
         let line: Line = serde_json::from_str(text).unwrap_or_else(|error| panic!("{path:?}:{}: {error}", number + 1));
         let step = timeout(PATIENCE, player.step(line)).await;
@@ -152,7 +159,7 @@ pub(crate) async fn play<S: Subject, F: Future<Output = S>>(path: &Path, begin: 
             Ok(Err(why)) => why,
             Err(_) => format!("nothing of the kind happened; the device has sent {:?}", player.sent),
         };
-        panic!("{}:{}: {failed}\n{text}", path.display(), number + 1);
+        panic!("{}:{}: {failed}\n{text}\n({})", path.display(), number + 1, player.about);
     }
     assert!(player.sent.is_empty(), "{}: the device has also sent {:?}", path.display(), player.sent);
     serving.abort();
@@ -167,6 +174,8 @@ struct Player<S> {
     cursor: Option<String>,
     /// What the device has sent and no line has named yet.
     sent: Vec<Value>,
+    /// The latest remark, for people.
+    about: String,
     /// Questions that lines have named.
     taken: BTreeMap<u8, u32>,
 }
@@ -174,7 +183,10 @@ struct Player<S> {
 impl<S: Subject> Player<S> {
     async fn step(&mut self, line: Line) -> Result<(), String> {
         match line {
-            Line::About(_) => Ok(()),
+            Line::About(remark) => {
+                self.about = remark;
+                Ok(())
+            }
             Line::Opens { cursor } => self.opens(cursor).await,
             Line::In(frame) => self.say(&frame).await,
             Line::Drop(code) => {
