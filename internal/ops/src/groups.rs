@@ -25,8 +25,8 @@ pub struct Position {
     pub next: Option<u64>,
     /// Where the partition ends.
     pub end: u64,
-    /// How many bytes of parked positions and the like it keeps beside.
-    pub metadata_bytes: usize,
+    /// How many conversations are parked before it, and delivery partitions that lag behind it.
+    pub waiting: usize,
 }
 
 impl Position {
@@ -41,6 +41,9 @@ impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}: ", self.group, self.topic, self.partition)?;
         match self.next {
+            Some(next) if self.waiting > 0 => {
+                write!(f, "at {next} of {}, {} behind, {} waiting", self.end, self.lag(), self.waiting)
+            }
             Some(next) => write!(f, "at {next} of {}, {} behind", self.end, self.lag()),
             None => write!(f, "no commit, the partition ends at {}", self.end),
         }
@@ -69,8 +72,13 @@ async fn position(
 ) -> Result<Position, LogError> {
     let end = log.watermarks(topic, partition).await?.next;
     let commit = log.committed(group, &TopicPartition::new(topic, partition)).await?;
-    let metadata_bytes = commit.as_ref().map_or(0, |commit| commit.metadata.len());
-    Ok(Position { group, topic, partition, next: commit.map(|commit| commit.next), end, metadata_bytes })
+    let waiting = commit.as_ref().map_or(0, |commit| waiting(&commit.metadata));
+    Ok(Position { group, topic, partition, next: commit.map(|commit| commit.next), end, waiting })
+}
+
+/// The fan-out's metadata is a version, a fingerprint, and then a part for each that waits.
+fn waiting(metadata: &str) -> usize {
+    metadata.split(';').skip(2).count()
 }
 
 /// Checks that the fan-out may go on at `offset` of a partition; says what that means for devices.
@@ -121,4 +129,19 @@ pub async fn set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> Result
         )),
         error => OpsError::Log(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_beside_a_commit_is_counted_and_said() {
+        for (metadata, count) in [("", 0), ("1;0000000000000007", 0), ("2;0000000000000007;@3:1;AAAA:zz", 2)] {
+            assert_eq!(waiting(metadata), count, "{metadata}");
+        }
+        let at = |waiting| Position { group: "g", topic: "t", partition: 1, next: Some(3), end: 5, waiting };
+        assert_eq!(at(0).to_string(), "g t/1: at 3 of 5, 2 behind");
+        assert_eq!(at(2).to_string(), "g t/1: at 3 of 5, 2 behind, 2 waiting");
+    }
 }
