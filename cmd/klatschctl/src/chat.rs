@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use auth::Secret;
 use host::{Clock, Entropy};
 use ops::chat::{PERSON_WAIT, SCRIPT_WAIT, StatePath, Target, run};
 use ops::client::Endpoints;
 use ops::{Exit, OpsError};
+use secret::Secret;
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;
 

@@ -1,216 +1,10 @@
-//! The one closed list of what the outside world can be told, and its table to HTTP statuses.
+//! The error that a handler answers with: a code and a sentence for the client, a cause for the log.
 
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::Refusal;
-use serde::{Deserialize, Serialize};
-
-/// A stable code. Names are only ever added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// Malformed JSON, path, query or frame.
-    BadRequest,
-    /// A frame type that the server does not know, or that is not allowed at this point.
-    UnknownFrame,
-    /// A body or frame above the size bound.
-    TooLarge,
-    /// The body did not come in time.
-    TooSlow,
-    /// A field is empty, too long or contradicts another, or names the author where it cannot.
-    Invalid,
-    /// `limit` or another page parameter is out of range.
-    PageOutOfRange,
-    /// No token, or none that this service accepts.
-    Unauthorized,
-    /// The token was good once.
-    TokenExpired,
-    /// Name or password is wrong.
-    WrongCredentials,
-    /// The session was ended, or its refresh token was used before.
-    SessionEnded,
-    /// The browser's origin is not on the allow-list.
-    OriginForbidden,
-    /// There is no such resource or path.
-    NotFound,
-    /// The path exists, the method does not.
-    MethodNotAllowed,
-    /// The name is another account's.
-    NameTaken,
-    /// Not a member of the conversation, or there is none.
-    NotMember,
-    /// The role, or the kind of conversation, does not allow it.
-    Forbidden,
-    /// It is so already.
-    Already,
-    /// The conversation was created before.
-    Exists,
-    /// The user named is not a member.
-    NoSuchMember,
-    /// A user named has no account.
-    NoSuchUser,
-    /// A user named is in too many groups that they have not accepted.
-    TooManyInvitations,
-    /// A user named has declined to be in the group.
-    Declined,
-    /// The conversation is full.
-    Full,
-    /// No such message, or it was deleted.
-    NoSuchMessage,
-    /// The message is another author's.
-    NotAuthor,
-    /// Something else stands under this id.
-    Conflict,
-    /// The id was withdrawn.
-    Withdrawn,
-    /// The id's stamp lies too far in the future.
-    IdFromFuture,
-    /// The conversation waits for an upgrade: ask again later.
-    Held,
-    /// Not yet: the server has not caught up. Ask again.
-    Retry,
-    /// Too many commands, or too many sockets.
-    RateLimited,
-    /// The queue is full: try again.
-    Busy,
-    /// Not acknowledged in time: it may or may not have happened. Send it again with the same id.
-    Unknown,
-    /// A part that this service needs does not answer.
-    Unavailable,
-    /// A fault of ours; the request id finds it in the logs.
-    Internal,
-    /// What a newer server says and this client does not know: read, never sent. It does not pass: the codes that do are
-    /// those of today.
-    #[serde(other)]
-    Other,
-}
-
-impl ErrorCode {
-    /// Every code that is sent.
-    pub const ALL: [Self; 35] = [
-        Self::BadRequest,
-        Self::UnknownFrame,
-        Self::TooLarge,
-        Self::TooSlow,
-        Self::Invalid,
-        Self::PageOutOfRange,
-        Self::Unauthorized,
-        Self::TokenExpired,
-        Self::WrongCredentials,
-        Self::SessionEnded,
-        Self::OriginForbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::NameTaken,
-        Self::NotMember,
-        Self::Forbidden,
-        Self::Already,
-        Self::Exists,
-        Self::NoSuchMember,
-        Self::NoSuchUser,
-        Self::TooManyInvitations,
-        Self::Declined,
-        Self::Full,
-        Self::NoSuchMessage,
-        Self::NotAuthor,
-        Self::Conflict,
-        Self::Withdrawn,
-        Self::IdFromFuture,
-        Self::Held,
-        Self::Retry,
-        Self::RateLimited,
-        Self::Busy,
-        Self::Unknown,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
-    /// The HTTP status that goes with it.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::BadRequest | Self::UnknownFrame | Self::Invalid | Self::PageOutOfRange | Self::IdFromFuture => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Unauthorized | Self::TokenExpired | Self::WrongCredentials | Self::SessionEnded => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::OriginForbidden | Self::NotMember | Self::Forbidden | Self::Declined | Self::NotAuthor => {
-                StatusCode::FORBIDDEN
-            }
-            Self::NotFound | Self::NoSuchMember | Self::NoSuchUser | Self::NoSuchMessage => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NameTaken
-            | Self::Already
-            | Self::Exists
-            | Self::TooManyInvitations
-            | Self::Full
-            | Self::Conflict
-            | Self::Withdrawn => StatusCode::CONFLICT,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::Held | Self::Retry | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
-            Self::Internal | Self::Other => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// Seconds after which asking again makes sense, for codes where it does.
-    #[must_use]
-    pub const fn retry_after_s(self) -> Option<u32> {
-        match self {
-            Self::Retry | Self::Busy | Self::Unavailable | Self::RateLimited => Some(1),
-            Self::Held => Some(30),
-            _ => None,
-        }
-    }
-}
-
-impl From<Refusal> for ErrorCode {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Conflict => Self::Conflict,
-            Refusal::Withdrawn => Self::Withdrawn,
-            Refusal::IdFromFuture => Self::IdFromFuture,
-            Refusal::Exists => Self::Exists,
-            Refusal::NotMember => Self::NotMember,
-            Refusal::Forbidden => Self::Forbidden,
-            Refusal::Already => Self::Already,
-            Refusal::NoSuchMember => Self::NoSuchMember,
-            Refusal::NoSuchUser => Self::NoSuchUser,
-            Refusal::Full => Self::Full,
-            Refusal::NoSuchMessage => Self::NoSuchMessage,
-            Refusal::NotAuthor => Self::NotAuthor,
-            Refusal::Invalid => Self::Invalid,
-        }
-    }
-}
-
-/// Why the reducer refused a command, as a sentence: what was wrong, and what to do.
-#[must_use]
-pub const fn sentence(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Conflict => "another command stands under this id: send yours under an id of its own",
-        Refusal::Withdrawn => "the id was withdrawn: send the command under a new one if it is still wanted",
-        Refusal::IdFromFuture => "the id is stamped more than a minute ahead of the server: set the device's clock",
-        Refusal::Exists => "the conversation was created before",
-        Refusal::NotMember => "there is no such conversation, or you are not a member of it",
-        Refusal::Forbidden => "your role, or the kind of conversation, does not allow it",
-        Refusal::Already => "it is so already",
-        Refusal::NoSuchMember => "the user named is not a member of the conversation",
-        Refusal::NoSuchUser => "a user named has no account, so nobody was taken in: name users who have one",
-        Refusal::Full => "the conversation has as many members as it can have",
-        Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
-        Refusal::NotAuthor => "the message is another author's: only who has written it changes it",
-        Refusal::Invalid => {
-            "a field is empty, too long, has characters that it cannot have, or contradicts another; or it names yourself: \
-             an owner stays one until another member is made the owner, and nobody removes themselves, but leaves"
-        }
-    }
-}
+use protocol::ErrorCode;
 
 /// A refusal or failure on its way to a client.
 #[derive(Debug, thiserror::Error)]
@@ -225,17 +19,6 @@ pub struct ApiError {
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// When asking again makes sense, where that is known better than by the code.
     pub retry_after: Option<Duration>,
-}
-
-/// The body of every failed HTTP answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// The stable code.
-    pub code: ErrorCode,
-    /// A sentence.
-    pub message: String,
-    /// Finds the request in the logs.
-    pub request_id: String,
 }
 
 impl ApiError {
@@ -281,7 +64,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     /// The body is written by [`crate::finish_errors`], which knows the request's id and logs the cause once.
     fn into_response(self) -> Response {
-        let mut response = self.code.status().into_response();
+        let mut response = status(self.code).into_response();
         if let Some(seconds) = self.known_after_s().or(self.code.retry_after_s()) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -290,37 +73,21 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// The code's status, as axum wants it.
+pub(crate) fn status(code: ErrorCode) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_code_of_a_newer_server_is_read_and_never_sent() {
+    fn every_code_has_a_status_of_its_number() {
         for code in ErrorCode::ALL {
-            let name = serde_json::to_value(code).unwrap();
-            assert_eq!(serde_json::from_value::<ErrorCode>(name).unwrap(), code);
-        }
-        assert_eq!(serde_json::from_str::<ErrorCode>("\"too_loud\"").unwrap(), ErrorCode::Other);
-        assert!(!ErrorCode::ALL.contains(&ErrorCode::Other));
-    }
-
-    /// The reducer says no more than the code: an owner who makes themself a member, and an admin who removes themself,
-    /// are told so by the same sentence as who says nothing.
-    #[test]
-    fn the_sentence_of_invalid_covers_whatever_is_refused_as_that() {
-        let words = sentence(Refusal::Invalid);
-        for part in
-            ["empty", "too long", "characters", "contradicts", "until another member is made the owner", "leaves"]
-        {
-            assert!(words.contains(part), "{part}");
-        }
-    }
-
-    #[test]
-    fn every_refusal_of_the_reducer_has_the_code_of_its_name() {
-        for refusal in Refusal::ALL {
-            let code = serde_json::to_value(ErrorCode::from(refusal)).unwrap();
-            assert_eq!(code, refusal.name());
+            let status = status(code);
+            assert_eq!(status.as_u16(), code.status());
+            assert!(status.is_client_error() || status.is_server_error(), "{code:?}: {status}");
         }
     }
 }

@@ -7,10 +7,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::UserId;
+use protocol::ErrorCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ApiError, ErrorCode, Vouched};
+use crate::{ApiError, Vouched};
 
 /// A JSON body, in and out.
 #[derive(Debug, Clone)]
@@ -47,19 +48,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             }
             Err(error) => return Err(ApiError::new(ErrorCode::BadRequest, error.body_text())),
         };
-        let object = is_object(&bytes);
+        let object = protocol::is_object(&bytes);
         match axum::Json::from_request(Request::from_parts(parts, bytes.into()), state).await {
             Ok(axum::Json(body)) if object => Ok(Self(body)),
             Ok(_) => Err(ApiError::new(ErrorCode::BadRequest, "the body is JSON, and no object: write '{ ... }'")),
             Err(error) => Err(ApiError::new(ErrorCode::BadRequest, error.body_text())),
         }
     }
-}
-
-/// Whether a JSON text can be an object. The parsers that serde derives would also take a list of an object's values.
-#[must_use]
-pub fn is_object(json: &[u8]) -> bool {
-    json.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) == Some(&b'{')
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {

@@ -8,9 +8,11 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use host::Entropy;
+use protocol::{ErrorBody, ErrorCode};
 use tracing::{Instrument, info_span};
 
-use crate::{ApiError, ErrorBody, ErrorCode};
+use crate::ApiError;
+use crate::error::status;
 
 /// The header that carries the request's id, in requests (kept when it is a sane one) and answers.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,8 +55,8 @@ fn request_id(request: &Request, entropy: &Entropy) -> String {
 }
 
 /// Refusals of the framework itself, which carry no error of ours.
-fn unnamed(status: StatusCode) -> Option<Arc<ApiError>> {
-    let error = match status {
+fn unnamed(refused: StatusCode) -> Option<Arc<ApiError>> {
+    let error = match refused {
         StatusCode::NOT_FOUND => ApiError::new(ErrorCode::NotFound, "there is nothing at this path"),
         StatusCode::METHOD_NOT_ALLOWED => {
             ApiError::new(ErrorCode::MethodNotAllowed, "this path does not take this method")
@@ -68,7 +70,7 @@ fn unnamed(status: StatusCode) -> Option<Arc<ApiError>> {
 fn log(error: &ApiError) {
     let code = error.code;
     match &error.cause {
-        Some(cause) if code.status().is_server_error() => {
+        Some(cause) if status(code).is_server_error() => {
             tracing::error!(?code, error = %cause, "request failed");
         }
         Some(cause) => tracing::info!(?code, error = %cause, "request refused"),
@@ -78,7 +80,7 @@ fn log(error: &ApiError) {
 
 fn with_body(response: &Response, error: &ApiError, id: &str) -> Response {
     let body = ErrorBody { code: error.code, message: error.message.clone(), request_id: id.to_owned() };
-    let mut finished = (error.code.status(), axum::Json(body)).into_response();
+    let mut finished = (status(error.code), axum::Json(body)).into_response();
     // Retry-After and the like stay; the type and length of the empty body do not.
     for (name, value) in response.headers() {
         if !finished.headers().contains_key(name) {

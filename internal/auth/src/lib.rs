@@ -7,7 +7,6 @@
 mod ended;
 mod jwks;
 mod key;
-mod secret;
 mod source;
 mod verifier;
 
@@ -16,7 +15,6 @@ use domain::UserId;
 pub use ended::{ENDED_KEPT, ENDED_POLL, EndedSessions, SessionWatch};
 pub use jwks::{Jwk, Jwks, JwksError};
 pub use key::{KeyError, SigningKey};
-pub use secret::Secret;
 pub use verifier::{LEEWAY, Verifier};
 
 /// Who signs, and for whom: `iss` and `aud` of every token.

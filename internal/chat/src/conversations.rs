@@ -1,11 +1,12 @@
 //! A conversation: opening it, looking at it, naming it.
 
-use api::{ApiError, Caller, CommandFrame, ConversationBody, CreateBody, Json, Path, TitleBody};
+use api::{ApiError, Caller, Json, Path};
 use axum::extract::State;
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use commands::faults;
 use domain::ConversationId;
+use protocol::{CommandFrame, CommandKind, ConversationBody, CreateBody, TitleBody};
 use runtime::TraceParent;
 
 use crate::service::{Chat, Logged, Reader};
@@ -23,7 +24,7 @@ async fn create(
     Extension(trace): Extension<TraceParent>,
     Json(CreateBody { id, kind, title, members }): Json<CreateBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Create { id, kind, title, members }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, None, CommandKind::Create { kind, title, members })).await
 }
 
 async fn show(
@@ -50,5 +51,5 @@ async fn change_title(
     Path(conversation): Path<ConversationId>,
     Json(TitleBody { id, title }): Json<TitleBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::ChangeTitle { id, conversation, title }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::ChangeTitle { title })).await
 }

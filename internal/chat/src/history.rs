@@ -1,11 +1,12 @@
 //! The timeline of a conversation, by key in both directions.
 
-use api::{ApiError, EntryBody, ErrorCode, HistoryPage, Json, Path, Query};
+use api::{ApiError, Json, Path, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use commands::{Barrier, faults};
 use domain::{CommandId, ConversationId, IdRow, Seq, Stands, UserId};
+use protocol::{EntryBody, ErrorCode, HistoryPage};
 use serde::Deserialize;
 use store::{Direction, Entry, Page};
 

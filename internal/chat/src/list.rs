@@ -7,13 +7,14 @@
 
 use std::pin::pin;
 
-use api::{ApiError, ConversationBody, ConversationPage, ErrorCode, Json, Query};
+use api::{ApiError, Json, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use commands::faults;
 use domain::{ConversationId, UserId};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use protocol::{ConversationBody, ConversationPage, ErrorCode};
 use serde::Deserialize;
 use store::Head;
 

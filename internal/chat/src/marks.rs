@@ -1,10 +1,11 @@
 //! Read marks. They show in a conversation's summary and in a sync.
 
-use api::{ApiError, Caller, Json, MarkUpTo, Path};
+use api::{ApiError, Caller, Json, Path};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::put;
 use domain::ConversationId;
+use protocol::MarkUpTo;
 
 use crate::service::Chat;
 

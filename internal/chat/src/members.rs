@@ -1,13 +1,12 @@
 //! The members of a conversation.
 
-use api::{
-    AddMembersBody, ApiError, Caller, CommandBody, CommandFrame, Json, MemberBody, MemberPage, Path, Query, RoleBody,
-};
+use api::{ApiError, Caller, Json, Path, Query};
 use axum::extract::State;
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use commands::faults;
 use domain::{ConversationId, Membership, UserId};
+use protocol::{AddMembersBody, CommandBody, CommandFrame, CommandKind, MemberBody, MemberPage, RoleBody};
 use runtime::TraceParent;
 use serde::Deserialize;
 
@@ -61,7 +60,7 @@ async fn add(
     Path(conversation): Path<ConversationId>,
     Json(AddMembersBody { id, members }): Json<AddMembersBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::AddMembers { id, conversation, members }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::AddMembers { members })).await
 }
 
 async fn remove(
@@ -71,7 +70,7 @@ async fn remove(
     Path((conversation, user)): Path<(ConversationId, UserId)>,
     Query(CommandBody { id }): Query<CommandBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::RemoveMember { id, conversation, user }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::RemoveMember { user })).await
 }
 
 async fn change_role(
@@ -81,7 +80,7 @@ async fn change_role(
     Path((conversation, user)): Path<(ConversationId, UserId)>,
     Json(RoleBody { id, role }): Json<RoleBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::ChangeRole { id, conversation, user, role }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::ChangeRole { user, role })).await
 }
 
 async fn leave(
@@ -91,5 +90,5 @@ async fn leave(
     Path(conversation): Path<ConversationId>,
     Json(CommandBody { id }): Json<CommandBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Leave { id, conversation }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Leave {})).await
 }

@@ -1,10 +1,11 @@
 //! Messages: saying, editing and deleting them, and reacting to them. They are read in `history`.
 
-use api::{Caller, CommandBody, CommandFrame, EditBody, Json, Path, Query, ReactBody, SendBody};
+use api::{Caller, Json, Path, Query};
 use axum::extract::State;
 use axum::routing::{post, put};
 use axum::{Extension, Router};
 use domain::{CommandId, ConversationId};
+use protocol::{CommandBody, CommandFrame, CommandKind, EditBody, ReactBody, SendBody};
 use runtime::TraceParent;
 
 use crate::service::{Chat, Logged};
@@ -23,7 +24,7 @@ async fn send(
     Path(conversation): Path<ConversationId>,
     Json(SendBody { id, body, reply_to }): Json<SendBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Send { id, conversation, body, reply_to }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to })).await
 }
 
 async fn edit(
@@ -33,7 +34,7 @@ async fn edit(
     Path((conversation, target)): Path<(ConversationId, CommandId)>,
     Json(EditBody { id, body }): Json<EditBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Edit { id, conversation, target, body }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Edit { target, body })).await
 }
 
 async fn delete(
@@ -43,7 +44,7 @@ async fn delete(
     Path((conversation, target)): Path<(ConversationId, CommandId)>,
     Query(CommandBody { id }): Query<CommandBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Delete { id, conversation, target }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Delete { target })).await
 }
 
 async fn react(
@@ -53,7 +54,7 @@ async fn react(
     Path((conversation, target)): Path<(ConversationId, CommandId)>,
     Json(ReactBody { id, emoji }): Json<ReactBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::React { id, conversation, target, emoji }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::React { target, emoji })).await
 }
 
 async fn unreact(
@@ -63,5 +64,5 @@ async fn unreact(
     Path((conversation, target)): Path<(ConversationId, CommandId)>,
     Query(CommandBody { id }): Query<CommandBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Unreact { id, conversation, target }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Unreact { target })).await
 }

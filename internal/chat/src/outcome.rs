@@ -1,11 +1,12 @@
 //! The fate of a command: what stands under its id, and giving it up.
 
-use api::{ApiError, Caller, CommandBody, CommandFrame, Json, OutcomeBody, OutcomeState, Path};
+use api::{ApiError, Caller, Json, Path};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use commands::{Barrier, faults};
 use domain::{CommandId, ConversationId};
+use protocol::{CommandBody, CommandFrame, CommandKind, OutcomeBody, OutcomeState};
 use runtime::TraceParent;
 
 use crate::reading::NEWEST;
@@ -38,7 +39,7 @@ async fn outcome(
     }
     let refusal = chat.store.refusal(conversation, caller.user, id).await.map_err(faults::of_store)?;
     let Some((reason, seq)) = refusal else { return Ok(Json(none)) };
-    let (code, message) = (Some(reason.into()), Some(api::sentence(reason).to_owned()));
+    let (code, message) = (Some(reason.into()), Some(protocol::sentence(reason).to_owned()));
     Ok(Json(OutcomeBody { outcome: OutcomeState::Refused, seq: Some(seq), code, message, ..none }))
 }
 
@@ -49,5 +50,5 @@ async fn withdraw(
     Path(conversation): Path<ConversationId>,
     Json(CommandBody { id }): Json<CommandBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::Withdraw { id, conversation }).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Withdraw {})).await
 }

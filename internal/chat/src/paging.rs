@@ -1,7 +1,8 @@
 //! Page sizes, in entries and in bytes.
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::Content;
+use protocol::ErrorCode;
 use store::Entry;
 
 /// The most that one page holds.

@@ -17,9 +17,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::UserId;
 use host::Buckets;
+use protocol::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 

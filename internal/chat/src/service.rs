@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use api::{Accepted, ApiError, Caller, CommandFrame, Json};
+use api::{ApiError, Caller, Json};
 use auth::Verifier;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use commands::{Barrier, Commands, MarkWriter};
 use domain::UserId;
+use protocol::{Accepted, CommandFrame};
 use runtime::{Peer, TraceParent, client_address, network_of};
 use store::SharedStore;
 

@@ -1,9 +1,10 @@
 //! A conversation in a few lines: what it is, its last message, what is unread.
 
-use api::{ApiError, ConversationBody};
+use api::ApiError;
 use commands::{Barrier, faults};
 use domain::{Content, ConversationId, ConversationKind, Seq, Settings, UserId};
 use host::teeth::{Bug, bites};
+use protocol::ConversationBody;
 use store::{Direction, Entry, Head, Mark, Page, UserConversation};
 
 use crate::reading::{NEWEST, Spans};

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 
-use api::{ApiError, ErrorCode, Json, Query, SyncConversation, SyncPage, SyncState};
+use api::{ApiError, Json, Query};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -20,6 +20,7 @@ use domain::{ConversationId, Seq, UserId};
 use events::topics;
 use futures_util::future::{join_all, try_join_all};
 use host::teeth::{Bug, bites};
+use protocol::{ErrorCode, SyncConversation, SyncPage, SyncState};
 use serde::Deserialize;
 use store::{Consumer, Source};
 

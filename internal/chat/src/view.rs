@@ -1,7 +1,7 @@
 //! Rows as bodies.
 
-use api::{EntryBody, MarkBody, ReactionBody};
 use domain::{Content, Seq};
+use protocol::{EntryBody, MarkBody, ReactionBody};
 use store::{Entry, Mark};
 
 /// The entry for a reader who left at `left`, or is a member; `whole` is the conversation's head as it was read before

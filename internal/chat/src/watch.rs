@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use eventlog::promises;
 use events::topics;
+use host::ErrorKind;
 use runtime::{Condition, Tasks};
 use store::{SharedStore, StoreError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -39,7 +40,7 @@ async fn watch_store(store: SharedStore, condition: Condition, token: Cancellati
         match token.run_until_cancelled(store::still_current(&*store)).await {
             None => break,
             Some(Ok(())) => condition.ready(),
-            Some(Err(error @ StoreError::Incarnation { .. })) => return Err(error),
+            Some(Err(error)) if error.kind() == ErrorKind::Superseded => return Err(error),
             Some(Err(error)) => condition.not_ready(error.to_string()),
         }
     }

@@ -4,8 +4,8 @@
 
 mod world;
 
-use api::ConversationBody;
 use domain::{CommandId, ConversationId, Seq};
+use protocol::ConversationBody;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use world::{User, World};

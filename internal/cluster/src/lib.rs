@@ -13,6 +13,7 @@ use anyhow::Context;
 use eventlog::{LogError, SharedLog};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::{Codec, RegistryError};
+use host::ErrorKind;
 use runtime::options::{LogOptions, Password, StoreOptions};
 use runtime::{Condition, ConfigFault, Given, insist};
 use store::{Following, SharedStore, StoreError};
@@ -86,7 +87,7 @@ async fn connect(
         delivery_timeout,
         ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", ground.name))
     };
-    let transient = |error: &LogError| matches!(error, LogError::Transient(_));
+    let transient = LogError::is_transient;
     let kafka = match insist("reach Kafka", entropy, stop, transient, || KafkaLog::connect(config.clone())).await {
         Ok(log) => log,
         Err(Given::Stopped) => return Ok(None),
@@ -101,12 +102,12 @@ async fn connect(
     ConfigFault::all(&faults)?;
     condition.not_ready(format!("waiting for the store at {}", store.cql.join(",")));
     let config = scylla_config(store, log.dev)?;
-    let transient = |error: &StoreError| matches!(error, StoreError::Transient(_));
+    let transient = StoreError::is_transient;
     let store = match insist("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone())).await
     {
         Ok(store) => store,
         Err(Given::Stopped) => return Ok(None),
-        Err(Given::Up(error @ (StoreError::NotMigrated(_) | StoreError::Misconfigured(_)))) => {
+        Err(Given::Up(error)) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Misconfigured) => {
             return Err(ConfigFault::caused(error.to_string(), error).into());
         }
         Err(Given::Up(error)) => return Err(error).context("connecting to the store"),

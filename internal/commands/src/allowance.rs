@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::UserId;
 use host::Buckets;
+use protocol::ErrorCode;
 
 /// Commands and marks that a user may send at once, after a pause, to one process.
 pub const COMMANDS_BURST: u32 = 120;

@@ -1,7 +1,9 @@
 //! What the outside world is told when the log or the store fails or is behind: the one place where that becomes codes.
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use eventlog::{AppendError, LogError};
+use host::ErrorKind;
+use protocol::ErrorCode;
 use store::StoreError;
 
 /// Not a member, or there is no such conversation: nobody is told which.
@@ -25,20 +27,20 @@ pub fn retry() -> ApiError {
 /// The store did not answer, or not with what was asked for.
 #[must_use]
 pub fn of_store(error: StoreError) -> ApiError {
-    match error {
-        StoreError::Transient(_) | StoreError::Incarnation { .. } | StoreError::NotMigrated(_) | StoreError::Closed => {
-            ApiError::unavailable(error)
-        }
-        StoreError::Misconfigured(_) | StoreError::Malformed(_) | StoreError::Broken(_) => ApiError::internal(error),
-    }
+    if may_pass(error.kind()) { ApiError::unavailable(error) } else { ApiError::internal(error) }
 }
 
 /// The log could not be read.
 #[must_use]
 pub fn of_log(error: LogError) -> ApiError {
-    match error {
-        LogError::Transient(_) | LogError::NoTopic(_) | LogError::Closed => ApiError::unavailable(error),
-        LogError::OutOfRange { .. } | LogError::Broken(_) => ApiError::internal(error),
+    if may_pass(error.kind()) { ApiError::unavailable(error) } else { ApiError::internal(error) }
+}
+
+/// Whether the same request may be answered later, without anybody mending this program or its data.
+fn may_pass(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Transient | ErrorKind::Superseded | ErrorKind::Missing | ErrorKind::Closed => true,
+        ErrorKind::OutOfRange | ErrorKind::Poison | ErrorKind::Misconfigured | ErrorKind::Broken => false,
     }
 }
 

@@ -13,10 +13,12 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
+use domain::kinds::Create;
 use domain::{Action, Content, ConversationId, ConversationKind, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lru::LruCache;
+use protocol::ErrorCode;
 use store::{Direction, Page, SharedStore, StoreError};
 use tokio::time::{Instant, timeout};
 
@@ -132,12 +134,13 @@ impl Invitations {
         conversation: ConversationId,
         action: &Action,
     ) -> Result<(), ApiError> {
-        let group = matches!(action, Action::Create { kind: ConversationKind::Group, .. } | Action::AddMembers { .. });
+        let group =
+            matches!(action, Action::Create(Create { kind: ConversationKind::Group, .. }) | Action::AddMembers(_));
         let users = if group { taken_in(author, action) } else { BTreeSet::new() };
         if users.is_empty() {
             return Ok(());
         }
-        let again = matches!(action, Action::AddMembers { .. });
+        let again = matches!(action, Action::AddMembers(_));
         let asked = stream::iter(users.iter().copied())
             .map(|user| async move {
                 let closed = self.closed(author, conversation, user, again).await?;

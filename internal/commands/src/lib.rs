@@ -20,13 +20,14 @@ pub mod faults;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Accepted, ApiError, CommandFrame, ErrorCode};
+use api::ApiError;
 use bytes::Bytes;
-use domain::{Action, CommandId, ConversationId, Event, Refusal, Seq, UserId};
+use domain::{Action, CommandId, ConversationId, Event, Kind, Refusal, Seq, UserId};
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use events::{Codec, HEADER_TRACE, topics};
 use host::Clock;
 use host::teeth::{Bug, bites};
+use protocol::{Accepted, CommandFrame, ErrorCode};
 use store::{Direction, Mark, Page, SharedStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -210,18 +211,18 @@ impl Commands {
         id: CommandId,
         action: &Action,
     ) -> Result<(), ApiError> {
-        if matches!(action, Action::Create { .. }) {
+        if action.kind() == Kind::Create {
             return Ok(());
         }
         // Of a group's creation: there is nothing yet to be a member of, and nobody else's command has that id there.
-        if *action == Action::Withdraw && conversation == ConversationId::group(author, id) {
+        if action.kind() == Kind::Withdraw && conversation == ConversationId::group(author, id) {
             return Ok(());
         }
         match self.memberships.check(author, conversation).await {
             Answer::Member => self.check_target(author, conversation, id, action).await,
             Answer::Unsure => Ok(()),
             // Of a command from the time of membership, whose fate is open.
-            Answer::Former if *action == Action::Withdraw => Ok(()),
+            Answer::Former if action.kind() == Kind::Withdraw => Ok(()),
             Answer::Former if self.memberships.stands(author, conversation, id).await => Ok(()),
             Answer::Former | Answer::Stranger => Err(faults::not_member()),
         }
@@ -235,9 +236,9 @@ impl Commands {
         id: CommandId,
         action: &Action,
     ) -> Result<(), ApiError> {
-        let (Action::AddReaction { target, .. } | Action::RemoveReaction { target }) = action else { return Ok(()) };
-        match self.memberships.reads(author, conversation, (id, *target)).await {
-            Some(false) => Err(ApiError::new(ErrorCode::NoSuchMessage, api::sentence(Refusal::NoSuchMessage))),
+        let Some(target) = action.target_to_read() else { return Ok(()) };
+        match self.memberships.reads(author, conversation, (id, target)).await {
+            Some(false) => Err(ApiError::new(ErrorCode::NoSuchMessage, protocol::sentence(Refusal::NoSuchMessage))),
             Some(true) | None => Ok(()),
         }
     }
@@ -256,7 +257,7 @@ impl Commands {
         if missing.is_empty() {
             return Ok(true);
         }
-        let adds = matches!(action, Action::AddMembers { .. });
+        let adds = action.kind() == Kind::AddMembers;
         if adds || self.memberships.stands(author, conversation, id).await {
             return Ok(false);
         }

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::{ConversationId, UserId};
 use eventlog::{AppendError, NewRecord, SharedLog, append};
 use events::{Codec, ReadMark, topics};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use protocol::ErrorCode;
 use store::Mark;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};

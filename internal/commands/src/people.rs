@@ -9,9 +9,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use domain::{Action, UserId};
 use lru::LruCache;
+use protocol::ErrorCode;
 use store::SharedStore;
 use tokio::time::timeout;
 
@@ -71,12 +72,7 @@ impl People {
 
 /// The users whom the action takes in, without the author, who is signed in.
 pub(crate) fn taken_in(author: UserId, action: &Action) -> BTreeSet<UserId> {
-    match action {
-        Action::Create { members, .. } | Action::AddMembers { members } => {
-            members.iter().copied().filter(|user| *user != author).collect()
-        }
-        _ => BTreeSet::new(),
-    }
+    action.about().taken_in.iter().copied().filter(|user| *user != author).collect()
 }
 
 /// Refused, for these users have no account.

@@ -6,8 +6,9 @@
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use api::{ApiError, CommandFrame, ErrorCode};
+use api::ApiError;
 use commands::{Allowance, Barrier, Commands, MarkWriter};
+use domain::kinds::SendMessage;
 use domain::{
     Action, CommandId, Content, ConversationId, Event, Fingerprint, IdRow, PayloadHash, Role, Seq, Stands, UserId,
 };
@@ -15,6 +16,7 @@ use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, Record, SharedLog};
 use events::{Codec, MessageRecord, topics};
 use host::Clock;
+use protocol::{CommandFrame, CommandKind, ErrorCode};
 use store::embedded::EmbeddedStore;
 use store::{Account, Applied, Consumer, ConversationRows, Hold, Mark, OutboxRow, Row, RowWrite, SharedStore, Source};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +67,7 @@ impl World {
 
     async fn say(&self, author: UserId, conversation: ConversationId, body: &str) -> Result<CommandId, ApiError> {
         let id = self.id();
-        let command = CommandFrame::Send { id, conversation, body: body.into(), reply_to: None };
+        let command = CommandFrame::new(id, conversation, CommandKind::Send { body: body.into(), reply_to: None });
         self.commands.submit(author, command, Some("00-trace-span-01")).await?.logged().await?;
         Ok(id)
     }
@@ -163,7 +165,7 @@ async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
     let mut under_way = Vec::new();
     for number in 0..50 {
         let (id, body) = (world.id(), number.to_string());
-        let command = CommandFrame::Send { id, conversation: c, body, reply_to: None };
+        let command = CommandFrame::new(id, c, CommandKind::Send { body, reply_to: None });
         under_way.push(world.commands.submit(user(1), command, Some("00-trace-span-01")).await.unwrap());
     }
     for submitted in under_way {
@@ -172,7 +174,7 @@ async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
     }
     let bodies: Vec<_> = world.events(c).await.into_iter().map(|event| event.action).collect();
     let expected: Vec<_> =
-        (0..50).map(|number| Action::SendMessage { body: number.to_string(), reply_to: None }).collect();
+        (0..50).map(|number| Action::SendMessage(SendMessage { body: number.to_string(), reply_to: None })).collect();
     assert_eq!(bodies, expected);
     let record = &world.logged(topics::MESSAGES, c).await[0];
     assert_eq!(record.key, c.to_string());
@@ -235,7 +237,7 @@ async fn the_retry_of_who_was_removed_meanwhile_reaches_the_reducer() {
         world.pad(c).await;
     }
     world.applied(Barrier::source_of(c), 2).await;
-    let again = CommandFrame::Send { id, conversation: c, body: "hi".into(), reply_to: None };
+    let again = CommandFrame::new(id, c, CommandKind::Send { body: "hi".into(), reply_to: None });
     world.commands.submit(user(2), again, None).await.unwrap().logged().await.unwrap();
     world.applied(Barrier::source_of(c), 3).await;
     assert_eq!(code(world.say(user(2), c, "something new").await), ErrorCode::NotMember);
@@ -251,7 +253,7 @@ async fn a_withdrawal_by_who_never_was_a_member_is_refused_and_one_by_who_was_is
         world.pad(c).await;
     }
     world.applied(Barrier::source_of(c), 2).await;
-    let withdraw = |conversation| CommandFrame::Withdraw { id: world.id(), conversation };
+    let withdraw = |conversation| CommandFrame::new(world.id(), conversation, CommandKind::Withdraw {});
     let here = world.commands.submit(user(3), withdraw(c), None).await.unwrap_err();
     let nowhere = world.commands.submit(user(3), withdraw(ConversationId::direct(user(8), user(9))), None).await;
     assert_eq!((here.code, here.message), (ErrorCode::NotMember, nowhere.unwrap_err().message));
@@ -279,14 +281,16 @@ async fn who_has_left_marks_nothing_and_who_joined_later_nothing_from_before() {
 async fn creating_and_withdrawing_need_no_store() {
     let world = World::new().await;
     world.register(&[user(2)]).await;
-    let create = |id| CommandFrame::Create { id, kind: "direct".into(), title: None, members: vec![user(2)] };
+    let create = |id| {
+        CommandFrame::new(id, None, CommandKind::Create { kind: "direct".into(), title: None, members: vec![user(2)] })
+    };
     let accepted = world.commands.submit(user(1), create(world.id()), None).await.unwrap().logged().await.unwrap();
     assert_eq!(accepted.conversation, ConversationId::direct(user(1), user(2)));
     world.store.close().await;
     // Whom the service has met it knows.
     let id = world.id();
     world.commands.submit(user(1), create(id), None).await.unwrap().logged().await.unwrap();
-    let withdraw = CommandFrame::Withdraw { id, conversation: group() };
+    let withdraw = CommandFrame::new(id, group(), CommandKind::Withdraw {});
     world.commands.submit(user(3), withdraw, None).await.unwrap().logged().await.unwrap();
     // Nor does a store that is away stop a message.
     world.say(user(1), group(), "hi").await.unwrap();
@@ -299,13 +303,10 @@ async fn users_who_do_not_exist_are_taken_in_nowhere() {
     let (world, c) = (World::new().await, group());
     world.register(&[user(2), user(3)]).await;
     world.join(user(1), c, 1).await;
-    let create = |kind: &str, members: Vec<UserId>| CommandFrame::Create {
-        id: world.id(),
-        kind: kind.into(),
-        title: None,
-        members,
+    let create = |kind: &str, members: Vec<UserId>| {
+        CommandFrame::new(world.id(), None, CommandKind::Create { kind: kind.into(), title: None, members })
     };
-    let add = |members| CommandFrame::AddMembers { id: world.id(), conversation: c, members };
+    let add = |members| CommandFrame::new(world.id(), c, CommandKind::AddMembers { members });
     let ghosts: Vec<UserId> = (100..108).map(user).collect();
     for command in [
         create("direct", vec![ghosts[0]]),
@@ -332,7 +333,11 @@ async fn users_who_do_not_exist_are_taken_in_nowhere() {
 async fn a_store_that_is_away_takes_nobody_in() {
     let world = World::new().await;
     world.store.close().await;
-    let create = CommandFrame::Create { id: world.id(), kind: "direct".into(), title: None, members: vec![user(2)] };
+    let create = CommandFrame::new(
+        world.id(),
+        None,
+        CommandKind::Create { kind: "direct".into(), title: None, members: vec![user(2)] },
+    );
     assert_eq!(code(world.commands.submit(user(1), create, None).await), ErrorCode::Unavailable);
     assert_eq!(world.events(ConversationId::direct(user(1), user(2))).await, []);
 }
@@ -342,7 +347,11 @@ async fn a_store_that_is_away_takes_nobody_in() {
 async fn the_retry_of_a_command_that_stands_is_let_through_and_says_that_nobody_was_looked_up() {
     let (world, id) = (World::new().await, CommandId::first_at(NOW_MS - 1));
     let c = ConversationId::group(user(1), id);
-    let create = CommandFrame::Create { id, kind: "group".into(), title: None, members: vec![user(100)] };
+    let create = CommandFrame::new(
+        id,
+        None,
+        CommandKind::Create { kind: "group".into(), title: None, members: vec![user(100)] },
+    );
     assert_eq!(code(world.commands.submit(user(1), create.clone(), None).await), ErrorCode::NoSuchUser);
     let row =
         IdRow { author: user(1), seq: seq(1), hash: PayloadHash([0; 16]), stands: Stands::Command, deleted: None };
@@ -357,9 +366,10 @@ async fn refusals_without_the_store_have_their_code() {
     let (world, c) = (World::new().await, group());
     world.join(user(1), c, 1).await;
     assert_eq!(code(world.say(user(1), c, " ").await), ErrorCode::Invalid);
-    let from_future = CommandFrame::Leave { id: CommandId::first_at(NOW_MS + 60_001), conversation: c };
+    let from_future = CommandFrame::new(CommandId::first_at(NOW_MS + 60_001), c, CommandKind::Leave {});
     assert_eq!(code(world.commands.submit(user(1), from_future, None).await), ErrorCode::IdFromFuture);
-    let nonsense = CommandFrame::Create { id: world.id(), kind: "crowd".into(), title: None, members: vec![] };
+    let nonsense =
+        CommandFrame::new(world.id(), None, CommandKind::Create { kind: "crowd".into(), title: None, members: vec![] });
     assert_eq!(code(world.commands.submit(user(1), nonsense, None).await), ErrorCode::Invalid);
     world.log.close().await;
     assert_eq!(code(world.say(user(1), c, "hi").await), ErrorCode::Unavailable);

@@ -62,7 +62,11 @@ impl IdCache {
                         self.keep(*id, IdRow { deleted: Some(seq), ..row });
                     }
                 }
-                _ => {}
+                Change::Timeline { .. }
+                | Change::Body { .. }
+                | Change::Reaction { .. }
+                | Change::Member { .. }
+                | Change::Settings(_) => {}
             }
         }
     }

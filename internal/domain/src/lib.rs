@@ -4,6 +4,7 @@
 //! No I/O, no clock, no randomness: the storage consumer and the fan-out run this code over the same log and must come
 //! to the same decisions, today and at any replay.
 
+mod change;
 mod cursor;
 mod event;
 mod id_cache;
@@ -12,15 +13,16 @@ mod reducer;
 mod seq;
 mod state;
 
+pub mod kinds;
 pub mod limits;
 pub mod words;
 
+pub use change::Change;
 pub use cursor::{Cursor, CursorError, Fingerprint};
-pub use event::{Action, Event, PayloadHash, Placed};
+pub use event::{Event, Placed};
 pub use id_cache::{ID_CACHE_ROWS_MAX, ID_CACHE_SPAN_MS, IdCache, Lookup};
 pub use ids::{CommandId, ConversationId, IdError, UserId};
-pub use reducer::{
-    Change, Decision, Effects, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of,
-};
+pub use kinds::{Action, Kind, PayloadHash};
+pub use reducer::{Decision, Effects, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of};
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
 pub use state::{Content, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};

@@ -3,19 +3,15 @@
 //! The storage consumer turns the effects into rows, the fan-out turns the same effects into deliveries. Who may post,
 //! who receives, what is a duplicate and whether a message still exists are all decided here, as of the event.
 
-mod changes;
-
+use crate::kinds::{Audience, Context, Kind};
 use crate::limits::STAMP_AHEAD_MS_MAX;
 use crate::state::one_more;
-use crate::{
-    Action, CommandId, Content, ConversationState, Event, IdRow, PayloadHash, Placed, Role, Seq, Settings, Stands,
-    UserId,
-};
+use crate::{Change, ConversationState, Event, IdRow, PayloadHash, Placed, Role, Seq, Stands, UserId};
 
 /// The newest version of the rules that programs know and write. An event made under a newer one is not judged.
 ///
 /// Where a version differs from the one before, the code asks for the event's own version: version 2 came with what
-/// `changes` and [`apply`] say of it, and everything of version 1 is judged as it was, for ever.
+/// `kinds` and [`apply`] say of it, and everything of version 1 is judged as it was, for ever.
 pub const RULES_NEWEST: u32 = 2;
 
 /// The version after it, for tests alone: no program writes it or judges by it. It differs in who may add members (every
@@ -69,14 +65,13 @@ pub fn past_of(
     if event.rules < 2 || first.is_some() || state.settings.is_none() {
         return None;
     }
-    match (state.members.get(&event.author), &event.action) {
-        (None, Action::Create { .. }) => None,
-        (None, _) => Some(Past::Ever),
-        (Some(member), Action::AddReaction { .. } | Action::RemoveReaction { .. }) => target
-            .filter(|row| row.seq < member.since && row.author != event.author && row.deleted.is_none())
-            .map(|row| Past::At(row.seq)),
-        (Some(_), _) => None,
-    }
+    let Some(member) = state.members.get(&event.author) else {
+        return (event.action.kind() != Kind::Create).then_some(Past::Ever);
+    };
+    event.action.target_to_read()?;
+    target
+        .filter(|row| row.seq < member.since && row.author != event.author && row.deleted.is_none())
+        .map(|row| Past::At(row.seq))
 }
 
 /// The event was made under rules that this code does not know: its conversation is held, never skipped.
@@ -176,67 +171,6 @@ impl Refusal {
     }
 }
 
-/// One change of what can be read back. The event's seq is its version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A new entry of the timeline, by the event's author at the event's seq.
-    Timeline {
-        /// Its place, counted from 0.
-        place: u64,
-        /// The number of messages up to and including it.
-        ordinal: u64,
-        /// What it holds.
-        content: Content,
-    },
-    /// A message has another text.
-    Body {
-        /// The message's id.
-        id: CommandId,
-        /// The message's own seq.
-        seq: Seq,
-        /// The message's place.
-        place: u64,
-        /// The new text.
-        body: String,
-    },
-    /// A message is gone.
-    Deleted {
-        /// The message's id.
-        id: CommandId,
-        /// The message's own seq.
-        seq: Seq,
-        /// The message's place.
-        place: u64,
-    },
-    /// The author's reaction to a message.
-    Reaction {
-        /// The message's id.
-        id: CommandId,
-        /// The message's own seq.
-        seq: Seq,
-        /// The message's place.
-        place: u64,
-        /// The reaction; empty for none.
-        emoji: String,
-    },
-    /// A user's membership.
-    Member {
-        /// Who.
-        user: UserId,
-        /// The role from here on; `None` for who left.
-        role: Option<Role>,
-    },
-    /// The conversation's settings.
-    Settings(Settings),
-    /// The id that is taken from here on.
-    Id {
-        /// The id.
-        id: CommandId,
-        /// What stands under it.
-        row: IdRow,
-    },
-}
-
 /// What an event does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effects {
@@ -262,7 +196,7 @@ impl Effects {
     /// Whether the conversation's head, and with it its place in lists, moves to the event.
     #[must_use]
     pub fn raises_head(&self, event: &Event) -> bool {
-        self.decision == Decision::Accepted && (event.rules < 2 || event.action != Action::Withdraw)
+        self.decision == Decision::Accepted && (event.rules < 2 || event.action.about().audience == Audience::Members)
     }
 }
 
@@ -287,7 +221,7 @@ pub fn apply(
         None if event.id.stamp_ms() > placed.append_time_ms.saturating_add(STAMP_AHEAD_MS_MAX) => {
             Err(Decision::Refused(Refusal::IdFromFuture))
         }
-        None => changes::of(state, event, facts).map_err(Decision::Refused),
+        None => event.action.judge(&Context { state, event, facts }).map_err(Decision::Refused),
     };
     let known = state.members.contains_key(&event.author) || facts.past;
     Ok(match outcome {
@@ -308,14 +242,16 @@ pub fn apply(
 fn duplicate(state: &ConversationState, event: &Event, hash: PayloadHash, first: &IdRow) -> Decision {
     let settled = Decision::Settled { first_seq: first.seq, stands: first.stands };
     let own = first.author == event.author;
-    match (&event.action, first.stands) {
-        // Giving up too late: the author is told what stands.
-        (Action::Withdraw, _) if own => settled,
-        (_, Stands::Withdrawal) if own => Decision::Refused(Refusal::Withdrawn),
-        _ if own && first.hash == hash => settled,
-        // Who is no member is not told that there is such an id.
-        _ if !own && event.rules >= 2 && state.role(event.author).is_none() => Decision::Refused(Refusal::NotMember),
-        _ => Decision::Refused(Refusal::Conflict),
+    if own && event.action.kind() == Kind::Withdraw {
+        settled // giving up too late: the author is told what stands
+    } else if own && first.stands == Stands::Withdrawal {
+        Decision::Refused(Refusal::Withdrawn)
+    } else if own && first.hash == hash {
+        settled
+    } else if !own && event.rules >= 2 && state.role(event.author).is_none() {
+        Decision::Refused(Refusal::NotMember) // who is no member is not told that there is such an id
+    } else {
+        Decision::Refused(Refusal::Conflict)
     }
 }
 
@@ -326,15 +262,8 @@ fn accepted(
     hash: PayloadHash,
     mut changes: Vec<Change>,
 ) -> Effects {
-    let entry = changes.iter().find_map(|change| match change {
-        Change::Timeline { place, ordinal, .. } => Some((*place, *ordinal)),
-        _ => None,
-    });
-    let stands = match (&event.action, entry) {
-        (Action::SendMessage { .. }, Some((place, _))) => Stands::Message { place },
-        (Action::Withdraw, _) => Stands::Withdrawal,
-        _ => Stands::Command,
-    };
+    let entry = changes.iter().find_map(Change::entry);
+    let stands = event.action.stands(entry.map_or(state.place, |(place, _)| place));
     let row = IdRow { author: event.author, seq: placed.seq, hash, stands, deleted: None };
     let recipients = recipients(state, event, &changes);
     let blind = blind(state, event, &recipients, &changes);
@@ -346,29 +275,25 @@ fn accepted(
 /// The recipients who have joined after the message that has another text, or another reaction, was said. An author
 /// knows what they have said.
 fn blind(state: &ConversationState, event: &Event, recipients: &[UserId], changes: &[Change]) -> Vec<UserId> {
-    let changed = changes.iter().find_map(|change| match change {
-        Change::Body { seq, .. } | Change::Reaction { seq, .. } => Some(*seq),
-        _ => None,
-    });
-    let Some(said) = changed.filter(|_| event.rules >= 2) else { return Vec::new() };
+    let Some(said) = changes.iter().find_map(Change::rewrites).filter(|_| event.rules >= 2) else { return Vec::new() };
     let joined_later = |user: &UserId| state.members.get(user).is_some_and(|member| member.since > said);
     recipients.iter().filter(|user| **user != event.author && joined_later(user)).copied().collect()
 }
 
-/// Everyone who was or becomes a member: who is removed hears of it, too. A withdrawal concerns its author alone.
-///
-/// It is nothing that happens in the conversation: since version 2 it raises no head either, see [`Effects::raises_head`].
+/// Everyone who was or becomes a member: who is removed hears of it, too. Some events concern their author alone.
 fn recipients(state: &ConversationState, event: &Event, changes: &[Change]) -> Vec<UserId> {
-    if event.action == Action::Withdraw {
-        return vec![event.author];
-    }
-    let mut users: Vec<UserId> = state.members.keys().copied().collect();
-    for change in changes {
-        if let Change::Member { user, role: Some(_) } = change
-            && let Err(at) = users.binary_search(user)
-        {
-            users.insert(at, *user);
+    match event.action.about().audience {
+        Audience::Author => vec![event.author],
+        Audience::Members => {
+            let mut users: Vec<UserId> = state.members.keys().copied().collect();
+            for change in changes {
+                if let Change::Member { user, role: Some(_) } = change
+                    && let Err(at) = users.binary_search(user)
+                {
+                    users.insert(at, *user);
+                }
+            }
+            users
         }
     }
-    users
 }

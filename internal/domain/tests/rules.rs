@@ -5,6 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use domain::kinds::{
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
+    RemoveReaction, SendMessage, Withdraw,
+};
 use domain::limits::{EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, STAMP_AHEAD_MS_MAX, TITLE_BYTES_MAX};
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
@@ -54,14 +58,18 @@ impl Room {
     fn group() -> Self {
         let mut room = Self::empty();
         let members = users(&[ADMIN, ANN, BOB]);
-        room.accepted(OWNER, 1, Action::Create { kind: ConversationKind::Group, title: None, members });
-        room.accepted(OWNER, 2, Action::ChangeRole { user: user(ADMIN), role: Role::Admin });
+        room.accepted(OWNER, 1, Action::Create(Create { kind: ConversationKind::Group, title: None, members }));
+        room.accepted(OWNER, 2, Action::ChangeRole(ChangeRole { user: user(ADMIN), role: Role::Admin }));
         room
     }
 
     fn direct() -> Self {
         let mut room = Self { conversation: ConversationId::direct(user(ANN), user(BOB)), ..Self::empty() };
-        room.accepted(ANN, 1, Action::Create { kind: ConversationKind::Direct, title: None, members: users(&[BOB]) });
+        room.accepted(
+            ANN,
+            1,
+            Action::Create(Create { kind: ConversationKind::Direct, title: None, members: users(&[BOB]) }),
+        );
         room
     }
 
@@ -130,39 +138,39 @@ impl Room {
 }
 
 fn message(body: &str) -> Action {
-    Action::SendMessage { body: body.into(), reply_to: None }
+    Action::SendMessage(SendMessage { body: body.into(), reply_to: None })
 }
 
 fn add(of: &[u64]) -> Action {
-    Action::AddMembers { members: users(of) }
+    Action::AddMembers(AddMembers { members: users(of) })
 }
 
 fn remove(who: u64) -> Action {
-    Action::RemoveMember { user: user(who) }
+    Action::RemoveMember(RemoveMember { user: user(who) })
 }
 
 fn role(who: u64, role: Role) -> Action {
-    Action::ChangeRole { user: user(who), role }
+    Action::ChangeRole(ChangeRole { user: user(who), role })
 }
 
 fn title(text: &str) -> Action {
-    Action::ChangeTitle { title: text.into() }
+    Action::ChangeTitle(ChangeTitle { title: text.into() })
 }
 
 fn edit(target: i64, body: &str) -> Action {
-    Action::EditMessage { target: id(target), body: body.into() }
+    Action::EditMessage(EditMessage { target: id(target), body: body.into() })
 }
 
 fn delete(target: i64) -> Action {
-    Action::DeleteMessage { target: id(target) }
+    Action::DeleteMessage(DeleteMessage { target: id(target) })
 }
 
 fn react(target: i64, emoji: &str) -> Action {
-    Action::AddReaction { target: id(target), emoji: emoji.into() }
+    Action::AddReaction(AddReaction { target: id(target), emoji: emoji.into() })
 }
 
 fn create(kind: ConversationKind, title: Option<&str>, members: &[u64]) -> Action {
-    Action::Create { kind, title: title.map(Into::into), members: users(members) }
+    Action::Create(Create { kind, title: title.map(Into::into), members: users(members) })
 }
 
 /// The timeline entry among the changes.
@@ -190,7 +198,8 @@ fn a_message_takes_the_next_place_and_ordinal_and_all_members_hear_it() {
     let joined = room.accepted(OWNER, 11, add(&[STRANGER]));
     assert_eq!(entry(&joined), Some((2, 1, &Content::Joined(users(&[STRANGER])))));
     assert_eq!((joined.place, joined.ordinal, stands(&joined)), (3, 1, (id(11), Stands::Command)));
-    let second = room.accepted(BOB, 12, Action::SendMessage { body: "yes".into(), reply_to: Some(id(10)) });
+    let second =
+        room.accepted(BOB, 12, Action::SendMessage(SendMessage { body: "yes".into(), reply_to: Some(id(10)) }));
     assert_eq!((second.place, second.ordinal), (4, 2));
     for nothing in ["", " ", "\n\t"] {
         room.refused(ANN, message(nothing), Refusal::Invalid);
@@ -203,7 +212,7 @@ fn a_message_takes_the_next_place_and_ordinal_and_all_members_hear_it() {
 fn a_second_event_of_an_id_is_settled_by_what_stands_or_refused() {
     let mut room = Room::group();
     room.accepted(ANN, 10, message("hi"));
-    room.accepted(ANN, 11, Action::Withdraw);
+    room.accepted(ANN, 11, Action::Withdraw(Withdraw));
     let first_seq = room.ids[&id(10)].seq;
     let decide = |author, number, action| room.judge(author, number, action).decision;
     let settled = |number: i64| {
@@ -213,16 +222,16 @@ fn a_second_event_of_an_id_is_settled_by_what_stands_or_refused() {
     assert_eq!(decide(ANN, 10, message("hi")), Decision::Settled { first_seq, stands: Stands::Message { place: 1 } });
     assert_eq!(decide(ANN, 10, message("ho")), Decision::Refused(Refusal::Conflict), "another payload");
     assert_eq!(decide(BOB, 10, message("hi")), Decision::Refused(Refusal::Conflict), "another author");
-    assert_eq!(decide(ANN, 10, Action::Withdraw), settled(10), "too late: it stands");
-    assert_eq!(decide(BOB, 10, Action::Withdraw), Decision::Refused(Refusal::Conflict));
+    assert_eq!(decide(ANN, 10, Action::Withdraw(Withdraw)), settled(10), "too late: it stands");
+    assert_eq!(decide(BOB, 10, Action::Withdraw(Withdraw)), Decision::Refused(Refusal::Conflict));
     assert_eq!(decide(ANN, 11, message("hi")), Decision::Refused(Refusal::Withdrawn));
-    assert_eq!(decide(ANN, 11, Action::Withdraw), settled(11));
+    assert_eq!(decide(ANN, 11, Action::Withdraw(Withdraw)), settled(11));
     assert_eq!(decide(BOB, 11, message("hi")), Decision::Refused(Refusal::Conflict), "it is Ann's withdrawal");
     let retry = room.judge(ANN, 10, message("hi"));
     assert_eq!((retry.recipients, retry.changes), (users(&[ANN]), vec![]));
     // The duplicate check comes before every refusal: who has left still hears that it stands.
     let mut later = room.clone();
-    later.accepted(ANN, 12, Action::Leave);
+    later.accepted(ANN, 12, Action::Leave(Leave));
     assert_eq!(later.judge(ANN, 10, message("hi")).decision, settled(10));
     later.refused(ANN, message("hi"), Refusal::NotMember);
 }
@@ -230,7 +239,7 @@ fn a_second_event_of_an_id_is_settled_by_what_stands_or_refused() {
 #[test]
 fn a_withdrawal_concerns_its_author_alone() {
     let mut room = Room::group();
-    let withdrawn = room.accepted(ANN, 10, Action::Withdraw);
+    let withdrawn = room.accepted(ANN, 10, Action::Withdraw(Withdraw));
     assert_eq!((withdrawn.recipients.clone(), stands(&withdrawn)), (users(&[ANN]), (id(10), Stands::Withdrawal)));
     assert_eq!((entry(&withdrawn), withdrawn.place, withdrawn.ordinal), (None, 1, 0));
     room.refused(OWNER, edit(10, "x"), Refusal::NoSuchMessage);
@@ -242,9 +251,11 @@ fn since_version_2_a_stranger_leaves_no_trace_and_learns_nothing() {
     let mut room = Room::group();
     room.accepted(ANN, 10, message("hi"));
     let decide = |rules, author, number, action: Action| room.judge_by(rules, author, number, action);
-    assert_eq!(decide(1, STRANGER, 11, Action::Withdraw).decision, Decision::Accepted);
+    assert_eq!(decide(1, STRANGER, 11, Action::Withdraw(Withdraw)).decision, Decision::Accepted);
     assert_eq!(decide(1, STRANGER, 10, message("hi")).decision, Decision::Refused(Refusal::Conflict));
-    for (number, action) in [(10, Action::Withdraw), (11, Action::Withdraw), (10, message("hi")), (11, message("hi"))] {
+    for (number, action) in
+        [(10, Action::Withdraw(Withdraw)), (11, Action::Withdraw(Withdraw)), (10, message("hi")), (11, message("hi"))]
+    {
         let told = decide(2, STRANGER, number, action.clone());
         assert_eq!(told.decision, Decision::Refused(Refusal::NotMember), "the same, whatever stands there");
         assert_eq!((told.recipients, told.changes, told.kept), (users(&[STRANGER]), vec![], false));
@@ -252,8 +263,8 @@ fn since_version_2_a_stranger_leaves_no_trace_and_learns_nothing() {
         assert_eq!((nowhere.decision, nowhere.kept), (Decision::Refused(Refusal::NotMember), false));
     }
     // Who was a member may still give up a command of then, and is told why others are refused.
-    room.accepted(BOB, 20, Action::Leave);
-    assert_eq!(room.judge(BOB, 21, Action::Withdraw).decision, Decision::Accepted);
+    room.accepted(BOB, 20, Action::Leave(Leave));
+    assert_eq!(room.judge(BOB, 21, Action::Withdraw(Withdraw)).decision, Decision::Accepted);
     let late = room.judge(BOB, 22, message("too late"));
     assert_eq!((late.decision, late.kept), (Decision::Refused(Refusal::NotMember), true));
 }
@@ -263,11 +274,11 @@ fn since_version_2_a_stranger_leaves_no_trace_and_learns_nothing() {
 fn since_version_2_nobody_hears_how_a_message_from_before_their_joining_has_changed() {
     let mut room = Room::group();
     room.accepted(ANN, 10, message("old"));
-    room.accepted(BOB, 11, Action::Leave);
+    room.accepted(BOB, 11, Action::Leave(Leave));
     room.accepted(OWNER, 12, add(&[5]));
     room.accepted(OWNER, 13, add(&[BOB]));
     room.accepted(ANN, 14, message("new"));
-    let react = |target| Action::AddReaction { target: id(target), emoji: "+1".into() };
+    let react = |target| Action::AddReaction(AddReaction { target: id(target), emoji: "+1".into() });
     for action in [edit(10, "x"), react(10)] {
         let seen = room.judge(ANN, 30, action.clone());
         assert_eq!((seen.decision, seen.blind), (Decision::Accepted, users(&[BOB, 5])), "all hear of it");
@@ -277,7 +288,7 @@ fn since_version_2_nobody_hears_how_a_message_from_before_their_joining_has_chan
     assert_eq!(room.judge(ANN, 30, edit(14, "x")).blind, []);
     // Who never could read it is not told that it is there; Bob, who was a member then, reads it in history.
     room.refused(5, react(10), Refusal::NoSuchMessage);
-    room.refused(5, Action::RemoveReaction { target: id(10) }, Refusal::NoSuchMessage);
+    room.refused(5, Action::RemoveReaction(RemoveReaction { target: id(10) }), Refusal::NoSuchMessage);
     room.refused(5, edit(10, "x"), Refusal::NoSuchMessage);
     room.refused(5, edit(14, "x"), Refusal::NotAuthor);
     assert_eq!(room.judge(5, 30, react(14)).decision, Decision::Accepted);
@@ -359,7 +370,7 @@ fn owner_and_admins_add_and_remove_those_below_them() {
     assert_eq!(room.judge(OWNER, 14, message("hi")).recipients, users(&[OWNER, ADMIN, ANN]));
 
     let pair = Room::direct();
-    for action in [add(&[STRANGER]), remove(BOB), title("x"), role(BOB, Role::Admin), Action::Leave] {
+    for action in [add(&[STRANGER]), remove(BOB), title("x"), role(BOB, Role::Admin), Action::Leave(Leave)] {
         pair.refused(ANN, action, Refusal::Forbidden);
     }
 }
@@ -376,20 +387,20 @@ fn a_group_has_one_owner_whoever_leaves() {
     assert_eq!((room.role(ANN), room.role(OWNER)), (Some(Role::Owner), Some(Role::Admin)));
 
     // Ann leaves: of the two admins, both there from the beginning, the one with the lower id.
-    let left = room.accepted(ANN, 12, Action::Leave);
+    let left = room.accepted(ANN, 12, Action::Leave(Leave));
     assert_eq!(entry(&left).unwrap().2, &Content::Left(user(ANN)));
     assert_eq!((room.role(ANN), room.role(OWNER), room.role(ADMIN)), (None, Some(Role::Owner), Some(Role::Admin)));
     assert_eq!(left.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
-    room.accepted(OWNER, 13, Action::Leave);
+    room.accepted(OWNER, 13, Action::Leave(Leave));
     assert_eq!((room.role(ADMIN), room.role(BOB)), (Some(Role::Owner), Some(Role::Member)), "a role goes before time");
     room.accepted(ADMIN, 14, add(&[ANN]));
-    room.accepted(ADMIN, 15, Action::Leave);
+    room.accepted(ADMIN, 15, Action::Leave(Leave));
     assert_eq!((room.role(BOB), room.role(ANN)), (Some(Role::Owner), Some(Role::Member)), "who was there longer");
-    room.accepted(ANN, 16, Action::Leave);
+    room.accepted(ANN, 16, Action::Leave(Leave));
     assert_eq!(room.role(BOB), Some(Role::Owner), "when others leave, the owner stays it");
-    room.accepted(BOB, 17, Action::Leave);
+    room.accepted(BOB, 17, Action::Leave(Leave));
     assert!(room.state.members.is_empty());
-    room.refused(BOB, Action::Leave, Refusal::NotMember);
+    room.refused(BOB, Action::Leave(Leave), Refusal::NotMember);
 }
 
 #[test]
@@ -412,7 +423,7 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     room.refused(BOB, edit(10, "mine"), Refusal::NotAuthor);
     room.refused(OWNER, delete(10), Refusal::NotAuthor);
     room.refused(ANN, edit(10, " "), Refusal::Invalid);
-    for none in [edit(99, "x"), delete(99), react(99, "+"), Action::RemoveReaction { target: id(99) }] {
+    for none in [edit(99, "x"), delete(99), react(99, "+"), Action::RemoveReaction(RemoveReaction { target: id(99) })] {
         room.refused(ANN, none, Refusal::NoSuchMessage);
     }
     room.refused(OWNER, edit(1, "x"), Refusal::NoSuchMessage); // a command, not a message
@@ -425,7 +436,7 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     let reacted = room.accepted(BOB, 12, react(10, &"+".repeat(EMOJI_BYTES_MAX)));
     assert!(matches!(&reacted.changes[0], Change::Reaction { id: of, seq: at, place: 1, emoji }
         if (*of, *at, emoji.len()) == (id(10), seq, EMOJI_BYTES_MAX)));
-    let taken = room.accepted(BOB, 13, Action::RemoveReaction { target: id(10) });
+    let taken = room.accepted(BOB, 13, Action::RemoveReaction(RemoveReaction { target: id(10) }));
     assert_eq!(taken.changes[0], Change::Reaction { id: id(10), seq, place: 1, emoji: String::new() });
     let deleted = room.accepted(ANN, 14, delete(10));
     assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, place: 1 });
@@ -434,7 +445,9 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
         assert_eq!(effects.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
         assert_eq!(stands(&effects).1, Stands::Command);
     }
-    for late in [edit(10, "again"), delete(10), react(10, "+"), Action::RemoveReaction { target: id(10) }] {
+    for late in
+        [edit(10, "again"), delete(10), react(10, "+"), Action::RemoveReaction(RemoveReaction { target: id(10) })]
+    {
         room.refused(ANN, late, Refusal::NoSuchMessage);
     }
 }

@@ -14,25 +14,29 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("host", &[]),
     ("kv", &[]),
+    ("secret", &[]),
     ("workload", &["domain"]),
     ("events", &["domain"]),
     ("auth", &["domain", "host"]),
-    ("api", &["auth", "domain", "host"]),
-    ("runtime", &["api", "host"]),
+    ("protocol", &["domain", "secret"]),
+    ("api", &["auth", "domain", "host", "protocol"]),
+    ("runtime", &["api", "host", "protocol"]),
     // The seams, each with its embedded engine, and the real engines.
     ("eventlog", &["domain", "events", "host", "kv"]),
     ("store", &["domain", "events", "host", "kv"]),
     ("eventlog-kafka", &["domain", "eventlog", "events"]),
     ("store-scylla", &["domain", "events", "store"]),
+    // What every consumer stands on: one more consumer is a crate beside storage and fanout, on this one.
+    ("consumer", &["domain", "eventlog", "events", "host", "runtime", "store"]),
     // Services see the seams. They meet in the log and in the store, not in one another.
-    ("commands", &["api", "domain", "eventlog", "events", "host", "store"]),
-    ("chat", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "runtime", "store"]),
-    ("sockets", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "runtime", "store"]),
-    ("users", &["api", "auth", "domain", "eventlog", "events", "host", "runtime", "store"]),
-    ("storage", &["domain", "eventlog", "events", "host", "runtime", "store"]),
-    ("fanout", &["api", "domain", "eventlog", "events", "host", "runtime", "store"]),
+    ("commands", &["api", "domain", "eventlog", "events", "host", "protocol", "store"]),
+    ("chat", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
+    ("sockets", &["api", "auth", "commands", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
+    ("users", &["api", "auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "store"]),
+    ("storage", &["consumer", "domain", "eventlog", "events", "host", "runtime", "store"]),
+    ("fanout", &["consumer", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
     // Operators replay what storage writes.
-    ("ops", &["api", "auth", "domain", "eventlog", "events", "host", "runtime", "storage", "store"]),
+    ("ops", &["auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "storage", "store"]),
     // Their commands, over engines that a program opens.
     ("operate", &["domain", "eventlog", "events", "host", "ops", "runtime", "storage", "store"]),
     // What programs of the cluster have in common: here, and in the programs below, the engines are chosen.
@@ -52,7 +56,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "klatschctl",
         &[
-            "auth",
             "domain",
             "eventlog",
             "eventlog-kafka",
@@ -62,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "operate",
             "ops",
             "runtime",
+            "secret",
             "store",
             "store-scylla",
         ],
@@ -70,7 +74,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "testkit",
         &[
-            "api",
             "auth",
             "domain",
             "eventlog",
@@ -79,6 +82,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fanout",
             "host",
             "kv",
+            "protocol",
             "runtime",
             "storage",
             "store",
@@ -90,11 +94,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
-            "api", "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "ops", "runtime", "sockets",
-            "storage", "store", "testkit", "workload",
+            "auth", "chat", "domain", "eventlog", "events", "fanout", "host", "kv", "ops", "protocol", "runtime",
+            "secret", "sockets", "storage", "store", "testkit", "workload",
         ],
     ),
-    ("fuzz", &["api", "auth", "chat", "domain", "eventlog", "events", "ops", "runtime", "sockets", "store"]),
+    ("fuzz", &["auth", "chat", "domain", "eventlog", "events", "ops", "protocol", "runtime", "sockets", "store"]),
     ("powercut", &[]),
 ];
 
@@ -113,6 +117,9 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("sockets", &["chat", "fanout", "storage", "users"]),
     ("users", &["fanout"]),
 ];
+
+/// What a client is built of, and so what a bot's author builds: no crate of theirs brings these along, at any depth.
+const NO_SERVER_IN: [(&str, &[&str]); 1] = [("protocol", &["axum", "hyper", "tokio", "reqwest"])];
 
 /// Foreign crates that one crate of ours hides from all others.
 const HIDDEN: [(&str, &str); 3] = [("rdkafka", "eventlog-kafka"), ("scylla", "store-scylla"), ("fjall", "kv")];
@@ -156,6 +163,28 @@ fn each_foreign_engine_is_named_by_one_crate() -> Result<()> {
             let names = package.dependencies.iter().any(|dependency| dependency.name == engine);
             assert!(!names || package.name.as_str() == wrapper, "{} names {engine}", package.name);
         }
+    }
+    Ok(())
+}
+
+/// Frames and bodies are for clients, too: nothing that a server is built with comes along with them.
+#[test]
+fn clients_are_built_without_a_server() -> Result<()> {
+    let metadata = MetadataCommand::new().other_options(["--offline".to_owned()]).exec().context("cargo metadata")?;
+    let resolve = metadata.resolve.as_ref().context("cargo metadata resolves no dependencies")?;
+    let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+    for (name, banned) in NO_SERVER_IN {
+        let start = metadata.packages.iter().find(|package| package.name == name).context(name)?;
+        let (mut seen, mut open) = (BTreeSet::from([&start.id]), vec![&start.id]);
+        while let Some(id) = open.pop() {
+            let in_build = |kind: &cargo_metadata::DepKindInfo| kind.kind == DependencyKind::Normal;
+            let used = nodes[id].deps.iter().filter(|dependency| dependency.dep_kinds.iter().any(in_build));
+            open.extend(used.map(|dependency| &dependency.pkg).filter(|on| seen.insert(on)));
+        }
+        assert!(seen.len() > 1, "{name} depends on nothing: the graph was not followed");
+        let found = metadata.packages.iter().filter(|package| seen.contains(&package.id));
+        let found: Vec<_> = found.map(|package| package.name.as_str()).filter(|on| banned.contains(on)).collect();
+        assert!(found.is_empty(), "{name} is built with {found:?}");
     }
     Ok(())
 }

@@ -245,7 +245,7 @@ impl Owned {
 async fn committed(log: &SharedLog, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
     loop {
         match log.committed(group, at).await {
-            Err(LogError::Transient(error)) => {
+            Err(error) if error.is_transient() => {
                 tracing::warn!(partition = %at, %error, "the group's commit cannot be read: asking again");
                 sleep(ASK_AGAIN_AFTER).await;
             }

@@ -1,6 +1,9 @@
 //! What can go wrong with a log, sorted by what a caller does about it.
 
-/// A record was not appended, or it cannot be told.
+use host::ErrorKind;
+
+/// A record was not appended, or it cannot be told. It has no [`ErrorKind`]: what a caller does depends on whether the
+/// record may be there all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// The queue is full: nothing was taken. Try again later.
@@ -52,6 +55,26 @@ pub enum LogError {
     Closed,
 }
 
+impl LogError {
+    /// What a caller does about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfRange { .. } => ErrorKind::OutOfRange,
+            Self::NoTopic(_) => ErrorKind::Missing,
+            Self::Transient(_) => ErrorKind::Transient,
+            Self::Broken(_) => ErrorKind::Broken,
+            Self::Closed => ErrorKind::Closed,
+        }
+    }
+
+    /// Whether trying again may mend it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.kind() == ErrorKind::Transient
+    }
+}
+
 /// A commit was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -64,4 +87,22 @@ pub enum CommitError {
     /// Trying again will not help.
     #[error("the log failed: {0}")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl CommitError {
+    /// What a caller does about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Fenced => ErrorKind::Superseded,
+            Self::Transient(_) => ErrorKind::Transient,
+            Self::Broken(_) => ErrorKind::Broken,
+        }
+    }
+
+    /// Whether trying again may mend it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.kind() == ErrorKind::Transient
+    }
 }

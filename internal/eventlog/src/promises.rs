@@ -144,7 +144,7 @@ async fn look_at(
     // Asked each time: a partition may be without a leader.
     let marks = match in_time(log.watermarks(name, partition)).await {
         Ok(marks) => marks,
-        Err(error @ LogError::Transient(_)) => return Ok(Look::Silent(error)),
+        Err(error) if error.is_transient() => return Ok(Look::Silent(error)),
         Err(error) => return Err(error),
     };
     if begun || marks.low > 0 {

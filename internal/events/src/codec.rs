@@ -7,7 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::schemas::{self, Known, SchemaKind};
+use crate::SchemaKind;
+use crate::schemas::{self, Known};
 
 /// The header with the event's name.
 pub const HEADER_EVENT: &str = "event";

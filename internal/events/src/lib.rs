@@ -8,6 +8,7 @@
 mod codec;
 mod convert;
 mod describe;
+mod message;
 mod records;
 mod registry;
 mod schemas;
@@ -17,9 +18,10 @@ pub mod topics;
 pub use codec::{
     Codec, DecodeError, Encoded, HEADER_EVENT, HEADER_ID, HEADER_SCHEMA, HEADER_TRACE, HEADER_VERSION, says_its_schema,
 };
-pub use convert::{AccountEvent, Delivery, MessageRecord, Quarantined, ReadMark, UserEvent};
+pub use convert::{AccountEvent, Delivery, Quarantined, ReadMark, UserEvent};
+pub use message::MessageRecord;
+pub use records::SchemaKind;
 pub use registry::{RegistryError, RegistryReport};
-pub use schemas::SchemaKind;
 
 #[cfg(test)]
 mod samples;

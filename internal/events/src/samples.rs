@@ -1,7 +1,8 @@
 //! One sample of every record type, for the tests of the wire.
 
 use bytes::Bytes;
-use domain::{Action, CommandId, ConversationId, ConversationKind, Event, Role, Seq, UserId};
+use domain::kinds::{AddMembers, Create};
+use domain::{Action, CommandId, ConversationId, ConversationKind, Event, Seq, UserId};
 use uuid::Uuid;
 
 use crate::{AccountEvent, Codec, Delivery, Encoded, Quarantined, ReadMark, SchemaKind, UserEvent};
@@ -14,30 +15,9 @@ fn command(n: u8) -> CommandId {
     CommandId::first_at(1_700_000_000_000 + i64::from(n))
 }
 
-/// An event of every kind.
+/// Events of every kind, under both versions of the rules where those differ.
 pub(crate) fn events() -> Vec<Event> {
-    let target = command(9);
-    let actions = [
-        Action::Create {
-            kind: ConversationKind::Group,
-            title: Some("Zürich ☕".into()),
-            members: vec![user(2), user(3)],
-        },
-        Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] },
-        Action::AddMembers { members: vec![user(4)] },
-        Action::RemoveMember { user: user(4) },
-        Action::Leave,
-        Action::ChangeRole { user: user(2), role: Role::Admin },
-        Action::ChangeTitle { title: String::new() },
-        Action::SendMessage { body: "hello\n👋".into(), reply_to: None },
-        Action::SendMessage { body: "yes".into(), reply_to: Some(target) },
-        Action::EditMessage { target, body: "hello!".into() },
-        Action::DeleteMessage { target },
-        Action::AddReaction { target, emoji: "❤️".into() },
-        Action::RemoveReaction { target },
-        Action::Withdraw,
-    ];
-    let numbered = actions.into_iter().zip(10_u8..);
+    let numbered = Action::samples().into_iter().zip(10_u8..);
     let event = |(action, n): (Action, u8)| Event {
         id: command(n),
         conversation: ConversationId::direct(user(1), user(2)),
@@ -50,9 +30,9 @@ pub(crate) fn events() -> Vec<Event> {
     };
     let mut events: Vec<Event> = numbered.map(&event).collect();
     let members = vec![user(2), user(3)];
-    let create = Action::Create { kind: ConversationKind::Group, title: None, members: members.clone() };
+    let create = Action::Create(Create { kind: ConversationKind::Group, title: None, members: members.clone() });
     for (looked_up, action) in
-        [(true, create), (true, Action::AddMembers { members }), (false, events[2].action.clone())]
+        [(true, create), (true, Action::AddMembers(AddMembers { members })), (false, events[2].action.clone())]
     {
         events.push(Event { rules: 2, looked_up, ..event((action, 31)) });
     }

@@ -12,7 +12,7 @@ use crate::lagging::LAGGING_MAX;
 use crate::outbox::first_source;
 use crate::partition::Partition;
 use crate::position::Position;
-use crate::reach::{Brought, Errand};
+use crate::request::{Reply, Request};
 
 /// How long the last commit may take.
 pub(crate) const COMMIT_AT_END: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ impl Partition {
         }
         let skips = self.take_skips();
         self.committing = Some(skips.clone());
-        self.settling.push((self.outbox.mark(), Errand::Commit(position, skips)));
+        self.settling.push((self.outbox.mark(), Request::Commit(position, skips)));
     }
 
     /// That is done.
@@ -38,22 +38,22 @@ impl Partition {
         self.deps.metrics.commits.inc();
         (self.committed, self.committing) = (position, None);
         if bites(Bug::HoldAfterCommit) {
-            self.reach.put_holds(std::mem::take(&mut self.skips)).await?;
+            self.background.put_holds(std::mem::take(&mut self.state.skips)).await?;
         }
         Ok(())
     }
 
     /// What is written before the position.
     fn take_skips(&mut self) -> BTreeMap<ConversationId, Hold> {
-        if bites(Bug::HoldAfterCommit) { BTreeMap::new() } else { std::mem::take(&mut self.skips) }
+        if bites(Bug::HoldAfterCommit) { BTreeMap::new() } else { std::mem::take(&mut self.state.skips) }
     }
 
     /// Where the fan-out would go on now.
     fn position(&self) -> Position {
-        let parked = self.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
+        let parked = self.state.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
         let parked = if bites(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
         let lagging = self.lagging.positions();
-        Position { next: self.intake, fingerprint: self.fingerprint, parked, lagging }
+        Position { next: self.state.intake, fingerprint: self.state.fingerprint, parked, lagging }
     }
 
     /// The last commit: tried once, since the process is stopping. What it misses is delivered again, and dropped by
@@ -61,14 +61,14 @@ impl Partition {
     pub(crate) async fn commit_at_end(&mut self) -> Result<(), FanoutError> {
         // Whether that has got there is not known.
         for (conversation, hold) in self.committing.take().into_iter().flatten() {
-            self.skip(conversation, hold);
+            self.state.skip(conversation, hold);
         }
         let mut position = self.position();
         if position == self.committed {
             return Ok(());
         }
         let skips = self.take_skips();
-        let reach = self.reach.clone().unstoppable();
+        let background = self.background.clone().unstoppable();
         let last = async {
             let settled = tokio::time::timeout(SETTLE_AT_END, self.outbox.settle()).await;
             settled.unwrap_or(Ok(()))?;
@@ -80,15 +80,15 @@ impl Partition {
             if position.lagging.len() > LAGGING_MAX {
                 return std::future::pending().await;
             }
-            match reach.run(Errand::Commit(position, skips)).await? {
-                Brought::Committed(position) => self.committed(position).await,
+            match background.run(Request::Commit(position, skips)).await? {
+                Reply::Committed(position) => self.committed(position).await,
                 _ => Ok(()),
             }
         };
         match tokio::time::timeout(COMMIT_AT_END, last).await {
             Ok(committed) => committed,
             Err(_) => {
-                tracing::warn!(partition = %self.at, "position not committed in time: deliveries will be repeated");
+                tracing::warn!(partition = %self.lane.at, "position not committed in time: deliveries will be repeated");
                 Ok(())
             }
         }

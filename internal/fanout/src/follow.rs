@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::lagging::{Following, Reached};
 use crate::outbox::{Outbox, Sent, first_source};
 use crate::partition::Partition;
-use crate::reach::Errand;
+use crate::request::Request;
 
 impl Partition {
     /// A delivery partition takes nothing: from `source` on, a follower delivers there. It waits for what was handed over
@@ -16,9 +16,9 @@ impl Partition {
     pub(crate) fn lag(&mut self, partition: u32, source: u64) {
         let sent = self.outbox.take(partition);
         // What is parked, is judged later, and would have to go there as well.
-        let from = self.parked.firsts().iter().map(|(_, first)| first.offset()).fold(source, u64::min);
+        let from = self.state.parked.firsts().iter().map(|(_, first)| first.offset()).fold(source, u64::min);
         let reached = first_source(&sent).map_or(from, |first| first.min(from));
-        tracing::warn!(partition = %self.at, delivery_partition = partition, from = reached, "a delivery partition lags");
+        tracing::warn!(partition = %self.lane.at, delivery_partition = partition, from = reached, "a delivery partition lags");
         self.follow(partition, from, reached, sent);
         self.correct_commit(partition);
     }
@@ -39,13 +39,11 @@ impl Partition {
     /// way.
     pub(crate) fn follow(&mut self, partition: u32, from: u64, reached: u64, sent: VecDeque<Sent>) {
         let reached = Arc::new(AtomicU64::new(reached));
-        let reach = self.reach.following(Arc::new(Reached(Arc::clone(&reached))));
-        let (deps, at, stop) = (Arc::clone(&self.deps), self.at.clone(), self.stop.clone());
-        let mut follower = Self::with_reach(deps, at, reach, stop);
+        let background = self.background.following(Arc::new(Reached(Arc::clone(&reached))));
+        let mut follower = Self::over(Arc::clone(&self.deps), background, Some(partition));
         follower.outbox = Outbox::beginning(Arc::clone(&self.deps.rooms), partition, sent);
-        follower.follows = Some(partition);
-        follower.intake = from;
-        follower.wanted.push(Errand::Read { from, last: None, wait: Duration::ZERO });
+        follower.state.intake = from;
+        follower.wanted.push(Request::Read { from, last: None, wait: Duration::ZERO });
         self.deps.metrics.lagging.inc();
         self.lagging.begin(partition, from, reached, following(follower));
     }
@@ -53,8 +51,8 @@ impl Partition {
     /// A commit that waits for deliveries was made up when those to that partition were among them.
     fn correct_commit(&mut self, partition: u32) {
         let Some(reached) = self.lagging.reached(partition) else { return };
-        for (_, errand) in &mut self.settling {
-            if let Errand::Commit(position, _) = errand {
+        for (_, request) in &mut self.settling {
+            if let Request::Commit(position, _) = request {
                 position.lagging.retain(|(other, _)| *other != partition);
                 position.lagging.push((partition, reached.min(position.next)));
             }
@@ -63,14 +61,14 @@ impl Partition {
 
     /// Ends followers that have caught up, and begins one where records have waited for long while others went on.
     pub(crate) async fn mind_lagging(&mut self) {
-        for partition in self.lagging.caught_up(self.intake) {
-            tracing::info!(partition = %self.at, delivery_partition = partition, "a delivery partition has caught up");
+        for partition in self.lagging.caught_up(self.state.intake) {
+            tracing::info!(partition = %self.lane.at, delivery_partition = partition, "a delivery partition has caught up");
             self.end_follower(partition).await;
         }
-        if self.follows.is_none() {
+        if !self.state.is_follower() {
             for partition in self.outbox.stale() {
                 if self.lagging.has_room() {
-                    self.lag(partition, self.intake);
+                    self.lag(partition, self.state.intake);
                 }
             }
         }

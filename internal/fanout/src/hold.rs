@@ -1,58 +1,52 @@
-//! Holding a conversation, and judging it again when it may be known.
+//! Holding a conversation, and judging it again when it may be known: as pure as the judge.
 
-use domain::{ConversationId, Seq};
+use domain::{ConversationId, Seq, SeqError};
 use host::teeth::{Bug, bites};
 use store::{Hold, Slot};
 
-use crate::FanoutError;
+use crate::decision::Decision;
 use crate::parked::PARKED_MAX;
-use crate::partition::Partition;
-use crate::reach::Errand;
+use crate::request::Request;
+use crate::state::{Pass, State};
 
 /// Conversations that are re-driven at once: the other half of the slots is for those whose facts are not there yet.
 const REDRIVES_MAX: usize = PARKED_MAX / 2;
 
-/// The look at all holds of the partition, part by part: each part begins when the one before is re-driven.
-#[derive(Debug, Default)]
-pub(crate) struct Pass {
-    under_way: bool,
-    /// An errand lists the next part.
-    asked: bool,
-    /// The last conversation of the parts before.
-    after: Option<ConversationId>,
-}
-
-impl Partition {
+impl State {
     /// Holds a parked conversation from the event at `first` on: everything before it is out, everything taken in since
     /// is skipped.
     ///
     /// A follower holds nothing: it delivers to a partition whose devices are behind anyway, and waits.
-    pub(crate) fn hold(&mut self, conversation: ConversationId, first: Seq) -> Result<(), FanoutError> {
-        if self.follows.is_some() {
+    pub(crate) fn hold(&mut self, conversation: ConversationId, first: Seq) -> Result<Decision, SeqError> {
+        if self.is_follower() {
             self.cache.remove(conversation);
-            self.wanted.push(Errand::Wait(conversation));
-            return Ok(());
+            return Ok(Decision::Ask(Request::Wait(conversation)));
         }
         tracing::warn!(conversation_id = %conversation, seq = %first, "conversation held");
-        self.deps.metrics.holds.inc();
+        self.metrics.holds.inc();
         let hold = Hold { skipped_to: Some(first.max(self.taken_in()?)), done_through: first.before() };
         if bites(Bug::HoldAfterCommit) {
             self.skips.insert(conversation, hold);
             return self.holding(conversation, hold);
         }
-        self.settling.push((self.outbox.mark(), Errand::Hold(conversation, hold)));
-        Ok(())
+        Ok(Decision::AskBehind(Request::Hold(conversation, hold)))
     }
 
     /// The hold is written. What was taken in meanwhile is skipped as well.
-    pub(crate) fn holding(&mut self, conversation: ConversationId, hold: Hold) -> Result<(), FanoutError> {
+    pub(crate) fn holding(&mut self, conversation: ConversationId, hold: Hold) -> Result<Decision, SeqError> {
         let taken_in = Some(self.taken_in()?);
         if taken_in > hold.skipped_to && !bites(Bug::HoldForgetsTheMeanwhile) {
             self.skip(conversation, Hold { skipped_to: taken_in, done_through: None });
         }
         self.parked.remove(conversation);
         self.cache.put(conversation, Slot::Held);
-        Ok(())
+        Ok(Decision::Nothing)
+    }
+
+    /// An event of a held conversation is taken in.
+    pub(crate) fn skip_event(&mut self, conversation: ConversationId, seq: Seq) {
+        self.metrics.skipped.inc();
+        self.skip(conversation, Hold { skipped_to: Some(seq), done_through: None });
     }
 
     /// The row is written before the next commit.
@@ -63,47 +57,50 @@ impl Partition {
     }
 
     /// The re-driven conversation has come to the intake: nothing up to there is skipped any more.
-    pub(crate) fn heal(&mut self, conversation: ConversationId) -> Result<(), FanoutError> {
+    pub(crate) fn heal(&mut self, conversation: ConversationId) -> Result<Decision, SeqError> {
         let hold = Hold { skipped_to: None, done_through: Some(self.taken_in()?) };
-        self.settling.push((self.outbox.mark(), Errand::Heal(conversation, hold)));
-        Ok(())
+        Ok(Decision::AskBehind(Request::Heal(conversation, hold)))
     }
 
     /// That is written: what was taken in meanwhile is judged as that of any parked conversation.
     pub(crate) fn healed(&mut self, conversation: ConversationId) {
         self.parked.is_healed(conversation);
-        self.deps.metrics.healed.inc();
+        self.metrics.healed.inc();
         tracing::info!(conversation_id = %conversation, "held conversation re-driven");
     }
 
     /// Begins to look at every held conversation of the partition, unless that is under way.
     pub(crate) fn begin_pass(&mut self) {
-        if !self.pass.under_way && self.follows.is_none() {
+        if !self.pass.under_way && !self.is_follower() {
             self.pass = Pass { under_way: true, ..Pass::default() };
         }
     }
 
     /// Lists the next held conversations, once half of those before are done.
-    pub(crate) fn continue_pass(&mut self) {
+    pub(crate) fn continue_pass(&mut self) -> Decision {
         if !self.pass.under_way || self.pass.asked || !self.parked.has_room() {
-            return;
+            return Decision::Nothing;
         }
         let limit = REDRIVES_MAX.saturating_sub(self.parked.redriven());
         if limit < REDRIVES_MAX / 2 {
-            return;
+            return Decision::Nothing;
         }
         self.pass.asked = true;
-        self.wanted.push(Errand::List(self.pass.after, limit));
+        Decision::Ask(Request::List(self.pass.after, limit))
     }
 
-    /// Parks held conversations to be judged again, as far as there is room.
-    pub(crate) async fn redrive(&mut self, held: Vec<(ConversationId, Hold)>, limit: usize) -> Result<(), FanoutError> {
+    /// Parks held conversations to be judged again, as far as there is room. `limit` were asked for.
+    pub(crate) fn redrive(
+        &mut self,
+        held: Vec<(ConversationId, Hold)>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Decision)>, SeqError> {
         self.pass.asked = false;
-        let last_part = held.len() < limit;
+        let (last_part, mut decisions) = (held.len() < limit, Vec::new());
         for (conversation, hold) in held {
             if !self.parked.has_room() {
                 // The pass goes on from here.
-                return Ok(());
+                return Ok(decisions);
             }
             self.pass.after = Some(conversation);
             let first = hold.done_through.unwrap_or_default().next();
@@ -111,15 +108,9 @@ impl Partition {
                 continue;
             }
             self.cache.remove(conversation);
-            self.parked.park_from(conversation, first, true);
-            self.unpark(conversation, store::Answers::default()).await?;
+            decisions.push((conversation, self.park_from(conversation, first, true)?));
         }
         self.pass.under_way = !last_part;
-        Ok(())
-    }
-
-    /// The last place that was taken in.
-    fn taken_in(&self) -> Result<Seq, FanoutError> {
-        Ok(Seq::new(self.generation, self.intake)?.before().unwrap_or_default())
+        Ok(decisions)
     }
 }

@@ -124,7 +124,7 @@ impl Lagging {
                 if let Poll::Ready(ended) = Pin::new(&mut lag.task).poll(context) {
                     return Poll::Ready(match ended {
                         Ok(Err(error)) => error,
-                        Ok(Ok(())) => FanoutError::Stopped,
+                        Ok(Ok(())) => FanoutError::STOPPED,
                         Err(_) => FanoutError::Follower,
                     });
                 }

@@ -1,47 +1,86 @@
 //! The fan-out consumer: events to deliveries, by user partition.
 //!
 //! One task per partition of `chat.messages` decides each event with the same reducer as storage, as of the event, and
-//! appends one record per delivery partition with recipients. A conversation whose facts are not in memory is parked
-//! until they are read, or are in the store at all: only its first position is kept, its neighbours go on. So the task
-//! itself never waits for the store. One that cannot be judged by this program is held.
-//! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats, and never skips.
-//! A delivery partition that takes nothing lags behind the others, with a follower of its own (`lagging.rs`); its bound
-//! in bytes is its own, and the others go on.
+//! appends one record per delivery partition with recipients. The task is a loop around a state and a pure judge: the
+//! judge is given an event and says the one thing that is to be done next; only the loop does anything.
 //!
-//! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned.
+//! ```text
+//!      chat.messages            store, group, log read again
+//!            |                      |              ^
+//!            | records              | replies      | requests
+//!            v                      v              |
+//!   +--------------------------------------+   +-----------------------------+
+//!   | loop             partition.rs        |-->| background   background.rs  |
+//!   |  waits for what comes next, does     |<--|  answers a request, through |
+//!   |  what is decided: commit.rs,         |   |  any outage (request.rs)    |
+//!   |  follow.rs, pace.rs                  |   +-----------------------------+
+//!   +--------------------------------------+
+//!      | an event, or a reply       ^    |
+//!      v                            |    | deliveries, in order
+//!   +-----------------------+       |    v
+//!   | judge        judge.rs |-------+  +---------------------------------------+
+//!   |  holds        hold.rs | decision | outbox                    outbox.rs   |
+//!   |  records   records.rs |          |  in flight, bounded per partition     |
+//!   +-----------------------+          +---------------------------------------+
+//!      | reads and changes                 |                  | one takes nothing
+//!      v                                   v                  v
+//!   +-----------------------+          chat.deliveries   +--------------------+
+//!   | state        state.rs |                            | follower           |
+//!   |  cache, parked.rs     |                            |  (lagging.rs)      |
+//!   +-----------------------+                            +--------------------+
+//! ```
+//!
+//! - *State*: the conversations in memory, those that are parked, how far the intake is. No I/O.
+//! - *Judge*: from the state and an event to a decision (`decision.rs`): deliver these records, or ask for that, now or
+//!   once everything before is acknowledged. An event counts as passed only when the loop says that its records are
+//!   handed over.
+//! - *Background*: a conversation whose facts are not in memory is parked until they are read, or are in the store at
+//!   all: only its first position is kept, its neighbours go on. So the loop itself never waits for the store. A
+//!   conversation that cannot be judged by this program is held.
+//!
+//! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats, and never skips.
+//! A delivery partition that takes nothing lags behind the others, with a follower of its own: the same loop once more,
+//! for that partition alone. Its bound in bytes is its own, and the others go on.
+//!
+//! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned (`relay.rs`).
 
+mod background;
 mod commit;
-mod emit;
+mod decision;
 mod error;
 mod follow;
 mod held;
 mod hold;
+mod hold_records;
+mod judge;
+#[cfg(test)]
+mod judge_tests;
 mod lagging;
 mod metrics;
 mod outbox;
 mod pace;
 mod parked;
 mod partition;
-mod place;
 mod position;
-mod reach;
+mod records;
 mod relay;
-mod unpark;
+mod request;
+mod state;
 
-use std::pin::pin;
 use std::sync::Arc;
 
+use consumer::{Group, Route, Seams};
 use domain::RULES_NEWEST;
-use eventlog::consume::{BoxError, consume};
-use eventlog::{Assigned, Committer, SharedLog, promises};
+use eventlog::SharedLog;
+use eventlog::consume::BoxError;
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
 use host::Entropy;
-use runtime::{Given, Readiness, insist};
-use store::{SharedStore, StoreError};
+use runtime::Readiness;
+use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
-use error::transient_store;
+use relay::Relayed;
 
 pub use error::FanoutError;
 pub use lagging::LAGGING_MAX;
@@ -49,20 +88,12 @@ pub use metrics::FanoutMetrics;
 pub use outbox::Rooms;
 pub use parked::{PARKED_MAX, QUEUED_MAX};
 
-/// What it reads, and where deliveries go.
-const TOPICS: [&str; 4] = [MESSAGES, RECEIPTS, USERS, DELIVERIES];
-
 /// What the consumer works with.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where events come from and deliveries go; it must not give a record up (no delivery timeout).
-    pub log: SharedLog,
-    /// Where facts are read.
-    pub store: SharedStore,
-    /// Reads and writes records.
-    pub codec: Codec,
-    /// For jitter.
-    pub entropy: Entropy,
+    /// Where events come from and deliveries go, and where facts are read. The log must not give a record up (no delivery
+    /// timeout).
+    pub seams: Seams,
     /// Counters.
     pub metrics: FanoutMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
@@ -79,9 +110,35 @@ impl Deps {
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: FanoutMetrics) -> Self {
         let (rules_newest, queued_max) = (RULES_NEWEST, QUEUED_MAX);
         let rooms = Arc::new(Rooms::new(spec_of(DELIVERIES).partitions));
-        Self { log, store, codec, entropy, metrics, rules_newest, queued_max, rooms }
+        Self { seams: Seams { log, store, codec, entropy }, metrics, rules_newest, queued_max, rooms }
     }
 }
+
+/// What it does with each topic.
+const GROUP: Group<Deps> = Group {
+    name: "fanout",
+    id: GROUP_FANOUT,
+    routes: &[
+        Route {
+            topic: MESSAGES,
+            begin: |deps, assigned, committer, stop| Box::pin(partition::run(deps, assigned, committer, stop)),
+        },
+        Route {
+            topic: RECEIPTS,
+            begin: |deps, assigned, committer, stop| {
+                Box::pin(relay::run(Relayed::Marks, deps, assigned, committer, stop))
+            },
+        },
+        Route {
+            topic: USERS,
+            begin: |deps, assigned, committer, stop| {
+                Box::pin(relay::run(Relayed::Accounts, deps, assigned, committer, stop))
+            },
+        },
+    ],
+    // Where deliveries go.
+    writes: &[DELIVERIES],
+};
 
 /// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
 /// becomes current, it begins again with that one, from the group's commit.
@@ -89,58 +146,6 @@ impl Deps {
 /// # Errors
 /// When it cannot go on: the group has no commit, a topic is not the one it was, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
-    let condition = readiness.condition("fanout", "the topics were not looked at yet");
-    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
-    let consuming = async {
-        loop {
-            let open = || store::pinned(&*deps.store);
-            let store = match insist("open the store", &deps.entropy, &shutdown, transient_store, open).await {
-                Ok(store) => store,
-                Err(Given::Stopped) => return Ok(()),
-                Err(Given::Up(error)) => return Err(error.into()),
-            };
-            let pinned = Deps { store: Arc::clone(&store), ..deps.clone() };
-            let ended = consume_pinned(pinned, shutdown.child_token()).await;
-            // By now the pinned one may be current again: then only what ended it says that another was in between.
-            let another = error::is_of_another_incarnation(&ended)
-                || matches!(store::still_current(&*store).await, Err(StoreError::Incarnation { .. }));
-            if !another || shutdown.is_cancelled() {
-                return ended;
-            }
-            tracing::info!("the fan-out begins again with the current incarnation");
-        }
-    };
-    tokio::select! {
-        biased;
-        ended = consuming => ended,
-        never = watching => match never {},
-    }
-}
-
-/// Consumes with a handle to one incarnation, until `stop` or until another one is current.
-async fn consume_pinned(deps: Deps, stop: CancellationToken) -> Result<(), BoxError> {
-    let deps = Arc::new(deps);
-    let work = {
-        let deps = Arc::clone(&deps);
-        Arc::new(move |assigned: Assigned, committer: Arc<dyn Committer>, stop: CancellationToken| {
-            let deps = Arc::clone(&deps);
-            let task: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = if assigned.at.topic == MESSAGES {
-                Box::pin(partition::run(deps, assigned, committer, stop))
-            } else {
-                Box::pin(relay::run(deps, assigned, committer, stop))
-            };
-            task
-        })
-    };
-    let mut consuming =
-        pin!(consume(&deps.log, GROUP_FANOUT, &[MESSAGES, RECEIPTS, USERS], work, &deps.entropy, stop.clone()));
-    tokio::select! {
-        biased;
-        ended = &mut consuming => Ok(ended?),
-        error = store::replaced(&*deps.store) => {
-            stop.cancel();
-            consuming.await?;
-            Err(error.into())
-        }
-    }
+    let pinned = |seams| Deps { seams, ..deps.clone() };
+    consumer::run(deps.seams.clone(), GROUP, pinned, readiness, shutdown).await
 }

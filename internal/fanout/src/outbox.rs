@@ -131,7 +131,7 @@ impl Outbox {
         loop {
             let enqueued = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(FanoutError::Stopped),
+                () = stop.cancelled() => return Err(FanoutError::STOPPED),
                 enqueued = log.enqueue(DELIVERIES, record.clone()) => enqueued,
             };
             match enqueued {
@@ -145,7 +145,7 @@ impl Outbox {
                 Err(error @ AppendError::Busy) => {
                     faults.fault(&error);
                     if !backoff.wait(stop).await {
-                        return Err(FanoutError::Stopped);
+                        return Err(FanoutError::STOPPED);
                     }
                 }
                 Err(error) => return Err(sorted(error)),
@@ -173,7 +173,7 @@ impl Outbox {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(FanoutError::Stopped),
+                () = stop.cancelled() => return Err(FanoutError::STOPPED),
                 acknowledged = self.acknowledged() => acknowledged?,
                 permit = &mut acquired => return Ok(Some(permit.expect("rooms are never closed"))),
                 () = &mut sick, if !way.patient => return Ok(None),
@@ -269,7 +269,7 @@ fn sorted(error: AppendError) -> FanoutError {
     match error {
         AppendError::Unknown | AppendError::Fatal(_) | AppendError::Busy => FanoutError::Again(error),
         AppendError::TooLarge | AppendError::NoTopic(_) => FanoutError::Delivery(error),
-        AppendError::Closed => FanoutError::Stopped,
+        AppendError::Closed => FanoutError::STOPPED,
     }
 }
 

@@ -29,7 +29,7 @@ impl Pace {
         self.until = None;
     }
 
-    /// An errand is sent for that conversation.
+    /// Something is asked for that conversation.
     pub(crate) fn sent(&mut self, conversation: ConversationId) {
         let now = Instant::now();
         if self.hurry_until.is_none_or(|until| until <= now) {
@@ -78,7 +78,7 @@ mod tests {
         assert!(pace.waits());
         pace.back(other);
         assert!(!pace.waits());
-        // Errand after errand for the same conversation.
+        // Request after request for the same conversation.
         let begun = Instant::now();
         for _ in 0..4 {
             pace.sent(one);

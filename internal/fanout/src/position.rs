@@ -24,6 +24,11 @@ pub(crate) struct Position {
     pub(crate) lagging: Vec<(u32, u64)>,
 }
 
+/// The record before `next`, as proof of which log it is read from; none where nothing was read yet.
+pub(crate) fn before(next: u64, fingerprint: Option<Fingerprint>) -> Option<(u64, Fingerprint)> {
+    Some((next.checked_sub(1)?, fingerprint?))
+}
+
 impl Position {
     pub(crate) fn to_commit(&self) -> Commit {
         let mut metadata = String::new();

@@ -1,16 +1,17 @@
 //! Read marks and account events: relayed to the user concerned, on every device. Nothing is judged.
 //!
-//! What is of a schema that this program does not know is held by its key (`held.rs`).
+//! What is of a schema that this program does not know is held by its key (`hold_records.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, Seams, key_of};
 use domain::{ConversationId, Fingerprint, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Commit, Committer, NewRecord, Quarantine, Record};
-use events::topics::{DELIVERIES, RECEIPTS, spec_of};
+use eventlog::{Assigned, Commit, CommitError, Committer, NewRecord, Quarantine, Record};
+use events::topics::{DELIVERIES, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
 use host::teeth::{Bug, bites};
 use runtime::{Backoff, FaultLog, insist};
@@ -18,45 +19,56 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_unti
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{COMMIT_AT_END, SETTLE_AT_END};
-use crate::emit::by_partition;
-use crate::error::{transient_commit, transient_log};
-use crate::held::{Held, key_of};
+use crate::held::Held;
 use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached};
 use crate::outbox::{Handed, Outbox, Sent, Way, first_source};
-use crate::partition::BATCH_RECORDS_MAX;
-use crate::position::Position;
-use crate::{Deps, FanoutError, place};
+use crate::position::{Position, before};
+use crate::records::by_partition;
+use crate::{Deps, FanoutError};
 
 /// How often the position is committed while something changes.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How often what is held is looked at.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
 
+/// What is relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relayed {
+    /// Read marks, of `chat.receipts`.
+    Marks,
+    /// Account events, of `users.events`.
+    Accounts,
+}
+
 pub(crate) async fn run(
+    relayed: Relayed,
     deps: Arc<Deps>,
     assigned: Assigned,
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
     let outbox = Outbox::new(Arc::clone(&deps.rooms));
-    let mut relay = Relay::new(deps, assigned, committer, stop, outbox);
+    let lane = Lane::new(deps.seams.clone(), assigned.at, stop);
+    let mut relay = Relay::new(relayed, deps, lane, assigned.commit, committer, outbox);
     let outcome = match relay.consume().await {
-        Ok(()) | Err(FanoutError::Stopped) => relay.commit_at_end().await,
+        Ok(()) | Err(FanoutError::Consumer(ConsumerError::Stopped)) => relay.commit_at_end().await,
         failed => failed,
     };
     relay.end_followers().await;
     match outcome {
-        Ok(()) | Err(FanoutError::Stopped) => Ok(Ended::Stopped),
+        Ok(()) | Err(FanoutError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
         Err(FanoutError::Again(_) | FanoutError::Fenced) => Ok(Ended::Again),
         Err(error) => Err(error.into()),
     }
 }
 
 pub(crate) struct Relay {
+    pub(crate) relayed: Relayed,
     pub(crate) deps: Arc<Deps>,
-    pub(crate) assigned: Assigned,
+    pub(crate) lane: Lane,
+    /// Where it begins.
+    commit: Option<Commit>,
     committer: Arc<dyn Committer>,
-    pub(crate) stop: CancellationToken,
     /// The next offset to relay.
     next: u64,
     /// The record before it.
@@ -87,19 +99,21 @@ pub(crate) enum Framed {
 
 impl Relay {
     fn new(
+        relayed: Relayed,
         deps: Arc<Deps>,
-        assigned: Assigned,
+        lane: Lane,
+        commit: Option<Commit>,
         committer: Arc<dyn Committer>,
-        stop: CancellationToken,
         outbox: Outbox,
     ) -> Self {
         let (next, last, committed, committing) = (0, None, None, None);
         let (lagging, quarantine, follows) = (Lagging::default(), Quarantine::default(), None);
         Self {
+            relayed,
             deps,
-            assigned,
+            lane,
+            commit,
             committer,
-            stop,
             next,
             last,
             committed,
@@ -120,17 +134,16 @@ impl Relay {
         for timer in [&mut commits, &mut holds] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let (mut backoff, mut faults) = (Backoff::new(self.deps.entropy.clone()), FaultLog::new("read the log"));
+        let (mut backoff, mut faults) = (Backoff::new(self.lane.seams.entropy.clone()), FaultLog::new("read the log"));
         loop {
-            let (deps, at, stop) = (&self.deps, &self.assigned.at, &self.stop);
-            let opening = place::reader(deps, at, self.next, self.last, stop);
+            let opening = self.lane.reader(self.next, before(self.next, self.last));
             let mut reader = self.outbox.beside(opening).await??;
             let mut again = None;
             loop {
                 self.commit_settled().await?;
                 tokio::select! {
                     biased;
-                    () = self.stop.cancelled() => return Ok(()),
+                    () = self.lane.stop.cancelled() => return Ok(()),
                     _ = commits.tick() => {
                         self.mind_lagging().await;
                         self.commit();
@@ -149,7 +162,7 @@ impl Relay {
                                 self.relay(record).await?;
                             }
                         }
-                        Err(error) if transient_log(&error) => {
+                        Err(error) if error.is_transient() => {
                             faults.fault(&error);
                             again = Some(Instant::now() + backoff.next_wait());
                         }
@@ -161,8 +174,8 @@ impl Relay {
     }
 
     fn resume(&mut self) -> Result<(), FanoutError> {
-        let at = &self.assigned.at;
-        let commit = self.assigned.commit.as_ref().ok_or_else(|| FanoutError::NoPosition(at.clone()))?;
+        let at = &self.lane.at;
+        let commit = self.commit.as_ref().ok_or_else(|| FanoutError::NoPosition(at.clone()))?;
         let position = Position::from_commit(commit).map_err(|reason| FanoutError::Metadata(at.clone(), reason))?;
         (self.next, self.last) = (position.next, position.fingerprint);
         if self.follows.is_none() {
@@ -206,15 +219,15 @@ impl Relay {
         frame: String,
     ) -> Result<(), FanoutError> {
         let delivery = Delivery { recipients: vec![user], place: None, frame };
-        let encoded = self.deps.codec.delivery(&delivery);
+        let encoded = self.lane.seams.codec.delivery(&delivery);
         let mut headers = encoded.headers;
         let kept = record.headers.iter().filter(|(name, _)| name == HEADER_TRACE || name == HEADER_ID);
         headers.extend(kept.cloned());
         let (key, source) = (user.to_string(), record.offset);
         let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
         let patient = self.follows.is_some() || !self.lagging.has_room();
-        let (Deps { log, entropy, .. }, way) = (&*self.deps, Way { partition, source, patient });
-        match self.outbox.send(&**log, record, way, entropy, &self.stop).await? {
+        let (Seams { log, entropy, .. }, way) = (&self.lane.seams, Way { partition, source, patient });
+        match self.outbox.send(&**log, record, way, entropy, &self.lane.stop).await? {
             Handed::Over => drop(self.deps.metrics.deliveries.inc()),
             Handed::Sick => self.lag(partition, source),
         }
@@ -226,7 +239,7 @@ impl Relay {
     fn lag(&mut self, partition: u32, source: u64) {
         let sent = self.outbox.take(partition);
         let reached = first_source(&sent).map_or(source, |first| first.min(source));
-        let at = &self.assigned.at;
+        let at = &self.lane.at;
         tracing::warn!(partition = %at, delivery_partition = partition, from = reached, "a delivery partition lags");
         self.follow(partition, source, reached, sent);
         // A commit that waits was made up when these were among what it waits for.
@@ -242,9 +255,9 @@ impl Relay {
         let reached = Arc::new(AtomicU64::new(reached));
         let committer = Arc::new(Reached(Arc::clone(&reached)));
         let commit = Some(Commit { next: from, metadata: String::new() });
-        let assigned = Assigned { at: self.assigned.at.clone(), commit };
         let outbox = Outbox::beginning(Arc::clone(&self.deps.rooms), partition, sent);
-        let mut follower = Self::new(Arc::clone(&self.deps), assigned, committer, self.stop.clone(), outbox);
+        let mut follower =
+            Self::new(self.relayed, Arc::clone(&self.deps), self.lane.clone(), commit, committer, outbox);
         follower.follows = Some(partition);
         self.deps.metrics.lagging.inc();
         self.lagging.begin(partition, from, reached, following(follower));
@@ -253,7 +266,7 @@ impl Relay {
     /// Ends followers that have caught up, and begins one where records have waited for long while others went on.
     async fn mind_lagging(&mut self) {
         for partition in self.lagging.caught_up(self.next) {
-            let at = &self.assigned.at;
+            let at = &self.lane.at;
             tracing::info!(partition = %at, delivery_partition = partition, "a delivery partition has caught up");
             self.deps.metrics.lagging.dec();
             self.lagging.end(partition).await;
@@ -274,23 +287,22 @@ impl Relay {
 
     /// Whom the record concerns, and the frame for their devices.
     pub(crate) async fn frame(&mut self, record: &Record) -> Result<Framed, FanoutError> {
-        let codec = &self.deps.codec;
-        let frame = if self.assigned.at.topic == RECEIPTS {
-            codec.read_receipt(&record.headers, &record.payload).map(|read| {
+        let codec = &self.lane.seams.codec;
+        let frame = match self.relayed {
+            Relayed::Marks => codec.read_receipt(&record.headers, &record.payload).map(|read| {
                 let read = read?;
                 let (conversation, user) = (read.conversation, read.user);
-                Some((user, api::FeedFrame::Read { conversation, user, mark: read.seq, ordinal: read.ordinal }))
-            })
-        } else {
-            codec.read_user_event(&record.headers, &record.payload).map(|event| {
+                Some((user, protocol::FeedFrame::Read { conversation, user, mark: read.seq, ordinal: read.ordinal }))
+            }),
+            Relayed::Accounts => codec.read_user_event(&record.headers, &record.payload).map(|event| {
                 let event = event?;
                 let name = match event.what {
                     AccountEvent::Registered { .. } => "registered",
                     AccountEvent::SessionStarted => "signed_in",
                     AccountEvent::SessionEnded => "signed_out",
                 };
-                Some((event.user, api::FeedFrame::Account { event: name.to_owned(), time: event.time_ms }))
-            })
+                Some((event.user, protocol::FeedFrame::Account { event: name.to_owned(), time: event.time_ms }))
+            }),
         };
         let reason = match (frame, key_of(record)) {
             (Ok(None), _) => return Ok(Framed::Nobody),
@@ -303,9 +315,8 @@ impl Relay {
             (Err(DecodeError::UnknownSchema(_)), None) => "its key is no id".to_owned(),
         };
         // Corrupt read marks, storage copies.
-        if self.follows.is_none() && self.assigned.at.topic != RECEIPTS {
-            let Deps { log, codec, .. } = &*self.deps;
-            self.quarantine.copy((&**log, codec), &self.assigned.at, record, &reason, &self.stop).await;
+        if self.follows.is_none() && self.relayed == Relayed::Accounts {
+            self.lane.quarantine(&mut self.quarantine, record, &reason).await;
         }
         self.deps.metrics.corrupt.inc();
         Ok(Framed::Nobody)
@@ -331,10 +342,10 @@ impl Relay {
         let Some((_, position)) = self.committing.take_if(|(mark, _)| self.outbox.has_acknowledged(*mark)) else {
             return Ok(());
         };
-        let commits = [(self.assigned.at.clone(), position.to_commit())];
-        let (committer, entropy) = (Arc::clone(&self.committer), self.deps.entropy.clone());
+        let commits = [(self.lane.at.clone(), position.to_commit())];
+        let (committer, entropy) = (Arc::clone(&self.committer), self.lane.seams.entropy.clone());
         let commit = || committer.commit(&commits);
-        let committing = insist("commit", &entropy, &self.stop, transient_commit, commit);
+        let committing = insist("commit", &entropy, &self.lane.stop, CommitError::is_transient, commit);
         self.outbox.beside(committing).await??;
         if self.follows.is_none() {
             self.deps.metrics.commits.inc();
@@ -345,7 +356,7 @@ impl Relay {
 
     /// The last commit: tried once, since the process is stopping.
     async fn commit_at_end(&mut self) -> Result<(), FanoutError> {
-        self.stop = CancellationToken::new();
+        self.lane.stop = CancellationToken::new();
         self.committing = None;
         let last = async {
             let settled = tokio::time::timeout(SETTLE_AT_END, self.outbox.settle()).await;

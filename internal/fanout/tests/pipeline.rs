@@ -217,7 +217,7 @@ async fn live(seed: u64, events: u64, faults: Faults) -> (World, Expected, usize
         let event = stories.next(now_ms, &reference);
         let placed = world.append(&event).await;
         let effects = reference.judge(&event, placed);
-        let frame = api::FeedFrame::of(&event, placed, &effects);
+        let frame = protocol::FeedFrame::of(&event, placed, &effects);
         for user in effects.recipients {
             // One frame for each: who may not read what has changed is not told how.
             let frame = if effects.blind.contains(&user) { frame.clone().withheld() } else { frame.clone() };

@@ -7,19 +7,19 @@ use serde::de::DeserializeOwned;
 pub(crate) fn http_body(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     match which % 14 {
-        0 => read::<api::CreateBody>(body),
-        1 => read::<api::AddMembersBody>(body),
-        2 => read::<api::RoleBody>(body),
-        3 => read::<api::TitleBody>(body),
-        4 => read::<api::SendBody>(body),
-        5 => read::<api::EditBody>(body),
-        6 => read::<api::ReactBody>(body),
-        7 => read::<api::MarkUpTo>(body),
-        8 => read::<api::CommandBody>(body),
+        0 => read::<protocol::CreateBody>(body),
+        1 => read::<protocol::AddMembersBody>(body),
+        2 => read::<protocol::RoleBody>(body),
+        3 => read::<protocol::TitleBody>(body),
+        4 => read::<protocol::SendBody>(body),
+        5 => read::<protocol::EditBody>(body),
+        6 => read::<protocol::ReactBody>(body),
+        7 => read::<protocol::MarkUpTo>(body),
+        8 => read::<protocol::CommandBody>(body),
         // With secrets in them, which are never written.
-        9 => drop(serde_json::from_slice::<api::Credentials>(body)),
-        10 => drop(serde_json::from_slice::<api::Registration>(body)),
-        11 => drop(serde_json::from_slice::<api::RefreshBody>(body)),
+        9 => drop(serde_json::from_slice::<protocol::Credentials>(body)),
+        10 => drop(serde_json::from_slice::<protocol::Registration>(body)),
+        11 => drop(serde_json::from_slice::<protocol::RefreshBody>(body)),
         // The published keys that services fetch.
         12 => drop(serde_json::from_slice::<auth::Jwks>(body)),
         _ => {

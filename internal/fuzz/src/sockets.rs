@@ -1,7 +1,7 @@
 //! What a device sends over its socket.
 
-use api::{ClientFrame, ServerFrame};
 use domain::UserId;
+use protocol::{ClientFrame, ServerFrame};
 
 use crate::comes_back;
 

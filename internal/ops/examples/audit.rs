@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::kinds::{Create, EditMessage, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, SharedLog, TopicPartition, append};
@@ -84,11 +85,15 @@ impl World {
                 let members: Vec<UserId> = (0..many).map(|n| users[(first + n) % USERS]).collect();
                 let conversation = ConversationId::group(members[0], id);
                 groups.push((conversation, members.clone()));
-                (conversation, members[0], Action::Create { kind: ConversationKind::Group, title: None, members })
+                (
+                    conversation,
+                    members[0],
+                    Action::Create(Create { kind: ConversationKind::Group, title: None, members }),
+                )
             } else {
                 let (conversation, members) = random.pick(groups).clone();
                 let body = format!("message {number}: {}", "so much is said, and so little of it is ".repeat(2));
-                (conversation, *random.pick(&members), Action::SendMessage { body, reply_to: None })
+                (conversation, *random.pick(&members), Action::SendMessage(SendMessage { body, reply_to: None }))
             };
             let event = Event {
                 id,
@@ -105,7 +110,7 @@ impl World {
             let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
             receipts.push_back(log.enqueue(MESSAGES, record).await?);
             if number % 20 == 19 && number >= creations {
-                let action = Action::EditMessage { target: id, body: format!("edited {number}") };
+                let action = Action::EditMessage(EditMessage { target: id, body: format!("edited {number}") });
                 let again = CommandId::try_from(
                     uuid::Builder::from_unix_timestamp_millis(stamp, &[number as u8; 10]).into_uuid(),
                 )?;

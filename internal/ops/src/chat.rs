@@ -11,9 +11,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use auth::Secret;
 use domain::ConversationId;
 use host::{Clock, Entropy};
+use secret::Secret;
 use tokio::io::AsyncBufRead;
 use tokio_util::sync::CancellationToken;
 

@@ -20,8 +20,8 @@ mod tracked;
 mod view;
 mod wire;
 
-use api::{ErrorCode, FeedFrame, StandsName, SyncConversation};
 use domain::{CommandId, ConversationId, Seq, UserId};
+use protocol::{ErrorCode, FeedFrame, StandsName, SyncConversation};
 
 pub use error::ClientError;
 pub(crate) use http::innermost;

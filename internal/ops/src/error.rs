@@ -2,6 +2,7 @@
 
 use eventlog::{AppendError, LogError, PatientError};
 use events::RegistryError;
+use host::ErrorKind;
 use store::StoreError;
 
 use crate::client::ClientError;
@@ -124,24 +125,27 @@ impl OpsError {
             Self::Busy(_) | Self::Absent(_) => Exit::Unavailable,
             Self::Stopped(_) => Exit::Stopped,
             Self::Refused(_) => Exit::Differs,
-            Self::Log(LogError::Transient(_)) => Exit::Unavailable,
-            Self::Log(LogError::NoTopic(_) | LogError::OutOfRange { .. }) => Exit::Differs,
-            Self::Log(LogError::Broken(_) | LogError::Closed) => Exit::Failed,
+            Self::Log(error) => exit_of(error.kind()),
+            Self::Store(error) => exit_of(error.kind()),
             Self::Append(AppendError::Busy | AppendError::Unknown) => Exit::Unavailable,
             Self::Append(AppendError::NoTopic(_)) => Exit::Differs,
             Self::Append(AppendError::TooLarge | AppendError::Fatal(_) | AppendError::Closed) => Exit::Failed,
-            Self::Store(StoreError::Transient(_)) => Exit::Unavailable,
-            Self::Store(StoreError::NotMigrated(_) | StoreError::Incarnation { .. } | StoreError::Malformed(_)) => {
-                Exit::Differs
-            }
-            Self::Store(StoreError::Misconfigured(_)) => Exit::Usage,
-            Self::Store(StoreError::Broken(_) | StoreError::Closed) => Exit::Failed,
             Self::Registry(RegistryError::Unreachable { .. }) => Exit::Unavailable,
             Self::Registry(RegistryError::NotOne { .. }) => Exit::Usage,
             Self::Registry(RegistryError::Incompatible { .. }) => Exit::Differs,
             Self::Client(error) => error.exit(),
             Self::Io { .. } | Self::Failed(_) => Exit::Failed,
         }
+    }
+}
+
+/// How a command ends that the log or the store did not do.
+fn exit_of(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Transient => Exit::Unavailable,
+        ErrorKind::Missing | ErrorKind::OutOfRange | ErrorKind::Superseded | ErrorKind::Poison => Exit::Differs,
+        ErrorKind::Misconfigured => Exit::Usage,
+        ErrorKind::Broken | ErrorKind::Closed => Exit::Failed,
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use eventlog::SharedLog;
 use events::Codec;
-use events::topics::{MESSAGES, STORAGE_SOURCES, spec_of};
+use events::topics::{MESSAGES, RECEIPTS, STORAGE_SOURCES, spec_of};
 use host::Entropy;
-use storage::{Deps, Replayed, StorageError, StorageMetrics};
+use storage::{ConsumerError, Deps, Replayed, StorageError, StorageMetrics};
 use store::{SharedStore, Source};
 use tokio_util::sync::CancellationToken;
 
@@ -164,10 +164,10 @@ pub async fn run(
     for range in ranges.iter().filter(|range| range.records() > 0) {
         let (deps, partition, stop) = (Arc::clone(&deps), range.source.partition, stop.clone());
         let tell = |done| progress(range, done);
-        let replayed = if range.source.topic == MESSAGES {
-            storage::replay(deps, partition, range.from, range.to, stop, tell).await
-        } else {
-            storage::replay_marks(deps, partition, range.from, range.to, stop, tell).await
+        let replayed = match range.source.topic {
+            MESSAGES => storage::replay(deps, partition, range.from, range.to, stop, tell).await,
+            RECEIPTS => storage::replay_marks(deps, partition, range.from, range.to, stop, tell).await,
+            other => return Err(OpsError::Usage(format!("storage keeps nothing of {other}"))),
         };
         replayed.map_err(sorted)?;
     }
@@ -176,10 +176,13 @@ pub async fn run(
 
 fn sorted(error: StorageError) -> OpsError {
     match error {
-        StorageError::Log(error) => OpsError::Log(error),
-        StorageError::Store(error) => OpsError::Store(error),
-        StorageError::NotTheLog(..) | StorageError::Gap { .. } => OpsError::Refused(vec![error.to_string()]),
-        StorageError::Stopped => OpsError::stopped(),
-        StorageError::Seq(_) => OpsError::Failed(error.to_string()),
+        StorageError::Gap { .. } => OpsError::Refused(vec![error.to_string()]),
+        StorageError::Consumer(ConsumerError::Log(error)) => OpsError::Log(error),
+        StorageError::Consumer(ConsumerError::Store(error)) => OpsError::Store(error),
+        StorageError::Consumer(error @ ConsumerError::NotTheLog(..)) => OpsError::Refused(vec![error.to_string()]),
+        StorageError::Consumer(ConsumerError::Stopped) => OpsError::stopped(),
+        StorageError::Consumer(error @ (ConsumerError::Seq(_) | ConsumerError::NoRoute(_))) => {
+            OpsError::Failed(error.to_string())
+        }
     }
 }

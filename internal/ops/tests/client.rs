@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use api::{CommandFrame, FeedFrame, StandsName};
-use auth::Secret;
 use domain::{CommandId, ConversationId, Seq, UserId};
 use host::{Clock, Entropy};
 use ops::chat::{ChatOptions, StatePath, Target, run};
 use ops::client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, Identity};
 use ops::{Exit, OpsError};
+use protocol::{CommandFrame, CommandKind, FeedFrame, StandsName};
+use secret::Secret;
 use server::{Did, Fault, Server, is_message};
 use tokio::io::BufReader;
 use tokio::time::timeout;
@@ -64,7 +64,7 @@ async fn synced(client: &mut Client) {
 }
 
 fn hello(client: &Client, conversation: ConversationId) -> CommandFrame {
-    CommandFrame::Send { id: client.mint(), conversation, body: "hello".into(), reply_to: None }
+    CommandFrame::new(client.mint(), conversation, CommandKind::Send { body: "hello".into(), reply_to: None })
 }
 
 fn seq(n: u64) -> Seq {
@@ -320,7 +320,7 @@ async fn one_has_spoken(server: &Server, folder: &Path) -> impl Fn(&str) -> (Use
     let next = AtomicI64::new(1);
     move |body| {
         let id = CommandId::first_at(next.fetch_add(1, Ordering::SeqCst));
-        (bob, CommandFrame::Send { id, conversation, body: body.into(), reply_to: None })
+        (bob, CommandFrame::new(id, conversation, CommandKind::Send { body: body.into(), reply_to: None }))
     }
 }
 
@@ -371,8 +371,9 @@ async fn what_a_reset_has_left_out_of_older_messages_is_shown_too() {
     let shown = listen(chat(&server, "ann", "bob", folder.path()), async {
         // The rows are there before the conversation is synced: what comes until it is goes past the view.
         server.is_marked(seq(3)).await;
-        server.judge(bob, CommandFrame::Edit { id: id(100), conversation, target, body: "changed".into() });
-        let react = CommandFrame::React { id: id(101), conversation, target, emoji: "+1".into() };
+        server
+            .judge(bob, CommandFrame::new(id(100), conversation, CommandKind::Edit { target, body: "changed".into() }));
+        let react = CommandFrame::new(id(101), conversation, CommandKind::React { target, emoji: "+1".into() });
         server.world.lock().unwrap().meanwhile = vec![(bob, react), says("three")];
         server.is_marked(seq(6)).await;
     })
@@ -403,7 +404,7 @@ async fn what_was_said_during_an_absence_is_shown_before_what_comes_after_it() {
     server.fail_with(Fault::NoRows);
     let (bob, four) = says("four");
     let id = CommandId::first_at(100);
-    server.judge(bob, CommandFrame::AddMembers { id, conversation, members: vec![ann] });
+    server.judge(bob, CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![ann] }));
     server.judge(bob, four);
     let (seen, newest) = (seq(2), seq(6));
     let options = chat(&server, "ann", "bob", folder.path());

@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use domain::kinds::{AddMembers, Create, SendMessage};
 use domain::limits::{MEMBERS_PER_EVENT_MAX, RECIPIENTS_PER_RECORD_MAX};
 use domain::{Action, ConversationId, ConversationKind, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
@@ -81,14 +82,14 @@ async fn a_crowd_is_listed_in_several_records_and_each_member_once() {
     let (crowd, create) = (crowd(), support::id());
     let (owner, others) = crowd.split_first().unwrap();
     let group = ConversationId::group(*owner, create);
-    let action = Action::Create { kind: ConversationKind::Group, title: None, members: Vec::new() };
+    let action = Action::Create(Create { kind: ConversationKind::Group, title: None, members: Vec::new() });
     support::say(&*log, group, *owner, create, action).await;
     for some in others.chunks(MEMBERS_PER_EVENT_MAX) {
-        let action = Action::AddMembers { members: some.to_vec() };
+        let action = Action::AddMembers(AddMembers { members: some.to_vec() });
         support::say(&*log, group, *owner, support::id(), action).await;
     }
     for _ in 0..3 {
-        let action = Action::SendMessage { body: "said to all".into(), reply_to: None };
+        let action = Action::SendMessage(SendMessage { body: "said to all".into(), reply_to: None });
         support::say(&*log, group, *owner, support::id(), action).await;
     }
     consume(&log, &store, group).await;

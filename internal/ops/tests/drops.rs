@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use domain::kinds::{Create, SendMessage};
 use domain::{Action, Content, ConversationId, ConversationKind, Event, RULES_NEWEST, RULES_TRIAL, Seq};
 use eventlog::{NewRecord, SharedLog, append, partition_of};
 use events::Codec;
@@ -48,7 +49,7 @@ async fn end(running: Running) {
 }
 
 fn message(body: &str) -> Action {
-    Action::SendMessage { body: body.into(), reply_to: None }
+    Action::SendMessage(SendMessage { body: body.into(), reply_to: None })
 }
 
 /// In the wire format, with an id that no registry gave to a schema of ours.
@@ -105,7 +106,7 @@ fn drop_of(conversation: ConversationId, seq: Seq) -> Dropped {
 /// A direct conversation with a message, the event that is held, and another message.
 async fn held_conversation(log: &SharedLog) -> (ConversationId, Seq) {
     let conversation = ConversationId::direct(user(1), user(2));
-    let create = Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] };
+    let create = Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] });
     say(&**log, conversation, user(1), id(), create).await;
     say(&**log, conversation, user(1), id(), message("before")).await;
     let seq = put_unknown(log, conversation).await;
@@ -161,7 +162,7 @@ async fn a_dropped_event_holds_nobody_and_a_rebuild_comes_to_the_same_rows() {
 async fn a_program_that_knows_the_event_by_then_drops_it_all_the_same() {
     let (log, store) = (ready_log().await, store().await);
     let conversation = ConversationId::direct(user(1), user(2));
-    let create = Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] };
+    let create = Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] });
     say(&*log, conversation, user(1), id(), create).await;
     let event = Event {
         id: id(),

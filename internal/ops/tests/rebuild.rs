@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Role, Seq};
 use eventlog::{SharedLog, partition_of};
 use events::Codec;
@@ -121,7 +122,7 @@ struct Talk {
 impl Talk {
     async fn begin(log: &SharedLog, store: SharedStore) -> Arc<Self> {
         let conversation = ConversationId::direct(user(1), user(8));
-        let create = Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(8)] };
+        let create = Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![user(8)] });
         say(&**log, conversation, user(1), id(), create).await;
         Arc::new(Self { log: log.clone(), store, conversation, said: AtomicU64::new(0) })
     }
@@ -133,7 +134,7 @@ impl Talk {
 
     async fn go_on(self: Arc<Self>) {
         loop {
-            let send = Action::SendMessage { body: "more".into(), reply_to: None };
+            let send = Action::SendMessage(SendMessage { body: "more".into(), reply_to: None });
             // An id of its own each time, beyond those of `id`: a second one would be no message.
             let stamp = BEGIN_MS + 1_000 + i64::try_from(self.said.load(Ordering::SeqCst)).unwrap();
             say(&*self.log, self.conversation, user(1), CommandId::first_at(stamp), send).await;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use domain::kinds::Create;
 use domain::{Action, ConversationId, ConversationKind, Seq};
 use eventlog::{NewRecord, append};
 use events::Codec;
@@ -34,7 +35,8 @@ async fn a_rebuild_gives_the_same_rows_and_a_second_replay_changes_nothing() {
     let (log, embedded) = (ready_log().await, store().await);
     traffic(&*log).await;
     let (founder, founding) = (user(1), id());
-    let create = Action::Create { kind: ConversationKind::Group, title: Some("team".into()), members: vec![user(2)] };
+    let create =
+        Action::Create(Create { kind: ConversationKind::Group, title: Some("team".into()), members: vec![user(2)] });
     say(&*log, ConversationId::group(founder, founding), founder, founding, create).await;
     let first: SharedStore = embedded.clone();
     replay_all(&log, &first).await;

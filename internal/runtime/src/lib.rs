@@ -29,7 +29,7 @@ pub use insist::{Given, insist};
 pub use listen::{bind, bind_operators};
 pub use metrics::Metrics;
 pub use origins::{OriginOptions, Origins};
-pub use program::{ConfigFault, main_exit, program, program_logging};
+pub use program::{ConfigFault, in_words, main_exit, program, program_logging};
 pub use retry::{Backoff, FaultLog, reporter, supervised};
 pub use serve::{Bounds, Serving, serve, serve_operators, serve_within};
 pub use tasks::{TaskError, Tasks};

@@ -133,7 +133,8 @@ fn is_config_fault(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The error and its causes in one line, leaving out causes that the text before them has said already.
-fn in_words(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn in_words(error: &(dyn Error + 'static)) -> String {
     let mut words = error.to_string();
     for cause in std::iter::successors(error.source(), |&error| error.source()) {
         let cause = cause.to_string();

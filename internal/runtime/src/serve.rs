@@ -29,9 +29,10 @@ mod pace;
 use std::io;
 use std::time::Duration;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use axum::Router;
 use host::Entropy;
+use protocol::ErrorCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

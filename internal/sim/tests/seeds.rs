@@ -49,6 +49,10 @@ fn no_fault_loses_doubles_or_reorders_anything() {
         assert!(happened(what) > 0, "{what}: it really happens");
     }
     if report.seeds >= 100 {
+        for kind in domain::Kind::ALL {
+            let sent = report.totals.get(kind.name()).copied().unwrap_or(0);
+            assert!(sent > 0, "{kind:?}: devices send commands of every kind");
+        }
         for what in [
             "deliveries created anew",
             "rows that cannot be read",

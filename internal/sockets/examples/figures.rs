@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api::{FeedFrame, FeedKind};
 use auth::{SigningKey, Verifier};
 use domain::{CommandId, ConversationId, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
@@ -23,6 +22,7 @@ use events::{Codec, Delivery, Encoded};
 use futures_util::{SinkExt, StreamExt};
 use host::{Clock, Entropy};
 use kv::Database;
+use protocol::{FeedFrame, FeedKind};
 use sockets::{Config, Deps};
 use store::embedded::EmbeddedStore;
 use tokio::net::TcpListener;

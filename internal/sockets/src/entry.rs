@@ -10,7 +10,7 @@ use crate::metrics::{Metrics, Unreadable};
 /// What an entry costs beside its text and recipients, about.
 const ENTRY_COST: usize = 96;
 
-/// Said of a frame that [`api::is_frame`] refuses.
+/// Said of a frame that [`protocol::is_frame`] refuses.
 const NO_FRAME: &str = "its frame is not a JSON object with a text `type` of the feed, or has a cursor of its own";
 
 /// A record as the ring and range reads keep it.
@@ -114,7 +114,7 @@ impl Renderer {
             Ok(None) => nobody(Hidden::Nothing),
             // Any producer may push a frame. One that clients cannot read, or take for the server's word, would throw
             // them out again and again.
-            Ok(Some(delivery)) if !api::is_frame(&delivery.frame) => {
+            Ok(Some(delivery)) if !protocol::is_frame(&delivery.frame) => {
                 self.unreadable(record, Unreadable::Corrupt, NO_FRAME);
                 nobody(Hidden::Nothing)
             }
@@ -128,7 +128,7 @@ impl Renderer {
                     recipients.sort_unstable();
                 }
                 recipients.dedup();
-                let frame = api::with_cursor(&end, &delivery.frame).into();
+                let frame = protocol::with_cursor(&end, &delivery.frame).into();
                 Entry { end, recipients: recipients.into(), frame, hidden: Hidden::Nothing }
             }
             Err(error @ DecodeError::Corrupt(_)) => {

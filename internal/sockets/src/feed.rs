@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::CloseCode;
 use domain::{Cursor, UserId};
+use protocol::CloseCode;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;

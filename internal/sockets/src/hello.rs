@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use api::{Caller, ClientFrame, CloseCode, ErrorCode, ServerFrame};
+use api::Caller;
 use auth::SessionWatch;
 use domain::UserId;
+use protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Caller, ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
+use api::{ApiError, Caller};
 use auth::{SessionId, SessionWatch};
 use commands::Submitted;
 use domain::{CommandId, ConversationId, UserId};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use protocol::{ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
 use runtime::TraceParent;
 
 use crate::budget::Budget;
@@ -105,8 +106,7 @@ impl Intake {
             }
             ClientFrame::Command(command) => {
                 if !self.budget.spend() {
-                    let (id, conversation) = names(&command);
-                    return Ok(Some(self.rate_limited(Some(id), conversation)));
+                    return Ok(Some(self.rate_limited(Some(command.id), command.conversation)));
                 }
                 self.submit(command);
             }
@@ -155,7 +155,7 @@ impl Intake {
     }
 
     fn submit(&mut self, command: CommandFrame) {
-        let (id, conversation) = names(&command);
+        let (id, conversation) = (command.id, command.conversation);
         let (node, user) = (Arc::clone(&self.node), self.user);
         let trace = self.trace.child(&node.entropy).to_string();
         self.submitting = Some(Box::pin(async move {
@@ -200,7 +200,7 @@ fn refused(
 ) -> ServerFrame {
     metrics.answered(Some(refusal.code));
     match &refusal.cause {
-        Some(cause) if refusal.code.status().is_server_error() => {
+        Some(cause) if refusal.code.status() >= 500 => {
             tracing::warn!(code = ?refusal.code, error = %cause, "command failed");
         }
         _ => tracing::debug!(code = ?refusal.code, "command refused"),
@@ -211,22 +211,4 @@ fn refused(
 fn error(id: Option<CommandId>, conversation: Option<ConversationId>, refusal: ApiError) -> ServerFrame {
     let retry_after = refusal.known_after_s();
     ServerFrame::Error { id, conversation, code: refusal.code, message: refusal.message, retry_after }
-}
-
-/// The ids that an answer names.
-fn names(command: &CommandFrame) -> (CommandId, Option<ConversationId>) {
-    match command {
-        CommandFrame::Create { id, .. } => (*id, None),
-        CommandFrame::AddMembers { id, conversation, .. }
-        | CommandFrame::RemoveMember { id, conversation, .. }
-        | CommandFrame::Leave { id, conversation }
-        | CommandFrame::ChangeRole { id, conversation, .. }
-        | CommandFrame::ChangeTitle { id, conversation, .. }
-        | CommandFrame::Send { id, conversation, .. }
-        | CommandFrame::Edit { id, conversation, .. }
-        | CommandFrame::Delete { id, conversation, .. }
-        | CommandFrame::React { id, conversation, .. }
-        | CommandFrame::Unreact { id, conversation, .. }
-        | CommandFrame::Withdraw { id, conversation } => (*id, Some(*conversation)),
-    }
 }

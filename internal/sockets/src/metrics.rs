@@ -1,10 +1,10 @@
 //! What a node counts.
 
-use api::{CloseCode, ErrorCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use protocol::{CloseCode, ErrorCode};
 
 /// A node's metrics. Cheap to clone; clones count together.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! A device's text to a frame, or to a sentence about what is wrong with it.
 
-use api::{ClientFrame, CommandFrame, ErrorCode, ServerFrame, is_object};
 use domain::{CommandId, ConversationId, Seq, UserId};
+use protocol::{ClientFrame, CommandFrame, CommandKind, ErrorCode, ServerFrame, is_object};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -47,19 +47,31 @@ fn diagnose(text: &str) -> ServerFrame {
     if PLAIN_TYPES.contains(&kind) {
         return refusal(Some(&names), ErrorCode::BadRequest, &format!("a field of this '{kind}' frame comes twice"));
     }
+    if is_unknown(text) {
+        return refusal(Some(&names), ErrorCode::UnknownFrame, "there is no frame of that type");
+    }
     match serde_json::from_str::<CommandFrame>(text) {
-        Err(error) if error.to_string().starts_with("unknown variant") => {
-            refusal(Some(&names), ErrorCode::UnknownFrame, "there is no frame of that type")
-        }
         Err(error) => refusal(Some(&names), ErrorCode::BadRequest, &format!("not a '{kind}' frame: {error}")),
         Ok(_) => refusal(Some(&names), ErrorCode::BadRequest, "a field comes twice"),
     }
 }
 
+/// Whether there is no command of the text's type.
+fn is_unknown(text: &str) -> bool {
+    serde_json::from_str::<CommandKind>(text).is_err_and(|error| error.to_string().starts_with("unknown variant"))
+}
+
 /// The first field that is missing from a frame of that type, or is not what it must be, in words.
 fn wrong_field(kind: &str, text: &str) -> Option<String> {
     let frame: Map<String, Value> = serde_json::from_str(text).ok()?;
-    for (name, field, needed) in fields_of(kind) {
+    let named: &[_] = match kind {
+        "hello" | "renew" => &[],
+        "mark" => &[CONVERSATION],
+        "create" => &[ID],
+        _ if is_unknown(text) => &[],
+        _ => &[ID, CONVERSATION],
+    };
+    for (name, field, needed) in named.iter().chain(fields_of(kind)) {
         match frame.get(*name) {
             None | Some(Value::Null) if !needed => {}
             None => return Some(format!("a '{kind}' frame needs '{name}': {}", field.words())),
@@ -108,28 +120,32 @@ impl Field {
     }
 }
 
-/// The fields of a frame of that type, and whether it needs them. What parses decides; this is to name what does not.
-fn fields_of(kind: &str) -> &'static [(&'static str, Field, bool)] {
-    const ID: (&str, Field, bool) = ("id", Field::Command, true);
-    const CONVERSATION: (&str, Field, bool) = ("conversation", Field::Conversation, true);
-    const USER: (&str, Field, bool) = ("user", Field::User, true);
-    const MEMBERS: (&str, Field, bool) = ("members", Field::Users, true);
-    const TARGET: (&str, Field, bool) = ("target", Field::Command, true);
-    const BODY: (&str, Field, bool) = ("body", Field::Text, true);
+/// A field of a frame: its name, what it holds, and whether the frame needs it.
+type Named = (&'static str, Field, bool);
+
+/// How every command names itself, and the conversation that it is for.
+const ID: Named = ("id", Field::Command, true);
+const CONVERSATION: Named = ("conversation", Field::Conversation, true);
+
+/// The other fields of a frame of that type. What parses decides; this is to name what does not.
+fn fields_of(kind: &str) -> &'static [Named] {
+    const USER: Named = ("user", Field::User, true);
+    const MEMBERS: Named = ("members", Field::Users, true);
+    const TARGET: Named = ("target", Field::Command, true);
+    const BODY: Named = ("body", Field::Text, true);
     match kind {
         "hello" => &[("token", Field::Text, false), ("cursor", Field::Text, false), ("user", Field::User, false)],
         "renew" => &[("token", Field::Text, true)],
-        "mark" => &[CONVERSATION, ("seq", Field::Seq, true)],
-        "create" => &[ID, ("kind", Field::Text, true), ("title", Field::Text, false), MEMBERS],
-        "add_members" => &[ID, CONVERSATION, MEMBERS],
-        "remove_member" => &[ID, CONVERSATION, USER],
-        "change_role" => &[ID, CONVERSATION, USER, ("role", Field::Text, true)],
-        "change_title" => &[ID, CONVERSATION, ("title", Field::Text, true)],
-        "send" => &[ID, CONVERSATION, BODY, ("reply_to", Field::Command, false)],
-        "edit" => &[ID, CONVERSATION, TARGET, BODY],
-        "react" => &[ID, CONVERSATION, TARGET, ("emoji", Field::Text, true)],
-        "delete" | "unreact" => &[ID, CONVERSATION, TARGET],
-        "leave" | "withdraw" => &[ID, CONVERSATION],
+        "mark" => &[("seq", Field::Seq, true)],
+        "create" => &[("kind", Field::Text, true), ("title", Field::Text, false), MEMBERS],
+        "add_members" => &[MEMBERS],
+        "remove_member" => &[USER],
+        "change_role" => &[USER, ("role", Field::Text, true)],
+        "change_title" => &[("title", Field::Text, true)],
+        "send" => &[BODY, ("reply_to", Field::Command, false)],
+        "edit" => &[TARGET, BODY],
+        "react" => &[TARGET, ("emoji", Field::Text, true)],
+        "delete" | "unreact" => &[TARGET],
         _ => &[],
     }
 }

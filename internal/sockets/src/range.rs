@@ -127,7 +127,7 @@ async fn make_passes(partition: Arc<Partition>, far: bool) {
         let failed = match outcome {
             // Trimmed just now: those concerned ask again, and are told.
             Ok(()) | Err(LogError::OutOfRange { .. }) => None,
-            Err(LogError::Transient(_)) => outcome.err().zip(Some(Served::Stumbled)),
+            Err(error) if error.is_transient() => Some((error, Served::Stumbled)),
             Err(error) => Some((error, Served::Failed)),
         };
         if let Some((error, word)) = failed {

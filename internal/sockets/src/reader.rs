@@ -20,10 +20,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::CloseCode;
 use domain::Cursor;
 use eventlog::LogError;
 use host::teeth::{Bug, bites};
+use protocol::CloseCode;
 use runtime::{Backoff, FaultLog};
 use tokio::time::{Instant, sleep};
 
@@ -164,7 +164,7 @@ impl Reader<'_> {
         let (log, topic) = (&*self.partition.log.0, self.partition.topic.name.as_str());
         loop {
             match self.read_on(&mut at).await {
-                Lost::Log(LogError::Transient(error)) => self.faults.fault(&error),
+                Lost::Log(error) if error.is_transient() => self.faults.fault(&error),
                 lost => return lost,
             };
             loop {
@@ -172,7 +172,7 @@ impl Reader<'_> {
                 match place::stands(log, topic, at).await {
                     Ok(stands) if stands || bites(Bug::ReaderGoesOnBlindly) => break,
                     Ok(_) => return Lost::Differs,
-                    Err(LogError::Transient(error)) => self.faults.fault(&error),
+                    Err(error) if error.is_transient() => self.faults.fault(&error),
                     Err(error) => return Lost::Log(error),
                 };
             }

@@ -5,9 +5,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Caller, CloseCode, ServerFrame, Vouched};
+use api::{Caller, Vouched};
 use domain::{Cursor, UserId};
 use futures_util::FutureExt;
+use protocol::{CloseCode, ServerFrame};
 use runtime::TraceParent;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};

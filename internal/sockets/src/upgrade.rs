@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Caller, ErrorCode, Vouched, bearer};
+use api::{ApiError, Caller, Vouched, bearer};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -11,6 +11,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
 use hyper::upgrade::OnUpgrade;
+use protocol::ErrorCode;
 use runtime::TraceParent;
 use tracing::{Instrument, info_span};
 

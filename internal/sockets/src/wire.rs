@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use api::{CloseCode, ServerFrame};
 use futures_util::{SinkExt, StreamExt};
+use protocol::{CloseCode, ServerFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::unconstrained;
 use tokio_tungstenite::tungstenite::error::ProtocolError;

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use domain::{ConversationId, Decision, Event, Placed, Role, Seq, UnknownRules, apply};
+use consumer::{ConsumerError, NotJudged, judge, read_facts};
+use domain::{ConversationId, Decision, Effects, Event, Placed, Seq};
 use eventlog::{Meaning, Message, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::teeth::{Bug, bites};
-use runtime::{Panicked, caught};
-use store::{Answers, Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
+use store::{Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
 
+use crate::StorageError;
 use crate::partition::Partition;
 use crate::rows::{Pending, rows_of};
-use crate::{Deps, StorageError};
 
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 64;
@@ -113,13 +113,14 @@ impl Partition {
         time_ms: i64,
     ) -> Result<Option<Box<Loaded>>, StorageError> {
         self.deps.metrics.loads.inc();
-        match self.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await {
+        let loaded = self.lane.store("load a conversation", |store| load(store, conversation, as_of, time_ms));
+        match loaded.await {
             Ok(loaded) => Ok(Some(Box::new(loaded))),
-            Err(StorageError::Store(StoreError::Malformed(row))) => {
+            Err(ConsumerError::Store(StoreError::Malformed(row))) => {
                 self.malformed(conversation, &row);
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -128,9 +129,8 @@ impl Partition {
         tracing::error!(conversation_id = %conversation, %row, "a row is not of this program: conversation held");
     }
 
-    pub(crate) async fn read_hold(&self, conversation: ConversationId) -> Result<Hold, StorageError> {
-        let partition = self.at.partition;
-        self.store("read a hold", |store| store.hold(Consumer::Storage, partition, conversation)).await
+    pub(crate) async fn read_hold(&self, conversation: ConversationId) -> Result<Hold, ConsumerError> {
+        self.lane.hold(Consumer::Storage, conversation).await
     }
 
     async fn judge_one(
@@ -173,15 +173,6 @@ impl Partition {
         Ok(())
     }
 
-    /// Every change of the author's membership: as it is written, and as the `pending` rows will write it.
-    async fn memberships(&self, event: &Event, pending: &Pending) -> Result<Vec<(Seq, Option<Role>)>, StorageError> {
-        let (conversation, author) = (event.conversation, event.author);
-        let written = self.store("read memberships", |store| store.memberships(conversation, author)).await?;
-        let mut versions: BTreeMap<Seq, Option<Role>> = written.into_iter().collect();
-        versions.extend(pending.memberships(conversation, author));
-        Ok(versions.into_iter().collect())
-    }
-
     /// Decides one event, with facts as of the event before, and brings `loaded` behind it; drop that when it could not.
     /// What it needs of rows that are not written yet is among the `pending`.
     pub(crate) async fn judge(
@@ -191,45 +182,24 @@ impl Partition {
         placed: Placed,
         pending: &Pending,
     ) -> Result<Judged, StorageError> {
-        let (conversation, as_of) = (event.conversation, placed.seq.before().unwrap_or_default());
-        let mut answers = Answers::default();
-        let facts = loop {
-            match loaded.facts(event, &answers) {
-                Facts::Ready(facts) => break facts,
-                Facts::Read(id) => {
-                    self.deps.metrics.id_reads.inc();
-                    match self.store("read an id", |store| store.id(conversation, id, as_of)).await {
-                        Ok(Some(row)) => loaded.ids.keep(id, row),
-                        Ok(None) => answers.absent.push(id),
-                        Err(StorageError::Store(StoreError::Malformed(row))) => {
-                            self.malformed(conversation, &row);
-                            return Ok(Judged::Not(row.to_string()));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                Facts::ReadPast(past) => match self.memberships(event, pending).await {
-                    Ok(versions) => answers.learn(past, versions, as_of),
-                    Err(StorageError::Store(StoreError::Malformed(row))) => {
-                        self.malformed(conversation, &row);
-                        return Ok(Judged::Not(row.to_string()));
-                    }
-                    Err(error) => return Err(error),
-                },
+        let conversation = event.conversation;
+        let unwritten = || pending.memberships(conversation, event.author).collect();
+        let read = read_facts(&self.lane, loaded, (event, placed), unwritten, &self.deps.metrics.id_reads);
+        let answers = match read.await {
+            Ok(answers) => answers,
+            Err(ConsumerError::Store(StoreError::Malformed(row))) => {
+                self.malformed(conversation, &row);
+                return Ok(Judged::Not(row.to_string()));
             }
+            Err(error) => return Err(error.into()),
         };
-        // A bug here meets the same record after every restart: it holds this conversation instead of ending the program.
-        let judged = caught(|| {
-            let effects = apply(&loaded.state, event, placed, &facts, self.deps.rules_newest)?;
-            loaded.absorb(placed.seq, &effects, facts.target.as_ref());
-            Ok((effects.decision, rows_of(event, placed, &effects)))
-        });
-        let (decision, rows) = match judged {
-            Ok(Ok(judged)) => judged,
-            Ok(Err(UnknownRules(version))) => return Ok(Judged::Not(format!("rules version {version}: upgrade"))),
-            Err(Panicked) => {
+        let Facts::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
+        let rows = |effects: Effects| (effects.decision, rows_of(event, placed, &effects));
+        let (decision, rows) = match judge(loaded, (event, placed), &facts, self.deps.rules_newest, rows) {
+            Ok(judged) => judged,
+            Err(NotJudged::Rules(version)) => return Ok(Judged::Not(format!("rules version {version}: upgrade"))),
+            Err(NotJudged::Panicked) => {
                 self.deps.metrics.panics.inc();
-                tracing::error!(conversation_id = %conversation, seq = %placed.seq, "judging an event panicked");
                 return Ok(Judged::Not("a bug of this program".into()));
             }
         };
@@ -245,7 +215,7 @@ impl Partition {
         let rows = written.rows.into_rows();
         if !rows.is_empty() {
             self.deps.metrics.rows.inc_by(rows.iter().map(|rows| rows.rows.len() as u64).sum());
-            self.store("write rows", |store| store.write(rows.clone())).await?;
+            self.lane.store("write rows", |store| store.write(rows.clone())).await?;
         }
         for (conversation, hold) in written.holds {
             self.put_hold(conversation, hold).await?;
@@ -253,15 +223,13 @@ impl Partition {
         Ok(())
     }
 
-    pub(crate) async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), StorageError> {
-        let partition = self.at.partition;
-        self.store("write a hold", |store| store.put_hold(Consumer::Storage, partition, conversation, hold)).await
+    pub(crate) async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), ConsumerError> {
+        self.lane.put_hold(Consumer::Storage, conversation, hold).await
     }
 
     /// Copies a corrupt record to where people look.
     async fn quarantine(&mut self, record: &Record, reason: &str) {
         self.deps.metrics.corrupt.inc();
-        let Deps { log, codec, .. } = &*self.deps;
-        self.quarantine.copy((&**log, codec), &self.at, record, reason, &self.stop).await;
+        self.lane.quarantine(&mut self.quarantine, record, reason).await;
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::scene::{PARTITION, Scene, Silent};
-use crate::{Deps, partition, receipts};
+use crate::{partition, receipts};
 
 /// The group's coordinator is away.
 struct Away;
@@ -82,7 +82,7 @@ async fn who_is_stopped_before_it_knows_its_place_commits_nothing() {
         scene.store.set_applied(Source { topic, partition: PARTITION }, applied).await.unwrap();
         // Whether the log is the one that was applied is never answered.
         let log: SharedLog = Arc::new(Silent::new(&scene.log, u32::MAX));
-        let deps = Arc::new(Deps { log, ..(*scene.deps(RULES_NEWEST)).clone() });
+        let deps = scene.deps_over(log);
         let work = if topic == MESSAGES {
             tokio::spawn(partition::run(deps, assigned(topic), kept.clone(), stop.clone()))
         } else {

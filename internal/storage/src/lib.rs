@@ -16,9 +16,9 @@ mod lag;
 mod lag_tests;
 mod metrics;
 mod partition;
-mod place;
 mod receipts;
 mod redrive;
+mod redrives;
 mod replay;
 #[cfg(test)]
 mod replay_tests;
@@ -26,21 +26,18 @@ mod rows;
 #[cfg(test)]
 mod scene;
 
-use std::pin::pin;
-use std::sync::Arc;
-
+use consumer::{Group, Route, Seams};
 use domain::RULES_NEWEST;
-use eventlog::consume::{BoxError, consume};
-use eventlog::{Assigned, Committer, SharedLog, promises};
+use eventlog::SharedLog;
+use eventlog::consume::BoxError;
 use events::Codec;
 use events::topics::{GROUP_STORAGE, MESSAGES, QUARANTINE, RECEIPTS};
 use host::Entropy;
-use runtime::{Given, Readiness, insist};
-use store::{SharedStore, StoreError};
+use runtime::Readiness;
+use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
-use error::transient_store;
-
+pub use consumer::ConsumerError;
 pub use error::StorageError;
 pub use metrics::StorageMetrics;
 pub use receipts::replay_marks;
@@ -48,20 +45,11 @@ pub use redrive::SLICE_EVENTS_MAX;
 pub use replay::{Replayed, replay};
 pub use rows::rows_of;
 
-/// What it reads, and where it puts what cannot be read.
-const TOPICS: [&str; 3] = [MESSAGES, RECEIPTS, QUARANTINE];
-
 /// What the consumer works with.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where events come from.
-    pub log: SharedLog,
-    /// Where rows go.
-    pub store: SharedStore,
-    /// Reads records.
-    pub codec: Codec,
-    /// For jitter.
-    pub entropy: Entropy,
+    /// Where events come from, and where rows go.
+    pub seams: Seams,
     /// Counters.
     pub metrics: StorageMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
@@ -74,9 +62,28 @@ impl Deps {
     /// The consumer over that log and store, with the newest rules.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: StorageMetrics) -> Self {
-        Self { log, store, codec, entropy, metrics, rules_newest: RULES_NEWEST, slice_events: SLICE_EVENTS_MAX }
+        let (rules_newest, slice_events) = (RULES_NEWEST, SLICE_EVENTS_MAX);
+        Self { seams: Seams { log, store, codec, entropy }, metrics, rules_newest, slice_events }
     }
 }
+
+/// What it does with each topic.
+const GROUP: Group<Deps> = Group {
+    name: "storage",
+    id: GROUP_STORAGE,
+    routes: &[
+        Route {
+            topic: MESSAGES,
+            begin: |deps, assigned, committer, stop| Box::pin(partition::run(deps, assigned, committer, stop)),
+        },
+        Route {
+            topic: RECEIPTS,
+            begin: |deps, assigned, committer, stop| Box::pin(receipts::run(deps, assigned, committer, stop)),
+        },
+    ],
+    // Where it puts what cannot be read.
+    writes: &[QUARANTINE],
+};
 
 /// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
 /// becomes current, it begins again with that one, from its `applied + 1`.
@@ -84,58 +91,6 @@ impl Deps {
 /// # Errors
 /// When it cannot go on: a topic is not the one it was, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
-    let condition = readiness.condition("storage", "the topics were not looked at yet");
-    let watching = promises::watch(&*deps.log, &TOPICS, &deps.codec, |fault| condition.tell(fault));
-    let consuming = async {
-        loop {
-            let open = || store::pinned(&*deps.store);
-            let store = match insist("open the store", &deps.entropy, &shutdown, transient_store, open).await {
-                Ok(store) => store,
-                Err(Given::Stopped) => return Ok(()),
-                Err(Given::Up(error)) => return Err(error.into()),
-            };
-            let pinned = Deps { store: Arc::clone(&store), ..deps.clone() };
-            let ended = consume_pinned(pinned, shutdown.child_token()).await;
-            // By now the pinned one may be current again: then only what ended it says that another was in between.
-            let another = error::is_of_another_incarnation(&ended)
-                || matches!(store::still_current(&*store).await, Err(StoreError::Incarnation { .. }));
-            if !another || shutdown.is_cancelled() {
-                return ended;
-            }
-            tracing::info!("storage begins again with the current incarnation");
-        }
-    };
-    tokio::select! {
-        biased;
-        ended = consuming => ended,
-        never = watching => match never {},
-    }
-}
-
-/// Consumes with a handle to one incarnation, until `stop` or until another one is current.
-async fn consume_pinned(deps: Deps, stop: CancellationToken) -> Result<(), BoxError> {
-    let deps = Arc::new(deps);
-    let work = {
-        let deps = Arc::clone(&deps);
-        Arc::new(move |assigned: Assigned, committer: Arc<dyn Committer>, stop: CancellationToken| {
-            let deps = Arc::clone(&deps);
-            let task: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = if assigned.at.topic == MESSAGES {
-                Box::pin(partition::run(deps, assigned, committer, stop))
-            } else {
-                Box::pin(receipts::run(deps, assigned, committer, stop))
-            };
-            task
-        })
-    };
-    let mut consuming =
-        pin!(consume(&deps.log, GROUP_STORAGE, &[MESSAGES, RECEIPTS], work, &deps.entropy, stop.clone()));
-    tokio::select! {
-        biased;
-        ended = &mut consuming => Ok(ended?),
-        error = store::replaced(&*deps.store) => {
-            stop.cancel();
-            consuming.await?;
-            Err(error.into())
-        }
-    }
+    let pinned = |seams| Deps { seams, ..deps.clone() };
+    consumer::run(deps.seams.clone(), GROUP, pinned, readiness, shutdown).await
 }

@@ -4,33 +4,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Seq;
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane};
+use domain::{Fingerprint, Seq};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, Meaning, Message, PartitionReader, Quarantine, Record, TopicPartition};
-use events::topics::{MESSAGES, spec_of};
 use host::teeth::{Bug, bites};
-use runtime::insist;
-use store::{Applied, Conversations, Source, Store, StoreError};
+use store::{Applied, Conversations};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{transient_log, transient_store};
-use crate::redrive::Redrives;
-use crate::{Deps, StorageError, lag, place};
+use crate::redrives::Redrives;
+use crate::{Deps, StorageError, lag};
 
-/// Records that are applied together.
-pub(crate) const BATCH_RECORDS_MAX: usize = 500;
 /// How often the owner looks at its holds.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
 
 /// A partition's work.
 pub(crate) struct Partition {
     pub(crate) deps: Arc<Deps>,
-    pub(crate) at: TopicPartition,
-    pub(crate) source: Source,
-    pub(crate) generation: u8,
-    pub(crate) partitions: u32,
+    pub(crate) lane: Lane,
     /// The last place that is applied; `None` before the first.
     pub(crate) applied: Option<Seq>,
     /// The last record that was applied: proof of which log this is.
@@ -43,7 +36,6 @@ pub(crate) struct Partition {
     pub(crate) dropped: BTreeSet<Seq>,
     /// The next offset, for those who watch the lag.
     next: watch::Sender<u64>,
-    pub(crate) stop: CancellationToken,
 }
 
 pub(crate) async fn run(
@@ -54,20 +46,16 @@ pub(crate) async fn run(
 ) -> Outcome {
     let mut partition = Partition::new(deps, assigned.at, stop);
     match partition.consume(&*committer).await {
-        Ok(()) | Err(StorageError::Stopped) => Ok(Ended::Stopped),
+        Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
         Err(error) => Err(error.into()),
     }
 }
 
 impl Partition {
     pub(crate) fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
-        let spec = spec_of(MESSAGES);
         Self {
+            lane: Lane::new(deps.seams.clone(), at, stop),
             deps,
-            source: Source { topic: MESSAGES, partition: at.partition },
-            at,
-            generation: spec.generation,
-            partitions: spec.partitions,
             applied: None,
             last: None,
             cache: Conversations::new(),
@@ -75,38 +63,37 @@ impl Partition {
             redrives: Redrives::default(),
             dropped: BTreeSet::new(),
             next: watch::Sender::new(0),
-            stop,
         }
     }
 
     async fn consume(&mut self, committer: &dyn Committer) -> Result<(), StorageError> {
         self.resume().await?;
-        let (at, next) = (self.at.clone(), self.next.subscribe());
+        let (at, next) = (self.lane.at.clone(), self.next.subscribe());
         let ended = tokio::select! {
             biased;
             ended = self.work() => ended,
             never = lag::tell(&at, committer, next) => match never {},
         };
-        if let Ok(()) | Err(StorageError::Stopped) = ended {
+        if let Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) = ended {
             lag::tell_last(&at, committer, self.next_offset()).await;
         }
         ended
     }
 
     async fn work(&mut self) -> Result<(), StorageError> {
-        let mut reader = self.reader(self.next_offset()).await?;
+        let mut reader = self.lane.open(self.next_offset()).await?;
         let mut holds = tokio::time::interval(HOLDS_EVERY);
         holds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Ok(()),
+                () = self.lane.stop.cancelled() => return Ok(()),
                 // The first tick comes at once: the take-over's look at the holds.
                 _ = holds.tick() => self.redrive_all(),
                 records = reader.next(BATCH_RECORDS_MAX) => match records {
                     Ok(records) => self.apply(&records).await?,
-                    Err(error) if transient_log(&error) => reader = self.reader_again(self.next_offset()).await?,
-                    Err(error) => return Err(error.into()),
+                    Err(error) if error.is_transient() => reader = self.reader_again(self.next_offset()).await?,
+                    Err(error) => return Err(ConsumerError::Log(error).into()),
                 },
                 () = std::future::ready(()), if !self.redrives.is_empty() => {}
             }
@@ -117,85 +104,67 @@ impl Partition {
 
     /// Finds where the store stands, and that the log is the one it was.
     pub(crate) async fn resume(&mut self) -> Result<(), StorageError> {
-        let source = self.source;
-        let applied = self.store("read applied", |store| store.applied(source)).await?;
+        let source = self.lane.source();
+        let applied = self.lane.store("read applied", |store| store.applied(source)).await?;
         self.last = applied;
         self.verify().await?;
         self.read_drops().await?;
         self.applied = applied.map(|applied| applied.seq);
         self.next.send_replace(self.next_offset());
-        tracing::info!(partition = %self.at, next = self.next_offset(), "storage resumes");
+        tracing::info!(partition = %self.lane.at, next = self.next_offset(), "storage resumes");
         Ok(())
     }
 
     /// Learns which events are dropped. An event is dropped only while it is held: so it is enough to read this before
     /// anything else, and before each look at a hold.
     pub(crate) async fn read_drops(&mut self) -> Result<(), StorageError> {
-        let partition = self.at.partition;
-        let drops = self.store("read dropped events", |store| store.drops(partition)).await?;
-        self.dropped = drops.into_iter().map(|dropped| dropped.seq).collect();
+        self.dropped = self.lane.drops().await?.into_iter().collect();
         Ok(())
     }
 
     /// The record as this program reads it.
     pub(crate) fn message(&self, record: &Record) -> Result<Message, StorageError> {
-        let partition = self.at.partition;
-        let mut message = Message::read(&self.deps.codec, self.generation, partition, self.partitions, record)?;
+        let mut message = self.lane.message(record).map_err(ConsumerError::Seq)?;
         if self.dropped.contains(&message.placed.seq) {
             message.meaning = Meaning::Dropped;
         }
         Ok(message)
     }
 
+    /// The last record that was applied.
+    pub(crate) fn proof(&self) -> Option<(u64, Fingerprint)> {
+        self.last.map(|last| (last.seq.offset(), last.fingerprint))
+    }
+
     /// Fails when the log is not the one that it was.
-    pub(crate) async fn verify(&self) -> Result<(), StorageError> {
-        match self.last {
-            Some(last) => place::verify(&self.deps, &self.at, last, &self.stop).await,
-            None => Ok(()),
-        }
+    pub(crate) async fn verify(&self) -> Result<(), ConsumerError> {
+        self.lane.verify(self.proof()).await
     }
 
     pub(crate) fn next_offset(&self) -> u64 {
         self.applied.map_or(0, |applied| applied.offset() + 1)
     }
 
-    pub(crate) async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, StorageError> {
-        let Deps { log, entropy, .. } = &*self.deps;
-        let open = || log.reader(MESSAGES, self.at.partition, from);
-        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
-    }
-
     /// A reader for going on after an error, or for reading again.
-    pub(crate) async fn reader_again(&self, from: u64) -> Result<Box<dyn PartitionReader>, StorageError> {
-        self.verify().await?;
-        self.reader(from).await
+    pub(crate) async fn reader_again(&self, from: u64) -> Result<Box<dyn PartitionReader>, ConsumerError> {
+        self.lane.reader(from, self.proof()).await
     }
 
     /// Applies a batch: rows, then holds, then `applied`. Nothing of it is visible as applied before all of it is.
     pub(crate) async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let Some(last) = records.last() else { return Ok(()) };
-        let seq = Seq::new(self.generation, last.offset)?;
-        let (source, applied) = (self.source, Applied { seq, fingerprint: last.fingerprint() });
+        let seq = self.lane.seq(last.offset).map_err(ConsumerError::Seq)?;
+        let (source, applied) = (self.lane.source(), Applied { seq, fingerprint: last.fingerprint() });
         if bites(Bug::AppliedTooEarly) {
-            self.store("write applied", |store| store.set_applied(source, applied)).await?;
+            self.lane.store("write applied", |store| store.set_applied(source, applied)).await?;
         }
         self.judge_and_write(records).await?;
-        self.store("write applied", |store| store.set_applied(source, applied)).await?;
+        self.lane.store("write applied", |store| store.set_applied(source, applied)).await?;
         self.applied = Some(self.applied.map_or(seq, |before| before.max(seq)));
         self.next.send_replace(self.next_offset());
         self.last = Some(applied);
         self.cache.shrink();
         self.deps.metrics.batches.inc();
         Ok(())
-    }
-
-    /// Calls the store until it answers; gives up only on what a retry cannot mend.
-    pub(crate) async fn store<'s, T, F, R>(&'s self, what: &'static str, call: F) -> Result<T, StorageError>
-    where
-        F: Fn(&'s dyn Store) -> R,
-        R: Future<Output = Result<T, StoreError>> + 's,
-    {
-        let Deps { store, entropy, .. } = &*self.deps;
-        Ok(insist(what, entropy, &self.stop, transient_store, || call(&**store)).await?)
     }
 }

@@ -7,21 +7,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{ConversationId, Seq, UserId};
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, key_of};
+use domain::{ConversationId, Fingerprint, Seq, UserId};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, PartitionReader, PatientReader, Quarantine, Record, TopicPartition};
-use events::topics::{RECEIPTS, spec_of};
+use eventlog::{Assigned, Committer, PatientReader, Quarantine, Record, TopicPartition};
+use events::topics::RECEIPTS;
 use events::{DecodeError, ReadMark};
 use futures_util::stream::{self, TryStreamExt};
 use host::teeth::Bug;
-use runtime::insist;
-use store::{Applied, Consumer, Hold, Mark, Source};
+use store::{Applied, Consumer, Hold, Mark};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{transient_log, transient_store};
-use crate::partition::BATCH_RECORDS_MAX;
-use crate::{Deps, Replayed, StorageError, lag, place};
+use crate::{Deps, Replayed, StorageError, lag};
 
 /// Marks that are written at once.
 const MARKS_AT_ONCE: usize = 128;
@@ -43,7 +41,7 @@ pub(crate) async fn run(
 ) -> Outcome {
     let mut receipts = Receipts::new(deps, assigned.at, stop);
     match receipts.consume(&*committer).await {
-        Ok(()) | Err(StorageError::Stopped) => Ok(Ended::Stopped),
+        Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
         Err(error) => Err(error.into()),
     }
 }
@@ -68,14 +66,13 @@ pub async fn replay_marks(
         return Err(StorageError::Gap { at, from, applied });
     }
     let mut done = Replayed { records: 0, next: from };
-    let (log, proof) =
-        (Arc::clone(&receipts.deps.log), receipts.last.map(|last| (last.seq.offset(), last.fingerprint)));
+    let (log, proof) = (Arc::clone(&receipts.lane.seams.log), receipts.proof());
     let mut reader = PatientReader::new(&*log, at, from, proof);
     while done.next < to {
         let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
         let records = tokio::select! {
             biased;
-            () = receipts.stop.cancelled() => return Err(StorageError::Stopped),
+            () = receipts.lane.stop.cancelled() => return Err(StorageError::Consumer(ConsumerError::Stopped)),
             records = reader.next(to, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
@@ -93,8 +90,7 @@ pub async fn replay_marks(
 
 struct Receipts {
     deps: Arc<Deps>,
-    at: TopicPartition,
-    stop: CancellationToken,
+    lane: Lane,
     next: u64,
     /// The last record that was applied: proof of which log this is.
     last: Option<Applied>,
@@ -105,18 +101,20 @@ struct Receipts {
 
 impl Receipts {
     fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
-        Self { deps, at, stop, next: 0, last: None, quarantine: Quarantine::default(), looked_at: None }
+        let lane = Lane::new(deps.seams.clone(), at, stop);
+        Self { deps, lane, next: 0, last: None, quarantine: Quarantine::default(), looked_at: None }
     }
 
-    fn source(&self) -> Source {
-        Source { topic: RECEIPTS, partition: self.at.partition }
+    /// The last record that was applied.
+    fn proof(&self) -> Option<(u64, Fingerprint)> {
+        self.last.map(|last| (last.seq.offset(), last.fingerprint))
     }
 
     async fn consume(&mut self, committer: &dyn Committer) -> Result<(), StorageError> {
         self.resume().await?;
         let ended = self.work().await;
-        if let Ok(()) | Err(StorageError::Stopped) = ended {
-            lag::tell_last(&self.at, committer, self.next).await;
+        if let Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) = ended {
+            lag::tell_last(&self.lane.at, committer, self.next).await;
         }
         ended
     }
@@ -125,11 +123,11 @@ impl Receipts {
         let mut holds = interval(HOLDS_EVERY);
         holds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let mut reader = self.reader(self.next).await?;
+            let mut reader = self.lane.open(self.next).await?;
             loop {
                 let records = tokio::select! {
                     biased;
-                    () = self.stop.cancelled() => return Ok(()),
+                    () = self.lane.stop.cancelled() => return Ok(()),
                     // The first tick comes at once: the take-over's look at the holds.
                     _ = holds.tick() => {
                         self.look_at_holds().await?;
@@ -139,75 +137,54 @@ impl Receipts {
                 };
                 match records {
                     Ok(records) => self.apply(&records).await?,
-                    Err(error) if transient_log(&error) => break,
-                    Err(error) => return Err(error.into()),
+                    Err(error) if error.is_transient() => break,
+                    Err(error) => return Err(ConsumerError::Log(error).into()),
                 }
             }
-            self.verify().await?;
+            self.lane.verify(self.proof()).await?;
         }
     }
 
     async fn resume(&mut self) -> Result<(), StorageError> {
-        let (source, Deps { store, entropy, .. }) = (self.source(), &*self.deps);
-        self.last = insist("read applied", entropy, &self.stop, transient_store, || store.applied(source)).await?;
+        let source = self.lane.source();
+        self.last = self.lane.store("read applied", |store| store.applied(source)).await?;
         self.next = self.last.map_or(0, |last| last.seq.offset() + 1);
-        self.verify().await
-    }
-
-    /// Fails when the log is not the one that it was.
-    async fn verify(&self) -> Result<(), StorageError> {
-        match self.last {
-            Some(last) => place::verify(&self.deps, &self.at, last, &self.stop).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn reader(&self, from: u64) -> Result<Box<dyn PartitionReader>, StorageError> {
-        let Deps { log, entropy, .. } = &*self.deps;
-        let open = || log.reader(RECEIPTS, self.at.partition, from);
-        Ok(insist("read the log", entropy, &self.stop, transient_log, open).await?)
+        Ok(self.lane.verify(self.proof()).await?)
     }
 
     /// Applies the records; what this program does not know of them is held.
     async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let Some(last) = records.last() else { return Ok(()) };
-        let (mut marks, mut held) = (Marks::new(), BTreeMap::<ConversationId, Hold>::new());
+        let (mut marks, mut held) = (Marks::new(), BTreeMap::<ConversationId, (Seq, Seq)>::new());
         for record in records {
-            let reason = match (self.deps.codec.read_receipt(&record.headers, &record.payload), key_of(record)) {
+            let reason = match (self.lane.seams.codec.read_receipt(&record.headers, &record.payload), key_of(record)) {
                 (Ok(read), _) => {
                     add(&mut marks, read);
                     continue;
                 }
                 (Err(DecodeError::UnknownSchema(schema)), Some(conversation)) => {
-                    let (offset, partition) = (record.offset, &self.at);
+                    let (offset, partition) = (record.offset, &self.lane.at);
                     tracing::warn!(%partition, offset, conversation_id = %conversation, schema, "a read mark is held");
-                    let seq = Seq::new(spec_of(RECEIPTS).generation, offset)?;
-                    let first = Hold { skipped_to: Some(seq), done_through: seq.before() };
-                    held.entry(conversation).or_insert(first).skipped_to = Some(seq);
+                    let seq = self.seq(record)?;
+                    held.entry(conversation).or_insert((seq, seq)).1 = seq;
                     continue;
                 }
                 (Err(DecodeError::Corrupt(reason)), _) => reason,
                 (Err(DecodeError::UnknownSchema(_)), None) => "its key is no conversation".to_owned(),
             };
             self.deps.metrics.corrupt.inc();
-            let Deps { log, codec, .. } = &*self.deps;
-            self.quarantine.copy((&**log, codec), &self.at, record, &reason, &self.stop).await;
+            self.lane.quarantine(&mut self.quarantine, record, &reason).await;
         }
-        for (conversation, hold) in held {
+        for (conversation, span) in held {
             self.deps.metrics.holds.inc();
-            // Where one is held already, what it waits for comes first.
-            let done_through = if self.hold_of(conversation).await?.is_held() { None } else { hold.done_through };
-            self.put_hold(conversation, Hold { done_through, ..hold }).await?;
+            self.lane.hold_span(Consumer::Marks, conversation, span).await?;
         }
         self.write(marks, last).await
     }
 
     /// Looks at some of the held marks: whether this program knows them.
     async fn look_at_holds(&mut self) -> Result<(), StorageError> {
-        let (partition, after) = (self.at.partition, self.looked_at);
-        let Deps { store, entropy, .. } = &*self.deps;
-        let list = || store.holds(Consumer::Marks, partition, after, HOLDS_AT_ONCE);
-        let held = insist("list holds", entropy, &self.stop, transient_store, list).await?;
+        let held = self.lane.holds(Consumer::Marks, self.looked_at, HOLDS_AT_ONCE).await?;
         let more = held.len() == HOLDS_AT_ONCE;
         self.looked_at = held.last().map(|(conversation, _)| *conversation).filter(|_| more);
         for (conversation, hold) in held {
@@ -221,29 +198,29 @@ impl Receipts {
         let Some(to) = hold.skipped_to else { return Ok(()) };
         let first = hold.done_through.unwrap_or_default().next();
         let (mut marks, mut done) = (Marks::new(), hold.done_through);
-        let mut reader = self.reader(first.offset()).await?;
+        let mut reader = self.lane.open(first.offset()).await?;
         'look: while done < Some(to) && done.map_or(0, |done| done.offset()) < first.offset() + LOOK_RECORDS_MAX {
             let records = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Err(StorageError::Stopped),
+                () = self.lane.stop.cancelled() => return Err(StorageError::Consumer(ConsumerError::Stopped)),
                 records = reader.next(BATCH_RECORDS_MAX) => records,
             };
             // Another time.
             let records = match records {
                 Ok(records) => records,
-                Err(error) if transient_log(&error) => break,
-                Err(error) => return Err(error.into()),
+                Err(error) if error.is_transient() => break,
+                Err(error) => return Err(ConsumerError::Log(error).into()),
             };
             for record in records {
                 if key_of(&record) == Some(conversation) {
-                    match self.deps.codec.read_receipt(&record.headers, &record.payload) {
+                    match self.lane.seams.codec.read_receipt(&record.headers, &record.payload) {
                         Ok(read) => add(&mut marks, read),
                         // Copied to the quarantine when it passed.
                         Err(DecodeError::Corrupt(_)) => {}
                         Err(DecodeError::UnknownSchema(_)) => break 'look,
                     }
                 }
-                done = Some(Seq::new(spec_of(RECEIPTS).generation, record.offset)?);
+                done = Some(self.seq(&record)?);
             }
         }
         if done == hold.done_through {
@@ -254,42 +231,31 @@ impl Receipts {
             self.deps.metrics.healed.inc();
             tracing::info!(conversation_id = %conversation, "held read marks applied");
         }
-        self.put_hold(conversation, Hold { skipped_to: None, done_through: done.min(Some(to)) }).await
+        let hold = Hold { skipped_to: None, done_through: done.min(Some(to)) };
+        Ok(self.lane.put_hold(Consumer::Marks, conversation, hold).await?)
     }
 
-    async fn hold_of(&self, conversation: ConversationId) -> Result<Hold, StorageError> {
-        let (partition, Deps { store, entropy, .. }) = (self.at.partition, &*self.deps);
-        let read = || store.hold(Consumer::Marks, partition, conversation);
-        Ok(insist("read a hold", entropy, &self.stop, transient_store, read).await?)
-    }
-
-    async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), StorageError> {
-        let (partition, Deps { store, entropy, .. }) = (self.at.partition, &*self.deps);
-        let write = || store.put_hold(Consumer::Marks, partition, conversation, hold);
-        Ok(insist("write a hold", entropy, &self.stop, transient_store, write).await?)
+    fn seq(&self, record: &Record) -> Result<Seq, ConsumerError> {
+        Ok(self.lane.seq(record.offset)?)
     }
 
     /// Writes the marks up to `last`, then that it is applied.
     async fn write(&mut self, marks: Marks, last: &Record) -> Result<(), StorageError> {
-        let (Deps { store, entropy, .. }, stop) = (&*self.deps, &self.stop);
-        let seq = Seq::new(spec_of(RECEIPTS).generation, last.offset)?;
-        let (source, applied) = (self.source(), Applied { seq, fingerprint: last.fingerprint() });
-        let write = || store.set_applied(source, applied);
+        let (source, applied) = (self.lane.source(), Applied { seq: self.seq(last)?, fingerprint: last.fingerprint() });
+        let write = || self.lane.store("write applied", |store| store.set_applied(source, applied));
         if host::teeth::bites(Bug::CommitBeforeStore) {
-            insist("write applied", entropy, stop, transient_store, write).await?;
+            write().await?;
         }
         self.write_marks(marks).await?;
-        insist("write applied", entropy, stop, transient_store, write).await?;
+        write().await?;
         (self.next, self.last) = (last.offset + 1, Some(applied));
         Ok(())
     }
 
-    async fn write_marks(&self, marks: Marks) -> Result<(), StorageError> {
-        let (Deps { store, entropy, .. }, stop) = (&*self.deps, &self.stop);
-        stream::iter(marks.into_iter().map(Ok::<_, StorageError>))
-            .try_for_each_concurrent(MARKS_AT_ONCE, |((user, conversation), mark)| async move {
-                let write = || store.set_mark(user, conversation, mark);
-                Ok(insist("write a read mark", entropy, stop, transient_store, write).await?)
+    async fn write_marks(&self, marks: Marks) -> Result<(), ConsumerError> {
+        stream::iter(marks.into_iter().map(Ok))
+            .try_for_each_concurrent(MARKS_AT_ONCE, |((user, conversation), mark)| {
+                self.lane.store("write a read mark", move |store| store.set_mark(user, conversation, mark))
             })
             .await
     }
@@ -300,9 +266,4 @@ fn add(marks: &mut Marks, read: Option<ReadMark>) {
     let mark = Mark { seq: read.seq, ordinal: read.ordinal };
     let highest = marks.entry((read.user, read.conversation)).or_insert(mark);
     *highest = mark.max(*highest);
-}
-
-/// The conversation that a record is keyed by.
-fn key_of(record: &Record) -> Option<ConversationId> {
-    str::from_utf8(&record.key).ok()?.parse().ok()
 }

@@ -4,8 +4,7 @@
 //! nothing new is said, and when a conversation that it finds held is named again. It goes slice by slice, one for each
 //! turn of the partition's loop: the neighbours go on, and the conversation stays held until the last one.
 
-use std::collections::VecDeque;
-
+use consumer::{BATCH_RECORDS_MAX, ConsumerError};
 use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
 use eventlog::{Meaning, PartitionReader, Record};
 use host::teeth::{Bug, bites};
@@ -13,38 +12,15 @@ use store::{Consumer, Hold, Loaded, Slot};
 
 use crate::StorageError;
 use crate::batch::{Judged, Written};
-use crate::error::transient_log;
-use crate::partition::{BATCH_RECORDS_MAX, Partition};
+use crate::partition::Partition;
+use crate::redrives::Redrives;
 
 /// Held conversations that are listed at once.
 const HOLDS_AT_ONCE: usize = 100;
-/// Conversations that wait for their next slice; one more is found again by the next minute's pass.
-const WAITING_MAX: usize = 1000;
 /// Events that a slice judges at about most: it ends behind the records that were read together.
 pub const SLICE_EVENTS_MAX: usize = 300;
 /// Records that a slice reads at about most.
 const SLICE_RECORDS: u64 = 10 * BATCH_RECORDS_MAX as u64;
-
-/// What is still to be driven again.
-#[derive(Debug, Default)]
-pub(crate) struct Redrives {
-    /// In this order.
-    waiting: VecDeque<ConversationId>,
-    /// Holds behind that conversation (from the first on: the inner `None`) are still to be listed.
-    listing: Option<Option<ConversationId>>,
-}
-
-impl Redrives {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.listing.is_none()
-    }
-
-    pub(crate) fn add(&mut self, conversation: ConversationId) {
-        if self.waiting.len() < WAITING_MAX && !self.waiting.contains(&conversation) {
-            self.waiting.push_back(conversation);
-        }
-    }
-}
 
 /// How a slice ended.
 enum Slice {
@@ -71,10 +47,7 @@ impl Partition {
         };
         let few = self.redrives.waiting.len() < HOLDS_AT_ONCE;
         if let Some(after) = self.redrives.listing.filter(|_| few) {
-            let partition = self.at.partition;
-            let list =
-                self.store("list holds", |store| store.holds(Consumer::Storage, partition, after, HOLDS_AT_ONCE));
-            let held = list.await?;
+            let held = self.lane.holds(Consumer::Storage, after, HOLDS_AT_ONCE).await?;
             let last = held.last().map(|(conversation, _)| *conversation);
             self.redrives.listing = last.filter(|_| held.len() == HOLDS_AT_ONCE).map(Some);
             held.into_iter().for_each(|(conversation, _)| self.redrives.add(conversation));
@@ -166,21 +139,21 @@ impl Partition {
     }
 
     /// `None`: the reader is of no use any more.
-    async fn next_records(&self, reader: &mut dyn PartitionReader) -> Result<Option<Vec<Record>>, StorageError> {
+    async fn next_records(&self, reader: &mut dyn PartitionReader) -> Result<Option<Vec<Record>>, ConsumerError> {
         let records = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Err(StorageError::Stopped),
+            () = self.lane.stop.cancelled() => return Err(ConsumerError::Stopped),
             records = reader.next(BATCH_RECORDS_MAX.min(self.deps.slice_events)) => records,
         };
         match records {
             Ok(records) => Ok(Some(records)),
-            Err(error) if transient_log(&error) => Ok(None),
+            Err(error) if error.is_transient() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Only once the rows up to there are written.
-    async fn raise_done(&self, conversation: ConversationId, done: Option<Seq>) -> Result<(), StorageError> {
+    async fn raise_done(&self, conversation: ConversationId, done: Option<Seq>) -> Result<(), ConsumerError> {
         self.put_hold(conversation, Hold { skipped_to: None, done_through: done }).await
     }
 }

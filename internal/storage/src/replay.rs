@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use domain::Seq;
+use consumer::{BATCH_RECORDS_MAX, ConsumerError};
 use eventlog::{PatientReader, TopicPartition};
 use events::topics::MESSAGES;
 use tokio_util::sync::CancellationToken;
 
-use crate::partition::{BATCH_RECORDS_MAX, Partition};
+use crate::partition::Partition;
 use crate::{Deps, StorageError};
 
 /// What a replay did.
@@ -35,8 +35,8 @@ pub async fn replay(
 ) -> Result<Replayed, StorageError> {
     let at = TopicPartition::new(MESSAGES, partition);
     let mut work = Partition::new(deps, at.clone(), stop);
-    let source = work.source;
-    let applied = work.store("read applied", |store| store.applied(source)).await?;
+    let source = work.lane.source();
+    let applied = work.lane.store("read applied", |store| store.applied(source)).await?;
     // Another log's records would take the places of what is there, and win wherever they are further on.
     work.last = applied;
     work.verify().await?;
@@ -47,17 +47,17 @@ pub async fn replay(
     }
     // It begins as of the event before the range, however far the store is.
     work.applied = match from.checked_sub(1) {
-        Some(before) => Some(Seq::new(work.generation, before)?),
+        Some(before) => Some(work.lane.seq(before).map_err(ConsumerError::Seq)?),
         None => None,
     };
     let mut done = Replayed { records: 0, next: from };
-    let (log, proof) = (Arc::clone(&work.deps.log), work.last.map(|last| (last.seq.offset(), last.fingerprint)));
+    let (log, proof) = (Arc::clone(&work.deps.seams.log), work.proof());
     let mut reader = PatientReader::new(&*log, at, from, proof);
     while done.next < to {
         let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
         let records = tokio::select! {
             biased;
-            () = work.stop.cancelled() => return Err(StorageError::Stopped),
+            () = work.lane.stop.cancelled() => return Err(ConsumerError::Stopped.into()),
             records = reader.next(to, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use domain::RULES_NEWEST;
+use consumer::ConsumerError;
 use eventlog::SharedLog;
 use tokio_util::sync::CancellationToken;
 
 use crate::scene::{PARTITION, Scene, Silent};
-use crate::{Deps, Replayed, StorageError, replay, replay_marks};
+use crate::{Replayed, StorageError, replay, replay_marks};
 
 async fn replayed(scene: &Scene, silent: u32, to: u64) -> Result<[Replayed; 2], StorageError> {
     let log: SharedLog = Arc::new(Silent::new(&scene.log, silent));
-    let deps = || Arc::new(Deps { log: log.clone(), ..(*scene.deps(RULES_NEWEST)).clone() });
+    let deps = || scene.deps_over(log.clone());
     let stop = CancellationToken::new;
     let mut told = None;
     let messages = replay(deps(), PARTITION, 0, to, stop(), |done| told = Some(done)).await?;
@@ -32,7 +32,7 @@ async fn a_replay_outlasts_a_log_that_is_silent_for_a_while() {
 async fn a_replay_of_a_log_that_stays_silent_ends_and_says_how_to_go_on() {
     let scene = Scene::new().await;
     let error = replayed(&scene, u32::MAX, 1).await.unwrap_err();
-    assert!(matches!(error, StorageError::Log(eventlog::LogError::Transient(_))), "{error:?}");
+    assert!(matches!(error, StorageError::Consumer(ConsumerError::Log(eventlog::LogError::Transient(_)))), "{error:?}");
     assert!(error.to_string().contains("begin again from there"), "{error}");
 }
 
@@ -41,7 +41,7 @@ async fn a_replay_of_a_log_that_stays_silent_ends_and_says_how_to_go_on() {
 async fn an_end_without_a_record_ends_a_replay_as_it_should() {
     let scene = Scene::new().await;
     let log: SharedLog = Arc::new(Silent::longer(&scene.log, 1));
-    let deps = Arc::new(Deps { log, ..(*scene.deps(RULES_NEWEST)).clone() });
+    let deps = scene.deps_over(log);
     let done = replay(deps, PARTITION, 0, 2, CancellationToken::new(), |_| {}).await.unwrap();
     assert_eq!(done, Replayed { records: 1, next: 2 });
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::kinds::Create;
 use domain::{
     Action, Change, Content, ConversationId, ConversationKind, Decision, Effects, Event, Placed, Role, Seq, UserId,
 };
@@ -80,7 +81,7 @@ fn entry(rows: &mut Vec<Row>, event: &Event, placed: Placed, place: u64, ordinal
 
 fn member(rows: &mut Vec<Row>, event: &Event, seq: Seq, ordinal: u64, user: UserId, role: Option<Role>) {
     rows.push(Row::Member { user, seq, role });
-    let joins = matches!(event.action, Action::Create { .. } | Action::AddMembers { .. });
+    let joins = event.action.takes_in();
     rows.push(match role {
         Some(role) if joins => Row::Joined { user, role, seq, ordinal },
         role => Row::UserRole { user, role, seq },
@@ -92,11 +93,8 @@ fn member(rows: &mut Vec<Row>, event: &Event, seq: Seq, ordinal: u64, user: User
 
 /// Whether those whom the event takes in may decline. What was written under version 1 stays as it is.
 fn invites(event: &Event) -> bool {
-    let into_group = match event.action {
-        Action::Create { kind, .. } => kind == ConversationKind::Group,
-        _ => true,
-    };
-    into_group && event.rules >= 2
+    let direct = matches!(event.action, Action::Create(Create { kind: ConversationKind::Direct, .. }));
+    !direct && event.rules >= 2
 }
 
 /// The rows of a batch, by conversation. Of the head's cells, and of how far each author has spoken, only the last write

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use consumer::Seams;
+use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::around::{Around, SilentReader};
 use eventlog::embedded::EmbeddedLog;
@@ -61,6 +63,12 @@ impl Scene {
         Arc::new(Deps { rules_newest, ..deps })
     }
 
+    /// One that knows all rules, over another log.
+    pub(crate) fn deps_over(&self, log: SharedLog) -> Arc<Deps> {
+        let deps = (*self.deps(RULES_NEWEST)).clone();
+        Arc::new(Deps { seams: Seams { log, ..deps.seams.clone() }, ..deps })
+    }
+
     /// The partition, just taken over by such a program.
     pub(crate) async fn partition(&self, rules_newest: u32) -> Partition {
         let (deps, at) = (self.deps(rules_newest), TopicPartition::new(MESSAGES, PARTITION));
@@ -72,7 +80,7 @@ impl Scene {
     /// What the partition has not applied yet.
     pub(crate) async fn ahead(&self, partition: &Partition) -> Vec<Record> {
         let end = self.log.watermarks(MESSAGES, PARTITION).await.unwrap().next;
-        let mut reader = partition.reader(partition.next_offset()).await.unwrap();
+        let mut reader = partition.lane.open(partition.next_offset()).await.unwrap();
         let (mut records, mut next) = (Vec::new(), partition.next_offset());
         while next < end {
             records.append(&mut reader.next(500).await.unwrap());
@@ -88,7 +96,8 @@ impl Scene {
             let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
             let conversation = ConversationId::group(author, id);
             if partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions) == PARTITION {
-                let action = Action::Create { kind: ConversationKind::Group, title: None, members: vec![author] };
+                let action =
+                    Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![author] });
                 groups.insert(conversation, event(id, conversation, action));
             }
         }
@@ -97,7 +106,7 @@ impl Scene {
 
     pub(crate) fn message(&self, conversation: ConversationId) -> Event {
         let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
-        event(id, conversation, Action::SendMessage { body: "hello".into(), reply_to: None })
+        event(id, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
     }
 
     pub(crate) async fn append(&self, event: &Event) -> Seq {

@@ -196,7 +196,22 @@ impl BoundRow<'_> {
                 Row::Entry { content: Content::Joined(users), .. } => 16 * users.len(),
                 Row::Entry { content: Content::Title(title), .. } => title.len(),
                 Row::Settings { settings, .. } => settings.title.len(),
-                _ => 0,
+                Row::Reaction { emoji, .. } => emoji.len(),
+                Row::Entry { content: Content::Created | Content::Left(_), .. }
+                | Row::Deletion { .. }
+                | Row::Bucket { .. }
+                | Row::Member { .. }
+                | Row::Joined { .. }
+                | Row::UserRole { .. }
+                | Row::Gone { .. }
+                | Row::Sent { .. }
+                | Row::Invited { .. }
+                | Row::Refusal { .. }
+                | Row::Id { .. }
+                | Row::IdDeleted { .. }
+                | Row::NewestStamp { .. }
+                | Row::Head { .. }
+                | Row::LastMessage { .. } => 0,
             }
     }
 }

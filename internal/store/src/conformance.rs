@@ -112,6 +112,7 @@ const CASES: &[Case] = &[
     shared("more reactions than an entry shows", |f| Box::pin(timelines::more_reactions_than_an_entry_shows(f))),
     shared("members are read in pages", |f| Box::pin(lists::members_are_read_in_pages(f))),
     shared("a dropped event stays as it was noted first", |f| Box::pin(holds::drops_stay(f))),
+    shared("told conversations have events of every kind", |f| Box::pin(histories::of_every_kind(f))),
 ];
 
 /// Runs every case against stores of `factory`.

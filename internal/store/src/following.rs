@@ -11,6 +11,7 @@
 
 mod forward;
 
+use host::ErrorKind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -104,7 +105,7 @@ impl Following {
                 // It was true of the rows before; what is read next comes from others.
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(StoreError::Incarnation { .. }) => {
+                Err(error) if error.kind() == ErrorKind::Superseded => {
                     self.shared.look.notify_one();
                     if timeout_at(until, pins.changed()).await.is_err() {
                         return Ok(false);
@@ -173,7 +174,7 @@ impl Shared {
                 let before = match pin.store.applied(source).await {
                     Ok(before) => before.map(|applied| applied.seq),
                     // The rows before are gone: there is nothing to go on with.
-                    Err(StoreError::Incarnation { .. } | StoreError::NotMigrated(_)) => None,
+                    Err(error) if matches!(error.kind(), ErrorKind::Superseded | ErrorKind::Missing) => None,
                     Err(error) => return Err(error),
                 };
                 let now = next.store.applied(source).await?.map(|applied| applied.seq);

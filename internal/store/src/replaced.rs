@@ -1,6 +1,10 @@
 //! Noticing that another incarnation is current.
 
+use std::error::Error;
+use std::iter::successors;
 use std::time::Duration;
+
+use host::ErrorKind;
 
 use crate::{StoreAdmin, StoreError};
 
@@ -14,7 +18,9 @@ pub async fn replaced<S: StoreAdmin + ?Sized>(store: &S) -> StoreError {
     loop {
         tokio::time::sleep(EVERY).await;
         // Of other errors, who works with the store tells.
-        if let Err(error @ StoreError::Incarnation { .. }) = still_current(store).await {
+        if let Err(error) = still_current(store).await
+            && error.kind() == ErrorKind::Superseded
+        {
             return error;
         }
     }
@@ -33,4 +39,12 @@ pub async fn still_current<S: StoreAdmin + ?Sized>(store: &S) -> Result<(), Stor
     } else {
         Err(StoreError::Incarnation { pinned, found })
     }
+}
+
+/// Whether work ended because another incarnation became current: the error, or one of its causes, says so.
+#[must_use]
+pub fn is_of_another_incarnation(ended: &(dyn Error + 'static)) -> bool {
+    successors(Some(ended), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<StoreError>())
+        .any(|error| error.kind() == ErrorKind::Superseded)
 }

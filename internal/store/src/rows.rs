@@ -223,7 +223,19 @@ impl Row {
         match self {
             Self::Id { .. } | Self::IdDeleted { .. } => Phase::Ids,
             Self::Head { .. } | Self::LastMessage { .. } | Self::NewestStamp { .. } => Phase::Heads,
-            _ => Phase::Rows,
+            Self::Entry { .. }
+            | Self::Edit { .. }
+            | Self::Deletion { .. }
+            | Self::Bucket { .. }
+            | Self::Member { .. }
+            | Self::Joined { .. }
+            | Self::UserRole { .. }
+            | Self::Settings { .. }
+            | Self::Reaction { .. }
+            | Self::Gone { .. }
+            | Self::Sent { .. }
+            | Self::Invited { .. }
+            | Self::Refusal { .. } => Phase::Rows,
         }
     }
 }

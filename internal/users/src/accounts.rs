@@ -2,16 +2,17 @@
 
 use std::net::IpAddr;
 
-use api::{ApiError, ErrorCode, Json, Path, Query, Registration, UserBody, UserList};
+use api::{ApiError, Json, Path, Query};
 use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use domain::UserId;
 use events::AccountEvent;
+use protocol::{ErrorCode, Registration, UserBody, UserList};
 use runtime::TraceParent;
 use serde::Deserialize;
-use store::{Account, AccountCreated, OutboxRow, StoreError};
+use store::{Account, AccountCreated, OutboxRow};
 
 use crate::app::{App, store_failed, user_body};
 use crate::client::{Asker, Client};
@@ -112,11 +113,11 @@ impl App {
         let mut attempt = 1;
         loop {
             match self.store.create_account(account, event).await {
-                Err(StoreError::Transient(cause)) if attempt < CREATE_ATTEMPTS => {
-                    tracing::debug!(attempt, error = %cause, "creation not answered");
+                Err(error) if error.is_transient() && attempt < CREATE_ATTEMPTS => {
+                    tracing::debug!(attempt, %error, "creation not answered");
                     attempt += 1;
                 }
-                Err(error @ StoreError::Transient(_)) => {
+                Err(error) if error.is_transient() => {
                     let words = "the account may or may not be there: try to sign in, then to register again";
                     return Err(ApiError::caused(ErrorCode::Unknown, words, error));
                 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, UserBody};
+use api::ApiError;
 use auth::{EndedSessions, Jwks, SigningKey, Verifier};
 use axum::extract::FromRef;
 use host::{Clock, Entropy};
+use protocol::UserBody;
 use store::{Account, StoreError, UserStore};
 
 use crate::metrics::UsersMetrics;

@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 
-use api::{ApiError, Caller, ErrorCode};
+use api::{ApiError, Caller};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use protocol::ErrorCode;
 use runtime::{Peer, client_address, network_of};
 
 use crate::app::App;

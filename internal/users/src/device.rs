@@ -3,9 +3,10 @@
 //! A sign-in answers with a device token: a random id and a seal over it and the name, which only this service can make.
 //! The device keeps it and shows it at the next sign-in to that name. It proves nothing but that; nothing is stored.
 
-use auth::{Secret, SigningKey};
+use auth::SigningKey;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secret::Secret;
 
 /// Bytes of an id, and of a seal.
 const BYTES: usize = 16;

@@ -1,9 +1,10 @@
 //! What names, display names and passwords may be. A value that passed is valid.
 
-use api::{ApiError, ErrorCode, check_label};
-use auth::Secret;
+use api::{ApiError, check_label};
 use domain::UserId;
 use icu_normalizer::ComposingNormalizerBorrowed;
+use protocol::ErrorCode;
+use secret::Secret;
 
 /// Characters of a name.
 pub const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=32;

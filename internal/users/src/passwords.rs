@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, ErrorCode};
+use api::ApiError;
 use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordVerifier};
-use auth::Secret;
 use host::Entropy;
+use protocol::ErrorCode;
+use secret::Secret;
 
 use crate::fields::Password;
 use crate::hasher::Hasher;

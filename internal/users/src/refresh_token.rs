@@ -4,11 +4,13 @@
 //! given the same one again. The seal tells a token that was given out once from one that was made up: a session's id
 //! stands in its access tokens for everybody to read, so the id alone must not be enough to end the session.
 
-use api::{ApiError, ErrorCode};
-use auth::{Secret, SessionId, SigningKey};
+use api::ApiError;
+use auth::{SessionId, SigningKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host::Entropy;
+use protocol::ErrorCode;
+use secret::Secret;
 use sha2::{Digest, Sha256};
 
 /// Bytes of a seal: as many as nobody guesses.

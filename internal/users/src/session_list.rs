@@ -1,6 +1,6 @@
 //! What a user does about all of the user's sessions: sees them, ends one, ends all others, and changes the password.
 
-use api::{ApiError, ErrorCode, Json, ListedSessionBody, PasswordBody, Path, SessionList};
+use api::{ApiError, Json, Path};
 use auth::SessionId;
 use axum::Router;
 use axum::extract::{Extension, State};
@@ -9,6 +9,7 @@ use axum::routing::{delete, get, put};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
+use protocol::{ErrorCode, ListedSessionBody, PasswordBody, SessionList};
 use runtime::TraceParent;
 use store::{ListedSession, Session};
 

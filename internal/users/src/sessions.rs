@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use api::{ApiError, Caller, Credentials, ErrorCode, Json, RefreshBody, SessionBody};
-use auth::{Jwks, Secret, SessionId};
+use api::{ApiError, Caller, Json};
+use auth::{Jwks, SessionId};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -13,8 +13,10 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::{delete, get, post};
 use domain::UserId;
 use events::AccountEvent;
+use protocol::{Credentials, ErrorCode, RefreshBody, SessionBody};
 use runtime::TraceParent;
-use store::{Account, ENDED_BUCKET_MS, Session, StoreError};
+use secret::Secret;
+use store::{Account, ENDED_BUCKET_MS, Session};
 
 use crate::app::{App, store_failed, user_body};
 use crate::client::{Anybody, Client};
@@ -139,7 +141,7 @@ impl App {
     async fn rotate(&self, expected: &[u8; 32], next: &Session) -> Result<bool, ApiError> {
         for attempt in 1.. {
             match self.store.rotate_session(expected, next).await {
-                Err(StoreError::Transient(_)) if attempt < ROTATE_ATTEMPTS => {}
+                Err(error) if error.is_transient() && attempt < ROTATE_ATTEMPTS => {}
                 Err(error) => return Err(store_failed(error)),
                 // An attempt that was not answered may have done it, or the same request, sent twice.
                 Ok(false) => {

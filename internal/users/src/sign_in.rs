@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use api::{ApiError, Credentials, ErrorCode, SessionBody};
+use api::ApiError;
 use events::AccountEvent;
+use protocol::{Credentials, ErrorCode, SessionBody};
 use runtime::TraceParent;
 use store::Account;
 
@@ -105,21 +106,22 @@ impl App {
     }
 }
 
-impl From<auth::Secret> for Password {
-    fn from(typed: auth::Secret) -> Self {
+impl From<secret::Secret> for Password {
+    fn from(typed: secret::Secret) -> Self {
         Self::new(typed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use auth::{EndedSessions, Secret, SigningKey};
+    use auth::{EndedSessions, SigningKey};
     use eventlog::embedded::EmbeddedLog;
     use events::Codec;
     use futures_util::FutureExt;
     use host::{Clock, Entropy};
     use kv::Database;
     use runtime::{Metrics, Readiness};
+    use secret::Secret;
     use store::embedded::EmbeddedStore;
 
     use super::*;

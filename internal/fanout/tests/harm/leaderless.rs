@@ -102,8 +102,8 @@ async fn say_one(log: &SharedLog, number: u64, expected: &mut Told) {
     let (author, other) = (person(2 * pair), person(2 * pair + 1));
     let conversation = ConversationId::direct(author, other);
     let action = match turn {
-        0 => Action::Create { kind: ConversationKind::Direct, title: None, members: vec![other] },
-        _ => Action::SendMessage { body: "m".repeat(BODY_BYTES), reply_to: None },
+        0 => Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![other] }),
+        _ => Action::SendMessage(SendMessage { body: "m".repeat(BODY_BYTES), reply_to: None }),
     };
     let id = CommandId::first_at(1_700_000_000_000 + i64::try_from(number).unwrap());
     let event = Event {

@@ -10,6 +10,7 @@ mod sick;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append};
@@ -72,9 +73,9 @@ async fn say(log: &SharedLog, count: u64) {
 async fn say_on(log: &SharedLog, numbers: std::ops::Range<u64>) {
     for n in numbers {
         let action = if n == 0 {
-            Action::Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] }
+            Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] })
         } else {
-            Action::SendMessage { body: format!("message {n}"), reply_to: None }
+            Action::SendMessage(SendMessage { body: format!("message {n}"), reply_to: None })
         };
         let (id, author) = (CommandId::first_at(1_700_000_000_000 + i64::try_from(n).unwrap()), user(1));
         let (conversation, rules) = (conversation(), RULES_NEWEST);

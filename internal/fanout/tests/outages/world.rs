@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append, partition_of};
@@ -92,7 +93,8 @@ impl World {
             let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
             let conversation = ConversationId::group(author, id);
             if partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions) == PARTITION {
-                let action = Action::Create { kind: ConversationKind::Group, title: None, members: vec![author] };
+                let action =
+                    Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![author] });
                 groups.insert(conversation, Event { id, ..self.event(conversation, action, RULES_NEWEST) });
             }
         }
@@ -101,7 +103,7 @@ impl World {
 
     /// A message, under those rules.
     pub(crate) fn message(&self, conversation: ConversationId, rules: u32) -> Event {
-        self.event(conversation, Action::SendMessage { body: "hello".into(), reply_to: None }, rules)
+        self.event(conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }), rules)
     }
 
     fn event(&self, conversation: ConversationId, action: Action, rules: u32) -> Event {

@@ -3,6 +3,7 @@
 //! Written from the design and `schemas/cql`, not from storage's own code: a mistake in one of the two shows as a
 //! difference.
 
+use domain::kinds::{Create, Withdraw};
 use domain::{
     Action, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, Placed, Role, Seq, Stands,
     UserId,
@@ -141,12 +142,12 @@ impl Writes<'_> {
         let key = vec![self.conversation(), user.uuid().into(), at(seq)];
         self.put(&MEMBERS, key, vec![("role", name.into())]);
         let mut cells = vec![("role", name.into()), ("changed", at(seq))];
-        let joins = matches!(self.event.action, Action::Create { .. } | Action::AddMembers { .. });
+        let joins = matches!(self.event.action, Action::Create(_) | Action::AddMembers(_));
         if role.is_some() && joins {
             cells.extend([("joined", at(seq)), ("joined_ordinal", count(self.effects.ordinal))]);
         }
         self.put(&USER_CONVERSATIONS, vec![user.uuid().into(), self.conversation()], cells);
-        let direct = matches!(self.event.action, Action::Create { kind: ConversationKind::Direct, .. });
+        let direct = matches!(self.event.action, Action::Create(Create { kind: ConversationKind::Direct, .. }));
         if role.is_some() && joins && !direct && self.event.rules >= 2 && user != self.event.author {
             let cells = vec![("inviter", self.event.author.uuid().into()), ("seq", at(seq))];
             self.put(&INVITATIONS, vec![user.uuid().into(), self.conversation()], cells);
@@ -161,7 +162,7 @@ impl Writes<'_> {
             ("ordinal", count(self.effects.ordinal)),
         ];
         // A withdrawal is nothing that happens in the conversation.
-        if self.event.rules < 2 || self.event.action != Action::Withdraw {
+        if self.event.rules < 2 || self.event.action != Action::Withdraw(Withdraw) {
             self.put(&HEADS, vec![self.conversation()], cells);
         }
         let stamp = self.event.id.stamp_ms();

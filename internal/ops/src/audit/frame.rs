@@ -3,6 +3,10 @@
 //! Not made by the code that renders frames, and compared field by field: a field that a later release adds is no
 //! difference.
 
+use domain::kinds::{
+    AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
+    SendMessage, Withdraw,
+};
 use domain::{Action, Change, Content, Decision, Effects, Event, Placed, Role, Stands};
 use serde_json::{Map, Value, json};
 
@@ -34,11 +38,14 @@ pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects, seen: b
     if effects.decision == Decision::Accepted {
         frame.extend(fields(what(event, effects)));
         // Of a withdrawal nothing is told of the conversation; before version 2 it was.
-        let ordinal =
-            if event.rules < 2 || event.action != Action::Withdraw { json!(effects.ordinal) } else { Value::Null };
+        let ordinal = if event.rules < 2 || event.action != Action::Withdraw(Withdraw) {
+            json!(effects.ordinal)
+        } else {
+            Value::Null
+        };
         frame.insert("ordinal".into(), ordinal);
         if !seen {
-            let text = if matches!(event.action, Action::EditMessage { .. }) { "body" } else { "emoji" };
+            let text = if matches!(event.action, Action::EditMessage(_)) { "body" } else { "emoji" };
             frame.insert(text.into(), Value::Null);
         }
     }
@@ -48,40 +55,40 @@ pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects, seen: b
 /// The fields of an accepted event's kind.
 fn what(event: &Event, effects: &Effects) -> Value {
     match &event.action {
-        Action::Create { kind, title, .. } => json!({
+        Action::Create(Create { kind, title, .. }) => json!({
             "kind": "created",
             "conversation_kind": kind.name(),
             "title": title.as_deref().unwrap_or_default(),
             "members": texts(&effects.recipients),
         }),
-        Action::AddMembers { .. } => json!({ "kind": "joined", "members": texts(&joined(effects)) }),
-        Action::RemoveMember { user } => json!({ "kind": "left", "user": user.to_string() }),
-        Action::Leave => {
+        Action::AddMembers(_) => json!({ "kind": "joined", "members": texts(&joined(effects)) }),
+        Action::RemoveMember(RemoveMember { user }) => json!({ "kind": "left", "user": user.to_string() }),
+        Action::Leave(Leave) => {
             let owner = effects.changes.iter().find_map(|change| match change {
                 Change::Member { user, role: Some(Role::Owner) } => Some(user.to_string()),
                 _ => None,
             });
             json!({ "kind": "left", "user": event.author.to_string(), "owner": owner })
         }
-        Action::ChangeRole { user, role } => {
+        Action::ChangeRole(ChangeRole { user, role }) => {
             json!({ "kind": "role_changed", "user": user.to_string(), "role": role.name() })
         }
-        Action::ChangeTitle { title } => json!({ "kind": "title_changed", "title": title }),
-        Action::SendMessage { body, reply_to: None } => json!({ "kind": "message", "body": body }),
-        Action::SendMessage { body, reply_to: Some(id) } => {
+        Action::ChangeTitle(ChangeTitle { title }) => json!({ "kind": "title_changed", "title": title }),
+        Action::SendMessage(SendMessage { body, reply_to: None }) => json!({ "kind": "message", "body": body }),
+        Action::SendMessage(SendMessage { body, reply_to: Some(id) }) => {
             json!({ "kind": "message", "body": body, "reply_to": id.to_string() })
         }
-        Action::EditMessage { target, body } => {
+        Action::EditMessage(EditMessage { target, body }) => {
             json!({ "kind": "edited", "target": target.to_string(), "body": body })
         }
-        Action::DeleteMessage { target } => json!({ "kind": "deleted", "target": target.to_string() }),
-        Action::AddReaction { target, emoji } => {
+        Action::DeleteMessage(DeleteMessage { target }) => json!({ "kind": "deleted", "target": target.to_string() }),
+        Action::AddReaction(AddReaction { target, emoji }) => {
             json!({ "kind": "reacted", "target": target.to_string(), "emoji": emoji })
         }
-        Action::RemoveReaction { target } => {
+        Action::RemoveReaction(RemoveReaction { target }) => {
             json!({ "kind": "reacted", "target": target.to_string(), "emoji": "" })
         }
-        Action::Withdraw => json!({ "kind": "withdrawn" }),
+        Action::Withdraw(Withdraw) => json!({ "kind": "withdrawn" }),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use api::{ErrorCode, UserBody};
 use domain::{CommandId, ConversationId};
 use host::{Clock, Entropy};
+use protocol::{ErrorCode, UserBody};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

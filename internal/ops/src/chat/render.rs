@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use api::EntryBody;
 use domain::UserId;
+use protocol::EntryBody;
 
 /// What others said must not steer the terminal: control characters are shown as a replacement.
 pub(crate) fn plain(text: &str) -> String {
@@ -118,8 +118,8 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::ReactionBody;
     use domain::{CommandId, Seq};
+    use protocol::ReactionBody;
 
     #[test]
     fn entries_read_well_and_cannot_steer_the_terminal() {

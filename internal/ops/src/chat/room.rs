@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use api::{EntryBody, ErrorCode, FeedFrame, StandsName};
 use domain::{CommandId, ConversationId, Seq};
+use protocol::{EntryBody, ErrorCode, FeedFrame, StandsName};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;

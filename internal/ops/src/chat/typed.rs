@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use api::{CommandFrame, ErrorCode};
 use domain::{CommandId, ConversationId, UserId};
+use protocol::{CommandFrame, CommandKind, ErrorCode};
 
 use crate::OpsError;
 use crate::chat::line::{HELP, Line, Which};
@@ -32,15 +32,20 @@ impl Room {
             Line::Who => self.who(output).await,
             Line::History(count) => self.history(count, output).await,
             Line::Add(name) => {
-                let add = |id, conversation, user| CommandFrame::AddMembers { id, conversation, members: vec![user] };
+                let add = |id, conversation, user| {
+                    CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] })
+                };
                 self.about(&name, text, add).await
             }
             Line::Remove(name) => {
-                let remove = |id, conversation, user| CommandFrame::RemoveMember { id, conversation, user };
+                let remove =
+                    |id, conversation, user| CommandFrame::new(id, conversation, CommandKind::RemoveMember { user });
                 self.about(&name, text, remove).await
             }
             Line::Role(name, role) => {
-                let change = |id, conversation, user| CommandFrame::ChangeRole { id, conversation, user, role };
+                let change = |id, conversation, user| {
+                    CommandFrame::new(id, conversation, CommandKind::ChangeRole { user, role })
+                };
                 self.about(&name, text, change).await
             }
             line => self.command(line, text),
@@ -59,16 +64,24 @@ impl Room {
     fn command(&mut self, line: Line, text: &str) -> Result<(), OpsError> {
         let (id, conversation) = (self.client.mint(), self.conversation());
         let frame = match line {
-            Line::Say(body) => CommandFrame::Send { id, conversation, body, reply_to: None },
+            Line::Say(body) => CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to: None }),
             Line::Reply(which, body) => {
-                CommandFrame::Send { id, conversation, body, reply_to: Some(self.message(which)?) }
+                CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to: Some(self.message(which)?) })
             }
-            Line::Leave => CommandFrame::Leave { id, conversation },
-            Line::Title(title) => CommandFrame::ChangeTitle { id, conversation, title },
-            Line::Edit(which, body) => CommandFrame::Edit { id, conversation, target: self.message(which)?, body },
-            Line::Delete(which) => CommandFrame::Delete { id, conversation, target: self.message(which)? },
-            Line::React(which, emoji) => CommandFrame::React { id, conversation, target: self.message(which)?, emoji },
-            Line::Unreact(which) => CommandFrame::Unreact { id, conversation, target: self.message(which)? },
+            Line::Leave => CommandFrame::new(id, conversation, CommandKind::Leave {}),
+            Line::Title(title) => CommandFrame::new(id, conversation, CommandKind::ChangeTitle { title }),
+            Line::Edit(which, body) => {
+                CommandFrame::new(id, conversation, CommandKind::Edit { target: self.message(which)?, body })
+            }
+            Line::Delete(which) => {
+                CommandFrame::new(id, conversation, CommandKind::Delete { target: self.message(which)? })
+            }
+            Line::React(which, emoji) => {
+                CommandFrame::new(id, conversation, CommandKind::React { target: self.message(which)?, emoji })
+            }
+            Line::Unreact(which) => {
+                CommandFrame::new(id, conversation, CommandKind::Unreact { target: self.message(which)? })
+            }
             Line::Nothing
             | Line::Who
             | Line::History(_)

@@ -6,17 +6,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use api::{
-    ClientFrame, CommandFrame, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received, ServerFrame,
-    StandsName,
-};
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use protocol::{
+    ClientFrame, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received,
+    ServerFrame, StandsName,
+};
 use tokio::time::Instant;
 
 use crate::client::error::ClientError;
 use crate::client::state::DeviceState;
 use crate::client::sync::{Resync, Syncing};
-use crate::client::tracked::{AGAIN_AFTER, ASK_AFTER, RESEND_AFTER, Tracked, id_of, is_passing};
+use crate::client::tracked::{AGAIN_AFTER, ASK_AFTER, RESEND_AFTER, Tracked, is_passing};
 use crate::client::wire::Inbound;
 use crate::client::{ClientEvent, Fate};
 
@@ -95,7 +95,7 @@ impl Device {
     /// # Errors
     /// When the command is malformed or too many are open.
     pub(crate) fn submit(&mut self, command: CommandFrame, now: Instant) -> Result<ConversationId, ClientError> {
-        let id = id_of(&command);
+        let id = command.id;
         let parsed = command.clone().into_action(self.user).map_err(ClientError::Malformed)?;
         let conversation = parsed.1;
         if self.state.open_commands() >= OPEN_COMMANDS_MAX {
@@ -282,7 +282,7 @@ impl Device {
             Ok(OutcomeBody { outcome: OutcomeState::Absent | OutcomeState::Refused, .. }) => {
                 // An earlier copy may still land: only a withdrawal makes sure of the no that a later one got.
                 if tracked.rejected.is_some() {
-                    tracked.command = CommandFrame::Withdraw { id, conversation: tracked.conversation };
+                    tracked.command = CommandFrame::new(id, tracked.conversation, CommandKind::Withdraw {});
                 }
                 // Sent again under the same id, unless it was refused: then it still is.
                 (tracked.acked, tracked.doubtful, tracked.due) = (false, false, None);

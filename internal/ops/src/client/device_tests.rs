@@ -4,11 +4,11 @@ mod commands;
 
 use std::time::Duration;
 
-use api::{
-    ClientFrame, CommandFrame, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received, ServerFrame,
-    StandsName, SyncConversation, SyncPage, SyncState,
-};
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use protocol::{
+    ClientFrame, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received,
+    ServerFrame, StandsName, SyncConversation, SyncPage, SyncState,
+};
 use tokio::time::Instant;
 
 use crate::client::device::{Asking, Device, Output};
@@ -38,7 +38,7 @@ fn cursor(next: u64) -> Cursor {
 }
 
 fn send(n: i64) -> CommandFrame {
-    CommandFrame::Send { id: id(n), conversation: talk(2), body: "hi".into(), reply_to: None }
+    CommandFrame::new(id(n), talk(2), CommandKind::Send { body: "hi".into(), reply_to: None })
 }
 
 /// A message of user 2's at `seq`, or of the device's own user's.
@@ -132,9 +132,11 @@ impl World {
                 Output::Event(ClientEvent::Reset { .. }) => self.resets += 1,
                 Output::Event(ClientEvent::Synced { conversations }) => self.synced.push(conversations.len()),
                 Output::Event(_) => {}
-                Output::Send(ClientFrame::Command(
-                    CommandFrame::Send { id, .. } | CommandFrame::Withdraw { id, .. },
-                )) => {
+                Output::Send(ClientFrame::Command(CommandFrame {
+                    id,
+                    what: CommandKind::Send { .. } | CommandKind::Withdraw { .. },
+                    ..
+                })) => {
                     self.sent.push(id);
                 }
                 Output::Send(ClientFrame::Mark { seq, .. }) => self.marks.push(seq.get()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::ErrorCode;
+use protocol::ErrorCode;
 
 use crate::Exit;
 
@@ -74,7 +74,7 @@ impl ClientError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Refused { code, .. } => match code.status().as_u16() {
+            Self::Refused { code, .. } => match code.status() {
                 500 => Exit::Failed,
                 429 | 502..=599 => Exit::Unavailable,
                 401 | 400 => Exit::Usage,

@@ -3,13 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{
+use domain::{CommandId, ConversationId, Seq, UserId};
+use protocol::{
     Accepted, ConversationBody, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, HistoryPage,
     MemberPage, OutcomeBody, RefreshBody, Registration, SessionBody, SyncConversation, SyncPage, UserBody,
 };
-use auth::Secret;
-use domain::{CommandId, ConversationId, Seq, UserId};
 use reqwest::{Method, StatusCode, header};
+use secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -245,7 +245,7 @@ impl Http {
     /// The same, and when it is to be replaced. One that has not ended yet will do where no newer one is to be had.
     pub(crate) async fn access(&self) -> Result<Access, ClientError> {
         match self.fresh().await {
-            Err(error) if error.code().is_none_or(|code| code.status() != StatusCode::UNAUTHORIZED) => {
+            Err(error) if error.code().is_none_or(|code| code.status() != 401) => {
                 let session = self.session();
                 let still_good = session.as_ref().filter(|signed| signed.ends > Instant::now());
                 still_good.map(|signed| signed.access.clone()).ok_or(error)

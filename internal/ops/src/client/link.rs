@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use api::{ClientFrame, CloseCode};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use protocol::{ClientFrame, CloseCode};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -104,7 +104,7 @@ async fn open(http: &Http, access: &Access) -> Result<Link, Error> {
 
 fn signed_out(error: ClientError) -> NoLink {
     match error {
-        ClientError::Refused { code, message, .. } if code.status().as_u16() == 401 => NoLink::Never(message),
+        ClientError::Refused { code, message, .. } if code.status() == 401 => NoLink::Never(message),
         error => NoLink::Later(error.to_string()),
     }
 }

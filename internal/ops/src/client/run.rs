@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use domain::{CommandId, ConversationId, Seq};
 use host::{Clock, Entropy};
+use protocol::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -16,7 +16,6 @@ use crate::client::http::{Access, Http};
 use crate::client::link::{self, After, FromSocket, Link, NoLink};
 use crate::client::renewal::Renewal;
 use crate::client::state::DeviceState;
-use crate::client::tracked::id_of;
 use crate::client::wire;
 use crate::client::{ClientEvent, Identity};
 
@@ -149,7 +148,7 @@ impl Client {
     /// # Errors
     /// When it is malformed, or too many commands are open.
     pub fn submit(&mut self, command: CommandFrame) -> Result<CommandId, ClientError> {
-        let id = id_of(&command);
+        let id = command.id;
         self.device.submit(command, Instant::now())?;
         self.carry_out();
         Ok(id)

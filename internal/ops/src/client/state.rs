@@ -111,7 +111,7 @@ impl StateFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::CommandFrame;
+    use protocol::{CommandFrame, CommandKind};
 
     #[test]
     fn what_was_saved_is_loaded_and_the_file_is_one_device_s() {
@@ -129,7 +129,7 @@ mod tests {
             unsynced: BTreeSet::from([conversation]),
             ..DeviceState::default()
         };
-        let command = CommandFrame::Send { id, conversation, body: "hi".into(), reply_to: None };
+        let command = CommandFrame::new(id, conversation, CommandKind::Send { body: "hi".into(), reply_to: None });
         state.commands.insert(id, Tracked::new(command, conversation));
         state.marks.want(conversation, Seq::try_from(6).unwrap());
         file.save(&state).unwrap();

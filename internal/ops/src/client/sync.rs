@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use api::{FeedFrame, Received, SyncPage, SyncState};
 use domain::{ConversationId, Cursor, Seq};
+use protocol::{FeedFrame, Received, SyncPage, SyncState};
 use tokio::time::Instant;
 
 use crate::client::ClientEvent;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use api::{CommandFrame, ErrorCode};
-use domain::{CommandId, ConversationId, Seq};
+use domain::{ConversationId, Seq};
+use protocol::{CommandFrame, CommandKind, ErrorCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -65,7 +65,7 @@ impl Tracked {
 
     /// Whether nothing but a withdrawal is sent any more, because a copy was refused before the append.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.rejected.is_some() && matches!(self.command, CommandFrame::Withdraw { .. })
+        self.rejected.is_some() && matches!(self.command.what, CommandKind::Withdraw { .. })
     }
 
     /// When something is to be done about it: `None` for nothing, or while it is being asked for.
@@ -77,24 +77,6 @@ impl Tracked {
     /// Whether, when due, its outcome is asked for instead of sending it.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.acked || self.doubtful
-    }
-}
-
-/// The id that a command goes by.
-pub(crate) fn id_of(command: &CommandFrame) -> CommandId {
-    match command {
-        CommandFrame::Create { id, .. }
-        | CommandFrame::AddMembers { id, .. }
-        | CommandFrame::RemoveMember { id, .. }
-        | CommandFrame::Leave { id, .. }
-        | CommandFrame::ChangeRole { id, .. }
-        | CommandFrame::ChangeTitle { id, .. }
-        | CommandFrame::Send { id, .. }
-        | CommandFrame::Edit { id, .. }
-        | CommandFrame::Delete { id, .. }
-        | CommandFrame::React { id, .. }
-        | CommandFrame::Unreact { id, .. }
-        | CommandFrame::Withdraw { id, .. } => *id,
     }
 }
 

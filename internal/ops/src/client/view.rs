@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use api::{EntryBody, FeedFrame, FeedKind, ReactionBody};
 use domain::{CommandId, ConversationId, Seq, UserId};
+use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody};
 
 /// Entries that a view keeps. Beyond, the oldest are forgotten: they can be read again.
 pub const ENTRIES_MAX: usize = 2000;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use api::{Received, ServerFrame};
 use domain::Cursor;
+use protocol::{Received, ServerFrame};
 use serde::Deserialize;
 
 /// A frame from the server.
@@ -52,7 +52,7 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
-    use api::{ErrorCode, FeedFrame};
+    use protocol::{ErrorCode, FeedFrame};
 
     use super::*;
 

@@ -6,6 +6,7 @@ pub(crate) mod fitful;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use domain::kinds::{AddMembers, AddReaction, Create, DeleteMessage, EditMessage, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append};
@@ -68,24 +69,25 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
     for n in 2..8 {
         let (ann, other) = (user(1), user(n));
         let conversation = ConversationId::direct(ann, other);
-        let create = Action::Create { kind: ConversationKind::Direct, title: None, members: vec![other] };
+        let create = Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![other] });
         say(log, conversation, ann, id(), create).await;
         for turn in 0..5 {
             let target = id();
-            let send = Action::SendMessage { body: format!("message {turn}"), reply_to: None };
+            let send = Action::SendMessage(SendMessage { body: format!("message {turn}"), reply_to: None });
             say(log, conversation, ann, target, send.clone()).await;
             say(log, conversation, ann, target, send).await;
-            say(log, conversation, other, id(), Action::AddReaction { target, emoji: "+1".into() }).await;
+            say(log, conversation, other, id(), Action::AddReaction(AddReaction { target, emoji: "+1".into() })).await;
             if turn == 2 {
-                say(log, conversation, ann, id(), Action::EditMessage { target, body: "edited".into() }).await;
+                say(log, conversation, ann, id(), Action::EditMessage(EditMessage { target, body: "edited".into() }))
+                    .await;
             }
             if turn == 3 {
-                say(log, conversation, other, id(), Action::DeleteMessage { target }).await; // refused, which is kept
-                say(log, conversation, ann, id(), Action::DeleteMessage { target }).await;
+                say(log, conversation, other, id(), Action::DeleteMessage(DeleteMessage { target })).await; // refused, which is kept
+                say(log, conversation, ann, id(), Action::DeleteMessage(DeleteMessage { target })).await;
             }
         }
         // Refused: nobody is made a member of a direct conversation.
-        say(log, conversation, ann, id(), Action::AddMembers { members: vec![user(99)] }).await;
+        say(log, conversation, ann, id(), Action::AddMembers(AddMembers { members: vec![user(99)] })).await;
         let mark = ReadMark { user: other, conversation, seq: Seq::try_from(5).unwrap(), ordinal: 2 };
         let encoded = Codec::compiled_in().read_mark(&mark);
         let key = conversation.to_string();

@@ -6,12 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use api::{
-    Accepted, ClientFrame, CommandFrame, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode, FeedFrame,
-    FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame, SessionBody,
-    StandsName, SyncConversation, SyncPage, SyncState, UserBody,
-};
-use auth::Secret;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use axum::extract::{Path, Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,6 +14,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use ops::client::View;
+use protocol::{
+    Accepted, ClientFrame, CommandFrame, CommandKind, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode,
+    FeedFrame, FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame,
+    SessionBody, StandsName, SyncConversation, SyncPage, SyncState, UserBody,
+};
+use secret::Secret;
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -143,20 +143,20 @@ impl Server {
     /// Judges a command: one id is one event.
     pub(crate) fn judge(&self, author: UserId, command: CommandFrame) -> (CommandId, ConversationId) {
         let mut world = self.world.lock().unwrap();
-        let what = match &command {
-            CommandFrame::Create { members, .. } => FeedKind::Created {
+        let what = match &command.what {
+            CommandKind::Create { members, .. } => FeedKind::Created {
                 conversation_kind: "direct".into(),
                 title: String::new(),
                 members: members.iter().copied().chain([author]).collect(),
             },
-            CommandFrame::Send { body, reply_to, .. } => FeedKind::Message { body: body.clone(), reply_to: *reply_to },
-            CommandFrame::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: Some(body.clone()) },
-            CommandFrame::Delete { target, .. } => FeedKind::Deleted { target: *target },
-            CommandFrame::React { target, emoji, .. } => {
+            CommandKind::Send { body, reply_to, .. } => FeedKind::Message { body: body.clone(), reply_to: *reply_to },
+            CommandKind::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: Some(body.clone()) },
+            CommandKind::Delete { target, .. } => FeedKind::Deleted { target: *target },
+            CommandKind::React { target, emoji, .. } => {
                 FeedKind::Reacted { target: *target, emoji: Some(emoji.clone()) }
             }
-            CommandFrame::AddMembers { members, .. } => FeedKind::Joined { members: members.clone() },
-            CommandFrame::Leave { .. } => FeedKind::Left { user: author, owner: None },
+            CommandKind::AddMembers { members, .. } => FeedKind::Joined { members: members.clone() },
+            CommandKind::Leave { .. } => FeedKind::Left { user: author, owner: None },
             other => panic!("not scripted: {other:?}"),
         };
         let refused = matches!(what, FeedKind::Left { .. }) && !world.may_be_left;
@@ -237,7 +237,7 @@ fn user(name: &str, id: UserId) -> UserBody {
 
 fn refuse(code: ErrorCode) -> Response {
     let body = ErrorBody { code, message: format!("{code:?}"), request_id: "r".into() };
-    (code.status(), Json(body)).into_response()
+    (StatusCode::from_u16(code.status()).unwrap(), Json(body)).into_response()
 }
 
 async fn register(State(server): State<Server>, Json(wish): Json<Registration>) -> Answer<UserBody> {
@@ -277,10 +277,14 @@ async fn by_id(State(server): State<Server>, Path(id): Path<UserId>) -> Answer<U
 async fn create(
     State(server): State<Server>,
     headers: HeaderMap,
-    Json(body): Json<api::CreateBody>,
+    Json(body): Json<protocol::CreateBody>,
 ) -> Result<(StatusCode, Json<Accepted>), Response> {
     let author = server.caller(&headers)?;
-    let command = CommandFrame::Create { id: body.id, kind: body.kind, title: body.title, members: body.members };
+    let command = CommandFrame::new(
+        body.id,
+        None,
+        CommandKind::Create { kind: body.kind, title: body.title, members: body.members },
+    );
     let (id, conversation) = server.judge(author, command);
     Ok((StatusCode::ACCEPTED, Json(Accepted { id, conversation })))
 }

@@ -20,7 +20,8 @@ use crate::Metrics;
 use crate::metrics::{RequestLabels, RouteLabels};
 use crate::origins;
 use crate::trace::{TRACEPARENT, TraceParent};
-use api::{ApiError, ErrorCode};
+use api::ApiError;
+use protocol::ErrorCode;
 
 /// Layers are listed from the innermost.
 pub(super) fn around(router: Router, serving: &Serving) -> Router {

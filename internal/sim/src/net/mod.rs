@@ -9,11 +9,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use api::{SessionBody, UserBody};
 use async_trait::async_trait;
-use auth::{Secret, SigningKey};
+use auth::SigningKey;
 use domain::UserId;
 use host::Clock;
+use protocol::{SessionBody, UserBody};
+use secret::Secret;
 use testkit::device::{Network, Request, Stream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

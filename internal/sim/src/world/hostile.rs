@@ -1,7 +1,7 @@
 //! What nobody asked for: records of other producers, strangers' commands, users that do not exist.
 
-use api::CommandFrame;
 use domain::{CommandId, Seq, UserId};
+use protocol::{CommandFrame, CommandKind};
 use testkit::foreign::{About, Foreign, Stream};
 use workload::Random;
 
@@ -46,25 +46,29 @@ impl World {
             Verb::StrangerTouch => {
                 let target = self.seen(room, random)?;
                 match random.below(4) {
-                    0 => CommandFrame::Edit { id, conversation, target, body: "a stranger's".into() },
-                    1 => CommandFrame::Delete { id, conversation, target },
-                    2 => CommandFrame::React { id, conversation, target, emoji: "👀".into() },
-                    _ => CommandFrame::Send { id, conversation, body: format!("hi {id}"), reply_to: Some(target) },
+                    0 => CommandFrame::new(id, conversation, CommandKind::Edit { target, body: "a stranger's".into() }),
+                    1 => CommandFrame::new(id, conversation, CommandKind::Delete { target }),
+                    2 => CommandFrame::new(id, conversation, CommandKind::React { target, emoji: "👀".into() }),
+                    _ => CommandFrame::new(
+                        id,
+                        conversation,
+                        CommandKind::Send { body: format!("hi {id}"), reply_to: Some(target) },
+                    ),
                 }
             }
             Verb::StrangerWithdraw => {
                 let id = if random.chance(50) { id } else { self.seen(room, random)? };
-                CommandFrame::Withdraw { id, conversation }
+                CommandFrame::new(id, conversation, CommandKind::Withdraw {})
             }
             Verb::StrangerMark => {
                 // Where an entry is: who is a member by chance waits until just that is acknowledged.
                 self.people.devices[number].mark(conversation, self.seen_at(room, random)?);
                 return None;
             }
-            Verb::AddNobody => CommandFrame::AddMembers { id, conversation, members: vec![nobody] },
+            Verb::AddNobody => CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![nobody] }),
             Verb::CreateNobody => {
                 let (kind, title) = if random.chance(30) { ("direct", None) } else { ("group", Some("us".to_owned())) };
-                CommandFrame::Create { id, kind: kind.into(), title, members: vec![nobody] }
+                CommandFrame::new(id, None, CommandKind::Create { kind: kind.into(), title, members: vec![nobody] })
             }
             _ => return None,
         })

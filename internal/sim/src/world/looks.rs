@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{ConversationPage, EntryBody, HistoryPage, ReactionBody};
 use domain::{ConversationId, Seq, UserId};
 use eventlog::{LogError, SharedLog, partition_of};
 use events::topics::{MESSAGES, spec_of};
+use protocol::{ConversationPage, EntryBody, HistoryPage, ReactionBody};
 use testkit::oracle::{Fault, Truth, Verdict};
 
 use super::World;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use api::CommandFrame;
 use auth::SigningKey;
 use domain::{ConversationId, UserId};
 use eventlog::embedded::EmbeddedLog;
@@ -19,6 +18,7 @@ use eventlog::{NewRecord, SharedLog};
 use events::topics::{self, DELIVERIES, GROUP_FANOUT, GROUP_STORAGE, MESSAGES, RECEIPTS, USERS};
 use events::{Codec, Encoded};
 use host::Entropy;
+use protocol::{CommandFrame, CommandKind};
 use store::embedded::EmbeddedStore;
 use store::{OutboxRow, SharedStore, StoreAdmin as _, UserStore as _};
 use testkit::device::{Account, Device, Endpoints, Http, Stamps};
@@ -261,7 +261,8 @@ fn room(services: &Services, people: &People, members: &[usize], random: &mut Ra
     } else {
         ("group", ConversationId::group(users[0], id), Some("a group".to_owned()))
     };
-    let create = CommandFrame::Create { id, kind: kind.into(), title, members: users[1..].to_vec() };
+    let create =
+        CommandFrame::new(id, None, CommandKind::Create { kind: kind.into(), title, members: users[1..].to_vec() });
     Room { id: conversation, members: members.to_vec(), create }
 }
 

@@ -129,7 +129,7 @@ impl Services {
             let config = chat::Config { rules, ..chat::Config::default() };
             let router = chat::start(&config, &deps, &mut tasks);
             tasks.spawn("http server", |token| serve(door, router, serving, token));
-            let ended = tasks.run(stop).await.map_err(|error| words(&error));
+            let ended = tasks.run(stop).await.map_err(|error| runtime::in_words(&error));
             log.close().await;
             ended
         })
@@ -161,7 +161,7 @@ impl Services {
             let (router, open) = sockets::start(config, deps, &mut tasks);
             tasks.spawn("http server", |token| serve(door, router, serving, token));
             tasks.spawn("sockets", |token| open.drain(token));
-            let ended = tasks.run(stop).await.map_err(|error| words(&error));
+            let ended = tasks.run(stop).await.map_err(|error| runtime::in_words(&error));
             log.close().await;
             ended
         })
@@ -279,17 +279,6 @@ impl Services {
     }
 }
 
-/// An error with its causes.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        words = format!("{words}: {next}");
-        cause = next.source();
-    }
-    words
-}
-
 fn consumer(kind: Kind, rules_newest: u32, given: Given, setup: &Setup) -> JoinHandle<Ended> {
     let (slice_events, queued_max) = (setup.slice, setup.queued);
     let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
@@ -305,7 +294,7 @@ fn consumer(kind: Kind, rules_newest: u32, given: Given, setup: &Setup) -> JoinH
             let deps = fanout::Deps { rules_newest, queued_max, ..deps };
             tasks.spawn("fan-out", |token| fanout::run(deps, ready, token));
         }
-        let ended = tasks.run(stop).await.map_err(|error| words(&error));
+        let ended = tasks.run(stop).await.map_err(|error| runtime::in_words(&error));
         kept.close().await;
         ended
     })

@@ -1,7 +1,7 @@
 //! What devices say: commands from what they know at that moment.
 
-use api::{CommandFrame, EntryBody};
 use domain::{CommandId, ConversationId};
+use protocol::{CommandFrame, CommandKind, EntryBody};
 use testkit::device::{Device, Route};
 use workload::Random;
 
@@ -38,6 +38,9 @@ impl World {
         let Some(command) = command else { return };
         let trace = &self.shared.trace;
         trace.fault("commands sent", &format!("device {number} sends {command:?}"));
+        if let Ok((_, _, action)) = command.clone().into_action(self.people.devices[number].memory().user) {
+            trace.count(action.kind().name());
+        }
         let route = if http { Route::Http } else { Route::Socket };
         // A malformed command is nothing that a device sends.
         let _ = self.people.devices[number].send(command, route, None);
@@ -52,30 +55,30 @@ impl World {
         let anyone = self.people.accounts[usize::try_from(random.below(self.people.accounts.len() as u64)).ok()?].user;
         let member = self.people.accounts[*random.pick(&room.members)].user;
         Some(match verb {
-            Verb::Send => CommandFrame::Send { id, conversation, body, reply_to: None },
+            Verb::Send => CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to: None }),
             Verb::Long => {
                 let more = " more".repeat(400 + usize::try_from(random.below(1_600)).ok()?);
-                CommandFrame::Send { id, conversation, body: body + &more, reply_to: None }
+                CommandFrame::new(id, conversation, CommandKind::Send { body: body + &more, reply_to: None })
             }
             Verb::Reply => {
                 let reply_to = Some(recent(device, conversation, random, |_| true)?.id);
-                CommandFrame::Send { id, conversation, body, reply_to }
+                CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to })
             }
             Verb::Edit => {
                 let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
-                CommandFrame::Edit { id, conversation, target, body: format!("edit {id}") }
+                CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}") })
             }
             Verb::Delete => {
                 let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
-                CommandFrame::Delete { id, conversation, target }
+                CommandFrame::new(id, conversation, CommandKind::Delete { target })
             }
             Verb::React => {
                 let target = recent(device, conversation, random, |_| true)?.id;
-                CommandFrame::React { id, conversation, target, emoji: (*random.pick(&EMOJI)).into() }
+                CommandFrame::new(id, conversation, CommandKind::React { target, emoji: (*random.pick(&EMOJI)).into() })
             }
             Verb::Unreact => {
                 let target = recent(device, conversation, random, |_| true)?.id;
-                CommandFrame::Unreact { id, conversation, target }
+                CommandFrame::new(id, conversation, CommandKind::Unreact { target })
             }
             Verb::Mark => {
                 let memory = device.memory();
@@ -84,14 +87,18 @@ impl World {
                 device.mark(conversation, last);
                 return None;
             }
-            Verb::Add => CommandFrame::AddMembers { id, conversation, members: vec![anyone] },
-            Verb::Remove => CommandFrame::RemoveMember { id, conversation, user: member },
-            Verb::Leave => CommandFrame::Leave { id, conversation },
+            Verb::Add => CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![anyone] }),
+            Verb::Remove => CommandFrame::new(id, conversation, CommandKind::RemoveMember { user: member }),
+            Verb::Leave => CommandFrame::new(id, conversation, CommandKind::Leave {}),
             Verb::Role => {
                 let role = (*random.pick(&["member", "admin", "owner"])).into();
-                CommandFrame::ChangeRole { id, conversation, user: member, role }
+                CommandFrame::new(id, conversation, CommandKind::ChangeRole { user: member, role })
             }
-            Verb::Title => CommandFrame::ChangeTitle { id, conversation, title: format!("title {}", random.below(5)) },
+            Verb::Title => CommandFrame::new(
+                id,
+                conversation,
+                CommandKind::ChangeTitle { title: format!("title {}", random.below(5)) },
+            ),
             Verb::Create => self.creation(room, me, id)?,
             strange => self.hostile_command((room, number), strange, id, random)?,
         })
@@ -99,13 +106,15 @@ impl World {
 
     /// Who is in a direct conversation opens it under an id of their own; of a group, the founder does, again.
     fn creation(&self, room: &Room, me: domain::UserId, fresh: CommandId) -> Option<CommandFrame> {
-        let CommandFrame::Create { id, kind, title, members } = room.create.clone() else { return None };
+        let CommandFrame { id, what: CommandKind::Create { kind, title, members }, .. } = room.create.clone() else {
+            return None;
+        };
         let founder = self.people.accounts[room.members[0]].user;
         if me == founder {
-            return Some(CommandFrame::Create { id, kind, title, members });
+            return Some(CommandFrame::new(id, None, CommandKind::Create { kind, title, members }));
         }
         let other = (kind == "direct" && members.contains(&me)).then_some(founder)?;
-        Some(CommandFrame::Create { id: fresh, kind, title, members: vec![other] })
+        Some(CommandFrame::new(fresh, None, CommandKind::Create { kind, title, members: vec![other] }))
     }
 
     /// The founders open the conversations.
@@ -125,12 +134,12 @@ fn repetition(device: &Device, how: Repeat, random: &mut Random) -> Option<Comma
     let (id, sent) = memory.sends.iter().rev().nth(usize::try_from(back).ok()?)?;
     sent.at?;
     let (id, conversation) = (*id, sent.conversation);
-    Some(match (how, &sent.command) {
-        (Repeat::Other, CommandFrame::Send { .. }) => {
-            CommandFrame::Send { id, conversation, body: "another text".into(), reply_to: None }
+    Some(match (how, &sent.command.what) {
+        (Repeat::Other, CommandKind::Send { .. }) => {
+            CommandFrame::new(id, conversation, CommandKind::Send { body: "another text".into(), reply_to: None })
         }
-        (Repeat::Withdraw, _) => CommandFrame::Withdraw { id, conversation },
-        (_, command) => command.clone(),
+        (Repeat::Withdraw, _) => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
+        (Repeat::Same | Repeat::Other, _) => sent.command.clone(),
     })
 }
 

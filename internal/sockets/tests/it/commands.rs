@@ -1,9 +1,9 @@
 //! Commands and marks over a socket.
 
-use api::{ErrorCode, ServerFrame};
 use domain::Event;
 use events::MessageRecord;
 use events::topics::{self, MESSAGES};
+use protocol::{ErrorCode, ServerFrame};
 use sockets::Config;
 
 use crate::common::{Said, World, command_id, conversation, quick, user_of};

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{
-    ClientFrame, CloseCode, CommandFrame, ErrorCode, FeedFrame, FeedKind, RESET_REASONS, Received, ServerFrame,
-    StandsName,
-};
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use protocol::{
+    ClientFrame, CloseCode, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, RESET_REASONS, Received,
+    ServerFrame, StandsName,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn variants<T: DeserializeOwned>(unknown: Value) -> Names {
 }
 
 fn commands() -> Names {
-    variants::<CommandFrame>(json!({ "type": "?" }))
+    variants::<CommandKind>(json!({ "type": "?" }))
 }
 
 fn kinds() -> Names {
@@ -59,8 +59,9 @@ fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
 fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (some, body) = (|text: &str| Some(text.to_owned()), "hi".to_owned());
     let hello = ClientFrame::Hello { token: some("token"), cursor: some("0.7.42.9f3c51d2aa10be44"), user: Some(user) };
-    let create = |title| CommandFrame::Create { id, kind: "group".into(), title, members: vec![user] };
-    let send = |reply_to| CommandFrame::Send { id, conversation, body: "hi".into(), reply_to };
+    let create =
+        |title| CommandFrame::new(id, None, CommandKind::Create { kind: "group".into(), title, members: vec![user] });
+    let send = |reply_to| CommandFrame::new(id, conversation, CommandKind::Send { body: "hi".into(), reply_to });
     let mut samples = vec![
         pair(&hello, &ClientFrame::Hello { token: None, cursor: None, user: None }),
         pair(&create(some("title")), &create(None)),
@@ -70,16 +71,16 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
     let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     let commands = [
-        CommandFrame::AddMembers { id, conversation, members: vec![user] },
-        CommandFrame::RemoveMember { id, conversation, user },
-        CommandFrame::Leave { id, conversation },
-        CommandFrame::ChangeRole { id, conversation, user, role: "admin".into() },
-        CommandFrame::ChangeTitle { id, conversation, title: "title".into() },
-        CommandFrame::Edit { id, conversation, target: id, body },
-        CommandFrame::Delete { id, conversation, target: id },
-        CommandFrame::React { id, conversation, target: id, emoji: "+1".into() },
-        CommandFrame::Unreact { id, conversation, target: id },
-        CommandFrame::Withdraw { id, conversation },
+        CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] }),
+        CommandFrame::new(id, conversation, CommandKind::RemoveMember { user }),
+        CommandFrame::new(id, conversation, CommandKind::Leave {}),
+        CommandFrame::new(id, conversation, CommandKind::ChangeRole { user, role: "admin".into() }),
+        CommandFrame::new(id, conversation, CommandKind::ChangeTitle { title: "title".into() }),
+        CommandFrame::new(id, conversation, CommandKind::Edit { target: id, body }),
+        CommandFrame::new(id, conversation, CommandKind::Delete { target: id }),
+        CommandFrame::new(id, conversation, CommandKind::React { target: id, emoji: "+1".into() }),
+        CommandFrame::new(id, conversation, CommandKind::Unreact { target: id }),
+        CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
     ];
     samples.extend(commands.iter().map(|frame| pair(frame, frame)));
     samples

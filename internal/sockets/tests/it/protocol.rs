@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use api::{CloseCode, ServerFrame};
 use futures_util::{SinkExt, StreamExt};
+use protocol::{CloseCode, ServerFrame};
 use sockets::Config;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};

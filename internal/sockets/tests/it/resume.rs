@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use api::ServerFrame;
 use domain::{Cursor, Fingerprint};
 use host::Entropy;
+use protocol::ServerFrame;
 use sockets::Config;
 
 use crate::common::{Device, Doctored, Said, World, new_log, quick, user_of};

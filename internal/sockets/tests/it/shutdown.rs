@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use api::{CloseCode, ServerFrame};
 use events::topics::MESSAGES;
+use protocol::{CloseCode, ServerFrame};
 use sockets::Config;
 use tokio::time::Instant;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::CloseCode;
+use protocol::CloseCode;
 use sockets::Config;
 
 use crate::common::{PATIENCE, World, quick, user_of};

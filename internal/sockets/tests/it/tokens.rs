@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use api::{CloseCode, ErrorCode, ServerFrame};
 use domain::UserId;
 use futures_util::SinkExt;
+use protocol::{CloseCode, ErrorCode, ServerFrame};
 use sockets::{Allowance, Config, SIGNS_BURST};
 use tokio_tungstenite::tungstenite::Message;
 

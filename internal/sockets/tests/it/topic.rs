@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::CloseCode;
 use bytes::Bytes;
 use eventlog::{NewRecord, SharedLog, append};
 use events::topics::DELIVERIES;
 use events::{Delivery, Encoded, HEADER_SCHEMA};
+use protocol::CloseCode;
 use sockets::Config;
 
 use crate::common::{Doctored, World, append_to, new_log, partition_of_user, quick, user_of};

@@ -1,6 +1,8 @@
 //! Whole conversations, told by the reducer and read back.
 
-use domain::{CommandId, ConversationState, ID_CACHE_SPAN_MS, IdRow, Seq};
+use std::collections::BTreeSet;
+
+use domain::{CommandId, ConversationState, ID_CACHE_SPAN_MS, IdRow, Kind, Seq};
 
 use crate::conformance::fixture::{Fixture, at, expect_timeline};
 use crate::conformance::told::Told;
@@ -21,6 +23,12 @@ async fn write(fixture: &Fixture, told: &Told) {
 fn as_of(row: &IdRow, seq: Seq) -> Option<IdRow> {
     let deleted = row.deleted.filter(|deleted| *deleted <= seq);
     (row.seq <= seq).then_some(IdRow { deleted, ..*row })
+}
+
+/// What no told conversation has in it, no case here is about.
+pub(super) async fn of_every_kind(fixture: Fixture) {
+    let told: BTreeSet<Kind> = (0..60).flat_map(|_| Told::new(&fixture, 80).kinds).collect();
+    assert_eq!(told, BTreeSet::from(Kind::ALL));
 }
 
 pub(super) async fn as_of_every_place(fixture: Fixture) {

@@ -1,10 +1,14 @@
 //! Random conversations as the reducer tells them: rows to write, and what must read back, from perfect knowledge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use domain::kinds::{
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
+    RemoveReaction, SendMessage, Withdraw,
+};
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
-    Facts, IdRow, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
+    Facts, IdRow, Kind, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
 };
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, stamped};
@@ -38,6 +42,8 @@ pub(super) struct Told {
     pub(super) gone: BTreeMap<Seq, Seq>,
     /// The latest refusals that are kept.
     pub(super) refusals: BTreeMap<(UserId, CommandId), (Refusal, Seq)>,
+    /// The kinds of its accepted events.
+    pub(super) kinds: BTreeSet<Kind>,
     reactions: BTreeMap<(Seq, UserId), String>,
     state: ConversationState,
     events: Vec<Event>,
@@ -61,6 +67,7 @@ impl Told {
             inviters: BTreeMap::new(),
             gone: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            kinds: BTreeSet::new(),
             reactions: BTreeMap::new(),
             state: ConversationState::default(),
             events: Vec::new(),
@@ -100,17 +107,20 @@ impl Told {
         let body = format!("text {}", fixture.entropy.below(1000));
         let role = [Role::Member, Role::Admin, Role::Owner][fixture.below(3)];
         let (author, action) = match fixture.below(24) {
-            0..=7 => (author, Action::SendMessage { body, reply_to: Some(target).filter(|_| fixture.below(3) == 0) }),
-            8..=10 => (owner, Action::EditMessage { target, body }),
-            11 | 12 => (owner, Action::DeleteMessage { target }),
-            13..=15 => (author, Action::AddReaction { target, emoji }),
-            16 => (author, Action::RemoveReaction { target }),
-            17 | 18 => (author, Action::AddMembers { members: vec![user, *fixture.one_of(people)] }),
-            19 => (author, Action::RemoveMember { user }),
-            20 => (author, Action::Leave),
-            21 => (author, Action::ChangeRole { user, role }),
-            22 => (author, Action::ChangeTitle { title: body }),
-            _ => (author, Action::Withdraw),
+            0..=7 => (
+                author,
+                Action::SendMessage(SendMessage { body, reply_to: Some(target).filter(|_| fixture.below(3) == 0) }),
+            ),
+            8..=10 => (owner, Action::EditMessage(EditMessage { target, body })),
+            11 | 12 => (owner, Action::DeleteMessage(DeleteMessage { target })),
+            13..=15 => (author, Action::AddReaction(AddReaction { target, emoji })),
+            16 => (author, Action::RemoveReaction(RemoveReaction { target })),
+            17 | 18 => (author, Action::AddMembers(AddMembers { members: vec![user, *fixture.one_of(people)] })),
+            19 => (author, Action::RemoveMember(RemoveMember { user })),
+            20 => (author, Action::Leave(Leave)),
+            21 => (author, Action::ChangeRole(ChangeRole { user, role })),
+            22 => (author, Action::ChangeTitle(ChangeTitle { title: body })),
+            _ => (author, Action::Withdraw(Withdraw)),
         };
         self.event(id, author, action)
     }
@@ -126,6 +136,9 @@ impl Told {
         let rows = self.rows(event, placed, &effects);
         if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
             self.refusals.insert((event.author, event.id), (reason, placed.seq));
+        }
+        if effects.decision == Decision::Accepted {
+            self.kinds.insert(event.action.kind());
         }
         for change in &effects.changes {
             self.learn(event, placed, change);
@@ -265,11 +278,11 @@ impl Told {
 }
 
 fn create(members: &[UserId]) -> Action {
-    Action::Create { kind: ConversationKind::Group, title: Some("talk".into()), members: members.to_vec() }
+    Action::Create(Create { kind: ConversationKind::Group, title: Some("talk".into()), members: members.to_vec() })
 }
 
 fn is_message(event: &Event) -> bool {
-    matches!(event.action, Action::SendMessage { .. })
+    matches!(event.action, Action::SendMessage(_))
 }
 
 fn set_body(content: &mut Content, text: String) {

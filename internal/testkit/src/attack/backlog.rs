@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use api::{FeedFrame, FeedKind};
 use auth::SigningKey;
 use domain::{CommandId, ConversationId, Seq, UserId};
 use eventlog::{NewRecord, SharedLog};
@@ -21,6 +20,7 @@ use events::topics::DELIVERIES;
 use events::{Codec, Delivery, Encoded};
 use futures_util::{SinkExt as _, StreamExt as _};
 use host::{Clock, Entropy};
+use protocol::{FeedFrame, FeedKind};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};

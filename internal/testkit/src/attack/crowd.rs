@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use api::ErrorCode;
 use domain::{ConversationId, UserId};
 use eventlog::partition_of;
 use events::topics::{DELIVERIES, spec_of};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use protocol::ErrorCode;
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::{OutboxRow, SharedStore};

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use api::{ConversationBody, ConversationPage, ErrorCode};
 use domain::{CommandId, ConversationId, UserId};
+use protocol::{ConversationBody, ConversationPage, ErrorCode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
+use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use eventlog::around::Around;
 use eventlog::embedded::EmbeddedLog;
@@ -180,8 +181,8 @@ async fn talk(log: &SharedLog, codec: &Codec, book: &SharedBook, numbers: std::o
         let (author, other) = (person(2 * pair), person(2 * pair + 1));
         let conversation = ConversationId::direct(author, other);
         let action = match turn {
-            0 => Action::Create { kind: ConversationKind::Direct, title: None, members: vec![other] },
-            _ => Action::SendMessage { body: format!("message {turn}"), reply_to: None },
+            0 => Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![other] }),
+            _ => Action::SendMessage(SendMessage { body: format!("message {turn}"), reply_to: None }),
         };
         let now_ms = Clock::system().now_ms();
         let id = CommandId::try_from(Entropy::system().uuid_v7(&Clock::system()))?;

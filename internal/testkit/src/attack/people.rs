@@ -120,7 +120,9 @@ fn missing_in(world: &World, room: domain::ConversationId, members: &[usize]) ->
         let memory = world.devices[*member].memory();
         for sent in memory.sends.values().filter(|sent| sent.conversation == room) {
             match sent.fate {
-                Fate::Stands(seq) if matches!(sent.command, api::CommandFrame::Send { .. }) => standing.push(seq),
+                Fate::Stands(seq) if matches!(sent.command.what, protocol::CommandKind::Send { .. }) => {
+                    standing.push(seq)
+                }
                 Fate::Stands(_) => {}
                 _ => missing += 1,
             }

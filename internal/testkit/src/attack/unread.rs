@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use api::ConversationBody;
+use protocol::ConversationBody;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -69,7 +69,7 @@ async fn fill(http: &Http) -> Result<String> {
         for attempt in 0.. {
             match http.chat::<Value>(Method::POST, &path, Some(&message)).await {
                 Ok(_) => break,
-                Err(Failed::Refused(code, _)) if code == api::ErrorCode::RateLimited && attempt < 20 => {
+                Err(Failed::Refused(code, _)) if code == protocol::ErrorCode::RateLimited && attempt < 20 => {
                     sleep(Duration::from_secs(1)).await;
                 }
                 Err(error) => return Err(error.into()),

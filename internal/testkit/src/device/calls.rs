@@ -1,11 +1,11 @@
 //! Calls over HTTP that a device makes beside its socket.
 
-use api::{
-    Accepted, AddMembersBody, CommandBody, CommandFrame, CreateBody, EditBody, EntryBody, HistoryPage, OutcomeBody,
-    ReactBody, RoleBody, SendBody, SyncConversation, SyncPage, SyncState, TitleBody,
-};
 use domain::{CommandId, ConversationId, Seq};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use protocol::{
+    Accepted, AddMembersBody, CommandBody, CommandFrame, CommandKind, CreateBody, EditBody, EntryBody, HistoryPage,
+    OutcomeBody, ReactBody, RoleBody, SendBody, SyncConversation, SyncPage, SyncState, TitleBody,
+};
 use reqwest::Method;
 use serde::Serialize;
 use std::time::Duration;
@@ -114,48 +114,41 @@ impl Http {
     /// # Errors
     /// When it was not taken, or that cannot be told.
     pub async fn command(&self, command: CommandFrame) -> Result<Accepted, Failed> {
-        let at = |conversation: ConversationId| format!("/v1/conversations/{conversation}");
-        match command {
-            CommandFrame::Create { id, kind, title, members } => {
+        let CommandFrame { id, conversation, what } = command;
+        let at = conversation.map_or_else(String::new, |conversation| format!("/v1/conversations/{conversation}"));
+        match what {
+            CommandKind::Create { kind, title, members } => {
                 self.give(Method::POST, "/v1/conversations", &CreateBody { id, kind, title, members }).await
             }
-            CommandFrame::AddMembers { id, conversation, members } => {
-                let path = format!("{}/members", at(conversation));
+            CommandKind::AddMembers { members } => {
+                let path = format!("{at}/members");
                 self.give(Method::POST, &path, &AddMembersBody { id, members }).await
             }
-            CommandFrame::RemoveMember { id, conversation, user } => {
-                self.take_away(&format!("{}/members/{user}?id={id}", at(conversation))).await
-            }
-            CommandFrame::Leave { id, conversation } => {
-                self.give(Method::POST, &format!("{}/leave", at(conversation)), &CommandBody { id }).await
-            }
-            CommandFrame::ChangeRole { id, conversation, user, role } => {
-                let path = format!("{}/members/{user}/role", at(conversation));
+            CommandKind::RemoveMember { user } => self.take_away(&format!("{at}/members/{user}?id={id}")).await,
+            CommandKind::Leave {} => self.give(Method::POST, &format!("{at}/leave"), &CommandBody { id }).await,
+            CommandKind::ChangeRole { user, role } => {
+                let path = format!("{at}/members/{user}/role");
                 self.give(Method::PUT, &path, &RoleBody { id, role }).await
             }
-            CommandFrame::ChangeTitle { id, conversation, title } => {
-                self.give(Method::PUT, &format!("{}/title", at(conversation)), &TitleBody { id, title }).await
+            CommandKind::ChangeTitle { title } => {
+                self.give(Method::PUT, &format!("{at}/title"), &TitleBody { id, title }).await
             }
-            CommandFrame::Send { id, conversation, body, reply_to } => {
-                let path = format!("{}/messages", at(conversation));
+            CommandKind::Send { body, reply_to } => {
+                let path = format!("{at}/messages");
                 self.give(Method::POST, &path, &SendBody { id, body, reply_to }).await
             }
-            CommandFrame::Edit { id, conversation, target, body } => {
-                self.give(Method::PUT, &format!("{}/messages/{target}", at(conversation)), &EditBody { id, body }).await
+            CommandKind::Edit { target, body } => {
+                self.give(Method::PUT, &format!("{at}/messages/{target}"), &EditBody { id, body }).await
             }
-            CommandFrame::Delete { id, conversation, target } => {
-                self.take_away(&format!("{}/messages/{target}?id={id}", at(conversation))).await
-            }
-            CommandFrame::React { id, conversation, target, emoji } => {
-                let path = format!("{}/messages/{target}/reaction", at(conversation));
+            CommandKind::Delete { target } => self.take_away(&format!("{at}/messages/{target}?id={id}")).await,
+            CommandKind::React { target, emoji } => {
+                let path = format!("{at}/messages/{target}/reaction");
                 self.give(Method::PUT, &path, &ReactBody { id, emoji }).await
             }
-            CommandFrame::Unreact { id, conversation, target } => {
-                self.take_away(&format!("{}/messages/{target}/reaction?id={id}", at(conversation))).await
+            CommandKind::Unreact { target } => {
+                self.take_away(&format!("{at}/messages/{target}/reaction?id={id}")).await
             }
-            CommandFrame::Withdraw { id, conversation } => {
-                self.give(Method::POST, &format!("{}/withdraw", at(conversation)), &CommandBody { id }).await
-            }
+            CommandKind::Withdraw {} => self.give(Method::POST, &format!("{at}/withdraw"), &CommandBody { id }).await,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What became of a device's commands.
 
-use api::{CommandFrame, ErrorCode, OutcomeBody, OutcomeState, StandsName};
 use domain::{CommandId, ConversationId, Seq};
+use protocol::{CommandFrame, CommandKind, ErrorCode, OutcomeBody, OutcomeState, StandsName};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -132,7 +132,7 @@ impl Sent {
             return;
         }
         // Who never was a member has nothing that could be given up: no copy that is in the log stands.
-        let never = code == ErrorCode::NotMember && matches!(self.command, CommandFrame::Withdraw { .. });
+        let never = code == ErrorCode::NotMember && matches!(self.command.what, CommandKind::Withdraw { .. });
         if self.copies == 0 || never {
             self.settle(Fate::NotTaken(code));
         } else {
@@ -163,7 +163,7 @@ impl Sent {
                 }
                 Fate::Open => {
                     if self.giving_up {
-                        self.command = CommandFrame::Withdraw { id, conversation };
+                        self.command = CommandFrame::new(id, conversation, CommandKind::Withdraw {});
                     }
                     (self.due, self.ask) = (Some(now), false);
                     None

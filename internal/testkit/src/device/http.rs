@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use api::{ErrorBody, ErrorCode, SessionBody};
 use domain::UserId;
+use protocol::{ErrorBody, ErrorCode, SessionBody};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,7 +1,7 @@
 //! What comes over a device's socket.
 
-use api::{Received, ServerFrame};
 use domain::Cursor;
+use protocol::{Received, ServerFrame};
 use serde::Deserialize;
 
 /// A text from the node.

@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use api::{ClientFrame, CloseCode};
 use futures_util::{SinkExt as _, StreamExt as _};
+use protocol::{ClientFrame, CloseCode};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};

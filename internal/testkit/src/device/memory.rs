@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use api::{EntryBody, FeedFrame, Received, StandsName, SyncPage};
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use protocol::{EntryBody, FeedFrame, Received, StandsName, SyncPage};
 use tokio::time::Instant;
 
 use super::fates::{Contradiction, Sent};
@@ -162,7 +162,7 @@ impl Memory {
         let (id, contradiction) = match frame {
             FeedFrame::Event { id, author, seq, what, .. } if *author == self.user => {
                 let Some(sent) = self.sends.get_mut(id) else { return };
-                let withdrawn = matches!(what, api::FeedKind::Withdrawn {});
+                let withdrawn = matches!(what, protocol::FeedKind::Withdrawn {});
                 (id, if withdrawn { sent.withdrawn() } else { sent.stands(*seq) })
             }
             FeedFrame::Settled { id, first_seq, stands, .. } => {

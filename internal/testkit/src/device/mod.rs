@@ -17,8 +17,8 @@ mod view;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::CommandFrame;
 use domain::{CommandId, ConversationId, Seq};
+use protocol::CommandFrame;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

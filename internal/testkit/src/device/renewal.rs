@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::ClientFrame;
+use protocol::ClientFrame;
 use tokio::time::Instant;
 
 use super::http::Access;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use api::{ClientFrame, ErrorCode, FeedFrame, FeedKind, Received, ServerFrame};
 use domain::{CommandId, ConversationId, Cursor};
+use protocol::{ClientFrame, ErrorCode, FeedFrame, FeedKind, Received, ServerFrame};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};

@@ -1,7 +1,7 @@
 //! What a device makes of frames and rows that cross.
 
-use api::{EntryBody, FeedFrame, FeedKind, ReactionBody, Received};
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, Received};
 use tokio::time::Instant;
 
 use super::Memory;

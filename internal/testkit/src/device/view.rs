@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use api::{EntryBody, FeedFrame, FeedKind, ReactionBody};
 use domain::{CommandId, Seq, UserId};
+use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody};
 
 /// A conversation.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,8 @@
 //! What happens next.
 
-use api::{CommandFrame, EntryBody};
 use domain::{CommandId, ConversationId};
 use host::Clock;
+use protocol::{CommandFrame, CommandKind, EntryBody};
 use uuid::Uuid;
 use workload::Random;
 
@@ -60,27 +60,27 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
     let fresh = |random: &mut Random| mint(random, true);
     let conversation = room.id;
     let chosen = |command: CommandFrame| {
-        let is_message = matches!(command, CommandFrame::Send { .. });
+        let is_message = matches!(command.what, CommandKind::Send { .. });
         Some(Chosen { device: number, command, route, is_message })
     };
     match if world.config.plain { 99 } else { random.below(100) } {
         0..8 => {
             let target = own(device, conversation, random)?.id;
             let id = fresh(random);
-            chosen(CommandFrame::Edit { id, conversation, target, body: format!("edit {id}") })
+            chosen(CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}") }))
         }
         8..11 => {
             let target = own(device, conversation, random)?.id;
-            chosen(CommandFrame::Delete { id: fresh(random), conversation, target })
+            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Delete { target }))
         }
         11..19 => {
             let target = recent(device, conversation, random)?.id;
             let emoji = (*random.pick(&EMOJI)).to_owned();
-            chosen(CommandFrame::React { id: fresh(random), conversation, target, emoji })
+            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::React { target, emoji }))
         }
         19 => {
             let target = recent(device, conversation, random)?.id;
-            chosen(CommandFrame::Unreact { id: fresh(random), conversation, target })
+            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Unreact { target }))
         }
         20..26 => {
             let memory = device.memory();
@@ -95,7 +95,11 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
             let id = fresh(random);
             // The text names the id: an entry under another id than its text's would show.
             let body = format!("message {id} {}", "x".repeat(usize::try_from(random.below(120)).unwrap_or(0)));
-            chosen(CommandFrame::Send { id, conversation, body, reply_to: answers.map(|entry| entry.id) })
+            chosen(CommandFrame::new(
+                id,
+                conversation,
+                CommandKind::Send { body, reply_to: answers.map(|entry| entry.id) },
+            ))
         }
     }
 }
@@ -126,12 +130,12 @@ fn repetition(world: &World, random: &mut Random) -> Option<Chosen> {
     let (id, sent) = memory.sends.iter().rev().nth(usize::try_from(back).unwrap_or(0))?;
     sent.at?;
     let (conversation, id) = (sent.conversation, *id);
-    let command = match (random.below(20), &sent.command) {
-        (0, CommandFrame::Send { .. }) => {
-            CommandFrame::Send { id, conversation, body: "another text".into(), reply_to: None }
+    let command = match (random.below(20), &sent.command.what) {
+        (0, CommandKind::Send { .. }) => {
+            CommandFrame::new(id, conversation, CommandKind::Send { body: "another text".into(), reply_to: None })
         }
-        (1, _) => CommandFrame::Withdraw { id, conversation },
-        (_, command) => command.clone(),
+        (1, _) => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
+        (_, _) => sent.command.clone(),
     };
     let route = if random.chance(20) { Route::Http } else { Route::Socket };
     Some(Chosen { device: number, command, route, is_message: false })
@@ -146,15 +150,27 @@ fn membership(world: &World, room: &Meeting, random: &mut Random) -> Option<Chos
     let user = world.accounts[other].user;
     let command = match random.below(10) {
         // Only those who were there at first come and go: everybody else's absence is what strangers are for.
-        0..4 => CommandFrame::AddMembers { id, conversation, members: vec![user] },
-        4 => CommandFrame::AddMembers { id, conversation, members: vec![user, world.accounts[anyone].user] },
-        5..7 => CommandFrame::RemoveMember { id, conversation, user },
+        0..4 => CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] }),
+        4 => CommandFrame::new(
+            id,
+            conversation,
+            CommandKind::AddMembers { members: vec![user, world.accounts[anyone].user] },
+        ),
+        5..7 => CommandFrame::new(id, conversation, CommandKind::RemoveMember { user }),
         7 if other != room.founder => {
             number = world.device_of(other, random);
-            CommandFrame::Leave { id, conversation }
+            CommandFrame::new(id, conversation, CommandKind::Leave {})
         }
-        8 => CommandFrame::ChangeRole { id, conversation, user, role: (*random.pick(&["member", "admin"])).into() },
-        _ => CommandFrame::ChangeTitle { id, conversation, title: format!("title {}", random.below(10)) },
+        8 => CommandFrame::new(
+            id,
+            conversation,
+            CommandKind::ChangeRole { user, role: (*random.pick(&["member", "admin"])).into() },
+        ),
+        _ => CommandFrame::new(
+            id,
+            conversation,
+            CommandKind::ChangeTitle { title: format!("title {}", random.below(10)) },
+        ),
     };
     Some(Chosen { device: number, command, route: Route::Socket, is_message: false })
 }
@@ -196,4 +212,71 @@ fn pick(
     let found: Vec<&EntryBody> =
         entries.filter(|entry| entry.kind == "message" && (deleted_too || !entry.deleted) && wanted(entry)).collect();
     if found.is_empty() { None } else { Some((*random.pick(&found)).clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use domain::{Kind, Seq, UserId};
+
+    use super::*;
+    use crate::device::{Account, Endpoints, Stamps};
+    use crate::load::LoadConfig;
+
+    fn message(author: UserId, number: u64) -> EntryBody {
+        let seq = Seq::new(0, number).unwrap();
+        EntryBody {
+            seq,
+            id: CommandId::first_at(i64::try_from(number).unwrap()),
+            author,
+            time: 0,
+            kind: "message".to_owned(),
+            ordinal: number,
+            changed: seq,
+            body: Some("hello".to_owned()),
+            reply_to: None,
+            users: Vec::new(),
+            edited: None,
+            deleted: false,
+            reactions: Vec::new(),
+            withheld: false,
+        }
+    }
+
+    /// Four users, three of them in a group where each has said something. Nothing is awaited, so no device connects.
+    fn world() -> World {
+        let nowhere = "http://127.0.0.1:1".to_owned();
+        let endpoints = Endpoints { users: nowhere.clone(), chat: vec![nowhere.clone()], sockets: vec![nowhere] };
+        let account = |number: u128| Account {
+            name: format!("user-{number}"),
+            user: UserId::try_from(Uuid::from_u128(number)).unwrap(),
+        };
+        let accounts: Vec<Account> = (1..5).map(account).collect();
+        let stamps = Stamps::default();
+        let start = |account: &Account| Device::start(0, &endpoints, account, &stamps).unwrap();
+        let devices: Vec<Device> = accounts.iter().map(start).collect();
+        let id = ConversationId::group(accounts[0].user, CommandId::first_at(1));
+        for device in &devices[..3] {
+            let mut memory = device.memory();
+            memory.live = true;
+            let room = memory.kept.rooms.entry(id).or_default();
+            room.set_membership(Seq::default(), true);
+            (1..).zip(&accounts[..3]).for_each(|(number, account)| room.merge(message(account.user, number)));
+        }
+        let config = LoadConfig { users: 4, devices: 1, ..LoadConfig::default() };
+        let rooms = vec![Meeting { id, founder: 0, members: vec![0, 1, 2], direct: false }];
+        World { config, accounts, devices, rooms }
+    }
+
+    #[tokio::test]
+    async fn a_load_has_commands_of_every_kind() {
+        let (world, mut random, mut kinds) = (world(), Random::new(1), BTreeSet::new());
+        for _ in 0..20_000 {
+            let Some(chosen) = choose(&world, &mut random) else { continue };
+            let author = world.devices[chosen.device].memory().user;
+            kinds.insert(chosen.command.into_action(author).unwrap().2.kind());
+        }
+        assert_eq!(kinds, BTreeSet::from(Kind::ALL));
+    }
 }

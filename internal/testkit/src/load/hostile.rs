@@ -1,7 +1,7 @@
 //! Commands that nobody should send: strangers' in conversations that they are not in, and with users that do not exist.
 
-use api::CommandFrame;
 use domain::{CommandId, Seq, UserId};
+use protocol::{CommandFrame, CommandKind};
 use uuid::Uuid;
 use workload::Random;
 
@@ -16,17 +16,21 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
     let device = world.device_of(stranger, random);
     let (id, conversation, nobody) = (mint(random, true), room.id, UserId::try_from(Uuid::now_v7()).ok()?);
     let command = match random.below(10) {
-        0 => CommandFrame::Withdraw { id, conversation },
-        1 => CommandFrame::Withdraw { id: seen(world, room, random)?, conversation },
+        0 => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
+        1 => CommandFrame::new(seen(world, room, random)?, conversation, CommandKind::Withdraw {}),
         2 => {
             let (target, emoji) = (seen(world, room, random)?, "👀".into());
-            CommandFrame::React { id, conversation, target, emoji }
+            CommandFrame::new(id, conversation, CommandKind::React { target, emoji })
         }
-        3 => CommandFrame::Edit { id, conversation, target: seen(world, room, random)?, body: "a stranger's".into() },
-        4 => CommandFrame::Delete { id, conversation, target: seen(world, room, random)? },
+        3 => CommandFrame::new(
+            id,
+            conversation,
+            CommandKind::Edit { target: seen(world, room, random)?, body: "a stranger's".into() },
+        ),
+        4 => CommandFrame::new(id, conversation, CommandKind::Delete { target: seen(world, room, random)? }),
         5 => {
             let reply_to = Some(seen(world, room, random)?);
-            CommandFrame::Send { id, conversation, body: format!("message {id}"), reply_to }
+            CommandFrame::new(id, conversation, CommandKind::Send { body: format!("message {id}"), reply_to })
         }
         6 => {
             // Where an entry is: who was taken in meanwhile is no stranger, and waits until just that is acknowledged.
@@ -35,12 +39,12 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
         }
         7..9 => {
             let device = world.device_of(room.founder, random);
-            let command = CommandFrame::AddMembers { id, conversation, members: vec![nobody] };
+            let command = CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![nobody] });
             return Some(Chosen { device, command, route: Route::Socket, is_message: false });
         }
         _ => {
             let (kind, title) = if random.chance(50) { ("direct", None) } else { ("group", Some("us".to_owned())) };
-            CommandFrame::Create { id, kind: kind.into(), title, members: vec![nobody] }
+            CommandFrame::new(id, None, CommandKind::Create { kind: kind.into(), title, members: vec![nobody] })
         }
     };
     let route = if random.chance(50) { Route::Http } else { Route::Socket };

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use api::CommandFrame;
 use domain::{CommandId, ConversationId, UserId};
+use protocol::{CommandFrame, CommandKind};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
@@ -106,7 +106,7 @@ impl World {
             let named: Vec<UserId> = members.iter().map(|user| self.accounts[*user].user).collect();
             let kind = if direct { "direct" } else { "group" };
             let title = (!direct).then(|| format!("room {}", self.rooms.len()));
-            let command = CommandFrame::Create { id, kind: kind.into(), title, members: named };
+            let command = CommandFrame::new(id, None, CommandKind::Create { kind: kind.into(), title, members: named });
             let device = self.device_of(founder, &mut random);
             let sent = self.devices[device].send(command, Route::Socket, None);
             let conversation = sent.map_err(anyhow::Error::msg)?;

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use api::ErrorCode;
 use eventlog::LogError;
+use protocol::ErrorCode;
 use store::StoreError;
 use tokio::time::{Instant, sleep};
 
@@ -40,13 +40,13 @@ impl Later for Failed {
 
 impl Later for LogError {
     fn is_later(&self) -> bool {
-        matches!(self, Self::Transient(_))
+        self.is_transient()
     }
 }
 
 impl Later for StoreError {
     fn is_later(&self) -> bool {
-        matches!(self, Self::Transient(_))
+        self.is_transient()
     }
 }
 

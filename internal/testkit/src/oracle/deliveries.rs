@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use api::FeedFrame;
 use domain::{ConversationId, Seq, UserId};
+use protocol::FeedFrame;
 
 use super::log::Logged;
 use super::truth::Truth;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use api::{EntryBody, ErrorCode};
 use domain::{CommandId, ConversationId, Seq, Stands, UserId};
+use protocol::{EntryBody, ErrorCode};
 
 use super::truth::{Frame, Story, Truth, as_of};
 use super::verdict::{Fault, Verdict};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use api::{ConversationBody, ConversationPage, EntryBody};
 use domain::{ConversationId, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use protocol::{ConversationBody, ConversationPage, EntryBody};
 use tokio::time::{Instant, sleep};
 
 use super::again::again;

@@ -1,9 +1,9 @@
 //! The oracle finds what is wrong: a true world passes, and each way of spoiling it is noticed for what it is.
 
-use api::{EntryBody, FeedFrame, Received};
 use domain::{CommandId, ConversationId, Cursor, Decision, Event, Fingerprint, Placed, Seq, UserId};
 use eventlog::{Meaning, Message};
 use events::Delivery;
+use protocol::{EntryBody, FeedFrame, Received};
 use tokio::time::Instant;
 use workload::{Random, Reference, Stories, StoryConfig};
 
@@ -105,7 +105,7 @@ impl Spoilable {
 
     /// Makes the author's device believe that it sent the event's command and what became of it.
     fn believe(&mut self, event: &Event, id: CommandId, fate: Fate, acks: u32) {
-        let command = api::CommandFrame::Leave { id, conversation: event.conversation };
+        let command = protocol::CommandFrame::new(id, event.conversation, protocol::CommandKind::Leave {});
         let mut sent = Sent::new(command, event.conversation, Route::Socket, Instant::now());
         (sent.fate, sent.acks) = (fate, acks);
         self.of(event.author).sends.insert(id, sent);
@@ -159,7 +159,7 @@ async fn a_frame_that_never_came_or_was_wrongly_filtered_is_noticed() {
         seq: Seq::new(0, seq).unwrap(),
         id: entry.id,
         first_seq: entry.seq,
-        stands: api::StandsName::Message,
+        stands: protocol::StandsName::Message,
     };
     for seq in [7, 6, 7] {
         let cursor = Cursor { generation: 0, partition: 0, next: 9, fingerprint: Fingerprint(1) };
@@ -181,7 +181,7 @@ async fn an_acknowledged_command_that_is_not_logged_is_noticed() {
     let mut world = world();
     let event = world.event(|_, decision| *decision == Decision::Accepted);
     let never = CommandId::first_at(NOW_MS + 5);
-    world.believe(&event, never, Fate::NotTaken(api::ErrorCode::NotMember), 1);
+    world.believe(&event, never, Fate::NotTaken(protocol::ErrorCode::NotMember), 1);
     assert_eq!(world.verdict().count(Fault::Lost), 1);
 }
 
@@ -194,7 +194,7 @@ async fn a_command_told_to_stand_that_does_not_is_noticed_and_so_is_the_reverse(
 
     let mut spoiled = world();
     let accepted = spoiled.event(|_, decision| *decision == Decision::Accepted);
-    spoiled.believe(&accepted, accepted.id, Fate::Refused(api::ErrorCode::NotMember), 0);
+    spoiled.believe(&accepted, accepted.id, Fate::Refused(protocol::ErrorCode::NotMember), 0);
     assert_eq!(spoiled.verdict().count(Fault::Unresolved), 1);
 
     let mut spoiled = world();

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{EntryBody, FeedFrame, ReactionBody};
+use domain::kinds::Withdraw;
 use domain::{Action, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Placed, Seq, UserId};
 use eventlog::Meaning;
+use protocol::{EntryBody, FeedFrame, ReactionBody};
 use workload::Reference;
 
 use super::log::Logged;
@@ -85,7 +86,7 @@ impl Truth {
             story.change(event, placed, change, effects.ordinal);
         }
         // A withdrawal is its author's alone: it moves no head, so no head covers it. Before version 2 it did.
-        let moves = accepted && (event.rules < 2 || event.action != Action::Withdraw);
+        let moves = accepted && (event.rules < 2 || event.action != Action::Withdraw(Withdraw));
         if moves {
             story.head = (placed.seq, effects.ordinal);
         }

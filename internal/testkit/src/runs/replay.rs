@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use api::CommandFrame;
 use events::topics::{DELIVERIES, spec_of};
+use protocol::{CommandFrame, CommandKind};
 use tempfile::TempDir;
 use workload::Random;
 
@@ -184,7 +184,7 @@ async fn say_something(world: &World) -> Result<()> {
         };
         let Some(device) = member(room) else { continue };
         let id = mint(&mut random, false);
-        let command = CommandFrame::Send { id, conversation: room.id, body: format!("after {id}"), reply_to: None };
+        let command = CommandFrame::new(id, room.id, CommandKind::Send { body: format!("after {id}"), reply_to: None });
         device.send(command, Route::Socket, None).map_err(anyhow::Error::msg)?;
     }
     world.resolve().await

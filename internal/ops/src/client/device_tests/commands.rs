@@ -221,7 +221,7 @@ async fn a_refusal_before_the_append_is_final_only_when_no_other_copy_can_stand(
 async fn what_was_turned_away_and_is_absent_may_still_land_and_is_withdrawn() {
     let withdrawn = |world: &World, n: i64| {
         let command = &world.device.state.commands[&id(n)].command;
-        matches!(command, CommandFrame::Withdraw { .. })
+        matches!(command.what, CommandKind::Withdraw { .. })
     };
     let mut world = World::live();
     for n in [1, 2, 3] {
@@ -261,11 +261,11 @@ async fn what_was_turned_away_and_is_absent_may_still_land_and_is_withdrawn() {
 async fn giving_up_sends_only_the_withdrawal_from_then_on() {
     let mut world = World::live();
     world.submit(send(1));
-    world.submit(CommandFrame::Withdraw { id: id(1), conversation: talk(2) });
+    world.submit(CommandFrame::new(id(1), talk(2), CommandKind::Withdraw {}));
     world.drop_socket();
     world.hear(welcome(6, None));
     let tracked = &world.device.state.commands[&id(1)];
-    assert!(matches!(tracked.command, CommandFrame::Withdraw { .. }) && tracked.copies == 3);
+    assert!(matches!(tracked.command.what, CommandKind::Withdraw { .. }) && tracked.copies == 3);
     let stands = StandsName::Message;
     let frame = FeedFrame::Settled { conversation: talk(2), seq: seq(12), id: id(1), first_seq: seq(11), stands };
     world.hear(feed(frame, 7));

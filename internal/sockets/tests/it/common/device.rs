@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use api::{FeedFrame, FeedKind, Received, ServerFrame};
 use domain::Cursor;
 use futures_util::{SinkExt, StreamExt};
+use protocol::{FeedFrame, FeedKind, Received, ServerFrame};
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;

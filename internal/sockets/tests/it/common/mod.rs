@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{FeedFrame, FeedKind};
 use auth::{EndedSessions, SigningKey, Verifier};
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
 use eventlog::embedded::EmbeddedLog;
@@ -16,6 +15,7 @@ use events::topics::{self, DELIVERIES, spec_of};
 use events::{Codec, Delivery, Encoded};
 use host::{Clock, Entropy};
 use kv::Database;
+use protocol::{FeedFrame, FeedKind};
 use runtime::Readiness;
 use runtime::tasks::TaskError;
 use sockets::{Config, Deps};

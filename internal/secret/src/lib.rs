@@ -1,10 +1,14 @@
-//! Text that must not be seen.
+//! A secret text: a password, a token, a cookie. The one type of the workspace for it, used wherever such a text is kept
+//! in a value, so that no log line, panic message or `{:?}` of an enclosing value shows it.
+//!
+//! It is a crate of its own because options, engines, the protocol and the client all hold secrets and share nothing else.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A secret text: a password, a token. It shows in no log and no debug output; only a body that is sent has it.
+/// A secret text. Its debug output is `[secret]`; it has no `Display`. Serialized, it is the text itself, because bodies
+/// that are sent carry it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

@@ -1,7 +1,7 @@
 //! The bodies of accounts and sessions. Passwords and tokens are secrets: they show in no debug output.
 
-use auth::Secret;
 use domain::UserId;
+use secret::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::integer::integer;

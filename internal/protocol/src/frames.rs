@@ -1,14 +1,11 @@
 //! The frames of the socket: JSON texts with a `type`. `schemas/asyncapi.yaml` and `schemas/PROTOCOL.md` describe them.
 
-use domain::{
-    Action, CommandId, ConversationId, ConversationKind, Cursor, Decision, Effects, Event, Placed, Role, Seq, Stands,
-    UserId,
-};
+use domain::{CommandId, ConversationId, Cursor, Decision, Effects, Event, Placed, Seq, Stands, UserId};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::integer::{integer, maybe};
-use crate::{ErrorCode, FeedKind};
+use crate::{CommandFrame, ErrorCode, FeedKind};
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,96 +42,6 @@ pub enum ClientFrame {
     /// A command.
     #[serde(untagged)]
     Command(CommandFrame),
-}
-
-/// A command. Every one names itself with a UUIDv7 of the client's, the same one when it is sent again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[allow(missing_docs)] // the fields are those of `domain::Action`
-pub enum CommandFrame {
-    /// Opens a conversation: direct with the one member named, or a group. Its id is derived; the ack names it.
-    Create {
-        id: CommandId,
-        kind: String,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        title: Option<String>,
-        members: Vec<UserId>,
-    },
-    /// Adds members.
-    AddMembers { id: CommandId, conversation: ConversationId, members: Vec<UserId> },
-    /// Removes a member.
-    RemoveMember { id: CommandId, conversation: ConversationId, user: UserId },
-    /// Leaves.
-    Leave { id: CommandId, conversation: ConversationId },
-    /// Changes a role.
-    ChangeRole { id: CommandId, conversation: ConversationId, user: UserId, role: String },
-    /// Changes the title.
-    ChangeTitle { id: CommandId, conversation: ConversationId, title: String },
-    /// Says something.
-    Send {
-        id: CommandId,
-        conversation: ConversationId,
-        body: String,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        reply_to: Option<CommandId>,
-    },
-    /// Edits an own message.
-    Edit { id: CommandId, conversation: ConversationId, target: CommandId, body: String },
-    /// Deletes an own message.
-    Delete { id: CommandId, conversation: ConversationId, target: CommandId },
-    /// Reacts to a message.
-    React { id: CommandId, conversation: ConversationId, target: CommandId, emoji: String },
-    /// Takes a reaction back.
-    Unreact { id: CommandId, conversation: ConversationId, target: CommandId },
-    /// Gives up a command whose fate is unknown: `id` is that command's.
-    Withdraw { id: CommandId, conversation: ConversationId },
-}
-
-impl CommandFrame {
-    /// What the command asks for, as `author`'s.
-    ///
-    /// # Errors
-    /// A sentence, when a name in it is not one of those known.
-    pub fn into_action(self, author: UserId) -> Result<(CommandId, ConversationId, Action), String> {
-        Ok(match self {
-            Self::Create { id, kind, title, members } => {
-                let kind = ConversationKind::from_name(&kind)
-                    .ok_or_else(|| format!("kind '{}' is neither 'direct' nor 'group'", short(&kind)))?;
-                let conversation = match kind {
-                    ConversationKind::Group => ConversationId::group(author, id),
-                    ConversationKind::Direct => match members.iter().find(|user| **user != author) {
-                        Some(other) => ConversationId::direct(author, *other),
-                        None => return Err("a direct conversation needs one other member".into()),
-                    },
-                };
-                (id, conversation, Action::Create { kind, title, members })
-            }
-            Self::AddMembers { id, conversation, members } => (id, conversation, Action::AddMembers { members }),
-            Self::RemoveMember { id, conversation, user } => (id, conversation, Action::RemoveMember { user }),
-            Self::Leave { id, conversation } => (id, conversation, Action::Leave),
-            Self::ChangeRole { id, conversation, user, role } => {
-                let role = Role::from_name(&role)
-                    .ok_or_else(|| format!("role '{}' is none of 'member', 'admin', 'owner'", short(&role)))?;
-                (id, conversation, Action::ChangeRole { user, role })
-            }
-            Self::ChangeTitle { id, conversation, title } => (id, conversation, Action::ChangeTitle { title }),
-            Self::Send { id, conversation, body, reply_to } => {
-                (id, conversation, Action::SendMessage { body, reply_to })
-            }
-            Self::Edit { id, conversation, target, body } => (id, conversation, Action::EditMessage { target, body }),
-            Self::Delete { id, conversation, target } => (id, conversation, Action::DeleteMessage { target }),
-            Self::React { id, conversation, target, emoji } => {
-                (id, conversation, Action::AddReaction { target, emoji })
-            }
-            Self::Unreact { id, conversation, target } => (id, conversation, Action::RemoveReaction { target }),
-            Self::Withdraw { id, conversation } => (id, conversation, Action::Withdraw),
-        })
-    }
-}
-
-/// So much of a client's text as fits into a sentence.
-fn short(text: &str) -> String {
-    text.chars().take(32).collect()
 }
 
 /// Why a device has to sync from heads, as `welcome.reset` names it.
@@ -403,6 +310,7 @@ pub fn with_cursor(cursor: &Cursor, frame: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CommandKind;
     use domain::Fingerprint;
 
     #[test]
@@ -410,7 +318,10 @@ mod tests {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         let text = format!(r#"{{"type":"send","id":"{id}","conversation":"{id}","body":"hi","extra":1}}"#);
         let frame: ClientFrame = serde_json::from_str(&text).unwrap();
-        assert!(matches!(frame, ClientFrame::Command(CommandFrame::Send { .. })), "{frame:?}");
+        assert!(
+            matches!(&frame, ClientFrame::Command(command) if matches!(command.what, CommandKind::Send { .. })),
+            "{frame:?}"
+        );
         let hello: ClientFrame = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
         assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None, user: None });
         assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"shout"}"#).is_err());

@@ -1,0 +1,81 @@
+//! Deciding an event as of its place: what memory lacks is read as of the event before, then the reducer decides.
+
+use std::collections::BTreeMap;
+
+use domain::{Effects, Event, Placed, Role, Seq, UnknownRules, apply};
+use prometheus_client::metrics::counter::Counter;
+use runtime::{Panicked, caught};
+use store::{Answers, Facts, Loaded};
+
+use crate::{ConsumerError, Lane};
+
+/// Reads what `loaded` does not know of `event`, as of the event before it, and returns what is kept nowhere else.
+/// `unwritten` are changes of the author's membership that are decided and not in the store yet; `id_reads` counts.
+///
+/// # Errors
+/// As [`Lane::store`]; a row that cannot be read is a reason to hold the conversation.
+pub async fn read_facts(
+    lane: &Lane,
+    loaded: &mut Loaded,
+    (event, placed): (&Event, Placed),
+    unwritten: impl Fn() -> Vec<(Seq, Option<Role>)>,
+    id_reads: &Counter,
+) -> Result<Answers, ConsumerError> {
+    let (conversation, author) = (event.conversation, event.author);
+    let (as_of, mut answers) = (placed.seq.before().unwrap_or_default(), Answers::default());
+    loop {
+        match loaded.facts(event, &answers) {
+            Facts::Ready(_) => return Ok(answers),
+            Facts::Read(id) => {
+                id_reads.inc();
+                match lane.store("read an id", |store| store.id(conversation, id, as_of)).await? {
+                    Some(row) => loaded.ids.keep(id, row),
+                    None => answers.absent.push(id),
+                }
+            }
+            Facts::ReadPast(past) => {
+                let written = lane.store("read memberships", |store| store.memberships(conversation, author)).await?;
+                let mut versions: BTreeMap<Seq, Option<Role>> = written.into_iter().collect();
+                versions.extend(unwritten());
+                answers.learn(past, versions.into_iter().collect(), as_of);
+            }
+        }
+    }
+}
+
+/// Why an event cannot be judged by this program: its conversation is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotJudged {
+    /// It is of rules that this program does not know: upgrade.
+    Rules(u32),
+    /// A bug of this program.
+    Panicked,
+}
+
+/// Decides `event` and brings `loaded` behind it; drop that when it could not be. `then` makes what follows of the
+/// effects. A bug in either would meet the same record after every restart: it is caught, and said.
+///
+/// # Errors
+/// When this program cannot judge it.
+pub fn judge<T>(
+    loaded: &mut Loaded,
+    (event, placed): (&Event, Placed),
+    facts: &domain::Facts,
+    rules_newest: u32,
+    then: impl FnOnce(Effects) -> T,
+) -> Result<T, NotJudged> {
+    let judged = caught(|| {
+        let effects = apply(&loaded.state, event, placed, facts, rules_newest)?;
+        loaded.absorb(placed.seq, &effects, facts.target.as_ref());
+        Ok(then(effects))
+    });
+    match judged {
+        Ok(Ok(judged)) => Ok(judged),
+        Ok(Err(UnknownRules(version))) => Err(NotJudged::Rules(version)),
+        Err(Panicked) => {
+            let (conversation, seq) = (event.conversation, placed.seq);
+            tracing::error!(conversation_id = %conversation, %seq, "judging an event panicked");
+            Err(NotJudged::Panicked)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A third consumer, written as anybody would write one: it counts the messages of each day. Everything that it needs
+//! besides its own counting is in the crate, and nothing else knows of it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, Group, Lane, Route, Seams, judge, read_facts, run};
+use domain::kinds::{Create, SendMessage};
+use domain::{
+    Action, Change, CommandId, Content, ConversationId, ConversationKind, Effects, Event, RULES_NEWEST, Seq, UserId,
+};
+use eventlog::consume::{Ended, Outcome};
+use eventlog::embedded::EmbeddedLog;
+use eventlog::{Meaning, NewRecord, SharedLog, append};
+use events::Codec;
+use events::topics::{MESSAGES, spec_of};
+use host::{Clock, Entropy};
+use prometheus_client::metrics::counter::Counter;
+use runtime::Readiness;
+use store::embedded::EmbeddedStore;
+use store::{Facts, Loaded, SharedStore, load};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Messages by day, as one incarnation of the store has seen them.
+type Days = BTreeMap<i64, u64>;
+
+struct Counts {
+    seams: Seams,
+    days: Arc<watch::Sender<Days>>,
+}
+
+const GROUP: Group<Counts> = Group {
+    name: "counts",
+    id: "counts",
+    routes: &[Route {
+        topic: MESSAGES,
+        begin: |counts, assigned, _, stop| {
+            Box::pin(async move {
+                let lane = Lane::new(counts.seams.clone(), assigned.at, stop);
+                count(&lane, &counts.days).await
+            })
+        },
+    }],
+    writes: &[],
+};
+
+/// Counts from the beginning of the partition: it keeps no position.
+async fn count(lane: &Lane, days: &watch::Sender<Days>) -> Outcome {
+    let (mut conversations, ids) = (BTreeMap::<ConversationId, Loaded>::new(), Counter::default());
+    let mut reader = lane.open(0).await?;
+    loop {
+        let records = tokio::select! {
+            biased;
+            () = lane.stop.cancelled() => return Ok(Ended::Stopped),
+            records = reader.next(BATCH_RECORDS_MAX) => records.map_err(ConsumerError::Log)?,
+        };
+        for record in records {
+            let message = lane.message(&record)?;
+            let (Meaning::Event(event), placed) = (&message.meaning, message.placed) else { continue };
+            let (key, time_ms) = (event.conversation, placed.append_time_ms);
+            let loaded = match conversations.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(cold) => {
+                    let load = move |store| load(store, key, Seq::default(), time_ms);
+                    cold.insert(lane.store("load a conversation", load).await?)
+                }
+            };
+            let answers = read_facts(lane, loaded, (event, placed), Vec::new, &ids).await?;
+            let Facts::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
+            let says = |effects: Effects| {
+                let is_message =
+                    |change: &Change| matches!(change, Change::Timeline { content: Content::Message { .. }, .. });
+                effects.changes.iter().filter(|change| is_message(change)).count() as u64
+            };
+            if let Ok(messages) = judge(loaded, (event, placed), &facts, RULES_NEWEST, says) {
+                days.send_modify(|days| *days.entry(time_ms / DAY_MS).or_default() += messages);
+            }
+        }
+    }
+}
+
+/// A log whose time stands still until a test moves it, and a store.
+struct World {
+    log: SharedLog,
+    store: Arc<EmbeddedStore>,
+    codec: Codec,
+    entropy: Entropy,
+    clock: Clock,
+    now_ms: Arc<Mutex<i64>>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let now_ms = Arc::new(Mutex::new(20_000 * DAY_MS));
+        let clock = {
+            let now_ms = Arc::clone(&now_ms);
+            Clock::from_fn(move || *now_ms.lock().unwrap())
+        };
+        let (codec, entropy) = (Codec::compiled_in(), Entropy::seeded(1));
+        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        let spec = spec_of(MESSAGES);
+        log.create(spec).await.unwrap();
+        for partition in (0..spec.partitions).map(Some) {
+            let encoded = codec.genesis(entropy.bytes(), spec.generation);
+            let (key, headers, payload) = ("genesis".to_owned(), encoded.headers, encoded.payload);
+            append(&*log, &spec.name, NewRecord { key, partition, headers, payload }).await.unwrap();
+        }
+        let store = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        Self { log, store, codec, entropy, clock, now_ms }
+    }
+
+    fn seams(&self) -> Seams {
+        let store: SharedStore = self.store.attach().unwrap();
+        Seams { log: Arc::clone(&self.log), store, codec: self.codec.clone(), entropy: self.entropy.clone() }
+    }
+
+    fn id(&self) -> CommandId {
+        CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap()
+    }
+
+    async fn append(&self, author: UserId, conversation: ConversationId, id: CommandId, action: Action) {
+        let (received_ms, rules) = (self.clock.now_ms(), RULES_NEWEST);
+        let event = Event { id, conversation, author, received_ms, rules, key_id: None, looked_up: true, action };
+        let encoded = self.codec.event(&event);
+        let (key, headers, payload) = (conversation.to_string(), encoded.headers, encoded.payload);
+        append(&*self.log, MESSAGES, NewRecord { key, partition: None, headers, payload }).await.unwrap();
+    }
+
+    async fn say(&self, author: UserId, conversation: ConversationId) {
+        let action = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None });
+        self.append(author, conversation, self.id(), action).await;
+    }
+}
+
+fn user(number: u128) -> UserId {
+    UserId::try_from(Uuid::from_u128(number)).unwrap()
+}
+
+/// Waits until so much is counted.
+async fn reaches(days: &mut watch::Receiver<Days>, expected: &[(i64, u64)]) {
+    let expected: Days = expected.iter().copied().collect();
+    let reached = timeout(Duration::from_secs(60), days.wait_for(|days| *days == expected)).await;
+    assert!(reached.is_ok(), "expected {expected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_third_consumer_is_its_own_work_and_follows_the_current_incarnation() {
+    let (world, stop) = (World::new().await, CancellationToken::new());
+    let (counted, mut days) = watch::channel(Days::new());
+    let (author, stranger) = (user(1), user(2));
+    let id = world.id();
+    let conversation = ConversationId::group(author, id);
+    let create = Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![author] });
+    world.append(author, conversation, id, create).await;
+    world.say(author, conversation).await;
+    world.say(author, conversation).await;
+    // Refused at its place: not a message.
+    world.say(stranger, conversation).await;
+
+    let (counted, (begins, mut begun)) = (Arc::new(counted), watch::channel(0));
+    let deps = move |seams| {
+        counted.send_replace(Days::new());
+        begins.send_modify(|begins| *begins += 1);
+        Counts { seams, days: Arc::clone(&counted) }
+    };
+    let running = tokio::spawn(run(world.seams(), GROUP, deps, Readiness::default(), stop.clone()));
+    reaches(&mut days, &[(20_000, 2)]).await;
+    *world.now_ms.lock().unwrap() += DAY_MS;
+    world.say(author, conversation).await;
+    reaches(&mut days, &[(20_000, 2), (20_001, 1)]).await;
+
+    // Another incarnation becomes current: everything begins anew, and counts the same.
+    let seams = world.seams();
+    let next = seams.store.make_incarnation().await.unwrap();
+    assert!(seams.store.switch_incarnation(1, next).await.unwrap());
+    let again = timeout(Duration::from_secs(60), begun.wait_for(|begins| *begins == 2));
+    drop(again.await.expect("it begins again").unwrap());
+    reaches(&mut days, &[(20_000, 2), (20_001, 1)]).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}

@@ -1,0 +1,51 @@
+//! `add_reaction`: the author's reaction to a message.
+
+use super::prelude::*;
+use crate::limits::EMOJI_BYTES_MAX;
+
+/// Sets the author's one reaction to a message, replacing an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddReaction {
+    /// The message.
+    pub target: CommandId,
+    /// The reaction.
+    pub emoji: String,
+}
+
+impl EventKind for AddReaction {
+    fn kind(&self) -> Kind {
+        Kind::AddReaction
+    }
+
+    fn about(&self) -> About<'_> {
+        About {
+            target: Target::Readable(self.target),
+            audience: Audience::Members,
+            taken_in: &[],
+            text_bytes: self.emoji.len(),
+        }
+    }
+
+    fn check(&self, _author: UserId) -> Result<(), String> {
+        input::text("emoji", &self.emoji, EMOJI_BYTES_MAX)
+    }
+
+    fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
+        at.member()?;
+        at.text_fits(&self.emoji, EMOJI_BYTES_MAX)?;
+        let (row, place) = at.readable_message()?;
+        Ok(vec![Change::Reaction { id: self.target, seq: row.seq, place, emoji: self.emoji.clone() }])
+    }
+
+    fn stands(&self, _place: u64) -> Stands {
+        Stands::Command
+    }
+
+    fn hash(&self, input: &mut HashInput) {
+        input.bytes(self.target.as_bytes()).text(&self.emoji);
+    }
+
+    fn samples() -> Vec<Self> {
+        vec![Self { target: sample::target(), emoji: "❤️".into() }]
+    }
+}

@@ -1,0 +1,58 @@
+//! `change_role`: what a member may do from here on.
+
+use super::prelude::*;
+
+/// Changes a member's role (owner). Making somebody else owner makes the author an admin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeRole {
+    /// Whose role.
+    pub user: UserId,
+    /// The new role.
+    pub role: Role,
+}
+
+impl EventKind for ChangeRole {
+    fn kind(&self) -> Kind {
+        Kind::ChangeRole
+    }
+
+    fn about(&self) -> About<'_> {
+        About { target: Target::None, audience: Audience::Members, taken_in: &[], text_bytes: 0 }
+    }
+
+    fn check(&self, _author: UserId) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
+        let (author, role) = (at.event.author, at.member()?);
+        at.group()?;
+        if role != Role::Owner {
+            return Err(Refusal::Forbidden);
+        }
+        let theirs = at.state.role(self.user).ok_or(Refusal::NoSuchMember)?;
+        if theirs == self.role {
+            return Err(Refusal::Already);
+        }
+        if self.user == author {
+            return Err(Refusal::Invalid); // a group has an owner: make somebody else one instead
+        }
+        let mut changes = vec![Change::Member { user: self.user, role: Some(self.role) }];
+        if self.role == Role::Owner {
+            changes.push(Change::Member { user: author, role: Some(Role::Admin) });
+        }
+        Ok(changes)
+    }
+
+    fn stands(&self, _place: u64) -> Stands {
+        Stands::Command
+    }
+
+    fn hash(&self, input: &mut HashInput) {
+        input.bytes(self.user.as_bytes()).text(self.role.name());
+    }
+
+    fn samples() -> Vec<Self> {
+        vec![Self { user: sample::user(2), role: Role::Admin }]
+    }
+}

@@ -1,0 +1,55 @@
+//! The payload hash: what a client said, in sixteen bytes.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use super::Kind;
+use crate::UserId;
+
+/// The first sixteen bytes of SHA-256 over a command's fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PayloadHash(pub [u8; 16]);
+
+/// Length-prefixed fields, so that no two different commands hash the same bytes. The encoding is stored with every id
+/// row: it never changes.
+pub(super) struct HashInput(Sha256);
+
+impl HashInput {
+    pub(super) fn of(kind: Kind) -> Self {
+        let mut input = Self(Sha256::new());
+        input.text(kind.name());
+        input
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    pub(super) fn optional(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+        match bytes {
+            None => self.bytes(&[0]),
+            Some(bytes) => self.bytes(&[1]).bytes(bytes),
+        }
+    }
+
+    /// Sorted and without repetition: a list of users is a set. Always the last field.
+    pub(super) fn users(&mut self, users: &[UserId]) -> &mut Self {
+        for user in users.iter().collect::<BTreeSet<_>>() {
+            self.bytes(user.as_bytes());
+        }
+        self
+    }
+
+    pub(super) fn finish(self) -> PayloadHash {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&self.0.finalize()[..16]);
+        PayloadHash(hash)
+    }
+}

@@ -1,0 +1,43 @@
+//! `withdraw`: the author gives up a command whose fate is not known.
+
+use super::prelude::*;
+use crate::ConversationId;
+
+/// Takes the id of this event, so that a command of the same id that is still on its way is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdraw;
+
+impl EventKind for Withdraw {
+    fn kind(&self) -> Kind {
+        Kind::Withdraw
+    }
+
+    fn about(&self) -> About<'_> {
+        About { target: Target::None, audience: Audience::Author, taken_in: &[], text_bytes: 0 }
+    }
+
+    fn check(&self, _author: UserId) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Since version 2 only of who is or was a member, or gives up a group's creation: others leave no trace.
+    fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
+        let event = at.event;
+        let known = event.rules < 2 || at.member().is_ok() || at.facts.past;
+        if known || ConversationId::group(event.author, event.id) == event.conversation {
+            Ok(Vec::new())
+        } else {
+            Err(Refusal::NotMember)
+        }
+    }
+
+    fn stands(&self, _place: u64) -> Stands {
+        Stands::Withdrawal
+    }
+
+    fn hash(&self, _input: &mut HashInput) {}
+
+    fn samples() -> Vec<Self> {
+        vec![Self]
+    }
+}

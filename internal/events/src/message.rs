@@ -1,0 +1,236 @@
+//! Events to records of `chat.messages` and back: the one place where their versions are upgraded. Both matches name every
+//! kind and every record type, so that a new one is not forgotten.
+
+use bytes::Bytes;
+use domain::kinds::{
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
+    RemoveReaction, SendMessage, Withdraw,
+};
+use domain::{Action, CommandId, ConversationKind, Event, Role, UserId};
+use uuid::Uuid;
+
+use crate::codec::{Codec, DecodeError, Encoded};
+use crate::convert::{id, misplaced, users};
+use crate::records::*;
+
+/// A record of `chat.messages`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageRecord {
+    /// What a client asked for.
+    Event(Box<Event>),
+    /// The first record of a partition, or another that concerns no conversation.
+    Marker,
+}
+
+impl Codec {
+    /// An event as a record.
+    #[must_use]
+    pub fn event(&self, event: &Event) -> Encoded {
+        let (envelope, looked_up) = (envelope(event), event.looked_up);
+        // Programs that know no other rules know no other records.
+        let first = event.rules < 2;
+        match event.action.clone() {
+            Action::Create(Create { kind, title, members }) => {
+                let (kind, members) = (kind.name().to_owned(), uuids(&members));
+                if first {
+                    let record = ConversationCreatedV1 { envelope, kind, title, members };
+                    return self.encode(SchemaKind::ConversationCreatedV1, &record);
+                }
+                let record = ConversationCreatedV2 { envelope, kind, title, members, looked_up };
+                self.encode(SchemaKind::ConversationCreatedV2, &record)
+            }
+            Action::AddMembers(AddMembers { members }) => {
+                let members = uuids(&members);
+                if first {
+                    return self.encode(SchemaKind::MembersAddedV1, &MembersAddedV1 { envelope, members });
+                }
+                self.encode(SchemaKind::MembersAddedV2, &MembersAddedV2 { envelope, members, looked_up })
+            }
+            Action::RemoveMember(RemoveMember { user }) => {
+                self.encode(SchemaKind::MemberRemovedV1, &MemberRemovedV1 { envelope, user: user.uuid() })
+            }
+            Action::Leave(Leave) => self.encode(SchemaKind::MemberLeftV1, &MemberLeftV1 { envelope }),
+            Action::ChangeRole(ChangeRole { user, role }) => {
+                let record = RoleChangedV1 { envelope, user: user.uuid(), role: role.name().to_owned() };
+                self.encode(SchemaKind::RoleChangedV1, &record)
+            }
+            Action::ChangeTitle(ChangeTitle { title }) => {
+                self.encode(SchemaKind::TitleChangedV1, &TitleChangedV1 { envelope, title })
+            }
+            Action::SendMessage(SendMessage { body, reply_to }) => {
+                let record = MessageSentV1 { envelope, body, reply_to: reply_to.map(|id| id.uuid()) };
+                self.encode(SchemaKind::MessageSentV1, &record)
+            }
+            Action::EditMessage(EditMessage { target, body }) => {
+                self.encode(SchemaKind::MessageEditedV1, &MessageEditedV1 { envelope, target: target.uuid(), body })
+            }
+            Action::DeleteMessage(DeleteMessage { target }) => {
+                self.encode(SchemaKind::MessageDeletedV1, &MessageDeletedV1 { envelope, target: target.uuid() })
+            }
+            Action::AddReaction(AddReaction { target, emoji }) => {
+                self.encode(SchemaKind::ReactionAddedV1, &ReactionAddedV1 { envelope, target: target.uuid(), emoji })
+            }
+            Action::RemoveReaction(RemoveReaction { target }) => {
+                self.encode(SchemaKind::ReactionRemovedV1, &ReactionRemovedV1 { envelope, target: target.uuid() })
+            }
+            Action::Withdraw(Withdraw) => self.encode(SchemaKind::IdWithdrawnV1, &IdWithdrawnV1 { envelope }),
+        }
+    }
+
+    /// A record of `chat.messages`.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnknownSchema`] holds the conversation of the record's key, [`DecodeError::Corrupt`] refuses it.
+    pub fn read_message(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<MessageRecord, DecodeError> {
+        let (kind, datum) = self.open(headers, payload)?;
+        let read = match kind {
+            SchemaKind::GenesisV1 | SchemaKind::TickV1 => return Ok(MessageRecord::Marker),
+            SchemaKind::ConversationCreatedV1 => Self::read::<ConversationCreatedV1>(kind, datum)?.into_event(),
+            SchemaKind::ConversationCreatedV2 => Self::read::<ConversationCreatedV2>(kind, datum)?.into_event(),
+            SchemaKind::MembersAddedV1 => Self::read::<MembersAddedV1>(kind, datum)?.into_event(),
+            SchemaKind::MembersAddedV2 => Self::read::<MembersAddedV2>(kind, datum)?.into_event(),
+            SchemaKind::MemberRemovedV1 => Self::read::<MemberRemovedV1>(kind, datum)?.into_event(),
+            SchemaKind::MemberLeftV1 => Self::read::<MemberLeftV1>(kind, datum)?.into_event(),
+            SchemaKind::RoleChangedV1 => Self::read::<RoleChangedV1>(kind, datum)?.into_event(),
+            SchemaKind::TitleChangedV1 => Self::read::<TitleChangedV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageSentV1 => Self::read::<MessageSentV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageEditedV1 => Self::read::<MessageEditedV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageDeletedV1 => Self::read::<MessageDeletedV1>(kind, datum)?.into_event(),
+            SchemaKind::ReactionAddedV1 => Self::read::<ReactionAddedV1>(kind, datum)?.into_event(),
+            SchemaKind::ReactionRemovedV1 => Self::read::<ReactionRemovedV1>(kind, datum)?.into_event(),
+            SchemaKind::IdWithdrawnV1 => Self::read::<IdWithdrawnV1>(kind, datum)?.into_event(),
+            SchemaKind::ReadMarkV1
+            | SchemaKind::DeliveryV1
+            | SchemaKind::QuarantinedV1
+            | SchemaKind::UserRegisteredV1
+            | SchemaKind::SessionStartedV1
+            | SchemaKind::SessionEndedV1 => Err(misplaced(kind)),
+        };
+        Ok(MessageRecord::Event(Box::new(read?)))
+    }
+}
+
+impl ConversationCreatedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let action = creation(&self.kind, self.title, &self.members)?;
+        event(self.envelope, false, action)
+    }
+}
+
+impl ConversationCreatedV2 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let action = creation(&self.kind, self.title, &self.members)?;
+        event(self.envelope, self.looked_up, action)
+    }
+}
+
+impl MembersAddedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::AddMembers(AddMembers { members: users(&self.members)? }))
+    }
+}
+
+impl MembersAddedV2 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, self.looked_up, Action::AddMembers(AddMembers { members: users(&self.members)? }))
+    }
+}
+
+impl MemberRemovedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::RemoveMember(RemoveMember { user: id(self.user)? }))
+    }
+}
+
+impl MemberLeftV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::Leave(Leave))
+    }
+}
+
+impl RoleChangedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let role = Role::from_name(&self.role).ok_or_else(|| DecodeError::Corrupt("no such role".into()))?;
+        event(self.envelope, false, Action::ChangeRole(ChangeRole { user: id(self.user)?, role }))
+    }
+}
+
+impl TitleChangedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::ChangeTitle(ChangeTitle { title: self.title }))
+    }
+}
+
+impl MessageSentV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let reply_to = self.reply_to.map(id).transpose()?;
+        event(self.envelope, false, Action::SendMessage(SendMessage { body: self.body, reply_to }))
+    }
+}
+
+impl MessageEditedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::EditMessage(EditMessage { target: id(self.target)?, body: self.body }))
+    }
+}
+
+impl MessageDeletedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::DeleteMessage(DeleteMessage { target: id(self.target)? }))
+    }
+}
+
+impl ReactionAddedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::AddReaction(AddReaction { target: id(self.target)?, emoji: self.emoji }))
+    }
+}
+
+impl ReactionRemovedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::RemoveReaction(RemoveReaction { target: id(self.target)? }))
+    }
+}
+
+impl IdWithdrawnV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::Withdraw(Withdraw))
+    }
+}
+
+fn creation(kind: &str, title: Option<String>, members: &[Uuid]) -> Result<Action, DecodeError> {
+    let named = ConversationKind::from_name(kind);
+    let kind = named.ok_or_else(|| DecodeError::Corrupt("no such kind of conversation".into()))?;
+    Ok(Action::Create(Create { kind, title, members: users(members)? }))
+}
+
+fn envelope(event: &Event) -> EnvelopeV1 {
+    EnvelopeV1 {
+        id: event.id.uuid(),
+        conversation: event.conversation.uuid(),
+        author: event.author.uuid(),
+        received: event.received_ms,
+        rules: i32::try_from(event.rules).unwrap_or(i32::MAX),
+        key_id: event.key_id.clone(),
+    }
+}
+
+fn event(envelope: EnvelopeV1, looked_up: bool, action: Action) -> Result<Event, DecodeError> {
+    // Versions count from 1: no program will ever know this one, so nobody is told to upgrade.
+    let rules = u32::try_from(envelope.rules).ok().filter(|rules| *rules > 0);
+    let rules = rules.ok_or_else(|| DecodeError::Corrupt(format!("no rules are of version {}", envelope.rules)))?;
+    Ok(Event {
+        id: id::<CommandId>(envelope.id)?,
+        conversation: id(envelope.conversation)?,
+        author: id(envelope.author)?,
+        received_ms: envelope.received,
+        rules,
+        key_id: envelope.key_id,
+        looked_up,
+        action,
+    })
+}
+
+fn uuids(users: &[UserId]) -> Vec<Uuid> {
+    users.iter().map(UserId::uuid).collect()
+}

@@ -1,0 +1,302 @@
+//! What the partition's loop asks for and never waits for itself: the store, the group, and the log read anew or again.
+//!
+//! A request is worked on until it is answered, through any outage, while the loop goes on delivering; so a conversation
+//! waits for nobody's facts but its own. It has one request at a time, and is parked until that is back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, read_facts};
+use domain::{ConversationId, Fingerprint, Seq};
+use eventlog::{CommitError, Committer, Meaning, Message};
+use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
+use runtime::insist;
+use store::{Answers, Consumer, Hold, Loaded, StoreError, load};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::judge::knows;
+use crate::position::{Position, before};
+use crate::request::{Found, Reply, Request, Reread};
+use crate::{Deps, FanoutError};
+
+/// How long one wait for `applied` lasts before it is asked anew.
+const APPLIED_WAIT: Duration = Duration::from_secs(5);
+/// Requests of a partition that read the log at once.
+const REREADS_AT_ONCE: usize = 2;
+/// Events of one conversation that are read again at once.
+const REREAD_EVENTS_MAX: usize = 500;
+/// Records that one request reads at about most: then what it has found is judged.
+const REREAD_RECORDS_MAX: u64 = 20 * BATCH_RECORDS_MAX as u64;
+/// How long a follower waits before it looks again at a conversation that cannot be judged.
+const HELD_AGAIN: Duration = Duration::from_secs(10);
+/// Rows of holds that are written at once.
+const HOLDS_AT_ONCE: usize = 64;
+
+/// The requests under way.
+pub(crate) type Requests = FuturesUnordered<Pin<Box<dyn Future<Output = Result<Reply, FanoutError>> + Send>>>;
+
+/// The log, the store and the group, as requests of one partition reach them.
+#[derive(Clone)]
+pub(crate) struct Background {
+    deps: Arc<Deps>,
+    pub(crate) lane: Lane,
+    committer: Arc<dyn Committer>,
+    /// Permits to read the log again.
+    readers: Arc<Semaphore>,
+}
+
+impl Background {
+    pub(crate) fn new(deps: Arc<Deps>, lane: Lane, committer: Arc<dyn Committer>) -> Self {
+        Self { deps, lane, committer, readers: Arc::new(Semaphore::new(REREADS_AT_ONCE)) }
+    }
+
+    /// The same for a follower, which stops with it and commits elsewhere. It shares the turns to read the log.
+    pub(crate) fn following(&self, committer: Arc<dyn Committer>) -> Self {
+        Self { committer, ..self.clone() }
+    }
+
+    /// The same for the last request, once everything else is stopping.
+    pub(crate) fn unstoppable(self) -> Self {
+        let lane = Lane { stop: CancellationToken::new(), ..self.lane };
+        Self { lane, ..self }
+    }
+
+    pub(crate) async fn run(self, request: Request) -> Result<Reply, FanoutError> {
+        Ok(match request {
+            Request::Open { conversation, redriven, message } => {
+                let found = self.open(conversation, redriven, &message).await;
+                Reply::For(conversation, self.unless_malformed(conversation, found)?)
+            }
+            Request::Complete { conversation, loaded, message } => {
+                let found = self.complete(conversation, loaded, &message).await;
+                Reply::For(conversation, self.unless_malformed(conversation, found)?)
+            }
+            Request::Reread { conversation, from, to, last, cold, out } => {
+                if out.is_some() {
+                    self.put_hold(conversation, Hold { skipped_to: None, done_through: out }).await?;
+                }
+                Reply::For(conversation, Found::Reread(self.reread(conversation, from, (to, last), cold).await?))
+            }
+            Request::Hold(conversation, hold) => {
+                self.put_hold(conversation, hold).await?;
+                Reply::For(conversation, Found::Holding(hold))
+            }
+            Request::Heal(conversation, hold) => {
+                self.put_hold(conversation, hold).await?;
+                Reply::For(conversation, Found::Healed)
+            }
+            Request::Wait(conversation) => {
+                sleep(HELD_AGAIN).await;
+                Reply::For(conversation, Found::Again)
+            }
+            Request::List(after, limit) => Reply::Holds(self.lane.holds(Consumer::Fanout, after, limit).await?, limit),
+            Request::Commit(position, skips) => {
+                self.put_holds(skips).await?;
+                self.commit(&position).await?;
+                Reply::Committed(position)
+            }
+            Request::Read { from, last, wait } => {
+                sleep(wait).await;
+                Reply::Reader(self.lane.reader(from, before(from, last)).await?)
+            }
+        })
+    }
+
+    /// A conversation with a row that this program cannot read is held, as one with such an event: its neighbours go on.
+    fn unless_malformed(
+        &self,
+        conversation: ConversationId,
+        found: Result<Found, ConsumerError>,
+    ) -> Result<Found, ConsumerError> {
+        let Err(ConsumerError::Store(StoreError::Malformed(row))) = found else { return found };
+        self.deps.metrics.malformed.inc();
+        tracing::error!(conversation_id = %conversation, %row, "a row is not of this program");
+        Ok(Found::Held)
+    }
+
+    /// Opens a cold conversation for `message`, its next event: the own hold, then `applied`, then storage's hold, then
+    /// the rows as of the event before.
+    ///
+    /// The order is the proof: storage writes rows, then holds, then `applied`. Whoever has seen `applied >= s - 1` and
+    /// then no hold reads rows that are complete as of `s - 1`.
+    async fn open(
+        &self,
+        conversation: ConversationId,
+        redriven: bool,
+        message: &Message,
+    ) -> Result<Found, ConsumerError> {
+        let as_of = message.placed.seq.before().unwrap_or_default();
+        if !redriven {
+            let own = self.lane.hold(Consumer::Fanout, conversation).await?;
+            if own.is_held() {
+                // Some of what is out by then may come again, and nothing is left out.
+                return Ok(Found::Redrive(own.done_through.unwrap_or_default().next().min(message.placed.seq)));
+            }
+        }
+        // An event is dropped only while it is held, so nobody else is asked about.
+        if (redriven || !self.knows(message)) && self.is_dropped(message).await? {
+            return Ok(Found::Dropped);
+        }
+        if !self.knows(message) || !self.applied(conversation, as_of).await? {
+            return Ok(Found::Held);
+        }
+        self.deps.metrics.loads.inc();
+        let time_ms = message.placed.append_time_ms;
+        let loaded = self.lane.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await?;
+        self.read_ids(Box::new(loaded), message).await
+    }
+
+    /// Reads what `loaded` does not know of the ids of `message`, its next event.
+    async fn complete(
+        &self,
+        conversation: ConversationId,
+        loaded: Box<Loaded>,
+        message: &Message,
+    ) -> Result<Found, ConsumerError> {
+        if !self.applied(conversation, message.placed.seq.before().unwrap_or_default()).await? {
+            return Ok(Found::Held);
+        }
+        self.read_ids(loaded, message).await
+    }
+
+    fn knows(&self, message: &Message) -> bool {
+        knows(message, self.deps.rules_newest)
+    }
+
+    async fn read_ids(&self, mut loaded: Box<Loaded>, message: &Message) -> Result<Found, ConsumerError> {
+        let Meaning::Event(event) = &message.meaning else { return Ok(Found::Ready(loaded, Answers::default())) };
+        let (event, id_reads) = ((&**event, message.placed), &self.deps.metrics.id_reads);
+        let answers = read_facts(&self.lane, &mut loaded, event, Vec::new, id_reads).await?;
+        Ok(Found::Ready(loaded, answers))
+    }
+
+    /// Waits until storage has come to `as_of`; says whether it goes on from there and does not hold the conversation.
+    async fn applied(&self, conversation: ConversationId, as_of: Seq) -> Result<bool, ConsumerError> {
+        let source = self.lane.source();
+        let wait = || self.lane.store("wait for storage", |store| store.wait_applied(source, as_of, APPLIED_WAIT));
+        while !wait().await? {}
+        Ok(!self.lane.hold(Consumer::Storage, conversation).await?.is_held())
+    }
+
+    async fn is_dropped(&self, message: &Message) -> Result<bool, ConsumerError> {
+        if message.meaning == Meaning::Dropped {
+            return Ok(false);
+        }
+        Ok(self.lane.drops().await?.contains(&message.placed.seq))
+    }
+
+    async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), ConsumerError> {
+        self.lane.put_hold(Consumer::Fanout, conversation, hold).await
+    }
+
+    pub(crate) async fn put_holds(&self, holds: BTreeMap<ConversationId, Hold>) -> Result<(), ConsumerError> {
+        stream::iter(holds.into_iter().map(Ok))
+            .try_for_each_concurrent(HOLDS_AT_ONCE, |(conversation, hold)| self.put_hold(conversation, hold))
+            .await
+    }
+
+    /// Reads the log again for one conversation, up to `to` or to a bounded number of its events.
+    async fn reread(
+        &self,
+        conversation: ConversationId,
+        from: u64,
+        (to, last): (u64, Option<Fingerprint>),
+        cold: bool,
+    ) -> Result<Reread, ConsumerError> {
+        let (events_max, last) = (if cold { 1 } else { REREAD_EVENTS_MAX }, before(to, last));
+        let (mut queue, mut next) = (VecDeque::new(), from);
+        let turn = self.readers.acquire().await;
+        self.deps.metrics.rereads.inc();
+        let mut reader = self.lane.reader(from, last).await?;
+        while next < to && queue.len() < events_max && next < from.saturating_add(REREAD_RECORDS_MAX) {
+            let records = match reader.next(BATCH_RECORDS_MAX).await {
+                Ok(records) => records,
+                Err(error) if error.is_transient() => {
+                    reader = self.lane.reader(next, last).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for record in records.iter().take_while(|record| record.offset < to) {
+                if queue.len() == events_max {
+                    break;
+                }
+                let message = self.lane.message(record)?;
+                queue.extend(Some(message).filter(|message| message.conversation == Some(conversation)));
+                next = record.offset + 1;
+            }
+            // A gap in the offsets may reach beyond.
+            if records.last().is_some_and(|last| last.offset >= to) && queue.len() < events_max {
+                next = to;
+            }
+        }
+        drop(turn);
+        Ok(Reread { queue, next, complete: next >= to })
+    }
+
+    async fn commit(&self, position: &Position) -> Result<(), FanoutError> {
+        let (commits, Lane { seams, stop, .. }) = ([(self.lane.at.clone(), position.to_commit())], &self.lane);
+        let commit = || self.committer.commit(&commits);
+        Ok(insist("commit", &seams.entropy, stop, CommitError::is_transient, commit).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::kinds::Leave;
+    use domain::{Action, CommandId, Event, UserId};
+    use eventlog::embedded::EmbeddedLog;
+    use eventlog::{NewRecord, SharedLog, TopicPartition, append};
+    use events::Codec;
+    use events::topics::{MESSAGES, spec_of};
+    use host::{Clock, Entropy};
+    use runtime::Metrics;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::FanoutMetrics;
+
+    /// A held conversation that nobody can heal costs one read in each pass, however long the log is behind it.
+    #[tokio::test(start_paused = true)]
+    async fn a_cold_conversation_is_read_only_up_to_where_it_has_events() {
+        let (codec, clock, entropy) = (Codec::compiled_in(), Clock::from_fn(|| 0), Entropy::seeded(1));
+        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        let (spec, author) = (spec_of(MESSAGES), UserId::try_from(Uuid::nil()).unwrap());
+        log.create(spec).await.unwrap();
+        let conversation = ConversationId::direct(author, author);
+        let partition = eventlog::partition_of(conversation.to_string().as_bytes(), spec.partitions);
+        let (id, rules) = (CommandId::first_at(1), domain::RULES_NEWEST);
+        let event = Event {
+            id,
+            conversation,
+            author,
+            received_ms: 0,
+            rules,
+            key_id: None,
+            looked_up: true,
+            action: Action::Leave(Leave),
+        };
+        for number in 0..1_200 {
+            let encoded = if number % 600 == 0 { codec.event(&event) } else { codec.tick() };
+            let (headers, payload) = (encoded.headers, encoded.payload);
+            let key = conversation.to_string();
+            append(&*log, MESSAGES, NewRecord { key, partition: Some(partition), headers, payload }).await.unwrap();
+        }
+        let store = store::embedded::EmbeddedStore::open(kv::Database::in_memory(), clock).await.unwrap();
+        let deps = Arc::new(Deps::new(log.clone(), store, codec, entropy, FanoutMetrics::new(&Metrics::new())));
+        let committer = log.join("nobody", &[MESSAGES]).await.unwrap().committer().into();
+        let at = TopicPartition::new(MESSAGES, partition);
+        let lane = Lane::new(deps.seams.clone(), at, CancellationToken::new());
+        let background = Background::new(deps, lane, committer);
+        let read = |from, cold| background.reread(conversation, from, (1_190, None), cold);
+        let found = |read: Reread| (read.queue.len(), read.next, read.complete);
+        assert_eq!(found(read(0, true).await.unwrap()), (1, 1, false));
+        assert_eq!(found(read(1, true).await.unwrap()), (1, 601, false));
+        assert_eq!(found(read(601, true).await.unwrap()), (0, 1_190, true));
+        assert_eq!(found(read(0, false).await.unwrap()), (2, 1_190, true));
+    }
+}

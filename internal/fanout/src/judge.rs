@@ -1,0 +1,195 @@
+//! The pure judge: from the state and one event (a record that was read, or an answer that came back) to the one thing
+//! that is to be done next. The loop does it, and asks again.
+
+use domain::{ConversationId, Event, Seq, SeqError};
+use eventlog::{Meaning, Message};
+use host::teeth::{Bug, bites};
+use store::{Answers, Facts, Loaded, Slot};
+
+use crate::decision::Decision;
+use crate::records::Outgoing;
+use crate::request::{Found, Request};
+use crate::state::State;
+
+/// What became of an event.
+enum Verdict {
+    /// Judged; these are its deliveries.
+    Done(Vec<Outgoing>),
+    /// Memory does not have a fact that it needs.
+    Asks,
+    /// It cannot be judged by this program; what was loaded may be half changed.
+    Hold,
+}
+
+/// Whether the event can be judged by this program at all.
+pub(crate) fn knows(message: &Message, rules_newest: u32) -> bool {
+    match &message.meaning {
+        Meaning::Unknown(_) => false,
+        Meaning::Event(event) => event.rules <= rules_newest,
+        Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => true,
+    }
+}
+
+impl State {
+    /// The next event of the log. What memory does not have is asked for, never waited for: the conversation is parked
+    /// until it is there. `None`: it would have to be parked, and there is no room; nothing has changed, and the intake
+    /// waits.
+    pub(crate) fn take_in(&mut self, message: &Message) -> Result<Option<Decision>, SeqError> {
+        let Some(conversation) = message.conversation else { return Ok(Some(Decision::Nothing)) };
+        if self.parked.contains(conversation) {
+            self.parked.follow(conversation, message.clone());
+            return Ok(Some(Decision::Nothing));
+        }
+        let seq = message.placed.seq;
+        let mut loaded = match self.cache.take(conversation) {
+            Some(Slot::Ready(loaded)) => loaded,
+            Some(Slot::Held) => {
+                self.skip_event(conversation, seq);
+                self.cache.put(conversation, Slot::Held);
+                return Ok(Some(Decision::Nothing));
+            }
+            None if self.parked.has_room() => {
+                self.park(conversation, message);
+                return self.next(conversation, &Answers::default()).map(Some);
+            }
+            None => return Ok(None),
+        };
+        let verdict = self.verdict(&mut loaded, message, &Answers::default());
+        Ok(match verdict {
+            Verdict::Done(records) => {
+                self.cache.put(conversation, Slot::Ready(loaded));
+                Some(Decision::Deliver(seq, records))
+            }
+            Verdict::Asks if self.parked.has_room() => {
+                self.park(conversation, message);
+                Some(Decision::Ask(Request::Complete { conversation, loaded, message: message.clone() }))
+            }
+            Verdict::Hold if self.parked.has_room() => {
+                self.park(conversation, message);
+                Some(self.hold(conversation, seq)?)
+            }
+            Verdict::Asks => {
+                self.cache.put(conversation, Slot::Ready(loaded));
+                None
+            }
+            Verdict::Hold => None,
+        })
+    }
+
+    /// What was asked for a parked conversation is back.
+    pub(crate) fn go_on(&mut self, conversation: ConversationId, found: Found) -> Result<Decision, SeqError> {
+        let Some(first) = self.parked.first(conversation) else { return Ok(Decision::Nothing) };
+        let mut answers = Answers::default();
+        match found {
+            Found::Ready(loaded, read) => {
+                self.cache.put(conversation, Slot::Ready(loaded));
+                answers = read;
+            }
+            Found::Redrive(from) => self.parked.park_from(conversation, from, true),
+            Found::Dropped => self.parked.drop_first(conversation),
+            Found::Held => return self.hold(conversation, first),
+            Found::Reread(read) => {
+                let next = Seq::new(self.generation, read.next)?;
+                self.parked.refill(conversation, read.queue, next, read.complete);
+            }
+            Found::Holding(hold) => return self.holding(conversation, hold),
+            Found::Healed => self.healed(conversation),
+            Found::Again => {}
+        }
+        self.next(conversation, &answers)
+    }
+
+    /// The deliveries of the event at `seq` are handed over: what comes next for its conversation, if that is parked.
+    pub(crate) fn delivered(&mut self, conversation: ConversationId, seq: Seq) -> Result<Decision, SeqError> {
+        self.parked.went_on(conversation, seq.next());
+        self.next(conversation, &Answers::default())
+    }
+
+    /// Parks a conversation from the event at `first` on: what there is, the log says.
+    pub(crate) fn park_from(
+        &mut self,
+        conversation: ConversationId,
+        first: Seq,
+        redrive: bool,
+    ) -> Result<Decision, SeqError> {
+        self.parked.park_from(conversation, first, redrive);
+        self.next(conversation, &Answers::default())
+    }
+
+    fn park(&mut self, conversation: ConversationId, message: &Message) {
+        self.metrics.parks.inc();
+        self.parked.park(conversation, message.clone());
+    }
+
+    /// The next event of a parked conversation that is in memory, with the `answers` that were read for it; or what it
+    /// needs to go on. When it has come to the intake, it is parked no more.
+    fn next(&mut self, conversation: ConversationId, answers: &Answers) -> Result<Decision, SeqError> {
+        let Some(message) = self.parked.take(conversation) else { return self.drained(conversation) };
+        let seq = message.placed.seq;
+        let Some(Slot::Ready(mut loaded)) = self.cache.take(conversation) else {
+            let redriven = self.is_follower() || self.parked.is_redriven(conversation);
+            self.parked.put_back(conversation, message.clone());
+            return Ok(Decision::Ask(Request::Open { conversation, redriven, message }));
+        };
+        match self.verdict(&mut loaded, &message, answers) {
+            Verdict::Done(records) => {
+                self.cache.put(conversation, Slot::Ready(loaded));
+                Ok(Decision::Deliver(seq, records))
+            }
+            Verdict::Asks => {
+                self.parked.put_back(conversation, message.clone());
+                Ok(Decision::Ask(Request::Complete { conversation, loaded, message }))
+            }
+            Verdict::Hold => {
+                self.parked.put_back(conversation, message);
+                self.hold(conversation, seq)
+            }
+        }
+    }
+
+    /// Everything in memory is judged: the log has more, or the conversation has come to the intake.
+    fn drained(&mut self, conversation: ConversationId) -> Result<Decision, SeqError> {
+        let Some(first) = self.parked.first(conversation) else { return Ok(Decision::Nothing) };
+        let (from, to, redriven) = (first.offset(), self.intake, self.parked.is_redriven(conversation));
+        if !self.parked.is_complete(conversation) && from < to {
+            self.parked.reread_begins(conversation);
+            let (last, cold) = (self.fingerprint, !self.cache.contains(conversation));
+            // After a hold this may be long: whoever goes on with it, after a crash, does so from here.
+            let out = first.before().filter(|_| redriven && !cold);
+            let reread = Request::Reread { conversation, from, to, last, cold, out };
+            return Ok(if out.is_some() { Decision::AskBehind(reread) } else { Decision::Ask(reread) });
+        }
+        if redriven {
+            return self.heal(conversation);
+        }
+        self.parked.remove(conversation);
+        Ok(Decision::Nothing)
+    }
+
+    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it. The `answers` are what was
+    /// read for it.
+    fn verdict(&self, loaded: &mut Loaded, message: &Message, answers: &Answers) -> Verdict {
+        let event = match &message.meaning {
+            Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => return Verdict::Done(Vec::new()),
+            Meaning::Event(event) if knows(message, self.rules_newest) => &**event,
+            Meaning::Event(_) | Meaning::Unknown(_) => return Verdict::Hold,
+        };
+        let Facts::Ready(facts) = loaded.facts(event, answers) else { return Verdict::Asks };
+        let newest = bites(Bug::JudgedByNewestRules).then(|| Event { rules: self.rules_newest, ..event.clone() });
+        let judged = newest.as_ref().unwrap_or(event);
+        let records = |effects| self.records.of(event, message, &effects);
+        match consumer::judge(loaded, (judged, message.placed), &facts, self.rules_newest, records) {
+            Ok(records) => {
+                if !self.is_follower() {
+                    self.metrics.events.inc();
+                }
+                Verdict::Done(records)
+            }
+            Err(consumer::NotJudged::Rules(_)) => Verdict::Hold,
+            Err(consumer::NotJudged::Panicked) => {
+                self.metrics.panics.inc();
+                Verdict::Hold
+            }
+        }
+    }
+}

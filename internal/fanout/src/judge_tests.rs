@@ -1,0 +1,294 @@
+//! The judge as a table: from a state and an event to a decision, without a log, a store or a clock.
+
+use domain::kinds::{Create, SendMessage};
+use domain::{
+    Action, CommandId, ConversationId, ConversationKind, ConversationState, Event, Fingerprint, IdCache, Placed,
+    RULES_NEWEST, RULES_TRIAL, Seq, UserId,
+};
+use eventlog::{Meaning, Message};
+use events::Codec;
+use events::topics::{DELIVERIES, MESSAGES, spec_of};
+use runtime::Metrics;
+use store::{Answers, Hold, Loaded};
+use uuid::Uuid;
+
+use crate::FanoutMetrics;
+use crate::decision::Decision;
+use crate::parked::{PARKED_MAX, QUEUED_MAX};
+use crate::records::Records;
+use crate::request::{Found, Request, Reread};
+use crate::state::State;
+
+fn user(number: u128) -> UserId {
+    UserId::try_from(Uuid::from_u128(number)).unwrap()
+}
+
+fn seq(offset: u64) -> Seq {
+    Seq::new(0, offset).unwrap()
+}
+
+/// A group of two, whose id says its number.
+fn group(number: u64) -> ConversationId {
+    ConversationId::group(user(1), CommandId::first_at(number.cast_signed()))
+}
+
+/// What stands at an offset of the log, about a conversation.
+fn message(offset: u64, conversation: ConversationId, meaning: Meaning) -> Message {
+    let placed = Placed { seq: seq(offset), append_time_ms: 0 };
+    Message { placed, fingerprint: Fingerprint(offset), conversation: Some(conversation), meaning, trace: None }
+}
+
+fn event(offset: u64, id: u64, conversation: ConversationId, action: Action) -> Message {
+    let (id, author, rules) = (CommandId::first_at(id.cast_signed()), user(1), RULES_NEWEST);
+    let event = Event { id, conversation, author, received_ms: 0, rules, key_id: None, looked_up: true, action };
+    message(offset, conversation, Meaning::Event(Box::new(event)))
+}
+
+/// The event that makes the group of that number.
+fn create(offset: u64, number: u64) -> Message {
+    let members = vec![user(1), user(2)];
+    event(offset, number, group(number), Action::Create(Create { kind: ConversationKind::Group, title: None, members }))
+}
+
+fn say(offset: u64, conversation: ConversationId) -> Message {
+    event(offset, offset, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
+}
+
+/// Of rules that the judge does not know.
+fn newer(offset: u64, conversation: ConversationId) -> Message {
+    let mut newer = say(offset, conversation);
+    if let Meaning::Event(event) = &mut newer.meaning {
+        event.rules = RULES_TRIAL;
+    }
+    newer
+}
+
+/// An id that memory cannot know, because it is older than the cache.
+fn old(offset: u64, conversation: ConversationId) -> Message {
+    let mut old = say(offset, conversation);
+    if let Meaning::Event(event) = &mut old.meaning {
+        event.id = CommandId::first_at(0);
+    }
+    old
+}
+
+/// As the store has it before its first event; ids from `t0_ms` on are known.
+fn empty(t0_ms: i64) -> Found {
+    let (state, ids) = (ConversationState::default(), IdCache::new(t0_ms, []));
+    Found::Ready(Box::new(Loaded { state, ids }), Answers::default())
+}
+
+/// The judge of a partition; of a follower, for that delivery partition.
+fn judge(only: Option<u32>) -> State {
+    let metrics = FanoutMetrics::new(&Metrics::new());
+    let records = Records { codec: Codec::compiled_in(), partitions: spec_of(DELIVERIES).partitions, only };
+    let mut state = State::new(spec_of(MESSAGES).generation, RULES_NEWEST, metrics, records, QUEUED_MAX);
+    state.intake = 10;
+    state
+}
+
+/// What can be said to the judge, and what is told to it afterwards.
+enum Said {
+    /// An event is read.
+    Read(Message),
+    /// This is back, for the group of that number.
+    Back(u64, Found),
+    /// The records of its event at that offset are handed over.
+    Delivered(u64, u64),
+    /// Those groups are held, each with everything done up to there; so many were asked for.
+    Held(Vec<(u64, u64)>, usize),
+}
+use Said::{Back, Delivered, Held, Read};
+
+impl Said {
+    /// The decision in words; several are joined.
+    fn to(self, state: &mut State) -> String {
+        match self {
+            Read(message) => match state.take_in(&message).unwrap() {
+                None => "no room".to_owned(),
+                Some(decision) => {
+                    state.passed(&message);
+                    words(&decision)
+                }
+            },
+            Back(number, found) => words(&state.go_on(group(number), found).unwrap()),
+            Delivered(number, offset) => words(&state.delivered(group(number), seq(offset)).unwrap()),
+            Held(held, limit) => {
+                let hold = |done: u64| Hold { skipped_to: Some(seq(done + 1)), done_through: Some(seq(done)) };
+                let held = held.into_iter().map(|(number, done)| (group(number), hold(done))).collect();
+                let decisions = state.redrive(held, limit).unwrap();
+                decisions.iter().map(|(_, decision)| words(decision)).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+}
+
+fn words(decision: &Decision) -> String {
+    let asked = |request: &Request| match request {
+        Request::Open { redriven, message, .. } => {
+            format!("open{} for {}", if *redriven { " again" } else { "" }, message.placed.seq.offset())
+        }
+        Request::Complete { message, .. } => format!("complete for {}", message.placed.seq.offset()),
+        Request::Reread { from, to, cold, .. } => format!("reread {from}..{to}{}", if *cold { " cold" } else { "" }),
+        Request::Hold(_, Hold { skipped_to, done_through }) => {
+            format!("hold {:?}..={:?}", done_through.map(Seq::offset), skipped_to.map(Seq::offset))
+        }
+        Request::Heal(_, Hold { done_through, .. }) => format!("heal {:?}", done_through.map(Seq::offset)),
+        Request::Wait(_) => "wait".to_owned(),
+        Request::List(_, limit) => format!("list {limit}"),
+        Request::Commit(..) | Request::Read { .. } => "not the judge's".to_owned(),
+    };
+    match decision {
+        Decision::Nothing => "nothing".to_owned(),
+        Decision::Deliver(seq, records) => {
+            let recipients: u64 = records.iter().map(|record| record.recipients).sum();
+            format!("deliver {} to {recipients}", seq.offset())
+        }
+        Decision::Ask(request) => asked(request),
+        Decision::AskBehind(request) => format!("behind: {}", asked(request)),
+    }
+}
+
+/// A group that is created and in memory.
+fn warm(number: u64) -> Vec<(Said, &'static str)> {
+    vec![
+        (Read(create(10, number)), "open for 10"),
+        (Back(number, empty(1)), "deliver 10 to 2"),
+        (Delivered(number, 10), "nothing"),
+    ]
+}
+
+/// Says it all in order, and compares each decision.
+fn check(name: &str, only: Option<u32>, table: Vec<(Said, &str)>) -> State {
+    let mut state = judge(only);
+    for (at, (said, expected)) in table.into_iter().enumerate() {
+        assert_eq!(said.to(&mut state), expected, "{name}: line {at}");
+    }
+    state
+}
+
+#[test]
+fn what_is_in_memory_is_judged_and_delivered_at_once() {
+    let mut table = warm(1);
+    table.push((Read(say(11, group(1))), "deliver 11 to 2"));
+    table.push((Delivered(1, 11), "nothing"));
+    table.push((Read(message(12, group(1), Meaning::Corrupt("?".into()))), "deliver 12 to 0"));
+    let state = check("in memory", None, table);
+    assert_eq!((state.intake, state.parked.len()), (13, 0));
+}
+
+#[test]
+fn what_memory_lacks_is_asked_for_while_the_conversation_is_parked() {
+    let cold = vec![
+        (Read(create(10, 1)), "open for 10"),
+        (Read(say(11, group(1))), "nothing"),
+        // Its neighbour does not wait.
+        (Read(create(12, 2)), "open for 12"),
+        (Back(1, empty(1)), "deliver 10 to 2"),
+        (Delivered(1, 10), "deliver 11 to 2"),
+        (Delivered(1, 11), "nothing"),
+    ];
+    let state = check("cold", None, cold);
+    assert!(!state.parked.contains(group(1)) && state.parked.contains(group(2)));
+
+    let mut old_id = warm(1);
+    old_id.push((Read(old(11, group(1))), "complete for 11"));
+    let state = check("an old id", None, old_id);
+    assert_eq!(state.parked.first(group(1)), Some(seq(11)));
+}
+
+#[test]
+fn an_event_is_passed_only_when_its_records_are_handed_over() {
+    let handing = vec![
+        (Read(create(10, 1)), "open for 10"),
+        (Read(say(11, group(1))), "nothing"),
+        (Back(1, empty(1)), "deliver 10 to 2"),
+    ];
+    let mut state = check("handing over", None, handing);
+    assert_eq!(state.parked.first(group(1)), Some(seq(10)), "a commit now begins there");
+    assert_eq!(Delivered(1, 10).to(&mut state), "deliver 11 to 2");
+    assert_eq!(state.parked.first(group(1)), Some(seq(11)));
+}
+
+#[test]
+fn what_cannot_be_judged_is_held_and_skipped() {
+    let mut unknown = warm(1);
+    unknown.push((Read(newer(11, group(1))), "behind: hold Some(10)..=Some(11)"));
+    unknown.push((Read(say(12, group(1))), "nothing"));
+    unknown.push((Back(1, Found::Holding(Hold { skipped_to: Some(seq(11)), done_through: Some(seq(10)) })), "nothing"));
+    // What was taken in while the row was written is skipped, and so is what comes then.
+    let mut state = check("unknown rules", None, unknown);
+    assert_eq!(state.skips[&group(1)].skipped_to, Some(seq(12)));
+    assert_eq!(Read(say(13, group(1))).to(&mut state), "nothing");
+    assert_eq!((state.skips[&group(1)].skipped_to, state.parked.len()), (Some(seq(13)), 0));
+
+    let storage_holds =
+        vec![(Read(create(10, 1)), "open for 10"), (Back(1, Found::Held), "behind: hold Some(9)..=Some(10)")];
+    check("storage holds it", None, storage_holds);
+    let follower = vec![(Read(create(10, 1)), "open again for 10"), (Back(1, Found::Held), "wait")];
+    check("a follower holds nothing", Some(0), follower);
+}
+
+#[test]
+fn what_was_held_is_read_again_judged_and_healed() {
+    let reread = |queue: Vec<Message>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });
+    let again = vec![
+        // Held from 4 on; the other one is beyond the intake.
+        (Held(vec![(1, 3), (2, 20)], 50), "reread 4..10 cold"),
+        (Back(1, reread(vec![create(4, 1)], 5)), "open again for 4"),
+        (Back(1, empty(1)), "deliver 4 to 2"),
+        (Delivered(1, 4), "behind: reread 5..10"),
+        (Back(1, reread(vec![say(7, group(1))], 10)), "deliver 7 to 2"),
+        (Delivered(1, 7), "behind: heal Some(9)"),
+        (Read(say(10, group(1))), "nothing"),
+        (Back(1, Found::Healed), "deliver 10 to 2"),
+        (Delivered(1, 10), "nothing"),
+    ];
+    let state = check("held before", None, again);
+    assert_eq!(state.parked.len(), 0);
+}
+
+#[test]
+fn an_own_hold_begins_where_it_says_and_a_dropped_event_passes() {
+    let own = vec![(Read(say(10, group(1))), "open for 10"), (Back(1, Found::Redrive(seq(4))), "reread 4..11 cold")];
+    let state = check("an own hold", None, own);
+    assert!(state.parked.is_redriven(group(1)));
+    let dropped = vec![
+        (Read(newer(10, group(1))), "open for 10"),
+        (Back(1, Found::Dropped), "open for 10"),
+        (Back(1, empty(1)), "deliver 10 to 0"),
+        (Delivered(1, 10), "nothing"),
+    ];
+    check("a dropped event", None, dropped);
+}
+
+#[test]
+fn the_intake_waits_where_no_more_can_be_parked() {
+    let mut state = check("warm", None, warm(1));
+    for offset in (11..).take(PARKED_MAX) {
+        Read(create(offset, offset)).to(&mut state);
+    }
+    let next = 11 + PARKED_MAX as u64;
+    for blocked in [create(next, next), newer(next, group(1))] {
+        assert_eq!(Read(blocked).to(&mut state), "no room");
+        assert_eq!((state.intake, state.parked.len()), (next, PARKED_MAX), "nothing is taken in");
+    }
+    assert_eq!(Read(say(next, group(11))).to(&mut state), "nothing", "who is parked already, queues");
+}
+
+#[test]
+fn the_look_at_the_holds_goes_part_by_part() {
+    let mut state = judge(None);
+    assert_eq!(words(&state.continue_pass()), "nothing");
+    state.begin_pass();
+    let asked = words(&state.continue_pass());
+    assert_eq!(asked, format!("list {}", PARKED_MAX / 2));
+    assert_eq!(words(&state.continue_pass()), "nothing", "one part at a time");
+    assert_eq!(Held(vec![(1, 3)], 1).to(&mut state), "reread 4..10 cold");
+    assert!(words(&state.continue_pass()).starts_with("list"), "there may be more of them");
+    assert_eq!(Held(Vec::new(), 50).to(&mut state), "");
+    assert_eq!(words(&state.continue_pass()), "nothing", "that was the last part");
+    let mut follower = judge(Some(0));
+    follower.begin_pass();
+    assert_eq!(words(&follower.continue_pass()), "nothing");
+}

@@ -1,0 +1,216 @@
+//! What a client asks for: a command of some kind, which names itself and the conversation that it is for. That much is
+//! the same for every kind and stands here once; what a kind adds is in [`CommandKind`].
+
+use domain::kinds::{
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
+    RemoveReaction, SendMessage, Withdraw,
+};
+use domain::{Action, CommandId, ConversationId, ConversationKind, Role, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A command. It names itself with a UUIDv7 of the client's, the same one when it is sent again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct CommandFrame {
+    /// The command; of a withdrawal, the command that is given up.
+    pub id: CommandId,
+    /// The conversation that it is for; `None` where one is opened, whose id is derived: the ack names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
+    /// What is asked for.
+    #[serde(flatten)]
+    pub what: CommandKind,
+}
+
+/// The kinds of commands, with the fields of `domain::kinds` as clients write them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[allow(missing_docs)] // the fields are described in `domain::kinds`
+pub enum CommandKind {
+    /// Opens a conversation: direct with the one member named, or a group.
+    Create {
+        kind: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        title: Option<String>,
+        members: Vec<UserId>,
+    },
+    /// Adds members.
+    AddMembers { members: Vec<UserId> },
+    /// Removes a member.
+    RemoveMember { user: UserId },
+    /// Leaves.
+    Leave {},
+    /// Changes a role.
+    ChangeRole { user: UserId, role: String },
+    /// Changes the title.
+    ChangeTitle { title: String },
+    /// Says something.
+    Send {
+        body: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reply_to: Option<CommandId>,
+    },
+    /// Edits an own message.
+    Edit { target: CommandId, body: String },
+    /// Deletes an own message.
+    Delete { target: CommandId },
+    /// Reacts to a message.
+    React { target: CommandId, emoji: String },
+    /// Takes a reaction back.
+    Unreact { target: CommandId },
+    /// Gives up a command whose fate is unknown.
+    Withdraw {},
+}
+
+impl CommandFrame {
+    /// The command of that id, for that conversation (`None` where it opens one).
+    #[must_use]
+    pub fn new(id: CommandId, conversation: impl Into<Option<ConversationId>>, what: CommandKind) -> Self {
+        Self { id, conversation: conversation.into(), what }
+    }
+
+    /// What the command asks for, as `author`'s.
+    ///
+    /// # Errors
+    /// A sentence, when a name in it is not one of those known.
+    pub fn into_action(self, author: UserId) -> Result<(CommandId, ConversationId, Action), String> {
+        let action = self.what.into_action()?;
+        let conversation = match (&action, self.conversation) {
+            (Action::Create(create), _) => opened(create, author, self.id)?,
+            (_, Some(conversation)) => conversation,
+            (_, None) => return Err("the command needs a 'conversation'".to_owned()),
+        };
+        Ok((self.id, conversation, action))
+    }
+}
+
+impl CommandKind {
+    /// The command that asks for the action.
+    #[must_use]
+    pub fn of(action: Action) -> Self {
+        match action {
+            Action::Create(Create { kind, title, members }) => {
+                Self::Create { kind: kind.name().to_owned(), title, members }
+            }
+            Action::AddMembers(AddMembers { members }) => Self::AddMembers { members },
+            Action::RemoveMember(RemoveMember { user }) => Self::RemoveMember { user },
+            Action::Leave(Leave) => Self::Leave {},
+            Action::ChangeRole(ChangeRole { user, role }) => Self::ChangeRole { user, role: role.name().to_owned() },
+            Action::ChangeTitle(ChangeTitle { title }) => Self::ChangeTitle { title },
+            Action::SendMessage(SendMessage { body, reply_to }) => Self::Send { body, reply_to },
+            Action::EditMessage(EditMessage { target, body }) => Self::Edit { target, body },
+            Action::DeleteMessage(DeleteMessage { target }) => Self::Delete { target },
+            Action::AddReaction(AddReaction { target, emoji }) => Self::React { target, emoji },
+            Action::RemoveReaction(RemoveReaction { target }) => Self::Unreact { target },
+            Action::Withdraw(Withdraw) => Self::Withdraw {},
+        }
+    }
+
+    fn into_action(self) -> Result<Action, String> {
+        Ok(match self {
+            Self::Create { kind, title, members } => {
+                let kind = ConversationKind::from_name(&kind)
+                    .ok_or_else(|| format!("kind '{}' is neither 'direct' nor 'group'", short(&kind)))?;
+                Action::Create(Create { kind, title, members })
+            }
+            Self::AddMembers { members } => Action::AddMembers(AddMembers { members }),
+            Self::RemoveMember { user } => Action::RemoveMember(RemoveMember { user }),
+            Self::Leave {} => Action::Leave(Leave),
+            Self::ChangeRole { user, role } => {
+                let role = Role::from_name(&role)
+                    .ok_or_else(|| format!("role '{}' is none of 'member', 'admin', 'owner'", short(&role)))?;
+                Action::ChangeRole(ChangeRole { user, role })
+            }
+            Self::ChangeTitle { title } => Action::ChangeTitle(ChangeTitle { title }),
+            Self::Send { body, reply_to } => Action::SendMessage(SendMessage { body, reply_to }),
+            Self::Edit { target, body } => Action::EditMessage(EditMessage { target, body }),
+            Self::Delete { target } => Action::DeleteMessage(DeleteMessage { target }),
+            Self::React { target, emoji } => Action::AddReaction(AddReaction { target, emoji }),
+            Self::Unreact { target } => Action::RemoveReaction(RemoveReaction { target }),
+            Self::Withdraw {} => Action::Withdraw(Withdraw),
+        })
+    }
+}
+
+/// The id of the conversation that is opened.
+fn opened(create: &Create, author: UserId, id: CommandId) -> Result<ConversationId, String> {
+    match create.kind {
+        ConversationKind::Group => Ok(ConversationId::group(author, id)),
+        ConversationKind::Direct => match create.members.iter().find(|user| **user != author) {
+            Some(other) => Ok(ConversationId::direct(author, *other)),
+            None => Err("a direct conversation needs one other member".to_owned()),
+        },
+    }
+}
+
+/// A command as it was parsed: whether it needs a conversation is for its kind to say.
+#[derive(Deserialize)]
+struct Unchecked {
+    id: CommandId,
+    #[serde(default)]
+    conversation: Option<Value>,
+    #[serde(flatten)]
+    what: CommandKind,
+}
+
+impl TryFrom<Unchecked> for CommandFrame {
+    type Error = String;
+
+    fn try_from(Unchecked { id, conversation, what }: Unchecked) -> Result<Self, String> {
+        let conversation = match (&what, conversation) {
+            // A field that the kind does not have is passed over, like any that is not known.
+            (CommandKind::Create { .. }, _) => None,
+            (_, None) => return Err("missing field `conversation`".to_owned()),
+            (_, Some(named)) => Some(ConversationId::deserialize(named).map_err(|error| error.to_string())?),
+        };
+        Ok(Self { id, conversation, what })
+    }
+}
+
+/// So much of a client's text as fits into a sentence.
+fn short(text: &str) -> String {
+    text.chars().take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use domain::Kind;
+
+    use super::*;
+
+    fn user(number: u128) -> UserId {
+        UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_action_goes_over_the_wire_and_back() {
+        let (id, conversation) = (CommandId::first_at(5), ConversationId::direct(user(1), user(2)));
+        let mut types = BTreeSet::new();
+        for action in Action::samples() {
+            let opens = action.kind() == Kind::Create;
+            let command = CommandFrame::new(id, (!opens).then_some(conversation), CommandKind::of(action.clone()));
+            let json = serde_json::to_value(&command).unwrap();
+            types.insert(json["type"].as_str().unwrap().to_owned());
+            let parsed: CommandFrame = serde_json::from_value(json).unwrap();
+            assert_eq!(parsed, command);
+            let (same, at, meant) = parsed.into_action(user(1)).unwrap();
+            assert_eq!((same, meant), (id, action));
+            assert!(opens || at == conversation);
+        }
+        assert_eq!(types.len(), Kind::ALL.len(), "a type for each kind");
+    }
+
+    #[test]
+    fn only_what_opens_a_conversation_names_none() {
+        let id = CommandId::first_at(5);
+        let create = format!(r#"{{"type":"create","id":"{id}","conversation":7,"kind":"group","members":[]}}"#);
+        assert_eq!(serde_json::from_str::<CommandFrame>(&create).unwrap().conversation, None);
+        for conversation in ["", r#","conversation":null"#, r#","conversation":7"#] {
+            let leave = format!(r#"{{"type":"leave","id":"{id}"{conversation}}}"#);
+            assert!(serde_json::from_str::<CommandFrame>(&leave).is_err(), "{leave}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The kinds of accepted events, as frames of the feed name them.
+
+use domain::kinds::{
+    AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
+    SendMessage, Withdraw,
+};
+use domain::{Action, Change, CommandId, Content, Effects, Event, Role, UserId};
+use serde::{Deserialize, Serialize};
+
+/// What happened in an accepted event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs)] // the fields are those of `domain::Action` and its effects
+pub enum FeedKind {
+    Created {
+        conversation_kind: String,
+        title: String,
+        members: Vec<UserId>,
+    },
+    Joined {
+        members: Vec<UserId>,
+    },
+    Left {
+        user: UserId,
+        /// Who is the owner from here on, where the owner has left.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        owner: Option<UserId>,
+    },
+    /// Who makes another the owner is an admin from here on.
+    RoleChanged {
+        user: UserId,
+        role: String,
+    },
+    TitleChanged {
+        title: String,
+    },
+    Message {
+        body: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reply_to: Option<CommandId>,
+    },
+    /// Without a body to who has joined since the message was said.
+    Edited {
+        target: CommandId,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        body: Option<String>,
+    },
+    Deleted {
+        target: CommandId,
+    },
+    /// An empty emoji takes the reaction back. Without one to who has joined since the message was said.
+    Reacted {
+        target: CommandId,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        emoji: Option<String>,
+    },
+    Withdrawn {},
+}
+
+impl FeedKind {
+    pub(crate) fn of(event: &Event, effects: &Effects) -> Self {
+        match &event.action {
+            Action::Create(Create { kind, title, .. }) => Self::Created {
+                conversation_kind: kind.name().to_owned(),
+                title: title.clone().unwrap_or_default(),
+                members: effects.recipients.clone(),
+            },
+            Action::AddMembers(_) => Self::Joined { members: joined(effects) },
+            Action::RemoveMember(RemoveMember { user }) => Self::Left { user: *user, owner: heir(effects) },
+            Action::Leave(Leave) => Self::Left { user: event.author, owner: heir(effects) },
+            Action::ChangeRole(ChangeRole { user, role }) => {
+                Self::RoleChanged { user: *user, role: role.name().to_owned() }
+            }
+            Action::ChangeTitle(ChangeTitle { title }) => Self::TitleChanged { title: title.clone() },
+            Action::SendMessage(SendMessage { body, reply_to }) => {
+                Self::Message { body: body.clone(), reply_to: *reply_to }
+            }
+            Action::EditMessage(EditMessage { target, body }) => {
+                Self::Edited { target: *target, body: Some(body.clone()) }
+            }
+            Action::DeleteMessage(DeleteMessage { target }) => Self::Deleted { target: *target },
+            Action::AddReaction(AddReaction { target, emoji }) => {
+                Self::Reacted { target: *target, emoji: Some(emoji.clone()) }
+            }
+            Action::RemoveReaction(RemoveReaction { target }) => {
+                Self::Reacted { target: *target, emoji: Some(String::new()) }
+            }
+            Action::Withdraw(Withdraw) => Self::Withdrawn {},
+        }
+    }
+}
+
+/// Those who were not members before.
+fn joined(effects: &Effects) -> Vec<UserId> {
+    let joined = effects.changes.iter().find_map(|change| match change {
+        Change::Timeline { content: Content::Joined(users), .. } => Some(users.clone()),
+        _ => None,
+    });
+    joined.unwrap_or_default()
+}
+
+/// Who is the owner from here on, where the owner has left.
+fn heir(effects: &Effects) -> Option<UserId> {
+    effects.changes.iter().find_map(|change| match change {
+        Change::Member { user, role: Some(Role::Owner) } => Some(*user),
+        _ => None,
+    })
+}

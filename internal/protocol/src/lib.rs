@@ -1,0 +1,35 @@
+//! The protocol between clients and services: what is sent, and nothing about how.
+//!
+//! The frames of the socket, the bodies of HTTP requests and answers, one closed list of error codes with the HTTP
+//! status of each, and the websocket close codes. Services, the client crate and the test kit all use these types, so
+//! the crate depends on no HTTP framework; extractors and answers that do are in `api`. `schemas/` describes the same
+//! for other languages, and tests hold the two together.
+
+mod accounts;
+mod bodies;
+mod close;
+mod command;
+mod error;
+mod frames;
+mod integer;
+mod kinds;
+mod object;
+mod requests;
+
+pub use accounts::{
+    Credentials, ListedSessionBody, PasswordBody, RefreshBody, Registration, SessionBody, SessionList, UserBody,
+    UserList,
+};
+pub use bodies::{
+    Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
+    OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
+};
+pub use close::CloseCode;
+pub use command::{CommandFrame, CommandKind};
+pub use error::{ErrorBody, ErrorCode, sentence};
+pub use frames::{ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, is_frame, with_cursor};
+pub use kinds::FeedKind;
+pub use object::is_object;
+pub use requests::{
+    AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,
+};
