@@ -1,0 +1,159 @@
+//! The cells that one event of every kind writes, pinned: a store that was filled years ago and a replay into a new one
+//! must come to the same bytes.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use domain::{
+    Action, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, Placed, RULES_NEWEST,
+    Seq, UserId, apply,
+};
+use storage::rows_of;
+use store::{CellWrites, Value};
+use uuid::Uuid;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/golden/cells.tsv");
+/// The log's time of the first event.
+const START_MS: i64 = 1_700_000_000_000;
+/// Before the newest timeline slot of the conversation: the next entry begins a bucket of the timeline.
+const SECOND_BUCKET: u64 = 16_384;
+
+/// The users that the samples of the kinds name.
+fn user(number: u8) -> UserId {
+    UserId::try_from(Uuid::from_bytes([number; 16])).unwrap()
+}
+
+/// One conversation, judged event by event, and the lines of what each event writes.
+struct Script {
+    rules: u32,
+    conversation: ConversationId,
+    state: ConversationState,
+    ids: BTreeMap<CommandId, IdRow>,
+    /// The offset of the next event.
+    offset: u64,
+    accepted: BTreeSet<Kind>,
+    lines: String,
+}
+
+impl Script {
+    fn new(rules: u32, conversation: ConversationId) -> Self {
+        Self {
+            rules,
+            conversation,
+            state: ConversationState::default(),
+            ids: BTreeMap::new(),
+            offset: 1,
+            accepted: BTreeSet::new(),
+            lines: String::new(),
+        }
+    }
+
+    fn tell(&mut self, author: UserId, id: CommandId, action: Action) {
+        let (conversation, rules, kind) = (self.conversation, self.rules, action.kind());
+        let event = Event { id, conversation, author, received_ms: 0, rules, key_id: None, looked_up: true, action };
+        let seq = Seq::new(0, self.offset).unwrap();
+        let placed = Placed { seq, append_time_ms: START_MS + i64::try_from(self.offset).unwrap() };
+        let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
+        let facts = Facts { first: self.ids.get(&id).copied(), target, past: false };
+        let effects = apply(&self.state, &event, placed, &facts, RULES_NEWEST).unwrap();
+        let accepted = effects.decision == Decision::Accepted;
+        self.accepted.extend(accepted.then_some(kind));
+        self.lines += &format!("{rules}\t{}\t{}\n", kind.name(), if accepted { "accepted" } else { "refused" });
+        for write in rows_of(&event, placed, &effects) {
+            let cells = CellWrites::of(conversation, &write.row);
+            line(&mut self.lines, &format!("{:?}", write.row.phase()), write.timestamp, &cells);
+        }
+        self.state.absorb(seq, &effects.changes);
+        if accepted {
+            let row = IdRow {
+                author,
+                seq,
+                hash: event.action.payload_hash(),
+                stands: stands(&effects.changes),
+                deleted: None,
+            };
+            self.ids.insert(id, row);
+        }
+        self.offset += 1;
+    }
+}
+
+/// What the id row among the changes says.
+fn stands(changes: &[domain::Change]) -> domain::Stands {
+    let row = changes.iter().find_map(|change| match change {
+        domain::Change::Id { row, .. } => Some(row.stands),
+        _ => None,
+    });
+    row.unwrap()
+}
+
+fn line(out: &mut String, phase: &str, timestamp: i64, write: &CellWrites) {
+    let key: Vec<String> = write.key.iter().map(text).collect();
+    let cells: Vec<String> = write.cells.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+    writeln!(out, "\t{}\t{phase}\t{timestamp}\t{}\t{}", write.table.name, key.join(" "), cells.join(" ")).unwrap();
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Uuid(uuid) => uuid.to_string(),
+        Value::Bigint(number) => number.to_string(),
+        Value::Text(text) => format!("{text:?}"),
+        Value::Boolean(truth) => truth.to_string(),
+        Value::Blob(bytes) => bytes.iter().fold("x".to_owned(), |hex, byte| format!("{hex}{byte:02x}")),
+    }
+}
+
+fn id(number: i64) -> CommandId {
+    CommandId::first_at(START_MS + number)
+}
+
+/// Samples of every kind under those rules, each by somebody who may; at the end what a member may not.
+fn script(rules: u32) -> String {
+    let [group, direct] = [0, 1].map(|number| Kind::Create.samples().swap_remove(number));
+    let target = Kind::EditMessage.samples()[0].target().unwrap();
+    let mut script = Script::new(rules, ConversationId::group(user(1), id(100)));
+    script.tell(user(1), id(100), group);
+    script.state.place = SECOND_BUCKET;
+    let mut number = 101;
+    let mut next = || {
+        number += 1;
+        id(number)
+    };
+    // Reactions and edits need a message that stands, so what ends something comes last.
+    let last = [Kind::DeleteMessage, Kind::Withdraw];
+    let kinds = [Kind::SendMessage].into_iter().chain(Kind::ALL);
+    for kind in kinds.filter(|kind| *kind != Kind::Create && !last.contains(kind)).chain(last) {
+        let author = match kind {
+            Kind::Leave => user(3),
+            Kind::AddReaction | Kind::RemoveReaction | Kind::Withdraw => user(2),
+            _ => user(1),
+        };
+        for action in kind.samples() {
+            let first = kind == Kind::SendMessage && !script.ids.contains_key(&target);
+            script.tell(author, if first { target } else { next() }, action);
+        }
+    }
+    for (author, kind) in [(2, Kind::DeleteMessage), (1, Kind::Leave)] {
+        script.tell(user(author), next(), kind.samples().swap_remove(0));
+    }
+    assert_eq!(script.accepted, BTreeSet::from(Kind::ALL), "cells of every kind");
+    let mut pair = Script::new(rules, ConversationId::direct(user(1), user(2)));
+    pair.tell(user(1), id(200), direct);
+    script.lines + &pair.lines
+}
+
+/// Lines change with `KLATSCH_BLESS=1`, and only where what is written was decided to change: of a store that is there
+/// the old cells stay what they are.
+#[test]
+fn the_cells_of_every_kind_are_pinned() {
+    let written: String = (1..=RULES_NEWEST).map(script).collect();
+    if std::env::var_os("KLATSCH_BLESS").is_some() {
+        std::fs::write(PATH, &written).unwrap();
+    }
+    let golden = std::fs::read_to_string(PATH).unwrap_or_default();
+    for (number, (golden, written)) in golden.lines().zip(written.lines()).enumerate() {
+        assert_eq!(golden, written, "line {} of schemas/golden/cells.tsv", number + 1);
+    }
+    assert_eq!(golden.lines().count(), written.lines().count(), "lines of schemas/golden/cells.tsv");
+}
