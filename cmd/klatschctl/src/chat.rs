@@ -1,95 +1,52 @@
-//! `klatschctl chat`: the terminal around [`ops::chat`].
+//! `klatschctl chat`: the crate `terminal`, with the exit codes of this program.
 
-use std::io::{IsTerminal, Write, stderr, stdin, stdout};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::io::stdout;
 
+use client::ClientError;
 use host::{Clock, Entropy};
-use ops::chat::{PERSON_WAIT, SCRIPT_WAIT, StatePath, Target, run};
-use ops::client::Endpoints;
+use operate::Ended;
 use ops::{Exit, OpsError};
-use secret::Secret;
-use tokio::io::BufReader;
+use runtime::telemetry;
+use terminal::{ChatArguments, TerminalError};
 use tokio_util::sync::CancellationToken;
 
-use crate::editor;
-use crate::options::{ChatOptions, TargetOptions};
-
 pub(crate) async fn chat(
-    options: ChatOptions,
+    arguments: ChatArguments,
     clock: &Clock,
     entropy: &Entropy,
     stop: &CancellationToken,
-) -> Result<Exit, OpsError> {
-    let ChatOptions { url, users_url, socket_url, name, password, register, target, members, wait, state, once } =
-        options;
-    let interactive = stdin().is_terminal();
-    let password = match password {
-        Some(password) => Secret::new(password),
-        None if interactive => ask_password(&name)?,
-        None => return Err(OpsError::Usage("a password is needed: KLATSCH_PASSWORD or --password".into())),
+) -> Result<Ended, OpsError> {
+    let colour = telemetry::colours(&stdout());
+    let exit = match terminal::chat(arguments, colour, clock, entropy, stop).await {
+        Ok(terminal::Ended::Done) => Exit::Ok,
+        Ok(terminal::Ended::NotAccepted) => Exit::Differs,
+        Ok(terminal::Ended::Unsettled) => Exit::Unavailable,
+        Err(TerminalError::Io { what, source }) => return Err(OpsError::Io { what, source }),
+        Err(error) => return Ok(Ended { exit: exit_of(&error) as u8, error: Some(error.to_string()) }),
     };
-    let options = ops::chat::ChatOptions {
-        endpoints: Endpoints::new(&url, users_url.as_deref(), socket_url.as_deref())?,
-        name,
-        password,
-        register,
-        target: chosen(target, members)?,
-        state: state.map_or_else(default_folder, |file| Ok(StatePath::File(file)))?,
-        once,
-        interactive: interactive && !once,
-        wait: wait.map_or(if interactive { PERSON_WAIT } else { SCRIPT_WAIT }, Duration::from_secs),
-        colour: runtime::telemetry::colours(&stdout()),
-    };
-    if once && interactive {
-        // Nothing is piped in, and nobody is to be waited for.
-        return run(options, tokio::io::empty(), stdout(), clock, entropy, stop).await;
-    }
-    if editor::is_possible() && !once {
-        let (terminal, typed, above) = editor::start(format!("{}> ", options.name), stop.clone())?;
-        let outcome = run(options, typed, above, clock, entropy, stop).await;
-        drop(terminal);
-        return outcome;
-    }
-    run(options, BufReader::new(tokio::io::stdin()), stdout(), clock, entropy, stop).await
+    Ok(Ended { exit: exit as u8, error: None })
 }
 
-fn chosen(target: TargetOptions, members: Vec<String>) -> Result<Target, OpsError> {
-    match target {
-        TargetOptions { with: Some(name), .. } => Ok(Target::With(name)),
-        TargetOptions { group: Some(title), .. } => Ok(Target::Group { title, members }),
-        TargetOptions { conversation: Some(conversation), .. } => Ok(Target::Conversation(conversation)),
-        TargetOptions { .. } => Err(OpsError::Usage("with whom? --with, --group or --conversation".into())),
+fn exit_of(error: &TerminalError) -> Exit {
+    match error {
+        TerminalError::Usage(_) | TerminalError::State(client::StateError::NotOne { .. }) => Exit::Usage,
+        TerminalError::Client(error) => exit_of_call(error),
+        TerminalError::State(client::StateError::Io { .. }) | TerminalError::Io { .. } | TerminalError::Failed(_) => {
+            Exit::Failed
+        }
     }
 }
 
-/// `klatsch` in the user's folder for configuration.
-fn default_folder() -> Result<StatePath, OpsError> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
-    let unknown = || OpsError::Usage("there is no home folder to keep the state in: name a file with --state".into());
-    Ok(StatePath::Folder(config.ok_or_else(unknown)?.join("klatsch")))
-}
-
-/// Asks without showing what is typed, where the terminal can do that.
-fn ask_password(name: &str) -> Result<Secret, OpsError> {
-    let failed = |source| OpsError::io("asking for the password", source);
-    // Before the question: who answers at once must not be seen either.
-    let hidden = echo("-echo");
-    let mut line = String::new();
-    let asked = write!(stderr(), "password of {name}: ").and_then(|()| stderr().flush());
-    let read = asked.and_then(|()| stdin().read_line(&mut line));
-    if hidden {
-        echo("echo");
-        eprintln!();
+fn exit_of_call(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Refused { code, .. } => match code.status() {
+            500 => Exit::Failed,
+            429 | 502..=599 => Exit::Unavailable,
+            401 | 400 => Exit::Usage,
+            _ => Exit::Differs,
+        },
+        ClientError::Unreachable { .. } | ClientError::TooManyOpen => Exit::Unavailable,
+        ClientError::Protocol { .. } => Exit::Failed,
+        ClientError::Address(_) | ClientError::Malformed(_) | ClientError::SignedOut => Exit::Usage,
     }
-    read.map_err(failed)?;
-    Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
-}
-
-/// Switches the terminal's echo; says whether that could be done.
-fn echo(setting: &str) -> bool {
-    let stty = Command::new("stty").arg(setting).stdin(Stdio::inherit()).stderr(Stdio::null()).status();
-    stty.is_ok_and(|status| status.success())
 }

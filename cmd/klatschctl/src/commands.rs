@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Ended, OpsError> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let command = match options.command {
-        Command::Chat(options) => return chat::chat(options, &clock, &entropy, stop).await.map(ended),
+        Command::Chat(options) => return chat::chat(options, &clock, &entropy, stop).await,
         Command::Completions { shell } => return completions(shell).map(ended),
         Command::Operate(command) => command,
     };

@@ -1,8 +1,7 @@
-//! The operator's and the visitor's command line: a shell around the crate `ops`.
+//! The operator's and the visitor's command line: a shell around the crates `operate` and `terminal`.
 
 mod chat;
 mod commands;
-mod editor;
 mod engines;
 #[cfg(test)]
 mod exits;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use domain::ConversationId;
 use runtime::options::Password;
+use terminal::ChatArguments;
 
 /// Looks after Klatsch, and talks through it.
 ///
@@ -26,8 +26,6 @@ fn after_help() -> String {
 
 /// Over the options that say which Klatsch is meant.
 const ENGINES: &str = "Which Klatsch: a data folder, or servers";
-/// Over those that say where the services of one are.
-const SERVICES: &str = "Which server";
 
 /// Which Klatsch: the folder of a 'klatsch', or servers.
 #[derive(Debug, Clone, Args)]
@@ -66,67 +64,12 @@ pub(crate) enum Command {
     #[command(flatten)]
     Operate(operate::Command),
     /// Talk: a small chat terminal on the public API
-    Chat(ChatOptions),
+    Chat(ChatArguments),
     /// Write what a shell needs to complete this program's commands, to be put where the shell looks for it
     Completions {
         /// Which shell
         shell: Shell,
     },
-}
-
-/// How the chat is called, in lines of at most 80 columns, which clap does not break.
-const CHAT_USAGE: &str = "klatschctl chat [OPTIONS] --name <NAME>
-       <--with <NAME>|--group <TITLE>|--conversation <ID>>";
-
-#[derive(Debug, Args)]
-#[command(override_usage = CHAT_USAGE)]
-pub(crate) struct ChatOptions {
-    /// Base URL of the chat service, and of the others unless they are named
-    #[arg(long, help_heading = SERVICES, env = "KLATSCH_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) url: String,
-    /// Base URL of the user service
-    #[arg(long, help_heading = SERVICES, env = "KLATSCH_USERS_URL", value_name = "URL")]
-    pub(crate) users_url: Option<String>,
-    /// Base URL of the websocket service
-    #[arg(long, help_heading = SERVICES, env = "KLATSCH_SOCKET_URL", value_name = "URL")]
-    pub(crate) socket_url: Option<String>,
-    /// Your name
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: String,
-    /// Your password; asked for when it is not given. Others on this machine can see flags: prefer the environment
-    #[arg(long, env = "KLATSCH_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
-    pub(crate) password: Option<String>,
-    /// Make the account if the name is new
-    #[arg(long)]
-    pub(crate) register: bool,
-    #[command(flatten)]
-    pub(crate) target: TargetOptions,
-    /// Whom to begin a new group with
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "group")]
-    pub(crate) members: Vec<String>,
-    /// How long to wait for somebody who has not registered yet, in seconds. Unless named, 300 at a terminal, else 60
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) wait: Option<u64>,
-    /// Where this device keeps how far it has come; by default a file in your configuration folder
-    #[arg(long, value_name = "FILE")]
-    pub(crate) state: Option<PathBuf>,
-    /// Show what there is, send what is piped in, and end
-    #[arg(long)]
-    pub(crate) once: bool,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct TargetOptions {
-    /// Talk with one other
-    #[arg(long, value_name = "NAME")]
-    pub(crate) with: Option<String>,
-    /// Talk in the group of this title; one that you are not in is made
-    #[arg(long, value_name = "TITLE")]
-    pub(crate) group: Option<String>,
-    /// Talk in this conversation
-    #[arg(long, value_name = "ID")]
-    pub(crate) conversation: Option<ConversationId>,
 }
 
 #[cfg(test)]

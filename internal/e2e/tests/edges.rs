@@ -35,8 +35,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("users", &["api", "auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "store"]),
     ("storage", &["consumer", "domain", "eventlog", "events", "host", "runtime", "store"]),
     ("fanout", &["consumer", "domain", "eventlog", "events", "host", "protocol", "runtime", "store"]),
+    // Bots and the terminal are clients: they know the public API and nothing behind it.
+    ("client", &["domain", "host", "protocol", "secret"]),
+    ("terminal", &["client", "domain", "host", "protocol", "secret"]),
     // Operators replay what storage writes.
-    ("ops", &["auth", "domain", "eventlog", "events", "host", "protocol", "runtime", "secret", "storage", "store"]),
+    ("ops", &["auth", "domain", "eventlog", "events", "host", "runtime", "storage", "store"]),
     // Their commands, over engines that a program opens.
     ("operate", &["domain", "eventlog", "events", "host", "ops", "runtime", "storage", "store"]),
     // What programs of the cluster have in common: here, and in the programs below, the engines are chosen.
@@ -56,7 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "klatschctl",
         &[
-            "domain",
+            "client",
             "eventlog",
             "eventlog-kafka",
             "events",
@@ -65,9 +68,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "operate",
             "ops",
             "runtime",
-            "secret",
             "store",
             "store-scylla",
+            "terminal",
         ],
     ),
     // Tests of whole systems may look everywhere; nothing but tests looks at them.
@@ -111,7 +114,19 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("powercut", &["domain", "eventlog", "events", "store"]),
     (
         "e2e",
-        &["auth", "chat", "eventlog", "eventlog-kafka", "fanout", "runtime", "sockets", "storage", "store", "users"],
+        &[
+            "auth",
+            "chat",
+            "client",
+            "eventlog",
+            "eventlog-kafka",
+            "fanout",
+            "runtime",
+            "sockets",
+            "storage",
+            "store",
+            "users",
+        ],
     ),
     ("ops", &["chat", "eventlog-kafka", "fanout", "sockets", "store-scylla", "users"]),
     ("sockets", &["chat", "fanout", "storage", "users"]),
@@ -119,7 +134,8 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
 ];
 
 /// What a client is built of, and so what a bot's author builds: no crate of theirs brings these along, at any depth.
-const NO_SERVER_IN: [(&str, &[&str]); 1] = [("protocol", &["axum", "hyper", "tokio", "reqwest"])];
+const NO_SERVER_IN: [(&str, &[&str]); 2] =
+    [("protocol", &["axum", "hyper", "tokio", "reqwest"]), ("client", &["axum", "clap", "jsonwebtoken"])];
 
 /// Foreign crates that one crate of ours hides from all others.
 const HIDDEN: [(&str, &str); 3] = [("rdkafka", "eventlog-kafka"), ("scylla", "store-scylla"), ("fjall", "kv")];

@@ -5,8 +5,6 @@ use events::RegistryError;
 use host::ErrorKind;
 use store::StoreError;
 
-use crate::client::ClientError;
-
 /// How a command ends, for scripts (the numbers above 1 are those of sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -71,9 +69,6 @@ pub enum OpsError {
     /// The schema registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The public API.
-    #[error(transparent)]
-    Client(#[from] ClientError),
     /// A file or the terminal.
     #[error("{what}: {source}")]
     Io {
@@ -133,7 +128,6 @@ impl OpsError {
             Self::Registry(RegistryError::Unreachable { .. }) => Exit::Unavailable,
             Self::Registry(RegistryError::NotOne { .. }) => Exit::Usage,
             Self::Registry(RegistryError::Incompatible { .. }) => Exit::Differs,
-            Self::Client(error) => error.exit(),
             Self::Io { .. } | Self::Failed(_) => Exit::Failed,
         }
     }

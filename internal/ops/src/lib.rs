@@ -1,13 +1,10 @@
-//! What operators and visitors do: topics, schemas, replay, checksums, the audit, holds, the doctor, a chat client.
+//! What operators do: topics, schemas, replay, checksums, the audit, holds, the doctor.
 //!
 //! `klatschctl` is a thin shell around this crate: it parses, opens the engines and prints. Everything here works on
-//! the seams ([`eventlog::EventLog`], [`store::Store`]) or, in [`client`], on the public API alone. What writes is
-//! planned first and says what it would do.
+//! the seams ([`eventlog::EventLog`], [`store::Store`]). What writes is planned first and says what it would do.
 
 pub mod audit;
-pub mod chat;
 pub mod checksum;
-pub mod client;
 pub mod doctor;
 pub mod drops;
 pub mod groups;

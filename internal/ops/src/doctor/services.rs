@@ -88,8 +88,17 @@ pub(crate) async fn ready(url: &str, found: &mut Findings) {
 async fn get(url: &str) -> Result<(u16, Vec<u8>), String> {
     let client = reqwest::Client::builder().timeout(ANSWER_WAIT).no_proxy().build();
     let client = client.map_err(|error| error.to_string())?;
-    let silent = |error: reqwest::Error| format!("{url} does not answer: {}", crate::client::innermost(&error));
+    let silent = |error: reqwest::Error| format!("{url} does not answer: {}", innermost(&error));
     let response = client.get(url).send().await.map_err(silent)?;
     let status = response.status().as_u16();
     Ok((status, response.bytes().await.map_err(silent)?.to_vec()))
+}
+
+/// The innermost cause says it ("connection refused"); those above it repeat the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if error.is_timeout() { "no answer in time".to_owned() } else { cause.to_string() }
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::client::error::ClientError;
+use crate::error::ClientError;
 
 /// The longest that a call may take. A sync waits for storage, within a bound of its own that is shorter.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -367,7 +367,7 @@ fn unreachable(url: &str, error: &reqwest::Error) -> ClientError {
 }
 
 /// The innermost cause says it ("connection refused"); those above it repeat the URL.
-pub(crate) fn innermost(error: &reqwest::Error) -> String {
+fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -10,11 +10,10 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::chat::line::Line;
-use crate::chat::render::{self, Ink, Names};
-use crate::chat::{ChatOptions, say};
-use crate::client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, StateFile, View};
-use crate::{Exit, OpsError};
+use crate::line::Line;
+use crate::render::{self, Ink, Names};
+use crate::{ChatOptions, Ended, TerminalError, say};
+use client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, StateFile, View};
 
 /// Entries shown at the beginning.
 pub(crate) const HISTORY_SHOWN: usize = 30;
@@ -86,7 +85,7 @@ impl Room {
 
     /// Shows what was said before. A device that resumes gets what it missed from the feed, and is shown what came
     /// before that; a script that does not stay is shown the newest.
-    pub(crate) async fn begin(&mut self, resumes: bool, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    pub(crate) async fn begin(&mut self, resumes: bool, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let line = format!("-- conversation {}, /help for help", self.conversation());
         say(output, &self.ink.line(&line))?;
         let highest = self.client.state().highest.get(&self.conversation()).copied();
@@ -101,18 +100,18 @@ impl Room {
         input: impl AsyncBufRead + Unpin + Send,
         output: &mut (dyn Write + Send),
         stop: &CancellationToken,
-    ) -> Result<Exit, OpsError> {
+    ) -> Result<Ended, TerminalError> {
         let mut lines = Some(input.lines());
         let mut give_up: Option<Instant> = None;
         loop {
             if lines.is_none() && self.is_settled() {
-                return Ok(if self.failed { Exit::Differs } else { Exit::Ok });
+                return Ok(if self.failed { Ended::NotAccepted } else { Ended::Done });
             }
             let now = Instant::now();
             let read_at = self.read.map_or(now + SETTLE_WAIT, |(_, at)| at);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(Exit::Ok),
+                () = stop.cancelled() => return Ok(Ended::Done),
                 event = self.client.next() => self.happened(event, output).await?,
                 line = next_line(&mut lines), if self.takes_lines() => match line {
                     Ok(Some(text)) => {
@@ -121,10 +120,10 @@ impl Room {
                         }
                     }
                     Ok(None) => lines = None,
-                    Err(source) => return Err(OpsError::io("reading what is typed", source)),
+                    Err(source) => return Err(TerminalError::io("reading what is typed", source)),
                 },
                 () = sleep_until(read_at) => self.read_again(output).await?,
-                () = sleep_until(give_up.unwrap_or(now)), if give_up.is_some() => return Ok(Exit::Unavailable),
+                () = sleep_until(give_up.unwrap_or(now)), if give_up.is_some() => return Ok(Ended::Unsettled),
             }
             if self.left {
                 lines = None;
@@ -140,8 +139,8 @@ impl Room {
     pub(crate) async fn leave(
         self,
         output: &mut (dyn Write + Send),
-        outcome: Result<Exit, OpsError>,
-    ) -> Result<Exit, OpsError> {
+        outcome: Result<Ended, TerminalError>,
+    ) -> Result<Ended, TerminalError> {
         let ink = self.ink;
         let (open, saved) = (self.client.state().open_commands(), self.file.save(self.client.state()));
         self.client.close().await;
@@ -150,7 +149,9 @@ impl Room {
             let line = format!("-- {open} not settled yet: kept in {path} and sent again next time");
             say(output, &ink.line(&line))?;
         }
-        outcome.and_then(|exit| saved.map(|()| exit))
+        let ended = outcome?;
+        saved?;
+        Ok(ended)
     }
 
     /// A script's next line may be about the message that its last one sends.
@@ -163,7 +164,7 @@ impl Room {
         self.client.is_live() && self.read.is_none() && state.open_commands() == 0
     }
 
-    fn save_now_and_then(&mut self) -> Result<(), OpsError> {
+    fn save_now_and_then(&mut self) -> Result<(), TerminalError> {
         if self.saved.elapsed() < SAVE_EVERY {
             return Ok(());
         }
@@ -174,7 +175,7 @@ impl Room {
         Ok(())
     }
 
-    async fn happened(&mut self, event: ClientEvent, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    async fn happened(&mut self, event: ClientEvent, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         match event {
             ClientEvent::Connected { .. } if self.lost => {
                 self.lost = false;
@@ -186,7 +187,7 @@ impl Room {
                 say(output, &self.ink.line(&line))
             }
             ClientEvent::Stopped { reason, .. } => {
-                Err(OpsError::Usage(format!("the server says not to come back: {}", render::plain(&reason))))
+                Err(TerminalError::Usage(format!("the server says not to come back: {}", render::plain(&reason))))
             }
             ClientEvent::Reset { .. } => {
                 self.forget();
@@ -210,7 +211,7 @@ impl Room {
         }
     }
 
-    async fn received(&mut self, frame: &FeedFrame, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    async fn received(&mut self, frame: &FeedFrame, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         if let Some(seq) = self.view.apply(frame).reread {
             self.want_rows(seq);
         }
@@ -225,7 +226,7 @@ impl Room {
         self.view = View::new(self.conversation(), self.client.identity().user);
     }
 
-    fn settled(&mut self, id: CommandId, fate: Fate, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    fn settled(&mut self, id: CommandId, fate: Fate, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let what = self.sent.remove(&id);
         let why = match fate {
             Fate::Stands { stands: StandsName::Withdrawal, .. } => "withdrawn".to_owned(),
@@ -248,7 +249,7 @@ impl Room {
         self.read = Some((at_least, Instant::now()));
     }
 
-    async fn read_again(&mut self, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    async fn read_again(&mut self, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let Some((seq, _)) = self.read else { return Ok(()) };
         let at_least = Some(seq).filter(|seq| *seq > Seq::default());
         let query = HistoryQuery { limit: Some(HISTORY_SHOWN), at_least, ..HistoryQuery::default() };
@@ -256,7 +257,7 @@ impl Room {
     }
 
     /// Reads and shows rows; what cannot be read yet is tried again later.
-    async fn read_rows(&mut self, query: HistoryQuery, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    async fn read_rows(&mut self, query: HistoryQuery, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         match self.client.http().history(self.conversation(), query).await {
             Ok(page) => {
                 self.read = None;
@@ -294,7 +295,7 @@ impl Room {
     }
 
     /// Shows what reads differently than on the screen, and then, unless rows are missing below, what is new up to `to`.
-    async fn show(&mut self, to: Seq, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    async fn show(&mut self, to: Seq, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let differs = |entry: &&EntryBody| self.screen.get(&entry.seq).is_some_and(|changed| *changed < entry.changed);
         let differing: Vec<EntryBody> = self.view.entries().filter(differs).cloned().collect();
         for entry in &differing {
@@ -323,7 +324,7 @@ impl Room {
         entry: &EntryBody,
         changed: bool,
         output: &mut (dyn Write + Send),
-    ) -> Result<(), OpsError> {
+    ) -> Result<(), TerminalError> {
         self.learn_names(entry).await;
         self.screen.insert(entry.seq, entry.changed);
         if self.screen.len() > ENTRIES_MAX {

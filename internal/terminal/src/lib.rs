@@ -1,8 +1,16 @@
-//! A small chat terminal on the public API: lines in, lines out, nothing drawn. People type into it, through an editor of
-//! lines that is the caller's; scripts pipe into it.
+//! The chat terminal of `klatschctl chat`: lines in, lines out, nothing drawn. People type into it, through an editor of
+//! lines; scripts pipe into it.
+//!
+//! It is built on the `client` crate alone. `command.rs` is the program around it (options, password, editor), [`run`]
+//! the terminal itself: signing in (`enter.rs`), one conversation on the screen (`room.rs`), what is typed (`line.rs`,
+//! `typed.rs`) and how it looks (`render.rs`).
 
+mod command;
+mod editor;
 mod enter;
+mod error;
 mod line;
+mod options;
 mod render;
 mod room;
 mod typed;
@@ -11,24 +19,27 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use client::{Client, ClientOptions, Endpoints, Http, StateFile};
 use domain::ConversationId;
 use host::{Clock, Entropy};
 use secret::Secret;
 use tokio::io::AsyncBufRead;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, ClientOptions, Endpoints, Http, StateFile};
-use crate::{Exit, OpsError};
 use enter::{enter, open};
 use room::Room;
+
+pub use command::chat;
+pub use error::TerminalError;
+pub use options::ChatArguments;
 
 /// A user has so many devices on one machine without naming state files.
 const DEVICES_MAX: usize = 16;
 
 /// How long a script waits for somebody who has not registered yet, unless told otherwise.
-pub const SCRIPT_WAIT: Duration = Duration::from_secs(60);
+const SCRIPT_WAIT: Duration = Duration::from_secs(60);
 /// How long a person does, who may have mistyped the name.
-pub const PERSON_WAIT: Duration = Duration::from_secs(300);
+const PERSON_WAIT: Duration = Duration::from_secs(300);
 
 /// With whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,11 +91,22 @@ pub struct ChatOptions {
     pub colour: bool,
 }
 
+/// How the terminal ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that was sent was accepted.
+    Done,
+    /// A command was not accepted, or a line was none.
+    NotAccepted,
+    /// Nobody came to talk with, or commands are still open.
+    Unsettled,
+}
+
 /// Runs the terminal until its input has ended and everything sent is settled, `/quit`, or `stop`.
 ///
 /// # Errors
 /// When signing in or opening the conversation fails, the server says not to come back, or the terminal is gone.
-/// Otherwise [`Exit::Differs`] says that a command was not accepted, [`Exit::Unavailable`] that some are still open.
+/// Otherwise [`Ended::NotAccepted`] says that a command was not accepted, [`Ended::Unsettled`] that some are still open.
 pub async fn run(
     options: ChatOptions,
     input: impl AsyncBufRead + Unpin + Send,
@@ -92,13 +114,13 @@ pub async fn run(
     clock: &Clock,
     entropy: &Entropy,
     stop: &CancellationToken,
-) -> Result<Exit, OpsError> {
+) -> Result<Ended, TerminalError> {
     let http = std::sync::Arc::new(Http::new(options.endpoints.clone())?);
     let identity = enter(&http, &options, &mut output).await?;
     let file = lock_state(&options.state, &http, &identity.name)?;
     let state = file.load()?;
     let conversation = open(&http, &identity, &options, clock, entropy, stop, &mut output).await?;
-    let Some(conversation) = conversation else { return Ok(Exit::Unavailable) };
+    let Some(conversation) = conversation else { return Ok(Ended::Unsettled) };
     let resumes = state.user == Some(identity.user) && state.cursor.is_some();
     let (clock, entropy) = (clock.clone(), entropy.clone());
     let client = Client::new(ClientOptions { http, identity, state, clock, entropy });
@@ -108,10 +130,10 @@ pub async fn run(
     room.leave(&mut output, outcome).await
 }
 
-fn lock_state(path: &StatePath, http: &Http, name: &str) -> Result<StateFile, OpsError> {
+fn lock_state(path: &StatePath, http: &Http, name: &str) -> Result<StateFile, TerminalError> {
     let folder = match path {
         StatePath::File(path) => {
-            let in_use = || OpsError::Usage(format!("{} is in use by another device", path.display()));
+            let in_use = || TerminalError::Usage(format!("{} is in use by another device", path.display()));
             return StateFile::lock(path)?.ok_or_else(in_use);
         }
         StatePath::Folder(folder) => folder,
@@ -124,11 +146,11 @@ fn lock_state(path: &StatePath, http: &Http, name: &str) -> Result<StateFile, Op
         }
     }
     let folder = folder.display();
-    Err(OpsError::Usage(format!("{name} has {DEVICES_MAX} devices in {folder} already: name a file with --state")))
+    Err(TerminalError::Usage(format!("{name} has {DEVICES_MAX} devices in {folder} already: name a file with --state")))
 }
 
 /// Writes a line.
-fn say(output: &mut dyn Write, line: &str) -> Result<(), OpsError> {
+fn say(output: &mut dyn Write, line: &str) -> Result<(), TerminalError> {
     let written = writeln!(output, "{line}").and_then(|()| output.flush());
-    written.map_err(|source| OpsError::io("writing to the terminal", source))
+    written.map_err(|source| TerminalError::io("writing to the terminal", source))
 }

@@ -1,23 +1,20 @@
-//! The client and the chat terminal against a scripted server.
+//! The chat terminal against a scripted server.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/server.rs"]
+#[path = "../../client/tests/support/server.rs"]
 mod server;
 
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Seq, UserId};
+use client::{Endpoints, Http};
+use domain::{CommandId, Seq, UserId};
 use host::{Clock, Entropy};
-use ops::chat::{ChatOptions, StatePath, Target, run};
-use ops::client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, Identity};
-use ops::{Exit, OpsError};
-use protocol::{CommandFrame, CommandKind, FeedFrame, StandsName};
+use protocol::{CommandFrame, CommandKind, FeedFrame};
 use secret::Secret;
 use server::{Did, Fault, Server, is_message};
+use terminal::{ChatOptions, Ended, StatePath, Target, TerminalError, run};
 use tokio::io::BufReader;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,186 +22,14 @@ use tokio_util::sync::CancellationToken;
 /// A test that waits longer than this waits for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn http(server: &Server, name: &str) -> (Arc<Http>, Identity) {
+/// Makes the account.
+async fn registered(server: &Server, name: &str) -> UserId {
     let http = Http::new(Endpoints::new(&server.url(), None, None).unwrap()).unwrap();
-    let password = Secret::new("password");
-    // Somebody may have made the account before.
-    let _ = http.register(name, &password).await;
-    let user = http.sign_in(name, &password).await.unwrap();
-    (Arc::new(http), Identity { user: user.id, name: user.name })
-}
-
-async fn client(server: &Server, name: &str, state: DeviceState) -> Client {
-    let (http, identity) = http(server, name).await;
-    Client::new(ClientOptions { http, identity, state, clock: Clock::system(), entropy: Entropy::seeded(7) })
-}
-
-/// Pulls events until one is as wanted.
-async fn until<T>(client: &mut Client, mut wanted: impl FnMut(ClientEvent) -> Option<T>) -> T {
-    let waiting = async {
-        loop {
-            if let Some(found) = wanted(client.next().await) {
-                return found;
-            }
-        }
-    };
-    timeout(PATIENCE, waiting).await.expect("it happens in time")
-}
-
-async fn settled(client: &mut Client, wanted: CommandId) -> Fate {
-    until(client, |event| match event {
-        ClientEvent::Fate { id, fate, .. } if id == wanted => Some(fate),
-        _ => None,
-    })
-    .await
-}
-
-async fn synced(client: &mut Client) {
-    until(client, |event| matches!(event, ClientEvent::Synced { .. }).then_some(())).await;
-}
-
-fn hello(client: &Client, conversation: ConversationId) -> CommandFrame {
-    CommandFrame::new(client.mint(), conversation, CommandKind::Send { body: "hello".into(), reply_to: None })
+    http.register(name, &Secret::new("password")).await.unwrap().id
 }
 
 fn seq(n: u64) -> Seq {
     Seq::try_from(n).unwrap()
-}
-
-fn messages(server: &Server) -> usize {
-    server.world.lock().unwrap().log.iter().filter(|frame| is_message(frame)).count()
-}
-
-#[tokio::test]
-async fn a_lost_acknowledgement_and_a_lost_command_make_one_message_each() {
-    let server = Server::start().await;
-    let mut ann = client(&server, "ann", DeviceState::default()).await;
-    let conversation = ConversationId::direct(ann.identity().user, ann.identity().user);
-    synced(&mut ann).await;
-    for (sent, fault) in [(1, Fault::LoseAck), (2, Fault::LoseCommand)] {
-        server.fail_with(fault);
-        let id = ann.submit(hello(&ann, conversation)).unwrap();
-        assert!(matches!(settled(&mut ann, id).await, Fate::Stands { stands: StandsName::Message, .. }), "{fault:?}");
-        assert_eq!(messages(&server), sent, "{fault:?}");
-    }
-    assert_eq!(ann.state().open_commands(), 0);
-    ann.close().await;
-}
-
-#[tokio::test]
-async fn a_command_survives_the_process_and_is_one_message() {
-    let server = Server::start().await;
-    let mut ann = client(&server, "ann", DeviceState::default()).await;
-    let conversation = ConversationId::direct(ann.identity().user, ann.identity().user);
-    synced(&mut ann).await;
-    server.fail_with(Fault::LoseAck);
-    let id = ann.submit(hello(&ann, conversation)).unwrap();
-    until(&mut ann, |event| matches!(event, ClientEvent::Disconnected { .. }).then_some(())).await;
-    let kept = serde_json::to_string(ann.checkpoint().unwrap()).unwrap();
-    drop(ann);
-    let mut again = client(&server, "ann", serde_json::from_str(&kept).unwrap()).await;
-    assert!(matches!(settled(&mut again, id).await, Fate::Stands { .. }));
-    assert_eq!(messages(&server), 1);
-}
-
-#[tokio::test]
-async fn a_reset_asks_for_outcomes_and_nothing_comes_twice() {
-    let server = Server::start().await;
-    let mut ann = client(&server, "ann", DeviceState::default()).await;
-    let conversation = ConversationId::direct(ann.identity().user, ann.identity().user);
-    synced(&mut ann).await;
-    server.fail_with(Fault::LoseAck);
-    server.fail_with(Fault::Reset);
-    let id = ann.submit(hello(&ann, conversation)).unwrap();
-    let mut seen = 0;
-    until(&mut ann, |event| match event {
-        ClientEvent::Feed(_) => {
-            seen += 1;
-            None
-        }
-        ClientEvent::Fate { id: settled, .. } => (settled == id).then_some(()),
-        _ => None,
-    })
-    .await;
-    assert_eq!((seen, messages(&server)), (0, 1), "the rows have it");
-    let id = ann.submit(hello(&ann, conversation)).unwrap();
-    settled(&mut ann, id).await;
-    assert_eq!((messages(&server), ann.filtered()), (2, 0));
-}
-
-#[tokio::test]
-async fn a_sync_is_all_its_pages() {
-    let server = Server::start().await;
-    let mut ann = client(&server, "ann", DeviceState::default()).await;
-    let me = ann.identity().user;
-    let others: Vec<_> = (1..=5).map(|n| ConversationId::group(me, CommandId::first_at(n))).collect();
-    server.world.lock().unwrap().others.clone_from(&others);
-    let named = until(&mut ann, |event| match event {
-        ClientEvent::Synced { conversations } => Some(conversations.len()),
-        _ => None,
-    });
-    assert_eq!(named.await, 5);
-    assert!(!ann.state().incomplete && others.iter().all(|id| ann.state().highest.contains_key(id)));
-}
-
-#[tokio::test]
-async fn the_close_code_tells_whether_to_come_back() {
-    let server = Server::start().await;
-    for code in [4000, 4001] {
-        server.fail_with(Fault::Close(code));
-    }
-    let mut ann = client(&server, "ann", DeviceState::default()).await;
-    synced(&mut ann).await;
-    assert_eq!(server.world.lock().unwrap().hellos, 3);
-    server.fail_with(Fault::Close(4100));
-    ann.reconnect();
-    let code = until(&mut ann, |event| match event {
-        ClientEvent::Stopped { code, .. } => Some(code),
-        _ => None,
-    });
-    assert_eq!(code.await, Some(4100));
-}
-
-#[tokio::test]
-async fn a_token_that_has_ended_is_refreshed_on_every_way() {
-    let server = Server::start().await;
-    let mut ann = client(&server, "ann", DeviceState::default()).await;
-    synced(&mut ann).await;
-    server.fail_with(Fault::ExpireTokens);
-    ann.http().sync().await.unwrap();
-    server.fail_with(Fault::ForgetKey);
-    ann.http().sync().await.unwrap();
-    server.fail_with(Fault::ExpireTokens);
-    ann.reconnect();
-    until(&mut ann, |event| matches!(event, ClientEvent::Connected { .. }).then_some(())).await;
-    // One refresh token is good once: calls at the same time share a refresh.
-    server.fail_with(Fault::ExpireTokens);
-    let (one, two) = tokio::join!(ann.http().sync(), ann.http().sync());
-    assert!(one.is_ok() && two.is_ok());
-}
-
-/// Issue 10, item 10.
-#[tokio::test]
-async fn a_socket_is_renewed_before_its_token_ends_and_is_never_connected_again_for_it() {
-    let server = Server::start().await;
-    server.world.lock().unwrap().tokens_last = Some(1);
-    let mut ann = client(&server, "ann", DeviceState::default()).await;
-    synced(&mut ann).await;
-    let renewed = async {
-        server.is_renewed(3).await;
-        // What the server refuses is tried again.
-        server.fail_with(Fault::NoRenewal);
-        server.is_renewed(4).await;
-    };
-    tokio::select! {
-        event = ann.next() => panic!("{event:?}"),
-        done = timeout(PATIENCE, renewed) => done.expect("it is renewed in time"),
-    }
-    let world = server.world.lock().unwrap();
-    let different: BTreeSet<&String> = world.renewals.iter().collect();
-    // A token may be sent twice where the answer to the first takes long.
-    assert!(different.len() >= 3, "{:?}", world.renewals);
-    assert_eq!(world.hellos, 1, "no socket but the first");
 }
 
 fn chat(server: &Server, name: &str, with: &str, state: &Path) -> ChatOptions {
@@ -222,7 +47,7 @@ fn chat(server: &Server, name: &str, with: &str, state: &Path) -> ChatOptions {
     }
 }
 
-async fn talk(options: ChatOptions, lines: &str) -> (Result<Exit, OpsError>, String) {
+async fn talk(options: ChatOptions, lines: &str) -> (Result<Ended, TerminalError>, String) {
     let (mut output, stop) = (Vec::new(), CancellationToken::new());
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let talking = run(options, lines.as_bytes(), &mut output, &clock, &entropy, &stop);
@@ -233,10 +58,10 @@ async fn talk(options: ChatOptions, lines: &str) -> (Result<Exit, OpsError>, Str
 #[tokio::test]
 async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    http(&server, "bob").await;
+    registered(&server, "bob").await;
     let script = "hello\nsecond\n/edit last changed\n/react 1 +1\n/dance\n";
     let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), script).await;
-    assert_eq!(outcome.unwrap(), Exit::Differs, "/dance is no command");
+    assert_eq!(outcome.unwrap(), Ended::NotAccepted, "/dance is no command");
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[0], "-- registered ann");
     for wanted in [
@@ -251,9 +76,9 @@ async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
 
     // Somebody answers while ann is away: with her state, she is shown the old lines and then what she missed.
     let (outcome, _) = talk(chat(&server, "bob", "ann", folder.path()), "hi ann\n").await;
-    assert_eq!(outcome.unwrap(), Exit::Ok);
+    assert_eq!(outcome.unwrap(), Ended::Done);
     let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), "back\n").await;
-    assert_eq!(outcome.unwrap(), Exit::Ok);
+    assert_eq!(outcome.unwrap(), Ended::Done);
     let texts: Vec<&str> = shown.lines().filter(|line| line.starts_with('#')).collect();
     let wanted = [
         "#1 00:00:01 ann: hello [ann +1]",
@@ -269,11 +94,11 @@ async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
 async fn somebody_who_does_not_come_is_not_waited_for_longer_than_asked() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
     let (outcome, shown) = talk(chat(&server, "ann", "nobody", folder.path()), "hello\n").await;
-    assert_eq!(outcome.unwrap(), Exit::Unavailable);
+    assert_eq!(outcome.unwrap(), Ended::Unsettled);
     assert!(shown.ends_with("-- nobody did not come: is that their name?\n"), "{shown}");
-    http(&server, "bob").await;
+    registered(&server, "bob").await;
     let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), "/add nobody\n/reply 1 x\n").await;
-    assert_eq!(outcome.unwrap(), Exit::Differs);
+    assert_eq!(outcome.unwrap(), Ended::NotAccepted);
     let sentences: Vec<&str> = shown.lines().filter(|line| line.starts_with("!!")).collect();
     assert_eq!(sentences, ["!! nobody is called nobody", "!! there is no such message here"], "{shown}");
 }
@@ -282,16 +107,16 @@ async fn somebody_who_does_not_come_is_not_waited_for_longer_than_asked() {
 #[tokio::test]
 async fn who_may_not_leave_stays_and_who_has_left_says_nothing_more() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    http(&server, "bob").await;
+    registered(&server, "bob").await;
     let script = "one\n/leave\ntwo\n";
     let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), script).await;
-    assert_eq!(outcome.unwrap(), Exit::Differs);
+    assert_eq!(outcome.unwrap(), Ended::NotAccepted);
     assert!(shown.contains("!! not accepted: scripted -- /leave\n"), "{shown}");
     assert_eq!(texts(&shown), ["one", "two"], "{shown}");
 
     server.world.lock().unwrap().may_be_left = true;
     let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), "/leave\nthree\n").await;
-    assert_eq!(outcome.unwrap(), Exit::Ok);
+    assert_eq!(outcome.unwrap(), Ended::Done);
     assert_eq!(texts(&shown), ["one", "two"], "{shown}");
     let said = server.world.lock().unwrap().log.iter().filter(|frame| is_message(frame)).count();
     assert_eq!(said, 2, "nothing was sent behind the leaving");
@@ -314,8 +139,8 @@ async fn listen(options: ChatOptions, until: impl Future<Output = ()>) -> String
 
 /// Ann has said something to Bob, at place 2, and been told of it. Gives what Bob says.
 async fn one_has_spoken(server: &Server, folder: &Path) -> impl Fn(&str) -> (UserId, CommandFrame) + use<> {
-    let bob = http(server, "bob").await.1.user;
-    assert_eq!(talk(chat(server, "ann", "bob", folder), "one\n").await.0.unwrap(), Exit::Ok);
+    let bob = registered(server, "bob").await;
+    assert_eq!(talk(chat(server, "ann", "bob", folder), "one\n").await.0.unwrap(), Ended::Done);
     let conversation = server.world.lock().unwrap().log[0].place().unwrap().0;
     let next = AtomicI64::new(1);
     move |body| {
@@ -416,21 +241,21 @@ async fn what_was_said_during_an_absence_is_shown_before_what_comes_after_it() {
 #[tokio::test]
 async fn once_shows_what_there_is_and_ends() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    http(&server, "bob").await;
+    registered(&server, "bob").await;
     talk(chat(&server, "ann", "bob", folder.path()), "hello\n").await.0.unwrap();
     let once = ChatOptions { once: true, ..chat(&server, "bob", "ann", folder.path()) };
     let (outcome, shown) = talk(once, "").await;
-    assert_eq!(outcome.unwrap(), Exit::Ok);
+    assert_eq!(outcome.unwrap(), Ended::Done);
     assert!(shown.contains("#1 00:00:01 ann: hello\n"), "{shown}");
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_told_in_words() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
-    http(&server, "ann").await;
+    registered(&server, "ann").await;
     let wrong = ChatOptions { password: Secret::new("other"), ..chat(&server, "ann", "bob", folder.path()) };
     let (outcome, _) = talk(wrong, "").await;
     let error = outcome.unwrap_err();
-    assert_eq!(error.exit(), Exit::Usage);
+    assert!(matches!(error, TerminalError::Usage(_)), "{error:?}");
     assert!(error.to_string().contains("the name is taken"), "{error}");
 }

@@ -13,12 +13,12 @@ use protocol::{
 };
 use tokio::time::Instant;
 
-use crate::client::error::ClientError;
-use crate::client::state::DeviceState;
-use crate::client::sync::{Resync, Syncing};
-use crate::client::tracked::{AGAIN_AFTER, ASK_AFTER, RESEND_AFTER, Tracked, is_passing};
-use crate::client::wire::Inbound;
-use crate::client::{ClientEvent, Fate};
+use crate::error::ClientError;
+use crate::state::DeviceState;
+use crate::sync::{Resync, Syncing};
+use crate::tracked::{AGAIN_AFTER, ASK_AFTER, RESEND_AFTER, Tracked, is_passing};
+use crate::wire::Inbound;
+use crate::{ClientEvent, Fate};
 
 /// Commands that may be open at once. At the bound no more are taken.
 pub(crate) const OPEN_COMMANDS_MAX: usize = 1000;

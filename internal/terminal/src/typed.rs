@@ -5,18 +5,18 @@ use std::io::Write;
 use domain::{CommandId, ConversationId, UserId};
 use protocol::{CommandFrame, CommandKind, ErrorCode};
 
-use crate::OpsError;
-use crate::chat::line::{HELP, Line, Which};
-use crate::chat::room::{HISTORY_SHOWN, Room};
-use crate::chat::{render, say};
-use crate::client::HistoryQuery;
+use crate::TerminalError;
+use crate::line::{HELP, Line, Which};
+use crate::room::{HISTORY_SHOWN, Room};
+use crate::{render, say};
+use client::HistoryQuery;
 
 /// The most that one page of history has.
 const HISTORY_MAX: usize = 200;
 
 impl Room {
     /// Does what a line asks for; says whether that was to quit.
-    pub(crate) async fn typed(&mut self, text: &str, output: &mut (dyn Write + Send)) -> Result<bool, OpsError> {
+    pub(crate) async fn typed(&mut self, text: &str, output: &mut (dyn Write + Send)) -> Result<bool, TerminalError> {
         let line = match text.parse::<Line>() {
             Ok(line) => line,
             Err(words) => {
@@ -52,7 +52,7 @@ impl Room {
         };
         match outcome {
             Ok(()) => {}
-            Err(OpsError::Io { what, source }) => return Err(OpsError::Io { what, source }),
+            Err(TerminalError::Io { what, source }) => return Err(TerminalError::Io { what, source }),
             Err(error) => {
                 self.failed = true;
                 say(output, &self.ink.line(&format!("!! {}", render::plain(&error.to_string()))))?;
@@ -61,7 +61,7 @@ impl Room {
         Ok(false)
     }
 
-    fn command(&mut self, line: Line, text: &str) -> Result<(), OpsError> {
+    fn command(&mut self, line: Line, text: &str) -> Result<(), TerminalError> {
         let (id, conversation) = (self.client.mint(), self.conversation());
         let frame = match line {
             Line::Say(body) => CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to: None }),
@@ -95,7 +95,7 @@ impl Room {
     }
 
     /// From here on the command survives a crash.
-    fn submit(&mut self, frame: CommandFrame, text: &str) -> Result<(), OpsError> {
+    fn submit(&mut self, frame: CommandFrame, text: &str) -> Result<(), TerminalError> {
         let id = self.client.submit(frame)?;
         self.sent.insert(id, text.to_owned());
         if let Some(state) = self.client.checkpoint() {
@@ -110,10 +110,10 @@ impl Room {
         name: &str,
         text: &str,
         command: impl FnOnce(CommandId, ConversationId, UserId) -> CommandFrame,
-    ) -> Result<(), OpsError> {
+    ) -> Result<(), TerminalError> {
         let user = match self.client.http().user_by_name(name).await {
             Err(error) if error.code() == Some(ErrorCode::NotFound) => {
-                return Err(OpsError::Usage(format!("nobody is called {name}")));
+                return Err(TerminalError::Usage(format!("nobody is called {name}")));
             }
             found => found?,
         };
@@ -123,17 +123,17 @@ impl Room {
     }
 
     /// The message that a person means.
-    fn message(&self, which: Which) -> Result<CommandId, OpsError> {
+    fn message(&self, which: Which) -> Result<CommandId, TerminalError> {
         let me = self.client.identity().user;
         let mut messages = self.view.entries().rev().filter(|entry| entry.kind == "message");
         let found = match which {
             Which::Number(number) => messages.find(|entry| entry.ordinal == number),
             Which::Last => messages.find(|entry| entry.author == me && !entry.deleted),
         };
-        found.map(|entry| entry.id).ok_or_else(|| OpsError::Usage("there is no such message here".into()))
+        found.map(|entry| entry.id).ok_or_else(|| TerminalError::Usage("there is no such message here".into()))
     }
 
-    async fn who(&mut self, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    async fn who(&mut self, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let mut after = None;
         loop {
             let page = self.client.http().members(self.conversation(), after).await?;
@@ -151,7 +151,7 @@ impl Room {
         }
     }
 
-    async fn history(&mut self, count: Option<usize>, output: &mut (dyn Write + Send)) -> Result<(), OpsError> {
+    async fn history(&mut self, count: Option<usize>, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let limit = count.unwrap_or(HISTORY_SHOWN).clamp(1, HISTORY_MAX);
         let at_least = self.client.state().highest.get(&self.conversation()).copied();
         let query = HistoryQuery { limit: Some(limit), at_least, ..HistoryQuery::default() };

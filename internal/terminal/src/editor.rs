@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ops::OpsError;
+use crate::TerminalError;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -47,8 +47,11 @@ pub(crate) struct Terminal {
 pub(crate) type Typed = BufReader<DuplexStream>;
 
 /// Begins to edit with this prompt. Ctrl-C cancels `stop`, as it does outside of an editor; Ctrl-D ends what is typed.
-pub(crate) fn start(prompt: String, stop: CancellationToken) -> Result<(Terminal, Typed, impl Write + Send), OpsError> {
-    let failed = |error: ReadlineError| OpsError::Failed(format!("the terminal cannot be edited on: {error}"));
+pub(crate) fn start(
+    prompt: String,
+    stop: CancellationToken,
+) -> Result<(Terminal, Typed, impl Write + Send), TerminalError> {
+    let failed = |error: ReadlineError| TerminalError::Failed(format!("the terminal cannot be edited on: {error}"));
     let terminal = Terminal { before: tcgetattr(stdin()).ok() };
     let config = Config::builder().max_history_size(HISTORY_LINES).map_err(failed)?.auto_add_history(true).build();
     let lines = MemHistory::with_config(&config);

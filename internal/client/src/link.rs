@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use crate::client::error::ClientError;
-use crate::client::http::{Access, Http};
+use crate::error::ClientError;
+use crate::http::{Access, Http};
 
 /// How long connecting may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);

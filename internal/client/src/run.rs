@@ -10,14 +10,14 @@ use protocol::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::device::{Asking, Device, Output};
-use crate::client::error::ClientError;
-use crate::client::http::{Access, Http};
-use crate::client::link::{self, After, FromSocket, Link, NoLink};
-use crate::client::renewal::Renewal;
-use crate::client::state::DeviceState;
-use crate::client::wire;
-use crate::client::{ClientEvent, Identity};
+use crate::device::{Asking, Device, Output};
+use crate::error::ClientError;
+use crate::http::{Access, Http};
+use crate::link::{self, After, FromSocket, Link, NoLink};
+use crate::renewal::Renewal;
+use crate::state::DeviceState;
+use crate::wire;
+use crate::{ClientEvent, Identity};
 
 /// The first wait before connecting again is at most this long.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);

@@ -11,11 +11,11 @@ use protocol::{
 };
 use tokio::time::Instant;
 
-use crate::client::device::{Asking, Device, Output};
-use crate::client::error::ClientError;
-use crate::client::state::DeviceState;
-use crate::client::wire::Inbound;
-use crate::client::{ClientEvent, Fate};
+use crate::device::{Asking, Device, Output};
+use crate::error::ClientError;
+use crate::state::DeviceState;
+use crate::wire::Inbound;
+use crate::{ClientEvent, Fate};
 
 fn user(n: u8) -> UserId {
     format!("00000000-0000-4000-8000-0000000000{n:02}").parse().unwrap()

@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use client::View;
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
-use ops::client::View;
 use protocol::{
     Accepted, ClientFrame, CommandFrame, CommandKind, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode,
     FeedFrame, FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame,

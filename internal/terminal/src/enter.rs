@@ -9,9 +9,9 @@ use protocol::{ErrorCode, UserBody};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::OpsError;
-use crate::chat::{ChatOptions, Target, say};
-use crate::client::{ClientError, Http, Identity};
+use crate::TerminalError;
+use crate::{ChatOptions, Target, say};
+use client::{ClientError, Http, Identity};
 
 /// How often to look whether somebody has come.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ pub(crate) async fn enter(
     http: &Http,
     options: &ChatOptions,
     output: &mut (dyn Write + Send),
-) -> Result<Identity, OpsError> {
+) -> Result<Identity, TerminalError> {
     let (name, password) = (&options.name, &options.password);
     if options.register {
         match http.register(name, password).await {
@@ -40,7 +40,7 @@ pub(crate) async fn enter(
             } else {
                 "a new name needs --register"
             };
-            Err(OpsError::Usage(format!("the name or the password is wrong ({hint})")))
+            Err(TerminalError::Usage(format!("the name or the password is wrong ({hint})")))
         }
         Err(error) => Err(error.into()),
     }
@@ -55,10 +55,10 @@ pub(crate) async fn open(
     entropy: &Entropy,
     stop: &CancellationToken,
     output: &mut (dyn Write + Send),
-) -> Result<Option<ConversationId>, OpsError> {
+) -> Result<Option<ConversationId>, TerminalError> {
     let mint = || {
         let id = CommandId::try_from(entropy.uuid_v7(clock));
-        id.map_err(|error| OpsError::Failed(error.to_string()))
+        id.map_err(|error| TerminalError::Failed(error.to_string()))
     };
     match &options.target {
         Target::Conversation(conversation) => Ok(Some(*conversation)),
@@ -105,7 +105,7 @@ async fn find(
     wait: Duration,
     stop: &CancellationToken,
     output: &mut (dyn Write + Send),
-) -> Result<Option<UserBody>, OpsError> {
+) -> Result<Option<UserBody>, TerminalError> {
     let (begun, mut told) = (Instant::now(), false);
     loop {
         match http.user_by_name(name).await {
@@ -134,7 +134,7 @@ async fn find(
 }
 
 /// The most recently active group of that title that the user is in.
-async fn titled(http: &Http, title: &str) -> Result<Option<ConversationId>, OpsError> {
+async fn titled(http: &Http, title: &str) -> Result<Option<ConversationId>, TerminalError> {
     let mut page: Option<String> = None;
     for _ in 0..LIST_PAGES_MAX {
         let list = http.conversations(page.as_deref()).await?;

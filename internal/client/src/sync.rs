@@ -12,9 +12,9 @@ use domain::{ConversationId, Cursor, Seq};
 use protocol::{FeedFrame, Received, SyncPage, SyncState};
 use tokio::time::Instant;
 
-use crate::client::ClientEvent;
-use crate::client::device::{Device, Output};
-use crate::client::error::ClientError;
+use crate::ClientEvent;
+use crate::device::{Device, Output};
+use crate::error::ClientError;
 
 /// Frames that wait for a sync. Beyond, the device connects again: the server has them.
 const FRAMES_WAITING_MAX: usize = 10_000;

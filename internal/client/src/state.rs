@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::OpsError;
-use crate::client::marks::Marks;
-use crate::client::tracked::Tracked;
+use crate::marks::Marks;
+use crate::tracked::Tracked;
 
 /// What a device keeps, always as one: a cursor without its highest seqs would let frames show twice.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +44,27 @@ impl DeviceState {
     }
 }
 
+/// Why a state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file system says no.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The file holds something else.
+    #[error("{path} is not a state file ({why}): remove it, or name another")]
+    NotOne {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        why: serde_json::Error,
+    },
+}
+
 /// A file with a device's state, locked as long as this is kept: two devices must not share one.
 #[derive(Debug)]
 pub struct StateFile {
@@ -58,8 +78,9 @@ impl StateFile {
     ///
     /// # Errors
     /// When the folder or the lock file cannot be made.
-    pub fn lock(path: &Path) -> Result<Option<Self>, OpsError> {
-        let failed = |source| OpsError::io(format!("the state file {} cannot be used", path.display()), source);
+    pub fn lock(path: &Path) -> Result<Option<Self>, StateError> {
+        let failed =
+            |source| StateError::Io { what: format!("the state file {} cannot be used", path.display()), source };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -81,16 +102,14 @@ impl StateFile {
     ///
     /// # Errors
     /// When the file is there and cannot be read.
-    pub fn load(&self) -> Result<DeviceState, OpsError> {
+    pub fn load(&self) -> Result<DeviceState, StateError> {
         let path = self.path.display();
         match fs::read(&self.path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                OpsError::Usage(format!(
-                    "{path} is not a state file ({error}): remove it, or name another with --state"
-                ))
-            }),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|why| StateError::NotOne { path: path.to_string(), why })
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(DeviceState::default()),
-            Err(source) => Err(OpsError::io(format!("the state file {path} cannot be read"), source)),
+            Err(source) => Err(StateError::Io { what: format!("the state file {path} cannot be read"), source }),
         }
     }
 
@@ -98,9 +117,12 @@ impl StateFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(&self, state: &DeviceState) -> Result<(), OpsError> {
-        let failed = |source| OpsError::io(format!("the state file {} cannot be written", self.path.display()), source);
-        let bytes = serde_json::to_vec(state).map_err(|error| OpsError::Failed(error.to_string()))?;
+    pub fn save(&self, state: &DeviceState) -> Result<(), StateError> {
+        let failed = |source| StateError::Io {
+            what: format!("the state file {} cannot be written", self.path.display()),
+            source,
+        };
+        let bytes = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
         let beside = self.path.with_extension("new");
         let mut file = File::create(&beside).map_err(failed)?;
         file.write_all(&bytes).and_then(|()| file.sync_data()).map_err(failed)?;
@@ -138,6 +160,6 @@ mod tests {
         let file = StateFile::lock(&path).unwrap().unwrap();
         assert_eq!(file.load().unwrap(), state, "after the process");
         fs::write(&path, "{").unwrap();
-        assert!(matches!(file.load(), Err(OpsError::Usage(_))));
+        assert!(matches!(file.load(), Err(StateError::NotOne { .. })));
     }
 }

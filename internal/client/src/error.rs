@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use protocol::ErrorCode;
 
-use crate::Exit;
-
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -67,23 +65,6 @@ impl ClientError {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
             _ => None,
-        }
-    }
-
-    /// The exit code that says it.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Refused { code, .. } => match code.status() {
-                500 => Exit::Failed,
-                429 | 502..=599 => Exit::Unavailable,
-                401 | 400 => Exit::Usage,
-                _ => Exit::Differs,
-            },
-            Self::Unreachable { .. } => Exit::Unavailable,
-            Self::Protocol { .. } => Exit::Failed,
-            Self::Address(_) | Self::Malformed(_) | Self::SignedOut => Exit::Usage,
-            Self::TooManyOpen => Exit::Unavailable,
         }
     }
 }

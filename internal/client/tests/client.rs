@@ -1,0 +1,198 @@
+//! The client against a scripted server.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, Identity};
+use domain::{CommandId, ConversationId};
+use host::{Clock, Entropy};
+use protocol::{CommandFrame, CommandKind, StandsName};
+use secret::Secret;
+use server::{Fault, Server, is_message};
+use tokio::time::timeout;
+
+/// A test that waits longer than this waits for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn http(server: &Server, name: &str) -> (Arc<Http>, Identity) {
+    let http = Http::new(Endpoints::new(&server.url(), None, None).unwrap()).unwrap();
+    let password = Secret::new("password");
+    // Somebody may have made the account before.
+    let _ = http.register(name, &password).await;
+    let user = http.sign_in(name, &password).await.unwrap();
+    (Arc::new(http), Identity { user: user.id, name: user.name })
+}
+
+async fn client(server: &Server, name: &str, state: DeviceState) -> Client {
+    let (http, identity) = http(server, name).await;
+    Client::new(ClientOptions { http, identity, state, clock: Clock::system(), entropy: Entropy::seeded(7) })
+}
+
+/// Pulls events until one is as wanted.
+async fn until<T>(client: &mut Client, mut wanted: impl FnMut(ClientEvent) -> Option<T>) -> T {
+    let waiting = async {
+        loop {
+            if let Some(found) = wanted(client.next().await) {
+                return found;
+            }
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it happens in time")
+}
+
+async fn settled(client: &mut Client, wanted: CommandId) -> Fate {
+    until(client, |event| match event {
+        ClientEvent::Fate { id, fate, .. } if id == wanted => Some(fate),
+        _ => None,
+    })
+    .await
+}
+
+async fn synced(client: &mut Client) {
+    until(client, |event| matches!(event, ClientEvent::Synced { .. }).then_some(())).await;
+}
+
+fn hello(client: &Client, conversation: ConversationId) -> CommandFrame {
+    CommandFrame::new(client.mint(), conversation, CommandKind::Send { body: "hello".into(), reply_to: None })
+}
+
+fn messages(server: &Server) -> usize {
+    server.world.lock().unwrap().log.iter().filter(|frame| is_message(frame)).count()
+}
+
+#[tokio::test]
+async fn a_lost_acknowledgement_and_a_lost_command_make_one_message_each() {
+    let server = Server::start().await;
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    let conversation = ConversationId::direct(ann.identity().user, ann.identity().user);
+    synced(&mut ann).await;
+    for (sent, fault) in [(1, Fault::LoseAck), (2, Fault::LoseCommand)] {
+        server.fail_with(fault);
+        let id = ann.submit(hello(&ann, conversation)).unwrap();
+        assert!(matches!(settled(&mut ann, id).await, Fate::Stands { stands: StandsName::Message, .. }), "{fault:?}");
+        assert_eq!(messages(&server), sent, "{fault:?}");
+    }
+    assert_eq!(ann.state().open_commands(), 0);
+    ann.close().await;
+}
+
+#[tokio::test]
+async fn a_command_survives_the_process_and_is_one_message() {
+    let server = Server::start().await;
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    let conversation = ConversationId::direct(ann.identity().user, ann.identity().user);
+    synced(&mut ann).await;
+    server.fail_with(Fault::LoseAck);
+    let id = ann.submit(hello(&ann, conversation)).unwrap();
+    until(&mut ann, |event| matches!(event, ClientEvent::Disconnected { .. }).then_some(())).await;
+    let kept = serde_json::to_string(ann.checkpoint().unwrap()).unwrap();
+    drop(ann);
+    let mut again = client(&server, "ann", serde_json::from_str(&kept).unwrap()).await;
+    assert!(matches!(settled(&mut again, id).await, Fate::Stands { .. }));
+    assert_eq!(messages(&server), 1);
+}
+
+#[tokio::test]
+async fn a_reset_asks_for_outcomes_and_nothing_comes_twice() {
+    let server = Server::start().await;
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    let conversation = ConversationId::direct(ann.identity().user, ann.identity().user);
+    synced(&mut ann).await;
+    server.fail_with(Fault::LoseAck);
+    server.fail_with(Fault::Reset);
+    let id = ann.submit(hello(&ann, conversation)).unwrap();
+    let mut seen = 0;
+    until(&mut ann, |event| match event {
+        ClientEvent::Feed(_) => {
+            seen += 1;
+            None
+        }
+        ClientEvent::Fate { id: settled, .. } => (settled == id).then_some(()),
+        _ => None,
+    })
+    .await;
+    assert_eq!((seen, messages(&server)), (0, 1), "the rows have it");
+    let id = ann.submit(hello(&ann, conversation)).unwrap();
+    settled(&mut ann, id).await;
+    assert_eq!((messages(&server), ann.filtered()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_sync_is_all_its_pages() {
+    let server = Server::start().await;
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    let me = ann.identity().user;
+    let others: Vec<_> = (1..=5).map(|n| ConversationId::group(me, CommandId::first_at(n))).collect();
+    server.world.lock().unwrap().others.clone_from(&others);
+    let named = until(&mut ann, |event| match event {
+        ClientEvent::Synced { conversations } => Some(conversations.len()),
+        _ => None,
+    });
+    assert_eq!(named.await, 5);
+    assert!(!ann.state().incomplete && others.iter().all(|id| ann.state().highest.contains_key(id)));
+}
+
+#[tokio::test]
+async fn the_close_code_tells_whether_to_come_back() {
+    let server = Server::start().await;
+    for code in [4000, 4001] {
+        server.fail_with(Fault::Close(code));
+    }
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    synced(&mut ann).await;
+    assert_eq!(server.world.lock().unwrap().hellos, 3);
+    server.fail_with(Fault::Close(4100));
+    ann.reconnect();
+    let code = until(&mut ann, |event| match event {
+        ClientEvent::Stopped { code, .. } => Some(code),
+        _ => None,
+    });
+    assert_eq!(code.await, Some(4100));
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_refreshed_on_every_way() {
+    let server = Server::start().await;
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    synced(&mut ann).await;
+    server.fail_with(Fault::ExpireTokens);
+    ann.http().sync().await.unwrap();
+    server.fail_with(Fault::ForgetKey);
+    ann.http().sync().await.unwrap();
+    server.fail_with(Fault::ExpireTokens);
+    ann.reconnect();
+    until(&mut ann, |event| matches!(event, ClientEvent::Connected { .. }).then_some(())).await;
+    // One refresh token is good once: calls at the same time share a refresh.
+    server.fail_with(Fault::ExpireTokens);
+    let (one, two) = tokio::join!(ann.http().sync(), ann.http().sync());
+    assert!(one.is_ok() && two.is_ok());
+}
+
+/// Issue 10, item 10.
+#[tokio::test]
+async fn a_socket_is_renewed_before_its_token_ends_and_is_never_connected_again_for_it() {
+    let server = Server::start().await;
+    server.world.lock().unwrap().tokens_last = Some(1);
+    let mut ann = client(&server, "ann", DeviceState::default()).await;
+    synced(&mut ann).await;
+    let renewed = async {
+        server.is_renewed(3).await;
+        // What the server refuses is tried again.
+        server.fail_with(Fault::NoRenewal);
+        server.is_renewed(4).await;
+    };
+    tokio::select! {
+        event = ann.next() => panic!("{event:?}"),
+        done = timeout(PATIENCE, renewed) => done.expect("it is renewed in time"),
+    }
+    let world = server.world.lock().unwrap();
+    let different: BTreeSet<&String> = world.renewals.iter().collect();
+    // A token may be sent twice where the answer to the first takes long.
+    assert!(different.len() >= 3, "{:?}", world.renewals);
+    assert_eq!(world.hellos, 1, "no socket but the first");
+}
