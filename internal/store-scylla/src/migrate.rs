@@ -11,7 +11,7 @@ use crate::config::{Keyspace, ScyllaConfig};
 use crate::cql::{plain, unreadable};
 use crate::error::{Sorted, of_agreement};
 use crate::lease::Lease;
-use crate::migrations::{BASE, DERIVED, Migration};
+use crate::migrations::{BASE, DERIVED, Migration, added_column};
 use crate::{incarnation, session};
 
 /// Tables are made on every node: slow, and rare.
@@ -216,9 +216,21 @@ impl Schema<'_> {
 
     async fn run(&self, migration: &Migration, target: &str) -> Result<(), StoreError> {
         for statement in migration.statements(target) {
-            self.change(statement).await?;
+            // Not every server knows ADD IF NOT EXISTS, and a migration may have died behind its statement.
+            let added = added_column(&statement).map(|(table, column)| (table.to_owned(), column.to_owned()));
+            match added {
+                Some((table, column)) if self.has_column(target, &table, &column).await? => {}
+                _ => self.change(statement).await?,
+            }
         }
         self.agree().await
+    }
+
+    async fn has_column(&self, keyspace: &str, table: &str, column: &str) -> Result<bool, StoreError> {
+        let text = "SELECT type FROM system_schema.columns \
+                    WHERE keyspace_name = ? AND table_name = ? AND column_name = ?";
+        let result = self.session.query_unpaged(text, (keyspace, table, column)).await.map_err(plain)?;
+        Ok(result.into_rows_result().map_err(unreadable)?.rows_num() > 0)
     }
 
     /// Without tablets where the server has them: lightweight transactions did not work on them for long.
@@ -241,7 +253,7 @@ impl Schema<'_> {
     /// One change of the schema. The driver returns when every node has it.
     async fn change(&self, text: String) -> Result<(), StoreError> {
         let mut statement = Statement::new(text);
-        statement.set_is_idempotent(true); // IF NOT EXISTS
+        statement.set_is_idempotent(true); // IF NOT EXISTS, or looked for before
         statement.set_request_timeout(Some(SCHEMA_TIMEOUT));
         self.session.query_unpaged(statement, ()).await.map(drop).map_err(plain)
     }

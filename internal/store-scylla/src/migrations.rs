@@ -12,7 +12,7 @@ pub(crate) struct Migration {
 }
 
 /// What outlives incarnations.
-pub(crate) const BASE: [Migration; 5] = [
+pub(crate) const BASE: [Migration; 6] = [
     Migration { number: 1, name: "base/0001_store", text: include_str!("../../../schemas/cql/base/0001_store.cql") },
     Migration { number: 2, name: "base/0002_holds", text: include_str!("../../../schemas/cql/base/0002_holds.cql") },
     Migration { number: 3, name: "base/0003_users", text: include_str!("../../../schemas/cql/base/0003_users.cql") },
@@ -22,6 +22,11 @@ pub(crate) const BASE: [Migration; 5] = [
         text: include_str!("../../../schemas/cql/base/0004_sessions.cql"),
     },
     Migration { number: 5, name: "base/0005_drops", text: include_str!("../../../schemas/cql/base/0005_drops.cql") },
+    Migration {
+        number: 6,
+        name: "base/0006_token_families",
+        text: include_str!("../../../schemas/cql/base/0006_token_families.cql"),
+    },
 ];
 
 /// What an incarnation consists of.
@@ -69,6 +74,12 @@ fn statements(text: &str) -> Vec<String> {
     split.split(';').map(words).filter(|statement| !statement.is_empty()).collect()
 }
 
+/// The table and the column that a statement adds, if it is of that form: `ALTER TABLE k.t ADD column type`.
+pub(crate) fn added_column(statement: &str) -> Option<(&str, &str)> {
+    let (table, column) = statement.strip_prefix("ALTER TABLE ")?.split_once(" ADD ")?;
+    Some((table.split_once('.')?.1, column.split_once(' ')?.0))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -110,12 +121,13 @@ mod tests {
         assert_eq!(digests, PINNED);
     }
 
-    const PINNED: [&str; 9] = [
+    const PINNED: [&str; 10] = [
         "base/0001_store 44ddd260",
         "base/0002_holds a85bb0bd",
         "base/0003_users f2dd3e0d",
         "base/0004_sessions 1dd55e56",
         "base/0005_drops 2c9c7f29",
+        "base/0006_token_families d2f7f79f",
         "derived/0001_rows a9d195cf",
         "derived/0002_progress 9093ec88",
         "derived/0003_attention 4ef657e0",
@@ -165,6 +177,18 @@ mod tests {
             (table.name.to_owned(), created)
         });
         assert_eq!(made, wanted.collect());
+    }
+
+    #[test]
+    fn every_statement_can_be_run_again() {
+        for migration in BASE.iter().chain(&DERIVED) {
+            for statement in migration.statements("k") {
+                let again = statement.contains("IF NOT EXISTS") || added_column(&statement).is_some();
+                assert!(again, "{}: {statement}", migration.name);
+            }
+        }
+        assert_eq!(added_column("ALTER TABLE k.sessions ADD token_family blob"), Some(("sessions", "token_family")));
+        assert_eq!(added_column("ALTER TABLE k.sessions WITH comment = ''"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::UserId;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
-use store::{ENDED_BUCKET_MS, ListedSession, Malformed, Session, SessionStore, StoreError};
+use store::{ENDED_BUCKET_MS, ListedSession, Malformed, Session, SessionStore, StoreError, TokenFamily};
 use uuid::Uuid;
 
 use crate::ScyllaStore;
@@ -34,19 +34,21 @@ impl SessionTables {
     pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
         let plain = |text| cql.prepare(Kind::Idempotent, text);
         let conditional = |text| cql.prepare(Kind::Conditional, text);
-        let session = "SELECT account, secret_hash, expires FROM {base}.sessions WHERE id = ?";
+        let session = "SELECT account, secret_hash, expires, token_family FROM {base}.sessions WHERE id = ?";
         let mut session_serial = plain(session).await?;
         session_serial.set_consistency(Consistency::LocalSerial);
         Ok(Self {
             create: conditional(
-                "INSERT INTO {base}.sessions (id, account, secret_hash, expires) VALUES (?, ?, ?, ?) IF NOT EXISTS",
+                "INSERT INTO {base}.sessions (id, account, secret_hash, expires, token_family) VALUES (?, ?, ?, ?, ?) \
+                 IF NOT EXISTS",
             )
             .await?,
             session: plain(session).await?,
             session_serial,
             // All cells, so that they all live on together.
             rotate: conditional(
-                "UPDATE {base}.sessions SET account = ?, secret_hash = ?, expires = ? WHERE id = ? IF secret_hash = ?",
+                "UPDATE {base}.sessions SET account = ?, secret_hash = ?, expires = ?, token_family = ? WHERE id = ? \
+                 IF secret_hash = ?",
             )
             .await?,
             delete: conditional("DELETE FROM {base}.sessions WHERE id = ? IF EXISTS").await?,
@@ -69,22 +71,24 @@ impl SessionTables {
         statement: &PreparedStatement,
         id: &[u8; 16],
     ) -> Result<Option<Session>, StoreError> {
-        let Some((account, secret_hash, expires_ms)) = cql.first::<(Uuid, Vec<u8>, i64)>(statement, (id,)).await?
-        else {
+        type Row = (Uuid, Vec<u8>, i64, Option<Vec<u8>>);
+        let Some((account, secret_hash, expires_ms, family)) = cql.first::<Row>(statement, (id,)).await? else {
             return Ok(None);
         };
         let malformed = Malformed { table: "sessions", column: "secret_hash" };
         let secret_hash = secret_hash.try_into().map_err(|_| malformed)?;
-        Ok(Some(Session { id: *id, user: user(account, "sessions")?, secret_hash, expires_ms }))
+        let family = family.map(|bytes| TokenFamily::from_bytes(&bytes)).transpose()?;
+        Ok(Some(Session { id: *id, user: user(account, "sessions")?, secret_hash, expires_ms, family }))
     }
 }
 
 #[async_trait]
 impl SessionStore for ScyllaStore {
     async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
-        let Session { id, user, secret_hash, expires_ms } = session;
+        let Session { id, user, secret_hash, expires_ms, family } = session;
+        let family = family.as_ref().map(TokenFamily::to_bytes);
         // Ids are random: one that is there is this very session, created by an earlier try.
-        self.cql.apply(&self.users.sessions.create, (id, user.uuid(), secret_hash, expires_ms)).await?;
+        self.cql.apply(&self.users.sessions.create, (id, user.uuid(), secret_hash, expires_ms, family)).await?;
         Ok(())
     }
 
@@ -93,8 +97,9 @@ impl SessionStore for ScyllaStore {
     }
 
     async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
-        let Session { id, user, secret_hash, expires_ms } = session;
-        let values = (user.uuid(), secret_hash, expires_ms, id, expected);
+        let Session { id, user, secret_hash, expires_ms, family } = session;
+        let family = family.as_ref().map(TokenFamily::to_bytes);
+        let values = (user.uuid(), secret_hash, expires_ms, family, id, expected);
         let tables = &self.users.sessions;
         match self.cql.apply(&tables.rotate, values).await {
             Err(StoreError::Transient(error)) => {

@@ -43,7 +43,7 @@ pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
 pub use replaced::{is_of_another_incarnation, replaced, still_current};
 pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
-pub use sessions::{ENDED_BUCKET_MS, ListedSession, Session, SessionStore};
+pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
 pub use users::{Account, AccountCreated, OutboxRow, UserStore};
 pub use value::Value;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use domain::UserId;
 
-use crate::StoreError;
+use crate::{Malformed, StoreError};
 
 /// The length of the buckets that ended sessions are named in.
 pub const ENDED_BUCKET_MS: i64 = 60_000;
@@ -19,6 +19,51 @@ pub struct Session {
     pub secret_hash: [u8; 32],
     /// When it ends unless refreshed, milliseconds since the Unix epoch.
     pub expires_ms: i64,
+    /// Absent in a session whose last refresh token was given out before sessions had it.
+    pub family: Option<TokenFamily>,
+}
+
+/// What tells the refresh tokens of a session from made-up ones, and finds the successor of the last one again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFamily {
+    /// SHA-256 of what all tokens of the session have in common.
+    pub hash: [u8; 32],
+    /// The token that was replaced last, if any was.
+    pub replaced: Option<ReplacedToken>,
+}
+
+/// A refresh token that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedToken {
+    /// SHA-256 of its secret.
+    pub secret_hash: [u8; 32],
+    /// The secret of its successor, encrypted so that the replaced token's own secret is needed to read it.
+    pub successor: [u8; 32],
+}
+
+impl TokenFamily {
+    /// As it is stored: the hash, and the replaced token behind it if there is one.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let replaced = self.replaced.iter().flat_map(|replaced| [replaced.secret_hash, replaced.successor]);
+        [self.hash].into_iter().chain(replaced).flatten().collect()
+    }
+
+    /// What [`Self::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let malformed = Malformed { table: "sessions", column: "token_family" };
+        match bytes.as_chunks() {
+            ([hash], []) => Ok(Self { hash: *hash, replaced: None }),
+            ([hash, secret_hash, successor], []) => {
+                let replaced = ReplacedToken { secret_hash: *secret_hash, successor: *successor };
+                Ok(Self { hash: *hash, replaced: Some(replaced) })
+            }
+            _ => Err(malformed),
+        }
+    }
 }
 
 /// A row of a user's list of sessions.
@@ -43,7 +88,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The session of that id; expired ones may still show.
     async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError>;
 
-    /// Replaces the session's secret and expiry if its secret is still `expected`, atomically; says whether it was.
+    /// Replaces the session's secret, expiry and family if its secret is still `expected`, atomically; says whether it was.
     async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError>;
 
     /// Ends a session of `user`: names it in [`SessionStore::ended_sessions`] of the bucket of `now_ms`, then removes it

@@ -69,7 +69,7 @@ async fn everything_is_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let (ann, event) = account();
-    let session = Session { id: [1; 16], user: ann.id, secret_hash: [2; 32], expires_ms: i64::MAX };
+    let session = Session { id: [1; 16], user: ann.id, secret_hash: [2; 32], expires_ms: i64::MAX, family: None };
     let applied = Applied { seq: at(2), fingerprint: Fingerprint(8) };
     let hold = Hold { skipped_to: Some(at(4)), done_through: None };
     store.write((0..3).map(message).collect()).await.unwrap();
@@ -213,8 +213,10 @@ async fn closing_finishes_what_was_begun_and_refuses_the_rest() {
 async fn sessions_that_have_ended_are_swept_as_new_ones_begin() {
     let now = Arc::new(AtomicI64::new(1000));
     let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::manual(Arc::clone(&now))).await.unwrap();
-    let session =
-        |number: u8, expires_ms| Session { id: [number; 16], user: user(1), secret_hash: [number; 32], expires_ms };
+    let session = |number: u8, expires_ms| {
+        let (id, secret_hash) = ([number; 16], [number; 32]);
+        Session { id, user: user(1), secret_hash, expires_ms, family: None }
+    };
     for number in 0..20 {
         store.create_session(&session(number, 2000 + i64::from(number))).await.unwrap();
     }

@@ -7,6 +7,7 @@ mod accounts;
 mod app;
 mod client;
 mod device;
+mod earlier_tokens;
 mod fields;
 mod hasher;
 mod metrics;

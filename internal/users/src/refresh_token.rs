@@ -1,8 +1,11 @@
-//! Refresh tokens: the session's id, a secret that is good for one refresh, and a seal over both.
+//! Refresh tokens: the session's id, a secret that is good for one refresh, and what all tokens of the session have in
+//! common, its family. Secret and family are random; the store keeps hashes of them, and nothing else is needed to judge
+//! a token: no key.
 //!
-//! A token's successor is derived from it with the server's key, so that a client that lost the answer to a refresh is
-//! given the same one again. The seal tells a token that was given out once from one that was made up: a session's id
-//! stands in its access tokens for everybody to read, so the id alone must not be enough to end the session.
+//! A client that lost the answer to a refresh is given the same successor again: the store keeps it encrypted with the
+//! secret of the token that it replaces, which only the client has. The family tells a token that was given out once from
+//! one that was made up: a session's id stands in its access tokens for everybody to read, so the id alone must not be
+//! enough to end the session.
 
 use api::ApiError;
 use auth::{SessionId, SigningKey};
@@ -12,54 +15,71 @@ use host::Entropy;
 use protocol::ErrorCode;
 use secret::Secret;
 use sha2::{Digest, Sha256};
+use store::{ReplacedToken, Session, TokenFamily};
 
-/// Bytes of a seal: as many as nobody guesses.
-const SEAL_BYTES: usize = 16;
+use crate::earlier_tokens;
 
-type Seal = [u8; SEAL_BYTES];
+/// Bytes of a family: as many as nobody guesses.
+pub(crate) const FAMILY_BYTES: usize = 16;
 
-/// A refresh token. The store keeps a hash of its secret only.
+/// A refresh token.
+#[derive(Clone)]
 pub(crate) struct RefreshToken {
     pub(crate) session: SessionId,
-    secret: [u8; 32],
-    /// As it came, or as it must be.
-    seal: Seal,
+    pub(crate) secret: [u8; 32],
+    /// In tokens of an earlier version, a seal.
+    pub(crate) family: [u8; FAMILY_BYTES],
 }
 
 impl RefreshToken {
     /// The first token of a session.
-    pub(crate) fn new(session: SessionId, entropy: &Entropy, key: &SigningKey) -> Self {
-        Self::sealed(session, entropy.bytes(), key)
+    pub(crate) fn new(session: SessionId, entropy: &Entropy) -> Self {
+        Self { session, secret: entropy.bytes(), family: entropy.bytes() }
     }
 
-    fn sealed(session: SessionId, secret: [u8; 32], key: &SigningKey) -> Self {
-        Self { session, secret, seal: seal(&session, &secret, key) }
+    /// A successor, of this token's family if that is the session's. A token of an earlier version has none.
+    pub(crate) fn next(&self, session: &Session, entropy: &Entropy) -> Self {
+        Self { session: self.session, secret: entropy.bytes(), family: self.family_of_next(session) }
     }
 
-    /// The same token, with the seal that it must have.
-    pub(crate) fn again(&self, key: &SigningKey) -> Self {
-        Self::sealed(self.session, self.secret, key)
+    /// Whether this is the session's token of now.
+    pub(crate) fn is_current(&self, session: &Session) -> bool {
+        session.secret_hash == self.secret_hash()
     }
 
-    /// The token that is given for this one.
-    pub(crate) fn next(&self, key: &SigningKey) -> Self {
-        let secret = key.derive("refresh token", &[&self.session[..], &self.secret[..]].concat());
-        Self::sealed(self.session, secret, key)
+    /// The session's token of now, if this is the one that it replaced.
+    pub(crate) fn successor(&self, session: &Session, key: &SigningKey) -> Option<Self> {
+        let replaced = session.family.as_ref().and_then(|family| family.replaced.as_ref());
+        let kept = replaced.filter(|replaced| replaced.secret_hash == self.secret_hash());
+        let kept = kept.map(|replaced| {
+            let (secret, family) = (self.crypt(replaced.successor), self.family_of_next(session));
+            Self { session: self.session, secret, family }
+        });
+        // Behind a replica of an earlier version, what is kept may be out of date.
+        kept.or_else(|| earlier_tokens::successor(self, key)).filter(|next| next.is_current(session))
     }
 
-    /// Whether it was given out under this key, be it long ago.
-    pub(crate) fn is_genuine(&self, key: &SigningKey) -> bool {
-        let right = seal(&self.session, &self.secret, key);
-        // All bytes are looked at, so that the time says nothing.
-        self.seal.iter().zip(right).fold(0, |differing, (one, other)| differing | (one ^ other)) == 0
+    /// Whether it was given out in this session, be it long ago.
+    pub(crate) fn is_genuine(&self, session: &Session, key: &SigningKey) -> bool {
+        self.is_current(session) || self.is_of_family(session) || earlier_tokens::is_genuine(self, key)
     }
 
-    /// A token by its form; whether it is one, [`Self::is_genuine`] and the store's hash tell.
+    /// What the store keeps of this token's family.
+    pub(crate) fn family(&self) -> TokenFamily {
+        TokenFamily { hash: Sha256::digest(self.family).into(), replaced: None }
+    }
+
+    /// What the store keeps to give `next` for this token again.
+    pub(crate) fn replaced_by(&self, next: &Self) -> ReplacedToken {
+        ReplacedToken { secret_hash: self.secret_hash(), successor: self.crypt(next.secret) }
+    }
+
+    /// A token by its form; whether it is one, the session tells.
     pub(crate) fn parse(text: &Secret) -> Result<Self, ApiError> {
         let bytes = URL_SAFE_NO_PAD.decode(text.expose()).unwrap_or_default();
         let parts = bytes.split_first_chunk().and_then(|(session, rest)| {
-            let (secret, seal) = rest.split_first_chunk()?;
-            Some(Self { session: *session, secret: *secret, seal: seal.try_into().ok()? })
+            let (secret, family) = rest.split_first_chunk()?;
+            Some(Self { session: *session, secret: *secret, family: family.try_into().ok()? })
         });
         parts.ok_or_else(no_token)
     }
@@ -70,13 +90,33 @@ impl RefreshToken {
     }
 
     pub(crate) fn to_text(&self) -> Secret {
-        Secret::new(URL_SAFE_NO_PAD.encode([&self.session[..], &self.secret[..], &self.seal[..]].concat()))
+        Secret::new(URL_SAFE_NO_PAD.encode([&self.session[..], &self.secret[..], &self.family[..]].concat()))
     }
-}
 
-fn seal(session: &SessionId, secret: &[u8; 32], key: &SigningKey) -> Seal {
-    let derived = key.derive("refresh token seal", &[&session[..], &secret[..]].concat());
-    *derived.first_chunk().expect("a seal is shorter than what is derived")
+    /// The family of this token's successor. A token of an earlier version begins one, which only who has it can know.
+    fn family_of_next(&self, session: &Session) -> [u8; FAMILY_BYTES] {
+        if self.is_of_family(session) {
+            return self.family;
+        }
+        let derived = self.derive("klatsch: the family of a refresh token");
+        *derived.first_chunk().expect("a family is shorter than what is derived")
+    }
+
+    fn is_of_family(&self, session: &Session) -> bool {
+        session.family.as_ref().is_some_and(|family| family.hash == self.family().hash)
+    }
+
+    /// Encrypts a successor's secret with this token's, or decrypts it. The pad is used once: a token is replaced once,
+    /// and what is not stored is seen by nobody.
+    fn crypt(&self, secret: [u8; 32]) -> [u8; 32] {
+        let pad = self.derive("klatsch: the successor of a refresh token");
+        std::array::from_fn(|at| secret[at] ^ pad[at])
+    }
+
+    /// What only who has the secret can know.
+    fn derive(&self, label: &str) -> [u8; 32] {
+        Sha256::new().chain_update(label).chain_update(self.session).chain_update(self.secret).finalize().into()
+    }
 }
 
 /// What is presented was never given out.
@@ -86,24 +126,42 @@ pub(crate) fn no_token() -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use domain::UserId;
+
     use super::*;
 
+    fn session(token: &RefreshToken) -> Session {
+        let user = UserId::try_from(uuid::Uuid::from_bytes([7; 16])).unwrap();
+        let family = Some(token.family());
+        Session { id: token.session, user, secret_hash: token.secret_hash(), expires_ms: 0, family }
+    }
+
+    /// The session, gone on with by `next` instead of `token`.
+    fn rotated(token: &RefreshToken, next: &RefreshToken) -> Session {
+        let family = TokenFamily { replaced: Some(token.replaced_by(next)), ..next.family() };
+        Session { family: Some(family), ..session(next) }
+    }
+
     #[test]
-    fn a_tokens_successor_is_the_same_one_every_time_and_under_this_key_only() {
+    fn only_a_token_that_was_replaced_last_has_its_successor() {
         let entropy = Entropy::seeded(1);
-        let (key, other) = (SigningKey::generate(&entropy).unwrap(), SigningKey::generate(&entropy).unwrap());
-        let token = RefreshToken::new([7; 16], &entropy, &key);
-        let next = token.next(&key);
-        assert_eq!((next.session, next.secret), (token.session, token.next(&key).secret));
-        assert_ne!(next.secret, token.secret);
-        assert_ne!(next.secret, next.next(&key).secret);
-        assert_ne!(next.secret, token.next(&other).secret);
+        let key = SigningKey::generate(&entropy).unwrap();
+        let first = RefreshToken::new([7; 16], &entropy);
+        let second = first.next(&session(&first), &entropy);
+        let after = rotated(&first, &second);
+        assert_ne!(first.secret, second.secret);
+        assert_eq!(first.successor(&after, &key).unwrap().to_text().expose(), second.to_text().expose());
+        assert!(second.successor(&after, &key).is_none());
+        let third = second.next(&after, &entropy);
+        assert!(first.successor(&rotated(&second, &third), &key).is_none());
+        // Who reads the store and knows the session has no token of it.
+        let kept = after.family.unwrap().replaced.unwrap();
+        assert!(kept.successor != second.secret && kept.secret_hash != first.secret);
     }
 
     #[test]
     fn a_token_can_be_parsed_and_others_cannot() {
-        let entropy = Entropy::seeded(1);
-        let token = RefreshToken::new([7; 16], &entropy, &SigningKey::generate(&entropy).unwrap());
+        let token = RefreshToken::new([7; 16], &Entropy::seeded(1));
         let parsed = RefreshToken::parse(&token.to_text()).unwrap();
         assert_eq!((parsed.session, parsed.secret_hash()), ([7; 16], token.secret_hash()));
         for wrong in ["", "!", "AAAA", &format!("{}AAAA", token.to_text().expose())] {
@@ -114,17 +172,17 @@ mod tests {
     #[test]
     fn a_token_that_was_given_out_is_told_from_one_that_was_made_up() {
         let entropy = Entropy::seeded(1);
-        let (key, other) = (SigningKey::generate(&entropy).unwrap(), SigningKey::generate(&entropy).unwrap());
-        let token = RefreshToken::new([7; 16], &entropy, &key);
-        for genuine in [RefreshToken::parse(&token.to_text()).unwrap(), token.next(&key), token.next(&key).next(&key)] {
-            assert!(genuine.is_genuine(&key) && !genuine.is_genuine(&other));
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token.to_text().expose()).unwrap();
-        for place in 0..bytes.len() {
-            let mut bytes = bytes.clone();
-            bytes[place] ^= 1;
-            let forged = RefreshToken::parse(&Secret::new(URL_SAFE_NO_PAD.encode(bytes))).unwrap();
-            assert!(!forged.is_genuine(&key), "byte {place}");
+        let key = SigningKey::generate(&entropy).unwrap();
+        let first = RefreshToken::new([7; 16], &entropy);
+        let second = first.next(&session(&first), &entropy);
+        let third = second.next(&rotated(&first, &second), &entropy);
+        let now = rotated(&second, &third);
+        assert!([&first, &second, &third].iter().all(|token| token.is_genuine(&now, &key)));
+        assert!(!RefreshToken::new([7; 16], &entropy).is_genuine(&now, &key));
+        for at in 0..FAMILY_BYTES {
+            let mut forged = first.clone();
+            forged.family[at] ^= 1;
+            assert!(!forged.is_genuine(&now, &key), "byte {at}");
         }
     }
 }

@@ -16,7 +16,7 @@ use events::AccountEvent;
 use protocol::{Credentials, ErrorCode, RefreshBody, SessionBody};
 use runtime::TraceParent;
 use secret::Secret;
-use store::{Account, ENDED_BUCKET_MS, Session};
+use store::{Account, ENDED_BUCKET_MS, Session, TokenFamily};
 
 use crate::app::{App, store_failed, user_body};
 use crate::client::{Anybody, Client};
@@ -105,24 +105,24 @@ impl App {
         let Some(session) = live else { return Err(ended("the session has ended: sign in again", Outcome::Refused)) };
         let account = self.store.account(session.user).await.map_err(store_failed)?;
         let Some(account) = account else { return Err(ended("the account is gone", Outcome::Refused)) };
-        let current = session.secret_hash == token.secret_hash();
         let young = self.began_within(&session, REFRESH_AGAIN_WITHIN);
-        let next = if current && young { token.again(&self.key) } else { token.next(&self.key) };
-        let good = if current && !young {
-            self.rotate(&token.secret_hash(), &self.session(&account, &next)).await?
-        } else {
-            session.secret_hash == next.secret_hash() && young
+        let current = token.is_current(&session);
+        let next = match (current, young) {
+            (true, true) => Some(token.clone()),
+            (true, false) => self.rotate(token, &session).await?,
+            (false, true) => token.successor(&session, &self.key),
+            (false, false) => None,
         };
-        if !good && !current && !token.is_genuine(&self.key) {
-            self.metrics.refreshes.get_or_create(&Outcome::Refused.into()).inc();
-            return Err(no_token());
-        }
-        if !good {
+        let Some(next) = next else {
+            if !token.is_genuine(&session, &self.key) {
+                self.metrics.refreshes.get_or_create(&Outcome::Refused.into()).inc();
+                return Err(no_token());
+            }
             // Two hold this session's tokens and one of them is a thief: which one cannot be told.
             self.end_session(&token.session, trace).await?;
             let words = "this refresh token was used before, so the session was ended: sign in again";
             return Err(ended(words, Outcome::Reused));
-        }
+        };
         if !young && !self.list_again(&session).await? {
             self.end(session.user, &session.id, trace).await?;
             return Err(ended("the session has ended: sign in again", Outcome::Refused));
@@ -137,33 +137,34 @@ impl App {
         i64::try_from((REFRESH_TTL - bound).as_millis()).is_ok_and(|least| left >= least)
     }
 
-    /// Whether the session's secret was `expected` and is now that of `next`, which nobody else can have put there.
-    async fn rotate(&self, expected: &[u8; 32], next: &Session) -> Result<bool, ApiError> {
+    /// Replaces the session's token, and returns the one that has replaced it: another one than ours when this token was
+    /// sent twice at the same time. `None` when a further one has replaced that.
+    async fn rotate(&self, token: &RefreshToken, session: &Session) -> Result<Option<RefreshToken>, ApiError> {
+        let next = token.next(session, &self.entropy);
+        let family = TokenFamily { replaced: Some(token.replaced_by(&next)), ..next.family() };
+        let row = Session { family: Some(family), ..self.session(session.user, &next) };
         for attempt in 1.. {
-            match self.store.rotate_session(expected, next).await {
+            match self.store.rotate_session(&token.secret_hash(), &row).await {
                 Err(error) if error.is_transient() && attempt < ROTATE_ATTEMPTS => {}
                 Err(error) => return Err(store_failed(error)),
                 // An attempt that was not answered may have done it, or the same request, sent twice.
                 Ok(false) => {
-                    let stored = self.store.session(&next.id).await.map_err(store_failed)?;
-                    return Ok(stored.is_some_and(|stored| stored.secret_hash == next.secret_hash));
+                    let stored = self.store.session(&row.id).await.map_err(store_failed)?;
+                    return Ok(stored.and_then(|stored| token.successor(&stored, &self.key)));
                 }
-                Ok(true) => return Ok(true),
+                Ok(true) => return Ok(Some(next)),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Ends the session that has given this token out, be it long ago. A token that was made up ends none.
     async fn end_session_of(&self, token: &RefreshToken, trace: TraceParent) -> Result<(), ApiError> {
-        if !token.is_genuine(&self.key) {
-            // It may have been given out under an earlier key.
-            let session = self.store.session(&token.session).await.map_err(store_failed)?;
-            if session.is_some_and(|session| session.secret_hash != token.secret_hash()) {
-                return Err(no_token());
-            }
+        let Some(session) = self.store.session(&token.session).await.map_err(store_failed)? else { return Ok(()) };
+        if !token.is_genuine(&session, &self.key) {
+            return Err(no_token());
         }
-        self.end_session(&token.session, trace).await
+        self.end(session.user, &session.id, trace).await
     }
 
     /// Ends the session; one that is not there has ended.
@@ -186,13 +187,14 @@ impl App {
     }
 
     /// The row of a session that goes on with that token from now on.
-    pub(crate) fn session(&self, account: &Account, token: &RefreshToken) -> Session {
+    pub(crate) fn session(&self, user: UserId, token: &RefreshToken) -> Session {
         let ttl_ms = i64::try_from(REFRESH_TTL.as_millis()).unwrap_or(i64::MAX);
         Session {
             id: token.session,
-            user: account.id,
+            user,
             secret_hash: token.secret_hash(),
             expires_ms: self.clock.now_ms().saturating_add(ttl_ms),
+            family: Some(token.family()),
         }
     }
 

@@ -89,12 +89,12 @@ impl App {
         label: String,
         trace: TraceParent,
     ) -> Result<SessionBody, ApiError> {
-        let token = RefreshToken::new(self.entropy.bytes(), &self.entropy, &self.key);
+        let token = RefreshToken::new(self.entropy.bytes(), &self.entropy);
         self.list_new(account.id, token.session, label, trace).await?;
         // The event first: a session without its event would never be heard of, an event too many tells the user
         // of an attempt that had the right password.
         self.outbox.add(&account, &AccountEvent::SessionStarted, trace).await.map_err(store_failed)?;
-        self.store.create_session(&self.session(&account, &token)).await.map_err(store_failed)?;
+        self.store.create_session(&self.session(account.id, &token)).await.map_err(store_failed)?;
         // Who changes a password ends the sessions that are there by then: this one was, or it sees the new password.
         let now = self.store.account(account.id).await.map_err(store_failed)?;
         if now.is_none_or(|now| now.password_hash != account.password_hash) {

@@ -206,7 +206,9 @@ async fn who_knows_a_sessions_id_alone_cannot_end_it() {
     world.advance_ms(3 * MINUTE_MS);
     let token = service.refresh(&token).await.text("refresh_token");
     let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
-    for forged in [[&bytes[..16], &[7; 48]].concat(), [&bytes[..16], &[7; 32], &bytes[48..]].concat()] {
+    let other = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    let other = URL_SAFE_NO_PAD.decode(&other).unwrap();
+    for forged in [[&bytes[..16], &[7; 48]].concat(), [&bytes[..16], &[7; 32], &other[48..]].concat()] {
         let forged = URL_SAFE_NO_PAD.encode(forged);
         service.refresh(&forged).await.refused("unauthorized");
         let body = json!({ "refresh_token": forged });
@@ -229,6 +231,26 @@ async fn a_new_signing_key_ends_no_session() {
     let answer = service.call(Method::DELETE, "/v1/sessions/current", None, Some(body)).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     service.refresh(&laptop.text("refresh_token")).await.refused("session_ended");
+}
+
+/// Issue 11, item 6: refresh tokens do not depend on the key that signs access tokens.
+#[tokio::test]
+async fn a_new_signing_key_changes_nothing_about_refresh_tokens() {
+    let mut world = World::new().await;
+    let service = world.start().await;
+    service.register("ada").await;
+    let first = service.sign_in("ada", PASSWORD).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
+    let second = service.refresh(&first).await.text("refresh_token");
+    service.stop().await;
+    world.key = SigningKey::generate(&Entropy::seeded(99)).unwrap();
+    let service = world.start().await;
+    assert_eq!(service.refresh(&first).await.text("refresh_token"), second, "the answer was lost behind the change");
+    world.advance_ms(3 * MINUTE_MS);
+    let third = service.refresh(&second).await.text("refresh_token");
+    world.advance_ms(3 * MINUTE_MS);
+    service.refresh(&first).await.refused("session_ended");
+    service.refresh(&third).await.refused("session_ended");
 }
 
 #[tokio::test]

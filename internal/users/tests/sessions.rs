@@ -110,7 +110,7 @@ async fn another_password_ends_all_other_sessions() {
     let user = service.register("ada").await;
     let (mine, other) = (service.sign_in("ada", PASSWORD).await, service.sign_in("ada", PASSWORD).await);
     // A session from before there was a list.
-    let old = Session { id: [9; 16], user, secret_hash: [9; 32], expires_ms: NOW_MS + MINUTE_MS };
+    let old = Session { id: [9; 16], user, secret_hash: [9; 32], expires_ms: NOW_MS + MINUTE_MS, family: None };
     world.store.create_session(&old).await.unwrap();
     let token = mine.text("access_token");
     let change = async |current: &str, new: &str| {

@@ -3,7 +3,7 @@
 use host::Clock;
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS};
-use crate::{Account, AccountCreated, ENDED_BUCKET_MS, ListedSession, OutboxRow, Session};
+use crate::{Account, AccountCreated, ENDED_BUCKET_MS, ListedSession, OutboxRow, ReplacedToken, Session, TokenFamily};
 
 /// Longer than a suite runs.
 const SESSION_MS: i64 = 86_400_000;
@@ -33,7 +33,16 @@ fn event(fixture: &Fixture, account: &Account, stamp_ms: i64) -> OutboxRow {
 
 fn session(fixture: &Fixture) -> Session {
     let expires_ms = Clock::system().now_ms() + SESSION_MS;
-    Session { id: fixture.entropy.bytes(), user: fixture.user(), secret_hash: fixture.entropy.bytes(), expires_ms }
+    let (id, secret_hash, hash) = (fixture.entropy.bytes(), fixture.entropy.bytes(), fixture.entropy.bytes());
+    let family = Some(TokenFamily { hash, replaced: None });
+    Session { id, user: fixture.user(), secret_hash, expires_ms, family }
+}
+
+/// That session, gone on with by another token.
+fn rotated(fixture: &Fixture, before: &Session) -> Session {
+    let replaced = ReplacedToken { secret_hash: before.secret_hash, successor: fixture.entropy.bytes() };
+    let family = before.family.clone().map(|family| TokenFamily { replaced: Some(replaced), ..family });
+    Session { secret_hash: fixture.entropy.bytes(), expires_ms: before.expires_ms + 5, family, ..before.clone() }
 }
 
 pub(super) async fn names_are_unique(fixture: Fixture) {
@@ -90,8 +99,7 @@ pub(super) async fn rotation(fixture: Fixture) {
     assert!(!store.rotate_session(&first.secret_hash, &first).await.unwrap(), "one that is not there");
     store.create_session(&first).await.unwrap();
     assert_eq!(store.session(&first.id).await.unwrap(), Some(first.clone()));
-    let expires_ms = first.expires_ms + 5;
-    let second = Session { secret_hash: fixture.entropy.bytes(), expires_ms, ..first.clone() };
+    let second = rotated(&fixture, &first);
     assert!(store.rotate_session(&first.secret_hash, &second).await.unwrap());
     assert_eq!(store.session(&first.id).await.unwrap(), Some(second.clone()));
     assert!(!store.rotate_session(&first.secret_hash, &first).await.unwrap(), "a secret is good once");
@@ -101,6 +109,13 @@ pub(super) async fn rotation(fixture: Fixture) {
     assert!(!store.rotate_session(&second.secret_hash, &first).await.unwrap(), "an ended session stays ended");
     assert_eq!(store.session(&first.id).await.unwrap(), None);
     store.end_session(first.user, &first.id, NEW_YEAR_MS).await.unwrap();
+    // One from before sessions had a family gets one when it is gone on with.
+    let earlier = Session { family: None, ..session(&fixture) };
+    store.create_session(&earlier).await.unwrap();
+    assert_eq!(store.session(&earlier.id).await.unwrap(), Some(earlier.clone()));
+    let next = Session { id: earlier.id, user: earlier.user, ..rotated(&fixture, &second) };
+    assert!(store.rotate_session(&earlier.secret_hash, &next).await.unwrap());
+    assert_eq!(store.session(&earlier.id).await.unwrap(), Some(next));
 }
 
 pub(super) async fn passwords(fixture: Fixture) {
@@ -168,7 +183,7 @@ pub(super) async fn one_of_many_rotates(fixture: Fixture) {
     fixture.store.create_session(&first).await.unwrap();
     let mut attempts = Vec::new();
     for _ in 0..8 {
-        let next = Session { secret_hash: fixture.entropy.bytes(), ..first.clone() };
+        let next = rotated(&fixture, &first);
         let (store, expected) = (fixture.subject.open().await.unwrap(), first.secret_hash);
         attempts.push(tokio::spawn(async move {
             let rotated = store.rotate_session(&expected, &next).await.unwrap();

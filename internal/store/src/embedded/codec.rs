@@ -35,6 +35,11 @@ impl<'a> Parse<'a> {
         Self { table, bytes }
     }
 
+    /// Whether no field follows: a row from before there were further ones.
+    pub(super) fn at_end(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     pub(super) fn bytes(&mut self, column: &'static str) -> Result<&'a [u8], Malformed> {
         let malformed = Malformed { table: self.table, column };
         let (length, rest) = self.bytes.split_first_chunk::<4>().ok_or_else(|| malformed.clone())?;

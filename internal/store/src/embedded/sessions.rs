@@ -11,7 +11,7 @@ use crate::embedded::change::{Changes, Slot};
 use crate::embedded::codec::{Fields, Parse};
 use crate::embedded::users::user;
 use crate::embedded::{EmbeddedStore, Kept, broken};
-use crate::{ENDED_BUCKET_MS, ListedSession, Malformed, Session, SessionStore, StoreError};
+use crate::{ENDED_BUCKET_MS, ListedSession, Malformed, Session, SessionStore, StoreError, TokenFamily};
 
 /// Sessions that have ended and are removed when a new one begins: more than one, so that they cannot pile up.
 const SWEPT_PER_SESSION: usize = 4;
@@ -189,11 +189,20 @@ fn decode_listed(key: &[u8], value: &[u8]) -> Result<ListedSession, Malformed> {
 
 fn encode_session(session: &Session) -> Vec<u8> {
     let fields = Fields::default().bytes(session.user.as_bytes()).bytes(&session.secret_hash);
-    fields.number(session.expires_ms).finish()
+    let fields = fields.number(session.expires_ms);
+    match &session.family {
+        Some(family) => fields.bytes(&family.to_bytes()).finish(),
+        None => fields.finish(),
+    }
 }
 
 fn decode_session(id: [u8; 16], value: &[u8]) -> Result<Session, Malformed> {
     let mut fields = Parse::new("sessions", value);
     let user = user(fields.bytes("user")?).ok_or(Malformed { table: "sessions", column: "user" })?;
-    Ok(Session { id, user, secret_hash: fields.array("secret_hash")?, expires_ms: fields.number("expires")? })
+    let (secret_hash, expires_ms) = (fields.array("secret_hash")?, fields.number("expires")?);
+    let family = match fields.at_end() {
+        true => None,
+        false => Some(TokenFamily::from_bytes(fields.bytes("token_family")?)?),
+    };
+    Ok(Session { id, user, secret_hash, expires_ms, family })
 }
