@@ -179,6 +179,28 @@ mod tests {
         assert_eq!(made, wanted.collect());
     }
 
+    /// The classes of `schemas/README.md`.
+    const CLASSES: [&str; 5] = ["content", "identity", "metadata", "technical", "secret"];
+
+    #[test]
+    fn every_column_has_a_class() {
+        let mut columns = 0;
+        for migration in BASE.iter().chain(&DERIVED) {
+            let mut in_table = false;
+            for line in migration.text.lines() {
+                let (code, class) = line.split_once("--").unwrap_or((line, ""));
+                let column = in_table && code.starts_with("    ") && !code.contains("PRIMARY KEY");
+                if column || added_column(code.trim()).is_some() {
+                    let words = format!("{}: say of '{}' which of {CLASSES:?} it is", migration.name, code.trim());
+                    assert!(CLASSES.contains(&class.trim()), "{words}");
+                    columns += 1;
+                }
+                in_table = (in_table || code.starts_with("CREATE TABLE")) && !code.starts_with(')');
+            }
+        }
+        assert!(columns > 100, "{columns}");
+    }
+
     #[test]
     fn every_statement_can_be_run_again() {
         for migration in BASE.iter().chain(&DERIVED) {
