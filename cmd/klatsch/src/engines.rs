@@ -1,9 +1,9 @@
-//! The embedded engines in the data folder: one database for the log and the store, and the signing key beside it.
+//! The embedded engines in the data folder: one database for the log and the store, and the signing keys beside it.
 
 use std::path::Path;
 
 use anyhow::Context;
-use auth::SigningKey;
+use auth::KeyRing;
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
 use events::Codec;
@@ -18,7 +18,7 @@ pub(crate) struct Engines {
     pub(crate) log: SharedLog,
     pub(crate) store: SharedStore,
     pub(crate) codec: Codec,
-    pub(crate) key: SigningKey,
+    pub(crate) keys: KeyRing,
 }
 
 /// Opens everything in `folder`, with all topics in place.
@@ -35,8 +35,8 @@ pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> any
         KvError::Engine(_) => anyhow::Error::new(error),
     })?;
     let path = folder.join("signing-key.pem");
-    let key = SigningKey::load_or_create(&path, entropy);
-    let key = key.map_err(|error| ConfigFault::caused(format!("the signing key cannot be used: {error}"), error))?;
+    let keys = KeyRing::open(&path, clock, entropy);
+    let keys = keys.map_err(|error| ConfigFault::caused(format!("the signing keys cannot be used: {error}"), error))?;
     let log = EmbeddedLog::open(database.clone(), clock.clone()).await.context("opening the event log")?;
     let store = EmbeddedStore::open(database, clock.clone()).await.context("opening the store")?;
     let codec = Codec::compiled_in();
@@ -45,7 +45,7 @@ pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> any
         tracing::info!(steps = made, "topics put in place");
     }
     // One for all services: a switch to another incarnation ends nobody's socket.
-    Ok(Engines { log, store: Following::new(store), codec, key })
+    Ok(Engines { log, store: Following::new(store), codec, keys })
 }
 
 impl Engines {

@@ -46,7 +46,7 @@ impl Services {
             origins: origins.clone(),
         };
         let (log, store, codec) = (Arc::clone(&engines.log), Arc::clone(&engines.store), engines.codec.clone());
-        let verifier = Verifier::new(&engines.key.jwks(), clock.clone())?.without(ended.clone());
+        let verifier = Verifier::of_ring(engines.keys.clone(), clock.clone()).without(ended.clone());
         let mut tasks = Tasks::new(readiness.clone());
 
         // Ended in the reverse order: intake first, then what works the log off.
@@ -66,7 +66,7 @@ impl Services {
             codec: codec.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            key: engines.key.clone(),
+            keys: engines.keys.clone(),
             ended,
             metrics: metrics.clone(),
             readiness: readiness.clone(),

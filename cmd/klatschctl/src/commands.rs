@@ -9,9 +9,9 @@ use ops::{Exit, OpsError};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::chat;
 use crate::engines::Engines;
 use crate::options::{Command, Options};
+use crate::{chat, keys};
 
 /// How long a data folder may be in use by a process that takes no commands: a `klatsch` that starts or stops.
 const TAKEN_WITHIN: Duration = Duration::from_secs(2);
@@ -22,6 +22,7 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<En
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let command = match options.command {
         Command::Chat(options) => return chat::chat(options, &clock, &entropy, stop).await,
+        Command::Keys(keys) => return keys::run(keys, &options.engines, &clock, &entropy).map(ended),
         Command::Completions { shell } => return completions(shell).map(ended),
         Command::Operate(command) => command,
     };

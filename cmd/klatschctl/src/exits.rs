@@ -63,6 +63,10 @@ const COMMANDS: &[Row] = &[
     ("doctor --url nonsense", Some(Exit::Usage), Some(Exit::Usage), Some(Exit::Usage)),
     // Nobody listens on that port.
     ("doctor --url http://127.0.0.1:1", Some(Exit::Differs), Some(Exit::Unavailable), Some(Exit::Differs)),
+    // The file is made by the service.
+    ("keys list", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
+    ("keys add", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
+    ("keys retire kid", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
     on_engines("tail chat.messages", Exit::Ok),
     on_engines("tail nowhere", Exit::Usage),
     ("chat --name ann --password x --with bob --url nonsense", Some(Exit::Usage), None, None),

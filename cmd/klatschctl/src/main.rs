@@ -5,6 +5,7 @@ mod commands;
 mod engines;
 #[cfg(test)]
 mod exits;
+mod keys;
 mod options;
 
 use std::io::ErrorKind;

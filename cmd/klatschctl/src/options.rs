@@ -7,6 +7,8 @@ use clap_complete::Shell;
 use runtime::options::Password;
 use terminal::ChatArguments;
 
+use crate::keys::KeysOptions;
+
 /// Looks after Klatsch, and talks through it.
 ///
 /// What writes says what it would do, and does it with --yes.
@@ -63,6 +65,9 @@ pub(crate) struct EngineOptions {
 pub(crate) enum Command {
     #[command(flatten)]
     Operate(operate::Command),
+    /// The keys that access tokens are signed with: what there is, a new one, an old one taken out. The file only: programs
+    /// that run read it again
+    Keys(KeysOptions),
     /// Talk: a small chat terminal on the public API
     Chat(ChatArguments),
     /// Write what a shell needs to complete this program's commands, to be put where the shell looks for it
@@ -138,6 +143,9 @@ mod tests {
             "groups list --json",
             "groups set chat.messages 3 17 --yes",
             "doctor --url http://a,http://b --jwks http://a/.well-known/jwks.json",
+            "keys list --data data --json",
+            "keys add --key-file keys.pem --after 15 --lasts 90 --yes",
+            "keys retire kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --now",
             "tail chat.messages --from -5 -f",
             "tail chat.deliveries --partition 1 --from start --bodies",
             "chat --name ann --register --with bob",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use auth::{EndedSessions, SigningKey};
+use auth::{EndedSessions, KeyRing};
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground};
 use runtime::options::{ListenOptions, LogOptions, StoreOptions};
@@ -22,7 +22,8 @@ struct Options {
     log: LogOptions,
     #[command(flatten)]
     store: StoreOptions,
-    /// The key that access tokens are signed with, PKCS#8 PEM; made where it is not there. All processes share it
+    /// The keys that access tokens are signed with, PKCS#8 PEM ('klatschctl keys' adds one, and takes one out); made where
+    /// it is not there, and read again while the service runs. All processes share it
     #[arg(long, env = "KLATSCH_KEY_FILE", value_name = "FILE", default_value = "signing-key.pem")]
     key_file: PathBuf,
     #[command(flatten)]
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let origins = options.origins.parsed()?;
     let mut ground = Ground::new("user-service", &options.listen, 8081, stop.clone()).await?;
-    let key = SigningKey::load_or_create(&options.key_file, &ground.entropy);
-    let key = key.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
+    let keys = KeyRing::open(&options.key_file, &ground.clock, &ground.entropy);
+    let keys = keys.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
     let Some(engines) = connected else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
@@ -49,7 +50,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         codec,
         clock: ground.clock.clone(),
         entropy: ground.entropy.clone(),
-        key,
+        keys,
         ended: EndedSessions::default(),
         metrics: ground.metrics.clone(),
         readiness: ground.readiness.clone(),

@@ -9,6 +9,8 @@ use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::term::{self, Term};
+
 /// More keys than this are not a key set of ours.
 const KEYS_MAX: usize = 16;
 
@@ -39,6 +41,13 @@ pub struct Jwk {
     /// `sig`.
     #[serde(rename = "use", default)]
     pub usage: String,
+    /// From when on tokens are signed with it, seconds since the Unix epoch; absent where it has no beginning. For
+    /// operators: who verifies accepts every published key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_from: Option<i64>,
+    /// Until when tokens are signed with it, unless another key follows before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_until: Option<i64>,
 }
 
 /// A key set that cannot be used.
@@ -74,7 +83,16 @@ impl Jwk {
             crv: "Ed25519".into(),
             alg: "EdDSA".into(),
             usage: "sig".into(),
+            use_from: None,
+            use_until: None,
         }
+    }
+
+    /// This key, saying when it signs.
+    pub(crate) fn of_term(&self, term: Term) -> Self {
+        let use_from =
+            (term != Term::ALWAYS && term.from_ms > Term::ALWAYS.from_ms).then(|| term.from_ms.div_euclid(1000));
+        Self { use_from, use_until: term.until_ms.map(|until_ms| until_ms.div_euclid(1000)), ..self.clone() }
     }
 
     fn is_ours(&self) -> bool {
@@ -82,7 +100,7 @@ impl Jwk {
     }
 
     /// Checks the key: jsonwebtoken takes any bytes, and panics on too few of them when it verifies.
-    fn decoding_key(&self) -> Result<DecodingKey, JwksError> {
+    pub(crate) fn decoding_key(&self) -> Result<DecodingKey, JwksError> {
         let fault = |what: &str| JwksError::Malformed(format!("the key '{}' {what}", self.kid));
         let bytes = URL_SAFE_NO_PAD.decode(&self.x).map_err(|_| fault("is not base64url"))?;
         let bytes: [u8; 32] = bytes.try_into().map_err(|_| fault("has not 32 bytes"))?;
@@ -107,6 +125,22 @@ impl Jwks {
             return Err(JwksError::Malformed("there is no Ed25519 key with an id in it".into()));
         }
         Ok(keys)
+    }
+}
+
+impl Jwks {
+    /// When the published keys leave no key that signs, milliseconds since the Unix epoch; `None` when they never do. In
+    /// the past where none signs now.
+    #[must_use]
+    pub fn signs_until_ms(&self, now_ms: i64) -> Option<i64> {
+        let ms = |seconds: i64| seconds.saturating_mul(1000);
+        let mut terms: Vec<Term> = self
+            .keys
+            .iter()
+            .map(|key| Term { from_ms: key.use_from.map_or(Term::ALWAYS.from_ms, ms), until_ms: key.use_until.map(ms) })
+            .collect();
+        terms.sort_by_key(|term| term.from_ms);
+        term::signs_until_ms(&terms, now_ms)
     }
 }
 

@@ -10,8 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
 use ed25519_dalek::Signer as _;
+use ed25519_dalek::pkcs8::EncodePrivateKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use host::Entropy;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use sha2::{Digest as _, Sha256};
@@ -41,11 +41,19 @@ pub enum KeyError {
         cause: io::Error,
     },
     /// The file holds something else.
-    #[error("the key file {} does not hold an Ed25519 key in PKCS#8 PEM form", path.display())]
+    #[error("the key file {} holds no ring of Ed25519 keys in PKCS#8 PEM form: {words}", path.display())]
     Malformed {
         /// Which.
         path: PathBuf,
+        /// What is wrong with it.
+        words: String,
     },
+    /// What is asked for would refuse tokens that are good, or is not possible.
+    #[error("{0}")]
+    Refused(String),
+    /// No key signs now.
+    #[error("no signing key signs now: add one with 'klatschctl keys add'")]
+    NoneSigns,
     /// A key of ours that cannot be written down or signed with.
     #[error("the key cannot be used: {0}")]
     Unusable(String),
@@ -60,37 +68,7 @@ impl SigningKey {
         Self::new(ed25519_dalek::SigningKey::from_bytes(&entropy.bytes::<32>()), entropy)
     }
 
-    /// The key in the file; when there is no such file, a fresh key that is then there, readable by its owner only.
-    ///
-    /// Processes that start at the same moment end up with the same key.
-    ///
-    /// # Errors
-    /// When the file cannot be read or written, or holds something else.
-    pub fn load_or_create(path: &Path, entropy: &Entropy) -> Result<Self, KeyError> {
-        match Self::load(path, entropy) {
-            Err(KeyError::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
-                Self::generate(entropy)?.store(path)?;
-                // Read back: another process may have been faster.
-                Self::load(path, entropy)
-            }
-            loaded => loaded,
-        }
-    }
-
-    /// The key in the file, PKCS#8 in PEM form.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or holds something else.
-    pub fn load(path: &Path, entropy: &Entropy) -> Result<Self, KeyError> {
-        let file = |cause| KeyError::File { path: path.to_owned(), cause };
-        let pem = std::fs::read_to_string(path).map_err(file)?;
-        warn_if_open(path).map_err(file)?;
-        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem)
-            .map_err(|_| KeyError::Malformed { path: path.to_owned() })?;
-        Self::new(key, entropy)
-    }
-
-    fn new(key: ed25519_dalek::SigningKey, entropy: &Entropy) -> Result<Self, KeyError> {
+    pub(crate) fn new(key: ed25519_dalek::SigningKey, entropy: &Entropy) -> Result<Self, KeyError> {
         let der = key.to_pkcs8_der().map_err(|error| KeyError::Unusable(error.to_string()))?;
         let encoding = EncodingKey::from_ed_der(der.as_bytes());
         let jwk = Jwk::of(&key.verifying_key());
@@ -131,26 +109,59 @@ impl SigningKey {
         Sha256::digest(self.key.sign(&message).to_bytes()).into()
     }
 
-    /// The key set to publish.
+    /// Its id: the `kid` of its tokens.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.jwk.kid
+    }
+
+    pub(crate) fn jwk(&self) -> &Jwk {
+        &self.jwk
+    }
+
+    /// PKCS#8 in PEM form: a secret.
+    pub(crate) fn to_pem(&self) -> Result<String, KeyError> {
+        let pem = self.key.to_pkcs8_pem(LineEnding::LF).map_err(|error| KeyError::Unusable(error.to_string()))?;
+        Ok(pem.to_string())
+    }
+
+    /// The key set of this key alone.
     #[must_use]
     pub fn jwks(&self) -> Jwks {
         Jwks { keys: vec![self.jwk.clone()] }
     }
 
     /// Writes the key beside the file, synced, and gives it the file's name unless that is taken by then.
-    fn store(&self, path: &Path) -> Result<(), KeyError> {
+    pub(crate) fn store(&self, path: &Path) -> Result<(), KeyError> {
         let file = |cause| KeyError::File { path: path.to_owned(), cause };
-        let pem = self.key.to_pkcs8_pem(LineEnding::LF).map_err(|error| KeyError::Unusable(error.to_string()))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let suffix = URL_SAFE_NO_PAD.encode(self.entropy.bytes::<9>());
-        let beside = folder.join(format!(".signing-key-{suffix}"));
-        let stored = write_new(&beside, pem.as_bytes()).and_then(|()| match std::fs::hard_link(&beside, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        });
+        let (beside, folder) = beside(path, &self.entropy);
+        let stored =
+            write_new(&beside, self.to_pem()?.as_bytes()).and_then(|()| match std::fs::hard_link(&beside, path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+                linked => linked,
+            });
         let removed = std::fs::remove_file(&beside);
         stored.and(removed).and_then(|()| File::open(folder)?.sync_all()).map_err(file)
     }
+}
+
+/// Replaces the file's text as a whole, synced.
+pub(crate) fn replace(path: &Path, text: &str, entropy: &Entropy) -> Result<(), KeyError> {
+    let file = |cause| KeyError::File { path: path.to_owned(), cause };
+    let (beside, folder) = beside(path, entropy);
+    let replaced = write_new(&beside, text.as_bytes()).and_then(|()| std::fs::rename(&beside, path));
+    if replaced.is_err() {
+        // What is left behind is readable by its owner only.
+        let _ = std::fs::remove_file(&beside);
+    }
+    replaced.and_then(|()| File::open(folder)?.sync_all()).map_err(file)
+}
+
+/// A name beside the file that nobody has, and the folder.
+fn beside<'a>(path: &'a Path, entropy: &Entropy) -> (PathBuf, &'a Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let suffix = URL_SAFE_NO_PAD.encode(entropy.bytes::<9>());
+    (folder.join(format!(".signing-key-{suffix}")), folder)
 }
 
 impl fmt::Debug for SigningKey {
@@ -171,7 +182,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A warning only: mounted secrets often cannot be had with narrower permissions.
-fn warn_if_open(path: &Path) -> io::Result<()> {
+pub(crate) fn warn_if_open(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path)?.permissions());
@@ -188,27 +199,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_loaded_from_then_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("signing.pem");
-        let first = SigningKey::load_or_create(&path, &Entropy::seeded(1)).unwrap();
-        let second = SigningKey::load_or_create(&path, &Entropy::seeded(2)).unwrap();
-        assert_eq!(first.jwks(), second.jwks());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        }
-        let secret = URL_SAFE_NO_PAD.encode(first.key.to_bytes());
-        assert!(!format!("{first:?}").contains(&secret));
-        std::fs::write(&path, "not a key").unwrap();
-        assert!(matches!(SigningKey::load(&path, &Entropy::seeded(1)), Err(KeyError::Malformed { .. })));
-    }
-
-    #[test]
-    fn a_folder_that_is_not_there_is_named() {
-        let error = SigningKey::load_or_create(Path::new("/nowhere/key.pem"), &Entropy::seeded(1)).unwrap_err();
-        assert!(error.to_string().contains("/nowhere/key.pem"), "{error}");
+    fn the_secret_of_a_key_shows_in_no_debug_output() {
+        let key = SigningKey::generate(&Entropy::seeded(1)).unwrap();
+        let secret = URL_SAFE_NO_PAD.encode(key.key.to_bytes());
+        assert!(!format!("{key:?}").contains(&secret));
+        assert!(format!("{key:?}").contains(key.id()));
     }
 }

@@ -7,7 +7,11 @@
 mod ended;
 mod jwks;
 mod key;
+mod key_file;
+mod ring;
+mod ring_file;
 mod source;
+mod term;
 mod verifier;
 
 use domain::UserId;
@@ -15,7 +19,10 @@ use domain::UserId;
 pub use ended::{ENDED_KEPT, ENDED_POLL, EndedSessions, SessionWatch};
 pub use jwks::{Jwk, Jwks, JwksError};
 pub use key::{KeyError, SigningKey};
-pub use verifier::{LEEWAY, Verifier};
+pub use key_file::{KeyFile, KeyRow, PUBLISHED_BEFORE_USE};
+pub use ring::{KNOWN_BEFORE_USE, KeyRing, RING_READ_EVERY};
+pub use term::{KeyState, VERIFIED_AFTER};
+pub use verifier::{LEEWAY, REFRESH_EVERY, Verifier};
 
 /// Who signs, and for whom: `iss` and `aud` of every token.
 const REALM: &str = "klatsch";

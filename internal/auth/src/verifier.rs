@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::jwks::Keys;
 use crate::source::Source;
-use crate::{Claims, EndedSessions, Jwks, JwksError, REALM, TokenError, WireClaims};
+use crate::{Claims, EndedSessions, Jwks, JwksError, KeyRing, REALM, TokenError, WireClaims};
 
 /// How far the clocks of signer and verifier may be apart.
 pub const LEEWAY: Duration = Duration::from_secs(30);
@@ -24,8 +24,9 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 const TOKEN_BYTES_MAX: usize = 2048;
 /// Unknown key ids make the keys be fetched this often at most.
 const REFETCH_EVERY: Duration = Duration::from_secs(1);
-/// Keys that are known are fetched again this often, so that one that is no longer published stops counting.
-const REFRESH_EVERY: Duration = Duration::from_secs(300);
+/// Keys that are known are fetched again this often, so that a new one is known before its first token, and one that is no
+/// longer published stops counting.
+pub const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// Waits between attempts to fetch keys.
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 /// The longest of these waits.
@@ -42,10 +43,17 @@ pub struct Verifier {
 struct Shared {
     clock: Clock,
     validation: Validation,
-    /// Swapped as a whole.
+    /// Swapped as a whole. Empty where a ring is at hand.
     keys: RwLock<Arc<Keys>>,
-    /// None: the keys are fixed.
-    remote: Option<Remote>,
+    origin: Origin,
+}
+
+/// Where keys come from.
+enum Origin {
+    Fixed,
+    /// Of this process.
+    Ring(KeyRing),
+    Remote(Remote),
 }
 
 struct Remote {
@@ -61,7 +69,13 @@ impl Verifier {
     /// # Errors
     /// When there is no usable key among them.
     pub fn new(jwks: &Jwks, clock: Clock) -> Result<Self, JwksError> {
-        Ok(Self::from_parts(jwks.keys()?, clock, None))
+        Ok(Self::from_parts(jwks.keys()?, clock, Origin::Fixed))
+    }
+
+    /// Verifies against the keys of a ring at hand, as they are when a token comes. Following the ring is the caller's.
+    #[must_use]
+    pub fn of_ring(ring: KeyRing, clock: Clock) -> Self {
+        Self::from_parts(Keys::new(), clock, Origin::Ring(ring))
     }
 
     /// Verifies against the keys published at `location`, an `http://` URL or the path of a file.
@@ -72,17 +86,17 @@ impl Verifier {
     /// [`JwksError::Location`] when nothing can be fetched from there.
     pub fn remote(location: &str, clock: Clock, entropy: Entropy) -> Result<Self, JwksError> {
         let remote = Remote { source: Source::parse(location)?, entropy, last: Mutex::new(None) };
-        Ok(Self::from_parts(Keys::new(), clock, Some(remote)))
+        Ok(Self::from_parts(Keys::new(), clock, Origin::Remote(remote)))
     }
 
-    fn from_parts(keys: Keys, clock: Clock, remote: Option<Remote>) -> Self {
+    fn from_parts(keys: Keys, clock: Clock, origin: Origin) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[REALM]);
         validation.set_issuer(&[REALM]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // jsonwebtoken would ask the operating system for the time.
         validation.validate_exp = false;
-        let shared = Shared { clock, validation, keys: RwLock::new(Arc::new(keys)), remote };
+        let shared = Shared { clock, validation, keys: RwLock::new(Arc::new(keys)), origin };
         Self { shared: Arc::new(shared), ended: EndedSessions::default() }
     }
 
@@ -113,7 +127,7 @@ impl Verifier {
         let kid = header.kid.ok_or_else(|| TokenError::Invalid("it names no key".into()))?;
         let key = match self.key(&kid) {
             Some(key) => key,
-            None => self.fetched_key(&kid).await?,
+            None => self.unknown_key(&kid).await?,
         };
         let claims = jsonwebtoken::decode::<WireClaims>(token, &key, &self.shared.validation);
         self.judge(claims.map_err(|error| invalid(&error))?.claims)
@@ -144,10 +158,17 @@ impl Verifier {
         self.shared.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A key that is not known here: looked for where keys come from.
+    async fn unknown_key(&self, kid: &str) -> Result<DecodingKey, TokenError> {
+        match &self.shared.origin {
+            Origin::Fixed => Err(unknown()),
+            Origin::Ring(ring) => ring.verifying(kid).await.ok_or_else(unknown),
+            Origin::Remote(remote) => self.fetched_key(remote, kid).await,
+        }
+    }
+
     /// The key after fetching the keys again, unless that was done a moment ago.
-    async fn fetched_key(&self, kid: &str) -> Result<DecodingKey, TokenError> {
-        let unknown = || TokenError::Invalid("not signed by a known key".into());
-        let remote = self.shared.remote.as_ref().ok_or_else(unknown)?;
+    async fn fetched_key(&self, remote: &Remote, kid: &str) -> Result<DecodingKey, TokenError> {
         let arrived = Instant::now();
         let mut last = remote.last.lock().await;
         if let Some(key) = self.key(kid) {
@@ -179,11 +200,11 @@ impl Verifier {
     ///
     /// `report` is told each outcome: readiness depends on the keys being there once; later failures keep the old ones.
     pub async fn follow(&self, shutdown: CancellationToken, report: impl Fn(Result<(), &JwksError>) + Send) {
-        match &self.shared.remote {
-            Some(remote) => {
+        match &self.shared.origin {
+            Origin::Remote(remote) => {
                 shutdown.run_until_cancelled(self.fetch_for_ever(remote, report)).await;
             }
-            None => {
+            Origin::Fixed | Origin::Ring(_) => {
                 report(Ok(()));
                 shutdown.cancelled().await;
             }
@@ -212,7 +233,7 @@ impl Verifier {
     /// Whether there are keys to verify with.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !self.keys().is_empty()
+        matches!(self.shared.origin, Origin::Ring(_)) || !self.keys().is_empty()
     }
 }
 
@@ -220,6 +241,10 @@ impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier").field("kids", &self.keys().keys().collect::<Vec<_>>()).finish_non_exhaustive()
     }
+}
+
+fn unknown() -> TokenError {
+    TokenError::Invalid("not signed by a known key".into())
 }
 
 fn invalid(error: &jsonwebtoken::errors::Error) -> TokenError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use auth::{Jwks, SigningKey, TokenError, Verifier};
+use auth::{Jwks, KeyRing, SigningKey, TokenError, Verifier};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -81,11 +81,11 @@ fn forged(pem_der: &EncodingKey, header: &Header, change: &serde_json::Value) ->
 async fn tokens_for_others_or_with_other_algorithms_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key.pem");
-    let key = SigningKey::load_or_create(&path, &Entropy::seeded(1)).unwrap();
+    let ring = KeyRing::open(&path, &Clock::from_fn(|| NOW_MS), &Entropy::seeded(1)).unwrap();
     let signing = EncodingKey::from_ed_pem(&std::fs::read(&path).unwrap()).unwrap();
-    let kid = Some(key.jwks().keys[0].kid.clone());
+    let kid = Some(ring.jwks().keys[0].kid.clone());
     let header = Header { kid: kid.clone(), ..Header::new(Algorithm::EdDSA) };
-    let verifier = verifier(&key, NOW_MS);
+    let verifier = Verifier::of_ring(ring.clone(), Clock::from_fn(|| NOW_MS));
     assert!(verifier.verify(&forged(&signing, &header, &json!({}))).await.is_ok());
     for (change, words) in [
         (json!({ "aud": "elsewhere" }), "audience"),
@@ -98,7 +98,7 @@ async fn tokens_for_others_or_with_other_algorithms_are_refused() {
         assert!(told.contains(words), "{change}: {told}");
     }
     // The public key used as the secret of a symmetric algorithm: the classic confusion.
-    let public = BASE64.decode(&key.jwks().keys[0].x).unwrap();
+    let public = BASE64.decode(&ring.jwks().keys[0].x).unwrap();
     let symmetric = Header { kid, ..Header::new(Algorithm::HS256) };
     let confused = forged(&EncodingKey::from_secret(&public), &symmetric, &json!({}));
     assert!(reason(verifier.verify(&confused).await).contains("EdDSA"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use auth::{EndedSessions, SigningKey, Verifier};
+use auth::{EndedSessions, KeyRing, SigningKey, Verifier};
 use eventlog::SharedLog;
 use eventlog_kafka::mock::MockBroker;
 use eventlog_kafka::{KafkaConfig, KafkaLog};
@@ -122,9 +122,9 @@ fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &Shar
     let (log, store, codec) = (Arc::clone(log), Arc::clone(store), codec.clone());
     let (clock, entropy, metrics, readiness) =
         (Clock::system(), Entropy::system(), Metrics::new(), Readiness::default());
-    let key = SigningKey::generate(&entropy)?;
+    let keys = KeyRing::of(SigningKey::generate(&entropy)?, &clock, &entropy)?;
     let ended = EndedSessions::default();
-    let verifier = Verifier::new(&key.jwks(), clock.clone())?.without(ended.clone());
+    let verifier = Verifier::of_ring(keys.clone(), clock.clone()).without(ended.clone());
     let serving = Serving {
         entropy: entropy.clone(),
         readiness: readiness.clone(),
@@ -137,7 +137,7 @@ fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &Shar
         codec: codec.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
-        key,
+        keys,
         ended,
         metrics: metrics.clone(),
         readiness: readiness.clone(),

@@ -135,7 +135,7 @@ pub async fn examine(patient: &Patient) -> Findings {
         engines::applied(&**log, &**store, &mut found).await;
     }
     services::registry(patient.registry.as_deref(), &mut found).await;
-    services::keys(patient.jwks.as_deref(), &mut found).await;
+    services::keys(patient.jwks.as_deref(), &patient.clock, &mut found).await;
     for url in &patient.services {
         services::ready(url, &mut found).await;
     }

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod drops;
 pub mod groups;
 pub mod holds;
+pub mod keys;
 pub mod rebuild;
 pub mod replay;
 pub mod schemas;

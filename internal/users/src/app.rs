@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::ApiError;
-use auth::{EndedSessions, Jwks, SigningKey, Verifier};
+use auth::{EndedSessions, KeyRing, Verifier};
 use axum::extract::FromRef;
 use host::{Clock, Entropy};
 use protocol::UserBody;
@@ -23,14 +23,13 @@ pub(crate) struct App {
     pub(crate) outbox: Outbox,
     pub(crate) passwords: Passwords,
     pub(crate) shares: Arc<Shares>,
-    pub(crate) key: SigningKey,
-    /// What [`Self::key`] signed is verified like anywhere else.
+    pub(crate) keys: KeyRing,
+    /// What [`Self::keys`] signed is verified like anywhere else.
     pub(crate) verifier: Verifier,
     /// The sessions that were ended lately, here or elsewhere.
     pub(crate) ended: EndedSessions,
     /// Proxies that say where a request comes from.
     pub(crate) trusted_proxies: usize,
-    pub(crate) jwks: Arc<Jwks>,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: UsersMetrics,
@@ -42,17 +41,15 @@ pub(crate) fn build(config: &Config, deps: Deps) -> Result<(App, Relay), UsersEr
     let outbox = Outbox::new(deps.store.clone(), deps.clock.clone(), deps.entropy.clone());
     let relay = Relay::new(&deps, outbox.clone(), metrics.clone());
     let passwords = Passwords::new(config, deps.entropy.clone(), metrics.clone())?;
-    let jwks = deps.key.jwks();
     let app = App {
         store: deps.store,
         outbox,
         passwords,
         shares: Arc::default(),
         trusted_proxies: config.trusted_proxies,
-        verifier: Verifier::new(&jwks, deps.clock.clone())?.without(deps.ended.clone()),
+        verifier: Verifier::of_ring(deps.keys.clone(), deps.clock.clone()).without(deps.ended.clone()),
         ended: deps.ended,
-        jwks: Arc::new(jwks),
-        key: deps.key,
+        keys: deps.keys,
         clock: deps.clock,
         entropy: deps.entropy,
         metrics,

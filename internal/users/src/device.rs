@@ -1,9 +1,11 @@
 //! Devices that signed in before: each has a share of sign-ins of its own, which no stranger can use up.
 //!
 //! A sign-in answers with a device token: a random id and a seal over it and the name, which only this service can make.
-//! The device keeps it and shows it at the next sign-in to that name. It proves nothing but that; nothing is stored.
+//! The device keeps it and shows it at the next sign-in to that name. It proves nothing but that; nothing is stored. The seal
+//! is made with the newest key of the ring and good under every key that is in it: one whose key was taken out is worth
+//! nothing, and the next sign-in gives another one.
 
-use auth::SigningKey;
+use auth::KeyRing;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secret::Secret;
@@ -15,36 +17,41 @@ const BYTES: usize = 16;
 pub(crate) type DeviceId = [u8; BYTES];
 
 /// The token of a device that signed in to `name`.
-pub(crate) fn token(id: DeviceId, name: &str, key: &SigningKey) -> Secret {
-    Secret::new(URL_SAFE_NO_PAD.encode([id, seal(&id, name, key)].concat()))
+pub(crate) fn token(id: DeviceId, name: &str, keys: &KeyRing) -> Secret {
+    let seal = seals(&id, name, keys).next().expect("a ring has keys");
+    Secret::new(URL_SAFE_NO_PAD.encode([id, seal].concat()))
 }
 
 /// The device, if the token is one of this name. Others are as good as none.
-pub(crate) fn of_token(token: &Secret, name: &str, key: &SigningKey) -> Option<DeviceId> {
+pub(crate) fn of_token(token: &Secret, name: &str, keys: &KeyRing) -> Option<DeviceId> {
     let bytes = URL_SAFE_NO_PAD.decode(token.expose()).ok()?;
     let (id, given) = bytes.split_first_chunk::<BYTES>()?;
-    let right = seal(id, name, key);
-    // All bytes are looked at, so that the time says nothing.
-    let differing =
-        given.iter().zip(right).fold(given.len() ^ BYTES, |all, (one, other)| all | usize::from(one ^ other));
-    (differing == 0).then_some(*id)
+    // All bytes of all seals are looked at, so that the time says nothing.
+    let differing = |right: [u8; BYTES]| {
+        given.iter().zip(right).fold(given.len() ^ BYTES, |all, (one, other)| all | usize::from(one ^ other))
+    };
+    let good = seals(id, name, keys).map(differing).filter(|differing| *differing == 0).count();
+    (good > 0).then_some(*id)
 }
 
-fn seal(id: &DeviceId, name: &str, key: &SigningKey) -> [u8; BYTES] {
-    let derived = key.derive("device token", &[&id[..], name.as_bytes()].concat());
-    *derived.first_chunk().expect("a seal is shorter than what is derived")
+/// The seal of every key, that of the newest one first.
+fn seals(id: &DeviceId, name: &str, keys: &KeyRing) -> impl Iterator<Item = [u8; BYTES]> {
+    let derived = keys.derive("device token", &[&id[..], name.as_bytes()].concat());
+    derived.into_iter().map(|derived| *derived.first_chunk().expect("a seal is shorter than what is derived"))
 }
 
 #[cfg(test)]
 mod tests {
-    use host::Entropy;
+    use auth::SigningKey;
+    use host::{Clock, Entropy};
 
     use super::*;
 
     #[test]
     fn a_token_is_good_for_its_name_and_cannot_be_made_up() {
         let entropy = Entropy::seeded(1);
-        let (key, other) = (SigningKey::generate(&entropy).unwrap(), SigningKey::generate(&entropy).unwrap());
+        let ring = || KeyRing::of(SigningKey::generate(&entropy).unwrap(), &Clock::from_fn(|| 0), &entropy).unwrap();
+        let (key, other) = (ring(), ring());
         let given = token([7; 16], "ann", &key);
         assert_eq!(of_token(&given, "ann", &key), Some([7; 16]));
         assert_eq!((of_token(&given, "bob", &key), of_token(&given, "ann", &other)), (None, None));

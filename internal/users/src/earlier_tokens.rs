@@ -5,35 +5,45 @@
 //! helps to give a successor again and to tell a token that was used from one that was made up. None of these lives longer
 //! than a session does without a refresh ([`crate::REFRESH_TTL`]); then this module can go.
 
-use auth::{SessionId, SigningKey};
+use auth::{KeyRing, SessionId};
 
 use crate::refresh_token::{FAMILY_BYTES, RefreshToken};
 
 /// The token that the earlier version gave for this one.
-pub(crate) fn successor(token: &RefreshToken, key: &SigningKey) -> Option<RefreshToken> {
-    if !is_genuine(token, key) {
-        return None;
-    }
-    let secret = key.derive("refresh token", &[&token.session[..], &token.secret[..]].concat());
-    Some(RefreshToken { session: token.session, secret, family: seal(&token.session, &secret, key) })
+pub(crate) fn successor(token: &RefreshToken, keys: &KeyRing) -> Option<RefreshToken> {
+    let at = key_of(token, keys)?;
+    let material = [&token.session[..], &token.secret[..]].concat();
+    let secret = *keys.derive("refresh token", &material).get(at)?;
+    let family = *seals(&token.session, &secret, keys).get(at)?;
+    Some(RefreshToken { session: token.session, secret, family })
 }
 
-/// Whether the earlier version gave it out, under this key.
-pub(crate) fn is_genuine(token: &RefreshToken, key: &SigningKey) -> bool {
-    let right = seal(&token.session, &token.secret, key);
+/// Whether the earlier version gave it out, under a key of the ring.
+pub(crate) fn is_genuine(token: &RefreshToken, keys: &KeyRing) -> bool {
+    key_of(token, keys).is_some()
+}
+
+/// Which key's seal it has, counted as [`KeyRing::derive`] does.
+fn key_of(token: &RefreshToken, keys: &KeyRing) -> Option<usize> {
     // All bytes are looked at, so that the time says nothing.
-    token.family.iter().zip(right).fold(0, |differing, (one, other)| differing | (one ^ other)) == 0
+    let same = |right: &[u8; FAMILY_BYTES]| {
+        token.family.iter().zip(right).fold(0, |differing, (one, other)| differing | (one ^ other)) == 0
+    };
+    seals(&token.session, &token.secret, keys).iter().position(same)
 }
 
-fn seal(session: &SessionId, secret: &[u8; 32], key: &SigningKey) -> [u8; FAMILY_BYTES] {
-    let derived = key.derive("refresh token seal", &[&session[..], &secret[..]].concat());
-    *derived.first_chunk().expect("a seal is shorter than what is derived")
+/// The seal of every key.
+fn seals(session: &SessionId, secret: &[u8; 32], keys: &KeyRing) -> Vec<[u8; FAMILY_BYTES]> {
+    let derived = keys.derive("refresh token seal", &[&session[..], &secret[..]].concat());
+    let seal = |derived: &[u8; 32]| *derived.first_chunk().expect("a seal is shorter than what is derived");
+    derived.iter().map(seal).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use auth::SigningKey;
     use domain::UserId;
-    use host::Entropy;
+    use host::{Clock, Entropy};
     use secret::Secret;
     use store::Session;
 
@@ -47,15 +57,20 @@ mod tests {
     const FIRST: &str = "BwcHBwcHBwcHBwcHBwcHBwkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJGk7MKU4p7C5MjddNEh3FOg";
     const SECOND: &str = "BwcHBwcHBwcHBwcHBwcHB4abDl9ydVzM3Fi9Nyu7F41V77Kjd-PSu9dHPIVByUa3WTFTO4mjphbyL9AdUHKyGw";
 
-    fn of_file(text: &str) -> SigningKey {
+    fn of_file(text: &str) -> KeyRing {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        SigningKey::load(file.path(), &Entropy::seeded(1)).unwrap()
+        KeyRing::open(file.path(), &Clock::from_fn(|| 0), &Entropy::seeded(1)).unwrap()
+    }
+
+    fn another() -> KeyRing {
+        let entropy = Entropy::seeded(1);
+        KeyRing::of(SigningKey::generate(&entropy).unwrap(), &Clock::from_fn(|| 0), &entropy).unwrap()
     }
 
     #[test]
     fn tokens_of_the_earlier_version_are_known_by_its_key() {
-        let (key, other) = (of_file(KEY), SigningKey::generate(&Entropy::seeded(1)).unwrap());
+        let (key, other) = (of_file(KEY), another());
         let parse = |text: &str| RefreshToken::parse(&Secret::new(text)).unwrap();
         let (first, second) = (parse(FIRST), parse(SECOND));
         let user = UserId::try_from(uuid::Uuid::from_bytes([7; 16])).unwrap();

@@ -25,7 +25,7 @@ mod sign_in;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use auth::{EndedSessions, JwksError, SigningKey};
+use auth::{EndedSessions, KeyRing};
 use axum::Router;
 use eventlog::SharedLog;
 use events::Codec;
@@ -82,8 +82,8 @@ pub struct Deps {
     pub clock: Clock,
     /// For ids, salts and tokens.
     pub entropy: Entropy,
-    /// Signs access tokens.
-    pub key: SigningKey,
+    /// Sign access tokens. The service reads them again as they change.
+    pub keys: KeyRing,
     /// The sessions that were ended lately: the service names here at once those that it ends, and reads those that
     /// others ended.
     pub ended: EndedSessions,
@@ -99,9 +99,6 @@ pub enum UsersError {
     /// A part ended.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The signing key's public half cannot be used.
-    #[error("the signing key cannot be used")]
-    Key(#[from] JwksError),
     /// The password cost is none that argon2id knows.
     #[error("the password cost is not one that argon2id takes: {0}")]
     PasswordCost(String),
@@ -136,7 +133,12 @@ pub async fn run(
 pub fn start(config: &Config, deps: Deps, tasks: &mut Tasks) -> Result<Router, UsersError> {
     let (ended, store, clock) = (deps.ended.clone(), deps.store.clone(), deps.clock.clone());
     let condition = deps.readiness.condition("ended sessions", "they were not read yet");
+    let (keys, reading) = (deps.keys.clone(), deps.readiness.condition("signing keys", "they were not read yet"));
     let (app, relay) = app::build(config, deps)?;
+    tasks.spawn("signing keys", |token| async move {
+        keys.follow(token, reporter("reading the signing keys", reading)).await;
+        Ok::<_, Infallible>(())
+    });
     tasks.spawn("ended sessions", |token| async move {
         let report = reporter("reading the sessions that were ended", condition);
         let read = |bucket| store.ended_sessions(bucket);

@@ -8,7 +8,7 @@
 //! enough to end the session.
 
 use api::ApiError;
-use auth::{SessionId, SigningKey};
+use auth::{KeyRing, SessionId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use host::Entropy;
@@ -48,7 +48,7 @@ impl RefreshToken {
     }
 
     /// The session's token of now, if this is the one that it replaced.
-    pub(crate) fn successor(&self, session: &Session, key: &SigningKey) -> Option<Self> {
+    pub(crate) fn successor(&self, session: &Session, keys: &KeyRing) -> Option<Self> {
         let replaced = session.family.as_ref().and_then(|family| family.replaced.as_ref());
         let kept = replaced.filter(|replaced| replaced.secret_hash == self.secret_hash());
         let kept = kept.map(|replaced| {
@@ -56,12 +56,12 @@ impl RefreshToken {
             Self { session: self.session, secret, family }
         });
         // Behind a replica of an earlier version, what is kept may be out of date.
-        kept.or_else(|| earlier_tokens::successor(self, key)).filter(|next| next.is_current(session))
+        kept.or_else(|| earlier_tokens::successor(self, keys)).filter(|next| next.is_current(session))
     }
 
     /// Whether it was given out in this session, be it long ago.
-    pub(crate) fn is_genuine(&self, session: &Session, key: &SigningKey) -> bool {
-        self.is_current(session) || self.is_of_family(session) || earlier_tokens::is_genuine(self, key)
+    pub(crate) fn is_genuine(&self, session: &Session, keys: &KeyRing) -> bool {
+        self.is_current(session) || self.is_of_family(session) || earlier_tokens::is_genuine(self, keys)
     }
 
     /// What the store keeps of this token's family.
@@ -126,9 +126,15 @@ pub(crate) fn no_token() -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use auth::SigningKey;
     use domain::UserId;
+    use host::Clock;
 
     use super::*;
+
+    fn ring(entropy: &Entropy) -> KeyRing {
+        KeyRing::of(SigningKey::generate(entropy).unwrap(), &Clock::from_fn(|| 0), entropy).unwrap()
+    }
 
     fn session(token: &RefreshToken) -> Session {
         let user = UserId::try_from(uuid::Uuid::from_bytes([7; 16])).unwrap();
@@ -145,7 +151,7 @@ mod tests {
     #[test]
     fn only_a_token_that_was_replaced_last_has_its_successor() {
         let entropy = Entropy::seeded(1);
-        let key = SigningKey::generate(&entropy).unwrap();
+        let key = ring(&entropy);
         let first = RefreshToken::new([7; 16], &entropy);
         let second = first.next(&session(&first), &entropy);
         let after = rotated(&first, &second);
@@ -172,7 +178,7 @@ mod tests {
     #[test]
     fn a_token_that_was_given_out_is_told_from_one_that_was_made_up() {
         let entropy = Entropy::seeded(1);
-        let key = SigningKey::generate(&entropy).unwrap();
+        let key = ring(&entropy);
         let first = RefreshToken::new([7; 16], &entropy);
         let second = first.next(&session(&first), &entropy);
         let third = second.next(&rotated(&first, &second), &entropy);

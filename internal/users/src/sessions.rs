@@ -35,7 +35,11 @@ pub const REFRESH_AGAIN_WITHIN: Duration = Duration::from_secs(120);
 
 /// Attempts to rotate a session's secret in the store, which may answer late.
 const ROTATE_ATTEMPTS: u32 = 3;
-/// How long others may keep the published keys.
+// Keys are published for as long as tokens of theirs are good.
+const _: () = assert!(ACCESS_TTL.as_secs() + auth::LEEWAY.as_secs() < auth::VERIFIED_AFTER.as_secs());
+
+/// How long others may keep the published keys. With the time in which a process reads its ring and others fetch the keys,
+/// shorter than [`auth::KNOWN_BEFORE_USE`].
 const JWKS_CACHE: &str = "public, max-age=60";
 
 pub(crate) fn router() -> Router<App> {
@@ -91,7 +95,7 @@ async fn sign_out(
 }
 
 async fn jwks(State(app): State<App>) -> ([(HeaderName, &'static str); 1], Json<Jwks>) {
-    ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(Jwks::clone(&app.jwks)))
+    ([(header::CACHE_CONTROL, JWKS_CACHE)], Json(app.keys.jwks()))
 }
 
 impl App {
@@ -110,11 +114,11 @@ impl App {
         let next = match (current, young) {
             (true, true) => Some(token.clone()),
             (true, false) => self.rotate(token, &session).await?,
-            (false, true) => token.successor(&session, &self.key),
+            (false, true) => token.successor(&session, &self.keys),
             (false, false) => None,
         };
         let Some(next) = next else {
-            if !token.is_genuine(&session, &self.key) {
+            if !token.is_genuine(&session, &self.keys) {
                 self.metrics.refreshes.get_or_create(&Outcome::Refused.into()).inc();
                 return Err(no_token());
             }
@@ -150,7 +154,7 @@ impl App {
                 // An attempt that was not answered may have done it, or the same request, sent twice.
                 Ok(false) => {
                     let stored = self.store.session(&row.id).await.map_err(store_failed)?;
-                    return Ok(stored.and_then(|stored| token.successor(&stored, &self.key)));
+                    return Ok(stored.and_then(|stored| token.successor(&stored, &self.keys)));
                 }
                 Ok(true) => return Ok(Some(next)),
             }
@@ -161,7 +165,7 @@ impl App {
     /// Ends the session that has given this token out, be it long ago. A token that was made up ends none.
     async fn end_session_of(&self, token: &RefreshToken, trace: TraceParent) -> Result<(), ApiError> {
         let Some(session) = self.store.session(&token.session).await.map_err(store_failed)? else { return Ok(()) };
-        if !token.is_genuine(&session, &self.key) {
+        if !token.is_genuine(&session, &self.keys) {
             return Err(no_token());
         }
         self.end(session.user, &session.id, trace).await
@@ -199,7 +203,7 @@ impl App {
     }
 
     pub(crate) fn session_body(&self, account: Account, token: &RefreshToken) -> Result<SessionBody, ApiError> {
-        let signed = self.key.sign(account.id, Some(token.session), self.clock.now_ms(), ACCESS_TTL);
+        let signed = self.keys.sign(account.id, Some(token.session), ACCESS_TTL);
         Ok(SessionBody {
             access_token: Secret::new(signed.map_err(ApiError::internal)?),
             expires_in: ACCESS_TTL.as_secs(),

@@ -29,11 +29,11 @@ impl App {
         let label = fields::label(label.as_deref())?;
         // What is no name is nobody's, and takes as long to say.
         let name = fields::name(&name).unwrap_or_default();
-        let device = device_token.and_then(|token| device::of_token(&token, &name, &self.key));
+        let device = device_token.and_then(|token| device::of_token(&token, &name, &self.keys));
         let attempt = Attempt { name, network, device };
         let account = self.authenticate(&attempt, password.into()).await?;
         let device = device.unwrap_or_else(|| self.entropy.bytes());
-        let device_token = device::token(device, &account.name, &self.key);
+        let device_token = device::token(device, &account.name, &self.keys);
         let session = self.begin_session(account, label, trace).await?;
         Ok(SessionBody { device_token: Some(device_token), ..session })
     }
@@ -114,7 +114,7 @@ impl From<secret::Secret> for Password {
 
 #[cfg(test)]
 mod tests {
-    use auth::{EndedSessions, SigningKey};
+    use auth::{EndedSessions, KeyRing, SigningKey};
     use eventlog::embedded::EmbeddedLog;
     use events::Codec;
     use futures_util::FutureExt;
@@ -135,7 +135,7 @@ mod tests {
             store: EmbeddedStore::open(Database::in_memory(), clock.clone()).await.unwrap(),
             log: EmbeddedLog::open(Database::in_memory(), clock.clone()).await.unwrap(),
             codec: Codec::compiled_in(),
-            key: SigningKey::generate(&entropy).unwrap(),
+            keys: KeyRing::of(SigningKey::generate(&entropy).unwrap(), &clock, &entropy).unwrap(),
             clock,
             entropy,
             ended: EndedSessions::default(),

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use auth::Jwks;
+use host::Clock;
 use serde::Deserialize;
 
 use crate::doctor::Findings;
+use crate::keys::WARNED_BEFORE;
 use crate::schemas;
 
 /// How long one question may take.
@@ -25,7 +28,7 @@ pub(crate) async fn registry(url: Option<&str>, found: &mut Findings) {
     }
 }
 
-pub(crate) async fn keys(location: Option<&str>, found: &mut Findings) {
+pub(crate) async fn keys(location: Option<&str>, clock: &Clock, found: &mut Findings) {
     let Some(location) = location else { return };
     let document = if location.contains("://") {
         match get(location).await {
@@ -37,12 +40,26 @@ pub(crate) async fn keys(location: Option<&str>, found: &mut Findings) {
         tokio::fs::read(location).await.map_err(|error| format!("{location}: {error}"))
     };
     let keys = document.and_then(|body| {
-        let keys = serde_json::from_slice::<auth::Jwks>(&body).map_err(|error| format!("{location}: {error}"))?;
-        if keys.keys.is_empty() { Err(format!("{location} has no key in it")) } else { Ok(keys.keys.len()) }
+        let keys = serde_json::from_slice::<Jwks>(&body).map_err(|error| format!("{location}: {error}"))?;
+        if keys.keys.is_empty() { Err(format!("{location} has no key in it")) } else { Ok(keys) }
     });
     match keys {
-        Ok(keys) => found.ok("keys", format!("{keys} published at {location}")),
+        Ok(keys) => ring(&keys, location, clock.now_ms(), found),
         Err(words) => found.fail("keys", words),
+    }
+}
+
+/// Whether one of the published keys signs, and goes on to.
+fn ring(keys: &Jwks, location: &str, now_ms: i64, found: &mut Findings) {
+    let count = keys.keys.len();
+    let remedy = "add one with 'klatschctl keys add'";
+    match keys.signs_until_ms(now_ms).map(|until_ms| until_ms - now_ms) {
+        Some(..=0) => found.fail("keys", format!("none of {count} published at {location} signs now: {remedy}")),
+        Some(left_ms) if u128::from(left_ms.unsigned_abs()) < WARNED_BEFORE.as_millis() => {
+            let hours = left_ms / 3_600_000;
+            found.warn("keys", format!("none of {count} published at {location} signs in {hours} hours: {remedy}"));
+        }
+        _ => found.ok("keys", format!("{count} published at {location}")),
     }
 }
 
@@ -101,4 +118,33 @@ fn innermost(error: &reqwest::Error) -> String {
         cause = inner;
     }
     if error.is_timeout() { "no answer in time".to_owned() } else { cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    #[test]
+    fn a_ring_that_is_about_to_have_no_signing_key_is_told() {
+        let of = |until: Option<i64>| {
+            let until = until.map_or_else(String::new, |seconds| format!(r#","use_until":{seconds}"#));
+            let keys = format!(
+                r#"{{"keys":[{{"kty":"OKP","kid":"a"{until}}},{{"kty":"OKP","kid":"b","use_from":900,"use_until":1000}}]}}"#
+            );
+            let mut found = Findings::default();
+            ring(&serde_json::from_str(&keys).unwrap(), "x", 500_000, &mut found);
+            (found.worst(), found.0[0].words.clone())
+        };
+        let week = i64::try_from(WARNED_BEFORE.as_secs()).unwrap();
+        for (until, level) in [(Some(400), Level::Fail), (Some(800), Level::Warn), (None, Level::Warn)] {
+            let (told, words) = of(until);
+            assert!(told == level && words.contains("keys add"), "{until:?}: {words}");
+        }
+        let mut found = Findings::default();
+        let late = format!(r#"{{"keys":[{{"kty":"OKP","use_until":{}}}]}}"#, 501 + week);
+        ring(&serde_json::from_str(&late).unwrap(), "x", 500_000, &mut found);
+        ring(&serde_json::from_str(r#"{"keys":[{"kty":"OKP"}]}"#).unwrap(), "x", 500_000, &mut found);
+        assert_eq!(found.worst(), Level::Ok);
+    }
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use auth::{EndedSessions, SigningKey};
+use auth::{EndedSessions, KeyRing, SigningKey};
 use domain::UserId;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of};
@@ -95,7 +95,7 @@ impl World {
             codec: Codec::compiled_in(),
             clock: self.clock(),
             entropy: Entropy::seeded(self.seed.fetch_add(1, Ordering::SeqCst)),
-            key: self.key.clone(),
+            keys: KeyRing::of(self.key.clone(), &self.clock(), &Entropy::seeded(0)).unwrap(),
             ended: EndedSessions::default(),
             metrics: Metrics::new(),
             readiness: Readiness::default(),
