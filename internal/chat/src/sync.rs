@@ -8,7 +8,7 @@
 //! has a barrier of its own, which is later than E as well; one that is joined between two pages, on the wrong side of
 //! them, is told of by the feed behind E.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
 use api::{ApiError, Json, Query};
@@ -22,7 +22,7 @@ use futures_util::future::{join_all, try_join_all};
 use host::teeth::{Bug, bites};
 use protocol::{ErrorCode, SyncConversation, SyncPage, SyncState};
 use serde::Deserialize;
-use store::{Consumer, Source};
+use store::{Consumer, Source, UserConversation};
 
 use crate::paging;
 use crate::service::{Chat, Reader};
@@ -138,9 +138,10 @@ impl Chat {
         held: &Held,
     ) -> Result<Vec<SyncConversation>, ApiError> {
         let _work = self.reads.work().await;
-        let rows = self.store.conversations_of(user, after, limit).await.map_err(faults::of_store)?;
-        let ids: Vec<_> = rows.iter().map(|row| row.conversation).collect();
+        let listed = self.store.conversations_of(user, after, limit).await.map_err(faults::of_store)?;
+        let ids: Vec<_> = listed.iter().map(|row| row.conversation).collect();
         let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
+        let rows = self.rows_behind_heads(user, after, listed).await?;
         let marks = self.store.marks(user, &ids).await.map_err(faults::of_store)?;
         let mut list = Vec::with_capacity(rows.len());
         for ((row, head), mark) in rows.into_iter().zip(heads).zip(marks) {
@@ -167,6 +168,28 @@ impl Chat {
             });
         }
         Ok(list)
+    }
+
+    /// The rows that were listed, read once more now that the heads are there. A head must not be newer than the row
+    /// beside it: a device that begins at the head filters everything up to there away, its own leaving included.
+    async fn rows_behind_heads(
+        &self,
+        user: UserId,
+        after: Option<ConversationId>,
+        listed: Vec<UserConversation>,
+    ) -> Result<Vec<UserConversation>, ApiError> {
+        let again = self.store.conversations_of(user, after, listed.len()).await.map_err(faults::of_store)?;
+        let mut again: BTreeMap<_, _> = again.into_iter().map(|row| (row.conversation, row)).collect();
+        let mut rows = Vec::with_capacity(listed.len());
+        for row in listed {
+            let id = row.conversation;
+            rows.push(match again.remove(&id) {
+                Some(row) => row,
+                // One that was joined meanwhile has taken its place on the page.
+                None => self.store.user_conversation(user, id).await.map_err(faults::of_store)?.unwrap_or(row),
+            });
+        }
+        Ok(rows)
     }
 
     async fn is_held(&self, held: &Held, id: ConversationId) -> Result<bool, ApiError> {
