@@ -141,7 +141,13 @@ impl State {
                 Ok(Decision::Ask(Request::Complete { conversation, loaded, message }))
             }
             Verdict::Hold => {
-                self.parked.put_back(conversation, message);
+                self.parked.put_back(conversation, message.clone());
+                let redriven = self.parked.is_redriven(conversation);
+                if redriven && !knows(&message, self.rules_newest) {
+                    // An operator may have dropped it while it was held: that is looked up when it is opened, and what
+                    // is found is never that it is ready.
+                    return Ok(Decision::Ask(Request::Open { conversation, redriven, message }));
+                }
                 self.hold(conversation, seq)
             }
         }

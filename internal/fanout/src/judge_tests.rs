@@ -262,6 +262,29 @@ fn an_own_hold_begins_where_it_says_and_a_dropped_event_passes() {
     check("a dropped event", None, dropped);
 }
 
+/// Several events of one conversation that operators have dropped take one look at the holds, not one for each.
+#[test]
+fn what_a_redrive_comes_to_may_have_been_dropped_as_well() {
+    let reread = |queue: Vec<Message>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });
+    let comes_to_it = || {
+        vec![
+            (Held(vec![(1, 3)], 50), "reread 4..10 cold"),
+            (Back(1, reread(vec![create(4, 1)], 5)), "open again for 4"),
+            (Back(1, empty(1)), "deliver 4 to 2"),
+            (Delivered(1, 4), "behind: reread 5..10"),
+            (Back(1, reread(vec![newer(7, group(1))], 10)), "open again for 7"),
+        ]
+    };
+    let mut dropped = comes_to_it();
+    dropped.push((Back(1, Found::Dropped), "open again for 7"));
+    dropped.push((Back(1, empty(1)), "deliver 7 to 0"));
+    dropped.push((Delivered(1, 7), "behind: heal Some(9)"));
+    check("dropped", None, dropped);
+    let mut held = comes_to_it();
+    held.push((Back(1, Found::Held), "behind: hold Some(6)..=Some(9)"));
+    check("not dropped", None, held);
+}
+
 #[test]
 fn the_intake_waits_where_no_more_can_be_parked() {
     let mut state = check("warm", None, warm(1));
