@@ -126,13 +126,13 @@ async fn healed(shared: &Shared, Ground { log, store, codec }: &Ground) -> Resul
         }
         let behind = behind(log, &beside).await?;
         let (held, all_dropped) = (held(store).await?, operator.has_dropped(&beside, &unreadable).await?);
-        if behind.is_empty() && held == 0 && all_dropped && !shared.weather.something_late() {
+        if behind.is_empty() && held.is_empty() && all_dropped && !shared.weather.something_late() {
             return Ok(());
         }
         ensure!(
             Instant::now() < deadline,
-            "after {HEALED_WITHIN:?}, {held} conversations are still held; everything unreadable is dropped: \
-             {all_dropped}; behind: {}",
+            "after {HEALED_WITHIN:?}, held: {}; everything unreadable is dropped: {all_dropped}; behind: {}",
+            held.join("; "),
             behind.join("; ")
         );
         sleep(LOOK_EVERY).await;
@@ -156,11 +156,13 @@ async fn behind(log: &SharedLog, store: &SharedStore) -> Result<Vec<String>> {
     Ok(behind)
 }
 
-async fn held(store: &EmbeddedStore) -> Result<usize> {
-    let (store, mut held) = (store.attach()?, 0);
+/// Which conversations are held, by whom.
+async fn held(store: &EmbeddedStore) -> Result<Vec<String>> {
+    let (store, mut held) = (store.attach()?, Vec::new());
     for partition in 0..spec_of(MESSAGES).partitions {
         for consumer in [Consumer::Storage, Consumer::Fanout] {
-            held += store.holds(consumer, partition, None, 100).await?.len();
+            let holds = store.holds(consumer, partition, None, 100).await?;
+            held.extend(holds.iter().map(|(conversation, hold)| format!("{conversation} by {consumer:?}: {hold:?}")));
         }
     }
     Ok(held)
