@@ -35,7 +35,7 @@ async fn delete(bootstrap: &str, topic: &str) {
     }
 }
 
-/// DESIGN 6.10 and 6.19: nobody goes on reading as if it were the same topic.
+/// Interleavings 10 and 19 (`sim/README.md`): nobody goes on reading as if it were the same topic.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_reader_notices_and_a_running_writer_goes_on() {
     if std::env::var("KLATSCH_TEST_SERVERS").as_deref() != Ok("1") {

@@ -59,7 +59,7 @@ async fn read_all(log: &EmbeddedLog, partition: u32) -> BTreeMap<u64, Bytes> {
     found
 }
 
-/// DESIGN 6.13: power loss on the embedded log between write and sync, with a reader waiting: no seq names two events.
+/// Interleaving 13 (`sim/README.md`): power loss on the embedded log between write and sync, with a reader waiting: no seq names two events.
 #[tokio::test(start_paused = true)]
 async fn power_loss_between_write_and_sync_with_a_reader_waiting() {
     for lucky in [0, 1] {

@@ -1,5 +1,5 @@
-//! The interleavings of DESIGN section 6 as worlds of their own: each test names the number it is about. `README.md` has
-//! the table, with those that are shown elsewhere.
+//! The interleavings of `README.md` as worlds of their own: each test names the number it is about. The table there
+//! has those that are shown elsewhere, too.
 //!
 //! A scenario fixes what happens; the luck of the processes comes from a few seeds.
 
