@@ -7,7 +7,7 @@ use chat::{Config, Deps};
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
 use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
-use runtime::{OriginOptions, ProxyOptions, Serving, Tasks};
+use runtime::{OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
 
 /// The chat service: conversations over HTTP
@@ -41,7 +41,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let bounds = ground.bounds;
     let mut tasks = Tasks::new(ground.readiness.clone());
     let verifier = follow_keys(&ground, &options.keys, &store, &mut tasks)?;
-    let (clock, serving) = (ground.clock.clone(), Serving { origins, ..ground.serving() });
+    let (clock, serving) = (ground.clock.clone(), ground.serving().read_by(origins));
     let deps = Deps { log, store, codec, clock, verifier, serving: serving.clone() };
     let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
     let router = chat::start(&config, &deps, &mut tasks);

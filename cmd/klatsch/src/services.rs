@@ -39,12 +39,7 @@ impl Services {
         // One for all: what the user service ends is ended for the others at once.
         let ended = EndedSessions::default();
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
-        let serving = Serving {
-            entropy: entropy.clone(),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            origins: origins.clone(),
-        };
+        let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone()).read_by(origins.clone());
         let (log, store, codec) = (Arc::clone(&engines.log), Arc::clone(&engines.store), engines.codec.clone());
         let verifier = Verifier::of_ring(engines.keys.clone(), clock.clone()).without(ended.clone());
         let mut tasks = Tasks::new(readiness.clone());

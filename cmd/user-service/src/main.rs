@@ -8,7 +8,7 @@ use auth::{EndedSessions, KeyRing};
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground};
 use runtime::options::{ListenOptions, LogOptions, StoreOptions};
-use runtime::{ConfigFault, OriginOptions, ProxyOptions, Serving, Tasks};
+use runtime::{ConfigFault, OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
 use users::{Config, Deps};
 
@@ -55,7 +55,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         metrics: ground.metrics.clone(),
         readiness: ground.readiness.clone(),
     };
-    let (bounds, serving) = (ground.bounds, Serving { origins, ..ground.serving() });
+    let (bounds, serving) = (ground.bounds, ground.serving().read_by(origins));
     let mut tasks = Tasks::new(ground.readiness.clone());
     let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
     let router = users::start(&config, deps, &mut tasks)?;

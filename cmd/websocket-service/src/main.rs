@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
 use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
-use runtime::{OriginOptions, Serving, Tasks};
+use runtime::{OriginOptions, Tasks};
 use sockets::{Config, Deps};
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +51,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     };
     let config = Config { origins: origins.clone(), ..Config::default() };
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
-    let (listener, serving) = (ground.listener().await?, Serving { origins, ..ground.serving() });
+    let (listener, serving) = (ground.listener().await?, ground.serving().read_by(origins));
     tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
     // Ended before the server is: health is still answered for while devices are asked to move.
     tasks.spawn("sockets", |token| sockets.drain(token));

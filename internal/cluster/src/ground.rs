@@ -3,7 +3,7 @@
 use anyhow::Context;
 use host::{Clock, Entropy};
 use runtime::options::ListenOptions;
-use runtime::{Bounds, Metrics, Origins, Readiness, Serving};
+use runtime::{Bounds, Metrics, Readiness, Serving};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,12 +46,7 @@ impl Ground {
         let listener = bound.into_std().context("taking the listener")?;
         let second = listener.try_clone().context("sharing the listener")?;
         let (metrics, readiness, entropy) = (Metrics::new(), Readiness::default(), Entropy::system());
-        let serving = Serving {
-            entropy: entropy.clone(),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            origins: Origins::default(),
-        };
+        let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
         if let Some(operators) = operators {
             // Until the process ends: why it does not get ready, or does not end, is asked here.
             tokio::spawn(runtime::serve_operators(operators, serving.clone(), CancellationToken::new()));
@@ -82,11 +77,6 @@ impl Ground {
     /// What an HTTP server of this program needs.
     #[must_use]
     pub fn serving(&self) -> Serving {
-        Serving {
-            entropy: self.entropy.clone(),
-            readiness: self.readiness.clone(),
-            metrics: self.metrics.clone(),
-            origins: Origins::default(),
-        }
+        Serving::new(self.entropy.clone(), self.readiness.clone(), self.metrics.clone())
     }
 }

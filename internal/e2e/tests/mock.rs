@@ -13,7 +13,7 @@ use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::Codec;
 use events::topics;
 use host::{Clock, Entropy};
-use runtime::{Metrics, Origins, Readiness, Serving, Tasks};
+use runtime::{Metrics, Readiness, Serving, Tasks};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use testkit::device::Endpoints;
@@ -125,12 +125,7 @@ fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &Shar
     let keys = KeyRing::of(SigningKey::generate(&entropy)?, &clock, &entropy)?;
     let ended = EndedSessions::default();
     let verifier = Verifier::of_ring(keys.clone(), clock.clone()).without(ended.clone());
-    let serving = Serving {
-        entropy: entropy.clone(),
-        readiness: readiness.clone(),
-        metrics: metrics.clone(),
-        origins: Origins::default(),
-    };
+    let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
     let deps = users::Deps {
         store: store.clone(),
         log: log.clone(),

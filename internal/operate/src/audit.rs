@@ -5,7 +5,7 @@ use std::time::Duration;
 use events::topics::{MESSAGES, spec_of};
 use ops::audit::{self, AuditMetrics, Conversations, Engines as Read, Places, Report, Sample, Told, What};
 use ops::{Exit, OpsError};
-use runtime::{Metrics, Origins, Readiness, Serving};
+use runtime::{Metrics, Readiness, Serving};
 
 use crate::command::AuditOptions;
 use crate::context::Context;
@@ -26,12 +26,7 @@ pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &
         None => None,
         Some(address) => {
             let listener = runtime::bind(address).await.map_err(|fault| OpsError::Usage(fault.to_string()))?;
-            let serving = Serving {
-                entropy: cx.entropy.clone(),
-                readiness: Readiness::default(),
-                metrics: shown.metrics.clone(),
-                origins: Origins::default(),
-            };
+            let serving = Serving::new(cx.entropy.clone(), Readiness::default(), shown.metrics.clone());
             Some(tokio::spawn(runtime::serve(listener, axum::Router::new(), serving, cx.stop.clone())))
         }
     };

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use axum::http::Uri;
 use clap::{Args, Subcommand};
 use domain::ConversationId;
 use serde::{Deserialize, Serialize};
@@ -349,11 +350,9 @@ pub struct TailOptions {
 /// # Errors
 /// When it is none.
 pub fn base_url(text: &str) -> Result<String, String> {
-    let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    match host {
-        Some(host) if !host.is_empty() && !host.starts_with(['/', ':']) && !host.contains(char::is_whitespace) => {
-            Ok(text.to_owned())
-        }
+    let url = text.parse::<Uri>().ok().filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+    match url.as_ref().and_then(Uri::host) {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
         _ => Err("it is no base URL like http://127.0.0.1:8080".into()),
     }
 }

@@ -27,7 +27,7 @@ use crate::address::{Address, SOCKET};
 use crate::context::Context;
 use crate::engines::Running;
 use crate::remote::Remote;
-use crate::run::run;
+use crate::run::{run, unless_given_up};
 use crate::wire::{Ended, Frame, REQUEST_BYTES_MAX, Request};
 
 /// Commands that run at once.
@@ -212,15 +212,7 @@ fn perform(
     let outcome = handle.block_on(async {
         let mut engines = Running::new(inside.log.clone(), inside.store.clone(), registry);
         let cx = Context { output: &remote, clock: &inside.clock, entropy: &inside.entropy, stop };
-        let given_up = async {
-            klatsch.cancelled().await;
-            sleep(STOP_WITHIN).await;
-        };
-        tokio::select! {
-            biased;
-            outcome = run(command, &mut engines, &cx) => outcome,
-            () = given_up => Err(OpsError::stopped()),
-        }
+        unless_given_up(run(command, &mut engines, &cx), klatsch, STOP_WITHIN).await
     });
     let ended = ended(outcome.map_err(|error| match error {
         // Nobody has stopped the command itself.

@@ -10,6 +10,7 @@ use ops::tail::{From, Tail, tail};
 use ops::{Exit, OpsError, drops, groups, holds, schemas, topics};
 use store::Dropped;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::command::{
     ChecksumOptions, Command, DoctorOptions, DropOptions, GroupsCommand, HoldsCommand, ReplayCommand, SchemasCommand,
@@ -33,17 +34,26 @@ pub const END_WITHIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it could not be done; some of it may be done by then.
 pub async fn run(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {
-    let given_up = async {
-        cx.stop.cancelled().await;
-        sleep(END_WITHIN).await;
-    };
-    let outcome = tokio::select! {
-        biased;
-        outcome = done(command, engines, cx) => outcome,
-        () = given_up => Err(OpsError::stopped()),
-    };
+    let outcome = unless_given_up(done(command, engines, cx), cx.stop, END_WITHIN).await;
     engines.close().await;
     outcome
+}
+
+/// What becomes of the work, which may take `within` longer once `stop` is cancelled.
+pub(crate) async fn unless_given_up(
+    work: impl Future<Output = Result<Exit, OpsError>>,
+    stop: &CancellationToken,
+    within: Duration,
+) -> Result<Exit, OpsError> {
+    let given_up = async {
+        stop.cancelled().await;
+        sleep(within).await;
+    };
+    tokio::select! {
+        biased;
+        outcome = work => outcome,
+        () = given_up => Err(OpsError::stopped()),
+    }
 }
 
 async fn done(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {

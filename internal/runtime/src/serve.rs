@@ -85,6 +85,20 @@ pub struct Serving {
     pub origins: Origins,
 }
 
+impl Serving {
+    /// Of a server whose answers no page of another origin may read.
+    #[must_use]
+    pub fn new(entropy: Entropy, readiness: Readiness, metrics: Metrics) -> Self {
+        Self { entropy, readiness, metrics, origins: Origins::default() }
+    }
+
+    /// The same, for pages of those origins.
+    #[must_use]
+    pub fn read_by(self, origins: Origins) -> Self {
+        Self { origins, ..self }
+    }
+}
+
 impl Bounds {
     /// What the process's descriptors allow, with so many connections per address.
     #[must_use]

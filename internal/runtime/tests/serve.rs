@@ -30,12 +30,7 @@ struct Server {
 async fn start(router: Router) -> Server {
     let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = Serving {
-        entropy: Entropy::seeded(1),
-        readiness: Readiness::default(),
-        metrics: Metrics::new(),
-        origins: Origins::default(),
-    };
+    let serving = Serving::new(Entropy::seeded(1), Readiness::default(), Metrics::new());
     let shutdown = CancellationToken::new();
     let ended = tokio::spawn(runtime::serve(listener, router, serving.clone(), shutdown.clone()));
     Server { address, serving, shutdown, ended }
@@ -86,12 +81,7 @@ async fn readiness_is_told_with_its_reasons() {
 async fn start_within(bounds: Bounds, router: Router) -> Server {
     let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = Serving {
-        entropy: Entropy::seeded(1),
-        readiness: Readiness::default(),
-        metrics: Metrics::new(),
-        origins: Origins::default(),
-    };
+    let serving = Serving::new(Entropy::seeded(1), Readiness::default(), Metrics::new());
     let shutdown = CancellationToken::new();
     let served = runtime::serve_within(bounds, listener, router, serving.clone(), shutdown.clone());
     Server { address, serving, shutdown, ended: tokio::spawn(served) }
@@ -142,8 +132,7 @@ async fn a_page_can_read_every_refusal() {
     let origins = Origins::parse(&["https://chat.example"]).unwrap();
     let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving =
-        Serving { entropy: Entropy::seeded(1), readiness: Readiness::default(), metrics: Metrics::new(), origins };
+    let serving = Serving::new(Entropy::seeded(1), Readiness::default(), Metrics::new()).read_by(origins);
     let router = Router::new().route("/echo", post(|api::Json(body): api::Json<Value>| async { api::Json(body) }));
     let shutdown = CancellationToken::new();
     let ended = tokio::spawn(runtime::serve(listener, router, serving, shutdown.clone()));

@@ -30,7 +30,7 @@ use axum::Router;
 use eventlog::SharedLog;
 use events::Codec;
 use host::{Clock, Entropy};
-use runtime::{Metrics, Origins, Readiness, Serving, TaskError, Tasks, reporter};
+use runtime::{Metrics, Readiness, Serving, TaskError, Tasks, reporter};
 use store::{ENDED_BUCKET_MS, UserStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -114,12 +114,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), UsersError> {
-    let serving = Serving {
-        entropy: deps.entropy.clone(),
-        readiness: deps.readiness.clone(),
-        metrics: deps.metrics.clone(),
-        origins: Origins::default(),
-    };
+    let serving = Serving::new(deps.entropy.clone(), deps.readiness.clone(), deps.metrics.clone());
     let mut tasks = Tasks::new(deps.readiness.clone());
     let router = start(&config, deps, &mut tasks)?;
     tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));

@@ -18,7 +18,7 @@ use eventlog::{NewRecord, Record, SharedLog, partition_of};
 use events::{Codec, topics};
 use host::{Clock, Entropy};
 use reqwest::{Client, Method, StatusCode};
-use runtime::{Metrics, Origins, Readiness, Serving, TaskError};
+use runtime::{Metrics, Readiness, Serving, TaskError};
 use serde_json::{Value, json};
 use storage::StorageMetrics;
 use store::embedded::EmbeddedStore;
@@ -117,12 +117,7 @@ impl World {
     pub(crate) async fn start_with(&self, config: Config) -> Service {
         let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = Serving {
-            entropy: Entropy::seeded(2),
-            readiness: Readiness::default(),
-            metrics: Metrics::new(),
-            origins: Origins::default(),
-        };
+        let serving = Serving::new(Entropy::seeded(2), Readiness::default(), Metrics::new());
         let readiness = serving.readiness.clone();
         let deps = Deps {
             log: self.log.clone(),

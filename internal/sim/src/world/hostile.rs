@@ -76,19 +76,14 @@ impl World {
 
     /// Where the last entry of that room is that some device shows.
     fn seen_at(&self, room: &Room, random: &mut Random) -> Option<Seq> {
-        let memory = random.pick(&self.people.devices).memory();
-        memory.kept.rooms.get(&room.id)?.entries.keys().next_back().copied()
+        random.pick(&self.people.devices).memory().kept.newest(room.id)
     }
 
     /// A message of that room that some device shows.
     fn seen(&self, room: &Room, random: &mut Random) -> Option<CommandId> {
         let first = random.below(self.people.devices.len() as u64);
         let devices = self.people.devices.iter().cycle().skip(usize::try_from(first).ok()?);
-        devices.take(self.people.devices.len()).find_map(|device| {
-            let memory = device.memory();
-            let entries = memory.kept.rooms.get(&room.id)?.entries.values().rev();
-            entries.take(20).find(|entry| entry.kind == "message").map(|entry| entry.id)
-        })
+        devices.take(self.people.devices.len()).find_map(|device| device.memory().kept.recent_message(room.id))
     }
 }
 

@@ -8,7 +8,7 @@ use domain::{RULES_NEWEST, RULES_TRIAL};
 use eventlog::SharedLog;
 use events::Codec;
 use host::Entropy;
-use runtime::{Metrics, Origins, Readiness, Serving, Tasks};
+use runtime::{Metrics, Readiness, Serving, Tasks};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use tokio::task::JoinHandle;
@@ -119,7 +119,7 @@ impl Services {
     fn chat(&self, process: usize, rules: u32, given: Given) -> JoinHandle<Ended> {
         let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
         let clock = self.wall.clock(self.setup.host_skews_ms[process]);
-        let serving = Serving { entropy, readiness: readiness.clone(), metrics, origins: Origins::default() };
+        let serving = Serving::new(entropy, readiness.clone(), metrics);
         let verifier = Verifier::new(&self.jwks, clock.clone());
         let door = self.net.open(PROCESSES[process].0);
         tokio::spawn(async move {
@@ -138,12 +138,7 @@ impl Services {
     fn sockets(&self, process: usize, rules: u32, given: Given) -> JoinHandle<Ended> {
         let Given { log, store, codec, entropy, readiness, metrics, stop } = given;
         let clock = self.wall.clock(self.setup.host_skews_ms[process]);
-        let serving = Serving {
-            entropy: entropy.clone(),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            origins: Origins::default(),
-        };
+        let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
         let verifier = Verifier::new(&self.jwks, clock.clone());
         let config = sockets::Config {
             ring_records_max: self.setup.ring,

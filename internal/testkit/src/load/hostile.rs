@@ -59,13 +59,10 @@ fn stranger(world: &World, room: &Meeting, random: &mut Random) -> Option<usize>
 
 /// Where an entry of that conversation is that a device of its founder shows.
 fn seen_at(world: &World, room: &Meeting, random: &mut Random) -> Option<Seq> {
-    let memory = world.devices[world.device_of(room.founder, random)].memory();
-    memory.kept.rooms.get(&room.id)?.entries.keys().next_back().copied()
+    world.devices[world.device_of(room.founder, random)].memory().kept.newest(room.id)
 }
 
 /// A message of that conversation that a device of its founder shows.
 fn seen(world: &World, room: &Meeting, random: &mut Random) -> Option<CommandId> {
-    let memory = world.devices[world.device_of(room.founder, random)].memory();
-    let entries = memory.kept.rooms.get(&room.id)?.entries.values().rev();
-    entries.take(20).find(|entry| entry.kind == "message").map(|entry| entry.id)
+    world.devices[world.device_of(room.founder, random)].memory().kept.recent_message(room.id)
 }
