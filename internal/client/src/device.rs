@@ -1,4 +1,4 @@
-//! The rules of a device (DESIGN 2.6), without I/O: frames and answers go in, outputs come out.
+//! The rules of a device (`schemas/PROTOCOL.md`), without I/O: frames and answers go in, outputs come out.
 //!
 //! Per conversation a frame counts only if it lies beyond the highest seen. A command is sent again, under the same id,
 //! until its fate is known. Syncing is `sync.rs`.
@@ -87,7 +87,7 @@ impl Device {
     /// The first frame on a new socket; the token travels in the upgrade.
     pub(crate) fn hello(&self) -> ClientFrame {
         let cursor = self.state.cursor.map(|cursor| cursor.to_string());
-        ClientFrame::Hello { token: None, user: cursor.is_some().then_some(self.user), cursor }
+        ClientFrame::Hello { token: None, user: cursor.is_some().then_some(self.user), cursor, batch: Some(true) }
     }
 
     /// Takes a command to be brought to a fate. `Withdraw` replaces the command of its id.
@@ -165,10 +165,12 @@ impl Device {
                 self.pass(cursor);
             }
             Inbound::Server(ServerFrame::Renewed { until }) => tracing::debug!(until, "token renewed"),
+            Inbound::Server(ServerFrame::Batch { .. }) => {} // parsed to `Inbound::Batch`
             // Taking the cursor of a welcome that was not understood would leave a gap, if it was one with a reset.
             Inbound::Passed(_) if !self.connected => self.out.push_back(Output::Drop("the first frame was no welcome")),
             Inbound::Passed(cursor) => self.pass(cursor),
             Inbound::Feed(received) => self.take_or_buffer(*received, now),
+            Inbound::Batch(cursor, frames) => self.take_batch(cursor, frames, now),
             Inbound::Unknown => {}
         }
     }
@@ -299,6 +301,16 @@ impl Device {
         match &mut self.syncing {
             Some(syncing) => syncing.passed(cursor),
             None => self.state.cursor = Some(cursor),
+        }
+    }
+
+    /// All of it in one go: a state that has the cursor has what the frames change.
+    fn take_batch(&mut self, cursor: Cursor, frames: Vec<Option<FeedFrame>>, now: Instant) {
+        for frame in frames {
+            match frame {
+                Some(frame) => self.take_or_buffer(Received { cursor, frame }, now),
+                None => self.pass(cursor),
+            }
         }
     }
 

@@ -193,6 +193,27 @@ async fn a_frame_counts_once_and_only_beyond_the_highest() {
     assert_eq!((world.device.filtered, world.device.state.cursor), (3, Some(cursor(10))));
 }
 
+/// The frames of some that come alone, in one batch.
+fn batch(frames: impl IntoIterator<Item = Inbound>, next: u64) -> Inbound {
+    let frame = |inbound| if let Inbound::Feed(received) = inbound { Some(received.frame) } else { None };
+    Inbound::Batch(cursor(next), frames.into_iter().map(frame).collect())
+}
+
+#[tokio::test]
+async fn each_frame_of_a_batch_passes_the_filter_by_itself_and_the_cursor_is_that_of_all() {
+    let mut world = World::live();
+    world.hear(batch([message(2, 9, 1, 0), message(2, 11, 1, 0), Inbound::Unknown, message(2, 12, 1, 0)], 9));
+    assert_eq!((&*world.seen, world.device.filtered), (&[11, 12][..], 1));
+    assert_eq!(world.device.state.cursor, Some(cursor(9)));
+
+    let mut world = World::new();
+    world.hear(welcome(5, Some("first")));
+    world.hear(batch([message(2, 10, 1, 0), message(2, 11, 2, 0), Inbound::Unknown], 8));
+    assert_eq!((world.device.state.cursor, world.seen.len()), (None, 0));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 10)]));
+    assert_eq!((&*world.seen, world.device.state.cursor), (&[11][..], Some(cursor(8))));
+}
+
 #[tokio::test]
 async fn what_is_passed_over_moves_the_cursor_but_takes_no_welcome_s_place() {
     let mut world = World::live();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use domain::Cursor;
-use protocol::{Received, ServerFrame};
+use protocol::{FeedFrame, Received, ServerFrame};
 use serde::Deserialize;
 
 /// A frame from the server.
@@ -11,6 +11,8 @@ use serde::Deserialize;
 pub(crate) enum Inbound {
     Server(ServerFrame),
     Feed(Box<Received>),
+    /// Several frames of the feed, and the cursor behind them all. `None`: one that this client does not know.
+    Batch(Cursor, Vec<Option<FeedFrame>>),
     /// A feed frame that this client does not know, or that only looks like one of the server's own: it is passed over,
     /// not its cursor.
     Passed(Cursor),
@@ -42,6 +44,14 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
             let passed = |error| cursor.map(Inbound::Passed).ok_or(error);
             serde_json::from_str(text).map(Inbound::Server).or_else(passed)
         }
+        // Passing over one that is not whole would be a gap.
+        ("batch", _) => match serde_json::from_str(text)? {
+            ServerFrame::Batch { cursor, frames } => {
+                let frames = frames.into_iter().map(|frame| serde_json::from_value(frame).ok());
+                Ok(Inbound::Batch(cursor, frames.collect()))
+            }
+            other => Ok(Inbound::Server(other)),
+        },
         (_, cursor) => Ok(match (serde_json::from_str::<Received>(text), cursor) {
             (Ok(received), _) => Inbound::Feed(Box::new(received)),
             (Err(_), Some(cursor)) => Inbound::Passed(cursor),
@@ -52,9 +62,20 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::{ErrorCode, FeedFrame};
+    use protocol::ErrorCode;
 
     use super::*;
+
+    #[test]
+    fn a_batch_is_whole_or_nothing() {
+        let cursor = "0.1.2.0000000000000003";
+        let frames = r#"[{"type":"account","event":"signed_in","time":1},{"type":"sticker"}]"#;
+        let batch = parse(&format!(r#"{{"type":"batch","cursor":"{cursor}","frames":{frames}}}"#)).unwrap();
+        let account = FeedFrame::Account { event: "signed_in".into(), time: 1 };
+        assert_eq!(batch, Inbound::Batch(cursor.parse().unwrap(), vec![Some(account), None]));
+        assert!(parse(&format!(r#"{{"type":"batch","cursor":"{cursor}"}}"#)).is_err());
+        assert!(parse(&format!(r#"{{"type":"batch","frames":{frames}}}"#)).is_err());
+    }
 
     #[test]
     fn a_frame_of_a_type_from_the_future_is_passed_over_with_its_cursor() {

@@ -239,6 +239,7 @@ fn sockets() -> Section {
         "Sockets",
         vec![
             ("frame from a client", bytes(sockets::limits::FRAME_BYTES_MAX), "closed with 4102"),
+            ("`batch` from the server, about", bytes(sockets::limits::BATCH_BYTES_MAX), "the rest comes in another"),
             ("time until `hello`", time(config.hello_wait), "closed with 4003"),
             (
                 "silence after which the server pings (`ping_ms`)",

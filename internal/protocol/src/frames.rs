@@ -3,6 +3,7 @@
 use domain::{CommandId, ConversationId, Cursor, Decision, Effects, Event, Placed, Seq, Stands, UserId};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::integer::{integer, maybe};
 use crate::{CommandFrame, ErrorCode, FeedKind};
@@ -22,6 +23,9 @@ pub enum ClientFrame {
         /// Whose cursor that is, as the `welcome` before it said. Another user's is answered with `reset`.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         user: Option<UserId>,
+        /// Whether the client takes several frames of the feed in one text: [`ServerFrame::Batch`].
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        batch: Option<bool>,
     },
     /// Read up to this entry. Acknowledged with `mark_ack`; send it again until then.
     Mark {
@@ -108,11 +112,19 @@ pub enum ServerFrame {
         /// Store it like a feed frame's.
         cursor: Cursor,
     },
+    /// Frames of the feed in their order, for a client that said `batch` in its `hello`. Of one frame alone, the frame
+    /// itself may come instead.
+    Batch {
+        /// Where the feed stands behind all of them: stored together with what they change, or not at all.
+        cursor: Cursor,
+        /// Each as a [`FeedFrame`], or another producer's, which is passed over. None has a cursor of its own.
+        frames: Vec<Value>,
+    },
 }
 
 impl ServerFrame {
     /// The `type` of each. They are the server's alone: no frame of the feed may have one.
-    pub const TYPES: [&str; 6] = ["welcome", "ack", "mark_ack", "renewed", "error", "ping"];
+    pub const TYPES: [&str; 7] = ["welcome", "ack", "mark_ack", "renewed", "error", "ping", "batch"];
 }
 
 /// What stands under an id.
@@ -295,15 +307,36 @@ fn there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(value).map(|_| true)
 }
 
+/// How a rendered feed frame begins, in front of the text of its cursor, and what follows that.
+const CURSOR: &str = "{\"cursor\":\"";
+const CURSOR_END: &str = "\",";
+
 /// Puts the cursor in front of a rendered feed frame (a JSON object that is not empty) without parsing it.
 #[must_use]
 pub fn with_cursor(cursor: &Cursor, frame: &str) -> String {
     let rest = frame.strip_prefix('{').unwrap_or(frame);
     let mut out = String::with_capacity(rest.len() + 64);
-    out.push_str("{\"cursor\":\"");
+    out.push_str(CURSOR);
     out.push_str(&cursor.to_string());
-    out.push_str("\",");
+    out.push_str(CURSOR_END);
     out.push_str(rest);
+    out
+}
+
+/// Rendered feed frames, each as [`with_cursor`] makes it, as the text of one [`ServerFrame::Batch`], without parsing them.
+#[must_use]
+pub fn batch(frames: &[impl AsRef<str>]) -> String {
+    let parts = || frames.iter().filter_map(|frame| frame.as_ref().strip_prefix(CURSOR)?.split_once(CURSOR_END));
+    let bytes: usize = frames.iter().map(|frame| frame.as_ref().len()).sum();
+    let mut out = String::with_capacity(bytes + 64);
+    out.push_str("{\"type\":\"batch\",\"cursor\":\"");
+    out.push_str(parts().last().map_or("", |(cursor, _)| cursor));
+    out.push_str("\",\"frames\":[");
+    for (number, (_, rest)) in parts().enumerate() {
+        out.push_str(if number == 0 { "{" } else { ",{" });
+        out.push_str(rest);
+    }
+    out.push_str("]}");
     out
 }
 
@@ -323,7 +356,7 @@ mod tests {
             "{frame:?}"
         );
         let hello: ClientFrame = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
-        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None, user: None });
+        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None, user: None, batch: None });
         assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"shout"}"#).is_err());
     }
 
@@ -356,5 +389,17 @@ mod tests {
         let cursor = Cursor { generation: 0, partition: 1, next: 2, fingerprint: Fingerprint(3) };
         let text = with_cursor(&cursor, &serde_json::to_string(&frame).unwrap());
         assert_eq!(serde_json::from_str::<Received>(&text).unwrap(), Received { cursor, frame });
+    }
+
+    #[test]
+    fn a_batch_is_its_frames_with_the_last_cursor() {
+        let cursor = |next| Cursor { generation: 0, partition: 1, next, fingerprint: Fingerprint(3) };
+        let frames = [r#"{"type":"read","body":"\",x"}"#, r#"{"type":"sticker","of":{"cursor":1}}"#];
+        let texts: Vec<String> = (7..).zip(frames).map(|(next, frame)| with_cursor(&cursor(next), frame)).collect();
+        for count in [1, 2] {
+            let frames = frames[..count].iter().map(|frame| serde_json::from_str(frame).unwrap()).collect();
+            let batch: ServerFrame = serde_json::from_str(&batch(&texts[..count])).unwrap();
+            assert_eq!(batch, ServerFrame::Batch { cursor: cursor(6 + count as u64), frames });
+        }
     }
 }

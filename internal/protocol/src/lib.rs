@@ -27,7 +27,9 @@ pub use bodies::{
 pub use close::CloseCode;
 pub use command::{CommandFrame, CommandKind};
 pub use error::{ErrorBody, ErrorCode, sentence};
-pub use frames::{ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, is_frame, with_cursor};
+pub use frames::{
+    ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, batch, is_frame, with_cursor,
+};
 pub use kinds::FeedKind;
 pub use object::is_object;
 pub use requests::{

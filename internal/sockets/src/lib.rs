@@ -25,6 +25,7 @@
 //! | malformed frames | closed with `Protocol` |
 
 mod awake;
+mod batch;
 mod beat;
 mod budget;
 #[cfg(test)]
@@ -76,6 +77,7 @@ use node::Node;
 
 /// What a client meets, beside what [`Config`] says.
 pub mod limits {
+    pub use crate::batch::BATCH_BYTES_MAX;
     pub use crate::handshake::FRAME_BYTES_MAX;
     pub use crate::hello::SOCKET_AGE_MAX;
     pub use crate::intake::{IN_FLIGHT_MAX, MALFORMED_MAX};
@@ -116,12 +118,8 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), TaskError> {
-    let serving = Serving {
-        entropy: deps.entropy.clone(),
-        readiness: deps.readiness.clone(),
-        metrics: deps.metrics.clone(),
-        origins: config.origins.clone(),
-    };
+    let serving = Serving::new(deps.entropy.clone(), deps.readiness.clone(), deps.metrics.clone())
+        .read_by(config.origins.clone());
     let mut tasks = Tasks::new(deps.readiness.clone());
     let (router, sockets) = start(config, deps, &mut tasks);
     tasks.spawn("http", |token| runtime::serve(listener, router, serving, token));

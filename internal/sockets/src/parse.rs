@@ -91,6 +91,7 @@ enum Field {
     User,
     Users,
     Seq,
+    Flag,
 }
 
 impl Field {
@@ -102,6 +103,7 @@ impl Field {
             Self::User => "a user's id, a text with a UUID",
             Self::Users => "a list of users' ids",
             Self::Seq => "the seq of an entry, a whole number",
+            Self::Flag => "true or false",
         }
     }
 
@@ -116,6 +118,7 @@ impl Field {
             Self::User => is::<UserId>(value),
             Self::Users => is::<Vec<UserId>>(value),
             Self::Seq => is::<Seq>(value),
+            Self::Flag => value.is_boolean(),
         }
     }
 }
@@ -134,7 +137,12 @@ fn fields_of(kind: &str) -> &'static [Named] {
     const TARGET: Named = ("target", Field::Command, true);
     const BODY: Named = ("body", Field::Text, true);
     match kind {
-        "hello" => &[("token", Field::Text, false), ("cursor", Field::Text, false), ("user", Field::User, false)],
+        "hello" => &[
+            ("token", Field::Text, false),
+            ("cursor", Field::Text, false),
+            ("user", Field::User, false),
+            ("batch", Field::Flag, false),
+        ],
         "renew" => &[("token", Field::Text, true)],
         "mark" => &[("seq", Field::Seq, true)],
         "create" => &[("kind", Field::Text, true), ("title", Field::Text, false), MEMBERS],

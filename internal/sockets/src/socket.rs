@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::batch::batched;
 use crate::beat::Beat;
 use crate::census::Counted;
 use crate::feed::{Fed, Feed, Reset};
@@ -97,6 +98,8 @@ struct Session<'w> {
     counted: &'w Counted,
     user: UserId,
     feed: Feed,
+    /// Whether the device takes several frames in one text.
+    batches: bool,
     intake: Intake,
     beat: Beat,
     /// When the token ends.
@@ -124,6 +127,7 @@ impl<'w> Session<'w> {
             wire,
             counted,
             user: guest.user,
+            batches: guest.batches,
             intake: Intake::new(Arc::clone(node), guest, trace),
             beat: Beat::new(node.config.ping, node.awake.now()),
             expires: guest.expires,
@@ -262,11 +266,12 @@ impl<'w> Session<'w> {
     }
 
     async fn frames(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), Ending> {
-        let bytes: usize = frames.iter().map(|frame| frame.len()).sum();
         self.node.metrics.frames.inc_by(frames.len() as u64);
+        let texts = if self.batches { batched(frames) } else { frames };
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
         self.node.metrics.frame_bytes.inc_by(bytes as u64);
-        for frame in frames {
-            self.wire.feed(frame).await?;
+        for text in texts {
+            self.wire.feed(text).await?;
         }
         self.flush().await
     }

@@ -1,26 +1,66 @@
 //! What comes over a device's socket.
 
 use domain::Cursor;
-use protocol::{Received, ServerFrame};
+use protocol::{FeedFrame, Received, ServerFrame};
 use serde::Deserialize;
 
 /// A text from the node.
-#[derive(Deserialize)]
-#[serde(untagged)]
 pub(super) enum Inbound {
-    /// A frame of the feed that the device knows.
-    Feed(Box<Received>),
-    /// A frame of another producer, of whatever type: only its cursor is taken.
-    Passed(Passed),
+    /// Of the feed.
+    Feed(Fed),
     /// The server's own word.
     Server(ServerFrame),
 }
 
-/// What every frame of the feed has, and no frame of the server's own but `welcome` and `ping`.
+/// What came of the feed in one text.
+#[derive(Debug)]
+pub(crate) struct Fed {
+    /// Where the device stands behind all of it.
+    pub(crate) cursor: Cursor,
+    /// The frames that the device knows, in their order.
+    pub(crate) frames: Vec<FeedFrame>,
+    /// How many are another producer's, of whatever type: they are passed over.
+    pub(crate) passed: u32,
+}
+
+impl From<Received> for Fed {
+    fn from(Received { cursor, frame }: Received) -> Self {
+        Self { cursor, frames: vec![frame], passed: 0 }
+    }
+}
+
+impl Inbound {
+    pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        Ok(match serde_json::from_str(text)? {
+            Text::Feed(received) => Self::Feed((*received).into()),
+            Text::Passed(Passed { cursor }) => Self::Feed(Fed { cursor, frames: Vec::new(), passed: 1 }),
+            Text::Server(ServerFrame::Batch { cursor, frames }) => {
+                let count = frames.len();
+                let known = frames.into_iter().filter_map(|frame| serde_json::from_value(frame).ok());
+                let frames: Vec<FeedFrame> = known.collect();
+                let passed = u32::try_from(count - frames.len()).unwrap_or(u32::MAX);
+                Self::Feed(Fed { cursor, frames, passed })
+            }
+            Text::Server(frame) => Self::Server(frame),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    /// A frame of the feed that the device knows.
+    Feed(Box<Received>),
+    /// A frame of another producer: only its cursor is taken.
+    Passed(Passed),
+    Server(ServerFrame),
+}
+
+/// What every frame of the feed has, and of the server's own frames those that are named here.
 #[derive(Deserialize)]
 #[serde(try_from = "Peek")]
-pub(super) struct Passed {
-    pub(super) cursor: Cursor,
+struct Passed {
+    cursor: Cursor,
 }
 
 #[derive(Deserialize)]
@@ -34,14 +74,9 @@ impl TryFrom<Peek> for Passed {
     type Error = &'static str;
 
     fn try_from(Peek { kind, cursor }: Peek) -> Result<Self, Self::Error> {
-        if matches!(&*kind, "welcome" | "ping") { Err("a frame of the server's own") } else { Ok(Self { cursor }) }
+        let own = matches!(&*kind, "welcome" | "ping" | "batch");
+        if own { Err("a frame of the server's own") } else { Ok(Self { cursor }) }
     }
-}
-
-/// A frame of the feed while a sync is under way.
-pub(super) enum Waiting {
-    Frame(Received),
-    Passed(Cursor),
 }
 
 #[cfg(test)]
@@ -50,14 +85,27 @@ mod tests {
 
     #[test]
     fn frames_of_other_producers_are_passed_over_and_the_server_s_own_are_not() {
-        let parse = |text: &str| serde_json::from_str::<Inbound>(text);
         let cursor = r#""cursor":"0.1.2.0000000000000003""#;
         for foreign in [r#""type":"sticker","x":1"#, r#""type":"event","kind":"danced""#, r#""type":"read""#] {
-            let inbound = parse(&format!("{{{cursor},{foreign}}}")).unwrap();
-            assert!(matches!(inbound, Inbound::Passed(Passed { cursor }) if cursor.next == 2), "{foreign}");
+            for text in
+                [format!("{{{cursor},{foreign}}}"), format!(r#"{{"type":"batch",{cursor},"frames":[{{{foreign}}}]}}"#)]
+            {
+                let Inbound::Feed(fed) = Inbound::parse(&text).unwrap() else { panic!("{text}") };
+                assert_eq!((fed.cursor.next, fed.frames.len(), fed.passed), (2, 0, 1), "{text}");
+            }
         }
-        let ping = parse(&format!(r#"{{{cursor},"type":"ping"}}"#)).unwrap();
+        let ping = Inbound::parse(&format!(r#"{{{cursor},"type":"ping"}}"#)).unwrap();
         assert!(matches!(ping, Inbound::Server(ServerFrame::Ping { .. })));
-        assert!(parse(r#"{"type":"sticker"}"#).is_err());
+        assert!(Inbound::parse(r#"{"type":"sticker"}"#).is_err());
+    }
+
+    #[test]
+    fn a_batch_is_taken_in_its_order_whatever_else_is_in_it() {
+        let account = |event| format!(r#"{{"type":"account","event":"{event}","time":1}}"#);
+        let frames = [account("a"), r#"{"type":"sticker"}"#.to_owned(), account("b")].join(",");
+        let text = format!(r#"{{"type":"batch","cursor":"0.1.9.0000000000000003","frames":[{frames}]}}"#);
+        let Inbound::Feed(fed) = Inbound::parse(&text).unwrap() else { panic!("{text}") };
+        let expected = ["a", "b"].map(|event| FeedFrame::Account { event: event.into(), time: 1 });
+        assert_eq!((fed.cursor.next, fed.frames, fed.passed), (9, expected.to_vec(), 1));
     }
 }

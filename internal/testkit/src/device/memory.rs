@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
-use protocol::{EntryBody, FeedFrame, Received, StandsName, SyncPage};
+use protocol::{EntryBody, FeedFrame, StandsName, SyncPage};
 use tokio::time::Instant;
 
 use super::fates::{Contradiction, Sent};
+use super::inbound::Fed;
 use super::view::{Own, Room};
 
 /// What a device stores, all of it at once: cursor and filter belong together.
@@ -33,6 +34,24 @@ pub struct Kept {
     pub seen: BTreeMap<ConversationId, BTreeSet<Seq>>,
     /// For the oracle: what the last sync covered.
     pub covered: BTreeMap<ConversationId, Seq>,
+}
+
+impl Kept {
+    /// Messages of a conversation that a random choice looks at, from the newest.
+    const RECENT: usize = 20;
+
+    /// The place of the newest entry that it shows of that conversation.
+    #[must_use]
+    pub fn newest(&self, conversation: ConversationId) -> Option<Seq> {
+        self.rooms.get(&conversation)?.entries.keys().next_back().copied()
+    }
+
+    /// The newest message that it shows of that conversation, if one is among the last entries.
+    #[must_use]
+    pub fn recent_message(&self, conversation: ConversationId) -> Option<CommandId> {
+        let entries = self.rooms.get(&conversation)?.entries.values().rev();
+        entries.take(Self::RECENT).find(|entry| entry.kind == "message").map(|entry| entry.id)
+    }
 }
 
 /// A frame as it came.
@@ -112,9 +131,17 @@ impl Memory {
         }
     }
 
-    /// Takes a feed frame: filter first, then what it says, then the cursor.
-    pub(crate) fn receive(&mut self, received: &Received, now: Instant) {
-        let frame = &received.frame;
+    /// Takes frames of the feed: filter first, then what they say, then the cursor behind them. Returns those that
+    /// passed the filter.
+    pub(crate) fn receive<'f>(&mut self, fed: &'f Fed, now: Instant) -> Vec<&'f FeedFrame> {
+        self.journal.passed += fed.passed;
+        let passed = fed.frames.iter().filter(|frame| self.hear(frame, now)).collect();
+        self.kept.cursor = Some(fed.cursor);
+        passed
+    }
+
+    /// Takes one frame; whether it passed the filter.
+    fn hear(&mut self, frame: &FeedFrame, now: Instant) -> bool {
         match frame.place() {
             Some((conversation, seq)) => {
                 let passed = self.filter(conversation, seq);
@@ -122,24 +149,26 @@ impl Memory {
                 if passed {
                     self.take(conversation, frame, now);
                 }
+                passed
             }
-            None => match frame {
-                FeedFrame::Read { conversation, user, mark, .. } if *user == self.user => {
-                    self.journal.reads += 1;
-                    let known = self.kept.marks.entry(*conversation).or_insert(*mark);
-                    *known = (*known).max(*mark);
-                }
-                FeedFrame::Account { .. } => self.journal.accounts += 1,
-                _ => {}
-            },
+            None => {
+                self.hear_unplaced(frame);
+                true
+            }
         }
-        self.kept.cursor = Some(received.cursor);
     }
 
-    /// Passes over a frame of another producer.
-    pub(crate) fn pass(&mut self, cursor: Cursor) {
-        self.journal.passed += 1;
-        self.kept.cursor = Some(cursor);
+    /// Takes a frame that has no place in a conversation.
+    fn hear_unplaced(&mut self, frame: &FeedFrame) {
+        match frame {
+            FeedFrame::Read { conversation, user, mark, .. } if *user == self.user => {
+                self.journal.reads += 1;
+                let known = self.kept.marks.entry(*conversation).or_insert(*mark);
+                *known = (*known).max(*mark);
+            }
+            FeedFrame::Account { .. } => self.journal.accounts += 1,
+            _ => {}
+        }
     }
 
     fn filter(&mut self, conversation: ConversationId, seq: Seq) -> bool {

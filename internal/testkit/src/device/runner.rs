@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use domain::{CommandId, ConversationId, Cursor};
-use protocol::{ClientFrame, ErrorCode, FeedFrame, FeedKind, Received, ServerFrame};
+use protocol::{ClientFrame, ErrorCode, FeedFrame, FeedKind, ServerFrame};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::Done;
 use super::http::{Failed, Http};
-use super::inbound::{Inbound, Passed, Waiting};
+use super::inbound::{Fed, Inbound};
 use super::link::{End, Link, Then};
 use super::renewal::Renewal;
 use super::{Memory, Route, Sent, Shared, Stamps};
@@ -57,7 +57,7 @@ pub(super) struct Runner {
 /// A sync under way: the cursor is kept only with its end, and frames wait.
 struct Syncing {
     cursor: Cursor,
-    waiting: Vec<Waiting>,
+    waiting: Vec<Fed>,
     call: AbortHandle,
 }
 
@@ -141,7 +141,9 @@ impl Runner {
         let node = &nodes[(self.number + self.connections as usize) % nodes.len()];
         let (mut link, token) = Link::open(&self.http, node, self.number.is_multiple_of(2)).await?;
         let cursor = self.shared.memory().kept.cursor.map(|cursor| cursor.to_string());
-        link.send(&ClientFrame::Hello { token, cursor, user: None }).await?;
+        // Both forms of the feed.
+        let batch = (self.number / 2).is_multiple_of(2).then_some(true);
+        link.send(&ClientFrame::Hello { token, cursor, user: None, batch }).await?;
         let text = timeout(WELCOME_WITHIN, link.next()).await.map_err(|_| End::again("no welcome in time"))??;
         let welcome = serde_json::from_str(&text).map_err(|_| End::again(format!("not a welcome: {text}")))?;
         let ServerFrame::Welcome { cursor, user, reset, ping_ms, .. } = welcome else {
@@ -304,16 +306,12 @@ impl Runner {
     }
 
     async fn heard(&mut self, session: &mut Session, text: &str) -> Result<(), End> {
-        let inbound = serde_json::from_str(text)
+        let inbound = Inbound::parse(text)
             .map_err(|error| End { why: format!("a frame that is none ({error}): {text}"), then: Then::Stop })?;
         match inbound {
-            Inbound::Feed(received) => match &mut session.syncing {
-                Some(syncing) => syncing.waiting.push(Waiting::Frame(*received)),
-                None => self.receive(&received),
-            },
-            Inbound::Passed(Passed { cursor }) => match &mut session.syncing {
-                Some(syncing) => syncing.waiting.push(Waiting::Passed(cursor)),
-                None => self.shared.memory().pass(cursor),
+            Inbound::Feed(fed) => match &mut session.syncing {
+                Some(syncing) => syncing.waiting.push(fed),
+                None => self.receive(&fed),
             },
             Inbound::Server(ServerFrame::Ping { cursor }) => {
                 session.link.send(&ClientFrame::Pong {}).await?;
@@ -357,16 +355,17 @@ impl Runner {
         Ok(())
     }
 
-    fn receive(&self, received: &Received) {
+    /// Takes what came in one text, all of it at once: a device that stores a cursor has what lies before it.
+    fn receive(&self, fed: &Fed) {
         let now = Instant::now();
         let mut memory = self.shared.memory();
-        memory.receive(received, now);
-        if let FeedFrame::Event { id, what: FeedKind::Message { .. }, .. } = &received.frame
-            && memory.journal.heard.last().is_some_and(|heard| heard.passed)
-            && !memory.sends.contains_key(id)
-        {
-            let sent = self.stamps.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
-            memory.journal.arrival_us.extend(sent.map(|sent| micros(now - sent)));
+        for frame in memory.receive(fed, now) {
+            if let FeedFrame::Event { id, what: FeedKind::Message { .. }, .. } = frame
+                && !memory.sends.contains_key(id)
+            {
+                let sent = self.stamps.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+                memory.journal.arrival_us.extend(sent.map(|sent| micros(now - sent)));
+            }
         }
     }
 
@@ -410,11 +409,8 @@ impl Runner {
                 let Some(mut syncing) = session.syncing.take_if(|_| number == self.syncs) else { return };
                 let waiting = std::mem::take(&mut syncing.waiting);
                 self.shared.memory().synced(&page, rows, syncing.cursor);
-                for frame in waiting {
-                    match frame {
-                        Waiting::Frame(received) => self.receive(&received),
-                        Waiting::Passed(cursor) => self.shared.memory().pass(cursor),
-                    }
+                for fed in waiting {
+                    self.receive(&fed);
                 }
                 self.shared.memory().live = true;
             }

@@ -23,7 +23,7 @@ fn hear(memory: &mut Memory, offset: u64, author: u128, what: FeedKind) {
     let (conversation, author) = (conversation(), user(author));
     let frame = FeedFrame::Event { conversation, seq: seq(offset), id, author, time: 1, ordinal: Some(1), what };
     let cursor = Cursor { generation: 0, partition: 0, next: offset + 1, fingerprint: Fingerprint(1) };
-    memory.receive(&Received { cursor, frame }, Instant::now());
+    memory.receive(&Received { cursor, frame }.into(), Instant::now());
 }
 
 fn reacted(target: u64, emoji: &str) -> FeedKind {

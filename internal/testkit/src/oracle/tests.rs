@@ -36,7 +36,7 @@ fn world() -> Spoilable {
         for (recipients, frame) in halves.into_iter().filter(|(recipients, _)| !recipients.is_empty()) {
             let received = Received { cursor, frame };
             for memory in memories.iter_mut().filter(|memory| recipients.contains(&memory.user)) {
-                memory.receive(&received, Instant::now());
+                memory.receive(&received.clone().into(), Instant::now());
                 memory.kept.rereads.clear();
                 memory.live = true;
             }
@@ -163,7 +163,7 @@ async fn a_frame_that_never_came_or_was_wrongly_filtered_is_noticed() {
     };
     for seq in [7, 6, 7] {
         let cursor = Cursor { generation: 0, partition: 0, next: 9, fingerprint: Fingerprint(1) };
-        memory.receive(&Received { cursor, frame: frame(seq) }, Instant::now());
+        memory.receive(&Received { cursor, frame: frame(seq) }.into(), Instant::now());
     }
     assert_eq!(memory.journal.wrongly_filtered, [(conversation, Seq::new(0, 6).unwrap())]);
 }

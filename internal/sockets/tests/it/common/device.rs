@@ -142,7 +142,7 @@ pub fn number_of(frame: &FeedFrame) -> u64 {
 
 fn said(text: &str) -> Said {
     let value: Value = serde_json::from_str(text).unwrap();
-    if value.get("cursor").is_some() && !matches!(value["type"].as_str(), Some("welcome" | "ping")) {
+    if value.get("cursor").is_some() && !matches!(value["type"].as_str(), Some("welcome" | "ping" | "batch")) {
         Said::Feed(serde_json::from_value(value).unwrap())
     } else {
         Said::Server(serde_json::from_value(value).unwrap())

@@ -1,0 +1,72 @@
+//! Several frames in one text, for devices that take that: fewer texts to write and to read, and one cursor for all.
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+/// Bytes of a batch, about. A frame that is larger goes alone.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// The frames in their order, in as few texts as the bound allows. One that is alone stays as it is.
+pub(crate) fn batched(frames: Vec<Utf8Bytes>) -> Vec<Utf8Bytes> {
+    let (mut texts, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for frame in frames {
+        bytes += frame.len();
+        if bytes > BATCH_BYTES_MAX && !open.is_empty() {
+            bytes = frame.len();
+            texts.push(text_of(std::mem::take(&mut open)));
+        }
+        open.push(frame);
+    }
+    if !open.is_empty() {
+        texts.push(text_of(open));
+    }
+    texts
+}
+
+fn text_of(mut frames: Vec<Utf8Bytes>) -> Utf8Bytes {
+    match frames.pop() {
+        Some(only) if frames.is_empty() => only,
+        Some(last) => {
+            frames.push(last);
+            protocol::batch(&frames).into()
+        }
+        None => Utf8Bytes::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Cursor, Fingerprint};
+    use protocol::ServerFrame;
+
+    use super::*;
+
+    #[test]
+    fn frames_stay_in_order_and_texts_are_bounded() {
+        let frame = |next: u64| {
+            let cursor = Cursor { generation: 0, partition: 1, next, fingerprint: Fingerprint(next) };
+            let padding = "x".repeat(if next == 40 { BATCH_BYTES_MAX } else { 4000 });
+            Utf8Bytes::from(protocol::with_cursor(
+                &cursor,
+                &format!(r#"{{"type":"test","at":{next},"text":"{padding}"}}"#),
+            ))
+        };
+        let texts = batched((1..=50).map(frame).collect());
+        let mut at = 0;
+        for text in &texts {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            let (cursor, frames) = match serde_json::from_value(value.clone()) {
+                Ok(ServerFrame::Batch { cursor, frames }) => (cursor, frames),
+                _ => (serde_json::from_value(value["cursor"].clone()).unwrap(), vec![value]),
+            };
+            assert!(frames.len() == 1 || text.len() <= BATCH_BYTES_MAX + 64);
+            for frame in frames {
+                at += 1;
+                assert_eq!(frame["at"], at);
+            }
+            assert_eq!((cursor.next, cursor.fingerprint), (at, Fingerprint(at)));
+        }
+        assert_eq!(at, 50);
+        assert!(texts.len() < 8, "{}", texts.len());
+        assert!(batched(Vec::new()).is_empty());
+    }
+}
