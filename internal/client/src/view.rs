@@ -115,9 +115,8 @@ impl View {
             self.forget();
         }
         let changes = match what {
-            FeedKind::Created { title, members, .. } => {
-                of(EntryBody { body: Some(title.clone()), users: members.clone(), ..entry("created") }, self)
-            }
+            // As the rows have it: who is in the conversation, and what it is called, is not said here.
+            FeedKind::Created { .. } => of(entry("created"), self),
             FeedKind::Joined { members } => of(EntryBody { users: members.clone(), ..entry("joined") }, self),
             FeedKind::Left { user, .. } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
             FeedKind::TitleChanged { title } => of(EntryBody { body: Some(title.clone()), ..entry("title") }, self),
@@ -181,7 +180,7 @@ impl View {
     /// Changes a message that is here; of one that is not, a later reading tells.
     fn change(&mut self, target: CommandId, seq: Seq, change: impl FnOnce(&mut EntryBody)) -> Vec<Change> {
         let Some(entry) = self.by_id.get(&target).and_then(|at| self.entries.get_mut(at)) else { return Vec::new() };
-        if entry.changed >= seq {
+        if entry.kind != "message" || entry.changed >= seq {
             return Vec::new();
         }
         change(entry);
@@ -262,6 +261,26 @@ mod tests {
         writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
         view.read(writer.entries().cloned().collect::<Vec<_>>());
         assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body.as_deref(), Some("new"));
+    }
+
+    /// As history has the entry: who is in the conversation now, and what it is called, is said of the conversation.
+    #[test]
+    fn the_entry_of_a_creation_names_nobody_and_stays_as_it_is() {
+        let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
+        let members = vec![user(1), user(2)];
+        view.apply(&frame(1, FeedKind::Created { conversation_kind: "group".into(), title: "Tea".into(), members }));
+        view.read([]);
+        let created = view.entry(CommandId::first_at(1)).unwrap().clone();
+        assert_eq!((created.kind.as_str(), &created.body, created.users.len()), ("created", &None, 0));
+        for (n, later) in [
+            (2, FeedKind::TitleChanged { title: "Coffee".into() }),
+            (3, FeedKind::Left { user: user(2), owner: None }),
+            // No message: what stands under that id cannot be changed, whatever a frame says.
+            (4, FeedKind::Edited { target: CommandId::first_at(1), body: Some("Coffee".into()) }),
+        ] {
+            view.apply(&frame(n, later));
+        }
+        assert_eq!(view.entry(CommandId::first_at(1)), Some(&created));
     }
 
     fn message(body: &str) -> FeedKind {

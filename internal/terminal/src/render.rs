@@ -86,7 +86,6 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u6
     let (time, author) = (time_of_day(entry.time), names.of(entry.author));
     let body = entry.body.as_deref().map(plain).unwrap_or_default();
     let others: Vec<UserId> = entry.users.iter().copied().filter(|user| *user != entry.author).collect();
-    let with = if others.is_empty() { String::new() } else { format!(" with {}", names.list(&others)) };
     match entry.kind.as_str() {
         "message" => {
             let mark = if changed { "*" } else { "" };
@@ -104,9 +103,8 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u6
             };
             format!("{mark}#{} {time} {author}: {answered}{text}{edited}{reactions}", entry.ordinal)
         }
-        // History names no members here: who is in it now is what `/who` says.
-        "created" if body.is_empty() => format!("-- {time} {author} began the conversation{with}"),
-        "created" => format!("-- {time} {author} began '{body}'{with}"),
+        // The entry names neither members nor a title: who is in it now is what `/who` says.
+        "created" => format!("-- {time} {author} began the conversation"),
         "joined" => format!("-- {time} {author} added {}", names.list(&others)),
         "left" if entry.users.contains(&entry.author) => format!("-- {time} {author} left"),
         "left" => format!("-- {time} {author} removed {}", names.list(&entry.users)),
@@ -148,9 +146,11 @@ mod tests {
         let deleted = EntryBody { deleted: true, reactions: vec![], ..message.clone() };
         assert_eq!(entry(&deleted, &names, None, false), "#7 12:34:56 ann: (deleted)");
         assert_eq!(entry(&deleted, &names, Some(Some(3)), false), "#7 12:34:56 ann: (to #3) (deleted)");
-        let created = EntryBody { kind: "created".into(), body: None, users: vec![ann, bob], ..message };
-        assert_eq!(entry(&created, &names, None, false), "-- 12:34:56 ann began the conversation with 00000002");
-        assert_eq!(names.missing(&created), [bob, bob]);
+        let created = EntryBody { kind: "created".into(), body: None, reactions: vec![], ..message.clone() };
+        assert_eq!(entry(&created, &names, None, false), "-- 12:34:56 ann began the conversation");
+        let joined = EntryBody { kind: "joined".into(), body: None, users: vec![ann, bob], ..message };
+        assert_eq!(entry(&joined, &names, None, false), "-- 12:34:56 ann added 00000002");
+        assert_eq!(names.missing(&joined), [bob, bob]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A device: a lean client of the public API, independent of the one in `ops`, that does all that clients must do and
+//! A device: a lean client of the public API, independent of the crate `client`, that does all that clients must do and
 //! remembers what it went through, for the oracle.
 
 mod calls;
