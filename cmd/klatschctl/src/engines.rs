@@ -10,7 +10,6 @@ use host::Clock;
 use kv::{Database, KvError};
 use operate::migrates_when_opened;
 use ops::OpsError;
-use runtime::options::Password;
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
@@ -62,7 +61,7 @@ impl Engines {
             }
             Some(folder) => Which::Embedded { folder, database: None },
             None => {
-                let credentials = Credentials::parse(cql_user.as_deref(), cql_password.as_ref().map(Password::reveal));
+                let credentials = Credentials::parse(cql_user.as_deref(), cql_password.as_ref());
                 let credentials = credentials.map_err(|error| OpsError::Usage(error.to_string()))?;
                 Which::Servers { kafka, cql: Cql { nodes: cql, keyspace, datacenter: cql_datacenter, credentials } }
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use runtime::options::Password;
+use secret::Secret;
 use terminal::ChatArguments;
 
 use crate::keys::KeysOptions;
@@ -51,8 +51,8 @@ pub(crate) struct EngineOptions {
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL_USER", value_name = "NAME")]
     pub(crate) cql_user: Option<String>,
     /// Of that role.
-    #[arg(skip = Password::of_environment())]
-    pub(crate) cql_password: Option<Password>,
+    #[arg(skip = runtime::options::cql_password())]
+    pub(crate) cql_password: Option<Secret>,
     /// Confluent-compatible schema registry
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]
     pub(crate) registry: Option<String>,

@@ -66,12 +66,15 @@ mod tracked;
 mod view;
 mod wire;
 
-use protocol::{ErrorCode, FeedFrame, StandsName, SyncConversation};
-
+// A bot depends on this crate alone: what it is given and what it gives is named here.
 pub use domain::{CommandId, ConversationId, Seq, UserId};
 pub use error::ClientError;
 pub use front::Message;
 pub use http::{Endpoints, HistoryQuery, Http};
+pub use protocol::{
+    CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody, StandsName,
+    SyncConversation, SyncState,
+};
 pub use run::{Client, ClientOptions};
 pub use secret::Secret;
 pub use state::{DeviceState, StateError, StateFile};

@@ -344,7 +344,7 @@ impl Client {
         match answer {
             Ok(Access { token, renew_at }) => {
                 self.renewal.sent(renew_at, now);
-                self.outbox.push_back(ClientFrame::Renew { token: token.expose().to_owned() });
+                self.outbox.push_back(ClientFrame::Renew { token });
             }
             Err(error) => {
                 tracing::debug!(%error, "no newer token");

@@ -14,7 +14,7 @@ use eventlog::{LogError, SharedLog};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::{Codec, RegistryError};
 use host::ErrorKind;
-use runtime::options::{LogOptions, Password, StoreOptions};
+use runtime::options::{LogOptions, StoreOptions};
 use runtime::{Condition, ConfigFault, Given, insist};
 use store::{Following, SharedStore, StoreError};
 use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
@@ -123,8 +123,7 @@ pub fn scylla_config(options: &StoreOptions, dev: bool) -> Result<ScyllaConfig, 
     let keyspace = options.keyspace.parse();
     let keyspace =
         keyspace.map_err(|error: store_scylla::BadKeyspace| ConfigFault::caused(error.to_string(), error))?;
-    let password = options.cql_password.as_ref().map(Password::reveal);
-    let credentials = Credentials::parse(options.cql_user.as_deref(), password);
+    let credentials = Credentials::parse(options.cql_user.as_deref(), options.cql_password.as_ref());
     let credentials = credentials.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let config = ScyllaConfig::new(options.cql.clone(), keyspace);
     let replication_factor = if dev { 1 } else { config.replication_factor };

@@ -1,6 +1,7 @@
 //! The frames of the socket: JSON texts with a `type`. `schemas/asyncapi.yaml` and `schemas/PROTOCOL.md` describe them.
 
 use domain::{CommandId, ConversationId, Cursor, Decision, Effects, Event, Placed, Seq, Stands, UserId};
+use secret::Secret;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -16,7 +17,7 @@ pub enum ClientFrame {
     Hello {
         /// The access token, for clients that cannot set headers.
         #[serde(skip_serializing_if = "Option::is_none", default)]
-        token: Option<String>,
+        token: Option<Secret>,
         /// The cursor of the last frame; absent at the first connect.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         cursor: Option<String>,
@@ -39,7 +40,7 @@ pub enum ClientFrame {
     /// `renewed`, or with an `error`, and then goes on with the old one.
     Renew {
         /// The access token.
-        token: String,
+        token: Secret,
     },
     /// Answers a ping; any frame does.
     Pong {},

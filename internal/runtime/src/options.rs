@@ -2,10 +2,10 @@
 //!
 //! A program flattens these into its one clap struct. The doc comments are the help texts.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use clap::Args;
+use secret::Secret;
 
 use crate::serve::{Bounds, CONNECTIONS_PER_ADDRESS, PerAddress};
 
@@ -95,35 +95,17 @@ pub struct StoreOptions {
     #[arg(long, help_heading = STORE, env = "KLATSCH_CQL_USER", value_name = "NAME")]
     pub cql_user: Option<String>,
     /// Of that role.
-    #[arg(skip = Password::of_environment())]
-    pub cql_password: Option<Password>,
+    #[arg(skip = cql_password())]
+    pub cql_password: Option<Secret>,
 }
 
-/// A store's password. Its debug form does not show it.
-#[derive(Clone)]
-pub struct Password(String);
+/// The variable that the store's password is read from. There is no flag: others on the machine can see flags.
+pub const CQL_PASSWORD: &str = "KLATSCH_CQL_PASSWORD";
 
-impl Password {
-    /// The variable that it is read from. There is no flag: others on the machine can see flags.
-    pub const VARIABLE: &'static str = "KLATSCH_CQL_PASSWORD";
-
-    /// What the environment has.
-    #[must_use]
-    pub fn of_environment() -> Option<Self> {
-        std::env::var(Self::VARIABLE).ok().map(Self)
-    }
-
-    /// The password itself.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
-    }
+/// The store's password, as the environment has it.
+#[must_use]
+pub fn cql_password() -> Option<Secret> {
+    std::env::var(CQL_PASSWORD).ok().map(Secret::new)
 }
 
 /// Where to find the keys that access tokens are verified with.
@@ -137,14 +119,4 @@ pub struct KeysOptions {
         default_value = "http://127.0.0.1:8081/.well-known/jwks.json"
     )]
     pub jwks: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_not_shown() {
-        assert!(!format!("{:?}", Password("hidden".into())).contains("hidden"));
-    }
 }

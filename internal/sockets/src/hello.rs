@@ -6,6 +6,7 @@ use api::Caller;
 use auth::SessionWatch;
 use domain::UserId;
 use protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
+use secret::Secret;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -37,7 +38,7 @@ pub(crate) async fn greet(
     node: &Node,
     wire: &mut Wire,
     caller: Option<&Caller>,
-    brought: Option<&str>,
+    brought: Option<&Secret>,
 ) -> Result<Guest, Ending> {
     let text = node.awake.within(node.config.hello_wait, first_text(wire)).await;
     // Late is no fault of the client: a slow network, or a server that had no time to listen. It comes back.
@@ -63,7 +64,7 @@ pub(crate) async fn greet(
         (Some(caller), _) => caller.clone(),
         (None, None) => return Err(Ending::Close(CloseCode::Unauthorized)),
         (None, Some(token)) => {
-            let named = Caller::from_token(&node.verifier, &token).await;
+            let named = Caller::from_token(&node.verifier, token.expose()).await;
             named.map_err(|refusal| Ending::Close(close_code(refusal.code)))?
         }
     };

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use protocol::{ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
 use runtime::TraceParent;
+use secret::Secret;
 
 use crate::budget::Budget;
 use crate::hello::Guest;
@@ -138,10 +139,10 @@ impl Intake {
     }
 
     /// Looks at another token for this socket. What is found is the answer; it counts when it is sent.
-    fn renew(&mut self, token: String) {
+    fn renew(&mut self, token: Secret) {
         let (node, user, session) = (Arc::clone(&self.node), self.user, self.session);
         self.flying.push(Box::pin(async move {
-            match Caller::from_token(&node.verifier, &token).await {
+            match Caller::from_token(&node.verifier, token.expose()).await {
                 Ok(caller) if caller.user == user && caller.session == session => {
                     acknowledged(&node.metrics, ServerFrame::Renewed { until: caller.expires_ms })
                 }

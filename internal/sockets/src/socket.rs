@@ -10,6 +10,7 @@ use domain::{Cursor, UserId};
 use futures_util::FutureExt;
 use protocol::{CloseCode, ServerFrame};
 use runtime::TraceParent;
+use secret::Secret;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -37,7 +38,7 @@ pub(crate) struct Opening {
     /// Who the upgrade's token named, if it brought one.
     pub(crate) caller: Option<Caller>,
     /// That token.
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Secret>,
     pub(crate) trace: TraceParent,
     /// `None`: the node is full.
     pub(crate) place: Option<OwnedSemaphorePermit>,
@@ -66,7 +67,7 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
     if opening.place.is_none() {
         return Err(Ending::Close(CloseCode::TooMany));
     }
-    let greeting = hello::greet(node, wire, opening.caller.as_ref(), opening.token.as_deref());
+    let greeting = hello::greet(node, wire, opening.caller.as_ref(), opening.token.as_ref());
     let guest = unless_draining(node, Box::pin(greeting)).await?;
     opening.vouched.set();
     let counted = node.census.count(guest.user);

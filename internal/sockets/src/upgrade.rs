@@ -13,6 +13,7 @@ use axum::{Extension, Router};
 use hyper::upgrade::OnUpgrade;
 use protocol::ErrorCode;
 use runtime::TraceParent;
+use secret::Secret;
 use tracing::{Instrument, info_span};
 
 use crate::config::Config;
@@ -61,7 +62,7 @@ async fn open(
         true => Some(caller(&node, &headers).await?),
         false => None,
     };
-    let token = bearer(&headers).map(str::to_owned);
+    let token = bearer(&headers).map(Secret::new);
     let vouched = vouched.map(|Extension(vouched)| vouched).unwrap_or_default();
     let opening = Opening { caller, token, trace, place: node.census.place(), vouched };
     let span = info_span!("socket", trace_id = trace.trace_id());

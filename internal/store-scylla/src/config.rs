@@ -1,8 +1,9 @@
 //! Where the CQL server is and how to use it.
 
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+
+use secret::Secret;
 
 /// How many bytes a keyspace's name may have: both servers allow 48, and incarnations append to it.
 const KEYSPACE_BYTES_MAX: usize = 36;
@@ -55,7 +56,7 @@ pub struct Credentials {
     /// The role.
     pub username: String,
     /// Its password.
-    pub password: Password,
+    pub password: Secret,
 }
 
 /// A role without a password, or a password without a role.
@@ -74,45 +75,15 @@ impl Credentials {
     ///
     /// # Errors
     /// When one of them is missing.
-    pub fn parse(username: Option<&str>, password: Option<&str>) -> Result<Option<Self>, BadCredentials> {
+    pub fn parse(username: Option<&str>, password: Option<&Secret>) -> Result<Option<Self>, BadCredentials> {
         match (username, password) {
             (None, None) => Ok(None),
             (Some(_), None) => Err(BadCredentials::NoPassword),
             (None, Some(_)) => Err(BadCredentials::NoRole),
             (Some(username), Some(password)) => {
-                Ok(Some(Self { username: username.to_owned(), password: Password::new(password.to_owned()) }))
+                Ok(Some(Self { username: username.to_owned(), password: password.clone() }))
             }
         }
-    }
-}
-
-/// A password. Its debug form does not show it.
-#[derive(Clone)]
-pub struct Password(String);
-
-impl Password {
-    /// Wraps a password.
-    #[must_use]
-    pub fn new(password: String) -> Self {
-        Self(password)
-    }
-
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Password {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
     }
 }
 
@@ -181,16 +152,16 @@ mod tests {
     #[test]
     fn a_role_and_its_password_come_together() {
         assert!(Credentials::parse(None, None).unwrap().is_none());
-        let both = Credentials::parse(Some("klatsch"), Some("hidden")).unwrap().unwrap();
-        assert_eq!((both.username.as_str(), both.password.reveal()), ("klatsch", "hidden"));
+        let both = Credentials::parse(Some("klatsch"), Some(&Secret::new("hidden"))).unwrap().unwrap();
+        assert_eq!((both.username.as_str(), both.password.expose()), ("klatsch", "hidden"));
         assert_eq!(Credentials::parse(Some("klatsch"), None).unwrap_err(), BadCredentials::NoPassword);
-        assert_eq!(Credentials::parse(None, Some("hidden")).unwrap_err(), BadCredentials::NoRole);
+        assert_eq!(Credentials::parse(None, Some(&Secret::new("hidden"))).unwrap_err(), BadCredentials::NoRole);
     }
 
     #[test]
     fn a_password_is_not_shown() {
         let config = ScyllaConfig {
-            credentials: Some(Credentials { username: "u".into(), password: Password::new("hidden".into()) }),
+            credentials: Some(Credentials { username: "u".into(), password: Secret::new("hidden") }),
             ..ScyllaConfig::new(vec![], "k".parse().unwrap())
         };
         assert!(!format!("{config:?}").contains("hidden"));

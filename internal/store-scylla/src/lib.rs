@@ -31,7 +31,7 @@ use store::{SharedStore, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use config::{BadCredentials, BadKeyspace, Credentials, Keyspace, Password, Pool, ScyllaConfig};
+pub use config::{BadCredentials, BadKeyspace, Credentials, Keyspace, Pool, ScyllaConfig};
 pub use migrate::{Report, migrate};
 
 use cql::{Cql, Tie};

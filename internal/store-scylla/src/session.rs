@@ -36,7 +36,7 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StoreError
             Pool::PerHost(connections) => PoolSize::PerHost(connections),
         });
     if let Some(credentials) = &config.credentials {
-        builder = builder.user(&credentials.username, credentials.password.reveal());
+        builder = builder.user(&credentials.username, credentials.password.expose());
     }
     let session = builder.build().await.map_err(unconnected)?;
     let datacenter = datacenter_of(&session, config)?;

@@ -187,13 +187,13 @@ impl Server {
     }
 
     /// What a socket is told that wants to go on with that token.
-    fn renew(&self, token: String) -> ServerFrame {
+    fn renew(&self, token: &Secret) -> ServerFrame {
         if self.takes(Fault::NoRenewal) {
             let (code, message) = (ErrorCode::Unauthorized, "scripted".to_owned());
             return ServerFrame::Error { id: None, conversation: None, code, message, retry_after: None };
         }
         let mut world = self.world.lock().unwrap();
-        world.renewals.push(token);
+        world.renewals.push(token.expose().to_owned());
         self.renewed.send_replace(world.renewals.len());
         ServerFrame::Renewed { until: 0 }
     }
@@ -435,7 +435,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
                 let Some(Ok(Message::Text(text))) = frame else { return };
                 match serde_json::from_str(&text).unwrap() {
                     ClientFrame::Pong {} => drop(server.taken.send_replace(pinged.pop_front().unwrap())),
-                    ClientFrame::Renew { token } => say(&mut socket, &server.renew(token)).await,
+                    ClientFrame::Renew { token } => say(&mut socket, &server.renew(&token)).await,
                     ClientFrame::Mark { conversation, seq } => {
                         server.world.lock().unwrap().did.push(Did::Mark(seq));
                         server.marked.send_replace(seq);

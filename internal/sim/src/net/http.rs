@@ -12,7 +12,7 @@ pub(super) async fn ask(mut end: End, request: &Request) -> io::Result<(u16, Vec
     let body = request.body.as_deref().unwrap_or_default();
     let mut text = format!("{} {} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n", request.method, request.path);
     if let Some(token) = &request.token {
-        text += &format!("authorization: Bearer {token}\r\n");
+        text += &format!("authorization: Bearer {}\r\n", token.expose());
     }
     if request.body.is_some() {
         text += "content-type: application/json\r\n";

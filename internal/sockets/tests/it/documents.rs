@@ -58,7 +58,7 @@ fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
 
 fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (some, body) = (|text: &str| Some(text.to_owned()), "hi".to_owned());
-    let (token, cursor) = (some("token"), some("0.7.42.9f3c51d2aa10be44"));
+    let (token, cursor) = (Some("token".to_owned().into()), some("0.7.42.9f3c51d2aa10be44"));
     let hello = ClientFrame::Hello { token, cursor, user: Some(user), batch: Some(true) };
     let create =
         |title| CommandFrame::new(id, None, CommandKind::Create { kind: "group".into(), title, members: vec![user] });
@@ -68,7 +68,7 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         pair(&create(some("title")), &create(None)),
         pair(&send(Some(id)), &send(None)),
     ];
-    let renew = ClientFrame::Renew { token: "token".into() };
+    let renew = ClientFrame::Renew { token: "token".to_owned().into() };
     let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     let commands = [

@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use protocol::SessionBody;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Response, StatusCode};
+use secret::Secret;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -56,7 +57,7 @@ struct Person {
     kind: Kind,
     name: String,
     address: String,
-    device_token: Option<String>,
+    device_token: Option<Secret>,
 }
 
 /// How somebody's sign-ins went.
@@ -130,7 +131,7 @@ impl Person {
         ensure!(made.send().await?.status() == StatusCode::CREATED, "registration is refused");
         if kind == Kind::SameDevice {
             let session: SessionBody = person.ask(client, base).await?.error_for_status()?.json().await?;
-            person.device_token = session.device_token.map(|token| token.expose().to_owned());
+            person.device_token = session.device_token;
             ensure!(person.device_token.is_some(), "no device token");
         }
         Ok(person)
@@ -139,7 +140,7 @@ impl Person {
     async fn ask(&self, client: &Client, base: &str) -> Result<Response> {
         let mut body = json!({ "name": self.name, "password": PASSWORD });
         if let Some(token) = &self.device_token {
-            body["device_token"] = token.as_str().into();
+            body["device_token"] = token.expose().into();
         }
         let request = client.post(format!("{base}/v1/sessions")).header(FORWARDED, &self.address).json(&body);
         Ok(request.send().await?)

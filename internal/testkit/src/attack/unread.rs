@@ -43,7 +43,7 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     let token = http.token().await?;
     let mut unread = Vec::new();
     for _ in 0..wishes.count.unwrap_or(PAGES) {
-        unread.push(ask(target.address(), &path, &token).await?);
+        unread.push(ask(target.address(), &path, token.expose()).await?);
     }
     let during = people.talk(TALK).await?;
     let grown = target.peak_mib().zip(resident).map(|(now, before)| now.saturating_sub(before));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::UserId;
 use protocol::{ErrorBody, ErrorCode, SessionBody};
 use reqwest::{Method, StatusCode};
+use secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ pub struct Http {
 /// An access token.
 #[derive(Debug)]
 pub(crate) struct Access {
-    pub(crate) token: String,
+    pub(crate) token: Secret,
     /// From then on there is a newer one.
     pub(crate) until: Instant,
 }
@@ -131,7 +132,7 @@ impl Http {
     ///
     /// # Errors
     /// When the user service gives none in time.
-    pub async fn token(&self) -> Result<String, Failed> {
+    pub async fn token(&self) -> Result<Secret, Failed> {
         self.access().await.map(|access| access.token)
     }
 
@@ -142,7 +143,7 @@ impl Http {
             *session = Some(self.renew(session.take()).await?);
         }
         let signed = session.as_ref().ok_or_else(|| Failed::Unanswered("not signed in".into()))?;
-        Ok(Access { token: signed.session.access_token.expose().to_owned(), until: signed.until })
+        Ok(Access { token: signed.session.access_token.clone(), until: signed.until })
     }
 
     /// Forgets the access token: the next one comes from a refresh.
@@ -211,7 +212,7 @@ impl Http {
         method: Method,
         base: &str,
         path: &str,
-        token: Option<String>,
+        token: Option<Secret>,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, Failed> {
         let body = body.map(|body| serde_json::to_vec(body).expect("bodies are plain data"));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::{ClientFrame, CloseCode};
+use secret::Secret;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
@@ -58,12 +59,12 @@ impl End {
 
 impl Link {
     /// Opens a socket. `native`: the token goes into a header, as programs may; else it goes into the hello.
-    pub(crate) async fn open(http: &Http, base: &str, native: bool) -> Result<(Self, Option<String>), End> {
+    pub(crate) async fn open(http: &Http, base: &str, native: bool) -> Result<(Self, Option<Secret>), End> {
         let Access { token, until } = http.access().await.map_err(|error| End::again(format!("no token: {error}")))?;
         let url = format!("{}/v1/socket", base.replacen("http", "ws", 1));
         let mut request = url.into_client_request().map_err(|error| End::again(error.to_string()))?;
         if native {
-            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
             let value = value.map_err(|error| End::again(error.to_string()))?;
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }

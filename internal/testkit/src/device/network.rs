@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
+use secret::Secret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -25,7 +26,7 @@ pub struct Request {
     /// Path and query.
     pub path: String,
     /// The access token.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// JSON.
     pub body: Option<Vec<u8>>,
 }
@@ -81,7 +82,7 @@ impl Network for Tcp {
         let url = format!("{}{}", request.base, request.path);
         let mut built = self.client.request(request.method, &url);
         if let Some(token) = request.token {
-            built = built.bearer_auth(token);
+            built = built.bearer_auth(token.expose());
         }
         if let Some(body) = request.body {
             built = built.header(CONTENT_TYPE, "application/json").body(body);
