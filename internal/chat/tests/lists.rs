@@ -9,7 +9,7 @@ use chat::Config;
 use domain::{Content, ConversationId, ConversationKind, Fingerprint, Role, Seq, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::{Applied, Consumer, ConversationRows, Hold, Row, RowWrite};
+use store::{Applied, Consumer, Hold, Row};
 use world::{User, World, user_id};
 
 /// Rows as if somebody had put the user into so many groups, and the user had left all of them but the last `stay` by
@@ -19,7 +19,7 @@ async fn groups(world: &World, user: &User<'_>, count: usize, stay: usize) -> Ve
     let mut groups: Vec<_> = (0..count).map(|_| ConversationId::group(user.id, world.id())).collect();
     groups.sort_unstable();
     let settings = Settings { kind: ConversationKind::Group, title: "tea".into() };
-    let rows = groups.iter().enumerate().map(|(number, group)| {
+    let writes = groups.iter().enumerate().flat_map(|(number, group)| {
         let mut rows = vec![
             (joined, Row::Joined { user: user.id, role: Role::Member, seq: joined, ordinal: 0 }),
             (joined, Row::Settings { seq: joined, settings: settings.clone() }),
@@ -28,10 +28,9 @@ async fn groups(world: &World, user: &User<'_>, count: usize, stay: usize) -> Ve
         if number < count - stay {
             rows.push((left, Row::UserRole { user: user.id, role: None, seq: left }));
         }
-        let write = |(seq, row): (Seq, Row)| RowWrite { timestamp: seq.timestamp(), row };
-        ConversationRows { conversation: *group, rows: rows.into_iter().map(write).collect() }
+        rows.into_iter().map(|(seq, row)| row.write(*group, seq))
     });
-    world.store.write(rows.collect()).await.unwrap();
+    world.store.write(writes.collect()).await.unwrap();
     groups
 }
 
@@ -97,7 +96,9 @@ async fn a_sync_names_every_conversation_page_by_page() {
     }
     // Those left are named as such, and a mark is found wherever it stands.
     let last = *groups.last().unwrap();
-    world.store.set_mark(ann.id, last, store::Mark { seq: Seq::try_from(1).unwrap(), ordinal: 0 }).await.unwrap();
+    let seq = Seq::try_from(1).unwrap();
+    let mark = Row::Mark { user: ann.id, mark: store::Mark { seq, ordinal: 0 } };
+    world.store.write(vec![mark.write(last, seq)]).await.unwrap();
     let page = ann.get(&format!("/v1/sync?after={}", groups[999])).await.body;
     let members: Vec<_> = page["conversations"].as_array().unwrap().iter().map(|each| &each["member"]).collect();
     assert_eq!(members, [false, true, true]);
@@ -194,8 +195,8 @@ async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
     let (c, place, ordinal) = (ConversationId::group(bob, id), 0, 1);
     let at = |offset: u64| Seq::try_from(offset).unwrap();
     let write = async |number: u64, rows: Vec<Row>| {
-        let rows = rows.into_iter().map(|row| RowWrite { timestamp: at(number).timestamp(), row }).collect();
-        world.store.write(vec![ConversationRows { conversation: c, rows }]).await.unwrap();
+        let writes = rows.into_iter().map(|row| row.write(c, at(number))).collect();
+        world.store.write(writes).await.unwrap();
     };
     let applied = async |number: u64| {
         let applied = Applied { seq: at(number), fingerprint: Fingerprint(number) };

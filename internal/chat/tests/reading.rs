@@ -12,7 +12,7 @@ use events::topics;
 use reqwest::{Method, StatusCode};
 use runtime::TaskError;
 use serde_json::{Value, json};
-use store::{Applied, Consumer, ConversationRows, Hold, Row, RowWrite};
+use store::{Applied, Consumer, Hold, Row};
 use world::leaderless::Leaderless;
 use world::{User, World, user_id};
 
@@ -281,8 +281,7 @@ async fn half_of_a_batch_shows_nothing_that_the_reader_may_have_been_removed_bef
     // Storage died in a batch: bob's removal is not written, what was said and changed after it is.
     let (removal, later, edit) = (head.next(), head.next().next(), head.next().next().next());
     let write = async |seq: Seq, row: Row| {
-        let rows = vec![RowWrite { timestamp: seq.timestamp(), row }];
-        world.store.write(vec![ConversationRows { conversation: c, rows }]).await.unwrap();
+        world.store.write(vec![row.write(c, seq)]).await.unwrap();
     };
     let content = Content::Message { body: "secret".into(), reply_to: None };
     let (id, author, time_ms) = (world.id(), ann.id, world::NOW_MS);

@@ -18,7 +18,7 @@ use events::{Codec, MessageRecord, topics};
 use host::Clock;
 use protocol::{CommandFrame, CommandKind, ErrorCode};
 use store::embedded::EmbeddedStore;
-use store::{Account, Applied, Consumer, ConversationRows, Hold, Mark, OutboxRow, Row, RowWrite, SharedStore, Source};
+use store::{Account, Applied, Consumer, Hold, Mark, OutboxRow, Row, SharedStore, Source};
 use tokio_util::sync::CancellationToken;
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -108,8 +108,8 @@ impl World {
     }
 
     async fn rows(&self, conversation: ConversationId, at: u64, rows: Vec<Row>) {
-        let rows = rows.into_iter().map(|row| RowWrite { timestamp: seq(at).timestamp(), row }).collect();
-        self.store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+        let writes = rows.into_iter().map(|row| row.write(conversation, seq(at))).collect();
+        self.store.write(writes).await.unwrap();
     }
 
     async fn join(&self, user: UserId, conversation: ConversationId, at: u64) {

@@ -19,7 +19,7 @@ use kv::{Batch, Database, Durability};
 use ops::audit::{Conversations, Difference, Engines, Fault, Report, Sample, Told, What, audit};
 use runtime::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
-use store::{Consumer, ConversationRows, Row, RowWrite, SharedStore, Source};
+use store::{Consumer, Row, SharedStore, Source};
 use support::BEGIN_MS;
 use support::fitful::Fitful;
 use tokio::task::JoinHandle;
@@ -246,8 +246,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
     let state = store.conversation(conversation, seq).await.unwrap();
     let (place, ordinal) = (state.place, state.ordinal + 1);
     let row = Row::Entry { seq, place, ordinal, id, author, time_ms: 1, content };
-    let rows = vec![RowWrite { timestamp: seq.timestamp(), row }];
-    store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+    store.write(vec![row.write(conversation, seq)]).await.unwrap();
     // A repetition is fine; one that names a stranger is not, nor one that says something else, nor one for nobody.
     append(&*world.log, DELIVERIES, record.clone()).await.unwrap();
     let stranger: domain::UserId = "00000000-0000-4000-8000-0000000000ff".parse().unwrap();

@@ -16,7 +16,7 @@ use host::Entropy;
 use ops::checksum::{Checksum, checksum};
 use ops::rebuild::{Engines, Pair, before, begun, compare};
 use runtime::Readiness;
-use store::{ConversationRows, Direction, Following, Mark, Page, Row, RowWrite, SharedStore, Source, Stage, Store};
+use store::{Direction, Following, Mark, Page, Row, SharedStore, Source, Stage, Store};
 use support::{BEGIN_MS, id, ready_log, replay_all, say, store, traffic, user};
 use tokio_util::sync::CancellationToken;
 
@@ -95,14 +95,14 @@ async fn a_row_that_differs_is_missing_or_too_many_is_found() {
     let stop = CancellationToken::new();
     pair.bring_up(&engines, &stop, &mut |_| {}).await.unwrap();
 
-    let planted = |row| vec![ConversationRows { conversation: conversations[0], rows: vec![row] }];
+    let planted = |seq: u64, row: Row| vec![row.write(conversations[0], Seq::try_from(seq).unwrap())];
     // A version that only one has, and a cell with another value under a timestamp that both have applied.
     let joined = Row::Joined { user: user(9), role: Role::Owner, seq: Seq::try_from(3).unwrap(), ordinal: 0 };
-    pair.beside.write(planted(RowWrite { timestamp: 3, row: joined.clone() })).await.unwrap();
+    pair.beside.write(planted(3, joined.clone())).await.unwrap();
     let stray = Row::Bucket { bucket: 7, start: Seq::try_from(2).unwrap() };
-    pair.served.write(planted(RowWrite { timestamp: 2, row: stray })).await.unwrap();
+    pair.served.write(planted(2, stray)).await.unwrap();
     let mark = Mark { seq: Seq::try_from(9).unwrap(), ordinal: 9 };
-    pair.served.set_mark(user(2), conversations[0], mark).await.unwrap();
+    pair.served.write(planted(9, Row::Mark { user: user(2), mark })).await.unwrap();
     let found = compare(&engines, &pair, &stop, |_, _| {}).await.unwrap();
     let told = found.told.join("\n");
     assert!(found.different >= 3 && told.contains("buckets") && told.contains("only in the served rows"), "{told}");

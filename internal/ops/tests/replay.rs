@@ -129,7 +129,8 @@ async fn one_cell_that_differs_shows() {
     assert_eq!(first.differences(&second.await.unwrap()), Vec::<String>::new());
 
     let mark = store::Mark { seq: Seq::try_from(6).unwrap(), ordinal: 3 };
-    two.set_mark(user(2), conversations[0], mark).await.unwrap();
+    let mark = store::Row::Mark { user: user(2), mark };
+    two.write(vec![mark.write(conversations[0], Seq::try_from(6).unwrap())]).await.unwrap();
     let second = checksum(&*two, None, |_, _| {}).await.unwrap();
     let rows = first.tables.iter().find(|table| table.table == "marks").unwrap().rows;
     assert_eq!(first.differences(&second), [format!("marks: {rows} rows in both, but not the same ones")]);

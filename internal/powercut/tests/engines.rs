@@ -20,7 +20,7 @@ use host::Clock;
 use kv::Database;
 use powercut::{CALLS, Keep, Names, Recording, Step};
 use store::embedded::EmbeddedStore;
-use store::{Applied, ChatStore, Consumer, ConversationRows, Hold, HoldStore, Row, RowWrite, Source, StoreAdmin};
+use store::{Applied, ChatStore, Consumer, Hold, HoldStore, Row, Source, StoreAdmin};
 use workload::Random;
 
 const PARTITIONS: u32 = 2;
@@ -77,8 +77,7 @@ impl Engines {
             time_ms: 1,
             content: Content::Message { body: format!("{partition} {offset}"), reply_to: None },
         };
-        let rows = vec![RowWrite { timestamp: seq.timestamp(), row }];
-        self.store.write(vec![ConversationRows { conversation: of(partition), rows }]).await.unwrap();
+        self.store.write(vec![row.write(of(partition), seq)]).await.unwrap();
         let applied = Applied { seq, fingerprint: record.fingerprint() };
         self.store.set_applied(Source { topic: MESSAGES, partition }, applied).await.unwrap();
     }

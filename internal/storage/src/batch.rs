@@ -7,11 +7,11 @@ use domain::{ConversationId, Decision, Effects, Event, Placed, Seq};
 use eventlog::{Meaning, Message, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use host::teeth::{Bug, bites};
-use store::{Consumer, Facts, Hold, Loaded, Malformed, RowWrite, Slot, StoreError, load};
+use store::{Consumer, Facts, Hold, Loaded, Malformed, Slot, StoreError, load};
 
 use crate::StorageError;
 use crate::partition::Partition;
-use crate::rows::{Pending, rows_of};
+use crate::pending::{EventWrites, Pending};
 
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 64;
@@ -19,8 +19,8 @@ const LOADS_AT_ONCE: usize = 64;
 /// What a batch leaves to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    pub(crate) rows: Pending,
-    /// Cells to raise, by conversation: after the rows, before `applied`.
+    pub(crate) cells: Pending,
+    /// Holds to raise, by conversation: after the cells, before `applied`.
     pub(crate) holds: BTreeMap<ConversationId, Hold>,
 }
 
@@ -35,8 +35,8 @@ enum Opened {
 
 /// How an event was judged.
 pub(crate) enum Judged {
-    /// Its rows, if any.
-    Rows(Vec<RowWrite>),
+    /// What it leaves to be written, if anything.
+    Writes(EventWrites),
     /// It cannot be judged by this program, for that reason.
     Not(String),
 }
@@ -154,9 +154,9 @@ impl Partition {
         let unknown = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => None,
             Meaning::Unknown(what) => Some(what.clone()),
-            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed, &written.rows).await? {
-                Judged::Rows(rows) => {
-                    written.rows.add(conversation, rows);
+            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed, &written.cells).await? {
+                Judged::Writes(writes) => {
+                    written.cells.add(conversation, writes);
                     None
                 }
                 Judged::Not(what) => Some(what),
@@ -194,8 +194,8 @@ impl Partition {
             Err(error) => return Err(error.into()),
         };
         let Facts::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
-        let rows = |effects: Effects| (effects.decision, rows_of(event, placed, &effects));
-        let (decision, rows) = match judge(loaded, (event, placed), &facts, self.deps.rules_newest, rows) {
+        let writes = |effects: Effects| (effects.decision, EventWrites::of(event, placed, &effects));
+        let (decision, writes) = match judge(loaded, (event, placed), &facts, self.deps.rules_newest, writes) {
             Ok(judged) => judged,
             Err(NotJudged::Rules(version)) => return Ok(Judged::Not(format!("rules version {version}: upgrade"))),
             Err(NotJudged::Panicked) => {
@@ -207,15 +207,15 @@ impl Partition {
         if let Decision::Refused(refusal) = decision {
             tracing::debug!(conversation_id = %conversation, seq = %placed.seq, reason = refusal.name(), "event refused");
         }
-        Ok(Judged::Rows(rows))
+        Ok(Judged::Writes(writes))
     }
 
     /// Rows first, then holds: a hold says that everything before it is there.
     pub(crate) async fn flush(&self, written: Written) -> Result<(), StorageError> {
-        let rows = written.rows.into_rows();
-        if !rows.is_empty() {
-            self.deps.metrics.rows.inc_by(rows.iter().map(|rows| rows.rows.len() as u64).sum());
-            self.lane.store("write rows", |store| store.write(rows.clone())).await?;
+        let writes = written.cells.into_writes();
+        if !writes.is_empty() {
+            self.deps.metrics.rows.inc_by(writes.len() as u64);
+            self.lane.store("write rows", |store| store.write(writes.clone())).await?;
         }
         for (conversation, hold) in written.holds {
             self.put_hold(conversation, hold).await?;

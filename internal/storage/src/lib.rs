@@ -16,13 +16,13 @@ mod lag;
 mod lag_tests;
 mod metrics;
 mod partition;
+mod pending;
 mod receipts;
 mod redrive;
 mod redrives;
 mod replay;
 #[cfg(test)]
 mod replay_tests;
-mod rows;
 #[cfg(test)]
 mod scene;
 
@@ -43,7 +43,6 @@ pub use metrics::StorageMetrics;
 pub use receipts::replay_marks;
 pub use redrive::SLICE_EVENTS_MAX;
 pub use replay::{Replayed, replay};
-pub use rows::rows_of;
 
 /// What the consumer works with.
 #[derive(Clone)]

@@ -13,16 +13,13 @@ use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, PatientReader, Quarantine, Record, TopicPartition};
 use events::topics::RECEIPTS;
 use events::{DecodeError, ReadMark};
-use futures_util::stream::{self, TryStreamExt};
 use host::teeth::Bug;
-use store::{Applied, Consumer, Hold, Mark};
+use store::{Applied, Consumer, Hold, Mark, Row};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Deps, Replayed, StorageError, lag};
 
-/// Marks that are written at once.
-const MARKS_AT_ONCE: usize = 128;
 /// How often held marks are looked at.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
 /// Conversations with held marks that are looked at together; the next ones a minute later.
@@ -253,11 +250,12 @@ impl Receipts {
     }
 
     async fn write_marks(&self, marks: Marks) -> Result<(), ConsumerError> {
-        stream::iter(marks.into_iter().map(Ok))
-            .try_for_each_concurrent(MARKS_AT_ONCE, |((user, conversation), mark)| {
-                self.lane.store("write a read mark", move |store| store.set_mark(user, conversation, mark))
-            })
-            .await
+        let write = |((user, conversation), mark): (_, Mark)| Row::Mark { user, mark }.write(conversation, mark.seq);
+        let writes: Vec<_> = marks.into_iter().map(write).collect();
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.lane.store("write read marks", |store| store.write(writes.clone())).await
     }
 }
 

@@ -13,6 +13,7 @@ use store::{Consumer, Hold, Loaded, Slot};
 use crate::StorageError;
 use crate::batch::{Judged, Written};
 use crate::partition::Partition;
+use crate::pending::EventWrites;
 use crate::redrives::Redrives;
 
 /// Held conversations that are listed at once.
@@ -108,12 +109,12 @@ impl Partition {
                 };
                 let judged = match &message.meaning {
                     // Copied to the quarantine when it passed.
-                    Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => Judged::Rows(Vec::new()),
+                    Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => Judged::Writes(EventWrites::default()),
                     Meaning::Unknown(what) => Judged::Not(what.clone()),
-                    Meaning::Event(event) => self.judge(loaded, event, message.placed, &written.rows).await?,
+                    Meaning::Event(event) => self.judge(loaded, event, message.placed, &written.cells).await?,
                 };
                 match judged {
-                    Judged::Rows(rows) => written.rows.add(conversation, rows),
+                    Judged::Writes(writes) => written.cells.add(conversation, writes),
                     Judged::Not(_) => {
                         self.flush(written).await?;
                         self.raise_done(conversation, seq.before()).await?;

@@ -18,7 +18,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use scylla::statement::prepared::PreparedStatement;
-use store::{ConversationRows, Row, RowWrite, SharedStore};
+use store::{CellWrites, Row, SharedStore};
 use store_scylla::{Keyspace, ScyllaConfig, ScyllaStore, migrate};
 use uuid::Uuid;
 
@@ -54,50 +54,71 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-type Call = Vec<ConversationRows>;
+/// The messages of one call, by conversation.
+type Call = Vec<Vec<Message>>;
+
+/// A message, of which three rows are written.
+#[derive(Debug, Clone)]
+struct Message {
+    conversation: ConversationId,
+    id: CommandId,
+    author: UserId,
+    seq: Seq,
+    place: u64,
+    body: String,
+}
+
+/// The log's time of all messages.
+const TIME_MS: i64 = 5;
+const HASH: PayloadHash = PayloadHash([3; 16]);
 
 fn calls(messages: usize, conversations: usize, world: usize) -> Vec<Call> {
     let per_conversation = MESSAGES_PER_CALL / conversations;
     let count = messages / MESSAGES_PER_CALL;
     (0..count)
         .map(|call| {
-            let rows = |number| {
+            let messages = |number| {
                 let id = Uuid::from_u128((world as u128) << 64 | (conversations as u128) << 32 | number as u128);
                 let first = call * per_conversation;
-                rows_of(id, first..first + per_conversation)
+                (first..first + per_conversation).map(|place| message(id, place as u64)).collect()
             };
-            (0..conversations).map(rows).collect()
+            (0..conversations).map(messages).collect()
         })
         .collect()
 }
 
-fn rows_of(conversation: Uuid, places: std::ops::Range<usize>) -> ConversationRows {
-    let author = UserId::try_from(Uuid::from_u128(7)).expect("any UUID is a user's");
-    let mut rows = Vec::new();
-    for place in places.map(|place| place as u64) {
-        let seq = Seq::new(0, place + 1).expect("small");
-        let (stamp, random) = (1_735_689_600_000 + place, (conversation.as_u128() as u64 ^ place).to_be_bytes());
-        let mut tail = [0; 10];
-        tail[..8].copy_from_slice(&random);
-        let id = uuid::Builder::from_unix_timestamp_millis(stamp, &tail).into_uuid();
-        let id = CommandId::try_from(id).expect("made as version 7");
-        let content = Content::Message { body: "m".repeat(BODY_BYTES), reply_to: None };
-        let row = IdRow { author, seq, hash: PayloadHash([3; 16]), stands: Stands::Message { place }, deleted: None };
-        let timestamp = seq.timestamp();
-        let entry = Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: 5, content };
-        rows.push(RowWrite { timestamp, row: entry });
-        rows.push(RowWrite { timestamp, row: Row::Id { id, row } });
-        rows.push(RowWrite { timestamp, row: Row::Head { seq, time_ms: 5, place: place + 1, ordinal: place + 1 } });
+fn message(conversation: Uuid, place: u64) -> Message {
+    let (stamp, random) = (1_735_689_600_000 + place, (conversation.as_u128() as u64 ^ place).to_be_bytes());
+    let mut tail = [0; 10];
+    tail[..8].copy_from_slice(&random);
+    let id = uuid::Builder::from_unix_timestamp_millis(stamp, &tail).into_uuid();
+    Message {
+        conversation: ConversationId::try_from(conversation).expect("any UUID is a conversation's"),
+        id: CommandId::try_from(id).expect("made as version 7"),
+        author: UserId::try_from(Uuid::from_u128(7)).expect("any UUID is a user's"),
+        seq: Seq::new(0, place + 1).expect("small"),
+        place,
+        body: "m".repeat(BODY_BYTES),
     }
-    // As the consumer does: the last head of a batch is enough.
-    let last = rows.len() - 1;
-    let mut at = 0;
-    rows.retain(|write| {
-        at += 1;
-        !matches!(write.row, Row::Head { .. }) || at > last
-    });
-    let conversation = ConversationId::try_from(conversation).expect("any UUID is a conversation's");
-    ConversationRows { conversation, rows }
+}
+
+/// What the store is given, as the consumer does it: of a batch the last head of a conversation is enough.
+fn writes(call: &Call) -> Vec<CellWrites> {
+    let mut writes = Vec::new();
+    for messages in call {
+        for Message { conversation, id, author, seq, place, body } in messages.iter().cloned() {
+            let content = Content::Message { body, reply_to: None };
+            let row = IdRow { author, seq, hash: HASH, stands: Stands::Message { place }, deleted: None };
+            let entry = Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: TIME_MS, content };
+            writes.push(entry.write(conversation, seq));
+            writes.push(Row::Id { id, row }.write(conversation, seq));
+        }
+        if let Some(Message { conversation, seq, place, .. }) = messages.last() {
+            let head = Row::Head { seq: *seq, time_ms: TIME_MS, place: place + 1, ordinal: place + 1 };
+            writes.push(head.write(*conversation, *seq));
+        }
+    }
+    writes
 }
 
 /// Of one run, or the best of several.
@@ -146,7 +167,7 @@ fn cpu_ticks() -> u64 {
 
 async fn through_store(store: &SharedStore, calls: &[Call]) -> Result<Speed> {
     let messages = calls.len() * MESSAGES_PER_CALL;
-    let calls = calls.to_vec();
+    let calls: Vec<_> = calls.iter().map(writes).collect();
     let watch = Stopwatch::start();
     stream::iter(calls).map(|call| store.write(call)).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
     Ok(watch.stop(messages))
@@ -191,7 +212,7 @@ impl Bare {
         let watch = Stopwatch::start();
         stream::iter(calls)
             .map(|call| async move {
-                let writes: Vec<_> = call.iter().map(|rows| self.conversation(rows)).collect();
+                let writes: Vec<_> = call.iter().map(|messages| self.conversation(messages)).collect();
                 stream::iter(writes).buffer_unordered(IN_FLIGHT / CALLS_AT_ONCE).try_collect::<()>().await
             })
             .buffer_unordered(CALLS_AT_ONCE)
@@ -200,50 +221,19 @@ impl Bare {
         Ok(watch.stop(calls.len() * MESSAGES_PER_CALL))
     }
 
-    async fn conversation(&self, rows: &ConversationRows) -> Result<()> {
-        let conversation = rows.conversation.uuid();
+    async fn conversation(&self, messages: &[Message]) -> Result<()> {
         let (mut entries, mut ids, mut head) = (Vec::new(), Vec::new(), None);
-        for RowWrite { timestamp, row } in &rows.rows {
-            match row {
-                Row::Entry { seq, place, ordinal, id, author, time_ms, content: Content::Message { body, .. } } => {
-                    let bucket = store::bucket_of(*place) as i64;
-                    let (place, ordinal) = (*place as i64, *ordinal as i64);
-                    let values: EntryValues<'_> = (
-                        conversation,
-                        bucket,
-                        seq.timestamp(),
-                        id.as_bytes(),
-                        author.uuid(),
-                        *time_ms,
-                        place,
-                        ordinal,
-                        "message",
-                        body,
-                        *timestamp,
-                    );
-                    entries.push(values);
-                }
-                Row::Id { id, row: IdRow { author, seq, hash, stands: Stands::Message { place }, .. } } => {
-                    let (week, place) = (id.week(), *place as i64);
-                    let values: IdValues<'_> = (
-                        conversation,
-                        week,
-                        id.as_bytes(),
-                        author.uuid(),
-                        seq.timestamp(),
-                        place,
-                        &hash.0,
-                        "message",
-                        *timestamp,
-                    );
-                    ids.push(values);
-                }
-                Row::Head { seq, time_ms, place, ordinal } => {
-                    let (place, ordinal) = (*place as i64, *ordinal as i64);
-                    head = Some((*timestamp, seq.timestamp(), *time_ms, place, ordinal, conversation));
-                }
-                _ => {}
-            }
+        for Message { conversation, id, author, seq, place, body } in messages {
+            let (conversation, author, seq) = (conversation.uuid(), author.uuid(), seq.timestamp());
+            let bucket = store::bucket_of(*place) as i64;
+            let (place, ordinal) = (*place as i64, *place as i64 + 1);
+            let entry: EntryValues<'_> =
+                (conversation, bucket, seq, id.as_bytes(), author, TIME_MS, place, ordinal, "message", body, seq);
+            entries.push(entry);
+            let row: IdValues<'_> =
+                (conversation, id.week(), id.as_bytes(), author, seq, place, &HASH.0, "message", seq);
+            ids.push(row);
+            head = Some((seq, seq, TIME_MS, ordinal, ordinal, conversation));
         }
         let head = async {
             if let Some(values) = head {

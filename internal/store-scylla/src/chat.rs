@@ -7,19 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Seq, Settings, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use scylla::statement::prepared::PreparedStatement;
-use store::{Applied, ChatStore, ConversationRows, Mark, MembersAsOf, Source, StoreError, tables};
+use store::{Applied, CellWrites, ChatStore, MembersAsOf, Source, StoreError, tables};
 use uuid::Uuid;
 
 use crate::ScyllaStore;
-use crate::cql::{Cql, Kind, TableRead};
+use crate::cql::{Cql, TableRead};
 use crate::rows::number;
 
 /// Weeks of ids read at once. Mostly there are one or two.
 const WEEKS_IN_FLIGHT: usize = 16;
 const PAGE_ROWS: i32 = 5000;
 
-/// The statements of [`ChatStore`]'s reads, and of read marks.
+/// The statements of [`ChatStore`]'s reads.
 pub(crate) struct ChatReads {
     members: TableRead,
     settings: TableRead,
@@ -30,7 +29,6 @@ pub(crate) struct ChatReads {
     head: TableRead,
     ids: TableRead,
     id: TableRead,
-    set_mark: PreparedStatement,
 }
 
 impl ChatReads {
@@ -39,8 +37,6 @@ impl ChatReads {
         let as_of = "conversation = ? AND seq <= ? ORDER BY seq DESC LIMIT 1";
         // Not LIMIT 1: a row that is there in part does not count.
         let entries = "conversation = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC";
-        let set_mark =
-            "INSERT INTO {derived}.marks (user, conversation, seq, ordinal) VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
         Ok(Self {
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ?", PAGE_ROWS).await?,
             settings: cql.prepare_read(&tables::SETTINGS, as_of, 1).await?,
@@ -49,7 +45,6 @@ impl ChatReads {
             head: cql.prepare_read(&tables::HEADS, "conversation = ?", 1).await?,
             ids: cql.prepare_read(&tables::IDS, "conversation = ? AND week = ? AND id >= ?", PAGE_ROWS).await?,
             id: cql.prepare_read(&tables::IDS, "conversation = ? AND week = ? AND id = ?", 1).await?,
-            set_mark: cql.prepare(Kind::Idempotent, set_mark).await?,
         })
     }
 
@@ -121,8 +116,8 @@ impl ChatReads {
 
 #[async_trait]
 impl ChatStore for ScyllaStore {
-    async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
-        self.writes.write(&rows).await
+    async fn write(&self, writes: Vec<CellWrites>) -> Result<(), StoreError> {
+        self.writes.write(&writes).await
     }
 
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
@@ -171,12 +166,5 @@ impl ChatStore for ScyllaStore {
 
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
         self.applied.wait(source, seq, wait).await
-    }
-
-    async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError> {
-        let at = mark.seq.timestamp();
-        let values = (user.uuid(), conversation.uuid(), at, number(mark.ordinal), at);
-        self.cql.execute(&self.reads.set_mark, values).await?;
-        Ok(())
     }
 }

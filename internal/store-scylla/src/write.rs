@@ -1,14 +1,14 @@
-//! Writing rows: grouped by partition, in phases, many in flight.
+//! Writing cells: grouped by partition, in phases, many in flight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
-use store::{ConversationRows, Phase, StoreError};
+use store::{CellWrites, Phase, StoreError, Value};
 
 use crate::cql::Cql;
-use crate::rows::{BoundRow, Partition, RowStatements};
+use crate::rows::{Bound, Statements};
 
 /// Writes of one call in flight. Twice as many gained nothing but waiting.
 const WRITES_IN_FLIGHT: usize = 128;
@@ -17,93 +17,92 @@ const BATCH_STATEMENTS_MAX: usize = 100;
 /// Bytes of one batch, about: a larger one holds up its replica and everybody behind it.
 const BATCH_BYTES_MAX: usize = 32 * 1024;
 
-/// Writes rows derived from the log.
+/// Writes cells derived from the log.
 pub(crate) struct RowWriter {
     cql: Arc<Cql>,
-    statements: RowStatements,
+    statements: Statements,
 }
 
 impl RowWriter {
     pub(crate) async fn prepare(cql: &Arc<Cql>) -> Result<Self, StoreError> {
-        Ok(Self { cql: Arc::clone(cql), statements: RowStatements::prepare(cql).await? })
+        Ok(Self { cql: Arc::clone(cql), statements: Statements::prepare(cql).await? })
     }
 
-    /// Writes all rows of a phase, of all conversations, before any of the next.
-    pub(crate) async fn write(&self, rows: &[ConversationRows]) -> Result<(), StoreError> {
-        for phase in [Phase::Rows, Phase::Ids, Phase::Heads] {
-            let groups = groups(rows, phase);
-            let writes: Vec<_> = groups.iter().map(|group| self.write_group(&group.rows)).collect();
+    /// Writes all cells of a phase before any of the next.
+    pub(crate) async fn write(&self, writes: &[CellWrites]) -> Result<(), StoreError> {
+        for phase in Phase::ALL {
+            let groups = groups(writes, phase);
+            let writes: Vec<_> = groups.iter().map(|group| self.write_group(&group.writes)).collect();
             stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).try_collect::<()>().await?;
         }
         Ok(())
     }
 
-    async fn write_group(&self, group: &[BoundRow<'_>]) -> Result<(), StoreError> {
+    async fn write_group(&self, group: &[Bound<'_>]) -> Result<(), StoreError> {
         if let [single] = group {
-            self.cql.execute(self.statements.of(&single.write.row), single).await?;
+            self.cql.execute(self.statements.of(single.0), single).await?;
             return Ok(());
         }
-        let statement = |bound: &BoundRow<'_>| BatchStatement::from(self.statements.of(&bound.write.row).clone());
+        let statement = |bound: &Bound<'_>| BatchStatement::from(self.statements.of(bound.0).clone());
         let mut batch = Batch::new_with_statements(BatchType::Unlogged, group.iter().map(statement).collect());
         batch.set_is_idempotent(true);
         self.cql.batch(&batch, group).await
     }
 }
 
-/// Rows of one partition, few and small enough for one batch.
+/// Writes to one partition, few and small enough for one batch.
 #[derive(Default)]
 struct Group<'a> {
-    rows: Vec<BoundRow<'a>>,
+    writes: Vec<Bound<'a>>,
     bytes: usize,
 }
 
-/// The rows of a phase in groups that one batch can write. The order of the groups does not matter: every cell carries
+/// A partition: its table, and the beginning of the key.
+type Partition<'a> = (&'static str, &'a [Value]);
+
+/// The writes of a phase in groups that one batch can write. The order of the groups does not matter: every cell carries
 /// its own timestamp.
-fn groups(rows: &[ConversationRows], phase: Phase) -> Vec<Group<'_>> {
+fn groups(writes: &[CellWrites], phase: Phase) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     // Where the group that a partition fills now stands. Looked up, never walked: its order would differ every time.
-    let mut filling: HashMap<Partition, usize> = HashMap::new();
+    let mut filling: HashMap<Partition<'_>, usize> = HashMap::new();
     let mut last = None;
-    for ConversationRows { conversation, rows } in rows {
-        let conversation = conversation.uuid();
-        for write in rows.iter().filter(|write| write.row.phase() == phase) {
-            let bound = BoundRow { conversation, write };
-            let (partition, bytes) = (bound.partition(), bound.bytes());
-            let known = match last {
-                // Mostly a row goes where the one before it went.
-                Some((before, at)) if before == partition => Some(at),
-                _ => filling.get(&partition).copied(),
-            };
-            let at = known.filter(|at| groups[*at].takes(bytes)).unwrap_or_else(|| {
-                groups.push(Group::default());
-                filling.insert(partition, groups.len() - 1);
-                groups.len() - 1
-            });
-            groups[at].rows.push(bound);
-            groups[at].bytes += bytes;
-            last = Some((partition, at));
-        }
+    for write in writes.iter().filter(|write| write.phase() == phase) {
+        let (partition, bytes) = ((write.table().name, write.partition()), write.bytes());
+        let known = match last {
+            // Mostly a write goes where the one before it went.
+            Some((before, at)) if before == partition => Some(at),
+            _ => filling.get(&partition).copied(),
+        };
+        let at = known.filter(|at| groups[*at].takes(bytes)).unwrap_or_else(|| {
+            groups.push(Group::default());
+            filling.insert(partition, groups.len() - 1);
+            groups.len() - 1
+        });
+        groups[at].writes.push(Bound(write));
+        groups[at].bytes += bytes;
+        last = Some((partition, at));
     }
     groups
 }
 
 impl Group<'_> {
     fn takes(&self, bytes: usize) -> bool {
-        self.rows.len() < BATCH_STATEMENTS_MAX && self.bytes + bytes <= BATCH_BYTES_MAX
+        self.writes.len() < BATCH_STATEMENTS_MAX && self.bytes + bytes <= BATCH_BYTES_MAX
     }
 }
 
 #[cfg(test)]
 mod tests {
     use domain::{CommandId, Content, ConversationId, Seq, UserId};
-    use store::{Row, RowWrite};
+    use store::Row;
     use uuid::Uuid;
 
     use super::*;
 
-    fn rows(conversation: u128, writes: Vec<Row>) -> ConversationRows {
+    fn written(conversation: u128, rows: Vec<Row>) -> Vec<CellWrites> {
         let conversation = ConversationId::try_from(Uuid::from_u128(conversation)).unwrap();
-        ConversationRows { conversation, rows: writes.into_iter().map(|row| RowWrite { timestamp: 1, row }).collect() }
+        rows.into_iter().map(|row| row.write(conversation, Seq::new(0, 1).unwrap())).collect()
     }
 
     fn entry(place: u64, body_bytes: usize) -> Row {
@@ -123,8 +122,8 @@ mod tests {
         let head = Row::NewestStamp { stamp_ms: 1 };
         let small: Vec<Row> = (0..150).map(|place| entry(place, 10)).collect();
         let large: Vec<Row> = (16_380..16_388).map(|place| entry(place, 10_000)).chain([head]).collect();
-        let all = [rows(1, small), rows(2, large)];
-        let sizes: Vec<usize> = groups(&all, Phase::Rows).iter().map(|group| group.rows.len()).collect();
+        let all = [written(1, small), written(2, large)].concat();
+        let sizes: Vec<usize> = groups(&all, Phase::Rows).iter().map(|group| group.writes.len()).collect();
         // Two of 150 small ones; four large ones on either side of a bucket's edge, three fit.
         assert_eq!(sizes, [100, 50, 3, 1, 3, 1]);
         assert_eq!(groups(&all, Phase::Heads).len(), 1);
@@ -135,7 +134,7 @@ mod tests {
     fn a_users_rows_of_several_conversations_go_together() {
         let user = UserId::try_from(Uuid::from_u128(9)).unwrap();
         let row = |seq| Row::UserRole { user, role: None, seq: Seq::new(0, seq).unwrap() };
-        let all = [rows(1, vec![row(1)]), rows(2, vec![row(2)])];
-        assert_eq!(groups(&all, Phase::Rows).iter().map(|group| group.rows.len()).collect::<Vec<_>>(), [2]);
+        let all = [written(1, vec![row(1)]), written(2, vec![row(2)])].concat();
+        assert_eq!(groups(&all, Phase::Rows).iter().map(|group| group.writes.len()).collect::<Vec<_>>(), [2]);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use domain::{ConversationId, Fingerprint, Seq, UserId};
-use store::{Applied, ConversationRows, Row, RowWrite, SharedStore, Source, StoreError};
+use store::{Applied, CellWrites, Row, SharedStore, Source, StoreError};
 use store_scylla::{ScyllaConfig, ScyllaStore, migrate};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -67,10 +67,10 @@ fn at(offset: u64) -> Seq {
     Seq::new(0, offset).unwrap()
 }
 
-fn rows() -> Vec<ConversationRows> {
+fn rows() -> Vec<CellWrites> {
     let conversation: ConversationId = uuid::Uuid::from_u128(1).try_into().unwrap();
     let head = Row::Head { seq: at(1), time_ms: 1, place: 1, ordinal: 1 };
-    vec![ConversationRows { conversation, rows: vec![RowWrite { timestamp: 1, row: head }] }]
+    vec![head.write(conversation, at(1))]
 }
 
 async fn answers_again(store: &SharedStore) -> Result<()> {

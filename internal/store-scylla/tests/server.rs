@@ -11,8 +11,8 @@ use host::{Clock, Entropy};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use store::{
-    Applied, ChatStore as _, ConversationRows, Direction, HistoryStore as _, Page, Row, RowWrite, Source,
-    StoreAdmin as _, StoreError, bucket_of,
+    Applied, CellWrites, ChatStore as _, Direction, HistoryStore as _, Page, Row, Source, StoreAdmin as _, StoreError,
+    bucket_of,
 };
 use store_scylla::{ScyllaConfig, ScyllaStore, migrate};
 
@@ -186,22 +186,15 @@ async fn a_large_call_is_there_when_it_returns() -> Result<()> {
     let entry = |place: u64, bytes: usize| {
         let content = Content::Message { body: "m".repeat(bytes), reply_to: None };
         let (seq, id) = (at(place + 1), CommandId::first_at(1));
-        let row = Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: 5, content };
-        RowWrite { timestamp: seq.timestamp(), row }
+        (seq, Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: 5, content })
     };
-    let bucket = |place: u64| {
-        let row = Row::Bucket { bucket: bucket_of(place), start: at(place + 1) };
-        RowWrite { timestamp: at(place + 1).timestamp(), row }
-    };
-    let mut rows: Vec<ConversationRows> = (1..CONVERSATIONS)
-        .map(|number| ConversationRows {
-            conversation: conversation(number),
-            rows: vec![bucket(0), entry(0, 10), entry(1, 16_000), entry(2, 16_000), entry(3, 16_000)],
-        })
-        .collect();
-    let long = (0..LONG).map(|place| entry(place, 50)).chain([bucket(0)]).collect();
-    rows.push(ConversationRows { conversation: conversation(CONVERSATIONS), rows: long });
-    store.write(rows).await?;
+    let bucket = |place: u64| (at(place + 1), Row::Bucket { bucket: bucket_of(place), start: at(place + 1) });
+    let of =
+        |number, rows: Vec<(Seq, Row)>| rows.into_iter().map(move |(seq, row)| row.write(conversation(number), seq));
+    let large = || vec![bucket(0), entry(0, 10), entry(1, 16_000), entry(2, 16_000), entry(3, 16_000)];
+    let mut writes: Vec<CellWrites> = (1..CONVERSATIONS).flat_map(|number| of(number, large())).collect();
+    writes.extend(of(CONVERSATIONS, (0..LONG).map(|place| entry(place, 50)).chain([bucket(0)]).collect()));
+    store.write(writes).await?;
 
     for number in 1..CONVERSATIONS {
         let state = store.conversation(conversation(number), at(9)).await?;

@@ -11,7 +11,7 @@ use domain::{
 };
 use uuid::Uuid;
 
-use crate::cells::{
+use crate::rows::{
     KIND_CREATED, KIND_JOINED, KIND_LEFT, KIND_MESSAGE, KIND_TITLE, ROLE_LEFT, STANDS_COMMAND, STANDS_MESSAGE,
     STANDS_WITHDRAWAL,
 };

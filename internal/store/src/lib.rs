@@ -8,6 +8,7 @@
 mod cells;
 mod conversations;
 mod decode;
+mod effects;
 mod error;
 mod facts;
 mod following;
@@ -20,7 +21,9 @@ mod timeline;
 mod users;
 mod value;
 
+pub mod around;
 pub mod canonical;
+pub mod cell_sets;
 pub mod conformance;
 pub mod embedded;
 pub mod tables;
@@ -33,16 +36,18 @@ use domain::{
     CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Membership, Refusal, Role, Seq, Settings, UserId,
 };
 
+pub use cell_sets::{CellSet, Phase};
 pub use cells::CellWrites;
 pub use conversations::{Conversations, Slot};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, REACTIONS_SHOWN_MAX, ReactionRow, Reactions, RowValues};
+pub use effects::rows_of;
 pub use error::StoreError;
 pub use facts::{Answers, Facts, Loaded, load};
 pub use following::Following;
 pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
 pub use replaced::{is_of_another_incarnation, replaced, still_current};
-pub use rows::{BUCKET_PLACES, ConversationRows, Phase, Row, RowWrite, bucket_of};
+pub use rows::{BUCKET_PLACES, Row, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
 pub use users::{Account, AccountCreated, OutboxRow, UserStore};
@@ -80,11 +85,11 @@ pub struct Applied {
 /// rows as of `s - 1`. Rows beyond `as_of` may exist and never show.
 #[async_trait]
 pub trait ChatStore: Send + Sync + 'static {
-    /// Writes rows. When it returns they are there for every later read.
+    /// Writes cells. When it returns they are there for every later read.
     ///
-    /// Ordering: within a conversation by [`Phase`]: timeline and versions, then ids, then heads. Not atomic: a failure
-    /// may leave any prefix. Idempotent and commutative.
-    async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError>;
+    /// Ordering: by [`Phase`]: timeline and versions, then ids, then heads and marks. Not atomic: a failure may leave
+    /// any prefix. Idempotent and commutative.
+    async fn write(&self, writes: Vec<CellWrites>) -> Result<(), StoreError>;
 
     /// The conversation as of `as_of`: members with roles and `since`, settings, counters. One that does not exist yet
     /// is the default state.
@@ -114,9 +119,6 @@ pub trait ChatStore: Send + Sync + 'static {
     ///
     /// Fails with [`StoreError::Incarnation`] when another incarnation became current meanwhile.
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError>;
-
-    /// Raises a user's read mark. A lower one changes nothing.
-    async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError>;
 }
 
 /// What the API reads back: the newest values, at quorum.

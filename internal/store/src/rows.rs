@@ -1,6 +1,15 @@
-//! Typed row writes: every row derived from `chat.messages`.
+//! Every kind of row write derived from the log, and the cells that it comes to.
+//!
+//! A new one is added here (its variant and its cells) and in the list of [`crate::cell_sets`]; what writes it is
+//! [`crate::rows_of`], what reads it `decode`. Engines need not know of it.
 
-use domain::{CommandId, Content, ConversationId, IdRow, Refusal, Role, Seq, Settings, UserId};
+use domain::{CommandId, Content, ConversationId, IdRow, Refusal, Role, Seq, Settings, Stands, UserId};
+
+use crate::cell_sets::{
+    BUCKET, DELETION, EDIT, ENTRY, GONE, HEAD, ID, ID_DELETED, INVITED, JOINED, LAST_MESSAGE, MARK, MEMBER,
+    NEWEST_STAMP, REACTION, REFUSED, SETTINGS_VERSION, SPOKEN, USER_ROLE,
+};
+use crate::{CellWrites, Mark, Value};
 
 /// Timeline entries per partition of the timeline.
 pub const BUCKET_PLACES: u64 = 16_384;
@@ -11,36 +20,23 @@ pub const fn bucket_of(place: u64) -> u64 {
     place / BUCKET_PLACES
 }
 
-/// Rows of one conversation, to be written together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConversationRows {
-    /// The conversation that they all belong to.
-    pub conversation: ConversationId,
-    /// The rows, in the order of the events; the engine keeps the order of [`Phase`].
-    pub rows: Vec<RowWrite>,
-}
+/// The role of who left.
+pub(crate) const ROLE_LEFT: &str = "";
 
-/// One write with its timestamp.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowWrite {
-    /// Microseconds, as in CQL: the event's seq; for a monotone cell its own value.
-    pub timestamp: i64,
-    /// What is written.
-    pub row: Row,
-}
+pub(crate) const KIND_MESSAGE: &str = "message";
+pub(crate) const KIND_CREATED: &str = "created";
+pub(crate) const KIND_JOINED: &str = "joined";
+pub(crate) const KIND_LEFT: &str = "left";
+pub(crate) const KIND_TITLE: &str = "title";
 
-/// When a row may be written: all rows of a phase before any of the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Timeline and version rows.
-    Rows,
-    /// Id rows.
-    Ids,
-    /// Head rows.
-    Heads,
-}
+pub(crate) const STANDS_MESSAGE: &str = "message";
+pub(crate) const STANDS_COMMAND: &str = "command";
+pub(crate) const STANDS_WITHDRAWAL: &str = "withdrawal";
 
-/// One row write: the cells it names, and no others. A `None` writes no cell.
+/// Cells by name.
+type Cells = Vec<(&'static str, Value)>;
+
+/// What a write says of one row: the cells it names, and no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {
     /// A new entry: `timeline ((conversation, bucket), seq)`.
@@ -60,7 +56,7 @@ pub enum Row {
         /// What.
         content: Content,
     },
-    /// Another text for a message: cells `body`, `changed`, `edited_ms` of its timeline row.
+    /// Another text for a message: cells `body`, `changed`, `edited` of its timeline row.
     Edit {
         /// The message's seq.
         seq: Seq,
@@ -214,28 +210,114 @@ pub enum Row {
         /// The message's place.
         place: u64,
     },
+    /// A read mark: `marks (user, conversation)`. The higher one stands, whenever it is written.
+    Mark {
+        /// Whose.
+        user: UserId,
+        /// How far they have read.
+        mark: Mark,
+    },
 }
 
 impl Row {
-    /// When it may be written.
+    /// The cells, for a row that belongs to `conversation`, of the event at `seq`: that is their timestamp, but for
+    /// monotone cells, whose timestamp is their value.
     #[must_use]
-    pub const fn phase(&self) -> Phase {
+    pub fn write(self, conversation: ConversationId, seq: Seq) -> CellWrites {
+        let (of, at) = (Value::from(conversation), seq.timestamp());
         match self {
-            Self::Id { .. } | Self::IdDeleted { .. } => Phase::Ids,
-            Self::Head { .. } | Self::LastMessage { .. } | Self::NewestStamp { .. } => Phase::Heads,
-            Self::Entry { .. }
-            | Self::Edit { .. }
-            | Self::Deletion { .. }
-            | Self::Bucket { .. }
-            | Self::Member { .. }
-            | Self::Joined { .. }
-            | Self::UserRole { .. }
-            | Self::Settings { .. }
-            | Self::Reaction { .. }
-            | Self::Gone { .. }
-            | Self::Sent { .. }
-            | Self::Invited { .. }
-            | Self::Refusal { .. } => Phase::Rows,
+            Self::Entry { seq, place, ordinal, id, author, time_ms, content } => {
+                let mut cells = vec![("id", id.into()), ("author", author.into()), ("time", time_ms.into())];
+                cells.extend([("place", place.into()), ("ordinal", ordinal.into())]);
+                content_cells(content, &mut cells);
+                ENTRY.write(at, [of, bucket_of(place).into(), seq.into()], cells)
+            }
+            Self::Edit { seq, place, body, changed, time_ms } => {
+                let cells = [("body", body.into()), ("changed", changed.into()), ("edited", time_ms.into())];
+                EDIT.write(at, [of, bucket_of(place).into(), seq.into()], cells)
+            }
+            Self::Deletion { seq, place, changed } => {
+                let cells = [("body", "".into()), ("deleted", true.into()), ("changed", changed.into())];
+                DELETION.write(at, [of, bucket_of(place).into(), seq.into()], cells)
+            }
+            Self::Bucket { bucket, start } => BUCKET.write(at, [of, bucket.into()], [("start", start.into())]),
+            Self::Member { user, seq, role } => {
+                MEMBER.write(at, [of, user.into(), seq.into()], [("role", role_name(role).into())])
+            }
+            Self::Joined { user, role, seq, ordinal } => {
+                let mut cells = vec![("role", role.name().into()), ("changed", seq.into())];
+                cells.extend([("joined", seq.into()), ("joined_ordinal", ordinal.into())]);
+                JOINED.write(at, [user.into(), of], cells)
+            }
+            Self::UserRole { user, role, seq } => {
+                USER_ROLE.write(at, [user.into(), of], [("role", role_name(role).into()), ("changed", seq.into())])
+            }
+            Self::Settings { seq, settings: Settings { kind, title } } => {
+                let cells = [("kind", kind.name().into()), ("title", title.into())];
+                SETTINGS_VERSION.write(at, [of, seq.into()], cells)
+            }
+            Self::Reaction { message, place, user, emoji, changed } => {
+                let key = [of, bucket_of(place).into(), message.into(), user.into()];
+                REACTION.write(at, key, [("emoji", emoji.into()), ("changed", changed.into())])
+            }
+            Self::Gone { message, place, deleted } => {
+                GONE.write(at, [of, bucket_of(place).into(), message.into()], [("deleted", deleted.into())])
+            }
+            Self::Sent { user, seq, ordinal } => {
+                SPOKEN.write(at, [user.into(), of], [("seq", seq.into()), ("ordinal", ordinal.into())])
+            }
+            Self::Invited { user, inviter, seq } => {
+                INVITED.write(at, [user.into(), of], [("inviter", inviter.into()), ("seq", seq.into())])
+            }
+            Self::Refusal { author, id, reason, seq } => {
+                let cells = [("reason", reason.name().into()), ("seq", seq.into())];
+                REFUSED.write(at, [of, author.into(), id.into()], cells)
+            }
+            Self::Id { id, row } => ID.write(at, [of, id.week().into(), id.into()], id_cells(&row)),
+            Self::IdDeleted { id, deleted } => {
+                ID_DELETED.write(at, [of, id.week().into(), id.into()], [("deleted", deleted.into())])
+            }
+            Self::NewestStamp { stamp_ms } => NEWEST_STAMP.write(stamp_ms, [of], [("newest_stamp", stamp_ms.into())]),
+            Self::Head { seq, time_ms, place, ordinal } => {
+                let mut cells = vec![("seq", seq.into()), ("time", time_ms.into())];
+                cells.extend([("place", place.into()), ("ordinal", ordinal.into())]);
+                HEAD.write(at, [of], cells)
+            }
+            Self::LastMessage { seq, place } => {
+                LAST_MESSAGE.write(at, [of], [("message_seq", seq.into()), ("message_place", place.into())])
+            }
+            Self::Mark { user, mark: Mark { seq, ordinal } } => {
+                let cells = [("seq", seq.into()), ("ordinal", ordinal.into())];
+                MARK.write(seq.timestamp(), [user.into(), of], cells)
+            }
         }
     }
+}
+
+fn content_cells(content: Content, cells: &mut Cells) {
+    let users = |users: &[UserId]| Value::Blob(users.iter().flat_map(|user| *user.as_bytes()).collect());
+    match content {
+        Content::Message { body, reply_to } => {
+            cells.extend([("kind", KIND_MESSAGE.into()), ("body", body.into())]);
+            cells.extend(reply_to.map(|id| ("reply_to", id.into())));
+        }
+        Content::Created => cells.push(("kind", KIND_CREATED.into())),
+        Content::Joined(joined) => cells.extend([("kind", KIND_JOINED.into()), ("users", users(&joined))]),
+        Content::Left(user) => cells.extend([("kind", KIND_LEFT.into()), ("users", users(&[user]))]),
+        Content::Title(title) => cells.extend([("kind", KIND_TITLE.into()), ("body", title.into())]),
+    }
+}
+
+fn id_cells(row: &IdRow) -> Cells {
+    let mut cells = vec![("author", row.author.into()), ("seq", row.seq.into()), ("hash", row.hash.0.to_vec().into())];
+    match row.stands {
+        Stands::Message { place } => cells.extend([("stands", STANDS_MESSAGE.into()), ("place", place.into())]),
+        Stands::Command => cells.push(("stands", STANDS_COMMAND.into())),
+        Stands::Withdrawal => cells.push(("stands", STANDS_WITHDRAWAL.into())),
+    }
+    cells
+}
+
+fn role_name(role: Option<Role>) -> &'static str {
+    role.map_or(ROLE_LEFT, Role::name)
 }

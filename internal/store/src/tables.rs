@@ -199,7 +199,7 @@ pub static MARKS: Table = Table {
     cells: &[bigint("seq"), bigint("ordinal")],
 };
 
-/// Every derived table. Those of an earlier [`crate::Phase`] stand before those of a later one.
+/// Every derived table. Those of an earlier [`crate::cell_sets::Phase`] stand before those of a later one.
 pub static ALL: [&Table; 13] = [
     &TIMELINE,
     &BUCKETS,

@@ -1,11 +1,12 @@
 //! Values of columns, with the one encoding that every engine shares.
 
+use domain::{CommandId, ConversationId, Seq, UserId};
 use uuid::Uuid;
 
 use crate::tables::ColumnType;
 
 /// A value of a column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// `uuid`.
     Uuid(Uuid),
@@ -43,12 +44,40 @@ impl Value {
         }
     }
 
+    /// How many bytes that are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Uuid(_) => 16,
+            Self::Bigint(_) => 8,
+            Self::Text(text) => text.len(),
+            Self::Boolean(_) => 1,
+            Self::Blob(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether it has none: an empty text or blob, which is a value, too.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Its bytes, as CQL has them on the wire.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.len());
         self.encode(&mut out);
         out
+    }
+
+    /// The same, of a value that is not needed any more.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Blob(bytes) => bytes,
+            Self::Uuid(_) | Self::Bigint(_) | Self::Boolean(_) => self.to_bytes(),
+        }
     }
 
     /// The value of that kind; `None` when the bytes are none.
@@ -73,6 +102,44 @@ impl From<Uuid> for Value {
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::Bigint(number)
+    }
+}
+
+/// Counts as `bigint`: slots, ordinals and buckets count events and stay far below 2^63.
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Bigint(number.cast_signed())
+    }
+}
+
+impl From<Seq> for Value {
+    fn from(seq: Seq) -> Self {
+        Self::Bigint(seq.timestamp())
+    }
+}
+
+impl From<UserId> for Value {
+    fn from(user: UserId) -> Self {
+        Self::Uuid(user.uuid())
+    }
+}
+
+impl From<ConversationId> for Value {
+    fn from(conversation: ConversationId) -> Self {
+        Self::Uuid(conversation.uuid())
+    }
+}
+
+/// As bytes: so they sort by their stamps on every server.
+impl From<CommandId> for Value {
+    fn from(id: CommandId) -> Self {
+        Self::Blob(id.as_bytes().to_vec())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
     }
 }
 
@@ -109,6 +176,7 @@ mod tests {
             Value::from(""),
         ];
         for value in values {
+            assert_eq!(value.to_bytes().len(), value.len());
             assert_eq!(Value::decode(value.kind(), &value.to_bytes()), Some(value));
         }
         assert_eq!(Value::decode(ColumnType::Bigint, &[1]), None);

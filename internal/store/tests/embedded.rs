@@ -12,9 +12,9 @@ use domain::{CommandId, Content, ConversationId, Fingerprint, Seq, UserId};
 use host::Clock;
 use store::embedded::EmbeddedStore;
 use store::{
-    Account, Applied, Beside, ChatStore, Consumer, ConversationRows, Direction, Entry, HistoryStore, Hold, HoldStore,
-    IncarnationStore, Incarnations, Mark, OutboxRow, Page, Row, RowWrite, Session, SessionStore, Source, Stage,
-    StoreAdmin, StoreError, UserStore,
+    Account, Applied, Beside, CellWrites, ChatStore, Consumer, Direction, Entry, HistoryStore, Hold, HoldStore,
+    IncarnationStore, Incarnations, Mark, OutboxRow, Page, Row, Session, SessionStore, Source, Stage, StoreAdmin,
+    StoreError, UserStore,
 };
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ fn at(offset: u64) -> Seq {
 }
 
 /// The rows of the message at `offset`, the n-th of its conversation.
-fn message(offset: u64) -> ConversationRows {
+fn message(offset: u64) -> Vec<CellWrites> {
     let (seq, place) = (at(offset), offset);
     let content = Content::Message { body: format!("message {offset}"), reply_to: None };
     let (id, author) = (CommandId::first_at(1 + i64::try_from(offset).unwrap()), user(1));
@@ -44,8 +44,12 @@ fn message(offset: u64) -> ConversationRows {
     if offset == 0 {
         rows.push(Row::Bucket { bucket: 0, start: seq });
     }
-    let rows = rows.into_iter().map(|row| RowWrite { timestamp: seq.timestamp(), row }).collect();
-    ConversationRows { conversation: conversation(), rows }
+    rows.into_iter().map(|row| row.write(conversation(), seq)).collect()
+}
+
+/// What is written of a read mark of that user.
+fn mark(seq: Seq, ordinal: u64) -> Vec<CellWrites> {
+    vec![Row::Mark { user: user(1), mark: Mark { seq, ordinal } }.write(conversation(), seq)]
 }
 
 async fn all_entries(store: &EmbeddedStore) -> Vec<Entry> {
@@ -72,9 +76,9 @@ async fn everything_is_there_after_reopening() {
     let session = Session { id: [1; 16], user: ann.id, secret_hash: [2; 32], expires_ms: i64::MAX, family: None };
     let applied = Applied { seq: at(2), fingerprint: Fingerprint(8) };
     let hold = Hold { skipped_to: Some(at(4)), done_through: None };
-    store.write((0..3).map(message).collect()).await.unwrap();
+    store.write((0..3).flat_map(message).collect()).await.unwrap();
     store.set_applied(SOURCE, applied).await.unwrap();
-    store.set_mark(user(1), conversation(), Mark { seq: at(2), ordinal: 3 }).await.unwrap();
+    store.write(mark(at(2), 3)).await.unwrap();
     store.put_hold(Consumer::Storage, 2, conversation(), hold).await.unwrap();
     store.put_hold(Consumer::Fanout, 2, conversation(), hold).await.unwrap();
     store.create_account(&ann, &event).await.unwrap();
@@ -101,7 +105,7 @@ async fn everything_is_there_after_reopening() {
 async fn what_was_current_before_stays_over_reopening_until_it_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    store.write(vec![message(0)]).await.unwrap();
+    store.write(message(0)).await.unwrap();
     assert_eq!(store.new_incarnation().await.unwrap(), 2);
     store.close().await;
     drop(store);
@@ -135,7 +139,7 @@ async fn what_was_current_before_stays_over_reopening_until_it_is_dropped() {
 async fn a_folder_without_stages_opens_and_what_was_current_in_it_is_a_way_back() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    store.write(vec![message(0)]).await.unwrap();
+    store.write(message(0)).await.unwrap();
     store.new_incarnation().await.unwrap();
     store.close().await;
     drop(store);
@@ -155,14 +159,14 @@ async fn a_folder_without_stages_opens_and_what_was_current_in_it_is_a_way_back(
 #[tokio::test]
 async fn a_handle_of_an_earlier_incarnation_reads_on_and_fails_every_write_and_wait() {
     let old = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
-    old.write(vec![message(0)]).await.unwrap();
+    old.write(message(0)).await.unwrap();
     old.attach().unwrap().new_incarnation().await.unwrap();
     let applied = Applied { seq: at(2), fingerprint: Fingerprint(8) };
     let errors = [
-        old.write(vec![message(1)]).await.err(),
+        old.write(message(1)).await.err(),
         old.set_applied(SOURCE, applied).await.err(),
         old.wait_applied(SOURCE, at(1), Duration::ZERO).await.err(),
-        old.set_mark(user(1), conversation(), Mark { seq: at(2), ordinal: 3 }).await.err(),
+        old.write(mark(at(2), 3)).await.err(),
         old.put_hold(Consumer::Fanout, 0, conversation(), Hold::default()).await.err(),
     ];
     for (call, error) in errors.iter().enumerate() {
@@ -180,7 +184,7 @@ async fn closing_finishes_what_was_begun_and_refuses_the_rest() {
     let writes: Vec<_> = (0..100)
         .map(|offset| {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { store.write(vec![message(offset)]).await })
+            tokio::spawn(async move { store.write(message(offset)).await })
         })
         .collect();
     let waiting = tokio::spawn({
@@ -198,12 +202,12 @@ async fn closing_finishes_what_was_begun_and_refuses_the_rest() {
     }
     assert!(matches!(waiting.await.unwrap(), Err(StoreError::Closed)));
     assert!(matches!(store.ping().await, Err(StoreError::Closed)));
-    assert!(matches!(store.write(vec![message(0)]).await, Err(StoreError::Closed)));
+    assert!(matches!(store.write(message(0)).await, Err(StoreError::Closed)));
     assert!(matches!(store.account(user(1)).await, Err(StoreError::Closed)));
     store.close().await;
     // Another handle is not closed with it.
     assert_eq!(all_entries(&other).await.len(), written);
-    other.write(vec![message(200)]).await.unwrap();
+    other.write(message(200)).await.unwrap();
     other.close().await;
     let again = EmbeddedStore::open(database, Clock::system()).await.unwrap();
     assert_eq!(all_entries(&again).await.len(), written + 1);
@@ -243,7 +247,7 @@ async fn child_that_writes_until_it_is_killed() {
     let store = open(Path::new(&folder)).await;
     let mut next = u64::try_from(all_entries(&store).await.len()).unwrap();
     loop {
-        store.write(vec![message(next)]).await.unwrap();
+        store.write(message(next)).await.unwrap();
         let applied = Applied { seq: at(next), fingerprint: Fingerprint(next) };
         store.set_applied(SOURCE, applied).await.unwrap();
         let mut out = std::io::stdout().lock();

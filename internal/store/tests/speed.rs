@@ -13,9 +13,7 @@ use domain::{
 };
 use host::Clock;
 use store::embedded::EmbeddedStore;
-use store::{
-    Applied, ChatStore, ConversationRows, Direction, HistoryStore, Page, Row, RowWrite, Source, StoreAdmin, load,
-};
+use store::{Applied, CellWrites, ChatStore, Direction, HistoryStore, Page, Row, Source, StoreAdmin, load};
 use uuid::Uuid;
 
 const SOURCE: Source = Source { topic: "chat.messages", partition: 0 };
@@ -42,11 +40,11 @@ fn at(offset: u64) -> Seq {
     Seq::new(0, offset).unwrap()
 }
 
-fn stamped(seq: Seq, rows: Vec<Row>) -> Vec<RowWrite> {
-    rows.into_iter().map(|row| RowWrite { timestamp: seq.timestamp(), row }).collect()
+fn written(conversation: ConversationId, seq: Seq, rows: Vec<Row>) -> Vec<CellWrites> {
+    rows.into_iter().map(|row| row.write(conversation, seq)).collect()
 }
 
-fn creation(number: u64) -> ConversationRows {
+fn creation(number: u64) -> Vec<CellWrites> {
     let seq = at(number);
     let settings = Settings { kind: ConversationKind::Direct, title: String::new() };
     let mut rows = vec![Row::Settings { seq, settings }, Row::Bucket { bucket: 0, start: seq }];
@@ -54,11 +52,11 @@ fn creation(number: u64) -> ConversationRows {
         rows.push(Row::Member { user, seq, role: Some(Role::Member) });
         rows.push(Row::Joined { user, role: Role::Member, seq, ordinal: 0 });
     }
-    ConversationRows { conversation: conversation(number), rows: stamped(seq, rows) }
+    written(conversation(number), seq, rows)
 }
 
 /// The five rows of a message: entry, id, head, last message, newest stamp.
-fn message(number: u64) -> ConversationRows {
+fn message(number: u64) -> Vec<CellWrites> {
     let (which, place) = (number % CONVERSATIONS, number / CONVERSATIONS);
     let seq = at(CONVERSATIONS + number);
     let (id, author, time_ms) = (id(seq), user(which), START_MS + i64::try_from(number).unwrap());
@@ -72,18 +70,16 @@ fn message(number: u64) -> ConversationRows {
         Row::Id { id, row: IdRow { author, seq, hash: PayloadHash([3; 16]), stands, deleted: None } },
         Row::Head { seq, time_ms, place: place + 1, ordinal: place + 1 },
         Row::LastMessage { seq, place },
+        Row::NewestStamp { stamp_ms: id.stamp_ms() },
     ];
-    let mut rows = stamped(seq, rows);
-    let stamp_ms = id.stamp_ms();
-    rows.push(RowWrite { timestamp: stamp_ms, row: Row::NewestStamp { stamp_ms } });
-    ConversationRows { conversation: conversation(which), rows }
+    written(conversation(which), seq, rows)
 }
 
 async fn write_all(store: &EmbeddedStore) -> f64 {
     let begin = Instant::now();
-    store.write((0..CONVERSATIONS).map(creation).collect()).await.unwrap();
+    store.write((0..CONVERSATIONS).flat_map(creation).collect()).await.unwrap();
     for from in (0..MESSAGES).step_by(usize::try_from(BATCH_EVENTS).unwrap()) {
-        store.write((from..from + BATCH_EVENTS).map(message).collect()).await.unwrap();
+        store.write((from..from + BATCH_EVENTS).flat_map(message).collect()).await.unwrap();
         let seq = at(CONVERSATIONS + from + BATCH_EVENTS - 1);
         store.set_applied(SOURCE, Applied { seq, fingerprint: Fingerprint(1) }).await.unwrap();
     }
@@ -112,7 +108,7 @@ async fn writes_and_cold_reads() {
     let mut single = Vec::new();
     for number in MESSAGES..MESSAGES + 2_000 {
         let begin = Instant::now();
-        store.write(vec![message(number)]).await.unwrap();
+        store.write(message(number)).await.unwrap();
         single.push(begin.elapsed());
     }
     percentiles("one message, written alone", single);
@@ -121,7 +117,7 @@ async fn writes_and_cold_reads() {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 for number in (0..500).map(|number| MESSAGES + 2_000 + number * 64 + task) {
-                    store.write(vec![message(number)]).await.unwrap();
+                    store.write(message(number)).await.unwrap();
                 }
             })
         })

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use domain::{CommandId, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};
 
+use crate::Row;
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, entry_row, id_row, member, stamped};
-use crate::{Row, RowWrite};
 
 const WEEK_MS: i64 = 7 * 86_400_000;
 
@@ -122,7 +122,7 @@ pub(super) async fn ids_from(fixture: Fixture) {
         ids.insert(id, row);
         rows.push(stamped(seq, Row::Id { id, row }));
     }
-    let newest = |stamp_ms| RowWrite { timestamp: stamp_ms, row: Row::NewestStamp { stamp_ms } };
+    let newest = |stamp_ms| stamped(at(1), Row::NewestStamp { stamp_ms });
     fixture.write(conversation, rows).await;
     assert_eq!(fixture.store.ids_from(conversation, 0, at(99)).await.unwrap(), [], "no newest stamp: no id counts");
     for newest_ms in [edge, edge + WEEK_MS - 1, edge + 2 * WEEK_MS] {

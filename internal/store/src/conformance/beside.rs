@@ -6,21 +6,17 @@ use std::time::Duration;
 use domain::Fingerprint;
 use events::topics::MESSAGES;
 
-use crate::conformance::fixture::{Fixture, all_rows, at};
+use crate::conformance::fixture::{Fixture, all_rows, at, mark};
 use crate::conformance::progress::source;
 use crate::conformance::told::Told;
-use crate::{
-    Applied, Beside, ChatStore, ConversationRows, Following, Mark, SharedStore, Source, Stage, StoreAdmin as _,
-    StoreError,
-};
+use crate::{Applied, Beside, ChatStore, Following, Mark, SharedStore, Source, Stage, StoreAdmin as _, StoreError};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
 async fn told_to(store: &SharedStore, told: &Told) {
     for step in &told.steps {
-        let rows = step.rows.clone();
-        store.write(vec![ConversationRows { conversation: told.conversation, rows }]).await.unwrap();
+        store.write(step.writes.clone()).await.unwrap();
     }
 }
 
@@ -121,7 +117,8 @@ pub(super) async fn follows(fixture: Fixture) {
     assert!(waiting.await.unwrap().unwrap(), "the same wait goes on there");
     assert_eq!(following.incarnation(), 2);
     assert_eq!(all_rows(&*following).await, []);
-    following.set_mark(fixture.user(), told.conversation, Mark { seq: at(1), ordinal: 0 }).await.unwrap();
+    let mark = mark(fixture.user(), told.conversation, Mark { seq: at(1), ordinal: 0 });
+    following.write(mark).await.unwrap();
     assert_eq!(all_rows(&*beside).await.len(), 1);
     assert_eq!(following.current_incarnation().await.unwrap(), 2);
     following.close().await;

@@ -7,9 +7,7 @@ use host::Entropy;
 
 use crate::conformance::Subject;
 use crate::tables::{self, Table};
-use crate::{
-    ConversationRows, Direction, Entry, HistoryStore, Page, Row, RowWrite, SharedStore, StoreAdmin, canonical,
-};
+use crate::{CellWrites, Direction, Entry, HistoryStore, Mark, Page, Row, SharedStore, StoreAdmin, canonical};
 
 /// 2025-01-01, a time of day for stamps.
 pub(super) const NEW_YEAR_MS: i64 = 1_735_689_600_000;
@@ -59,8 +57,8 @@ impl Fixture {
         }
     }
 
-    pub(super) async fn write(&self, conversation: ConversationId, rows: Vec<RowWrite>) {
-        self.store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+    pub(super) async fn write(&self, conversation: ConversationId, rows: Vec<Stamped>) {
+        self.store.write(cells(conversation, rows)).await.unwrap();
     }
 
     /// A message's entry with a text of its own.
@@ -126,18 +124,30 @@ pub(super) fn at(offset: u64) -> Seq {
     Seq::new(0, offset).unwrap()
 }
 
-/// A write with its event's seq as the timestamp.
-pub(super) fn stamped(seq: Seq, row: Row) -> RowWrite {
-    RowWrite { timestamp: seq.timestamp(), row }
+/// A row and the event that writes it.
+pub(super) type Stamped = (Seq, Row);
+
+pub(super) fn stamped(seq: Seq, row: Row) -> Stamped {
+    (seq, row)
+}
+
+/// What is written of these rows.
+pub(super) fn cells(conversation: ConversationId, rows: Vec<Stamped>) -> Vec<CellWrites> {
+    rows.into_iter().map(|(seq, row)| row.write(conversation, seq)).collect()
+}
+
+/// What is written of a read mark.
+pub(super) fn mark(user: UserId, conversation: ConversationId, mark: Mark) -> Vec<CellWrites> {
+    cells(conversation, vec![(mark.seq, Row::Mark { user, mark })])
 }
 
 /// The write of a new entry.
-pub(super) fn entry_row(entry: &Entry) -> RowWrite {
+pub(super) fn entry_row(entry: &Entry) -> Stamped {
     let Entry { seq, place, ordinal, id, author, time_ms, content, .. } = entry.clone();
     stamped(seq, Row::Entry { seq, place, ordinal, id, author, time_ms, content })
 }
 
-pub(super) fn member(user: UserId, seq: Seq, role: Option<Role>) -> RowWrite {
+pub(super) fn member(user: UserId, seq: Seq, role: Option<Role>) -> Stamped {
     stamped(seq, Row::Member { user, seq, role })
 }
 

@@ -14,8 +14,8 @@ async fn write(fixture: &Fixture, told: &Told) {
     while from < told.steps.len() {
         let to = (from + 1 + fixture.below(9)).min(told.steps.len());
         let again = from.saturating_sub(fixture.below(4));
-        let rows = told.steps[again..to].iter().flat_map(|step| step.rows.clone()).collect();
-        fixture.write(told.conversation, rows).await;
+        let writes = told.steps[again..to].iter().flat_map(|step| step.writes.clone()).collect();
+        fixture.store.write(writes).await.unwrap();
         from = to;
     }
 }

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use domain::{ConversationState, Fingerprint, Role};
 
-use crate::conformance::fixture::{Fixture, all_rows, at, table_names};
+use crate::conformance::fixture::{Fixture, all_rows, at, mark, table_names};
 use crate::conformance::progress::source;
 use crate::conformance::told::Told;
 use crate::conformance::users::account;
-use crate::{AccountCreated, Applied, Consumer, ConversationRows, Hold, Mark, Row, RowWrite, StoreError};
+use crate::{AccountCreated, Applied, Consumer, Hold, Mark, Row, StoreError};
 
 const LONG: Duration = Duration::from_secs(30);
 
 /// Something in every derived table.
 async fn fill(fixture: &Fixture) -> Told {
     let told = Told::new(fixture, 80);
-    let rows: Vec<_> = told.steps.iter().flat_map(|step| step.rows.clone()).collect();
-    fixture.write(told.conversation, rows).await;
-    fixture.store.set_mark(fixture.user(), told.conversation, Mark { seq: at(1), ordinal: 0 }).await.unwrap();
+    let mut writes = mark(fixture.user(), told.conversation, Mark { seq: at(1), ordinal: 0 });
+    writes.extend(told.steps.iter().flat_map(|step| step.writes.clone()));
+    fixture.store.write(writes).await.unwrap();
     told
 }
 
@@ -46,8 +46,7 @@ pub(super) async fn new_one_is_empty(fixture: Fixture) {
 
     // Replayed into the new tables: the same bytes.
     for step in &told.steps {
-        let rows = step.rows.clone();
-        new.write(vec![ConversationRows { conversation: told.conversation, rows }]).await.unwrap();
+        new.write(step.writes.clone()).await.unwrap();
     }
     let marks = |rows: &[(&'static str, Vec<u8>)]| {
         rows.iter().filter(|(table, _)| *table != "marks").cloned().collect::<Vec<_>>()
@@ -65,12 +64,12 @@ pub(super) async fn zombie(fixture: Fixture) {
     // It goes on, not knowing: what it writes is refused, or goes to its own old tables.
     let source = source(&fixture);
     for step in &told.steps {
-        let rows = step.rows.clone();
-        gone_or_fine(&zombie.write(vec![ConversationRows { conversation: told.conversation, rows }]).await);
+        gone_or_fine(&zombie.write(step.writes.clone()).await);
         let applied = Applied { seq: step.seq, fingerprint: Fingerprint(1) };
         gone_or_fine(&zombie.set_applied(source, applied).await);
     }
-    gone_or_fine(&zombie.set_mark(fixture.user(), told.conversation, Mark { seq: at(9), ordinal: 1 }).await);
+    let mark = mark(fixture.user(), told.conversation, Mark { seq: at(9), ordinal: 1 });
+    gone_or_fine(&zombie.write(mark).await);
     let hold = Hold { skipped_to: Some(at(9)), done_through: None };
     gone_or_fine(&zombie.put_hold(Consumer::Storage, source.partition, told.conversation, hold).await);
     assert_eq!(all_rows(&*new).await, []);
@@ -83,8 +82,7 @@ pub(super) async fn zombie(fixture: Fixture) {
     // The new program's rows are its own.
     let user = fixture.user();
     let row = Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 };
-    let rows = vec![RowWrite { timestamp: 1, row }];
-    new.write(vec![ConversationRows { conversation: told.conversation, rows }]).await.unwrap();
+    new.write(vec![row.write(told.conversation, at(1))]).await.unwrap();
     assert_eq!(new.conversations_of(user, None, 10).await.unwrap().len(), 1);
 }
 

@@ -2,8 +2,8 @@
 
 use domain::Role;
 
-use crate::conformance::fixture::{Fixture, at, member, stamped};
-use crate::{ConversationRows, Head, LastMessage, Mark, Row, UserConversation};
+use crate::conformance::fixture::{self, Fixture, at, member, stamped};
+use crate::{Head, LastMessage, Mark, Row, UserConversation};
 
 /// Conversations of somebody with many: more than any engine reads at once.
 const LISTED: usize = 2005;
@@ -40,13 +40,13 @@ pub(super) async fn user_conversations(fixture: Fixture) {
 
 pub(super) async fn lists_are_read_in_pages(fixture: Fixture) {
     let user = fixture.user();
-    let joined = stamped(at(1), Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 });
-    let left = stamped(at(2), Row::UserRole { user, role: None, seq: at(2) });
+    let joined = Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 };
+    let left = Row::UserRole { user, role: None, seq: at(2) };
     let mut conversations: Vec<_> = (0..LISTED).map(|_| fixture.conversation()).collect();
-    let write = |conversation: &_| ConversationRows { conversation: *conversation, rows: vec![joined.clone()] };
+    let write = |conversation: &_| joined.clone().write(*conversation, at(1));
     let mut rows: Vec<_> = conversations.iter().map(write).collect();
     // Of one, only the leaving is there yet: it is not listed, and no page is the shorter for it.
-    rows.push(ConversationRows { conversation: fixture.conversation(), rows: vec![left] });
+    rows.push(left.write(fixture.conversation(), at(2)));
     fixture.store.write(rows).await.unwrap();
     conversations.sort_unstable();
     for limit in [LISTED / 3, LISTED / 2 + 1, LISTED, LISTED + 1] {
@@ -86,17 +86,18 @@ pub(super) async fn marks(fixture: Fixture) {
     let mut conversations = [fixture.conversation(), fixture.conversation()];
     conversations.sort();
     let mark = |seq, ordinal| Mark { seq: at(seq), ordinal };
+    let write = fixture::mark;
     let asked = [conversations[1], fixture.conversation(), conversations[0], conversations[1]];
     assert_eq!(fixture.store.marks(user, &asked).await.unwrap(), [None; 4]);
     assert_eq!(fixture.store.marks(user, &[]).await.unwrap(), []);
-    fixture.store.set_mark(user, conversations[1], mark(3, 1)).await.unwrap();
-    fixture.store.set_mark(user, conversations[0], mark(9, 4)).await.unwrap();
-    fixture.store.set_mark(user, conversations[0], mark(5, 2)).await.unwrap();
-    fixture.store.set_mark(user, conversations[0], mark(9, 4)).await.unwrap();
-    fixture.store.set_mark(fixture.user(), conversations[0], mark(90, 40)).await.unwrap();
+    fixture.store.write(write(user, conversations[1], mark(3, 1))).await.unwrap();
+    fixture.store.write(write(user, conversations[0], mark(9, 4))).await.unwrap();
+    fixture.store.write(write(user, conversations[0], mark(5, 2))).await.unwrap();
+    fixture.store.write(write(user, conversations[0], mark(9, 4))).await.unwrap();
+    fixture.store.write(write(fixture.user(), conversations[0], mark(90, 40))).await.unwrap();
     let expected = [Some(mark(3, 1)), None, Some(mark(9, 4)), Some(mark(3, 1))];
     assert_eq!(fixture.store.marks(user, &asked).await.unwrap(), expected);
-    fixture.store.set_mark(user, conversations[0], mark(10, 4)).await.unwrap();
+    fixture.store.write(write(user, conversations[0], mark(10, 4))).await.unwrap();
     assert_eq!(fixture.store.marks(user, &conversations[..1]).await.unwrap(), [Some(mark(10, 4))]);
 }
 

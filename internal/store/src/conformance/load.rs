@@ -3,8 +3,8 @@
 use domain::limits::{MEMBERS_MAX, MEMBERS_PER_EVENT_MAX};
 use domain::{Membership, Role, UserId};
 
-use crate::conformance::fixture::{Fixture, at, entry_row, expect_timeline, member, stamped};
-use crate::{ConversationRows, Row};
+use crate::Row;
+use crate::conformance::fixture::{Fixture, at, cells, entry_row, expect_timeline, member, stamped};
 
 pub(super) async fn many_members(fixture: Fixture) {
     let conversation = fixture.conversation();
@@ -45,7 +45,7 @@ pub(super) async fn many_writers(fixture: Fixture) {
                 let mut rows: Vec<_> = chunk.iter().map(entry_row).collect();
                 let start = written[0].seq;
                 rows.push(stamped(start, Row::Bucket { bucket: 0, start }));
-                store.write(vec![ConversationRows { conversation, rows }]).await.unwrap();
+                store.write(cells(conversation, rows)).await.unwrap();
             }
         }));
     }

@@ -1,14 +1,14 @@
 //! Timestamps decide, cell by cell, in whatever order writes come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Content, ConversationId, ConversationKind, Role, Settings, Stands};
+use domain::{Content, ConversationId, ConversationKind, Refusal, Role, Settings, Stands};
 
 use crate::canonical::Part;
 use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
 use crate::conformance::told::Told;
 use crate::tables::{self, Column, Table};
-use crate::{CellWrites, ConversationRows, Direction, Entry, Page, Row, RowWrite, Value, canonical};
+use crate::{CellWrites, Direction, Entry, Mark, Page, Row, Value, canonical, cell_sets};
 
 /// Cells by name, each with its timestamp and value: compared in that order, as CQL does.
 type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
@@ -20,13 +20,12 @@ struct Model {
 }
 
 impl Model {
-    fn write(&mut self, conversation: ConversationId, write: &RowWrite) {
-        let CellWrites { table, key, cells } = CellWrites::of(conversation, &write.row);
-        let key = key.iter().map(crate::Value::to_bytes).collect();
-        let row = self.rows.entry((table.name, key)).or_default();
-        for (name, value) in cells {
+    fn write(&mut self, write: &CellWrites) {
+        let key = write.key.iter().map(Value::to_bytes).collect();
+        let row = self.rows.entry((write.table().name, key)).or_default();
+        for (name, value) in &write.cells {
             let cell = (write.timestamp, value.to_bytes());
-            let old = row.entry(name).or_insert_with(|| cell.clone());
+            let old = row.entry(*name).or_insert_with(|| cell.clone());
             *old = old.clone().max(cell);
         }
     }
@@ -134,18 +133,16 @@ pub(super) async fn any_order_is_the_same(fixture: Fixture) {
     for _ in 0..6 {
         let told = Told::new(&fixture, 60);
         let mut model = Model::default();
-        let mut rows: Vec<RowWrite> = told.steps.iter().flat_map(|step| step.rows.clone()).collect();
-        for row in &rows {
-            model.write(told.conversation, row);
-        }
+        let mut writes: Vec<CellWrites> = told.steps.iter().flat_map(|step| step.writes.clone()).collect();
+        writes.iter().for_each(|write| model.write(write));
         // Any order, and a third of them twice or more.
-        for _ in 0..rows.len() / 3 {
-            rows.push(fixture.one_of(&rows).clone());
+        for _ in 0..writes.len() / 3 {
+            writes.push(fixture.one_of(&writes).clone());
         }
-        fixture.shuffle(&mut rows);
-        while !rows.is_empty() {
-            let some = rows.split_off(rows.len().saturating_sub(1 + fixture.below(20)));
-            fixture.write(told.conversation, some).await;
+        fixture.shuffle(&mut writes);
+        while !writes.is_empty() {
+            let some = writes.split_off(writes.len().saturating_sub(1 + fixture.below(20)));
+            fixture.store.write(some).await.unwrap();
         }
         expected.push((told.conversation, model));
     }
@@ -158,19 +155,22 @@ pub(super) async fn wild_writes_merge_as_cells(fixture: Fixture) {
     let conversations = [fixture.conversation(), fixture.conversation()];
     let users = [fixture.user(), fixture.user()];
     let ids = [fixture.id(), fixture.id()];
-    let mut models = [Model::default(), Model::default()];
+    let (mut models, mut sets) = ([Model::default(), Model::default()], BTreeSet::new());
     // Few keys, few timestamps: every kind of tie and overtaking comes up.
     for _ in 0..40 {
         let mut batch = Vec::new();
         for _ in 0..1 + fixture.below(12) {
             let which = fixture.below(2);
             let timestamp = i64::try_from(fixture.below(4)).unwrap();
-            let write = RowWrite { timestamp, row: wild_row(&fixture, &users, &ids) };
-            models[which].write(conversations[which], &write);
-            batch.push(ConversationRows { conversation: conversations[which], rows: vec![write] });
+            let row = wild_row(&fixture, &users, &ids).write(conversations[which], at(0));
+            let write = CellWrites { timestamp, ..row };
+            models[which].write(&write);
+            sets.insert(write.set.number());
+            batch.push(write);
         }
         fixture.store.write(batch).await.unwrap();
     }
+    assert!(sets.into_iter().eq(0..cell_sets::ALL.len()), "writes of every set");
     for (conversation, model) in conversations.into_iter().zip(models) {
         let rows = fixture.rows_of(conversation).await;
         assert_eq!(rows, model.rows());
@@ -200,7 +200,7 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
     let (place, number) = (fixture.entropy.below(2) * 16_384, fixture.entropy.below(300));
     let text = ["", "a", "ab", "b", "\u{e4}"][fixture.below(5)].to_owned();
     let role = [None, Some(Role::Member), Some(Role::Owner)][fixture.below(3)];
-    match fixture.below(13) {
+    match fixture.below(19) {
         0 => {
             let content = [
                 Content::Message { body: text.clone(), reply_to: Some(id).filter(|_| number > 100) },
@@ -224,6 +224,12 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
         9 => Row::Id { id, row: id_row(user, at(number), Stands::Message { place }) },
         10 => Row::IdDeleted { id, deleted: at(number) },
         11 => Row::Head { seq: at(number), time_ms: -1, place, ordinal: number },
+        12 => Row::LastMessage { seq: at(number), place },
+        13 => Row::Gone { message: seq, place, deleted: at(number) },
+        14 => Row::Sent { user, seq: at(number), ordinal: number },
+        15 => Row::Invited { user, inviter: *fixture.one_of(users), seq: at(number) },
+        16 => Row::Refusal { author: user, id, reason: *fixture.one_of(&Refusal::ALL), seq: at(number) },
+        17 => Row::Mark { user, mark: Mark { seq: at(number), ordinal: number } },
         _ => Row::NewestStamp { stamp_ms: i64::try_from(number).unwrap() },
     }
 }
@@ -235,7 +241,7 @@ pub(super) async fn row_in_part_does_not_show(fixture: Fixture) {
         stamped(at(9), Row::Edit { seq: at(1), place: 0, body: "b".into(), changed: at(9), time_ms: 1 }),
         stamped(at(9), Row::IdDeleted { id, deleted: at(9) }),
         stamped(at(9), Row::UserRole { user, role: Some(Role::Admin), seq: at(9) }),
-        RowWrite { timestamp: 5, row: Row::NewestStamp { stamp_ms: 5 } },
+        stamped(at(9), Row::NewestStamp { stamp_ms: 5 }),
     ];
     fixture.write(conversation, rows).await;
     let page = Page { anchor: None, direction: Direction::Before, limit: 9 };

@@ -2,11 +2,10 @@
 
 use domain::{Content, ConversationId, Stands, UserId};
 
-use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, entry_row, expect_timeline, id_row, stamped};
-use crate::{
-    BUCKET_PLACES, ConversationRows, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, Row, RowWrite,
-    bucket_of,
+use crate::conformance::fixture::{
+    Fixture, NEW_YEAR_MS, Stamped, at, cells, entry_row, expect_timeline, id_row, stamped,
 };
+use crate::{BUCKET_PLACES, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, Row, bucket_of};
 
 /// Messages at these places, their seqs ten apart from 10 on, and the buckets that they begin.
 async fn write_messages(fixture: &Fixture, conversation: ConversationId, places: &[u64]) -> Vec<Entry> {
@@ -14,7 +13,7 @@ async fn write_messages(fixture: &Fixture, conversation: ConversationId, places:
     for (number, place) in (1_u64..).zip(places) {
         entries.push(fixture.message(at(number * 10), *place, number));
     }
-    let mut rows: Vec<RowWrite> = entries.iter().map(entry_row).collect();
+    let mut rows: Vec<Stamped> = entries.iter().map(entry_row).collect();
     let mut bucket = None;
     for entry in &entries {
         if bucket.replace(bucket_of(entry.place)) != Some(bucket_of(entry.place)) {
@@ -215,7 +214,7 @@ pub(super) async fn more_reactions_than_an_entry_shows(fixture: Fixture) {
 }
 
 /// The rows of messages in the wrong order: heads, then ids, then entries.
-fn backwards(messages: &[Entry]) -> Vec<RowWrite> {
+fn backwards(messages: &[Entry]) -> Vec<Stamped> {
     let (mut heads, mut ids, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     for entry in messages {
         let (seq, place) = (entry.seq, entry.place);
@@ -240,7 +239,7 @@ pub(super) async fn what_a_head_names_is_there(fixture: Fixture) {
         // One by one, then more than an engine may write at once.
         let (single, large) = written.split_at(100);
         for messages in single.chunks(1).chain([large]) {
-            store.write(vec![ConversationRows { conversation, rows: backwards(messages) }]).await.unwrap();
+            store.write(cells(conversation, backwards(messages))).await.unwrap();
         }
     });
     // A task, too: on one thread the two take turns.

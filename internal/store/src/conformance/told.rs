@@ -11,16 +11,17 @@ use domain::{
     Facts, IdRow, Kind, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
 };
 
-use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, stamped};
+use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at};
 use crate::{
-    BUCKET_PLACES, Entry, Head, LastMessage, Mark, MessageReaction, Row, RowWrite, UserConversation, bucket_of,
+    BUCKET_PLACES, CellWrites, Entry, Head, LastMessage, Mark, MessageReaction, Row, UserConversation, bucket_of,
+    rows_of,
 };
 
 /// An event and what became of it.
 pub(super) struct Step {
     pub(super) seq: Seq,
     pub(super) append_time_ms: i64,
-    pub(super) rows: Vec<RowWrite>,
+    pub(super) writes: Vec<CellWrites>,
     /// After the event.
     pub(super) state: ConversationState,
 }
@@ -133,7 +134,7 @@ impl Told {
             .is_some_and(|past| past.answer(versions(), placed.seq.before().unwrap()));
         let facts = Facts { first, target, past };
         let effects = apply(&self.state, event, placed, &facts, RULES_NEWEST).unwrap();
-        let rows = self.rows(event, placed, &effects);
+        let writes = self.writes(event, placed, &effects);
         if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
             self.refusals.insert((event.author, event.id), (reason, placed.seq));
         }
@@ -155,61 +156,15 @@ impl Told {
             });
         }
         let state = self.state.clone();
-        self.steps.push(Step { seq: placed.seq, append_time_ms: placed.append_time_ms, rows, state });
+        self.steps.push(Step { seq: placed.seq, append_time_ms: placed.append_time_ms, writes, state });
     }
 
-    /// The rows of an event, as storage writes them.
-    fn rows(&self, event: &Event, placed: Placed, effects: &Effects) -> Vec<RowWrite> {
-        let (seq, time_ms) = (placed.seq, placed.append_time_ms);
-        let mut rows = Vec::new();
-        for change in &effects.changes {
-            match change.clone() {
-                Change::Timeline { place, ordinal, content } => {
-                    let (id, author) = (event.id, event.author);
-                    rows.push(Row::Entry { seq, place, ordinal, id, author, time_ms, content });
-                    if place % BUCKET_PLACES == 0 || self.entries.is_empty() {
-                        rows.push(Row::Bucket { bucket: bucket_of(place), start: seq });
-                    }
-                }
-                Change::Body { seq: message, place, body, .. } => {
-                    rows.push(Row::Edit { seq: message, place, body, changed: seq, time_ms });
-                }
-                Change::Deleted { id, seq: message, place } => {
-                    rows.push(Row::Deletion { seq: message, place, changed: seq });
-                    rows.push(Row::IdDeleted { id, deleted: seq });
-                    rows.push(Row::Gone { message, place, deleted: seq });
-                }
-                Change::Reaction { seq: message, place, emoji, .. } => {
-                    rows.push(Row::Reaction { message, place, user: event.author, emoji, changed: seq });
-                }
-                Change::Member { user, role } => {
-                    rows.push(Row::Member { user, seq, role });
-                    let joins = !self.state.members.contains_key(&user);
-                    rows.push(match role {
-                        Some(role) if joins => Row::Joined { user, role, seq, ordinal: self.state.ordinal },
-                        role => Row::UserRole { user, role, seq },
-                    });
-                    if role.is_some() && joins && user != event.author {
-                        rows.push(Row::Invited { user, inviter: event.author, seq });
-                    }
-                }
-                Change::Settings(settings) => rows.push(Row::Settings { seq, settings }),
-                Change::Id { id, row } => rows.push(Row::Id { id, row }),
-            }
-        }
-        let mut writes: Vec<RowWrite> = rows.into_iter().map(|row| stamped(seq, row)).collect();
-        if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
-            writes.push(stamped(seq, Row::Refusal { author: event.author, id: event.id, reason, seq }));
-        }
-        if !effects.changes.is_empty() {
-            let head = Row::Head { seq, time_ms, place: effects.place, ordinal: effects.ordinal };
-            writes.extend(effects.raises_head(event).then(|| stamped(seq, head)));
-            let spoken = sent(effects, seq).map(|_| Row::Sent { user: event.author, seq, ordinal: effects.ordinal });
-            writes.extend(spoken.map(|row| stamped(seq, row)));
-            let stamp_ms = event.id.stamp_ms();
-            writes.push(RowWrite { timestamp: stamp_ms, row: Row::NewestStamp { stamp_ms } });
-            let message = sent(effects, seq).map(|LastMessage { seq, place }| Row::LastMessage { seq, place });
-            writes.extend(message.map(|row| stamped(seq, row)));
+    /// What an event writes. This conversation begins behind the beginning of a bucket: its first entry names it.
+    fn writes(&self, event: &Event, placed: Placed, effects: &Effects) -> Vec<CellWrites> {
+        let mut writes = rows_of(event, placed, effects);
+        if self.entries.is_empty() {
+            let bucket = Row::Bucket { bucket: bucket_of(self.state.place), start: placed.seq };
+            writes.push(bucket.write(self.conversation, placed.seq));
         }
         writes
     }

@@ -5,32 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Seq, Settings};
 use host::teeth::{Bug, bites};
 use kv::Durability;
 
-use crate::cells::{number, seq as seq_value};
 use crate::embedded::derived::{Derived, EncodedWrite, READ_ROWS_MAX, under};
 use crate::embedded::{EmbeddedStore, broken, row};
 use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, SETTINGS, TIMELINE};
-use crate::{
-    Applied, CellWrites, ChatStore, ConversationRows, Malformed, Mark, MembersAsOf, Source, StoreError, Value,
-};
+use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, Value};
 
 /// Rows that one job of the writer merges: a large write gives way to others in between.
 const JOB_ROWS_MAX: usize = 1024;
 
 #[async_trait]
 impl ChatStore for EmbeddedStore {
-    async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
+    async fn write(&self, mut writes: Vec<CellWrites>) -> Result<(), StoreError> {
         let tables = Arc::clone(self.read().await?);
-        let mut writes = Vec::new();
-        for ConversationRows { conversation, rows } in &rows {
-            writes.extend(rows.iter().map(|row| (row.row.phase(), EncodedWrite::of(*conversation, row))));
-        }
-        drop(rows);
-        writes.sort_by_key(|(phase, _)| *phase);
-        let mut writes = writes.into_iter().map(|(_, write)| write).peekable();
+        writes.sort_by_key(CellWrites::phase);
+        let mut writes = writes.into_iter().map(EncodedWrite::of).peekable();
         // One after another: what fails leaves a prefix, in the order of phases.
         while writes.peek().is_some() {
             let chunk: Vec<EncodedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();
@@ -43,7 +35,7 @@ impl ChatStore for EmbeddedStore {
         let tables = self.read().await?;
         let members = {
             let mut members = MembersAsOf::new(as_of);
-            let rows = under(&[conversation.uuid().into()]);
+            let rows = under(&[conversation.into()]);
             let each = tables.table(&MEMBERS).each::<()>(rows, false, READ_ROWS_MAX, |row| {
                 members.absorb(row.member_version()?);
                 Ok(ControlFlow::Continue(()))
@@ -66,7 +58,7 @@ impl ChatStore for EmbeddedStore {
         as_of: Seq,
     ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
         let tables = self.read().await?;
-        let head = tables.table(&HEADS).get(&[conversation.uuid().into()])?;
+        let head = tables.table(&HEADS).get(&[conversation.into()])?;
         let newest_ms = head.map(|head| head.newest_stamp_ms()).transpose()?.flatten();
         let Some(newest_ms) = newest_ms else { return Ok(Vec::new()) };
         // Ids sort by their stamps, and so do weeks: one range from the first id of a stamp to that of another.
@@ -130,12 +122,6 @@ impl ChatStore for EmbeddedStore {
         };
         tokio::time::timeout(wait, reached).await.unwrap_or(Ok(false))
     }
-
-    async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError> {
-        let tables = Arc::clone(self.read().await?);
-        let write = EncodedWrite::encode(mark.seq.timestamp(), &CellWrites::of_mark(user, conversation, mark));
-        self.merge(tables, vec![write]).await
-    }
 }
 
 impl EmbeddedStore {
@@ -161,7 +147,7 @@ pub(super) async fn bucket_at(
     conversation: ConversationId,
     seq: Seq,
 ) -> Result<Option<u64>, StoreError> {
-    let rows = under(&[conversation.uuid().into()]);
+    let rows = under(&[conversation.into()]);
     let each = tables.table(&BUCKETS).each(rows, true, 1, |row| {
         let (bucket, start) = row.bucket()?;
         Ok(if start <= seq { ControlFlow::Break(bucket) } else { ControlFlow::Continue(()) })
@@ -172,8 +158,8 @@ pub(super) async fn bucket_at(
 /// The counters after the last entry at or before `as_of`.
 async fn counters(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Result<(u64, u64), StoreError> {
     let Some(bucket) = bucket_at(tables, conversation, as_of).await? else { return Ok((0, 0)) };
-    let last = row::key(&[conversation.uuid().into(), number(bucket), seq_value(as_of)]);
-    let (from, _) = under(&[conversation.uuid().into()]);
+    let last = row::key(&[conversation.into(), bucket.into(), as_of.into()]);
+    let (from, _) = under(&[conversation.into()]);
     let each = tables.table(&TIMELINE).each((from, Bound::Included(last)), true, 1, |row| {
         let entry = row.entry()?;
         Ok(entry.map_or(ControlFlow::Continue(()), |entry| ControlFlow::Break((entry.place + 1, entry.ordinal))))
@@ -182,14 +168,14 @@ async fn counters(tables: &Derived, conversation: ConversationId, as_of: Seq) ->
 }
 
 fn settings(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
-    let (from, _) = under(&[conversation.uuid().into()]);
-    let to = Bound::Included(row::key(&[conversation.uuid().into(), seq_value(as_of)]));
+    let (from, _) = under(&[conversation.into()]);
+    let to = Bound::Included(row::key(&[conversation.into(), as_of.into()]));
     let row = tables.table(&SETTINGS).rows(&(from, to), 1, true)?.pop();
     Ok(row.map(|row| row.settings()).transpose()?.map(|(_, settings)| settings))
 }
 
 fn id_key(conversation: ConversationId, id: CommandId) -> [Value; 3] {
-    [conversation.uuid().into(), id.week().into(), id.as_bytes().to_vec().into()]
+    [conversation.into(), id.week().into(), id.into()]
 }
 
 fn applied(tables: &Derived, source: Source) -> Result<Option<Applied>, StoreError> {

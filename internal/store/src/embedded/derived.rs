@@ -3,14 +3,13 @@
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
-use domain::ConversationId;
 use kv::Database;
 
 use crate::embedded::broken;
 use crate::embedded::change::Slot;
 use crate::embedded::row::{self, CellWrite};
 use crate::tables::{self, Table};
-use crate::{CellWrites, RowValues, RowWrite, StoreError, Value};
+use crate::{CellWrites, RowValues, StoreError, Value};
 
 /// Rows that are read at once before others on this thread get their turn.
 pub(super) const READ_ROWS_MAX: usize = 512;
@@ -93,20 +92,17 @@ fn position(spec: &'static Table) -> usize {
 }
 
 impl EncodedWrite {
-    pub(super) fn of(conversation: ConversationId, write: &RowWrite) -> Self {
-        Self::encode(write.timestamp, &CellWrites::of(conversation, &write.row))
-    }
-
-    pub(super) fn encode(timestamp: i64, write: &CellWrites) -> Self {
-        let cell = |(name, value): &(&'static str, Value)| {
-            let index = write.table.cell(name).and_then(|index| u8::try_from(index).ok());
-            CellWrite { index: index.expect("a cell of its table"), value: value.to_bytes() }
+    pub(super) fn of(write: CellWrites) -> Self {
+        let table = write.table();
+        let cell = |(name, value): (&'static str, Value)| {
+            let index = table.cell(name).and_then(|index| u8::try_from(index).ok());
+            CellWrite { index: index.expect("a cell of its table"), value: value.into_bytes() }
         };
         Self {
-            table: position(write.table),
+            table: position(table),
             key: row::key(&write.key).into(),
-            timestamp,
-            cells: write.cells.iter().map(cell).collect(),
+            timestamp: write.timestamp,
+            cells: write.cells.into_iter().map(cell).collect(),
         }
     }
 }

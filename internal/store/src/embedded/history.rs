@@ -5,7 +5,6 @@ use std::ops::{Bound, ControlFlow};
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, Membership, Refusal, Role, Seq, UserId};
 
-use crate::cells::{number, seq as seq_value};
 use crate::embedded::EmbeddedStore;
 use crate::embedded::chat::bucket_at;
 use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, under};
@@ -37,7 +36,7 @@ impl HistoryStore for EmbeddedStore {
 
     async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
         let tables = self.read().await?;
-        let key = [conversation.uuid().into(), number(bucket_of(place)), seq_value(seq)];
+        let key = [conversation.into(), bucket_of(place).into(), seq.into()];
         let Some(row) = tables.table(&TIMELINE).get(&key)? else { return Ok(None) };
         let mut entries: Vec<Entry> = row.entry()?.into_iter().collect();
         add_reactions(tables, conversation, &mut entries).await?;
@@ -50,7 +49,7 @@ impl HistoryStore for EmbeddedStore {
         user: UserId,
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
         let mut versions = Vec::new();
-        let rows = under(&[conversation.uuid().into(), user.uuid().into()]);
+        let rows = under(&[conversation.into(), user.into()]);
         let each = self.read().await?.table(&MEMBERS).each::<()>(rows, false, READ_ROWS_MAX, |row| {
             let version = row.member_version()?;
             versions.push((version.seq, version.role));
@@ -71,9 +70,9 @@ impl HistoryStore for EmbeddedStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let (mut from, to) = under(&[conversation.uuid().into()]);
+        let (mut from, to) = under(&[conversation.into()]);
         if let Some(after) = after {
-            from = match under(&[conversation.uuid().into(), after.uuid().into()]).1 {
+            from = match under(&[conversation.into(), after.into()]).1 {
                 Bound::Excluded(end) => Bound::Included(end),
                 // No key is behind it.
                 _ => return Ok(Vec::new()),
@@ -104,9 +103,9 @@ impl HistoryStore for EmbeddedStore {
         if limit == 0 {
             return Ok(found);
         }
-        let (mut from, to) = under(&[user.uuid().into()]);
+        let (mut from, to) = under(&[user.into()]);
         if let Some(after) = after {
-            from = Bound::Excluded(row::key(&[user.uuid().into(), after.uuid().into()]));
+            from = Bound::Excluded(row::key(&[user.into(), after.into()]));
         }
         let each = tables.table(&USER_CONVERSATIONS).each((from, to), false, limit.min(READ_ROWS_MAX), |row| {
             found.extend(row.user_conversation()?);
@@ -121,7 +120,7 @@ impl HistoryStore for EmbeddedStore {
         user: UserId,
         conversation: ConversationId,
     ) -> Result<Option<UserConversation>, StoreError> {
-        let key = [user.uuid().into(), conversation.uuid().into()];
+        let key = [user.into(), conversation.into()];
         let row = self.read().await?.table(&USER_CONVERSATIONS).get(&key)?;
         Ok(row.map(|row| row.user_conversation()).transpose()?.flatten())
     }
@@ -129,7 +128,7 @@ impl HistoryStore for EmbeddedStore {
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
         let heads = self.read().await?.table(&HEADS);
         let head = |conversation: &ConversationId| {
-            let row = heads.get(&[conversation.uuid().into()])?;
+            let row = heads.get(&[(*conversation).into()])?;
             Ok(row.map(|row| row.head()).transpose()?.flatten())
         };
         conversations.iter().map(head).collect()
@@ -150,7 +149,7 @@ impl HistoryStore for EmbeddedStore {
     ) -> Result<Vec<Option<UserId>>, StoreError> {
         let invitations = self.read().await?.table(&INVITATIONS);
         let inviter = |conversation: &ConversationId| {
-            let row = invitations.get(&[user.uuid().into(), conversation.uuid().into()])?;
+            let row = invitations.get(&[user.into(), (*conversation).into()])?;
             Ok(row.map(|row| row.invitation()).transpose()?.map(|(_, inviter)| inviter))
         };
         conversations.iter().map(inviter).collect()
@@ -166,10 +165,10 @@ impl HistoryStore for EmbeddedStore {
         let tables = self.read().await?;
         // Buckets follow one another as seqs do.
         let first = bucket_at(tables, conversation, after).await?.unwrap_or(0);
-        let from = Bound::Excluded(row::key(&[conversation.uuid().into(), number(first), seq_value(after)]));
+        let from = Bound::Excluded(row::key(&[conversation.into(), first.into(), after.into()]));
         let mut found = 0;
         if limit > 0 {
-            let range = (from, under(&[conversation.uuid().into()]).1);
+            let range = (from, under(&[conversation.into()]).1);
             let each = tables.table(&DELETIONS).each::<()>(range, false, READ_ROWS_MAX, |row| {
                 let (message, deleted) = row.deletion()?;
                 found += usize::from(message <= upto && deleted <= as_of);
@@ -186,7 +185,7 @@ impl HistoryStore for EmbeddedStore {
         author: UserId,
         id: CommandId,
     ) -> Result<Option<(Refusal, Seq)>, StoreError> {
-        let key = [conversation.uuid().into(), author.uuid().into(), id.as_bytes().to_vec().into()];
+        let key = [conversation.into(), author.into(), id.into()];
         let row = self.read().await?.table(&REFUSALS).get(&key)?;
         Ok(row.map(|row| row.refusal()).transpose()?)
     }
@@ -199,7 +198,7 @@ fn marks_of(
     conversations: &[ConversationId],
 ) -> Result<Vec<Option<Mark>>, StoreError> {
     let mark = |conversation: &ConversationId| {
-        let row = table.get(&[user.uuid().into(), conversation.uuid().into()])?;
+        let row = table.get(&[user.into(), (*conversation).into()])?;
         Ok(row.map(|row| row.mark()).transpose()?.map(|(_, mark)| mark))
     };
     conversations.iter().map(mark).collect()
@@ -209,11 +208,10 @@ fn marks_of(
 ///
 /// Buckets follow one another as seqs do, so a conversation's timeline is one range, cut at the anchor in its bucket.
 async fn page_range(tables: &Derived, conversation: ConversationId, page: &Page) -> Result<Option<Range>, StoreError> {
-    let (mut from, mut to) = under(&[conversation.uuid().into()]);
+    let (mut from, mut to) = under(&[conversation.into()]);
     let Some(anchor) = page.anchor else { return Ok(Some((from, to))) };
     let bucket = bucket_at(tables, conversation, anchor).await?;
-    let edge = bucket
-        .map(|bucket| Bound::Excluded(row::key(&[conversation.uuid().into(), number(bucket), seq_value(anchor)])));
+    let edge = bucket.map(|bucket| Bound::Excluded(row::key(&[conversation.into(), bucket.into(), anchor.into()])));
     match (page.direction, edge) {
         (Direction::Before, Some(edge)) => to = edge,
         (Direction::After, Some(edge)) => from = edge,
@@ -230,7 +228,7 @@ async fn add_reactions(
     conversation: ConversationId,
     entries: &mut [Entry],
 ) -> Result<(), StoreError> {
-    let place = |entry: &Entry| [conversation.uuid().into(), number(bucket_of(entry.place)), seq_value(entry.seq)];
+    let place = |entry: &Entry| [conversation.into(), bucket_of(entry.place).into(), entry.seq.into()];
     let first = entries.iter().min_by_key(|entry| entry.seq).map(place);
     let last = entries.iter().max_by_key(|entry| entry.seq).map(place);
     let (Some(first), Some(last)) = (first, last) else { return Ok(()) };

@@ -7,15 +7,15 @@ use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Re
 
 use super::Following;
 use crate::{
-    Account, AccountCreated, Applied, ChatStore, Consumer, ConversationRows, Dropped, Entry, Head, HistoryStore, Hold,
+    Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
     HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Session, SessionStore,
     SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
 
 #[async_trait]
 impl ChatStore for Following {
-    async fn write(&self, rows: Vec<ConversationRows>) -> Result<(), StoreError> {
-        self.store().write(rows).await
+    async fn write(&self, writes: Vec<CellWrites>) -> Result<(), StoreError> {
+        self.store().write(writes).await
     }
 
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
@@ -55,10 +55,6 @@ impl ChatStore for Following {
 
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
         self.wait(source, seq, wait).await
-    }
-
-    async fn set_mark(&self, user: UserId, conversation: ConversationId, mark: Mark) -> Result<(), StoreError> {
-        self.store().set_mark(user, conversation, mark).await
     }
 }
 

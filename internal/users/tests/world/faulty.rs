@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use domain::UserId;
 use eventlog::around::Around;
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
-use store::{Account, AccountCreated, ListedSession, OutboxRow, Session, SessionStore, StoreError, UserStore};
+use store::{Account, AccountCreated, OutboxRow, Session, SharedStore, StoreError};
 
 /// What a call does instead of what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Around for FaultyLog {
 
 /// A store whose creations and rotations fail.
 pub(crate) struct FaultyStore {
-    pub(crate) store: Arc<dyn UserStore>,
+    pub(crate) store: SharedStore,
     pub(crate) creations: Faults,
     pub(crate) rotations: Faults,
 }
@@ -61,13 +60,9 @@ fn unanswered() -> StoreError {
 }
 
 #[async_trait]
-impl SessionStore for FaultyStore {
-    async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
-        self.store.create_session(session).await
-    }
-
-    async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
-        self.store.session(id).await
+impl store::around::Around for FaultyStore {
+    fn inner(&self) -> SharedStore {
+        self.store.clone()
     }
 
     async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
@@ -81,33 +76,6 @@ impl SessionStore for FaultyStore {
         }
     }
 
-    async fn end_session(&self, user: UserId, id: &[u8; 16], now_ms: i64) -> Result<(), StoreError> {
-        self.store.end_session(user, id, now_ms).await
-    }
-
-    async fn ended_sessions(&self, bucket: i64) -> Result<Vec<[u8; 16]>, StoreError> {
-        self.store.ended_sessions(bucket).await
-    }
-
-    async fn list_session(&self, user: UserId, row: &ListedSession) -> Result<(), StoreError> {
-        self.store.list_session(user, row).await
-    }
-
-    async fn sessions_of(&self, user: UserId) -> Result<Vec<ListedSession>, StoreError> {
-        self.store.sessions_of(user).await
-    }
-
-    async fn cut_sessions(&self, user: UserId, at_ms: i64) -> Result<(), StoreError> {
-        self.store.cut_sessions(user, at_ms).await
-    }
-
-    async fn sessions_cut(&self, user: UserId) -> Result<Option<i64>, StoreError> {
-        self.store.sessions_cut(user).await
-    }
-}
-
-#[async_trait]
-impl UserStore for FaultyStore {
     async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError> {
         match next(&self.creations) {
             None => self.store.create_account(account, event).await,
@@ -117,33 +85,5 @@ impl UserStore for FaultyStore {
                 Err(unanswered())
             }
         }
-    }
-
-    async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
-        self.store.account(id).await
-    }
-
-    async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
-        self.store.accounts(ids).await
-    }
-
-    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
-        self.store.account_by_name(name).await
-    }
-
-    async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
-        self.store.set_password(user, expected, hash).await
-    }
-
-    async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {
-        self.store.add_outbox(event).await
-    }
-
-    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        self.store.outbox(limit).await
-    }
-
-    async fn remove_outbox(&self, id: &[u8; 16]) -> Result<(), StoreError> {
-        self.store.remove_outbox(id).await
     }
 }

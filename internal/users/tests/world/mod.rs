@@ -20,7 +20,7 @@ use host::{Clock, Entropy};
 use reqwest::{Client, Method, StatusCode};
 use runtime::{Metrics, Readiness};
 use serde_json::{Value, json};
-use store::UserStore;
+use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 /// What outlives a process of the service.
 pub(crate) struct World {
     pub(crate) now: Arc<AtomicI64>,
-    pub(crate) store: Arc<dyn UserStore>,
+    pub(crate) store: SharedStore,
     pub(crate) log: SharedLog,
     pub(crate) key: SigningKey,
     seed: std::sync::atomic::AtomicU64,

@@ -9,8 +9,7 @@ use domain::{
     Action, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, Placed, RULES_NEWEST,
     Seq, UserId, apply,
 };
-use storage::rows_of;
-use store::{CellWrites, Value};
+use store::{CellWrites, Value, rows_of};
 use uuid::Uuid;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/golden/cells.tsv");
@@ -61,8 +60,7 @@ impl Script {
         self.accepted.extend(accepted.then_some(kind));
         self.lines += &format!("{rules}\t{}\t{}\n", kind.name(), if accepted { "accepted" } else { "refused" });
         for write in rows_of(&event, placed, &effects) {
-            let cells = CellWrites::of(conversation, &write.row);
-            line(&mut self.lines, &format!("{:?}", write.row.phase()), write.timestamp, &cells);
+            line(&mut self.lines, &write);
         }
         self.state.absorb(seq, &effects.changes);
         if accepted {
@@ -88,10 +86,11 @@ fn stands(changes: &[domain::Change]) -> domain::Stands {
     row.unwrap()
 }
 
-fn line(out: &mut String, phase: &str, timestamp: i64, write: &CellWrites) {
+fn line(out: &mut String, write: &CellWrites) {
     let key: Vec<String> = write.key.iter().map(text).collect();
     let cells: Vec<String> = write.cells.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
-    writeln!(out, "\t{}\t{phase}\t{timestamp}\t{}\t{}", write.table.name, key.join(" "), cells.join(" ")).unwrap();
+    let (table, phase, timestamp) = (write.table().name, write.phase(), write.timestamp);
+    writeln!(out, "\t{table}\t{phase:?}\t{timestamp}\t{}\t{}", key.join(" "), cells.join(" ")).unwrap();
 }
 
 fn text(value: &Value) -> String {

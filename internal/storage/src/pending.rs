@@ -1,0 +1,81 @@
+//! What a batch leaves to be written, until it is written.
+
+use std::collections::BTreeMap;
+
+use domain::{Change, ConversationId, Effects, Event, Placed, Role, Seq, UserId};
+use store::{CellWrites, Value, rows_of};
+
+/// A change of a membership: who, by which event, and the role from there on (`None` for who left).
+type MemberChange = (UserId, Seq, Option<Role>);
+
+/// What one event leaves to be written.
+#[derive(Debug, Default)]
+pub(crate) struct EventWrites {
+    cells: Vec<CellWrites>,
+    members: Vec<MemberChange>,
+}
+
+impl EventWrites {
+    pub(crate) fn of(event: &Event, placed: Placed, effects: &Effects) -> Self {
+        let members = effects.changes.iter().filter_map(|change| match change {
+            Change::Member { user, role } => Some((*user, placed.seq, *role)),
+            Change::Timeline { .. }
+            | Change::Body { .. }
+            | Change::Deleted { .. }
+            | Change::Reaction { .. }
+            | Change::Settings(_)
+            | Change::Id { .. } => None,
+        });
+        Self { cells: rows_of(event, placed, effects), members: members.collect() }
+    }
+}
+
+/// The writes of a batch, by conversation. Of cells that nearly every event writes over, only the newest are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    conversations: BTreeMap<ConversationId, Writes>,
+}
+
+#[derive(Debug, Default)]
+struct Writes {
+    cells: Vec<CellWrites>,
+    /// Those of which the newest is enough, by set and key.
+    newest: BTreeMap<(usize, Vec<Value>), CellWrites>,
+    /// By seq.
+    members: Vec<MemberChange>,
+}
+
+impl Pending {
+    pub(crate) fn add(&mut self, conversation: ConversationId, event: EventWrites) {
+        if event.cells.is_empty() {
+            return;
+        }
+        let writes = self.conversations.entry(conversation).or_default();
+        writes.members.extend(event.members);
+        for write in event.cells {
+            if !write.set.newest_only {
+                writes.cells.push(write);
+                continue;
+            }
+            let place = (write.set.number(), write.key.clone());
+            if writes.newest.get(&place).is_none_or(|old| old.timestamp < write.timestamp) {
+                writes.newest.insert(place, write);
+            }
+        }
+    }
+
+    /// The changes of a user's membership among them, by seq.
+    pub(crate) fn memberships(
+        &self,
+        conversation: ConversationId,
+        of: UserId,
+    ) -> impl Iterator<Item = (Seq, Option<Role>)> {
+        let changes = self.conversations.get(&conversation).map(|writes| writes.members.as_slice()).unwrap_or_default();
+        changes.iter().filter(move |(user, ..)| *user == of).map(|(_, seq, role)| (*seq, *role))
+    }
+
+    pub(crate) fn into_writes(self) -> Vec<CellWrites> {
+        let conversations = self.conversations.into_values();
+        conversations.flat_map(|writes| writes.cells.into_iter().chain(writes.newest.into_values())).collect()
+    }
+}
