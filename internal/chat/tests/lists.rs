@@ -3,13 +3,16 @@
 
 mod world;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chat::Config;
 use domain::{Content, ConversationId, ConversationKind, Fingerprint, Role, Seq, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::{Applied, Consumer, Hold, Row};
+use store::around::Around;
+use store::{Applied, CellWrites, Consumer, Head, Hold, Row, SharedStore, StoreError};
 use world::{User, World, user_id};
 
 /// Rows as if somebody had put the user into so many groups, and the user had left all of them but the last `stay` by
@@ -38,6 +41,52 @@ async fn groups(world: &World, user: &User<'_>, count: usize, stay: usize) -> Ve
 fn ids(page: &Value) -> Vec<ConversationId> {
     let all = page["conversations"].as_array().unwrap_or_else(|| panic!("{page}"));
     all.iter().map(|each| each["id"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+/// A store in which something is written right before the heads are read.
+struct BeforeHeads {
+    inner: SharedStore,
+    writes: Mutex<Vec<CellWrites>>,
+}
+
+#[async_trait]
+impl Around for BeforeHeads {
+    fn inner(&self) -> SharedStore {
+        self.inner.clone()
+    }
+
+    async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
+        let writes = std::mem::take(&mut *self.writes.lock().unwrap());
+        self.inner.write(writes).await?;
+        self.inner.heads(conversations).await
+    }
+}
+
+/// Found by the simulator (seed 59169 of 20,000): a leaving between the rows and the heads was in the head and not in the
+/// row. The device began its filter there, and never heard that it is no member any more.
+#[tokio::test]
+async fn the_heads_of_a_sync_are_never_newer_than_its_rows() {
+    let mut world = World::new().await;
+    let writes = Arc::new(BeforeHeads { inner: world.store.clone(), writes: Mutex::default() });
+    world.store = writes.clone();
+    let (storage, service) = (world.storage(), world.start().await);
+    let ann = world.user(&service, 1);
+    let known = groups(&world, &ann, 3, 3).await;
+    let left = Seq::try_from(2).unwrap();
+    let leaving = [
+        Row::UserRole { user: ann.id, role: None, seq: left },
+        Row::Head { seq: left, time_ms: world::NOW_MS, place: 2, ordinal: 0 },
+    ];
+    *writes.writes.lock().unwrap() = leaving.into_iter().map(|row| row.write(known[1], left)).collect();
+    let page = ann.get("/v1/sync").await.body;
+    assert_eq!(ids(&page), known);
+    let of = |number: usize| (&page["conversations"][number]["member"], &page["conversations"][number]["head"]);
+    assert_eq!(
+        [of(0), of(1), of(2)],
+        [(&json!(true), &json!(1)), (&json!(false), &json!(2)), (&json!(true), &json!(1))]
+    );
+    service.stop().await;
+    storage.stop().await;
 }
 
 /// Found by the simulator (seed 15608 of 20,000): what made somebody a member was skipped under the hold, so no row of
