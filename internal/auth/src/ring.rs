@@ -21,7 +21,7 @@ use crate::ring_file::{self, Entry};
 use crate::term::{self, KeyState, Term};
 use crate::{Jwks, KeyError, SessionId, SigningKey};
 
-/// How often the file is read again. A key that is unknown makes it be read at once, once in [`REREAD_EVERY`] at most.
+/// How often the file is read again. A key that is unknown makes it be read at once, once a second at most.
 pub const RING_READ_EVERY: Duration = Duration::from_secs(10);
 /// How long a process that meets a key while it runs publishes it before it signs with it, unless it has no other: longer
 /// than others keep the published keys.

@@ -23,8 +23,8 @@ pub struct Replayed {
 /// goes back. `progress` hears of every batch, and of the end. A log that is silent for a while is waited for.
 ///
 /// # Errors
-/// [`StorageError::NotTheLog`] when the store has applied another log, [`StorageError::Gap`] when `from` lies beyond what
-/// is applied. Nothing was written then.
+/// [`NotTheLog`](consumer::ConsumerError::NotTheLog) when the store has applied another log, [`StorageError::Gap`] when
+/// `from` lies beyond what is applied. Nothing was written then.
 pub async fn replay(
     deps: Arc<Deps>,
     partition: u32,
