@@ -90,9 +90,8 @@ impl Jwk {
 
     /// This key, saying when it signs.
     pub(crate) fn of_term(&self, term: Term) -> Self {
-        let use_from =
-            (term != Term::ALWAYS && term.from_ms > Term::ALWAYS.from_ms).then(|| term.from_ms.div_euclid(1000));
-        Self { use_from, use_until: term.until_ms.map(|until_ms| until_ms.div_euclid(1000)), ..self.clone() }
+        let seconds = |ms: i64| ms.div_euclid(1000);
+        Self { use_from: term.begins_ms().map(seconds), use_until: term.until_ms.map(seconds), ..self.clone() }
     }
 
     fn is_ours(&self) -> bool {
@@ -126,9 +125,7 @@ impl Jwks {
         }
         Ok(keys)
     }
-}
 
-impl Jwks {
     /// When the published keys leave no key that signs, milliseconds since the Unix epoch; `None` when they never do. In
     /// the past where none signs now.
     #[must_use]

@@ -51,7 +51,7 @@ impl KeyFile {
         let row = |(at, entry): (usize, &Entry)| KeyRow {
             id: entry.key.id().to_owned(),
             state: term::state(&terms, at, now_ms),
-            from_ms: Some(entry.term.from_ms).filter(|from_ms| *from_ms > Term::ALWAYS.from_ms),
+            from_ms: entry.term.begins_ms(),
             ends_ms: term::ends_ms(&terms, at),
         };
         Ok(entries.iter().enumerate().map(row).collect())

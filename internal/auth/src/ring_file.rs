@@ -88,8 +88,8 @@ pub(crate) fn render(entries: &[Entry]) -> Result<String, KeyError> {
     let mut text = String::new();
     for Entry { key, term } in entries {
         let mut line = |name: &str, ms: i64| text.push_str(&format!("{name} {}\n", ms.div_euclid(1000)));
-        if term.from_ms > Term::ALWAYS.from_ms {
-            line(FROM, term.from_ms);
+        if let Some(from_ms) = term.begins_ms() {
+            line(FROM, from_ms);
         }
         if let Some(until_ms) = term.until_ms {
             line(UNTIL, until_ms);

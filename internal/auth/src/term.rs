@@ -30,6 +30,11 @@ pub enum KeyState {
 impl Term {
     /// Of a key that nothing is said about.
     pub(crate) const ALWAYS: Self = Self { from_ms: 0, until_ms: None };
+
+    /// When it begins, if it has not been from the beginning.
+    pub(crate) fn begins_ms(self) -> Option<i64> {
+        Some(self.from_ms).filter(|from_ms| *from_ms > Self::ALWAYS.from_ms)
+    }
 }
 
 /// Which of these signs at that moment. They stand in the order of their beginnings.
