@@ -183,10 +183,11 @@ async fn every_device_transcript_is_followed() {
 /// A frame that is told of in no transcript is one that clients in other languages are never tried with.
 #[test]
 fn every_frame_of_the_feed_is_in_a_transcript() {
-    let (mut types, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    let (mut types, mut kinds, mut batches) = (BTreeSet::new(), BTreeSet::new(), 0);
     for path in all() {
         for line in std::fs::read_to_string(path).unwrap().lines() {
             let line: Value = serde_json::from_str(line).unwrap();
+            batches += usize::from(line["in"]["type"] == "batch");
             let Ok(frame) = serde_json::from_value::<FeedFrame>(line["in"].clone()) else { continue };
             types.insert(line["in"]["type"].as_str().unwrap().to_owned());
             if matches!(frame, FeedFrame::Event { .. }) {
@@ -196,6 +197,7 @@ fn every_frame_of_the_feed_is_in_a_transcript() {
     }
     assert_eq!(types, variants::<FeedFrame>(json!({ "type": "?" })));
     assert_eq!(kinds, variants::<FeedKind>(json!({ "kind": "?" })));
+    assert!(batches > 0, "no frame comes in a batch");
 }
 
 /// The variants of an enum, as serde lists them when it meets another one.
