@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use backends::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
 use chat::{Config, Deps};
 use clap::Parser;
-use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
-use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
-use runtime::{OriginOptions, ProxyOptions, Tasks};
+use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
+use process::{OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
 
 /// The chat service: conversations over HTTP
@@ -29,7 +29,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    runtime::program(run)
+    process::program(run)
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
@@ -46,7 +46,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
     let router = chat::start(&config, &deps, &mut tasks);
     let listener = ground.listener().await?;
-    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
+    tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));
     let ended = tasks.run(stop).await.context("running chat-service");
     engines.close().await;
     ended

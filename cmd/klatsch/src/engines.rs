@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use auth::KeyRing;
+use environment::{Clock, Entropy};
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
 use events::Codec;
-use host::{Clock, Entropy};
 use kv::{Database, KvError};
-use runtime::ConfigFault;
+use process::ConfigFault;
 use store::embedded::EmbeddedStore;
 use store::{Following, SharedStore};
 
@@ -23,7 +23,7 @@ pub(crate) struct Engines {
 
 /// Opens everything in `folder`, with all topics in place.
 pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Engines> {
-    let private = runtime::private::folder(folder);
+    let private = process::private::folder(folder);
     private.map_err(|error| {
         let words = format!("the data folder {} cannot be used: {error}", folder.display());
         ConfigFault::caused(words, error)

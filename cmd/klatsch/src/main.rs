@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use operate::Door;
-use runtime::options::ListenOptions;
-use runtime::{OriginOptions, ProxyOptions};
+use process::options::ListenOptions;
+use process::{OriginOptions, ProxyOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,15 +33,15 @@ struct Options {
 
 fn main() -> ExitCode {
     // Somebody sits before it: what it does all the time is for those who ask.
-    runtime::program_logging(runtime::telemetry::TERMINAL_FILTER, run)
+    process::program_logging(process::telemetry::TERMINAL_FILTER, run)
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let origins = options.origins.parsed()?;
     let (begun, clock, entropy) = (Instant::now(), Clock::system(), Entropy::system());
-    let listener = runtime::bind(options.listen.address_or(8080)).await?;
+    let listener = process::bind(options.listen.address_or(8080)).await?;
     let address = listener.local_addr()?;
-    let operators = runtime::bind_operators(&options.listen, address).await?;
+    let operators = process::bind_operators(&options.listen, address).await?;
     let bounds = options.listen.bounds();
     let engines = engines::open(&options.data, &clock, &entropy).await?;
     let commands = door(&options.data);

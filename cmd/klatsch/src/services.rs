@@ -1,9 +1,9 @@
 //! Every service in one process: the same code as in the programs of their own, behind one listener.
 
 use auth::{EndedSessions, Verifier};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use operate::Door;
-use runtime::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks};
+use process::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -84,9 +84,9 @@ impl Services {
         let Doors { public, operators, commands, bounds } = doors;
         if let Some(operators) = operators {
             let serving = serving.clone();
-            tasks.spawn("operators' server", |token| runtime::serve_operators(operators, serving, token));
+            tasks.spawn("operators' server", |token| process::serve_operators(operators, serving, token));
         }
-        tasks.spawn("http server", move |token| runtime::serve_within(bounds, public, router, serving, token));
+        tasks.spawn("http server", move |token| process::serve_within(bounds, public, router, serving, token));
         tasks.spawn("sockets", |token| open_sockets.drain(token));
         if let Some(commands) = commands {
             let (log, store, clock, entropy) = at_hand;

@@ -3,10 +3,10 @@
 use std::io::stdout;
 
 use client::ClientError;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use operate::Ended;
 use ops::{Exit, OpsError};
-use runtime::telemetry;
+use process::telemetry;
 use terminal::{ChatArguments, TerminalError};
 use tokio_util::sync::CancellationToken;
 

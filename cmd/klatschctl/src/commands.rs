@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::CommandFactory as _;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use operate::{Beside, Console, Context, Ended, Output as _};
 use ops::{Exit, OpsError};
 use tokio::time::{Instant, sleep};

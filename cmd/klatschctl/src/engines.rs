@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use environment::Clock;
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
 use eventlog_kafka::{KafkaConfig, KafkaLog};
-use host::Clock;
 use kv::{Database, KvError};
 use operate::migrates_when_opened;
 use ops::OpsError;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use operate::{Console, Output as _};
 use ops::keys::Keys;
 use ops::{Exit, OpsError};

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use operate::Ended;
 use ops::{Exit, OpsError};
-use runtime::telemetry;
+use process::telemetry;
 
 use options::Options;
 
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Err(error) => return failed(&OpsError::io("starting", error)),
     };
     let outcome = runtime.block_on(async {
-        let stop = runtime::shutdown::on_signals().map_err(|error| OpsError::io("listening to signals", error))?;
+        let stop = process::shutdown::on_signals().map_err(|error| OpsError::io("listening to signals", error))?;
         commands::run(options, &stop).await
     });
     runtime.shutdown_timeout(BLOCKING_LEFT);

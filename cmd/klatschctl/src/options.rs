@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
 /// Below the options: how every command ends, and what is read from the environment besides.
 fn after_help() -> String {
-    format!("{}\n\n{}", ops::Exit::help(), runtime::telemetry::HELP)
+    format!("{}\n\n{}", ops::Exit::help(), process::telemetry::HELP)
 }
 
 /// Over the options that say which Klatsch is meant.
@@ -51,7 +51,7 @@ pub(crate) struct EngineOptions {
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL_USER", value_name = "NAME")]
     pub(crate) cql_user: Option<String>,
     /// Of that role.
-    #[arg(skip = runtime::options::cql_password())]
+    #[arg(skip = process::options::cql_password())]
     pub(crate) cql_password: Option<Secret>,
     /// Confluent-compatible schema registry
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]

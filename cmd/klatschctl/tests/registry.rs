@@ -6,11 +6,11 @@ use std::process::Output;
 
 use axum::Router;
 use axum::http::Uri;
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, append};
 use events::topics::MESSAGES;
 use events::{Codec, SchemaKind};
-use host::{Clock, Entropy};
 use kv::Database;
 use workload::{Reference, Stories, StoryConfig};
 

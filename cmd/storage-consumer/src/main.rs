@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use axum::Router;
+use backends::{Engines, Ground};
 use clap::Parser;
-use cluster::{Engines, Ground};
-use runtime::Tasks;
-use runtime::options::{ListenOptions, LogOptions, StoreOptions};
+use process::Tasks;
+use process::options::{ListenOptions, LogOptions, StoreOptions};
 use storage::{Deps, StorageMetrics};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    runtime::program(run)
+    process::program(run)
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
@@ -36,7 +36,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let bounds = ground.bounds;
     let mut tasks = Tasks::new(ground.readiness.clone());
     // Started first, so ended last: the health routes answer until the work is done.
-    tasks.spawn("health server", move |token| runtime::serve_within(bounds, listener, Router::new(), serving, token));
+    tasks.spawn("health server", move |token| process::serve_within(bounds, listener, Router::new(), serving, token));
     tasks.spawn("storage", |token| storage::run(deps, readiness, token));
     let ended = tasks.run(stop).await.context("running storage-consumer");
     engines.close().await;

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use auth::{EndedSessions, KeyRing};
+use backends::{DELIVERY_TIMEOUT, Engines, Ground};
 use clap::Parser;
-use cluster::{DELIVERY_TIMEOUT, Engines, Ground};
-use runtime::options::{ListenOptions, LogOptions, StoreOptions};
-use runtime::{ConfigFault, OriginOptions, ProxyOptions, Tasks};
+use process::options::{ListenOptions, LogOptions, StoreOptions};
+use process::{ConfigFault, OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
 use users::{Config, Deps};
 
@@ -33,7 +33,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    runtime::program(run)
+    process::program(run)
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
     let router = users::start(&config, deps, &mut tasks)?;
     let listener = ground.listener().await?;
-    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
+    tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));
     let ended = tasks.run(stop).await.context("running user-service");
     engines.close().await;
     ended

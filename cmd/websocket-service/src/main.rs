@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use backends::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
 use clap::Parser;
-use cluster::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
-use runtime::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
-use runtime::{OriginOptions, Tasks};
+use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
+use process::{OriginOptions, Tasks};
 use sockets::{Config, Deps};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    runtime::program(run)
+    process::program(run)
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
@@ -52,7 +52,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let config = Config { origins: origins.clone(), ..Config::default() };
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
     let (listener, serving) = (ground.listener().await?, ground.serving().read_by(origins));
-    tasks.spawn("http server", move |token| runtime::serve_within(bounds, listener, router, serving, token));
+    tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));
     // Ended before the server is: health is still answered for while devices are asked to move.
     tasks.spawn("sockets", |token| sockets.drain(token));
     let ended = tasks.run(stop).await.context("running websocket-service");

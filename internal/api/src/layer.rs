@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use host::Entropy;
+use environment::Entropy;
 use protocol::{ErrorBody, ErrorCode};
 use tracing::{Instrument, info_span};
 

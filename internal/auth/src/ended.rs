@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use host::Clock;
+use environment::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::SessionId;

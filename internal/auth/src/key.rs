@@ -12,7 +12,7 @@ use domain::UserId;
 use ed25519_dalek::Signer as _;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use host::Entropy;
+use environment::Entropy;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use sha2::{Digest as _, Sha256};
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use host::Entropy;
+use environment::Entropy;
 
 use crate::ring::{self, KNOWN_BEFORE_USE};
 use crate::ring_file::{self, Entry, RING_KEYS_MAX};

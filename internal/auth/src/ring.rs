@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use domain::UserId;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use jsonwebtoken::DecodingKey;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use ed25519_dalek::pkcs8::DecodePrivateKey;
-use host::Entropy;
+use environment::Entropy;
 
 use crate::term::Term;
 use crate::{KeyError, SigningKey};

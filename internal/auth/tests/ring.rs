@@ -13,7 +13,7 @@ use auth::{
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

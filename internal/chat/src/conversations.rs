@@ -6,8 +6,8 @@ use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use commands::faults;
 use domain::ConversationId;
+use process::TraceParent;
 use protocol::{CommandFrame, CommandKind, ConversationBody, CreateBody, TitleBody};
-use runtime::TraceParent;
 
 use crate::service::{Chat, Logged, Reader};
 

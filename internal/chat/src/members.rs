@@ -6,8 +6,8 @@ use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use commands::faults;
 use domain::{ConversationId, Membership, UserId};
+use process::TraceParent;
 use protocol::{AddMembersBody, CommandBody, CommandFrame, CommandKind, MemberBody, MemberPage, RoleBody};
-use runtime::TraceParent;
 use serde::Deserialize;
 
 use crate::paging::{self, PAGE_MAX};

@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::routing::{post, put};
 use axum::{Extension, Router};
 use domain::{CommandId, ConversationId};
+use process::TraceParent;
 use protocol::{CommandBody, CommandFrame, CommandKind, EditBody, ReactBody, SendBody};
-use runtime::TraceParent;
 
 use crate::service::{Chat, Logged};
 

@@ -6,8 +6,8 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use commands::{Barrier, faults};
 use domain::{CommandId, ConversationId};
+use process::TraceParent;
 use protocol::{CommandBody, CommandFrame, CommandKind, OutcomeBody, OutcomeState};
-use runtime::TraceParent;
 
 use crate::reading::NEWEST;
 use crate::service::{Chat, Logged, Reader};

@@ -11,7 +11,7 @@ pub const PAGE_MAX: usize = 200;
 pub const PAGE_DEFAULT: usize = 50;
 
 /// Bytes of one page, about: the entry that goes beyond is the next page's, unless it is the page's first. Below what the
-/// server reckons an answer with (`runtime::serve::ANSWER_BYTES`).
+/// server reckons an answer with (`process::serve::ANSWER_BYTES`).
 pub const PAGE_BYTES_MAX: usize = 192 << 10;
 /// Entries that are read from the store at once: of the largest ones, no more than a few pages' bytes.
 pub(crate) const ENTRIES_AT_ONCE: usize = 51;
@@ -94,13 +94,13 @@ mod tests {
         assert_eq!(fitting([PAGE_BYTES_MAX / 2, PAGE_BYTES_MAX / 2, 1].into_iter()), 2);
         assert_eq!(fitting(std::iter::repeat_n(1, 200)), 200);
         assert_eq!(fitting(std::iter::empty()), 0);
-        const { assert!(PAGE_BYTES_MAX < runtime::serve::ANSWER_BYTES) };
+        const { assert!(PAGE_BYTES_MAX < process::serve::ANSWER_BYTES) };
         // The largest entries of either kind: none is a page of more than so many bytes.
         const { assert!(ENTRY_BYTES + (MEMBERS_PER_EVENT_MAX + 1) * USER_BYTES < PAGE_BYTES_MAX) };
         const { assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 < PAGE_BYTES_MAX) };
         const {
             let reactions = REACTIONS_SHOWN_MAX * (REACTION_BYTES + EMOJI_BYTES_MAX * 6);
-            assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 + reactions < runtime::serve::ANSWER_BYTES);
+            assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 + reactions < process::serve::ANSWER_BYTES);
         };
         assert_eq!(bytes_of_text("a\"\n\u{1}"), serde_json::to_string("a\"\n\u{1}").unwrap().len() - 2);
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use api::ApiError;
 use domain::UserId;
-use host::Buckets;
+use environment::Buckets;
 use protocol::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;

@@ -10,8 +10,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use commands::{Barrier, Commands, MarkWriter};
 use domain::UserId;
+use process::{Peer, TraceParent, client_address, network_of};
 use protocol::{Accepted, CommandFrame};
-use runtime::{Peer, TraceParent, client_address, network_of};
 use store::SharedStore;
 
 use crate::reads::{Reads, Turn};

@@ -3,7 +3,7 @@
 use api::ApiError;
 use commands::{Barrier, faults};
 use domain::{Content, ConversationId, ConversationKind, Seq, Settings, UserId};
-use host::teeth::{Bug, bites};
+use environment::seeded_bugs::{Bug, seeded};
 use protocol::ConversationBody;
 use store::{Direction, Entry, Head, Mark, Page, UserConversation};
 
@@ -224,7 +224,7 @@ impl Chat {
         }
         let source = Barrier::source_of(row.conversation);
         let covered = entry.changed <= head.seq
-            || bites(Bug::ListBeyondMembership)
+            || seeded(Bug::ListBeyondMembership)
             || (self.barrier.applied(source, entry.changed, self.read_wait).await?
                 && self.spans(user, row.conversation).await?.left().is_none());
         Ok(Some(entry).filter(|_| covered))

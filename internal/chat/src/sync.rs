@@ -17,9 +17,9 @@ use axum::extract::State;
 use axum::routing::get;
 use commands::{Barrier, faults};
 use domain::{ConversationId, Seq, UserId};
+use environment::seeded_bugs::{Bug, seeded};
 use events::topics;
 use futures_util::future::{join_all, try_join_all};
-use host::teeth::{Bug, bites};
 use protocol::{ErrorCode, SyncConversation, SyncPage, SyncState};
 use serde::Deserialize;
 use store::{Consumer, Source, UserConversation};
@@ -97,7 +97,7 @@ impl Chat {
             .into_iter()
             .flat_map(|topic| (0..topics::spec_of(topic).partitions).map(move |partition| Source { topic, partition }));
         let waits = sources.map(|source| async move { (source, self.barrier.passed(source, self.read_wait).await) });
-        if bites(Bug::ResetWithoutBarrier) {
+        if seeded(Bug::ResetWithoutBarrier) {
             return Ok(BTreeSet::new());
         }
         let (mut behind, mut answered, mut unanswered) = (BTreeSet::new(), false, None);

@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use environment::ErrorKind;
 use eventlog::promises;
 use events::topics;
-use host::ErrorKind;
-use runtime::{Condition, Tasks};
+use process::{Condition, Tasks};
 use store::{SharedStore, StoreError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;

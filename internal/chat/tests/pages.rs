@@ -4,8 +4,8 @@
 mod world;
 
 use chat::Config;
+use process::serve::ANSWER_BYTES;
 use reqwest::StatusCode;
-use runtime::serve::ANSWER_BYTES;
 use world::World;
 
 /// The largest message, of what takes the most room in JSON.

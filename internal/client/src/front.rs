@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{CommandId, ConversationId, UserId};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use protocol::{CommandFrame, CommandKind, FeedFrame, FeedKind};
 use secret::Secret;
 

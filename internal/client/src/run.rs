@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{CommandId, ConversationId, Seq};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use protocol::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};

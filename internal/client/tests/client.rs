@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, Identity};
 use domain::{CommandId, ConversationId};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use protocol::{CommandFrame, CommandKind, StandsName};
 use secret::Secret;
 use server::{Fault, Server, is_message};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, HistoryQuery, Http, Identity, View};
 use domain::{CommandId, ConversationId, Seq, UserId};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use protocol::{ClientFrame, FeedFrame, FeedKind, HistoryPage, StandsName};
 use secret::Secret;
 use serde::de::DeserializeOwned;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::ApiError;
 use domain::UserId;
-use host::Buckets;
+use environment::Buckets;
 use protocol::ErrorCode;
 
 /// Commands and marks that a user may send at once, after a pause, to one process.

@@ -102,11 +102,11 @@ impl Barrier {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use environment::Clock;
     use eventlog::around::Around;
     use eventlog::embedded::EmbeddedLog;
     use eventlog::{LogError, NewRecord, Watermarks as Marks, append};
     use events::Codec;
-    use host::Clock;
     use store::embedded::EmbeddedStore;
     use store::{Applied, ChatStore};
 

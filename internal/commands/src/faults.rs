@@ -1,8 +1,8 @@
 //! What the outside world is told when the log or the store fails or is behind: the one place where that becomes codes.
 
 use api::ApiError;
+use environment::ErrorKind;
 use eventlog::{AppendError, LogError};
-use host::ErrorKind;
 use protocol::ErrorCode;
 use store::StoreError;
 

@@ -23,10 +23,10 @@ use std::time::Duration;
 use api::ApiError;
 use bytes::Bytes;
 use domain::{Action, CommandId, ConversationId, Event, Kind, Refusal, Seq, UserId};
+use environment::Clock;
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use events::{Codec, HEADER_TRACE, topics};
-use host::Clock;
-use host::teeth::{Bug, bites};
 use protocol::{Accepted, CommandFrame, ErrorCode};
 use store::{Direction, Mark, Page, SharedStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -94,7 +94,7 @@ impl Submitted {
     /// # Errors
     /// `unknown` when that cannot be told in time.
     pub async fn logged(self) -> Result<Accepted, ApiError> {
-        if bites(Bug::AckBeforeLog) {
+        if seeded(Bug::AckBeforeLog) {
             return Ok(Accepted { id: self.id, conversation: self.conversation });
         }
         let fate = timeout(LOGGED_WAIT, self.receipt).await.unwrap_or(Err(AppendError::Unknown));

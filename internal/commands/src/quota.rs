@@ -151,7 +151,7 @@ fn cost(action: &Action, recipients: u64) -> u64 {
 mod tests {
     use domain::kinds::{AddMembers, SendMessage};
     use domain::limits::{BODY_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX};
-    use host::Clock;
+    use environment::Clock;
     use store::embedded::EmbeddedStore;
     use uuid::Uuid;
 

@@ -12,10 +12,10 @@ use domain::kinds::SendMessage;
 use domain::{
     Action, CommandId, Content, ConversationId, Event, Fingerprint, IdRow, PayloadHash, Role, Seq, Stands, UserId,
 };
+use environment::Clock;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, Record, SharedLog};
 use events::{Codec, MessageRecord, topics};
-use host::Clock;
 use protocol::{CommandFrame, CommandKind, ErrorCode};
 use store::embedded::EmbeddedStore;
 use store::{Account, Applied, Consumer, Hold, Mark, OutboxRow, Row, SharedStore, Source};

@@ -2,7 +2,7 @@
 
 use domain::SeqError;
 use eventlog::{LogError, PatientError, TopicPartition};
-use runtime::Given;
+use process::Given;
 use store::StoreError;
 
 /// The work on a partition ends. What a retry mends is retried before it comes to this.
@@ -75,7 +75,7 @@ mod tests {
         assert!(is_of_another_incarnation(&of_task(replaced().into())));
         assert!(!is_of_another_incarnation(&of_task(ConsumerError::Stopped)));
         assert!(!is_of_another_incarnation(&StoreError::Closed));
-        let words = runtime::in_words(&of_task(replaced().into()));
+        let words = process::in_words(&of_task(replaced().into()));
         assert_eq!(words, format!("{}: {}", at(), replaced()), "no sentence twice");
     }
 }

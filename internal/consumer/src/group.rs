@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use eventlog::consume::{BoxError, Outcome, Work, consume};
 use eventlog::{Assigned, Committer, promises};
-use runtime::{Given, Readiness, insist};
+use process::{Given, Readiness, insist};
 use store::{StoreError, is_of_another_incarnation};
 use tokio_util::sync::CancellationToken;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{Effects, Event, Placed, Role, Seq, UnknownRules, apply};
+use process::{Panicked, caught};
 use prometheus_client::metrics::counter::Counter;
-use runtime::{Panicked, caught};
 use store::{Answers, Facts, Loaded};
 
 use crate::{ConsumerError, Lane};

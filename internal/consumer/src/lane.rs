@@ -6,7 +6,7 @@ use std::future::Future;
 use domain::{ConversationId, Fingerprint, Seq, SeqError};
 use eventlog::{LogError, Message, PartitionReader, Quarantine, Record, TopicPartition, stands};
 use events::topics::{TopicSpec, spec_of};
-use runtime::insist;
+use process::insist;
 use store::{Consumer, Hold, Source, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 

@@ -7,7 +7,7 @@
 //! place, as everybody else decides it. A loop of its own each consumer writes itself: what it waits for, and when it
 //! commits, is what consumers differ in.
 //!
-//! Errors are sorted by their own type ([`ErrorKind`](host::ErrorKind)): what is transient is tried again in here, a row
+//! Errors are sorted by their own type ([`ErrorKind`](environment::ErrorKind)): what is transient is tried again in here, a row
 //! that cannot be read holds its conversation, and all else ends the partition's work with a [`ConsumerError`].
 
 mod error;
@@ -15,9 +15,9 @@ mod group;
 mod judge;
 mod lane;
 
+use environment::Entropy;
 use eventlog::SharedLog;
 use events::Codec;
-use host::Entropy;
 use store::SharedStore;
 
 pub use error::ConsumerError;

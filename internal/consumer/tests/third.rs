@@ -13,14 +13,14 @@ use domain::kinds::{Create, SendMessage};
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, Effects, Event, RULES_NEWEST, Seq, UserId,
 };
+use environment::{Clock, Entropy};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Meaning, NewRecord, SharedLog, append};
 use events::Codec;
 use events::topics::{MESSAGES, spec_of};
-use host::{Clock, Entropy};
+use process::Readiness;
 use prometheus_client::metrics::counter::Counter;
-use runtime::Readiness;
 use store::embedded::EmbeddedStore;
 use store::{Facts, Loaded, SharedStore, load};
 use tokio::sync::watch;

@@ -4,10 +4,10 @@
 
 use std::path::Path;
 
+use environment::Clock;
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::measure::measure;
-use host::Clock;
 use kv::Database;
 
 #[tokio::main]

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use environment::Clock;
 use events::topics::TopicSpec;
-use host::Clock;
 use kv::{Batch, Database, Durability};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;

@@ -1,6 +1,6 @@
 //! What can go wrong with a log, sorted by what a caller does about it.
 
-use host::ErrorKind;
+use environment::ErrorKind;
 
 /// A record was not appended, or it cannot be told. It has no [`ErrorKind`]: what a caller does depends on whether the
 /// record may be there all the same.

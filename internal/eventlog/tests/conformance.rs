@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use environment::Clock;
 use eventlog::SharedLog;
 use eventlog::conformance::{CASES, Case, Factory, RETENTION};
 use eventlog::embedded::EmbeddedLog;
-use host::Clock;
 use kv::Database;
 use tokio::sync::Mutex;
 use tokio::time::Instant;

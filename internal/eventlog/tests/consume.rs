@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use environment::Entropy;
 use eventlog::consume::{ConsumeError, Ended, Outcome, Work, consume};
 use eventlog::{
     AppendError, Assigned, Commit, CommitError, Committer, EventLog, GroupEvent, GroupMember, LogError, NewRecord,
     PartitionReader, Receipt, Revocation, SharedLog, TopicFound, TopicPartition, Watermarks,
 };
 use events::topics::TopicSpec;
-use host::Entropy;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};

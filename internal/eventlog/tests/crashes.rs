@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use environment::{Clock, Entropy};
 use eventlog::consume::{ConsumeError, Ended, Work, consume};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{AppendError, EventLog, LogError, NewRecord, RECORD_BYTES_MAX, Receipt, SharedLog, append, record_at};
 use events::topics::TopicSpec;
-use host::{Clock, Entropy};
 use kv::{Database, Power};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, CommitError, Committer, EventLog, GroupEvent, GroupMember, Revocation, TopicPartition};
 use events::topics::TopicSpec;
 use futures_util::FutureExt as _;
-use host::{Clock, Entropy};
 use kv::Database;
 
 const TOPIC: &str = "topic";

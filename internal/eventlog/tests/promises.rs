@@ -5,13 +5,13 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use environment::Clock;
 use eventlog::around::Around;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::promises::{Promises, watch};
 use eventlog::{EventLog, LogError, NewRecord, SharedLog, Watermarks, append};
 use events::Codec;
 use events::topics::{MESSAGES, RECEIPTS, spec_of};
-use host::Clock;
 use tokio::sync::mpsc;
 
 async fn begin(log: &dyn EventLog, topic: &str, partitions: impl IntoIterator<Item = u32>) {

@@ -12,7 +12,7 @@ use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, read_facts};
 use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::{CommitError, Committer, Meaning, Message};
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
-use runtime::insist;
+use process::insist;
 use store::{Answers, Consumer, Hold, Loaded, StoreError, load};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -249,12 +249,12 @@ impl Background {
 mod tests {
     use domain::kinds::Leave;
     use domain::{Action, CommandId, Event, UserId};
+    use environment::{Clock, Entropy};
     use eventlog::embedded::EmbeddedLog;
     use eventlog::{NewRecord, SharedLog, TopicPartition, append};
     use events::Codec;
     use events::topics::{MESSAGES, spec_of};
-    use host::{Clock, Entropy};
-    use runtime::Metrics;
+    use process::Metrics;
     use uuid::Uuid;
 
     use super::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::ConversationId;
-use host::teeth::{Bug, bites};
+use environment::seeded_bugs::{Bug, seeded};
 use store::Hold;
 
 use crate::FanoutError;
@@ -37,7 +37,7 @@ impl Partition {
     pub(crate) async fn committed(&mut self, position: Position) -> Result<(), FanoutError> {
         self.deps.metrics.commits.inc();
         (self.committed, self.committing) = (position, None);
-        if bites(Bug::HoldAfterCommit) {
+        if seeded(Bug::HoldAfterCommit) {
             self.background.put_holds(std::mem::take(&mut self.state.skips)).await?;
         }
         Ok(())
@@ -45,13 +45,13 @@ impl Partition {
 
     /// What is written before the position.
     fn take_skips(&mut self) -> BTreeMap<ConversationId, Hold> {
-        if bites(Bug::HoldAfterCommit) { BTreeMap::new() } else { std::mem::take(&mut self.state.skips) }
+        if seeded(Bug::HoldAfterCommit) { BTreeMap::new() } else { std::mem::take(&mut self.state.skips) }
     }
 
     /// Where the fan-out would go on now.
     fn position(&self) -> Position {
         let parked = self.state.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
-        let parked = if bites(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
+        let parked = if seeded(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
         let lagging = self.lagging.positions();
         Position { next: self.state.intake, fingerprint: self.state.fingerprint, parked, lagging }
     }

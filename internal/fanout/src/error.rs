@@ -2,7 +2,7 @@
 
 use consumer::ConsumerError;
 use eventlog::{AppendError, CommitError, LogError, TopicPartition};
-use runtime::Given;
+use process::Given;
 
 /// The partition's work ends. What a retry mends is retried before it comes to this.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Holding a conversation, and judging it again when it may be known: as pure as the judge.
 
 use domain::{ConversationId, Seq, SeqError};
-use host::teeth::{Bug, bites};
+use environment::seeded_bugs::{Bug, seeded};
 use store::{Hold, Slot};
 
 use crate::decision::Decision;
@@ -25,7 +25,7 @@ impl State {
         tracing::warn!(conversation_id = %conversation, seq = %first, "conversation held");
         self.metrics.holds.inc();
         let hold = Hold { skipped_to: Some(first.max(self.taken_in()?)), done_through: first.before() };
-        if bites(Bug::HoldAfterCommit) {
+        if seeded(Bug::HoldAfterCommit) {
             self.skips.insert(conversation, hold);
             return self.holding(conversation, hold);
         }
@@ -35,7 +35,7 @@ impl State {
     /// The hold is written. What was taken in meanwhile is skipped as well.
     pub(crate) fn holding(&mut self, conversation: ConversationId, hold: Hold) -> Result<Decision, SeqError> {
         let taken_in = Some(self.taken_in()?);
-        if taken_in > hold.skipped_to && !bites(Bug::HoldForgetsTheMeanwhile) {
+        if taken_in > hold.skipped_to && !seeded(Bug::HoldForgetsTheMeanwhile) {
             self.skip(conversation, Hold { skipped_to: taken_in, done_through: None });
         }
         self.parked.remove(conversation);

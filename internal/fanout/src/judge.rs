@@ -2,8 +2,8 @@
 //! that is to be done next. The loop does it, and asks again.
 
 use domain::{ConversationId, Event, Seq, SeqError};
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{Meaning, Message};
-use host::teeth::{Bug, bites};
 use store::{Answers, Facts, Loaded, Slot};
 
 use crate::decision::Decision;
@@ -181,7 +181,7 @@ impl State {
             Meaning::Event(_) | Meaning::Unknown(_) => return Verdict::Hold,
         };
         let Facts::Ready(facts) = loaded.facts(event, answers) else { return Verdict::Asks };
-        let newest = bites(Bug::JudgedByNewestRules).then(|| Event { rules: self.rules_newest, ..event.clone() });
+        let newest = seeded(Bug::JudgedByNewestRules).then(|| Event { rules: self.rules_newest, ..event.clone() });
         let judged = newest.as_ref().unwrap_or(event);
         let records = |effects| self.records.of(event, message, &effects);
         match consumer::judge(loaded, (judged, message.placed), &facts, self.rules_newest, records) {

@@ -8,7 +8,7 @@ use domain::{
 use eventlog::{Meaning, Message};
 use events::Codec;
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
-use runtime::Metrics;
+use process::Metrics;
 use store::{Answers, Hold, Loaded};
 use uuid::Uuid;
 

@@ -71,12 +71,12 @@ use std::sync::Arc;
 
 use consumer::{Group, Route, Seams};
 use domain::RULES_NEWEST;
+use environment::Entropy;
 use eventlog::SharedLog;
 use eventlog::consume::BoxError;
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
-use host::Entropy;
-use runtime::Readiness;
+use process::Readiness;
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,8 @@
 //! What the fan-out counts.
 
+use process::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use runtime::Metrics;
 
 /// The fan-out's metrics.
 #[derive(Debug, Clone)]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use environment::Entropy;
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{AppendError, EventLog, NewRecord, RECORD_BYTES_MAX, Receipt};
 use events::topics::DELIVERIES;
-use host::Entropy;
-use host::teeth::{Bug, bites};
-use runtime::{Backoff, FaultLog};
+use process::{Backoff, FaultLog};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -206,7 +206,7 @@ impl Outbox {
                 self.acknowledged.insert(*partition, Instant::now());
                 any = true;
                 if let Err(error) = fate
-                    && !bites(Bug::ProducerGivesUp)
+                    && !seeded(Bug::ProducerGivesUp)
                 {
                     return Poll::Ready(Err(sorted(error)));
                 }

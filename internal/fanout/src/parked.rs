@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use domain::{ConversationId, Seq};
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{Meaning, Message};
-use host::teeth::{Bug, bites};
 
 /// Conversations of one partition that may be parked at once: so many positions fit into a commit. When one more needs
 /// it, the partition's intake pauses.
@@ -112,7 +112,7 @@ impl ParkedSet {
                 self.queued += 1;
             }
             Some(_) => {
-                parked.complete &= bites(Bug::OverflowCountsAsComplete);
+                parked.complete &= seeded(Bug::OverflowCountsAsComplete);
                 self.queued -= parked.since.take().map_or(0, |since| since.len());
             }
             None => {}

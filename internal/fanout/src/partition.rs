@@ -13,7 +13,7 @@ use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, LogError, Message, NewRecord, PartitionReader, Record};
 use events::topics::{DELIVERIES, spec_of};
 use futures_util::stream::StreamExt;
-use runtime::{Backoff, FaultLog};
+use process::{Backoff, FaultLog};
 use store::Hold;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;

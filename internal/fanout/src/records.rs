@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use domain::limits::RECIPIENTS_PER_RECORD_MAX;
 use domain::{Effects, Event, UserId};
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{Message, NewRecord, partition_of};
 use events::{Codec, Delivery, HEADER_TRACE};
-use host::teeth::{Bug, bites};
 
 /// A delivery record.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub(crate) fn by_partition(recipients: &[UserId], partitions: u32) -> BTreeMap<u
     let mut by: BTreeMap<u32, Vec<UserId>> = BTreeMap::new();
     for user in recipients {
         let mut partition = partition_of(user.to_string().as_bytes(), partitions);
-        if bites(Bug::WrongPartitionHash) {
+        if seeded(Bug::WrongPartitionHash) {
             partition = (partition + 1) % partitions;
         }
         by.entry(partition).or_default().push(*user);

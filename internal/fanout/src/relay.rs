@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, Seams, key_of};
 use domain::{ConversationId, Fingerprint, UserId};
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Commit, CommitError, Committer, NewRecord, Quarantine, Record};
 use events::topics::{DELIVERIES, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
-use host::teeth::{Bug, bites};
-use runtime::{Backoff, FaultLog, insist};
+use process::{Backoff, FaultLog, insist};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -327,7 +327,7 @@ impl Relay {
         let position = self.position();
         let idle = self.committing.is_none() && self.held.committing().is_none();
         if idle && self.committed.as_ref() != Some(&position) {
-            let mark = if bites(Bug::RelayCommitsEarly) { 0 } else { self.outbox.mark() };
+            let mark = if seeded(Bug::RelayCommitsEarly) { 0 } else { self.outbox.mark() };
             self.committing = self.write_holds_before((mark, position));
         }
     }

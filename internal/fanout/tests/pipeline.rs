@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::{ConversationId, Event, Placed, RULES_NEWEST, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, EventLog, NewRecord, SharedLog, TopicPartition, append, partition_of};
 use events::Codec;
 use events::topics::{self, DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, TopicSpec, USERS, spec_of};
-use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness};
+use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{ChatStore, Consumer, HoldStore, SharedStore, Source, StoreAdmin};
 use tokio::task::JoinHandle;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use events::topics::{MESSAGES, spec_of};
 use ops::audit::{self, AuditMetrics, Conversations, Engines as Read, Places, Report, Sample, Told, What};
 use ops::{Exit, OpsError};
-use runtime::{Metrics, Readiness, Serving};
+use process::{Metrics, Readiness, Serving};
 
 use crate::command::AuditOptions;
 use crate::context::Context;
@@ -25,9 +25,9 @@ pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &
     let serving = match options.listen {
         None => None,
         Some(address) => {
-            let listener = runtime::bind(address).await.map_err(|fault| OpsError::Usage(fault.to_string()))?;
+            let listener = process::bind(address).await.map_err(|fault| OpsError::Usage(fault.to_string()))?;
             let serving = Serving::new(cx.entropy.clone(), Readiness::default(), shown.metrics.clone());
-            Some(tokio::spawn(runtime::serve(listener, axum::Router::new(), serving, cx.stop.clone())))
+            Some(tokio::spawn(process::serve(listener, axum::Router::new(), serving, cx.stop.clone())))
         }
     };
     let audited = audit::audit(&read, &what, cx.stop, |told| shown.tell(&told)).await;

@@ -1,6 +1,6 @@
 //! What a command is given beside its engines.
 
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use ops::OpsError;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;

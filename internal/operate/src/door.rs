@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use environment::{Clock, Entropy};
 use eventlog::SharedLog;
-use host::{Clock, Entropy};
 use ops::{Exit, OpsError};
 use store::SharedStore;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use domain::kinds::{Create, EditMessage, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, SharedLog, TopicPartition, append};
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, spec_of};
-use host::{Clock, Entropy};
 use kv::{Batch, Database, Durability};
 use ops::audit::{Engines, Told, What, audit};
-use runtime::{Metrics, Readiness};
+use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{SharedStore, Source};
 use tokio::time::Instant;

@@ -5,8 +5,8 @@ mod services;
 
 use std::fmt;
 
+use environment::Clock;
 use eventlog::SharedLog;
-use host::Clock;
 use serde::Serialize;
 use store::SharedStore;
 

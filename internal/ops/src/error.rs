@@ -1,8 +1,8 @@
 //! Why an operation was not done, and the exit code that says so.
 
+use environment::ErrorKind;
 use eventlog::{AppendError, LogError, PatientError};
 use events::RegistryError;
-use host::ErrorKind;
 use store::StoreError;
 
 /// How a command ends, for scripts (the numbers above 1 are those of sysexits.h).

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use auth::{KeyError, KeyFile, KeyRow, KeyState};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use serde_json::json;
 
 use crate::OpsError;

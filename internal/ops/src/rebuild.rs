@@ -7,10 +7,10 @@
 mod compare;
 mod row;
 
+use environment::Entropy;
 use eventlog::SharedLog;
 use events::Codec;
 use events::topics::{MESSAGES, spec_of};
-use host::Entropy;
 use storage::Replayed;
 use store::{Consumer, Incarnations, SharedStore, Stage, Store};
 use tokio_util::sync::CancellationToken;

@@ -7,10 +7,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use environment::Entropy;
 use eventlog::SharedLog;
 use events::Codec;
 use events::topics::{MESSAGES, RECEIPTS, STORAGE_SOURCES, spec_of};
-use host::Entropy;
 use storage::{ConsumerError, Deps, Replayed, StorageError, StorageMetrics};
 use store::{SharedStore, Source};
 use tokio_util::sync::CancellationToken;
@@ -159,7 +159,7 @@ pub async fn run(
     stop: &CancellationToken,
     mut progress: impl FnMut(&Range, Replayed) + Send,
 ) -> Result<(), OpsError> {
-    let metrics = StorageMetrics::new(&runtime::Metrics::new());
+    let metrics = StorageMetrics::new(&process::Metrics::new());
     let deps = Arc::new(Deps::new(log.clone(), store.clone(), codec.clone(), entropy.clone(), metrics));
     for range in ranges.iter().filter(|range| range.records() > 0) {
         let (deps, partition, stop) = (Arc::clone(&deps), range.source.partition, stop.clone());

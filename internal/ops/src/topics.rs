@@ -7,11 +7,11 @@
 
 use std::fmt;
 
+use environment::Entropy;
 use eventlog::{Commit, EventLog, LogError, NewRecord, TopicPartition, append, record_at};
 use events::Codec;
 use events::topics::{self, FANOUT_SOURCES, GROUP_FANOUT, TopicSpec};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use host::Entropy;
 
 use crate::OpsError;
 

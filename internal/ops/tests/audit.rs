@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::{RULES_NEWEST, Seq};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, SharedLog, TopicPartition, append};
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, spec_of};
 use events::{Codec, Delivery};
-use host::{Clock, Entropy};
 use kv::{Batch, Database, Durability};
 use ops::audit::{Conversations, Difference, Engines, Fault, Report, Sample, Told, What, audit};
-use runtime::{Metrics, Readiness};
+use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{Consumer, Row, SharedStore, Source};
 use support::BEGIN_MS;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, Content, ConversationId, ConversationKind, Event, RULES_NEWEST, RULES_TRIAL, Seq};
+use environment::Entropy;
 use eventlog::{NewRecord, SharedLog, append, partition_of};
 use events::Codec;
 use events::topics::{DELIVERIES, MESSAGES, QUARANTINE, spec_of};
-use host::Entropy;
 use ops::checksum::checksum;
 use ops::{OpsError, drops, holds};
-use runtime::{Metrics, Readiness};
+use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{Consumer, Direction, Dropped, HistoryStore, HoldStore, Page, SharedStore, StoreAdmin};
 use support::{id, ready_log, replay_all, say, store, user};

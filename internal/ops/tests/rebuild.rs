@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Role, Seq};
+use environment::Entropy;
 use eventlog::{SharedLog, partition_of};
 use events::Codec;
 use events::topics::{MESSAGES, spec_of};
-use host::Entropy;
 use ops::checksum::{Checksum, checksum};
 use ops::rebuild::{Engines, Pair, before, begun, compare};
-use runtime::Readiness;
+use process::Readiness;
 use store::{Direction, Following, Mark, Page, Row, SharedStore, Source, Stage, Store};
 use support::{BEGIN_MS, id, ready_log, replay_all, say, store, traffic, user};
 use tokio_util::sync::CancellationToken;
@@ -165,7 +165,7 @@ async fn rows_are_built_switched_and_switched_back_under_load_and_nothing_is_eve
     let root: SharedStore = root;
     let following: SharedStore = Following::new(root.clone());
     let (stop, readiness) = (CancellationToken::new(), Readiness::default());
-    let metrics = storage::StorageMetrics::new(&runtime::Metrics::new());
+    let metrics = storage::StorageMetrics::new(&process::Metrics::new());
     let codec = Codec::compiled_in();
     let deps = storage::Deps::new(log.clone(), following.clone(), codec, Entropy::seeded(1), metrics);
     let consuming = tokio::spawn(storage::run(deps, readiness, stop.clone()));

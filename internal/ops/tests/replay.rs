@@ -5,10 +5,10 @@ mod support;
 
 use domain::kinds::Create;
 use domain::{Action, ConversationId, ConversationKind, Seq};
+use environment::Entropy;
 use eventlog::{NewRecord, append};
 use events::Codec;
 use events::topics::RECEIPTS;
-use host::Entropy;
 use ops::OpsError;
 use ops::checksum::checksum;
 use ops::replay::{Selection, plan, run};

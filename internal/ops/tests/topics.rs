@@ -3,10 +3,10 @@
 
 mod support;
 
+use environment::Entropy;
 use eventlog::{Commit, EventLog, NewRecord, TopicPartition, append};
 use events::Codec;
 use events::topics::{self, DELIVERIES, FANOUT_SOURCES, GROUP_FANOUT, MESSAGES};
-use host::Entropy;
 use ops::OpsError;
 use ops::topics::{Step, apply, carry_out, check_topics, plan};
 use support::log;

@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use auth::{SigningKey, Verifier};
 use domain::{CommandId, ConversationId, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, SharedLog, append, partition_of};
 use events::topics::{self, DELIVERIES};
 use events::{Codec, Delivery, Encoded};
 use futures_util::{SinkExt, StreamExt};
-use host::{Clock, Entropy};
 use kv::Database;
 use protocol::{FeedFrame, FeedKind};
 use sockets::{Config, Deps};
@@ -66,7 +66,7 @@ async fn main() {
 struct Bench {
     log: SharedLog,
     codec: Codec,
-    metrics: runtime::Metrics,
+    metrics: process::Metrics,
     address: SocketAddr,
     seed: u64,
 }
@@ -85,7 +85,7 @@ impl Bench {
             }
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, metrics) = (listener.local_addr().unwrap(), runtime::Metrics::new());
+        let (address, metrics) = (listener.local_addr().unwrap(), process::Metrics::new());
         let deps = Deps {
             log: Arc::clone(&log),
             store: EmbeddedStore::open(Database::in_memory(), clock.clone()).await.unwrap(),
@@ -93,7 +93,7 @@ impl Bench {
             verifier: Verifier::new(&key(seed).jwks(), clock.clone()).unwrap(),
             clock,
             entropy,
-            readiness: runtime::Readiness::default(),
+            readiness: process::Readiness::default(),
             metrics: metrics.clone(),
         };
         let config = Config { ping: Duration::from_secs(600), ..Config::default() };

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{Cursor, UserId};
+use environment::Entropy;
 use eventlog::{
     AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, TopicFound,
     TopicPartition, Watermarks,
 };
 use events::topics::{self, TopicSpec};
 use events::{Codec, Encoded};
-use host::Entropy;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -70,7 +70,7 @@ impl Canned {
             log: Log(self.clone()),
             codec: Codec::compiled_in(),
             entropy: Entropy::seeded(1),
-            metrics: Metrics::new(&runtime::Metrics::new()),
+            metrics: Metrics::new(&process::Metrics::new()),
             awake: Awake::driven(),
             config: Arc::new(Config::default()),
             tasks: TaskTracker::new(),

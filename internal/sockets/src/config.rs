@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use commands::Allowance;
 use domain::RULES_NEWEST;
-use runtime::Origins;
+use process::Origins;
 
 /// Bounds and times of a node.
 #[derive(Debug, Clone)]

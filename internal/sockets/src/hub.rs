@@ -9,8 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::{Cursor, UserId};
-use host::Latest;
-use host::teeth::{Bug, bites};
+use environment::Latest;
+use environment::seeded_bugs::{Bug, seeded};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -189,7 +189,7 @@ impl Hub {
             }
             let missed = ring.since(cursor).filter(|(_, entry)| entry.concerns(user));
             let numbers: VecDeque<u64> = missed.map(|(number, _)| number).collect();
-            if bites(Bug::RingAttachWithoutLock) {
+            if seeded(Bug::RingAttachWithoutLock) {
                 let end = ring.end();
                 return Attach::Attached(self.seat(inner, user, end, VecDeque::new(), blocked));
             }

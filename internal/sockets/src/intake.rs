@@ -9,8 +9,8 @@ use domain::{CommandId, ConversationId, UserId};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use process::TraceParent;
 use protocol::{ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
-use runtime::TraceParent;
 use secret::Secret;
 
 use crate::budget::Budget;

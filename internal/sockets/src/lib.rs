@@ -58,12 +58,12 @@ use std::sync::Arc;
 use auth::Verifier;
 use axum::Router;
 use commands::Commands;
+use environment::{Clock, Entropy};
 use eventlog::{SharedLog, promises};
 use events::Codec;
 use events::topics::{DELIVERIES, MESSAGES, RECEIPTS};
-use host::{Clock, Entropy};
-use runtime::tasks::TaskError;
-use runtime::{Readiness, Serving, Tasks};
+use process::tasks::TaskError;
+use process::{Readiness, Serving, Tasks};
 use store::SharedStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,7 @@ pub struct Deps {
     /// What `/readyz` tells.
     pub readiness: Readiness,
     /// What `/metrics` tells.
-    pub metrics: runtime::Metrics,
+    pub metrics: process::Metrics,
 }
 
 /// Serves sockets until `shutdown` is cancelled, then asks the devices to move, and ends within ten seconds.
@@ -122,7 +122,7 @@ pub async fn run(
         .read_by(config.origins.clone());
     let mut tasks = Tasks::new(deps.readiness.clone());
     let (router, sockets) = start(config, deps, &mut tasks);
-    tasks.spawn("http", |token| runtime::serve(listener, router, serving, token));
+    tasks.spawn("http", |token| process::serve(listener, router, serving, token));
     // Ended in the reverse order: the sockets go while health is still answered for, and their marks are written last.
     tasks.spawn("sockets", |token| sockets.drain(token));
     tasks.run(shutdown).await

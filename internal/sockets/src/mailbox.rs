@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use domain::Cursor;
-use host::teeth::{Bug, bites};
+use environment::seeded_bugs::{Bug, seeded};
 use tokio::sync::Notify;
 
 use crate::hub::Taken;
@@ -84,7 +84,7 @@ impl Mailbox {
         if self.gap {
             return Taken::Gap;
         }
-        if bites(Bug::DropInsteadOfClose) {
+        if seeded(Bug::DropInsteadOfClose) {
             self.outrun = false;
             self.numbers.retain(|number| !ring.dropped(*number));
         }

@@ -66,7 +66,7 @@ pub(crate) enum Unreadable {
 impl Metrics {
     /// Registers the metrics; once per registry.
     #[must_use]
-    pub(crate) fn new(registry: &runtime::Metrics) -> Self {
+    pub(crate) fn new(registry: &process::Metrics) -> Self {
         let counter = |name: &str, help: &str| registry.register(name, help, Counter::default());
         Self {
             open: registry.register("sockets_open", "Open sockets", Gauge::default()),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use auth::Verifier;
 use commands::Commands;
 use domain::UserId;
+use environment::{Clock, Entropy};
 use eventlog::partition_of;
 use events::topics;
-use host::{Clock, Entropy};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

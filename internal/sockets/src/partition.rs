@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use environment::Entropy;
 use eventlog::SharedLog;
 use events::topics::TopicSpec;
-use host::Entropy;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Cursor;
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::LogError;
-use host::teeth::{Bug, bites};
+use process::{Backoff, FaultLog};
 use protocol::CloseCode;
-use runtime::{Backoff, FaultLog};
 use tokio::time::{Instant, sleep};
 
 use crate::entry::{Entry, parts};
@@ -170,7 +170,7 @@ impl Reader<'_> {
             loop {
                 self.pause().await;
                 match place::stands(log, topic, at).await {
-                    Ok(stands) if stands || bites(Bug::ReaderGoesOnBlindly) => break,
+                    Ok(stands) if stands || seeded(Bug::ReaderGoesOnBlindly) => break,
                     Ok(_) => return Lost::Differs,
                     Err(error) if error.is_transient() => self.faults.fault(&error),
                     Err(error) => return Lost::Log(error),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use api::{Caller, Vouched};
 use domain::{Cursor, UserId};
 use futures_util::FutureExt;
+use process::TraceParent;
 use protocol::{CloseCode, ServerFrame};
-use runtime::TraceParent;
 use secret::Secret;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
@@ -149,7 +149,7 @@ impl<'w> Session<'w> {
         loop {
             match self.event(timer.as_mut()).await {
                 Event::Draining => {
-                    if host::teeth::bites(host::teeth::Bug::DrainForgets)
+                    if environment::seeded_bugs::seeded(environment::seeded_bugs::Bug::DrainForgets)
                         && let Some(cursor) = self.feed.forget()
                     {
                         self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;

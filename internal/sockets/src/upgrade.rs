@@ -11,8 +11,8 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
 use hyper::upgrade::OnUpgrade;
+use process::TraceParent;
 use protocol::ErrorCode;
-use runtime::TraceParent;
 use secret::Secret;
 use tracing::{Instrument, info_span};
 

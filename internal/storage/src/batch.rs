@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use consumer::{ConsumerError, NotJudged, judge, read_facts};
 use domain::{ConversationId, Decision, Effects, Event, Placed, Seq};
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{Meaning, Message, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use host::teeth::{Bug, bites};
 use store::{Consumer, Facts, Hold, Loaded, Malformed, Slot, StoreError, load};
 
 use crate::StorageError;
@@ -84,7 +84,7 @@ impl Partition {
                 }
                 Opened::Malformed => {
                     self.deps.metrics.holds.inc();
-                    let done = if bites(Bug::MalformedHeldTooLate) { as_of.next() } else { as_of };
+                    let done = if seeded(Bug::MalformedHeldTooLate) { as_of.next() } else { as_of };
                     begun.insert(conversation, Hold { skipped_to: None, done_through: Some(done) });
                     Slot::Held
                 }

@@ -28,12 +28,12 @@ mod scene;
 
 use consumer::{Group, Route, Seams};
 use domain::RULES_NEWEST;
+use environment::Entropy;
 use eventlog::SharedLog;
 use eventlog::consume::BoxError;
 use events::Codec;
 use events::topics::{GROUP_STORAGE, MESSAGES, QUARANTINE, RECEIPTS};
-use host::Entropy;
-use runtime::Readiness;
+use process::Readiness;
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 

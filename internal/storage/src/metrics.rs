@@ -1,7 +1,7 @@
 //! What the storage consumer counts.
 
+use process::Metrics;
 use prometheus_client::metrics::counter::Counter;
-use runtime::Metrics;
 
 /// The storage consumer's metrics.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane};
 use domain::{Fingerprint, Seq};
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, Meaning, Message, PartitionReader, Quarantine, Record, TopicPartition};
-use host::teeth::{Bug, bites};
 use store::{Applied, Conversations};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -155,7 +155,7 @@ impl Partition {
         let Some(last) = records.last() else { return Ok(()) };
         let seq = self.lane.seq(last.offset).map_err(ConsumerError::Seq)?;
         let (source, applied) = (self.lane.source(), Applied { seq, fingerprint: last.fingerprint() });
-        if bites(Bug::AppliedTooEarly) {
+        if seeded(Bug::AppliedTooEarly) {
             self.lane.store("write applied", |store| store.set_applied(source, applied)).await?;
         }
         self.judge_and_write(records).await?;

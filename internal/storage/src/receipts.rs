@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, key_of};
 use domain::{ConversationId, Fingerprint, Seq, UserId};
+use environment::seeded_bugs::Bug;
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, PatientReader, Quarantine, Record, TopicPartition};
 use events::topics::RECEIPTS;
 use events::{DecodeError, ReadMark};
-use host::teeth::Bug;
 use store::{Applied, Consumer, Hold, Mark, Row};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -240,7 +240,7 @@ impl Receipts {
     async fn write(&mut self, marks: Marks, last: &Record) -> Result<(), StorageError> {
         let (source, applied) = (self.lane.source(), Applied { seq: self.seq(last)?, fingerprint: last.fingerprint() });
         let write = || self.lane.store("write applied", |store| store.set_applied(source, applied));
-        if host::teeth::bites(Bug::CommitBeforeStore) {
+        if environment::seeded_bugs::seeded(Bug::CommitBeforeStore) {
             write().await?;
         }
         self.write_marks(marks).await?;

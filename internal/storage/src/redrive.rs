@@ -6,8 +6,8 @@
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError};
 use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
+use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{Meaning, PartitionReader, Record};
-use host::teeth::{Bug, bites};
 use store::{Consumer, Hold, Loaded, Slot};
 
 use crate::StorageError;
@@ -129,7 +129,7 @@ impl Partition {
             }
         }
         if next <= as_of {
-            let done = if bites(Bug::RedriveDoneTooFar) { Some(next) } else { next.before() };
+            let done = if seeded(Bug::RedriveDoneTooFar) { Some(next) } else { next.before() };
             self.raise_done(conversation, done).await?;
             return Ok(Slice::More);
         }

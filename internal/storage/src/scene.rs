@@ -9,6 +9,7 @@ use bytes::Bytes;
 use consumer::Seams;
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::around::{Around, SilentReader};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{
@@ -16,8 +17,7 @@ use eventlog::{
 };
 use events::Codec;
 use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, spec_of};
-use host::{Clock, Entropy};
-use runtime::Metrics;
+use process::Metrics;
 use store::embedded::EmbeddedStore;
 use store::{Consumer, Hold, HoldStore};
 use tokio_util::sync::CancellationToken;

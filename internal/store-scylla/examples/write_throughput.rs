@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use domain::{CommandId, Content, ConversationId, IdRow, PayloadHash, Seq, Stands, UserId};
+use environment::{Clock, Entropy};
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
-use host::{Clock, Entropy};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use domain::{CommandId, Content, ConversationId, Fingerprint, Seq, UserId};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use store::{

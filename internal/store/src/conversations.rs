@@ -106,7 +106,7 @@ impl Default for Conversations {
 #[cfg(test)]
 mod tests {
     use domain::{CommandId, ConversationState, IdCache, IdRow, Membership, PayloadHash, Role, Seq, Stands, UserId};
-    use host::Entropy;
+    use environment::Entropy;
     use uuid::Uuid;
 
     use super::*;

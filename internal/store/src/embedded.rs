@@ -22,7 +22,7 @@ mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use host::Clock;
+use environment::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

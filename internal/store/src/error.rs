@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use host::ErrorKind;
+use environment::ErrorKind;
 
 use crate::Malformed;
 

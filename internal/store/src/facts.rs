@@ -3,7 +3,7 @@
 use domain::{
     CommandId, ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role, Seq, past_of,
 };
-use host::teeth::{Bug, bites};
+use environment::seeded_bugs::{Bug, seeded};
 
 use crate::{ChatStore, StoreError};
 
@@ -29,9 +29,10 @@ pub async fn load<S: ChatStore + ?Sized>(
     append_time_ms: i64,
 ) -> Result<Loaded, StoreError> {
     let t0_ms = append_time_ms.saturating_sub(ID_CACHE_SPAN_MS);
-    let as_of = if bites(Bug::LatestInsteadOfAsOf) { Seq::try_from((1_u64 << 50) - 1).unwrap_or(as_of) } else { as_of };
+    let as_of =
+        if seeded(Bug::LatestInsteadOfAsOf) { Seq::try_from((1_u64 << 50) - 1).unwrap_or(as_of) } else { as_of };
     let mut state = store.conversation(conversation, as_of).await?;
-    if bites(Bug::OrdinalFromMemory) {
+    if seeded(Bug::OrdinalFromMemory) {
         state.ordinal = 0;
     }
     let rows = store.ids_from(conversation, t0_ms, as_of).await?;
@@ -72,9 +73,9 @@ impl Loaded {
     pub fn facts(&self, event: &Event, answers: &Answers) -> Facts {
         let mut found = [None, None];
         let mut own = Some(event.id);
-        if bites(Bug::NoDuplicateFilter) {
+        if seeded(Bug::NoDuplicateFilter) {
             own = None;
-        } else if bites(Bug::FilterOnWrongKey) {
+        } else if seeded(Bug::FilterOnWrongKey) {
             own = event.action.target();
         }
         for (slot, id) in found.iter_mut().zip([own, event.action.target()]) {

@@ -11,7 +11,7 @@
 
 mod forward;
 
-use host::ErrorKind;
+use environment::ErrorKind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::iter::successors;
 use std::time::Duration;
 
-use host::ErrorKind;
+use environment::ErrorKind;
 
 use crate::{StoreAdmin, StoreError};
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use host::Clock;
+use environment::Clock;
 use store::conformance::{Factory, Subject, run};
 use store::embedded::EmbeddedStore;
 use store::{SharedStore, StoreError};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::{CommandId, Content, ConversationId, Fingerprint, Seq, UserId};
-use host::Clock;
+use environment::Clock;
 use store::embedded::EmbeddedStore;
 use store::{
     Account, Applied, Beside, CellWrites, ChatStore, Consumer, Direction, Entry, HistoryStore, Hold, HoldStore,

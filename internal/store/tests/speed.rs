@@ -11,7 +11,7 @@ use domain::{
     CommandId, Content, ConversationId, ConversationKind, Fingerprint, IdRow, PayloadHash, Role, Seq, Settings, Stands,
     UserId,
 };
-use host::Clock;
+use environment::Clock;
 use store::embedded::EmbeddedStore;
 use store::{Applied, CellWrites, ChatStore, Direction, HistoryStore, Page, Row, Source, StoreAdmin, load};
 use uuid::Uuid;

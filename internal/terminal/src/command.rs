@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use client::Endpoints;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use secret::Secret;
 use tokio::io::BufReader;
 use tokio_util::sync::CancellationToken;

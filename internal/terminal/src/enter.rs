@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use domain::{CommandId, ConversationId};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use protocol::{ErrorCode, UserBody};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

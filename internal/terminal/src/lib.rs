@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use client::{Client, ClientOptions, Endpoints, Http, StateFile};
 use domain::ConversationId;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use secret::Secret;
 use tokio::io::AsyncBufRead;
 use tokio_util::sync::CancellationToken;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use client::{Endpoints, Http};
 use domain::{CommandId, Seq, UserId};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use protocol::{CommandFrame, CommandKind, FeedFrame};
 use secret::Secret;
 use server::{Did, Fault, Server, is_message};

@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use domain::UserId;
 use events::AccountEvent;
+use process::TraceParent;
 use protocol::{ErrorCode, Registration, UserBody, UserList};
-use runtime::TraceParent;
 use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::ApiError;
 use auth::{EndedSessions, KeyRing, Verifier};
 use axum::extract::FromRef;
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use protocol::UserBody;
 use store::{Account, StoreError, UserStore};
 

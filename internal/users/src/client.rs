@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use api::{ApiError, Caller};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use process::{Peer, client_address, network_of};
 use protocol::ErrorCode;
-use runtime::{Peer, client_address, network_of};
 
 use crate::app::App;
 

@@ -43,7 +43,7 @@ fn seals(id: &DeviceId, name: &str, keys: &KeyRing) -> impl Iterator<Item = [u8;
 #[cfg(test)]
 mod tests {
     use auth::SigningKey;
-    use host::{Clock, Entropy};
+    use environment::{Clock, Entropy};
 
     use super::*;
 

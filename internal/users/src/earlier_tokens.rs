@@ -43,7 +43,7 @@ fn seals(session: &SessionId, secret: &[u8; 32], keys: &KeyRing) -> Vec<[u8; FAM
 mod tests {
     use auth::SigningKey;
     use domain::UserId;
-    use host::{Clock, Entropy};
+    use environment::{Clock, Entropy};
     use secret::Secret;
     use store::Session;
 

@@ -27,10 +27,10 @@ use std::sync::Arc;
 
 use auth::{EndedSessions, KeyRing};
 use axum::Router;
+use environment::{Clock, Entropy};
 use eventlog::SharedLog;
 use events::Codec;
-use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness, Serving, TaskError, Tasks, reporter};
+use process::{Metrics, Readiness, Serving, TaskError, Tasks, reporter};
 use store::{ENDED_BUCKET_MS, UserStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +117,7 @@ pub async fn run(
     let serving = Serving::new(deps.entropy.clone(), deps.readiness.clone(), deps.metrics.clone());
     let mut tasks = Tasks::new(deps.readiness.clone());
     let router = start(&config, deps, &mut tasks)?;
-    tasks.spawn("http server", |token| runtime::serve(listener, router, serving, token));
+    tasks.spawn("http server", |token| process::serve(listener, router, serving, token));
     Ok(tasks.run(shutdown).await?)
 }
 

@@ -1,12 +1,12 @@
 //! What the user service counts.
 
+use process::Metrics;
+use process::metrics::seconds_buckets;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use runtime::Metrics;
-use runtime::metrics::seconds_buckets;
 
 /// The user service's metrics.
 #[derive(Debug, Clone)]

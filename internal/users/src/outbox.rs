@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use environment::{Clock, Entropy};
 use events::{AccountEvent, UserEvent};
-use host::{Clock, Entropy};
-use runtime::TraceParent;
+use process::TraceParent;
 use serde::{Deserialize, Serialize};
 use store::{Account, OutboxRow, StoreError, UserStore};
 use tokio::sync::Notify;

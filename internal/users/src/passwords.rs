@@ -6,7 +6,7 @@ use api::ApiError;
 use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordVerifier};
-use host::Entropy;
+use environment::Entropy;
 use protocol::ErrorCode;
 use secret::Secret;
 
@@ -133,7 +133,7 @@ fn judge(hasher: &Hasher, password: &Password, known: &str, salt: &[u8]) -> pass
 mod tests {
     use std::net::IpAddr;
 
-    use runtime::Metrics;
+    use process::Metrics;
 
     use super::*;
 

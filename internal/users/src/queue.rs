@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 /// Hashes that wait for their turn. Beyond, the answer is `busy`.
 pub const WAITING_MAX: usize = 256;
-/// How long one waits for a turn; a change of the password takes two. Well within [`runtime::serve::REQUEST_WITHIN`], whose
+/// How long one waits for a turn; a change of the password takes two. Well within [`process::serve::REQUEST_WITHIN`], whose
 /// answer would not say when to come back. Beyond, the answer is `busy`.
 const TURN_WITHIN: Duration = Duration::from_secs(6);
 /// What a hash is taken to last before one was computed.
@@ -310,7 +310,7 @@ mod tests {
         let begun = Instant::now();
         let Full(_) = queue.turn(address(1), "late").await.unwrap_err();
         assert_eq!(begun.elapsed(), TURN_WITHIN);
-        assert!(TURN_WITHIN * 2 < runtime::serve::REQUEST_WITHIN);
+        assert!(TURN_WITHIN * 2 < process::serve::REQUEST_WITHIN);
     }
 
     #[tokio::test]

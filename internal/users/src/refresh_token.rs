@@ -11,7 +11,7 @@ use api::ApiError;
 use auth::{KeyRing, SessionId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use host::Entropy;
+use environment::Entropy;
 use protocol::ErrorCode;
 use secret::Secret;
 use sha2::{Digest, Sha256};
@@ -128,7 +128,7 @@ pub(crate) fn no_token() -> ApiError {
 mod tests {
     use auth::SigningKey;
     use domain::UserId;
-    use host::Clock;
+    use environment::Clock;
 
     use super::*;
 

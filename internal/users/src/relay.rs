@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use environment::{Clock, Entropy};
 use eventlog::promises::Promises;
 use eventlog::{AppendError, LogError, NewRecord, SharedLog};
 use events::topics::USERS;
 use events::{Codec, HEADER_ID, HEADER_TRACE};
-use host::{Clock, Entropy};
-use runtime::{Backoff, Condition, FaultLog};
+use process::{Backoff, Condition, FaultLog};
 use store::{OutboxRow, StoreError, UserStore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -9,8 +9,8 @@ use axum::routing::{delete, get, put};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
+use process::TraceParent;
 use protocol::{ErrorCode, ListedSessionBody, PasswordBody, SessionList};
-use runtime::TraceParent;
 use store::{ListedSession, Session};
 
 use crate::app::{App, store_failed};

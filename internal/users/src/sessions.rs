@@ -13,8 +13,8 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::{delete, get, post};
 use domain::UserId;
 use events::AccountEvent;
+use process::TraceParent;
 use protocol::{Credentials, ErrorCode, RefreshBody, SessionBody};
-use runtime::TraceParent;
 use secret::Secret;
 use store::{Account, ENDED_BUCKET_MS, Session, TokenFamily};
 

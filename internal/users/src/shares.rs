@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::UserId;
-use host::Buckets;
+use environment::Buckets;
 use lru::LruCache;
 
 use crate::queue::Share;

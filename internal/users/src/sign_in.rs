@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use api::ApiError;
 use events::AccountEvent;
+use process::TraceParent;
 use protocol::{Credentials, ErrorCode, SessionBody};
-use runtime::TraceParent;
 use store::Account;
 
 use crate::app::{App, store_failed};
@@ -115,12 +115,12 @@ impl From<secret::Secret> for Password {
 #[cfg(test)]
 mod tests {
     use auth::{EndedSessions, KeyRing, SigningKey};
+    use environment::{Clock, Entropy};
     use eventlog::embedded::EmbeddedLog;
     use events::Codec;
     use futures_util::FutureExt;
-    use host::{Clock, Entropy};
     use kv::Database;
-    use runtime::{Metrics, Readiness};
+    use process::{Metrics, Readiness};
     use secret::Secret;
     use store::embedded::EmbeddedStore;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use auth::{SigningKey, Verifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use host::Entropy;
+use environment::Entropy;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use world::faulty::{Fault, FaultyStore};

@@ -6,8 +6,8 @@ mod world;
 use std::sync::Arc;
 
 use domain::UserId;
+use environment::Entropy;
 use events::AccountEvent;
-use host::Entropy;
 use reqwest::Method;
 use serde_json::json;
 use store::OutboxRow;

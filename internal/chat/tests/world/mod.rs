@@ -13,12 +13,12 @@ use std::time::Duration;
 use auth::{SigningKey, Verifier};
 use chat::{Config, Deps};
 use domain::{CommandId, ConversationId, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, Record, SharedLog, partition_of};
 use events::{Codec, topics};
-use host::{Clock, Entropy};
+use process::{Metrics, Readiness, Serving, TaskError};
 use reqwest::{Client, Method, StatusCode};
-use runtime::{Metrics, Readiness, Serving, TaskError};
 use serde_json::{Value, json};
 use storage::StorageMetrics;
 use store::embedded::EmbeddedStore;
@@ -115,7 +115,7 @@ impl World {
     }
 
     pub(crate) async fn start_with(&self, config: Config) -> Service {
-        let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let listener = process::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = Serving::new(Entropy::seeded(2), Readiness::default(), Metrics::new());
         let readiness = serving.readiness.clone();

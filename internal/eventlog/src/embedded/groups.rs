@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use host::teeth::{Bug, bites};
+use environment::seeded_bugs::{Bug, seeded};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -180,7 +180,7 @@ impl Groups {
         let mut state = self.lock();
         let found = state.groups.get_mut(group)?;
         let counts = |held: &Holding| held.member == id && held.told && held.phase != Phase::Draining;
-        let owned = |at| bites(Bug::ZombieCommitAccepted) || found.holdings.get(at).is_some_and(counts);
+        let owned = |at| seeded(Bug::ZombieCommitAccepted) || found.holdings.get(at).is_some_and(counts);
         if !partitions.iter().all(owned) {
             return None;
         }

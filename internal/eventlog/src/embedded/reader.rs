@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use host::Seen;
+use environment::Seen;
 
 use super::Core;
 use super::codec;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use environment::Latest;
 use events::topics::TopicSpec;
-use host::Latest;
 use kv::{Database, Table};
 use serde::{Deserialize, Serialize};
 

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use environment::Clock;
 use events::topics::TopicSpec;
-use host::Clock;
 use kv::{Batch, Durability};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append};
 use events::topics::{self, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
 use events::{Codec, ReadMark};
-use host::{Clock, Entropy};
-use runtime::{Metrics, Readiness};
+use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{ChatStore, Source};
 use tokio::task::JoinHandle;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use clap::{FromArgMatches as _, Subcommand as _};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{NewRecord, SharedLog, append};
 use events::Codec;
 use events::topics::MESSAGES;
-use host::{Clock, Entropy};
 use kv::Database;
 use operate::{Beside, Command, Context, Door, Ended, Output, Running};
 use ops::OpsError;

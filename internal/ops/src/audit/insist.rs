@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use host::Entropy;
-use runtime::{Backoff, FaultLog};
+use environment::Entropy;
+use process::{Backoff, FaultLog};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

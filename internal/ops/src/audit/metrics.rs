@@ -1,9 +1,9 @@
 //! An audit's result as metrics.
 
+use process::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use runtime::Metrics;
 
 use super::{Counts, Fault, Report};
 

@@ -1,10 +1,10 @@
 //! The log, the store, and whether they belong together.
 
 use domain::Seq;
+use environment::Clock;
 use eventlog::{EventLog, LogError, last_record, stands};
 use events::topics::{self, GROUP_FANOUT, STORAGE_SOURCES, spec_of};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use host::Clock;
 use store::{Source, Store, StoreError};
 
 use crate::doctor::Findings;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth::Jwks;
-use host::Clock;
+use environment::Clock;
 use serde::Deserialize;
 
 use crate::doctor::Findings;

@@ -1,9 +1,9 @@
 //! A log that is silent now and then, as one whose leaders come and go.
 
 use async_trait::async_trait;
+use environment::Entropy;
 use eventlog::around::{Around, SilentReader};
 use eventlog::{Commit, LogError, PartitionReader, SharedLog, TopicPartition, Watermarks};
-use host::Entropy;
 
 /// One call in three fails, one reader in three gives nothing.
 pub(crate) struct Fitful {

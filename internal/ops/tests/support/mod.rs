@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::kinds::{AddMembers, AddReaction, Create, DeleteMessage, EditMessage, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append};
 use events::topics::{MESSAGES, RECEIPTS};
 use events::{Codec, ReadMark};
-use host::{Clock, Entropy};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use tokio_util::sync::CancellationToken;

@@ -55,7 +55,7 @@ async fn a_token_comes_in_the_header_or_in_the_hello_and_never_in_the_url() {
 async fn pages_of_other_origins_are_kept_out() {
     let world = World::new().await;
     let node =
-        world.node(Config { origins: runtime::Origins::parse(&["https://chat.example"]).unwrap(), ..quick() }).await;
+        world.node(Config { origins: process::Origins::parse(&["https://chat.example"]).unwrap(), ..quick() }).await;
     let token = world.token(user_of(0, 0));
     assert_eq!(refused(&node, Some(&token), Some("https://evil.example"), "/v1/socket").await, 403);
     assert!(Device::open_from(node.address, Some(&token), Some("https://chat.example"), "/v1/socket").await.is_ok());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use domain::{Cursor, Fingerprint};
-use host::Entropy;
+use environment::Entropy;
 use protocol::ServerFrame;
 use sockets::Config;
 

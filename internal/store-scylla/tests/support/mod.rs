@@ -1,7 +1,7 @@
 //! The CQL server that tests use, and fresh keyspaces in it.
 
 use anyhow::{Context as _, Result};
-use host::{Clock, Entropy};
+use environment::{Clock, Entropy};
 use store_scylla::{Keyspace, ScyllaConfig};
 
 /// Asks for tests against real servers; then a missing one is a failure.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{CommandId, Content, ConversationId, IdRow, PayloadHash, Role, Seq, Stands, UserId};
-use host::Entropy;
+use environment::Entropy;
 
 use crate::conformance::Subject;
 use crate::tables::{self, Table};

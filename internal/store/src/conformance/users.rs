@@ -1,6 +1,6 @@
 //! The user tables: unique names, sessions, the outbox.
 
-use host::Clock;
+use environment::Clock;
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS};
 use crate::{Account, AccountCreated, ENDED_BUCKET_MS, ListedSession, OutboxRow, ReplacedToken, Session, TokenFamily};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Seq, Settings};
-use host::teeth::{Bug, bites};
+use environment::seeded_bugs::{Bug, seeded};
 use kv::Durability;
 
 use crate::embedded::derived::{Derived, EncodedWrite, READ_ROWS_MAX, under};
@@ -132,7 +132,7 @@ impl EmbeddedStore {
             // Here, in the writer's order: a handle of an older incarnation never writes after the new one was made.
             tables.check(changes.incarnation())?;
             for write in &writes {
-                let timestamp = if bites(Bug::WallClockTimestamp) { wall_clock } else { write.timestamp };
+                let timestamp = if seeded(Bug::WallClockTimestamp) { wall_clock } else { write.timestamp };
                 changes.merge(&tables.at(write.table).slot, &write.key, timestamp, &write.cells)?;
             }
             Ok(())

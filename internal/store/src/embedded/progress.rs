@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use domain::Seq;
-use host::{Latest, Seen};
+use environment::{Latest, Seen};
 
 use crate::{Source, StoreError};
 

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use auth::{EndedSessions, KeyRing, SigningKey};
 use domain::UserId;
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of};
 use events::topics::{USERS, spec_of};
 use events::{Codec, HEADER_ID, UserEvent};
-use host::{Clock, Entropy};
+use process::{Metrics, Readiness};
 use reqwest::{Client, Method, StatusCode};
-use runtime::{Metrics, Readiness};
 use serde_json::{Value, json};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
@@ -87,7 +87,7 @@ impl World {
 
     /// Another process of the service, with randomness of its own.
     pub(crate) async fn start(&self) -> Service {
-        let listener = runtime::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let listener = process::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let deps = Deps {
             store: self.store.clone(),

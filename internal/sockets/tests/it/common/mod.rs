@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use auth::{EndedSessions, SigningKey, Verifier};
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of, record_at};
 use events::topics::{self, DELIVERIES, spec_of};
 use events::{Codec, Delivery, Encoded};
-use host::{Clock, Entropy};
 use kv::Database;
+use process::Readiness;
+use process::tasks::TaskError;
 use protocol::{FeedFrame, FeedKind};
-use runtime::Readiness;
-use runtime::tasks::TaskError;
 use sockets::{Config, Deps};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
@@ -53,7 +53,7 @@ pub struct World {
 pub struct Node {
     pub address: SocketAddr,
     pub readiness: Readiness,
-    pub metrics: runtime::Metrics,
+    pub metrics: process::Metrics,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), TaskError>>,
 }
@@ -78,7 +78,7 @@ impl World {
     /// A node that sees the log as `log` shows it.
     pub async fn node_on(&self, log: SharedLog, config: Config) -> Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (readiness, metrics) = (Readiness::default(), runtime::Metrics::new());
+        let (readiness, metrics) = (Readiness::default(), process::Metrics::new());
         let deps = Deps {
             log,
             store: Arc::clone(&self.store),

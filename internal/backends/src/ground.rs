@@ -1,0 +1,82 @@
+//! What a program has before it has its engines: a listener whose health routes answer from the first moment on.
+
+use anyhow::Context;
+use environment::{Clock, Entropy};
+use process::options::ListenOptions;
+use process::{Bounds, Metrics, Readiness, Serving};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A program's own means, made once in `main`.
+pub struct Ground {
+    /// The program's name.
+    pub name: &'static str,
+    /// The time of day.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// What `/metrics` tells.
+    pub metrics: Metrics,
+    /// What `/readyz` tells.
+    pub readiness: Readiness,
+    /// How many connections its listener keeps.
+    pub bounds: Bounds,
+    /// Cancelled when the program is asked to end.
+    pub stop: CancellationToken,
+    /// Serves the health routes until the service takes the listener.
+    waiting: Option<(CancellationToken, JoinHandle<std::io::Result<()>>)>,
+    listener: std::net::TcpListener,
+}
+
+impl Ground {
+    /// Listens as the options say, otherwise on `port` of the loopback address, and begins to serve the health routes
+    /// there and to operators beside it.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn new(
+        name: &'static str,
+        options: &ListenOptions,
+        port: u16,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let bound = process::bind(options.address_or(port)).await?;
+        let operators = process::bind_operators(options, bound.local_addr()?).await?;
+        let listener = bound.into_std().context("taking the listener")?;
+        let second = listener.try_clone().context("sharing the listener")?;
+        let (metrics, readiness, entropy) = (Metrics::new(), Readiness::default(), Entropy::system());
+        let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
+        if let Some(operators) = operators {
+            // Until the process ends: why it does not get ready, or does not end, is asked here.
+            tokio::spawn(process::serve_operators(operators, serving.clone(), CancellationToken::new()));
+        }
+        let ended = CancellationToken::new();
+        let second = TcpListener::from_std(second).context("sharing the listener")?;
+        let bounds = options.bounds();
+        let health =
+            tokio::spawn(process::serve_within(bounds, second, process::serve::starting(), serving, ended.clone()));
+        let waiting = Some((ended, health));
+        let clock = Clock::system();
+        Ok(Self { name, bounds, clock, entropy, metrics, readiness, stop, waiting, listener })
+    }
+
+    /// Hands the listener to the service.
+    ///
+    /// # Errors
+    /// When it cannot be taken.
+    pub async fn listener(&mut self) -> anyhow::Result<TcpListener> {
+        if let Some((ended, health)) = self.waiting.take() {
+            ended.cancel();
+            health.await.context("serving the health routes")?.context("serving the health routes")?;
+        }
+        let listener = self.listener.try_clone().context("taking the listener")?;
+        TcpListener::from_std(listener).context("taking the listener")
+    }
+
+    /// What an HTTP server of this program needs.
+    #[must_use]
+    pub fn serving(&self) -> Serving {
+        Serving::new(self.entropy.clone(), self.readiness.clone(), self.metrics.clone())
+    }
+}

@@ -1,0 +1,43 @@
+//! The keys that access tokens are verified with, as the user service publishes them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use auth::Verifier;
+use process::options::KeysOptions;
+use process::{ConfigFault, Tasks, reporter};
+use store::{ENDED_BUCKET_MS, SharedStore};
+
+use crate::Ground;
+
+/// A verifier, and the tasks that get its keys and keep them fresh, and that follow which sessions were ended. The program
+/// is not ready before it has them; later it goes on with those it has.
+///
+/// # Errors
+/// When the keys cannot be had from such a place.
+pub fn follow_keys(
+    ground: &Ground,
+    options: &KeysOptions,
+    store: &SharedStore,
+    tasks: &mut Tasks,
+) -> Result<Verifier, ConfigFault> {
+    let verifier = Verifier::remote(&options.jwks, ground.clock.clone(), ground.entropy.clone());
+    let verifier = verifier.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
+    let condition = ground.readiness.condition("keys", format!("waiting for the keys at {}", options.jwks));
+    let follower = verifier.clone();
+    tasks.spawn("keys", |token| async move {
+        let report = reporter("fetching the keys of access tokens", condition);
+        follower.follow(token, report).await;
+        Ok::<(), Infallible>(())
+    });
+    let ended = verifier.ended().clone();
+    let (clock, store) = (ground.clock.clone(), Arc::clone(store));
+    let condition = ground.readiness.condition("ended sessions", "they were not read yet");
+    tasks.spawn("ended sessions", |token| async move {
+        let report = reporter("reading the sessions that were ended", condition);
+        let read = |bucket| store.ended_sessions(bucket);
+        token.run_until_cancelled(ended.follow(&clock, ENDED_BUCKET_MS, read, report)).await;
+        Ok::<(), Infallible>(())
+    });
+    Ok(verifier)
+}

@@ -1,0 +1,165 @@
+//! What a program of the cluster stands on: Kafka, the CQL store and the schema registry.
+//!
+//! The engines may be slow to come up, or down: a program waits for them with back-off, serves its health routes
+//! meanwhile and says there what it waits for. What waiting cannot mend (topics that cannot keep the promises, tables
+//! that were not made, a registry that refuses a schema) ends it at once, in words. Only `cmd/*` uses this crate.
+
+mod ground;
+mod keys;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use environment::ErrorKind;
+use eventlog::{LogError, SharedLog};
+use eventlog_kafka::{KafkaConfig, KafkaLog};
+use events::{Codec, RegistryError};
+use process::options::{LogOptions, StoreOptions};
+use process::{Condition, ConfigFault, Given, insist};
+use store::{Following, SharedStore, StoreError};
+use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
+
+pub use ground::Ground;
+pub use keys::follow_keys;
+
+/// How long the chat and socket services wait for an acknowledgement before they answer `unknown`.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The engines of a program.
+#[derive(Clone)]
+pub struct Engines {
+    /// The event log.
+    pub log: SharedLog,
+    /// The store; it follows when another incarnation becomes current.
+    pub store: SharedStore,
+    /// Writes the registry's schema ids.
+    pub codec: Codec,
+}
+
+impl Engines {
+    /// Waits for all three, checks them, and returns them; `None` when the program was asked to end meanwhile.
+    ///
+    /// # Errors
+    /// What waiting cannot mend.
+    pub async fn connect(
+        ground: &Ground,
+        log: &LogOptions,
+        store: &StoreOptions,
+        delivery_timeout: Option<Duration>,
+    ) -> anyhow::Result<Option<Self>> {
+        let condition = ground.readiness.condition("engines", "connecting");
+        let connected = connect(ground, &condition, log, store, delivery_timeout).await?;
+        if connected.is_some() {
+            condition.ready();
+        }
+        Ok(connected)
+    }
+
+    /// Finishes what was begun and releases the engines, the log first: nothing is said any more.
+    pub async fn close(&self) {
+        self.log.close().await;
+        self.store.close().await;
+    }
+}
+
+async fn connect(
+    ground: &Ground,
+    condition: &Condition,
+    log: &LogOptions,
+    store: &StoreOptions,
+    delivery_timeout: Option<Duration>,
+) -> anyhow::Result<Option<Engines>> {
+    let (entropy, stop) = (&ground.entropy, &ground.stop);
+    condition.not_ready("waiting for the schema registry");
+    let codec = match &log.registry {
+        None => Codec::compiled_in(),
+        Some(url) => {
+            match insist("reach the schema registry", entropy, stop, unreachable, || Codec::register(url)).await {
+                Ok(codec) => codec,
+                Err(Given::Stopped) => return Ok(None),
+                Err(Given::Up(error)) => return Err(ConfigFault::caused(error.to_string(), error).into()),
+            }
+        }
+    };
+    condition.not_ready(format!("waiting for Kafka at {}", log.kafka));
+    let config = KafkaConfig {
+        dev: log.dev,
+        delivery_timeout,
+        ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", ground.name))
+    };
+    let transient = LogError::is_transient;
+    let kafka = match insist("reach Kafka", entropy, stop, transient, || KafkaLog::connect(config.clone())).await {
+        Ok(log) => log,
+        Err(Given::Stopped) => return Ok(None),
+        Err(Given::Up(error)) => return Err(error).context("connecting to Kafka"),
+    };
+    let faults =
+        match insist("look at the topics", entropy, stop, transient, || ops::topics::check_topics(&*kafka)).await {
+            Ok(faults) => faults,
+            Err(Given::Stopped) => return Ok(None),
+            Err(Given::Up(error)) => return Err(error).context("looking at the topics"),
+        };
+    ConfigFault::all(&faults)?;
+    condition.not_ready(format!("waiting for the store at {}", store.cql.join(",")));
+    let config = scylla_config(store, log.dev)?;
+    let transient = StoreError::is_transient;
+    let store = match insist("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone())).await
+    {
+        Ok(store) => store,
+        Err(Given::Stopped) => return Ok(None),
+        Err(Given::Up(error)) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Misconfigured) => {
+            return Err(ConfigFault::caused(error.to_string(), error).into());
+        }
+        Err(Given::Up(error)) => return Err(error).context("connecting to the store"),
+    };
+    Ok(Some(Engines { log: kafka, store: Following::new(store), codec }))
+}
+
+/// The store's configuration; in development one copy of every row is enough.
+///
+/// # Errors
+/// When the keyspace is no name of one, or of role and password one is missing.
+pub fn scylla_config(options: &StoreOptions, dev: bool) -> Result<ScyllaConfig, ConfigFault> {
+    let keyspace = options.keyspace.parse();
+    let keyspace =
+        keyspace.map_err(|error: store_scylla::BadKeyspace| ConfigFault::caused(error.to_string(), error))?;
+    let credentials = Credentials::parse(options.cql_user.as_deref(), options.cql_password.as_ref());
+    let credentials = credentials.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
+    let config = ScyllaConfig::new(options.cql.clone(), keyspace);
+    let replication_factor = if dev { 1 } else { config.replication_factor };
+    let datacenter = options.cql_datacenter.clone();
+    Ok(ScyllaConfig { replication_factor, datacenter, credentials, ..config })
+}
+
+fn unreachable(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Unreachable { .. } => true,
+        RegistryError::NotOne { .. } | RegistryError::Incompatible { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        store: StoreOptions,
+    }
+
+    #[test]
+    fn the_store_is_used_as_the_options_say() {
+        let given = ["program", "--cql", "s1:9042,s2:9042", "--cql-datacenter", "south"];
+        let options = Options::parse_from(given).store;
+        let config = scylla_config(&options, false).unwrap();
+        assert_eq!(config.contact_points, ["s1:9042", "s2:9042"]);
+        assert_eq!((config.datacenter.as_deref(), config.replication_factor), (Some("south"), 3));
+        assert!(config.credentials.is_none());
+        // Without its password, which has no flag.
+        let alone = StoreOptions { cql_user: Some("klatsch".into()), cql_password: None, ..options };
+        assert!(scylla_config(&alone, false).unwrap_err().to_string().contains("without its password"));
+    }
+}

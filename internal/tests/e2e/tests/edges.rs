@@ -1,0 +1,334 @@
+//! Who may depend on whom, who may name a foreign engine, how long a file may be, and what is built but once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// What a crate of ours may use of ours. Downwards only; a new edge is a design change, with a commit of its own.
+const ALLOWED: &[(&str, &[&str])] = &[
+    // The bottom: no I/O, no clock, nothing of ours.
+    ("domain", &[]),
+    ("environment", &[]),
+    ("kv", &[]),
+    ("secret", &[]),
+    ("workload", &["domain"]),
+    ("events", &["domain"]),
+    ("auth", &["domain", "environment"]),
+    ("protocol", &["domain", "secret"]),
+    ("api", &["auth", "domain", "environment", "protocol"]),
+    ("process", &["api", "environment", "protocol", "secret"]),
+    // The seams, each with its embedded engine, and the real engines.
+    ("eventlog", &["domain", "events", "environment", "kv"]),
+    ("store", &["domain", "events", "environment", "kv"]),
+    ("eventlog-kafka", &["domain", "eventlog", "events"]),
+    ("store-scylla", &["domain", "events", "secret", "store"]),
+    // What every consumer stands on: one more consumer is a crate beside storage and fanout, on this one.
+    ("consumer", &["domain", "eventlog", "events", "environment", "process", "store"]),
+    // Services see the seams. They meet in the log and in the store, not in one another.
+    ("commands", &["api", "domain", "eventlog", "events", "environment", "protocol", "store"]),
+    (
+        "chat",
+        &["api", "auth", "commands", "domain", "eventlog", "events", "environment", "protocol", "process", "store"],
+    ),
+    (
+        "sockets",
+        &[
+            "api",
+            "auth",
+            "commands",
+            "domain",
+            "eventlog",
+            "events",
+            "environment",
+            "protocol",
+            "process",
+            "secret",
+            "store",
+        ],
+    ),
+    (
+        "users",
+        &["api", "auth", "domain", "eventlog", "events", "environment", "protocol", "process", "secret", "store"],
+    ),
+    ("storage", &["consumer", "domain", "eventlog", "events", "environment", "process", "store"]),
+    ("fanout", &["consumer", "domain", "eventlog", "events", "environment", "protocol", "process", "store"]),
+    // Bots and the terminal are clients: they know the public API and nothing behind it.
+    ("client", &["domain", "environment", "protocol", "secret"]),
+    ("terminal", &["client", "domain", "environment", "protocol", "secret"]),
+    // Operators replay what storage writes.
+    ("ops", &["auth", "domain", "eventlog", "events", "environment", "process", "storage", "store"]),
+    // Their commands, over engines that a program opens.
+    ("operate", &["domain", "eventlog", "events", "environment", "ops", "process", "storage", "store"]),
+    // What programs of the cluster have in common: here, and in the programs below, the engines are chosen.
+    (
+        "backends",
+        &["auth", "eventlog", "eventlog-kafka", "events", "environment", "ops", "process", "store", "store-scylla"],
+    ),
+    ("chat-service", &["chat", "backends", "process"]),
+    ("user-service", &["auth", "backends", "process", "users"]),
+    ("websocket-service", &["backends", "process", "sockets"]),
+    ("storage-consumer", &["backends", "process", "storage"]),
+    ("fanout-consumer", &["backends", "fanout", "process"]),
+    (
+        "klatsch",
+        &[
+            "auth",
+            "chat",
+            "eventlog",
+            "events",
+            "fanout",
+            "environment",
+            "kv",
+            "operate",
+            "ops",
+            "process",
+            "sockets",
+            "storage",
+            "store",
+            "users",
+        ],
+    ),
+    (
+        "klatschctl",
+        &[
+            "client",
+            "eventlog",
+            "eventlog-kafka",
+            "events",
+            "environment",
+            "kv",
+            "operate",
+            "ops",
+            "process",
+            "secret",
+            "store",
+            "store-scylla",
+            "terminal",
+        ],
+    ),
+    // Tests of whole systems may look everywhere; nothing but tests looks at them.
+    (
+        "testkit",
+        &[
+            "auth",
+            "domain",
+            "eventlog",
+            "eventlog-kafka",
+            "events",
+            "fanout",
+            "environment",
+            "kv",
+            "protocol",
+            "process",
+            "secret",
+            "storage",
+            "store",
+            "store-scylla",
+            "workload",
+        ],
+    ),
+    ("e2e", &["domain", "events", "testkit"]),
+    (
+        "sim",
+        &[
+            "auth",
+            "chat",
+            "domain",
+            "eventlog",
+            "events",
+            "fanout",
+            "environment",
+            "kv",
+            "ops",
+            "protocol",
+            "process",
+            "secret",
+            "sockets",
+            "storage",
+            "store",
+            "testkit",
+            "workload",
+        ],
+    ),
+    ("fuzz", &["auth", "chat", "domain", "eventlog", "events", "ops", "protocol", "process", "sockets", "store"]),
+    ("powercut", &[]),
+];
+
+/// What tests of any crate may use beside that: the embedded engine's tables in memory, random histories, real servers.
+const ALLOWED_IN_TESTS: [&str; 4] = ["environment", "kv", "testkit", "workload"];
+/// And some of them another service or engine, because they are about the two together.
+const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
+    ("chat", &["storage"]),
+    ("fanout", &["storage"]),
+    ("powercut", &["domain", "eventlog", "events", "store"]),
+    (
+        "e2e",
+        &[
+            "auth",
+            "chat",
+            "client",
+            "eventlog",
+            "eventlog-kafka",
+            "fanout",
+            "protocol",
+            "process",
+            "secret",
+            "sockets",
+            "storage",
+            "store",
+            "store-scylla",
+            "terminal",
+            "users",
+        ],
+    ),
+    ("ops", &["chat", "eventlog-kafka", "fanout", "sockets", "store-scylla", "users"]),
+    ("sockets", &["chat", "fanout", "storage", "users"]),
+    ("users", &["fanout"]),
+];
+
+/// What a client is built of, and so what a bot's author builds: no crate of theirs brings these along, at any depth.
+const NO_SERVER_IN: [(&str, &[&str]); 2] =
+    [("protocol", &["axum", "hyper", "tokio", "reqwest"]), ("client", &["axum", "clap", "jsonwebtoken"])];
+
+/// Foreign crates that one crate of ours hides from all others.
+const HIDDEN: [(&str, &str); 3] = [("rdkafka", "eventlog-kafka"), ("scylla", "store-scylla"), ("fjall", "kv")];
+
+/// Lines of a file of ours, at most.
+const LINES_MAX: usize = 500;
+/// Where no code of ours is.
+const SKIPPED: [&str; 3] = ["target", ".git", "data"];
+
+#[test]
+fn crates_depend_downwards_only() -> Result<()> {
+    let (metadata, allowed) = (metadata()?, ALLOWED.iter().copied().collect::<BTreeMap<_, _>>());
+    let in_tests_of: BTreeMap<_, _> = ALLOWED_IN_TESTS_OF.iter().copied().collect();
+    let ours: BTreeSet<&str> = metadata.workspace_packages().iter().map(|package| package.name.as_str()).collect();
+    let mut faults = Vec::new();
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        let Some(allowed) = allowed.get(name) else {
+            faults.push(format!("{name} is not in the table"));
+            continue;
+        };
+        for dependency in package.dependencies.iter().filter(|dependency| ours.contains(dependency.name.as_str())) {
+            let on = dependency.name.as_str();
+            let in_test = ALLOWED_IN_TESTS.contains(&on)
+                || in_tests_of.get(name).is_some_and(|more| more.contains(&on))
+                || allowed.contains(&on);
+            let right = if dependency.kind == DependencyKind::Development { in_test } else { allowed.contains(&on) };
+            if !right {
+                faults.push(format!("{name} -> {on} ({:?})", dependency.kind));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "edges that the table does not have: {faults:#?}");
+    Ok(())
+}
+
+#[test]
+fn each_foreign_engine_is_named_by_one_crate() -> Result<()> {
+    for package in metadata()?.workspace_packages() {
+        for (engine, wrapper) in HIDDEN {
+            let names = package.dependencies.iter().any(|dependency| dependency.name == engine);
+            assert!(!names || package.name.as_str() == wrapper, "{} names {engine}", package.name);
+        }
+    }
+    Ok(())
+}
+
+/// Frames and bodies are for clients, too: nothing that a server is built with comes along with them.
+#[test]
+fn clients_are_built_without_a_server() -> Result<()> {
+    let metadata = MetadataCommand::new().other_options(["--offline".to_owned()]).exec().context("cargo metadata")?;
+    let resolve = metadata.resolve.as_ref().context("cargo metadata resolves no dependencies")?;
+    let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+    for (name, banned) in NO_SERVER_IN {
+        let start = metadata.packages.iter().find(|package| package.name == name).context(name)?;
+        let (mut seen, mut open) = (BTreeSet::from([&start.id]), vec![&start.id]);
+        while let Some(id) = open.pop() {
+            let in_build = |kind: &cargo_metadata::DepKindInfo| kind.kind == DependencyKind::Normal;
+            let used = nodes[id].deps.iter().filter(|dependency| dependency.dep_kinds.iter().any(in_build));
+            open.extend(used.map(|dependency| &dependency.pkg).filter(|on| seen.insert(on)));
+        }
+        assert!(seen.len() > 1, "{name} depends on nothing: the graph was not followed");
+        let found = metadata.packages.iter().filter(|package| seen.contains(&package.id));
+        let found: Vec<_> = found.map(|package| package.name.as_str()).filter(|on| banned.contains(on)).collect();
+        assert!(found.is_empty(), "{name} is built with {found:?}");
+    }
+    Ok(())
+}
+
+/// `environment::seeded_bugs`: with it, no program compiles; without this, no test would say which crate may switch it on.
+#[test]
+fn bugs_on_purpose_are_for_the_simulator_alone() -> Result<()> {
+    for package in metadata()?.workspace_packages() {
+        let on = |features: &[String]| features.iter().any(|feature| feature.ends_with("seeded-bugs"));
+        let depends = package.dependencies.iter().any(|dependency| on(&dependency.features));
+        assert!(!depends, "{} depends on a crate with its bugs on", package.name);
+        for (feature, enables) in &package.features {
+            let own = (package.name.as_str(), feature.as_str()) == ("sim", "seeded-bugs");
+            assert!(own || !on(enables), "{} switches bugs on with {feature}", package.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_file_is_too_long() -> Result<()> {
+    let mut long = Vec::new();
+    for path in sources(metadata()?.workspace_root.as_std_path())? {
+        let lines = fs::read_to_string(&path)?.lines().count();
+        if lines > LINES_MAX {
+            long.push(format!("{} has {lines} lines", path.display()));
+        }
+    }
+    assert!(long.is_empty(), "more than {LINES_MAX}: {long:#?}");
+    Ok(())
+}
+
+/// A dependency with other features is another one, and everything above it is built again, which takes minutes.
+#[test]
+fn programs_and_tests_share_one_build() -> Result<()> {
+    let of_tests = features(&["--workspace", "--edges", "normal,dev,no-proc-macro"])?;
+    let of_programs = features(&["--edges", "normal,no-proc-macro"])?;
+    assert!(of_programs.len() > 100, "cargo tree says little: {of_programs:?}");
+    let others: Vec<_> = of_programs.difference(&of_tests).collect();
+    assert!(others.is_empty(), "name these features in the root manifest, they differ: {others:#?}");
+    Ok(())
+}
+
+/// Each dependency with its features, as Cargo chooses them for a command with these arguments.
+fn features(arguments: &[&str]) -> Result<BTreeSet<String>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["tree", "--offline", "--prefix", "none", "--format", "{p} {f}"]).args(arguments);
+    let output = command.current_dir(&metadata()?.workspace_root).output().context("running cargo tree")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect())
+}
+
+fn metadata() -> Result<Metadata> {
+    MetadataCommand::new().no_deps().other_options(["--offline".to_owned()]).exec().context("running cargo metadata")
+}
+
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if SKIPPED.contains(&entry.file_name().to_string_lossy().as_ref()) {
+            continue;
+        }
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}

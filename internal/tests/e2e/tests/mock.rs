@@ -1,0 +1,166 @@
+//! Every service in this process on librdkafka's mock broker, which answers one request in a hundred with an error: not
+//! the leader, not enough replicas, timed out, the coordinator has moved. Under load, against the journal oracle.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use auth::{EndedSessions, KeyRing, SigningKey, Verifier};
+use environment::{Clock, Entropy};
+use eventlog::SharedLog;
+use eventlog_kafka::mock::MockBroker;
+use eventlog_kafka::{KafkaConfig, KafkaLog};
+use events::Codec;
+use events::topics;
+use process::{Metrics, Readiness, Serving, Tasks};
+use store::SharedStore;
+use store::embedded::EmbeddedStore;
+use testkit::device::Endpoints;
+use testkit::engines::{Engines, lay_out};
+use testkit::load::{LoadConfig, World};
+use testkit::runs::{self, Harmed};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use workload::Random;
+
+/// One request in so many fails.
+const FAILS_ONE_OF: u64 = 100;
+/// More requests of each kind than the test makes.
+const REQUESTS: usize = 50_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_fails_one_request_in_a_hundred_loses_doubles_and_reorders_nothing() -> Result<()> {
+    let broker = MockBroker::start(topics::all())?;
+    let (codec, entropy) = (Codec::compiled_in(), Entropy::system());
+    let log = connect(&broker, "oracle", None).await?;
+    lay_out(&log, &codec, &entropy).await?;
+    let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await?;
+    let mut running = Running::start(&broker, &store, &codec).await?;
+
+    let mut random = Random::new(7);
+    broker.trouble(REQUESTS, || (random.below(FAILS_ONE_OF) == 0).then(|| random.bits() as usize >> 1));
+    // For ten seconds: long enough for heartbeats and commits to meet their share.
+    let config = LoadConfig {
+        users: 8,
+        conversations: 16,
+        members_max: 6,
+        messages: 3_000,
+        rate: Some(400),
+        ..LoadConfig::default()
+    };
+    let no_harm = async |_: &World| Ok(Harmed::default());
+    let (mut world, mut report) = runs::talk(&running.endpoints, config, no_harm).await?;
+    broker.calm();
+    let engines = Engines { log, store, codec };
+    runs::judge(&engines, &mut world, &mut report).await?;
+    println!("{report}");
+    report.verdict.demand_zero()?;
+    running.stop().await?;
+    engines.close().await;
+    Ok(())
+}
+
+async fn connect(broker: &MockBroker, name: &str, delivery_timeout: Option<Duration>) -> Result<SharedLog> {
+    let config = KafkaConfig {
+        dev: true,
+        delivery_timeout,
+        session_timeout: Duration::from_secs(6),
+        requests_in_flight: 1,
+        ..KafkaConfig::new(broker.bootstrap(), name)
+    };
+    KafkaLog::connect(config).await.context("connecting to the mock broker")
+}
+
+/// All services, in two processes' worth of connections: those that answer clients, and the consumers.
+struct Running {
+    endpoints: Endpoints,
+    stop: CancellationToken,
+    parts: Vec<(SharedLog, JoinHandle<Result<()>>)>,
+}
+
+impl Running {
+    async fn start(broker: &MockBroker, store: &SharedStore, codec: &Codec) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let front = connect(broker, "front", Some(Duration::from_secs(10))).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let endpoints = Endpoints { users: url.clone(), chat: vec![url.clone()], sockets: vec![url] };
+        let mut tasks = Tasks::new(Readiness::default());
+        serve(&mut tasks, listener, &front, store, codec)?;
+        let mut parts = vec![(front, run(tasks, &stop))];
+        // Two consumers, so that partitions move.
+        for name in ["consumers-0", "consumers-1"] {
+            let log = connect(broker, name, None).await?;
+            let mut tasks = Tasks::new(Readiness::default());
+            consume(&mut tasks, &log, store, codec);
+            parts.push((log, run(tasks, &stop)));
+        }
+        Ok(Self { endpoints, stop, parts })
+    }
+
+    /// Ends everything in order: nothing may have ended by itself.
+    async fn stop(&mut self) -> Result<()> {
+        ensure!(self.parts.iter().all(|(_, part)| !part.is_finished()), "a part has ended by itself");
+        self.stop.cancel();
+        for (log, part) in self.parts.drain(..) {
+            part.await??;
+            log.close().await;
+        }
+        Ok(())
+    }
+}
+
+fn run(tasks: Tasks, stop: &CancellationToken) -> JoinHandle<Result<()>> {
+    let stop = stop.clone();
+    tokio::spawn(async move { Ok(tasks.run(stop).await?) })
+}
+
+/// Users, chat and sockets behind one listener.
+fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &SharedStore, codec: &Codec) -> Result<()> {
+    let (log, store, codec) = (Arc::clone(log), Arc::clone(store), codec.clone());
+    let (clock, entropy, metrics, readiness) =
+        (Clock::system(), Entropy::system(), Metrics::new(), Readiness::default());
+    let keys = KeyRing::of(SigningKey::generate(&entropy)?, &clock, &entropy)?;
+    let ended = EndedSessions::default();
+    let verifier = Verifier::of_ring(keys.clone(), clock.clone()).without(ended.clone());
+    let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
+    let deps = users::Deps {
+        store: store.clone(),
+        log: log.clone(),
+        codec: codec.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        keys,
+        ended,
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+    };
+    let mut router = users::start(&users::Config::default(), deps, tasks)?;
+    let deps = chat::Deps {
+        log: log.clone(),
+        store: store.clone(),
+        codec: codec.clone(),
+        clock: clock.clone(),
+        verifier: verifier.clone(),
+        serving: serving.clone(),
+    };
+    router = router.merge(chat::start(&chat::Config::default(), &deps, tasks));
+    let deps = sockets::Deps { log, store, codec, verifier, clock, entropy, readiness, metrics };
+    let (routes, open) = sockets::start(sockets::Config::default(), deps, tasks);
+    router = router.merge(routes);
+    tasks.spawn("http server", |token| process::serve(listener, router, serving, token));
+    tasks.spawn("sockets", |token| open.drain(token));
+    Ok(())
+}
+
+fn consume(tasks: &mut Tasks, log: &SharedLog, store: &SharedStore, codec: &Codec) {
+    let (metrics, entropy) = (Metrics::new(), Entropy::system());
+    let counters = storage::StorageMetrics::new(&metrics);
+    let deps = storage::Deps::new(log.clone(), store.clone(), codec.clone(), entropy.clone(), counters);
+    tasks.spawn("storage", |token| storage::run(deps, Readiness::default(), token));
+    let counters = fanout::FanoutMetrics::new(&metrics);
+    let deps = fanout::Deps::new(log.clone(), store.clone(), codec.clone(), entropy, counters);
+    tasks.spawn("fan-out", |token| fanout::run(deps, Readiness::default(), token));
+}

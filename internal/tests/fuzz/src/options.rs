@@ -1,0 +1,32 @@
+//! Configuration: flags, and the environment through the same parser.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use clap::Parser;
+use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
+
+/// The options that programs have in common.
+#[derive(Debug, Parser)]
+struct Options {
+    #[command(flatten)]
+    listen: ListenOptions,
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(flatten)]
+    store: StoreOptions,
+    #[command(flatten)]
+    keys: KeysOptions,
+}
+
+/// Words of a command line, one to a line; they need not be text.
+pub(crate) fn configuration(bytes: &[u8]) {
+    let words = bytes.split(|byte| *byte == b'\n').map(|word| OsString::from_vec(word.to_vec()));
+    match Options::try_parse_from(std::iter::once(OsString::from("program")).chain(words)) {
+        Ok(options) => {
+            assert!(options.listen.address_or(1).port() > 0 || options.listen.listen.is_some());
+        }
+        // Whatever is wrong with it, there is a sentence about it.
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}

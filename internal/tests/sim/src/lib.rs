@@ -1,0 +1,28 @@
+//! The whole system from one seed: the real services on engines in memory, devices over pipes, faults at every seam,
+//! in virtual time on one thread; and an oracle at the end.
+//!
+//! A seed makes a [`Plan`], which is data; [`run()`] lives it; the same plan always comes to the same trace. See
+//! `README.md` for what is simulated and what is not.
+
+mod judge;
+mod life;
+mod log;
+mod net;
+mod plan;
+mod run;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded_bugs;
+mod seeds;
+mod shrink;
+mod store;
+mod trace;
+mod weather;
+mod world;
+
+pub use plan::{Kind, PROCESSES, Plan, Repeat, Setup, Step, Verb, What, plan_of};
+pub use run::{Outcome, run};
+pub use seeds::{Report, Shown, run_seeds, show};
+pub use shrink::{Shrunk, shrink};
+pub use testkit::foreign::{Foreign, Stream};
+pub use trace::Totals;
+pub use weather::Rates;

@@ -1,0 +1,282 @@
+//! What happens next.
+
+use domain::{CommandId, ConversationId};
+use environment::Clock;
+use protocol::{CommandFrame, CommandKind, EntryBody};
+use uuid::Uuid;
+use workload::Random;
+
+use super::hostile::hostile;
+use super::world::{Meeting, World};
+use crate::device::{Device, Route};
+
+/// How many of the newest messages are edited, deleted and reacted to.
+const RECENT: usize = 50;
+/// Attempts to find a device that is a member and connected.
+const TRIES: usize = 6;
+/// What people react with.
+const EMOJI: [&str; 4] = ["👍", "❤️", "☕", "🎉"];
+/// Of clocks that are wrong: ids are stamped so many milliseconds ago.
+const BEHIND_MS: [i64; 5] = [20_000, 170_000, 200_000, 86_400_000, 21 * 86_400_000];
+
+/// A command and where it comes from.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) device: usize,
+    pub(super) command: CommandFrame,
+    pub(super) route: Route,
+    pub(super) is_message: bool,
+}
+
+/// A fresh id; with `skewed`, now and then one from a clock that is wrong.
+#[must_use]
+pub fn mint(random: &mut Random, skewed: bool) -> CommandId {
+    let now = Clock::system().now_ms();
+    let stamp = match (skewed, random.below(100)) {
+        (true, 0..4) => now - *random.pick(&BEHIND_MS),
+        (true, 4) => now + 30_000,
+        _ => now,
+    };
+    let mut bytes = [0; 10];
+    // Not from the seed alone: loads of one seed on the same servers must not meet.
+    bytes[..8].copy_from_slice(&Uuid::now_v7().into_bytes()[8..]);
+    bytes[8..].copy_from_slice(&random.bits().to_be_bytes()[..2]);
+    let stamp = u64::try_from(stamp).unwrap_or(0);
+    let uuid = uuid::Builder::from_unix_timestamp_millis(stamp, &bytes).into_uuid();
+    CommandId::try_from(uuid).expect("the builder makes a UUIDv7")
+}
+
+/// The next command; `None` when what was chosen makes no sense now (or was a read mark).
+pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
+    if !world.config.plain && random.chance(world.config.retry_percent) {
+        return repetition(world, random);
+    }
+    if !world.config.plain && random.chance(world.config.hostile_percent) {
+        return hostile(world, random);
+    }
+    let room = random.pick(&world.rooms);
+    let number = speaker(world, room, random);
+    let (device, route) = (&world.devices[number], if random.chance(10) { Route::Http } else { Route::Socket });
+    let fresh = |random: &mut Random| mint(random, true);
+    let conversation = room.id;
+    let chosen = |command: CommandFrame| {
+        let is_message = matches!(command.what, CommandKind::Send { .. });
+        Some(Chosen { device: number, command, route, is_message })
+    };
+    match if world.config.plain { 99 } else { random.below(100) } {
+        0..8 => {
+            let target = own(device, conversation, random)?.id;
+            let id = fresh(random);
+            chosen(CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}") }))
+        }
+        8..11 => {
+            let target = own(device, conversation, random)?.id;
+            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Delete { target }))
+        }
+        11..19 => {
+            let target = recent(device, conversation, random)?.id;
+            let emoji = (*random.pick(&EMOJI)).to_owned();
+            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::React { target, emoji }))
+        }
+        19 => {
+            let target = recent(device, conversation, random)?.id;
+            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Unreact { target }))
+        }
+        20..26 => {
+            let memory = device.memory();
+            let last = *memory.kept.rooms.get(&conversation)?.entries.keys().next_back()?;
+            drop(memory);
+            device.mark(conversation, last);
+            None
+        }
+        26..31 if !room.direct => membership(world, room, random),
+        _ => {
+            let answers = random.chance(10).then(|| recent(device, conversation, random)).flatten();
+            let id = fresh(random);
+            // The text names the id: an entry under another id than its text's would show.
+            let body = format!("message {id} {}", "x".repeat(usize::try_from(random.below(120)).unwrap_or(0)));
+            chosen(CommandFrame::new(
+                id,
+                conversation,
+                CommandKind::Send { body, reply_to: answers.map(|entry| entry.id) },
+            ))
+        }
+    }
+}
+
+/// A device that is a member and connected, mostly; now and then whoever.
+fn speaker(world: &World, room: &Meeting, random: &mut Random) -> usize {
+    let mut number = 0;
+    for _ in 0..TRIES {
+        let stranger = random.below(200) == 0;
+        let user = if stranger { random.below(world.config.users as u64) } else { *random.pick(&room.members) as u64 };
+        number = world.device_of(usize::try_from(user).unwrap_or(0), random);
+        let memory = world.devices[number].memory();
+        let member = memory.kept.rooms.get(&room.id).is_some_and(crate::device::Room::is_member);
+        if stranger || (member && memory.live) {
+            break;
+        }
+    }
+    number
+}
+
+/// Something said before, once more: as it was, or with another text, or given up.
+fn repetition(world: &World, random: &mut Random) -> Option<Chosen> {
+    let number = usize::try_from(random.below(world.devices.len() as u64)).unwrap_or(0);
+    let memory = world.devices[number].memory();
+    let count = memory.sends.len() as u64;
+    // Ids sort by their stamps: half of the repetitions are of something recent.
+    let back = if random.chance(50) { random.below(count.min(10)) } else { random.below(count) };
+    let (id, sent) = memory.sends.iter().rev().nth(usize::try_from(back).unwrap_or(0))?;
+    sent.at?;
+    let (conversation, id) = (sent.conversation, *id);
+    let command = match (random.below(20), &sent.command.what) {
+        (0, CommandKind::Send { .. }) => {
+            CommandFrame::new(id, conversation, CommandKind::Send { body: "another text".into(), reply_to: None })
+        }
+        (1, _) => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
+        (_, _) => sent.command.clone(),
+    };
+    let route = if random.chance(20) { Route::Http } else { Route::Socket };
+    Some(Chosen { device: number, command, route, is_message: false })
+}
+
+fn membership(world: &World, room: &Meeting, random: &mut Random) -> Option<Chosen> {
+    let by = if random.chance(85) { room.founder } else { *random.pick(&room.members) };
+    let mut number = world.device_of(by, random);
+    let (id, conversation) = (mint(random, false), room.id);
+    let other = *random.pick(&room.members);
+    let anyone = usize::try_from(random.below(world.config.users as u64)).unwrap_or(0);
+    let user = world.accounts[other].user;
+    let command = match random.below(10) {
+        // Only those who were there at first come and go: everybody else's absence is what strangers are for.
+        0..4 => CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] }),
+        4 => CommandFrame::new(
+            id,
+            conversation,
+            CommandKind::AddMembers { members: vec![user, world.accounts[anyone].user] },
+        ),
+        5..7 => CommandFrame::new(id, conversation, CommandKind::RemoveMember { user }),
+        7 if other != room.founder => {
+            number = world.device_of(other, random);
+            CommandFrame::new(id, conversation, CommandKind::Leave {})
+        }
+        8 => CommandFrame::new(
+            id,
+            conversation,
+            CommandKind::ChangeRole { user, role: (*random.pick(&["member", "admin"])).into() },
+        ),
+        _ => CommandFrame::new(
+            id,
+            conversation,
+            CommandKind::ChangeTitle { title: format!("title {}", random.below(10)) },
+        ),
+    };
+    Some(Chosen { device: number, command, route: Route::Socket, is_message: false })
+}
+
+/// Connections break, devices lose what they stored last, owners look away.
+pub(super) fn disturb(world: &World, random: &mut Random) {
+    let device = random.pick(&world.devices);
+    match random.below(2000) {
+        0..10 => device.drop_link(),
+        10..14 => device.save(),
+        14..17 => device.go_back(),
+        17 => device.set_away(true),
+        18..30 => device.set_away(false),
+        _ => {}
+    }
+}
+
+/// One of the device's own recent messages that stands.
+fn own(device: &Device, conversation: ConversationId, random: &mut Random) -> Option<EntryBody> {
+    let me = device.memory().user;
+    pick(device, conversation, random, |entry| entry.author == me)
+}
+
+/// A recent message.
+fn recent(device: &Device, conversation: ConversationId, random: &mut Random) -> Option<EntryBody> {
+    pick(device, conversation, random, |_| true)
+}
+
+/// Mostly of those not deleted, as far as the device knows.
+fn pick(
+    device: &Device,
+    conversation: ConversationId,
+    random: &mut Random,
+    wanted: impl Fn(&EntryBody) -> bool,
+) -> Option<EntryBody> {
+    let memory = device.memory();
+    let entries = memory.kept.rooms.get(&conversation)?.entries.values().rev().take(RECENT);
+    let deleted_too = random.chance(5);
+    let found: Vec<&EntryBody> =
+        entries.filter(|entry| entry.kind == "message" && (deleted_too || !entry.deleted) && wanted(entry)).collect();
+    if found.is_empty() { None } else { Some((*random.pick(&found)).clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use domain::{Kind, Seq, UserId};
+
+    use super::*;
+    use crate::device::{Account, Endpoints, Stamps};
+    use crate::load::LoadConfig;
+
+    fn message(author: UserId, number: u64) -> EntryBody {
+        let seq = Seq::new(0, number).unwrap();
+        EntryBody {
+            seq,
+            id: CommandId::first_at(i64::try_from(number).unwrap()),
+            author,
+            time: 0,
+            kind: "message".to_owned(),
+            ordinal: number,
+            changed: seq,
+            body: Some("hello".to_owned()),
+            reply_to: None,
+            users: Vec::new(),
+            edited: None,
+            deleted: false,
+            reactions: Vec::new(),
+            withheld: false,
+        }
+    }
+
+    /// Four users, three of them in a group where each has said something. Nothing is awaited, so no device connects.
+    fn world() -> World {
+        let nowhere = "http://127.0.0.1:1".to_owned();
+        let endpoints = Endpoints { users: nowhere.clone(), chat: vec![nowhere.clone()], sockets: vec![nowhere] };
+        let account = |number: u128| Account {
+            name: format!("user-{number}"),
+            user: UserId::try_from(Uuid::from_u128(number)).unwrap(),
+        };
+        let accounts: Vec<Account> = (1..5).map(account).collect();
+        let stamps = Stamps::default();
+        let start = |account: &Account| Device::start(0, &endpoints, account, &stamps).unwrap();
+        let devices: Vec<Device> = accounts.iter().map(start).collect();
+        let id = ConversationId::group(accounts[0].user, CommandId::first_at(1));
+        for device in &devices[..3] {
+            let mut memory = device.memory();
+            memory.live = true;
+            let room = memory.kept.rooms.entry(id).or_default();
+            room.set_membership(Seq::default(), true);
+            (1..).zip(&accounts[..3]).for_each(|(number, account)| room.merge(message(account.user, number)));
+        }
+        let config = LoadConfig { users: 4, devices: 1, ..LoadConfig::default() };
+        let rooms = vec![Meeting { id, founder: 0, members: vec![0, 1, 2], direct: false }];
+        World { config, accounts, devices, rooms }
+    }
+
+    #[tokio::test]
+    async fn a_load_has_commands_of_every_kind() {
+        let (world, mut random, mut kinds) = (world(), Random::new(1), BTreeSet::new());
+        for _ in 0..20_000 {
+            let Some(chosen) = choose(&world, &mut random) else { continue };
+            let author = world.devices[chosen.device].memory().user;
+            kinds.insert(chosen.command.into_action(author).unwrap().2.kind());
+        }
+        assert_eq!(kinds, BTreeSet::from(Kind::ALL));
+    }
+}

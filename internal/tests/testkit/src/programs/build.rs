@@ -1,0 +1,110 @@
+//! Finds the programs: for tests built once per process with Cargo, which knows best whether anything has changed; for
+//! what people start by hand those that are there, unless they ask for more.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A folder with programs that were built already, to be used as they are.
+const GIVEN: &str = "KLATSCH_PROGRAMS";
+/// All of `cmd`.
+pub const PROGRAMS: [&str; 7] = [
+    "klatsch",
+    "klatschctl",
+    "user-service",
+    "chat-service",
+    "storage-consumer",
+    "fanout-consumer",
+    "websocket-service",
+];
+
+/// Whether nothing may be built.
+static AS_THEY_ARE: AtomicBool = AtomicBool::new(false);
+
+/// From here on, this process takes programs as they are, beside its own executable, and builds none.
+pub fn build_nothing() {
+    AS_THEY_ARE.store(true, Ordering::Relaxed);
+}
+
+/// The executable of the program of that name, built with the profile of this process.
+///
+/// # Errors
+/// When it cannot be built, or is not in the folder that the environment names.
+pub async fn executable(name: &str) -> Result<PathBuf> {
+    let name = name.to_owned();
+    tokio::task::spawn_blocking(move || find(&name)).await?
+}
+
+fn find(name: &str) -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(GIVEN) {
+        let program = Path::new(&folder).join(name);
+        ensure!(program.is_file(), "{GIVEN} names {}, where no {name} is", Path::new(&folder).display());
+        return Ok(program);
+    }
+    if AS_THEY_ARE.load(Ordering::Relaxed) {
+        return beside(&std::env::current_exe()?, name);
+    }
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.is_empty() {
+        *built = build()?;
+    }
+    built.get(name).cloned().with_context(|| format!("cargo has built no program {name}"))
+}
+
+/// The program of that name in the folder of another one.
+fn beside(other: &Path, name: &str) -> Result<PathBuf> {
+    let program = other.with_file_name(name);
+    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+    ensure!(
+        program.is_file(),
+        "there is no {name} at {}: build it first (cargo build{profile} --bin {name}), or say --build",
+        program.display()
+    );
+    Ok(program)
+}
+
+fn build() -> Result<BTreeMap<String, PathBuf>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    // Without `--package`: so Cargo chooses the dependencies' features for all default members, as it does for `cargo run`
+    // and, but for what only tests need, for `cargo test --workspace`. What these have built is not built again.
+    for program in PROGRAMS {
+        command.args(["--bin", program]);
+    }
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../..")).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().context("running cargo, which builds the programs")?;
+    ensure!(output.status.success(), "cargo could not build the programs");
+    Ok(String::from_utf8(output.stdout)?.lines().filter_map(artifact).collect())
+}
+
+/// The program that a line of Cargo's messages tells of.
+fn artifact(line: &str) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let path = message.get("executable")?.as_str()?;
+    let name = message.get("target")?.get("name")?.as_str()?;
+    Some((name.to_owned(), PathBuf::from(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_asked_for_and_not_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("load");
+        let words = beside(&own, "klatsch").unwrap_err().to_string();
+        assert!(words.contains("cargo build") && words.contains("--build"), "{words}");
+        std::fs::write(folder.path().join("klatsch"), "").unwrap();
+        assert_eq!(beside(&own, "klatsch").unwrap(), folder.path().join("klatsch"));
+    }
+}
