@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use backends::scylla_config;
 use environment::Clock;
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
@@ -12,7 +13,7 @@ use operate::migrates_when_opened;
 use ops::OpsError;
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
-use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
+use store_scylla::{ScyllaConfig, ScyllaStore};
 
 use crate::options::EngineOptions;
 
@@ -35,24 +36,15 @@ enum Which {
     },
     Servers {
         kafka: Option<String>,
-        cql: Cql,
+        /// The store's configuration, if the options name its nodes.
+        cql: Option<ScyllaConfig>,
     },
-}
-
-/// Where the CQL server is, and which part of it is ours.
-#[derive(Clone)]
-struct Cql {
-    nodes: Vec<String>,
-    keyspace: String,
-    datacenter: Option<String>,
-    credentials: Option<Credentials>,
 }
 
 impl Engines {
     /// Opens nothing yet.
     pub(crate) fn new(options: &EngineOptions, clock: &Clock) -> Result<Self, OpsError> {
-        let EngineOptions { data, kafka, cql, keyspace, cql_datacenter, cql_user, cql_password, registry, dev } =
-            options.clone();
+        let EngineOptions { data, kafka, cql, keyspace, registry, dev } = options.clone();
         let which = match data {
             Some(_) if kafka.is_some() || !cql.is_empty() => {
                 return Err(OpsError::Usage(
@@ -61,9 +53,8 @@ impl Engines {
             }
             Some(folder) => Which::Embedded { folder, database: None },
             None => {
-                let credentials = Credentials::parse(cql_user.as_deref(), cql_password.as_ref());
-                let credentials = credentials.map_err(|error| OpsError::Usage(error.to_string()))?;
-                Which::Servers { kafka, cql: Cql { nodes: cql, keyspace, datacenter: cql_datacenter, credentials } }
+                let config = scylla_config(&cql, &keyspace, dev).map_err(|error| OpsError::Usage(error.to_string()))?;
+                Which::Servers { kafka, cql: (!cql.is_empty()).then_some(config) }
             }
         };
         Ok(Self { which, registry, dev, clock: clock.clone(), log: None, store: None })
@@ -79,15 +70,7 @@ impl Engines {
         let Which::Servers { cql, .. } = &self.which else {
             return Err(OpsError::Usage("the embedded store has no CQL server".into()));
         };
-        let Cql { nodes, keyspace, datacenter, credentials } = cql.clone();
-        if nodes.is_empty() {
-            return Err(OpsError::Usage("where is the store? --data FOLDER or --cql HOST:PORT".into()));
-        }
-        let keyspace =
-            keyspace.parse().map_err(|error: store_scylla::BadKeyspace| OpsError::Usage(error.to_string()))?;
-        let config = ScyllaConfig::new(nodes, keyspace);
-        let replication_factor = if self.dev { 1 } else { config.replication_factor };
-        Ok(ScyllaConfig { replication_factor, datacenter, credentials, ..config })
+        cql.clone().ok_or_else(|| OpsError::Usage("where is the store? --data FOLDER or --cql HOST:PORT".into()))
     }
 }
 
@@ -102,7 +85,7 @@ impl operate::Engines for Engines {
     }
 
     fn name_store(&self) -> bool {
-        !matches!(&self.which, Which::Servers { cql, .. } if cql.nodes.is_empty())
+        !matches!(&self.which, Which::Servers { cql: None, .. })
     }
 
     async fn log(&mut self) -> Result<SharedLog, OpsError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use secret::Secret;
+use process::options::KeyspaceOptions;
 use terminal::ChatArguments;
 
 use crate::keys::KeysOptions;
@@ -41,18 +41,8 @@ pub(crate) struct EngineOptions {
     /// ScyllaDB or Cassandra nodes to begin with
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL", value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub(crate) cql: Vec<String>,
-    /// The keyspace of all tables
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
-    pub(crate) keyspace: String,
-    /// The datacenter whose nodes are used and whose quorum counts; to be named where the cluster has more than one
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
-    pub(crate) cql_datacenter: Option<String>,
-    /// The role to sign in with where the server asks for one; its password is read from KLATSCH_CQL_PASSWORD
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL_USER", value_name = "NAME")]
-    pub(crate) cql_user: Option<String>,
-    /// Of that role.
-    #[arg(skip = process::options::cql_password())]
-    pub(crate) cql_password: Option<Secret>,
+    #[command(flatten, next_help_heading = ENGINES)]
+    pub(crate) keyspace: KeyspaceOptions,
     /// Confluent-compatible schema registry
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]
     pub(crate) registry: Option<String>,

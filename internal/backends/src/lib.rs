@@ -14,10 +14,10 @@ use environment::ErrorKind;
 use eventlog::{LogError, SharedLog};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::{Codec, RegistryError};
-use process::options::{LogOptions, StoreOptions};
+use process::options::{KeyspaceOptions, LogOptions, StoreOptions};
 use process::{Condition, ConfigFault, Given, insist};
 use store::{Following, SharedStore, StoreError};
-use store_scylla::{Credentials, ScyllaConfig, ScyllaStore};
+use store_scylla::{BadCredentials, BadKeyspace, Credentials, ScyllaConfig, ScyllaStore};
 
 pub use ground::Ground;
 pub use keys::follow_keys;
@@ -101,7 +101,8 @@ async fn connect(
         };
     ConfigFault::all(&faults)?;
     condition.not_ready(format!("waiting for the store at {}", store.cql.join(",")));
-    let config = scylla_config(store, log.dev)?;
+    let config = scylla_config(&store.cql, &store.keyspace, log.dev);
+    let config = config.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let transient = StoreError::is_transient;
     let store = match insist("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone())).await
     {
@@ -115,20 +116,31 @@ async fn connect(
     Ok(Some(Engines { log: kafka, store: Following::new(store), codec }))
 }
 
-/// The store's configuration; in development one copy of every row is enough.
+/// Options of the store that no server could be reached with.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreOptionsError {
+    /// The keyspace is no name of one.
+    #[error(transparent)]
+    Keyspace(#[from] BadKeyspace),
+    /// Of role and password one is missing.
+    #[error(transparent)]
+    Credentials(#[from] BadCredentials),
+}
+
+/// How to reach the store at these nodes; in development one copy of every row is enough.
 ///
 /// # Errors
-/// When the keyspace is no name of one, or of role and password one is missing.
-pub fn scylla_config(options: &StoreOptions, dev: bool) -> Result<ScyllaConfig, ConfigFault> {
-    let keyspace = options.keyspace.parse();
-    let keyspace =
-        keyspace.map_err(|error: store_scylla::BadKeyspace| ConfigFault::caused(error.to_string(), error))?;
-    let credentials = Credentials::parse(options.cql_user.as_deref(), options.cql_password.as_ref());
-    let credentials = credentials.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
-    let config = ScyllaConfig::new(options.cql.clone(), keyspace);
+/// When the options name no keyspace, or half of the credentials.
+pub fn scylla_config(
+    nodes: &[String],
+    options: &KeyspaceOptions,
+    dev: bool,
+) -> Result<ScyllaConfig, StoreOptionsError> {
+    let KeyspaceOptions { keyspace, cql_datacenter, cql_user, cql_password } = options;
+    let credentials = Credentials::parse(cql_user.as_deref(), cql_password.as_ref())?;
+    let config = ScyllaConfig::new(nodes.to_vec(), keyspace.parse()?);
     let replication_factor = if dev { 1 } else { config.replication_factor };
-    let datacenter = options.cql_datacenter.clone();
-    Ok(ScyllaConfig { replication_factor, datacenter, credentials, ..config })
+    Ok(ScyllaConfig { replication_factor, datacenter: cql_datacenter.clone(), credentials, ..config })
 }
 
 fn unreachable(error: &RegistryError) -> bool {
@@ -154,12 +166,12 @@ mod tests {
     fn the_store_is_used_as_the_options_say() {
         let given = ["program", "--cql", "s1:9042,s2:9042", "--cql-datacenter", "south"];
         let options = Options::parse_from(given).store;
-        let config = scylla_config(&options, false).unwrap();
+        let config = scylla_config(&options.cql, &options.keyspace, false).unwrap();
         assert_eq!(config.contact_points, ["s1:9042", "s2:9042"]);
         assert_eq!((config.datacenter.as_deref(), config.replication_factor), (Some("south"), 3));
         assert!(config.credentials.is_none());
         // Without its password, which has no flag.
-        let alone = StoreOptions { cql_user: Some("klatsch".into()), cql_password: None, ..options };
-        assert!(scylla_config(&alone, false).unwrap_err().to_string().contains("without its password"));
+        let alone = KeyspaceOptions { cql_user: Some("klatsch".into()), cql_password: None, ..options.keyspace };
+        assert!(scylla_config(&options.cql, &alone, false).unwrap_err().to_string().contains("without its password"));
     }
 }

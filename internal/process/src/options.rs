@@ -85,14 +85,21 @@ pub struct StoreOptions {
         value_delimiter = ','
     )]
     pub cql: Vec<String>,
+    #[command(flatten, next_help_heading = STORE)]
+    pub keyspace: KeyspaceOptions,
+}
+
+/// Which part of the CQL servers is meant, and as whom: the same for services and for `klatschctl`.
+#[derive(Debug, Clone, Args)]
+pub struct KeyspaceOptions {
     /// The keyspace of all tables
-    #[arg(long, help_heading = STORE, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
+    #[arg(long, global = true, env = "KLATSCH_KEYSPACE", value_name = "NAME", default_value = "klatsch")]
     pub keyspace: String,
     /// The datacenter whose nodes are used and whose quorum counts; to be named where the cluster has more than one
-    #[arg(long, help_heading = STORE, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
+    #[arg(long, global = true, env = "KLATSCH_CQL_DATACENTER", value_name = "NAME")]
     pub cql_datacenter: Option<String>,
     /// The role to sign in with where the server asks for one; its password is read from KLATSCH_CQL_PASSWORD
-    #[arg(long, help_heading = STORE, env = "KLATSCH_CQL_USER", value_name = "NAME")]
+    #[arg(long, global = true, env = "KLATSCH_CQL_USER", value_name = "NAME")]
     pub cql_user: Option<String>,
     /// Of that role.
     #[arg(skip = cql_password())]
@@ -104,7 +111,7 @@ pub const CQL_PASSWORD: &str = "KLATSCH_CQL_PASSWORD";
 
 /// The store's password, as the environment has it.
 #[must_use]
-pub fn cql_password() -> Option<Secret> {
+fn cql_password() -> Option<Secret> {
     std::env::var(CQL_PASSWORD).ok().map(Secret::new)
 }
 

@@ -95,6 +95,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "klatschctl",
         &[
+            "backends",
             "client",
             "eventlog",
             "eventlog-kafka",
@@ -104,7 +105,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "operate",
             "ops",
             "process",
-            "secret",
             "store",
             "store-scylla",
             "terminal",

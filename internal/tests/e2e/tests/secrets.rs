@@ -49,8 +49,7 @@ fn printed() -> Result<Vec<(&'static str, String)>> {
         protocol::Credentials { device_token: Some(secret()), ..protocol::Credentials::new("a", secret()) };
     let role = store_scylla::Credentials { username: "klatsch".into(), password: secret() };
     let cql = ScyllaConfig { credentials: Some(role.clone()), ..ScyllaConfig::new(vec![], "klatsch".parse()?) };
-    let store = process::options::StoreOptions {
-        cql: vec![],
+    let keyspace = process::options::KeyspaceOptions {
         keyspace: "klatsch".into(),
         cql_datacenter: None,
         cql_user: Some("klatsch".into()),
@@ -74,7 +73,7 @@ fn printed() -> Result<Vec<(&'static str, String)>> {
         ("protocol::PasswordBody", both(&PasswordBody { current_password: secret(), new_password: secret() })),
         ("protocol::RefreshBody", both(&RefreshBody { refresh_token: secret() })),
         ("protocol::SessionBody", both(&session)),
-        ("process::StoreOptions", both(&store)),
+        ("process::KeyspaceOptions", both(&keyspace)),
         ("store-scylla::Credentials", both(&role)),
         ("store-scylla::Credentials", both(&cql)),
         ("terminal::ChatArguments", both(&chat_arguments()?)),
