@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use backends::scylla_config;
+use clap::Args;
 use environment::Clock;
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
@@ -11,11 +12,35 @@ use eventlog_kafka::{KafkaConfig, KafkaLog};
 use kv::{Database, KvError};
 use operate::migrates_when_opened;
 use ops::OpsError;
+use process::options::KeyspaceOptions;
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use store_scylla::{ScyllaConfig, ScyllaStore};
 
-use crate::options::EngineOptions;
+/// Over the options that say which Klatsch is meant.
+const ENGINES: &str = "Which Klatsch: a data folder, or servers";
+
+/// Which Klatsch: the folder of a 'klatsch', or servers.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EngineOptions {
+    /// The data folder of 'klatsch', which may be running: then it does the work
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DATA", value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Kafka brokers to begin with
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_KAFKA", value_name = "HOST:PORT,...")]
+    pub(crate) kafka: Option<String>,
+    /// ScyllaDB or Cassandra nodes to begin with
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub(crate) cql: Vec<String>,
+    #[command(flatten, next_help_heading = ENGINES)]
+    pub(crate) keyspace: KeyspaceOptions,
+    /// Confluent-compatible schema registry
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]
+    pub(crate) registry: Option<String>,
+    /// For development on one broker and one node: one copy of everything is enough
+    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DEV")]
+    pub(crate) dev: bool,
+}
 
 /// The engines that were asked for, opened as they are needed.
 pub(crate) struct Engines {

@@ -8,7 +8,7 @@ use operate::{Console, Output as _};
 use ops::keys::Keys;
 use ops::{Exit, OpsError};
 
-use crate::options::EngineOptions;
+use crate::engines::EngineOptions;
 
 /// The name of the file in a data folder.
 const IN_FOLDER: &str = "signing-key.pem";

@@ -1,12 +1,10 @@
 //! Flags and environment. The doc comments are the help texts.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use process::options::KeyspaceOptions;
 use terminal::ChatArguments;
 
+use crate::engines::EngineOptions;
 use crate::keys::KeysOptions;
 
 /// Looks after Klatsch, and talks through it.
@@ -24,31 +22,6 @@ pub(crate) struct Options {
 /// Below the options: how every command ends, and what is read from the environment besides.
 fn after_help() -> String {
     format!("{}\n\n{}", ops::Exit::help(), process::telemetry::HELP)
-}
-
-/// Over the options that say which Klatsch is meant.
-const ENGINES: &str = "Which Klatsch: a data folder, or servers";
-
-/// Which Klatsch: the folder of a 'klatsch', or servers.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct EngineOptions {
-    /// The data folder of 'klatsch', which may be running: then it does the work
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DATA", value_name = "FOLDER")]
-    pub(crate) data: Option<PathBuf>,
-    /// Kafka brokers to begin with
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_KAFKA", value_name = "HOST:PORT,...")]
-    pub(crate) kafka: Option<String>,
-    /// ScyllaDB or Cassandra nodes to begin with
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_CQL", value_name = "HOST:PORT,...", value_delimiter = ',')]
-    pub(crate) cql: Vec<String>,
-    #[command(flatten, next_help_heading = ENGINES)]
-    pub(crate) keyspace: KeyspaceOptions,
-    /// Confluent-compatible schema registry
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]
-    pub(crate) registry: Option<String>,
-    /// For development on one broker and one node: one copy of everything is enough
-    #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DEV")]
-    pub(crate) dev: bool,
 }
 
 #[derive(Debug, Subcommand)]

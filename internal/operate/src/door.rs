@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::{Address, SOCKET};
 use crate::context::Context;
 use crate::engines::Running;
-use crate::remote::Remote;
+use crate::remote::{Remote, STOP_WITHIN};
 use crate::run::{run, unless_given_up};
 use crate::wire::{Ended, Frame, REQUEST_BYTES_MAX, Request};
 
@@ -36,9 +36,6 @@ pub const COMMANDS_MAX: usize = 8;
 pub const CONNECTIONS_MAX: usize = 2 * COMMANDS_MAX;
 /// How long a request may take to come.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(5);
-/// How long a command may take to end in order in a process that stops; and, again, its client to take what it said. The
-/// services come after that, and need most of the time that the process has.
-pub const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often somebody who writes to a client that takes nothing looks whether it is to stop.
 const WRITE_WITHIN: Duration = Duration::from_millis(200);

@@ -4,14 +4,18 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use ops::OpsError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::door::STOP_WITHIN;
 use crate::output::Output;
 use crate::wire::{Attached, Frame};
+
+/// How long a command may take to end in order in a process that stops; and, again, its client to take what it said. The
+/// services come after that, and need most of the time that the process has.
+pub const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// A client. Writing to it blocks while it takes nothing, as a terminal does, until the command is told to stop: so a
 /// command runs on a thread of its own.

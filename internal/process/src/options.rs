@@ -85,6 +85,7 @@ pub struct StoreOptions {
         value_delimiter = ','
     )]
     pub cql: Vec<String>,
+    /// Which part of them is meant, and as whom.
     #[command(flatten, next_help_heading = STORE)]
     pub keyspace: KeyspaceOptions,
 }

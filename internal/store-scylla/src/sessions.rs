@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::ScyllaStore;
 use crate::cql::{Cql, Kind};
-use crate::users::user;
 
 /// The statements of [`SessionStore`].
 pub(crate) struct SessionTables {
@@ -164,4 +163,9 @@ impl SessionStore for ScyllaStore {
         let row = self.cql.first::<(Option<i64>,)>(&self.users.sessions.cut, (user.uuid(),)).await?;
         Ok(row.and_then(|(at_ms,)| at_ms))
     }
+}
+
+/// The user of an `id` cell.
+pub(crate) fn user(id: Uuid, table: &'static str) -> Result<UserId, Malformed> {
+    UserId::try_from(id).map_err(|_| Malformed { table, column: "id" })
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::ScyllaStore;
 use crate::cql::{Cql, Kind};
-use crate::sessions::SessionTables;
+use crate::sessions::{SessionTables, user};
 
 /// Partitions of the outbox. A fixed number: every drain reads them all.
 const OUTBOX_SHARDS: u8 = 8;
@@ -185,10 +185,6 @@ fn outbox_rows(result: scylla::response::query_result::QueryResult) -> Result<Ve
 fn cells(account: &Account) -> (&str, Uuid, &str, &str, i64) {
     let Account { id, name, display_name, password_hash, created_ms } = account;
     (name, id.uuid(), display_name, password_hash, *created_ms)
-}
-
-pub(crate) fn user(id: Uuid, table: &'static str) -> Result<UserId, Malformed> {
-    UserId::try_from(id).map_err(|_| Malformed { table, column: "id" })
 }
 
 /// By the last, random byte of the id.
