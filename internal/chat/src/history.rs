@@ -5,13 +5,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use commands::{Barrier, faults};
-use domain::{CommandId, ConversationId, IdRow, Seq, Stands, UserId};
+use domain::{CommandId, ConversationId, IdRow, MembershipSpan, Seq, Stands, UserId};
 use protocol::{EntryBody, ErrorCode, HistoryPage};
 use serde::Deserialize;
 use store::{Direction, Entry, Page};
 
 use crate::paging::{self, ENTRIES_AT_ONCE, PAGE_MAX};
-use crate::reading::{Reading, Span};
+use crate::reading::Reading;
 use crate::service::{Chat, Reader};
 use crate::view;
 
@@ -122,7 +122,7 @@ impl Chat {
         limit: usize,
     ) -> Result<Vec<Entry>, ApiError> {
         let head = reading.head.seq;
-        let spans: Vec<Span> = match anchor {
+        let spans: Vec<MembershipSpan> = match anchor {
             Anchor::Before(_) => reading.spans.iter().rev().collect(),
             Anchor::After(_) => reading.spans.iter().collect(),
         };

@@ -8,7 +8,7 @@
 
 use api::ApiError;
 use commands::{Barrier, faults};
-use domain::{ConversationId, OFFSET_MAX, Role, Seq, UserId};
+use domain::{ConversationId, MembershipSpans, OFFSET_MAX, Seq, UserId};
 use store::Head;
 use tokio::time::{Instant, sleep_until};
 
@@ -26,65 +26,13 @@ pub(crate) struct Reading {
     /// Read before anything else.
     pub(crate) head: Head,
     /// When the reader was a member.
-    pub(crate) spans: Spans,
+    pub(crate) spans: MembershipSpans,
 }
 
 impl Reading {
     /// The leaving, of who is no member any more.
     pub(crate) fn left(&self) -> Option<Seq> {
         self.spans.left()
-    }
-}
-
-/// The spans of a user's membership, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spans(Vec<Span>);
-
-/// From a joining to a leaving, both included: who comes sees themselves come, who goes sees themselves go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) from: Seq,
-    /// `None`: a member now.
-    pub(crate) to: Option<Seq>,
-}
-
-impl Span {
-    pub(crate) fn contains(&self, seq: Seq) -> bool {
-        self.from <= seq && self.to.is_none_or(|to| seq <= to)
-    }
-}
-
-impl Spans {
-    /// From the versions of a membership, by seq.
-    pub(crate) fn of(versions: &[(Seq, Option<Role>)]) -> Self {
-        let mut spans: Vec<Span> = Vec::new();
-        for (seq, role) in versions {
-            let open = spans.last_mut().filter(|span| span.to.is_none());
-            match (open, role) {
-                (None, Some(_)) => spans.push(Span { from: *seq, to: None }),
-                (Some(span), None) => span.to = Some(*seq),
-                // A change of role, or a leaving whose joining is not there.
-                (Some(_), Some(_)) | (None, None) => {}
-            }
-        }
-        Self(spans)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn left(&self) -> Option<Seq> {
-        self.0.last().and_then(|span| span.to)
-    }
-
-    pub(crate) fn contain(&self, seq: Seq) -> bool {
-        self.0.iter().any(|span| span.contains(seq))
-    }
-
-    /// Oldest first.
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Span> {
-        self.0.iter().copied()
     }
 }
 
@@ -138,28 +86,8 @@ impl Chat {
         Ok((!spans.is_empty()).then_some(Reading { head, spans }))
     }
 
-    pub(crate) async fn spans(&self, user: UserId, conversation: ConversationId) -> Result<Spans, ApiError> {
+    pub(crate) async fn spans(&self, user: UserId, conversation: ConversationId) -> Result<MembershipSpans, ApiError> {
         let versions = self.store.memberships(conversation, user).await.map_err(faults::of_store)?;
-        Ok(Spans::of(&versions))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seq(offset: u64) -> Seq {
-        Seq::new(0, offset).unwrap()
-    }
-
-    #[test]
-    fn spans_run_from_joining_to_leaving_and_a_role_changes_nothing() {
-        let (member, admin) = (Some(Role::Member), Some(Role::Admin));
-        let spans = Spans::of(&[(seq(3), member), (seq(5), admin), (seq(8), None), (seq(20), member)]);
-        assert_eq!(spans.left(), None);
-        let seen: Vec<u64> = (0..30).filter(|at| spans.contain(seq(*at))).collect();
-        assert_eq!(seen, [3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
-        assert_eq!(Spans::of(&[(seq(3), member), (seq(8), None)]).left(), Some(seq(8)));
-        assert!(Spans::of(&[]).is_empty());
+        Ok(MembershipSpans::of(&versions))
     }
 }

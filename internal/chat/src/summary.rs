@@ -2,12 +2,12 @@
 
 use api::ApiError;
 use commands::{Barrier, faults};
-use domain::{Content, ConversationId, ConversationKind, Seq, Settings, UserId};
+use domain::{Content, ConversationId, ConversationKind, MembershipSpans, Seq, Settings, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use protocol::ConversationBody;
 use store::{Direction, Entry, Head, Mark, Page, UserConversation};
 
-use crate::reading::{NEWEST, Spans};
+use crate::reading::NEWEST;
 use crate::service::Chat;
 use crate::view;
 
@@ -175,7 +175,12 @@ impl Chat {
     }
 
     /// The last message up to `end` that was said while the reader was a member.
-    async fn last_in(&self, conversation: ConversationId, spans: &Spans, end: Seq) -> Result<Option<Entry>, ApiError> {
+    async fn last_in(
+        &self,
+        conversation: ConversationId,
+        spans: &MembershipSpans,
+        end: Seq,
+    ) -> Result<Option<Entry>, ApiError> {
         let mut pages = 0;
         for span in spans.iter().rev() {
             let mut anchor = span.to.unwrap_or(end).min(end).next();

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use api::ApiError;
 use bytes::Bytes;
-use domain::{Action, CommandId, ConversationId, Event, Kind, Refusal, Seq, UserId};
+use domain::{Action, CommandId, ConversationId, Event, Kind, MembershipSpans, Refusal, Seq, UserId};
 use environment::Clock;
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
@@ -315,7 +315,7 @@ impl Commands {
         mark: Mark,
     ) -> Result<Option<Mark>, ApiError> {
         let versions = self.store.memberships(conversation, user).await.map_err(faults::of_store)?;
-        match membership::newest_readable(&versions, mark.seq) {
+        match MembershipSpans::of(&versions).newest(mark.seq) {
             Some(seq) if seq == mark.seq => Ok(Some(mark)),
             // Who left saw themselves leave: there is an entry.
             Some(left) => Ok(self.newest_entry(conversation, left).await?.filter(|entry| entry.seq == left)),

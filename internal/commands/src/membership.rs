@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::ApiError;
-use domain::{CommandId, ConversationId, Past, Role, Seq, Stands, UserId};
+use domain::{CommandId, ConversationId, Past, Stands, UserId};
 use lru::LruCache;
 use store::SharedStore;
 use tokio::time::timeout;
@@ -41,18 +41,6 @@ pub(crate) struct Memberships {
     store: SharedStore,
     barrier: Barrier,
     known: Arc<Mutex<LruCache<(UserId, ConversationId), ()>>>,
-}
-
-/// The newest place up to `upto` within a membership, a leaving included; from the versions of the membership, by seq.
-pub(crate) fn newest_readable(versions: &[(Seq, Option<Role>)], upto: Seq) -> Option<Seq> {
-    let mut newest = None;
-    for (seq, role) in versions.iter().filter(|(seq, _)| *seq <= upto) {
-        newest = match role {
-            Some(_) => Some(upto),
-            None => newest.map(|_| *seq),
-        };
-    }
-    newest
 }
 
 impl Memberships {
@@ -159,20 +147,5 @@ impl Memberships {
             // It cannot be told: appending is always safe.
             Ok(Err(_)) | Err(_) => true,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_readable_lies_within_a_membership() {
-        let seq = |offset| Seq::new(0, offset).unwrap();
-        let (member, admin) = (Some(Role::Member), Some(Role::Admin));
-        let versions = [(seq(3), member), (seq(5), admin), (seq(8), None), (seq(20), member), (seq(22), None)];
-        let newest = |offset| newest_readable(&versions, seq(offset)).map(Seq::offset);
-        let all: Vec<_> = [2, 3, 6, 8, 9, 19, 20, 21, 22, 30].map(newest).into();
-        assert_eq!(all, [None, Some(3), Some(6), Some(8), Some(8), Some(8), Some(20), Some(21), Some(22), Some(22)]);
     }
 }

@@ -11,6 +11,7 @@ mod id_cache;
 mod ids;
 mod reducer;
 mod seq;
+mod spans;
 mod state;
 
 pub mod kinds;
@@ -25,4 +26,5 @@ pub use ids::{CommandId, ConversationId, IdError, UserId};
 pub use kinds::{Action, Kind, PayloadHash};
 pub use reducer::{Decision, Effects, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of};
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
+pub use spans::{MembershipSpan, MembershipSpans};
 pub use state::{Content, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};
