@@ -88,7 +88,7 @@ fn name((time, id): Place) -> String {
 /// Bytes of a summary as JSON, about.
 fn bytes_of(summary: &ConversationBody) -> usize {
     let last = summary.last_message.as_ref();
-    let text = last.and_then(|entry| entry.body.as_deref()).map_or(0, paging::bytes_of_text);
+    let text = last.and_then(|entry| entry.body.as_ref()).map_or(0, |body| paging::bytes_of_text(body.reveal()));
     let emojis = last.into_iter().flat_map(|entry| &entry.reactions).map(|reaction| reaction.emoji.as_str());
     SUMMARY_BYTES + text + paging::bytes_of_reactions(emojis) + paging::bytes_of_text(&summary.title)
 }

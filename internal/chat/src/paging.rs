@@ -24,7 +24,7 @@ const REACTION_BYTES: usize = 64;
 /// Bytes of the entry as JSON, about.
 pub(crate) fn bytes_of(entry: &Entry) -> usize {
     let content = match &entry.content {
-        Content::Message { body, .. } => bytes_of_text(body),
+        Content::Message { body, .. } => bytes_of_text(body.reveal()),
         Content::Joined(users) => users.len() * USER_BYTES,
         Content::Title(title) => bytes_of_text(title),
         _ => 0,

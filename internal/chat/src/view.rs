@@ -49,7 +49,7 @@ pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
             "left"
         }
         Content::Title(title) => {
-            body.body = Some(title);
+            body.body = Some(title.into());
             "title"
         }
     };
@@ -106,14 +106,14 @@ mod tests {
     fn who_has_left_sees_nothing_newer_than_the_leaving() {
         let left = Some(seq(10));
         let as_of = entry(message(10, Some(3), false), seq(20), left);
-        assert_eq!((as_of.body.as_deref(), as_of.withheld, as_of.reactions.len()), (Some("hello"), false, 1));
+        assert_eq!((as_of.body, as_of.withheld, as_of.reactions.len()), (Some("hello".into()), false, 1));
         let reacted = entry(message(11, None, false), seq(20), left);
-        assert_eq!((reacted.body.as_deref(), reacted.withheld, reacted.reactions.len()), (Some("hello"), true, 0));
+        assert_eq!((reacted.body, reacted.withheld, reacted.reactions.len()), (Some("hello".into()), true, 0));
         for later in [message(11, Some(3), false), message(11, None, true), message(11, Some(3), true)] {
             let later = entry(later, seq(20), left);
             assert_eq!((later.body, later.edited, later.deleted, later.changed), (None, None, false, seq(5)));
             assert!(later.withheld && later.reactions.is_empty());
         }
-        assert_eq!(entry(message(11, Some(3), false), seq(20), None).body.as_deref(), Some("hello"));
+        assert_eq!(entry(message(11, Some(3), false), seq(20), None).body, Some("hello".into()));
     }
 }

@@ -12,7 +12,7 @@ pub(crate) async fn echo(url: &str, name: &str, password: &Secret) -> Result<(),
             return Ok(());
         }
         if let Some(said) = event.message().filter(|said| said.author != bot.identity().user) {
-            bot.reply(said.conversation, said.id, said.body)?;
+            bot.reply(said.conversation, said.id, said.body.reveal())?;
         }
     }
 }

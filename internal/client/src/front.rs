@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{CommandId, ConversationId, UserId};
+use domain::{CommandId, ConversationId, MessageText, UserId};
 use environment::{Clock, Entropy};
 use protocol::{CommandFrame, CommandKind, FeedFrame, FeedKind};
 use secret::Secret;
@@ -18,8 +18,8 @@ pub struct Message<'e> {
     pub id: CommandId,
     /// Who said it; that may be the client's own user, on any device.
     pub author: UserId,
-    /// The text.
-    pub body: &'e str,
+    /// The text, which debug output does not show: `said.body.reveal()` reads it.
+    pub body: &'e MessageText,
     /// The message that it answers.
     pub reply_to: Option<CommandId>,
 }
@@ -59,7 +59,7 @@ impl Client {
         self.submit(CommandFrame::new(
             self.mint(),
             conversation,
-            CommandKind::Send { body: body.to_owned(), reply_to: None },
+            CommandKind::Send { body: body.into(), reply_to: None },
         ))
     }
 
@@ -71,7 +71,7 @@ impl Client {
         self.submit(CommandFrame::new(
             self.mint(),
             conversation,
-            CommandKind::Send { body: body.to_owned(), reply_to: Some(to) },
+            CommandKind::Send { body: body.into(), reply_to: Some(to) },
         ))
     }
 
@@ -85,7 +85,7 @@ impl Client {
         target: CommandId,
         body: &str,
     ) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(self.mint(), conversation, CommandKind::Edit { target, body: body.to_owned() }))
+        self.submit(CommandFrame::new(self.mint(), conversation, CommandKind::Edit { target, body: body.into() }))
     }
 
     /// Deletes an own message.

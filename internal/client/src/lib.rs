@@ -11,7 +11,7 @@
 //!         return Ok(());
 //!     }
 //!     if let Some(said) = event.message().filter(|said| said.author != bot.identity().user) {
-//!         bot.reply(said.conversation, said.id, said.body)?;
+//!         bot.reply(said.conversation, said.id, said.body.reveal())?;
 //!     }
 //! }
 //! # }
@@ -67,7 +67,7 @@ mod view;
 mod wire;
 
 // A bot depends on this crate alone: what it is given and what it gives is named here.
-pub use domain::{CommandId, ConversationId, Seq, UserId};
+pub use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 pub use error::ClientError;
 pub use front::Message;
 pub use http::{Endpoints, HistoryQuery, Http};

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{CommandId, ConversationId, Seq, UserId};
+use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody};
 
 /// Entries that a view keeps. Beyond, the oldest are forgotten: they can be read again.
@@ -119,7 +119,9 @@ impl View {
             FeedKind::Created { .. } => of(entry("created"), self),
             FeedKind::Joined { members } => of(EntryBody { users: members.clone(), ..entry("joined") }, self),
             FeedKind::Left { user, .. } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
-            FeedKind::TitleChanged { title } => of(EntryBody { body: Some(title.clone()), ..entry("title") }, self),
+            FeedKind::TitleChanged { title } => {
+                of(EntryBody { body: Some(title.as_str().into()), ..entry("title") }, self)
+            }
             FeedKind::Message { body, reply_to } => {
                 of(EntryBody { body: Some(body.clone()), reply_to: *reply_to, ..entry("message") }, self)
             }
@@ -131,7 +133,7 @@ impl View {
                 }
             }),
             FeedKind::Deleted { target } => self.change(*target, *seq, |entry| {
-                (entry.body, entry.deleted, entry.reactions) = (Some(String::new()), true, Vec::new());
+                (entry.body, entry.deleted, entry.reactions) = (Some(MessageText::default()), true, Vec::new());
             }),
             FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, *seq, |entry| {
                 entry.reactions.retain(|reaction| reaction.user != *author);
@@ -223,7 +225,7 @@ mod tests {
         writer.apply(&frame(5, FeedKind::Reacted { target: CommandId::first_at(1), emoji: Some("+1".into()) }));
         view.read(writer.entries().cloned().collect::<Vec<_>>());
         let shown = view.entry(CommandId::first_at(1)).unwrap();
-        assert_eq!((shown.body.as_deref(), shown.reactions.len()), (Some("new"), 1));
+        assert_eq!((&shown.body, shown.reactions.len()), (&Some("new".into()), 1));
         assert_eq!(view.apply(&frame(6, message("next"))).reread, None);
     }
 
@@ -242,7 +244,7 @@ mod tests {
         view.merge(older);
         assert_eq!(view.apply(&frame(4, message("next"))).reread, Some(seq(4)), "rows as of whenever do not do");
         view.read(writer.entries().cloned().collect::<Vec<_>>());
-        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body.as_deref(), Some("new"));
+        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body, Some("new".into()));
         assert_eq!(view.apply(&frame(5, message("more"))).reread, None);
     }
 
@@ -260,7 +262,7 @@ mod tests {
         writer.apply(&frame(1, message("old")));
         writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
         view.read(writer.entries().cloned().collect::<Vec<_>>());
-        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body.as_deref(), Some("new"));
+        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body, Some("new".into()));
     }
 
     /// As history has the entry: who is in the conversation now, and what it is called, is said of the conversation.
@@ -303,7 +305,7 @@ mod tests {
             assert_eq!(live.apply(frame).changes, [], "a second time changes nothing");
         }
         let rows: Vec<EntryBody> = live.entries().cloned().collect();
-        assert_eq!(rows[0].body.as_deref(), Some("a!"));
+        assert_eq!(rows[0].body, Some("a!".into()));
         assert!(rows[1].deleted && rows[1].reactions.is_empty());
 
         // Rows that are ahead of the feed, then the feed.

@@ -47,7 +47,7 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
         // Passing over one that is not whole would be a gap.
         ("batch", _) => match serde_json::from_str(text)? {
             ServerFrame::Batch { cursor, frames } => {
-                let frames = frames.into_iter().map(|frame| serde_json::from_value(frame).ok());
+                let frames = frames.into_iter().map(|frame| serde_json::from_value(frame.0).ok());
                 Ok(Inbound::Batch(cursor, frames.collect()))
             }
             other => Ok(Inbound::Server(other)),

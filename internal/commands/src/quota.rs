@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn message(bytes: usize) -> Action {
-        Action::SendMessage(SendMessage { body: "x".repeat(bytes), reply_to: None })
+        Action::SendMessage(SendMessage { body: "x".repeat(bytes).into(), reply_to: None })
     }
 
     /// Issue 10, item 4: 48 MB sent became 6.2 GB written.

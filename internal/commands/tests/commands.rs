@@ -165,7 +165,7 @@ async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
     let mut under_way = Vec::new();
     for number in 0..50 {
         let (id, body) = (world.id(), number.to_string());
-        let command = CommandFrame::new(id, c, CommandKind::Send { body, reply_to: None });
+        let command = CommandFrame::new(id, c, CommandKind::Send { body: body.into(), reply_to: None });
         under_way.push(world.commands.submit(user(1), command, Some("00-trace-span-01")).await.unwrap());
     }
     for submitted in under_way {
@@ -173,8 +173,9 @@ async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
         assert_eq!((accepted.id, accepted.conversation), (id, c));
     }
     let bodies: Vec<_> = world.events(c).await.into_iter().map(|event| event.action).collect();
-    let expected: Vec<_> =
-        (0..50).map(|number| Action::SendMessage(SendMessage { body: number.to_string(), reply_to: None })).collect();
+    let expected: Vec<_> = (0..50)
+        .map(|number| Action::SendMessage(SendMessage { body: number.to_string().into(), reply_to: None }))
+        .collect();
     assert_eq!(bodies, expected);
     let record = &world.logged(topics::MESSAGES, c).await[0];
     assert_eq!(record.key, c.to_string());

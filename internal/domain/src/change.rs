@@ -1,6 +1,6 @@
 //! What an accepted event changes.
 
-use crate::{CommandId, Content, IdRow, Role, Seq, Settings, UserId};
+use crate::{CommandId, Content, IdRow, MessageText, Role, Seq, Settings, UserId};
 
 /// One change of what can be read back. The event's seq is its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Change {
         /// The message's place.
         place: u64,
         /// The new text.
-        body: String,
+        body: MessageText,
     },
     /// A message is gone.
     Deleted {

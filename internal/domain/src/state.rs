@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Change, CommandId, PayloadHash, Seq, UserId};
+use crate::{Change, CommandId, MessageText, PayloadHash, Seq, UserId};
 
 /// Direct (two users, for ever) or group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +85,7 @@ pub enum Content {
     /// A message.
     Message {
         /// Its text.
-        body: String,
+        body: MessageText,
         /// The message it answers.
         reply_to: Option<CommandId>,
     },

@@ -1,6 +1,7 @@
 //! Records, before and after the log has them.
 
 use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ const HEADER_COST: usize = 16;
 /// A header of a record: a name and bytes.
 pub type Header = (String, Bytes);
 
-/// A record to be appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A record to be appended. Debug output has the body's length: it may be what somebody wrote.
+#[derive(Clone, PartialEq, Eq)]
 pub struct NewRecord {
     /// The partitioning key: the lower-case hyphenated text of an id.
     pub key: String,
@@ -41,8 +42,8 @@ impl NewRecord {
     }
 }
 
-/// A record as the log has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A record as the log has it. Debug output has the body's length: it may be what somebody wrote.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its offset in the partition.
     pub offset: u64,
@@ -82,6 +83,29 @@ impl Record {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| &value[..])
+    }
+}
+
+impl fmt::Debug for NewRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewRecord")
+            .field("key", &self.key)
+            .field("partition", &self.partition)
+            .field("headers", &self.headers)
+            .field("payload", &format_args!("[{} bytes]", self.payload.len()))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("offset", &self.offset)
+            .field("append_time_ms", &self.append_time_ms)
+            .field("key", &self.key)
+            .field("headers", &self.headers)
+            .field("payload", &format_args!("[{} bytes]", self.payload.len()))
+            .finish()
     }
 }
 

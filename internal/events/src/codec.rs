@@ -1,6 +1,7 @@
 //! Records to bytes and back.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -24,13 +25,20 @@ pub const HEADER_ID: &str = "id";
 /// Confluent's wire format: a zero byte and the schema's id, big-endian.
 const PREFIX_BYTES: usize = 5;
 
-/// A record's body and the headers that describe it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A record's body and the headers that describe it. Debug output has the body's length: it may be what somebody wrote.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// `event`, `version` and `schema`.
     pub headers: Vec<(String, Bytes)>,
     /// The wire format.
     pub payload: Bytes,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let payload = format_args!("[{} bytes]", self.payload.len());
+        f.debug_struct("Encoded").field("headers", &self.headers).field("payload", &payload).finish()
+    }
 }
 
 /// Why a record cannot be read.

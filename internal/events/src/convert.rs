@@ -1,5 +1,7 @@
 //! Records to the domain's types and back, those of `chat.messages` aside, which are in `message`.
 
+use std::fmt;
+
 use bytes::Bytes;
 use domain::{ConversationId, Seq, UserId};
 use uuid::Uuid;
@@ -20,8 +22,8 @@ pub struct ReadMark {
     pub ordinal: u64,
 }
 
-/// A record of `chat.deliveries`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A record of `chat.deliveries`. Debug output has the frame's length: its text may be what somebody wrote.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The users, all of the record's partition.
     pub recipients: Vec<UserId>,
@@ -31,8 +33,8 @@ pub struct Delivery {
     pub frame: String,
 }
 
-/// A record of `chat.quarantine`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A record of `chat.quarantine`. Debug output has the payload's length, as of every record.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Quarantined {
     /// Where the record stands.
     pub topic: String,
@@ -44,6 +46,27 @@ pub struct Quarantined {
     pub reason: String,
     /// Its body.
     pub payload: Bytes,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { recipients, place, frame } = self;
+        let frame = format_args!("[frame of {} bytes]", frame.len());
+        f.debug_struct("Delivery").field("recipients", recipients).field("place", place).field("frame", &frame).finish()
+    }
+}
+
+impl fmt::Debug for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, partition, offset, reason, payload } = self;
+        f.debug_struct("Quarantined")
+            .field("topic", topic)
+            .field("partition", partition)
+            .field("offset", offset)
+            .field("reason", reason)
+            .field("payload", &format_args!("[{} bytes]", payload.len()))
+            .finish()
+    }
 }
 
 /// A record of `users.events`.

@@ -6,7 +6,7 @@ use domain::kinds::{
     AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
     RemoveReaction, SendMessage, Withdraw,
 };
-use domain::{Action, CommandId, ConversationKind, Event, Role, UserId};
+use domain::{Action, CommandId, ConversationKind, Event, MessageText, Role, UserId};
 use uuid::Uuid;
 
 use crate::codec::{Codec, DecodeError, Encoded};
@@ -58,12 +58,14 @@ impl Codec {
                 self.encode(SchemaKind::TitleChangedV1, &TitleChangedV1 { envelope, title })
             }
             Action::SendMessage(SendMessage { body, reply_to }) => {
-                let record = MessageSentV1 { envelope, body, reply_to: reply_to.map(|id| id.uuid()) };
+                let record =
+                    MessageSentV1 { envelope, body: body.into_record(), reply_to: reply_to.map(|id| id.uuid()) };
                 self.encode(SchemaKind::MessageSentV1, &record)
             }
-            Action::EditMessage(EditMessage { target, body }) => {
-                self.encode(SchemaKind::MessageEditedV1, &MessageEditedV1 { envelope, target: target.uuid(), body })
-            }
+            Action::EditMessage(EditMessage { target, body }) => self.encode(
+                SchemaKind::MessageEditedV1,
+                &MessageEditedV1 { envelope, target: target.uuid(), body: body.into_record() },
+            ),
             Action::DeleteMessage(DeleteMessage { target }) => {
                 self.encode(SchemaKind::MessageDeletedV1, &MessageDeletedV1 { envelope, target: target.uuid() })
             }
@@ -164,13 +166,21 @@ impl TitleChangedV1 {
 impl MessageSentV1 {
     fn into_event(self) -> Result<Event, DecodeError> {
         let reply_to = self.reply_to.map(id).transpose()?;
-        event(self.envelope, false, Action::SendMessage(SendMessage { body: self.body, reply_to }))
+        event(
+            self.envelope,
+            false,
+            Action::SendMessage(SendMessage { body: MessageText::recorded(self.body), reply_to }),
+        )
     }
 }
 
 impl MessageEditedV1 {
     fn into_event(self) -> Result<Event, DecodeError> {
-        event(self.envelope, false, Action::EditMessage(EditMessage { target: id(self.target)?, body: self.body }))
+        event(
+            self.envelope,
+            false,
+            Action::EditMessage(EditMessage { target: id(self.target)?, body: MessageText::recorded(self.body) }),
+        )
     }
 }
 

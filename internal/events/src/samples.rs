@@ -1,7 +1,7 @@
 //! One sample of every record type, for the tests of the wire.
 
 use bytes::Bytes;
-use domain::kinds::{AddMembers, Create};
+use domain::kinds::{AddMembers, Create, EditMessage, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, Seq, UserId};
 use uuid::Uuid;
 
@@ -42,14 +42,14 @@ pub(crate) fn events() -> Vec<Event> {
 /// Every record: its kind, its bytes, and what reading them must give, as text.
 pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
     let mut out: Vec<(Encoded, String)> =
-        events().into_iter().map(|event| (codec.event(&event), format!("Event({event:?})"))).collect();
+        events().into_iter().map(|event| (codec.event(&event), format!("Event({})", in_full(&event)))).collect();
     let conversation = ConversationId::direct(user(1), user(2));
     let seq = Seq::try_from((3 << 42) | 77).expect("50 bits");
     let mark = ReadMark { user: user(1), conversation, seq, ordinal: 12 };
     out.push((codec.read_mark(&mark), format!("Some({mark:?})")));
     for place in [Some((conversation, seq)), None] {
         let delivery = Delivery { recipients: vec![user(1), user(2)], place, frame: r#"{"type":"x"}"#.into() };
-        out.push((codec.delivery(&delivery), format!("Some({delivery:?})")));
+        out.push((codec.delivery(&delivery), format!("Some({})", delivery_in_full(&delivery))));
     }
     let accounts = [
         AccountEvent::Registered { name: "ann".into(), display_name: "Ann".into() },
@@ -66,6 +66,21 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
     out.push((codec.genesis([9; 16], 3), "Marker".into()));
     out.push((codec.tick(), "Marker".into()));
     out
+}
+
+/// An event as text, with what its debug output hides: for golden records, which say what was written.
+pub(crate) fn in_full(event: &Event) -> String {
+    let text = match &event.action {
+        Action::SendMessage(SendMessage { body, .. }) | Action::EditMessage(EditMessage { body, .. }) => body,
+        _ => return format!("{event:?}"),
+    };
+    format!("{event:?}").replace(&format!("{text:?}"), &format!("{:?}", text.reveal()))
+}
+
+/// The same of a delivery.
+pub(crate) fn delivery_in_full(delivery: &Delivery) -> String {
+    let hidden = format!("[frame of {} bytes]", delivery.frame.len());
+    format!("{delivery:?}").replace(&hidden, &format!("{:?}", delivery.frame))
 }
 
 /// The kind that a record's header names.

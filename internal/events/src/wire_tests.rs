@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use crate::samples::{events, kind_of, records};
+use crate::samples::{delivery_in_full, events, in_full, kind_of, records};
 use crate::schemas;
 use crate::{Codec, DecodeError, MessageRecord, SchemaKind};
 
@@ -13,12 +13,18 @@ use crate::{Codec, DecodeError, MessageRecord, SchemaKind};
 fn read(codec: &Codec, kind: SchemaKind, headers: &[(String, Bytes)], payload: &[u8]) -> String {
     match kind {
         SchemaKind::ReadMarkV1 => format!("{:?}", codec.read_receipt(headers, payload).unwrap()),
-        SchemaKind::DeliveryV1 => format!("{:?}", codec.read_delivery(headers, payload).unwrap()),
+        SchemaKind::DeliveryV1 => {
+            let delivery = codec.read_delivery(headers, payload).unwrap().unwrap();
+            format!("Some({})", delivery_in_full(&delivery))
+        }
         SchemaKind::UserRegisteredV1 | SchemaKind::SessionStartedV1 | SchemaKind::SessionEndedV1 => {
             format!("{:?}", codec.read_user_event(headers, payload).unwrap())
         }
         SchemaKind::QuarantinedV1 => String::new(),
-        _ => format!("{:?}", codec.read_message(headers, payload).unwrap()),
+        _ => match codec.read_message(headers, payload).unwrap() {
+            MessageRecord::Event(event) => format!("Event({})", in_full(&event)),
+            MessageRecord::Marker => "Marker".to_owned(),
+        },
     }
 }
 

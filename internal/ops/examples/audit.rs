@@ -92,7 +92,7 @@ impl World {
                 )
             } else {
                 let (conversation, members) = random.pick(groups).clone();
-                let body = format!("message {number}: {}", "so much is said, and so little of it is ".repeat(2));
+                let body = format!("message {number}: {}", "so much is said, and so little of it is ".repeat(2)).into();
                 (conversation, *random.pick(&members), Action::SendMessage(SendMessage { body, reply_to: None }))
             };
             let event = Event {
@@ -110,7 +110,7 @@ impl World {
             let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
             receipts.push_back(log.enqueue(MESSAGES, record).await?);
             if number % 20 == 19 && number >= creations {
-                let action = Action::EditMessage(EditMessage { target: id, body: format!("edited {number}") });
+                let action = Action::EditMessage(EditMessage { target: id, body: format!("edited {number}").into() });
                 let again = CommandId::try_from(
                     uuid::Builder::from_unix_timestamp_millis(stamp, &[number as u8; 10]).into_uuid(),
                 )?;

@@ -1,6 +1,6 @@
 //! The bodies of HTTP answers.
 
-use domain::{CommandId, ConversationId, Seq, UserId};
+use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::integer::{integer, maybe};
@@ -78,8 +78,8 @@ pub struct EntryBody {
     #[serde(deserialize_with = "integer")]
     pub changed: Seq,
     /// A message's text, or the new title. Empty for a deleted message.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default, with = "crate::text::optional")]
+    pub body: Option<MessageText>,
     /// The message it answers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<CommandId>,

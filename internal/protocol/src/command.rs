@@ -5,7 +5,7 @@ use domain::kinds::{
     AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
     RemoveReaction, SendMessage, Withdraw,
 };
-use domain::{Action, CommandId, ConversationId, ConversationKind, Role, UserId};
+use domain::{Action, CommandId, ConversationId, ConversationKind, MessageText, Role, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,12 +47,17 @@ pub enum CommandKind {
     ChangeTitle { title: String },
     /// Says something.
     Send {
-        body: String,
+        #[serde(with = "crate::text")]
+        body: MessageText,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reply_to: Option<CommandId>,
     },
     /// Edits an own message.
-    Edit { target: CommandId, body: String },
+    Edit {
+        target: CommandId,
+        #[serde(with = "crate::text")]
+        body: MessageText,
+    },
     /// Deletes an own message.
     Delete { target: CommandId },
     /// Reacts to a message.

@@ -4,10 +4,9 @@ use domain::{CommandId, ConversationId, Cursor, Decision, Effects, Event, Placed
 use secret::Secret;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 
 use crate::integer::{integer, maybe};
-use crate::{CommandFrame, ErrorCode, FeedKind};
+use crate::{BatchedFrame, CommandFrame, ErrorCode, FeedKind};
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,7 +118,7 @@ pub enum ServerFrame {
         /// Where the feed stands behind all of them: stored together with what they change, or not at all.
         cursor: Cursor,
         /// Each as a [`FeedFrame`], or another producer's, which is passed over. None has a cursor of its own.
-        frames: Vec<Value>,
+        frames: Vec<BatchedFrame>,
     },
 }
 
@@ -257,11 +256,11 @@ impl FeedFrame {
     /// The frame for those who hear that a message has changed, and not how: [`Effects::blind`].
     #[must_use]
     pub fn withheld(mut self) -> Self {
-        if let Self::Event {
-            what: FeedKind::Edited { body: text, .. } | FeedKind::Reacted { emoji: text, .. }, ..
-        } = &mut self
-        {
-            *text = None;
+        if let Self::Event { what: FeedKind::Edited { body, .. }, .. } = &mut self {
+            *body = None;
+        }
+        if let Self::Event { what: FeedKind::Reacted { emoji, .. }, .. } = &mut self {
+            *emoji = None;
         }
         self
     }

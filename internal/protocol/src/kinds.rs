@@ -4,7 +4,7 @@ use domain::kinds::{
     AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
     SendMessage, Withdraw,
 };
-use domain::{Action, Change, CommandId, Content, Effects, Event, Role, UserId};
+use domain::{Action, Change, CommandId, Content, Effects, Event, MessageText, Role, UserId};
 use serde::{Deserialize, Serialize};
 
 /// What happened in an accepted event.
@@ -35,15 +35,16 @@ pub enum FeedKind {
         title: String,
     },
     Message {
-        body: String,
+        #[serde(with = "crate::text")]
+        body: MessageText,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reply_to: Option<CommandId>,
     },
     /// Without a body to who has joined since the message was said.
     Edited {
         target: CommandId,
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        body: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none", default, with = "crate::text::optional")]
+        body: Option<MessageText>,
     },
     Deleted {
         target: CommandId,

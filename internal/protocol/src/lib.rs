@@ -6,6 +6,7 @@
 //! for other languages, and tests hold the two together.
 
 mod accounts;
+mod batched;
 mod bodies;
 mod close;
 mod command;
@@ -15,11 +16,13 @@ mod integer;
 mod kinds;
 mod object;
 mod requests;
+mod text;
 
 pub use accounts::{
     Credentials, ListedSessionBody, PasswordBody, RefreshBody, Registration, SessionBody, SessionList, UserBody,
     UserList,
 };
+pub use batched::BatchedFrame;
 pub use bodies::{
     Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
     OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,

@@ -1,7 +1,7 @@
 //! The bodies of HTTP requests. Each command names itself with a UUIDv7 of the client's, the same one when it is sent
 //! again; the rest of what it needs stands in the path. Fields that are not known are left alone.
 
-use domain::{CommandId, Seq, UserId};
+use domain::{CommandId, MessageText, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::integer::integer;
@@ -53,7 +53,8 @@ pub struct SendBody {
     /// The command, and the message's address from then on.
     pub id: CommandId,
     /// The text.
-    pub body: String,
+    #[serde(with = "crate::text")]
+    pub body: MessageText,
     /// The message it answers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<CommandId>,
@@ -65,7 +66,8 @@ pub struct EditBody {
     /// The command.
     pub id: CommandId,
     /// The new text.
-    pub body: String,
+    #[serde(with = "crate::text")]
+    pub body: MessageText,
 }
 
 /// Reacts to a message.

@@ -154,7 +154,7 @@ impl Bench {
             author: users[0],
             time: 0,
             ordinal: Some(number),
-            what: FeedKind::Message { body: ".".repeat(100), reply_to: None },
+            what: FeedKind::Message { body: ".".repeat(100).into(), reply_to: None },
         };
         let (place, frame) = (frame.place(), serde_json::to_string(&frame).unwrap());
         let Encoded { headers, payload } = self.codec.delivery(&Delivery { recipients: users.to_vec(), place, frame });

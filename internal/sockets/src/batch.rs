@@ -55,7 +55,9 @@ mod tests {
         for text in &texts {
             let value: serde_json::Value = serde_json::from_str(text).unwrap();
             let (cursor, frames) = match serde_json::from_value(value.clone()) {
-                Ok(ServerFrame::Batch { cursor, frames }) => (cursor, frames),
+                Ok(ServerFrame::Batch { cursor, frames }) => {
+                    (cursor, frames.into_iter().map(|frame| frame.0).collect())
+                }
                 _ => (serde_json::from_value(value["cursor"].clone()).unwrap(), vec![value]),
             };
             assert!(frames.len() == 1 || text.len() <= BATCH_BYTES_MAX + 64);

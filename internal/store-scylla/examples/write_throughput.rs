@@ -107,7 +107,7 @@ fn writes(call: &Call) -> Vec<CellWrites> {
     let mut writes = Vec::new();
     for messages in call {
         for Message { conversation, id, author, seq, place, body } in messages.iter().cloned() {
-            let content = Content::Message { body, reply_to: None };
+            let content = Content::Message { body: body.into(), reply_to: None };
             let row = IdRow { author, seq, hash: HASH, stands: Stands::Message { place }, deleted: None };
             let entry = Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: TIME_MS, content };
             writes.push(entry.write(conversation, seq));

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, Content, ConversationId, ConversationKind, IdRow, Membership, PayloadHash, Refusal, Role, Seq, Settings,
-    Stands, UserId,
+    CommandId, Content, ConversationId, ConversationKind, IdRow, Membership, MessageText, PayloadHash, Refusal, Role,
+    Seq, Settings, Stands, UserId,
 };
 use uuid::Uuid;
 
@@ -107,7 +107,7 @@ impl RowValues {
         Ok(match kind.as_str() {
             KIND_MESSAGE => {
                 let reply_to = if self.has("reply_to") { Some(self.command_id("reply_to")?) } else { None };
-                Content::Message { body: self.text("body")?, reply_to }
+                Content::Message { body: self.message_text("body")?, reply_to }
             }
             KIND_CREATED => Content::Created,
             KIND_JOINED => Content::Joined(self.users()?),
@@ -291,6 +291,11 @@ impl RowValues {
             Some(Value::Text(text)) => Ok(text),
             _ => Err(self.malformed(name)),
         }
+    }
+
+    /// What somebody wrote: the one place on the way out of rows.
+    fn message_text(&mut self, name: &'static str) -> Result<MessageText, Malformed> {
+        self.text(name).map(MessageText::recorded)
     }
 
     fn blob(&mut self, name: &'static str) -> Result<Vec<u8>, Malformed> {

@@ -3,7 +3,7 @@
 //! A new one is added here (its variant and its cells) and in the list of [`crate::cell_sets`]; what writes it is
 //! [`crate::rows_of`], what reads it `decode`. Engines need not know of it.
 
-use domain::{CommandId, Content, ConversationId, IdRow, Refusal, Role, Seq, Settings, Stands, UserId};
+use domain::{CommandId, Content, ConversationId, IdRow, MessageText, Refusal, Role, Seq, Settings, Stands, UserId};
 
 use crate::cell_sets::{
     BUCKET, DELETION, EDIT, ENTRY, GONE, HEAD, ID, ID_DELETED, INVITED, JOINED, LAST_MESSAGE, MARK, MEMBER,
@@ -63,7 +63,7 @@ pub enum Row {
         /// The message's place.
         place: u64,
         /// The new text.
-        body: String,
+        body: MessageText,
         /// The event that changed it.
         changed: Seq,
         /// The log's time of that event.

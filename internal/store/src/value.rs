@@ -1,12 +1,14 @@
 //! Values of columns, with the one encoding that every engine shares.
 
-use domain::{CommandId, ConversationId, Seq, UserId};
+use std::fmt;
+
+use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 use uuid::Uuid;
 
 use crate::tables::ColumnType;
 
-/// A value of a column.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A value of a column. Its debug output has the length of a text and not the text, which may be what somebody wrote.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// `uuid`.
     Uuid(Uuid),
@@ -93,6 +95,18 @@ impl Value {
     }
 }
 
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uuid(uuid) => write!(f, "{uuid}"),
+            Self::Bigint(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "[text of {} bytes]", text.len()),
+            Self::Boolean(truth) => write!(f, "{truth}"),
+            Self::Blob(bytes) => write!(f, "{bytes:02x?}"),
+        }
+    }
+}
+
 impl From<Uuid> for Value {
     fn from(uuid: Uuid) -> Self {
         Self::Uuid(uuid)
@@ -140,6 +154,13 @@ impl From<CommandId> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+/// As rows have it: the one place on the way to them.
+impl From<MessageText> for Value {
+    fn from(text: MessageText) -> Self {
+        Self::Text(text.into_record())
     }
 }
 

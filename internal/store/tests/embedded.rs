@@ -35,7 +35,7 @@ fn at(offset: u64) -> Seq {
 /// The rows of the message at `offset`, the n-th of its conversation.
 fn message(offset: u64) -> Vec<CellWrites> {
     let (seq, place) = (at(offset), offset);
-    let content = Content::Message { body: format!("message {offset}"), reply_to: None };
+    let content = Content::Message { body: format!("message {offset}").into(), reply_to: None };
     let (id, author) = (CommandId::first_at(1 + i64::try_from(offset).unwrap()), user(1));
     let mut rows = vec![
         Row::Entry { seq, place, ordinal: offset + 1, id, author, time_ms: 5, content },

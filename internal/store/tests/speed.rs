@@ -61,7 +61,7 @@ fn message(number: u64) -> Vec<CellWrites> {
     let seq = at(CONVERSATIONS + number);
     let (id, author, time_ms) = (id(seq), user(which), START_MS + i64::try_from(number).unwrap());
     let content = Content::Message {
-        body: "a message of a hundred bytes or so, as people write them. ".repeat(2),
+        body: "a message of a hundred bytes or so, as people write them. ".repeat(2).into(),
         reply_to: None,
     };
     let stands = Stands::Message { place };

@@ -84,7 +84,7 @@ impl Ink {
 /// the message that it replies to, if that is known here.
 pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u64>>, changed: bool) -> String {
     let (time, author) = (time_of_day(entry.time), names.of(entry.author));
-    let body = entry.body.as_deref().map(plain).unwrap_or_default();
+    let body = entry.body.as_ref().map(|body| plain(body.reveal())).unwrap_or_default();
     let others: Vec<UserId> = entry.users.iter().copied().filter(|user| *user != entry.author).collect();
     match entry.kind.as_str() {
         "message" => {

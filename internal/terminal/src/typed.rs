@@ -64,15 +64,21 @@ impl Room {
     fn command(&mut self, line: Line, text: &str) -> Result<(), TerminalError> {
         let (id, conversation) = (self.client.mint(), self.conversation());
         let frame = match line {
-            Line::Say(body) => CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to: None }),
-            Line::Reply(which, body) => {
-                CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to: Some(self.message(which)?) })
+            Line::Say(body) => {
+                CommandFrame::new(id, conversation, CommandKind::Send { body: body.into(), reply_to: None })
             }
+            Line::Reply(which, body) => CommandFrame::new(
+                id,
+                conversation,
+                CommandKind::Send { body: body.into(), reply_to: Some(self.message(which)?) },
+            ),
             Line::Leave => CommandFrame::new(id, conversation, CommandKind::Leave {}),
             Line::Title(title) => CommandFrame::new(id, conversation, CommandKind::ChangeTitle { title }),
-            Line::Edit(which, body) => {
-                CommandFrame::new(id, conversation, CommandKind::Edit { target: self.message(which)?, body })
-            }
+            Line::Edit(which, body) => CommandFrame::new(
+                id,
+                conversation,
+                CommandKind::Edit { target: self.message(which)?, body: body.into() },
+            ),
             Line::Delete(which) => {
                 CommandFrame::new(id, conversation, CommandKind::Delete { target: self.message(which)? })
             }

@@ -1,9 +1,10 @@
 //! What a kind judges by: the state before the event, the event and the facts, with the questions that several kinds
 //! have in common. Where a version of the rules differs from the one before, a line says so.
 
-use crate::limits::TITLE_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::{
-    Change, Content, ConversationKind, ConversationState, Event, Facts, IdRow, Refusal, Role, Settings, Stands, words,
+    Change, Content, ConversationKind, ConversationState, Event, Facts, IdRow, MessageText, Refusal, Role, Settings,
+    Stands, words,
 };
 
 /// The version of the rules from which on members have to be looked up.
@@ -78,6 +79,11 @@ impl<'a> Context<'a> {
     fn hides(&self, row: &IdRow) -> bool {
         let joined_later = |author| self.state.members.get(author).is_some_and(|member| member.since > row.seq);
         self.event.rules >= 2 && row.author != self.event.author && joined_later(&self.event.author)
+    }
+
+    /// The same of a message's text.
+    pub(super) fn body_fits(&self, body: &MessageText) -> Result<(), Refusal> {
+        self.text_fits(body.reveal(), BODY_BYTES_MAX)
     }
 
     /// A text that says something and fits. Before version 2 anything but ASCII blanks said something.

@@ -1,7 +1,6 @@
 //! `edit_message`: a message has another text.
 
 use super::prelude::*;
-use crate::limits::BODY_BYTES_MAX;
 
 /// Gives a message of the author's own another text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +8,7 @@ pub struct EditMessage {
     /// The message.
     pub target: CommandId,
     /// Its new text.
-    pub body: String,
+    pub body: MessageText,
 }
 
 impl EventKind for EditMessage {
@@ -22,17 +21,17 @@ impl EventKind for EditMessage {
             target: Target::Own(self.target),
             audience: Audience::Members,
             taken_in: &[],
-            text_bytes: self.body.len(),
+            text_bytes: self.body.bytes(),
         }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {
-        input::text("body", &self.body, BODY_BYTES_MAX)
+        input::body(&self.body)
     }
 
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         at.member()?;
-        at.text_fits(&self.body, BODY_BYTES_MAX)?;
+        at.body_fits(&self.body)?;
         let (row, place) = at.own_message()?;
         Ok(vec![Change::Body { id: self.target, seq: row.seq, place, body: self.body.clone() }])
     }
@@ -42,7 +41,7 @@ impl EventKind for EditMessage {
     }
 
     fn hash(&self, input: &mut HashInput) {
-        input.bytes(self.target.as_bytes()).text(&self.body);
+        input.bytes(self.target.as_bytes()).message_text(&self.body);
     }
 
     fn samples() -> Vec<Self> {

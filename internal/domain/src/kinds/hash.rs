@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::Kind;
-use crate::UserId;
+use crate::{MessageText, UserId};
 
 /// The first sixteen bytes of SHA-256 over a command's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,10 @@ impl HashInput {
 
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.bytes(text.as_bytes())
+    }
+
+    pub(super) fn message_text(&mut self, text: &MessageText) -> &mut Self {
+        self.text(text.reveal())
     }
 
     pub(super) fn optional(&mut self, bytes: Option<&[u8]>) -> &mut Self {

@@ -1,7 +1,7 @@
 //! What can be told of a field by itself, as a sentence for the client. The reducer judges the same at log order.
 
-use crate::limits::MEMBERS_PER_EVENT_MAX;
-use crate::{UserId, words};
+use crate::limits::{BODY_BYTES_MAX, MEMBERS_PER_EVENT_MAX};
+use crate::{MessageText, UserId, words};
 
 pub(super) fn member_count(members: &[UserId]) -> Result<(), String> {
     if members.len() <= MEMBERS_PER_EVENT_MAX {
@@ -19,6 +19,11 @@ pub(super) fn label(what: &str, label: &str, bytes_max: usize) -> Result<(), Str
         words::check_label(label).map_err(|fault| format!("the {what} {}", fault.words()))?;
     }
     fits(what, label, bytes_max)
+}
+
+/// What is written in a message.
+pub(super) fn body(body: &MessageText) -> Result<(), String> {
+    text("body", body.reveal(), BODY_BYTES_MAX)
 }
 
 /// A text that shows something.

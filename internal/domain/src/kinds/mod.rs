@@ -45,7 +45,7 @@ pub use withdraw::Withdraw;
 mod prelude {
     pub(super) use super::hash::HashInput;
     pub(super) use super::{About, Audience, Context, EventKind, Kind, Target, input, sample};
-    pub(super) use crate::{Change, CommandId, Content, Refusal, Role, Stands, UserId};
+    pub(super) use crate::{Change, CommandId, Content, MessageText, Refusal, Role, Stands, UserId};
 }
 
 /// The kinds. No two share a name, and none is ever taken out: the log has its events.

@@ -1,14 +1,13 @@
 //! `send_message`: says something.
 
 use super::prelude::*;
-use crate::limits::BODY_BYTES_MAX;
 use crate::state::one_more;
 
 /// Says something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendMessage {
     /// The text.
-    pub body: String,
+    pub body: MessageText,
     /// The message it answers; not checked, since it may be gone by the time it is read.
     pub reply_to: Option<CommandId>,
 }
@@ -19,16 +18,16 @@ impl EventKind for SendMessage {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::None, audience: Audience::Members, taken_in: &[], text_bytes: self.body.len() }
+        About { target: Target::None, audience: Audience::Members, taken_in: &[], text_bytes: self.body.bytes() }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {
-        input::text("body", &self.body, BODY_BYTES_MAX)
+        input::body(&self.body)
     }
 
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         at.member()?;
-        at.text_fits(&self.body, BODY_BYTES_MAX)?;
+        at.body_fits(&self.body)?;
         let content = Content::Message { body: self.body.clone(), reply_to: self.reply_to };
         Ok(vec![Change::Timeline { place: at.state.place, ordinal: one_more(at.state.ordinal), content }])
     }
@@ -38,7 +37,7 @@ impl EventKind for SendMessage {
     }
 
     fn hash(&self, input: &mut HashInput) {
-        input.text(&self.body).optional(self.reply_to.as_ref().map(|id| id.as_bytes().as_slice()));
+        input.message_text(&self.body).optional(self.reply_to.as_ref().map(|id| id.as_bytes().as_slice()));
     }
 
     fn samples() -> Vec<Self> {

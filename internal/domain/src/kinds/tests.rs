@@ -139,7 +139,7 @@ fn only_users_who_were_looked_up_become_members_from_version_2_on() {
 
 #[test]
 fn texts_are_bounded_in_bytes() {
-    let send = |body: String| event(1, Action::SendMessage(SendMessage { body, reply_to: None }));
+    let send = |body: String| event(1, Action::SendMessage(SendMessage { body: body.into(), reply_to: None }));
     let state = group(1);
     assert!(of(&state, &send("x".repeat(BODY_BYTES_MAX)), &Facts::default()).is_ok());
     assert_eq!(of(&state, &send("x".repeat(BODY_BYTES_MAX + 1)), &Facts::default()), Err(Refusal::Invalid));

@@ -74,7 +74,7 @@ impl Writes<'_> {
             Change::Timeline { place, ordinal, content } => self.entry(*place, *ordinal, content),
             Change::Body { seq: message, place, body, .. } => {
                 let cells = vec![
-                    ("body", body.as_str().into()),
+                    ("body", body.clone().into_record().into()),
                     ("changed", now),
                     ("edited", self.placed.append_time_ms.into()),
                 ];
@@ -113,7 +113,7 @@ impl Writes<'_> {
         ];
         match content {
             Content::Message { body, reply_to } => {
-                cells.extend([("kind", "message".into()), ("body", body.as_str().into())]);
+                cells.extend([("kind", "message".into()), ("body", body.clone().into_record().into())]);
                 cells.extend(reply_to.map(|id| ("reply_to", bytes_of(id))));
                 self.put(
                     &HEADS,

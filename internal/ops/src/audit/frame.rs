@@ -74,12 +74,14 @@ fn what(event: &Event, effects: &Effects) -> Value {
             json!({ "kind": "role_changed", "user": user.to_string(), "role": role.name() })
         }
         Action::ChangeTitle(ChangeTitle { title }) => json!({ "kind": "title_changed", "title": title }),
-        Action::SendMessage(SendMessage { body, reply_to: None }) => json!({ "kind": "message", "body": body }),
+        Action::SendMessage(SendMessage { body, reply_to: None }) => {
+            json!({ "kind": "message", "body": body.reveal() })
+        }
         Action::SendMessage(SendMessage { body, reply_to: Some(id) }) => {
-            json!({ "kind": "message", "body": body, "reply_to": id.to_string() })
+            json!({ "kind": "message", "body": body.reveal(), "reply_to": id.to_string() })
         }
         Action::EditMessage(EditMessage { target, body }) => {
-            json!({ "kind": "edited", "target": target.to_string(), "body": body })
+            json!({ "kind": "edited", "target": target.to_string(), "body": body.reveal() })
         }
         Action::DeleteMessage(DeleteMessage { target }) => json!({ "kind": "deleted", "target": target.to_string() }),
         Action::AddReaction(AddReaction { target, emoji }) => {

@@ -73,7 +73,7 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
         say(log, conversation, ann, id(), create).await;
         for turn in 0..5 {
             let target = id();
-            let send = Action::SendMessage(SendMessage { body: format!("message {turn}"), reply_to: None });
+            let send = Action::SendMessage(SendMessage { body: format!("message {turn}").into(), reply_to: None });
             say(log, conversation, ann, target, send.clone()).await;
             say(log, conversation, ann, target, send).await;
             say(log, conversation, other, id(), Action::AddReaction(AddReaction { target, emoji: "+1".into() })).await;

@@ -19,7 +19,7 @@ async fn text(device: &mut Device) -> (Vec<u64>, Cursor) {
     match device.hear_news().await {
         Said::Feed(received) => (vec![number_of(&received.frame)], received.cursor),
         Said::Server(ServerFrame::Batch { cursor, frames }) => {
-            let frames = frames.into_iter().map(|frame| serde_json::from_value::<FeedFrame>(frame).unwrap());
+            let frames = frames.into_iter().map(|frame| serde_json::from_value::<FeedFrame>(frame.0).unwrap());
             (frames.map(|frame| number_of(&frame)).collect(), cursor)
         }
         other => panic!("not of the feed: {other:?}"),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use protocol::{
-    ClientFrame, CloseCode, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, RESET_REASONS, Received,
-    ServerFrame, StandsName,
+    BatchedFrame, ClientFrame, CloseCode, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, RESET_REASONS,
+    Received, ServerFrame, StandsName,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
 }
 
 fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
-    let (some, body) = (|text: &str| Some(text.to_owned()), "hi".to_owned());
+    let (some, body) = (|text: &str| Some(text.to_owned()), "hi".into());
     let (token, cursor) = (Some("token".to_owned().into()), some("0.7.42.9f3c51d2aa10be44"));
     let hello = ClientFrame::Hello { token, cursor, user: Some(user), batch: Some(true) };
     let create =
@@ -104,7 +104,7 @@ fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         ServerFrame::Ping { cursor: cursor() },
         ServerFrame::Batch {
             cursor: cursor(),
-            frames: vec![json!({ "type": "account", "event": "signed_in", "time": 1 })],
+            frames: vec![BatchedFrame(json!({ "type": "account", "event": "signed_in", "time": 1 }))],
         },
     ];
     let mut samples = vec![
@@ -116,7 +116,7 @@ fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
 }
 
 fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
-    let (seq, members, body) = (seq(), vec![user], "hi".to_owned());
+    let (seq, members, body) = (seq(), vec![user], "hi".into());
     let event_at = |ordinal, what| Received {
         cursor: cursor(),
         frame: FeedFrame::Event { conversation, seq, id, author: user, time: 1, ordinal, what },

@@ -70,7 +70,7 @@ impl Fixture {
             id: self.id(),
             author: self.user(),
             time_ms: NEW_YEAR_MS + i64::try_from(seq.offset()).unwrap(),
-            content: Content::Message { body: format!("message {}", seq.offset()), reply_to: None },
+            content: Content::Message { body: format!("message {}", seq.offset()).into(), reply_to: None },
             changed: seq,
             edited_ms: None,
             deleted: false,

@@ -119,7 +119,7 @@ pub(super) async fn late_older_write_never_wins(fixture: Fixture) {
     fixture.write(conversation, deletion).await;
     fixture.write(conversation, older).await;
     let read = only_entry(&fixture, conversation).await;
-    assert_eq!(read.content, Content::Message { body: String::new(), reply_to: None }, "a deletion stays");
+    assert_eq!(read.content, Content::Message { body: "".into(), reply_to: None }, "a deletion stays");
     assert!(read.deleted && read.changed == at(20));
     assert_eq!(read.edited_ms, Some(1), "a cell that nobody wrote later");
     assert_eq!(fixture.store.id(conversation, id, at(30)).await.unwrap().unwrap().deleted, Some(at(20)));
@@ -203,7 +203,7 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
     match fixture.below(19) {
         0 => {
             let content = [
-                Content::Message { body: text.clone(), reply_to: Some(id).filter(|_| number > 100) },
+                Content::Message { body: text.clone().into(), reply_to: Some(id).filter(|_| number > 100) },
                 Content::Joined(users.to_vec()),
                 Content::Left(user),
                 Content::Title(text),
@@ -213,7 +213,7 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
             let time_ms = i64::try_from(number).unwrap() - 150;
             Row::Entry { seq, place, ordinal: number, id, author: user, time_ms, content }
         }
-        1 => Row::Edit { seq, place, body: text, changed: at(number), time_ms: -1 },
+        1 => Row::Edit { seq, place, body: text.into(), changed: at(number), time_ms: -1 },
         2 => Row::Deletion { seq, place, changed: at(number) },
         3 => Row::Bucket { bucket: number % 2, start: at(number) },
         4 => Row::Member { user, seq, role },

@@ -102,7 +102,7 @@ pub(super) async fn every_kind(fixture: Fixture) {
         Content::Left(many[1]),
         Content::Title("a title".into()),
         Content::Title(String::new()),
-        Content::Message { body: long, reply_to: None },
+        Content::Message { body: long.into(), reply_to: None },
         Content::Message { body: "yes".into(), reply_to: Some(fixture.id()) },
         Content::Message { body: "\0 nul, \u{202e} and '".into(), reply_to: None },
     ];

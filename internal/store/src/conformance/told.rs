@@ -8,7 +8,7 @@ use domain::kinds::{
 };
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
-    Facts, IdRow, Kind, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
+    Facts, IdRow, Kind, MessageText, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
 };
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at};
@@ -105,14 +105,17 @@ impl Told {
         let target = messages.get(fixture.below(messages.len().max(1))).copied();
         let (target, owner) = target.map_or((id, author), |event| (event.id, event.author));
         let emoji = ["\u{1F44D}", "\u{2764}", "ok"][fixture.below(3)].to_owned();
-        let body = format!("text {}", fixture.entropy.below(1000));
+        let text = format!("text {}", fixture.entropy.below(1000));
         let role = [Role::Member, Role::Admin, Role::Owner][fixture.below(3)];
         let (author, action) = match fixture.below(24) {
             0..=7 => (
                 author,
-                Action::SendMessage(SendMessage { body, reply_to: Some(target).filter(|_| fixture.below(3) == 0) }),
+                Action::SendMessage(SendMessage {
+                    body: text.into(),
+                    reply_to: Some(target).filter(|_| fixture.below(3) == 0),
+                }),
             ),
-            8..=10 => (owner, Action::EditMessage(EditMessage { target, body })),
+            8..=10 => (owner, Action::EditMessage(EditMessage { target, body: text.into() })),
             11 | 12 => (owner, Action::DeleteMessage(DeleteMessage { target })),
             13..=15 => (author, Action::AddReaction(AddReaction { target, emoji })),
             16 => (author, Action::RemoveReaction(RemoveReaction { target })),
@@ -120,7 +123,7 @@ impl Told {
             19 => (author, Action::RemoveMember(RemoveMember { user })),
             20 => (author, Action::Leave(Leave)),
             21 => (author, Action::ChangeRole(ChangeRole { user, role })),
-            22 => (author, Action::ChangeTitle(ChangeTitle { title: body })),
+            22 => (author, Action::ChangeTitle(ChangeTitle { title: text })),
             _ => (author, Action::Withdraw(Withdraw)),
         };
         self.event(id, author, action)
@@ -200,7 +203,7 @@ impl Told {
                 let entry = self.entries.get_mut(&message).unwrap();
                 (entry.changed, entry.deleted) = (seq, true);
                 entry.reactions.clear();
-                set_body(&mut entry.content, String::new());
+                set_body(&mut entry.content, MessageText::default());
                 self.gone.insert(message, seq);
                 self.ids.get_mut(&id).unwrap().deleted = Some(seq);
             }
@@ -240,7 +243,7 @@ fn is_message(event: &Event) -> bool {
     matches!(event.action, Action::SendMessage(_))
 }
 
-fn set_body(content: &mut Content, text: String) {
+fn set_body(content: &mut Content, text: MessageText) {
     if let Content::Message { body, .. } = content {
         *body = text;
     }

@@ -39,7 +39,7 @@ async fn the_example_bot_answers_each_message_once_whatever_is_killed() -> Resul
     ask(&mut ann, conversation, echo, "and again").await?;
     let page = ann.http().history(conversation, client::HistoryQuery::default()).await?;
     let by_bot: Vec<_> = page.entries.iter().filter(|entry| entry.author == echo && entry.kind == "message").collect();
-    let bodies: Vec<_> = by_bot.iter().filter_map(|entry| entry.body.as_deref()).collect();
+    let bodies: Vec<_> = by_bot.iter().filter_map(|entry| entry.body.as_ref()).map(|body| body.reveal()).collect();
     ensure!(bodies == ["hello", "said while the server was gone", "and again"], "{bodies:?}");
     ensure!(!bot.is_finished(), "the bot has ended: {:?}", bot.await);
     bot.abort();

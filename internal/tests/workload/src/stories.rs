@@ -166,14 +166,16 @@ impl Stories {
         let owner = state.members.iter().find(|(_, membership)| membership.role == Role::Owner);
         let target = self.target(at);
         let action = match (self.random.below(24), target) {
-            (0..8, _) => Action::SendMessage(SendMessage { body: format!("message {}", self.counter), reply_to: None }),
+            (0..8, _) => {
+                Action::SendMessage(SendMessage { body: format!("message {}", self.counter).into(), reply_to: None })
+            }
             (8, target) => Action::SendMessage(SendMessage {
-                body: format!("answer {}", self.counter),
+                body: format!("answer {}", self.counter).into(),
                 reply_to: target.map(|(id, _)| id),
             }),
             (9..12, Some((target, theirs))) => {
                 author = if self.random.chance(70) { theirs } else { author };
-                Action::EditMessage(EditMessage { target, body: format!("edit {}", self.counter) })
+                Action::EditMessage(EditMessage { target, body: format!("edit {}", self.counter).into() })
             }
             (12..14, Some((target, theirs))) => {
                 author = if self.random.chance(70) { theirs } else { author };

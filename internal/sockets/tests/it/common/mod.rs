@@ -205,7 +205,7 @@ pub fn message(number: u64, body: String) -> FeedFrame {
         author: user_of(0, 0),
         time: 0,
         ordinal: Some(number),
-        what: FeedKind::Message { body, reply_to: None },
+        what: FeedKind::Message { body: body.into(), reply_to: None },
     }
 }
 

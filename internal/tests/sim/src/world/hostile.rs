@@ -52,7 +52,7 @@ impl World {
                     _ => CommandFrame::new(
                         id,
                         conversation,
-                        CommandKind::Send { body: format!("hi {id}"), reply_to: Some(target) },
+                        CommandKind::Send { body: format!("hi {id}").into(), reply_to: Some(target) },
                     ),
                 }
             }

@@ -51,22 +51,22 @@ impl World {
         let me = self.people.accounts[number / self.setup.devices].user;
         let skew = self.setup.device_skews_ms[number % self.setup.device_skews_ms.len()];
         let id = mint(self.services.wall.now_ms() + skew, salt);
-        let body = format!("message {id}");
+        let text = format!("message {id}");
         let anyone = self.people.accounts[usize::try_from(random.below(self.people.accounts.len() as u64)).ok()?].user;
         let member = self.people.accounts[*random.pick(&room.members)].user;
         Some(match verb {
-            Verb::Send => CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to: None }),
+            Verb::Send => CommandFrame::new(id, conversation, CommandKind::Send { body: text.into(), reply_to: None }),
             Verb::Long => {
                 let more = " more".repeat(400 + usize::try_from(random.below(1_600)).ok()?);
-                CommandFrame::new(id, conversation, CommandKind::Send { body: body + &more, reply_to: None })
+                CommandFrame::new(id, conversation, CommandKind::Send { body: (text + &more).into(), reply_to: None })
             }
             Verb::Reply => {
                 let reply_to = Some(recent(device, conversation, random, |_| true)?.id);
-                CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to })
+                CommandFrame::new(id, conversation, CommandKind::Send { body: text.into(), reply_to })
             }
             Verb::Edit => {
                 let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
-                CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}") })
+                CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}").into() })
             }
             Verb::Delete => {
                 let target = recent(device, conversation, random, |entry| entry.author == me)?.id;

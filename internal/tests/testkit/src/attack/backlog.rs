@@ -248,7 +248,7 @@ fn record(codec: &Codec, user: UserId, number: u64) -> Result<NewRecord> {
         author: author(),
         time: 0,
         ordinal: Some(number),
-        what: FeedKind::Message { body: ".".repeat(100), reply_to: None },
+        what: FeedKind::Message { body: ".".repeat(100).into(), reply_to: None },
     };
     let (place, frame) = (frame.place(), serde_json::to_string(&frame)?);
     let Encoded { headers, payload } = codec.delivery(&Delivery { recipients: vec![user], place, frame });

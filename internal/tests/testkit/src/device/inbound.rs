@@ -36,7 +36,7 @@ impl Inbound {
             Text::Passed(Passed { cursor }) => Self::Feed(Fed { cursor, frames: Vec::new(), passed: 1 }),
             Text::Server(ServerFrame::Batch { cursor, frames }) => {
                 let count = frames.len();
-                let known = frames.into_iter().filter_map(|frame| serde_json::from_value(frame).ok());
+                let known = frames.into_iter().filter_map(|frame| serde_json::from_value(frame.0).ok());
                 let frames: Vec<FeedFrame> = known.collect();
                 let passed = u32::try_from(count - frames.len()).unwrap_or(u32::MAX);
                 Self::Feed(Fed { cursor, frames, passed })

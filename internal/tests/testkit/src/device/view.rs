@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{CommandId, Seq, UserId};
+use domain::{CommandId, MessageText, Seq, UserId};
 use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody};
 
 /// A conversation.
@@ -69,7 +69,7 @@ impl Room {
     pub(crate) fn apply(&mut self, frame: &FeedFrame, me: UserId) -> Own {
         let FeedFrame::Event { seq, id, author, time, ordinal, what, .. } = frame else { return Own::Nothing };
         let (seq, author, time) = (*seq, *author, *time);
-        let entry = |kind: &str, body: Option<String>, users: Vec<UserId>, reply_to| EntryBody {
+        let entry = |kind: &str, body: Option<MessageText>, users: Vec<UserId>, reply_to| EntryBody {
             seq,
             id: *id,
             author,
@@ -103,7 +103,9 @@ impl Room {
                     self.set_membership(seq, false);
                 }
             }
-            FeedKind::TitleChanged { title } => self.merge(entry("title", Some(title.clone()), Vec::new(), None)),
+            FeedKind::TitleChanged { title } => {
+                self.merge(entry("title", Some(title.as_str().into()), Vec::new(), None))
+            }
             FeedKind::Message { body, reply_to } => {
                 self.merge(entry("message", Some(body.clone()), Vec::new(), *reply_to));
             }
@@ -119,7 +121,7 @@ impl Room {
                 }
             }),
             FeedKind::Deleted { target } => self.change(*target, seq, |message| {
-                message.body = Some(String::new());
+                message.body = Some("".into());
                 message.deleted = true;
                 message.reactions.clear();
             }),

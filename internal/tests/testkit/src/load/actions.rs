@@ -67,7 +67,7 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
         0..8 => {
             let target = own(device, conversation, random)?.id;
             let id = fresh(random);
-            chosen(CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}") }))
+            chosen(CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}").into() }))
         }
         8..11 => {
             let target = own(device, conversation, random)?.id;
@@ -94,7 +94,7 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
             let answers = random.chance(10).then(|| recent(device, conversation, random)).flatten();
             let id = fresh(random);
             // The text names the id: an entry under another id than its text's would show.
-            let body = format!("message {id} {}", "x".repeat(usize::try_from(random.below(120)).unwrap_or(0)));
+            let body = format!("message {id} {}", "x".repeat(usize::try_from(random.below(120)).unwrap_or(0))).into();
             chosen(CommandFrame::new(
                 id,
                 conversation,
@@ -234,7 +234,7 @@ mod tests {
             kind: "message".to_owned(),
             ordinal: number,
             changed: seq,
-            body: Some("hello".to_owned()),
+            body: Some("hello".into()),
             reply_to: None,
             users: Vec::new(),
             edited: None,

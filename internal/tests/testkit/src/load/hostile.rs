@@ -30,7 +30,7 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
         4 => CommandFrame::new(id, conversation, CommandKind::Delete { target: seen(world, room, random)? }),
         5 => {
             let reply_to = Some(seen(world, room, random)?);
-            CommandFrame::new(id, conversation, CommandKind::Send { body: format!("message {id}"), reply_to })
+            CommandFrame::new(id, conversation, CommandKind::Send { body: format!("message {id}").into(), reply_to })
         }
         6 => {
             // Where an entry is: who was taken in meanwhile is no stranger, and waits until just that is acknowledged.

@@ -125,7 +125,7 @@ impl Story {
             Change::Deleted { seq, .. } => {
                 self.gone.extend((event.rules >= 2).then_some(*seq));
                 self.version(*seq, placed.seq, |entry| {
-                    entry.body = Some(String::new());
+                    entry.body = Some("".into());
                     entry.deleted = true;
                     entry.reactions.clear();
                 });
@@ -233,7 +233,7 @@ fn entry(event: &Event, placed: Placed, ordinal: u64, content: &Content) -> Entr
         Content::Created => ("created", None, None, Vec::new()),
         Content::Joined(users) => ("joined", None, None, users.clone()),
         Content::Left(user) => ("left", None, None, vec![*user]),
-        Content::Title(title) => ("title", Some(title.clone()), None, Vec::new()),
+        Content::Title(title) => ("title", Some(title.as_str().into()), None, Vec::new()),
     };
     EntryBody {
         seq: placed.seq,

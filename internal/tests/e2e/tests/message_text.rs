@@ -1,0 +1,332 @@
+//! What people write stays out of debug output and in few hands (issue 11, item 6): a value of every public type that
+//! holds a message's text is printed, and the files that read the text are listed, each with its reason.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use client::{ClientEvent, DeviceState, Tracked, View};
+use domain::kinds::{Create, EditMessage, SendMessage};
+use domain::{
+    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Cursor, Effects, Event,
+    Facts, Fingerprint, MessageText, Placed, RULES_NEWEST, Seq, UserId,
+};
+use eventlog::{Message, NewRecord, Record, partition_of};
+use events::{Codec, Delivery, Quarantined};
+use protocol::{
+    BatchedFrame, ClientFrame, CommandFrame, CommandKind, EditBody, EntryBody, FeedFrame, FeedKind, HistoryPage,
+    Received, SendBody, ServerFrame,
+};
+use store::{Entry, Row, RowValues, rows_of};
+
+/// The text of every value below.
+const WRITTEN: &str = "what nobody else may read";
+
+/// Files that read what people wrote, tests aside, and why. `internal/README.md` says the same to people: a new place is
+/// a decision, and stands in both.
+const READERS: [(&str, &str); 8] = [
+    ("internal/chat/src/list.rs", "how large a page of conversations is"),
+    ("internal/chat/src/paging.rs", "how large a page of history is"),
+    ("internal/client/examples/echo.rs", "a bot that answers"),
+    ("internal/domain/src/kinds/context.rs", "the reducer's judgement"),
+    ("internal/domain/src/kinds/hash.rs", "the payload hash"),
+    ("internal/domain/src/kinds/input.rs", "the check of a command"),
+    ("internal/ops/src/audit/frame.rs", "the audit's own frames"),
+    ("internal/protocol/src/text.rs", "JSON of frames and bodies"),
+];
+/// One more, which shows it to somebody.
+const SCREENS: [(&str, &str); 1] = [("internal/terminal/src/render.rs", "the terminal")];
+/// Files where the text becomes what the log and the rows hold, or comes back from there.
+const RECORDERS: [(&str, &str); 4] = [
+    ("internal/events/src/message.rs", "Avro"),
+    ("internal/ops/src/audit/expected.rs", "the audit's own rows"),
+    ("internal/store/src/decode.rs", "from columns"),
+    ("internal/store/src/value.rs", "to columns"),
+];
+
+/// What one message comes to on its way.
+struct Way {
+    event: Event,
+    placed: Placed,
+    effects: Effects,
+}
+
+fn user(number: u8) -> Result<UserId> {
+    Ok(format!("00000000-0000-4000-8000-0000000000{number:02}").parse()?)
+}
+
+/// A message in a new group, and an edit of it.
+fn ways() -> Result<[Way; 2]> {
+    let (author, other, first) = (user(1)?, user(2)?, CommandId::first_at(1_000));
+    let conversation = ConversationId::group(author, first);
+    let target = CommandId::first_at(1_001);
+    let mut state = ConversationState::default();
+    let create = Create { kind: ConversationKind::Group, title: None, members: vec![other] };
+    let mut ways = Vec::new();
+    let mut said = None;
+    for (number, id, action) in [
+        (1, first, Action::Create(create)),
+        (2, target, Action::SendMessage(SendMessage { body: WRITTEN.into(), reply_to: None })),
+        (3, CommandId::first_at(1_002), Action::EditMessage(EditMessage { target, body: WRITTEN.into() })),
+    ] {
+        let (received_ms, rules, key_id) = (1_000, RULES_NEWEST, None);
+        let event = Event { id, conversation, author, received_ms, rules, key_id, looked_up: true, action };
+        let placed = Placed { seq: Seq::new(0, number)?, append_time_ms: 2_000 };
+        let facts = Facts { target: said, ..Facts::default() };
+        let effects = domain::apply(&state, &event, placed, &facts, RULES_NEWEST).context("unknown rules")?;
+        state.absorb(placed.seq, &effects.changes);
+        said = effects.changes.iter().find_map(|change| match change {
+            Change::Id { row, .. } => Some(*row),
+            _ => None,
+        });
+        ways.push(Way { event, placed, effects });
+    }
+    ways.remove(0);
+    ways.try_into().map_err(|_| anyhow::anyhow!("two are left"))
+}
+
+/// Every public type that has a field with such a text, as `folder::Type`, and what holds one of those: printed both ways.
+fn printed() -> Result<Vec<(&'static str, String)>> {
+    let mut printed = vec![("domain::MessageText", both(&MessageText::from(WRITTEN)))];
+    for way in ways()? {
+        printed.extend(on_the_way_in(&way)?);
+        printed.extend(on_the_way_out(&way)?);
+    }
+    let (id, body) = (CommandId::first_at(5), || MessageText::from(WRITTEN));
+    printed.extend([
+        ("domain::SendMessage", both(&SendMessage { body: body(), reply_to: None })),
+        ("domain::EditMessage", both(&EditMessage { target: id, body: body() })),
+        ("domain::Content", both(&Content::Message { body: body(), reply_to: None })),
+        ("protocol::CommandKind", both(&CommandKind::Send { body: body(), reply_to: None })),
+        ("protocol::CommandKind", both(&CommandKind::Edit { target: id, body: body() })),
+        ("protocol::SendBody", both(&SendBody { id, body: body(), reply_to: None })),
+        ("protocol::EditBody", both(&EditBody { id, body: body() })),
+        ("protocol::FeedKind", both(&FeedKind::Message { body: body(), reply_to: None })),
+        ("protocol::FeedKind", both(&FeedKind::Edited { target: id, body: Some(body()) })),
+    ]);
+    Ok(printed)
+}
+
+/// The command, the event, its record.
+fn on_the_way_in(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
+    let codec = Codec::compiled_in();
+    let command = CommandFrame::new(event.id, event.conversation, CommandKind::of(event.action.clone()));
+    let tracked: Tracked = serde_json::from_value(serde_json::json!({
+        "command": command, "conversation": event.conversation, "copies": 1, "acked": false, "refused": null,
+        "rejected": null,
+    }))?;
+    let mut state = DeviceState::default();
+    state.commands.insert(event.id, tracked.clone());
+    let encoded = codec.event(event);
+    let key = event.conversation.to_string();
+    let new = NewRecord {
+        key: key.clone(),
+        partition: None,
+        headers: encoded.headers.clone(),
+        payload: encoded.payload.clone(),
+    };
+    let record = Record {
+        offset: placed.seq.offset(),
+        append_time_ms: placed.append_time_ms,
+        key: key.clone().into(),
+        headers: encoded.headers.clone(),
+        payload: encoded.payload.clone(),
+    };
+    let message = Message::read(&codec, 0, partition_of(key.as_bytes(), 64), 64, &record)?;
+    let payload = encoded.payload.clone();
+    let lost = Quarantined { topic: "t".into(), partition: 0, offset: 0, reason: "r".into(), payload };
+    Ok(vec![
+        ("protocol::CommandFrame", both(&command)),
+        ("protocol::ClientFrame", both(&ClientFrame::Command(command))),
+        ("client::Tracked", both(&tracked)),
+        ("client::DeviceState", both(&state)),
+        ("domain::Event", both(event)),
+        ("domain::Effects", both(effects)),
+        ("domain::Change", both(&effects.changes)),
+        ("events::Encoded", both(&encoded)),
+        ("events::MessageRecord", both(&codec.read_message(&encoded.headers, &encoded.payload)?)),
+        ("events::Quarantined", both(&lost)),
+        ("eventlog::NewRecord", both(&new)),
+        ("eventlog::Record", both(&record)),
+        ("eventlog::Message", both(&message)),
+    ])
+}
+
+/// Its rows and what is read back of them, its frame and what a client makes of it.
+fn on_the_way_out(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
+    let (conversation, seq, id, author) = (event.conversation, placed.seq, event.id, event.author);
+    let frame = FeedFrame::of(event, *placed, effects);
+    let cursor = Cursor { generation: 0, partition: 1, next: 2, fingerprint: Fingerprint(3) };
+    let received = Received { cursor, frame: frame.clone() };
+    let (text, frames) = (serde_json::to_string(&frame)?, vec![BatchedFrame(serde_json::to_value(&frame)?)]);
+    let batch = ServerFrame::Batch { cursor, frames };
+    let delivery = Delivery { recipients: vec![author], place: frame.place(), frame: text };
+    let feed = ClientEvent::Feed(Box::new(frame.clone()));
+    let (place, ordinal, time_ms, body) = (0, 1, 2_000, MessageText::from(WRITTEN));
+    let content = Content::Message { body: body.clone(), reply_to: None };
+    let entry = Entry {
+        seq,
+        place,
+        ordinal,
+        id,
+        author,
+        time_ms,
+        content: content.clone(),
+        changed: seq,
+        edited_ms: None,
+        deleted: false,
+        reactions: Vec::new(),
+    };
+    let shown: EntryBody = serde_json::from_value(serde_json::json!({
+        "seq": seq, "id": id, "author": author, "time": time_ms, "kind": "message", "ordinal": ordinal, "changed": seq,
+        "body": WRITTEN,
+    }))?;
+    let page = HistoryPage { head: seq, entries: vec![shown.clone()], more: false };
+    let mut view = View::new(conversation, author);
+    let first = Seq::new(0, 2)?;
+    let edited = EntryBody { id: CommandId::first_at(1_001), seq: first, changed: first, ..shown.clone() };
+    view.read([edited].into_iter().filter(|_| event.action.target().is_some()));
+    let applied = view.apply(&frame);
+    let rows = rows_of(event, *placed, effects);
+    let values = rows.iter().map(|row| {
+        let cell = |name| row.cells.iter().find(|(cell, _)| *cell == name).map(|(_, value)| value.clone());
+        let cells = row.table().cells.iter().map(|column| cell(column.name));
+        RowValues::new(row.table(), row.key.iter().cloned().map(Some).chain(cells).collect())
+    });
+    let mut printed = vec![
+        ("protocol::FeedFrame", both(&frame)),
+        ("protocol::Received", both(&received)),
+        ("protocol::BatchedFrame", both(&batch)),
+        ("events::Delivery", both(&delivery)),
+        ("store::Row", both(&Row::Entry { seq, place, ordinal, id, author, time_ms, content })),
+        ("store::Row", both(&Row::Edit { seq, place, body, changed: seq, time_ms })),
+        ("store::CellWrites", both(&rows)),
+        ("store::RowValues", both(&values.collect::<Vec<_>>())),
+        ("store::Entry", both(&entry)),
+        ("protocol::EntryBody", both(&shown)),
+        ("protocol::HistoryPage", both(&page)),
+        ("client::ClientEvent", both(&feed)),
+        ("client::View", both(&view)),
+        ("client::Change", both(&applied.changes)),
+        ("client::Applied", both(&applied)),
+    ];
+    printed.extend(feed.message().map(|message| ("client::Message", both(&message))));
+    Ok(printed)
+}
+
+fn both(value: &impl Debug) -> String {
+    format!("{value:?} {value:#?}")
+}
+
+#[test]
+fn no_value_of_a_public_type_shows_what_somebody_wrote() -> Result<()> {
+    let printed = printed()?;
+    for (name, text) in &printed {
+        ensure!(!text.contains(WRITTEN), "{name} shows what was written: {text}");
+        ensure!(!text.contains(&WRITTEN[5..11]), "{name} shows a part of what was written: {text}");
+        let length = format!("{} bytes", WRITTEN.len());
+        let longer = ["Encoded", "Quarantined", "NewRecord", "eventlog::Record", "Delivery", "BatchedFrame"]
+            .iter()
+            .any(|kind| name.ends_with(kind));
+        ensure!(text.contains(&length) || longer, "{name} holds no text, so this proves nothing: {text}");
+    }
+    let printed: BTreeSet<&str> = printed.iter().map(|(name, _)| *name).collect();
+    let mut holders = BTreeSet::new();
+    for (file, text) in all_sources()? {
+        let folder = file.split('/').nth(1).unwrap_or_default().to_owned();
+        let held = holders_of("MessageText", &text).into_iter().map(|name| format!("{folder}::{name}"));
+        holders.extend(held.filter(|name| !name.starts_with("tests::")));
+    }
+    ensure!(holders.len() > 10, "only these were found: {holders:?}");
+    let missing: Vec<_> = holders.iter().filter(|holder| !printed.contains(holder.as_str())).collect();
+    ensure!(missing.is_empty(), "print these, too: {missing:#?}");
+    Ok(())
+}
+
+#[test]
+fn what_people_wrote_is_read_in_the_files_of_the_list_alone() -> Result<()> {
+    let sources = all_sources()?;
+    ensure!(sources.len() > 300, "only {} files were read", sources.len());
+    let that = |words: &[&str]| {
+        let has = |text: &str| code(text).lines().any(|line| words.iter().any(|word| line.contains(word)));
+        let found = sources.iter().filter(|(_, text)| has(text)).map(|(name, _)| name.as_str());
+        found.filter(|name| *name != "internal/domain/src/message_text.rs").collect::<BTreeSet<_>>()
+    };
+    let names = |list: &[(&'static str, &str)]| list.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let readers: BTreeSet<&str> = names(&READERS).into_iter().chain(names(&SCREENS)).collect();
+    ensure!(that(&["reveal"]) == readers, "a new reader is a decision: {:#?}", that(&["reveal"]));
+    let recorders: BTreeSet<&str> = names(&RECORDERS).into_iter().collect();
+    let found = that(&["into_record", "MessageText::recorded"]);
+    ensure!(found == recorders, "the log and the rows have one edge each: {found:#?}");
+    let map = fs::read_to_string(root().join("internal/README.md"))?;
+    for name in readers.iter().chain(&recorders) {
+        let named = name.trim_start_matches("internal/");
+        ensure!(map.contains(named), "internal/README.md does not say why {name} reads what people wrote");
+    }
+    Ok(())
+}
+
+/// The code of a file: without comments, and without its tests.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The names of the public types of a file with a field of that type.
+fn holders_of(kind: &str, text: &str) -> Vec<String> {
+    let (mut found, mut inside) = (Vec::<String>::new(), None);
+    for line in code(text).lines() {
+        let item = ["pub struct ", "pub enum "].iter().find_map(|word| line.strip_prefix(word));
+        if let Some(name) = item.filter(|_| line.ends_with('{')) {
+            inside = name.split(|c: char| !c.is_alphanumeric()).next();
+        } else if line.starts_with('}') {
+            inside = None;
+        }
+        let mut words = line.split(|c: char| !c.is_alphanumeric());
+        if let Some(name) = inside.filter(|_| words.any(|word| word == kind))
+            && found.last().is_none_or(|last| last != name)
+        {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_holder_and_a_reader_are_found() {
+    let text = "#[derive(Debug)]\npub enum A {\n    B {\n        body: MessageText,\n    },\n}\nstruct C {\n    body: MessageText,\n}\n";
+    assert_eq!(holders_of("MessageText", text), ["A"]);
+    let text = "fn f() {} // .reveal()\n/// x.reveal()\n#[cfg(test)]\nmod tests {\n    x.reveal()\n}\n";
+    assert!(!code(text).contains("reveal"));
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
+}
+
+/// Every source file of ours but tests: its path in the workspace, and what it says.
+fn all_sources() -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for path in [sources(&root().join("internal"))?, sources(&root().join("cmd"))?].concat() {
+        found.push((path.strip_prefix(root())?.to_string_lossy().into_owned(), fs::read_to_string(&path)?));
+    }
+    Ok(found)
+}
+
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A crate's tests, but not the folder of the crates that exist for tests.
+        let of_tests = name == "tests" && folder.join("Cargo.toml").exists();
+        if path.is_dir() && !of_tests && name != "target" && name != "corpus" {
+            found.extend(sources(&path)?);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "samples.rs" {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
