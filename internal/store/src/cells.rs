@@ -21,6 +21,16 @@ pub struct CellWrites {
     pub cells: Vec<(&'static str, Value)>,
 }
 
+/// What is to be written is nothing of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a write to {table} does not fit: {what}")]
+pub struct Unfit {
+    /// The table.
+    pub table: &'static str,
+    /// What does not fit.
+    pub what: &'static str,
+}
+
 impl CellWrites {
     /// The table.
     #[must_use]
@@ -41,6 +51,31 @@ impl CellWrites {
         self.key.get(..columns).unwrap_or(&self.key)
     }
 
+    /// Whether its table has this key and these cells, and its set names them in this order.
+    ///
+    /// # Errors
+    /// What does not fit. No engine writes such a thing.
+    pub fn fits(&self) -> Result<(), Unfit> {
+        let (table, cells) = (self.table(), &self.cells);
+        let unfit = |what| Err(Unfit { table: table.name, what });
+        if !table.key().map(|column| column.kind).eq(self.key.iter().map(Value::kind)) {
+            return unfit("its key has other columns");
+        }
+        let mut named = self.set.cells.iter();
+        for (name, value) in cells {
+            if !named.any(|cell| cell == name) {
+                return unfit("it has other cells, or in another order");
+            }
+            let Some(column) = table.cell(name).and_then(|at| table.cells.get(at)) else {
+                return unfit("it has a cell of no column");
+            };
+            if column.kind != value.kind() {
+                return unfit("a cell has a value of another type");
+            }
+        }
+        Ok(())
+    }
+
     /// About how many bytes it takes in a batch.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -58,5 +93,57 @@ impl CellSet {
         cells: impl Into<Vec<(&'static str, Value)>>,
     ) -> CellWrites {
         CellWrites { set: self, key: key.into(), timestamp, cells: cells.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell_sets::{EDIT, HEAD};
+    use crate::tables::{ColumnType, HEADS};
+
+    fn values(kinds: &[ColumnType]) -> Vec<Value> {
+        let of = |kind: &ColumnType| match kind {
+            ColumnType::Uuid => uuid::Uuid::nil().into(),
+            ColumnType::Bigint => 1_u64.into(),
+            ColumnType::Text => "a".into(),
+            ColumnType::Boolean => true.into(),
+            ColumnType::Blob => vec![1].into(),
+        };
+        kinds.iter().map(of).collect()
+    }
+
+    fn edit(cells: Vec<(&'static str, Value)>) -> CellWrites {
+        EDIT.write(1, values(&[ColumnType::Uuid, ColumnType::Bigint, ColumnType::Bigint]), cells)
+    }
+
+    #[test]
+    fn what_is_of_its_table_fits_whole_or_in_part() {
+        let whole = vec![("body", "b".into()), ("changed", 1_u64.into()), ("edited", 1_u64.into())];
+        assert_eq!(edit(whole.clone()).fits(), Ok(()));
+        assert_eq!(edit(whole[1..2].to_vec()).fits(), Ok(()));
+        assert_eq!(edit(Vec::new()).fits(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_of_its_table_does_not_fit() {
+        let (body, changed) = (("body", Value::from("b")), ("changed", Value::from(1_u64)));
+        let no_column = CellSet { table: &HEADS, cells: &["nothing"], phase: Phase::Heads, newest_only: false };
+        let no_column =
+            Box::leak(Box::new(no_column)).write(1, values(&[ColumnType::Uuid]), [("nothing", true.into())]);
+        let short = HEAD.write(1, Vec::new(), Vec::new());
+        for (write, what) in [
+            (edit(vec![changed.clone(), body.clone()]), "another order"),
+            (edit(vec![body.clone(), body.clone()]), "another order"),
+            (edit(vec![("title", "t".into())]), "other cells"),
+            (edit(vec![("body", 1_u64.into())]), "another type"),
+            (edit(vec![(body.0, body.1), ("changed", "1".into())]), "another type"),
+            (no_column, "no column"),
+            (short, "key"),
+            (HEAD.write(1, values(&[ColumnType::Text]), Vec::new()), "key"),
+        ] {
+            let unfit = write.fits().unwrap_err();
+            assert!(unfit.what.contains(what), "{unfit}: {write:?}");
+        }
     }
 }

@@ -8,6 +8,8 @@
 mod cells;
 mod conversations;
 mod decode;
+#[cfg(test)]
+mod decode_tests;
 mod effects;
 mod error;
 mod facts;
@@ -37,7 +39,7 @@ use domain::{
 };
 
 pub use cell_sets::{CellSet, Phase};
-pub use cells::CellWrites;
+pub use cells::{CellWrites, Unfit};
 pub use conversations::{Conversations, Slot};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, REACTIONS_SHOWN_MAX, ReactionRow, Reactions, RowValues};
 pub use effects::rows_of;

@@ -291,3 +291,16 @@ async fn what_was_acknowledged_survives_a_kill() {
         store.close().await;
     }
 }
+
+/// Issue 11, item 2: a program with a bug hears of it, and the store goes on.
+#[tokio::test]
+async fn a_write_that_is_not_of_its_table_is_refused_whole() {
+    let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
+    let mut writes = message(0);
+    writes[1].cells.push(("title", "of another table".into()));
+    let refused = store.write(writes).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Broken(_)), "{refused:?}");
+    assert_eq!(all_entries(&store).await, []);
+    store.write(message(0)).await.unwrap();
+    assert_eq!(all_entries(&store).await.len(), 1);
+}

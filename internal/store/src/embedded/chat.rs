@@ -22,7 +22,8 @@ impl ChatStore for EmbeddedStore {
     async fn write(&self, mut writes: Vec<CellWrites>) -> Result<(), StoreError> {
         let tables = Arc::clone(self.read().await?);
         writes.sort_by_key(CellWrites::phase);
-        let mut writes = writes.into_iter().map(EncodedWrite::of).peekable();
+        let encoded: Vec<EncodedWrite> = writes.into_iter().map(EncodedWrite::of).collect::<Result<_, _>>()?;
+        let mut writes = encoded.into_iter().peekable();
         // One after another: what fails leaves a prefix, in the order of phases.
         while writes.peek().is_some() {
             let chunk: Vec<EncodedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();

@@ -92,18 +92,21 @@ fn position(spec: &'static Table) -> usize {
 }
 
 impl EncodedWrite {
-    pub(super) fn of(write: CellWrites) -> Self {
+    /// # Errors
+    /// When it does not fit its table: nobody but a program with a bug writes that.
+    pub(super) fn of(write: CellWrites) -> Result<Self, StoreError> {
+        write.fits().map_err(broken)?;
         let table = write.table();
         let cell = |(name, value): (&'static str, Value)| {
             let index = table.cell(name).and_then(|index| u8::try_from(index).ok());
-            CellWrite { index: index.expect("a cell of its table"), value: value.into_bytes() }
+            CellWrite { index: index.expect("it fits its table"), value: value.into_bytes() }
         };
-        Self {
+        Ok(Self {
             table: position(table),
             key: row::key(&write.key).into(),
             timestamp: write.timestamp,
             cells: write.cells.into_iter().map(cell).collect(),
-        }
+        })
     }
 }
 

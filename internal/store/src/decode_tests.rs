@@ -1,0 +1,88 @@
+//! Every cell that some write has is read by `decode`.
+
+use domain::{CommandId, Refusal, Role, Seq};
+use uuid::Uuid;
+
+use crate::rows::{KIND_JOINED, KIND_MESSAGE, KIND_TITLE, STANDS_MESSAGE};
+use crate::tables::{Column, ColumnType, Table};
+use crate::{RowValues, Value, cell_sets};
+
+/// Cells that are written and that nothing here reads, and why they are kept.
+const UNREAD: [(&str, &str); 1] = [
+    // When: for people who look at the table. The cells' timestamp says the same.
+    ("invitations", "seq"),
+];
+
+/// A whole row, with `more` in place of what is said of each column.
+fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
+    let id = || Value::from(CommandId::first_at(1));
+    let value = |column: &Column| match (column.name, column.kind) {
+        (name, _) if more.iter().any(|(other, _)| *other == name) => {
+            more.iter().find(|(other, _)| *other == name).unwrap().1.clone()
+        }
+        ("role", _) => Role::Member.name().into(),
+        ("reason", _) => Refusal::Full.name().into(),
+        ("hash", _) => vec![1; 16].into(),
+        ("id" | "reply_to", ColumnType::Blob) => id(),
+        (_, ColumnType::Uuid) => Uuid::from_u128(7).into(),
+        (_, ColumnType::Bigint) => 5_u64.into(),
+        (_, ColumnType::Text) => "text".into(),
+        (_, ColumnType::Boolean) => true.into(),
+        (_, ColumnType::Blob) => vec![7; 16].into(),
+    };
+    table.columns().map(value).map(Some).collect()
+}
+
+/// Everything that is read of a row of that table, as text.
+fn read(table: &'static Table, values: &[Option<Value>]) -> String {
+    let row = || RowValues::new(table, values.to_vec());
+    match table.name {
+        "timeline" => format!("{:?}", row().entry()),
+        "buckets" => format!("{:?}", row().bucket()),
+        "members" => format!("{:?}", row().member_version()),
+        "user_conversations" => format!("{:?}", row().user_conversation()),
+        "settings" => format!("{:?}", row().settings()),
+        "reactions" => format!("{:?}", row().reaction()),
+        "deletions" => format!("{:?}", row().deletion()),
+        "sent" | "marks" => format!("{:?}", row().mark()),
+        "invitations" => format!("{:?}", row().invitation()),
+        "refusals" => format!("{:?}", row().refusal()),
+        "ids" => format!("{:?}", row().id_row(Seq::new(0, 9).unwrap())),
+        "heads" => format!("{:?} {:?}", row().head(), row().newest_stamp_ms()),
+        other => panic!("say how a row of {other} is read"),
+    }
+}
+
+/// Issue 11, item 2: a cell that is written is read, which shows where another value of it reads differently.
+#[test]
+fn every_cell_that_is_written_is_read() {
+    let mut unread = Vec::new();
+    for set in cell_sets::ALL {
+        let table = set.table;
+        let variants: &[&[(&str, Value)]] = match table.name {
+            "timeline" => {
+                &[&[("kind", KIND_MESSAGE.into())], &[("kind", KIND_JOINED.into())], &[("kind", KIND_TITLE.into())]]
+            }
+            "settings" => &[&[("kind", "group".into())]],
+            "ids" => &[&[("stands", STANDS_MESSAGE.into())]],
+            _ => &[&[]],
+        };
+        for cell in set.cells {
+            let at = table.columns().position(|column| column.name == *cell).unwrap();
+            let reads = variants.iter().any(|variant| {
+                let whole = row(table, variant);
+                let mut other = whole.clone();
+                other[at] = Some(match &whole[at] {
+                    Some(Value::Text(_)) => Value::from(1_u64),
+                    _ => Value::from("of another type"),
+                });
+                assert!(!read(table, &whole).contains("Err"), "{}: {}", table.name, read(table, &whole));
+                read(table, &whole) != read(table, &other)
+            });
+            unread.extend((!reads).then_some((table.name, *cell)));
+        }
+    }
+    unread.sort_unstable();
+    unread.dedup();
+    assert_eq!(unread, UNREAD, "written for nobody: read these, or say why they are kept");
+}
