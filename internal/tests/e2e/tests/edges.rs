@@ -197,6 +197,9 @@ const NO_SERVER_IN: [(&str, &[&str]); 2] =
 /// Foreign crates that one crate of ours hides from all others.
 const HIDDEN: [(&str, &str); 3] = [("rdkafka", "eventlog-kafka"), ("scylla", "store-scylla"), ("fjall", "kv")];
 
+/// What makes rows of effects, and what that is made of.
+const MAKES_ROWS: [&str; 7] = ["rows_of", "Row", "CellWrites", "CellSet", "cell_sets", "bucket_of", "BUCKET_PLACES"];
+
 /// Lines of a file of ours, at most.
 const LINES_MAX: usize = 500;
 /// Where no code of ours is.
@@ -260,6 +263,28 @@ fn clients_are_built_without_a_server() -> Result<()> {
         assert!(found.is_empty(), "{name} is built with {found:?}");
     }
     Ok(())
+}
+
+/// The audit's and the oracle's own views are written from the design. If they used the code that storage writes
+/// with, a mistake there would be on both sides of the comparison. (Frames are safe: `ops` may not use `protocol`.)
+#[test]
+fn the_oracles_use_nothing_that_makes_rows() -> Result<()> {
+    let internal = metadata()?.workspace_root.into_std_path_buf().join("internal");
+    for (folder, files_min) in [("ops/src/audit", 8), ("tests/testkit/src/oracle", 3)] {
+        let files = sources(&internal.join(folder))?;
+        ensure!(files.len() >= files_min, "only {} files in {folder}", files.len());
+        for path in files {
+            let text = fs::read_to_string(&path)?;
+            let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+            let named = MAKES_ROWS.iter().find(|name| words(&code).any(|word| word == **name));
+            ensure!(named.is_none(), "{} uses {}", path.display(), named.unwrap_or(&""));
+        }
+    }
+    Ok(())
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
 
 /// `environment::seeded_bugs`: with it, no program compiles; without this, no test would say which crate may switch it on.

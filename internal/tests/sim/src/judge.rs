@@ -140,6 +140,9 @@ async fn healed(shared: &Shared, Ground { log, store, codec }: &Ground) -> Resul
 }
 
 /// Which partitions the consumers have not come to the end of. Storage's commits are for watching only: its rows count.
+///
+/// The doctor asks the same in `ops::doctor`. This one stays its own: the judge must not come to its verdict early because
+/// of a mistake in what it judges.
 async fn behind(log: &SharedLog, store: &SharedStore) -> Result<Vec<String>> {
     let positions = groups::list(&**log).await?.into_iter();
     let fanout = positions.filter(|at| at.group == GROUP_FANOUT && (at.lag() > 0 || at.waiting > 0));
