@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use eventlog::{NewRecord, SharedLog};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::Message as _;
@@ -36,8 +36,14 @@ async fn main() -> Result<()> {
     for (name, seam) in [("bare", false), ("through the log", true)] {
         let topics = [1, 2].map(|hop| format!("two-hops-{run}-{seam}-{hop}"));
         for name in &topics {
-            log.create(&TopicSpec { name: name.clone(), partitions: PARTITIONS, generation: 0, retention: None })
-                .await?;
+            log.create(&TopicSpec {
+                name: name.clone(),
+                partitions: PARTITIONS,
+                generation: 0,
+                retention: None,
+                lane: Lane::Durable,
+            })
+            .await?;
         }
         let begun = Instant::now();
         let mut latencies =

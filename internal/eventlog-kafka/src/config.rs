@@ -8,6 +8,12 @@ use rdkafka::ClientConfig;
 const QUEUE_RECORDS_MAX: u32 = 100_000;
 /// Kilobytes in librdkafka's queue; the intake admits fewer here too.
 const QUEUE_KBYTES_MAX: u32 = 256 << 10;
+/// How long a lossy record may be on its way, in milliseconds.
+const LOSSY_TIMEOUT_MS: u32 = 2_000;
+/// The most lossy records in librdkafka's queue; what comes at the bound is dropped.
+const LOSSY_RECORDS_MAX: u32 = 10_000;
+/// Kilobytes of these.
+const LOSSY_KBYTES_MAX: u32 = 4 << 10;
 /// The largest message: a record of [`eventlog::RECORD_BYTES_MAX`] with what Kafka puts around it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = eventlog::RECORD_BYTES_MAX + (64 << 10);
 
@@ -86,6 +92,24 @@ impl KafkaConfig {
             .set("queue.buffering.max.kbytes", QUEUE_KBYTES_MAX.to_string())
             // Says when the producer's id has been assigned, which the first record would wait for.
             .set("statistics.interval.ms", "250");
+        config
+    }
+
+    /// The producer of lossy records: none of the promises of the other one, and none of its room. What a broker does not
+    /// take at once is given up.
+    pub(crate) fn lossy_producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("enable.idempotence", "false")
+            .set("acks", "1")
+            .set("retries", "0")
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", LOSSY_TIMEOUT_MS.to_string())
+            .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
+            .set("queue.buffering.max.messages", LOSSY_RECORDS_MAX.to_string())
+            .set("queue.buffering.max.kbytes", LOSSY_KBYTES_MAX.to_string())
+            // Topics are made by operators: one that a broker made by itself would have the wrong partitions.
+            .set("allow.auto.create.topics", "false");
         config
     }
 

@@ -1,12 +1,13 @@
 //! The event log on Kafka, through librdkafka. `rdkafka` is named here and nowhere else.
 //!
-//! One producer, one consumer for all partitions that are read (more only for a second reader of the same partition),
+//! One producer (and one of lossy records, where there are any), one consumer for all partitions that are read (more only for a second reader of the same partition),
 //! one more consumer per membership of a group. Everything that blocks runs on plain threads or on the runtime's
 //! blocking threads; every wait and every queue has a bound.
 
 mod config;
 mod context;
 mod errors;
+mod lossy;
 mod member;
 pub mod mock;
 mod producer;
@@ -33,6 +34,7 @@ pub use config::KafkaConfig;
 
 use context::Quiet;
 use errors::broken;
+use lossy::LossyProducer;
 use producer::Producer;
 use reading::Readers;
 use requests::Requests;
@@ -45,6 +47,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(10);
 pub struct KafkaLog {
     config: KafkaConfig,
     producer: Producer,
+    lossy: LossyProducer,
     readers: Readers,
     requests: Requests,
     topics: Topics,
@@ -68,10 +71,11 @@ impl KafkaLog {
         let readers = Readers::open(config.clone(), closing.clone(), tasks.clone())?;
         let topics = Topics::new(&config)?;
         let requests = Requests::new(config.clone());
+        let lossy = LossyProducer::new(config.clone(), closing.clone(), tasks.clone());
         let ends = closing.clone().drop_guard();
         let producer = Producer::open(config.clone(), tasks.clone()).await?;
         ends.disarm();
-        Ok(Arc::new(Self { config, producer, readers, requests, topics, closing, tasks }))
+        Ok(Arc::new(Self { config, producer, lossy, readers, requests, topics, closing, tasks }))
     }
 
     fn consumer(&self) -> Result<Arc<BaseConsumer<Quiet>>, LogError> {
@@ -111,6 +115,12 @@ impl EventLog for KafkaLog {
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
         let partition = self.place(topic, &record).await?;
         self.producer.enqueue(topic, requests::number(partition), &record).await
+    }
+
+    fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
+        // Which topics there are is not asked: that would be to wait. The producer loses what goes nowhere.
+        let partition = record.partition.filter(|_| events::topics::takes_lossy(topic));
+        partition.is_some_and(|partition| self.lossy.send(topic, requests::number(partition), &record))
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
@@ -177,6 +187,7 @@ impl KafkaLog {
     fn end(&self) {
         self.producer.close();
         self.closing.cancel();
+        self.lossy.close();
         self.readers.close();
         self.tasks.close();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::{LogError, TopicFound};
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -55,6 +55,9 @@ impl Topics {
         let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
         let settings = self.settings(&spec.name).await?;
         let mut found = TopicFound::compare(spec, partitions, settings.retention()?);
+        if spec.lane == Lane::Lossy {
+            return Ok(Some(found));
+        }
         found.faults.extend(settings.faults(&spec.name));
         if !self.dev {
             found.faults.extend(settings.faults_in_production(&spec.name, replicas));
@@ -73,17 +76,24 @@ impl Topics {
     pub(crate) async fn create(&self, consumer: &Arc<BaseConsumer<Quiet>>, spec: &TopicSpec) -> Result<(), LogError> {
         let partitions = i32::try_from(spec.partitions).map_err(broken)?;
         let replicas = if self.dev { 1 } else { REPLICAS };
-        let in_sync = if self.dev { 1 } else { REPLICAS_IN_SYNC_MIN }.to_string();
+        // Of the moment, a record is rather lost than waited for.
+        let durable = spec.lane == Lane::Durable;
+        let in_sync = if self.dev || !durable { 1 } else { REPLICAS_IN_SYNC_MIN }.to_string();
+        let unclean = (!durable).to_string();
         let retention_ms = spec.retention.map_or("-1".to_owned(), |time| time.as_millis().to_string());
         let message_bytes = MESSAGE_BYTES_MAX.to_string();
-        let topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(replicas))
+        let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(replicas))
             .set("message.timestamp.type", "LogAppendTime")
             .set("cleanup.policy", "delete")
             .set("retention.ms", &retention_ms)
             .set("retention.bytes", "-1")
             .set("max.message.bytes", &message_bytes)
             .set("min.insync.replicas", &in_sync)
-            .set("unclean.leader.election.enable", "false");
+            .set("unclean.leader.election.enable", &unclean);
+        if !durable && spec.retention.is_some() {
+            // A segment goes when its newest record is too old: by default one is filled for days.
+            topic = topic.set("segment.ms", &retention_ms);
+        }
         let asked = self.admin.create_topics([&topic], &options()).await;
         for answer in asked.map_err(|error| log_error(&spec.name, error))? {
             match answer {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use eventlog::{AppendError, LogError, NewRecord, SharedLog, append};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -45,7 +45,7 @@ async fn a_running_reader_notices_and_a_running_writer_goes_on() {
     let bootstrap = std::env::var("KLATSCH_TEST_KAFKA").expect("KLATSCH_TEST_KAFKA names a broker: host:port");
     let log = connect(&bootstrap).await;
     let name = format!("recreated-{}", std::process::id());
-    let topic = TopicSpec { name: name.clone(), partitions: 1, generation: 0, retention: None };
+    let topic = TopicSpec { name: name.clone(), partitions: 1, generation: 0, retention: None, lane: Lane::Durable };
     log.create(&topic).await.unwrap();
     for number in 0..50 {
         append(log.as_ref(), &name, record(number)).await.unwrap();

@@ -19,6 +19,10 @@ pub trait Around: Send + Sync + 'static {
         self.inner().enqueue(topic, record).await
     }
 
+    fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
+        self.inner().send_lossy(topic, record)
+    }
+
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         self.inner().reader(topic, partition, from).await
     }
@@ -75,6 +79,10 @@ impl PartitionReader for SilentReader {
 impl<L: Around> EventLog for L {
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
         Around::enqueue(self, topic, record).await
+    }
+
+    fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
+        Around::send_lossy(self, topic, record)
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {

@@ -5,6 +5,7 @@
 
 mod appending;
 mod groups;
+mod lossy;
 mod offline;
 mod reading;
 mod rebalancing;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use tokio::time::timeout;
 
 use crate::{EventLog, NewRecord, PartitionReader, Place, Receipt, Record, SharedLog};
@@ -89,6 +90,10 @@ pub const CASES: &[Case] = &[
     Case { name: "no operator commits under a member", run: |f| Box::pin(offline::refused(f)) },
     Case { name: "a topic is created once and described", run: |f| Box::pin(topics::created_once(f)) },
     Case { name: "differences from the declaration are named", run: |f| Box::pin(topics::faults(f)) },
+    Case { name: "a lossy record reaches who reads at the end", run: |f| Box::pin(lossy::arrives(f)) },
+    Case { name: "a lossy record names its partition", run: |f| Box::pin(lossy::names_its_partition(f)) },
+    Case { name: "lossy records beyond the bound are dropped and hold nothing up", run: |f| Box::pin(lossy::flood(f)) },
+    Case { name: "a lossy topic promises its partitions", run: |f| Box::pin(lossy::described(f)) },
 ];
 
 /// A name that nothing else has.
@@ -98,7 +103,7 @@ fn fresh(factory: &dyn Factory, what: &str) -> String {
 }
 
 fn spec(name: String, partitions: u32) -> TopicSpec {
-    TopicSpec { name, partitions, generation: 0, retention: Some(RETENTION) }
+    TopicSpec { name, partitions, generation: 0, retention: Some(RETENTION), lane: Lane::Durable }
 }
 
 /// A handle to the log with a new topic.

@@ -9,6 +9,7 @@ mod codec;
 mod groups;
 mod member;
 mod reader;
+mod recent;
 mod times;
 mod topics;
 mod writer;
@@ -32,8 +33,8 @@ use writer::{Failure, Item, Writer};
 
 use crate::intake::Intake;
 use crate::{
-    AppendError, Commit, EventLog, GroupMember, LogError, METADATA_BYTES_MAX, NewRecord, PartitionReader, Receipt,
-    TopicFound, TopicPartition, Watermarks, partition_of,
+    AppendError, Commit, EventLog, GroupMember, LogError, METADATA_BYTES_MAX, NewRecord, PartitionReader, Place,
+    RECORD_BYTES_MAX, Receipt, TopicFound, TopicPartition, Watermarks, partition_of,
 };
 
 /// Bytes of records that wait for their sync. At the bound writers wait, then are told to come back.
@@ -51,6 +52,8 @@ pub struct EmbeddedLog {
     intake: Intake,
     /// To the writer.
     queue: mpsc::Sender<Item>,
+    /// For the append times of lossy records, which the writer does not see.
+    clock: Clock,
     /// The writer's task, until it is closed.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -89,13 +92,28 @@ impl EmbeddedLog {
         let (catalog, tails) = topics::load(&tables)?;
         let (catalog, closing, tasks) = (Arc::new(catalog), CancellationToken::new(), TaskTracker::new());
         let failure = Arc::new(Failure::default());
-        let writer = Writer::new(tables.clone(), Arc::clone(&catalog), tails, clock, Arc::clone(&failure));
+        let writer = Writer::new(tables.clone(), Arc::clone(&catalog), tails, clock.clone(), Arc::clone(&failure));
         let (queue, items) = mpsc::channel(Intake::records_max(QUEUE_BYTES_MAX) + QUEUE_OTHERS_MAX);
         let writer = tokio::spawn(writer.run(items, closing.clone()));
         let groups = Groups::new(tasks.clone(), closing.clone());
         let core = Core { catalog, groups, tables: RwLock::new(Some(tables)), failure, closing, tasks };
         let intake = Intake::new(QUEUE_BYTES_MAX);
-        Ok(Arc::new(Self { core: Arc::new(core), intake, queue, writer: Mutex::new(Some(writer)) }))
+        Ok(Arc::new(Self { core: Arc::new(core), intake, queue, clock, writer: Mutex::new(Some(writer)) }))
+    }
+
+    /// Keeps a record of a lossy topic in memory.
+    fn keep(&self, topic: &Topic, partition: u32, record: NewRecord) -> Result<Receipt, AppendError> {
+        if record.bytes() > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLarge);
+        }
+        let now_ms = self.clock.now_ms();
+        let keep_from_ms = topic.row.retention_ms.map_or(i64::MIN, |time| now_ms.saturating_sub_unsigned(time));
+        let found = topic.partition(partition).map_err(|_| AppendError::NoTopic(topic.name.clone()))?;
+        let recent = found.recent.as_ref().ok_or_else(|| AppendError::NoTopic(topic.name.clone()))?;
+        let offset = recent.append((&found.low, &found.durable), record, (now_ms, keep_from_ms));
+        let (report, receipt) = Receipt::new();
+        let _ = report.send(Ok(Place { partition, offset }));
+        Ok(receipt)
     }
 
     async fn send(&self, item: Item) -> Result<(), LogError> {
@@ -144,11 +162,19 @@ impl EventLog for EmbeddedLog {
         if partition >= partitions {
             return Err(AppendError::NoTopic(topic.name.clone()));
         }
+        if topic.row.lossy {
+            return self.keep(&topic, partition, record);
+        }
         let permit = self.intake.admit(record.bytes()).await?;
         let (report, receipt) = Receipt::new();
         let item = Item::Append { topic, partition, value: codec::encode_record(&record), report, permit };
         self.queue.send(item).await.map_err(|_| AppendError::Closed)?;
         Ok(receipt)
+    }
+
+    fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
+        let topic = self.core.topic(topic).ok().filter(|topic| topic.row.lossy);
+        topic.zip(record.partition).is_some_and(|(topic, partition)| self.keep(&topic, partition, record).is_ok())
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
@@ -163,7 +189,10 @@ impl EventLog for EmbeddedLog {
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
         let topic = self.core.topic(topic)?;
         let range = topic.partition(partition)?.watermarks();
-        times::find(&self.core.tables()?, topic.key(partition), range, time_ms)
+        match &topic.partition(partition)?.recent {
+            Some(recent) => Ok(recent.offset_at(time_ms)),
+            None => times::find(&self.core.tables()?, topic.key(partition), range, time_ms),
+        }
     }
 
     async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {

@@ -4,6 +4,10 @@
 //! from the log, never from the writer. What was acknowledged is durable, and nobody reads what is not. No reader ever
 //! skips or rewinds by itself: an offset that is not there is an error.
 //!
+//! All this is said of topics of the durable lane. A topic of the lossy one (`events::topics::Lane`) is written without
+//! waiting ([`EventLog::send_lossy`]) and read from its end; records that were taken may be lost, and their offsets mean
+//! nothing to another process. What is written there never takes the room or the time of what is durable.
+//!
 //! Reading and group membership are two things here: a group says who owns which partition and keeps their commits; a
 //! [`PartitionReader`] reads one partition from an offset that its caller chose. So storage can resume from its rows, a
 //! websocket node can read without a group, and the fan-out can read a range again, all with one kind of reader.
@@ -29,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 
 pub use error::{AppendError, CommitError, LogError};
 pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation, TopicPartition};
@@ -74,7 +78,7 @@ impl TopicFound {
                  (partitions cannot be taken away again)"
             )
         });
-        if retention != spec.retention {
+        if spec.lane == Lane::Durable && retention != spec.retention {
             let (found, wanted) = (words(retention), words(spec.retention));
             faults.push(format!("{} keeps its records {found}, not {wanted}", spec.name));
         }
@@ -99,6 +103,13 @@ pub trait EventLog: Send + Sync + 'static {
     /// second's, if both get there. Durability: when the [`Receipt`] resolves to a place. At the bound this waits at
     /// most a second, then answers [`AppendError::Busy`].
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError>;
+
+    /// Hands a record for the partition that it names to a topic of the lossy lane, and forgets it: nobody is told what
+    /// becomes of it. Never waits: at the bound, and where there is no such topic as far as is known, the record is dropped.
+    ///
+    /// Whether it was taken. That says nothing about its being read: a sick broker loses it some seconds later. What is
+    /// sent here shares no queue and no connection with what [`EventLog::enqueue`] takes.
+    fn send_lossy(&self, topic: &str, record: NewRecord) -> bool;
 
     /// A reader of one partition that begins at `from`, which may be the next offset to be written.
     ///

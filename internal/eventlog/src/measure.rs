@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -33,7 +33,8 @@ pub enum MeasureError {
 /// # Errors
 /// When the log fails.
 pub async fn measure(log: &SharedLog, topic: &str) -> Result<Vec<String>, MeasureError> {
-    let spec = TopicSpec { name: topic.into(), partitions: PARTITIONS, generation: 0, retention: None };
+    let spec =
+        TopicSpec { name: topic.into(), partitions: PARTITIONS, generation: 0, retention: None, lane: Lane::Durable };
     log.create(&spec).await?;
     Ok(vec![
         one_by_one(log, topic, 2_000).await?,

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use events::Codec;
-use events::topics::{TopicSpec, spec_of};
+use events::topics::{Lane, TopicSpec, spec_of};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::{sleep, timeout};
 
@@ -64,11 +64,11 @@ enum Look {
 }
 
 impl Promises {
-    /// Those of that name.
+    /// Those of that name. A topic of the lossy lane promises nothing: no program waits for it.
     #[must_use]
     pub fn of(topics: &[&str]) -> Self {
         let known = |topic: &&str| Known { topic: spec_of(topic), begun: false, silent: Vec::new(), grown: None };
-        Self { topics: topics.iter().map(known).collect() }
+        Self { topics: topics.iter().map(known).filter(|known| known.topic.lane == Lane::Durable).collect() }
     }
 
     /// What is wrong, in words: of each topic the first thing.

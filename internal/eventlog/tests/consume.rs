@@ -57,6 +57,11 @@ impl EventLog for Scripted {
     async fn enqueue(&self, topic: &str, _: NewRecord) -> Result<Receipt, AppendError> {
         Err(AppendError::NoTopic(topic.to_owned()))
     }
+
+    fn send_lossy(&self, _: &str, _: NewRecord) -> bool {
+        false
+    }
+
     async fn reader(&self, topic: &str, _: u32, _: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         Err(LogError::NoTopic(topic.to_owned()))
     }

@@ -13,7 +13,7 @@ use environment::{Clock, Entropy};
 use eventlog::consume::{ConsumeError, Ended, Work, consume};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{AppendError, EventLog, LogError, NewRecord, RECORD_BYTES_MAX, Receipt, SharedLog, append, record_at};
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use kv::{Database, Power};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,9 +27,15 @@ fn clock() -> Clock {
 
 async fn open(database: Database) -> Arc<EmbeddedLog> {
     let log = EmbeddedLog::open(database, clock()).await.unwrap();
-    log.create(&TopicSpec { name: TOPIC.into(), partitions: PARTITIONS, generation: 0, retention: None })
-        .await
-        .unwrap();
+    log.create(&TopicSpec {
+        name: TOPIC.into(),
+        partitions: PARTITIONS,
+        generation: 0,
+        retention: None,
+        lane: Lane::Durable,
+    })
+    .await
+    .unwrap();
     log
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, CommitError, Committer, EventLog, GroupEvent, GroupMember, Revocation, TopicPartition};
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use futures_util::FutureExt as _;
 use kv::Database;
 
@@ -19,9 +19,15 @@ const PARTITIONS: u32 = 5;
 
 async fn open() -> Arc<EmbeddedLog> {
     let log = EmbeddedLog::open(Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
-    log.create(&TopicSpec { name: TOPIC.into(), partitions: PARTITIONS, generation: 0, retention: None })
-        .await
-        .unwrap();
+    log.create(&TopicSpec {
+        name: TOPIC.into(),
+        partitions: PARTITIONS,
+        generation: 0,
+        retention: None,
+        lane: Lane::Durable,
+    })
+    .await
+    .unwrap();
     log
 }
 

@@ -58,6 +58,11 @@ impl EventLog for Gapped {
     async fn enqueue(&self, _: &str, _: NewRecord) -> Result<Receipt, AppendError> {
         Err(AppendError::Closed)
     }
+
+    fn send_lossy(&self, _: &str, _: NewRecord) -> bool {
+        false
+    }
+
     async fn reader(&self, _: &str, _: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         let silent = self.silent.load(Ordering::SeqCst);
         self.silent.store(silent.saturating_sub(1), Ordering::SeqCst);

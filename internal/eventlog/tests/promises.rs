@@ -11,7 +11,7 @@ use eventlog::embedded::EmbeddedLog;
 use eventlog::promises::{Promises, watch};
 use eventlog::{EventLog, LogError, NewRecord, SharedLog, Watermarks, append};
 use events::Codec;
-use events::topics::{MESSAGES, RECEIPTS, spec_of};
+use events::topics::{MESSAGES, RECEIPTS, SIGNALS, spec_of};
 use tokio::sync::mpsc;
 
 async fn begin(log: &dyn EventLog, topic: &str, partitions: impl IntoIterator<Item = u32>) {
@@ -43,6 +43,13 @@ async fn every_topic_must_be_there_and_begin_with_its_genesis_records() {
     log.create(spec_of(RECEIPTS)).await.unwrap();
     begin(&*log, RECEIPTS, 0..spec_of(RECEIPTS).partitions).await;
     assert_eq!(promises.fault(&*log, &codec).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn no_program_waits_for_a_lossy_topic() {
+    let log = EmbeddedLog::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
+    let (codec, mut promises) = (Codec::compiled_in(), Promises::of(&[SIGNALS]));
+    assert_eq!(promises.fault(&*log, &codec).await.unwrap(), None, "nor when it is not there");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,6 +15,8 @@ pub const DELIVERIES: &str = "chat.deliveries";
 pub const QUARANTINE: &str = "chat.quarantine";
 /// Accounts.
 pub const USERS: &str = "users.events";
+/// What is true for a moment: who is typing.
+pub const SIGNALS: &str = "chat.signals";
 
 /// The storage consumer's group.
 pub const GROUP_STORAGE: &str = "klatsch.storage";
@@ -24,6 +26,18 @@ pub const GROUP_FANOUT: &str = "klatsch.fanout";
 pub const STORAGE_SOURCES: [&str; 2] = [MESSAGES, RECEIPTS];
 /// What the fan-out reads: its group has a commit in every partition of these.
 pub const FANOUT_SOURCES: [&str; 3] = [MESSAGES, RECEIPTS, USERS];
+
+/// How far the records of a topic can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// What was acknowledged is there, for as long as the retention says; readers have cursors and skip nothing. Programs
+    /// are not ready without the topic.
+    Durable,
+    /// Records may be lost, under load first of all. Nobody resumes from them, no genesis record or tick is written, and no
+    /// program waits for the topic.
+    Lossy,
+}
 
 /// What a topic must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +50,8 @@ pub struct TopicSpec {
     pub generation: u8,
     /// How long records are kept; `None`: for ever.
     pub retention: Option<Duration>,
+    /// How far its records can be relied on.
+    pub lane: Lane,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +68,7 @@ struct Row {
     partitions: u32,
     generation: u8,
     retention: String,
+    lane: Lane,
     #[allow(dead_code)] // for readers of the table
     about: String,
 }
@@ -67,6 +84,17 @@ pub fn all() -> &'static [TopicSpec] {
         let table: Table = toml::from_str(text).expect("schemas/topics.toml is well formed");
         table.topic.into_iter().map(spec).collect()
     })
+}
+
+/// The topics of the durable lane, in the order of the table.
+pub fn durable() -> impl Iterator<Item = &'static TopicSpec> {
+    all().iter().filter(|topic| topic.lane == Lane::Durable)
+}
+
+/// Whether lossy records may be written to the topic: it is of the lossy lane, or none of the table.
+#[must_use]
+pub fn takes_lossy(name: &str) -> bool {
+    find(name).is_none_or(|topic| topic.lane == Lane::Lossy)
 }
 
 /// The topic of that name, if it is one of the table.
@@ -90,7 +118,8 @@ fn spec(row: Row) -> TopicSpec {
         "forever" => None,
         text => Some(duration(text).expect("a retention is 'forever' or a number with d, h or m")),
     };
-    TopicSpec { name: row.name, partitions: row.partitions, generation: row.generation, retention }
+    let Row { name, partitions, generation, lane, .. } = row;
+    TopicSpec { name, partitions, generation, retention, lane }
 }
 
 fn duration(text: &str) -> Option<Duration> {
@@ -110,9 +139,17 @@ mod tests {
 
     #[test]
     fn every_named_topic_stands_in_the_table() {
-        let named = [MESSAGES, RECEIPTS, DELIVERIES, QUARANTINE, USERS];
+        let named = [MESSAGES, RECEIPTS, DELIVERIES, QUARANTINE, USERS, SIGNALS];
         assert_eq!(all().iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), named);
         assert_eq!(spec_of(MESSAGES).retention, None, "the truth is kept for ever");
         assert_eq!(spec_of(DELIVERIES).retention, Some(Duration::from_secs(7 * 86_400)));
+        assert!(spec_of(SIGNALS).retention < Some(Duration::from_secs(3_600)), "minutes");
+    }
+
+    #[test]
+    fn signals_alone_are_lossy_and_partitioned_as_deliveries() {
+        assert!(durable().map(|topic| topic.name.as_str()).eq([MESSAGES, RECEIPTS, DELIVERIES, QUARANTINE, USERS]));
+        assert!(takes_lossy(SIGNALS) && durable().all(|topic| !takes_lossy(&topic.name)));
+        assert_eq!(spec_of(SIGNALS).partitions, spec_of(DELIVERIES).partitions);
     }
 }

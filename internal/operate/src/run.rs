@@ -81,10 +81,12 @@ async fn topics_apply(engines: &mut dyn Engines, yes: bool, cx: &Context<'_>) ->
         let applied = topics::apply(&*log, &codec, cx.entropy, |step| steps.push(step.to_string())).await;
         steps.iter().try_for_each(|line| cx.say(line))?;
         let done = applied?;
+        warn(&topics::plan(&*log).await?.warnings, cx)?;
         cx.say(if done == 0 { "all topics are in place".to_owned() } else { format!("{done} steps done") })?;
         return Ok(Exit::Ok);
     }
     let plan = topics::plan(&*log).await?;
+    warn(&plan.warnings, cx)?;
     plan.steps.iter().try_for_each(|step| cx.say(step.to_string()))?;
     let faults: Vec<String> = plan.faults.into_iter().chain(plan.lost).collect();
     if !faults.is_empty() {
@@ -98,8 +100,14 @@ async fn topics_apply(engines: &mut dyn Engines, yes: bool, cx: &Context<'_>) ->
     Ok(Exit::Ok)
 }
 
+/// Says what is wrong with topics that nothing waits for.
+fn warn(warnings: &[String], cx: &Context<'_>) -> Result<(), OpsError> {
+    warnings.iter().try_for_each(|warning| cx.say(format!("warning: {warning}")))
+}
+
 async fn topics_check(engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {
     let plan = topics::plan(&*engines.log().await?).await?;
+    warn(&plan.warnings, cx)?;
     let missing = plan.steps.iter().map(|step| format!("missing: {step}"));
     let faults: Vec<String> = missing.chain(plan.faults).chain(plan.lost).collect();
     if !faults.is_empty() {

@@ -10,7 +10,7 @@ use std::fmt;
 use environment::Entropy;
 use eventlog::{Commit, EventLog, LogError, NewRecord, TopicPartition, append, record_at};
 use events::Codec;
-use events::topics::{self, FANOUT_SOURCES, GROUP_FANOUT, TopicSpec};
+use events::topics::{self, FANOUT_SOURCES, GROUP_FANOUT, Lane, TopicSpec};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::OpsError;
@@ -67,6 +67,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is wrong with topics and is not for a program to mend, in words. With any, nothing is done.
     pub faults: Vec<String>,
+    /// What is wrong with topics of the lossy lane, in words: everything else runs.
+    pub warnings: Vec<String>,
     /// Commits of the fan-out that are gone, in words: it alone cannot run.
     pub lost: Vec<String>,
 }
@@ -85,6 +87,10 @@ pub async fn plan(log: &dyn EventLog) -> Result<Plan, LogError> {
 async fn look(log: &dyn EventLog, at_commits: bool) -> Result<Plan, LogError> {
     let (codec, mut plan) = (Codec::compiled_in(), Plan::default());
     for topic in topics::all() {
+        if topic.lane == Lane::Lossy {
+            plan.look_at_lossy(log, topic).await;
+            continue;
+        }
         match log.describe(topic).await? {
             None => {
                 plan.steps.push(Step::Create(topic));
@@ -128,6 +134,15 @@ async fn found(
 }
 
 impl Plan {
+    /// A topic of the lossy lane has to be there: no genesis record, no commit, and nothing waits for it.
+    async fn look_at_lossy(&mut self, log: &dyn EventLog, topic: &'static TopicSpec) {
+        match log.describe(topic).await {
+            Ok(None) => self.steps.push(Step::Create(topic)),
+            Ok(Some(found)) => self.warnings.extend(found.faults.into_iter().chain(found.grown)),
+            Err(error) => self.warnings.push(format!("{} cannot be looked at: {error}", topic.name)),
+        }
+    }
+
     fn judge(&mut self, topic: &'static TopicSpec, found: &Found) {
         let partition = found.partition;
         let at = TopicPartition::new(&topic.name, partition);
@@ -248,7 +263,9 @@ pub async fn carry_out(log: &dyn EventLog, codec: &Codec, entropy: &Entropy, ste
 pub async fn check_topics(log: &dyn EventLog) -> Result<Vec<String>, LogError> {
     let plan = look(log, false).await?;
     let missing = plan.steps.iter().filter_map(|step| match step {
-        Step::Create(topic) => Some(format!("there is no topic {}: run 'klatschctl topics apply --yes'", topic.name)),
+        Step::Create(topic) if topic.lane == Lane::Durable => {
+            Some(format!("there is no topic {}: run 'klatschctl topics apply --yes'", topic.name))
+        }
         _ => None,
     });
     let mut faults: Vec<String> = missing.collect();
@@ -256,7 +273,7 @@ pub async fn check_topics(log: &dyn EventLog) -> Result<Vec<String>, LogError> {
         let mine = |step: &&Step| matches!(step, Step::Genesis { topic: other, .. } if other.name == topic.name);
         plan.steps.iter().filter(mine).count()
     };
-    for topic in topics::all() {
+    for topic in topics::durable() {
         let created = plan.steps.contains(&Step::Create(topic));
         if !created && unbegun(topic) > 0 {
             faults.push(format!(

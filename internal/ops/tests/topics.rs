@@ -6,7 +6,7 @@ mod support;
 use environment::Entropy;
 use eventlog::{Commit, EventLog, NewRecord, TopicPartition, append};
 use events::Codec;
-use events::topics::{self, DELIVERIES, FANOUT_SOURCES, GROUP_FANOUT, MESSAGES};
+use events::topics::{self, DELIVERIES, FANOUT_SOURCES, GROUP_FANOUT, Lane, MESSAGES, SIGNALS, TopicSpec};
 use ops::OpsError;
 use ops::topics::{Step, apply, carry_out, check_topics, plan};
 use support::log;
@@ -18,8 +18,8 @@ async fn apply_all(log: &dyn EventLog, seed: u64) -> Result<usize, OpsError> {
 async fn assert_in_place(log: &dyn EventLog) {
     assert_eq!(check_topics(log).await.unwrap(), Vec::<String>::new());
     let plan = plan(log).await.unwrap();
-    assert_eq!((plan.steps, plan.faults, plan.lost), (vec![], vec![], vec![]));
-    for topic in topics::all() {
+    assert_eq!((plan.steps, plan.faults, plan.lost, plan.warnings), (vec![], vec![], vec![], vec![]));
+    for topic in topics::durable() {
         for partition in 0..topic.partitions {
             let marks = log.watermarks(&topic.name, partition).await.unwrap();
             assert_eq!((marks.low, marks.next), (0, 1), "{}/{partition}: one genesis record", topic.name);
@@ -29,6 +29,10 @@ async fn assert_in_place(log: &dyn EventLog) {
             assert_eq!(commit.map(|commit| commit.next), wanted, "{at}");
         }
     }
+    let signals = topics::spec_of(SIGNALS);
+    let found = log.describe(signals).await.unwrap().unwrap();
+    assert_eq!((found.partitions, found.faults), (signals.partitions, vec![]));
+    assert_eq!(log.watermarks(SIGNALS, 0).await.unwrap().next, 0, "a lossy topic has no genesis record");
 }
 
 #[tokio::test]
@@ -40,6 +44,21 @@ async fn apply_puts_everything_in_place_once() {
     assert_eq!(apply_all(&*log, 1).await.unwrap(), steps.len());
     assert_in_place(&*log).await;
     assert_eq!(apply_all(&*log, 2).await.unwrap(), 0, "a second time finds nothing to do");
+}
+
+/// Whatever is wrong with it, everything else runs, and is put in place.
+#[tokio::test]
+async fn a_lossy_topic_that_is_not_as_it_must_be_is_worth_a_word_and_no_more() {
+    let log = log().await;
+    let small = TopicSpec { partitions: 3, retention: None, ..topics::spec_of(SIGNALS).clone() };
+    assert_eq!(small.lane, Lane::Lossy);
+    log.create(&small).await.unwrap();
+    apply_all(&*log, 1).await.unwrap();
+    let plan = plan(&*log).await.unwrap();
+    assert_eq!((plan.steps, plan.faults, plan.lost), (vec![], vec![], vec![]));
+    let words = "chat.signals has 3 partitions, not 12";
+    assert!(matches!(&plan.warnings[..], [warning] if warning.contains(words)), "{:?}", plan.warnings);
+    assert_eq!(check_topics(&*log).await.unwrap(), Vec::<String>::new(), "programs may run");
 }
 
 #[tokio::test]

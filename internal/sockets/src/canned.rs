@@ -115,6 +115,10 @@ impl EventLog for Canned {
         Err(AppendError::Closed)
     }
 
+    fn send_lossy(&self, _: &str, _: NewRecord) -> bool {
+        false
+    }
+
     async fn reader(&self, _: &str, _: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         let records: Vec<Record> = self.records.iter().filter(|record| record.offset >= from).cloned().collect();
         self.opened_at_end.fetch_add(usize::from(records.is_empty()), Ordering::SeqCst);

@@ -7,11 +7,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use environment::Latest;
-use events::topics::TopicSpec;
+use events::topics::{Lane, TopicSpec};
 use kv::{Database, Table};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, PartitionKey, Unreadable};
+use super::recent::Recent;
 use super::times::{self, Tail};
 use crate::{LogError, Watermarks};
 
@@ -55,6 +56,9 @@ pub(super) struct TopicRow {
     pub(super) generation: u8,
     /// `None`: for ever.
     pub(super) retention_ms: Option<u64>,
+    /// Whether its records are kept in memory alone. Topics of before there were such are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) lossy: bool,
 }
 
 /// A topic and how far its partitions reach.
@@ -70,8 +74,10 @@ pub(super) struct Topic {
 pub(super) struct Partition {
     /// The first offset that was not trimmed.
     pub(super) low: AtomicU64,
-    /// The offset after the last durable record.
+    /// The offset after the last durable record; of a lossy topic, after the last one.
     pub(super) durable: Latest<u64>,
+    /// The records of a lossy topic, whose writers move the other fields themselves.
+    pub(super) recent: Option<Recent>,
 }
 
 impl TopicRow {
@@ -82,6 +88,7 @@ impl TopicRow {
             partitions: partitions.ok_or_else(|| broken(PartitionCount(spec.partitions)))?,
             generation: spec.generation,
             retention_ms: spec.retention.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            lossy: spec.lane == Lane::Lossy,
         })
     }
 
@@ -97,7 +104,7 @@ struct PartitionCount(u32);
 impl Topic {
     /// A topic without records.
     pub(super) fn empty(name: String, row: TopicRow) -> Self {
-        let partitions = (0..row.partitions).map(|_| Partition::new(0, 0)).collect();
+        let partitions = (0..row.partitions).map(|_| Partition::new((0, 0), row.lossy)).collect();
         Self { name, row, partitions }
     }
 
@@ -112,8 +119,8 @@ impl Topic {
 }
 
 impl Partition {
-    fn new(low: u64, durable: u64) -> Self {
-        Self { low: AtomicU64::new(low), durable: Latest::new(durable) }
+    fn new((low, durable): (u64, u64), lossy: bool) -> Self {
+        Self { low: AtomicU64::new(low), durable: Latest::new(durable), recent: lossy.then(Recent::default) }
     }
 
     pub(super) fn watermarks(&self) -> Watermarks {
@@ -166,7 +173,7 @@ pub(super) fn load(tables: &Tables) -> Result<(Catalog, Vec<Vec<Tail>>), LogErro
             let key = PartitionKey { topic: row.id, partition };
             let low = low_of(tables, key)?;
             let tail = times::load_tail(tables, key, low)?;
-            partitions.push(Partition::new(low, tail.next));
+            partitions.push(Partition::new((low, tail.next), row.lossy));
             of_topic.push(tail);
         }
         catalog.add(Arc::new(Topic { name, row, partitions }));

@@ -102,7 +102,7 @@ impl Writer {
         clock: Clock,
         failure: Arc<Failure>,
     ) -> Self {
-        let trims = catalog.all().iter().any(|topic| topic.row.retention_ms.is_some());
+        let trims = catalog.all().iter().any(|topic| topic.row.retention_ms.is_some() && !topic.row.lossy);
         Self { tables, catalog, tails, clock, trims, failure }
     }
 
@@ -183,7 +183,7 @@ impl Writer {
         }
         let id = u16::try_from(self.tails.len()).map_err(broken)?;
         let row = TopicRow::new(id, spec)?;
-        self.trims |= row.retention_ms.is_some();
+        self.trims |= row.retention_ms.is_some() && !row.lossy;
         batch.put(&self.tables.topics, spec.name.clone(), serde_json::to_vec(&row).map_err(broken)?);
         self.tails.push(vec![Tail::EMPTY; usize::from(row.partitions)]);
         created.push(Arc::new(Topic::empty(spec.name.clone(), row)));
@@ -195,7 +195,7 @@ impl Writer {
         let now_ms = self.clock.now_ms();
         let (mut batch, mut lows, mut more) = (Batch::default(), Vec::new(), false);
         for topic in self.catalog.all() {
-            let Some(retention_ms) = topic.row.retention_ms else { continue };
+            let Some(retention_ms) = topic.row.retention_ms.filter(|_| !topic.row.lossy) else { continue };
             let keep_from_ms = now_ms.saturating_sub_unsigned(retention_ms);
             for partition in 0..u32::from(topic.row.partitions) {
                 match self.trim_partition(&topic, partition, keep_from_ms, &mut batch) {

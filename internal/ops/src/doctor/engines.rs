@@ -26,6 +26,9 @@ pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings)
             for fault in &plan.faults {
                 found.fail("topics", fault);
             }
+            for warning in &plan.warnings {
+                found.warn("topics", warning);
+            }
             for lost in &plan.lost {
                 found.fail("fan-out", lost);
             }
@@ -62,7 +65,7 @@ pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings)
 
 /// The newest append time. Records may be old, so this tells when the log's clock is ahead, never that it is behind.
 async fn newest_append(log: &dyn EventLog) -> Result<Option<i64>, LogError> {
-    let all = topics::all().iter().flat_map(|topic| (0..topic.partitions).map(move |partition| (topic, partition)));
+    let all = topics::durable().flat_map(|topic| (0..topic.partitions).map(move |partition| (topic, partition)));
     let looks = all.map(|(topic, partition)| async move {
         let last = last_record(log, &topic.name, partition).await?;
         Ok::<_, LogError>(last.map(|record| record.append_time_ms))

@@ -16,7 +16,7 @@ use domain::{CommandId, Content, ConversationId, Seq, UserId};
 use environment::Clock;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, append, record_at};
-use events::topics::{MESSAGES, TopicSpec};
+use events::topics::{Lane, MESSAGES, TopicSpec};
 use kv::Database;
 use powercut::{CALLS, Keep, Names, Recording, Step};
 use store::embedded::EmbeddedStore;
@@ -47,7 +47,13 @@ impl Engines {
     async fn open(folder: &Path) -> Result<Self, String> {
         let database = Database::open(folder).map_err(|error| error.to_string())?;
         let log = EmbeddedLog::open(database.clone(), clock()).await.map_err(|error| error.to_string())?;
-        let spec = TopicSpec { name: MESSAGES.into(), partitions: PARTITIONS, generation: 0, retention: None };
+        let spec = TopicSpec {
+            name: MESSAGES.into(),
+            partitions: PARTITIONS,
+            generation: 0,
+            retention: None,
+            lane: Lane::Durable,
+        };
         log.create(&spec).await.map_err(|error| error.to_string())?;
         let store = EmbeddedStore::open(database, clock()).await.map_err(|error| error.to_string())?;
         Ok(Self { log, store })

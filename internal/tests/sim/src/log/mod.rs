@@ -80,6 +80,21 @@ impl EventLog for SimLog {
         self.outbound.enqueue(topic, record)
     }
 
+    /// Lost now and then, or sent twice; while the broker is away nothing arrives.
+    fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
+        let (life, rates) = (&self.life, self.life.weather.rates());
+        if life.is_dead() || life.weather.broker_is_down() || life.chance(rates.busy + rates.unknown) {
+            life.trace.count("signals lost");
+            return false;
+        }
+        life.trace.count("signals sent");
+        if life.chance(rates.late) {
+            life.trace.count("signals sent twice");
+            self.inner.send_lossy(topic, record.clone());
+        }
+        self.inner.send_lossy(topic, record)
+    }
+
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         let inner = self.call(self.inner.reader(topic, partition, from)).await?;
         Ok(Box::new(SimReader::new(inner, Arc::clone(&self.life))))
