@@ -3,10 +3,10 @@
 //! Per conversation a frame counts only if it lies beyond the highest seen. A command is sent again, under the same id,
 //! until its fate is known. Syncing is `sync.rs`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
+use domain::{CommandId, ConversationId, Cursor, Seq, TYPING_EVERY, UserId};
 use protocol::{
     ClientFrame, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received,
     ServerFrame, StandsName,
@@ -62,6 +62,8 @@ pub(crate) struct Device {
     pub(crate) syncs: u64,
     /// How often the socket was lost or the feed began anew, on a standing socket too.
     stretch: u64,
+    /// When it last said that its user is typing, where that is not long ago.
+    typed: BTreeMap<ConversationId, Instant>,
     /// Frames that the filter dropped.
     pub(crate) filtered: u64,
     pub(crate) out: VecDeque<Output>,
@@ -79,6 +81,7 @@ impl Device {
             resync: Resync::default(),
             syncs: 0,
             stretch: 0,
+            typed: BTreeMap::new(),
             filtered: 0,
             out: VecDeque::new(),
         }
@@ -87,7 +90,8 @@ impl Device {
     /// The first frame on a new socket; the token travels in the upgrade.
     pub(crate) fn hello(&self) -> ClientFrame {
         let cursor = self.state.cursor.map(|cursor| cursor.to_string());
-        ClientFrame::Hello { token: None, user: cursor.is_some().then_some(self.user), cursor, batch: Some(true) }
+        let user = cursor.is_some().then_some(self.user);
+        ClientFrame::Hello { token: None, user, cursor, batch: Some(true), signals: Some(true) }
     }
 
     /// Takes a command to be brought to a fate. `Withdraw` replaces the command of its id.
@@ -108,6 +112,15 @@ impl Device {
             self.send_command(id, now);
         }
         Ok(conversation)
+    }
+
+    /// The user is typing. Said at most so often as the server takes it, and only while the socket stands.
+    pub(crate) fn typing(&mut self, conversation: ConversationId, now: Instant) {
+        self.typed.retain(|_, at| *at + TYPING_EVERY > now);
+        if self.connected && !self.typed.contains_key(&conversation) {
+            self.typed.insert(conversation, now);
+            self.out.push_back(Output::Send(ClientFrame::Typing { conversation }));
+        }
     }
 
     /// The socket is gone.
@@ -171,6 +184,8 @@ impl Device {
             Inbound::Passed(cursor) => self.pass(cursor),
             Inbound::Feed(received) => self.take_or_buffer(*received, now),
             Inbound::Batch(cursor, frames) => self.take_batch(cursor, frames, now),
+            // It changes nothing that is kept, and waits for no sync.
+            Inbound::Signal(signal) => self.event(ClientEvent::Signal(signal)),
             Inbound::Unknown => {}
         }
     }

@@ -72,8 +72,8 @@ pub use error::ClientError;
 pub use front::Message;
 pub use http::{Endpoints, HistoryQuery, Http};
 pub use protocol::{
-    CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody, StandsName,
-    SyncConversation, SyncState,
+    CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody, SignalFrame,
+    StandsName, SyncConversation, SyncState,
 };
 pub use run::{Client, ClientOptions};
 pub use secret::Secret;
@@ -115,6 +115,9 @@ pub enum ClientEvent {
     },
     /// A frame that passed the filter.
     Feed(Box<FeedFrame>),
+    /// Something of the moment, such as that somebody is typing: see [`View::signal`]. It may be lost, and nothing that is kept
+    /// depends on it.
+    Signal(SignalFrame),
     /// A command is in the log.
     Logged {
         /// The command.

@@ -159,6 +159,12 @@ impl Client {
         self.device.state.marks.want(conversation, seq);
     }
 
+    /// The user is typing in that conversation: call it as often as a key is pressed. Others are told now and then, or not.
+    pub fn typing(&mut self, conversation: ConversationId) {
+        self.device.typing(conversation, Instant::now());
+        self.carry_out();
+    }
+
     /// What to keep, so that a later run goes on behind exactly the events that [`Self::next`] has returned; `None`
     /// while there are more of them.
     #[must_use]

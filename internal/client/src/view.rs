@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
-use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody};
+use domain::{CommandId, ConversationId, MessageText, SIGNAL_SHOWN, Seq, TYPING_MEMBERS_MAX, UserId};
+use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, SignalFrame};
+use tokio::time::Instant;
 
 /// Entries that a view keeps. Beyond, the oldest are forgotten: they can be read again.
 pub const ENTRIES_MAX: usize = 2000;
@@ -40,13 +41,18 @@ pub struct View {
     by_id: HashMap<CommandId, Seq>,
     /// The rows are not read yet, or not since the user has (re)joined: a frame can tell of entries that are not here.
     unread: bool,
+    /// Since when each of the others has been typing; those who have stopped may still be here.
+    typing: BTreeMap<UserId, Instant>,
+    /// The user has left: what comes of the moment is no affair of theirs.
+    left: bool,
 }
 
 impl View {
     /// Nothing yet: the rows are to be read.
     #[must_use]
     pub fn new(conversation: ConversationId, me: UserId) -> Self {
-        Self { conversation, me, entries: BTreeMap::new(), by_id: HashMap::new(), unread: true }
+        let (entries, by_id) = (BTreeMap::new(), HashMap::new());
+        Self { conversation, me, entries, by_id, unread: true, typing: BTreeMap::new(), left: false }
     }
 
     /// Which conversation.
@@ -70,6 +76,22 @@ impl View {
     #[must_use]
     pub fn newest(&self) -> Option<Seq> {
         self.entries.last_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// Takes a signal.
+    pub fn signal(&mut self, signal: &SignalFrame, now: Instant) {
+        let SignalFrame::Typing { conversation, user } = signal;
+        if *conversation == self.conversation && *user != self.me && !self.left {
+            self.typing.retain(|_, since| now < *since + SIGNAL_SHOWN);
+            if self.typing.len() < TYPING_MEMBERS_MAX {
+                self.typing.insert(*user, now);
+            }
+        }
+    }
+
+    /// Who is typing: who has said so within [`SIGNAL_SHOWN`], and no message since.
+    pub fn typing(&self, now: Instant) -> impl Iterator<Item = UserId> {
+        self.typing.iter().filter(move |(_, since)| now < **since + SIGNAL_SHOWN).map(|(user, _)| *user)
     }
 
     /// Merges the newest rows, as of the place that [`Applied::reread`] named last if it named one: what frames lie on
@@ -114,6 +136,7 @@ impl View {
         {
             self.forget();
         }
+        self.moments(*author, what);
         let changes = match what {
             // As the rows have it: who is in the conversation, and what it is called, is not said here.
             FeedKind::Created { .. } => of(entry("created"), self),
@@ -145,6 +168,24 @@ impl View {
             FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => Vec::new(),
         };
         Applied { changes, reread: self.unread.then_some(*seq) }
+    }
+
+    /// What an event says about who is typing.
+    fn moments(&mut self, author: UserId, what: &FeedKind) {
+        match what {
+            FeedKind::Message { .. } => drop(self.typing.remove(&author)),
+            FeedKind::Left { user, .. } if *user == self.me => (self.left, self.typing) = (true, BTreeMap::new()),
+            FeedKind::Left { user, .. } => drop(self.typing.remove(user)),
+            // A joining of the user's own has made this view anew.
+            FeedKind::Created { .. }
+            | FeedKind::Joined { .. }
+            | FeedKind::RoleChanged { .. }
+            | FeedKind::TitleChanged { .. }
+            | FeedKind::Edited { .. }
+            | FeedKind::Deleted { .. }
+            | FeedKind::Reacted { .. }
+            | FeedKind::Withdrawn {} => {}
+        }
     }
 
     /// Forgets what was kept from before an absence: laid on such an entry, a reaction would make it look newer than
@@ -315,6 +356,34 @@ mod tests {
             assert_eq!(read.apply(frame).changes, []);
         }
         assert_eq!(read.entries().cloned().collect::<Vec<_>>(), rows);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_is_typing_for_six_seconds_or_until_they_say_it() {
+        let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
+        let typing = |n| SignalFrame::Typing { conversation: ConversationId::direct(user(1), user(2)), user: user(n) };
+        let shown = |view: &View| view.typing(Instant::now()).collect::<Vec<_>>();
+        let elsewhere = SignalFrame::Typing { conversation: ConversationId::direct(user(1), user(3)), user: user(1) };
+        for signal in [typing(2), elsewhere] {
+            view.signal(&signal, Instant::now());
+            assert_eq!(shown(&view), [], "neither oneself, nor what is said elsewhere");
+        }
+        view.signal(&typing(1), Instant::now());
+        view.signal(&typing(3), Instant::now());
+        tokio::time::advance(SIGNAL_SHOWN / 2).await;
+        view.signal(&typing(3), Instant::now());
+        assert_eq!(shown(&view), [user(1), user(3)]);
+        tokio::time::advance(SIGNAL_SHOWN / 2).await;
+        assert_eq!(shown(&view), [user(3)], "for so long from the last one");
+        view.signal(&typing(1), Instant::now());
+        view.apply(&frame(1, message("a")));
+        assert_eq!(shown(&view), [user(3)], "the message of user 1 is there");
+        view.apply(&frame(2, FeedKind::Left { user: user(2), owner: None }));
+        view.signal(&typing(3), Instant::now());
+        assert_eq!(shown(&view), [], "who has left is shown nothing");
+        view.apply(&frame(3, FeedKind::Joined { members: vec![user(2)] }));
+        view.signal(&typing(3), Instant::now());
+        assert_eq!(shown(&view), [user(3)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use domain::Cursor;
-use protocol::{FeedFrame, Received, ServerFrame};
+use protocol::{FeedFrame, Received, ServerFrame, SignalFrame};
 use serde::Deserialize;
 
 /// A frame from the server.
@@ -13,6 +13,8 @@ pub(crate) enum Inbound {
     Feed(Box<Received>),
     /// Several frames of the feed, and the cursor behind them all. `None`: one that this client does not know.
     Batch(Cursor, Vec<Option<FeedFrame>>),
+    /// What is true for a moment: it moves no cursor.
+    Signal(SignalFrame),
     /// A feed frame that this client does not know, or that only looks like one of the server's own: it is passed over,
     /// not its cursor.
     Passed(Cursor),
@@ -52,6 +54,9 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
             }
             other => Ok(Inbound::Server(other)),
         },
+        (kind, None) if SignalFrame::TYPES.contains(&kind) => {
+            Ok(serde_json::from_str(text).map_or(Inbound::Unknown, Inbound::Signal))
+        }
         (_, cursor) => Ok(match (serde_json::from_str::<Received>(text), cursor) {
             (Ok(received), _) => Inbound::Feed(Box::new(received)),
             (Err(_), Some(cursor)) => Inbound::Passed(cursor),
@@ -86,6 +91,18 @@ mod tests {
         let ping = format!(r#"{{"type":"ping","cursor":"{cursor}"}}"#);
         assert!(matches!(parse(&ping).unwrap(), Inbound::Server(ServerFrame::Ping { .. })));
         assert!(parse("[]").is_err());
+    }
+
+    #[test]
+    fn a_signal_has_no_cursor_and_ends_nothing() {
+        let id = "01890a5d-ac96-874b-bcce-b302099a8057";
+        let typing = format!(r#""type":"typing","conversation":"{id}","user":"{id}""#);
+        assert!(matches!(parse(&format!("{{{typing}}}")).unwrap(), Inbound::Signal(SignalFrame::Typing { .. })));
+        assert_eq!(parse(r#"{"type":"typing"}"#).unwrap(), Inbound::Unknown);
+        // With a cursor it is a frame of the feed that another producer has named so.
+        let cursor = "0.1.2.0000000000000003";
+        let fed = parse(&format!(r#"{{"cursor":"{cursor}",{typing}}}"#)).unwrap();
+        assert_eq!(fed, Inbound::Passed(cursor.parse().unwrap()));
     }
 
     #[test]

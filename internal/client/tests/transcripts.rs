@@ -11,7 +11,7 @@ use std::time::Duration;
 use client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, HistoryQuery, Http, Identity, View};
 use domain::{CommandId, ConversationId, Seq, UserId};
 use environment::{Clock, Entropy};
-use protocol::{ClientFrame, FeedFrame, FeedKind, HistoryPage, StandsName};
+use protocol::{ClientFrame, FeedFrame, FeedKind, HistoryPage, SignalFrame, StandsName};
 use secret::Secret;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -183,11 +183,14 @@ async fn every_device_transcript_is_followed() {
 /// A frame that is told of in no transcript is one that clients in other languages are never tried with.
 #[test]
 fn every_frame_of_the_feed_is_in_a_transcript() {
-    let (mut types, mut kinds, mut batches) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let (mut types, mut kinds, mut signals, mut batches) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
     for path in all() {
         for line in std::fs::read_to_string(path).unwrap().lines() {
             let line: Value = serde_json::from_str(line).unwrap();
             batches += usize::from(line["in"]["type"] == "batch");
+            if serde_json::from_value::<SignalFrame>(line["in"].clone()).is_ok() {
+                signals.insert(line["in"]["type"].as_str().unwrap().to_owned());
+            }
             let Ok(frame) = serde_json::from_value::<FeedFrame>(line["in"].clone()) else { continue };
             types.insert(line["in"]["type"].as_str().unwrap().to_owned());
             if matches!(frame, FeedFrame::Event { .. }) {
@@ -197,6 +200,7 @@ fn every_frame_of_the_feed_is_in_a_transcript() {
     }
     assert_eq!(types, variants::<FeedFrame>(json!({ "type": "?" })));
     assert_eq!(kinds, variants::<FeedKind>(json!({ "kind": "?" })));
+    assert_eq!(signals, variants::<SignalFrame>(json!({ "type": "?" })));
     assert!(batches > 0, "no frame comes in a batch");
 }
 

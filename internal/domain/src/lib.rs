@@ -12,6 +12,7 @@ mod ids;
 mod message_text;
 mod reducer;
 mod seq;
+mod signal;
 mod spans;
 mod state;
 
@@ -28,5 +29,6 @@ pub use kinds::{Action, Kind, PayloadHash};
 pub use message_text::MessageText;
 pub use reducer::{Decision, Effects, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of};
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
+pub use signal::{SIGNAL_SHOWN, Signal, TYPING_EVERY, TYPING_MEMBERS_MAX};
 pub use spans::{MembershipSpan, MembershipSpans};
 pub use state::{Content, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};

@@ -59,11 +59,15 @@ pub enum Bug {
     ReaderGoesOnBlindly,
     /// A list shows a last message as changed by an event that the membership read does not cover.
     ListBeyondMembership,
+    /// A signal comes with the feed's cursor.
+    SignalMovesCursor,
+    /// The members that signals go to are looked up once and for all.
+    SignalToWhoWasRemoved,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -89,6 +93,8 @@ impl Bug {
         Self::HoldForgetsTheMeanwhile,
         Self::ReaderGoesOnBlindly,
         Self::ListBeyondMembership,
+        Self::SignalMovesCursor,
+        Self::SignalToWhoWasRemoved,
     ];
 }
 

@@ -12,6 +12,7 @@ mod message;
 mod records;
 mod registry;
 mod schemas;
+mod signal;
 
 pub mod topics;
 
@@ -22,6 +23,7 @@ pub use convert::{AccountEvent, Delivery, Quarantined, ReadMark, UserEvent};
 pub use message::MessageRecord;
 pub use records::SchemaKind;
 pub use registry::{RegistryError, RegistryReport};
+pub use signal::SignalRecord;
 
 #[cfg(test)]
 mod samples;

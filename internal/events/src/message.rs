@@ -106,7 +106,8 @@ impl Codec {
             | SchemaKind::QuarantinedV1
             | SchemaKind::UserRegisteredV1
             | SchemaKind::SessionStartedV1
-            | SchemaKind::SessionEndedV1 => Err(misplaced(kind)),
+            | SchemaKind::SessionEndedV1
+            | SchemaKind::TypingV1 => Err(misplaced(kind)),
         };
         Ok(MessageRecord::Event(Box::new(read?)))
     }
@@ -241,6 +242,6 @@ fn event(envelope: EnvelopeV1, looked_up: bool, action: Action) -> Result<Event,
     })
 }
 
-fn uuids(users: &[UserId]) -> Vec<Uuid> {
+pub(crate) fn uuids(users: &[UserId]) -> Vec<Uuid> {
     users.iter().map(UserId::uuid).collect()
 }

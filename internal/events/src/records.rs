@@ -96,6 +96,7 @@ records! {
         envelope: EnvelopeV1, kind: String, title: Option<String>, members: Vec<Uuid>, looked_up: bool
     }
     MembersAddedV2 = "members_added" v "2" { envelope: EnvelopeV1, members: Vec<Uuid>, looked_up: bool }
+    TypingV1 = "typing" v "1" { recipients: Vec<Uuid>, conversation: Uuid, user: Uuid }
 }
 
 fn as_json<T: Serialize + DeserializeOwned>(kind: SchemaKind, datum: &[u8]) -> Result<Value, DecodeError> {

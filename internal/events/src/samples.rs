@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use domain::kinds::{AddMembers, Create, EditMessage, SendMessage};
-use domain::{Action, CommandId, ConversationId, ConversationKind, Event, Seq, UserId};
+use domain::{Action, CommandId, ConversationId, ConversationKind, Event, Seq, Signal, UserId};
 use uuid::Uuid;
 
-use crate::{AccountEvent, Codec, Delivery, Encoded, Quarantined, ReadMark, SchemaKind, UserEvent};
+use crate::{AccountEvent, Codec, Delivery, Encoded, Quarantined, ReadMark, SchemaKind, SignalRecord, UserEvent};
 
 fn user(n: u8) -> UserId {
     UserId::try_from(Uuid::from_bytes([n; 16])).expect("any UUID is a user id")
@@ -60,6 +60,9 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
         let event = UserEvent { id: Uuid::from_bytes([7; 16]), user: user(1), time_ms: 1_700_000_000_000, what };
         out.push((codec.user_event(&event), format!("Some({event:?})")));
     }
+    let typing = Signal::Typing { conversation, user: user(1) };
+    let signal = SignalRecord { recipients: vec![user(2), user(3)], signal: typing };
+    out.push((codec.signal(&signal), format!("Some({signal:?})")));
     let payload = Bytes::from_static(&[1, 2, 3]);
     let lost = Quarantined { topic: "t".into(), partition: 1, offset: 2, reason: "r".into(), payload };
     out.push((codec.quarantined(&lost), String::new()));

@@ -20,6 +20,7 @@ fn read(codec: &Codec, kind: SchemaKind, headers: &[(String, Bytes)], payload: &
         SchemaKind::UserRegisteredV1 | SchemaKind::SessionStartedV1 | SchemaKind::SessionEndedV1 => {
             format!("{:?}", codec.read_user_event(headers, payload).unwrap())
         }
+        SchemaKind::TypingV1 => format!("{:?}", codec.read_signal(headers, payload).unwrap()),
         SchemaKind::QuarantinedV1 => String::new(),
         _ => match codec.read_message(headers, payload).unwrap() {
             MessageRecord::Event(event) => format!("Event({})", in_full(&event)),

@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::integer::{integer, maybe};
-use crate::{BatchedFrame, CommandFrame, ErrorCode, FeedKind};
+use crate::{BatchedFrame, CommandFrame, ErrorCode, FeedKind, SignalFrame};
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum ClientFrame {
         /// Whether the client takes several frames of the feed in one text: [`ServerFrame::Batch`].
         #[serde(skip_serializing_if = "Option::is_none", default)]
         batch: Option<bool>,
+        /// Whether the client takes signals: [`crate::SignalFrame`].
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        signals: Option<bool>,
     },
     /// Read up to this entry. Acknowledged with `mark_ack`; send it again until then.
     Mark {
@@ -43,6 +46,11 @@ pub enum ClientFrame {
     },
     /// Answers a ping; any frame does.
     Pong {},
+    /// The user is typing. Has no id and no answer: it is passed on or lost.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+    },
     /// A command.
     #[serde(untagged)]
     Command(CommandFrame),
@@ -149,8 +157,9 @@ impl From<Stands> for StandsName {
     }
 }
 
-/// A frame of the feed: what `chat.deliveries` carries, rendered once by the fan-out. A client drops those with a `seq`
-/// that are not beyond its highest of that conversation.
+/// A frame of the feed, the durable lane: what `chat.deliveries` carries, rendered once by the fan-out. A client drops those
+/// with a `seq` that are not beyond its highest of that conversation. What is lossy is no such frame, but a
+/// [`crate::SignalFrame`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FeedFrame {
@@ -288,7 +297,7 @@ pub struct Received {
 }
 
 /// Whether the text is a frame of the feed as every client takes it: a JSON object with a text `type` that is none of
-/// [`ServerFrame::TYPES`], and without a cursor of its own, be it `null`.
+/// [`ServerFrame::TYPES`] and [`SignalFrame::TYPES`], and without a cursor of its own, be it `null`.
 #[must_use]
 pub fn is_frame(text: &str) -> bool {
     #[derive(Deserialize)]
@@ -298,7 +307,8 @@ pub fn is_frame(text: &str) -> bool {
         #[serde(default, deserialize_with = "there")]
         cursor: bool,
     }
-    let free = |frame: Frame<'_>| !frame.cursor && !ServerFrame::TYPES.contains(&&*frame.kind);
+    let taken = |kind: &str| ServerFrame::TYPES.contains(&kind) || SignalFrame::TYPES.contains(&kind);
+    let free = |frame: Frame<'_>| !frame.cursor && !taken(&frame.kind);
     text.starts_with('{') && serde_json::from_str(text).is_ok_and(free)
 }
 
@@ -356,7 +366,7 @@ mod tests {
             "{frame:?}"
         );
         let hello: ClientFrame = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
-        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None, user: None, batch: None });
+        assert_eq!(hello, ClientFrame::Hello { token: None, cursor: None, user: None, batch: None, signals: None });
         assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"shout"}"#).is_err());
     }
 
@@ -368,6 +378,7 @@ mod tests {
             ["", "{}", "[]", r#"{"type":1}"#, r#"{"kind":"x"}"#, r#"{"type":"x""#].map(str::to_owned).to_vec();
         bad.extend(["\"0\"", "null", "{}"].map(|cursor| format!(r#"{{"type":"x","cursor":{cursor}}}"#)));
         bad.extend(ServerFrame::TYPES.map(|kind| format!(r#"{{"type":"{kind}","text":"hi"}}"#)));
+        bad.extend(SignalFrame::TYPES.map(|kind| format!(r#"{{"type":"{kind}"}}"#)));
         bad.extend([r#"{"type":"x","type":"ack"}"#, r#"{"type":"\u0061ck"}"#].map(str::to_owned));
         for bad in bad {
             assert!(!is_frame(&bad), "{bad}");

@@ -16,6 +16,7 @@ mod integer;
 mod kinds;
 mod object;
 mod requests;
+mod signals;
 mod text;
 
 pub use accounts::{
@@ -38,3 +39,4 @@ pub use object::is_object;
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,
 };
+pub use signals::SignalFrame;

@@ -22,7 +22,7 @@ fn hides<T: Debug + Serialize + DeserializeOwned + PartialEq>(value: &T, secrets
 #[test]
 fn no_body_and_no_frame_shows_a_secret() {
     let secret = || Secret::new(HIDDEN);
-    hides(&ClientFrame::Hello { token: Some(secret()), cursor: None, user: None, batch: None }, 1);
+    hides(&ClientFrame::Hello { token: Some(secret()), cursor: None, user: None, batch: None, signals: None }, 1);
     hides(&ClientFrame::Renew { token: secret() }, 1);
     hides(&Registration { name: "ann".into(), password: secret(), display_name: None }, 1);
     hides(&Credentials { device_token: Some(secret()), ..Credentials::new("ann", secret()) }, 2);

@@ -21,6 +21,7 @@ use crate::awake::Awake;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::partition::{Common, Log, Partition};
+use crate::signals::MembersCache;
 
 /// The log. Every partition of every topic is the same.
 pub(crate) struct Canned {
@@ -71,6 +72,7 @@ impl Canned {
             codec: Codec::compiled_in(),
             entropy: Entropy::seeded(1),
             metrics: Metrics::new(&process::Metrics::new()),
+            members: MembersCache::new(),
             awake: Awake::driven(),
             config: Arc::new(Config::default()),
             tasks: TaskTracker::new(),

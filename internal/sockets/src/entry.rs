@@ -6,6 +6,7 @@ use events::{Codec, DecodeError, says_its_schema};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::metrics::{Metrics, Unreadable};
+use crate::signals::MembersCache;
 
 /// What an entry costs beside its text and recipients, about.
 const ENTRY_COST: usize = 96;
@@ -87,13 +88,20 @@ impl Entry {
 pub(crate) struct Renderer {
     codec: Codec,
     metrics: Metrics,
+    /// Told when the feed shows that members have changed.
+    members: MembersCache,
     generation: u8,
     partition: u32,
 }
 
 impl Renderer {
-    pub(crate) fn new(codec: Codec, metrics: Metrics, generation: u8, partition: u32) -> Self {
-        Self { codec, metrics, generation, partition }
+    pub(crate) fn new(
+        codec: Codec,
+        metrics: Metrics,
+        members: MembersCache,
+        (generation, partition): (u8, u32),
+    ) -> Self {
+        Self { codec, metrics, members, generation, partition }
     }
 
     /// Where a device stands that has had `record`.
@@ -119,6 +127,9 @@ impl Renderer {
                 nobody(Hidden::Nothing)
             }
             Ok(Some(delivery)) => {
+                if let Some((conversation, _)) = delivery.place {
+                    self.members.fed(conversation, &delivery.frame);
+                }
                 let mut recipients = delivery.recipients;
                 if recipients.is_empty() {
                     // A plain keyed record, as any producer may push one.

@@ -27,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) cursor: Option<String>,
     /// Whether it takes several frames in one text.
     pub(crate) batches: bool,
+    /// Whether it takes signals.
+    pub(crate) signals: bool,
     /// When its token ends.
     pub(crate) expires: Instant,
     /// The session of that token, if it was made in one.
@@ -43,8 +45,10 @@ pub(crate) async fn greet(
     let text = node.awake.within(node.config.hello_wait, first_text(wire)).await;
     // Late is no fault of the client: a slow network, or a server that had no time to listen. It comes back.
     let text = text.ok_or(Ending::Close(CloseCode::Idle))??;
-    let (token, cursor, owner, batches) = match parse(&text) {
-        Ok(ClientFrame::Hello { token, cursor, user, batch }) => (token, cursor, user, batch == Some(true)),
+    let (token, cursor, owner, batches, signals) = match parse(&text) {
+        Ok(ClientFrame::Hello { token, cursor, user, batch, signals }) => {
+            (token, cursor, user, batch == Some(true), signals == Some(true))
+        }
         Ok(_) => return Err(Ending::Close(CloseCode::NoHello)),
         Err(refusal) => return Err(refuse(wire, &refusal, CloseCode::NoHello).await),
     };
@@ -71,7 +75,8 @@ pub(crate) async fn greet(
     // Another user's cursor is a place in another feed: this one begins anew, with `first`.
     let cursor = cursor.filter(|_| owner.is_none_or(|owner| owner == caller.user));
     let session = caller.session.map(|session| node.verifier.ended().watch(session));
-    Ok(Guest { user: caller.user, cursor, batches, expires: end_of(node, caller.expires_ms), session })
+    let expires = end_of(node, caller.expires_ms);
+    Ok(Guest { user: caller.user, cursor, batches, signals, expires, session })
 }
 
 /// When a socket ends whose token ends at `expires_ms`.

@@ -15,9 +15,10 @@ use secret::Secret;
 
 use crate::budget::Budget;
 use crate::hello::Guest;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SignalFate};
 use crate::node::Node;
 use crate::parse::parse;
+use crate::signals::{SIGNALS_BURST, SIGNALS_PER_SECOND};
 
 /// Commands and marks of one socket without an answer. At the bound the socket is not read from.
 pub const IN_FLIGHT_MAX: usize = 64;
@@ -41,6 +42,8 @@ pub(crate) struct Intake {
     budget: Budget,
     /// For what asks for nothing: pings and pongs, of the websocket and of the protocol.
     signs: Budget,
+    /// For signals of the moment.
+    moments: Budget,
     malformed: u32,
     /// The command that is being handed to the log: the next one waits for it.
     submitting: Option<BoxFuture<'static, Result<Submitted, ServerFrame>>>,
@@ -58,6 +61,7 @@ impl Intake {
             trace,
             budget,
             signs: Budget::new(SIGNS_BURST, SIGNS_PER_SECOND),
+            moments: Budget::new(SIGNALS_BURST, SIGNALS_PER_SECOND),
             malformed: 0,
             submitting: None,
             flying: FuturesUnordered::new(),
@@ -87,6 +91,13 @@ impl Intake {
                     return Ok(Some(self.rate_limited(None, None)));
                 }
                 self.renew(token);
+            }
+            ClientFrame::Typing { conversation } => {
+                if self.moments.spend() {
+                    self.node.signals.typing(self.user, conversation);
+                } else {
+                    self.node.metrics.signal(SignalFate::TooOften);
+                }
             }
             ClientFrame::Hello { .. } => {
                 let words = "'hello' is the first frame, and only that";

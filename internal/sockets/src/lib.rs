@@ -4,7 +4,8 @@
 //! records in a ring and wakes the sockets that a record concerns (`hub`); devices that come back with an older
 //! cursor share one read of the log (`range`); a socket's `feed` moves between these without a gap. Commands go the
 //! other way, through the [`commands`] library into `chat.messages` (`intake`). Nothing here is state that matters:
-//! a device that loses its node goes on with any other.
+//! a device that loses its node goes on with any other. Who is typing goes from device to device through `chat.signals`
+//! (`signals`), past all of this.
 //!
 //! | bound | at the bound |
 //! |---|---|
@@ -23,6 +24,7 @@
 //! | commands per second of a socket, and of a user over all sockets and HTTP | `rate_limited` |
 //! | pings and pongs per second | closed with `Protocol` |
 //! | malformed frames | closed with `Protocol` |
+//! | everything about signals | see `signals`: they are dropped |
 
 mod awake;
 mod batch;
@@ -48,6 +50,7 @@ mod place;
 mod range;
 mod reader;
 mod ring;
+mod signals;
 mod socket;
 mod upgrade;
 mod wire;
@@ -81,6 +84,7 @@ pub mod limits {
     pub use crate::handshake::FRAME_BYTES_MAX;
     pub use crate::hello::SOCKET_AGE_MAX;
     pub use crate::intake::{IN_FLIGHT_MAX, MALFORMED_MAX};
+    pub use crate::signals::{MEMBERS_KEPT, SIGNALS_BURST, SIGNALS_PER_SECOND};
     pub use crate::wire::CLOSE_WAIT;
 }
 

@@ -32,6 +32,11 @@ pub(crate) struct Metrics {
     closes: Family<ReasonLabel, Counter>,
     commands: Family<CodeLabel, Counter>,
     unreadable: Family<ReasonLabel, Counter>,
+    signals: Family<FateLabel, Counter>,
+    /// Signals that newer ones have pushed out before a socket took them.
+    pub(crate) signals_pushed_out: Counter,
+    /// Errors that readers of signals have met.
+    pub(crate) signal_faults: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +57,32 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabel {
     code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FateLabel {
+    fate: &'static str,
+}
+
+/// What becomes of a signal. All but the first are ways to be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignalFate {
+    /// A record was handed to the log.
+    Sent,
+    /// Its user, or its socket, sends too many.
+    TooOften,
+    /// Its user is no member of the conversation, or it has too many members.
+    NotMember,
+    /// Too many conversations are looked up at the moment.
+    Busy,
+    /// The members could not be looked up in time.
+    NotLookedUp,
+    /// The log had no room for it.
+    NotTaken,
+    /// It was read, and is of no use any more.
+    TooOld,
+    /// It was read, and is of no schema that the program knows.
+    Unreadable,
 }
 
 /// Why a delivery cannot be read.
@@ -84,6 +115,9 @@ impl Metrics {
             closes: registry.register("socket_closes", "Sockets closed, by reason", Family::default()),
             commands: registry.register("socket_commands", "Commands and marks, by answer", Family::default()),
             unreadable: registry.register("socket_unreadable_records", "Deliveries not readable", Family::default()),
+            signals: registry.register("socket_signals", "Signals, by what became of them", Family::default()),
+            signals_pushed_out: counter("socket_signals_pushed_out", "Signals that waited and gave way to newer ones"),
+            signal_faults: counter("socket_signal_reader_faults", "Errors met while reading signals"),
         }
     }
 
@@ -125,6 +159,20 @@ impl Metrics {
     pub(crate) fn answered(&self, code: Option<ErrorCode>) {
         let named = code.and_then(|code| serde_json::to_value(code).ok()?.as_str().map(str::to_owned));
         self.commands.get_or_create(&CodeLabel { code: named.unwrap_or_else(|| "ok".to_owned()) }).inc();
+    }
+
+    pub(crate) fn signal(&self, fate: SignalFate) {
+        let fate = match fate {
+            SignalFate::Sent => "sent",
+            SignalFate::TooOften => "too_often",
+            SignalFate::NotMember => "not_member",
+            SignalFate::Busy => "busy",
+            SignalFate::NotLookedUp => "not_looked_up",
+            SignalFate::NotTaken => "not_taken",
+            SignalFate::TooOld => "too_old",
+            SignalFate::Unreadable => "unreadable",
+        };
+        self.signals.get_or_create(&FateLabel { fate }).inc();
     }
 
     /// Counts one, and returns how many there were before.

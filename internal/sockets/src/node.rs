@@ -17,6 +17,7 @@ use crate::census::Census;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::partition::{Common, Log, Partition};
+use crate::signals::{MembersCache, Needs, Signals};
 
 /// A node.
 #[derive(Debug)]
@@ -36,7 +37,9 @@ pub(crate) struct Node {
     pub(crate) draining: CancellationToken,
     /// Of `chat.deliveries`, by number.
     partitions: Vec<Arc<Partition>>,
-    /// Readers and range reads.
+    /// What is of the moment: nothing durable waits for it.
+    pub(crate) signals: Arc<Signals>,
+    /// Readers and range reads, and what serves signals.
     pub(crate) readers: TaskTracker,
     /// Ends them, when the last socket has gone.
     pub(crate) stop: CancellationToken,
@@ -49,7 +52,7 @@ impl Node {
     pub(crate) fn new(config: Config, deps: &Deps, commands: Commands) -> Arc<Self> {
         let (config, topic) = (Arc::new(config), topics::spec_of(topics::DELIVERIES));
         let (readers, stop) = (TaskTracker::new(), CancellationToken::new());
-        let (metrics, awake) = (Metrics::new(&deps.metrics), Awake::new());
+        let (metrics, awake, members) = (Metrics::new(&deps.metrics), Awake::new(), MembersCache::new());
         let (driven, until) = (Arc::clone(&awake), stop.clone());
         readers.spawn(async move { until.run_until_cancelled(driven.run()).await });
         let common = Common {
@@ -58,11 +61,23 @@ impl Node {
             codec: deps.codec.clone(),
             entropy: deps.entropy.clone(),
             metrics: metrics.clone(),
+            members: members.clone(),
             awake: Arc::clone(&awake),
             config: Arc::clone(&config),
             tasks: readers.clone(),
             stop: stop.clone(),
         };
+        let signals = Signals::new(Needs {
+            log: Log(Arc::clone(&deps.log)),
+            store: Arc::clone(&deps.store),
+            members,
+            codec: deps.codec.clone(),
+            clock: deps.clock.clone(),
+            entropy: deps.entropy.clone(),
+            metrics: metrics.clone(),
+            tasks: readers.clone(),
+            stop: stop.clone(),
+        });
         let partitions = (0..topic.partitions).map(|number| Partition::new(number, common.clone())).collect();
         Arc::new(Self {
             commands: Shown(commands),
@@ -75,6 +90,7 @@ impl Node {
             sockets: TaskTracker::new(),
             draining: CancellationToken::new(),
             partitions,
+            signals,
             readers,
             stop,
             config,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// Frames that are not commands.
-const PLAIN_TYPES: [&str; 4] = ["hello", "mark", "pong", "renew"];
+const PLAIN_TYPES: [&str; 5] = ["hello", "mark", "pong", "renew", "typing"];
 /// Characters of a parser's words that are repeated to the client.
 const WORDS_MAX: usize = 200;
 
@@ -66,7 +66,7 @@ fn wrong_field(kind: &str, text: &str) -> Option<String> {
     let frame: Map<String, Value> = serde_json::from_str(text).ok()?;
     let named: &[_] = match kind {
         "hello" | "renew" => &[],
-        "mark" => &[CONVERSATION],
+        "mark" | "typing" => &[CONVERSATION],
         "create" => &[ID],
         _ if is_unknown(text) => &[],
         _ => &[ID, CONVERSATION],
@@ -142,6 +142,7 @@ fn fields_of(kind: &str) -> &'static [Named] {
             ("cursor", Field::Text, false),
             ("user", Field::User, false),
             ("batch", Field::Flag, false),
+            ("signals", Field::Flag, false),
         ],
         "renew" => &[("token", Field::Text, true)],
         "mark" => &[("seq", Field::Seq, true)],

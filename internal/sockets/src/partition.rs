@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::range::Ranges;
 use crate::reader;
 use crate::ring::{Bounds, Ring};
+use crate::signals::MembersCache;
 
 /// A partition on this node.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ pub(crate) struct Common {
     pub(crate) codec: events::Codec,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
+    pub(crate) members: MembersCache,
     pub(crate) awake: Arc<Awake>,
     pub(crate) config: Arc<Config>,
     pub(crate) tasks: TaskTracker,
@@ -78,13 +80,13 @@ pub(crate) struct Common {
 
 impl Partition {
     pub(crate) fn new(number: u32, common: Common) -> Arc<Self> {
-        let Common { topic, log, codec, entropy, metrics, awake, config, tasks, stop } = common;
+        let Common { topic, log, codec, entropy, metrics, members, awake, config, tasks, stop } = common;
         Arc::new(Self {
             topic,
             number,
             hub: Hub::new(),
             ranges: Ranges::default(),
-            renderer: Renderer::new(codec, metrics.clone(), topic.generation, number),
+            renderer: Renderer::new(codec, metrics.clone(), members, (topic.generation, number)),
             log,
             entropy,
             metrics,

@@ -1,12 +1,14 @@
 //! One socket, one task: hello, welcome, then frames both ways until one side ends it.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Caller, Vouched};
 use domain::{Cursor, UserId};
+use environment::seeded_bugs::{Bug, seeded};
 use futures_util::FutureExt;
 use process::TraceParent;
 use protocol::{CloseCode, ServerFrame};
@@ -23,6 +25,7 @@ use crate::handshake::Socket;
 use crate::hello::{self, Guest};
 use crate::intake::Intake;
 use crate::node::Node;
+use crate::signals::Seat;
 use crate::wire::{Ending, Heard, Wire};
 
 /// How long the answers in flight may take when the node ends a socket.
@@ -92,6 +95,14 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
     outcome.unwrap_or(Err(Ending::Close(CloseCode::Draining)))
 }
 
+/// The next signals for a device, which may have asked for none. Cancel safe.
+async fn next_signals(seat: Option<&Seat>) -> Vec<Utf8Bytes> {
+    match seat {
+        Some(seat) => seat.next().await,
+        None => pending().await,
+    }
+}
+
 /// A socket that has said hello.
 struct Session<'w> {
     node: Arc<Node>,
@@ -99,6 +110,8 @@ struct Session<'w> {
     counted: &'w Counted,
     user: UserId,
     feed: Feed,
+    /// Signals, for a device that asked for them.
+    signals: Option<Seat>,
     /// Whether the device takes several frames in one text.
     batches: bool,
     intake: Intake,
@@ -118,6 +131,7 @@ enum Event {
     Answer(ServerFrame),
     Heard(Result<Heard, Ending>),
     Fed(Fed),
+    Signals(Vec<Utf8Bytes>),
 }
 
 impl<'w> Session<'w> {
@@ -128,6 +142,7 @@ impl<'w> Session<'w> {
             wire,
             counted,
             user: guest.user,
+            signals: guest.signals.then(|| node.signals.enter(guest.user)),
             batches: guest.batches,
             intake: Intake::new(Arc::clone(node), guest, trace),
             beat: Beat::new(node.config.ping, node.awake.now()),
@@ -149,7 +164,7 @@ impl<'w> Session<'w> {
         loop {
             match self.event(timer.as_mut()).await {
                 Event::Draining => {
-                    if environment::seeded_bugs::seeded(environment::seeded_bugs::Bug::DrainForgets)
+                    if seeded(Bug::DrainForgets)
                         && let Some(cursor) = self.feed.forget()
                     {
                         self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
@@ -164,13 +179,15 @@ impl<'w> Session<'w> {
                 Event::Answer(answer) => self.answer(&answer).await?,
                 Event::Heard(heard) => self.heard(heard?).await?,
                 Event::Fed(fed) => self.fed(fed).await?,
+                Event::Signals(frames) => self.signal(frames).await?,
             }
         }
     }
 
     async fn event(&mut self, timer: Pin<&mut Sleep>) -> Event {
         let open = self.intake.is_open();
-        // In this order: what is rare first, and what the device can flood only itself with before the feed.
+        // In this order: what is rare first, and what the device can flood only itself with before the feed. Signals come
+        // last: while anything else is to be done, they wait, and then give way to newer ones.
         let event = tokio::select! {
             biased;
             () = self.node.draining.cancelled(), if self.leave.is_none() => Event::Draining,
@@ -178,6 +195,7 @@ impl<'w> Session<'w> {
             answer = self.intake.answer() => Event::Answer(answer),
             heard = self.wire.hear(), if open => Event::Heard(heard),
             fed = self.feed.next() => Event::Fed(fed),
+            frames = next_signals(self.signals.as_ref()) => Event::Signals(frames),
         };
         if !open {
             self.beat.heard(self.node.awake.now()); // nobody listened
@@ -275,6 +293,18 @@ impl<'w> Session<'w> {
             self.wire.feed(text).await?;
         }
         self.flush().await
+    }
+
+    /// Sends signals. They count as no sign of life: a quiet feed's cursor is to move on by pings all the same.
+    async fn signal(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), Ending> {
+        for frame in frames {
+            let frame = match self.node.partition(self.user).hub.end().filter(|_| seeded(Bug::SignalMovesCursor)) {
+                Some(end) => protocol::with_cursor(&end, &frame).into(),
+                None => frame,
+            };
+            self.wire.feed(frame).await?;
+        }
+        self.wire.flush().await
     }
 
     async fn flush(&mut self) -> Result<(), Ending> {

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::Endpoints;
@@ -45,13 +46,15 @@ pub async fn chat(
         interactive: interactive && !once,
         wait: wait.map_or(if interactive { PERSON_WAIT } else { SCRIPT_WAIT }, Duration::from_secs),
         colour,
+        keys: Arc::default(),
     };
     if once && interactive {
         // Nothing is piped in, and nobody is to be waited for.
         return run(options, tokio::io::empty(), stdout(), clock, entropy, stop).await;
     }
     if editor::is_possible() && !once {
-        let (terminal, typed, above) = editor::start(format!("{}> ", options.name), stop.clone())?;
+        let (terminal, typed, above) =
+            editor::start(format!("{}> ", options.name), stop.clone(), Arc::clone(&options.keys))?;
         let outcome = run(options, typed, above, clock, entropy, stop).await;
         drop(terminal);
         return outcome;

@@ -20,6 +20,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Editor, ExternalPrinter, Helper};
 use tokio::io::{AsyncWriteExt as _, BufReader, DuplexStream, duplex};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use unicode_width::UnicodeWidthStr;
 
@@ -46,10 +47,11 @@ pub(crate) struct Terminal {
 /// What is typed, a line each.
 pub(crate) type Typed = BufReader<DuplexStream>;
 
-/// Begins to edit with this prompt. Ctrl-C cancels `stop`, as it does outside of an editor; Ctrl-D ends what is typed.
+/// Begins to edit with this prompt; `keys` hears of what is typed. Ctrl-C cancels `stop`, as it does outside of an editor; Ctrl-D ends what is typed.
 pub(crate) fn start(
     prompt: String,
     stop: CancellationToken,
+    keys: Arc<Notify>,
 ) -> Result<(Terminal, Typed, impl Write + Send), TerminalError> {
     let failed = |error: ReadlineError| TerminalError::Failed(format!("the terminal cannot be edited on: {error}"));
     let terminal = Terminal { before: tcgetattr(stdin()).ok() };
@@ -57,7 +59,7 @@ pub(crate) fn start(
     let lines = MemHistory::with_config(&config);
     let mut editor = Editor::<Entering, MemHistory>::with_history(config, lines).map_err(failed)?;
     let screen = Screen::default();
-    editor.set_helper(Some(Entering(screen.clone())));
+    editor.set_helper(Some(Entering { screen: screen.clone(), keys }));
     let printer = editor.create_external_printer().map_err(failed)?;
     let above = Above { printer, text: Vec::new(), screen: screen.clone() };
     let (typed, reader) = duplex(TYPED_BYTES_MAX);
@@ -163,12 +165,16 @@ impl Screen {
     }
 }
 
-/// Tells the screen when a line is entered: the editor asks whether it is one, while it still holds the terminal.
-struct Entering(Screen);
+/// Tells the screen when a line is entered: the editor asks whether it is one, while it still holds the terminal. And says
+/// when something is typed that others are to read: the editor asks for a hint at every key.
+struct Entering {
+    screen: Screen,
+    keys: Arc<Notify>,
+}
 
 impl Validator for Entering {
     fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        self.0.enter();
+        self.screen.enter();
         Ok(ValidationResult::Valid(None))
     }
 }
@@ -179,6 +185,13 @@ impl Completer for Entering {
 
 impl Hinter for Entering {
     type Hint = String;
+
+    fn hint(&self, line: &str, _: usize, _: &rustyline::Context<'_>) -> Option<String> {
+        if !line.trim().is_empty() && !line.starts_with('/') {
+            self.keys.notify_one();
+        }
+        None
+    }
 }
 
 impl Highlighter for Entering {}

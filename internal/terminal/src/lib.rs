@@ -17,6 +17,7 @@ mod typed;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, ClientOptions, Endpoints, Http, StateFile};
@@ -24,6 +25,7 @@ use domain::ConversationId;
 use environment::{Clock, Entropy};
 use secret::Secret;
 use tokio::io::AsyncBufRead;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use enter::{enter, open};
@@ -89,6 +91,8 @@ pub struct ChatOptions {
     pub wait: Duration,
     /// The output may be coloured.
     pub colour: bool,
+    /// Notified whenever a key is pressed, where an editor sees that: the others are told that the user is typing.
+    pub keys: Arc<Notify>,
 }
 
 /// How the terminal ended.
@@ -115,7 +119,7 @@ pub async fn run(
     entropy: &Entropy,
     stop: &CancellationToken,
 ) -> Result<Ended, TerminalError> {
-    let http = std::sync::Arc::new(Http::new(options.endpoints.clone())?);
+    let http = Arc::new(Http::new(options.endpoints.clone())?);
     let identity = enter(&http, &options, &mut output).await?;
     let file = lock_state(&options.state, &http, &identity.name)?;
     let state = file.load()?;

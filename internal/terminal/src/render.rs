@@ -33,6 +33,10 @@ impl Names {
         known.cloned().unwrap_or_else(|| user.to_string().split_off(28))
     }
 
+    pub(crate) fn knows(&self, user: UserId) -> bool {
+        self.known.contains_key(&user)
+    }
+
     /// The users of an entry whose names are not known.
     pub(crate) fn missing(&self, entry: &EntryBody) -> Vec<UserId> {
         let reacted = entry.reactions.iter().map(|reaction| reaction.user);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Seq};
-use protocol::{EntryBody, ErrorCode, FeedFrame, StandsName};
+use domain::{CommandId, ConversationId, SIGNAL_SHOWN, Seq, UserId};
+use protocol::{EntryBody, ErrorCode, FeedFrame, SignalFrame, StandsName};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +52,10 @@ pub(crate) struct Room {
     /// Whether the user has left the conversation, so that nothing more is to be said in it.
     left: bool,
     saved: Instant,
+    /// Notified whenever a key is pressed.
+    keys: Arc<Notify>,
+    /// Who is on the screen as typing, and until when nothing more has to be said about it.
+    typing: BTreeMap<UserId, Instant>,
     /// Whether the socket was lost since the last word about it.
     lost: bool,
 }
@@ -75,6 +81,8 @@ impl Room {
             failed: false,
             left: false,
             saved: Instant::now(),
+            keys: Arc::clone(&options.keys),
+            typing: BTreeMap::new(),
             lost: false,
         }
     }
@@ -122,6 +130,7 @@ impl Room {
                     Ok(None) => lines = None,
                     Err(source) => return Err(TerminalError::io("reading what is typed", source)),
                 },
+                () = self.keys.notified() => self.client.typing(self.view.conversation()),
                 () = sleep_until(read_at) => self.read_again(output).await?,
                 () = sleep_until(give_up.unwrap_or(now)), if give_up.is_some() => return Ok(Ended::Unsettled),
             }
@@ -203,6 +212,7 @@ impl Room {
                 Ok(())
             }
             ClientEvent::Feed(frame) => self.received(&frame, output).await,
+            ClientEvent::Signal(signal) => self.signalled(&signal, output).await,
             ClientEvent::Fate { id, fate, .. } => self.settled(id, fate, output),
             ClientEvent::Connected { .. }
             | ClientEvent::Disconnected { .. }
@@ -211,10 +221,34 @@ impl Room {
         }
     }
 
+    /// Says once that somebody is typing, and again when they have stopped meanwhile. In the output of a script that would
+    /// only be in the way.
+    async fn signalled(&mut self, signal: &SignalFrame, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
+        let now = Instant::now();
+        self.view.signal(signal, now);
+        if !self.interactive {
+            return Ok(());
+        }
+        let typing: Vec<UserId> = self.view.typing(now).collect();
+        self.typing.retain(|user, until| *until > now && typing.contains(user));
+        for user in typing {
+            let on_screen = self.typing.insert(user, now + SIGNAL_SHOWN).is_some();
+            if !on_screen {
+                self.learn_name(user).await;
+                let line = format!("-- {} is typing", self.names.of(user));
+                say(output, &self.ink.line(&line))?;
+            }
+        }
+        Ok(())
+    }
+
     async fn received(&mut self, frame: &FeedFrame, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         if let Some(seq) = self.view.apply(frame).reread {
             self.want_rows(seq);
         }
+        // Who has said it, or left, may begin to type anew.
+        let typing: Vec<UserId> = self.view.typing(Instant::now()).collect();
+        self.typing.retain(|user, _| typing.contains(user));
         match frame.place() {
             Some((conversation, seq)) if conversation == self.conversation() => self.show(seq, output).await,
             _ => Ok(()),
@@ -337,10 +371,16 @@ impl Room {
 
     pub(crate) async fn learn_names(&mut self, entry: &EntryBody) {
         for user in self.names.missing(entry) {
-            // Without a name the id has to do.
-            if let Ok(found) = self.client.http().user(user).await {
-                self.names.learn(user, &found.name);
-            }
+            self.learn_name(user).await;
+        }
+    }
+
+    async fn learn_name(&mut self, user: UserId) {
+        // Without a name the id has to do.
+        if !self.names.knows(user)
+            && let Ok(found) = self.client.http().user(user).await
+        {
+            self.names.learn(user, &found.name);
         }
     }
 }

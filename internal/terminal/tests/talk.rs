@@ -44,6 +44,7 @@ fn chat(server: &Server, name: &str, with: &str, state: &Path) -> ChatOptions {
         interactive: false,
         wait: Duration::ZERO,
         colour: false,
+        keys: std::sync::Arc::default(),
     }
 }
 

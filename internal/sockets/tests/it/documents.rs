@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use protocol::{
     BatchedFrame, ClientFrame, CloseCode, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, RESET_REASONS,
-    Received, ServerFrame, StandsName,
+    Received, ServerFrame, SignalFrame, StandsName,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -49,7 +49,17 @@ fn samples() -> Vec<[Value; 2]> {
     let mut samples = client_samples(id, in_conversation, user);
     samples.extend(server_samples(id, in_conversation, user));
     samples.extend(feed_samples(id, in_conversation, user));
+    let signals = [SignalFrame::Typing { conversation: in_conversation, user }];
+    samples.extend(signals.iter().map(|frame| pair(frame, frame)));
     samples
+}
+
+/// The name of a frame's message: its type, except where the client's and the server's have the same.
+fn message_of(frame: &Value) -> &str {
+    match frame["type"].as_str().unwrap() {
+        "typing" if frame.get("user").is_some() => "someone_typing",
+        kind => kind,
+    }
 }
 
 fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
@@ -59,17 +69,18 @@ fn pair<T: serde::Serialize>(full: &T, bare: &T) -> [Value; 2] {
 fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
     let (some, body) = (|text: &str| Some(text.to_owned()), "hi".into());
     let (token, cursor) = (Some("token".to_owned().into()), some("0.7.42.9f3c51d2aa10be44"));
-    let hello = ClientFrame::Hello { token, cursor, user: Some(user), batch: Some(true) };
+    let hello = ClientFrame::Hello { token, cursor, user: Some(user), batch: Some(true), signals: Some(true) };
     let create =
         |title| CommandFrame::new(id, None, CommandKind::Create { kind: "group".into(), title, members: vec![user] });
     let send = |reply_to| CommandFrame::new(id, conversation, CommandKind::Send { body: "hi".into(), reply_to });
     let mut samples = vec![
-        pair(&hello, &ClientFrame::Hello { token: None, cursor: None, user: None, batch: None }),
+        pair(&hello, &ClientFrame::Hello { token: None, cursor: None, user: None, batch: None, signals: None }),
         pair(&create(some("title")), &create(None)),
         pair(&send(Some(id)), &send(None)),
     ];
     let renew = ClientFrame::Renew { token: "token".to_owned().into() };
-    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew];
+    let typing = ClientFrame::Typing { conversation };
+    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew, typing];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     let commands = [
         CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] }),
@@ -168,7 +179,8 @@ fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
     let mut described = BTreeMap::new();
     for [full, bare] in samples() {
         let kind = full["type"].as_str().unwrap().to_owned();
-        let reference = document["components"]["messages"][&kind]["payload"]["$ref"].as_str();
+        let message = message_of(&full).to_owned();
+        let reference = document["components"]["messages"][&message]["payload"]["$ref"].as_str();
         let schema = &document["components"]["schemas"]
             [reference.unwrap_or_else(|| panic!("no {kind}")).rsplit('/').next().unwrap()];
         let mut fields = names(schema["properties"].as_object().unwrap().keys());
@@ -183,7 +195,7 @@ fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
         }
         assert_eq!(names(full.as_object().unwrap().keys()), fields, "fields of {full}");
         assert_eq!(names(bare.as_object().unwrap().keys()), required, "required fields of {bare}");
-        described.insert(kind, ());
+        described.insert(message, ());
     }
     let messages = names(document["components"]["messages"].as_object().unwrap().keys());
     assert_eq!(messages, described.into_keys().collect::<Names>());
@@ -194,7 +206,8 @@ fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
 #[test]
 fn the_samples_are_of_every_type_and_kind() {
     let mut types = commands();
-    types.extend(names(["hello", "mark", "pong", "renew"])); // `ClientFrame`'s own
+    types.extend(names(["hello", "mark", "pong", "renew", "typing"])); // `ClientFrame`'s own
+    types.extend(names(SignalFrame::TYPES));
     types.extend(variants::<ServerFrame>(json!({ "type": "?" })));
     types.extend(variants::<FeedFrame>(json!({ "type": "?" })));
     let samples = samples();
@@ -207,8 +220,8 @@ fn the_samples_are_of_every_type_and_kind() {
 #[test]
 fn every_field_of_every_frame_is_named_when_it_is_wrong() {
     let mut types = commands();
-    types.extend(names(["hello", "mark"]));
-    for [full, bare] in samples().iter().filter(|[full, _]| types.contains(full["type"].as_str().unwrap())) {
+    types.extend(names(["hello", "mark", "typing"]));
+    for [full, bare] in samples().iter().filter(|[full, _]| types.contains(message_of(full))) {
         let fields = full.as_object().unwrap().keys().filter(|name| *name != "type");
         for name in fields {
             for wrong in [json!(true), json!(-1), json!(1.5), json!({}), json!([{}]), json!(""), Value::Null] {
@@ -270,11 +283,12 @@ fn both_documents_know_the_same_highest_place() {
 #[test]
 fn the_protocol_page_has_every_frame_kind_code_and_reason() {
     let mut client = commands();
-    client.extend(names(["hello", "mark", "pong", "renew"]));
+    client.extend(names(["hello", "mark", "pong", "renew", "typing"]));
     assert_eq!(table("What a client sends", 0), client);
     assert_eq!(table("What a server sends", 0), variants::<ServerFrame>(json!({ "type": "?" })));
     assert_eq!(table("What a server sends", 1), variants::<FeedFrame>(json!({ "type": "?" })));
     assert_eq!(table("What a server sends", 2), kinds());
+    assert_eq!(table("Signals", 0), names(SignalFrame::TYPES));
     assert_eq!(table("After a reset", 0), names(RESET_REASONS));
     assert_eq!(table("How an event changes what is kept", 0), kinds());
     let closes = rows("How a socket ends", 0).into_iter().map(|row| (row[0].clone(), row[1].clone()));
@@ -291,10 +305,12 @@ fn the_protocol_page_names_the_fields_of_every_frame() {
             rows(section, number).into_iter().map(|row| (quoted(&row[0]).pop().unwrap(), names(quoted(&row[1])))),
         );
     }
+    let signals = rows("Signals", 0).into_iter().map(|row| names(quoted(&row[1]))).next().unwrap();
+    fields.insert("someone_typing".to_owned(), signals);
     let kinds = rows("What a server sends", 2).into_iter();
     let kinds: BTreeMap<_, _> = kinds.map(|row| (quoted(&row[0]).pop().unwrap(), names(quoted(&row[1])))).collect();
     for [full, _] in samples() {
-        let mut written = fields[full["type"].as_str().unwrap()].clone();
+        let mut written = fields[message_of(&full)].clone();
         if full["type"] == "event" {
             written.extend(kinds[full["kind"].as_str().unwrap()].clone());
         }

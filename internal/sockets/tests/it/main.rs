@@ -9,6 +9,7 @@ mod documents;
 mod protocol;
 mod resume;
 mod shutdown;
+mod signals;
 mod slow;
 mod tokens;
 mod topic;

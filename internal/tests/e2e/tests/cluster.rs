@@ -21,6 +21,7 @@ async fn kills_lose_double_and_reorder_nothing_and_a_replay_comes_to_the_same_ro
     println!("{report}");
     let (marked, acknowledged, heard) = report.marks;
     ensure!(marked > 0 && acknowledged > 0 && heard > 0, "there were no read marks");
+    ensure!(report.signals > 0, "nobody heard that somebody was typing");
     report.verdict.demand_zero()?;
 
     let config = LoadConfig {

@@ -278,9 +278,27 @@ fn sockets() -> Section {
     )
 }
 
+fn signals() -> Section {
+    use sockets::limits::{MEMBERS_KEPT, SIGNALS_BURST, SIGNALS_PER_SECOND};
+    (
+        "Signals",
+        vec![
+            ("`typing` of a user, for each conversation", format!("one in {}", time(domain::TYPING_EVERY)), "dropped"),
+            ("signals from a socket", rate(SIGNALS_BURST, SIGNALS_PER_SECOND), "dropped"),
+            (
+                "members of a conversation in which others are told who is typing",
+                number(domain::TYPING_MEMBERS_MAX),
+                "nobody is told",
+            ),
+            ("somebody is shown as typing for", time(domain::SIGNAL_SHOWN), "older signals are dropped"),
+            ("a node knows the members of a conversation for", time(MEMBERS_KEPT), "they are looked up again"),
+        ],
+    )
+}
+
 fn page() -> String {
     let mut page = HEAD.to_owned();
-    for (title, rows) in [texts(), conversations(), pages(), requests(), accounts(), sockets()] {
+    for (title, rows) in [texts(), conversations(), pages(), requests(), accounts(), sockets(), signals()] {
         let _ = write!(page, "\n## {title}\n\n| what | how much | beyond |\n|---|---|---|\n");
         for (what, limit, beyond) in rows {
             let _ = writeln!(page, "| {what} | {limit} | {beyond} |");

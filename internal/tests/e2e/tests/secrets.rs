@@ -65,7 +65,7 @@ fn printed() -> Result<Vec<(&'static str, String)>> {
     Ok(vec![
         (
             "protocol::ClientFrame",
-            both(&ClientFrame::Hello { token: Some(secret()), cursor: None, user: None, batch: None }),
+            both(&ClientFrame::Hello { token: Some(secret()), cursor: None, user: None, batch: None, signals: None }),
         ),
         ("protocol::ClientFrame", both(&ClientFrame::Renew { token: secret() })),
         ("protocol::Registration", both(&Registration { name: "a".into(), password: secret(), display_name: None })),
@@ -104,6 +104,7 @@ fn chat_options() -> Result<ChatOptions> {
         interactive: false,
         wait: std::time::Duration::ZERO,
         colour: false,
+        keys: std::sync::Arc::default(),
     })
 }
 

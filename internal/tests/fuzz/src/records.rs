@@ -28,6 +28,10 @@ pub(crate) fn avro_record(bytes: &[u8]) {
             assert_eq!(codec.read_receipt(&again.headers, &again.payload).as_ref(), Ok(&Some(*mark)));
         });
     }
+    if let Ok(Some(signal)) = codec.read_signal(&headers, payload) {
+        let again = codec.signal(&signal);
+        assert_eq!(codec.read_signal(&again.headers, &again.payload), Ok(Some(signal)));
+    }
     if let Ok(Some(delivery)) = codec.read_delivery(&headers, payload) {
         let again = codec.delivery(&delivery);
         assert_eq!(codec.read_delivery(&again.headers, &again.payload), Ok(Some(delivery)));

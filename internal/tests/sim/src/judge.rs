@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::life::Shared;
 use crate::plan::{Plan, What};
-use crate::world::{Looks, Operator, World};
+use crate::typing::everybody_types;
+use crate::world::{Looks, Operator, Wall, World};
 
 /// How long holds, late effects and zombies may take to be over, once faults are.
 const HEALED_WITHIN: Duration = Duration::from_secs(240);
@@ -40,7 +41,8 @@ pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
     }
     world.services.recover();
     let World { people, services, shared, looks, .. } = world;
-    let ground = Ground { log: services.log.clone(), store: services.store.clone(), codec: services.codec.clone() };
+    let (log, store, codec) = (services.log.clone(), services.store.clone(), services.codec.clone());
+    let ground = Ground { log, store, codec, wall: services.wall.clone() };
     let looking = async {
         loop {
             services.look_after().await;
@@ -65,10 +67,11 @@ struct Ground {
     log: SharedLog,
     store: Arc<EmbeddedStore>,
     codec: Codec,
+    wall: Arc<Wall>,
 }
 
 async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &Ground) -> Result<Verdict> {
-    let Ground { log, store, codec } = ground;
+    let Ground { log, store, codec, wall } = ground;
     healed(shared, ground).await?;
     people.resolve().await?;
     silence(shared).await?;
@@ -79,6 +82,7 @@ async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &G
     let reached = people.until("at the end of the log", REACHED_WITHIN, all).await;
     timeout(REACHED_WITHIN, settled(&people.devices[0].http)).await.context("storage does not settle")??;
     let mut verdict = check_history(&truth, people).await?;
+    let typed = if reached.is_ok() { everybody_types(people, &truth, wall, shared).await } else { Ok(()) };
     people.stop().await;
     verdict.join(check_devices(&truth, &people.devices));
     logged.deliveries = shared.recorder.deliveries();
@@ -92,6 +96,7 @@ async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &G
     shared.trace.add("records that cannot be read", logged.strange.len() as u64);
     if verdict.is_zero() {
         reached?;
+        typed?;
     }
     Ok(verdict)
 }
@@ -114,7 +119,7 @@ async fn silence(shared: &Shared) -> Result<()> {
 /// Waits until the consumers have come to the end, no hold is left, and nothing is under way. In that order: a consumer
 /// that is still behind may have yet to write its hold. What no program will ever read, the operator drops: all of it,
 /// also what the consumers have yet to come to, since they hold its conversation only then.
-async fn healed(shared: &Shared, Ground { log, store, codec }: &Ground) -> Result<()> {
+async fn healed(shared: &Shared, Ground { log, store, codec, .. }: &Ground) -> Result<()> {
     let operator = Operator { log: Arc::clone(log), codec: codec.clone() };
     let (unreadable, mut deadline) = (operator.unreadable().await?, Instant::now() + HEALED_WITHIN);
     loop {

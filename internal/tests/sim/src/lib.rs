@@ -16,6 +16,7 @@ mod seeds;
 mod shrink;
 mod store;
 mod trace;
+mod typing;
 mod weather;
 mod world;
 

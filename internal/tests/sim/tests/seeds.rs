@@ -45,6 +45,7 @@ fn no_fault_loses_doubles_or_reorders_anything() {
         "foreign records in users.events",
         "foreign frames passed over",
         "last messages seen in lists",
+        "signals heard",
     ] {
         assert!(happened(what) > 0, "{what}: it really happens");
     }
@@ -55,6 +56,7 @@ fn no_fault_loses_doubles_or_reorders_anything() {
         }
         for what in [
             "deliveries created anew",
+            "signals lost",
             "rows that cannot be read",
             "foreign records: unknown schema",
             "foreign records: headerless, of no registered schema",

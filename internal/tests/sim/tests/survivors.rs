@@ -59,8 +59,22 @@ fn courses(bug: Bug) -> (Vec<(Setup, Course)>, u64) {
         Bug::HoldForgetsTheMeanwhile => ((4..8).map(|number| held_and_killed(number * 70)).collect(), 2),
         Bug::ReaderGoesOnBlindly => (vec![created_anew()], 4),
         Bug::ListBeyondMembership => (vec![left_while_reading()], 8),
+        Bug::SignalMovesCursor => (vec![typing_while_one_is_removed()], 2),
+        Bug::SignalToWhoWasRemoved => (vec![typing_while_one_is_removed()], 2),
         _ => (Vec::new(), 0),
     }
+}
+
+/// Everybody types in a group from which one of them is removed.
+fn typing_while_one_is_removed() -> (Setup, Course) {
+    let mut course = vec![(500, say(0, Verb::Send))];
+    for _ in 0..4 {
+        course.extend((0..3).map(|user| (400, say(user, Verb::Type))));
+        course.push((3_000, say(0, Verb::Send)));
+    }
+    course.push((100, say(2, Verb::Leave)));
+    course.extend((0..4).map(|number| (3_500, say(number % 2, Verb::Type))));
+    (setup(), course)
 }
 
 /// Producers of the fan-out fail while its positions are committed.

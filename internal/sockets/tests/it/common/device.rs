@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use domain::Cursor;
 use futures_util::{SinkExt, StreamExt};
-use protocol::{FeedFrame, FeedKind, Received, ServerFrame};
+use protocol::{FeedFrame, FeedKind, Received, ServerFrame, SignalFrame};
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -23,6 +23,7 @@ pub struct Device {
 pub enum Said {
     Server(ServerFrame),
     Feed(Received),
+    Signal(SignalFrame),
     /// Closed, with the code if there was one.
     Closed(Option<u16>),
 }
@@ -144,6 +145,8 @@ fn said(text: &str) -> Said {
     let value: Value = serde_json::from_str(text).unwrap();
     if value.get("cursor").is_some() && !matches!(value["type"].as_str(), Some("welcome" | "ping" | "batch")) {
         Said::Feed(serde_json::from_value(value).unwrap())
+    } else if value["type"].as_str().is_some_and(|kind| SignalFrame::TYPES.contains(&kind)) {
+        Said::Signal(serde_json::from_value(value).unwrap())
     } else {
         Said::Server(serde_json::from_value(value).unwrap())
     }

@@ -151,7 +151,7 @@ fn saying(random: &mut Random) -> What {
         };
         return What::Repeat { device, how, http };
     }
-    let verb = match random.below(40) {
+    let verb = match random.below(44) {
         0..11 => Verb::Send,
         11 => Verb::Long,
         12..14 => Verb::Mark,
@@ -166,6 +166,7 @@ fn saying(random: &mut Random) -> What {
         34 => Verb::Leave,
         35 => Verb::Role,
         36..38 => Verb::Title,
+        40.. => Verb::Type,
         _ => Verb::Create,
     };
     What::Say { device, room, verb, http }

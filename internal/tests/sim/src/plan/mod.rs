@@ -170,6 +170,8 @@ pub enum Verb {
     Unreact,
     /// How far one has read.
     Mark,
+    /// Nothing: one is typing.
+    Type,
     /// Somebody becomes a member.
     Add,
     /// Somebody is removed.

@@ -36,7 +36,7 @@ use crate::weather::Weather;
 pub(crate) use looks::Looks;
 pub(crate) use operator::Operator;
 use services::{Ground, Services};
-use wall::Wall;
+pub(crate) use wall::Wall;
 
 /// How long the first syncs may take.
 const GATHERED_WITHIN: Duration = Duration::from_secs(60);

@@ -87,6 +87,10 @@ impl World {
                 device.mark(conversation, last);
                 return None;
             }
+            Verb::Type => {
+                device.typing(conversation);
+                return None;
+            }
             Verb::Add => CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![anyone] }),
             Verb::Remove => CommandFrame::new(id, conversation, CommandKind::RemoveMember { user: member }),
             Verb::Leave => CommandFrame::new(id, conversation, CommandKind::Leave {}),

@@ -1,13 +1,16 @@
 //! What comes over a device's socket.
 
 use domain::Cursor;
-use protocol::{FeedFrame, Received, ServerFrame};
+use protocol::{FeedFrame, Received, ServerFrame, SignalFrame};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// A text from the node.
 pub(super) enum Inbound {
     /// Of the feed.
     Feed(Fed),
+    /// Of the lossy lane.
+    Signal(SignalFrame),
     /// The server's own word.
     Server(ServerFrame),
 }
@@ -42,6 +45,7 @@ impl Inbound {
                 Self::Feed(Fed { cursor, frames, passed })
             }
             Text::Server(frame) => Self::Server(frame),
+            Text::Signal(Moment(signal)) => Self::Signal(signal),
         })
     }
 }
@@ -54,6 +58,23 @@ enum Text {
     /// A frame of another producer: only its cursor is taken.
     Passed(Passed),
     Server(ServerFrame),
+    Signal(Moment),
+}
+
+/// A signal: it moves no cursor, so it has none.
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+struct Moment(SignalFrame);
+
+impl TryFrom<Value> for Moment {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        if value.get("cursor").is_some() {
+            return Err("a signal with a cursor".to_owned());
+        }
+        serde_json::from_value(value).map(Self).map_err(|error| error.to_string())
+    }
 }
 
 /// What every frame of the feed has, and of the server's own frames those that are named here.
@@ -74,7 +95,7 @@ impl TryFrom<Peek> for Passed {
     type Error = &'static str;
 
     fn try_from(Peek { kind, cursor }: Peek) -> Result<Self, Self::Error> {
-        let own = matches!(&*kind, "welcome" | "ping" | "batch");
+        let own = matches!(&*kind, "welcome" | "ping" | "batch" | "typing");
         if own { Err("a frame of the server's own") } else { Ok(Self { cursor }) }
     }
 }
@@ -97,6 +118,17 @@ mod tests {
         let ping = Inbound::parse(&format!(r#"{{{cursor},"type":"ping"}}"#)).unwrap();
         assert!(matches!(ping, Inbound::Server(ServerFrame::Ping { .. })));
         assert!(Inbound::parse(r#"{"type":"sticker"}"#).is_err());
+    }
+
+    #[test]
+    fn a_signal_has_no_cursor() {
+        let id = "01890a5d-ac96-874b-bcce-b302099a8057";
+        let typing = format!(r#""type":"typing","conversation":"{id}","user":"{id}""#);
+        assert!(matches!(
+            Inbound::parse(&format!("{{{typing}}}")).unwrap(),
+            Inbound::Signal(SignalFrame::Typing { .. })
+        ));
+        assert!(Inbound::parse(&format!(r#"{{"cursor":"0.1.2.0000000000000003",{typing}}}"#)).is_err());
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
-use protocol::{EntryBody, FeedFrame, StandsName, SyncPage};
+use protocol::{EntryBody, FeedFrame, SignalFrame, StandsName, SyncPage};
 use tokio::time::Instant;
 
 use super::fates::{Contradiction, Sent};
@@ -98,8 +99,25 @@ pub struct Journal {
     pub ack_us: Vec<u64>,
     /// From another device's send to the arrival here, in microseconds.
     pub arrival_us: Vec<u64>,
+    /// Signals of others typing.
+    pub typing: Vec<Typing>,
+    /// Signals that came although the device did not ask for any, or that told its user what they do themselves.
+    pub wrong_signals: u32,
     /// Why it gave up, if it did.
     pub stopped: Option<String>,
+}
+
+/// A signal of somebody typing, as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Typing {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who.
+    pub user: UserId,
+    /// When.
+    pub at: Instant,
+    /// How long the device had known by then that its user is no member; `None` while they are one, as far as it knows.
+    pub left_for: Option<Duration>,
 }
 
 /// Everything about one device.
@@ -117,6 +135,12 @@ pub struct Memory {
     pub journal: Journal,
     /// Whether it is connected, welcomed and synced.
     pub live: bool,
+    /// Whether it has asked for signals on the connection of now.
+    pub hears_signals: bool,
+    /// Where its user is to be told of as typing.
+    pub(crate) typing: Vec<ConversationId>,
+    /// Since when it has known that its user is no member.
+    left: BTreeMap<ConversationId, Instant>,
 }
 
 impl Memory {
@@ -128,7 +152,18 @@ impl Memory {
             open: BTreeSet::new(),
             journal: Journal::default(),
             live: false,
+            hears_signals: false,
+            typing: Vec::new(),
+            left: BTreeMap::new(),
         }
+    }
+
+    /// Takes a signal: it changes nothing that is kept.
+    pub(crate) fn hear_signal(&mut self, signal: SignalFrame, at: Instant) {
+        let SignalFrame::Typing { conversation, user } = signal;
+        self.journal.wrong_signals += u32::from(!self.hears_signals || user == self.user);
+        let left_for = self.left.get(&conversation).map(|since| at - *since);
+        self.journal.typing.push(Typing { conversation, user, at, left_for });
     }
 
     /// Takes frames of the feed: filter first, then what they say, then the cursor behind them. Returns those that
@@ -213,7 +248,13 @@ impl Memory {
         if kept.rereads.contains_key(&conversation) {
             return kept.waiting.entry(conversation).or_default().push(frame.clone());
         }
-        let own = kept.rooms.entry(conversation).or_default().apply(frame, self.user);
+        let room = kept.rooms.entry(conversation).or_default();
+        let own = room.apply(frame, self.user);
+        if room.is_member() || room.membership.is_none() {
+            self.left.remove(&conversation);
+        } else {
+            self.left.entry(conversation).or_insert_with(Instant::now);
+        }
         if let (Own::Joined | Own::Changed, Some((_, seq))) = (own, frame.place()) {
             kept.rereads.insert(conversation, seq);
         }
@@ -240,6 +281,11 @@ impl Memory {
             self.kept.highest.insert(found.id, found.head);
             self.kept.covered.insert(found.id, found.head);
             self.kept.rooms.entry(found.id).or_default().set_membership(found.changed, found.member);
+            if found.member {
+                self.left.remove(&found.id);
+            } else {
+                self.left.entry(found.id).or_insert_with(Instant::now);
+            }
             if let Some(mark) = found.mark {
                 self.kept.marks.insert(found.id, mark.seq);
             }

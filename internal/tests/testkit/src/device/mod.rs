@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use fates::{Contradiction, Fate, Route, Sent, names};
 pub use http::{Account, Endpoints, Failed, Http};
-pub use memory::{Heard, Journal, Kept, Memory, digest};
+pub use memory::{Heard, Journal, Kept, Memory, Typing, digest};
 pub use network::{Network, Request, Stream, Tcp};
 pub use view::Room;
 
@@ -138,6 +138,16 @@ impl Device {
         *wanted = (*wanted).max(seq);
         drop(memory);
         self.shared.wake.notify_one();
+    }
+
+    /// Tells the others that the user is typing, when there is a connection.
+    pub fn typing(&self, conversation: ConversationId) {
+        let mut memory = self.memory();
+        if memory.live {
+            memory.typing.push(conversation);
+            drop(memory);
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Drops the connection without a word; the device comes back by itself.

@@ -143,7 +143,9 @@ impl Runner {
         let cursor = self.shared.memory().kept.cursor.map(|cursor| cursor.to_string());
         // Both forms of the feed.
         let batch = (self.number / 2).is_multiple_of(2).then_some(true);
-        link.send(&ClientFrame::Hello { token, cursor, user: None, batch }).await?;
+        let signals = (self.number / 2 + self.connections as usize).is_multiple_of(2);
+        self.shared.memory().hears_signals = signals;
+        link.send(&ClientFrame::Hello { token, cursor, user: None, batch, signals: signals.then_some(true) }).await?;
         let text = timeout(WELCOME_WITHIN, link.next()).await.map_err(|_| End::again("no welcome in time"))??;
         let welcome = serde_json::from_str(&text).map_err(|_| End::again(format!("not a welcome: {text}")))?;
         let ServerFrame::Welcome { cursor, user, reset, ping_ms, .. } = welcome else {
@@ -215,7 +217,9 @@ impl Runner {
             let http = Arc::clone(&self.http);
             self.calls.spawn(async move { Done::Renewed(http.access().await) });
         }
-        for frame in session.renewal.take_frame().into_iter().chain(self.take_due()) {
+        let typing = std::mem::take(&mut self.shared.memory().typing);
+        let typing = typing.into_iter().map(|conversation| ClientFrame::Typing { conversation });
+        for frame in session.renewal.take_frame().into_iter().chain(typing).chain(self.take_due()) {
             session.link.send(&frame).await?;
         }
         Ok(())
@@ -309,6 +313,7 @@ impl Runner {
         let inbound = Inbound::parse(text)
             .map_err(|error| End { why: format!("a frame that is none ({error}): {text}"), then: Then::Stop })?;
         match inbound {
+            Inbound::Signal(signal) => self.shared.memory().hear_signal(signal, session.heard),
             Inbound::Feed(fed) => match &mut session.syncing {
                 Some(syncing) => syncing.waiting.push(fed),
                 None => self.receive(&fed),

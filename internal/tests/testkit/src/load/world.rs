@@ -21,6 +21,8 @@ use crate::device::{Account, Device, Endpoints, Fate, Route, Stamps};
 const BEGIN_WITHIN: Duration = Duration::from_secs(600);
 /// How long it may take, once nothing new is said, until every device knows the fate of all it sent.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(600);
+/// Before one message in so many, others are told that its author is typing.
+const TYPED_ONE_OF: usize = 8;
 /// How often a condition is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Accounts registered at the same time.
@@ -155,6 +157,9 @@ impl World {
             let Some(Chosen { device, command, route, is_message }) = actions::choose(self, &mut random) else {
                 continue;
             };
+            if let Some(conversation) = command.conversation.filter(|_| is_message && messages % TYPED_ONE_OF == 0) {
+                self.devices[device].typing(conversation);
+            }
             self.devices[device].send(command, route, Some(permit)).map_err(anyhow::Error::msg)?;
             messages += usize::from(is_message);
             if self.config.unsteady {

@@ -24,6 +24,7 @@ pub fn check_devices(truth: &Truth, devices: &[Device]) -> Verdict {
 pub(super) fn check_device(truth: &Truth, name: &str, memory: &Memory, verdict: &mut Verdict) {
     let check = Check { truth, name, memory };
     check.journal(verdict);
+    check.signals(verdict);
     check.sends(verdict);
     check.frames(verdict);
     check.views(verdict);
@@ -85,6 +86,27 @@ impl Check<'_> {
         if let Some(why) = &journal.stopped {
             verdict.fault(Fault::Unresolved, || format!("{} gave up: {why}", self.name));
         }
+    }
+
+    /// Signals may be lost; what comes was asked for, is of others, and is of conversations of the user's and theirs.
+    fn signals(&self, verdict: &mut Verdict) {
+        let journal = &self.memory.journal;
+        if journal.wrong_signals > 0 {
+            verdict.fault(Fault::Foreign, || {
+                format!("{}: {} signals unasked for, or of itself", self.name, journal.wrong_signals)
+            });
+        }
+        for typing in &journal.typing {
+            let story = self.truth.stories.get(&typing.conversation);
+            let ever = |user| story.is_some_and(|story| story.spans.contains_key(&user));
+            if !ever(self.user()) || !ever(typing.user) {
+                let (user, conversation) = (typing.user, typing.conversation);
+                verdict.fault(Fault::Foreign, || {
+                    format!("{}: hears that {user} is typing in {conversation}, which is no affair of both", self.name)
+                });
+            }
+        }
+        verdict.compared("signals", journal.typing.len());
     }
 
     fn sends(&self, verdict: &mut Verdict) {

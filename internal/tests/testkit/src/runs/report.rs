@@ -27,6 +27,8 @@ pub struct Report {
     pub strange: usize,
     /// Read marks: in the log, acknowledged, and heard by devices.
     pub marks: (usize, usize, u32),
+    /// Signals that devices have heard: those that were not lost.
+    pub signals: usize,
     /// Commands that were refused, by why.
     pub refused: BTreeMap<String, u32>,
     /// What devices met on the way.
@@ -49,6 +51,7 @@ impl Report {
             let memory = device.memory();
             self.marks.1 += memory.journal.marks_acked.len();
             self.marks.2 += memory.journal.reads;
+            self.signals += memory.journal.typing.len();
             for sent in memory.sends.values() {
                 if let Fate::Refused(code) | Fate::NotTaken(code) = sent.fate {
                     *self.refused.entry(format!("{code:?}")).or_default() += 1;
@@ -73,6 +76,7 @@ impl fmt::Display for Report {
         write!(f, "{}{}", self.killed.table(), self.faults)?;
         let (logged, acknowledged, heard) = self.marks;
         writeln!(f, "read marks: {logged} in the log, {acknowledged} conversations acknowledged, {heard} heard")?;
+        writeln!(f, "signals: {} heard", self.signals)?;
         for (what, count) in &self.foreign {
             writeln!(f, "  others {count:3} x {what}")?;
         }

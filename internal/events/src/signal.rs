@@ -1,0 +1,53 @@
+//! Signals to records of `chat.signals` and back: one record type for each kind of signal.
+
+use bytes::Bytes;
+use domain::{Signal, UserId};
+
+use crate::codec::{Codec, DecodeError, Encoded};
+use crate::convert::{id, misplaced, users};
+use crate::message::uuids;
+use crate::records::*;
+
+/// A record of `chat.signals`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalRecord {
+    /// The users who are told, all of the record's partition.
+    pub recipients: Vec<UserId>,
+    /// What they are told.
+    pub signal: Signal,
+}
+
+impl Codec {
+    /// A signal as a record.
+    #[must_use]
+    pub fn signal(&self, record: &SignalRecord) -> Encoded {
+        let recipients = uuids(&record.recipients);
+        match record.signal {
+            Signal::Typing { conversation, user } => {
+                let record = TypingV1 { recipients, conversation: conversation.uuid(), user: user.uuid() };
+                self.encode(SchemaKind::TypingV1, &record)
+            }
+        }
+    }
+
+    /// A record of `chat.signals`; `None` for markers.
+    ///
+    /// # Errors
+    /// As [`Codec::read_message`]. Neither holds anything: who reads signals passes over the record.
+    pub fn read_signal(
+        &self,
+        headers: &[(String, Bytes)],
+        payload: &[u8],
+    ) -> Result<Option<SignalRecord>, DecodeError> {
+        let (kind, datum) = self.open(headers, payload)?;
+        match kind {
+            SchemaKind::GenesisV1 | SchemaKind::TickV1 => Ok(None),
+            SchemaKind::TypingV1 => {
+                let record: TypingV1 = Self::read(kind, datum)?;
+                let signal = Signal::Typing { conversation: id(record.conversation)?, user: id(record.user)? };
+                Ok(Some(SignalRecord { recipients: users(&record.recipients)?, signal }))
+            }
+            other => Err(misplaced(other)),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What waits for the sockets of one partition's users: a few signals each, the newest of a kind only.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::{SIGNAL_SHOWN, Signal, UserId};
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::Signals;
+
+/// Signals that wait for one socket. At the bound the oldest is dropped.
+const WAITING_MAX: usize = 16;
+
+/// The sockets of one partition that hear signals.
+#[derive(Debug, Default)]
+pub(super) struct Mailboxes {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Only ever looked up by user.
+    users: HashMap<UserId, Vec<Arc<Mailbox>>>,
+    /// Whether the partition is read.
+    reading: bool,
+}
+
+/// What waits for one socket.
+#[derive(Debug, Default)]
+struct Mailbox {
+    waiting: Mutex<VecDeque<Waiting>>,
+    wake: Notify,
+}
+
+/// A signal as it goes out.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) signal: Signal,
+    pub(super) frame: Utf8Bytes,
+    /// When the log took it.
+    pub(super) append_time_ms: i64,
+}
+
+/// A socket's place. Dropping it leaves.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    signals: Arc<Signals>,
+    partition: u32,
+    user: UserId,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Mailboxes {
+    /// Seats a socket of `user`; whether a reader has to be started for it.
+    pub(super) fn enter(signals: &Arc<Signals>, partition: u32, user: UserId) -> (Seat, bool) {
+        let mailbox = Arc::new(Mailbox::default());
+        let mut inner = signals.partitions[partition as usize].inner();
+        inner.users.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(Arc::clone(&mailbox));
+        let first = !std::mem::replace(&mut inner.reading, true);
+        drop(inner);
+        (Seat { signals: Arc::clone(signals), partition, user, mailbox }, first)
+    }
+
+    /// Puts a signal into the mailboxes of those users, and wakes their sockets; says how many signals it has pushed out.
+    pub(super) fn push(&self, recipients: &[UserId], waiting: &Waiting) -> u64 {
+        let inner = self.inner();
+        let mailboxes = recipients.iter().filter_map(|user| inner.users.get(user)).flatten();
+        mailboxes.map(|mailbox| u64::from(mailbox.put(waiting.clone()))).sum()
+    }
+
+    /// The reader wants to end: whether it may, because nobody is here. Once it may, the next seat starts another.
+    pub(super) fn leave_if_vacant(&self) -> bool {
+        let mut inner = self.inner();
+        let vacant = inner.users.is_empty();
+        inner.reading = !vacant;
+        vacant
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mailbox {
+    /// Whether another signal had to go for it.
+    fn put(&self, new: Waiting) -> bool {
+        let mut waiting = self.waiting();
+        waiting.retain(|earlier| !new.signal.replaces(&earlier.signal));
+        let full = waiting.len() >= WAITING_MAX;
+        if full {
+            waiting.pop_front();
+        }
+        waiting.push_back(new);
+        drop(waiting);
+        self.wake.notify_one();
+        full
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// What is to be sent now, as soon as there is something. What has become too old meanwhile is dropped. Cancel safe: what
+    /// is not returned still waits.
+    pub(crate) async fn next(&self) -> Vec<Utf8Bytes> {
+        loop {
+            let waiting = std::mem::take(&mut *self.mailbox.waiting());
+            let fresh = |waiting: &Waiting| self.signals.age(waiting.append_time_ms) <= SIGNAL_SHOWN;
+            let frames: Vec<Utf8Bytes> = waiting.into_iter().filter(fresh).map(|waiting| waiting.frame).collect();
+            if !frames.is_empty() {
+                return frames;
+            }
+            self.mailbox.wake.notified().await;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut inner = self.signals.partitions[self.partition as usize].inner();
+        if let Some(mailboxes) = inner.users.get_mut(&self.user) {
+            mailboxes.retain(|mailbox| !Arc::ptr_eq(mailbox, &self.mailbox));
+            if mailboxes.is_empty() {
+                inner.users.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ConversationId;
+
+    use super::*;
+
+    fn user(number: u128) -> UserId {
+        UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()
+    }
+
+    fn typing(number: u128, append_time_ms: i64) -> Waiting {
+        let signal = Signal::Typing { conversation: ConversationId::direct(user(1), user(2)), user: user(number) };
+        Waiting { signal, frame: format!("{number} at {append_time_ms}").into(), append_time_ms }
+    }
+
+    #[test]
+    fn the_newest_of_each_counts_and_few_wait() {
+        let mailbox = Mailbox::default();
+        for time in 1..=3 {
+            assert!(!mailbox.put(typing(5, time)), "nothing else had to go");
+        }
+        let waiting: Vec<_> = mailbox.waiting().iter().map(|waiting| waiting.append_time_ms).collect();
+        assert_eq!(waiting, [3]);
+        let dropped = (10..10 + 2 * WAITING_MAX as u128).filter(|number| mailbox.put(typing(*number, 9))).count();
+        assert_eq!(dropped, WAITING_MAX + 1, "the oldest go");
+        assert_eq!(mailbox.waiting().len(), WAITING_MAX);
+    }
+}

@@ -1,0 +1,196 @@
+//! Who is told of a signal: the members of its conversation, asked for in the background and remembered for a moment.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use api::ApiError;
+use commands::{Barrier, faults};
+use domain::{ConversationId, Signal, TYPING_MEMBERS_MAX, UserId};
+use environment::seeded_bugs::{Bug, seeded};
+use lru::LruCache;
+use protocol::{FeedFrame, FeedKind};
+use store::SharedStore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+/// How long the members of a conversation are used once they were looked up.
+pub const MEMBERS_KEPT: Duration = Duration::from_secs(10);
+/// Conversations whose members are remembered, 6 MiB at most.
+const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Look-ups at the same time.
+const LOOK_UPS_MAX: usize = 32;
+/// The longest that a look-up may take: what waits for it is old then.
+const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
+/// How long of that storage is waited for.
+const APPLIED_WAIT: Duration = Duration::from_millis(1_500);
+/// Signals that wait for one look-up.
+const WAITING_MAX: usize = 16;
+
+/// The members of conversations.
+pub(super) struct Members {
+    store: SharedStore,
+    barrier: Barrier,
+    cache: MembersCache,
+    turns: Arc<Semaphore>,
+}
+
+/// What was looked up. Cheap to clone; clones are one: who reads the feed tells it when members change.
+#[derive(Debug, Clone)]
+pub(crate) struct MembersCache(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    conversations: LruCache<ConversationId, Entry>,
+    /// How many look-ups were begun: each has a number.
+    look_ups: u64,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// They were looked up, and count until then.
+    Members(Arc<[UserId]>, Instant),
+    /// They are being looked up, and signals wait for that.
+    LookUp(u64, Vec<Signal>),
+}
+
+/// A look-up that was begun.
+#[derive(Debug)]
+pub(super) struct LookUp {
+    conversation: ConversationId,
+    number: u64,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// What came of asking for the members.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Known(Arc<[UserId]>),
+    /// The signal waits for a look-up that is under way.
+    Waits,
+    /// Too many look-ups are under way, or too many signals wait for this one.
+    Busy,
+    /// They have to be looked up; the signal waits for it.
+    LookUp(LookUp),
+}
+
+impl Members {
+    pub(super) fn new(store: SharedStore, barrier: Barrier, cache: MembersCache) -> Self {
+        Self { store, barrier, cache, turns: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
+    }
+
+    /// The members of the signal's conversation, if they are known.
+    pub(super) fn of(&self, conversation: ConversationId, signal: Signal) -> Asked {
+        let mut known = self.cache.known();
+        match known.conversations.get_mut(&conversation) {
+            Some(Entry::Members(members, until)) if *until > Instant::now() || seeded(Bug::SignalToWhoWasRemoved) => {
+                return Asked::Known(Arc::clone(members));
+            }
+            Some(Entry::LookUp(_, waiting)) if waiting.len() < WAITING_MAX => {
+                waiting.push(signal);
+                return Asked::Waits;
+            }
+            Some(Entry::LookUp(..)) => return Asked::Busy,
+            Some(Entry::Members(..)) | None => {}
+        }
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return Asked::Busy };
+        known.look_ups += 1;
+        let number = known.look_ups;
+        known.conversations.put(conversation, Entry::LookUp(number, vec![signal]));
+        Asked::LookUp(LookUp { conversation, number, _turn: turn })
+    }
+
+    /// Looks the members up. Returns them, and the signals that wait for them; no members when they could not be looked up
+    /// in time, or have changed meanwhile.
+    pub(super) async fn look_up(&self, look_up: &LookUp) -> (Option<Arc<[UserId]>>, Vec<Signal>) {
+        let asked = timeout(LOOK_UP_WAIT, self.ask(look_up.conversation)).await;
+        let members: Option<Arc<[UserId]>> = match asked {
+            Ok(Ok(members)) => members.map(Into::into),
+            Ok(Err(error)) => {
+                tracing::debug!(code = ?error.code, error = ?error.cause, "members not looked up");
+                None
+            }
+            Err(_) => None,
+        };
+        let mut known = self.cache.known();
+        let mine = |entry: &Entry| matches!(entry, Entry::LookUp(number, _) if *number == look_up.number);
+        if !known.conversations.peek(&look_up.conversation).is_some_and(mine) {
+            return (None, Vec::new()); // forgotten meanwhile, and what waited with it
+        }
+        let Some(Entry::LookUp(_, waiting)) = known.conversations.pop(&look_up.conversation) else {
+            return (None, Vec::new());
+        };
+        if let Some(members) = &members {
+            let entry = Entry::Members(Arc::clone(members), Instant::now() + MEMBERS_KEPT);
+            known.conversations.put(look_up.conversation, entry);
+        }
+        (members, waiting)
+    }
+
+    /// The members as of everything that is in the log now; nobody where there are too many; `None` when that cannot be
+    /// told at the moment.
+    async fn ask(&self, conversation: ConversationId) -> Result<Option<Vec<UserId>>, ApiError> {
+        let source = Barrier::source_of(conversation);
+        // The order of every read: applied, then the hold, then the rows.
+        if !self.barrier.passed(source, APPLIED_WAIT).await? {
+            return Ok(None);
+        }
+        let applied = self.store.applied(source).await.map_err(faults::of_store)?;
+        let Some(applied) = applied else { return Ok(None) };
+        if self.barrier.held(conversation).await? {
+            return Ok(None);
+        }
+        let page = self.store.members(conversation, applied.seq, None, TYPING_MEMBERS_MAX + 1).await;
+        let page = page.map_err(faults::of_store)?;
+        if page.len() > TYPING_MEMBERS_MAX {
+            return Ok(Some(Vec::new()));
+        }
+        Ok(Some(page.into_iter().map(|(user, _)| user).collect()))
+    }
+}
+
+impl MembersCache {
+    pub(crate) fn new() -> Self {
+        let known = Known { conversations: LruCache::new(REMEMBERED_MAX), look_ups: 0 };
+        Self(Arc::new(Mutex::new(known)))
+    }
+
+    /// A frame of the feed of that conversation goes by: where it changes the members, they are looked up anew.
+    pub(crate) fn fed(&self, conversation: ConversationId, frame: &str) {
+        let known = self.known().conversations.contains(&conversation);
+        if known && changes_members(frame) && !seeded(Bug::SignalToWhoWasRemoved) {
+            self.known().conversations.pop(&conversation);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a rendered frame of the feed says that the members of its conversation are others now.
+fn changes_members(frame: &str) -> bool {
+    match serde_json::from_str(frame) {
+        Ok(FeedFrame::Event { what, .. }) => match what {
+            FeedKind::Created { .. } | FeedKind::Joined { .. } | FeedKind::Left { .. } => true,
+            FeedKind::RoleChanged { .. }
+            | FeedKind::TitleChanged { .. }
+            | FeedKind::Message { .. }
+            | FeedKind::Edited { .. }
+            | FeedKind::Deleted { .. }
+            | FeedKind::Reacted { .. }
+            | FeedKind::Withdrawn {} => false,
+        },
+        Ok(
+            FeedFrame::Settled { .. } | FeedFrame::Refused { .. } | FeedFrame::Read { .. } | FeedFrame::Account { .. },
+        ) => false,
+        // Of a newer program: it may.
+        Err(_) => true,
+    }
+}
+
+impl std::fmt::Debug for Members {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Members").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,176 @@
+//! Signals: who hears that somebody is typing, and that nothing durable depends on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Fingerprint, Role, Seq, UserId};
+use environment::{Clock, Entropy};
+use eventlog::embedded::EmbeddedLog;
+use eventlog::{SharedLog, partition_of};
+use events::topics::{self, DELIVERIES, MESSAGES, SIGNALS, spec_of};
+use events::{Codec, Delivery};
+use protocol::{FeedFrame, FeedKind, SignalFrame};
+use serde_json::json;
+use store::{Applied, Row, Source};
+use tokio::time::sleep;
+
+use crate::common::{
+    Device, Node, PATIENCE, Said, World, append_to, command_id, conversation, partition_of_user, quick, until, user_of,
+};
+
+/// The members of the conversation of the tests change at the next place of its log, and storage has come there.
+async fn members(world: &World, changes: &[(UserId, bool)]) {
+    let partition = partition_of(conversation().to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    append_to(&*world.log, MESSAGES, partition, world.codec.tick()).await;
+    let next = world.log.watermarks(MESSAGES, partition).await.unwrap().next;
+    let seq = Seq::new(0, next - 1).unwrap();
+    let row = |(user, member): &(UserId, bool)| Row::Member { user: *user, seq, role: member.then_some(Role::Member) };
+    let writes = changes.iter().map(|change| row(change).write(conversation(), seq)).collect();
+    world.store.write(writes).await.unwrap();
+    let applied = Applied { seq, fingerprint: Fingerprint(1) };
+    world.store.set_applied(Source { topic: MESSAGES, partition }, applied).await.unwrap();
+}
+
+/// A device that takes signals, welcomed.
+async fn hearing(world: &World, node: &Node, user: UserId) -> Device {
+    let mut device = Device::open(node.address, Some(&world.token(user))).await.unwrap();
+    device.say(&json!({ "type": "hello", "signals": true }).to_string()).await;
+    device.welcome().await;
+    device
+}
+
+fn types() -> String {
+    json!({ "type": "typing", "conversation": conversation() }).to_string()
+}
+
+fn typing(user: UserId) -> Said {
+    Said::Signal(SignalFrame::Typing { conversation: conversation(), user })
+}
+
+fn fate(name: &str) -> String {
+    format!("socket_signals_total{{fate=\"{name}\"}}")
+}
+
+/// Until the nodes' readers have come to the end of the signals: none that is sent from now on is missed.
+async fn readers_stand(speaker: &mut Device, hearer: &mut Device, user: UserId) {
+    // A reader begins a moment after its first device: what is said before may be lost.
+    for _ in 0..100 {
+        speaker.say(&types()).await;
+        match tokio::time::timeout(Duration::from_millis(300), hearer.hear_news()).await {
+            Ok(said) => return assert_eq!(said, typing(user)),
+            Err(_) => sleep(Duration::from_millis(2_700)).await,
+        }
+    }
+    panic!("no signal came");
+}
+
+#[tokio::test]
+async fn the_other_members_hear_that_somebody_is_typing_and_nobody_else_does() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let (ann, bob, eve) = (user_of(0, 0), user_of(0, 1), user_of(0, 2));
+    members(&world, &[(ann, true), (bob, true)]).await;
+    let mut anns = [hearing(&world, &node, ann).await, hearing(&world, &node, ann).await];
+    let mut bobs = hearing(&world, &node, bob).await;
+    let (mut bobs_old, cursor) = world.fresh_device(&node, bob).await;
+    let mut eves = hearing(&world, &node, eve).await;
+    readers_stand(&mut anns[0], &mut bobs, ann).await;
+    // One who is no member is not heard, and a conversation that nobody knows is nobody's.
+    eves.say(&types()).await;
+    until("a stranger is not heard", || node.count(&fate("not_member")) >= 1).await;
+    world.deliver(&[ann, bob, eve], 1).await;
+    for device in anns.iter_mut().chain([&mut bobs, &mut eves]) {
+        assert_eq!(device.messages(1).await.0, [1], "nothing else has come before it");
+    }
+    let received = bobs_old.feed().await;
+    assert_eq!(received.cursor.next, cursor.next + 1, "a device that did not ask gets the feed alone");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_said_too_often_is_dropped_in_silence() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let (ann, bob) = (user_of(0, 0), user_of(0, 1));
+    members(&world, &[(ann, true), (bob, true)]).await;
+    let (mut anns, mut bobs) = (hearing(&world, &node, ann).await, hearing(&world, &node, bob).await);
+    readers_stand(&mut anns, &mut bobs, ann).await;
+    let before = node.count(&fate("sent"));
+    for _ in 0..100 {
+        anns.say(&types()).await;
+    }
+    until("they are dropped", || node.count(&fate("too_often")) >= 99).await;
+    assert!(node.count(&fate("sent")) <= before + 1);
+    // Neither of the two is answered for it, or closed.
+    world.deliver(&[ann], 1).await;
+    assert_eq!(anns.messages(1).await.0, [1]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn who_was_removed_hears_nothing_from_the_moment_on_that_the_feed_says_so() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let (ann, bob, eve) = (user_of(0, 0), user_of(0, 1), user_of(0, 2));
+    members(&world, &[(ann, true), (bob, true), (eve, true)]).await;
+    let mut anns = hearing(&world, &node, ann).await;
+    let (mut bobs, mut eves) = (hearing(&world, &node, bob).await, hearing(&world, &node, eve).await);
+    readers_stand(&mut anns, &mut bobs, ann).await;
+    assert_eq!(eves.hear_news().await, typing(ann));
+    // Eve is removed. Who was looked up a moment ago is looked up anew.
+    members(&world, &[(eve, false)]).await;
+    let left = FeedFrame::Event {
+        conversation: conversation(),
+        seq: Seq::try_from(7).unwrap(),
+        id: command_id(7),
+        author: ann,
+        time: 0,
+        ordinal: Some(1),
+        what: FeedKind::Left { user: eve, owner: None },
+    };
+    let (recipients, frame) = (vec![ann, bob, eve], serde_json::to_string(&left).unwrap());
+    let delivery = Delivery { recipients, place: left.place(), frame };
+    append_to(&*world.log, DELIVERIES, partition_of_user(ann), world.codec.delivery(&delivery)).await;
+    for device in [&mut anns, &mut bobs, &mut eves] {
+        assert_eq!(device.feed().await.frame, left);
+    }
+    sleep(Duration::from_secs(3)).await; // the pace of one's own signals: there is nothing to wait for
+    anns.say(&types()).await;
+    assert_eq!(bobs.hear_news().await, typing(ann));
+    let not_member = node.count(&fate("not_member"));
+    eves.say(&types()).await;
+    until("who was removed is not heard", || node.count(&fate("not_member")) > not_member).await;
+    world.deliver(&[bob, eve], 9).await;
+    assert_eq!(eves.messages(1).await.0, [9], "and hears nothing");
+    assert_eq!(bobs.messages(1).await.0, [9]);
+    node.stop().await;
+}
+
+/// A topic that is not there yet, as before the operator's `topics apply`: a warning, and nothing else.
+#[tokio::test]
+async fn without_the_topic_of_signals_everything_else_works() {
+    let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
+    let (codec, entropy) = (Codec::compiled_in(), Entropy::seeded(1));
+    for topic in topics::durable() {
+        log.create(topic).await.unwrap();
+        for partition in 0..topic.partitions {
+            append_to(&*log, &topic.name, partition, codec.genesis(entropy.bytes(), topic.generation)).await;
+        }
+    }
+    let world = World::on(Arc::clone(&log)).await;
+    let node = world.node(quick()).await;
+    until("it is ready", || node.readiness.is_ready()).await;
+    let (ann, bob) = (user_of(0, 0), user_of(0, 1));
+    members(&world, &[(ann, true), (bob, true)]).await;
+    let (mut anns, mut bobs) = (hearing(&world, &node, ann).await, hearing(&world, &node, bob).await);
+    anns.say(&types()).await;
+    until("it is dropped", || node.count(&fate("not_taken")) >= 1).await;
+    until("its reader says so", || node.count("socket_signal_reader_faults_total") >= 1).await;
+    world.deliver(&[ann, bob], 1).await;
+    assert_eq!((anns.messages(1).await.0, bobs.messages(1).await.0), (vec![1], vec![1]));
+    assert!(node.readiness.is_ready());
+    log.create(spec_of(SIGNALS)).await.unwrap();
+    let heard = async { readers_stand(&mut anns, &mut bobs, ann).await };
+    tokio::time::timeout(PATIENCE, heard).await.expect("once it is there, signals come");
+    node.stop().await;
+}

@@ -1,0 +1,85 @@
+//! The last look at signals, when everything is at rest: everybody types everywhere. Then, and only then, it can be said who
+//! has to hear of it; who must not is said of the whole run.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use domain::{ConversationId, UserId};
+use testkit::load::World as People;
+use testkit::oracle::Truth;
+use tokio::time::{Instant, sleep};
+
+use crate::life::Shared;
+use crate::world::Wall;
+
+/// The broker's clock is ahead of all others by then: no signal is too old for any node, whatever its clock says.
+const BROKER_AHEAD_MS: i64 = 60_000;
+/// Rounds of typing until everybody has heard of everybody: a device may come back in the middle of one.
+const ROUNDS: usize = 8;
+/// From one round to the next: longer than a node takes one user's signals to be too many.
+const ROUND: Duration = Duration::from_secs(4);
+
+/// Who hears of whom, and where.
+type Heard = BTreeSet<(UserId, ConversationId, UserId)>;
+
+/// Lets everybody type in every conversation, their own or not, until all who are to hear of it have; nobody else has.
+pub(crate) async fn everybody_types(people: &People, truth: &Truth, wall: &Wall, shared: &Shared) -> Result<()> {
+    wall.set_broker(BROKER_AHEAD_MS);
+    let begun = Instant::now();
+    for _ in 0..ROUNDS {
+        for conversation in truth.stories.keys() {
+            people.devices.iter().for_each(|device| device.typing(*conversation));
+        }
+        sleep(ROUND).await;
+        let missing = missing(people, truth, begun);
+        if missing.is_empty() {
+            return only_members_hear(people, truth, begun, shared);
+        }
+        shared.trace.note(&format!("signals that have not come yet: {missing:?}"));
+    }
+    bail!("signals that never came, in calm weather: {:?}", missing(people, truth, begun))
+}
+
+/// What users are to hear whose devices have all asked for signals, and have not heard since.
+fn missing(people: &People, truth: &Truth, begun: Instant) -> Heard {
+    let mut heard = Heard::new();
+    let mut deaf = BTreeSet::new();
+    for device in &people.devices {
+        let memory = device.memory();
+        let since = memory.journal.typing.iter().filter(|typing| typing.at >= begun);
+        heard.extend(since.map(|typing| (memory.user, typing.conversation, typing.user)));
+        if !memory.hears_signals || !memory.live {
+            deaf.insert(memory.user);
+        }
+    }
+    let mut expected = Heard::new();
+    for (conversation, story) in &truth.stories {
+        let members: Vec<UserId> =
+            people.accounts.iter().map(|account| account.user).filter(|user| story.is_member(*user)).collect();
+        for hears in members.iter().filter(|user| !deaf.contains(user)) {
+            let others = members.iter().filter(|user| *user != hears);
+            expected.extend(others.map(|types| (*hears, *conversation, *types)));
+        }
+    }
+    expected.difference(&heard).copied().collect()
+}
+
+/// In these rounds, only members hear, and only of members.
+fn only_members_hear(people: &People, truth: &Truth, begun: Instant, shared: &Shared) -> Result<()> {
+    for device in &people.devices {
+        let memory = device.memory();
+        shared.trace.add("signals heard", memory.journal.typing.len() as u64);
+        for typing in memory.journal.typing.iter().filter(|typing| typing.at >= begun) {
+            let (conversation, user) = (typing.conversation, typing.user);
+            let member = |user| truth.stories.get(&conversation).is_some_and(|story| story.is_member(user));
+            ensure!(
+                member(memory.user) && member(user),
+                "{} hears that {user} is typing in {conversation}, where both have to be members",
+                device.name
+            );
+            ensure!(typing.left_for.is_none(), "{} hears it {:?} after leaving", device.name, typing.left_for);
+        }
+    }
+    Ok(())
+}
