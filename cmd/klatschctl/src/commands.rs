@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::CommandFactory as _;
 use environment::{Clock, Entropy};
-use operate::{Beside, Console, Context, Ended, Output as _};
+use operate::{CommandClient, Console, Context, Ended, Output as _};
 use ops::{Exit, OpsError};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -44,11 +44,11 @@ fn ended(exit: Exit) -> Ended {
 }
 
 /// The `klatsch` that has the data folder. `None` where nobody has it, or who has it takes no commands.
-async fn beside(engines: &mut Engines, stop: &CancellationToken) -> Option<Beside> {
+async fn beside(engines: &mut Engines, stop: &CancellationToken) -> Option<CommandClient> {
     let until = Instant::now() + TAKEN_WITHIN;
     loop {
         let folder = engines.in_use()?;
-        let beside = Beside::connect(&folder);
+        let beside = CommandClient::connect(&folder);
         if beside.is_some() || Instant::now() >= until {
             return beside;
         }

@@ -10,14 +10,14 @@ use protocol::ErrorCode;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
-    /// What a program reads.
+    /// The code, for programs.
     pub code: ErrorCode,
-    /// What a person reads: what was wrong, what was expected, what to do.
+    /// The sentence, for people: what was wrong, what was expected, what to do.
     pub message: String,
-    /// What only the log reads.
+    /// The cause, which only the log shows.
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
-    /// When asking again makes sense, where that is known better than by the code.
+    /// The time after which the request makes sense again, where it is known better than by the code.
     pub retry_after: Option<Duration>,
 }
 
@@ -36,14 +36,14 @@ impl ApiError {
         Self { code, message: message.into(), cause: Some(cause.into()), retry_after: None }
     }
 
-    /// The same, with the time after which asking again makes sense.
+    /// The same error, with the time after which the request makes sense again.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 
-    /// [`Self::retry_after`] in whole seconds, rounded up: who asks after exactly so long is not refused for some
-    /// milliseconds.
+    /// [`Self::retry_after`] in whole seconds, rounded up, so that a request after exactly that time is not refused for
+    /// some milliseconds.
     #[must_use]
     pub fn known_after_s(&self) -> Option<u32> {
         let seconds = self.retry_after?.as_millis().div_ceil(1000);
@@ -73,7 +73,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The code's status, as axum wants it.
+/// The code's HTTP status as axum's type.
 pub(crate) fn status(code: ErrorCode) -> StatusCode {
     StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -28,7 +28,7 @@ pub struct Query<T>(pub T);
 /// The authenticated user, from `Authorization: Bearer`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Who.
+    /// The user.
     pub user: UserId,
     /// The session that the token was made in, if any.
     pub session: Option<auth::SessionId>,
@@ -102,7 +102,7 @@ where
 }
 
 /// The token of an `Authorization: Bearer` header. The scheme is written in any case, with one or more spaces behind it
-/// (RFC 9110, 11.1 and 11.4). Of several headers none counts: which of them was meant would be a guess.
+/// (RFC 9110, 11.1 and 11.4). Several headers count as none, because it would be a guess which of them was meant.
 #[must_use]
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
@@ -113,7 +113,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl Caller {
-    /// The user that the token speaks for.
+    /// Verifies the token and returns its user.
     ///
     /// # Errors
     /// `unauthorized` or `token_expired`.
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(bearer(&two), None);
     }
 
-    /// A list of an object's values is no object.
+    /// A list of an object's values is not an object.
     #[tokio::test]
     async fn a_body_is_an_object() {
         #[derive(Debug, serde::Deserialize)]

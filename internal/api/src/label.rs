@@ -1,7 +1,7 @@
-//! What a name or a title may be when it is given: one line that shows what it is, and hides nothing.
+//! The rules for new names and titles: one line of visible text that hides nothing.
 //!
-//! This asks for more than the rules (`domain::words`), whose tables are frozen because events are judged by them at any
-//! replay. No event is judged by what stands here, so it follows the Unicode of the libraries.
+//! This is stricter than the rules (`domain::words`), whose tables are frozen because events are judged by them at any
+//! replay. Events are not judged by this check, so it follows the Unicode of the libraries.
 
 use domain::words::{self, LabelFault, MARKS_IN_A_ROW_MAX};
 use icu_normalizer::DecomposingNormalizerBorrowed;
@@ -10,7 +10,7 @@ use icu_properties::props::{
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// Marks in a row that take up room beside their character count only here. Burmese has words with six.
+/// The bound on marks in a row on one character that take room beside it. Burmese has words with six.
 const ALL_MARKS_IN_A_ROW_MAX: usize = 8;
 
 const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
@@ -26,7 +26,7 @@ const FLAGS: [&str; 3] = ["gbeng", "gbsct", "gbwls"];
 /// Whether the text can be given as a name or a title.
 ///
 /// # Errors
-/// What is wrong with it, to go on after "a title" or the like.
+/// What is wrong with it, phrased to follow "a title" or the like.
 pub fn check_label(text: &str) -> Result<(), &'static str> {
     words::check_label(text).map_err(LabelFault::words)?;
     let chars: Vec<char> = text.chars().collect();
@@ -59,7 +59,7 @@ fn is_presentation(c: char) -> bool {
     matches!(c, TEXT_PRESENTATION | EMOJI_PRESENTATION)
 }
 
-/// Whether more marks sit on one character than any language needs, those of composed characters counted in.
+/// Whether more marks sit on one character than any language needs, including those of composed characters.
 fn has_pile(text: &str) -> bool {
     let (mut narrow, mut all) = (0, 0);
     DecomposingNormalizerBorrowed::new_nfd().normalize(text).chars().any(|c| {
@@ -94,7 +94,8 @@ fn joins_pictures(chars: &[char], at: usize) -> bool {
         && chars.get(at + 1).is_some_and(|c| is_picture(*c))
 }
 
-/// Whether a presentation selector changes how the character before it is shown. That of a digit shows on a key only.
+/// Whether a presentation selector changes how the character before it is shown. On a digit it only matters in a
+/// keycap.
 fn presents(chars: &[char], at: usize) -> bool {
     let Some(before) = at.checked_sub(1).map(|before| chars[before]) else { return false };
     CodePointSetData::new::<Emoji>().contains(before) && (!before.is_ascii() || chars.get(at + 1) == Some(&KEYCAP))

@@ -14,13 +14,13 @@ use tracing::{Instrument, info_span};
 use crate::ApiError;
 use crate::error::status;
 
-/// The header that carries the request's id, in requests (kept when it is a sane one) and answers.
+/// The header that carries the request's id, in requests (kept when it is well-formed) and answers.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Bytes of a request id that a client may bring.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// Runs the request in its span and finishes what failed. Use with `axum::middleware::from_fn_with_state`.
+/// Runs the request in its span and gives failures the common body. Use with `axum::middleware::from_fn_with_state`.
 pub async fn finish_errors(State(entropy): State<Entropy>, request: Request, next: Next) -> Response {
     let id = request_id(&request, &entropy);
     let span = info_span!("request", request_id = ?id, method = %request.method(), path = request.uri().path());
@@ -31,7 +31,7 @@ pub async fn finish_errors(State(entropy): State<Entropy>, request: Request, nex
             log(&error);
             response = with_body(&response, &error, &id);
         }
-        // Answers hold tokens and what people wrote: no cache keeps them, and no browser guesses at their type.
+        // Answers hold tokens and what people wrote: caches must not keep them, and browsers must not guess their type.
         let headers = response.headers_mut();
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -54,7 +54,7 @@ fn request_id(request: &Request, entropy: &Entropy) -> String {
     }
 }
 
-/// Refusals of the framework itself, which carry no error of ours.
+/// The error for a refusal of the framework itself, which carries none of ours.
 fn unnamed(refused: StatusCode) -> Option<Arc<ApiError>> {
     let error = match refused {
         StatusCode::NOT_FOUND => ApiError::new(ErrorCode::NotFound, "there is nothing at this path"),

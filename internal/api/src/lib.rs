@@ -1,6 +1,6 @@
 //! What the HTTP services have in common: extractors, the error that a handler answers with, and the outermost layer.
 //!
-//! What is said over HTTP and the socket (bodies, frames, codes) is in `protocol`; here is how axum carries it.
+//! The contents (bodies, frames, codes) are in `protocol`; this crate carries them over axum.
 
 mod error;
 mod extract;

@@ -1,11 +1,11 @@
-//! Sessions that were ended: from then on their access tokens are refused and their sockets closed, on every node, though
-//! the tokens would be good for some minutes yet.
+//! Ended sessions: from the end on, their access tokens are refused and their sockets closed, on every node, though the
+//! tokens would be valid for some more minutes.
 //!
-//! The user service names each session that it ends in the store, by the minute; every program reads the minutes of now
-//! a few times a second, whatever the number of its users, and keeps what it read for as long as an access token lives.
-//! So nobody is asked about a token, and a store that does not answer ends no session and holds up no request: the
-//! program goes on with what it knows. No session can be ended in that store meanwhile; one that was ended in a part of
-//! it that this program cannot reach lives until its access token expires.
+//! The user service adds each session that it ends to the store, under the current minute; every program reads the
+//! current minutes a few times a second, whatever the number of its users, and keeps what it read for as long as an
+//! access token lives. So no token needs a look-up, and a store that does not answer ends no session and delays no
+//! request: the program goes on with what it knows. No session can be ended in that store meanwhile; one that was ended
+//! in a part of the store that this program cannot reach lives until its access token expires.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +18,8 @@ use crate::SessionId;
 
 /// How often ended sessions are read. With the time of a read, a session's sockets are closed within a second.
 pub const ENDED_POLL: Duration = Duration::from_millis(300);
-/// How long a session is known to have ended: longer than an access token and its leeway last, and the clocks of two
-/// machines are apart.
+/// How long an ended session is remembered: longer than the lifetime of an access token, its leeway and the difference
+/// of two machines' clocks together.
 pub const ENDED_KEPT: Duration = Duration::from_secs(20 * 60);
 
 /// The sessions that were ended lately. Cheap to clone; clones share them.
@@ -30,9 +30,9 @@ pub struct EndedSessions {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// With the bucket that named them.
+    /// The sessions, with the bucket in which each was found.
     ended: BTreeMap<SessionId, i64>,
-    /// Those that sockets are open in, and how many.
+    /// Sessions with open sockets, and the number of these.
     watched: BTreeMap<SessionId, (CancellationToken, usize)>,
 }
 
@@ -51,7 +51,7 @@ impl EndedSessions {
         self.lock().ended.contains_key(id)
     }
 
-    /// Takes in that a session was ended, in a bucket of time.
+    /// Adds a session that was ended in that bucket of time.
     pub fn end(&self, id: SessionId, bucket: i64) {
         let mut known = self.lock();
         known.ended.insert(id, bucket);
@@ -73,8 +73,8 @@ impl EndedSessions {
         SessionWatch { sessions: self.clone(), id, ended: ended.clone() }
     }
 
-    /// Reads what is named in the buckets of now, for ever. `read` is given the number of a bucket of `bucket_ms`
-    /// milliseconds; each outcome is told to `report`.
+    /// Reads the current buckets, for ever. `read` is given the number of a bucket of `bucket_ms` milliseconds;
+    /// `report` is called with each outcome.
     pub async fn follow<R, E>(
         &self,
         clock: &Clock,
@@ -88,7 +88,8 @@ impl EndedSessions {
         let mut next = i64::MIN;
         loop {
             let now = clock.now_ms().div_euclid(bucket_ms);
-            // The clock of who ends a session may be a little ahead, or behind. After an outage, from where it began.
+            // The clock of the service that ends a session may be a little ahead, or behind. After an outage, reading
+            // goes on from where it began.
             next = next.clamp(now - kept, now - 1);
             let mut outcome = Ok(());
             for bucket in next..=now + 1 {
@@ -121,7 +122,7 @@ impl SessionWatch {
         self.id
     }
 
-    /// Cancelled when the session was ended.
+    /// A token that is cancelled when the session was ended.
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
         &self.ended
@@ -168,14 +169,14 @@ mod tests {
         let bucket = || now_ms.load(Ordering::SeqCst) / MINUTE_MS;
         let (early, late) = ([1; 16], [2; 16]);
         let watch = sessions.watch(late);
-        // As a node that starts finds it, and by a clock that is ahead.
+        // A node that starts finds it, and so does one whose clock is ahead.
         named.lock().unwrap().push((bucket() - 15, early));
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(sessions.contains(&early) && !sessions.contains(&late));
         named.lock().unwrap().push((bucket() + 1, late));
         tokio::time::timeout(Duration::from_millis(900), watch.ended().cancelled()).await.unwrap();
         assert!(sessions.watch(late).ended().is_cancelled(), "ended before it was watched");
-        // What was named while the store was away is found behind it.
+        // Sessions that were added while the store was away are found afterwards.
         away.store(true, Ordering::SeqCst);
         named.lock().unwrap().push((bucket(), [3; 16]));
         now_ms.fetch_add(10 * MINUTE_MS, Ordering::SeqCst);

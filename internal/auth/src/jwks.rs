@@ -41,11 +41,11 @@ pub struct Jwk {
     /// `sig`.
     #[serde(rename = "use", default)]
     pub usage: String,
-    /// From when on tokens are signed with it, seconds since the Unix epoch; absent where it has no beginning. For
-    /// operators: who verifies accepts every published key.
+    /// The time from which tokens are signed with it, seconds since the Unix epoch; absent where it has no beginning.
+    /// For operators: verifiers accept every published key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_from: Option<i64>,
-    /// Until when tokens are signed with it, unless another key follows before.
+    /// The time until which tokens are signed with it, unless another key follows before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_until: Option<i64>,
 }
@@ -56,16 +56,16 @@ pub enum JwksError {
     /// It could not be fetched: it may be there later.
     #[error("the keys at {location} cannot be fetched")]
     Unreachable {
-        /// Where.
+        /// The URL or path.
         location: String,
-        /// Why.
+        /// The cause.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// What is there is not a key set with a usable key.
     #[error("not a usable key set: {0}")]
     Malformed(String),
-    /// It is not a place that keys can be fetched from.
+    /// The location is neither a URL nor a path that keys can be fetched from.
     #[error("{0}")]
     Location(String),
 }
@@ -88,7 +88,7 @@ impl Jwk {
         }
     }
 
-    /// This key, saying when it signs.
+    /// This key, with its term.
     pub(crate) fn of_term(&self, term: Term) -> Self {
         let seconds = |ms: i64| ms.div_euclid(1000);
         Self { use_from: term.begins_ms().map(seconds), use_until: term.until_ms.map(seconds), ..self.clone() }
@@ -126,8 +126,8 @@ impl Jwks {
         Ok(keys)
     }
 
-    /// When the published keys leave no key that signs, milliseconds since the Unix epoch; `None` when they never do. In
-    /// the past where none signs now.
+    /// The time from which on none of the published keys signs, milliseconds since the Unix epoch; `None` when one
+    /// always does. In the past where none signs now.
     #[must_use]
     pub fn signs_until_ms(&self, now_ms: i64) -> Option<i64> {
         let ms = |seconds: i64| seconds.saturating_mul(1000);

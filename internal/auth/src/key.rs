@@ -1,4 +1,4 @@
-//! The key that tokens are signed with.
+//! A key that tokens are signed with.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -23,7 +23,7 @@ use crate::{Jwk, Jwks, REALM, SessionId, WireClaims};
 pub struct SigningKey {
     key: ed25519_dalek::SigningKey,
     encoding: EncodingKey,
-    /// For the tokens' ids.
+    /// Makes the tokens' ids.
     entropy: Entropy,
     jwk: Jwk,
 }
@@ -34,27 +34,27 @@ pub enum KeyError {
     /// The file cannot be read or written.
     #[error("the key file {} cannot be read or written", path.display())]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
-    /// The file holds something else.
+    /// The file has other content.
     #[error("the key file {} holds no ring of Ed25519 keys in PKCS#8 PEM form: {words}", path.display())]
     Malformed {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong with it.
         words: String,
     },
-    /// What is asked for would refuse tokens that are good, or is not possible.
+    /// The change would refuse tokens that are valid, or is not possible.
     #[error("{0}")]
     Refused(String),
     /// No key signs now.
     #[error("no signing key signs now: add one with 'klatschctl keys add'")]
     NoneSigns,
-    /// A key of ours that cannot be written down or signed with.
+    /// A key of ours that cannot be serialized or signed with.
     #[error("the key cannot be used: {0}")]
     Unusable(String),
 }
@@ -104,7 +104,7 @@ impl SigningKey {
     /// signature is deterministic (RFC 8032, section 5.1.6), and its hash says nothing about it.
     #[must_use]
     pub fn derive(&self, label: &str, material: &[u8]) -> [u8; 32] {
-        // No token begins with a zero byte, so nothing that is signed elsewhere is ever the same.
+        // No token begins with a zero byte, so no signature of a token is ever the same.
         let message = [&[0][..], label.as_bytes(), &[0], material].concat();
         Sha256::digest(self.key.sign(&message).to_bytes()).into()
     }
@@ -119,7 +119,7 @@ impl SigningKey {
         &self.jwk
     }
 
-    /// PKCS#8 in PEM form: a secret.
+    /// The key as PKCS#8 in PEM form: a secret.
     pub(crate) fn to_pem(&self) -> Result<String, KeyError> {
         let pem = self.key.to_pkcs8_pem(LineEnding::LF).map_err(|error| KeyError::Unusable(error.to_string()))?;
         Ok(pem.to_string())
@@ -131,7 +131,7 @@ impl SigningKey {
         Jwks { keys: vec![self.jwk.clone()] }
     }
 
-    /// Writes the key beside the file, synced, and gives it the file's name unless that is taken by then.
+    /// Writes the key to a file beside `path`, synced, and renames it to `path` unless that exists by then.
     pub(crate) fn store(&self, path: &Path) -> Result<(), KeyError> {
         let file = |cause| KeyError::File { path: path.to_owned(), cause };
         let (beside, folder) = beside(path, &self.entropy);
@@ -145,19 +145,19 @@ impl SigningKey {
     }
 }
 
-/// Replaces the file's text as a whole, synced.
+/// Replaces the file's text atomically, synced.
 pub(crate) fn replace(path: &Path, text: &str, entropy: &Entropy) -> Result<(), KeyError> {
     let file = |cause| KeyError::File { path: path.to_owned(), cause };
     let (beside, folder) = beside(path, entropy);
     let replaced = write_new(&beside, text.as_bytes()).and_then(|()| std::fs::rename(&beside, path));
     if replaced.is_err() {
-        // What is left behind is readable by its owner only.
+        // A file that is left behind is readable by its owner only.
         let _ = std::fs::remove_file(&beside);
     }
     replaced.and_then(|()| File::open(folder)?.sync_all()).map_err(file)
 }
 
-/// A name beside the file that nobody has, and the folder.
+/// An unused name beside the file, and the folder.
 fn beside<'a>(path: &'a Path, entropy: &Entropy) -> (PathBuf, &'a Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let suffix = URL_SAFE_NO_PAD.encode(entropy.bytes::<9>());
@@ -181,7 +181,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A warning only: mounted secrets often cannot be had with narrower permissions.
+/// A warning only: mounted secrets often cannot have narrower permissions.
 pub(crate) fn warn_if_open(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {

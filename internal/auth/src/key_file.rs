@@ -1,4 +1,4 @@
-//! What an operator does with the file of a ring: looks at it, adds a key, takes one out. Processes that run read it again.
+//! The operators' commands on the file of a ring: list, add a key, take one out. Running processes read the file again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::{KeyError, SigningKey, VERIFIED_AFTER};
 /// How long a key is published before it signs, unless told otherwise; at least [`KNOWN_BEFORE_USE`].
 pub const PUBLISHED_BEFORE_USE: Duration = Duration::from_secs(600);
 
-/// The file of a ring.
+/// The file of a key ring.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
     path: PathBuf,
@@ -26,16 +26,16 @@ pub struct KeyFile {
 pub struct KeyRow {
     /// Its id: the `kid` of its tokens.
     pub id: String,
-    /// What it is now.
+    /// Its state now.
     pub state: KeyState,
-    /// From when on it signs, milliseconds since the Unix epoch; `None`: from the beginning.
+    /// The time from which it signs, milliseconds since the Unix epoch; `None`: from the beginning.
     pub from_ms: Option<i64>,
-    /// When it signs for the last time, if that is known.
+    /// The time at which it stops signing, if that is known.
     pub ends_ms: Option<i64>,
 }
 
 impl KeyFile {
-    /// That file.
+    /// The ring in that file.
     #[must_use]
     pub fn new(path: PathBuf, entropy: Entropy) -> Self {
         Self { path, entropy }
@@ -44,7 +44,7 @@ impl KeyFile {
     /// The keys, in the order in which they sign.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds something else.
+    /// When the file cannot be read, or has other content.
     pub fn list(&self, now_ms: i64) -> Result<Vec<KeyRow>, KeyError> {
         let entries = self.entries()?;
         let terms = terms(&entries);
@@ -57,8 +57,8 @@ impl KeyFile {
         Ok(entries.iter().enumerate().map(row).collect())
     }
 
-    /// Adds a fresh key that signs from `after` on, for `lasts` if it is named. `dry`: only says which would be added.
-    /// Returns its id; of a dry run, none.
+    /// Adds a fresh key that signs from `after` on, for `lasts` if it is named. With `dry`, it only checks whether the
+    /// key could be added. Returns the key's id; of a dry run, none.
     ///
     /// # Errors
     /// [`KeyError::Refused`] when others could not know the key in time, or there are too many; or when the file cannot be
@@ -84,11 +84,11 @@ impl KeyFile {
         })
     }
 
-    /// Takes a key out. One that signs, or whose tokens may be good yet, only `at_once`: its tokens are refused then, and
-    /// the next key begins, or a fresh one.
+    /// Takes a key out. A key that signs, or whose tokens may still be valid, is only taken out `at_once`: its tokens
+    /// are refused then, and the next key begins to sign, or a fresh one.
     ///
     /// # Errors
-    /// [`KeyError::Refused`] as said, or when there is no such key; or when the file cannot be read or written.
+    /// [`KeyError::Refused`] in that case, or when there is no such key; also when the file cannot be read or written.
     pub fn retire(&self, id: &str, now_ms: i64, at_once: bool, dry: bool) -> Result<(), KeyError> {
         self.change(dry, |entries, entropy| {
             let Some(at) = entries.iter().position(|entry| entry.key.id() == id) else {
@@ -113,13 +113,13 @@ impl KeyFile {
         })
     }
 
-    /// One change at a time, of whoever asks.
+    /// Makes one change under the lock, so that concurrent changes do not overwrite one another.
     fn change<T>(
         &self,
         dry: bool,
         change: impl FnOnce(&mut Vec<Entry>, &Entropy) -> Result<T, KeyError>,
     ) -> Result<T, KeyError> {
-        // Where there is no file, no lock is left behind.
+        // Where there is no ring, no lock file is left behind.
         self.entries()?;
         let _lock = self.lock()?;
         let mut entries = self.entries()?;
@@ -131,7 +131,7 @@ impl KeyFile {
         Ok(changed)
     }
 
-    /// A file beside it that is locked: the file itself is another one after each change.
+    /// Locks a file beside the ring: the ring's own file is replaced by each change.
     fn lock(&self) -> Result<File, KeyError> {
         let mut name = self.path.as_os_str().to_owned();
         name.push(".lock");

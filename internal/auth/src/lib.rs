@@ -1,6 +1,6 @@
 //! Access tokens: signed by the user service, verified locally by all others.
 //!
-//! A token is a JWT signed with Ed25519 (`EdDSA`). Whoever verifies needs only the public keys, a small JSON document
+//! A token is a JWT signed with Ed25519 (`EdDSA`). Verifying it takes only the public keys, a small JSON document
 //! (JWKS) that the user service publishes; no token is ever sent anywhere to be checked. Expiry is judged by the clock
 //! that was passed in.
 
@@ -24,16 +24,16 @@ pub use ring::{KNOWN_BEFORE_USE, KeyRing, RING_READ_EVERY};
 pub use term::{KeyState, VERIFIED_AFTER};
 pub use verifier::{LEEWAY, REFRESH_EVERY, Verifier};
 
-/// Who signs, and for whom: `iss` and `aud` of every token.
+/// The issuer and the audience of every token: `iss` and `aud`.
 const REALM: &str = "klatsch";
 
 /// The bytes of a session's id.
 pub type SessionId = [u8; 16];
 
-/// What a valid token says.
+/// The content of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// Whose it is.
+    /// The token's user.
     pub user: UserId,
     /// The session that it was made in, if any.
     pub session: Option<SessionId>,
@@ -44,27 +44,27 @@ pub struct Claims {
 /// Why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It was good once.
+    /// It was valid once.
     #[error("the token has expired")]
     Expired,
     /// Not a token, not signed by a known key, or not for this service.
     #[error("the token is not valid: {0}")]
     Invalid(String),
-    /// It was made in a session that was ended.
+    /// Its session was ended.
     #[error("the token's session was ended")]
     SessionEnded,
-    /// The keys that would tell are not there at the moment: ask again.
+    /// The keys to verify it with are not available at the moment: ask again.
     #[error("the keys to verify the token with are not there yet")]
     KeysUnavailable,
 }
 
-/// The claims as they stand in the token.
+/// The claims in the token's JSON.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct WireClaims {
     iss: String,
     aud: String,
     sub: UserId,
-    /// Seconds since the Unix epoch, as `exp`.
+    /// When it was made, seconds since the Unix epoch, as `exp`.
     iat: i64,
     exp: i64,
     jti: String,

@@ -1,9 +1,9 @@
 //! The ring of keys that access tokens are signed with: read from a file, and read again as the file changes.
 //!
-//! A key that was added is published before it signs, and one that signs no more is published until its last token has
-//! ended, so a change of keys refuses nobody's token. The file says when a key begins ([`crate::KeyFile`] adds one that
-//! begins in some minutes). A process that meets a key while it runs waits besides until others can have fetched it from
-//! here ([`KNOWN_BEFORE_USE`]), however late the file came to it.
+//! A new key is published before it signs, and one that signs no more is published until its last token has ended, so a
+//! change of keys refuses nobody's token. The file says when a key begins ([`crate::KeyFile`] adds one that begins in
+//! some minutes). A running process that finds a new key in its file also waits until others can have fetched it from
+//! here ([`KNOWN_BEFORE_USE`]), however late it got the file.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -21,13 +21,13 @@ use crate::ring_file::{self, Entry};
 use crate::term::{self, KeyState, Term};
 use crate::{Jwks, KeyError, SessionId, SigningKey};
 
-/// How often the file is read again. A key that is unknown makes it be read at once, once a second at most.
+/// How often the file is read again. An unknown key id makes it be read at once, once a second at most.
 pub const RING_READ_EVERY: Duration = Duration::from_secs(10);
-/// How long a process that meets a key while it runs publishes it before it signs with it, unless it has no other: longer
-/// than others keep the published keys.
+/// How long a running process publishes a new key before it signs with it, unless it has no other: longer than others
+/// cache the published keys.
 pub const KNOWN_BEFORE_USE: Duration = Duration::from_secs(180);
 
-/// Unknown key ids make the file be read this often at most.
+/// Unknown key ids make the file be read at most this often.
 const REREAD_EVERY: Duration = Duration::from_secs(1);
 /// A larger file is no ring.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -39,13 +39,13 @@ pub struct KeyRing {
 }
 
 struct Shared {
-    /// None: the keys are fixed.
+    /// The file; `None`: the keys are fixed.
     path: Option<PathBuf>,
     clock: Clock,
     entropy: Entropy,
-    /// In the order of their terms. Swapped as a whole.
+    /// The keys in the order of their terms. Swapped as a whole.
     keys: RwLock<Arc<Vec<Held>>>,
-    /// Held while reading. When that was last begun because a key was unknown, if ever.
+    /// Locked while the file is read; holds the time of the last read for an unknown key, if any.
     last: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -53,16 +53,16 @@ struct Shared {
 struct Held {
     entry: Entry,
     decoding: DecodingKey,
-    /// When this process met it; of the keys that it began with, nothing is waited for.
+    /// When this process found it; the keys that it started with need no wait.
     met_ms: i64,
 }
 
 impl KeyRing {
-    /// The ring in the file; when there is no such file, a ring of one fresh key that is then there, readable by its owner
+    /// Opens the ring in the file. Where there is no such file, creates one with a fresh key, readable by its owner
     /// only. Processes that start at the same moment end up with the same key.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or holds something else.
+    /// When the file cannot be read or written, or has other content.
     pub fn open(path: &Path, clock: &Clock, entropy: &Entropy) -> Result<Self, KeyError> {
         let text = match read(path) {
             Err(KeyError::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
@@ -76,10 +76,10 @@ impl KeyRing {
         Self::new(Some(path.to_owned()), entries(path, &text, entropy)?, clock, entropy)
     }
 
-    /// A ring of one key, for ever.
+    /// A ring of one fixed key.
     ///
     /// # Errors
-    /// [`KeyError::Unusable`] when nothing could be verified with it.
+    /// [`KeyError::Unusable`] when no token could be verified with it.
     pub fn of(key: SigningKey, clock: &Clock, entropy: &Entropy) -> Result<Self, KeyError> {
         Self::new(None, vec![Entry { key, term: Term::ALWAYS }], clock, entropy)
     }
@@ -109,7 +109,7 @@ impl KeyRing {
         Jwks { keys: published.map(|at| keys[at].entry.key.jwk().of_term(keys[at].entry.term)).collect() }
     }
 
-    /// What each key derives ([`SigningKey::derive`]): that of the newest one that has begun comes first.
+    /// The secret that each key derives ([`SigningKey::derive`]); that of the newest key that has begun comes first.
     #[must_use]
     pub fn derive(&self, label: &str, material: &[u8]) -> Vec<[u8; 32]> {
         let (now_ms, keys) = (self.shared.clock.now_ms(), self.keys());
@@ -117,7 +117,7 @@ impl KeyRing {
         begun.into_iter().rev().chain(next).map(|held| held.entry.key.derive(label, material)).collect()
     }
 
-    /// The key of that id, to verify with; the file is read again when it is not known, unless that was a moment ago.
+    /// The key of that id, to verify with; an unknown id makes the file be read again, unless that was a moment ago.
     pub(crate) async fn verifying(&self, kid: &str) -> Option<DecodingKey> {
         if let Some(key) = self.known(kid) {
             return Some(key);
@@ -138,7 +138,7 @@ impl KeyRing {
         (term::state(&terms(&keys, now_ms), at, now_ms) != KeyState::Retired).then(|| keys[at].decoding.clone())
     }
 
-    /// Reads the file again and again until `shutdown` is cancelled. What cannot be read changes nothing.
+    /// Reads the file again and again until `shutdown` is cancelled. A file that cannot be read changes nothing.
     pub async fn follow(&self, shutdown: CancellationToken, report: impl Fn(Result<(), &KeyError>) + Send) {
         let reading = async {
             loop {
@@ -179,14 +179,14 @@ impl Held {
         Ok(Self { entry, decoding, met_ms })
     }
 
-    /// The key's term here: it does not begin before others can know it.
+    /// The key's term in this process: it does not begin before others can know the key.
     fn term(&self) -> Term {
         let known_ms = i64::try_from(KNOWN_BEFORE_USE.as_millis()).unwrap_or(i64::MAX);
         Term { from_ms: self.entry.term.from_ms.max(self.met_ms.saturating_add(known_ms)), ..self.entry.term }
     }
 }
 
-/// The keys' terms at this process; those of the file where that would leave it without a key that signs.
+/// The keys' terms in this process; those of the file where otherwise no key would sign.
 fn terms(keys: &[Held], now_ms: i64) -> Vec<Term> {
     let here: Vec<Term> = keys.iter().map(Held::term).collect();
     match term::signing(&here, now_ms) {

@@ -1,4 +1,4 @@
-//! The text form of a ring: keys in PKCS#8 PEM form, each behind lines that say from when on it signs, and until when.
+//! The text form of a ring: keys in PKCS#8 PEM form, each behind lines with the beginning and the end of its term.
 //!
 //! ```text
 //! use-from: 1780000000
@@ -7,8 +7,8 @@
 //! ...
 //! ```
 //!
-//! Times are seconds since the Unix epoch. A key without `use-from` signs from the beginning, one without `use-until` until
-//! a later one does: a file with one key and nothing else is a ring, as it was before there were rings.
+//! Times are seconds since the Unix epoch. A key without `use-from` signs from the beginning, one without `use-until`
+//! until a later one does: a file with a single key is a ring, too, as written before there were rings.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub(crate) struct Entry {
     pub(crate) term: Term,
 }
 
-/// The keys in a text, by the beginning of their terms. Lines that are neither key nor time are left out.
+/// Parses the keys in a text, sorted by the beginning of their terms. Lines that are neither key nor time are ignored.
 ///
 /// # Errors
 /// What is wrong, in words.
@@ -80,7 +80,7 @@ fn check(entries: &[Entry]) -> Result<(), String> {
     Ok(())
 }
 
-/// The text of a ring.
+/// The ring as text.
 ///
 /// # Errors
 /// [`KeyError::Unusable`], which would be a fault of the libraries.

@@ -1,4 +1,4 @@
-//! Where published keys come from: a URL or a file.
+//! The source of published keys: a URL or a file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use reqwest::{Client, Url, redirect};
 
 use crate::jwks::{Jwks, JwksError};
 
-/// How long fetching may take.
+/// The timeout of a fetch.
 const FETCH_WITHIN: Duration = Duration::from_secs(2);
 /// A larger document is not a key set of ours.
 const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A place that a key set can be read from.
+/// A location of a key set.
 #[derive(Debug)]
 pub(crate) enum Source {
     Url(Client, Url),
@@ -36,12 +36,12 @@ impl Source {
         if url.scheme() != "http" {
             return Err(fault("only http:// URLs and file paths are supported".into()));
         }
-        // The keys are a neighbour's: no proxy and no redirection stands between.
+        // The keys come from a neighbouring service: no proxy and no redirection.
         let client = Client::builder().timeout(FETCH_WITHIN).no_proxy().redirect(redirect::Policy::none());
         Ok(Self::Url(client.build().map_err(|error| fault(error.to_string()))?, url))
     }
 
-    /// The key set as it is there now.
+    /// Fetches the key set.
     pub(crate) async fn fetch(&self) -> Result<Jwks, JwksError> {
         let unreachable = |cause| JwksError::Unreachable { location: self.location(), cause };
         let document = match self {

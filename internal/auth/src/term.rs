@@ -1,12 +1,12 @@
-//! When a key signs, and what it is at a moment: next, signing, verifying or retired.
+//! The term of a key, and its state at a time: next, signing, verifying or retired.
 
 use std::time::Duration;
 
-/// How long tokens of a key are accepted after it has signed the last one: longer than an access token and its leeway
-/// last, and the clocks of two machines are apart.
+/// How long tokens of a key are accepted after it has signed the last one: longer than the lifetime of an access token,
+/// its leeway and the difference of two machines' clocks together.
 pub const VERIFIED_AFTER: Duration = Duration::from_secs(20 * 60);
 
-/// From when on a key signs, and until when. It ends when a later one begins, too, and never comes back.
+/// The time from which a key signs, and until which. It also ends when a later key begins, and never comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Term {
     /// Milliseconds since the Unix epoch.
@@ -14,42 +14,42 @@ pub(crate) struct Term {
     pub(crate) until_ms: Option<i64>,
 }
 
-/// What a key is at a moment.
+/// The state of a key at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
     /// Published, and not signing yet.
     Next,
     /// New tokens are signed with it.
     Signing,
-    /// Signs no more; published, because tokens of it may be good yet.
+    /// Signs no more; published, because tokens of it may still be valid.
     Verifying,
-    /// No token of it is good any more; not published.
+    /// No token of it is valid any more; not published.
     Retired,
 }
 
 impl Term {
-    /// Of a key that nothing is said about.
+    /// The term of a key without any times.
     pub(crate) const ALWAYS: Self = Self { from_ms: 0, until_ms: None };
 
-    /// When it begins, if it has not been from the beginning.
+    /// When it begins, unless it signs from the beginning.
     pub(crate) fn begins_ms(self) -> Option<i64> {
         Some(self.from_ms).filter(|from_ms| *from_ms > Self::ALWAYS.from_ms)
     }
 }
 
-/// Which of these signs at that moment. They stand in the order of their beginnings.
+/// The index of the term that signs at that time. The terms are sorted by their beginnings.
 pub(crate) fn signing(terms: &[Term], now_ms: i64) -> Option<usize> {
     let begun = terms.iter().rposition(|term| term.from_ms <= now_ms)?;
     terms[begun].until_ms.is_none_or(|until_ms| until_ms > now_ms).then_some(begun)
 }
 
-/// When that one signs for the last time, if that is known.
+/// When that key stops signing, if that is known.
 pub(crate) fn ends_ms(terms: &[Term], at: usize) -> Option<i64> {
     let later = terms[at + 1..].first().map(|term| term.from_ms);
     later.into_iter().chain(terms[at].until_ms).min()
 }
 
-/// When there is no key any more that signs, if that is known; a moment of the past where none signs now.
+/// The time from which on no key signs, if that is known; in the past where none signs now.
 pub(crate) fn signs_until_ms(terms: &[Term], now_ms: i64) -> Option<i64> {
     let Some(mut at) = signing(terms, now_ms) else { return Some(now_ms) };
     loop {
@@ -61,7 +61,7 @@ pub(crate) fn signs_until_ms(terms: &[Term], now_ms: i64) -> Option<i64> {
     }
 }
 
-/// What that one is.
+/// The state of that key.
 pub(crate) fn state(terms: &[Term], at: usize, now_ms: i64) -> KeyState {
     let verified_ms = i64::try_from(VERIFIED_AFTER.as_millis()).unwrap_or(i64::MAX);
     if terms[at].from_ms > now_ms {

@@ -1,4 +1,4 @@
-//! Verification, local: with keys at hand, and with keys that are fetched when they are needed.
+//! Verifies tokens locally, with the keys of this process or with keys that are fetched.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,10 +22,10 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 
 /// A longer text is not a token of ours.
 const TOKEN_BYTES_MAX: usize = 2048;
-/// Unknown key ids make the keys be fetched this often at most.
+/// Unknown key ids make the keys be fetched at most this often.
 const REFETCH_EVERY: Duration = Duration::from_secs(1);
-/// Keys that are known are fetched again this often, so that a new one is known before its first token, and one that is no
-/// longer published stops counting.
+/// How often known keys are fetched again, so that a new one is known before its first token, and one that is no longer
+/// published stops counting.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// Waits between attempts to fetch keys.
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
@@ -36,22 +36,22 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Verifier {
     shared: Arc<Shared>,
-    /// Whose tokens are refused, though they have not expired.
+    /// The ended sessions, whose tokens are refused though they have not expired.
     ended: EndedSessions,
 }
 
 struct Shared {
     clock: Clock,
     validation: Validation,
-    /// Swapped as a whole. Empty where a ring is at hand.
+    /// The keys, swapped as a whole. Empty where a ring is used.
     keys: RwLock<Arc<Keys>>,
     origin: Origin,
 }
 
-/// Where keys come from.
+/// The source of the keys.
 enum Origin {
     Fixed,
-    /// Of this process.
+    /// The ring of this process.
     Ring(KeyRing),
     Remote(Remote),
 }
@@ -59,12 +59,12 @@ enum Origin {
 struct Remote {
     source: Source,
     entropy: Entropy,
-    /// Held while fetching: at most one fetch at a time. When the last one began, if any.
+    /// Locked while fetching, so that at most one fetch runs; holds the time at which the last one began, if any.
     last: Mutex<Option<Instant>>,
 }
 
 impl Verifier {
-    /// Verifies against these keys and no others.
+    /// Verifies with these keys and no others.
     ///
     /// # Errors
     /// When there is no usable key among them.
@@ -72,15 +72,15 @@ impl Verifier {
         Ok(Self::from_parts(jwks.keys()?, clock, Origin::Fixed))
     }
 
-    /// Verifies against the keys of a ring at hand, as they are when a token comes. Following the ring is the caller's.
+    /// Verifies with the keys of a ring as they are when a token comes. The caller follows the ring.
     #[must_use]
     pub fn of_ring(ring: KeyRing, clock: Clock) -> Self {
         Self::from_parts(Keys::new(), clock, Origin::Ring(ring))
     }
 
-    /// Verifies against the keys published at `location`, an `http://` URL or the path of a file.
+    /// Verifies with the keys published at `location`, an `http://` URL or the path of a file.
     ///
-    /// Nothing is fetched yet: that is for [`Verifier::follow`], or the first token.
+    /// Nothing is fetched yet: [`Verifier::follow`] does that, or the first token.
     ///
     /// # Errors
     /// [`JwksError::Location`] when nothing can be fetched from there.
@@ -100,7 +100,7 @@ impl Verifier {
         Self { shared: Arc::new(shared), ended: EndedSessions::default() }
     }
 
-    /// This verifier, refusing the tokens of these sessions. Following them is the caller's.
+    /// This verifier, refusing the tokens of these sessions. The caller follows them.
     #[must_use]
     pub fn without(self, ended: EndedSessions) -> Self {
         Self { ended, ..self }
@@ -112,10 +112,10 @@ impl Verifier {
         &self.ended
     }
 
-    /// What the token says.
+    /// Verifies the token and returns its content.
     ///
     /// # Errors
-    /// When it is not valid now, or when that cannot be told.
+    /// When the token is not valid now, or when that cannot be decided.
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid("too long".into()));
@@ -158,7 +158,7 @@ impl Verifier {
         self.shared.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A key that is not known here: looked for where keys come from.
+    /// Looks for an unknown key at the source of the keys.
     async fn unknown_key(&self, kid: &str) -> Result<DecodingKey, TokenError> {
         match &self.shared.origin {
             Origin::Fixed => Err(unknown()),
@@ -175,7 +175,7 @@ impl Verifier {
             return Ok(key);
         }
         if last.is_some_and(|begun| begun.elapsed() < REFETCH_EVERY) {
-            // Only a fetch that began after the token was there can say that its key does not exist.
+            // Only a fetch that began after the token came can prove that its key does not exist.
             let conclusive = last.is_some_and(|begun| begun >= arrived) && !self.keys().is_empty();
             return Err(if conclusive { unknown() } else { TokenError::KeysUnavailable });
         }
@@ -198,7 +198,8 @@ impl Verifier {
     /// Fetches the keys, with back-off until they are there, and again every few minutes, until `shutdown` is
     /// cancelled. With fixed keys there is nothing to do but wait.
     ///
-    /// `report` is told each outcome: readiness depends on the keys being there once; later failures keep the old ones.
+    /// `report` is called with each outcome: readiness requires that the keys were fetched once; later failures keep
+    /// the old ones.
     pub async fn follow(&self, shutdown: CancellationToken, report: impl Fn(Result<(), &JwksError>) + Send) {
         match &self.shared.origin {
             Origin::Remote(remote) => {

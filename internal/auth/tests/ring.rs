@@ -21,7 +21,7 @@ use uuid::Uuid;
 const NOW_MS: i64 = 1_750_000_000_000;
 const TTL: Duration = Duration::from_secs(900);
 
-/// A file, and the time.
+/// A ring's file, and a clock.
 struct World {
     folder: TempDir,
     now_ms: Arc<AtomicI64>,
@@ -62,7 +62,7 @@ impl World {
     }
 }
 
-/// Follows the file until it was read twice more.
+/// Follows the file until it has been read twice more.
 async fn read_again(ring: &KeyRing) {
     let (stop, reads) = (CancellationToken::new(), AtomicI64::new(0));
     let report = |outcome: Result<(), &KeyError>| {
@@ -87,7 +87,7 @@ fn kids(ring: &KeyRing) -> Vec<String> {
     ring.jwks().keys.into_iter().map(|key| key.kid).collect()
 }
 
-/// Of the sum of what can pass before everybody knows a key.
+/// The delays before every verifier knows a key, in sum.
 #[test]
 fn a_key_is_known_everywhere_before_it_is_used() {
     let cached = Duration::from_secs(60);
@@ -113,7 +113,7 @@ async fn a_change_of_keys_refuses_no_token_and_needs_no_restart() {
     world.pass(Duration::from_secs(1));
     let first = token(&ring);
     assert_eq!(kid(&first), new);
-    // The other process has not read its file since: an unknown key makes it.
+    // The other process has not read its file since: an unknown key id makes it read.
     for token in [&last, &first] {
         verifier.verify(token).await.unwrap();
     }
@@ -121,7 +121,7 @@ async fn a_change_of_keys_refuses_no_token_and_needs_no_restart() {
     assert_eq!(kids(&ring), [kid(&old), new.clone()]);
     world.pass(Duration::from_secs(1));
     assert_eq!(kids(&ring), [new]);
-    // The other process met the key later, and so goes on longer.
+    // The other process found the key later, and so signs longer with the old one.
     world.pass(KNOWN_BEFORE_USE);
     assert!(verifier.verify(&last).await.unwrap_err().to_string().contains("not signed by a known key"));
 }
@@ -132,7 +132,7 @@ async fn a_key_that_comes_late_is_published_before_it_is_used() {
     let ring = world.process(1);
     let old = kid(&token(&ring));
     let new = world.add();
-    // This process gets the file an hour after the key was to begin; one that starts then begins with it.
+    // This process gets the file an hour after the key was to begin; a process that starts then begins with it.
     world.pass(PUBLISHED_BEFORE_USE + Duration::from_secs(3600));
     read_again(&ring).await;
     assert_eq!((kid(&token(&ring)), kids(&ring).len()), (old.clone(), 2));
@@ -156,7 +156,7 @@ async fn a_key_that_is_taken_out_at_once_is_refused_and_another_signs() {
     verifier.verify(&stolen).await.unwrap_err();
     let fresh = token(&ring);
     verifier.verify(&fresh).await.unwrap();
-    // With a next one, that begins.
+    // There is a next key, which begins then.
     let next = world.add();
     world.file().retire(&kid(&fresh), world.now(), true, false).unwrap();
     read_again(&ring).await;
@@ -211,7 +211,7 @@ async fn operators_see_the_keys_and_change_them_in_no_way_that_signs_somebody_ou
     file.retire(&signing, world.now(), false, false).unwrap();
     assert!(file.retire(&signing, world.now(), false, false).unwrap_err().to_string().contains("no key"));
     assert_eq!(file.list(world.now()).unwrap().len(), 1);
-    // A ring whose last key ends has none that signs, and says so beforehand.
+    // A ring whose last key ends has none that signs, and warns beforehand.
     let day = Duration::from_secs(24 * 3600);
     file.add(world.now(), PUBLISHED_BEFORE_USE, Some(day), false).unwrap();
     let ring = world.process(3);

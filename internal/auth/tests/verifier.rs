@@ -108,7 +108,7 @@ async fn tokens_for_others_or_with_other_algorithms_are_refused() {
     assert!(reason(verifier.verify(&nameless).await).contains("names no key"));
 }
 
-/// A user service that publishes whatever is set, and counts how often it is asked.
+/// A user service that publishes the keys that are set, and counts the requests.
 struct Publisher {
     url: String,
     asked: Arc<AtomicUsize>,
@@ -165,7 +165,7 @@ async fn a_flood_of_unknown_keys_is_not_passed_on_and_a_new_key_is_found() {
     let verifier = following(&publisher);
     verifier.verify(&old.sign(user(), None, NOW_MS, TTL).unwrap()).await.unwrap();
     let fresh = new.sign(user(), None, NOW_MS, TTL).unwrap();
-    // A moment after the last fetch nothing can be said about a key that is not known.
+    // Right after a fetch, an unknown key is not decided.
     tokio::time::pause();
     for _ in 0..50 {
         assert!(matches!(verifier.verify(&fresh).await, Err(TokenError::KeysUnavailable)));

@@ -1,4 +1,4 @@
-//! What a program has before it has its engines: a listener whose health routes answer from the first moment on.
+//! The base of a program before it has its engines: a listener whose health routes answer from the start.
 
 use anyhow::Context;
 use environment::{Clock, Entropy};
@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A program's own means, made once in `main`.
+/// The base of a program, made once in `main`: listener, clock, entropy, metrics and readiness.
 pub struct Ground {
     /// The program's name.
     pub name: &'static str,
@@ -16,11 +16,11 @@ pub struct Ground {
     pub clock: Clock,
     /// Randomness.
     pub entropy: Entropy,
-    /// What `/metrics` tells.
+    /// The metrics that `/metrics` reports.
     pub metrics: Metrics,
-    /// What `/readyz` tells.
+    /// The conditions that `/readyz` reports.
     pub readiness: Readiness,
-    /// How many connections its listener keeps.
+    /// The bounds on the listener's connections.
     pub bounds: Bounds,
     /// Cancelled when the program is asked to end.
     pub stop: CancellationToken,
@@ -30,7 +30,7 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Listens as the options say, otherwise on `port` of the loopback address, and begins to serve the health routes
+    /// Listens as the options say, otherwise on `port` of the loopback address, and starts to serve the health routes
     /// there and to operators beside it.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Ground {
         let (metrics, readiness, entropy) = (Metrics::new(), Readiness::default(), Entropy::system());
         let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
         if let Some(operators) = operators {
-            // Until the process ends: why it does not get ready, or does not end, is asked here.
+            // Served until the process ends: operators ask here why it does not get ready, or does not end.
             tokio::spawn(process::serve_operators(operators, serving.clone(), CancellationToken::new()));
         }
         let ended = CancellationToken::new();
@@ -64,7 +64,7 @@ impl Ground {
     /// Hands the listener to the service.
     ///
     /// # Errors
-    /// When it cannot be taken.
+    /// When it was handed over already.
     pub async fn listener(&mut self) -> anyhow::Result<TcpListener> {
         if let Some((ended, health)) = self.waiting.take() {
             ended.cancel();
@@ -74,7 +74,7 @@ impl Ground {
         TcpListener::from_std(listener).context("taking the listener")
     }
 
-    /// What an HTTP server of this program needs.
+    /// The dependencies of an HTTP server of this program.
     #[must_use]
     pub fn serving(&self) -> Serving {
         Serving::new(self.entropy.clone(), self.readiness.clone(), self.metrics.clone())

@@ -10,11 +10,11 @@ use store::{ENDED_BUCKET_MS, SharedStore};
 
 use crate::Ground;
 
-/// A verifier, and the tasks that get its keys and keep them fresh, and that follow which sessions were ended. The program
-/// is not ready before it has them; later it goes on with those it has.
+/// A verifier, and the tasks that fetch its keys again and again and follow the ended sessions. The program is not
+/// ready before it has the keys once; later it goes on with those it has.
 ///
 /// # Errors
-/// When the keys cannot be had from such a place.
+/// When keys cannot be fetched from such a location.
 pub fn follow_keys(
     ground: &Ground,
     options: &KeysOptions,

@@ -1,8 +1,8 @@
-//! What a program of the cluster stands on: Kafka, the CQL store and the schema registry.
+//! The backends of a program in a cluster: Kafka, the CQL store and the schema registry.
 //!
 //! The engines may be slow to come up, or down: a program waits for them with back-off, serves its health routes
-//! meanwhile and says there what it waits for. What waiting cannot mend (topics that cannot keep the promises, tables
-//! that were not made, a registry that refuses a schema) ends it at once, in words. Only `cmd/*` uses this crate.
+//! meanwhile and reports there what it waits for. A fault that waiting cannot mend (topics that cannot keep the
+//! promises, missing tables, a registry that refuses a schema) ends it at once, in words. Only `cmd/*` uses this crate.
 
 mod ground;
 mod keys;
@@ -15,7 +15,7 @@ use eventlog::{LogError, SharedLog};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::{Codec, RegistryError};
 use process::options::{KeyspaceOptions, LogOptions, StoreOptions};
-use process::{Condition, ConfigFault, Given, insist};
+use process::{Condition, ConfigFault, RetryError, retry_until_stopped};
 use store::{Following, SharedStore, StoreError};
 use store_scylla::{BadCredentials, BadKeyspace, Credentials, ScyllaConfig, ScyllaStore};
 
@@ -32,7 +32,7 @@ pub struct Engines {
     pub log: SharedLog,
     /// The store; it follows when another incarnation becomes current.
     pub store: SharedStore,
-    /// Writes the registry's schema ids.
+    /// Writes the schema ids of the registry.
     pub codec: Codec,
 }
 
@@ -40,7 +40,7 @@ impl Engines {
     /// Waits for all three, checks them, and returns them; `None` when the program was asked to end meanwhile.
     ///
     /// # Errors
-    /// What waiting cannot mend.
+    /// A fault that waiting cannot mend.
     pub async fn connect(
         ground: &Ground,
         log: &LogOptions,
@@ -55,7 +55,7 @@ impl Engines {
         Ok(connected)
     }
 
-    /// Finishes what was begun and releases the engines, the log first: nothing is said any more.
+    /// Finishes pending work and closes the engines, the log first, because nothing is written to it any more.
     pub async fn close(&self) {
         self.log.close().await;
         self.store.close().await;
@@ -74,10 +74,12 @@ async fn connect(
     let codec = match &log.registry {
         None => Codec::compiled_in(),
         Some(url) => {
-            match insist("reach the schema registry", entropy, stop, unreachable, || Codec::register(url)).await {
+            match retry_until_stopped("reach the schema registry", entropy, stop, unreachable, || Codec::register(url))
+                .await
+            {
                 Ok(codec) => codec,
-                Err(Given::Stopped) => return Ok(None),
-                Err(Given::Up(error)) => return Err(ConfigFault::caused(error.to_string(), error).into()),
+                Err(RetryError::Stopped) => return Ok(None),
+                Err(RetryError::Failed(error)) => return Err(ConfigFault::caused(error.to_string(), error).into()),
             }
         }
     };
@@ -88,49 +90,56 @@ async fn connect(
         ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", ground.name))
     };
     let transient = LogError::is_transient;
-    let kafka = match insist("reach Kafka", entropy, stop, transient, || KafkaLog::connect(config.clone())).await {
+    let kafka = match retry_until_stopped("reach Kafka", entropy, stop, transient, || KafkaLog::connect(config.clone()))
+        .await
+    {
         Ok(log) => log,
-        Err(Given::Stopped) => return Ok(None),
-        Err(Given::Up(error)) => return Err(error).context("connecting to Kafka"),
+        Err(RetryError::Stopped) => return Ok(None),
+        Err(RetryError::Failed(error)) => return Err(error).context("connecting to Kafka"),
     };
-    let faults =
-        match insist("look at the topics", entropy, stop, transient, || ops::topics::check_topics(&*kafka)).await {
-            Ok(faults) => faults,
-            Err(Given::Stopped) => return Ok(None),
-            Err(Given::Up(error)) => return Err(error).context("looking at the topics"),
-        };
+    let faults = match retry_until_stopped("look at the topics", entropy, stop, transient, || {
+        ops::topics::check_topics(&*kafka)
+    })
+    .await
+    {
+        Ok(faults) => faults,
+        Err(RetryError::Stopped) => return Ok(None),
+        Err(RetryError::Failed(error)) => return Err(error).context("looking at the topics"),
+    };
     ConfigFault::all(&faults)?;
     condition.not_ready(format!("waiting for the store at {}", store.cql.join(",")));
     let config = scylla_config(&store.cql, &store.keyspace, log.dev);
     let config = config.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
     let transient = StoreError::is_transient;
-    let store = match insist("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone())).await
-    {
-        Ok(store) => store,
-        Err(Given::Stopped) => return Ok(None),
-        Err(Given::Up(error)) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Misconfigured) => {
-            return Err(ConfigFault::caused(error.to_string(), error).into());
-        }
-        Err(Given::Up(error)) => return Err(error).context("connecting to the store"),
-    };
+    let store =
+        match retry_until_stopped("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone()))
+            .await
+        {
+            Ok(store) => store,
+            Err(RetryError::Stopped) => return Ok(None),
+            Err(RetryError::Failed(error)) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Misconfigured) => {
+                return Err(ConfigFault::caused(error.to_string(), error).into());
+            }
+            Err(RetryError::Failed(error)) => return Err(error).context("connecting to the store"),
+        };
     Ok(Some(Engines { log: kafka, store: Following::new(store), codec }))
 }
 
-/// Options of the store that no server could be reached with.
+/// A fault in the options of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOptionsError {
-    /// The keyspace is no name of one.
+    /// The keyspace has no valid name.
     #[error(transparent)]
     Keyspace(#[from] BadKeyspace),
-    /// Of role and password one is missing.
+    /// Only one of role and password is given.
     #[error(transparent)]
     Credentials(#[from] BadCredentials),
 }
 
-/// How to reach the store at these nodes; in development one copy of every row is enough.
+/// The store's configuration, with these nodes; in development one copy of every row is enough.
 ///
 /// # Errors
-/// When the options name no keyspace, or half of the credentials.
+/// When the keyspace has no valid name, or only one of role and password is given.
 pub fn scylla_config(
     nodes: &[String],
     options: &KeyspaceOptions,
@@ -170,7 +179,7 @@ mod tests {
         assert_eq!(config.contact_points, ["s1:9042", "s2:9042"]);
         assert_eq!((config.datacenter.as_deref(), config.replication_factor), (Some("south"), 3));
         assert!(config.credentials.is_none());
-        // Without its password, which has no flag.
+        // The password is missing; it has no flag.
         let alone = KeyspaceOptions { cql_user: Some("klatsch".into()), cql_password: None, ..options.keyspace };
         assert!(scylla_config(&options.cql, &alone, false).unwrap_err().to_string().contains("without its password"));
     }

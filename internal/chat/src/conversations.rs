@@ -1,4 +1,4 @@
-//! A conversation: opening it, looking at it, naming it.
+//! Conversations: open one, read its summary, rename it.
 
 use api::{ApiError, Caller, Json, Path};
 use axum::extract::State;

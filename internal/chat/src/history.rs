@@ -29,7 +29,7 @@ struct HistoryQuery {
     at_least: Option<Seq>,
 }
 
-/// Where a page begins and which way it goes.
+/// The end of a page that the client names, and the page's direction.
 #[derive(Debug, Clone, Copy)]
 enum Anchor {
     /// Towards older entries.
@@ -66,12 +66,12 @@ async fn history(
     }
     let (left, whole) = (reading.left(), reading.head.seq);
     let entries = entries.into_iter().map(|entry| view::entry(entry, whole, left)).collect();
-    // Who has left is not told how much came afterwards.
+    // A user who has left is not told how much came afterwards.
     let head = left.map_or(whole, |left| left.min(whole));
     Ok(Json(HistoryPage { head, entries, more }))
 }
 
-/// One message: what a reply quotes, or a link leads to.
+/// Returns one message: what a reply quotes, or a link leads to.
 async fn message(
     State(chat): State<Chat>,
     caller: Reader,
@@ -79,7 +79,7 @@ async fn message(
 ) -> Result<Json<EntryBody>, ApiError> {
     let found = match chat.find(caller.user, conversation, id).await? {
         Some(found) => Some(found),
-        // It may be in the log already: only behind the log's end of now is a "no" final.
+        // It may be in the log already: only after storage has passed the log's present end is a "no" final.
         None if chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? => {
             chat.find(caller.user, conversation, id).await?
         }
@@ -92,7 +92,8 @@ async fn message(
 }
 
 impl Chat {
-    /// The message that was sent as `id`, if the reader may see it, with the head as read before it and when the reader left.
+    /// The message that was sent as `id`, if the reader may see it, with the head as read before it and the time of the
+    /// reader's leaving.
     async fn find(
         &self,
         user: UserId,
@@ -111,9 +112,10 @@ impl Chat {
         Ok(entries.pop().map(|entry| (entry, reading.head.seq, reading.left())))
     }
 
-    /// At most `limit` entries from the anchor on, in the page's direction: those of the reader's spans, up to the head.
+    /// At most `limit` entries from the anchor on, in the page's direction: those within the reader's spans, up to the
+    /// head.
     ///
-    /// Each span has an entry at least, that of the joining: so there are never more reads than entries.
+    /// Each span has at least one entry, that of the joining: so there are never more reads than entries.
     async fn page(
         &self,
         conversation: ConversationId,
@@ -148,7 +150,7 @@ impl Chat {
                 continue;
             }
             let until = entries.len() + left;
-            // Portion by portion: entries that no page has room for are not read.
+            // Read portion by portion: entries that no page has room for are not read.
             while entries.len() < until && paging::fitting(entries.iter().map(paging::bytes_of)) == entries.len() {
                 let portion = (until - entries.len()).min(ENTRIES_AT_ONCE);
                 let page = Page { anchor: from, direction, limit: portion };
@@ -167,7 +169,7 @@ impl Chat {
         Ok(entries)
     }
 
-    /// Makes sure that the memberships read cover the newest change in `entries`; see `reading`.
+    /// Makes sure that the memberships cover the newest change in `entries`; see `reading`.
     async fn make_whole(
         &self,
         user: UserId,

@@ -1,7 +1,8 @@
 //! The chat service: conversations over HTTP.
 //!
 //! A command becomes one append to the log and is answered when that is durable; the service never writes to the store.
-//! What is read comes from the store, behind the one rule that nobody sees what lies outside their membership: see
+//! Reads come from the store, under one rule: users see nothing from outside their membership (see `reading`). One
+//! resource per file; `routes` names them all.
 //! `reading`. One resource per file; `routes` names them all.
 
 mod conversations;
@@ -12,8 +13,8 @@ mod members;
 mod messages;
 mod outcome;
 mod paging;
+mod read_limits;
 mod reading;
-mod reads;
 mod routes;
 mod service;
 mod summary;
@@ -36,17 +37,17 @@ use tokio_util::sync::CancellationToken;
 
 pub use commands::Allowance;
 pub use list::parse as parse_page;
-pub use reads::{
+pub use read_limits::{
     ADDRESS_READS_BURST, ADDRESS_READS_PER_SECOND, READ_TURN_WAIT, READS_AT_ONCE, READS_BURST, READS_PER_SECOND,
     READS_WAITING_MAX,
 };
 pub use routes::ROUTES;
-pub use sync::{SyncPlace, parse as parse_sync_place};
+pub use sync::{SyncCursor, parse as parse_sync_cursor};
 
 /// Reads that work on rows at the same time where the store is on another machine.
 pub const READS_AT_WORK: usize = 64;
 
-/// What a client meets, beside what [`Config`] says.
+/// The limits that a client meets, beside those in [`Config`].
 pub mod limits {
     pub use commands::{COMMANDS_BURST, COMMANDS_PER_SECOND, MARK_WINDOW};
     pub use commands::{INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, LEAVINGS_MAX};
@@ -58,24 +59,24 @@ pub mod limits {
     pub use crate::sync::PAGE_MAX as SYNC_PAGE_MAX;
 }
 
-/// What can be set.
+/// The configuration of the service.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How long a read waits for storage to catch up, before it is answered `retry`.
     pub read_wait: Duration,
-    /// What users may send; over their sockets, too, where a process serves both and gives both the same.
+    /// The rate of commands that a user may send; shared with the user's sockets where a process serves both.
     pub allowance: Allowance,
     /// Reads that a user may make at once, after a pause, of this process, over all devices: [`READS_BURST`].
     pub read_burst: u32,
     /// Reads that a user may make per second in the long run: [`READS_PER_SECOND`]. Beyond: `rate_limited`.
     pub read_rate: u32,
     /// Reads, of all users, that work on rows at the same time. Where the store is on another machine, they mostly wait
-    /// for it; where it is in this process, each takes a core: then fewer than there are, so that commands have one.
+    /// for it; where it is in this process, each takes a core, so there must be fewer of them than cores.
     pub reads_at_work: usize,
-    /// Proxies in front that say in `X-Forwarded-For` where a request comes from.
+    /// The number of proxies in front that say in `X-Forwarded-For` where a request comes from.
     pub trusted_proxies: usize,
-    /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another to act as another program in
-    /// a test.
+    /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another one to act as another
+    /// program in a test.
     pub rules: u32,
 }
 
@@ -93,18 +94,18 @@ impl Default for Config {
     }
 }
 
-/// What the service works with.
+/// The dependencies of the service.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where commands go.
+    /// Receives the commands.
     pub log: SharedLog,
-    /// Where reads come from.
+    /// Answers the reads.
     pub store: SharedStore,
-    /// Writes events.
+    /// Encodes events.
     pub codec: Codec,
     /// The time of day.
     pub clock: Clock,
-    /// Verifies access tokens. Its keys are the caller's to follow.
+    /// Verifies access tokens. The caller keeps its keys fresh.
     pub verifier: Verifier,
     /// Randomness, readiness and metrics.
     pub serving: Serving,
@@ -113,7 +114,7 @@ pub struct Deps {
 /// Runs the service on `listener` until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When a part of it fails for good, or the store's handle is left behind by a switch: start again.
+/// When a part of it fails for good, or the store's handle is left behind by a switch: the process must start again.
 pub async fn run(
     config: Config,
     deps: Deps,
@@ -127,7 +128,7 @@ pub async fn run(
     tasks.run(shutdown).await
 }
 
-/// Starts what the service does by itself, and returns its routes: for a process that serves more than this service.
+/// Starts the tasks of the service and returns its routes: for a process that serves more than this service.
 pub fn start(config: &Config, deps: &Deps, tasks: &mut Tasks) -> Router {
     watch::start(deps, tasks);
     let (service, marks) = service::Chat::new(config, deps);

@@ -1,9 +1,9 @@
 //! The caller's conversations, the most recently active first.
 //!
-//! No table is sorted by recency, because rows would have to move: the user's rows and the heads of the conversations
-//! that the user is in are read, sorted here, and paged by (time, conversation). All rows are read, however many and
-//! whatever their ids: who could make others' conversations the first thousand would hide the real ones. What is held in
-//! memory meanwhile is bounded by [`ROWS_AT_ONCE`] and a page.
+//! No table is sorted by recency, because rows would have to move: the user's rows and the heads of the user's
+//! conversations are read, sorted here, and paged by (time, conversation). All rows are read, whatever their number and
+//! ids: otherwise somebody who chooses ids of new conversations could hide the real ones. Memory is bounded by
+//! [`ROWS_AT_ONCE`] and a page.
 
 use std::pin::pin;
 
@@ -34,18 +34,20 @@ pub(crate) fn router() -> Router<Chat> {
 struct ListQuery {
     page: Option<String>,
     limit: Option<i64>,
-    /// Only groups that the caller was taken into and has not accepted, or only what is not one of those.
+    /// Whether to list only groups that somebody added the caller to and that the caller has not accepted, or only all
+    /// others.
     invitations: Option<bool>,
 }
 
 /// Rows, and heads of their conversations, that are read at once.
 const ROWS_AT_ONCE: usize = 1000;
 
-/// What a summary takes beside its texts.
+/// Bytes of a summary beside its texts.
 const SUMMARY_BYTES: usize = 800;
 
-/// Where a conversation stands in the list: later ones first.
-type Place = (i64, ConversationId);
+/// The sort key of the list, which is also its page cursor: the time of the last event, and the conversation. Later
+/// ones come first.
+type ListCursor = (i64, ConversationId);
 
 async fn list(
     State(chat): State<Chat>,
@@ -54,34 +56,34 @@ async fn list(
 ) -> Result<Json<ConversationPage>, ApiError> {
     let limit = paging::limit(query.limit, CONVERSATIONS_MAX)?;
     let from = query.page.as_deref().map(parse).transpose()?;
-    let mut places = chat.places(caller.user, query.invitations, from, limit + 1).await?;
-    let more = places.len() > limit;
-    places.truncate(limit);
-    let ids: Vec<_> = places.iter().map(|((_, conversation), _)| *conversation).collect();
+    let mut cursors = chat.first_by_activity(caller.user, query.invitations, from, limit + 1).await?;
+    let more = cursors.len() > limit;
+    cursors.truncate(limit);
+    let ids: Vec<_> = cursors.iter().map(|((_, conversation), _)| *conversation).collect();
     let read = chat.reads_of(caller.user, &ids).await?;
-    let summaries = places.into_iter().zip(read).map(|((place, head), read)| {
-        let summary = chat.summary_at(caller.user, place.1, head, read);
-        async move { Ok::<_, ApiError>((place, summary.await?)) }
+    let summaries = cursors.into_iter().zip(read).map(|((cursor, head), read)| {
+        let summary = chat.summary_at(caller.user, cursor.1, head, read);
+        async move { Ok::<_, ApiError>((cursor, summary.await?)) }
     });
     let mut summaries = pin!(stream::iter(summaries).buffered(AT_ONCE));
     let (mut conversations, mut last, mut bytes) = (Vec::new(), None, 0);
-    while let Some((place, summary)) = summaries.try_next().await? {
-        // Who was removed meanwhile is left out.
+    while let Some((cursor, summary)) = summaries.try_next().await? {
+        // A conversation that the user was removed from meanwhile is left out.
         if let Some(summary) = summary {
             bytes += bytes_of(&summary);
             if bytes > PAGE_BYTES_MAX && !conversations.is_empty() {
-                // This one begins the next page.
-                return Ok(Json(ConversationPage { conversations, next: last.map(name) }));
+                // This conversation begins the next page.
+                return Ok(Json(ConversationPage { conversations, next: last.map(text_of) }));
             }
             conversations.push(summary);
         }
-        last = Some(place);
+        last = Some(cursor);
     }
-    Ok(Json(ConversationPage { conversations, next: last.filter(|_| more).map(name) }))
+    Ok(Json(ConversationPage { conversations, next: last.filter(|_| more).map(text_of) }))
 }
 
-/// What a client sends back to go on behind that place.
-fn name((time, id): Place) -> String {
+/// The text that a client sends back to go on behind that conversation.
+fn text_of((time, id): ListCursor) -> String {
     format!("{time}.{id}")
 }
 
@@ -94,15 +96,15 @@ fn bytes_of(summary: &ConversationBody) -> usize {
 }
 
 impl Chat {
-    /// The first `count` places behind `from` of the conversations that the user is in, with their heads, in order.
-    async fn places(
+    /// The sort keys of the first `count` conversations behind `from` that the user is in, with their heads, in order.
+    async fn first_by_activity(
         &self,
         user: UserId,
         invitations: Option<bool>,
-        from: Option<Place>,
+        from: Option<ListCursor>,
         count: usize,
-    ) -> Result<Vec<(Place, Head)>, ApiError> {
-        let (mut places, mut after) = (Vec::new(), None);
+    ) -> Result<Vec<(ListCursor, Head)>, ApiError> {
+        let (mut cursors, mut after) = (Vec::new(), None);
         loop {
             let _work = self.reads.work().await;
             let rows = self.store.conversations_of(user, after, ROWS_AT_ONCE).await.map_err(faults::of_store)?;
@@ -115,22 +117,23 @@ impl Chat {
             let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
             let placed =
                 ids.into_iter().zip(heads).filter_map(|(id, head)| head.map(|head| ((head.time_ms, id), head)));
-            places.extend(placed.filter(|(place, _)| from.is_none_or(|from| *place < from)));
-            places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
-            places.truncate(count);
+            cursors.extend(placed.filter(|(cursor, _)| from.is_none_or(|from| *cursor < from)));
+            cursors.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+            cursors.truncate(count);
             after = rows.last().map(|row| row.conversation);
             if rows.len() < ROWS_AT_ONCE {
-                return Ok(places);
+                return Ok(cursors);
             }
         }
     }
 }
 
-/// The place that a page of the list begins behind: the time of its last event, and the conversation.
+/// Parses the page cursor: the time of the last event, and the conversation.
 ///
 /// # Errors
-/// When the text is not one that a page before has named.
-pub fn parse(page: &str) -> Result<Place, ApiError> {
-    let place = page.split_once('.').and_then(|(time, id)| Some((time.parse().ok()?, id.parse().ok()?)));
-    place.ok_or_else(|| ApiError::new(ErrorCode::BadRequest, "page: send back the 'next' of the page before as it was"))
+/// When the text is not one that an earlier page has returned.
+pub fn parse(page: &str) -> Result<ListCursor, ApiError> {
+    let cursor = page.split_once('.').and_then(|(time, id)| Some((time.parse().ok()?, id.parse().ok()?)));
+    cursor
+        .ok_or_else(|| ApiError::new(ErrorCode::BadRequest, "page: send back the 'next' of the page before as it was"))
 }

@@ -1,4 +1,4 @@
-//! Read marks. They show in a conversation's summary and in a sync.
+//! Read marks. They are returned in a conversation's summary and in a sync.
 
 use api::{ApiError, Caller, Json, Path};
 use axum::Router;
@@ -13,7 +13,7 @@ pub(crate) fn router() -> Router<Chat> {
     Router::new().route("/v1/conversations/{conversation}/mark", put(mark))
 }
 
-/// Answered when the mark, or a higher one, is in the log.
+/// Answers when the mark, or a higher one, is in the log.
 async fn mark(
     State(chat): State<Chat>,
     caller: Caller,

@@ -27,7 +27,7 @@ struct MembersQuery {
     limit: Option<i64>,
 }
 
-/// For members only: who has left reads as of the leaving or not at all, and this is not worth a reading as of then.
+/// For members only: after leaving, a user would need the list as of the leaving, which is not worth such a read.
 async fn list(
     State(chat): State<Chat>,
     caller: Reader,

@@ -1,4 +1,4 @@
-//! Messages: saying, editing and deleting them, and reacting to them. They are read in `history`.
+//! Messages: sending, editing and deleting them, and reacting to them. They are read in `history`.
 
 use api::{Caller, Json, Path, Query};
 use axum::extract::State;

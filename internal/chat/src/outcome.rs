@@ -1,4 +1,4 @@
-//! The fate of a command: what stands under its id, and giving it up.
+//! The outcome of a command: what is recorded under its id, and withdrawing it.
 
 use api::{ApiError, Caller, Json, Path};
 use axum::extract::State;
@@ -18,7 +18,7 @@ pub(crate) fn router() -> Router<Chat> {
         .route("/v1/conversations/{conversation}/withdraw", post(withdraw))
 }
 
-/// Needs no membership: who was removed still learns what became of a command, and nobody learns of another's.
+/// Needs no membership: a removed member still learns the outcome of a command, and only of their own commands.
 async fn outcome(
     State(chat): State<Chat>,
     caller: Reader,

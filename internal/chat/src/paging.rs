@@ -10,15 +10,15 @@ pub const PAGE_MAX: usize = 200;
 /// What a page holds when the client does not say.
 pub const PAGE_DEFAULT: usize = 50;
 
-/// Bytes of one page, about: the entry that goes beyond is the next page's, unless it is the page's first. Below what the
-/// server reckons an answer with (`process::serve::ANSWER_BYTES`).
+/// Bytes of one page, about: the entry that exceeds this begins the next page, unless it is the page's first. Less than
+/// the server reserves for an answer (`process::serve::ANSWER_BYTES`).
 pub const PAGE_BYTES_MAX: usize = 192 << 10;
-/// Entries that are read from the store at once: of the largest ones, no more than a few pages' bytes.
+/// Entries that are read from the store at once: even of the largest ones, no more than a few pages.
 pub(crate) const ENTRIES_AT_ONCE: usize = 51;
-/// What an entry takes beside its text, and a user in it.
+/// Bytes of an entry beside its text, and of a user in it.
 const ENTRY_BYTES: usize = 400;
 const USER_BYTES: usize = 40;
-/// What a reaction takes beside its emoji.
+/// Bytes of a reaction beside its emoji.
 const REACTION_BYTES: usize = 64;
 
 /// Bytes of the entry as JSON, about.
@@ -38,7 +38,7 @@ pub(crate) fn bytes_of_reactions<'e>(emojis: impl Iterator<Item = &'e str>) -> u
     emojis.map(|emoji| REACTION_BYTES + bytes_of_text(emoji)).sum()
 }
 
-/// Bytes of a text in JSON: what is escaped grows.
+/// Bytes of a text in JSON, with its escapes.
 pub(crate) fn bytes_of_text(text: &str) -> usize {
     let bytes_of = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
@@ -48,7 +48,7 @@ pub(crate) fn bytes_of_text(text: &str) -> usize {
     text.bytes().map(bytes_of).sum()
 }
 
-/// How many of `sizes`, in their order, make a page: at least one, if there is one.
+/// How many of `sizes`, in their order, fit a page: at least one, if there is one.
 pub(crate) fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
     let mut total = 0;
     sizes
@@ -60,7 +60,7 @@ pub(crate) fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
         .count()
 }
 
-/// The page size asked for.
+/// Checks the page size that the client asks for.
 ///
 /// # Errors
 /// `page_out_of_range`.
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(fitting(std::iter::repeat_n(1, 200)), 200);
         assert_eq!(fitting(std::iter::empty()), 0);
         const { assert!(PAGE_BYTES_MAX < process::serve::ANSWER_BYTES) };
-        // The largest entries of either kind: none is a page of more than so many bytes.
+        // The largest entries of either kind fit a page.
         const { assert!(ENTRY_BYTES + (MEMBERS_PER_EVENT_MAX + 1) * USER_BYTES < PAGE_BYTES_MAX) };
         const { assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 < PAGE_BYTES_MAX) };
         const {

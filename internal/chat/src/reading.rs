@@ -1,10 +1,10 @@
-//! What a user may read of a conversation: the spans of their membership, and nothing beyond.
+//! The part of a conversation that a user may read: the spans of their membership, and nothing beyond.
 //!
 //! Every read is made in this order: the hold, the head, the memberships, the rows. Storage writes a head after the
-//! rows of its event, so all memberships up to the head are there when the head is; entries beyond the head are not
-//! shown. What changed an entry may still lie beyond the head that was read: then the memberships are read again, once
-//! `applied` says that they are whole up to there (`history`). Without that, somebody removed between two writes of
-//! one batch could see what was said behind their back.
+//! rows of its event, so all memberships up to the head are complete when the head is there; entries beyond the head
+//! are not shown. An entry may still show a change from beyond the head that was read: then the memberships are read
+//! again, once `applied` says that they are complete up to there (`history`). Without that, somebody removed between
+//! two writes of one batch could see what was said after their removal.
 
 use api::ApiError;
 use commands::{Barrier, faults};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::service::Chat;
 
-/// As of everything that is written.
+/// A seq above all others, for reads of everything that is written.
 pub(crate) const NEWEST: Seq = match Seq::new(u8::MAX, OFFSET_MAX) {
     Ok(seq) => seq,
     Err(_) => panic!("the highest offset fits"),
@@ -23,14 +23,14 @@ pub(crate) const NEWEST: Seq = match Seq::new(u8::MAX, OFFSET_MAX) {
 /// A conversation opened for one reader.
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
-    /// Read before anything else.
+    /// The head, which is read before anything else.
     pub(crate) head: Head,
-    /// When the reader was a member.
+    /// The spans of the reader's membership.
     pub(crate) spans: MembershipSpans,
 }
 
 impl Reading {
-    /// The leaving, of who is no member any more.
+    /// The seq of the leaving, for a former member.
     pub(crate) fn left(&self) -> Option<Seq> {
         self.spans.left()
     }
@@ -40,8 +40,8 @@ impl Chat {
     /// Opens the conversation for `user`.
     ///
     /// # Errors
-    /// `held`; `not_member` (or no such conversation), once storage has passed what was in the log when the request
-    /// came; `retry` when that takes too long.
+    /// `held`; `not_member` (also when there is no such conversation), once storage has passed what was in the log when
+    /// the request came; `retry` when that takes too long.
     pub(crate) async fn open(&self, user: UserId, conversation: ConversationId) -> Result<Reading, ApiError> {
         if let Some(reading) = self.look(user, conversation).await? {
             return Ok(reading);
@@ -52,10 +52,10 @@ impl Chat {
         self.look(user, conversation).await?.ok_or_else(faults::not_member)
     }
 
-    /// Opens the conversation for `user` once what they may read of it reaches `at_least`.
+    /// Opens the conversation for `user` once the readable part reaches `at_least`.
     ///
-    /// Where it does not, the answer and the time it takes depend on nothing but the reader's membership: a "no" that came
-    /// at once for what is in the log already would tell those who may not read it how much has been said.
+    /// Where it does not reach so far, the answer and the time it takes depend only on the reader's membership: a "no"
+    /// that came at once for what is in the log already would tell non-members how much has been said.
     ///
     /// # Errors
     /// `held`; `retry` when it does not reach so far in time, or never will.

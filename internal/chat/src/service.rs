@@ -1,4 +1,4 @@
-//! What every handler works with.
+//! The state that all handlers of the service share.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use process::{Peer, TraceParent, client_address, network_of};
 use protocol::{Accepted, CommandFrame};
 use store::SharedStore;
 
-use crate::reads::{Reads, Turn};
+use crate::read_limits::{ReadLimits, ReadPermit};
 use crate::{Config, Deps};
 
 /// The answer to a command: it is in the log.
@@ -26,8 +26,8 @@ pub(crate) struct Chat {
     pub(crate) store: SharedStore,
     pub(crate) barrier: Barrier,
     pub(crate) commands: Commands,
-    pub(crate) reads: Reads,
-    /// Proxies that say where a request comes from.
+    pub(crate) reads: ReadLimits,
+    /// The number of proxies that say where a request comes from.
     trusted_proxies: usize,
     /// How long a read waits for storage.
     pub(crate) read_wait: Duration,
@@ -40,10 +40,10 @@ impl FromRef<Chat> for Verifier {
     }
 }
 
-/// Who reads: a caller within the limits of reads, whose turn it is until this is dropped.
+/// A caller within the limits of reads, with the permit of a read.
 pub(crate) struct Reader {
     pub(crate) user: UserId,
-    _turn: Turn,
+    _turn: ReadPermit,
 }
 
 impl FromRequestParts<Chat> for Reader {
@@ -51,7 +51,7 @@ impl FromRequestParts<Chat> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, chat: &Chat) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, chat).await?;
-        // Without a connection there is no other end: a test that calls the routes itself.
+        // Only a test that calls the routes itself has no connection.
         let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address);
         let address = network_of(client_address(peer, &parts.headers, chat.trusted_proxies));
         let turn = chat.reads.turn(caller.user, address).await?;
@@ -69,7 +69,7 @@ impl Chat {
             barrier: commands.barrier().clone(),
             store,
             commands,
-            reads: Reads::new(config),
+            reads: ReadLimits::new(config),
             trusted_proxies: config.trusted_proxies,
             read_wait: config.read_wait,
             verifier: deps.verifier.clone(),

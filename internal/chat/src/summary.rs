@@ -1,4 +1,4 @@
-//! A conversation in a few lines: what it is, its last message, what is unread.
+//! The summary of a conversation: its settings, its last message, the number of unread ones.
 
 use api::ApiError;
 use commands::{Barrier, faults};
@@ -11,33 +11,33 @@ use crate::reading::NEWEST;
 use crate::service::Chat;
 use crate::view;
 
-/// Entries that are read at once where the last message that somebody may read is looked for.
+/// Entries that are read at once while looking for the last message that the user may read.
 const SOUGHT_AT_ONCE: usize = 100;
-/// How often: it is left out where more entries that are no messages stand behind it.
+/// How many such reads are made at most: beyond that, the summary has no last message.
 const SOUGHT_PAGES_MAX: usize = 50;
-/// Deleted messages beyond a read mark that are told apart. Of somebody with more than that the rest counts as unread.
+/// Deleted messages beyond a read mark that are told apart. With more than that, the rest counts as unread.
 pub const DELETED_COUNTED_MAX: usize = 10_000;
 
 /// How far a user has read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Read {
-    /// As they have marked it.
+    /// The read mark that the user has set.
     mark: Option<Mark>,
-    /// Their last own message: who has answered has read.
+    /// The user's last own message: sending marks everything before as read.
     sent: Option<Mark>,
-    /// Who has taken them in, if it is a group that they have not begun.
+    /// The user who added them, if it is a group that they have not created.
     inviter: Option<UserId>,
 }
 
 impl Read {
-    /// Who has taken them in, as long as they have neither said nor marked anything there: they may still decline.
+    /// The user who added them, as long as they have neither written nor marked anything there: they may still decline.
     pub(crate) fn invited_by(self) -> Option<UserId> {
         self.inviter.filter(|_| self.mark.is_none() && self.sent.is_none())
     }
 }
 
 impl Chat {
-    /// The conversation for a member, with its head as it was read first; `None` for who is none.
+    /// The summary for a member, with the head as it was read first; `None` for a non-member.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -56,7 +56,8 @@ impl Chat {
                 self.last_message(conversation, head),
             )?
         };
-        // The membership after the head: it is whole up to there, so who was removed before is not shown the rest.
+        // The membership is read after the head: it is complete up to there, so a user removed before is not shown the
+        // rest.
         let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
         let Some((row, role)) = row.and_then(|row| row.role.map(|role| (row, role))) else { return Ok(None) };
         let last = self.readable(user, &row, head, last).await?;
@@ -118,7 +119,7 @@ impl Chat {
         })
     }
 
-    /// What the conversation is, and who else is in it if it is direct.
+    /// The settings of the conversation and, if it is direct, the other member.
     async fn settings_and_peer(
         &self,
         user: UserId,
@@ -153,8 +154,9 @@ impl Chat {
         Ok(read.map(|((mark, sent), inviter)| Read { mark, sent, inviter }).collect())
     }
 
-    /// Messages of others that stand, said after what the user has read and up to the end, which is a place with the
-    /// number of messages up to there. Those before the latest joining are not the user's to read, so they do not count.
+    /// The number of unread messages: those of others, not deleted, from behind what the user has read up to `end`, a
+    /// seq with the number of messages up to there. Messages before the latest joining are not the user's to read, so
+    /// they do not count.
     async fn unread(
         &self,
         row: &UserConversation,
@@ -164,7 +166,7 @@ impl Chat {
     ) -> Result<u64, ApiError> {
         let joined = Mark { seq: row.joined, ordinal: row.joined_ordinal };
         let read = [read.mark, read.sent].into_iter().flatten().fold(joined, Mark::max);
-        // Behind the last own message there are only those of others.
+        // Behind the user's last own message there are only those of others.
         let said = ordinal.saturating_sub(read.ordinal);
         if said == 0 || read.seq >= end {
             return Ok(0);
@@ -211,9 +213,8 @@ impl Chat {
         self.store.entry(conversation, last.place, last.seq).await.map_err(faults::of_store)
     }
 
-    /// The conversation's last message, or where the member may not read that one (it was said before their joining, or
-    /// while they were away), the last one that they may read: not changed by something beyond what the membership is
-    /// known to cover.
+    /// The last message that the member may read (later ones may be from before their joining, or from while they were
+    /// away), without changes from beyond what the memberships are known to cover.
     async fn readable(
         &self,
         user: UserId,

@@ -1,12 +1,12 @@
-//! Where a device begins after a `reset`, or at its first connect: every conversation with its head.
+//! The sync: how a device begins after a `reset`, or at its first connect, with every conversation and its head.
 //!
 //! The device holds a cursor E already. So that nothing falls between E and the heads, everything that is in the log
-//! when the request comes has to be applied before the heads are read: the barrier, here over all partitions at once.
-//! A partition that does not get there in time, or does not answer, makes its own conversations `retry` and no others.
+//! when the request comes must be applied before the heads are read: the barrier, here over all partitions at once.
+//! Where a partition does not get there in time, or does not answer, its own conversations are `retry` and no others.
 //!
-//! The list is paged by conversation id, never by recency: a conversation keeps its place between two pages. Each page
-//! has a barrier of its own, which is later than E as well; one that is joined between two pages, on the wrong side of
-//! them, is told of by the feed behind E.
+//! The list is paged by conversation id, never by recency, so that a conversation does not move between two pages. Each
+//! page has a barrier of its own, which is later than E as well; a conversation that is joined between two pages, and
+//! sorts before the second, comes over the feed behind E.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -32,7 +32,7 @@ pub(crate) fn router() -> Router<Chat> {
     Router::new().route("/v1/sync", get(sync))
 }
 
-/// The most conversations of one page, and what one holds when the client does not say: each costs the read of a head.
+/// The most conversations of one page, and the default size: each costs the read of a head.
 pub const PAGE_MAX: usize = 1000;
 
 #[derive(Deserialize)]
@@ -41,12 +41,12 @@ struct SyncQuery {
     limit: Option<i64>,
 }
 
-/// Where a page of the sync goes on.
+/// The page cursor of a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SyncPlace {
-    /// Behind this conversation.
+pub struct SyncCursor {
+    /// The page begins behind this conversation.
     pub conversation: ConversationId,
-    /// Whether a page before may lack conversations: then the last one must not say that nothing is missing.
+    /// Whether an earlier page may lack conversations: then the last one must not say that the sync is complete.
     pub incomplete: bool,
 }
 
@@ -64,34 +64,34 @@ async fn sync(
     let last = conversations.last().filter(|_| conversations.len() == limit);
     let hidden = held.hides_from(&conversations, after, last.map(|last| last.id));
     let incomplete = !behind.is_empty() || hidden || from.is_some_and(|from| from.incomplete);
-    let next = last.map(|last| SyncPlace { conversation: last.id, incomplete }.to_string());
+    let next = last.map(|last| SyncCursor { conversation: last.id, incomplete }.to_string());
     Ok(Json(SyncPage { complete: next.is_none() && !incomplete, conversations, next }))
 }
 
-impl Display for SyncPlace {
+impl Display for SyncCursor {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}{}", self.conversation, if self.incomplete { INCOMPLETE } else { "" })
     }
 }
 
-/// What a place ends with when a page before may lack conversations.
+/// The end of a page cursor when an earlier page may lack conversations.
 const INCOMPLETE: &str = ".incomplete";
 
-/// The place that a page of the sync begins behind.
+/// Parses a page cursor.
 ///
 /// # Errors
-/// When the text is not one that a page before has named.
-pub fn parse(after: &str) -> Result<SyncPlace, ApiError> {
+/// When the text is not one that an earlier page has returned.
+pub fn parse(after: &str) -> Result<SyncCursor, ApiError> {
     let whole = after.strip_suffix(INCOMPLETE);
     let conversation = whole.unwrap_or(after).parse().map_err(|_| {
         ApiError::new(ErrorCode::BadRequest, "after: send back the 'next' of the page before as it was")
     })?;
-    Ok(SyncPlace { conversation, incomplete: whole.is_some() })
+    Ok(SyncCursor { conversation, incomplete: whole.is_some() })
 }
 
 impl Chat {
-    /// The partitions that storage does not get through in time, as of now, or that cannot be asked at the moment: what
-    /// fails at once is no worse than what is slow, and neither is any reason to fail the others' conversations.
+    /// The partitions that storage does not get through in time, or that cannot be asked at the moment. A failure
+    /// counts like slowness: neither is a reason to fail the conversations of other partitions.
     async fn behind(&self) -> Result<BTreeSet<Source>, ApiError> {
         let sources = [topics::MESSAGES, topics::RECEIPTS]
             .into_iter()
@@ -119,7 +119,7 @@ impl Chat {
         }
     }
 
-    /// What storage holds. Read after the barrier and before the rows, as always.
+    /// The conversations that storage holds. Read after the barrier and before the rows.
     async fn held_conversations(&self) -> Result<Held, ApiError> {
         let _work = self.reads.work().await;
         let partitions = 0..topics::spec_of(topics::MESSAGES).partitions;
@@ -159,7 +159,7 @@ impl Chat {
                 state,
                 member: row.role.is_some(),
                 changed: row.changed,
-                // Who has left is not told what came afterwards.
+                // A user who has left is not told what came afterwards.
                 head: match row.role {
                     Some(_) => head.map_or(Seq::default(), |head| head.seq),
                     None => row.changed,
@@ -170,8 +170,8 @@ impl Chat {
         Ok(list)
     }
 
-    /// The rows that were listed, read once more now that the heads are there. A head must not be newer than the row
-    /// beside it: a device that begins at the head filters everything up to there away, its own leaving included.
+    /// Reads the listed rows once more, after the heads. A head must not be newer than the row beside it: a device that
+    /// begins at the head filters out everything up to there, its own leaving included.
     async fn rows_behind_heads(
         &self,
         user: UserId,
@@ -185,7 +185,7 @@ impl Chat {
             let id = row.conversation;
             rows.push(match again.remove(&id) {
                 Some(row) => row,
-                // One that was joined meanwhile has taken its place on the page.
+                // A conversation that was joined meanwhile has displaced it from the page.
                 None => self.store.user_conversation(user, id).await.map_err(faults::of_store)?.unwrap_or(row),
             });
         }
@@ -200,7 +200,8 @@ impl Chat {
     }
 }
 
-/// Held conversations of one partition that are read at once; where there are more, each is asked for by itself.
+/// Held conversations of one partition that are read at once; where there are more, each conversation is looked up by
+/// itself.
 const HELD_MAX: usize = 1000;
 
 /// The conversations that storage holds.
@@ -211,8 +212,8 @@ struct Held {
 }
 
 impl Held {
-    /// Whether the user may be in a held conversation that this page, from behind `after` up to `last`, does not name:
-    /// what made them a member may be among what was skipped, and then no row of theirs says so yet.
+    /// Whether the user may be in a held conversation between `after` and `last` that this page does not list: the
+    /// event that made them a member may have been skipped, so that no row of theirs exists yet.
     fn hides_from(
         &self,
         named: &[SyncConversation],
@@ -225,8 +226,8 @@ impl Held {
     }
 }
 
-/// The partition of `chat.receipts` with the marks of the conversations of one of `chat.messages`: both have the same
-/// key and number of partitions, which a test makes sure of.
+/// The partition of `chat.receipts` with the marks of the conversations of one of `chat.messages`: both topics have the
+/// same key and number of partitions, which a test checks.
 fn receipts_of(source: Source) -> Source {
     Source { topic: topics::RECEIPTS, partition: source.partition }
 }
@@ -239,9 +240,9 @@ mod tests {
     fn a_place_remembers_whether_something_may_be_missing_before_it() {
         let id = "1980395b-6c11-8d4f-9514-069b865ba53b";
         for (text, incomplete) in [(id.to_owned(), false), (format!("{id}.incomplete"), true)] {
-            let place = parse(&text).unwrap();
-            assert_eq!((place.conversation, place.incomplete), (id.parse().unwrap(), incomplete));
-            assert_eq!(place.to_string(), text);
+            let cursor = parse(&text).unwrap();
+            assert_eq!((cursor.conversation, cursor.incomplete), (id.parse().unwrap(), incomplete));
+            assert_eq!(cursor.to_string(), text);
         }
         for bad in ["", ".incomplete", "7", &format!("{id}."), &format!("{id}.incomplete.incomplete")] {
             assert_eq!(parse(bad).unwrap_err().code, ErrorCode::BadRequest, "{bad}");

@@ -1,19 +1,20 @@
-//! Rows as bodies.
+//! Makes response bodies of rows.
 
 use domain::{Content, Seq};
 use protocol::{EntryBody, MarkBody, ReactionBody};
 use store::{Entry, Mark};
 
-/// The entry for a reader who left at `left`, or is a member; `whole` is the conversation's head as it was read before
-/// the entry.
+/// The body of an entry for a member, or for a reader who left at `left`; `whole` is the conversation's head as it was
+/// read before the entry.
 ///
-/// Storage writes the rows of a batch in no order, and the head behind them. So a row may show a change from beyond that
-/// head (a reaction) and still lack an earlier one (an edit). It is named by what it is certain to have: the frames of
-/// everything later are laid on it once more, which changes nothing where it has them.
+/// Storage writes the rows of a batch in no order, and the head behind them. So a row may show a change from beyond
+/// that head (a reaction) and still lack an earlier one (an edit). The body names the version that the row is certain
+/// to have: the device applies the frames of all later changes to it once more, which changes nothing where the row has
+/// them.
 ///
-/// Rows hold the newest version only. An entry that changed after the leaving is shown without what is not known to be
-/// as of the leaving: its reactions, and its text unless it was never edited or deleted. It is then named by its first
-/// version, so that a client that knows a later one keeps that.
+/// Rows hold the newest version only. An entry that changed after the leaving is shown without the parts that are not
+/// known to be as of the leaving: its reactions, and its text unless it was never edited or deleted. The body then
+/// names the first version, so that a client that has a later one keeps it.
 pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
     let withheld = left.is_some_and(|left| entry.changed > left);
     let first_text = entry.edited_ms.is_none() && !entry.deleted;

@@ -1,4 +1,4 @@
-//! Watches what the service depends on: readiness tells, and a handle that is left behind ends the process.
+//! Watches the log and the store: readiness reports them, and a store handle that is left behind ends the process.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Deps;
 
-/// What commands and read marks are written to.
+/// The topics that commands and read marks are written to.
 const TOPICS: [&str; 2] = [topics::MESSAGES, topics::RECEIPTS];
-/// How often the store is asked.
+/// How often the store is checked.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Starts the watching.
+/// Starts watching.
 pub(crate) fn start(deps: &Deps, tasks: &mut Tasks) {
     let readiness = &deps.serving.readiness;
     let (log, codec) = (deps.log.clone(), deps.codec.clone());
@@ -32,8 +32,8 @@ pub(crate) fn start(deps: &Deps, tasks: &mut Tasks) {
     tasks.spawn("watch on the store", |token| watch_store(store, condition, token));
 }
 
-/// Fails when another incarnation is current than the handle's: the rows that this process reads are no longer those that
-/// are written. A handle that follows is never behind.
+/// Fails when the current incarnation is not the handle's any more: the rows that this process reads are no longer
+/// those that are written. A handle that follows is never behind.
 async fn watch_store(store: SharedStore, condition: Condition, token: CancellationToken) -> Result<(), StoreError> {
     let mut ticks = ticks();
     while token.run_until_cancelled(ticks.tick()).await.is_some() {

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use world::{World, user_id};
 
-/// Issue 10, item 4.
+/// Issue 10, item 4: users without an account are reported, and added nowhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_without_an_account_are_told_of_and_taken_in_nowhere() {
     let world = World::new().await;
@@ -87,7 +87,7 @@ async fn members_come_change_roles_and_go() {
     };
     let expected = [json!([ann.id, "owner"]), json!([bob.id, "admin"]), json!([cid.id, "member"])];
     assert_eq!((who(&page), &page["more"]), (expected.to_vec(), &json!(true)));
-    // The row says what made it so: of who was promoted, a later event than the joining.
+    // A row carries the seq of the event that made it so: for a promoted member, a later one than the joining.
     let rows = page["members"].as_array().unwrap();
     assert_eq!(rows[0]["changed"], rows[0]["joined"]);
     assert!(rows[1]["changed"].as_u64() > rows[1]["joined"].as_u64());
@@ -154,7 +154,7 @@ async fn the_list_is_by_recency_with_the_last_message_and_exact_unread() {
     assert_eq!((&first["unread"], &first["last_message"]["body"]), (&json!(5), &json!("4")));
     assert!(list.get("next").is_none());
 
-    // In pages; the one that becomes active meanwhile does not come twice.
+    // In pages; a conversation that becomes active meanwhile does not come twice.
     let page = bob.get("/v1/conversations?limit=2").await.body;
     let next = page["next"].as_str().unwrap();
     let again = bob.get(&format!("/v1/conversations?limit=2&page={next}")).await.body;
@@ -164,7 +164,7 @@ async fn the_list_is_by_recency_with_the_last_message_and_exact_unread() {
     let end = bob.get(&format!("/v1/conversations?limit=2&page={last}")).await.body;
     assert_eq!((end["conversations"].as_array().unwrap().len(), end.get("next")), (1, None));
 
-    // A mark in the middle leaves what comes after it.
+    // A mark in the middle leaves later messages unread.
     let third = ann.history(groups[4], "?limit=3").await.seqs()[0];
     let marked = bob.call(Method::PUT, &format!("/v1/conversations/{}/mark", groups[4]), json!({ "seq": third })).await;
     assert_eq!(marked.body["seq"], third);
@@ -243,7 +243,7 @@ async fn bad_input_is_refused_with_its_code() {
     ann.call(Method::PUT, &format!("{base}/mark"), json!({ "seq": 1_u64 << 40 })).await.refused("invalid");
     ann.call(Method::DELETE, &format!("{messages}/{id}"), Value::Null).await.refused("bad_request");
 
-    // Who is no member, and what does not exist, look the same.
+    // A conversation that the user is not a member of looks like one that does not exist.
     for c in [c, nobody] {
         let base = format!("/v1/conversations/{c}");
         for path in [base.clone(), format!("{base}/messages"), format!("{base}/members")] {

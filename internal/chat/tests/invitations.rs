@@ -1,4 +1,4 @@
-//! Groups that somebody was taken into: they wait to be accepted, are bounded, and can be declined.
+//! Invitations: groups that somebody was added to wait to be accepted, are bounded, and can be declined.
 #![allow(clippy::unwrap_used)]
 
 mod world;
@@ -61,7 +61,7 @@ async fn one_user_takes_another_into_so_many_groups_and_no_more() {
     let of = |group: &ConversationId| if *group == others { json!(carl.id) } else { json!(ann.id) };
     assert!(waiting.iter().all(|(group, inviter)| *group != own && *inviter == of(group)));
 
-    // One of them is accepted by saying something, one by reading, one declined: there is room for three again.
+    // One of them is accepted by sending a message, one by reading, one declined: there is room for three again.
     bob.say(groups[0], "hello").await;
     let created = bob.get(&format!("/v1/conversations/{}/messages", groups[1])).await.seqs()[0];
     let read = bob.call(Method::PUT, &format!("/v1/conversations/{}/mark", groups[1]), json!({ "seq": created })).await;
@@ -74,14 +74,14 @@ async fn one_user_takes_another_into_so_many_groups_and_no_more() {
     }
     assert_eq!(listed(&bob, "&invitations=false").await.len(), 3);
     open(&ann, "group", &bob).await.refused("too_many_invitations");
-    // Whom one has written to may go on.
+    // Somebody whom the user has written to may go on.
     write_to(&bob, &ann).await;
     assert_eq!(open(&ann, "group", &bob).await.status, StatusCode::ACCEPTED);
     service.stop().await;
     storage.stop().await;
 }
 
-/// Issue 10, item 4: each of them found the last place free.
+/// Issue 10, item 4: each of these requests found the last invitation free.
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_that_are_opened_at_once_have_no_more_room() {
     let world = World::new().await;
@@ -94,7 +94,7 @@ async fn groups_that_are_opened_at_once_have_no_more_room() {
     let opened = futures_util::future::join_all((0..30).map(|_| open(&ann, "group", &bob))).await;
     let taken = opened.iter().filter(|answer| answer.status == StatusCode::ACCEPTED).count();
     assert_eq!(taken, 5, "{opened:?}");
-    // Who was refused together with somebody has taken no place of theirs.
+    // An invitation that was refused together with others has not been counted.
     for _ in 0..commands::INVITATIONS_BY_ONE_MAX {
         let members = json!({ "kind": "group", "members": [bob.id, carl.id] });
         ann.command(Method::POST, "/v1/conversations", members).await.1.refused("too_many_invitations");
@@ -120,7 +120,7 @@ async fn who_declines_a_group_twice_is_not_taken_in_again() {
     let answer = invite(&ann, group, &bob).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     answer.refused("declined");
-    // Who had accepted before leaving, and who was removed, have declined nothing.
+    // Leaving after having accepted, and being removed, are no declining.
     carl.say(group, "hello").await;
     for _ in 0..3 {
         carl.done(group, Method::POST, "leave", json!({})).await;

@@ -1,4 +1,4 @@
-//! The lists of somebody with many conversations: the sync names all, page by page; and so does the list.
+//! The lists of a user with many conversations: both the sync and the conversation list name all of them, page by page.
 #![allow(clippy::unwrap_used)]
 
 mod world;
@@ -15,8 +15,8 @@ use store::around::Around;
 use store::{Applied, CellWrites, Consumer, Head, Hold, Row, SharedStore, StoreError};
 use world::{User, World, user_id};
 
-/// Rows as if somebody had put the user into so many groups, and the user had left all of them but the last `stay` by
-/// id; returns the groups by id.
+/// Writes the rows of so many groups that the user was added to, and has left all but the last `stay` by id; returns
+/// the groups by id.
 async fn groups(world: &World, user: &User<'_>, count: usize, stay: usize) -> Vec<ConversationId> {
     let (joined, left) = (Seq::try_from(1).unwrap(), Seq::try_from(2).unwrap());
     let mut groups: Vec<_> = (0..count).map(|_| ConversationId::group(user.id, world.id())).collect();
@@ -43,7 +43,7 @@ fn ids(page: &Value) -> Vec<ConversationId> {
     all.iter().map(|each| each["id"].as_str().unwrap().parse().unwrap()).collect()
 }
 
-/// A store in which something is written right before the heads are read.
+/// A store in which a row is written right before the heads are read.
 struct BeforeHeads {
     inner: SharedStore,
     writes: Mutex<Vec<CellWrites>>,
@@ -89,8 +89,9 @@ async fn the_heads_of_a_sync_are_never_newer_than_its_rows() {
     storage.stop().await;
 }
 
-/// Found by the simulator (seed 15608 of 20,000): what made somebody a member was skipped under the hold, so no row of
-/// theirs named the conversation, the sync called itself complete without it, and its device never heard of it again.
+/// Found by the simulator (seed 15608 of 20,000): the event that made a user a member was skipped under the hold, so no
+/// row of theirs named the conversation, the sync called itself complete without it, and the device never heard of it
+/// again.
 #[tokio::test]
 async fn a_sync_is_not_complete_while_something_held_may_concern_the_user() {
     let world = World::new().await;
@@ -113,7 +114,7 @@ async fn a_sync_is_not_complete_while_something_held_may_concern_the_user() {
         named.extend(ids(&page));
         assert_eq!((named, &page["complete"]), (known.clone(), &json!(false)), "{query}");
     }
-    // One that is named says itself that it is held.
+    // A conversation that is listed shows itself that it is held.
     world.store.put_hold(Consumer::Storage, partition, held, hold(None, Some(skipped))).await.unwrap();
     let partition = commands::Barrier::source_of(known[0]).partition;
     world.store.put_hold(Consumer::Storage, partition, known[0], hold(Some(skipped), None)).await.unwrap();
@@ -143,7 +144,7 @@ async fn a_sync_names_every_conversation_page_by_page() {
         }
         assert!(named == groups, "{query}: {} named", named.len());
     }
-    // Those left are named as such, and a mark is found wherever it stands.
+    // Conversations that were left are marked as such, and a mark is found in any of them.
     let last = *groups.last().unwrap();
     let seq = Seq::try_from(1).unwrap();
     let mark = Row::Mark { user: ann.id, mark: store::Mark { seq, ordinal: 0 } };
@@ -232,12 +233,12 @@ async fn the_list_names_every_conversation_whatever_the_ids() {
     storage.stop().await;
 }
 
-/// Issue 10, section 3: storage writes the rows of a batch in any order, so the edit of a last message may be there before
-/// the row that removes the reader. What was said behind their back is not shown.
+/// Issue 10, section 3: storage writes the rows of a batch in any order, so the edit of a last message may be there
+/// before the row that removes the reader. What was said after the removal is not shown.
 #[tokio::test]
 async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
     let world = World::new().await;
-    // No storage: the rows are those of the middle of a batch.
+    // Storage does not run: the rows are those of the middle of a batch.
     let service = world.start_with(Config { read_wait: Duration::from_millis(50), ..Config::default() }).await;
     let ann = world.user(&service, 1);
     let (id, bob, time_ms) = (world.id(), user_id(2), world::NOW_MS);
@@ -281,7 +282,7 @@ async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
     applied(4).await;
     assert_eq!(last_text().await, None, "she is none");
 
-    // Who is a member again reads it.
+    // A user who is a member again reads it.
     write(5, vec![Row::Member { user: ann.id, seq: at(5), role: Some(role) }]).await;
     assert_eq!(last_text().await.as_deref(), Some("behind her back"));
     service.stop().await;

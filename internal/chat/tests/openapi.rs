@@ -1,4 +1,4 @@
-//! The document and the code name the same routes. That answers are as described, every other test makes sure of.
+//! The document and the code name the same routes. Every other test checks that answers are as described.
 #![allow(clippy::unwrap_used)]
 
 mod world;
@@ -27,7 +27,8 @@ fn every_route_is_described_and_nothing_else() {
     assert_eq!(described, table);
 }
 
-/// Issue 10, item 15: a union says by one field which of its members a value is, and each member requires its own.
+/// Issue 10, item 15: one field of a union says which of its members a value is, and each member requires its own
+/// fields.
 #[test]
 fn what_is_no_member_of_a_union_is_caught() {
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";

@@ -1,4 +1,4 @@
-//! What a page holds at most, and how often one may be asked for. Issue 10, item 1: pages were bounded in entries only.
+//! The bounds of a page, and of the rate of reads. Issue 10, item 1: pages were bounded in entries only.
 #![allow(clippy::unwrap_used)]
 
 mod world;
@@ -8,7 +8,7 @@ use process::serve::ANSWER_BYTES;
 use reqwest::StatusCode;
 use world::World;
 
-/// The largest message, of what takes the most room in JSON.
+/// The largest message, made of the characters that take the most room in JSON.
 const LARGE: usize = 16 << 10;
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_page_of_the_list_is_bounded_in_bytes_and_the_rest_follows() {
     assert_eq!((count, seen.len()), (20, 20));
 }
 
-/// What waits for storage works on no rows: others' reads go on, however few work at the same time.
+/// A read that waits for storage does not work on rows: others' reads go on, however few work at the same time.
 #[tokio::test]
 async fn a_read_that_waits_for_storage_keeps_nobody_from_reading() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! What is read, by whom, and as of when: spans of membership, storage that is behind, holds, syncs, outcomes.
+//! What users may read, and as of when: spans of membership, storage that is behind, holds, syncs, outcomes.
 #![allow(clippy::unwrap_used)]
 
 mod world;
@@ -85,7 +85,7 @@ async fn a_reader_sees_their_spans_of_membership_both_ends_included() {
             seen.push(ann.say(c, &format!("{round}.{number}")).await.get());
         }
         if round == 0 {
-            // Who has said something in a group may be added to it again and again.
+            // A member who has written in a group may be added to it again and again.
             seen.push(bob.say(c, "hello").await.get());
         }
         seen.push(bob.done(c, Method::POST, "leave", json!({})).await.get());
@@ -127,14 +127,14 @@ async fn a_message_is_read_by_its_id_by_who_may_read_it() {
     let messages = format!("/v1/conversations/{c}/messages");
     let (before, _) = ann.command(Method::POST, &messages, json!({ "body": "before bob" })).await;
     let joined = add(&ann, c, &bob).await;
-    // Asked for at once: the answer waits for what is in the log.
+    // Requested at once: the answer waits for what is in the log.
     let (after, _) = ann.command(Method::POST, &messages, json!({ "body": "for bob" })).await;
     let read = bob.get(&format!("{messages}/{after}")).await;
     assert_eq!((&read.body["body"], &read.body["id"]), (&json!("for bob"), &json!(after)));
     assert_eq!(read.body, bob.history(c, "?limit=1").await.body["entries"][0]);
     bob.get(&format!("{messages}/{before}")).await.refused("no_such_message");
     assert_eq!(ann.get(&format!("{messages}/{before}")).await.body["body"], "before bob");
-    // Neither a command that is no message, nor an id that nobody used.
+    // Neither a command that is no message, nor an id that was never used.
     let entries = ann.history(c, "").await.body["entries"].clone();
     let joining = entries.as_array().unwrap().iter().find(|entry| entry["seq"] == json!(joined)).unwrap().clone();
     for id in [joining["id"].as_str().unwrap(), &world.id().to_string()] {
@@ -183,7 +183,7 @@ async fn who_has_left_reads_as_of_the_leaving() {
         (&json!(false), &json!(left), &json!("ready"))
     );
 
-    // Back again, bob reads what stands now, but not what was said in between.
+    // Back again, bob reads what the messages are now, but not what was said in between.
     ann.say(c, "behind bob's back").await;
     add(&ann, c, &bob).await;
     let texts = bob.history(c, "").await.texts();
@@ -205,14 +205,14 @@ async fn while_storage_is_behind_reads_ask_again_and_commands_pass() {
     let path = format!("/v1/conversations/{c}/messages");
     let (id, sent) = bob.command(Method::POST, &path, json!({ "body": "after" })).await;
     assert_eq!(sent.status, StatusCode::ACCEPTED);
-    // What is there is read without waiting.
+    // A read of what is there does not wait.
     assert_eq!(ann.history(c, "").await.texts(), ["before"]);
     ann.history(c, &format!("?at_least={}", head.get())).await;
     let waiting = ann.history(c, &format!("?at_least={}", head.get() + 1)).await;
     waiting.refused("retry");
     assert!(waiting.retry_after);
     bob.get(&format!("/v1/conversations/{c}/outcome/{id}")).await.refused("retry");
-    // A no is none yet, for reads as for commands.
+    // A "no" is not final yet, for reads as for commands.
     let cid = world.user(&service, 3);
     cid.history(c, "").await.refused("retry");
     assert_eq!(cid.command(Method::POST, &path, json!({ "body": "hi" })).await.1.status, StatusCode::ACCEPTED);
@@ -278,7 +278,7 @@ async fn half_of_a_batch_shows_nothing_that_the_reader_may_have_been_removed_bef
     let c = ann.group(&[bob.id]).await;
     let (first, head) = (ann.say(c, "first").await, ann.say(c, "second").await);
     storage.stop().await;
-    // Storage died in a batch: bob's removal is not written, what was said and changed after it is.
+    // Storage died in a batch: bob's removal is not written, a later message and an edit are.
     let (removal, later, edit) = (head.next(), head.next().next(), head.next().next().next());
     let write = async |seq: Seq, row: Row| {
         world.store.write(vec![row.write(c, seq)]).await.unwrap();
@@ -291,7 +291,7 @@ async fn half_of_a_batch_shows_nothing_that_the_reader_may_have_been_removed_bef
     bob.history(c, "").await.refused("retry");
     let last = format!("?after={first}");
     assert_eq!(bob.history(c, &last).await.texts(), ["second"], "pages that it does not concern are read");
-    // It goes on where it was.
+    // Storage goes on where it was.
     write(removal, Row::Member { user: bob.id, seq: removal, role: None }).await;
     let source = commands::Barrier::source_of(c);
     let applied = Applied { seq: edit, fingerprint: Fingerprint(0) };
@@ -354,7 +354,7 @@ async fn an_outcome_tells_what_stands_to_its_author_alone() {
     assert_eq!(ann.get(&format!("{base}/outcome/{never}")).await.body["stands"], "withdrawal");
     assert_eq!(ann.history(c, "").await.texts(), ["hi"]);
 
-    // Who was removed still learns what became of a command, in answer to a retry, too.
+    // A removed member still learns the outcome of a command, in answer to a retry, too.
     let id = world.id();
     bob.call(Method::POST, &format!("{base}/messages"), json!({ "id": id, "body": "bye" })).await;
     bob.done(c, Method::POST, "leave", json!({})).await;
@@ -386,7 +386,7 @@ async fn a_service_that_stops_answers_what_it_has_taken() {
     let (first, second) = (ann.say(c, "one").await, ann.say(c, "two").await);
     let path = format!("/v1/conversations/{c}/mark");
     ann.call(Method::PUT, &path, json!({ "seq": first })).await;
-    // The second one waits for the end of its window, and so does who stops the service meanwhile.
+    // The second mark waits for the end of its window, and so does the stopping service.
     let (marked, ()) = tokio::join!(ann.call(Method::PUT, &path, json!({ "seq": second })), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         service.shutdown();
@@ -398,7 +398,7 @@ async fn a_service_that_stops_answers_what_it_has_taken() {
     storage.stop().await;
 }
 
-/// Issue 10, item 3: who may not read it counted what was said by asking for pages that reach so far.
+/// Issue 10, item 3: a non-member could count messages by asking for pages that reach so far.
 #[tokio::test]
 async fn a_page_that_reaches_so_far_tells_nothing_to_who_may_not_read_it() {
     let world = World::new().await;
@@ -416,13 +416,13 @@ async fn a_page_that_reaches_so_far_tells_nothing_to_who_may_not_read_it() {
         }
     }
     assert_eq!(bob.history(c, &format!("?at_least={left}")).await.body["head"], json!(left));
-    // Who is to be a member any moment waits for it.
+    // A user who is about to become a member waits for it.
     add(&ann, c, &cid).await;
     service.stop().await;
     storage.stop().await;
 }
 
-/// What stands in the timeline of an earlier membership can be marked; what was said in between counts as its leaving.
+/// An entry of an earlier membership can be marked; a mark at something said in between counts as one at the leaving.
 #[tokio::test]
 async fn an_entry_of_an_earlier_membership_can_be_marked() {
     let world = World::new().await;

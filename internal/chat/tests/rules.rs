@@ -1,5 +1,5 @@
-//! What version 2 of the rules changed, from outside: who is told what, what counts as unread, and what became of refused
-//! commands (issue 10, items 3, 8, 9 and 13).
+//! What version 2 of the rules changed, from outside: the recipients of events, what counts as unread, and the outcome
+//! of refused commands (issue 10, items 3, 8, 9 and 13).
 #![allow(clippy::unwrap_used)]
 
 mod world;
@@ -22,7 +22,7 @@ async fn outcome(user: &User<'_>, c: ConversationId, id: CommandId) -> Value {
     user.get(&format!("/v1/conversations/{c}/outcome/{id}")).await.body
 }
 
-/// Where the removal stands.
+/// Removes the user; returns the seq of the removal.
 async fn remove(world: &World, by: &User<'_>, c: ConversationId, user: &User<'_>) -> Seq {
     let id = world.id();
     let path = format!("/v1/conversations/{c}/members/{}?id={id}", user.id);
@@ -35,7 +35,8 @@ async fn id_of_last(user: &User<'_>, c: ConversationId) -> String {
     page["entries"][0]["id"].as_str().unwrap().to_owned()
 }
 
-/// A creation whose fate is unknown may land at any time: whoever was told that it is given up must not find the group.
+/// A creation whose outcome is unknown may take effect at any time: after an answer that it is withdrawn, there must be
+/// no group.
 #[tokio::test]
 async fn a_group_that_was_given_up_does_not_come_to_be() {
     let world = World::new().await;
@@ -47,7 +48,7 @@ async fn a_group_that_was_given_up_does_not_come_to_be() {
     let taken = ann.call(Method::POST, &path, json!({ "id": id })).await;
     assert_eq!(taken.status, StatusCode::ACCEPTED, "{}", taken.body);
     ann.seq_of(c, id).await;
-    // Nobody else can take that id, nor learns of it.
+    // No other user can take that id, or learns of it.
     bob.call(Method::POST, &path, json!({ "id": id })).await.refused("not_member");
 
     let late = json!({ "id": id, "kind": "group", "title": "late", "members": [bob.id] });
@@ -80,7 +81,7 @@ async fn a_stranger_moves_nothing_and_a_members_withdrawal_neither() {
     assert_eq!((listed(&ann).await, shown(&ann, c).await), before);
     let head = ann.get("/v1/sync").await.body["conversations"][0]["head"].clone();
     assert_eq!(head, json!(before.1.head));
-    // Withdrawn is withdrawn, and told by the outcome.
+    // A withdrawal is final, and the outcome reports it.
     assert_eq!(outcome(&bob, c, id).await["stands"], "withdrawal");
     service.stop().await;
     storage.stop().await;
@@ -120,7 +121,7 @@ async fn a_message_from_before_the_joining_is_no_target() {
     assert_eq!(refused.body["message"], of_none.body["message"], "as if it were not there");
     refused.refused("no_such_message");
     assert_eq!(outcome(&cat, c, id).await["outcome"], "absent");
-    // Bob was there when it was said, and reads it; so the list has it as his last one.
+    // Bob was a member when it was said, and may read it; so the list has it as his last message.
     bob.done(c, Method::PUT, &format!("messages/{message}/reaction"), json!({ "emoji": "x" })).await;
     assert_eq!(shown(&bob, c).await.last_message.unwrap().body, Some("before".into()));
     assert_eq!(shown(&cat, c).await.last_message, None);
@@ -184,7 +185,7 @@ async fn a_refused_command_has_an_outcome_and_members_say_what_changed_them() {
     let row = members().await[1].clone();
     assert_eq!((&row["role"], &row["joined"], &row["changed"]), (&json!("admin"), &created, &json!(promoted)));
 
-    // A message that is deleted has lost its reactions.
+    // A deleted message has lost its reactions.
     bob.done(c, Method::PUT, &format!("messages/{message}/reaction"), json!({ "emoji": "x" })).await;
     let deleted = world.id();
     ann.call(Method::DELETE, &format!("{path}?id={deleted}"), Value::Null).await;

@@ -1,14 +1,14 @@
-//! Why the work on a partition cannot go on.
+//! Why the work on a partition ends.
 
 use domain::SeqError;
 use eventlog::{LogError, PatientError, TopicPartition};
-use process::Given;
+use process::RetryError;
 use store::StoreError;
 
-/// The work on a partition ends. What a retry mends is retried before it comes to this.
+/// The work on a partition ends. Transient errors were retried before.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
-    /// The process is stopping: no fault.
+    /// The process is stopping, which is no fault.
     #[error("stopped")]
     Stopped,
     /// The log cannot be read or written.
@@ -17,7 +17,7 @@ pub enum ConsumerError {
     /// The store cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The last record that was taken in is not the one that it was.
+    /// The last record that was taken in is gone or another one now.
     #[error(
         "{0}: the record at offset {1} is not the one that was taken in before: the topic was re-created or cut short, or \
          this is another cluster; nothing of it was taken in (use the right log, or a new incarnation of the store)"
@@ -26,7 +26,7 @@ pub enum ConsumerError {
     /// The partition is full.
     #[error("{0}")]
     Seq(#[from] SeqError),
-    /// The group has given a partition of a topic that the consumer has no work for.
+    /// The group has assigned a partition of a topic that the consumer has no route for.
     #[error("{0}: this consumer does not know what to do with the topic")]
     NoRoute(TopicPartition),
 }
@@ -40,20 +40,20 @@ impl From<PatientError> for ConsumerError {
     }
 }
 
-impl From<Given<StoreError>> for ConsumerError {
-    fn from(given: Given<StoreError>) -> Self {
+impl From<RetryError<StoreError>> for ConsumerError {
+    fn from(given: RetryError<StoreError>) -> Self {
         match given {
-            Given::Stopped => Self::Stopped,
-            Given::Up(error) => Self::Store(error),
+            RetryError::Stopped => Self::Stopped,
+            RetryError::Failed(error) => Self::Store(error),
         }
     }
 }
 
-impl From<Given<LogError>> for ConsumerError {
-    fn from(given: Given<LogError>) -> Self {
+impl From<RetryError<LogError>> for ConsumerError {
+    fn from(given: RetryError<LogError>) -> Self {
         match given {
-            Given::Stopped => Self::Stopped,
-            Given::Up(error) => Self::Log(error),
+            RetryError::Stopped => Self::Stopped,
+            RetryError::Failed(error) => Self::Log(error),
         }
     }
 }

@@ -1,12 +1,12 @@
-//! A consumer as the group sees it: which topics it reads, and what it does with each; and the loop that follows the
-//! store's current incarnation.
+//! A consumer group: the topics that it reads and the work on each; and the loop that follows the store's current
+//! incarnation.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use eventlog::consume::{BoxError, Outcome, Work, consume};
 use eventlog::{Assigned, Committer, promises};
-use process::{Given, Readiness, insist};
+use process::{Readiness, RetryError, retry_until_stopped};
 use store::{StoreError, is_of_another_incarnation};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use crate::{ConsumerError, Seams};
 /// The work on one partition, until it is stopped or fails for good.
 pub type Task = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// A topic, and what is begun for each of its partitions.
+/// A topic, and the work on its partitions.
 pub struct Route<D> {
     /// The topic.
     pub topic: &'static str,
@@ -23,15 +23,15 @@ pub struct Route<D> {
     pub begin: fn(Arc<D>, Assigned, Arc<dyn Committer>, CancellationToken) -> Task,
 }
 
-/// A consumer. `D` is what its work is given.
+/// A consumer. `D` are the dependencies of its work.
 pub struct Group<D: 'static> {
-    /// Its name among the conditions of readiness and in the log.
+    /// The name in the conditions of readiness and in the log.
     pub name: &'static str,
     /// The id of the consumer group.
     pub id: &'static str,
-    /// What it reads: each topic by name, so that one more is nobody else's by accident.
+    /// The topics that it reads. Each is named, so that a new topic goes to no consumer by accident.
     pub routes: &'static [Route<D>],
-    /// What else must keep its promises: the topics that it writes.
+    /// The topics that it writes, which must keep their promises as well.
     pub writes: &'static [&'static str],
 }
 
@@ -54,12 +54,12 @@ impl<D: 'static> Group<D> {
     }
 }
 
-/// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
-/// becomes current, it begins again with that one. `deps` makes what the work is given, of seams that are pinned to one
-/// incarnation.
+/// Consumes until `shutdown`: every partition that the group assigns to this process. When another incarnation of the
+/// store becomes current, it begins again with that one. `deps` makes the dependencies of the work, from seams that are
+/// pinned to one incarnation.
 ///
 /// # Errors
-/// When it cannot go on: a topic is not the one it was, or the log or the store is broken.
+/// When it cannot go on: a topic was re-created, or the log or the store is broken.
 pub async fn run<D: Send + Sync + 'static>(
     seams: Seams,
     group: Group<D>,
@@ -86,14 +86,17 @@ async fn follow<D: Send + Sync + 'static>(
 ) -> Result<(), BoxError> {
     loop {
         let open = || store::pinned(&*seams.store);
-        let store = match insist("open the store", &seams.entropy, shutdown, StoreError::is_transient, open).await {
-            Ok(store) => store,
-            Err(Given::Stopped) => return Ok(()),
-            Err(Given::Up(error)) => return Err(error.into()),
-        };
+        let store =
+            match retry_until_stopped("open the store", &seams.entropy, shutdown, StoreError::is_transient, open).await
+            {
+                Ok(store) => store,
+                Err(RetryError::Stopped) => return Ok(()),
+                Err(RetryError::Failed(error)) => return Err(error.into()),
+            };
         let pinned = Seams { store: Arc::clone(&store), ..seams.clone() };
         let ended = consume_pinned(&pinned, group, deps(pinned.clone()), shutdown.child_token()).await;
-        // By now the pinned one may be current again: then only what ended it says that another was in between.
+        // The pinned incarnation may be current again by now: then only the error tells that another one was current in
+        // between.
         let another = ended.as_ref().is_err_and(|error| is_of_another_incarnation(&**error))
             || store::still_current(&*store).await.is_err_and(|error| is_of_another_incarnation(&error));
         if !another || shutdown.is_cancelled() {

@@ -1,21 +1,23 @@
-//! Deciding an event as of its place: what memory lacks is read as of the event before, then the reducer decides.
+//! Deciding an event as of its seq: facts that are not in memory are read as of the event before, then the reducer
+//! decides.
 
 use std::collections::BTreeMap;
 
 use domain::{Effects, Event, Placed, Role, Seq, UnknownRules, apply};
-use process::{Panicked, caught};
+use process::{Panicked, catch_panic};
 use prometheus_client::metrics::counter::Counter;
 use store::{Answers, Facts, Loaded};
 
-use crate::{ConsumerError, Lane};
+use crate::{ConsumerError, PartitionAccess};
 
-/// Reads what `loaded` does not know of `event`, as of the event before it, and returns what is kept nowhere else.
-/// `unwritten` are changes of the author's membership that are decided and not in the store yet; `id_reads` counts.
+/// Reads the facts about `event` that `loaded` does not know, as of the event before it, and returns those that are
+/// kept nowhere else. `unwritten` are changes of the author's membership that are decided and not in the store yet;
+/// `id_reads` counts.
 ///
 /// # Errors
-/// As [`Lane::store`]; a row that cannot be read is a reason to hold the conversation.
+/// As [`PartitionAccess::store`]; a row that cannot be read is a reason to hold the conversation.
 pub async fn read_facts(
-    lane: &Lane,
+    access: &PartitionAccess,
     loaded: &mut Loaded,
     (event, placed): (&Event, Placed),
     unwritten: impl Fn() -> Vec<(Seq, Option<Role>)>,
@@ -28,13 +30,13 @@ pub async fn read_facts(
             Facts::Ready(_) => return Ok(answers),
             Facts::Read(id) => {
                 id_reads.inc();
-                match lane.store("read an id", |store| store.id(conversation, id, as_of)).await? {
+                match access.store("read an id", |store| store.id(conversation, id, as_of)).await? {
                     Some(row) => loaded.ids.keep(id, row),
                     None => answers.absent.push(id),
                 }
             }
             Facts::ReadPast(past) => {
-                let written = lane.store("read memberships", |store| store.memberships(conversation, author)).await?;
+                let written = access.store("read memberships", |store| store.memberships(conversation, author)).await?;
                 let mut versions: BTreeMap<Seq, Option<Role>> = written.into_iter().collect();
                 versions.extend(unwritten());
                 answers.learn(past, versions.into_iter().collect(), as_of);
@@ -46,14 +48,14 @@ pub async fn read_facts(
 /// Why an event cannot be judged by this program: its conversation is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotJudged {
-    /// It is of rules that this program does not know: upgrade.
+    /// Its rules are unknown to this program: upgrade.
     Rules(u32),
-    /// A bug of this program.
+    /// Judging it panicked, which is a bug of this program.
     Panicked,
 }
 
-/// Decides `event` and brings `loaded` behind it; drop that when it could not be. `then` makes what follows of the
-/// effects. A bug in either would meet the same record after every restart: it is caught, and said.
+/// Decides `event` and applies it to `loaded`; drop `loaded` on failure. `then` makes the caller's result of the
+/// effects. A panic in either would come again after every restart, so it is caught and returned.
 ///
 /// # Errors
 /// When this program cannot judge it.
@@ -64,7 +66,7 @@ pub fn judge<T>(
     rules_newest: u32,
     then: impl FnOnce(Effects) -> T,
 ) -> Result<T, NotJudged> {
-    let judged = caught(|| {
+    let judged = catch_panic(|| {
         let effects = apply(&loaded.state, event, placed, facts, rules_newest)?;
         loaded.absorb(placed.seq, &effects, facts.target.as_ref());
         Ok(then(effects))

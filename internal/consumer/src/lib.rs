@@ -1,19 +1,19 @@
-//! What every consumer of the log stands on, so that a new one is only its own work.
+//! The base of every consumer of the log, so that a new one only adds its own work.
 //!
-//! A consumer is a [`Group`]: an id, and the work that is begun for each partition of each topic. [`run`] gives it the
-//! partitions, and begins all of it anew when another incarnation of the store becomes current. The work of a partition
-//! holds a [`Lane`]: the log, the store and the holds of that partition, each call made until it is answered, and the
-//! look whether the log is still the one that was read before. [`read_facts`] and [`judge`] decide an event as of its
-//! place, as everybody else decides it. A loop of its own each consumer writes itself: what it waits for, and when it
-//! commits, is what consumers differ in.
+//! A consumer is a [`Group`]: an id, and the work on each partition of each topic. [`run`] gives it the partitions, and
+//! begins all of it anew when another incarnation of the store becomes current. The work on a partition holds a
+//! [`PartitionAccess`]: the log, the store and the holds of that partition, each call retried until it is answered, and the check
+//! whether the log is still the one that was read before. [`read_facts`] and [`judge`] decide an event as of its seq,
+//! as every consumer decides it. Each consumer writes its own loop: consumers differ in what they wait for and when
+//! they commit.
 //!
-//! Errors are sorted by their own type ([`ErrorKind`](environment::ErrorKind)): what is transient is tried again in here, a row
-//! that cannot be read holds its conversation, and all else ends the partition's work with a [`ConsumerError`].
+//! Errors are sorted by their own type ([`ErrorKind`](environment::ErrorKind)): transient ones are retried here, a row
+//! that cannot be read holds its conversation, and all others end the partition's work with a [`ConsumerError`].
 
 mod error;
 mod group;
 mod judge;
-mod lane;
+mod partition_access;
 
 use environment::Entropy;
 use eventlog::SharedLog;
@@ -23,20 +23,20 @@ use store::SharedStore;
 pub use error::ConsumerError;
 pub use group::{Group, Route, Task, run};
 pub use judge::{NotJudged, judge, read_facts};
-pub use lane::{Lane, key_of};
+pub use partition_access::{PartitionAccess, key_of};
 
 /// Records that are taken from the log at once.
 pub const BATCH_RECORDS_MAX: usize = 500;
 
-/// What a consumer works with.
+/// The dependencies of every consumer.
 #[derive(Clone)]
 pub struct Seams {
-    /// Where records come from, and go to.
+    /// The log that records come from, and go to.
     pub log: SharedLog,
-    /// Rows and holds.
+    /// The store with rows and holds.
     pub store: SharedStore,
-    /// Reads and writes records.
+    /// Decodes and encodes records.
     pub codec: Codec,
-    /// For jitter.
+    /// Source of jitter.
     pub entropy: Entropy,
 }

@@ -1,5 +1,5 @@
-//! A third consumer, written as anybody would write one: it counts the messages of each day. Everything that it needs
-//! besides its own counting is in the crate, and nothing else knows of it.
+//! A third consumer, written as anybody would write one: it counts the messages of each day. Everything else that it
+//! needs is in the crate, and no other code knows of it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use consumer::{BATCH_RECORDS_MAX, ConsumerError, Group, Lane, Route, Seams, judge, read_facts, run};
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, Group, PartitionAccess, Route, Seams, judge, read_facts, run};
 use domain::kinds::{Create, SendMessage};
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, Effects, Event, RULES_NEWEST, Seq, UserId,
@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Messages by day, as one incarnation of the store has seen them.
+/// Messages by day, as counted with one incarnation of the store.
 type Days = BTreeMap<i64, u64>;
 
 struct Counts {
@@ -45,8 +45,8 @@ const GROUP: Group<Counts> = Group {
         topic: MESSAGES,
         begin: |counts, assigned, _, stop| {
             Box::pin(async move {
-                let lane = Lane::new(counts.seams.clone(), assigned.at, stop);
-                count(&lane, &counts.days).await
+                let access = PartitionAccess::new(counts.seams.clone(), assigned.at, stop);
+                count(&access, &counts.days).await
             })
         },
     }],
@@ -54,27 +54,27 @@ const GROUP: Group<Counts> = Group {
 };
 
 /// Counts from the beginning of the partition: it keeps no position.
-async fn count(lane: &Lane, days: &watch::Sender<Days>) -> Outcome {
+async fn count(access: &PartitionAccess, days: &watch::Sender<Days>) -> Outcome {
     let (mut conversations, ids) = (BTreeMap::<ConversationId, Loaded>::new(), Counter::default());
-    let mut reader = lane.open(0).await?;
+    let mut reader = access.open(0).await?;
     loop {
         let records = tokio::select! {
             biased;
-            () = lane.stop.cancelled() => return Ok(Ended::Stopped),
+            () = access.stop.cancelled() => return Ok(Ended::Stopped),
             records = reader.next(BATCH_RECORDS_MAX) => records.map_err(ConsumerError::Log)?,
         };
         for record in records {
-            let message = lane.message(&record)?;
+            let message = access.message(&record)?;
             let (Meaning::Event(event), placed) = (&message.meaning, message.placed) else { continue };
             let (key, time_ms) = (event.conversation, placed.append_time_ms);
             let loaded = match conversations.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(cold) => {
                     let load = move |store| load(store, key, Seq::default(), time_ms);
-                    cold.insert(lane.store("load a conversation", load).await?)
+                    cold.insert(access.store("load a conversation", load).await?)
                 }
             };
-            let answers = read_facts(lane, loaded, (event, placed), Vec::new, &ids).await?;
+            let answers = read_facts(access, loaded, (event, placed), Vec::new, &ids).await?;
             let Facts::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
             let says = |effects: Effects| {
                 let is_message =
@@ -145,7 +145,7 @@ fn user(number: u128) -> UserId {
     UserId::try_from(Uuid::from_u128(number)).unwrap()
 }
 
-/// Waits until so much is counted.
+/// Waits until the counts are those.
 async fn reaches(days: &mut watch::Receiver<Days>, expected: &[(i64, u64)]) {
     let expected: Days = expected.iter().copied().collect();
     let reached = timeout(Duration::from_secs(60), days.wait_for(|days| *days == expected)).await;
@@ -163,7 +163,7 @@ async fn a_third_consumer_is_its_own_work_and_follows_the_current_incarnation() 
     world.append(author, conversation, id, create).await;
     world.say(author, conversation).await;
     world.say(author, conversation).await;
-    // Refused at its place: not a message.
+    // Refused by the reducer: not a message.
     world.say(stranger, conversation).await;
 
     let (counted, (begins, mut begun)) = (Arc::new(counted), watch::channel(0));

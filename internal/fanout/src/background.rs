@@ -1,18 +1,19 @@
-//! What the partition's loop asks for and never waits for itself: the store, the group, and the log read anew or again.
+//! The background requests of a partition: the loop starts them and never waits for them itself. They ask the store and
+//! the group, and read the log anew or again.
 //!
-//! A request is worked on until it is answered, through any outage, while the loop goes on delivering; so a conversation
-//! waits for nobody's facts but its own. It has one request at a time, and is parked until that is back.
+//! A request is retried until it is answered, through any outage, while the loop goes on delivering; so a conversation
+//! only waits for its own facts. A conversation has one request at a time, and is parked until that is answered.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, read_facts};
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, read_facts};
 use domain::{ConversationId, Fingerprint, Seq};
 use eventlog::{CommitError, Committer, Meaning, Message};
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
-use process::insist;
+use process::retry_until_stopped;
 use store::{Answers, Consumer, Hold, Loaded, StoreError, load};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -23,46 +24,46 @@ use crate::position::{Position, before};
 use crate::request::{Found, Reply, Request, Reread};
 use crate::{Deps, FanoutError};
 
-/// How long one wait for `applied` lasts before it is asked anew.
+/// How long one wait for `applied` lasts before the store is asked anew.
 const APPLIED_WAIT: Duration = Duration::from_secs(5);
-/// Requests of a partition that read the log at once.
+/// Requests of a partition that read the log at the same time.
 const REREADS_AT_ONCE: usize = 2;
 /// Events of one conversation that are read again at once.
 const REREAD_EVENTS_MAX: usize = 500;
-/// Records that one request reads at about most: then what it has found is judged.
+/// Records that one request reads, about: then the loop judges what was found.
 const REREAD_RECORDS_MAX: u64 = 20 * BATCH_RECORDS_MAX as u64;
-/// How long a follower waits before it looks again at a conversation that cannot be judged.
+/// How long a follower waits before it tries a conversation again that cannot be judged.
 const HELD_AGAIN: Duration = Duration::from_secs(10);
 /// Rows of holds that are written at once.
 const HOLDS_AT_ONCE: usize = 64;
 
-/// The requests under way.
+/// The requests in progress.
 pub(crate) type Requests = FuturesUnordered<Pin<Box<dyn Future<Output = Result<Reply, FanoutError>> + Send>>>;
 
-/// The log, the store and the group, as requests of one partition reach them.
+/// The log, the store and the group, as the requests of one partition use them.
 #[derive(Clone)]
 pub(crate) struct Background {
     deps: Arc<Deps>,
-    pub(crate) lane: Lane,
+    pub(crate) access: PartitionAccess,
     committer: Arc<dyn Committer>,
     /// Permits to read the log again.
     readers: Arc<Semaphore>,
 }
 
 impl Background {
-    pub(crate) fn new(deps: Arc<Deps>, lane: Lane, committer: Arc<dyn Committer>) -> Self {
-        Self { deps, lane, committer, readers: Arc::new(Semaphore::new(REREADS_AT_ONCE)) }
+    pub(crate) fn new(deps: Arc<Deps>, access: PartitionAccess, committer: Arc<dyn Committer>) -> Self {
+        Self { deps, access, committer, readers: Arc::new(Semaphore::new(REREADS_AT_ONCE)) }
     }
 
-    /// The same for a follower, which stops with it and commits elsewhere. It shares the turns to read the log.
+    /// The same for a follower, which stops with it and commits elsewhere. Both share the permits to read the log.
     pub(crate) fn following(&self, committer: Arc<dyn Committer>) -> Self {
         Self { committer, ..self.clone() }
     }
 
-    /// The same for the last request, once everything else is stopping.
+    /// The same for the last request, after everything else was told to stop.
     pub(crate) fn unstoppable(self) -> Self {
-        let lane = Lane { stop: CancellationToken::new(), ..self.lane };
-        Self { lane, ..self }
+        let access = PartitionAccess { stop: CancellationToken::new(), ..self.access };
+        Self { access, ..self }
     }
 
     pub(crate) async fn run(self, request: Request) -> Result<Reply, FanoutError> {
@@ -93,7 +94,9 @@ impl Background {
                 sleep(HELD_AGAIN).await;
                 Reply::For(conversation, Found::Again)
             }
-            Request::List(after, limit) => Reply::Holds(self.lane.holds(Consumer::Fanout, after, limit).await?, limit),
+            Request::List(after, limit) => {
+                Reply::Holds(self.access.holds(Consumer::Fanout, after, limit).await?, limit)
+            }
             Request::Commit(position, skips) => {
                 self.put_holds(skips).await?;
                 self.commit(&position).await?;
@@ -101,12 +104,12 @@ impl Background {
             }
             Request::Read { from, last, wait } => {
                 sleep(wait).await;
-                Reply::Reader(self.lane.reader(from, before(from, last)).await?)
+                Reply::Reader(self.access.reader(from, before(from, last)).await?)
             }
         })
     }
 
-    /// A conversation with a row that this program cannot read is held, as one with such an event: its neighbours go on.
+    /// A conversation with a row that this program cannot read is held, like one with such an event; the others go on.
     fn unless_malformed(
         &self,
         conversation: ConversationId,
@@ -118,11 +121,11 @@ impl Background {
         Ok(Found::Held)
     }
 
-    /// Opens a cold conversation for `message`, its next event: the own hold, then `applied`, then storage's hold, then
-    /// the rows as of the event before.
+    /// Opens a cold conversation for `message`, its next event: reads the fan-out's own hold, then `applied`, then
+    /// storage's hold, then the rows as of the event before.
     ///
-    /// The order is the proof: storage writes rows, then holds, then `applied`. Whoever has seen `applied >= s - 1` and
-    /// then no hold reads rows that are complete as of `s - 1`.
+    /// The order is the proof: storage writes rows, then holds, then `applied`. A reader that has seen `applied >= s -
+    /// 1` and then no hold reads rows that are complete as of `s - 1`.
     async fn open(
         &self,
         conversation: ConversationId,
@@ -131,13 +134,13 @@ impl Background {
     ) -> Result<Found, ConsumerError> {
         let as_of = message.placed.seq.before().unwrap_or_default();
         if !redriven {
-            let own = self.lane.hold(Consumer::Fanout, conversation).await?;
+            let own = self.access.hold(Consumer::Fanout, conversation).await?;
             if own.is_held() {
-                // Some of what is out by then may come again, and nothing is left out.
+                // Some of what was delivered already may be delivered again, and nothing is left out.
                 return Ok(Found::Redrive(own.done_through.unwrap_or_default().next().min(message.placed.seq)));
             }
         }
-        // An event is dropped only while it is held, so nobody else is asked about.
+        // An event can only be dropped while it is held, so others need no look-up.
         if (redriven || !self.knows(message)) && self.is_dropped(message).await? {
             return Ok(Found::Dropped);
         }
@@ -146,11 +149,12 @@ impl Background {
         }
         self.deps.metrics.loads.inc();
         let time_ms = message.placed.append_time_ms;
-        let loaded = self.lane.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await?;
+        let loaded =
+            self.access.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await?;
         self.read_ids(Box::new(loaded), message).await
     }
 
-    /// Reads what `loaded` does not know of the ids of `message`, its next event.
+    /// Reads the ids of `message`, the next event, that `loaded` does not know.
     async fn complete(
         &self,
         conversation: ConversationId,
@@ -170,27 +174,28 @@ impl Background {
     async fn read_ids(&self, mut loaded: Box<Loaded>, message: &Message) -> Result<Found, ConsumerError> {
         let Meaning::Event(event) = &message.meaning else { return Ok(Found::Ready(loaded, Answers::default())) };
         let (event, id_reads) = ((&**event, message.placed), &self.deps.metrics.id_reads);
-        let answers = read_facts(&self.lane, &mut loaded, event, Vec::new, id_reads).await?;
+        let answers = read_facts(&self.access, &mut loaded, event, Vec::new, id_reads).await?;
         Ok(Found::Ready(loaded, answers))
     }
 
-    /// Waits until storage has come to `as_of`; says whether it goes on from there and does not hold the conversation.
+    /// Waits until storage has come to `as_of`; returns whether it goes on from there and does not hold the
+    /// conversation.
     async fn applied(&self, conversation: ConversationId, as_of: Seq) -> Result<bool, ConsumerError> {
-        let source = self.lane.source();
-        let wait = || self.lane.store("wait for storage", |store| store.wait_applied(source, as_of, APPLIED_WAIT));
+        let source = self.access.source();
+        let wait = || self.access.store("wait for storage", |store| store.wait_applied(source, as_of, APPLIED_WAIT));
         while !wait().await? {}
-        Ok(!self.lane.hold(Consumer::Storage, conversation).await?.is_held())
+        Ok(!self.access.hold(Consumer::Storage, conversation).await?.is_held())
     }
 
     async fn is_dropped(&self, message: &Message) -> Result<bool, ConsumerError> {
         if message.meaning == Meaning::Dropped {
             return Ok(false);
         }
-        Ok(self.lane.drops().await?.contains(&message.placed.seq))
+        Ok(self.access.drops().await?.contains(&message.placed.seq))
     }
 
     async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), ConsumerError> {
-        self.lane.put_hold(Consumer::Fanout, conversation, hold).await
+        self.access.put_hold(Consumer::Fanout, conversation, hold).await
     }
 
     pub(crate) async fn put_holds(&self, holds: BTreeMap<ConversationId, Hold>) -> Result<(), ConsumerError> {
@@ -211,12 +216,12 @@ impl Background {
         let (mut queue, mut next) = (VecDeque::new(), from);
         let turn = self.readers.acquire().await;
         self.deps.metrics.rereads.inc();
-        let mut reader = self.lane.reader(from, last).await?;
+        let mut reader = self.access.reader(from, last).await?;
         while next < to && queue.len() < events_max && next < from.saturating_add(REREAD_RECORDS_MAX) {
             let records = match reader.next(BATCH_RECORDS_MAX).await {
                 Ok(records) => records,
                 Err(error) if error.is_transient() => {
-                    reader = self.lane.reader(next, last).await?;
+                    reader = self.access.reader(next, last).await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -225,11 +230,11 @@ impl Background {
                 if queue.len() == events_max {
                     break;
                 }
-                let message = self.lane.message(record)?;
+                let message = self.access.message(record)?;
                 queue.extend(Some(message).filter(|message| message.conversation == Some(conversation)));
                 next = record.offset + 1;
             }
-            // A gap in the offsets may reach beyond.
+            // A gap in the offsets may reach beyond the end.
             if records.last().is_some_and(|last| last.offset >= to) && queue.len() < events_max {
                 next = to;
             }
@@ -239,9 +244,10 @@ impl Background {
     }
 
     async fn commit(&self, position: &Position) -> Result<(), FanoutError> {
-        let (commits, Lane { seams, stop, .. }) = ([(self.lane.at.clone(), position.to_commit())], &self.lane);
+        let (commits, PartitionAccess { seams, stop, .. }) =
+            ([(self.access.at.clone(), position.to_commit())], &self.access);
         let commit = || self.committer.commit(&commits);
-        Ok(insist("commit", &seams.entropy, stop, CommitError::is_transient, commit).await?)
+        Ok(retry_until_stopped("commit", &seams.entropy, stop, CommitError::is_transient, commit).await?)
     }
 }
 
@@ -260,7 +266,7 @@ mod tests {
     use super::*;
     use crate::FanoutMetrics;
 
-    /// A held conversation that nobody can heal costs one read in each pass, however long the log is behind it.
+    /// A held conversation that cannot be healed costs one read in each pass, however long the log is behind it.
     #[tokio::test(start_paused = true)]
     async fn a_cold_conversation_is_read_only_up_to_where_it_has_events() {
         let (codec, clock, entropy) = (Codec::compiled_in(), Clock::from_fn(|| 0), Entropy::seeded(1));
@@ -290,8 +296,8 @@ mod tests {
         let deps = Arc::new(Deps::new(log.clone(), store, codec, entropy, FanoutMetrics::new(&Metrics::new())));
         let committer = log.join("nobody", &[MESSAGES]).await.unwrap().committer().into();
         let at = TopicPartition::new(MESSAGES, partition);
-        let lane = Lane::new(deps.seams.clone(), at, CancellationToken::new());
-        let background = Background::new(deps, lane, committer);
+        let access = PartitionAccess::new(deps.seams.clone(), at, CancellationToken::new());
+        let background = Background::new(deps, access, committer);
         let read = |from, cold| background.reread(conversation, from, (1_190, None), cold);
         let found = |read: Reread| (read.queue.len(), read.next, read.complete);
         assert_eq!(found(read(0, true).await.unwrap()), (1, 1, false));

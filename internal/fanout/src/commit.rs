@@ -1,4 +1,4 @@
-//! Committing behind what is acknowledged: the position, after what was skipped before it.
+//! Commits: the position is committed once the deliveries before it are acknowledged, and the skips before it written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub(crate) const COMMIT_AT_END: Duration = Duration::from_secs(5);
 pub(crate) const SETTLE_AT_END: Duration = Duration::from_secs(3);
 
 impl Partition {
-    /// Sends for the commit of the position if it has changed: once the deliveries before it are acknowledged, and what
-    /// was skipped before it is written. While the store or the group do not take that, commits are late, and deliveries
-    /// go on.
+    /// Requests the commit of the position if it has changed: it is made once the deliveries before it are
+    /// acknowledged, and the skips before it are written. While the store or the group do not answer, commits are late,
+    /// and deliveries go on.
     pub(crate) fn commit(&mut self) {
         let position = self.position();
         if self.committing.is_some() || position == self.committed {
@@ -33,7 +33,7 @@ impl Partition {
         self.settling.push((self.outbox.mark(), Request::Commit(position, skips)));
     }
 
-    /// That is done.
+    /// The position is committed.
     pub(crate) async fn committed(&mut self, position: Position) -> Result<(), FanoutError> {
         self.deps.metrics.commits.inc();
         (self.committed, self.committing) = (position, None);
@@ -43,12 +43,12 @@ impl Partition {
         Ok(())
     }
 
-    /// What is written before the position.
+    /// Takes the skips that must be written before the position.
     fn take_skips(&mut self) -> BTreeMap<ConversationId, Hold> {
         if seeded(Bug::HoldAfterCommit) { BTreeMap::new() } else { std::mem::take(&mut self.state.skips) }
     }
 
-    /// Where the fan-out would go on now.
+    /// The position from which the fan-out would go on now.
     fn position(&self) -> Position {
         let parked = self.state.parked.firsts().into_iter().map(|(conversation, first)| (conversation, first.offset()));
         let parked = if seeded(Bug::ParkedForgotten) { Vec::new() } else { parked.collect() };
@@ -56,10 +56,10 @@ impl Partition {
         Position { next: self.state.intake, fingerprint: self.state.fingerprint, parked, lagging }
     }
 
-    /// The last commit: tried once, since the process is stopping. What it misses is delivered again, and dropped by
-    /// the clients' filter.
+    /// The last commit: tried once, since the process is stopping. Deliveries that it misses are repeated, and dropped
+    /// by the clients' filter.
     pub(crate) async fn commit_at_end(&mut self) -> Result<(), FanoutError> {
-        // Whether that has got there is not known.
+        // It is not known whether these were written.
         for (conversation, hold) in self.committing.take().into_iter().flatten() {
             self.state.skip(conversation, hold);
         }
@@ -72,7 +72,7 @@ impl Partition {
         let last = async {
             let settled = tokio::time::timeout(SETTLE_AT_END, self.outbox.settle()).await;
             settled.unwrap_or(Ok(()))?;
-            // Whoever goes on does so there from what was not acknowledged.
+            // The next owner goes on there from what was not acknowledged.
             for partition in self.outbox.unsettled() {
                 let first = first_source(&self.outbox.take(partition)).unwrap_or(position.next);
                 position.lagging.push((partition, first.min(position.next)));
@@ -88,7 +88,7 @@ impl Partition {
         match tokio::time::timeout(COMMIT_AT_END, last).await {
             Ok(committed) => committed,
             Err(_) => {
-                tracing::warn!(partition = %self.lane.at, "position not committed in time: deliveries will be repeated");
+                tracing::warn!(partition = %self.access.at, "position not committed in time: deliveries will be repeated");
                 Ok(())
             }
         }

@@ -1,4 +1,4 @@
-//! What is to be done about one event.
+//! The decision of the judge about one event.
 
 use domain::Seq;
 
@@ -10,10 +10,10 @@ use crate::request::Request;
 pub(crate) enum Decision {
     /// Nothing: it goes on when something else comes.
     Nothing,
-    /// The event of that place is judged: these go out, and only then it counts as passed.
+    /// The event with that seq is judged: these records are to be delivered, and only then does it count as passed.
     Deliver(Seq, Vec<Outgoing>),
-    /// It is parked until this is answered.
+    /// The conversation is parked until this request is answered.
     Ask(Request),
-    /// The same, and it is asked only once everything that was handed over before is acknowledged.
+    /// As [`Self::Ask`], but the request is only made once all earlier deliveries are acknowledged.
     AskBehind(Request),
 }

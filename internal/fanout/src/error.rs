@@ -1,43 +1,43 @@
-//! Why a partition's work cannot go on.
+//! Why the work on a partition ends.
 
 use consumer::ConsumerError;
 use eventlog::{AppendError, CommitError, LogError, TopicPartition};
-use process::Given;
+use process::RetryError;
 
-/// The partition's work ends. What a retry mends is retried before it comes to this.
+/// The work on the partition ends. Transient errors were retried before.
 #[derive(Debug, thiserror::Error)]
 pub enum FanoutError {
-    /// As any consumer's.
+    /// An error that any consumer may have.
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
-    /// Deliveries may be missing since the last commit: begin again from there.
+    /// Deliveries since the last commit may be missing: the work begins again from there.
     #[error("deliveries were not acknowledged: {0}")]
     Again(#[source] AppendError),
-    /// The partition is another member's by now.
+    /// Another member owns the partition by now.
     #[error("the partition is no longer this member's")]
     Fenced,
     /// A delivery cannot be written, however often it is tried.
     #[error("a delivery cannot be written: {0}")]
     Delivery(#[source] AppendError),
-    /// Commits are not taken.
+    /// Commits are refused.
     #[error("the position cannot be committed: {0}")]
     Commit(#[source] CommitError),
-    /// Nothing says where to begin.
+    /// There is no commit to begin from.
     #[error(
         "{0}: the group has no committed position: it has expired, or the topics were not made by 'klatschctl topics \
          apply'; nothing was skipped (say where the fan-out goes on with 'klatschctl groups set')"
     )]
     NoPosition(TopicPartition),
-    /// The commit's metadata is not ours.
+    /// The commit's metadata has an unknown format.
     #[error("{0}: the commit's metadata cannot be read: {1}")]
     Metadata(TopicPartition, String),
-    /// The task that delivers to a partition that lags has panicked.
+    /// The follower of a lagging delivery partition has panicked.
     #[error("the delivery to a partition that lags has panicked")]
     Follower,
 }
 
 impl FanoutError {
-    /// The process is stopping: no fault.
+    /// The process is stopping, which is no fault.
     pub(crate) const STOPPED: Self = Self::Consumer(ConsumerError::Stopped);
 }
 
@@ -53,12 +53,12 @@ impl From<domain::SeqError> for FanoutError {
     }
 }
 
-impl From<Given<CommitError>> for FanoutError {
-    fn from(given: Given<CommitError>) -> Self {
+impl From<RetryError<CommitError>> for FanoutError {
+    fn from(given: RetryError<CommitError>) -> Self {
         match given {
-            Given::Stopped => Self::STOPPED,
-            Given::Up(CommitError::Fenced) => Self::Fenced,
-            Given::Up(error @ (CommitError::Transient(_) | CommitError::Broken(_))) => Self::Commit(error),
+            RetryError::Stopped => Self::STOPPED,
+            RetryError::Failed(CommitError::Fenced) => Self::Fenced,
+            RetryError::Failed(error @ (CommitError::Transient(_) | CommitError::Broken(_))) => Self::Commit(error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Holding a conversation, and judging it again when it may be known: as pure as the judge.
+//! Holding a conversation, and judging it again later: pure, like the judge.
 
 use domain::{ConversationId, Seq, SeqError};
 use environment::seeded_bugs::{Bug, seeded};
@@ -9,12 +9,12 @@ use crate::parked::PARKED_MAX;
 use crate::request::Request;
 use crate::state::{Pass, State};
 
-/// Conversations that are re-driven at once: the other half of the slots is for those whose facts are not there yet.
+/// Conversations that are re-driven at once: the other half of the room is for those whose facts are not there yet.
 const REDRIVES_MAX: usize = PARKED_MAX / 2;
 
 impl State {
-    /// Holds a parked conversation from the event at `first` on: everything before it is out, everything taken in since
-    /// is skipped.
+    /// Holds a parked conversation from the event at `first` on: everything before it is delivered, everything taken in
+    /// since is skipped.
     ///
     /// A follower holds nothing: it delivers to a partition whose devices are behind anyway, and waits.
     pub(crate) fn hold(&mut self, conversation: ConversationId, first: Seq) -> Result<Decision, SeqError> {
@@ -43,13 +43,13 @@ impl State {
         Ok(Decision::Nothing)
     }
 
-    /// An event of a held conversation is taken in.
+    /// Skips an event of a held conversation.
     pub(crate) fn skip_event(&mut self, conversation: ConversationId, seq: Seq) {
         self.metrics.skipped.inc();
         self.skip(conversation, Hold { skipped_to: Some(seq), done_through: None });
     }
 
-    /// The row is written before the next commit.
+    /// Notes a row that must be written before the next commit.
     pub(crate) fn skip(&mut self, conversation: ConversationId, hold: Hold) {
         let skip = self.skips.entry(conversation).or_default();
         skip.skipped_to = skip.skipped_to.max(hold.skipped_to);
@@ -62,21 +62,21 @@ impl State {
         Ok(Decision::AskBehind(Request::Heal(conversation, hold)))
     }
 
-    /// That is written: what was taken in meanwhile is judged as that of any parked conversation.
+    /// The row is written: what was taken in meanwhile is judged like that of any parked conversation.
     pub(crate) fn healed(&mut self, conversation: ConversationId) {
         self.parked.is_healed(conversation);
         self.metrics.healed.inc();
         tracing::info!(conversation_id = %conversation, "held conversation re-driven");
     }
 
-    /// Begins to look at every held conversation of the partition, unless that is under way.
+    /// Begins to re-drive every held conversation of the partition, unless that is in progress.
     pub(crate) fn begin_pass(&mut self) {
         if !self.pass.under_way && !self.is_follower() {
             self.pass = Pass { under_way: true, ..Pass::default() };
         }
     }
 
-    /// Lists the next held conversations, once half of those before are done.
+    /// Lists the next held conversations, once half of the previous ones are done.
     pub(crate) fn continue_pass(&mut self) -> Decision {
         if !self.pass.under_way || self.pass.asked || !self.parked.has_room() {
             return Decision::Nothing;
@@ -99,7 +99,7 @@ impl State {
         let (last_part, mut decisions) = (held.len() < limit, Vec::new());
         for (conversation, hold) in held {
             if !self.parked.has_room() {
-                // The pass goes on from here.
+                // The pass goes on from here later.
                 return Ok(decisions);
             }
             self.pass.after = Some(conversation);

@@ -1,5 +1,5 @@
-//! The pure judge: from the state and one event (a record that was read, or an answer that came back) to the one thing
-//! that is to be done next. The loop does it, and asks again.
+//! The pure judge: from the state and one event (a record that was read, or an answer that came back) it derives the
+//! one thing that is to be done next. The loop does it, and calls the judge again.
 
 use domain::{ConversationId, Event, Seq, SeqError};
 use environment::seeded_bugs::{Bug, seeded};
@@ -11,17 +11,17 @@ use crate::records::Outgoing;
 use crate::request::{Found, Request};
 use crate::state::State;
 
-/// What became of an event.
+/// The result of judging an event.
 enum Verdict {
-    /// Judged; these are its deliveries.
+    /// The event is judged; these are its deliveries.
     Done(Vec<Outgoing>),
-    /// Memory does not have a fact that it needs.
+    /// A fact that it needs is not in memory.
     Asks,
-    /// It cannot be judged by this program; what was loaded may be half changed.
+    /// This program cannot judge it; the loaded state may be half changed.
     Hold,
 }
 
-/// Whether the event can be judged by this program at all.
+/// Whether this program can judge the event at all.
 pub(crate) fn knows(message: &Message, rules_newest: u32) -> bool {
     match &message.meaning {
         Meaning::Unknown(_) => false,
@@ -31,9 +31,9 @@ pub(crate) fn knows(message: &Message, rules_newest: u32) -> bool {
 }
 
 impl State {
-    /// The next event of the log. What memory does not have is asked for, never waited for: the conversation is parked
-    /// until it is there. `None`: it would have to be parked, and there is no room; nothing has changed, and the intake
-    /// waits.
+    /// Takes in the next event of the log. Facts that are not in memory are requested, never waited for: the
+    /// conversation is parked until they are there. `None`: the conversation would have to be parked, and there is no
+    /// room; then nothing has changed, and the intake waits.
     pub(crate) fn take_in(&mut self, message: &Message) -> Result<Option<Decision>, SeqError> {
         let Some(conversation) = message.conversation else { return Ok(Some(Decision::Nothing)) };
         if self.parked.contains(conversation) {
@@ -76,7 +76,7 @@ impl State {
         })
     }
 
-    /// What was asked for a parked conversation is back.
+    /// Goes on with a parked conversation whose request was answered.
     pub(crate) fn go_on(&mut self, conversation: ConversationId, found: Found) -> Result<Decision, SeqError> {
         let Some(first) = self.parked.first(conversation) else { return Ok(Decision::Nothing) };
         let mut answers = Answers::default();
@@ -99,13 +99,14 @@ impl State {
         self.next(conversation, &answers)
     }
 
-    /// The deliveries of the event at `seq` are handed over: what comes next for its conversation, if that is parked.
+    /// The deliveries of the event at `seq` are handed over: decides what comes next for its conversation, if that is
+    /// parked.
     pub(crate) fn delivered(&mut self, conversation: ConversationId, seq: Seq) -> Result<Decision, SeqError> {
         self.parked.went_on(conversation, seq.next());
         self.next(conversation, &Answers::default())
     }
 
-    /// Parks a conversation from the event at `first` on: what there is, the log says.
+    /// Parks a conversation from the event at `first` on, whose events have to be read from the log.
     pub(crate) fn park_from(
         &mut self,
         conversation: ConversationId,
@@ -121,8 +122,8 @@ impl State {
         self.parked.park(conversation, message.clone());
     }
 
-    /// The next event of a parked conversation that is in memory, with the `answers` that were read for it; or what it
-    /// needs to go on. When it has come to the intake, it is parked no more.
+    /// The next event of a parked conversation that is in memory, with the `answers` that were read for it; or the
+    /// request that it needs to go on. A conversation that has come to the intake is parked no more.
     fn next(&mut self, conversation: ConversationId, answers: &Answers) -> Result<Decision, SeqError> {
         let Some(message) = self.parked.take(conversation) else { return self.drained(conversation) };
         let seq = message.placed.seq;
@@ -144,8 +145,8 @@ impl State {
                 self.parked.put_back(conversation, message.clone());
                 let redriven = self.parked.is_redriven(conversation);
                 if redriven && !knows(&message, self.rules_newest) {
-                    // An operator may have dropped it while it was held: that is looked up when it is opened, and what
-                    // is found is never that it is ready.
+                    // An operator may have dropped the event while it was held: opening the conversation looks that up,
+                    // and never finds a held conversation ready.
                     return Ok(Decision::Ask(Request::Open { conversation, redriven, message }));
                 }
                 self.hold(conversation, seq)
@@ -153,14 +154,14 @@ impl State {
         }
     }
 
-    /// Everything in memory is judged: the log has more, or the conversation has come to the intake.
+    /// All events in memory are judged: the log has more, or the conversation has come to the intake.
     fn drained(&mut self, conversation: ConversationId) -> Result<Decision, SeqError> {
         let Some(first) = self.parked.first(conversation) else { return Ok(Decision::Nothing) };
         let (from, to, redriven) = (first.offset(), self.intake, self.parked.is_redriven(conversation));
         if !self.parked.is_complete(conversation) && from < to {
             self.parked.reread_begins(conversation);
             let (last, cold) = (self.fingerprint, !self.cache.contains(conversation));
-            // After a hold this may be long: whoever goes on with it, after a crash, does so from here.
+            // A re-drive may be long: after a crash, it goes on from here.
             let out = first.before().filter(|_| redriven && !cold);
             let reread = Request::Reread { conversation, from, to, last, cold, out };
             return Ok(if out.is_some() { Decision::AskBehind(reread) } else { Decision::Ask(reread) });
@@ -172,7 +173,7 @@ impl State {
         Ok(Decision::Nothing)
     }
 
-    /// Judges the next event of a conversation that is loaded, and brings `loaded` behind it. The `answers` are what was
+    /// Judges the next event of a conversation that is loaded, and applies it to `loaded`. The `answers` are what was
     /// read for it.
     fn verdict(&self, loaded: &mut Loaded, message: &Message, answers: &Answers) -> Verdict {
         let event = match &message.meaning {

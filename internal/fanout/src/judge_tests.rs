@@ -27,12 +27,12 @@ fn seq(offset: u64) -> Seq {
     Seq::new(0, offset).unwrap()
 }
 
-/// A group of two, whose id says its number.
+/// A group of two, with this number in its id.
 fn group(number: u64) -> ConversationId {
     ConversationId::group(user(1), CommandId::first_at(number.cast_signed()))
 }
 
-/// What stands at an offset of the log, about a conversation.
+/// The record at an offset of the log, about a conversation.
 fn message(offset: u64, conversation: ConversationId, meaning: Meaning) -> Message {
     let placed = Placed { seq: seq(offset), append_time_ms: 0 };
     Message { placed, fingerprint: Fingerprint(offset), conversation: Some(conversation), meaning, trace: None }
@@ -44,7 +44,7 @@ fn event(offset: u64, id: u64, conversation: ConversationId, action: Action) -> 
     message(offset, conversation, Meaning::Event(Box::new(event)))
 }
 
-/// The event that makes the group of that number.
+/// The event that creates the group of that number.
 fn create(offset: u64, number: u64) -> Message {
     let members = vec![user(1), user(2)];
     event(offset, number, group(number), Action::Create(Create { kind: ConversationKind::Group, title: None, members }))
@@ -54,7 +54,7 @@ fn say(offset: u64, conversation: ConversationId) -> Message {
     event(offset, offset, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
 }
 
-/// Of rules that the judge does not know.
+/// An event of rules that the judge does not know.
 fn newer(offset: u64, conversation: ConversationId) -> Message {
     let mut newer = say(offset, conversation);
     if let Meaning::Event(event) = &mut newer.meaning {
@@ -63,7 +63,7 @@ fn newer(offset: u64, conversation: ConversationId) -> Message {
     newer
 }
 
-/// An id that memory cannot know, because it is older than the cache.
+/// An event whose id memory cannot know, because it is older than the cache.
 fn old(offset: u64, conversation: ConversationId) -> Message {
     let mut old = say(offset, conversation);
     if let Meaning::Event(event) = &mut old.meaning {
@@ -72,7 +72,7 @@ fn old(offset: u64, conversation: ConversationId) -> Message {
     old
 }
 
-/// As the store has it before its first event; ids from `t0_ms` on are known.
+/// The conversation as the store has it before its first event; ids from `t0_ms` on are known.
 fn empty(t0_ms: i64) -> Found {
     let (state, ids) = (ConversationState::default(), IdCache::new(t0_ms, []));
     Found::Ready(Box::new(Loaded { state, ids }), Answers::default())
@@ -87,15 +87,15 @@ fn judge(only: Option<u32>) -> State {
     state
 }
 
-/// What can be said to the judge, and what is told to it afterwards.
+/// The inputs of the judge, and the reports about what was done.
 enum Said {
     /// An event is read.
     Read(Message),
-    /// This is back, for the group of that number.
+    /// The answer for the group of that number.
     Back(u64, Found),
     /// The records of its event at that offset are handed over.
     Delivered(u64, u64),
-    /// Those groups are held, each with everything done up to there; so many were asked for.
+    /// Those groups are held, each done up to that offset; so many were asked for.
     Held(Vec<(u64, u64)>, usize),
 }
 use Said::{Back, Delivered, Held, Read};
@@ -158,7 +158,7 @@ fn warm(number: u64) -> Vec<(Said, &'static str)> {
     ]
 }
 
-/// Says it all in order, and compares each decision.
+/// Gives the judge all inputs in order, and compares each decision.
 fn check(name: &str, only: Option<u32>, table: Vec<(Said, &str)>) -> State {
     let mut state = judge(only);
     for (at, (said, expected)) in table.into_iter().enumerate() {
@@ -182,7 +182,7 @@ fn what_memory_lacks_is_asked_for_while_the_conversation_is_parked() {
     let cold = vec![
         (Read(create(10, 1)), "open for 10"),
         (Read(say(11, group(1))), "nothing"),
-        // Its neighbour does not wait.
+        // The other conversation does not wait.
         (Read(create(12, 2)), "open for 12"),
         (Back(1, empty(1)), "deliver 10 to 2"),
         (Delivered(1, 10), "deliver 11 to 2"),
@@ -233,7 +233,7 @@ fn what_cannot_be_judged_is_held_and_skipped() {
 fn what_was_held_is_read_again_judged_and_healed() {
     let reread = |queue: Vec<Message>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });
     let again = vec![
-        // Held from 4 on; the other one is beyond the intake.
+        // Held from 4 on; the other conversation is beyond the intake.
         (Held(vec![(1, 3), (2, 20)], 50), "reread 4..10 cold"),
         (Back(1, reread(vec![create(4, 1)], 5)), "open again for 4"),
         (Back(1, empty(1)), "deliver 4 to 2"),
@@ -262,7 +262,7 @@ fn an_own_hold_begins_where_it_says_and_a_dropped_event_passes() {
     check("a dropped event", None, dropped);
 }
 
-/// Several events of one conversation that operators have dropped take one look at the holds, not one for each.
+/// Several dropped events of one conversation cost one look-up of its hold, not one each.
 #[test]
 fn what_a_redrive_comes_to_may_have_been_dropped_as_well() {
     let reread = |queue: Vec<Message>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });

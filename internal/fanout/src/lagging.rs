@@ -1,4 +1,5 @@
-//! Delivery partitions that take nothing for a while: each of them lags behind the others, with a follower of its own.
+//! Delivery partitions that accept no records for a while: each of them lags behind the others, with a follower of its
+//! own.
 //!
 //! A *follower* is a second reader of the same source partition that judges the same events and delivers to that one
 //! delivery partition only, as fast as it takes records. So a delivery partition without a leader stops no other one,
@@ -6,8 +7,8 @@
 //! goes on and carries, for each that lags, the offset from which its deliveries may be missing; whoever owns the source
 //! partition next begins followers there. A follower ends when it has caught up.
 //!
-//! What a follower delivers again is dropped by the devices' filter: it delivers each conversation in order, from a place
-//! at or before the first event that is missing.
+//! The devices' filter drops what a follower delivers again: it delivers each conversation in order, from an offset at
+//! or before the first event that is missing.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -23,19 +24,19 @@ use tokio::task::JoinHandle;
 use crate::FanoutError;
 use crate::position::Position;
 
-/// Delivery partitions that may lag at once, for one source partition: each costs a reader and the judging of every event
-/// once more. When one more is sick, the source partition's intake waits for it.
+/// Delivery partitions that may lag at once, for one source partition: each costs a reader and the judging of every
+/// event once more. When one more fails, the source partition's intake waits for it.
 pub const LAGGING_MAX: usize = 4;
 
-/// A follower's work: it ends only by failing.
+/// The work of a follower, which only ends by failing.
 pub(crate) type Following = Pin<Box<dyn Future<Output = Result<(), FanoutError>> + Send>>;
 
 /// One delivery partition that lags.
 #[derive(Debug)]
 struct Lag {
-    /// The follower delivers every event from here on.
+    /// The follower delivers every event from this offset on.
     from: u64,
-    /// Up to here, what the follower delivers is acknowledged.
+    /// Up to this offset, the follower's deliveries are acknowledged.
     reached: Arc<AtomicU64>,
     task: JoinHandle<Result<(), FanoutError>>,
 }
@@ -69,35 +70,35 @@ impl Lagging {
         self.all.contains_key(&partition)
     }
 
-    /// Whether the follower of that partition delivers what follows from `source`.
+    /// Whether that partition's follower delivers the records of `source`.
     pub(crate) fn covers(&self, partition: u32, source: u64) -> bool {
         self.all.get(&partition).is_some_and(|lag| lag.from <= source)
     }
 
-    /// From where on deliveries may be missing.
+    /// The offset from which deliveries to that partition may be missing.
     pub(crate) fn reached(&self, partition: u32) -> Option<u64> {
         self.all.get(&partition).map(Lag::reached)
     }
 
-    /// That of all of them.
+    /// The same for all lagging partitions.
     pub(crate) fn positions(&self) -> Vec<(u32, u64)> {
         self.all.iter().map(|(partition, lag)| (*partition, lag.reached())).collect()
     }
 
-    /// Whether a commit of those positions makes up for everything that is missing.
+    /// Whether a commit of those positions covers all deliveries that are missing.
     pub(crate) fn is_in(&self, committed: &[(u32, u64)]) -> bool {
         let says =
             |partition: u32, reached: u64| committed.iter().any(|(p, offset)| *p == partition && *offset <= reached);
         self.all.iter().all(|(partition, lag)| says(*partition, lag.reached()))
     }
 
-    /// Begins a follower that delivers from `from` on; `reached` is what it commits to.
+    /// Starts a follower that delivers from `from` on; `reached` is what it commits to.
     pub(crate) fn begin(&mut self, partition: u32, from: u64, reached: Arc<AtomicU64>, following: Following) {
         let task = tokio::spawn(following);
         self.all.insert(partition, Lag { from, reached, task });
     }
 
-    /// Partitions that have come to `intake`.
+    /// The partitions whose followers have come to `intake`.
     pub(crate) fn caught_up(&self, intake: u64) -> Vec<u32> {
         self.all.iter().filter(|(_, lag)| lag.reached() >= intake).map(|(partition, _)| *partition).collect()
     }
@@ -110,14 +111,14 @@ impl Lagging {
         }
     }
 
-    /// Ends all of them.
+    /// Ends all followers.
     pub(crate) async fn end_all(&mut self) {
         for partition in self.all.keys().copied().collect::<Vec<_>>() {
             self.end(partition).await;
         }
     }
 
-    /// Why a follower has failed; waits for ever while none has. Cancel safe.
+    /// Why a follower has failed; pending while none has. Cancel-safe.
     pub(crate) async fn failed(&mut self) -> FanoutError {
         poll_fn(|context| {
             for lag in self.all.values_mut() {
@@ -141,7 +142,7 @@ impl Lag {
     }
 }
 
-/// What a follower commits to: the commit of the one that it follows.
+/// Takes the commits of a follower, for the commit of the loop that it belongs to.
 #[derive(Debug)]
 pub(crate) struct Reached(pub(crate) Arc<AtomicU64>);
 

@@ -2,7 +2,7 @@
 //!
 //! One task per partition of `chat.messages` decides each event with the same reducer as storage, as of the event, and
 //! appends one record per delivery partition with recipients. The task is a loop around a state and a pure judge: the
-//! judge is given an event and says the one thing that is to be done next; only the loop does anything.
+//! judge is given an event and returns the one thing that is to be done next; only the loop does anything.
 //!
 //! ```text
 //!      chat.messages            store, group, log read again
@@ -30,26 +30,26 @@
 //!   +-----------------------+                            +--------------------+
 //! ```
 //!
-//! - *State*: the conversations in memory, those that are parked, how far the intake is. No I/O.
-//! - *Judge*: from the state and an event to a decision (`decision.rs`): deliver these records, or ask for that, now or
-//!   once everything before is acknowledged. An event counts as passed only when the loop says that its records are
-//!   handed over.
+//! - *State*: the conversations in memory, those that are parked, the offset that the intake has come to. No I/O.
+//! - *Judge*: from the state and an event to a decision (`decision.rs`): deliver these records, or make that request,
+//! now or once all earlier deliveries are acknowledged. An event counts as passed only when the loop reports that its
+//! records are handed over.
 //! - *Background*: a conversation whose facts are not in memory is parked until they are read, or are in the store at
 //!   all: only its first position is kept, its neighbours go on. So the loop itself never waits for the store. A
 //!   conversation that cannot be judged by this program is held.
 //!
-//! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats, and never skips.
-//! A delivery partition that takes nothing lags behind the others, with a follower of its own: the same loop once more,
-//! for that partition alone. Its bound in bytes is its own, and the others go on.
+//! Commits carry the parked positions and wait for acknowledged deliveries, so a crash repeats deliveries and never
+//! skips any. A delivery partition that accepts no records lags behind the others, with a follower of its own: the same
+//! loop once more, for that partition alone. Each delivery partition has its own bound in bytes, so the others go on.
 //!
 //! Read marks (`chat.receipts`) and account events (`users.events`) are relayed to the user concerned (`relay.rs`).
 
 mod background;
+mod catch_up_wait;
 mod commit;
 mod decision;
 mod error;
 mod follow;
-mod held;
 mod hold;
 mod hold_records;
 mod judge;
@@ -58,9 +58,9 @@ mod judge_tests;
 mod lagging;
 mod metrics;
 mod outbox;
-mod pace;
 mod parked;
 mod partition;
+mod pending_holds;
 mod position;
 mod records;
 mod relay;
@@ -85,23 +85,23 @@ use relay::Relayed;
 pub use error::FanoutError;
 pub use lagging::LAGGING_MAX;
 pub use metrics::FanoutMetrics;
-pub use outbox::Rooms;
+pub use outbox::InFlightLimits;
 pub use parked::{PARKED_MAX, QUEUED_MAX};
 
-/// What the consumer works with.
+/// The dependencies of the consumer.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where events come from and deliveries go, and where facts are read. The log must not give a record up (no delivery
-    /// timeout).
+    /// The log that events come from and deliveries go to, and the store that facts are read from. The log must not
+    /// give a record up (no delivery timeout).
     pub seams: Seams,
-    /// Counters.
+    /// The metrics.
     pub metrics: FanoutMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
     pub rules_newest: u32,
     /// Events that all parked conversations of a partition keep in memory: [`QUEUED_MAX`], or few in a test.
     pub queued_max: usize,
-    /// The bytes in flight to each delivery partition.
-    pub rooms: Arc<Rooms>,
+    /// The bounds of bytes in flight to each delivery partition.
+    pub limits: Arc<InFlightLimits>,
 }
 
 impl Deps {
@@ -109,12 +109,12 @@ impl Deps {
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, entropy: Entropy, metrics: FanoutMetrics) -> Self {
         let (rules_newest, queued_max) = (RULES_NEWEST, QUEUED_MAX);
-        let rooms = Arc::new(Rooms::new(spec_of(DELIVERIES).partitions));
-        Self { seams: Seams { log, store, codec, entropy }, metrics, rules_newest, queued_max, rooms }
+        let limits = Arc::new(InFlightLimits::new(spec_of(DELIVERIES).partitions));
+        Self { seams: Seams { log, store, codec, entropy }, metrics, rules_newest, queued_max, limits }
     }
 }
 
-/// What it does with each topic.
+/// The topics, and the work on each.
 const GROUP: Group<Deps> = Group {
     name: "fanout",
     id: GROUP_FANOUT,
@@ -136,15 +136,15 @@ const GROUP: Group<Deps> = Group {
             },
         },
     ],
-    // Where deliveries go.
+    // The topic that deliveries go to.
     writes: &[DELIVERIES],
 };
 
-/// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
-/// becomes current, it begins again with that one, from the group's commit.
+/// Consumes until `shutdown`: every partition that the group assigns to this process. When another incarnation of the
+/// store becomes current, it begins again with that one, from the group's commit.
 ///
 /// # Errors
-/// When it cannot go on: the group has no commit, a topic is not the one it was, or the log or the store is broken.
+/// When it cannot go on: the group has no commit, a topic was re-created, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
     let pinned = |seams| Deps { seams, ..deps.clone() };
     consumer::run(deps.seams.clone(), GROUP, pinned, readiness, shutdown).await

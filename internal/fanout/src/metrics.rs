@@ -1,4 +1,4 @@
-//! What the fan-out counts.
+//! The metrics of the fan-out.
 
 use process::Metrics;
 use prometheus_client::metrics::counter::Counter;
@@ -17,15 +17,15 @@ pub struct FanoutMetrics {
     pub(crate) loads: Counter,
     /// Ids read because they are older than the cache.
     pub(crate) id_reads: Counter,
-    /// Conversations parked, ever.
+    /// Conversations parked so far.
     pub(crate) parks: Counter,
-    /// Conversations parked now.
+    /// Conversations that are parked now.
     pub(crate) parked: Gauge,
     /// How often the log was read again for a parked conversation.
     pub(crate) rereads: Counter,
     /// Events whose judging panicked.
     pub(crate) panics: Counter,
-    /// Conversations with a row that this program cannot read, each time that one is met.
+    /// Conversations with a row that this program cannot read, each time that such a row is read.
     pub(crate) malformed: Counter,
     /// Holds begun.
     pub(crate) holds: Counter,

@@ -1,5 +1,5 @@
-//! Deliveries on their way into the log: in order per delivery partition, bounded in bytes for each of them, and never
-//! given up. What is acknowledged leaves at once, whatever other partitions do.
+//! Deliveries in flight to the log: in order per delivery partition, bounded in bytes for each of them, and never given
+//! up. Each partition's acknowledgements count at once, independent of the others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -25,95 +25,95 @@ use crate::FanoutError;
 const ROOM_BYTES_MAX: usize = 32 << 20;
 /// What a record costs besides its bytes.
 const RECORD_COST: usize = 1024;
-/// A delivery partition that is full, and has acknowledged nothing for this long, is sick.
-const SICK_AFTER: Duration = Duration::from_secs(1);
-/// One that is not full is sick when it has not acknowledged a record for this long while others went on: commits, and
-/// the rows of holds, wait for that record.
+/// A delivery partition that is full, and has acknowledged nothing for this long, is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// A partition that is not full is stuck when it has not acknowledged a record for this long while others went on:
+/// commits, and the rows of holds, wait for that record.
 const STALE_AFTER: Duration = Duration::from_secs(5);
-/// How long the first wait for a full queue is at most.
+/// The first wait for a full queue is at most this long.
 const BUSY_BASE: Duration = Duration::from_millis(5);
 
-/// The room in flight of each delivery partition, shared by all source partitions of a process.
+/// The bound in bytes of each delivery partition, shared by all source partitions of a process.
 #[derive(Debug)]
-pub struct Rooms {
-    rooms: Vec<Arc<Semaphore>>,
-    /// Of each.
+pub struct InFlightLimits {
+    limits: Vec<Arc<Semaphore>>,
+    /// The bound of each partition.
     bytes_max: usize,
 }
 
-impl Rooms {
+impl InFlightLimits {
     /// Equal shares of [`ROOM_BYTES_MAX`], each at least as large as the largest record.
     pub(crate) fn new(partitions: u32) -> Self {
         let bytes_max = (ROOM_BYTES_MAX / partitions.max(1) as usize).max(RECORD_BYTES_MAX + RECORD_COST);
-        Self { rooms: (0..partitions).map(|_| Arc::new(Semaphore::new(bytes_max))).collect(), bytes_max }
+        Self { limits: (0..partitions).map(|_| Arc::new(Semaphore::new(bytes_max))).collect(), bytes_max }
     }
 
     fn of(&self, partition: u32) -> Arc<Semaphore> {
-        Arc::clone(&self.rooms[partition as usize])
+        Arc::clone(&self.limits[partition as usize])
     }
 
-    /// What a record takes of it.
+    /// The bytes that a record is counted with.
     fn cost(&self, record: &NewRecord) -> u32 {
-        // A larger one is refused by the log.
+        // The log refuses a larger record.
         u32::try_from((record.bytes() + RECORD_COST).min(self.bytes_max)).unwrap_or(u32::MAX)
     }
 }
 
-/// A record that the log was handed and has not acknowledged yet.
+/// A record that the log has not acknowledged yet.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    /// Of all that were handed over, in order.
+    /// The number among all records handed over, in order.
     number: u64,
-    /// The offset that it follows from.
+    /// The offset of the event that it was made from.
     source: u64,
     at: Instant,
     receipt: Receipt,
     _room: OwnedSemaphorePermit,
 }
 
-/// Where a record goes, and what it follows from.
+/// The destination of a record, and the event that it was made from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Way {
+pub(crate) struct Destination {
     /// The delivery partition.
     pub(crate) partition: u32,
-    /// The offset in the source partition; `u64::MAX` for a record that follows from none.
+    /// The offset in the source partition; `u64::MAX` for a record that was made from no event.
     pub(crate) source: u64,
-    /// Whether a sick partition is waited for; if not, the record is not handed over.
+    /// Whether to wait for a stuck partition; otherwise the record is not handed over.
     pub(crate) patient: bool,
 }
 
-/// What became of a record.
+/// The result of handing over a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Handed {
+pub(crate) enum HandOver {
     Over,
     /// Not handed over: its partition is full and acknowledges nothing.
-    Sick,
+    Stuck,
 }
 
-/// What was handed to the log and is not acknowledged yet.
+/// The records handed to the log that are not acknowledged yet.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    rooms: Arc<Rooms>,
-    /// By delivery partition, in order.
+    limits: Arc<InFlightLimits>,
+    /// The records by delivery partition, in order.
     in_flight: BTreeMap<u32, VecDeque<Sent>>,
-    /// When each partition acknowledged last.
+    /// When each partition acknowledged a record last.
     acknowledged: BTreeMap<u32, Instant>,
-    /// How many were handed over, ever.
+    /// The number of records handed over so far.
     handed: u64,
 }
 
 impl Outbox {
-    pub(crate) fn new(rooms: Arc<Rooms>) -> Self {
-        Self { rooms, in_flight: BTreeMap::new(), acknowledged: BTreeMap::new(), handed: 0 }
+    pub(crate) fn new(limits: Arc<InFlightLimits>) -> Self {
+        Self { limits, in_flight: BTreeMap::new(), acknowledged: BTreeMap::new(), handed: 0 }
     }
 
-    /// Begins with records of that partition that another outbox has handed over.
-    pub(crate) fn beginning(rooms: Arc<Rooms>, partition: u32, mut sent: VecDeque<Sent>) -> Self {
+    /// An outbox that begins with records of that partition that another outbox has handed over.
+    pub(crate) fn beginning(limits: Arc<InFlightLimits>, partition: u32, mut sent: VecDeque<Sent>) -> Self {
         let handed = sent.len() as u64;
         for (number, sent) in (0..).zip(&mut sent) {
             sent.number = number;
         }
-        Self { in_flight: BTreeMap::from([(partition, sent)]), handed, ..Self::new(rooms) }
+        Self { in_flight: BTreeMap::from([(partition, sent)]), handed, ..Self::new(limits) }
     }
 
     /// Hands a record to the log, behind all earlier ones of its partition.
@@ -121,11 +121,11 @@ impl Outbox {
         &mut self,
         log: &dyn EventLog,
         record: NewRecord,
-        way: Way,
+        destination: Destination,
         entropy: &Entropy,
         stop: &CancellationToken,
-    ) -> Result<Handed, FanoutError> {
-        let Some(room) = self.room(&record, way, stop).await? else { return Ok(Handed::Sick) };
+    ) -> Result<HandOver, FanoutError> {
+        let Some(room) = self.room(&record, destination, stop).await? else { return Ok(HandOver::Stuck) };
         let mut backoff = Backoff::between(entropy.clone(), BUSY_BASE, Duration::from_secs(1));
         let mut faults = FaultLog::new("append a delivery");
         loop {
@@ -136,11 +136,16 @@ impl Outbox {
             };
             match enqueued {
                 Ok(receipt) => {
-                    let sent =
-                        Sent { number: self.handed, source: way.source, at: Instant::now(), receipt, _room: room };
-                    self.in_flight.entry(way.partition).or_default().push_back(sent);
+                    let sent = Sent {
+                        number: self.handed,
+                        source: destination.source,
+                        at: Instant::now(),
+                        receipt,
+                        _room: room,
+                    };
+                    self.in_flight.entry(destination.partition).or_default().push_back(sent);
                     self.handed += 1;
-                    return Ok(Handed::Over);
+                    return Ok(HandOver::Over);
                 }
                 Err(error @ AppendError::Busy) => {
                     faults.fault(&error);
@@ -153,35 +158,35 @@ impl Outbox {
         }
     }
 
-    /// Room for the record; none when its partition is sick and not to be waited for.
+    /// Room for the record; `None` when its partition is stuck and not to be waited for.
     async fn room(
         &mut self,
         record: &NewRecord,
-        way: Way,
+        destination: Destination,
         stop: &CancellationToken,
     ) -> Result<Option<OwnedSemaphorePermit>, FanoutError> {
-        let (room, cost) = (self.rooms.of(way.partition), self.rooms.cost(record));
+        let (room, cost) = (self.limits.of(destination.partition), self.limits.cost(record));
         if let Ok(permit) = Arc::clone(&room).try_acquire_many_owned(cost) {
             return Ok(Some(permit));
         }
-        let waited = self.in_flight.get(&way.partition).and_then(VecDeque::front).map(|sent| sent.at.elapsed());
-        if !way.patient && waited.is_some_and(|waited| waited >= SICK_AFTER) {
+        let waited = self.in_flight.get(&destination.partition).and_then(VecDeque::front).map(|sent| sent.at.elapsed());
+        if !destination.patient && waited.is_some_and(|waited| waited >= STUCK_AFTER) {
             return Ok(None);
         }
         let mut acquired = pin!(room.acquire_many_owned(cost));
-        let mut sick = pin!(sleep(SICK_AFTER));
+        let mut sick = pin!(sleep(STUCK_AFTER));
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(FanoutError::STOPPED),
                 acknowledged = self.acknowledged() => acknowledged?,
-                permit = &mut acquired => return Ok(Some(permit.expect("rooms are never closed"))),
-                () = &mut sick, if !way.patient => return Ok(None),
+                permit = &mut acquired => return Ok(Some(permit.expect("semaphores are never closed"))),
+                () = &mut sick, if !destination.patient => return Ok(None),
             }
         }
     }
 
-    /// Where it stands: [`Self::has_acknowledged`] says when everything up to here is acknowledged.
+    /// The present mark: [`Self::has_acknowledged`] tells when everything up to it is acknowledged.
     pub(crate) fn mark(&self) -> u64 {
         self.handed
     }
@@ -191,7 +196,7 @@ impl Outbox {
         self.in_flight.values().filter_map(VecDeque::front).all(|sent| sent.number >= mark)
     }
 
-    /// Waits until something is acknowledged; for ever when there is nothing. Cancel safe.
+    /// Waits until something is acknowledged; pending when nothing is in flight. Cancel-safe.
     pub(crate) async fn acknowledged(&mut self) -> Result<(), FanoutError> {
         poll_fn(|context| self.poll_acknowledged(context)).await
     }
@@ -223,8 +228,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Waits for `other`, and hears meanwhile what becomes of records: a producer that failed is replaced only once all
-    /// who wrote through it know.
+    /// Waits for `other`, and handles acknowledgements meanwhile: a producer that failed is replaced only once all who
+    /// wrote through it know.
     pub(crate) async fn beside<T>(&mut self, other: impl Future<Output = T>) -> Result<T, FanoutError> {
         let mut other = pin!(other);
         loop {
@@ -236,7 +241,7 @@ impl Outbox {
         }
     }
 
-    /// Partitions that have kept a record waiting for long while others acknowledged later ones.
+    /// Partitions that have left a record unacknowledged for long while others acknowledged later ones.
     pub(crate) fn stale(&self) -> Vec<u32> {
         let others = |partition: u32, since: Instant| {
             self.acknowledged.iter().any(|(other, at)| *other != partition && *at > since)
@@ -253,18 +258,18 @@ impl Outbox {
         self.in_flight.iter().filter(|(_, sent)| !sent.is_empty()).map(|(partition, _)| *partition).collect()
     }
 
-    /// Takes out what is in flight to a partition: it is waited for elsewhere.
+    /// Takes out the records in flight to a partition, which are waited for elsewhere.
     pub(crate) fn take(&mut self, partition: u32) -> VecDeque<Sent> {
         self.in_flight.remove(&partition).unwrap_or_default()
     }
 }
 
-/// The first offset that any of the records follows from.
+/// The lowest source offset of the records.
 pub(crate) fn first_source(sent: &VecDeque<Sent>) -> Option<u64> {
     sent.iter().map(|sent| sent.source).min()
 }
 
-/// A record that may be missing means that all since the last commit are sent again.
+/// Maps an error of the log. A record that may be missing means that all since the last commit are sent again.
 fn sorted(error: AppendError) -> FanoutError {
     match error {
         AppendError::Unknown | AppendError::Fatal(_) | AppendError::Busy => FanoutError::Again(error),
@@ -277,17 +282,17 @@ fn sorted(error: AppendError) -> FanoutError {
 mod tests {
     use super::*;
 
-    async fn sent(rooms: &Rooms, partition: u32, number: u64, receipt: Receipt) -> Sent {
-        let room = rooms.of(partition).acquire_owned().await.unwrap();
+    async fn sent(limits: &InFlightLimits, partition: u32, number: u64, receipt: Receipt) -> Sent {
+        let room = limits.of(partition).acquire_owned().await.unwrap();
         Sent { number, source: number, at: Instant::now(), receipt, _room: room }
     }
 
-    /// A producer that failed is not replaced while a partition whose source cannot be read has not heard of it.
+    /// A producer that failed is not replaced before a partition whose source cannot be read has heard of it.
     #[tokio::test]
     async fn a_failure_is_heard_of_while_something_else_is_waited_for() {
-        let (rooms, (report, receipt)) = (Arc::new(Rooms::new(12)), Receipt::new());
-        let in_flight = VecDeque::from([sent(&rooms, 0, 0, receipt).await]);
-        let mut outbox = Outbox::beginning(rooms, 0, in_flight);
+        let (limits, (report, receipt)) = (Arc::new(InFlightLimits::new(12)), Receipt::new());
+        let in_flight = VecDeque::from([sent(&limits, 0, 0, receipt).await]);
+        let mut outbox = Outbox::beginning(limits, 0, in_flight);
         report.send(Err(AppendError::Unknown)).unwrap();
         let heard = outbox.beside(std::future::pending::<()>()).await;
         assert!(matches!(heard, Err(FanoutError::Again(_))), "{heard:?}");
@@ -296,11 +301,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_acknowledged_leaves_whatever_stands_before_it_elsewhere() {
-        let rooms = Arc::new(Rooms::new(12));
+        let limits = Arc::new(InFlightLimits::new(12));
         let ((_silent, first), (report, second)) = (Receipt::new(), Receipt::new());
-        let mut outbox = Outbox::new(Arc::clone(&rooms));
+        let mut outbox = Outbox::new(Arc::clone(&limits));
         for (partition, receipt) in [(3, first), (5, second)] {
-            let sent = sent(&rooms, partition, outbox.handed, receipt).await;
+            let sent = sent(&limits, partition, outbox.handed, receipt).await;
             outbox.in_flight.entry(partition).or_default().push_back(sent);
             outbox.handed += 1;
         }
@@ -315,7 +320,7 @@ mod tests {
     #[test]
     fn full_partitions_leave_a_log_room_for_the_others() {
         let partitions = events::topics::spec_of(DELIVERIES).partitions;
-        let all = Rooms::new(partitions).bytes_max * partitions as usize;
+        let all = InFlightLimits::new(partitions).bytes_max * partitions as usize;
         assert!(all <= ROOM_BYTES_MAX, "{all} bytes");
     }
 }

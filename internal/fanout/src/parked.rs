@@ -1,4 +1,4 @@
-//! Parked conversations: their first unjudged event, and what came since as far as memory reaches.
+//! Parked conversations: their first unjudged event, and later ones as far as memory holds them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,24 +6,24 @@ use domain::{ConversationId, Seq};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{Meaning, Message};
 
-/// Conversations of one partition that may be parked at once: so many positions fit into a commit. When one more needs
-/// it, the partition's intake pauses.
+/// Conversations of one partition that may be parked at once: so many positions fit into a commit. When one more would
+/// have to be parked, the partition's intake pauses.
 pub const PARKED_MAX: usize = 100;
-/// Events that all parked conversations of a partition keep in memory; beyond, the log is read again.
+/// Events that all parked conversations of a partition keep in memory; beyond that, the log is read again.
 pub const QUEUED_MAX: usize = 2000;
 
 /// One parked conversation.
 #[derive(Debug)]
 struct Parked {
-    /// Its first unjudged event is here or later.
+    /// The first unjudged event is here or later.
     first: Seq,
-    /// Its events from `first` on.
+    /// The events from `first` on.
     queue: VecDeque<Message>,
-    /// Whether the queue reaches up to the intake; if not, the log has the rest.
+    /// Whether the queue reaches up to the intake; otherwise the log has the rest.
     complete: bool,
-    /// While the log is read again up to the intake: what was taken in since.
+    /// The events taken in while the log is read again up to the intake.
     since: Option<VecDeque<Message>>,
-    /// Parked to be judged again after a hold: at the end, `done_through` is raised.
+    /// Whether it is parked to be judged again after a hold: at the end, `done_through` is raised.
     redrive: bool,
 }
 
@@ -31,9 +31,9 @@ struct Parked {
 #[derive(Debug)]
 pub(crate) struct ParkedSet {
     all: BTreeMap<ConversationId, Parked>,
-    /// Events in all queues.
+    /// The number of events in all queues.
     queued: usize,
-    /// How many there may be.
+    /// The bound on them.
     queued_max: usize,
 }
 
@@ -55,7 +55,7 @@ impl ParkedSet {
         self.all.contains_key(&conversation)
     }
 
-    /// Its first unjudged event is here or later; `None` when it is not parked.
+    /// The seq at or before its first unjudged event; `None` when it is not parked.
     pub(crate) fn first(&self, conversation: ConversationId) -> Option<Seq> {
         self.all.get(&conversation).map(|parked| parked.first)
     }
@@ -70,7 +70,7 @@ impl ParkedSet {
         self.all.get(&conversation).is_some_and(|parked| parked.redrive)
     }
 
-    /// How many are judged again after a hold.
+    /// The number of conversations that are judged again after a hold.
     pub(crate) fn redriven(&self) -> usize {
         self.all.values().filter(|parked| parked.redrive).count()
     }
@@ -82,7 +82,7 @@ impl ParkedSet {
         }
     }
 
-    /// Parks at `message`, which is the latest of its conversation that was taken in.
+    /// Parks a conversation at `message`, which is the latest of its events that was taken in.
     pub(crate) fn park(&mut self, conversation: ConversationId, message: Message) {
         self.insert(conversation, message.placed.seq, true, false);
         // Its first event is kept in any case: the intake has not passed it yet, so nothing would read it again.
@@ -92,7 +92,7 @@ impl ParkedSet {
         }
     }
 
-    /// Parks from `first` on: what there is, the log says.
+    /// Parks a conversation from `first` on, with no events in memory: they have to be read from the log.
     pub(crate) fn park_from(&mut self, conversation: ConversationId, first: Seq, redrive: bool) {
         self.insert(conversation, first, false, redrive);
     }
@@ -102,7 +102,7 @@ impl ParkedSet {
         self.all.insert(conversation, Parked { first, queue: VecDeque::new(), complete, since: None, redrive });
     }
 
-    /// Another event of a parked conversation was taken in.
+    /// Adds another event of a parked conversation.
     pub(crate) fn follow(&mut self, conversation: ConversationId, message: Message) {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
         let queue = if parked.complete { Some(&mut parked.queue) } else { parked.since.as_mut() };
@@ -119,14 +119,14 @@ impl ParkedSet {
         }
     }
 
-    /// The log is read again for it, up to the intake as it is now.
+    /// The log is being read again for it, up to the present intake.
     pub(crate) fn reread_begins(&mut self, conversation: ConversationId) {
         if let Some(parked) = self.all.get_mut(&conversation) {
             parked.since = Some(VecDeque::new());
         }
     }
 
-    /// What was read again, up to `next`; with what was taken in since the reading began if that is `complete`.
+    /// Adds what was read again, up to `next`; followed by what was taken in meanwhile, if that is `complete`.
     pub(crate) fn refill(
         &mut self,
         conversation: ConversationId,
@@ -135,7 +135,7 @@ impl ParkedSet {
         mut complete: bool,
     ) {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
-        // One goes on in any case; what there is no room for is read again later.
+        // One event is kept in any case; those that there is no room for are read again later.
         let room = self.queued_max.saturating_sub(self.queued).max(1);
         complete &= queue.len() <= room;
         queue.truncate(room);
@@ -153,7 +153,7 @@ impl ParkedSet {
         }
     }
 
-    /// It is judged up to before `next`.
+    /// The conversation is judged up to before `next`.
     pub(crate) fn went_on(&mut self, conversation: ConversationId, next: Seq) {
         if let Some(parked) = self.all.get_mut(&conversation) {
             parked.first = next;
@@ -176,7 +176,7 @@ impl ParkedSet {
         }
     }
 
-    /// Its next event counts as dropped.
+    /// Marks the next event as dropped.
     pub(crate) fn drop_first(&mut self, conversation: ConversationId) {
         if let Some(first) = self.all.get_mut(&conversation).and_then(|parked| parked.queue.front_mut()) {
             first.meaning = Meaning::Dropped;
@@ -189,7 +189,7 @@ impl ParkedSet {
         }
     }
 
-    /// The conversations, with the place of their first unjudged event.
+    /// The conversations, with the seq of their first unjudged event.
     pub(crate) fn firsts(&self) -> Vec<(ConversationId, Seq)> {
         self.all.iter().map(|(conversation, parked)| (*conversation, parked.first)).collect()
     }
@@ -202,7 +202,8 @@ mod tests {
 
     use super::*;
 
-    /// Found by the simulator: the event that a conversation is parked at was lost where the queues of others were full.
+    /// Found by the simulator: the event at which a conversation is parked was lost where the queues of others were
+    /// full.
     #[test]
     fn the_event_that_is_parked_at_is_kept_however_much_others_keep() {
         let user = |number| UserId::try_from(Uuid::from_u128(number)).unwrap();

@@ -1,13 +1,13 @@
 //! One partition of `chat.messages`: the loop that takes events in, in order, and does what the judge decides.
 //!
-//! The loop waits for nothing but what comes next: the store, the log read again, commits and a new reader are asked for
-//! in the background.
+//! The loop never waits for a single answer: the store, the log read again, commits and a new reader are requested in
+//! the background.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, Seams};
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, Seams};
 use domain::ConversationId;
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Committer, LogError, Message, NewRecord, PartitionReader, Record};
@@ -19,10 +19,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::background::{Background, Requests};
+use crate::catch_up_wait::CatchUpWait;
 use crate::decision::Decision;
 use crate::lagging::Lagging;
-use crate::outbox::{Handed, Outbox, Way};
-use crate::pace::Pace;
+use crate::outbox::{Destination, HandOver, Outbox};
 use crate::position::Position;
 use crate::records::{Outgoing, Records};
 use crate::request::{Reply, Request};
@@ -31,37 +31,37 @@ use crate::{Deps, FanoutError};
 
 /// How often the position is committed while something changes.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
-/// How often the owner looks at its holds.
+/// How often the owner tries its holds again.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
 
 /// A partition's work.
 pub(crate) struct Partition {
     pub(crate) deps: Arc<Deps>,
-    pub(crate) lane: Lane,
-    /// What the judge decides by.
+    pub(crate) access: PartitionAccess,
+    /// The state that the judge decides by.
     pub(crate) state: State,
-    /// Taken from the log, not taken in yet.
+    /// Records that were read and not taken in yet.
     backlog: VecDeque<Message>,
     /// The first of the backlog would have to be parked, and there was no room.
     paused: bool,
     /// The log had more than was read at once.
     behind: bool,
-    pace: Pace,
-    /// Waits and words while the log cannot be read.
+    wait: CatchUpWait,
+    /// The waits while the log cannot be read.
     backoff: Backoff,
     faults: FaultLog,
-    /// How many parked conversations the metric counts.
+    /// The number of parked conversations in the metric.
     counted: i64,
     pub(crate) outbox: Outbox,
-    /// Delivery partitions that take nothing at the moment.
+    /// Delivery partitions that accept no records at the moment.
     pub(crate) lagging: Lagging,
-    /// While a position is on its way: what of holds goes before it.
+    /// While a position is being committed: the holds that are written before it.
     pub(crate) committing: Option<BTreeMap<ConversationId, Hold>>,
     /// What was committed last.
     pub(crate) committed: Position,
-    /// To ask for at once.
+    /// Requests to be made at once.
     pub(crate) wanted: Vec<Request>,
-    /// To ask for once so many deliveries are acknowledged.
+    /// Requests to be made once so many deliveries are acknowledged.
     pub(crate) settling: Vec<(u64, Request)>,
     pub(crate) background: Background,
 }
@@ -72,8 +72,8 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let lane = Lane::new(deps.seams.clone(), assigned.at.clone(), stop);
-    let background = Background::new(Arc::clone(&deps), lane, committer);
+    let access = PartitionAccess::new(deps.seams.clone(), assigned.at.clone(), stop);
+    let background = Background::new(Arc::clone(&deps), access, committer);
     let mut partition = Partition::over(deps, background, None);
     let outcome = match partition.resume(assigned).await {
         Ok(()) => partition.consume().await,
@@ -83,10 +83,10 @@ pub(crate) async fn run(
     partition.deps.metrics.parked.dec_by(partition.counted);
     match outcome {
         Ok(()) | Err(FanoutError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
-        // A revocation follows; if it does not, the partition is still ours and must not stand still.
+        // A revocation should follow; if it does not, the partition is still ours and must not stand still.
         Err(FanoutError::Fenced) => Ok(Ended::Again),
         Err(FanoutError::Again(error)) => {
-            tracing::warn!(partition = %partition.lane.at, %error, "deliveries not acknowledged");
+            tracing::warn!(partition = %partition.access.at, %error, "deliveries not acknowledged");
             Ok(Ended::Again)
         }
         Err(error) => Err(error.into()),
@@ -94,22 +94,22 @@ pub(crate) async fn run(
 }
 
 impl Partition {
-    /// A partition's work; of a follower, for that one delivery partition.
+    /// The work on a partition; for a follower, only for that delivery partition.
     pub(crate) fn over(deps: Arc<Deps>, background: Background, only: Option<u32>) -> Self {
-        let (lane, metrics) = (background.lane.clone(), deps.metrics.clone());
-        let Seams { codec, entropy, .. } = &lane.seams;
+        let (access, metrics) = (background.access.clone(), deps.metrics.clone());
+        let Seams { codec, entropy, .. } = &access.seams;
         let records = Records { codec: codec.clone(), partitions: spec_of(DELIVERIES).partitions, only };
         Self {
-            state: State::new(lane.spec.generation, deps.rules_newest, metrics, records, deps.queued_max),
-            outbox: Outbox::new(Arc::clone(&deps.rooms)),
+            state: State::new(access.spec.generation, deps.rules_newest, metrics, records, deps.queued_max),
+            outbox: Outbox::new(Arc::clone(&deps.limits)),
             backoff: Backoff::new(entropy.clone()),
             faults: FaultLog::new("read the log"),
             deps,
-            lane,
+            access,
             backlog: VecDeque::new(),
             paused: false,
             behind: false,
-            pace: Pace::default(),
+            wait: CatchUpWait::default(),
             counted: 0,
             lagging: Lagging::default(),
             committing: None,
@@ -120,22 +120,22 @@ impl Partition {
         }
     }
 
-    /// Goes on from the group's commit. Whether the log is the one it was, every request that reads it looks at first.
+    /// Goes on from the group's commit. Every request that reads the log checks first whether it is the same log.
     async fn resume(&mut self, assigned: Assigned) -> Result<(), FanoutError> {
-        let commit = assigned.commit.ok_or_else(|| FanoutError::NoPosition(self.lane.at.clone()))?;
+        let commit = assigned.commit.ok_or_else(|| FanoutError::NoPosition(self.access.at.clone()))?;
         let position =
-            Position::from_commit(&commit).map_err(|reason| FanoutError::Metadata(self.lane.at.clone(), reason))?;
+            Position::from_commit(&commit).map_err(|reason| FanoutError::Metadata(self.access.at.clone(), reason))?;
         let state = &mut self.state;
         (state.intake, state.fingerprint) = (position.next, position.fingerprint);
         self.wanted.push(Request::Read { from: position.next, last: position.fingerprint, wait: Duration::ZERO });
         for (conversation, offset) in &position.parked {
-            let decision = self.state.park_from(*conversation, self.lane.seq(*offset)?, false)?;
+            let decision = self.state.park_from(*conversation, self.access.seq(*offset)?, false)?;
             self.carry_out(*conversation, decision).await?;
         }
         for (partition, offset) in &position.lagging {
             self.follow(*partition, *offset, *offset, VecDeque::new());
         }
-        tracing::info!(partition = %self.lane.at, next = self.state.intake, parked = self.state.parked.len(), "fan-out resumes");
+        tracing::info!(partition = %self.access.at, next = self.state.intake, parked = self.state.parked.len(), "fan-out resumes");
         self.committed = position;
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Partition {
         }
     }
 
-    /// Until it is to stop.
+    /// Works until it is told to stop.
     pub(crate) async fn work(&mut self) -> Result<(), FanoutError> {
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
         let mut housekeeping = interval(HOLDS_EVERY);
@@ -162,30 +162,30 @@ impl Partition {
                 self.wanted.push(list);
             }
             self.send_out(&requests);
-            let reads = self.backlog.is_empty() && !self.pace.waits();
+            let reads = self.backlog.is_empty() && !self.wait.waits();
             let reading = reader.as_mut().filter(|_| reads);
             tokio::select! {
                 biased;
-                () = self.lane.stop.cancelled() => return Ok(()),
+                () = self.access.stop.cancelled() => return Ok(()),
                 _ = commits.tick() => {
                     self.mind_lagging().await;
                     self.commit();
                 }
-                // The first tick comes at once: the take-over's look at the holds.
+                // The first tick comes at once, so a new owner tries the holds.
                 _ = housekeeping.tick() => self.state.begin_pass(),
                 _ = ticks.tick() => self.tick().await?,
                 acknowledged = self.outbox.acknowledged() => acknowledged?,
                 error = self.lagging.failed() => return Err(error),
-                () = self.pace.lost() => self.pace.hurry(),
+                () = self.wait.expired() => self.wait.give_up(),
                 came = next(reading, &mut requests, replies_first) => match came {
-                    Came::Back(reply) => {
+                    Input::Back(reply) => {
                         replies_first = false;
                         match reply? {
                             Reply::Reader(opened) => reader = Some(opened),
                             reply => self.take_back(reply).await?,
                         }
                     }
-                    Came::Records(records) => {
+                    Input::Records(records) => {
                         replies_first = true;
                         if !self.take_records(records)? {
                             reader = None;
@@ -196,16 +196,16 @@ impl Partition {
         }
     }
 
-    /// Takes what the reader says; whether it can go on.
+    /// Takes the result of the reader; returns whether the reader can go on.
     fn take_records(&mut self, records: Result<Vec<Record>, LogError>) -> Result<bool, FanoutError> {
         match records {
             Ok(records) => {
                 self.faults.well();
                 self.backoff.reset();
                 self.behind = records.len() == BATCH_RECORDS_MAX;
-                self.pace.begin();
+                self.wait.read_more();
                 for record in &records {
-                    self.backlog.push_back(self.lane.message(record)?);
+                    self.backlog.push_back(self.access.message(record)?);
                 }
                 Ok(true)
             }
@@ -220,19 +220,19 @@ impl Partition {
         }
     }
 
-    /// Asks for what is wanted, and for what its deliveries were waited for. Who catches up waits for it, a little.
+    /// Makes the requests that are due. While the intake catches up, it waits a little for their answers.
     fn send_out(&mut self, requests: &Requests) {
         let secured = self.lagging.is_in(&self.committed.lagging);
         let (outbox, wanted) = (&self.outbox, &mut self.wanted);
         let settled = self.settling.extract_if(.., |(mark, request)| {
-            // What is missing where a partition lags, only the commit says: rows that call it done come after it.
+            // Only the commit tells what is missing where a partition lags: rows that call an event done come after it.
             outbox.has_acknowledged(*mark) && (secured || matches!(request, Request::Commit(..)))
         });
         wanted.extend(settled.map(|(_, request)| request));
         for request in self.wanted.drain(..) {
             let waits = |conversation: &ConversationId| self.behind && !self.state.parked.is_redriven(*conversation);
             if let Some(conversation) = request.conversation().filter(waits) {
-                self.pace.sent(conversation);
+                self.wait.requested(conversation);
             }
             requests.push(Box::pin(self.background.clone().run(request)));
         }
@@ -244,7 +244,7 @@ impl Partition {
         self.counted = parked;
     }
 
-    /// Takes in what was read, in order, until it is done or one more would have to be parked than can be.
+    /// Takes in what was read, in order, until it is done or one more conversation would have to be parked than can be.
     async fn take_in_backlog(&mut self) -> Result<(), FanoutError> {
         if self.backlog.is_empty() || self.paused && !self.state.parked.has_room() {
             return Ok(());
@@ -263,7 +263,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Takes an event in; whether there was room to.
+    /// Takes an event in; returns whether there was room for it.
     async fn take_in(&mut self, message: &Message) -> Result<bool, FanoutError> {
         let Some(decision) = self.state.take_in(message)? else { return Ok(false) };
         if let Some(conversation) = message.conversation {
@@ -273,7 +273,7 @@ impl Partition {
         Ok(true)
     }
 
-    /// Does what is decided about a conversation, until there is nothing more to do for it at the moment.
+    /// Carries out the decisions about a conversation, until there is nothing more to do for it at the moment.
     async fn carry_out(&mut self, conversation: ConversationId, mut decision: Decision) -> Result<(), FanoutError> {
         loop {
             match decision {
@@ -296,35 +296,35 @@ impl Partition {
         }
     }
 
-    /// Hands a delivery over that follows from the event at `source`, unless its partition lags.
+    /// Hands over a delivery of the event at `source`, unless its partition lags.
     async fn deliver(&mut self, delivery: Outgoing, source: u64) -> Result<(), FanoutError> {
         let Outgoing { partition, record, recipients } = delivery;
         if self.lagging.contains(partition) {
             self.leave_to_follower(partition, source).await;
             return Ok(());
         }
-        // A follower has nothing else to do; and at the bound of those that lag, there is nothing else to be done.
+        // A follower has nothing else to do; and where no more partitions may lag, waiting is all that is left.
         let patient = self.state.is_follower() || !self.lagging.has_room();
-        match self.hand_over(record, Way { partition, source, patient }).await? {
-            Handed::Over => {
+        match self.hand_over(record, Destination { partition, source, patient }).await? {
+            HandOver::Over => {
                 self.deps.metrics.deliveries.inc();
                 self.deps.metrics.recipients.inc_by(recipients);
             }
-            Handed::Sick => self.lag(partition, source),
+            HandOver::Stuck => self.lag(partition, source),
         }
         Ok(())
     }
 
-    async fn hand_over(&mut self, record: NewRecord, way: Way) -> Result<Handed, FanoutError> {
-        let (Seams { log, entropy, .. }, stop) = (&self.lane.seams, &self.lane.stop);
-        self.outbox.send(&**log, record, way, entropy, stop).await
+    async fn hand_over(&mut self, record: NewRecord, destination: Destination) -> Result<HandOver, FanoutError> {
+        let (Seams { log, entropy, .. }, stop) = (&self.access.seams, &self.access.stop);
+        self.outbox.send(&**log, record, destination, entropy, stop).await
     }
 
-    /// Goes on with what has come back.
+    /// Goes on with an answer.
     async fn take_back(&mut self, reply: Reply) -> Result<(), FanoutError> {
         match reply {
             Reply::For(conversation, found) => {
-                self.pace.back(conversation);
+                self.wait.answered(conversation);
                 let decision = self.state.go_on(conversation, found)?;
                 self.carry_out(conversation, decision).await?;
                 self.state.cache.shrink();
@@ -341,7 +341,7 @@ impl Partition {
         }
     }
 
-    /// An eighth of the deliveries' retention: a quiet partition is never trimmed empty.
+    /// An eighth of the deliveries' retention, so that a quiet partition is never trimmed empty.
     fn tick_every(&self) -> Duration {
         spec_of(DELIVERIES).retention.map_or(Duration::from_secs(86_400), |retention| retention / 8)
     }
@@ -349,37 +349,37 @@ impl Partition {
     /// Writes a tick to this partition's share of the delivery partitions.
     async fn tick(&mut self) -> Result<(), FanoutError> {
         let Records { partitions, only, .. } = self.state.records;
-        for partition in (self.lane.at.partition..partitions).step_by(self.lane.spec.partitions as usize) {
+        for partition in (self.access.at.partition..partitions).step_by(self.access.spec.partitions as usize) {
             if self.lagging.contains(partition) || only.is_some_and(|only| only != partition) {
                 continue;
             }
-            let encoded = self.lane.seams.codec.tick();
+            let encoded = self.access.seams.codec.tick();
             let (headers, payload) = (encoded.headers, encoded.payload);
             let record = NewRecord { key: "tick".into(), partition: Some(partition), headers, payload };
             // Where there is no room, there are records.
-            self.hand_over(record, Way { partition, source: u64::MAX, patient: false }).await?;
+            self.hand_over(record, Destination { partition, source: u64::MAX, patient: false }).await?;
         }
         Ok(())
     }
 }
 
-/// What comes next.
-enum Came {
+/// An input of the loop.
+enum Input {
     Records(Result<Vec<Record>, LogError>),
     Back(Result<Reply, FanoutError>),
 }
 
-/// The next records or the next reply. They take turns: neither can keep the other waiting.
-async fn next(reader: Option<&mut Box<dyn PartitionReader>>, requests: &mut Requests, replies_first: bool) -> Came {
+/// The next records or the next reply. They take turns, so that neither keeps the other waiting.
+async fn next(reader: Option<&mut Box<dyn PartitionReader>>, requests: &mut Requests, replies_first: bool) -> Input {
     let records = async {
         match reader {
-            Some(reader) => Came::Records(reader.next(BATCH_RECORDS_MAX).await),
+            Some(reader) => Input::Records(reader.next(BATCH_RECORDS_MAX).await),
             None => std::future::pending().await,
         }
     };
     let back = async {
         match requests.next().await {
-            Some(reply) => Came::Back(reply),
+            Some(reply) => Input::Back(reply),
             None => std::future::pending().await,
         }
     };

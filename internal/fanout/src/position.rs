@@ -1,4 +1,4 @@
-//! The commit's metadata: proof of the record before the position, and the parked positions.
+//! The metadata of a commit: proof of the record before the position, and the parked positions.
 //!
 //! `1;FINGERPRINT;CONVERSATION:BACK;...`: the conversation as base64url, and how far before the commit its first
 //! unjudged event lies, in base 36. 100 of them fit into the 4,000 bytes that a commit may carry. While delivery
@@ -11,12 +11,12 @@ use domain::{ConversationId, Fingerprint};
 use eventlog::Commit;
 use uuid::Uuid;
 
-/// Where the fan-out goes on.
+/// The position from which the fan-out goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Position {
     /// The next offset to take in.
     pub(crate) next: u64,
-    /// The record before it; none where nothing was taken in yet.
+    /// The fingerprint of the record before it; none where nothing was taken in yet.
     pub(crate) fingerprint: Option<Fingerprint>,
     /// Parked conversations with the offset of their first unjudged event.
     pub(crate) parked: Vec<(ConversationId, u64)>,
@@ -24,7 +24,7 @@ pub(crate) struct Position {
     pub(crate) lagging: Vec<(u32, u64)>,
 }
 
-/// The record before `next`, as proof of which log it is read from; none where nothing was read yet.
+/// The record before `next`, as proof of which log was read; none where nothing was read yet.
 pub(crate) fn before(next: u64, fingerprint: Option<Fingerprint>) -> Option<(u64, Fingerprint)> {
     Some((next.checked_sub(1)?, fingerprint?))
 }

@@ -15,7 +15,7 @@ pub(crate) struct Outgoing {
     /// The delivery partition.
     pub(crate) partition: u32,
     pub(crate) record: NewRecord,
-    /// How many.
+    /// The number of recipients.
     pub(crate) recipients: u64,
 }
 
@@ -23,9 +23,9 @@ pub(crate) struct Outgoing {
 #[derive(Clone)]
 pub(crate) struct Records {
     pub(crate) codec: Codec,
-    /// Of `chat.deliveries`.
+    /// The number of partitions of `chat.deliveries`.
     pub(crate) partitions: u32,
-    /// Of a follower, the one delivery partition that it is for; none: all of them.
+    /// For a follower, its delivery partition; none: all of them.
     pub(crate) only: Option<u32>,
 }
 
@@ -42,7 +42,7 @@ impl Records {
         records
     }
 
-    /// The records with one frame, in order of the delivery partitions: each user is named by one of them.
+    /// The records with one frame, in order of the delivery partitions: each user is listed in one of them.
     fn with_frame(&self, event: &Event, message: &Message, recipients: &[UserId], frame: &str) -> Vec<Outgoing> {
         let outgoing = |(partition, recipients): (u32, Vec<UserId>)| {
             let (key, count) = (recipients[0].to_string(), recipients.len() as u64);
@@ -59,7 +59,7 @@ impl Records {
     }
 }
 
-/// The socket frame, rendered once for everybody who gets it.
+/// The socket frame, rendered once for all its recipients.
 fn render(frame: &protocol::FeedFrame) -> String {
     serde_json::to_string(frame).expect("a feed frame has string keys only")
 }

@@ -1,37 +1,37 @@
-//! Read marks and account events: relayed to the user concerned, on every device. Nothing is judged.
+//! Read marks and account events: relayed to all devices of the user concerned. The reducer has no part in it.
 //!
-//! What is of a schema that this program does not know is held by its key (`hold_records.rs`).
+//! Records of a schema that this program does not know are held by key (`hold_records.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, Seams, key_of};
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, Seams, key_of};
 use domain::{ConversationId, Fingerprint, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::consume::{Ended, Outcome};
 use eventlog::{Assigned, Commit, CommitError, Committer, NewRecord, Quarantine, Record};
 use events::topics::{DELIVERIES, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
-use process::{Backoff, FaultLog, insist};
+use process::{Backoff, FaultLog, retry_until_stopped};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{COMMIT_AT_END, SETTLE_AT_END};
-use crate::held::Held;
 use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached};
-use crate::outbox::{Handed, Outbox, Sent, Way, first_source};
+use crate::outbox::{Destination, HandOver, Outbox, Sent, first_source};
+use crate::pending_holds::PendingHolds;
 use crate::position::{Position, before};
 use crate::records::by_partition;
 use crate::{Deps, FanoutError};
 
 /// How often the position is committed while something changes.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
-/// How often what is held is looked at.
+/// How often held records are tried again.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
 
-/// What is relayed.
+/// The kind of records that are relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relayed {
     /// Read marks, of `chat.receipts`.
@@ -47,9 +47,9 @@ pub(crate) async fn run(
     committer: Arc<dyn Committer>,
     stop: CancellationToken,
 ) -> Outcome {
-    let outbox = Outbox::new(Arc::clone(&deps.rooms));
-    let lane = Lane::new(deps.seams.clone(), assigned.at, stop);
-    let mut relay = Relay::new(relayed, deps, lane, assigned.commit, committer, outbox);
+    let outbox = Outbox::new(Arc::clone(&deps.limits));
+    let access = PartitionAccess::new(deps.seams.clone(), assigned.at, stop);
+    let mut relay = Relay::new(relayed, deps, access, assigned.commit, committer, outbox);
     let outcome = match relay.consume().await {
         Ok(()) | Err(FanoutError::Consumer(ConsumerError::Stopped)) => relay.commit_at_end().await,
         failed => failed,
@@ -65,35 +65,35 @@ pub(crate) async fn run(
 pub(crate) struct Relay {
     pub(crate) relayed: Relayed,
     pub(crate) deps: Arc<Deps>,
-    pub(crate) lane: Lane,
-    /// Where it begins.
+    pub(crate) access: PartitionAccess,
+    /// The commit to begin from.
     commit: Option<Commit>,
     committer: Arc<dyn Committer>,
     /// The next offset to relay.
     next: u64,
-    /// The record before it.
+    /// The fingerprint of the record before it.
     last: Option<Fingerprint>,
     /// What was committed last.
     committed: Option<Position>,
-    /// To commit once so many deliveries are acknowledged.
+    /// The position to commit once so many deliveries are acknowledged.
     pub(crate) committing: Option<(u64, Position)>,
     pub(crate) outbox: Outbox,
-    /// Delivery partitions that take nothing at the moment.
+    /// Delivery partitions that accept no records at the moment.
     pub(crate) lagging: Lagging,
     quarantine: Quarantine,
-    /// The one delivery partition that this is a follower for; none: all of them.
+    /// For a follower, its delivery partition; none: all of them.
     pub(crate) follows: Option<u32>,
-    /// What it cannot read yet.
-    pub(crate) held: Held,
+    /// Records that it cannot read yet.
+    pub(crate) held: PendingHolds,
 }
 
-/// How a record reads.
+/// A record as the relay reads it.
 pub(crate) enum Framed {
-    /// It concerns nobody.
+    /// It concerns no user.
     Nobody,
     /// That user gets that frame.
     For(UserId, String),
-    /// It is held, for the key and the reason.
+    /// It is held, for this key and reason.
     Unknown(ConversationId, String),
 }
 
@@ -101,7 +101,7 @@ impl Relay {
     fn new(
         relayed: Relayed,
         deps: Arc<Deps>,
-        lane: Lane,
+        access: PartitionAccess,
         commit: Option<Commit>,
         committer: Arc<dyn Committer>,
         outbox: Outbox,
@@ -111,7 +111,7 @@ impl Relay {
         Self {
             relayed,
             deps,
-            lane,
+            access,
             commit,
             committer,
             next,
@@ -122,11 +122,11 @@ impl Relay {
             lagging,
             quarantine,
             follows,
-            held: Held::default(),
+            held: PendingHolds::default(),
         }
     }
 
-    /// Until it is to stop.
+    /// Works until it is told to stop.
     async fn consume(&mut self) -> Result<(), FanoutError> {
         self.resume()?;
         let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
@@ -134,21 +134,22 @@ impl Relay {
         for timer in [&mut commits, &mut holds] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let (mut backoff, mut faults) = (Backoff::new(self.lane.seams.entropy.clone()), FaultLog::new("read the log"));
+        let (mut backoff, mut faults) =
+            (Backoff::new(self.access.seams.entropy.clone()), FaultLog::new("read the log"));
         loop {
-            let opening = self.lane.reader(self.next, before(self.next, self.last));
+            let opening = self.access.reader(self.next, before(self.next, self.last));
             let mut reader = self.outbox.beside(opening).await??;
             let mut again = None;
             loop {
                 self.commit_settled().await?;
                 tokio::select! {
                     biased;
-                    () = self.lane.stop.cancelled() => return Ok(()),
+                    () = self.access.stop.cancelled() => return Ok(()),
                     _ = commits.tick() => {
                         self.mind_lagging().await;
                         self.commit();
                     }
-                    // The first tick comes at once: the take-over's look at what is held.
+                    // The first tick comes at once, so a new owner tries the held records.
                     _ = holds.tick() => self.list_holds(),
                     back = self.held.back() => self.take_back(back).await?,
                     acknowledged = self.outbox.acknowledged() => acknowledged?,
@@ -174,7 +175,7 @@ impl Relay {
     }
 
     fn resume(&mut self) -> Result<(), FanoutError> {
-        let at = &self.lane.at;
+        let at = &self.access.at;
         let commit = self.commit.as_ref().ok_or_else(|| FanoutError::NoPosition(at.clone()))?;
         let position = Position::from_commit(commit).map_err(|reason| FanoutError::Metadata(at.clone(), reason))?;
         (self.next, self.last) = (position.next, position.fingerprint);
@@ -191,7 +192,7 @@ impl Relay {
         match self.frame(record).await? {
             Framed::Nobody => {}
             Framed::For(user, frame) => self.deliver_to(record, user, &frame).await?,
-            // Of a follower: the one that it follows has held it.
+            // A follower skips it: the relay that it belongs to has held it.
             Framed::Unknown(..) if self.follows.is_some() => {}
             Framed::Unknown(key, schema) => self.hold(record, key, &schema)?,
         }
@@ -200,7 +201,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Delivers to the user's partition, unless that is not ours or lags.
+    /// Delivers to the user's partition, unless that is another follower's or lags.
     pub(crate) async fn deliver_to(&mut self, record: &Record, user: UserId, frame: &str) -> Result<(), FanoutError> {
         for partition in by_partition(&[user], spec_of(DELIVERIES).partitions).into_keys() {
             let others = self.follows.is_some_and(|only| only != partition);
@@ -219,54 +220,55 @@ impl Relay {
         frame: String,
     ) -> Result<(), FanoutError> {
         let delivery = Delivery { recipients: vec![user], place: None, frame };
-        let encoded = self.lane.seams.codec.delivery(&delivery);
+        let encoded = self.access.seams.codec.delivery(&delivery);
         let mut headers = encoded.headers;
         let kept = record.headers.iter().filter(|(name, _)| name == HEADER_TRACE || name == HEADER_ID);
         headers.extend(kept.cloned());
         let (key, source) = (user.to_string(), record.offset);
         let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
         let patient = self.follows.is_some() || !self.lagging.has_room();
-        let (Seams { log, entropy, .. }, way) = (&self.lane.seams, Way { partition, source, patient });
-        match self.outbox.send(&**log, record, way, entropy, &self.lane.stop).await? {
-            Handed::Over => drop(self.deps.metrics.deliveries.inc()),
-            Handed::Sick => self.lag(partition, source),
+        let (Seams { log, entropy, .. }, destination) =
+            (&self.access.seams, Destination { partition, source, patient });
+        match self.outbox.send(&**log, record, destination, entropy, &self.access.stop).await? {
+            HandOver::Over => drop(self.deps.metrics.deliveries.inc()),
+            HandOver::Stuck => self.lag(partition, source),
         }
         Ok(())
     }
 
-    /// A delivery partition takes nothing: from `source` on, a follower delivers there. It waits for what was handed over
-    /// before, too.
+    /// A delivery partition accepts no records: from `source` on, a follower delivers to it. The follower also waits
+    /// for the records that were handed over before.
     fn lag(&mut self, partition: u32, source: u64) {
         let sent = self.outbox.take(partition);
         let reached = first_source(&sent).map_or(source, |first| first.min(source));
-        let at = &self.lane.at;
+        let at = &self.access.at;
         tracing::warn!(partition = %at, delivery_partition = partition, from = reached, "a delivery partition lags");
         self.follow(partition, source, reached, sent);
-        // A commit that waits was made up when these were among what it waits for.
+        // A waiting commit was made when these deliveries were still waited for.
         let waiting = self.committing.as_mut().or_else(|| self.held.committing());
         if let Some((_, position)) = waiting {
             position.lagging.push((partition, reached.min(position.next)));
         }
     }
 
-    /// Begins a follower from `from` on. Deliveries may be missing from `reached` on, of which those in `sent` are on their
-    /// way.
+    /// Starts a follower from `from` on. Deliveries may be missing from `reached` on, of which those in `sent` are in
+    /// flight.
     fn follow(&mut self, partition: u32, from: u64, reached: u64, sent: VecDeque<Sent>) {
         let reached = Arc::new(AtomicU64::new(reached));
         let committer = Arc::new(Reached(Arc::clone(&reached)));
         let commit = Some(Commit { next: from, metadata: String::new() });
-        let outbox = Outbox::beginning(Arc::clone(&self.deps.rooms), partition, sent);
+        let outbox = Outbox::beginning(Arc::clone(&self.deps.limits), partition, sent);
         let mut follower =
-            Self::new(self.relayed, Arc::clone(&self.deps), self.lane.clone(), commit, committer, outbox);
+            Self::new(self.relayed, Arc::clone(&self.deps), self.access.clone(), commit, committer, outbox);
         follower.follows = Some(partition);
         self.deps.metrics.lagging.inc();
         self.lagging.begin(partition, from, reached, following(follower));
     }
 
-    /// Ends followers that have caught up, and begins one where records have waited for long while others went on.
+    /// Ends followers that have caught up, and starts one where records have waited for long while others went on.
     async fn mind_lagging(&mut self) {
         for partition in self.lagging.caught_up(self.next) {
-            let at = &self.lane.at;
+            let at = &self.access.at;
             tracing::info!(partition = %at, delivery_partition = partition, "a delivery partition has caught up");
             self.deps.metrics.lagging.dec();
             self.lagging.end(partition).await;
@@ -285,9 +287,9 @@ impl Relay {
         self.lagging.end_all().await;
     }
 
-    /// Whom the record concerns, and the frame for their devices.
+    /// The user that the record concerns, and the frame for their devices.
     pub(crate) async fn frame(&mut self, record: &Record) -> Result<Framed, FanoutError> {
-        let codec = &self.lane.seams.codec;
+        let codec = &self.access.seams.codec;
         let frame = match self.relayed {
             Relayed::Marks => codec.read_receipt(&record.headers, &record.payload).map(|read| {
                 let read = read?;
@@ -314,15 +316,15 @@ impl Relay {
             (Err(DecodeError::Corrupt(reason)), _) => reason,
             (Err(DecodeError::UnknownSchema(_)), None) => "its key is no id".to_owned(),
         };
-        // Corrupt read marks, storage copies.
+        // Storage copies corrupt read marks; account events nobody else does.
         if self.follows.is_none() && self.relayed == Relayed::Accounts {
-            self.lane.quarantine(&mut self.quarantine, record, &reason).await;
+            self.access.quarantine(&mut self.quarantine, record, &reason).await;
         }
         self.deps.metrics.corrupt.inc();
         Ok(Framed::Nobody)
     }
 
-    /// The position is to be committed, if it has changed.
+    /// Requests a commit of the position, if it has changed.
     fn commit(&mut self) {
         let position = self.position();
         let idle = self.committing.is_none() && self.held.committing().is_none();
@@ -342,10 +344,10 @@ impl Relay {
         let Some((_, position)) = self.committing.take_if(|(mark, _)| self.outbox.has_acknowledged(*mark)) else {
             return Ok(());
         };
-        let commits = [(self.lane.at.clone(), position.to_commit())];
-        let (committer, entropy) = (Arc::clone(&self.committer), self.lane.seams.entropy.clone());
+        let commits = [(self.access.at.clone(), position.to_commit())];
+        let (committer, entropy) = (Arc::clone(&self.committer), self.access.seams.entropy.clone());
         let commit = || committer.commit(&commits);
-        let committing = insist("commit", &entropy, &self.lane.stop, CommitError::is_transient, commit);
+        let committing = retry_until_stopped("commit", &entropy, &self.access.stop, CommitError::is_transient, commit);
         self.outbox.beside(committing).await??;
         if self.follows.is_none() {
             self.deps.metrics.commits.inc();
@@ -356,12 +358,12 @@ impl Relay {
 
     /// The last commit: tried once, since the process is stopping.
     async fn commit_at_end(&mut self) -> Result<(), FanoutError> {
-        self.lane.stop = CancellationToken::new();
+        self.access.stop = CancellationToken::new();
         self.committing = None;
         let last = async {
             let settled = tokio::time::timeout(SETTLE_AT_END, self.outbox.settle()).await;
             settled.unwrap_or(Ok(()))?;
-            // Whoever goes on does so there from what was not acknowledged.
+            // The next owner goes on there from what was not acknowledged.
             let mut position = self.position();
             for partition in self.outbox.unsettled() {
                 let first = first_source(&self.outbox.take(partition)).unwrap_or(self.next);
@@ -378,12 +380,12 @@ impl Relay {
     }
 }
 
-/// Boxed here, where its type ends: a follower is what it follows.
+/// Boxed here, where the recursion of the types must end: a follower is the same loop.
 fn following(mut follower: Relay) -> Following {
     Box::pin(async move { follower.consume().await })
 }
 
-/// Then; never when there is no such time.
+/// Completes at that time; pending without one.
 async fn at_time(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

@@ -1,4 +1,4 @@
-//! What the loop of a partition asks for in the background, and what comes back. Only words: the background answers them.
+//! The background requests of a partition's loop, and their answers. Data only: `background.rs` answers them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,41 +9,41 @@ use store::{Answers, Hold, Loaded};
 
 use crate::position::Position;
 
-/// What is asked for.
+/// A background request.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// A cold conversation, for `message`, its next event.
+    /// Open a cold conversation for `message`, its next event.
     Open {
         conversation: ConversationId,
-        /// Whether it is judged again after our hold, which says nothing new then.
+        /// Whether it is judged again after our own hold, which need not be read then.
         redriven: bool,
         message: Message,
     },
-    /// What a conversation in memory does not know of the ids of `message`, its next event.
+    /// Read the ids of `message`, the next event, that a conversation in memory does not know.
     Complete { conversation: ConversationId, loaded: Box<Loaded>, message: Message },
-    /// The conversation's events of a range of the log.
+    /// Read the conversation's events of a range of the log.
     Reread {
         conversation: ConversationId,
         from: u64,
         to: u64,
-        /// Of the record before `to`, which was taken in: proof of which log this is.
+        /// The fingerprint of the record before `to`, which was taken in: proof of which log this is.
         last: Option<Fingerprint>,
-        /// Only the first one: it is not known yet whether they can be judged.
+        /// Read only the first event: it is not known yet whether they can be judged.
         cold: bool,
-        /// Everything up to here is out: the row of the hold says so first.
+        /// Everything up to here is delivered: the row of the hold is raised first.
         out: Option<Seq>,
     },
-    /// Saying that it is held.
+    /// Write that the conversation is held.
     Hold(ConversationId, Hold),
-    /// Saying that it is held no more.
+    /// Write that the conversation is held no more.
     Heal(ConversationId, Hold),
-    /// Looking later whether a conversation can be judged by then.
+    /// Try later whether the conversation can be judged by then.
     Wait(ConversationId),
-    /// So many of our holds from behind that conversation on.
+    /// List so many of our holds, from behind that conversation on.
     List(Option<ConversationId>, usize),
-    /// Committing the position, once what was skipped before it is written.
+    /// Commit the position, after the skips before it are written.
     Commit(Position, BTreeMap<ConversationId, Hold>),
-    /// A reader for going on, after a wait, if the log is the one that it was.
+    /// Open a reader to go on with, after a wait, if the log is the same as before.
     Read { from: u64, last: Option<Fingerprint>, wait: Duration },
 }
 
@@ -61,7 +61,7 @@ impl Request {
     }
 }
 
-/// What comes back.
+/// The answer to a request.
 pub(crate) enum Reply {
     /// For a parked conversation.
     For(ConversationId, Found),
@@ -69,18 +69,18 @@ pub(crate) enum Reply {
     Holds(Vec<(ConversationId, Hold)>, usize),
     /// That position is committed.
     Committed(Position),
-    /// The intake goes on with it.
+    /// The intake goes on with this reader.
     Reader(Box<dyn PartitionReader>),
 }
 
-/// What a parked conversation needs to go on.
+/// The answer for a parked conversation.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// As of the event before its first one, whose ids are in there, and what else was read for that.
+    /// Its state as of the event before its first one, with that event's ids, and what else was read for that event.
     Ready(Box<Loaded>, Answers),
     /// We hold it ourselves: it has to be judged again from here.
     Redrive(Seq),
-    /// Its first event is of no kind that this program knows, or one of its rows, or storage holds it.
+    /// This program does not know its first event or cannot read one of its rows, or storage holds it.
     Held,
     /// An operator has dropped its first event.
     Dropped,
@@ -98,8 +98,8 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Reread {
     pub(crate) queue: VecDeque<Message>,
-    /// The offset behind the last record looked at.
+    /// The offset behind the last record read.
     pub(crate) next: u64,
-    /// Whether that is as far as it was to be read.
+    /// Whether the whole range was read.
     pub(crate) complete: bool,
 }

@@ -1,5 +1,5 @@
-//! Both consumers over random histories on the embedded engines in memory, killed and restarted at any moment, against
-//! the oracle: every delivery, in order, once after the clients' filter; every row, byte for byte.
+//! Both consumers over random histories on the embedded engines in memory, killed and restarted at any moment, compared
+//! with the oracle: every delivery, in order, once after the clients' filter; every row, byte for byte.
 
 #![allow(clippy::unwrap_used)] // in helpers of tests too
 
@@ -98,7 +98,7 @@ impl World {
         task.await.unwrap();
     }
 
-    /// As a crash: nothing is finished, nothing committed.
+    /// As in a crash: nothing is finished, nothing committed.
     async fn kill(&mut self, service: &'static str) {
         let Some((_, task)) = self.running.remove(service) else { return };
         task.abort();
@@ -135,7 +135,7 @@ impl World {
         held
     }
 
-    /// What each user's devices are left with after their filter, in order per conversation.
+    /// The deliveries of each user, as the devices' filter leaves them, in order per conversation.
     async fn delivered(&self) -> BTreeMap<(UserId, ConversationId), Vec<(Seq, String)>> {
         let mut seen: BTreeMap<(UserId, ConversationId), Vec<(Seq, String)>> = BTreeMap::new();
         for partition in 0..spec_of(DELIVERIES).partitions {
@@ -157,8 +157,9 @@ impl World {
                         if feed.last().is_none_or(|(highest, _)| *highest < seq) {
                             feed.push((seq, delivery.frame.clone()));
                         } else {
-                            // A repetition: it says what it said before. One never seen was lost to the filter.
-                            let before = feed.iter().find(|(place, _)| *place == seq);
+                            // A repetition must have the same content. An event that only comes out of order would be
+                            // lost in the filter.
+                            let before = feed.iter().find(|(earlier, _)| *earlier == seq);
                             assert_eq!(
                                 before.map(|(_, frame)| frame),
                                 Some(&delivery.frame),
@@ -192,13 +193,13 @@ impl World {
 
 type Expected = BTreeMap<(UserId, ConversationId), Vec<(Seq, String)>>;
 
-/// What happens to the consumers meanwhile.
+/// The faults of the consumers during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Faults {
     None,
     /// Kills, stops and restarts.
     Kills,
-    /// The same, and older programs that take over for a while.
+    /// Kills, and older programs that take over for a while.
     Upgrades,
 }
 
@@ -219,7 +220,7 @@ async fn live(seed: u64, events: u64, faults: Faults) -> (World, Expected, usize
         let effects = reference.judge(&event, placed);
         let frame = protocol::FeedFrame::of(&event, placed, &effects);
         for user in effects.recipients {
-            // One frame for each: who may not read what has changed is not told how.
+            // The frame of each recipient: those who may not read the message get one without its content.
             let frame = if effects.blind.contains(&user) { frame.clone().withheld() } else { frame.clone() };
             let frame = serde_json::to_string(&frame).unwrap();
             expected.entry((user, event.conversation)).or_default().push((placed.seq, frame));
@@ -272,11 +273,11 @@ async fn disturb(world: &mut World, random: &mut Random, faults: Faults) {
     }
 }
 
-/// Returns how many timeline rows the world came to.
+/// Returns the number of timeline rows.
 async fn check(seed: u64, world: &mut World, expected: &Expected) -> usize {
     assert_eq!(&world.delivered().await, expected, "seed {seed}: deliveries");
     let rows = World::rows(&world.store).await;
-    // A replay into an empty store, in one go, comes to the same rows.
+    // A replay into an empty store, in one go, gives the same rows.
     world.stop("storage").await;
     let fresh = EmbeddedStore::open(kv::Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
     let metrics = storage::StorageMetrics::new(&Metrics::new());
@@ -313,7 +314,7 @@ fn worlds(seeds: std::ops::Range<u64>, events: u64, faults: Faults) {
     assert!(per_world > events / 8, "the histories say something: {per_world} entries of {events} events");
 }
 
-/// `KLATSCH_SEEDS=FROM..TO` runs other worlds than the usual ones.
+/// `KLATSCH_SEEDS=FROM..TO` runs other seeds than the usual ones.
 fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("KLATSCH_SEEDS") else { return usual };
     let (from, to) = text.split_once("..").expect("KLATSCH_SEEDS=FROM..TO");

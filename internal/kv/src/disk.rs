@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::journal::{self, Mended};
+use crate::journal::{self, Repaired};
 use crate::{Batch, Durability, Inner, KvError, Pair};
 
 /// Bytes of blocks kept in memory, shared by all tables.
@@ -16,22 +16,22 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one table's newest rows in memory before they are flushed.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 
-/// Of the process's limit of open files, one in so many may be a table's that is kept open.
+/// The part of the process's limit of open files (one in so many) that tables may keep open.
 const FILES_SHARE: u64 = 8;
-/// Fewer would be opened again for each read.
+/// With fewer, files would be opened again for each read.
 const FILES_MIN: u64 = 32;
 /// More are of no use.
 const FILES_MAX: u64 = 900;
 
-/// What fjall locks while it has a folder open.
+/// The file that fjall locks while it has a folder open.
 const LOCK_FILE: &str = "lock";
 
-/// Where fjall has a folder for each table.
+/// The folder in which fjall keeps a folder for each table.
 const TABLES_FOLDER: &str = "keyspaces";
 
 pub(crate) struct Disk {
     database: fjall::Database,
-    /// Of the tables.
+    /// The folder of the tables.
     tables: PathBuf,
 }
 
@@ -56,7 +56,7 @@ impl Disk {
     pub(crate) fn open(folder: &Path) -> Result<Self, KvError> {
         let name = || folder.display().to_string();
         std::fs::create_dir_all(folder).map_err(|source| KvError::Folder { folder: name(), source })?;
-        mend(folder).map_err(|source| KvError::Folder { folder: name(), source })?;
+        repair(folder).map_err(|source| KvError::Folder { folder: name(), source })?;
         let database = fjall::Database::builder(folder)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
@@ -69,7 +69,8 @@ impl Disk {
             })?;
         let disk = Self { database, tables: folder.join(TABLES_FOLDER) };
         disk.sync_names().map_err(|source| KvError::Folder { folder: name(), source })?;
-        // The folder itself may be new, too. Who may not look into the one around it has not made it just now.
+        // The folder itself may be new, too. A process that may not open the parent folder has not created anything in
+        // it.
         if let Some(parent) = folder.canonicalize().ok().as_deref().and_then(Path::parent) {
             let _ = sync_folder(parent);
         }
@@ -86,8 +87,9 @@ impl Disk {
         Ok(DiskTable { keyspace })
     }
 
-    /// Makes the names of the tables' folders durable. fjall (3.1) syncs what is in them and not them themselves: where a
-    /// file system keeps no order between names and data, a power cut could take a table's folder with all of it.
+    /// Makes the names of the tables' folders durable. fjall (3.1) syncs their content and not the folders themselves:
+    /// where a file system keeps no order between names and data, a power cut could take a table's folder with all of
+    /// it.
     fn sync_names(&self) -> std::io::Result<()> {
         sync_folder(&self.tables)
     }
@@ -141,7 +143,7 @@ impl DiskTable {
             return Ok(Vec::new());
         }
         let range = self.keyspace.range::<&[u8], _>((from, to));
-        // Copied: a slice of the engine's would keep the whole block behind it alive.
+        // Copied: a slice of the engine's block would keep the whole block in memory.
         let copy = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(engine)?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
@@ -150,8 +152,8 @@ impl DiskTable {
     }
 }
 
-/// Tables' files that are kept open. fjall (3.1) has no bound that knows the process's limit, and a flush that finds no
-/// descriptor ends the database.
+/// The number of table files that are kept open. fjall (3.1) has no bound that respects the process's limit, and a
+/// flush that finds no descriptor ends the database.
 fn files_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from((limit / FILES_SHARE).clamp(FILES_MIN, FILES_MAX)).unwrap_or(usize::MAX)
@@ -161,14 +163,14 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// Cuts off what a power cut has torn. Not while another process has the folder: its journal is being written.
-fn mend(folder: &Path) -> std::io::Result<()> {
+/// Cuts off what a power cut has torn. Not while another process has the folder open: its journal is being written.
+fn repair(folder: &Path) -> std::io::Result<()> {
     let Ok(lock) = std::fs::File::options().read(true).write(true).open(folder.join(LOCK_FILE)) else { return Ok(()) };
     if lock.try_lock().is_err() {
         return Ok(());
     }
-    if let Some(mended) = journal::mend(folder)? {
-        let Mended { journal, kept, aside } = mended;
+    if let Some(mended) = journal::repair(folder)? {
+        let Repaired { journal, kept, aside } = mended;
         let (journal, aside) = (journal.display(), aside.map(|aside| aside.display().to_string()));
         tracing::warn!(%journal, kept, aside, "a batch at the journal's end was torn by a power cut and is cut off");
     }

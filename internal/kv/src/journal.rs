@@ -1,12 +1,12 @@
-//! Mending the end of fjall's journal after a power cut.
+//! Repairs the end of fjall's journal after a power cut.
 //!
 //! A batch that was being written when the power went may have its end on disk and not its middle: disks and file
-//! systems write what is not synced in any order. fjall (3.1) drops an end that stops in the middle of a batch, but
-//! refuses to open when a whole batch has the wrong checksum. Nothing that was synced can stand behind such a batch, so
-//! the journal is cut before it, as other engines do with theirs.
+//! systems write unsynced data in any order. fjall (3.1) drops an end that stops in the middle of a batch, but refuses
+//! to open when a whole batch has a wrong checksum. Nothing that was synced can stand behind such a batch, so the
+//! journal is cut before it, as other engines do.
 //!
 //! This reads fjall's format (`fjall/src/journal/entry.rs`) and acts only where it recognises all of a batch and the
-//! batch is wrong; what it does not understand it leaves to fjall.
+//! batch is wrong; anything else is left to fjall.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -26,16 +26,16 @@ const COMPRESSION_NONE: u8 = 0;
 
 /// What was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mended {
+pub(crate) struct Repaired {
     pub(crate) journal: PathBuf,
-    /// Bytes that stand.
+    /// Bytes that were kept.
     pub(crate) kept: u64,
-    /// Where the rest is, if it might be more than a batch that nobody was told of.
+    /// A copy of the rest, where that might be more than a batch that was never acknowledged.
     pub(crate) aside: Option<PathBuf>,
 }
 
 /// Cuts the newest journal in `folder` before a batch that is wrong, if there is one.
-pub(crate) fn mend(folder: &Path) -> io::Result<Option<Mended>> {
+pub(crate) fn repair(folder: &Path) -> io::Result<Option<Repaired>> {
     let Some(journal) = newest(folder)? else { return Ok(None) };
     let length = fs::metadata(&journal)?.len();
     let mut batches = Batches { file: BufReader::new(File::open(&journal)?), at: 0, length };
@@ -54,7 +54,7 @@ pub(crate) fn mend(folder: &Path) -> io::Result<Option<Mended>> {
     let file = OpenOptions::new().write(true).open(&journal)?;
     file.set_len(kept)?;
     file.sync_all()?;
-    Ok(Some(Mended { journal, kept, aside }))
+    Ok(Some(Repaired { journal, kept, aside }))
 }
 
 fn newest(folder: &Path) -> io::Result<Option<PathBuf>> {
@@ -74,8 +74,8 @@ fn newest(folder: &Path) -> io::Result<Option<PathBuf>> {
     Ok(found.map(|(_, path)| path))
 }
 
-/// Keeps a copy where whole batches stand behind the wrong one: luck may have brought them there, or a bit has turned
-/// in the middle of what was safe.
+/// Keeps a copy where whole batches stand behind the wrong one: they may have reached the disk by chance, or a bit has
+/// turned in the middle of synced data.
 fn set_aside(journal: &Path, kept: u64) -> io::Result<Option<PathBuf>> {
     let mut file = File::open(journal)?;
     file.seek(SeekFrom::Start(kept))?;
@@ -92,9 +92,9 @@ fn set_aside(journal: &Path, kept: u64) -> io::Result<Option<PathBuf>> {
 
 /// Why a batch cannot be read.
 enum Bad {
-    /// It is there and wrong: fjall would refuse it.
+    /// It is complete and wrong: fjall would refuse it.
     Batch,
-    /// It is no batch, or stops in the middle: fjall's to judge.
+    /// It is no batch, or stops in the middle: left to fjall.
     Foreign,
     Io(io::Error),
 }
@@ -158,7 +158,7 @@ impl Batches {
         let key = u64::from(u16::from_le_bytes([k0, k1]));
         let (value, stored) = (u32::from_le_bytes([v0, v1, v2, v3]), u32::from_le_bytes([s0, s1, s2, s3]));
         let bytes = key + u64::from(stored);
-        // Lengths that contradict one another: nonsense stands where an item was.
+        // The lengths contradict one another, so this is no item.
         if (compression == COMPRESSION_NONE && value != stored) || bytes > self.length - self.at {
             return Err(Bad::Batch);
         }
@@ -200,7 +200,7 @@ mod tests {
         folder
     }
 
-    /// Bytes that no compression makes smaller.
+    /// Bytes that compression does not make smaller.
     fn value(number: u8) -> Vec<u8> {
         let mut state = u64::from(number) + 1;
         let mut next = || {
@@ -215,8 +215,8 @@ mod tests {
         table.scan_prefix(&[], 100).unwrap().len()
     }
 
-    /// Where the middle of the large value of that commit stands.
-    fn place(journal: &Path, number: u8) -> u64 {
+    /// The offset of the middle of the large value of that commit.
+    fn middle_of(journal: &Path, number: u8) -> u64 {
         let (bytes, value) = (fs::read(journal).unwrap(), value(number));
         bytes.windows(64).position(|some| some == &value[1000..1064]).unwrap() as u64
     }
@@ -226,9 +226,9 @@ mod tests {
         let folder = folder(5).await;
         let journal = newest(folder.path()).unwrap().unwrap();
         let before = fs::read(&journal).unwrap();
-        assert_eq!(mend(folder.path()).unwrap(), None);
+        assert_eq!(repair(folder.path()).unwrap(), None);
         assert_eq!(fs::read(&journal).unwrap(), before);
-        // It was understood, not given up on: every batch of it is read.
+        // The journal was understood, not given up on: every batch of it is read.
         let length = before.len() as u64;
         let mut batches = Batches { file: BufReader::new(File::open(&journal).unwrap()), at: 0, length };
         let mut count = 0;
@@ -243,8 +243,8 @@ mod tests {
         let folder = folder(3).await;
         let journal = newest(folder.path()).unwrap().unwrap();
         let file = OpenOptions::new().write(true).open(&journal).unwrap();
-        file.write_all_at(&[0; 4096], place(&journal, 2)).unwrap();
-        let mended = mend(folder.path()).unwrap().unwrap();
+        file.write_all_at(&[0; 4096], middle_of(&journal, 2)).unwrap();
+        let mended = repair(folder.path()).unwrap().unwrap();
         assert_eq!((mended.journal, mended.aside), (journal, None));
         assert_eq!(rows(folder.path()), 4, "what was safe is there");
     }
@@ -254,7 +254,7 @@ mod tests {
         let folder = folder(3).await;
         let journal = newest(folder.path()).unwrap().unwrap();
         let file = OpenOptions::new().write(true).open(&journal).unwrap();
-        file.write_all_at(&[0; 4096], place(&journal, 1)).unwrap();
+        file.write_all_at(&[0; 4096], middle_of(&journal, 1)).unwrap();
         assert_eq!(rows(folder.path()), 2, "opening mends");
         let aside = journal.with_extension("torn");
         assert!(fs::read(&aside).unwrap().windows(64).any(|some| some == &value(2)[1000..1064]));

@@ -13,7 +13,7 @@ pub(crate) type Rows = BTreeMap<Bytes, Bytes>;
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     tables: Mutex<BTreeMap<String, MemoryTable>>,
-    /// Whose cut it must survive; `None`: it is simply gone with the last handle.
+    /// The simulated power supply; `None`: the table is gone with its last handle.
     power: Option<Power>,
 }
 

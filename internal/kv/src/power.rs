@@ -1,8 +1,8 @@
-//! Tables in memory whose power can be cut: what a disk does, for tests and simulations of crashes.
+//! Tables in memory whose power can be cut: they simulate a disk, for tests and simulations of crashes.
 //!
 //! A commit is first written (it survives the end of the process), and with [`Durability::Power`] synced (it survives a
-//! power cut), before it is seen. Syncs can be held back, as a slow disk does, and the power cut at any moment; what
-//! was written and not synced survives as far as luck has it.
+//! power cut), before readers see it. Syncs can be delayed, as on a slow disk, and the power cut at any moment; of what
+//! was written and not synced, the test chooses how much survives.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::{Batch, Database, Durability, Inner, KvError};
 #[derive(Debug, Clone)]
 pub struct Power {
     state: Arc<Mutex<State>>,
-    /// What syncs wait for.
+    /// The state that syncs wait for.
     supply: Arc<watch::Sender<Supply>>,
 }
 
@@ -26,7 +26,7 @@ enum Supply {
     On,
     /// Syncs wait.
     Held,
-    /// Cut: nothing is written any more.
+    /// The power is cut: nothing is written any more.
     Off,
 }
 
@@ -34,9 +34,9 @@ enum Supply {
 struct State {
     /// What survives a cut, by table.
     synced: BTreeMap<String, Rows>,
-    /// What was written since, in order.
+    /// Commits since the last sync, in order.
     written: Vec<Vec<Change>>,
-    /// Syncs so far.
+    /// The number of syncs so far.
     syncs: u64,
 }
 
@@ -59,7 +59,7 @@ impl Power {
         (Database::of_memory(Memory::new(tables, Some(power.clone()))), power)
     }
 
-    /// Lets syncs wait until [`Power::resume`].
+    /// Delays syncs until [`Power::resume`].
     pub fn hold(&self) {
         self.supply.send_replace(Supply::Held);
     }
@@ -75,14 +75,14 @@ impl Power {
         self.lock().written.len()
     }
 
-    /// How many syncs there were.
+    /// The number of syncs so far.
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
     }
 
-    /// Cuts the power: the old database fails from now on. What comes up again holds everything that was synced, and
-    /// the first `lucky` commits that were only written. (All of them: the process died and the power stayed.)
+    /// Cuts the power: the old database fails from now on. The new one holds everything that was synced, and the first
+    /// `lucky` commits that were only written. (All of them: the process died and the power stayed.)
     #[must_use]
     pub fn cut(&self, lucky: usize) -> (Database, Self) {
         let mut state = self.lock();
@@ -106,7 +106,7 @@ impl Power {
         if durability == Durability::Power {
             let goes = supply.wait_for(|supply| *supply != Supply::Held).await.map(|supply| *supply);
             let mut state = self.lock();
-            // Looked at again under the lock: the cut may have come in between.
+            // Checked again under the lock: the cut may have come in between.
             if goes.is_err() || *self.supply.borrow() == Supply::Off {
                 return Err(KvError::Engine(Box::new(Cut)));
             }

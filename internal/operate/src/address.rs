@@ -1,4 +1,4 @@
-//! Where the socket is.
+//! The address of the operators' socket.
 
 use std::fs::File;
 use std::io;
@@ -13,12 +13,12 @@ const PATH_BYTES_MAX: usize = 100;
 /// An address of the socket in a folder.
 pub(crate) struct Address {
     pub(crate) path: PathBuf,
-    /// Open as long as the path goes through it.
+    /// Kept open while the path goes through it.
     _folder: Option<File>,
 }
 
 impl Address {
-    /// A path that is too long for an address goes through the folder's descriptor.
+    /// The address in that folder. A path that is too long for an address goes through the folder's descriptor.
     pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         let path = folder.join(SOCKET);
         if path.as_os_str().len() <= PATH_BYTES_MAX {

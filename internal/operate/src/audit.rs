@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use events::topics::{MESSAGES, spec_of};
-use ops::audit::{self, AuditMetrics, Conversations, Engines as Read, Places, Report, Sample, Told, What};
+use ops::audit::{
+    self, AuditEvent, AuditMetrics, AuditOffsets, AuditScope, Conversations, Engines as Read, Report, Sample,
+};
 use ops::{Exit, OpsError};
 use process::{Metrics, Readiness, Serving};
 
@@ -11,9 +13,9 @@ use crate::command::AuditOptions;
 use crate::context::Context;
 use crate::engines::Engines;
 
-/// How long after it was found a difference is looked at again.
+/// How long after it was found a difference is checked again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// A line of progress every so many records.
+/// A line of progress is printed every so many records.
 const PROGRESS_EVERY: u64 = 20_000;
 
 pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &Context<'_>) -> Result<Exit, OpsError> {
@@ -21,7 +23,7 @@ pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &
     let codec = engines.codec().await?;
     let read = Read { log: engines.log().await?, store: engines.store().await?, codec };
     let metrics = Metrics::new();
-    let mut shown = Shown { options, cx, set: AuditMetrics::new(&metrics), metrics, told: 0 };
+    let mut shown = AuditOutput { options, cx, set: AuditMetrics::new(&metrics), metrics, told: 0 };
     let serving = match options.listen {
         None => None,
         Some(address) => {
@@ -39,17 +41,22 @@ pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &
     Ok(if report.differences() == 0 { Exit::Ok } else { Exit::Differs })
 }
 
-/// What was asked for.
-fn what(options: &AuditOptions, cx: &Context<'_>) -> Result<What, OpsError> {
+/// The part of the options that the audit itself needs.
+fn what(options: &AuditOptions, cx: &Context<'_>) -> Result<AuditScope, OpsError> {
     let mut partitions = options.partition.clone();
     if partitions.is_empty() {
         partitions = (0..spec_of(MESSAGES).partitions).collect();
     }
     let from = match (&options.from, &options.state) {
-        (Some(text), _) => Places::parse(text)?.next.into_iter().map(|(one, offset)| (one, Some(offset))).collect(),
+        (Some(text), _) => {
+            AuditOffsets::parse(text)?.next.into_iter().map(|(one, offset)| (one, Some(offset))).collect()
+        }
         (None, state) => {
-            let begun =
-                state.as_deref().map(|file| Places::of(file, cx.output.read(file))).transpose()?.unwrap_or_default();
+            let begun = state
+                .as_deref()
+                .map(|file| AuditOffsets::of(file, cx.output.read(file)))
+                .transpose()?
+                .unwrap_or_default();
             partitions.into_iter().map(|one| (one, begun.next.get(&one).copied())).collect()
         }
     };
@@ -59,26 +66,26 @@ fn what(options: &AuditOptions, cx: &Context<'_>) -> Result<What, OpsError> {
         None => Conversations::These(options.conversation.iter().copied().collect()),
     };
     let AuditOptions { to, rate, follow, .. } = *options;
-    Ok(What { from, to, conversations, rate, again_after: AGAIN_AFTER, follow })
+    Ok(AuditScope { from, to, conversations, rate, again_after: AGAIN_AFTER, follow })
 }
 
-/// Where the audit's findings go.
-struct Shown<'a> {
+/// Prints the findings and keeps the audit's results in files.
+struct AuditOutput<'a> {
     options: &'a AuditOptions,
     cx: &'a Context<'a>,
     metrics: Metrics,
     set: AuditMetrics,
-    /// Records at the last line of progress.
+    /// The number of records at the last line of progress.
     told: u64,
 }
 
-impl Shown<'_> {
-    fn tell(&mut self, told: &Told<'_>) -> Result<(), OpsError> {
+impl AuditOutput<'_> {
+    fn tell(&mut self, told: &AuditEvent<'_>) -> Result<(), OpsError> {
         match told {
-            Told::Difference(difference) if self.options.json => self.cx.json(difference),
-            Told::Difference(difference) => self.cx.say(difference.to_string()),
-            Told::Portion(report) => {
-                // Who goes on is at the end of what can be looked at after every portion.
+            AuditEvent::Difference(difference) if self.options.json => self.cx.json(difference),
+            AuditEvent::Difference(difference) => self.cx.say(difference.to_string()),
+            AuditEvent::Portion(report) => {
+                // An audit that follows the log is at its end after every portion.
                 self.keep(report, self.options.follow)?;
                 let records = report.counts.records;
                 if records - self.told >= PROGRESS_EVERY && self.cx.output.is_terminal() {
@@ -90,15 +97,15 @@ impl Shown<'_> {
         }
     }
 
-    /// Keeps how far it has come, and the metrics.
+    /// Writes the offsets and the metrics to their files.
     fn keep(&self, report: &Report, finished: bool) -> Result<(), OpsError> {
         self.set.set(report, finished.then(|| self.cx.clock.now_ms()));
         if let Some(file) = &self.options.metrics {
             self.cx.output.replace(file, &self.metrics.text())?;
         }
         if let Some(file) = &self.options.state {
-            // Partitions that this audit has not looked at stay where they are.
-            let mut places = Places::of(file, self.cx.output.read(file))?;
+            // Partitions that this audit has not read keep their offsets.
+            let mut places = AuditOffsets::of(file, self.cx.output.read(file))?;
             places.next.extend(&report.next);
             self.cx.output.replace(file, &places.text()?)?;
         }

@@ -9,11 +9,11 @@ use clap::{Args, Subcommand};
 use domain::ConversationId;
 use serde::{Deserialize, Serialize};
 
-/// Over the options that say what an audit looks at, and what it tells.
+/// The heading of the options that choose what an audit covers.
 const PORTION: &str = "What is looked at";
 const REPORT: &str = "What is told";
 
-/// What an operator can ask for.
+/// The operators' commands.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Command {
@@ -49,7 +49,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Its name, for a log line: nothing that it is given.
+    /// The name of the command, for a log line: none of its arguments.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -67,13 +67,13 @@ impl Command {
         }
     }
 
-    /// Whether it works on the engines; the others ask the registry only.
+    /// Whether the command works on the engines; the others only ask the registry.
     #[must_use]
     pub fn needs_engines(&self) -> bool {
         !matches!(self, Self::Schemas(_))
     }
 
-    /// The files that it reads through its [`crate::Output`].
+    /// The files that the command reads through its [`crate::Output`].
     #[must_use]
     pub fn reads(&self) -> Vec<&Path> {
         let file = match self {
@@ -84,14 +84,14 @@ impl Command {
         file.as_deref().into_iter().collect()
     }
 
-    /// The files that it replaces through its [`crate::Output`].
+    /// The files that the command replaces through its [`crate::Output`].
     #[must_use]
     pub fn replaces(&self) -> Vec<&Path> {
         let Self::Audit(options) = self else { return Vec::new() };
         options.state.as_deref().into_iter().chain(options.metrics.as_deref()).collect()
     }
 
-    /// Names files by their whole paths that are read where the command runs, which may be another process.
+    /// Makes the paths of its files absolute, because the command may run in another process.
     pub(crate) fn with_whole_paths(mut self) -> Self {
         if let Self::Doctor(DoctorOptions { jwks: Some(jwks), .. }) = &mut self
             && !jwks.contains("://")
@@ -160,7 +160,7 @@ pub struct ReplayOptions {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum IncarnationsCommand {
-    /// Which there are, and which is current
+    /// All incarnations, and which is current
     List {
         /// As JSON
         #[arg(long)]
@@ -168,7 +168,7 @@ pub enum IncarnationsCommand {
     },
     /// Bring one up to what is served, then serve it; one that was never current is compared first
     Switch {
-        /// Which
+        /// The incarnation
         number: u32,
         /// Do it; without, only say what would be done
         #[arg(long)]
@@ -182,7 +182,7 @@ pub enum IncarnationsCommand {
     },
     /// Give one up that is not current, with all its rows
     Drop {
-        /// Which
+        /// The incarnation
         number: u32,
         /// Do it; without, only say what would be done
         #[arg(long)]
@@ -253,13 +253,13 @@ pub enum HoldsCommand {
     },
     /// One conversation: its rows, and the event that it waits at
     Show {
-        /// Which
+        /// The conversation
         #[arg(value_name = "ID")]
         conversation: ConversationId,
     },
     /// Have a conversation tried again
     Redrive {
-        /// Which
+        /// The conversation
         #[arg(value_name = "ID")]
         conversation: ConversationId,
     },
@@ -272,10 +272,10 @@ pub enum HoldsCommand {
 #[derive(Debug, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DropOptions {
-    /// Which conversation
+    /// The conversation
     #[arg(value_name = "ID")]
     pub(crate) conversation: ConversationId,
-    /// The event's place, as 'holds show' names it
+    /// The event's seq, as 'holds show' prints it
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: u64,
     /// Who you are; it is kept
@@ -292,7 +292,7 @@ pub struct DropOptions {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum GroupsCommand {
-    /// Every group's place in every partition
+    /// Every group's position in every partition
     List {
         /// As JSON
         #[arg(long)]
@@ -345,10 +345,10 @@ pub struct TailOptions {
     pub(crate) bodies: bool,
 }
 
-/// Reads the base URL of something that answers over HTTP.
+/// Parses the base URL of a server.
 ///
 /// # Errors
-/// When it is none.
+/// When it is no such URL.
 pub fn base_url(text: &str) -> Result<String, String> {
     let url = text.parse::<Uri>().ok().filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
     match url.as_ref().and_then(Uri::host) {

@@ -1,4 +1,4 @@
-//! What a command is given beside its engines.
+//! The context that a command runs in, beside its engines.
 
 use environment::{Clock, Entropy};
 use ops::OpsError;
@@ -7,26 +7,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::output::{Output, text_of};
 
-/// What a command is given beside its engines.
+/// The context that a command runs in, beside its engines.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Where its words and files go.
+    /// Takes the lines and files that the command writes.
     pub output: &'a dyn Output,
-    /// The time.
+    /// The time of day.
     pub clock: &'a Clock,
     /// Randomness, for jitter.
     pub entropy: &'a Entropy,
-    /// Asks it to end.
+    /// Asks the command to end.
     pub stop: &'a CancellationToken,
 }
 
 impl Context<'_> {
-    /// Writes a line. A reader who has seen enough is no reason to stop what is being done.
+    /// Writes a line. The command goes on even if nobody reads any more.
     pub(crate) fn say(&self, line: impl AsRef<str>) -> Result<(), OpsError> {
         self.output.say(line.as_ref())
     }
 
-    /// Writes a line, for nothing but a reader.
+    /// Writes a line of a stream, such as `tail`'s: fails when nobody reads any more.
     pub(crate) fn insist(&self, line: &str) -> Result<(), OpsError> {
         self.output.insist(line)
     }
@@ -36,7 +36,7 @@ impl Context<'_> {
         self.say(text_of(value)?)
     }
 
-    /// Says that nothing was done.
+    /// Writes that nothing was done.
     pub(crate) fn dry_run(&self) -> Result<(), OpsError> {
         self.say("nothing was done: --yes does it")
     }

@@ -1,5 +1,5 @@
-//! The side of the running `klatsch`: a socket in its data folder, for its owner alone, and the commands that come
-//! through it.
+//! The server side in a running `klatsch`: a socket in its data folder, which only its owner may use, and the commands
+//! that come through it.
 
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
@@ -32,26 +32,26 @@ use crate::wire::{Ended, Frame, REQUEST_BYTES_MAX, Request};
 
 /// Commands that run at once.
 pub const COMMANDS_MAX: usize = 8;
-/// Connections that are open at once: those of commands, and as many that have not said yet what they want.
+/// Connections that are open at once: those of commands, and as many that have not sent their request yet.
 pub const CONNECTIONS_MAX: usize = 2 * COMMANDS_MAX;
-/// How long a request may take to come.
+/// How long a request may take to arrive.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often somebody who writes to a client that takes nothing looks whether it is to stop.
+/// How often a write to a client that does not read checks whether the command is to stop.
 const WRITE_WITHIN: Duration = Duration::from_millis(200);
-/// After a failed accept.
+/// How long to wait after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
-/// What the owner alone may do with the socket.
+/// The mode of the socket's file: its owner alone may use it.
 const MODE: u32 = 0o600;
 
-/// The socket, open and bound. Dropped, it is gone from the folder.
+/// The socket, bound and listening. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Door {
     listener: UnixListener,
     _file: SocketFile,
 }
 
-/// What commands are run with.
+/// The context that commands are run in.
 struct Inside {
     log: SharedLog,
     store: SharedStore,
@@ -61,11 +61,11 @@ struct Inside {
 }
 
 impl Door {
-    /// Opens it in the data folder, which this process must have locked: a socket that is there already was left by one
-    /// that was killed.
+    /// Binds the socket in the data folder, which this process must have locked: a socket file that exists already was
+    /// left behind by a process that was killed.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the socket cannot be made.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(SOCKET);
         match fs::symlink_metadata(&path) {
@@ -79,10 +79,10 @@ impl Door {
         Ok(Self { listener, _file: file })
     }
 
-    /// Runs commands on these engines until `stop`; then those that run are told to stop, and waited for.
+    /// Runs commands on these engines until `stop`; then tells those that run to stop, and waits for them.
     ///
     /// # Errors
-    /// None: what goes wrong concerns one command.
+    /// None: a failure concerns one command only.
     pub async fn serve(
         self,
         log: SharedLog,
@@ -117,7 +117,7 @@ impl Door {
     }
 }
 
-/// A file that goes with its owner.
+/// A file that is removed when this is dropped.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
@@ -127,7 +127,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// A connection, from its request to its end. One that fails is one that the client has closed.
+/// Serves a connection from its request to its end. An I/O error means that the client has closed it.
 async fn connected(mut stream: UnixStream, inside: Arc<Inside>, stop: CancellationToken) {
     let asked = tokio::select! {
         biased;
@@ -148,7 +148,7 @@ async fn asked(stream: &mut UnixStream) -> io::Result<Result<Request, OpsError>>
     Ok(Request::parse(&line))
 }
 
-/// Runs the command, and tells how it ended. It is told to stop when `klatsch` is, or the client hangs up.
+/// Runs the command and reports how it ended. The command is stopped when `klatsch` is, or when the client hangs up.
 async fn answered(
     stream: UnixStream,
     asked: Result<Request, OpsError>,
@@ -162,7 +162,7 @@ async fn answered(
     let (listened, writing) = (stream.try_clone()?, stream.try_clone()?);
     let room = inside.commands.try_acquire();
     let asked = asked.and_then(|request| if room.is_ok() { Ok(request) } else { Err(too_many()) });
-    // Ends with the connection.
+    // This thread ends with the connection.
     let hung_up = stop.clone();
     spawn_blocking(move || {
         until_hung_up(&listened);
@@ -188,7 +188,7 @@ fn too_many() -> OpsError {
     ))
 }
 
-/// Reads until the client says to stop or is gone; there is nothing else that it says.
+/// Reads until the client hangs up; it sends nothing else after its request.
 fn until_hung_up(mut stream: &Blocking) {
     while stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
 }
@@ -212,7 +212,7 @@ fn perform(
         unless_given_up(run(command, &mut engines, &cx), klatsch, STOP_WITHIN).await
     });
     let ended = ended(outcome.map_err(|error| match error {
-        // Nobody has stopped the command itself.
+        // The process is stopping, not the command itself.
         OpsError::Stopped(words) if klatsch.is_cancelled() => OpsError::Busy(format!(
             "the 'klatsch' that ran the command was stopped before it was done: {words}; start it and try again"
         )),

@@ -6,7 +6,7 @@ use events::Codec;
 use ops::OpsError;
 use store::SharedStore;
 
-/// The engines that a command works on. A program opens what it knows how to open, when it is asked for.
+/// The engines that a command works on. The program that runs it opens them when they are asked for.
 #[async_trait]
 pub trait Engines: Send + Sync {
     /// The log.
@@ -15,23 +15,23 @@ pub trait Engines: Send + Sync {
     /// The store, pinned to the incarnation that is current now.
     async fn store(&mut self) -> Result<SharedStore, OpsError>;
 
-    /// Makes the tables; says what was done.
+    /// Creates the tables; returns lines that say what was done.
     async fn migrate(&mut self) -> Result<Vec<String>, OpsError>;
 
     /// The schema registry, where there is one.
     fn registry(&self) -> Option<&str>;
 
-    /// Whether it was said where the log is.
+    /// Whether the options say where the log is.
     fn name_log(&self) -> bool;
 
-    /// Whether it was said where the store is.
+    /// Whether the options say where the store is.
     fn name_store(&self) -> bool;
 
-    /// Finishes what was begun.
+    /// Finishes pending work and closes what was opened.
     async fn close(&self);
 
-    /// Writes records with the registry's ids where there is one, and reads those that have nothing else by them, as
-    /// the services do.
+    /// The codec: writes records with the registry's ids where there is one, and reads records without headers by these
+    /// ids, as the services do.
     async fn codec(&self) -> Result<Codec, OpsError> {
         match self.registry() {
             Some(url) => Ok(Codec::register(url).await?),
@@ -40,7 +40,7 @@ pub trait Engines: Send + Sync {
     }
 }
 
-/// What a store answers to a migration that migrates by itself.
+/// The message of a store that migrates itself when it is opened.
 #[must_use]
 pub fn migrates_when_opened(incarnation: u32) -> String {
     format!("the embedded store migrates when it is opened: at incarnation {incarnation}")
@@ -49,15 +49,15 @@ pub fn migrates_when_opened(incarnation: u32) -> String {
 /// The engines of a running program: open already, and left open.
 pub struct Running {
     log: SharedLog,
-    /// Follows from incarnation to incarnation.
+    /// The handle that follows from incarnation to incarnation.
     following: SharedStore,
     registry: Option<String>,
-    /// As a program of its own would have it: pinned.
+    /// The pinned handle, as a program of its own would have it.
     pinned: Option<SharedStore>,
 }
 
 impl Running {
-    /// For one command.
+    /// The engines for one command.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, registry: Option<String>) -> Self {
         Self { log, following: store, registry, pinned: None }

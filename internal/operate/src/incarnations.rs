@@ -23,7 +23,7 @@ pub(crate) async fn run(
         IncarnationsCommand::List { json: false } => list(&there, cx),
         IncarnationsCommand::Switch { number, yes } => {
             let served = there.find(number).ok_or_else(|| missing(&there, number))?.stage == Stage::Served;
-            // Rows that were served before were compared then; what was built must be.
+            // Rows that were served before were compared then; newly built ones must be.
             turn(engines, number, !served, yes, cx).await
         }
         IncarnationsCommand::Back { yes } => {
@@ -48,7 +48,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Builds every row anew beside the served ones, or goes on with that; then compares, then switches.
+/// Builds every row anew beside the served ones, or goes on with a build; then compares, then switches.
 pub(crate) async fn rebuild(engines: &mut dyn Engines, yes: bool, cx: &Context<'_>) -> Result<Exit, OpsError> {
     let store = engines.store().await?;
     let there = store.incarnations().await?;
@@ -121,10 +121,10 @@ fn judge(found: &Compared, from: u32, number: u32, cx: &Context<'_>) -> Result<(
     cx.say(format!(
         "{rows} rows compared, cell by cell with their timestamps: incarnations {from} and {number} are the same"
     ))?;
-    if found.restless > 0 {
+    if found.changing > 0 {
         cx.say(format!(
             "{} of them changed at every look: what both had applied of them was the same, the rest is newer",
-            found.restless
+            found.changing
         ))?;
     }
     Ok(())

@@ -1,9 +1,9 @@
-//! The operators' commands: their options, and what each does and prints, over whichever engines a program hands in.
+//! The operators' commands: their options, their work and their output, over the engines that a program hands in.
 //!
-//! `klatschctl` runs them on the engines that its options name. On one machine, where `klatsch` has the data folder,
-//! `klatschctl` has them run inside `klatsch` instead: it sends the parsed command through a socket in the folder
-//! ([`Beside`]), `klatsch` runs the same code on its own open engines ([`Door`]) and sends back every line, which
-//! `klatschctl` prints. So a command has one implementation, and does the same beside a running `klatsch` as alone.
+//! `klatschctl` runs them on the engines that its options name. On one machine, where `klatsch` has the data folder
+//! open, `klatschctl` has them run inside `klatsch` instead: it sends the parsed command through a socket in the folder
+//! ([`CommandClient`]), `klatsch` runs the same code on its own open engines ([`Door`]) and sends back every line, which
+//! `klatschctl` prints. So a command has one implementation and behaves the same in both cases.
 //!
 //! | bound | at the bound |
 //! |---|---|
@@ -16,7 +16,6 @@
 
 mod address;
 mod audit;
-mod beside;
 mod command;
 mod context;
 mod door;
@@ -27,10 +26,10 @@ mod progress;
 mod remote;
 mod replay;
 mod run;
+mod socket_client;
 mod wire;
 
 pub use address::SOCKET;
-pub use beside::Beside;
 pub use command::{Command, base_url};
 pub use context::Context;
 pub use door::{COMMANDS_MAX, CONNECTIONS_MAX, Door, REQUEST_WITHIN};
@@ -38,4 +37,5 @@ pub use engines::{Engines, Running, migrates_when_opened};
 pub use output::{Console, Output};
 pub use remote::STOP_WITHIN;
 pub use run::{END_WITHIN, run};
+pub use socket_client::CommandClient;
 pub use wire::{Ended, FRAME_BYTES_MAX, REQUEST_BYTES_MAX};

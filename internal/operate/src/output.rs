@@ -1,4 +1,4 @@
-//! Where a command's words and files go.
+//! The destination of a command's lines and files.
 
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
@@ -8,30 +8,31 @@ use ops::OpsError;
 use ops::audit::replace;
 use serde::Serialize;
 
-/// Where a command's words and files go: to this process's own outputs and files, or to a client's.
+/// Takes the lines and files of a command: for this process's own outputs and files, or for a client's.
 pub trait Output: Send + Sync {
-    /// Writes a line to standard output. A reader who has seen enough is no reason to stop what is being done.
+    /// Writes a line to standard output. Succeeds even when nobody reads any more, so that the command goes on.
     ///
     /// # Errors
     /// When it cannot be written.
     fn say(&self, line: &str) -> Result<(), OpsError>;
 
-    /// Writes a line to standard output, for nothing but a reader.
+    /// Writes a line of a stream to standard output: fails when nobody reads any more, because the command has no other
+    /// purpose.
     ///
     /// # Errors
     /// When it cannot be written, or nobody reads any more.
     fn insist(&self, line: &str) -> Result<(), OpsError>;
 
-    /// Writes text to standard error, as it is. Where that is gone, nothing happens.
+    /// Writes text to standard error, as it is. Where that is closed, nothing happens.
     fn tell(&self, text: &str);
 
     /// Whether standard error is a terminal.
     fn is_terminal(&self) -> bool;
 
-    /// What is in a file that the command names.
+    /// The content of a file that the command names.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// The error of the operating system.
     fn read(&self, file: &Path) -> io::Result<Vec<u8>>;
 
     /// Replaces the text of a file that the command names, all or nothing.
@@ -41,7 +42,7 @@ pub trait Output: Send + Sync {
     fn replace(&self, file: &Path, text: &str) -> Result<(), OpsError>;
 }
 
-/// This process's own outputs and files.
+/// The outputs and files of this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Console;
 

@@ -1,4 +1,4 @@
-//! How far something long has come, on standard error: a line that is written over on a terminal, a line now and then
+//! The progress of a long command, on standard error: a line that is overwritten on a terminal, a line now and then
 //! anywhere else.
 
 use std::time::Duration;
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use crate::output::Output;
 
-/// How often a terminal's line is written over.
+/// How often a terminal's line is overwritten.
 const TERMINAL_EVERY: Duration = Duration::from_millis(200);
-/// How often there is a line anywhere else.
+/// How often a line is printed anywhere else.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// Less than this says nothing of how long the rest takes.
+/// A shorter time is no measure for the time that is left.
 const MEASURED_FROM: Duration = Duration::from_secs(1);
 
-/// The progress of one thing.
+/// The progress line of one command.
 pub(crate) struct Progress<'a> {
     output: &'a dyn Output,
     what: String,
@@ -27,18 +27,18 @@ impl<'a> Progress<'a> {
         Self { output, what: what.into(), begun: Instant::now(), told: None }
     }
 
-    /// So many of so many are done.
+    /// Shows that `done` of `of` are done.
     pub(crate) fn tell(&mut self, done: u64, of: u64) {
         let left = left(self.begun.elapsed(), done, of);
         self.line(|what| format!("{what}: {} % ({done} of {of}), {left}", percent(done, of)));
     }
 
-    /// So many are done, of nobody knows how many.
+    /// Shows that `done` are done, where the total is unknown.
     pub(crate) fn count(&mut self, done: u64, detail: &str) {
         self.line(|what| format!("{what}: {detail} ({done})"));
     }
 
-    /// The line is left to what comes next.
+    /// Ends the line, so that further output begins a new one.
     pub(crate) fn end(&self) {
         if self.output.is_terminal() && self.told.is_some() {
             self.output.tell("\r\x1b[K");
@@ -47,7 +47,7 @@ impl<'a> Progress<'a> {
 
     fn line(&mut self, text: impl FnOnce(&str) -> String) {
         let every = if self.output.is_terminal() { TERMINAL_EVERY } else { LINE_EVERY };
-        // Something short says nothing.
+        // A short command shows no progress.
         if self.told.unwrap_or(self.begun).elapsed() < every {
             return;
         }
@@ -62,7 +62,7 @@ fn percent(done: u64, of: u64) -> u64 {
     done.saturating_mul(100).checked_div(of).unwrap_or(100)
 }
 
-/// The time left, if the rest goes as fast as what is done.
+/// The time left, if the rest takes as long as what is done.
 fn left(taken: Duration, done: u64, of: u64) -> String {
     if taken < MEASURED_FROM || done == 0 {
         return "time left not known yet".to_owned();

@@ -1,4 +1,4 @@
-//! A client's outputs and files, from inside the `klatsch` that runs its command.
+//! The outputs and files of a client, for the `klatsch` that runs its command.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use crate::output::Output;
 use crate::wire::{Attached, Frame};
 
-/// How long a command may take to end in order in a process that stops; and, again, its client to take what it said. The
-/// services come after that, and need most of the time that the process has.
+/// How long a command may take to end in order when the process stops; and, after that, its client to read the output.
+/// The services stop after that, and need most of the time that the process has.
 pub const STOP_WITHIN: Duration = Duration::from_secs(1);
 
-/// A client. Writing to it blocks while it takes nothing, as a terminal does, until the command is told to stop: so a
+/// A client. Writing to it blocks while it does not read, as with a terminal, until the command is told to stop: so a
 /// command runs on a thread of its own.
 pub(crate) struct Remote {
-    /// With a short time limit on writing. `None` once it is gone.
+    /// The connection, with a short time limit on writing. `None` once the client is gone.
     stream: Mutex<Option<UnixStream>>,
     terminal: bool,
     files: Mutex<Vec<Attached>>,
@@ -32,7 +32,7 @@ impl Remote {
         Self { stream: Mutex::new(Some(stream)), terminal, files: Mutex::new(files), stop }
     }
 
-    /// Sends a frame whole.
+    /// Sends a whole frame.
     pub(crate) fn send(&self, frame: &Frame) -> io::Result<()> {
         let line = frame.line()?;
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +52,7 @@ impl Remote {
                 Ok(0) => return Err(ErrorKind::BrokenPipe.into()),
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The time limit.
+                // The time limit of the write.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     if self.stop.is_cancelled() && stopping.get_or_insert_with(Instant::now).elapsed() >= STOP_WITHIN {
                         return Err(ErrorKind::BrokenPipe.into());
@@ -66,7 +66,7 @@ impl Remote {
 }
 
 impl Output for Remote {
-    /// Nothing happens where the client is gone: the command is stopped by its token.
+    /// Nothing happens where the client is gone: its token stops the command.
     fn say(&self, line: &str) -> Result<(), OpsError> {
         match self.send(&Frame::Say(line.to_owned())) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(OpsError::io("writing the output", error)),

@@ -41,7 +41,7 @@ pub(crate) async fn storage(
     }
     let codec = engines.codec().await?;
     let mut progress = Progress::new(cx.output, "replaying");
-    // Records of the ranges before, and of the one that is under way.
+    // Records of the finished ranges, and of the present one.
     let (mut before, mut now) = (0, 0);
     let tell = |range: &Range, done: Replayed| {
         now = done.records;

@@ -1,11 +1,11 @@
-//! From a command to a call of `ops`, and its answer to lines.
+//! Runs a command: calls `ops` and prints the result.
 
 use std::path::Path;
 use std::time::Duration;
 
 use eventlog::TopicPartition;
 use ops::checksum::{Checksum, checksum};
-use ops::doctor::{Level, Opened, Patient, examine};
+use ops::doctor::{Level, Opened, Targets, examine};
 use ops::tail::{From, Tail, tail};
 use ops::{Exit, OpsError, drops, groups, holds, schemas, topics};
 use store::Dropped;
@@ -22,24 +22,25 @@ use crate::output::{Output, text_of};
 use crate::progress::Progress;
 use crate::{audit, incarnations, replay};
 
-/// Digits of a checksum that people are shown: 128 bits, and a line fits a terminal of 80 columns. JSON has all 64.
+/// Digits of a checksum in the output for people: 128 bits, so that a line fits a terminal of 80 columns. JSON has all
+/// 64.
 const DIGITS: usize = 32;
 
 /// How long a command that is told to stop may take to end in order.
 pub const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// Does what the command says, and closes what was opened for it. One that is told to stop ends in order, or is given up
+/// Runs the command and closes what was opened for it. A command that is told to stop ends in order, or is given up
 /// after [`END_WITHIN`].
 ///
 /// # Errors
-/// When it could not be done; some of it may be done by then.
+/// When it failed; some of its work may be done by then.
 pub async fn run(command: Command, engines: &mut dyn Engines, cx: &Context<'_>) -> Result<Exit, OpsError> {
     let outcome = unless_given_up(done(command, engines, cx), cx.stop, END_WITHIN).await;
     engines.close().await;
     outcome
 }
 
-/// What becomes of the work, which may take `within` longer once `stop` is cancelled.
+/// The result of the work, which may take `within` longer once `stop` is cancelled; then it is given up.
 pub(crate) async fn unless_given_up(
     work: impl Future<Output = Result<Exit, OpsError>>,
     stop: &CancellationToken,
@@ -188,7 +189,7 @@ async fn held(engines: &mut dyn Engines, command: HoldsCommand, cx: &Context<'_>
                 cx.say("no conversation is held")?;
             }
             for held in &all {
-                let (skipped, done) = (place(held.skipped_to), place(held.done_through));
+                let (skipped, done) = (seq_text(held.skipped_to), seq_text(held.done_through));
                 let (conversation, consumer, partition) = (held.conversation, held.consumer, held.partition);
                 cx.say(format!(
                     "{conversation}  {consumer}  partition {partition}  done {done}  skipped to {skipped}"
@@ -214,7 +215,7 @@ async fn held(engines: &mut dyn Engines, command: HoldsCommand, cx: &Context<'_>
     }
     for (row, is_held) in &shown.rows {
         let now = if *is_held { "held" } else { "was held, healed" };
-        let (done, skipped) = (place(row.done_through), place(row.skipped_to));
+        let (done, skipped) = (seq_text(row.done_through), seq_text(row.skipped_to));
         cx.say(format!("{}: {now}, done {done}, skipped to {skipped}", row.consumer))?;
     }
     for (consumer, words) in &shown.waits_at {
@@ -241,7 +242,7 @@ async fn drop_event(engines: &mut dyn Engines, options: DropOptions, cx: &Contex
     Ok(Exit::Ok)
 }
 
-fn place(seq: Option<domain::Seq>) -> String {
+fn seq_text(seq: Option<domain::Seq>) -> String {
     seq.map_or_else(|| "nothing".to_owned(), |seq| format!("{seq:?}"))
 }
 
@@ -274,7 +275,7 @@ async fn doctor(engines: &mut dyn Engines, options: DoctorOptions, cx: &Context<
         ));
     }
     let services = !options.url.is_empty();
-    let patient = Patient {
+    let targets = Targets {
         log: opened(engines.log().await, engines.name_log(), services)?,
         store: opened(engines.store().await, engines.name_store(), services)?,
         registry: engines.registry().map(str::to_owned),
@@ -282,7 +283,7 @@ async fn doctor(engines: &mut dyn Engines, options: DoctorOptions, cx: &Context<
         jwks: options.jwks,
         clock: cx.clock.clone(),
     };
-    let found = examine(&patient).await;
+    let found = examine(&targets).await;
     if options.json {
         cx.json(&found)?;
     } else {
@@ -291,8 +292,8 @@ async fn doctor(engines: &mut dyn Engines, options: DoctorOptions, cx: &Context<
     Ok(if found.worst() == Level::Fail { Exit::Differs } else { Exit::Ok })
 }
 
-/// An engine as the doctor looks at it: a server that does not answer is what it looks for; where nothing can be looked
-/// at, because it is named wrongly or the data folder is not to be had, it ends as any other command does.
+/// An engine as the doctor examines it. A server that does not answer is a finding; an engine that is named wrongly, or
+/// a data folder that cannot be opened, ends the doctor as it ends any other command.
 fn opened<T>(engine: Result<T, OpsError>, named: bool, services: bool) -> Result<Opened<T>, OpsError> {
     match engine {
         Ok(engine) => Ok(Opened::Yes(engine)),

@@ -1,8 +1,8 @@
-//! What `klatschctl` and a running `klatsch` say to one another: a request, one line of JSON, then frames, a line of JSON
+//! The protocol between `klatschctl` and a running `klatsch`: a request, one line of JSON, then frames, a line of JSON
 //! each, until [`Frame::Ended`].
 //!
-//! The client says nothing after its request. It hangs up its writing half when it is told to stop, and is answered all
-//! the same; it hangs up altogether when it is gone.
+//! The client sends nothing after its request. To stop the command it closes its writing half, and still gets the
+//! answer; when it is gone, both halves are closed.
 
 use std::io::{self, BufRead, Read as _};
 use std::path::PathBuf;
@@ -22,28 +22,28 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 /// The program's version, and that of the messages here: both programs must have the same.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
-/// Around a request. It stays as it is for ever, so that other versions can be told apart.
+/// The wrapper of a request. It never changes, so that other versions can be recognized.
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope {
     version: String,
     request: Box<RawValue>,
 }
 
-/// A command to be run, with all that the client knows and `klatsch` does not.
+/// A command to run, with what the client knows and `klatsch` does not.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
-    /// The registry that the client was told of.
+    /// The registry in the client's options.
     pub(crate) registry: Option<String>,
     /// Whether the client's standard error is a terminal.
     pub(crate) terminal: bool,
     /// The files that the command reads.
     pub(crate) files: Vec<Attached>,
-    /// What to do.
+    /// The command.
     pub(crate) command: Command,
 }
 
-/// What was read from a file on the client's side, or the number of the operating system's error.
+/// The content of a file on the client's side, or the number of the operating system's error.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Attached {
@@ -51,7 +51,7 @@ pub(crate) struct Attached {
     pub(crate) read: Result<String, i32>,
 }
 
-/// A piece of what a command puts out.
+/// A piece of a command's output.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Frame {
     /// [`Output::say`].
@@ -62,12 +62,12 @@ pub(crate) enum Frame {
     Tell(String),
     /// [`Output::replace`].
     Replace {
-        /// One of those that the command names.
+        /// The file, which must be one that the command names.
         file: PathBuf,
-        /// All of it.
+        /// The whole new text.
         text: String,
     },
-    /// The last frame. It stays as it is for ever.
+    /// The last frame. Its form never changes.
     Ended(Ended),
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum Frame {
 pub struct Ended {
     /// The exit code.
     pub exit: u8,
-    /// What is to be said about it.
+    /// The error in words.
     pub error: Option<String>,
 }
 
@@ -90,7 +90,7 @@ impl Request {
         Self { registry, terminal: output.is_terminal(), files, command: command.with_whole_paths() }
     }
 
-    /// Its line.
+    /// The request as a line.
     pub(crate) fn line(&self) -> Result<String, OpsError> {
         let request = RawValue::from_string(text_of(self)?).map_err(|error| OpsError::Failed(error.to_string()))?;
         let line = text_of(&Envelope { version: VERSION.to_owned(), request })? + "\n";
@@ -104,7 +104,7 @@ impl Request {
         Ok(line)
     }
 
-    /// Reads a line, or says why it is none.
+    /// Parses a line; the error says why it is no request.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, OpsError> {
         let wrong = |error: serde_json::Error| OpsError::Usage(format!("klatsch does not understand it: {error}"));
         let envelope: Envelope = serde_json::from_slice(line).map_err(wrong)?;
@@ -119,7 +119,7 @@ impl Request {
     }
 }
 
-/// Where there is none, that of bytes that are no text.
+/// The number of the error, or `EINVAL` for content that is no text.
 fn code_of(error: &io::Error) -> i32 {
     /// `EINVAL`, on every system that this runs on.
     const INVALID: i32 = 22;
@@ -138,7 +138,7 @@ impl Frame {
         Ok(Some(serde_json::from_slice(&line)?))
     }
 
-    /// Its line.
+    /// The frame as a line.
     pub(crate) fn line(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use operate::{Beside, COMMANDS_MAX, Door, SOCKET};
+use operate::{COMMANDS_MAX, CommandClient, Door, SOCKET};
 use ops::OpsError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use support::{Client, World};
 
-/// Shows the one record there is, and goes on.
+/// Shows the only record, and waits for more.
 const FOLLOW: &str = "tail chat.messages --from start -f";
 const UNAVAILABLE: u8 = 69;
 const USAGE: u8 = 64;
@@ -119,12 +119,12 @@ async fn the_socket_is_its_owners_alone_and_goes_with_its_door() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(SOCKET);
     drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists() && Beside::connect(folder.path()).is_none(), "one that was killed has left it");
+    assert!(path.exists() && CommandClient::connect(folder.path()).is_none(), "one that was killed has left it");
     let door = Door::open(folder.path()).unwrap();
     let found = std::fs::symlink_metadata(&path).unwrap();
     assert!(found.file_type().is_socket());
     assert_eq!(found.permissions().mode() & 0o777, 0o600);
-    assert!(Beside::connect(folder.path()).is_some());
+    assert!(CommandClient::connect(folder.path()).is_some());
     drop(door);
     assert!(!path.exists());
 
@@ -139,7 +139,7 @@ async fn a_folder_whose_path_is_too_long_for_an_address_has_a_socket_all_the_sam
     let folder = outer.path().join("d".repeat(120));
     std::fs::create_dir(&folder).unwrap();
     let door = Door::open(&folder).unwrap();
-    assert!(Beside::connect(&folder).is_some());
+    assert!(CommandClient::connect(&folder).is_some());
     drop(door);
     assert!(!folder.join(SOCKET).exists());
 }
@@ -186,7 +186,8 @@ async fn so_many_commands_run_at_once_and_the_next_is_told_so() {
     world.end().await;
 }
 
-/// As `klatschctl tail -f | head -1`, and as a client that is killed.
+/// As with `klatschctl tail -f
+/// head -1`, or a client that is killed.
 #[tokio::test]
 async fn a_client_that_is_gone_leaves_no_command_behind() {
     let world = World::new(3).await;
@@ -195,7 +196,7 @@ async fn a_client_that_is_gone_leaves_no_command_behind() {
         let outcome = world.run(FOLLOW, &gone, &CancellationToken::new()).await;
         assert!(matches!(outcome, Err(OpsError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe));
         assert_eq!(gone.said().len(), 1);
-        // Its room is free again.
+        // The permit is free again.
         while world.run("holds list", &Client::new(), &CancellationToken::new()).await.unwrap().exit == UNAVAILABLE {}
     }
     world.end().await;
@@ -211,10 +212,10 @@ async fn commands_end_in_order_when_klatsch_stops_and_the_socket_goes() {
     assert_eq!(command.await.unwrap().unwrap().exit, 0);
     let folder = world.folder.path().to_owned();
     world.end().await;
-    assert!(!path.exists() && Beside::connect(&folder).is_none());
+    assert!(!path.exists() && CommandClient::connect(&folder).is_none());
 }
 
-/// As Ctrl-C does, whenever it comes: no answer says that `klatsch` is gone.
+/// As Ctrl-C does, at any moment: no answer claims that `klatsch` is gone.
 #[tokio::test]
 async fn a_command_that_is_stopped_ends_beside_as_alone() {
     let world = World::new(3).await;
@@ -244,7 +245,7 @@ async fn a_command_that_is_stopped_ends_beside_as_alone() {
 async fn who_stops_a_command_hears_that_klatsch_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
-    let (beside, stop) = (Beside::connect(folder.path()).unwrap(), CancellationToken::new());
+    let (beside, stop) = (CommandClient::connect(folder.path()).unwrap(), CancellationToken::new());
     let told = stop.clone();
     let klatsch = tokio::task::spawn_blocking(move || {
         let mut stream = std::io::BufReader::new(listener.accept().unwrap().0);
@@ -260,7 +261,7 @@ async fn who_stops_a_command_hears_that_klatsch_goes_on() {
     assert_eq!(ended.error.unwrap(), "stopped before it was done: so; the 'klatsch' that ran it goes on");
 }
 
-/// It waits for a service that does not answer, and does not look whether it is to stop.
+/// The command waits for a service that does not answer, and does not check whether it is to stop.
 #[tokio::test]
 async fn a_command_that_does_not_stop_is_given_up() {
     let world = World::new(0).await;
@@ -275,14 +276,14 @@ async fn a_command_that_does_not_stop_is_given_up() {
     world.end().await;
 }
 
-/// Its output is more than the operating system keeps for it.
+/// The output is more than the operating system buffers for it.
 #[tokio::test]
 async fn a_client_that_takes_nothing_does_not_hold_up_the_end() {
     let world = World::new(3000).await;
-    // A request as the client writes it: caught on its way.
+    // A request as the client writes it, recorded on its way.
     let other = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(other.path().join(SOCKET)).unwrap();
-    let beside = Beside::connect(other.path()).unwrap();
+    let beside = CommandClient::connect(other.path()).unwrap();
     let sending = tokio::spawn(async move {
         beside
             .run(support::command("tail chat.messages --from start"), None, Client::new(), &CancellationToken::new())

@@ -1,4 +1,4 @@
-//! What an audit costs: so many messages through both consumers on the embedded engines on disk, audited without a
+//! The cost of an audit: many messages through both consumers on the embedded engines on disk, audited without a
 //! throttle; then one row altered, one removed and one delivery overwritten by hand, and audited again.
 //!
 //!     cargo run --release -p ops --example audit -- 100000
@@ -14,7 +14,7 @@ use eventlog::{NewRecord, SharedLog, TopicPartition, append};
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, spec_of};
 use kv::{Batch, Database, Durability};
-use ops::audit::{Engines, Told, What, audit};
+use ops::audit::{AuditEvent, AuditScope, Engines, audit};
 use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{SharedStore, Source};
@@ -26,7 +26,7 @@ type Fallible = Result<(), Box<dyn std::error::Error>>;
 
 const USERS: usize = 50;
 const CONVERSATIONS: usize = 200;
-/// Messages that are said before both consumers have caught up.
+/// Messages that are written before the consumers are waited for.
 const AHEAD: usize = 5000;
 /// Appends under way at once.
 const APPENDS: usize = 512;
@@ -43,7 +43,7 @@ async fn main() -> Fallible {
 
     let begun = Instant::now();
     let mut world = World { random: Random::new(1), clock: Clock::system(), groups: Vec::new() };
-    // As fast as the consumers are: behind a lag, an audit reads more of `chat.deliveries` than it needs.
+    // Writing keeps pace with the consumers: behind a lag, an audit reads more of `chat.deliveries` than it needs.
     let mut said = 0;
     while said < messages {
         let some = AHEAD.min(messages - said);
@@ -166,17 +166,17 @@ async fn consume(log: &SharedLog, store: &Arc<EmbeddedStore>) -> Fallible {
 }
 
 async fn look(engines: &Engines) -> Fallible {
-    // What the process needed before does not count.
+    // The memory that the process needed before does not count.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let before = memory("VmRSS");
     let begun = Instant::now();
-    let told = |told: Told<'_>| {
-        if let Told::Difference(difference) = told {
+    let told = |told: AuditEvent<'_>| {
+        if let AuditEvent::Difference(difference) = told {
             println!("{difference}");
         }
         Ok(())
     };
-    let report = audit(engines, &What::everything(), &CancellationToken::new(), told).await?;
+    let report = audit(engines, &AuditScope::everything(), &CancellationToken::new(), told).await?;
     let took = begun.elapsed();
     println!("{report}");
     println!(
@@ -188,7 +188,7 @@ async fn look(engines: &Engines) -> Fallible {
     Ok(())
 }
 
-/// What the system says of this process's memory.
+/// The memory of this process, as the system reports it.
 fn memory(what: &str) -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
@@ -206,7 +206,8 @@ async fn spoil(database: &Database) -> Fallible {
     batch.put(&timeline, key.clone(), altered);
     let ids = database.table("store/i1/ids")?;
     batch.remove(&ids, ids.scan_prefix(&[], 3000)?.pop().ok_or("no ids")?.0);
-    // The third topic's records; the embedded log notices a gap by itself, so a marker stands where the delivery was.
+    // The third topic's records. The embedded log would notice a missing record by itself, so a marker takes the
+    // delivery's offset.
     let topic = events::topics::all().iter().position(|topic| topic.name == DELIVERIES).ok_or("no topic")?;
     let records = database.table("log/records")?;
     let prefix = [0, u8::try_from(topic)?, 0, 3];

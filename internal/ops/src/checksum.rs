@@ -1,4 +1,4 @@
-//! Digests of the log-derived tables: do two stores say the same, byte for byte?
+//! Digests of the log-derived tables, to compare two stores byte for byte.
 //!
 //! A table's digest is the sum, modulo 2^256, of SHA-256 over the table's name and each row's canonical bytes. A sum
 //! does not depend on the order of reading, which differs between engines. Rows are distinct (a row's bytes hold its
@@ -35,7 +35,7 @@ impl RowSum {
         }
     }
 
-    /// As 64 hex digits.
+    /// The sum as 64 hex digits.
     #[must_use]
     pub fn hex(&self) -> String {
         hex(&self.0)
@@ -60,17 +60,18 @@ pub struct TableSum {
 /// The digests of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checksum {
-    /// What they were read from; no part of what is compared.
+    /// The incarnation that was read; it is not compared.
     pub incarnation: u32,
-    /// How far storage had come, by source partition. Stores that have come differently far differ, of course.
+    /// How far storage had come, by source partition. Two stores that have come to different offsets differ, of course.
     pub applied: BTreeMap<String, u64>,
-    /// By name.
+    /// The tables by name.
     pub tables: Vec<TableSum>,
     /// SHA-256 over the tables' names, numbers of rows and digests.
     pub total: String,
 }
 
-/// Reads the log-derived tables, or the one named, telling `progress` of each page: the table and its rows so far.
+/// Reads the log-derived tables, or the one named, and calls `progress` after each page with the table and its rows so
+/// far.
 ///
 /// # Errors
 /// When there is no such table or the store cannot be read.
@@ -127,7 +128,7 @@ fn total(tables: &[TableSum]) -> String {
 }
 
 impl Checksum {
-    /// What differs from `other`, in words; empty when all tables are the same.
+    /// The differences from `other`, in words; empty when all tables are the same.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let by_name = |sums: &'_ Self| -> BTreeMap<String, TableSum> {

@@ -1,4 +1,5 @@
-//! The doctor: what is reachable, what is misconfigured, how far everything has come, in words. It changes nothing.
+//! The doctor: reports in words what is reachable, what is misconfigured and how far everything has come. It changes
+//! nothing.
 
 mod engines;
 mod services;
@@ -10,7 +11,7 @@ use eventlog::SharedLog;
 use serde::Serialize;
 use store::SharedStore;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -22,12 +23,12 @@ pub enum Level {
     Fail,
 }
 
-/// Something that was found.
+/// A finding of the doctor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad.
+    /// The severity.
     pub level: Level,
-    /// Of what.
+    /// The part that it is about.
     pub subject: String,
     /// A sentence.
     pub words: String,
@@ -44,15 +45,15 @@ impl fmt::Display for Finding {
     }
 }
 
-/// An engine to look at.
+/// An engine to examine.
 pub enum Opened<T> {
-    /// It is there.
+    /// It could be opened.
     Yes(T),
     /// It could not be opened, for that reason.
     No(String),
-    /// Nobody said where it is: with services to ask, that is no fault.
+    /// The operator did not say where it is: with services to ask, that is no fault.
     NotNamed(String),
-    /// A running 'klatsch' has it: with services to ask, that is as it should be.
+    /// A running 'klatsch' has it open: with services to ask, that is as it should be.
     InUse(String),
 }
 
@@ -64,7 +65,7 @@ impl<T> Opened<T> {
         }
     }
 
-    /// Says why it is not looked at, if it is not.
+    /// Reports why the engine is not examined, if it is not.
     fn tell(&self, subject: &str, services: bool, found: &mut Findings) {
         match self {
             Self::Yes(_) => {}
@@ -75,8 +76,8 @@ impl<T> Opened<T> {
     }
 }
 
-/// What to look at.
-pub struct Patient {
+/// The parts to examine.
+pub struct Targets {
     /// The log.
     pub log: Opened<SharedLog>,
     /// The store.
@@ -87,11 +88,11 @@ pub struct Patient {
     pub services: Vec<String>,
     /// Where the keys are published: a URL or a file.
     pub jwks: Option<String>,
-    /// This machine's.
+    /// The clock of this machine.
     pub clock: Clock,
 }
 
-/// What was found, in the order of looking.
+/// The findings, in the order of examination.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Findings(pub Vec<Finding>);
 
@@ -112,31 +113,31 @@ impl Findings {
         self.add(Level::Fail, subject, words);
     }
 
-    /// The worst of them.
+    /// The worst severity.
     #[must_use]
     pub fn worst(&self) -> Level {
         self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
     }
 }
 
-/// Looks at everything. Never fails: what cannot be looked at is a finding.
-pub async fn examine(patient: &Patient) -> Findings {
+/// Examines everything. Never fails: what cannot be examined is a finding.
+pub async fn examine(targets: &Targets) -> Findings {
     let mut found = Findings::default();
-    let services = !patient.services.is_empty();
-    patient.log.tell("log", services, &mut found);
-    if let Some(log) = patient.log.get() {
-        engines::log(&**log, &patient.clock, &mut found).await;
+    let services = !targets.services.is_empty();
+    targets.log.tell("log", services, &mut found);
+    if let Some(log) = targets.log.get() {
+        engines::log(&**log, &targets.clock, &mut found).await;
     }
-    patient.store.tell("store", services, &mut found);
-    if let Some(store) = patient.store.get() {
+    targets.store.tell("store", services, &mut found);
+    if let Some(store) = targets.store.get() {
         engines::store(&**store, &mut found).await;
     }
-    if let (Some(log), Some(store)) = (patient.log.get(), patient.store.get()) {
+    if let (Some(log), Some(store)) = (targets.log.get(), targets.store.get()) {
         engines::applied(&**log, &**store, &mut found).await;
     }
-    services::registry(patient.registry.as_deref(), &mut found).await;
-    services::keys(patient.jwks.as_deref(), &patient.clock, &mut found).await;
-    for url in &patient.services {
+    services::registry(targets.registry.as_deref(), &mut found).await;
+    services::keys(targets.jwks.as_deref(), &targets.clock, &mut found).await;
+    for url in &targets.services {
         services::ready(url, &mut found).await;
     }
     found

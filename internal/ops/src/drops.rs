@@ -1,8 +1,8 @@
 //! Dropping an event that holds its conversation and that no upgrade will ever read.
 //!
-//! A drop is data: a row beside the incarnations, which both consumers and every replay ask, and take the event as
-//! corrupt. So a rebuild comes to the same rows, whichever version does it. An event is dropped only where both consumers
-//! wait at it: neither has judged it, and none will.
+//! A drop is a row beside the incarnations, which both consumers and every replay read; they take the event as corrupt.
+//! So a rebuild gives the same rows, whichever version does it. An event can only be dropped where both consumers wait
+//! at it: neither has judged it, and none will.
 
 use domain::{ConversationId, Seq};
 use eventlog::{EventLog, Meaning, NewRecord, Record, append, partition_of};
@@ -11,7 +11,7 @@ use events::{Codec, Quarantined};
 use store::{Consumer, DROPS_MAX, Dropped, Store};
 
 use crate::OpsError;
-use crate::holds::{Sought, first_behind, in_words};
+use crate::holds::{FirstEvent, first_behind, in_words};
 
 /// The most letters of a reason, or of a name.
 pub const WORDS_MAX: usize = 1000;
@@ -26,10 +26,10 @@ pub struct Plan {
     pub words: String,
 }
 
-/// Looks whether the event at `dropped.seq` may be dropped. Nothing is written.
+/// Checks whether the event at `dropped.seq` may be dropped. Writes nothing.
 ///
 /// # Errors
-/// [`OpsError::Refused`] with the reason when it may not, or when the store or the log cannot be read.
+/// [`OpsError::Refused`] with the reason when it may not; also when the store or the log cannot be read.
 pub async fn plan(store: &dyn Store, log: &dyn EventLog, codec: &Codec, dropped: Dropped) -> Result<Plan, OpsError> {
     let refused = |why: String| Err(OpsError::Refused(vec![why]));
     let Dropped { seq, conversation, .. } = dropped;
@@ -57,7 +57,7 @@ pub async fn plan(store: &dyn Store, log: &dyn EventLog, codec: &Codec, dropped:
         }
     }
     let hold = store.hold(Consumer::Storage, partition, conversation).await?;
-    let Sought::Found(record, message) = first_behind(log, codec, partition, conversation, hold).await? else {
+    let FirstEvent::Found(record, message) = first_behind(log, codec, partition, conversation, hold).await? else {
         return refused(format!("the event that {conversation} is held at was not found"));
     };
     if message.placed.seq != seq {
@@ -71,8 +71,8 @@ pub async fn plan(store: &dyn Store, log: &dyn EventLog, codec: &Codec, dropped:
     Ok(Plan { partition, dropped, words: in_words(&message.meaning), record: *record })
 }
 
-/// Copies the event to `chat.quarantine`, with who dropped it and why, and then drops it. Begun again after a failure, it
-/// may be copied twice.
+/// Copies the event to `chat.quarantine`, with the reason and the name of the operator, and then drops it. When it is
+/// run again after a failure, the copy may be there twice.
 ///
 /// # Errors
 /// When the log or the store fails.
@@ -104,10 +104,10 @@ pub async fn list(store: &dyn Store) -> Result<Vec<(u32, Dropped)>, OpsError> {
     Ok(all)
 }
 
-/// The place that an operator names.
+/// The seq that an operator names.
 ///
 /// # Errors
-/// [`OpsError::Usage`] when it is no place.
+/// [`OpsError::Usage`] when it is no seq.
 pub fn at(conversation: ConversationId, seq: u64) -> Result<Seq, OpsError> {
     let wrong = |error| OpsError::Usage(format!("{seq} is no place in {conversation}: {error}"));
     Seq::try_from(seq).map_err(wrong)

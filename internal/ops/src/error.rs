@@ -1,11 +1,11 @@
-//! Why an operation was not done, and the exit code that says so.
+//! Why an operation failed, and its exit code.
 
 use environment::ErrorKind;
 use eventlog::{AppendError, LogError, PatientError};
 use events::RegistryError;
 use store::StoreError;
 
-/// How a command ends, for scripts (the numbers above 1 are those of sysexits.h).
+/// The exit code of a command, for scripts (the numbers above 1 are those of sysexits.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -15,16 +15,16 @@ pub enum Exit {
     Differs = 1,
     /// Called wrongly, or configured so that it cannot work.
     Usage = 64,
-    /// A server, or the data folder, is not to be had at the moment: trying again may help.
+    /// A server, or the data folder, is not available at the moment: trying again may help.
     Unavailable = 69,
     /// It failed.
     Failed = 70,
-    /// Told to stop, by Ctrl-C or SIGTERM, before it was done (128 + SIGINT, as shells have it).
+    /// Stopped by Ctrl-C or SIGTERM before it was done (128 + SIGINT, as in shells).
     Stopped = 130,
 }
 
 impl Exit {
-    /// Every exit code and what it means: the help texts are made from this, and every command ends by it.
+    /// Every exit code and its meaning, from which the help texts are made.
     pub const TABLE: [(Self, &str); 6] = [
         (Self::Ok, "done or as it should be"),
         (Self::Differs, "a check failed, something differs or what was found forbids it"),
@@ -34,7 +34,7 @@ impl Exit {
         (Self::Stopped, "stopped by Ctrl-C or SIGTERM before it was done"),
     ];
 
-    /// The table as a help text shows it.
+    /// The table as text for `--help`.
     #[must_use]
     pub fn help() -> String {
         let lines = Self::TABLE.map(|(exit, meaning)| format!("\n  {:<3}  {meaning}", exit as u8));
@@ -42,45 +42,45 @@ impl Exit {
     }
 }
 
-/// Why an operation was not done.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpsError {
     /// It cannot be done as asked.
     #[error("{0}")]
     Usage(String),
-    /// Somebody else has it at the moment.
+    /// Another program uses it at the moment.
     #[error("{0}")]
     Busy(String),
-    /// The data folder is not there, or cannot be opened.
+    /// The data folder is missing, or cannot be opened.
     #[error("{0}")]
     Absent(String),
-    /// What was found forbids it; every fault.
+    /// The state that was found forbids it; all faults.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
-    /// The log.
+    /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// An append to the log.
+    /// An append to the log failed.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The schema registry.
+    /// The schema registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A file or the terminal.
+    /// A file or the terminal failed.
     #[error("{what}: {source}")]
     Io {
         /// What was being done.
         what: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Told to stop before it was done: what that leaves.
+    /// Stopped before it was done; with what that leaves behind.
     #[error("stopped before it was done: {0}")]
     Stopped(String),
-    /// Something else that trying again does not mend.
+    /// Another failure that trying again does not mend.
     #[error("{0}")]
     Failed(String),
 }
@@ -95,13 +95,13 @@ impl From<PatientError> for OpsError {
 }
 
 impl OpsError {
-    /// Told to stop, where nothing more particular is known of what that leaves.
+    /// The error of a command that was stopped, where nothing more particular is known of what that leaves behind.
     #[must_use]
     pub fn stopped() -> Self {
         Self::Stopped("what was done by then is done".into())
     }
 
-    /// The same error; of one that says that it was stopped, with these words.
+    /// Replaces the words of a [`Self::Stopped`]; other errors stay as they are.
     #[must_use]
     pub fn leaving(self, words: impl Into<String>) -> Self {
         if matches!(self, Self::Stopped(_)) { Self::Stopped(words.into()) } else { self }
@@ -112,7 +112,7 @@ impl OpsError {
         Self::Io { what: what.into(), source }
     }
 
-    /// The exit code that says it.
+    /// The exit code for this error.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -133,7 +133,7 @@ impl OpsError {
     }
 }
 
-/// How a command ends that the log or the store did not do.
+/// The exit code for a failure of the log or the store.
 fn exit_of(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::Transient => Exit::Unavailable,

@@ -1,4 +1,4 @@
-//! Where the consumer groups stand, and setting a commit that was lost.
+//! The positions of the consumer groups, and setting a commit that was lost.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::OpsError;
 
-/// Partitions that are looked at at once: on Kafka each costs round trips.
+/// Partitions that are read at once: on Kafka each costs round trips.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// A group's place in a partition.
+/// The position of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Position {
     /// The group.
@@ -25,12 +25,12 @@ pub struct Position {
     pub next: Option<u64>,
     /// Where the partition ends.
     pub end: u64,
-    /// How many conversations are parked before it, and delivery partitions that lag behind it.
+    /// The number of parked conversations and lagging delivery partitions.
     pub waiting: usize,
 }
 
 impl Position {
-    /// How many records are before it.
+    /// The number of records that the group has still to read.
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.end.saturating_sub(self.next.unwrap_or(0))
@@ -50,7 +50,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// Where the groups stand. Storage's commits are for watching only: it goes on from its rows.
+/// The positions of all groups. Storage's commits are for watching only: it goes on from its rows.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -76,15 +76,15 @@ async fn position(
     Ok(Position { group, topic, partition, next: commit.map(|commit| commit.next), end, waiting })
 }
 
-/// The fan-out's metadata is a version, a fingerprint, and then a part for each that waits.
+/// Counts what waits. The fan-out's metadata is a version, a fingerprint, and then a part for each that waits.
 fn waiting(metadata: &str) -> usize {
     metadata.split(';').skip(2).count()
 }
 
-/// Checks that the fan-out may go on at `offset` of a partition; says what that means for devices.
+/// Checks that the fan-out may go on at `offset` of a partition; returns what that means for devices.
 ///
 /// # Errors
-/// When there is no such place.
+/// When there is no such offset.
 pub async fn plan_set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> Result<String, OpsError> {
     if !FANOUT_SOURCES.contains(&at.topic.as_str()) {
         let known = FANOUT_SOURCES.join(", ");
@@ -119,7 +119,7 @@ pub async fn plan_set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> R
 /// Sets the fan-out's commit. Refused by the log while the group has members.
 ///
 /// # Errors
-/// When there is no such place or the log fails.
+/// When there is no such offset or the log fails.
 pub async fn set(log: &dyn EventLog, at: &TopicPartition, offset: u64) -> Result<(), OpsError> {
     plan_set(log, at, offset).await?;
     let commit = Commit { next: offset, metadata: String::new() };

@@ -19,11 +19,11 @@ const RECORDS_AT_ONCE: usize = 500;
 /// A conversation that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// Whose hold: see [`Consumer::name`].
+    /// The consumer that holds it: see [`Consumer::name`].
     pub consumer: &'static str,
     /// The source partition.
     pub partition: u32,
-    /// Which; of `users.events`, the user.
+    /// The conversation; of `users.events`, the user.
     pub conversation: ConversationId,
     /// Events up to here were skipped.
     pub skipped_to: Option<Seq>,
@@ -38,7 +38,7 @@ impl Held {
     }
 }
 
-/// What the consumer's holds are of.
+/// The topic that the consumer's holds are about.
 fn topic_of(consumer: Consumer) -> &'static str {
     match consumer {
         Consumer::Storage | Consumer::Fanout => MESSAGES,
@@ -62,14 +62,14 @@ pub async fn list(store: &dyn Store) -> Result<Vec<Held>, OpsError> {
     Ok(all)
 }
 
-/// What there is to say about one conversation.
+/// The holds of one conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct ConversationHolds {
     /// Its source partition.
     pub partition: u32,
-    /// By consumer: its row, if it has ever been held, and whether it is now.
+    /// For each consumer: its row, if it has ever been held, and whether it is held now.
     pub rows: Vec<(Held, bool)>,
-    /// The event that a hold waits at, and why, for each that is held now.
+    /// For each hold of now, the event that it waits at, and why.
     pub waits_at: Vec<(&'static str, String)>,
 }
 
@@ -82,9 +82,9 @@ pub async fn show(
     log: &dyn EventLog,
     codec: &Codec,
     conversation: ConversationId,
-) -> Result<Shown, OpsError> {
+) -> Result<ConversationHolds, OpsError> {
     let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
-    let mut shown = Shown { partition, rows: Vec::new(), waits_at: Vec::new() };
+    let mut shown = ConversationHolds { partition, rows: Vec::new(), waits_at: Vec::new() };
     for consumer in [Consumer::Storage, Consumer::Fanout] {
         let hold = store.hold(consumer, partition, conversation).await?;
         if hold == Hold::default() {
@@ -108,15 +108,15 @@ async fn waits_at(
     hold: Hold,
 ) -> Result<String, OpsError> {
     Ok(match first_behind(log, codec, partition, conversation, hold).await? {
-        Sought::Found(record, message) => {
+        FirstEvent::Found(record, message) => {
             format!("{} (offset {}): {}", message.placed.seq, record.offset, in_words(&message.meaning))
         }
-        Sought::NotUpTo(end) => format!("no event of it in offsets up to {end}"),
+        FirstEvent::NotUpTo(end) => format!("no event of it in offsets up to {end}"),
     })
 }
 
-/// What a look for an event comes to.
-pub(crate) enum Sought {
+/// The result of looking for an event.
+pub(crate) enum FirstEvent {
     /// The record, and how this program reads it.
     Found(Box<Record>, Box<Message>),
     /// There is none before that offset.
@@ -130,7 +130,7 @@ pub(crate) async fn first_behind(
     partition: u32,
     conversation: ConversationId,
     hold: Hold,
-) -> Result<Sought, OpsError> {
+) -> Result<FirstEvent, OpsError> {
     let spec = spec_of(MESSAGES);
     let marks = log.watermarks(MESSAGES, partition).await?;
     let mut next = hold.done_through.map_or(0, |seq| seq.offset() + 1).max(marks.low);
@@ -146,11 +146,11 @@ pub(crate) async fn first_behind(
             let message = Message::read(codec, spec.generation, partition, spec.partitions, &record);
             let message = message.map_err(|error| OpsError::Failed(error.to_string()))?;
             if message.conversation == Some(conversation) {
-                return Ok(Sought::Found(Box::new(record), Box::new(message)));
+                return Ok(FirstEvent::Found(Box::new(record), Box::new(message)));
             }
         }
     }
-    Ok(Sought::NotUpTo(end))
+    Ok(FirstEvent::NotUpTo(end))
 }
 
 pub(crate) fn in_words(meaning: &Meaning) -> String {
@@ -158,7 +158,7 @@ pub(crate) fn in_words(meaning: &Meaning) -> String {
         Meaning::Event(event) if event.rules > domain::RULES_NEWEST => {
             format!("rules version {}, newer than this program's {}: upgrade", event.rules, domain::RULES_NEWEST)
         }
-        // Whether judging it succeeds is not tried here: it may be what panics.
+        // Judging it is not tried here: the hold may come from a panic.
         Meaning::Event(_) => KNOWN_WORDS.into(),
         Meaning::Unknown(what) => format!("{what}, which this program does not know: upgrade"),
         Meaning::Corrupt(reason) => format!("corrupt: {reason}"),
@@ -167,16 +167,16 @@ pub(crate) fn in_words(meaning: &Meaning) -> String {
     }
 }
 
-/// What to tell of a hold whose event is of rules that this program knows.
+/// The explanation of a hold whose event has rules that this program knows.
 const KNOWN_WORDS: &str = "this program knows its rules: a consumer of this version heals the hold when it looks at it \
 next, within a minute while few are held; if it stays held, judging the event fails, which is a bug, or a row of the \
 conversation cannot be read: the consumer's log and the metrics klatsch_storage_judging_panics_total and \
 klatsch_storage_malformed_rows_total (of the fan-out: klatsch_fanout_...) tell";
 
-/// What to tell who wants a conversation re-driven now.
+/// The answer to an operator who wants a conversation re-driven now.
 ///
-/// Only a partition's owner re-drives, and no channel leads to it: it looks at all its holds every minute and when it
-/// takes a partition over. So there is nothing to send; there is only waiting, or making somebody else the owner.
+/// Only a partition's owner re-drives, and no command can be sent to it: it tries all its holds every minute and when
+/// it takes a partition over. An operator can only wait, or make another program the owner.
 pub const REDRIVE_WORDS: &str = "only the partition's owner re-drives: it tries every hold again each minute and when it \
 takes over a partition; to have that now, restart the consumer that holds it";
 

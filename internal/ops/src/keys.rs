@@ -1,4 +1,4 @@
-//! The ring of signing keys, as an operator looks at it and changes it: a file, which the user services read again.
+//! The ring of signing keys, read and changed by operators: a file that the user services read again.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::OpsError;
 
-/// How long before the ring has no key that signs the doctor says so.
+/// The doctor warns this long before the ring has no key that signs.
 pub const WARNED_BEFORE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The ring in that file.
@@ -21,7 +21,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Of that file.
+    /// The ring in that file.
     #[must_use]
     pub fn new(file: PathBuf, clock: &Clock, entropy: &Entropy) -> Self {
         Self { file: KeyFile::new(file, entropy.clone()), clock: clock.clone() }
@@ -44,8 +44,8 @@ impl Keys {
         Ok(rows.iter().map(|row| line(row, now_ms)).collect())
     }
 
-    /// Adds a fresh key that signs in so many minutes, for so many days if they are named; says what it did, or without
-    /// `yes` what it would do.
+    /// Adds a new key that signs in so many minutes, for so many days if they are named; returns what it did, or
+    /// without `yes` what it would do.
     ///
     /// # Errors
     /// When that is refused, or the file cannot be read or written.
@@ -59,7 +59,7 @@ impl Keys {
         })
     }
 
-    /// Takes a key out; says that it did, or without `yes` that it would.
+    /// Takes a key out; returns that it did, or without `yes` that it would.
     ///
     /// # Errors
     /// When that is refused, or the file cannot be read or written.

@@ -1,7 +1,8 @@
-//! What operators do: topics, schemas, replay, checksums, the audit, holds, the doctor.
+//! The work of the operators' commands: topics, schemas, replay, checksums, the audit, holds, the doctor.
 //!
 //! `klatschctl` is a thin shell around this crate: it parses, opens the engines and prints. Everything here works on
-//! the seams ([`eventlog::EventLog`], [`store::Store`]). What writes is planned first and says what it would do.
+//! the seams ([`eventlog::EventLog`], [`store::Store`]). A command that writes makes a plan first and says what it
+//! would do.
 
 pub mod audit;
 pub mod checksum;

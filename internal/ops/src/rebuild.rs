@@ -1,8 +1,8 @@
-//! Building the log-derived rows anew beside those that are served, comparing, and switching.
+//! Builds the log-derived rows anew beside those that are served, compares them, and switches.
 //!
 //! Nothing that is served is touched before the switch, which is one compare-and-set. Killed anywhere before it, the
-//! store is as it was; whoever begins again goes on with the same tables, from their own `applied + 1`. The rows before
-//! stay as storage left them: a way back is the same thing in the other direction (bring them up, switch).
+//! store is as it was; the next run goes on with the same tables, from their own `applied + 1`. The earlier rows stay
+//! as storage left them: the way back is the same in the other direction (bring them up, switch).
 
 mod compare;
 mod row;
@@ -24,49 +24,49 @@ pub use compare::{Compared, compare};
 /// A round that found at most so many records to apply is near enough to the served rows to switch: programs wait for
 /// the rest, which storage applies in a moment.
 const NEAR_RECORDS: u64 = 1000;
-/// The same of a round that is not half as small as the one before: the log grows about as fast as rows are built here,
-/// and further rounds come no nearer. Storage, which the switch leaves the rest to, writes in larger batches.
+/// The same for a round that is not half as small as the one before: the log grows about as fast as rows are built
+/// here, and further rounds come no nearer. Storage, which the switch leaves the rest to, writes in larger batches.
 const NEAR_BESIDE_A_LOAD_RECORDS: u64 = 20_000;
-/// Holds that are named when the rows that were built have more of them.
+/// The number of holds that are listed when the new rows have more of them.
 const HOLDS_NAMED: usize = 20;
 
-/// What a rebuild works with.
+/// The engines that a rebuild uses.
 #[derive(Clone)]
 pub struct Engines {
     /// The log.
     pub log: SharedLog,
-    /// A handle to the store, at whatever incarnation.
+    /// A handle to the store; its incarnation does not matter.
     pub store: SharedStore,
-    /// Reads records.
+    /// Decodes records.
     pub codec: Codec,
-    /// For jitter.
+    /// Source of jitter.
     pub entropy: Entropy,
 }
 
-/// Two incarnations: the one that is served, and the one that is to be.
+/// Two incarnations: the one that is served, and the one that is to be served.
 pub struct Pair {
-    /// Pinned to the current one.
+    /// A handle pinned to the current incarnation.
     pub served: SharedStore,
-    /// Pinned to the other.
+    /// A handle pinned to the other one.
     pub beside: SharedStore,
 }
 
-/// How far a round of [`Pair::bring_up`] has come.
+/// The progress of a round of [`Pair::bring_up`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Records applied in this round.
     pub done: u64,
-    /// Records of this round.
+    /// Records of this round in all.
     pub of: u64,
 }
 
-/// The incarnation that a rebuild goes on with: one that was begun and never current. `None`: a new one is to be made.
+/// The incarnation that a rebuild goes on with: one that was begun and never current. `None`: a new one must be made.
 #[must_use]
 pub fn begun(there: &Incarnations) -> Option<u32> {
     there.beside.iter().rev().find(|beside| beside.stage == Stage::Building).map(|beside| beside.number)
 }
 
-/// The incarnation that a way back leads to: the newest that was current and is not.
+/// The incarnation that the way back leads to: the newest that was current and is not.
 #[must_use]
 pub fn before(there: &Incarnations) -> Option<u32> {
     there.beside.iter().rev().find(|beside| beside.stage == Stage::Served).map(|beside| beside.number)
@@ -76,7 +76,7 @@ impl Pair {
     /// Opens both; `beside` must not be current.
     ///
     /// # Errors
-    /// When the store cannot be asked, or there is no such incarnation.
+    /// When the store cannot be read, or there is no such incarnation.
     pub async fn open(store: &dyn Store, beside: u32) -> Result<Self, OpsError> {
         let there = store.incarnations().await?;
         if there.current == beside {
@@ -85,10 +85,11 @@ impl Pair {
         Ok(Self { served: store.at(there.current).await?, beside: store.at(beside).await? })
     }
 
-    /// What the rows beside lack of what is applied to those that are served.
+    /// The ranges that are applied to the served rows and not to those beside.
     ///
     /// # Errors
-    /// When log or store cannot be read, the log is not the one that either has applied, or records are gone.
+    /// When log or store cannot be read, the log is not the one that either incarnation has applied, or records are
+    /// gone.
     pub async fn behind(&self, log: &SharedLog) -> Result<Vec<Range>, OpsError> {
         replay::check_log(log, &self.served).await?;
         replay::check_log(log, &self.beside).await?;
@@ -114,7 +115,7 @@ impl Pair {
 
     /// Applies to the rows beside what is applied to those that are served, in rounds, until a round is a small one, or
     /// small enough and not getting much smaller.
-    /// `progress` hears of every batch. Killed anywhere, the next call goes on.
+    /// `progress` is called after every batch. Killed anywhere, the next call goes on.
     ///
     /// # Errors
     /// As [`Self::behind`], and when `stop` is cancelled.
@@ -145,7 +146,7 @@ impl Pair {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<u64, OpsError> {
         let Engines { log, codec, entropy, .. } = engines;
-        // Of the ranges before the one that is under way, and of that one.
+        // Records of the finished ranges, and of the present one.
         let (mut before, mut now) = (0, 0);
         let tell = |range: &Range, done: Replayed| {
             now = done.next - range.from;
@@ -180,8 +181,8 @@ impl Pair {
 
     /// Brings the rows beside up once more and makes them the served ones, by a compare-and-set.
     ///
-    /// Whether each partition has come as far by then is not part of it: every program waits before it turns to them
-    /// until they have (see [`store::Following`]), and storage goes on from their `applied + 1` at once.
+    /// It does not check that each partition has come as far by then: every program waits before it turns to the new
+    /// rows until they have (see [`store::Following`]), and storage goes on from their `applied + 1` at once.
     ///
     /// # Errors
     /// As [`Self::bring_up`], and when another incarnation became current meanwhile.
@@ -197,7 +198,7 @@ impl Pair {
     }
 }
 
-/// Whether a round of so many records, after one `before`, was near enough to the served rows to switch.
+/// Whether a round of so many records, after one of `before`, came near enough to the served rows to switch.
 fn is_near(records: u64, before: Option<u64>) -> bool {
     let stalls = before.is_some_and(|before| records > before / 2);
     records <= NEAR_RECORDS || (stalls && records <= NEAR_BESIDE_A_LOAD_RECORDS)

@@ -1,8 +1,8 @@
-//! Replaying the log into the store: what would happen, and doing it.
+//! Replays the log into the store: the plan, and its execution.
 //!
 //! Rows carry their event's seq as timestamp, so a replay over a full store changes nothing and may run beside a live
-//! storage consumer. Building rows anew is [`crate::rebuild`]'s work. Nothing is pushed to devices: the fan-out
-//! has no part in it.
+//! storage consumer. Building rows anew is [`crate::rebuild`]'s work. A replay does not involve the fan-out, so devices
+//! get nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,18 +40,18 @@ pub struct Range {
     pub from: u64,
     /// The offset behind the last one: where the log ends now.
     pub to: u64,
-    /// The last offset that is applied in the incarnation that is replayed into.
+    /// The last offset that is applied in the target incarnation.
     pub applied: Option<u64>,
 }
 
 impl Range {
-    /// How many offsets it has; at most so many records.
+    /// The number of offsets in the range; there may be fewer records.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.to.saturating_sub(self.from)
     }
 
-    /// How many of them storage has not applied yet.
+    /// The number of them that storage has not applied yet.
     #[must_use]
     pub fn ahead(&self) -> u64 {
         self.to.saturating_sub(self.applied.map_or(0, |applied| applied + 1).max(self.from))
@@ -74,8 +74,8 @@ impl fmt::Display for Range {
 /// Finds the ranges, each up to where the log ends now.
 ///
 /// # Errors
-/// When the log or the store cannot be read, the log is not the one that the store has applied, or the range is not there
-/// (trimmed, or beyond the end).
+/// When the log or the store cannot be read, the log is not the one that the store has applied, or the range does not
+/// exist (trimmed, or beyond the end).
 pub async fn plan(log: &SharedLog, store: &SharedStore, selection: Selection) -> Result<Vec<Range>, OpsError> {
     let sources: Vec<Source> = match selection {
         Selection::FromStart => all_sources().collect(),
@@ -109,7 +109,7 @@ pub async fn plan(log: &SharedLog, store: &SharedStore, selection: Selection) ->
     Ok(ranges)
 }
 
-/// Records are gone that rows would have to be built from.
+/// The error for records that are gone although rows would have to be built from them.
 pub(crate) fn trimmed(source: Source, low: u64) -> OpsError {
     OpsError::Refused(vec![format!(
         "{}/{} begins at offset {low}: what came before was trimmed, and rows cannot be built again without it",
@@ -117,18 +117,18 @@ pub(crate) fn trimmed(source: Source, low: u64) -> OpsError {
     )])
 }
 
-/// Everything that storage reads.
+/// Every partition that storage reads.
 pub(crate) fn all_sources() -> impl Iterator<Item = Source> {
     let of_topic = |topic| (0..spec_of(topic).partitions).map(move |partition| Source { topic, partition });
     STORAGE_SOURCES.into_iter().flat_map(of_topic)
 }
 
-/// Refuses a log that is not the one that the store has applied: another cluster's rows would take the places of what is
-/// there. Every source is looked at, whatever is to be replayed: a quiet partition cannot tell.
+/// Refuses a log that is not the one that the store has applied: rows of another cluster would overwrite those that are
+/// there. Every source is checked, whatever is to be replayed: a quiet partition cannot tell.
 pub(crate) async fn check_log(log: &SharedLog, store: &SharedStore) -> Result<(), OpsError> {
     let mut faults = Vec::new();
     for Source { topic, partition } in all_sources() {
-        // Asked before the log's end, which a live consumer goes on following.
+        // Read before the log's end, because a live consumer goes on.
         let Some(applied) = store.applied(Source { topic, partition }).await? else { continue };
         let (at, offset) = (format!("{topic}/{partition}"), applied.seq.offset());
         let next = log.watermarks(topic, partition).await?.next;
@@ -145,11 +145,11 @@ pub(crate) async fn check_log(log: &SharedLog, store: &SharedStore) -> Result<()
     Err(OpsError::Refused(faults))
 }
 
-/// Applies the ranges, one after the other, telling `progress` of each batch.
+/// Applies the ranges, one after the other, calling `progress` after each batch.
 ///
 /// # Errors
-/// When the log or the store fails for good, or `stop` is cancelled: what was done so far is done, and doing it again
-/// is fine.
+/// When the log or the store fails for good, or `stop` is cancelled: what was done so far stays done, and doing it
+/// again is harmless.
 pub async fn run(
     log: &SharedLog,
     store: &SharedStore,

@@ -1,10 +1,10 @@
-//! Schemas and the registry.
+//! The schemas and the registry: check and register.
 
 use events::{Codec, RegistryReport};
 
 use crate::OpsError;
 
-/// What the registry says about each of our schemas, without registering any.
+/// The registry's report on each of our schemas, without registering any.
 ///
 /// # Errors
 /// When it does not answer.

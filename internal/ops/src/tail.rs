@@ -1,4 +1,4 @@
-//! Records of a topic as JSON, one to a line.
+//! `tail`: records of a topic as JSON, one per line.
 
 use eventlog::{EventLog, LogError, Record, Watermarks, next_before_end};
 use events::Codec;
@@ -10,7 +10,7 @@ use crate::OpsError;
 
 /// Records read at once.
 const RECORDS_AT_ONCE: usize = 500;
-/// Fields that hold what people said. Left out unless asked for.
+/// Fields with what people wrote. Left out unless asked for.
 const PRIVATE: [&str; 2] = ["body", "frame"];
 
 /// Where to begin in each partition.
@@ -34,7 +34,7 @@ impl From {
     }
 }
 
-/// What to read.
+/// The options of `tail`.
 #[derive(Debug, Clone)]
 pub struct Tail {
     /// The topic.
@@ -43,9 +43,9 @@ pub struct Tail {
     pub partition: Option<u32>,
     /// Where to begin.
     pub from: From,
-    /// Go on waiting for more at the end.
+    /// Wait for more records at the end.
     pub follow: bool,
-    /// Show message bodies too.
+    /// Show message bodies as well.
     pub bodies: bool,
 }
 
@@ -56,11 +56,11 @@ pub struct Line {
     pub partition: u32,
     /// The offset.
     pub offset: u64,
-    /// The log's time, milliseconds since the Unix epoch.
+    /// The append time, milliseconds since the Unix epoch.
     pub time: i64,
     /// The key.
     pub key: String,
-    /// Its fingerprint.
+    /// The record's fingerprint.
     pub fingerprint: String,
     /// The record's type; absent when it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,7 @@ pub struct Line {
     /// Its fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<Value>,
-    /// Why it cannot be read.
+    /// Why the record cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
@@ -98,7 +98,7 @@ impl Line {
     }
 }
 
-/// Says only how long a text is that is nobody else's business.
+/// Replaces private texts by their length.
 fn conceal(fields: &mut Value) {
     let Some(fields) = fields.as_object_mut() else { return };
     for name in PRIVATE {
@@ -148,7 +148,7 @@ pub async fn tail(
     if what.follow { follow(log, codec, what, next, stop, show).await } else { Ok(()) }
 }
 
-/// All partitions at once: one task each reads, this one shows.
+/// Follows all partitions: one task reads each, this one calls `show`.
 async fn follow(
     log: &dyn EventLog,
     codec: &Codec,

@@ -1,9 +1,9 @@
-//! Topics: what is missing, what is wrong, and putting in place what is missing.
+//! Topics: what is missing, what is wrong, and creating what is missing.
 //!
-//! The order within a partition makes dying anywhere harmless: the topic, then the fan-out's commit at 0, then the
-//! genesis record. No service takes a topic for ready that lacks a genesis record, so where one has traffic, its groups
-//! have had their commits. Two applies at once may leave two genesis records in a partition; every reader passes over
-//! the second.
+//! The order within a partition makes a crash anywhere harmless: the topic, then the fan-out's commit at 0, then the
+//! genesis record. Services do not regard a topic as ready while it lacks a genesis record, so in a topic with traffic
+//! the groups have had their commits. Two applies at once may leave two genesis records in a partition; every reader
+//! skips the second.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::OpsError;
 
-/// The key of genesis records: no id, so no consumer takes one for somebody's.
+/// The key of genesis records. It is no id, so no consumer takes one for an event.
 pub const GENESIS_KEY: &str = "genesis";
 
 /// One thing to do.
@@ -23,7 +23,7 @@ pub const GENESIS_KEY: &str = "genesis";
 pub enum Step {
     /// Create the topic.
     Create(&'static TopicSpec),
-    /// Commit 0 for a group whose reading begins with the topic.
+    /// Commit 0 for a group that reads the topic from its beginning.
     CommitStart {
         /// The group.
         group: &'static str,
@@ -60,23 +60,23 @@ fn kept(topic: &TopicSpec) -> String {
     }
 }
 
-/// What was found.
+/// What `topics apply` has to do, and what forbids it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// What is missing, in the order in which it is put in place.
+    /// What is missing, in the order in which it is created.
     pub steps: Vec<Step>,
-    /// What is wrong with topics and is not for a program to mend, in words. With any, nothing is done.
+    /// Faults of topics that a person has to mend, in words. With any, nothing is done.
     pub faults: Vec<String>,
-    /// What is wrong with topics of the lossy lane, in words: everything else runs.
+    /// Faults of topics of the lossy lane, in words: everything else runs.
     pub warnings: Vec<String>,
-    /// Commits of the fan-out that are gone, in words: it alone cannot run.
+    /// Commits of the fan-out that are gone, in words: only the fan-out cannot run without them.
     pub lost: Vec<String>,
 }
 
-/// Partitions that are looked at at once: on Kafka each costs round trips.
+/// Partitions that are examined at once: on Kafka each costs round trips.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// Looks at every topic, and at the commits of the fan-out.
+/// Examines every topic, and the commits of the fan-out.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -111,11 +111,11 @@ async fn look(log: &dyn EventLog, at_commits: bool) -> Result<Plan, LogError> {
     Ok(plan)
 }
 
-/// What a partition is like.
+/// The state of a partition.
 struct Found {
     partition: u32,
     beginning: Beginning,
-    /// Whether the fan-out, which reads it, has no commit there.
+    /// Whether the partition lacks the fan-out's commit.
     lacks_commit: bool,
 }
 
@@ -155,7 +155,7 @@ impl Plan {
         }
         if found.lacks_commit {
             match found.beginning {
-                // Nothing is passed over: there is nothing.
+                // The partition is empty: beginning at 0 skips nothing.
                 Beginning::Empty | Beginning::GenesisAlone => self.steps.extend(start_of(topic, partition)),
                 Beginning::Used | Beginning::Foreign => self.lost.push(format!(
                     "group {GROUP_FANOUT} has no commit in {at}, which has records: it was lost or has expired; \
@@ -173,7 +173,7 @@ impl Plan {
 enum Beginning {
     Empty,
     GenesisAlone,
-    /// With its genesis record; or that was trimmed, with what came after.
+    /// With its genesis record, or with a later record where that one was trimmed.
     Used,
     Foreign,
 }
@@ -206,11 +206,11 @@ fn start_of(topic: &TopicSpec, partition: u32) -> Option<Step> {
     reads.then(|| Step::CommitStart { group: GROUP_FANOUT, at: TopicPartition::new(&topic.name, partition) })
 }
 
-/// Puts in place what is missing, telling `done` of each step behind it. Dying anywhere, and being run again, is fine.
+/// Creates what is missing, calling `done` after each step. A crash anywhere and a second run are harmless.
 ///
 /// # Errors
 /// [`OpsError::Refused`] when a topic is wrong (nothing was done then) or when commits are lost (the rest was done);
-/// otherwise when the log fails.
+/// also when the log fails.
 pub async fn apply(
     log: &dyn EventLog,
     codec: &Codec,
@@ -231,7 +231,7 @@ pub async fn apply(
     Ok(plan.steps.len())
 }
 
-/// Does one step of a plan. Doing it again where it was done already is harmless.
+/// Does one step of a plan. Doing it twice is harmless.
 ///
 /// # Errors
 /// When the log fails.
@@ -255,8 +255,8 @@ pub async fn carry_out(log: &dyn EventLog, codec: &Codec, entropy: &Entropy, ste
     Ok(())
 }
 
-/// Everything that keeps the topics from being used, in words; empty when services may run on them. Writes nothing.
-/// The fan-out's commits are its own to look at.
+/// The faults that keep services from using the topics, in words; empty when there are none. Writes nothing. The
+/// fan-out checks its commits by itself.
 ///
 /// # Errors
 /// When the log cannot be read.

@@ -1,5 +1,5 @@
-//! The audit over both consumers on the embedded engines: a healthy system has no difference, and what is spoiled by
-//! hand is found, by position, and nothing else.
+//! The audit over both consumers on the embedded engines: a healthy system has no difference, and damage done by hand
+//! is found, with its offset, and nothing else.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -16,7 +16,7 @@ use eventlog::{NewRecord, SharedLog, TopicPartition, append};
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, spec_of};
 use events::{Codec, Delivery};
 use kv::{Batch, Database, Durability};
-use ops::audit::{Conversations, Difference, Engines, Fault, Report, Sample, Told, What, audit};
+use ops::audit::{AuditEvent, AuditScope, Conversations, Difference, Engines, Fault, Report, Sample, audit};
 use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{Consumer, Row, SharedStore, Source};
@@ -49,7 +49,7 @@ impl World {
         Self { now_ms, log_tables, store_tables, log, store, running: Vec::new() }
     }
 
-    /// Says that many things, as far as the log.
+    /// Appends so many events of people.
     async fn say(&self, seed: u64, events: u64) {
         let config = StoryConfig { users: 12, directs: 6, groups: 14, ..StoryConfig::default() };
         let mut stories = Stories::new(seed, config, self.now_ms.load(Ordering::SeqCst));
@@ -85,7 +85,7 @@ impl World {
         self.running.push((stop, task));
     }
 
-    /// Waits until both consumers have come to the end, then ends them.
+    /// Waits until both consumers have come to the end, then stops them.
     async fn settle(&mut self) {
         for partition in 0..spec_of(MESSAGES).partitions {
             let next = self.log.watermarks(MESSAGES, partition).await.unwrap().next;
@@ -117,12 +117,12 @@ impl World {
         world
     }
 
-    async fn audit(&self, what: &What) -> (Report, Vec<Difference>) {
+    async fn audit(&self, what: &AuditScope) -> (Report, Vec<Difference>) {
         let store: SharedStore = self.store.attach().unwrap();
         let engines = Engines { log: self.log.clone(), store, codec: Codec::compiled_in() };
         let (stop, mut found) = (CancellationToken::new(), Vec::new());
         let report = audit(&engines, what, &stop, |told| {
-            if let Told::Difference(difference) = told {
+            if let AuditEvent::Difference(difference) = told {
                 println!("{difference}");
                 found.push(difference.clone());
             }
@@ -134,7 +134,7 @@ impl World {
         (report, found)
     }
 
-    /// Changes rows of a table behind the engine's back; `change` says what to put for the key and value, if anything.
+    /// Changes rows of a table behind the engine's back; `change` returns the new value for a key and value, if any.
     async fn spoil(
         tables: &Database,
         table: &str,
@@ -166,7 +166,7 @@ fn replaced(value: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
 #[tokio::test(start_paused = true)]
 async fn a_healthy_system_has_no_difference_and_what_is_spoiled_is_found_by_position() {
     let world = World::healthy(7, 3000).await;
-    let (report, found) = world.audit(&What::everything()).await;
+    let (report, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!(found, []);
     let counts = report.counts;
     assert_eq!(counts.records, 3000 + u64::from(spec_of(MESSAGES).partitions));
@@ -182,7 +182,7 @@ async fn a_healthy_system_has_no_difference_and_what_is_spoiled_is_found_by_posi
         (rows == 300).then_some(None)
     });
     let removed = removed.await;
-    // The embedded log notices a gap by itself, so a marker stands where the delivery was.
+    // The embedded log would notice a missing record by itself, so a marker takes the delivery's offset.
     let (mut deliveries, mut marker) = (0, Vec::new());
     let dropped = World::spoil(&world.log_tables, "log/records", |key, value| {
         if key[..2] == DELIVERIES_ID.to_be_bytes() {
@@ -193,7 +193,7 @@ async fn a_healthy_system_has_no_difference_and_what_is_spoiled_is_found_by_posi
     });
     let dropped = dropped.await;
 
-    let (_, found) = world.audit(&What::everything()).await;
+    let (_, found) = world.audit(&AuditScope::everything()).await;
     let by: BTreeMap<Fault, &Difference> = found.iter().map(|found| (found.fault, found)).collect();
     assert_eq!((found.len(), by.len()), (3, 3), "{found:#?}");
     let row = by[&Fault::RowAltered];
@@ -215,7 +215,7 @@ async fn a_healthy_system_has_no_difference_and_what_is_spoiled_is_found_by_posi
 async fn rows_and_deliveries_that_no_event_has_made_are_found() {
     let world = World::healthy(8, 600).await;
     let store: SharedStore = world.store.attach().unwrap();
-    let (_, found) = world.audit(&What::everything()).await;
+    let (_, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!(found, []);
     // The last event of some partition that had no effect, and one that had.
     let codec = Codec::compiled_in();
@@ -247,7 +247,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
     let (place, ordinal) = (state.place, state.ordinal + 1);
     let row = Row::Entry { seq, place, ordinal, id, author, time_ms: 1, content };
     store.write(vec![row.write(conversation, seq)]).await.unwrap();
-    // A repetition is fine; one that names a stranger is not, nor one that says something else, nor one for nobody.
+    // A repetition is fine; one that names a stranger is not, nor one with other content, nor one for nobody.
     append(&*world.log, DELIVERIES, record.clone()).await.unwrap();
     let stranger: domain::UserId = "00000000-0000-4000-8000-0000000000ff".parse().unwrap();
     let (at, nobody) = (delivery.place, Some((conversation, Seq::default())));
@@ -260,7 +260,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
         let forged = NewRecord { headers: encoded.headers, payload: encoded.payload, ..record.clone() };
         append(&*world.log, DELIVERIES, forged).await.unwrap();
     }
-    let (_, mut found) = world.audit(&What::everything()).await;
+    let (_, mut found) = world.audit(&AuditScope::everything()).await;
     found.sort_by_key(|found| found.fault);
     let faults: Vec<Fault> = found.iter().map(|found| found.fault).collect();
     let altered = Fault::DeliveryAltered;
@@ -273,7 +273,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
 #[tokio::test(start_paused = true)]
 async fn deliveries_out_of_order_are_found() {
     let world = World::healthy(12, 300).await;
-    // Two deliveries of one conversation that follow one another in a partition change places.
+    // Two consecutive deliveries of one conversation in a partition are swapped.
     let (codec, mut lasts, mut swap) = (Codec::compiled_in(), BTreeMap::new(), None);
     for partition in 0..spec_of(DELIVERIES).partitions {
         let next = world.log.watermarks(DELIVERIES, partition).await.unwrap().next;
@@ -295,7 +295,7 @@ async fn deliveries_out_of_order_are_found() {
     batch.put(&table, key(one), table.get(&key(other)).unwrap().unwrap());
     batch.put(&table, key(other), table.get(&key(one)).unwrap().unwrap());
     world.log_tables.commit(batch, Durability::Power).await.unwrap();
-    let (_, found) = world.audit(&What::everything()).await;
+    let (_, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!(found.len(), 1, "{found:#?}");
     let found = &found[0];
     assert_eq!((found.fault, found.conversation, found.seq), (Fault::DeliveryOutOfOrder, conversation, first));
@@ -306,12 +306,12 @@ async fn deliveries_out_of_order_are_found() {
 async fn what_is_on_its_way_or_held_is_no_difference() {
     let mut world = World::new().await;
     world.say(9, 500).await;
-    let (report, found) = world.audit(&What::everything()).await;
+    let (report, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!((found, report.counts.events), (vec![], 0));
     assert_eq!(report.counts.storage_lag, 500 + 12);
     assert!(report.next.values().all(|next| *next == 0));
 
-    // Storage alone: rows are compared, deliveries are lag, and the next audit begins before them.
+    // Only storage runs: rows are compared, deliveries are lag, and the next audit begins before them.
     world.start_storage(RULES_NEWEST);
     for partition in 0..12 {
         let next = world.log.watermarks(MESSAGES, partition).await.unwrap().next;
@@ -319,22 +319,22 @@ async fn what_is_on_its_way_or_held_is_no_difference() {
         let store: SharedStore = world.store.attach().unwrap();
         assert!(store.wait_applied(source, last, Duration::from_secs(3600)).await.unwrap());
     }
-    let (report, found) = world.audit(&What::everything()).await;
+    let (report, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!(found, []);
     assert_eq!((report.counts.events, report.counts.fanout_lag > 0, report.counts.deliveries), (500, true, 0));
     assert!(report.next.values().all(|next| *next == 0));
 
     world.start_fanout();
     world.settle().await;
-    let what = What {
+    let what = AuditScope {
         from: report.next.iter().map(|(partition, next)| (*partition, Some(*next))).collect(),
-        ..What::everything()
+        ..AuditScope::everything()
     };
     let (report, found) = world.audit(&what).await;
     assert_eq!((found, report.counts.events, report.counts.fanout_lag), (vec![], 500, 0));
     assert!(report.counts.deliveries > 0);
 
-    // Everything under a hold.
+    // Every conversation is held.
     let mut world = World::new().await;
     world.say(10, 200).await;
     world.start_storage(RULES_NEWEST - 1);
@@ -345,7 +345,7 @@ async fn what_is_on_its_way_or_held_is_no_difference() {
         assert!(store.wait_applied(source, last, Duration::from_secs(3600)).await.unwrap());
     }
     world.stop().await;
-    let (report, found) = world.audit(&What::everything()).await;
+    let (report, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!((found, report.counts.held, report.counts.events), (vec![], 200, 0));
 }
 
@@ -356,17 +356,17 @@ async fn what_was_held_is_looked_at_once_it_is_healed() {
     world.start_storage(RULES_NEWEST - 1);
     world.start_fanout();
     world.settle().await;
-    let (report, found) = world.audit(&What::everything()).await;
+    let (report, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!((found, report.counts.held, report.counts.events), (vec![], 200, 0));
-    let what = What {
+    let what = AuditScope {
         from: report.next.iter().map(|(partition, next)| (*partition, Some(*next))).collect(),
-        ..What::everything()
+        ..AuditScope::everything()
     };
 
-    // Who follows the log waits where the holds begin, and says so.
+    // An audit that follows the log waits where the holds begin, and reports it.
     let store: SharedStore = world.store.attach().unwrap();
     let engines = Engines { log: world.log.clone(), store, codec: Codec::compiled_in() };
-    let (stop, follow) = (CancellationToken::new(), What { follow: true, ..What::everything() });
+    let (stop, follow) = (CancellationToken::new(), AuditScope { follow: true, ..AuditScope::everything() });
     let token = stop.clone();
     let following = tokio::spawn(async move { audit(&engines, &follow, &token, |_| Ok(())).await.unwrap() });
     tokio::time::sleep(Duration::from_secs(10)).await; // virtual time
@@ -395,7 +395,7 @@ async fn what_was_held_is_looked_at_once_it_is_healed() {
 async fn an_audit_outlasts_a_log_that_is_silent_now_and_then() {
     let mut world = World::healthy(13, 300).await;
     world.log = Arc::new(Fitful { inner: world.log.clone(), entropy: Entropy::seeded(13) });
-    let (report, found) = world.audit(&What::everything()).await;
+    let (report, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!((found, report.counts.events), (vec![], 300));
     assert!(report.counts.deliveries > 0, "{report}");
 }
@@ -403,25 +403,26 @@ async fn an_audit_outlasts_a_log_that_is_silent_now_and_then() {
 #[tokio::test(start_paused = true)]
 async fn an_audit_goes_on_where_another_stopped_and_follows_the_log() {
     let mut world = World::healthy(11, 1000).await;
-    let half = What { to: Some(40), ..What::everything() };
+    let half = AuditScope { to: Some(40), ..AuditScope::everything() };
     let (first, found) = world.audit(&half).await;
     assert_eq!(found, []);
     assert!(first.next.values().all(|next| *next <= 40));
-    let rest = What {
+    let rest = AuditScope {
         from: first.next.iter().map(|(partition, next)| (*partition, Some(*next))).collect(),
         rate: 500,
-        ..What::everything()
+        ..AuditScope::everything()
     };
     let (second, found) = world.audit(&rest).await;
     assert_eq!(found, []);
     assert_eq!(first.counts.events + second.counts.events, 1000);
 
-    let sample = What { conversations: Conversations::Sample(Sample { percent: 30 }), ..What::everything() };
+    let sample =
+        AuditScope { conversations: Conversations::Sample(Sample { percent: 30 }), ..AuditScope::everything() };
     let (sampled, found) = world.audit(&sample).await;
     assert_eq!(found, []);
     assert!(sampled.counts.events < 1000 && sampled.counts.events > 0);
 
-    // Continuously, while the consumers work.
+    // The audit runs continuously while the consumers work.
     world.start_storage(RULES_NEWEST);
     world.start_fanout();
     let store: SharedStore = world.store.attach().unwrap();
@@ -430,9 +431,9 @@ async fn an_audit_goes_on_where_another_stopped_and_follows_the_log() {
     let token = stop.clone();
     let (progress, mut seen) = tokio::sync::watch::channel(0);
     let following = tokio::spawn(async move {
-        let what = What { follow: true, ..What::everything() };
+        let what = AuditScope { follow: true, ..AuditScope::everything() };
         audit(&engines, &what, &token, |told| {
-            if let Told::Portion(report) = told {
+            if let AuditEvent::Portion(report) = told {
                 progress.send_replace(report.counts.events);
             }
             Ok(())

@@ -1,5 +1,5 @@
-//! A group whose members are nearly all in one delivery partition: its lists of recipients come in several records, each
-//! member is named by one of them, and the audit knows.
+//! A group whose members are nearly all in one delivery partition: its recipients are listed in several records, each
+//! member in one of them, and the audit knows that.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -16,7 +16,7 @@ use eventlog::{SharedLog, TopicPartition, partition_of};
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, spec_of};
 use kv::{Batch, Database, Durability};
-use ops::audit::{Difference, Engines, Fault, Told, What, audit};
+use ops::audit::{AuditEvent, AuditScope, Difference, Engines, Fault, audit};
 use process::{Metrics, Readiness};
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
@@ -61,9 +61,9 @@ async fn consume(log: &SharedLog, store: &SharedStore, conversation: Conversatio
 
 async fn differences(log: &SharedLog, store: &SharedStore) -> Vec<Difference> {
     let engines = Engines { log: log.clone(), store: store.clone(), codec: Codec::compiled_in() };
-    let (what, stop, mut found) = (What::everything(), CancellationToken::new(), Vec::new());
+    let (what, stop, mut found) = (AuditScope::everything(), CancellationToken::new(), Vec::new());
     let report = audit(&engines, &what, &stop, |told| {
-        if let Told::Difference(difference) = told {
+        if let AuditEvent::Difference(difference) = told {
             found.push(difference.clone());
         }
         Ok(())
@@ -112,7 +112,7 @@ async fn a_crowd_is_listed_in_several_records_and_each_member_once() {
     }
     assert_eq!(differences(&log, &store).await, []);
 
-    // The record with the rest of the last message's recipients is gone: a marker stands there.
+    // The record with the rest of the last message's recipients is replaced by a marker.
     let table = tables.table("log/records").unwrap();
     let key = |offset: u64| [&DELIVERIES_ID.to_be_bytes()[..], &[0, 0], &offset.to_be_bytes()].concat();
     let mut batch = Batch::default();

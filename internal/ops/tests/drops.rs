@@ -1,4 +1,4 @@
-//! An event that no upgrade will ever read: dropped, it holds nobody any more, and every replay does the same.
+//! An event that no upgrade will ever read: once dropped, it holds no conversation any more, and every replay agrees.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 type Running = Vec<(CancellationToken, JoinHandle<()>)>;
 
-/// Both consumers.
+/// Starts both consumers.
 fn run(log: &SharedLog, store: &EmbeddedStore) -> Running {
     let (entropy, metrics, codec) = (Entropy::seeded(2), Metrics::new(), Codec::compiled_in());
     let (counters, pinned) = (storage::StorageMetrics::new(&metrics), store.attach().unwrap());
@@ -70,7 +70,7 @@ async fn bodies(store: &EmbeddedStore, conversation: ConversationId) -> Vec<Stri
     entries.filter_map(|entry| body(entry.content)).collect()
 }
 
-/// How many delivery records have this in them.
+/// The number of delivery records that contain this text.
 async fn delivered(log: &SharedLog, what: &str) -> usize {
     let (codec, mut found) = (Codec::compiled_in(), 0);
     for partition in 0..spec_of(DELIVERIES).partitions {
@@ -157,7 +157,7 @@ async fn a_dropped_event_holds_nobody_and_a_rebuild_comes_to_the_same_rows() {
     assert_eq!((&sums.tables, &sums.applied), (&full.tables, &full.applied));
 }
 
-/// The drop is data that every replay knows: also one by a program that could judge the event by now.
+/// Every replay honours the drop, even by a program that could judge the event by then.
 #[tokio::test(start_paused = true)]
 async fn a_program_that_knows_the_event_by_then_drops_it_all_the_same() {
     let (log, store) = (ready_log().await, store().await);

@@ -28,7 +28,7 @@ async fn sums(store: &dyn Store) -> Checksum {
     checksum(store, None, |_, _| {}).await.unwrap()
 }
 
-/// As [`Pair::bring_up`], killed at the first batch that brings it to `until` records.
+/// Calls [`Pair::bring_up`], killed at the first batch that brings it to `until` records.
 async fn killed_at(pair: &Pair, engines: &Engines, until: u64) -> bool {
     let stop = CancellationToken::new();
     let mut tell = |now: ops::rebuild::Progress| {
@@ -55,7 +55,7 @@ async fn a_rebuild_that_is_killed_anywhere_changes_nothing_that_is_served_and_go
 
     let (mut kills, mut lacks) = (0, u64::MAX);
     loop {
-        // As a new process finds it.
+        // As a new process finds the store.
         assert_eq!(begun(&served.incarnations().await.unwrap()), Some(number));
         let pair = Pair::open(&*served, number).await.unwrap();
         let behind: u64 = pair.behind(&log).await.unwrap().iter().map(ops::replay::Range::records).sum();
@@ -71,7 +71,7 @@ async fn a_rebuild_that_is_killed_anywhere_changes_nothing_that_is_served_and_go
     assert!(kills > 3, "{kills}");
     let (pair, stop) = (Pair::open(&*served, number).await.unwrap(), CancellationToken::new());
     let found = compare(&engines, &pair, &stop, |_, _| {}).await.unwrap();
-    assert_eq!((found.different, found.restless, found.told), (0, 0, Vec::new()));
+    assert_eq!((found.different, found.changing, found.told), (0, 0, Vec::new()));
     let rows = full.tables.iter().map(|table| table.rows).sum::<u64>();
     assert_eq!(found.rows.values().sum::<u64>(), rows);
     assert_eq!(pair.holds().await.unwrap(), Vec::<String>::new());
@@ -83,7 +83,7 @@ async fn a_rebuild_that_is_killed_anywhere_changes_nothing_that_is_served_and_go
     assert!(pair.switch(&engines, &stop).await.is_err(), "it is current already");
 }
 
-/// Whatever is planted is found, and named.
+/// Every planted difference is found and named.
 #[tokio::test]
 async fn a_row_that_differs_is_missing_or_too_many_is_found() {
     let (log, served) = (ready_log().await, store().await);
@@ -96,7 +96,7 @@ async fn a_row_that_differs_is_missing_or_too_many_is_found() {
     pair.bring_up(&engines, &stop, &mut |_| {}).await.unwrap();
 
     let planted = |seq: u64, row: Row| vec![row.write(conversations[0], Seq::try_from(seq).unwrap())];
-    // A version that only one has, and a cell with another value under a timestamp that both have applied.
+    // A version that only one incarnation has, and a cell with another value under a timestamp that both have applied.
     let joined = Row::Joined { user: user(9), role: Role::Owner, seq: Seq::try_from(3).unwrap(), ordinal: 0 };
     pair.beside.write(planted(3, joined.clone())).await.unwrap();
     let stray = Row::Bucket { bucket: 7, start: Seq::try_from(2).unwrap() };
@@ -110,7 +110,7 @@ async fn a_row_that_differs_is_missing_or_too_many_is_found() {
     assert!(told.contains(&conversations[0].to_string()), "{told}");
 }
 
-/// A conversation that grows all the time, as people see it.
+/// A conversation that grows all the time.
 struct Talk {
     log: SharedLog,
     store: SharedStore,
@@ -135,7 +135,7 @@ impl Talk {
     async fn go_on(self: Arc<Self>) {
         loop {
             let send = Action::SendMessage(SendMessage { body: "more".into(), reply_to: None });
-            // An id of its own each time, beyond those of `id`: a second one would be no message.
+            // A new id each time, beyond those of `id`: a repeated one would be no message.
             let stamp = BEGIN_MS + 1_000 + i64::try_from(self.said.load(Ordering::SeqCst)).unwrap();
             say(&*self.log, self.conversation, user(1), CommandId::first_at(stamp), send).await;
             self.said.fetch_add(1, Ordering::SeqCst);
@@ -143,7 +143,8 @@ impl Talk {
         }
     }
 
-    /// What was said before this call is there behind the barrier: I4, whatever is built, switched or killed.
+    /// Asserts that all messages before this call are there behind the barrier: I4, whatever is built, switched or
+    /// killed.
     async fn is_all_there(&self) {
         let said = self.said.load(Ordering::SeqCst);
         let source = self.source();
@@ -188,7 +189,7 @@ async fn rows_are_built_switched_and_switched_back_under_load_and_nothing_is_eve
             talk.is_all_there().await;
         }
         assert_eq!(following.incarnation(), number);
-        // And back: what the old one lacks is applied first, storage does the rest.
+        // The way back: what the old incarnation lacks is applied first, storage does the rest.
         let there = following.incarnations().await.unwrap();
         let old = before(&there).unwrap();
         Pair::open(&*following, old).await.unwrap().switch(&engines, &stop).await.unwrap();
@@ -199,7 +200,7 @@ async fn rows_are_built_switched_and_switched_back_under_load_and_nothing_is_eve
         let stages: Vec<Stage> = following.incarnations().await.unwrap().beside.iter().map(|one| one.stage).collect();
         assert!(stages.iter().all(|stage| *stage == Stage::Served), "{stages:?}");
     }
-    // The last way back is followed by more of it.
+    // The conversation goes on after the last switch.
     let said = talk.said.load(Ordering::SeqCst);
     while talk.said.load(Ordering::SeqCst) < said + 20 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -208,7 +209,7 @@ async fn rows_are_built_switched_and_switched_back_under_load_and_nothing_is_eve
     talk.is_all_there().await;
     stop.cancel();
     consuming.await.unwrap().unwrap();
-    // Byte for byte what a replay from nothing gives.
+    // The rows equal those of a replay from nothing, byte for byte.
     let fresh: SharedStore = store().await;
     replay_all(&log, &fresh).await;
     assert_eq!(sums(&*following).await.tables, sums(&*fresh).await.tables);

@@ -1,30 +1,31 @@
-//! Where a request comes from: the connection's other end or, behind proxies that the operator names, what they say.
+//! Where a request comes from: the remote address of the connection or, behind proxies that the operator names, the
+//! address that they report.
 
-use crate::options::DOORS;
+use crate::options::LISTENING;
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{HeaderMap, HeaderName};
 use clap::Args;
 
-/// What proxies write the addresses into that they were asked from, one behind another.
+/// The header to which each proxy adds the address that it was asked from.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other end of the connection that a request came over. In the extensions of each request.
+/// The remote address of the connection that a request came over. In the extensions of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// Whether proxies stand in front.
+/// The options about proxies in front of the program.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct ProxyOptions {
     /// Proxies in front of this program that each add the address they were asked from to X-Forwarded-For. With 0, the
     /// header is not looked at: whoever asks could write anything there, and so have any share of sign-ins and
     /// registrations. Behind a proxy, without this, all people share one address
-    #[arg(long, help_heading = DOORS, env = "KLATSCH_TRUSTED_PROXIES", value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, help_heading = LISTENING, env = "KLATSCH_TRUSTED_PROXIES", value_name = "NUMBER", default_value_t = 0)]
     pub trusted_proxies: usize,
 }
 
-/// The client's address: the other end or, behind `proxies` of them, what the outermost of those was asked from. A header
-/// with fewer addresses did not come through all of them: the other end is the client then.
+/// The client's address: the remote address or, behind `proxies` proxies, the address that the outermost of those was
+/// asked from. A header with fewer addresses did not come through all of them: the remote address is the client's then.
 #[must_use]
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> IpAddr {
     if proxies == 0 {
@@ -32,11 +33,12 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> IpAd
     }
     let lines = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|line| line.to_str().ok());
     let addresses: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
-    let client = addresses.len().checked_sub(proxies).map(|place| addresses[place]);
+    let client = addresses.len().checked_sub(proxies).map(|at| addresses[at]);
     client.and_then(parse).unwrap_or(peer)
 }
 
-/// An address as the holder of one shares it: of IPv6, the network of 64 bits that one host is usually given.
+/// The network that shares one allowance: of IPv6, the 64 bits that one host is usually given; of IPv4, the address
+/// itself.
 #[must_use]
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -48,7 +50,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// With or without a port, as proxies write them.
+/// Parses an address with or without a port, as proxies write them.
 fn parse(text: &str) -> Option<IpAddr> {
     let address = text.parse().ok().or_else(|| Some(text.parse::<std::net::SocketAddr>().ok()?.ip()));
     address.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())

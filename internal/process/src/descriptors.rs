@@ -1,4 +1,4 @@
-//! File descriptors: how many the process may have open, and who gets them.
+//! File descriptors: how many the process may have open, and how they are divided.
 //!
 //! The embedded engine opens files as it works, and a flush that finds no descriptor poisons its database for good
 //! (fjall 3.1: a worker that fails takes the database with it; it cannot be told to wait). So the budget makes that
@@ -9,15 +9,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::ConfigFault;
 use crate::serve::CONNECTIONS_MAX;
 
-/// What engines, outgoing connections and the operators' listener have for themselves, at least. The embedded engine's
-/// share of it is an eighth of the limit for open tables, and what compactions and journals take.
+/// The descriptors reserved for engines, outgoing connections and the operators' listener, at least. Of these the
+/// embedded engine takes an eighth of the limit for open tables, and what compactions and journals need.
 pub const RESERVED_MIN: u64 = 256;
-/// Of the limit, one in so many is reserved where that is more.
+/// This part of the limit (one in so many) is reserved where that is more than [`RESERVED_MIN`].
 pub const RESERVED_SHARE: u64 = 4;
-/// With less, a process does not begin.
+/// A process refuses to start with a lower limit.
 pub const LIMIT_MIN: u64 = RESERVED_MIN + 64;
 
-/// Raises the process's own limit as far as it is allowed to and of any use.
+/// Raises the process's own limit as far as it is allowed to and as far as that is useful.
 ///
 /// # Errors
 /// When that is less than [`LIMIT_MIN`].
@@ -25,7 +25,8 @@ pub fn raise() -> Result<(), ConfigFault> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = wanted(maximum);
     if current.is_some_and(|current| current < wanted) {
-        // Refused only where the system knows a bound below the one it names: then what there is has to do.
+        // The system refuses only where its true bound is below the one that it names: then the present limit has to
+        // do.
         let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
         tracing::debug!(?current, wanted, ?raised, "limit of open files");
     }
@@ -45,7 +46,8 @@ pub fn connections_max() -> usize {
     connections_within(limit())
 }
 
-/// More would be of no use. Some systems name a billion, which makes whatever walks over all descriptors slow.
+/// The limit to ask for. More would be of no use: some systems name a billion, which slows down all code that walks
+/// over every descriptor.
 fn wanted(maximum: Option<u64>) -> u64 {
     let of_use = CONNECTIONS_MAX as u64 * RESERVED_SHARE / (RESERVED_SHARE - 1) + RESERVED_MIN;
     maximum.map_or(of_use, |maximum| maximum.min(of_use))

@@ -1,4 +1,4 @@
-//! Health: is the process alive, is it ready and if not why, and what do its metrics say.
+//! Health: whether the process is alive, whether it is ready and if not why, and its metrics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::Metrics;
 
-/// The name of the condition that every process ends with.
+/// The name of the condition that fails while a process stops.
 const STOPPING: &str = "process";
 
 /// The conditions that must all hold for a process to be ready. Cheap to clone; clones share the conditions.
@@ -24,7 +24,7 @@ pub struct Readiness {
 
 #[derive(Debug, Default)]
 struct Conditions {
-    /// In the order in which they were added.
+    /// The conditions, in the order in which they were added.
     list: Vec<Entry>,
     next: u64,
     stopping: bool,
@@ -34,7 +34,7 @@ struct Conditions {
 struct Entry {
     number: u64,
     name: String,
-    /// Why it does not hold, a sentence; `None` when it does.
+    /// Why the condition does not hold, a sentence; `None` when it holds.
     reason: Option<String>,
 }
 
@@ -54,9 +54,9 @@ struct Kept {
 /// Why a process is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// The condition.
+    /// The name of the condition.
     pub name: String,
-    /// A sentence.
+    /// Why it does not hold, a sentence.
     pub reason: String,
 }
 
@@ -72,7 +72,7 @@ impl Readiness {
         Condition { kept: Arc::new(Kept { number, readiness: self.clone() }) }
     }
 
-    /// Everything that does not hold; empty when the process is ready.
+    /// The reasons of all conditions that do not hold; empty when the process is ready.
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
         self.with(|conditions| {
@@ -96,7 +96,7 @@ impl Readiness {
     pub async fn wait(&self) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // From here on no change is missed.
+            // Changes from here on wake this call.
             changed.as_mut().enable();
             if self.is_ready() {
                 return;
@@ -105,7 +105,7 @@ impl Readiness {
         }
     }
 
-    /// Turns unready for good: the process ends.
+    /// Makes the process unready for good, because it ends.
     pub fn stopping(&self) {
         self.with(|conditions| conditions.stopping = true);
     }
@@ -116,17 +116,17 @@ impl Readiness {
 }
 
 impl Condition {
-    /// It holds.
+    /// Says that the condition holds.
     pub fn ready(&self) {
         self.tell(None);
     }
 
-    /// It does not hold, for this reason: a sentence.
+    /// Says that the condition does not hold, and why: a sentence.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.tell(Some(reason.into()));
     }
 
-    /// It does not hold, for this reason; without one, it holds.
+    /// Says that the condition does not hold for this reason or, with `None`, that it holds.
     pub fn tell(&self, reason: Option<String>) {
         let changed = self.kept.readiness.with(|conditions| {
             let entry = conditions.list.iter_mut().find(|entry| entry.number == self.kept.number)?;

@@ -1,4 +1,4 @@
-//! Binding the listener, with words for what stands in the way.
+//! Binding the listener; a failure says in words what to do about it.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ pub async fn bind_operators(options: &ListenOptions, public: SocketAddr) -> Resu
                  with --ops-listen, or a port below 64536 with --listen",
                 public.port()
             ));
-            // Where the operating system has chosen the port, nobody has named a wrong one.
+            // Port 0 was chosen by the operating system, so the operator has not named a wrong port.
             if options.listen.is_none_or(|asked| asked.port() != 0) {
                 return Err(fault);
             }

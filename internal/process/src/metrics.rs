@@ -18,12 +18,12 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Shared {
     registry: Mutex<Registry>,
-    /// Of the HTTP servers of this process: they count into the same metrics.
+    /// The metrics of the HTTP servers of this process: all of them count into the same ones.
     http: OnceLock<HttpMetrics>,
 }
 
 impl Metrics {
-    /// Metrics whose names all begin with `klatsch_`.
+    /// A registry whose metrics all begin with `klatsch_`.
     #[must_use]
     pub fn new() -> Self {
         let registry = Mutex::new(Registry::with_prefix("klatsch"));
@@ -38,12 +38,12 @@ impl Metrics {
         metric
     }
 
-    /// Hands out the registry, for what [`Metrics::register`] does not cover.
+    /// Gives access to the registry, for what [`Metrics::register`] does not cover.
     pub fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
         act(&mut self.shared.registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Everything in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -70,7 +70,7 @@ pub fn seconds_buckets() -> impl Iterator<Item = f64> {
     exponential_buckets(0.000_25, 2.0, 16)
 }
 
-/// What every HTTP server counts.
+/// The metrics that every HTTP server counts.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
@@ -79,7 +79,7 @@ pub(crate) struct HttpMetrics {
     pub(crate) let_go: Counter,
 }
 
-/// Labels from closed sets: routes are the router's own patterns.
+/// The labels of a request. They come from closed sets: a route is the router's own pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
     pub(crate) method: String,

@@ -10,45 +10,46 @@ use secret::Secret;
 use crate::serve::{Bounds, CONNECTIONS_PER_ADDRESS, PerAddress};
 
 /// Headings of the help texts.
-pub(crate) const DOORS: &str = "Where it is reached";
+pub(crate) const LISTENING: &str = "Where it is reached";
 const LOG: &str = "The event log";
 const STORE: &str = "The store";
 
-/// Operators' ports stand so far from the public ones.
+/// The distance from a program's public port to its operators' port.
 const OPS_PORT_OFFSET: u16 = 1_000;
 
 /// Where to listen.
 #[derive(Debug, Clone, Args)]
 pub struct ListenOptions {
     /// Address and port for HTTP; port 0 takes a free one. Every program has a default port of its own
-    #[arg(long, help_heading = DOORS, env = "KLATSCH_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, help_heading = LISTENING, env = "KLATSCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Address and port for operators: /metrics, and /readyz with its reasons. Unless named, the loopback address and the
     /// port of --listen plus 1000
-    #[arg(long, help_heading = DOORS, env = "KLATSCH_OPS_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, help_heading = LISTENING, env = "KLATSCH_OPS_LISTEN", value_name = "ADDRESS:PORT")]
     pub ops_listen: Option<SocketAddr>,
     /// Connections that one address may have; an IPv6 network of 64 bits counts as one. Unless named, 4096, and any
     /// number for loopback addresses, where a proxy may stand. Behind a proxy or NAT on another machine, many people
     /// share an address: name a number that is enough for all of them, or 0 for any number
-    #[arg(long, help_heading = DOORS, env = "KLATSCH_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
+    #[arg(long, help_heading = LISTENING, env = "KLATSCH_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
     pub connections_per_address: Option<usize>,
 }
 
 impl ListenOptions {
-    /// What was asked for; otherwise this port on the loopback address, which nothing outside the machine reaches.
+    /// The address that was asked for; otherwise this port on the loopback address, which nothing outside the machine
+    /// reaches.
     #[must_use]
     pub fn address_or(&self, port: u16) -> SocketAddr {
         self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
-    /// Where operators are listened for beside `public`, when nothing was asked for. `None` where there is no such port.
+    /// The operators' address beside `public`, when none was asked for. `None` where there is no such port.
     #[must_use]
     pub fn ops_address_beside(public: SocketAddr) -> Option<SocketAddr> {
         let port = public.port().checked_add(OPS_PORT_OFFSET)?;
         Some(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
-    /// How many connections are kept.
+    /// The bounds on connections that follow from these options.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
         Bounds::of_process(match self.connections_per_address {
@@ -102,7 +103,7 @@ pub struct KeyspaceOptions {
     /// The role to sign in with where the server asks for one; its password is read from KLATSCH_CQL_PASSWORD
     #[arg(long, global = true, env = "KLATSCH_CQL_USER", value_name = "NAME")]
     pub cql_user: Option<String>,
-    /// Of that role.
+    /// The password of that role.
     #[arg(skip = cql_password())]
     pub cql_password: Option<Secret>,
 }

@@ -3,7 +3,7 @@
 //! A browser asks before it lets a page read an answer of another origin (CORS). No cookies are involved: a page without
 //! a token can do nothing here, so the list is about whose pages may hold tokens at all.
 
-use crate::options::DOORS;
+use crate::options::LISTENING;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -16,10 +16,10 @@ use crate::ConfigFault;
 
 /// An entry that allows every origin.
 const ANY: &str = "*";
-/// What a page may call, and what it may send along.
+/// The methods and headers that a page of another origin may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, x-request-id, traceparent");
-/// What a page may read of an answer, beside what it always may.
+/// The headers of an answer that a page may read, beside those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, retry-after");
 /// How long a browser may keep the answer to its question, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -28,7 +28,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 #[derive(Debug, Clone, Default, Args)]
 pub struct OriginOptions {
     /// Origins of web pages that may use the HTTP API and open sockets, as a browser sends them (scheme, host, port), or '*'
-    #[arg(long, help_heading = DOORS, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
+    #[arg(long, help_heading = LISTENING, env = "KLATSCH_ORIGINS", value_name = "ORIGIN,...", value_delimiter = ',')]
     pub origins: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ impl Origins {
         Ok(Self(origins.iter().map(|origin| origin.as_ref().to_owned()).collect()))
     }
 
-    /// Whether a request that brings these headers may come: from a page on the list, or from a program, which sends no
+    /// Whether a request with these headers is allowed: from a page on the list, or from a program, which sends no
     /// origin. A browser sends the page's origin and lets no page change it.
     #[must_use]
     pub fn allow(&self, headers: &HeaderMap) -> bool {
@@ -99,8 +99,8 @@ fn fault_of(origin: &str) -> Option<String> {
     let Some((scheme, rest)) = origin.split_once("://") else {
         return Some(format!("it needs a scheme: 'https://{origin}'"));
     };
-    if let Some(place) = rest.find(['/', '?', '#']) {
-        return Some(format!("it ends behind host and port: '{scheme}://{}'", &rest[..place]));
+    if let Some(at) = rest.find(['/', '?', '#']) {
+        return Some(format!("it ends behind host and port: '{scheme}://{}'", &rest[..at]));
     }
     let parsed = origin.parse::<Uri>().ok().and_then(|uri| uri.into_parts().authority);
     let host_and_port = parsed.filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
@@ -122,8 +122,8 @@ fn fault_of(origin: &str) -> Option<String> {
     }
 }
 
-/// Answers browsers about pages of other origins. Use with `axum::middleware::from_fn_with_state`, around everything that
-/// answers: a page could not read what was refused further out, and would report a broken network.
+/// Answers browsers that ask about pages of other origins (CORS). Use with `axum::middleware::from_fn_with_state`,
+/// around everything that answers: a page could not read a refusal from further out, and would report a broken network.
 pub(crate) async fn answered(State(origins): State<Origins>, request: Request, next: Next) -> Response {
     let origin = origin_of(request.headers()).filter(|origin| origins.has(origin)).cloned();
     let asks =

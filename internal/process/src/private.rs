@@ -1,4 +1,4 @@
-//! Files that are nobody else's: people's messages lie in them.
+//! Files that only their owner may read: people's messages lie in them.
 
 use std::fs;
 use std::io;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 
-/// What the owner alone may do with a folder, and with a file.
+/// The modes of a folder and of a file: the owner may use them, nobody else.
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
 
-/// Makes the folder where it is not there, and takes from everybody but its owner what they may do with it and with what
-/// is in it; does the same for whatever this process makes from now on. Links are left alone.
+/// Makes the folder where it is missing and takes all permissions on it and on its content from everybody but its
+/// owner; does the same for whatever this process makes from now on. Links are left alone.
 ///
 /// # Errors
 /// When the folder is another user's, or cannot be made.

@@ -1,6 +1,6 @@
 //! From `main` to the service and back to an exit code.
 //!
-//! 0: ended as asked. 64: the configuration is at fault, nothing was begun. 70: failed, or did not end in order.
+//! 0: ended as asked. 64: the configuration is at fault and nothing was started. 70: failed, or did not end in order.
 
 use std::error::Error;
 use std::future::Future;
@@ -16,10 +16,10 @@ pub const EXIT_CONFIG: u8 = 64;
 /// The program failed (`EX_SOFTWARE`): starting again may help.
 pub const EXIT_FAILED: u8 = 70;
 
-/// How long blocking work that nobody waits for any more may hold up the exit.
+/// How long blocking work that nothing waits for any more may delay the exit.
 const BLOCKING_LEFT: Duration = Duration::from_millis(500);
 
-/// A fault of the configuration or of the machine, to be put right by a person: every one that was found, in words.
+/// A fault of the configuration or of the machine that a person has to mend: every one that was found, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
 pub struct ConfigFault {
@@ -48,7 +48,7 @@ impl ConfigFault {
     }
 }
 
-/// Fails to compile where a program is built with bugs on purpose.
+/// Fails to compile where a program is built with seeded bugs.
 struct NoSeededBugs<O>(std::marker::PhantomData<O>);
 
 impl<O> NoSeededBugs<O> {
@@ -58,8 +58,8 @@ impl<O> NoSeededBugs<O> {
 
 /// Runs a whole program: options from flags and environment, the log, the signals, `run`, the deadline, the exit code.
 ///
-/// `run` is given the token that SIGTERM and Ctrl-C cancel; after that it has [`shutdown::END_WITHIN`] to end. Unless told
-/// otherwise it logs what services do.
+/// `run` is given the token that SIGTERM and Ctrl-C cancel; after that it has [`shutdown::END_WITHIN`] to end. The
+/// log's default filter is that of services.
 pub fn program<O, R, E>(run: impl FnOnce(O, CancellationToken) -> R) -> ExitCode
 where
     O: clap::Parser,
@@ -69,7 +69,7 @@ where
     program_logging(telemetry::SERVICE_FILTER, run)
 }
 
-/// The same with another filter of the log.
+/// Like [`program`], with another default filter of the log.
 pub fn program_logging<O, R, E>(default: &str, run: impl FnOnce(O, CancellationToken) -> R) -> ExitCode
 where
     O: clap::Parser,
@@ -103,7 +103,7 @@ where
     code
 }
 
-/// Says what went wrong, if anything did, and returns the exit code for it.
+/// Logs what went wrong, if anything did, and returns the exit code for it.
 pub fn main_exit<E: AsRef<dyn Error + Send + Sync>>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,7 +122,7 @@ fn failed(error: &(dyn Error + 'static)) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Help and version are no faults; all else that clap says is one of the configuration.
+/// Prints clap's message. Help and version are no faults; all else that clap reports is a fault of the configuration.
 fn usage(error: &clap::Error) -> ExitCode {
     // Nothing can be done about a standard error that is closed.
     let _ = error.print();

@@ -1,4 +1,4 @@
-//! Trying again: back-off with jitter, a log that does not repeat itself, and work that stands still until it is mended.
+//! Trying again: back-off with jitter, a log that does not repeat itself, and work that is restarted until it succeeds.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -13,14 +13,14 @@ use crate::Condition;
 
 /// The first wait is at most this long; each further one at most twice the one before.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
-/// No wait is longer.
+/// No wait is longer than this.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Work that went well for this long begins again with the first wait.
+/// After work has run without an error for this long, the next wait is a first one again.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 /// A fault that goes on is logged this often.
 const REPEAT_LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Waits between attempts.
+/// The waits between attempts.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     entropy: Entropy,
@@ -30,13 +30,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// From [`BACKOFF_BASE`] up to [`BACKOFF_MAX`].
+    /// Waits from [`BACKOFF_BASE`] up to [`BACKOFF_MAX`].
     #[must_use]
     pub fn new(entropy: Entropy) -> Self {
         Self::between(entropy, BACKOFF_BASE, BACKOFF_MAX)
     }
 
-    /// From `base` up to `max`.
+    /// Waits from `base` up to `max`.
     #[must_use]
     pub fn between(entropy: Entropy, base: Duration, max: Duration) -> Self {
         Self { entropy, base, max, attempt: 0 }
@@ -49,12 +49,12 @@ impl Backoff {
         wait
     }
 
-    /// It went well: the next wait is a first one.
+    /// The last attempt went well: the next wait is a first one.
     pub fn reset(&mut self) {
         self.attempt = 0;
     }
 
-    /// Waits, unless `token` is cancelled first; says whether to go on.
+    /// Waits, unless `token` is cancelled first; returns whether to go on.
     pub async fn wait(&mut self, token: &CancellationToken) -> bool {
         tokio::select! {
             biased;
@@ -64,7 +64,8 @@ impl Backoff {
     }
 }
 
-/// Logs a repeating fault at once, then at most every ten seconds with how often it came, and its end.
+/// Logs a repeating fault at once, then at most every ten seconds with the number of times it came, and finally that it
+/// has ended.
 #[derive(Debug)]
 pub struct FaultLog {
     what: &'static str,
@@ -73,13 +74,13 @@ pub struct FaultLog {
 }
 
 impl FaultLog {
-    /// For faults of `what`.
+    /// A log for faults of `what`.
     #[must_use]
     pub const fn new(what: &'static str) -> Self {
         Self { what, logged: None, unsaid: 0 }
     }
 
-    /// It failed. Says whether that was logged.
+    /// Notes a failure. Returns whether it was logged.
     pub fn fault(&mut self, error: &dyn Display) -> bool {
         let due = self.logged.is_none_or(|at| at.elapsed() >= REPEAT_LOG_EVERY);
         if due {
@@ -92,7 +93,7 @@ impl FaultLog {
         due
     }
 
-    /// It works.
+    /// Notes a success, which ends the fault.
     pub fn well(&mut self) {
         if self.logged.take().is_some() {
             tracing::info!(what = self.what, unsaid = self.unsaid, "works again");
@@ -101,8 +102,8 @@ impl FaultLog {
     }
 }
 
-/// Hears how each try of `what` ended: its faults are logged as by [`FaultLog`], and `condition` is ready once one was
-/// well.
+/// Returns a function to be called with the outcome of each attempt at `what`: it logs faults as [`FaultLog`] does, and
+/// makes `condition` ready after the first success.
 pub fn reporter<E: Display>(what: &'static str, condition: Condition) -> impl Fn(Result<(), &E>) + Send + Sync {
     let faults = Mutex::new(FaultLog::new(what));
     move |outcome| {

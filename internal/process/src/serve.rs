@@ -3,28 +3,28 @@
 //!
 //! | bound | at the bound |
 //! |---|---|
-//! | [`Bounds::connections`] open connections | the oldest silent one closes; never a socket of a user; see `book` |
-//! | [`Bounds::strangers`] on which nobody has shown a token | the oldest silent one closes |
-//! | [`Bounds::per_address`] | the oldest silent stranger of that address closes, or the new one |
+//! | [`Bounds::connections`] open connections | the oldest idle one closes; never a socket of a user; see `connection_table` |
+//! | [`Bounds::strangers`] connections without a verified token | the oldest idle one closes |
+//! | [`Bounds::per_address`] | the oldest idle unauthenticated one of that address closes, or the new one |
 //! | [`HEAD_WITHIN`] for a request's head, from where the connection begins or its last request was answered | closed |
 //! | [`HEAD_BYTES_MAX`] of head | 431, closed |
 //! | [`BODY_WITHIN`] for a body | `too_slow` |
 //! | [`BODY_BYTES_MAX`] of body | `too_large` |
 //! | [`BODIES_BYTES_MAX`] of all bodies | `busy` |
-//! | [`ANSWERS_BYTES_MAX`] of all answers not taken yet | who leaves one lying is closed; `busy` |
+//! | [`ANSWERS_BYTES_MAX`] of all answers that clients have not read yet | the slowest reader is closed; `busy` |
 //! | [`REQUEST_WITHIN`] for an answer | `unknown` for what may have changed something, else `unavailable` |
-//! | [`TAKEN_WITHIN`] in which a client takes nothing, or less than [`TAKEN_RATE_MIN`] on the whole | closed |
+//! | [`TAKEN_WITHIN`] in which a client reads nothing, or less than [`TAKEN_RATE_MIN`] on the whole | closed |
 //! | [`DRAIN_WITHIN`] for what is open when the server stops | those connections are dropped, with a warning |
 //!
-//! Where nobody can be let go of, further connections wait in the operating system's queue.
+//! Where no connection can be closed, further connections wait in the operating system's queue.
 
 mod answers;
 mod bodies;
-mod book;
+mod connection_table;
 mod connections;
 mod layers;
 mod link;
-mod pace;
+mod write_budget;
 
 use std::io;
 use std::time::Duration;
@@ -37,14 +37,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use book::Book;
-use connections::Door;
+use connection_table::ConnectionTable;
+use connections::Acceptor;
 
 use crate::{Metrics, Origins, Readiness, descriptors, health};
 
 pub use answers::{ANSWER_BYTES, ANSWERS_BYTES_MAX, MEMORY_WITHIN};
 pub use bodies::BODIES_BYTES_MAX;
-pub use book::{Bounds, PerAddress};
+pub use connection_table::{Bounds, PerAddress};
 
 /// The largest body, and socket frame.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -54,18 +54,18 @@ pub const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 pub const CONNECTIONS_MAX: usize = 65_536;
 /// Connections of one address, unless told otherwise and unless it is a loopback address.
 pub const CONNECTIONS_PER_ADDRESS: usize = 4_096;
-/// Of all connections, one in so many may be a stranger's.
+/// The part of all connections (one in so many) that may be without a verified token.
 pub const STRANGERS_SHARE: usize = 2;
 /// Connections of the operators' listener.
 pub const OPERATORS_MAX: usize = 32;
-/// Bytes of a request's head, and of what is buffered of a connection. What hyper reads at once may pass it, up to twice.
+/// Bytes of a request's head, and of the buffer of a connection. One read of hyper's may exceed it, up to twice.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// How long a body may take to come.
+/// How long a body may take to arrive.
 pub const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may be open before a whole request head has come, and how long it may then idle between an
 /// answer and the next head. A proxy in front should let go of its idle connections sooner than that.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(15);
-/// How long a client may keep the server waiting with an answer, or a socket's frames, untaken.
+/// How long a client may leave an answer, or a socket's frames, unread while the server waits to write more.
 pub const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 /// Bytes per second that a client must take on the whole while the server waits for it.
 pub const TAKEN_RATE_MIN: usize = 8 * 1024;
@@ -75,24 +75,24 @@ pub const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 /// What a server needs beside its routes.
 #[derive(Debug, Clone)]
 pub struct Serving {
-    /// For request ids and trace ids.
+    /// Makes request ids and trace ids.
     pub entropy: Entropy,
-    /// What `/readyz` tells.
+    /// The conditions that `/readyz` reports.
     pub readiness: Readiness,
-    /// What `/metrics` tells.
+    /// The metrics that `/metrics` reports.
     pub metrics: Metrics,
-    /// Whose pages may read the answers.
+    /// The web pages that may read the answers.
     pub origins: Origins,
 }
 
 impl Serving {
-    /// Of a server whose answers no page of another origin may read.
+    /// A server whose answers no page of another origin may read.
     #[must_use]
     pub fn new(entropy: Entropy, readiness: Readiness, metrics: Metrics) -> Self {
         Self { entropy, readiness, metrics, origins: Origins::default() }
     }
 
-    /// The same, for pages of those origins.
+    /// The same server, for pages of those origins.
     #[must_use]
     pub fn read_by(self, origins: Origins) -> Self {
         Self { origins, ..self }
@@ -100,7 +100,7 @@ impl Serving {
 }
 
 impl Bounds {
-    /// What the process's descriptors allow, with so many connections per address.
+    /// The bounds that the process's descriptors allow, with so many connections per address.
     #[must_use]
     pub fn of_process(per_address: PerAddress) -> Self {
         let connections = descriptors::connections_max();
@@ -127,7 +127,7 @@ pub async fn serve(
     serve_within(Bounds::default(), listener, router, serving, shutdown).await
 }
 
-/// The same within bounds that the caller names.
+/// Like [`serve`], within bounds that the caller names.
 ///
 /// # Errors
 /// When the listener is of no use.
@@ -162,7 +162,8 @@ async fn listen(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let http = serving.metrics.http();
-    let mut door = Door::new(listener, Book::new(bounds, http.connections.clone(), http.let_go.clone()));
+    let mut acceptor =
+        Acceptor::new(listener, ConnectionTable::new(bounds, http.connections.clone(), http.let_go.clone()));
     let mut open = JoinSet::new();
     tracing::info!(%address, connections_max = bounds.connections, "listening");
     loop {
@@ -170,13 +171,13 @@ async fn listen(
             biased;
             () = shutdown.cancelled() => break,
             _ = open.join_next(), if !open.is_empty() => {}
-            connection = door.accept() => {
+            connection = acceptor.accept() => {
                 open.spawn(connections::serve(connection, app.clone(), shutdown.clone()));
             }
         }
     }
-    // Whoever comes from now on is refused at once instead of waiting for nobody.
-    drop(door);
+    // Connections that come from now on are refused at once instead of waiting in the queue.
+    drop(acceptor);
     let finished = async { while open.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_WITHIN, finished).await.is_err() {
         tracing::warn!(deadline = ?DRAIN_WITHIN, "requests in flight were dropped: the deadline is missed");
@@ -184,9 +185,10 @@ async fn listen(
     Ok(())
 }
 
-/// The routes of a service that is not there yet: every path is `unavailable`, since a "no" would be taken for final.
+/// The routes of a service that is not started yet: every path is `unavailable`, because clients would take a "no" for
+/// final.
 pub fn starting() -> Router {
-    // Without a cause: that it starts is no fault to be logged, least of all for each request.
+    // Without a cause, so that it is not logged: starting is no fault.
     Router::new()
         .fallback(|| async { ApiError::new(ErrorCode::Unavailable, "the service is starting: try again in a moment") })
 }

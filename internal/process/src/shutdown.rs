@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// How long an orderly end may take. What is not finished then is left to what a crash would leave it to.
+/// How long an orderly end may take. What is not finished then is left as a crash would leave it.
 pub const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// The exit code of a process that was told twice to stop (128 + SIGINT).

@@ -1,7 +1,7 @@
 //! The tasks of a service: owned, named, and ended in the reverse order of their start.
 //!
-//! What is started later uses what was started earlier (the HTTP server uses the relay's wake-up, the relay the log),
-//! so ending backwards stops the intake first and the pipes last.
+//! A task may use what was started before it (the HTTP server uses the relay's wake-up, the relay the log), so ending
+//! in reverse order stops the intake first and the connections to log and store last.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Readiness;
 
-/// How long the tasks of a service may take to end, altogether. What is left of [`crate::shutdown::END_WITHIN`] is for
+/// How long the tasks of a service may take to end, altogether. The rest of [`crate::shutdown::END_WITHIN`] is for
 /// closing what they worked with.
 pub const TASKS_END_WITHIN: Duration = Duration::from_secs(8);
 
-/// A cause that is only shown.
+/// The cause of an error that is only displayed, never matched on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a service ended by itself.
@@ -26,22 +26,22 @@ pub enum TaskError {
     /// A task gave up.
     #[error("{name} failed")]
     Failed {
-        /// The task.
+        /// The name of the task.
         name: &'static str,
-        /// Why.
+        /// The error.
         #[source]
         cause: BoxError,
     },
-    /// A task ended though nobody had asked it to.
+    /// A task ended though it was not asked to.
     #[error("{name} ended by itself")]
     Ended {
-        /// The task.
+        /// The name of the task.
         name: &'static str,
     },
     /// A task panicked: a fault of ours.
     #[error("{name} panicked")]
     Panicked {
-        /// The task.
+        /// The name of the task.
         name: &'static str,
         /// The panic.
         #[source]
@@ -52,13 +52,13 @@ pub enum TaskError {
 /// A service's tasks. Dropping them aborts them.
 #[derive(Debug)]
 pub struct Tasks {
-    /// Turned unready before anything ends.
+    /// Made unready before any task ends.
     readiness: Readiness,
-    /// In the order of their start.
+    /// The tasks in the order of their start.
     tasks: Vec<Task>,
     running: JoinSet<Result<(), BoxError>>,
-    /// Which of `tasks` a tokio task is.
-    places: BTreeMap<Id, usize>,
+    /// The index in `tasks` of each tokio task.
+    indices: BTreeMap<Id, usize>,
 }
 
 #[derive(Debug)]
@@ -69,10 +69,10 @@ struct Task {
 }
 
 impl Tasks {
-    /// No tasks yet.
+    /// An empty list of tasks.
     #[must_use]
     pub fn new(readiness: Readiness) -> Self {
-        Self { readiness, tasks: Vec::new(), running: JoinSet::new(), places: BTreeMap::new() }
+        Self { readiness, tasks: Vec::new(), running: JoinSet::new(), indices: BTreeMap::new() }
     }
 
     /// Starts a task; it gets the token that asks it to end.
@@ -85,7 +85,7 @@ impl Tasks {
         let token = CancellationToken::new();
         let work = work(token.clone());
         let handle = self.running.spawn(async move { work.await.map_err(Into::into) });
-        self.places.insert(handle.id(), self.tasks.len());
+        self.indices.insert(handle.id(), self.tasks.len());
         self.tasks.push(Task { name, token, over: false });
     }
 
@@ -99,7 +99,7 @@ impl Tasks {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            ended = Self::next(&mut self.running, &self.places, &mut self.tasks) => {
+            ended = Self::next(&mut self.running, &self.indices, &mut self.tasks) => {
                 if let Some((at, outcome)) = ended {
                     result = outcome.and(Err(TaskError::Ended { name: self.tasks[at].name }));
                 }
@@ -107,15 +107,15 @@ impl Tasks {
         }
         self.readiness.stopping();
         let deadline = Instant::now() + TASKS_END_WITHIN;
-        for place in (0..self.tasks.len()).rev() {
-            self.tasks[place].token.cancel();
-            while !self.tasks[place].over {
-                let next = Self::next(&mut self.running, &self.places, &mut self.tasks);
+        for index in (0..self.tasks.len()).rev() {
+            self.tasks[index].token.cancel();
+            while !self.tasks[index].over {
+                let next = Self::next(&mut self.running, &self.indices, &mut self.tasks);
                 match tokio::time::timeout_at(deadline, next).await {
                     Ok(Some((_, outcome))) => result = result.and(outcome),
                     Ok(None) => break,
                     Err(_) => {
-                        let task = self.tasks[place].name;
+                        let task = self.tasks[index].name;
                         tracing::warn!(task, deadline = ?TASKS_END_WITHIN, "task not ended in order: the deadline is missed");
                         break;
                     }
@@ -125,16 +125,16 @@ impl Tasks {
         result
     }
 
-    /// The next task that is over, with how it went.
+    /// The next task that has ended, with its outcome.
     async fn next(
         running: &mut JoinSet<Result<(), BoxError>>,
-        places: &BTreeMap<Id, usize>,
+        indices: &BTreeMap<Id, usize>,
         tasks: &mut [Task],
     ) -> Option<(usize, Result<(), TaskError>)> {
         let joined = running.join_next_with_id().await?;
         let id = joined.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let place = places[&id];
-        let task = &mut tasks[place];
+        let index = indices[&id];
+        let task = &mut tasks[index];
         task.over = true;
         let name = task.name;
         let outcome = match joined {
@@ -142,7 +142,7 @@ impl Tasks {
             Ok((_, Err(cause))) => Err(TaskError::Failed { name, cause }),
             Err(cause) => Err(TaskError::Panicked { name, cause }),
         };
-        Some((place, outcome))
+        Some((index, outcome))
     }
 }
 

@@ -4,19 +4,19 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// `json` for machines; anything else is text.
+/// The variable with the format of the log: `json` for machines; anything else is text.
 pub const FORMAT_ENV: &str = "KLATSCH_LOG_FORMAT";
-/// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
+/// The variable that says what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 pub const FILTER_ENV: &str = "KLATSCH_LOG";
-/// The same for every program of this kind of log; ours counts where both are set.
+/// The same variable of every program that logs with `tracing`; [`FILTER_ENV`] counts where both are set.
 pub const SHARED_FILTER_ENV: &str = "RUST_LOG";
 
-/// What services log when nothing is said. The embedded engine's library says nothing at `info` that an operator needs.
+/// The filter of services by default. At `info` the embedded engine's library logs nothing that an operator needs.
 pub const SERVICE_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
-/// What a program logs that a person has started in a terminal.
+/// The filter of a program that a person has started in a terminal.
 pub const TERMINAL_FILTER: &str = "warn";
 
-/// The end of every program's `--help`: what is read from the environment and is no option.
+/// The end of every program's `--help`: variables that no option stands for.
 pub const HELP: &str = "\
 Environment:
   KLATSCH_LOG         What is logged, on standard error: error, warn, info, debug
@@ -24,7 +24,7 @@ Environment:
   KLATSCH_LOG_FORMAT  json for machines
   NO_COLOR            When set, nothing is coloured";
 
-/// The filter that the environment asks for, or `default`; and what is wrong with the former.
+/// The filter that the environment asks for, or `default`; and what is wrong with what the environment asks for.
 #[must_use]
 pub fn filter(default: &str) -> (EnvFilter, Option<String>) {
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -49,7 +49,7 @@ pub fn init(default: &str) {
     let colours = colours(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let json = std::env::var(FORMAT_ENV).is_ok_and(|format| format.eq_ignore_ascii_case("json"));
-    // An error means that a subscriber is there already, which is what is wanted.
+    // An error means that a subscriber is set already, which is intended.
     let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
     if let Some(error) = fault {
         tracing::warn!(error, default, "the log filter is malformed: using the default");

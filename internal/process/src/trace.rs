@@ -8,7 +8,8 @@ use environment::Entropy;
 /// The name of the header, in HTTP and in records.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// A place in a trace. Handlers get it as `axum::Extension<TraceParent>` behind [`crate::serve()`].
+/// A span of a trace, as the header names it. Handlers get it as `axum::Extension<TraceParent>` behind
+/// [`crate::serve()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
     trace: u128,
@@ -30,13 +31,13 @@ impl TraceParent {
         Self { trace, span: fresh_span(entropy), sampled: true }
     }
 
-    /// Another place in the same trace.
+    /// Another span of the same trace.
     #[must_use]
     pub fn child(self, entropy: &Entropy) -> Self {
         Self { span: fresh_span(entropy), ..self }
     }
 
-    /// A child of what the header says; the start of a trace when it says nothing usable.
+    /// A child of the header's span; the start of a trace when the header has nothing usable.
     #[must_use]
     pub fn from_header(value: Option<&[u8]>, entropy: &Entropy) -> Self {
         let parsed = value.and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(|text| text.parse::<Self>().ok());

@@ -64,7 +64,7 @@ async fn readiness_is_told_with_its_reasons() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let body: Value = answer.json().await.unwrap();
     assert_eq!(body["reasons"][0]["reason"], "the broker does not answer", "{body}");
-    // Strangers are told whether, and not why.
+    // The public answer says whether the process is ready, and not why.
     let answer = client.get(server.url("/readyz")).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.text().await.unwrap(), "not ready\n");
@@ -87,7 +87,7 @@ async fn start_within(bounds: Bounds, router: Router) -> Server {
     Server { address, serving, shutdown, ended: tokio::spawn(served) }
 }
 
-/// Issue 10, item 1: strangers used up all descriptors.
+/// Issue 10, item 1: connections without a token used up all descriptors.
 #[tokio::test]
 async fn strangers_who_say_nothing_give_way_to_who_asks() {
     let bounds = Bounds { connections: 8, strangers: 4, per_address: PerAddress::Unbounded };
@@ -104,7 +104,7 @@ async fn strangers_who_say_nothing_give_way_to_who_asks() {
     assert!(closed >= 90, "{closed} of 100 closed");
 }
 
-/// Issue 10, item 16: it was an error of the server's.
+/// Issue 10, item 16: such a body was reported as an error of the server's.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_the_client_s_fault() {
     let echo = |api::Json(body): api::Json<Value>| async { api::Json(body) };
@@ -126,7 +126,7 @@ async fn a_body_that_does_not_come_is_the_client_s_fault() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("too_slow"), "{answer}");
 }
 
-/// Issue 10, item 14: what a page may not read, it reports as a broken network.
+/// Issue 10, item 14: a page reports an answer that it may not read as a broken network.
 #[tokio::test]
 async fn a_page_can_read_every_refusal() {
     let origins = Origins::parse(&["https://chat.example"]).unwrap();
@@ -231,7 +231,7 @@ async fn stopping_finishes_what_is_in_flight() {
 const REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: here\r\n\r\n";
 const SECOND: Duration = Duration::from_secs(1);
 
-/// While it lives, time goes on only where a test says so: tokio's paused clock stands still during blocking work.
+/// While it lives, time advances only where a test says so: tokio's paused clock stands still during blocking work.
 fn still() -> mpsc::Sender<()> {
     let (hold, held) = mpsc::channel();
     tokio::task::spawn_blocking(move || held.recv());

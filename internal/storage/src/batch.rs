@@ -1,4 +1,4 @@
-//! A batch: read it, load what is cold, judge event by event, write.
+//! A batch of records: loads cold conversations, judges event by event, and writes.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::pending::{EventWrites, Pending};
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 64;
 
-/// What a batch leaves to be written.
+/// The writes of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) cells: Pending,
@@ -33,11 +33,11 @@ enum Opened {
     Malformed,
 }
 
-/// How an event was judged.
+/// The result of judging an event.
 pub(crate) enum Judged {
-    /// What it leaves to be written, if anything.
+    /// The event's writes; there may be none.
     Writes(EventWrites),
-    /// It cannot be judged by this program, for that reason.
+    /// This program cannot judge it, for that reason.
     Not(String),
 }
 
@@ -54,7 +54,8 @@ impl Partition {
         self.flush(written).await
     }
 
-    /// Loads the conversations that are not in memory, together, as of `applied`. Says which are held from there on.
+    /// Loads the conversations that are not in memory, together, as of `applied`. Returns those that are held from
+    /// there on.
     async fn load_cold(&mut self, messages: &[Message]) -> Result<BTreeMap<ConversationId, Hold>, StorageError> {
         let mut cold: BTreeMap<ConversationId, i64> = BTreeMap::new();
         for message in messages {
@@ -77,7 +78,8 @@ impl Partition {
         for (conversation, opened) in opened {
             let slot = match opened {
                 Opened::Ready(loaded) => Slot::Ready(loaded),
-                // Once more from where it stopped, but behind this batch: its neighbours must not wait for it.
+                // Tried again from where it stopped, but behind this batch: the other conversations must not wait for
+                // it.
                 Opened::Held => {
                     self.redrives.add(conversation);
                     Slot::Held
@@ -94,7 +96,7 @@ impl Partition {
         Ok(begun)
     }
 
-    /// The conversation as of `as_of`.
+    /// Opens the conversation as of `as_of`.
     async fn open(&self, conversation: ConversationId, as_of: Seq, time_ms: i64) -> Result<Opened, StorageError> {
         let hold = self.read_hold(conversation).await?;
         // Events at or below `done_through` are never skipped, whatever the row says: this is a replay of them.
@@ -104,8 +106,8 @@ impl Partition {
         Ok(self.load(conversation, as_of, time_ms).await?.map_or(Opened::Malformed, Opened::Ready))
     }
 
-    /// `None` when one of its rows is none of this program's: a newer one has written it, or it came to harm. That is a
-    /// reason to hold this conversation, and not to end the program.
+    /// `None` when this program cannot read one of its rows, because a newer one has written it or it is damaged. That
+    /// is a reason to hold this conversation, and not to end the program.
     pub(crate) async fn load(
         &self,
         conversation: ConversationId,
@@ -113,7 +115,7 @@ impl Partition {
         time_ms: i64,
     ) -> Result<Option<Box<Loaded>>, StorageError> {
         self.deps.metrics.loads.inc();
-        let loaded = self.lane.store("load a conversation", |store| load(store, conversation, as_of, time_ms));
+        let loaded = self.access.store("load a conversation", |store| load(store, conversation, as_of, time_ms));
         match loaded.await {
             Ok(loaded) => Ok(Some(Box::new(loaded))),
             Err(ConsumerError::Store(StoreError::Malformed(row))) => {
@@ -130,7 +132,7 @@ impl Partition {
     }
 
     pub(crate) async fn read_hold(&self, conversation: ConversationId) -> Result<Hold, ConsumerError> {
-        self.lane.hold(Consumer::Storage, conversation).await
+        self.access.hold(Consumer::Storage, conversation).await
     }
 
     async fn judge_one(
@@ -139,7 +141,7 @@ impl Partition {
         record: &Record,
         written: &mut Written,
     ) -> Result<(), StorageError> {
-        // Also under a hold: it stays corrupt, whoever re-drives.
+        // Also under a hold: it stays corrupt for every later program.
         if let Meaning::Corrupt(reason) = &message.meaning {
             self.quarantine(record, reason).await;
         }
@@ -173,8 +175,8 @@ impl Partition {
         Ok(())
     }
 
-    /// Decides one event, with facts as of the event before, and brings `loaded` behind it; drop that when it could not.
-    /// What it needs of rows that are not written yet is among the `pending`.
+    /// Judges one event, with facts as of the event before, and applies it to `loaded`; drop `loaded` on failure. Facts
+    /// from rows that are not written yet are among the `pending`.
     pub(crate) async fn judge(
         &self,
         loaded: &mut Loaded,
@@ -184,7 +186,7 @@ impl Partition {
     ) -> Result<Judged, StorageError> {
         let conversation = event.conversation;
         let unwritten = || pending.memberships(conversation, event.author).collect();
-        let read = read_facts(&self.lane, loaded, (event, placed), unwritten, &self.deps.metrics.id_reads);
+        let read = read_facts(&self.access, loaded, (event, placed), unwritten, &self.deps.metrics.id_reads);
         let answers = match read.await {
             Ok(answers) => answers,
             Err(ConsumerError::Store(StoreError::Malformed(row))) => {
@@ -210,12 +212,12 @@ impl Partition {
         Ok(Judged::Writes(writes))
     }
 
-    /// Rows first, then holds: a hold says that everything before it is there.
+    /// Writes rows first, then holds: a hold says that everything before it is there.
     pub(crate) async fn flush(&self, written: Written) -> Result<(), StorageError> {
         let writes = written.cells.into_writes();
         if !writes.is_empty() {
             self.deps.metrics.rows.inc_by(writes.len() as u64);
-            self.lane.store("write rows", |store| store.write(writes.clone())).await?;
+            self.access.store("write rows", |store| store.write(writes.clone())).await?;
         }
         for (conversation, hold) in written.holds {
             self.put_hold(conversation, hold).await?;
@@ -224,12 +226,12 @@ impl Partition {
     }
 
     pub(crate) async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), ConsumerError> {
-        self.lane.put_hold(Consumer::Storage, conversation, hold).await
+        self.access.put_hold(Consumer::Storage, conversation, hold).await
     }
 
-    /// Copies a corrupt record to where people look.
+    /// Copies a corrupt record to the quarantine.
     async fn quarantine(&mut self, record: &Record, reason: &str) {
         self.deps.metrics.corrupt.inc();
-        self.lane.quarantine(&mut self.quarantine, record, reason).await;
+        self.access.quarantine(&mut self.quarantine, record, reason).await;
     }
 }

@@ -1,12 +1,12 @@
-//! Why a partition's work cannot go on.
+//! Why the work on a partition ends.
 
 use consumer::ConsumerError;
 use eventlog::{PatientError, TopicPartition};
 
-/// The partition's work ends. What a retry mends is retried before it comes to this.
+/// The work on the partition ends. Transient errors were retried before.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// As any consumer's.
+    /// An error that any consumer may have.
     #[error(transparent)]
     Consumer(#[from] ConsumerError),
     /// A replay would leave a gap.
@@ -14,7 +14,7 @@ pub enum StorageError {
     Gap {
         /// The partition.
         at: TopicPartition,
-        /// Where the replay was to begin.
+        /// The first offset of the replay.
         from: u64,
         /// The last offset applied.
         applied: Option<u64>,

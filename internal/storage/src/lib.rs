@@ -10,21 +10,21 @@
 mod batch;
 mod error;
 #[cfg(test)]
-mod holds_tests;
-mod lag;
+mod fixture;
 #[cfg(test)]
-mod lag_tests;
+mod holds_tests;
+mod lag_commits;
+#[cfg(test)]
+mod lag_commits_tests;
 mod metrics;
 mod partition;
 mod pending;
-mod receipts;
+mod read_marks;
 mod redrive;
 mod redrives;
 mod replay;
 #[cfg(test)]
 mod replay_tests;
-#[cfg(test)]
-mod scene;
 
 use consumer::{Group, Route, Seams};
 use domain::RULES_NEWEST;
@@ -40,20 +40,20 @@ use tokio_util::sync::CancellationToken;
 pub use consumer::ConsumerError;
 pub use error::StorageError;
 pub use metrics::StorageMetrics;
-pub use receipts::replay_marks;
+pub use read_marks::replay_marks;
 pub use redrive::SLICE_EVENTS_MAX;
 pub use replay::{Replayed, replay};
 
-/// What the consumer works with.
+/// The dependencies of the consumer.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where events come from, and where rows go.
+    /// The log that events come from, and the store that rows go to.
     pub seams: Seams,
-    /// Counters.
+    /// The metrics.
     pub metrics: StorageMetrics,
     /// The newest rules that this program judges by: [`RULES_NEWEST`], or older to act as an older program in a test.
     pub rules_newest: u32,
-    /// Events that one part of a re-drive judges at about most: [`SLICE_EVENTS_MAX`], or few in a test.
+    /// Events that one slice of a re-drive judges, about: [`SLICE_EVENTS_MAX`], or few in a test.
     pub slice_events: usize,
 }
 
@@ -66,7 +66,7 @@ impl Deps {
     }
 }
 
-/// What it does with each topic.
+/// The topics, and the work on each.
 const GROUP: Group<Deps> = Group {
     name: "storage",
     id: GROUP_STORAGE,
@@ -77,18 +77,18 @@ const GROUP: Group<Deps> = Group {
         },
         Route {
             topic: RECEIPTS,
-            begin: |deps, assigned, committer, stop| Box::pin(receipts::run(deps, assigned, committer, stop)),
+            begin: |deps, assigned, committer, stop| Box::pin(read_marks::run(deps, assigned, committer, stop)),
         },
     ],
-    // Where it puts what cannot be read.
+    // The topic that unreadable records are copied to.
     writes: &[QUARANTINE],
 };
 
-/// Consumes until `shutdown`: every partition that the group gives this process. When another incarnation of the store
-/// becomes current, it begins again with that one, from its `applied + 1`.
+/// Consumes until `shutdown`: every partition that the group assigns to this process. When another incarnation of the
+/// store becomes current, it begins again with that one, from its `applied + 1`.
 ///
 /// # Errors
-/// When it cannot go on: a topic is not the one it was, or the log or the store is broken.
+/// When it cannot go on: a topic was re-created, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
     let pinned = |seams| Deps { seams, ..deps.clone() };
     consumer::run(deps.seams.clone(), GROUP, pinned, readiness, shutdown).await

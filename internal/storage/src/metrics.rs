@@ -1,4 +1,4 @@
-//! What the storage consumer counts.
+//! The metrics of the storage consumer.
 
 use process::Metrics;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +20,7 @@ pub struct StorageMetrics {
     pub(crate) corrupt: Counter,
     /// Events whose judging panicked.
     pub(crate) panics: Counter,
-    /// Conversations with a row that this program cannot read, each time that one is met.
+    /// Conversations with a row that this program cannot read, each time that such a row is read.
     pub(crate) malformed: Counter,
     /// Holds begun.
     pub(crate) holds: Counter,

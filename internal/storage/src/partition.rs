@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane};
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess};
 use domain::{Fingerprint, Seq};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::consume::{Ended, Outcome};
@@ -15,26 +15,26 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::redrives::Redrives;
-use crate::{Deps, StorageError, lag};
+use crate::{Deps, StorageError, lag_commits};
 
-/// How often the owner looks at its holds.
+/// How often the owner tries its holds again.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
 
-/// A partition's work.
+/// The work on a partition.
 pub(crate) struct Partition {
     pub(crate) deps: Arc<Deps>,
-    pub(crate) lane: Lane,
-    /// The last place that is applied; `None` before the first.
+    pub(crate) access: PartitionAccess,
+    /// The seq of the last event that is applied; `None` before the first.
     pub(crate) applied: Option<Seq>,
-    /// The last record that was applied: proof of which log this is.
+    /// The last record that was applied, as proof of which log this is.
     pub(crate) last: Option<Applied>,
     pub(crate) cache: Conversations,
-    /// Copies its corrupt records.
+    /// Takes copies of corrupt records.
     pub(crate) quarantine: Quarantine,
     pub(crate) redrives: Redrives,
     /// Events that an operator has dropped.
     pub(crate) dropped: BTreeSet<Seq>,
-    /// The next offset, for those who watch the lag.
+    /// The next offset, for the commits that show the lag.
     next: watch::Sender<u64>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(
 impl Partition {
     pub(crate) fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
         Self {
-            lane: Lane::new(deps.seams.clone(), at, stop),
+            access: PartitionAccess::new(deps.seams.clone(), at, stop),
             deps,
             applied: None,
             last: None,
@@ -68,27 +68,27 @@ impl Partition {
 
     async fn consume(&mut self, committer: &dyn Committer) -> Result<(), StorageError> {
         self.resume().await?;
-        let (at, next) = (self.lane.at.clone(), self.next.subscribe());
+        let (at, next) = (self.access.at.clone(), self.next.subscribe());
         let ended = tokio::select! {
             biased;
             ended = self.work() => ended,
-            never = lag::tell(&at, committer, next) => match never {},
+            never = lag_commits::commit_regularly(&at, committer, next) => match never {},
         };
         if let Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) = ended {
-            lag::tell_last(&at, committer, self.next_offset()).await;
+            lag_commits::commit_last(&at, committer, self.next_offset()).await;
         }
         ended
     }
 
     async fn work(&mut self) -> Result<(), StorageError> {
-        let mut reader = self.lane.open(self.next_offset()).await?;
+        let mut reader = self.access.open(self.next_offset()).await?;
         let mut holds = tokio::time::interval(HOLDS_EVERY);
         holds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = self.lane.stop.cancelled() => return Ok(()),
-                // The first tick comes at once: the take-over's look at the holds.
+                () = self.access.stop.cancelled() => return Ok(()),
+                // The first tick comes at once, so a new owner tries the holds.
                 _ = holds.tick() => self.redrive_all(),
                 records = reader.next(BATCH_RECORDS_MAX) => match records {
                     Ok(records) => self.apply(&records).await?,
@@ -97,48 +97,48 @@ impl Partition {
                 },
                 () = std::future::ready(()), if !self.redrives.is_empty() => {}
             }
-            // A slice at each turn, whether there are records to apply or not.
+            // One slice per turn, whether there are records to apply or not.
             self.redrive_on().await?;
         }
     }
 
-    /// Finds where the store stands, and that the log is the one it was.
+    /// Reads how far the store has come, and checks that the log is the same as before.
     pub(crate) async fn resume(&mut self) -> Result<(), StorageError> {
-        let source = self.lane.source();
-        let applied = self.lane.store("read applied", |store| store.applied(source)).await?;
+        let source = self.access.source();
+        let applied = self.access.store("read applied", |store| store.applied(source)).await?;
         self.last = applied;
         self.verify().await?;
         self.read_drops().await?;
         self.applied = applied.map(|applied| applied.seq);
         self.next.send_replace(self.next_offset());
-        tracing::info!(partition = %self.lane.at, next = self.next_offset(), "storage resumes");
+        tracing::info!(partition = %self.access.at, next = self.next_offset(), "storage resumes");
         Ok(())
     }
 
-    /// Learns which events are dropped. An event is dropped only while it is held: so it is enough to read this before
-    /// anything else, and before each look at a hold.
+    /// Reads which events are dropped. An event can only be dropped while it is held, so it is enough to read this at
+    /// the start, and before each hold is tried again.
     pub(crate) async fn read_drops(&mut self) -> Result<(), StorageError> {
-        self.dropped = self.lane.drops().await?.into_iter().collect();
+        self.dropped = self.access.drops().await?.into_iter().collect();
         Ok(())
     }
 
-    /// The record as this program reads it.
+    /// Decodes a record.
     pub(crate) fn message(&self, record: &Record) -> Result<Message, StorageError> {
-        let mut message = self.lane.message(record).map_err(ConsumerError::Seq)?;
+        let mut message = self.access.message(record).map_err(ConsumerError::Seq)?;
         if self.dropped.contains(&message.placed.seq) {
             message.meaning = Meaning::Dropped;
         }
         Ok(message)
     }
 
-    /// The last record that was applied.
+    /// The offset and fingerprint of the last record that was applied.
     pub(crate) fn proof(&self) -> Option<(u64, Fingerprint)> {
         self.last.map(|last| (last.seq.offset(), last.fingerprint))
     }
 
-    /// Fails when the log is not the one that it was.
+    /// Fails when the log is not the one that was applied.
     pub(crate) async fn verify(&self) -> Result<(), ConsumerError> {
-        self.lane.verify(self.proof()).await
+        self.access.verify(self.proof()).await
     }
 
     pub(crate) fn next_offset(&self) -> u64 {
@@ -147,19 +147,19 @@ impl Partition {
 
     /// A reader for going on after an error, or for reading again.
     pub(crate) async fn reader_again(&self, from: u64) -> Result<Box<dyn PartitionReader>, ConsumerError> {
-        self.lane.reader(from, self.proof()).await
+        self.access.reader(from, self.proof()).await
     }
 
-    /// Applies a batch: rows, then holds, then `applied`. Nothing of it is visible as applied before all of it is.
+    /// Applies a batch: rows, then holds, then `applied`. No part of it counts as applied before all of it is.
     pub(crate) async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let Some(last) = records.last() else { return Ok(()) };
-        let seq = self.lane.seq(last.offset).map_err(ConsumerError::Seq)?;
-        let (source, applied) = (self.lane.source(), Applied { seq, fingerprint: last.fingerprint() });
+        let seq = self.access.seq(last.offset).map_err(ConsumerError::Seq)?;
+        let (source, applied) = (self.access.source(), Applied { seq, fingerprint: last.fingerprint() });
         if seeded(Bug::AppliedTooEarly) {
-            self.lane.store("write applied", |store| store.set_applied(source, applied)).await?;
+            self.access.store("write applied", |store| store.set_applied(source, applied)).await?;
         }
         self.judge_and_write(records).await?;
-        self.lane.store("write applied", |store| store.set_applied(source, applied)).await?;
+        self.access.store("write applied", |store| store.set_applied(source, applied)).await?;
         self.applied = Some(self.applied.map_or(seq, |before| before.max(seq)));
         self.next.send_replace(self.next_offset());
         self.last = Some(applied);

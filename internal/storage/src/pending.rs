@@ -1,14 +1,14 @@
-//! What a batch leaves to be written, until it is written.
+//! The writes of a batch, until they are written.
 
 use std::collections::BTreeMap;
 
 use domain::{Change, ConversationId, Effects, Event, Placed, Role, Seq, UserId};
 use store::{CellWrites, Value, rows_of};
 
-/// A change of a membership: who, by which event, and the role from there on (`None` for who left).
+/// A change of a membership: the user, the event's seq, and the role from there on (`None` after leaving).
 type MemberChange = (UserId, Seq, Option<Role>);
 
-/// What one event leaves to be written.
+/// The writes of one event.
 #[derive(Debug, Default)]
 pub(crate) struct EventWrites {
     cells: Vec<CellWrites>,
@@ -39,9 +39,9 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct Writes {
     cells: Vec<CellWrites>,
-    /// Those of which the newest is enough, by set and key.
+    /// Writes of which the newest is enough, by cell set and key.
     newest: BTreeMap<(usize, Vec<Value>), CellWrites>,
-    /// By seq.
+    /// The membership changes, by seq.
     members: Vec<MemberChange>,
 }
 
@@ -57,9 +57,9 @@ impl Pending {
                 writes.cells.push(write);
                 continue;
             }
-            let place = (write.set.number(), write.key.clone());
-            if writes.newest.get(&place).is_none_or(|old| old.timestamp < write.timestamp) {
-                writes.newest.insert(place, write);
+            let row = (write.set.number(), write.key.clone());
+            if writes.newest.get(&row).is_none_or(|old| old.timestamp < write.timestamp) {
+                writes.newest.insert(row, write);
             }
         }
     }

@@ -1,8 +1,9 @@
-//! Re-driving a held conversation: judging again, in order, from where it stopped up to the partition's own intake.
+//! Re-driving a held conversation: its events are judged again, in order, from where it stopped up to the partition's
+//! own intake.
 //!
-//! Only the partition's owner does it, at take-over and every minute, so a version that is known now heals even where
-//! nothing new is said, and when a conversation that it finds held is named again. It goes slice by slice, one for each
-//! turn of the partition's loop: the neighbours go on, and the conversation stays held until the last one.
+//! Only the partition's owner does it: at take-over and every minute, so that an upgrade heals a hold even where
+//! nothing new comes, and when a new event shows that the conversation is held. It goes slice by slice, one for each
+//! turn of the partition's loop: the other conversations go on, and this one stays held until the last slice.
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError};
 use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
@@ -18,29 +19,29 @@ use crate::redrives::Redrives;
 
 /// Held conversations that are listed at once.
 const HOLDS_AT_ONCE: usize = 100;
-/// Events that a slice judges at about most: it ends behind the records that were read together.
+/// Events that a slice judges, about: it ends behind the records that were read together.
 pub const SLICE_EVENTS_MAX: usize = 300;
-/// Records that a slice reads at about most.
+/// Records that a slice reads, about.
 const SLICE_RECORDS: u64 = 10 * BATCH_RECORDS_MAX as u64;
 
 /// How a slice ended.
 enum Slice {
-    /// There is more.
+    /// There is more to judge.
     More,
-    /// At an event that cannot be judged.
+    /// It ended at an event that cannot be judged.
     Held,
-    /// At the intake; `None` when nothing had to be loaded.
+    /// It has come to the intake; `None` when nothing had to be loaded.
     Done(Option<Box<Loaded>>),
 }
 
 impl Partition {
-    /// Begins to re-drive every conversation of the partition that is held, unless they are being listed.
+    /// Begins to re-drive every held conversation of the partition, unless they are being listed.
     pub(crate) fn redrive_all(&mut self) {
         self.redrives.listing.get_or_insert(None);
     }
 
-    /// The next part of the list while few wait, or else the next slice. The list does not wait for those that it has
-    /// named: one long hold among them would keep all others from being looked at.
+    /// Lists the next part while few conversations wait, or else judges the next slice. The list does not wait for the
+    /// conversations that it has returned: one long hold among them would keep all others from being tried.
     pub(crate) async fn redrive_on(&mut self) -> Result<(), StorageError> {
         let Some(as_of) = self.applied else {
             self.redrives = Redrives::default();
@@ -48,7 +49,7 @@ impl Partition {
         };
         let few = self.redrives.waiting.len() < HOLDS_AT_ONCE;
         if let Some(after) = self.redrives.listing.filter(|_| few) {
-            let held = self.lane.holds(Consumer::Storage, after, HOLDS_AT_ONCE).await?;
+            let held = self.access.holds(Consumer::Storage, after, HOLDS_AT_ONCE).await?;
             let last = held.last().map(|(conversation, _)| *conversation);
             self.redrives.listing = last.filter(|_| held.len() == HOLDS_AT_ONCE).map(Some);
             held.into_iter().for_each(|(conversation, _)| self.redrives.add(conversation));
@@ -57,15 +58,15 @@ impl Partition {
             self.read_drops().await?;
             if let Some(slot) = self.redrive(conversation, as_of).await? {
                 self.cache.put(conversation, slot);
-                // All of it is flushed between two batches; in a quiet partition no batch comes to shrink it.
+                // All of it is written between two batches; in a quiet partition no batch comes to shrink the cache.
                 self.cache.shrink();
             }
         }
         Ok(())
     }
 
-    /// Judges a slice of what the conversation's hold skipped, at most up to `as_of`. `None`: it is not held there, and
-    /// not loaded.
+    /// Judges a slice of what the conversation's hold skipped, at most up to `as_of`. `None`: the conversation is not
+    /// held there, and not loaded.
     async fn redrive(&mut self, conversation: ConversationId, as_of: Seq) -> Result<Option<Slot>, StorageError> {
         Ok(match self.slice(conversation, as_of).await? {
             Slice::Done(loaded) => loaded.map(Slot::Ready),
@@ -108,7 +109,7 @@ impl Partition {
                     return Ok(Slice::Held);
                 };
                 let judged = match &message.meaning {
-                    // Copied to the quarantine when it passed.
+                    // It was copied to the quarantine when it was read first.
                     Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => Judged::Writes(EventWrites::default()),
                     Meaning::Unknown(what) => Judged::Not(what.clone()),
                     Meaning::Event(event) => self.judge(loaded, event, message.placed, &written.cells).await?,
@@ -123,7 +124,7 @@ impl Partition {
                 }
             }
             self.flush(written).await?;
-            // Everything in there is written by now.
+            // Everything in it is written by now.
             if let Some(loaded) = &mut loaded {
                 loaded.ids.shrink(ID_CACHE_ROWS_MAX);
             }
@@ -139,11 +140,11 @@ impl Partition {
         Ok(Slice::Done(loaded))
     }
 
-    /// `None`: the reader is of no use any more.
+    /// The next records; `None` when the reader has failed.
     async fn next_records(&self, reader: &mut dyn PartitionReader) -> Result<Option<Vec<Record>>, ConsumerError> {
         let records = tokio::select! {
             biased;
-            () = self.lane.stop.cancelled() => return Err(ConsumerError::Stopped),
+            () = self.access.stop.cancelled() => return Err(ConsumerError::Stopped),
             records = reader.next(BATCH_RECORDS_MAX.min(self.deps.slice_events)) => records,
         };
         match records {
@@ -153,7 +154,7 @@ impl Partition {
         }
     }
 
-    /// Only once the rows up to there are written.
+    /// Raises `done_through`. Only once the rows up to there are written.
     async fn raise_done(&self, conversation: ConversationId, done: Option<Seq>) -> Result<(), ConsumerError> {
         self.put_hold(conversation, Hold { skipped_to: None, done_through: done }).await
     }

@@ -1,16 +1,16 @@
-//! Which held conversations of a partition are still to be driven again; `redrive.rs` does it.
+//! The held conversations of a partition that are still to be driven again; `redrive.rs` does it.
 
 use std::collections::VecDeque;
 
 use domain::ConversationId;
 
-/// Conversations that wait for their next slice; one more is found again by the next minute's pass.
+/// Conversations that wait for their next slice; further ones are found by the next minute's pass.
 const WAITING_MAX: usize = 1000;
 
-/// What is still to be driven again.
+/// The conversations to be driven again.
 #[derive(Debug, Default)]
 pub(crate) struct Redrives {
-    /// In this order.
+    /// The conversations, in the order of their slices.
     pub(crate) waiting: VecDeque<ConversationId>,
     /// Holds behind that conversation (from the first on: the inner `None`) are still to be listed.
     pub(crate) listing: Option<Option<ConversationId>>,

@@ -1,4 +1,4 @@
-//! Replaying a range of the log into the store: the same code as live, and so the same rows.
+//! Replaying a range of the log into the store, with the same code as live, and so with the same rows.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 use crate::partition::Partition;
 use crate::{Deps, StorageError};
 
-/// What a replay did.
+/// The result of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replayed {
     /// Records read.
     pub records: u64,
-    /// The offset behind the last one.
+    /// The offset behind the last record.
     pub next: u64,
 }
 
-/// Applies `from..to` of one partition of `chat.messages` again. Rows that are there stay as they are; `applied` never
-/// goes back. `progress` hears of every batch, and of the end. A log that is silent for a while is waited for.
+/// Applies `from..to` of one partition of `chat.messages` again. Existing rows stay as they are; `applied` never goes
+/// back. `progress` is called after every batch, and at the end. A log that does not answer for a while is waited for.
 ///
 /// # Errors
 /// [`NotTheLog`](consumer::ConsumerError::NotTheLog) when the store has applied another log, [`StorageError::Gap`] when
@@ -35,9 +35,9 @@ pub async fn replay(
 ) -> Result<Replayed, StorageError> {
     let at = TopicPartition::new(MESSAGES, partition);
     let mut work = Partition::new(deps, at.clone(), stop);
-    let source = work.lane.source();
-    let applied = work.lane.store("read applied", |store| store.applied(source)).await?;
-    // Another log's records would take the places of what is there, and win wherever they are further on.
+    let source = work.access.source();
+    let applied = work.access.store("read applied", |store| store.applied(source)).await?;
+    // Records of another log would overwrite what is there, wherever they are further on.
     work.last = applied;
     work.verify().await?;
     work.read_drops().await?;
@@ -47,7 +47,7 @@ pub async fn replay(
     }
     // It begins as of the event before the range, however far the store is.
     work.applied = match from.checked_sub(1) {
-        Some(before) => Some(work.lane.seq(before).map_err(ConsumerError::Seq)?),
+        Some(before) => Some(work.access.seq(before).map_err(ConsumerError::Seq)?),
         None => None,
     };
     let mut done = Replayed { records: 0, next: from };
@@ -57,12 +57,12 @@ pub async fn replay(
         let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
         let records = tokio::select! {
             biased;
-            () = work.lane.stop.cancelled() => return Err(ConsumerError::Stopped.into()),
+            () = work.access.stop.cancelled() => return Err(ConsumerError::Stopped.into()),
             records = reader.next(to, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
         let Some(last) = records.last() else {
-            // No more of them: what is left holds no records.
+            // There are no more: the offsets that are left hold no records.
             done.next = to;
             progress(done);
             break;

@@ -1,4 +1,4 @@
-//! Replays of logs that are silent for a while, or end without a record.
+//! Replays of logs that do not answer for a while, or that end with offsets without a record.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use consumer::ConsumerError;
 use eventlog::SharedLog;
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{PARTITION, Scene, Silent};
+use crate::fixture::{Fixture, PARTITION, Silent};
 use crate::{Replayed, StorageError, replay, replay_marks};
 
-async fn replayed(scene: &Scene, silent: u32, to: u64) -> Result<[Replayed; 2], StorageError> {
-    let log: SharedLog = Arc::new(Silent::new(&scene.log, silent));
-    let deps = || scene.deps_over(log.clone());
+async fn replayed(fixture: &Fixture, silent: u32, to: u64) -> Result<[Replayed; 2], StorageError> {
+    let log: SharedLog = Arc::new(Silent::new(&fixture.log, silent));
+    let deps = || fixture.deps_over(log.clone());
     let stop = CancellationToken::new;
     let mut told = None;
     let messages = replay(deps(), PARTITION, 0, to, stop(), |done| told = Some(done)).await?;
@@ -21,27 +21,27 @@ async fn replayed(scene: &Scene, silent: u32, to: u64) -> Result<[Replayed; 2], 
 
 #[tokio::test(start_paused = true)]
 async fn a_replay_outlasts_a_log_that_is_silent_for_a_while() {
-    let scene = Scene::new().await;
-    let [(_, create)] = scene.groups(1).try_into().unwrap();
-    scene.append(&create).await;
-    let done = replayed(&scene, 3, 2).await.unwrap();
+    let fixture = Fixture::new().await;
+    let [(_, create)] = fixture.groups(1).try_into().unwrap();
+    fixture.append(&create).await;
+    let done = replayed(&fixture, 3, 2).await.unwrap();
     assert_eq!(done, [Replayed { records: 2, next: 2 }, Replayed { records: 1, next: 1 }]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replay_of_a_log_that_stays_silent_ends_and_says_how_to_go_on() {
-    let scene = Scene::new().await;
-    let error = replayed(&scene, u32::MAX, 1).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    let error = replayed(&fixture, u32::MAX, 1).await.unwrap_err();
     assert!(matches!(error, StorageError::Consumer(ConsumerError::Log(eventlog::LogError::Transient(_)))), "{error:?}");
     assert!(error.to_string().contains("begin again from there"), "{error}");
 }
 
-/// A foreign producer's control record is an offset that no reader is given.
+/// The control record of a foreign producer is an offset that no reader returns.
 #[tokio::test(start_paused = true)]
 async fn an_end_without_a_record_ends_a_replay_as_it_should() {
-    let scene = Scene::new().await;
-    let log: SharedLog = Arc::new(Silent::longer(&scene.log, 1));
-    let deps = scene.deps_over(log);
+    let fixture = Fixture::new().await;
+    let log: SharedLog = Arc::new(Silent::longer(&fixture.log, 1));
+    let deps = fixture.deps_over(log);
     let done = replay(deps, PARTITION, 0, 2, CancellationToken::new(), |_| {}).await.unwrap();
     assert_eq!(done, Replayed { records: 1, next: 2 });
 }

@@ -1,8 +1,8 @@
 //! How far storage has come: reading it, publishing it, and waiting for it with one poller for the whole handle.
 //!
-//! The server cannot notify, so somebody has to ask again and again. One task does so for everybody: one read per
-//! source that somebody waits for, 2 ms apart while it moves and up to 50 ms while it does not. The same task looks
-//! at the incarnation, so that nobody waits where storage writes no more.
+//! The server cannot notify, so somebody has to ask again and again. One task does so for all waiters: one read per
+//! source with a waiter, 2 ms apart while it moves and up to 50 ms while it does not. The same task checks the
+//! incarnation, so that no caller waits where storage writes no more.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,7 +25,7 @@ const INCARNATION_EVERY: Duration = Duration::from_secs(1);
 /// Sources read at once; there are as many as source partitions.
 const READS_IN_FLIGHT: usize = 32;
 
-/// Progress of every source partition, as far as it is known here.
+/// The progress of every source partition, as far as it is known here.
 pub(crate) struct Progress {
     cql: Arc<Cql>,
     read: PreparedStatement,
@@ -39,15 +39,15 @@ pub(crate) struct Progress {
 
 struct Watched {
     seen: watch::Sender<Seen>,
-    /// Somebody began to wait since the poller looked last.
+    /// A caller began to wait since the last read.
     nudged: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// Never goes back: within an incarnation `applied` does not.
+    /// The last applied seq. It never goes back: within an incarnation `applied` does not.
     seq: Option<Seq>,
-    /// The poller could not go on: waiters look for themselves, and so get the error.
+    /// The poller could not go on: waiters read for themselves, and so get the error.
     failed: bool,
 }
 
@@ -111,7 +111,7 @@ impl Progress {
                 }
             }
         };
-        // A notice of the poller's can be overtaken by a read that was on its way: closing is looked for itself.
+        // A read in progress may overtake the poller's notice, so closing is checked here as well.
         let outcome = tokio::select! {
             biased;
             () = self.cql.closing().cancelled() => return Err(StoreError::Closed),
@@ -120,7 +120,7 @@ impl Progress {
         outcome.unwrap_or_else(|_| unanswered.map_or(Ok(false), |error| Err(StoreError::Transient(error))))
     }
 
-    /// Asks once, also whether this is still the store that it was.
+    /// Reads once, and checks whether this is still the same incarnation.
     async fn look(&self, source: Source, seq: Seq) -> Result<bool, StoreError> {
         let (found, applied) = tokio::try_join!(self.cql.current_incarnation(), self.get(source))?;
         self.cql.check(found)?;
@@ -138,7 +138,7 @@ impl Progress {
         self.nudge.notify_one();
     }
 
-    /// Tells the waiters, if it is news.
+    /// Notifies the waiters of a change.
     fn saw(&self, source: Source, seq: Option<Seq>, failed: bool) {
         let mut sources = self.lock();
         sources.entry(source).or_insert_with(Watched::new).seen.send_if_modified(|seen| {
@@ -159,7 +159,7 @@ impl Progress {
     }
 
     async fn check_incarnation(&self) {
-        // An error is no news: every waiter has a deadline, and every other call its own error.
+        // An error is not reported: every waiter has a deadline, and every other call its own error.
         if let Ok(found) = self.cql.current_incarnation().await
             && self.cql.check(found).is_err()
             && self.moved_to.swap(found, Ordering::Relaxed) != found
@@ -176,21 +176,21 @@ impl Watched {
     }
 }
 
-/// How often one source is read now.
-struct Pace {
+/// The polling interval of one source.
+struct PollInterval {
     every: Duration,
     due: Instant,
 }
 
-/// Polls for everybody, until `closing`.
+/// Polls for all waiters, until `closing`.
 pub(crate) async fn poll(progress: Arc<Progress>, closing: CancellationToken) {
     let polling = async {
-        let mut paces = BTreeMap::new();
+        let mut intervals = BTreeMap::new();
         let mut incarnation_due = Instant::now() + INCARNATION_EVERY;
         loop {
-            let next = paces
+            let next = intervals
                 .values()
-                .map(|pace: &Pace| pace.due)
+                .map(|interval: &PollInterval| interval.due)
                 .min()
                 .map_or(incarnation_due, |due| due.min(incarnation_due));
             tokio::select! {
@@ -203,8 +203,8 @@ pub(crate) async fn poll(progress: Arc<Progress>, closing: CancellationToken) {
                 progress.check_incarnation().await;
                 incarnation_due = Instant::now() + INCARNATION_EVERY;
             }
-            progress.follow_waiters(&mut paces);
-            progress.read_due(&mut paces, now).await;
+            progress.follow_waiters(&mut intervals);
+            progress.read_due(&mut intervals, now).await;
         }
     };
     tokio::select! {
@@ -216,25 +216,25 @@ pub(crate) async fn poll(progress: Arc<Progress>, closing: CancellationToken) {
 }
 
 impl Progress {
-    /// Brings the paces behind who waits: nobody, no reads; somebody new, soon.
-    fn follow_waiters(&self, paces: &mut BTreeMap<Source, Pace>) {
+    /// Adapts the intervals to the waiters: no waiter, no reads; a new one is read for soon.
+    fn follow_waiters(&self, intervals: &mut BTreeMap<Source, PollInterval>) {
         let soon = Instant::now() + POLL_MIN;
         for (source, watched) in self.lock().iter_mut() {
             if watched.seen.receiver_count() == 0 {
-                paces.remove(source);
+                intervals.remove(source);
                 watched.nudged = false;
             } else if std::mem::take(&mut watched.nudged) {
-                let pace = paces.entry(*source).or_insert(Pace { every: POLL_MIN, due: soon });
-                pace.every = POLL_MIN;
-                pace.due = pace.due.min(soon);
+                let interval = intervals.entry(*source).or_insert(PollInterval { every: POLL_MIN, due: soon });
+                interval.every = POLL_MIN;
+                interval.due = interval.due.min(soon);
             }
         }
     }
 
-    async fn read_due(&self, paces: &mut BTreeMap<Source, Pace>, now: Instant) {
-        let due = paces.iter_mut().filter(|(_, pace)| pace.due <= now);
+    async fn read_due(&self, intervals: &mut BTreeMap<Source, PollInterval>, now: Instant) {
+        let due = intervals.iter_mut().filter(|(_, interval)| interval.due <= now);
         stream::iter(due)
-            .for_each_concurrent(READS_IN_FLIGHT, |(source, pace)| async move {
+            .for_each_concurrent(READS_IN_FLIGHT, |(source, interval)| async move {
                 let before = self.known(*source);
                 match self.get(*source).await {
                     Ok(_) => {}
@@ -243,8 +243,8 @@ impl Progress {
                     Err(_) => self.saw(*source, None, true),
                 }
                 let moved = self.known(*source) > before;
-                pace.every = if moved { POLL_MIN } else { (pace.every * 3 / 2).min(POLL_MAX) };
-                pace.due = Instant::now() + pace.every;
+                interval.every = if moved { POLL_MIN } else { (interval.every * 3 / 2).min(POLL_MAX) };
+                interval.due = Instant::now() + interval.every;
             })
             .await;
     }

@@ -1,4 +1,4 @@
-//! Accounts: made once, with a unique name; looked up by everybody who is signed in.
+//! Accounts: created once, with a unique name; every user who is signed in can look them up.
 
 use std::net::IpAddr;
 
@@ -15,11 +15,11 @@ use serde::Deserialize;
 use store::{Account, AccountCreated, OutboxRow};
 
 use crate::app::{App, store_failed, user_body};
-use crate::client::{Asker, Client};
+use crate::client::{Client, LimitedCaller};
 use crate::fields;
-use crate::shares::Attempt;
+use crate::rate_limits::Attempt;
 
-/// Attempts to create an account in the store, which may answer late. Each is the same account.
+/// Attempts to create an account in the store, which may answer late. Each attempt creates the same account.
 const CREATE_ATTEMPTS: u32 = 3;
 
 pub(crate) fn router() -> Router<App> {
@@ -40,7 +40,7 @@ async fn register(
     Ok((StatusCode::CREATED, Json(user_body(account))))
 }
 
-async fn by_id(State(app): State<App>, _: Asker, Path(id): Path<UserId>) -> Result<Json<UserBody>, ApiError> {
+async fn by_id(State(app): State<App>, _: LimitedCaller, Path(id): Path<UserId>) -> Result<Json<UserBody>, ApiError> {
     let account = app.store.account(id).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
 }
@@ -50,19 +50,27 @@ struct IdsQuery {
     ids: String,
 }
 
-async fn by_ids(State(app): State<App>, _: Asker, Query(query): Query<IdsQuery>) -> Result<Json<UserList>, ApiError> {
+async fn by_ids(
+    State(app): State<App>,
+    _: LimitedCaller,
+    Query(query): Query<IdsQuery>,
+) -> Result<Json<UserList>, ApiError> {
     let ids = fields::ids(&query.ids)?;
     let accounts = app.store.accounts(&ids).await.map_err(store_failed)?;
     Ok(Json(UserList { users: accounts.into_iter().flatten().map(user_body).collect() }))
 }
 
-async fn by_name(State(app): State<App>, _: Asker, Path(name): Path<String>) -> Result<Json<UserBody>, ApiError> {
+async fn by_name(
+    State(app): State<App>,
+    _: LimitedCaller,
+    Path(name): Path<String>,
+) -> Result<Json<UserBody>, ApiError> {
     let name = fields::name(&name)?;
     let account = app.store.account_by_name(&name).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
 }
 
-async fn me(State(app): State<App>, Asker(caller): Asker) -> Result<Json<UserBody>, ApiError> {
+async fn me(State(app): State<App>, LimitedCaller(caller): LimitedCaller) -> Result<Json<UserBody>, ApiError> {
     let account = app.store.account(caller.user).await.map_err(store_failed)?;
     account.map(user_body).map(Json).ok_or_else(no_such_user)
 }
@@ -85,9 +93,9 @@ impl App {
             ApiError::new(ErrorCode::RateLimited, words).after(wait)
         };
         let attempt = Attempt { name: name.clone(), network, device: None };
-        let turn = self.passwords.turn(self.shares.of(&attempt), &name).await?;
-        // Who finds the service busy has registered nobody.
-        self.shares.take_registration(network).map_err(limited)?;
+        let turn = self.passwords.turn(self.rate_limits.of(&attempt), &name).await?;
+        // Charged only now: a request that was answered `busy` has registered nobody.
+        self.rate_limits.take_registration(network).map_err(limited)?;
         let account = Account {
             id: UserId::try_from(self.entropy.uuid_v7(&self.clock)).map_err(ApiError::internal)?,
             password_hash: self.passwords.hash(turn, password).await?,
@@ -101,14 +109,15 @@ impl App {
             AccountCreated::Created => {
                 self.outbox.wake();
                 self.metrics.registered.inc();
-                self.shares.make_familiar(&attempt);
+                self.rate_limits.make_familiar(&attempt);
                 tracing::info!(user_id = %account.id, "registered");
                 Ok(account)
             }
         }
     }
 
-    /// A creation that was not answered is made again: with the same id, the name can only be its own.
+    /// Creates the account. A creation that was not answered is repeated: with the same id, the name can only be its
+    /// own.
     async fn create(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, ApiError> {
         let mut attempt = 1;
         loop {

@@ -1,4 +1,4 @@
-//! What every handler of the service shares.
+//! The state that all handlers of the service share.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use store::{Account, StoreError, UserStore};
 use crate::metrics::UsersMetrics;
 use crate::outbox::Outbox;
 use crate::passwords::Passwords;
+use crate::rate_limits::RateLimits;
 use crate::relay::Relay;
-use crate::shares::Shares;
 use crate::{Config, Deps, UsersError};
 
 /// The service's state. Cheap to clone.
@@ -22,9 +22,9 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn UserStore>,
     pub(crate) outbox: Outbox,
     pub(crate) passwords: Passwords,
-    pub(crate) shares: Arc<Shares>,
+    pub(crate) rate_limits: Arc<RateLimits>,
     pub(crate) keys: KeyRing,
-    /// What [`Self::keys`] signed is verified like anywhere else.
+    /// Verifies the tokens that [`Self::keys`] signed, like any other service.
     pub(crate) verifier: Verifier,
     /// The sessions that were ended lately, here or elsewhere.
     pub(crate) ended: EndedSessions,
@@ -45,7 +45,7 @@ pub(crate) fn build(config: &Config, deps: Deps) -> Result<(App, Relay), UsersEr
         store: deps.store,
         outbox,
         passwords,
-        shares: Arc::default(),
+        rate_limits: Arc::default(),
         trusted_proxies: config.trusted_proxies,
         verifier: Verifier::of_ring(deps.keys.clone(), deps.clock.clone()).without(deps.ended.clone()),
         ended: deps.ended,
@@ -63,7 +63,7 @@ impl FromRef<App> for Verifier {
     }
 }
 
-/// Whatever a store cannot do, it may be able to do later or elsewhere; nothing of it concerns the client.
+/// Maps an error of the store. It may pass, and its details do not concern the client.
 pub(crate) fn store_failed(error: StoreError) -> ApiError {
     ApiError::unavailable(error)
 }

@@ -1,4 +1,4 @@
-//! Who asks: an address and, where somebody has signed in, a user. Both are held to how often they may.
+//! The sender of a request: an address and, where somebody has signed in, a user. Both are rate-limited.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,16 +22,16 @@ impl FromRequestParts<App> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        // Without a connection there is no other end: a test that calls the routes itself.
+        // Only a test that calls the routes itself has no connection.
         let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address);
         Ok(Self { network: network_of(client_address(peer, &parts.headers, app.trusted_proxies)) })
     }
 }
 
-/// A caller within the limits of calls.
-pub(crate) struct Asker(pub(crate) Caller);
+/// A signed-in caller within the rate limits.
+pub(crate) struct LimitedCaller(pub(crate) Caller);
 
-impl FromRequestParts<App> for Asker {
+impl FromRequestParts<App> for LimitedCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
@@ -41,10 +41,10 @@ impl FromRequestParts<App> for Asker {
     }
 }
 
-/// Anybody within the limits of calls from one address: what asks for no access token.
-pub(crate) struct Anybody;
+/// A caller without an access token, within the rate limits of one address.
+pub(crate) struct LimitedAddress;
 
-impl FromRequestParts<App> for Anybody {
+impl FromRequestParts<App> for LimitedAddress {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
@@ -57,5 +57,5 @@ async fn take(parts: &mut Parts, app: &App, caller: Option<&Caller>) -> Result<(
     let Ok(Client { network }) = Client::from_request_parts(parts, app).await;
     let words = "too many requests: wait a moment, then ask again";
     let limited = |wait| ApiError::new(ErrorCode::RateLimited, words).after(wait);
-    app.shares.take_call(caller.map(|caller| caller.user), network).map_err(limited)
+    app.rate_limits.take_call(caller.map(|caller| caller.user), network).map_err(limited)
 }

@@ -1,9 +1,9 @@
-//! Devices that signed in before: each has a share of sign-ins of its own, which no stranger can use up.
+//! Known devices: each device that signed in before has sign-in attempts of its own, which no stranger can use up.
 //!
 //! A sign-in answers with a device token: a random id and a seal over it and the name, which only this service can make.
-//! The device keeps it and shows it at the next sign-in to that name. It proves nothing but that; nothing is stored. The seal
-//! is made with the newest key of the ring and good under every key that is in it: one whose key was taken out is worth
-//! nothing, and the next sign-in gives another one.
+//! The device keeps it and shows it at the next sign-in to that name. It proves nothing but that; nothing is stored.
+//! The seal is made with the newest key of the ring and valid under every key that is in it: a token whose key was
+//! removed is worth nothing, and the next sign-in gives another one.
 
 use auth::KeyRing;
 use base64::Engine;
@@ -22,11 +22,11 @@ pub(crate) fn token(id: DeviceId, name: &str, keys: &KeyRing) -> Secret {
     Secret::new(URL_SAFE_NO_PAD.encode([id, seal].concat()))
 }
 
-/// The device, if the token is one of this name. Others are as good as none.
+/// The device's id, if the token is one for this name. An invalid token counts like none.
 pub(crate) fn of_token(token: &Secret, name: &str, keys: &KeyRing) -> Option<DeviceId> {
     let bytes = URL_SAFE_NO_PAD.decode(token.expose()).ok()?;
     let (id, given) = bytes.split_first_chunk::<BYTES>()?;
-    // All bytes of all seals are looked at, so that the time says nothing.
+    // All bytes of all seals are compared, so that the time tells nothing.
     let differing = |right: [u8; BYTES]| {
         given.iter().zip(right).fold(given.len() ^ BYTES, |all, (one, other)| all | usize::from(one ^ other))
     };
@@ -56,10 +56,10 @@ mod tests {
         assert_eq!(of_token(&given, "ann", &key), Some([7; 16]));
         assert_eq!((of_token(&given, "bob", &key), of_token(&given, "ann", &other)), (None, None));
         let bytes = URL_SAFE_NO_PAD.decode(given.expose()).unwrap();
-        for place in 0..bytes.len() {
+        for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
-            bytes[place] ^= 1;
-            assert_eq!(of_token(&Secret::new(URL_SAFE_NO_PAD.encode(bytes)), "ann", &key), None, "byte {place}");
+            bytes[at] ^= 1;
+            assert_eq!(of_token(&Secret::new(URL_SAFE_NO_PAD.encode(bytes)), "ann", &key), None, "byte {at}");
         }
         for wrong in ["", "!", "AAAA", &format!("{}AA", given.expose())] {
             assert_eq!(of_token(&Secret::new(wrong), "ann", &key), None, "{wrong}");

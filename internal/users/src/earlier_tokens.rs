@@ -1,15 +1,16 @@
-//! Refresh tokens that an earlier version has given out, or a replica that still runs it: a token's successor was derived
-//! from it with the key that signs access tokens, and in the place of the family stood a seal made with that key.
+//! Refresh tokens that an earlier version has given out, or a replica that still runs it. There, a token's successor
+//! was derived from it with the key that signs access tokens, and a seal made with that key stood where the family is
+//! now.
 //!
-//! Such a token is good by its hash, as all are, whatever became of the key; its successor is one of today. The key only
-//! helps to give a successor again and to tell a token that was used from one that was made up. None of these lives longer
-//! than a session does without a refresh ([`crate::REFRESH_TTL`]); then this module can go.
+//! Such a token is judged by its hash like any other, even if the key is gone; its successor has the form of today. The
+//! key is only needed to give a successor again and to tell a token that was used from one that was made up. None of
+//! these lives longer than a session without a refresh ([`crate::REFRESH_TTL`]); then this module can go.
 
 use auth::{KeyRing, SessionId};
 
 use crate::refresh_token::{FAMILY_BYTES, RefreshToken};
 
-/// The token that the earlier version gave for this one.
+/// The successor that the earlier version gave for this token.
 pub(crate) fn successor(token: &RefreshToken, keys: &KeyRing) -> Option<RefreshToken> {
     let at = key_of(token, keys)?;
     let material = [&token.session[..], &token.secret[..]].concat();
@@ -18,14 +19,14 @@ pub(crate) fn successor(token: &RefreshToken, keys: &KeyRing) -> Option<RefreshT
     Some(RefreshToken { session: token.session, secret, family })
 }
 
-/// Whether the earlier version gave it out, under a key of the ring.
+/// Whether the earlier version gave the token out, under a key of the ring.
 pub(crate) fn is_genuine(token: &RefreshToken, keys: &KeyRing) -> bool {
     key_of(token, keys).is_some()
 }
 
-/// Which key's seal it has, counted as [`KeyRing::derive`] does.
+/// The key that made its seal, counted as [`KeyRing::derive`] does.
 fn key_of(token: &RefreshToken, keys: &KeyRing) -> Option<usize> {
-    // All bytes are looked at, so that the time says nothing.
+    // All bytes are compared, so that the time tells nothing.
     let same = |right: &[u8; FAMILY_BYTES]| {
         token.family.iter().zip(right).fold(0, |differing, (one, other)| differing | (one ^ other)) == 0
     };

@@ -82,13 +82,13 @@ pub(crate) fn new_password(password: Secret) -> Result<Password, ApiError> {
     Ok(password)
 }
 
-/// Whether it is one of those that people are known to choose, whatever the case of its letters.
+/// Whether it is one of the most commonly chosen passwords, whatever the case of its letters.
 fn is_common(password: &str) -> bool {
     let password = password.to_lowercase();
     COMMON_PASSWORDS.lines().any(|line| line == password)
 }
 
-/// What a device is called in the list of sessions; nothing when it does not say.
+/// The name of a device in the list of sessions; empty when the device does not say.
 pub(crate) fn label(text: Option<&str>) -> Result<String, ApiError> {
     let label = text.unwrap_or_default().trim();
     if label.chars().count() > DISPLAY_NAME_CHARS_MAX {

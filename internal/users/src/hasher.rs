@@ -1,5 +1,5 @@
-//! argon2id in memory that is kept: each hash takes 19 MiB, and what an allocator does with so much, asked for and given
-//! back by many threads, may be a gigabyte.
+//! Argon2id with reused memory. Each hash takes 19 MiB; allocated and freed by many threads, that can make an allocator
+//! hold a gigabyte.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::password_hash::{self, CustomizedPasswordHasher};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
-/// Computes hashes. What is at work at once bounds the memory that is kept. Cheap to clone.
+/// Computes hashes. The number of hashes at the same time bounds the memory that is kept. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hasher {
     params: Params,
@@ -15,7 +15,7 @@ pub(crate) struct Hasher {
 }
 
 impl Hasher {
-    /// With what a new hash costs.
+    /// New hashes are made with these parameters.
     pub(crate) fn new(params: Params) -> Self {
         Self { params, idle: Arc::default() }
     }
@@ -25,7 +25,7 @@ impl Hasher {
         self.hash_password_customized(password, salt, None, None, self.params.clone())
     }
 
-    /// Memory that was used before, if there is some, as large as `params` want it.
+    /// A block of memory that was used before, if there is one, in the size that `params` need.
     fn take(&self, params: &Params) -> Vec<Block> {
         let mut blocks = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         blocks.resize(params.block_count(), Block::default());
@@ -37,7 +37,7 @@ impl Hasher {
     }
 }
 
-/// Checking a password is the library's: it computes the hash with what the known one was made with.
+/// Checking a password is left to the library: it computes the hash with the parameters of the known one.
 impl CustomizedPasswordHasher<PasswordHash> for Hasher {
     type Params = Params;
 
@@ -88,7 +88,7 @@ mod tests {
             assert_eq!(hash, library.hash_password_with_salt(password, &salt).unwrap());
             hasher.verify_password(password, &hash).unwrap();
         }
-        // One that was made at another cost, and longer.
+        // A hash that was made at another cost, and is longer.
         let params = Params::new(128, 1, 1, Some(48)).unwrap();
         let other = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let other = other.hash_password_with_salt(b"one", &salt).unwrap();

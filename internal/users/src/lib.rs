@@ -1,7 +1,7 @@
 //! The user service: accounts, sessions, and the keys that access tokens are verified with.
 //!
-//! Its tables are its own truth, outside what the log derives. What a row and an event both need goes through the
-//! outbox: the row first, then the relay publishes it to `users.events` until the log has it.
+//! Its tables are its own truth: the log does not derive them. An event that belongs to a row goes through the outbox:
+//! the outbox row is written first, then the relay publishes it to `users.events` until the log has it.
 
 mod accounts;
 mod app;
@@ -14,12 +14,12 @@ mod metrics;
 mod outbox;
 mod passwords;
 mod queue;
+mod rate_limits;
 mod refresh_token;
 mod relay;
 mod routes;
 mod session_list;
 mod sessions;
-mod shares;
 mod sign_in;
 
 use std::convert::Infallible;
@@ -37,28 +37,28 @@ use tokio_util::sync::CancellationToken;
 
 pub use passwords::PasswordCost;
 pub use queue::WAITING_MAX;
-pub use routes::ROUTES;
-pub use session_list::SESSIONS_PER_USER_MAX;
-pub use sessions::{ACCESS_TTL, REFRESH_AGAIN_WITHIN, REFRESH_TTL};
-pub use shares::{
+pub use rate_limits::{
     ADDRESS_ATTEMPT_PER, ADDRESS_ATTEMPTS, ADDRESS_CALL_PER, ADDRESS_CALLS, ATTEMPT_PER, ATTEMPTS, CALL_PER, CALLS,
     REGISTRATION_PER, REGISTRATIONS,
 };
+pub use routes::ROUTES;
+pub use session_list::SESSIONS_PER_USER_MAX;
+pub use sessions::{ACCESS_TTL, REFRESH_AGAIN_WITHIN, REFRESH_TTL};
 
-/// What a client meets, beside the constants above.
+/// The limits that a client meets, beside the constants above.
 pub mod limits {
     pub use crate::fields::{DISPLAY_NAME_CHARS_MAX, IDS_MAX, NAME_CHARS, PASSWORD_CHARS};
 }
 
-/// What can be set.
+/// The configuration of the service.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What a password hash costs.
+    /// The cost of a password hash.
     pub password_cost: PasswordCost,
     /// Password hashes computed at the same time; each takes a core and the cost's memory. By default half the cores:
     /// a rush of sign-ins leaves the rest of the process the other half.
     pub hashes_at_once: usize,
-    /// Proxies in front that say in `X-Forwarded-For` where a request comes from.
+    /// The number of proxies in front that say in `X-Forwarded-For` where a request comes from.
     pub trusted_proxies: usize,
 }
 
@@ -69,37 +69,37 @@ impl Default for Config {
     }
 }
 
-/// What the service works with.
+/// The dependencies of the service.
 #[derive(Clone)]
 pub struct Deps {
     /// Accounts, sessions and the outbox.
     pub store: Arc<dyn UserStore>,
-    /// Where events go.
+    /// Receives the events.
     pub log: SharedLog,
-    /// Writes events.
+    /// Encodes events.
     pub codec: Codec,
     /// The time of day.
     pub clock: Clock,
-    /// For ids, salts and tokens.
+    /// Makes ids, salts and tokens.
     pub entropy: Entropy,
-    /// Sign access tokens. The service reads them again as they change.
+    /// Sign access tokens. The service rereads them as they change.
     pub keys: KeyRing,
-    /// The sessions that were ended lately: the service names here at once those that it ends, and reads those that
-    /// others ended.
+    /// The sessions that were ended lately: the service adds those that it ends at once, and reads those that others
+    /// ended.
     pub ended: EndedSessions,
-    /// What `/metrics` tells.
+    /// The metrics that `/metrics` reports.
     pub metrics: Metrics,
-    /// What `/readyz` tells.
+    /// The conditions that `/readyz` reports.
     pub readiness: Readiness,
 }
 
 /// The service could not be run, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
-    /// A part ended.
+    /// A task failed or ended by itself.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The password cost is none that argon2id knows.
+    /// Argon2id does not accept the password cost.
     #[error("the password cost is not one that argon2id takes: {0}")]
     PasswordCost(String),
 }
@@ -121,7 +121,7 @@ pub async fn run(
     Ok(tasks.run(shutdown).await?)
 }
 
-/// Starts what the service does by itself, and returns its routes: for a process that serves more than this service.
+/// Starts the tasks of the service and returns its routes: for a process that serves more than this service.
 ///
 /// # Errors
 /// When it cannot begin.

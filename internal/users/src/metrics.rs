@@ -1,4 +1,4 @@
-//! What the user service counts.
+//! The metrics of the user service.
 
 use process::Metrics;
 use process::metrics::seconds_buckets;
@@ -17,7 +17,7 @@ pub(crate) struct UsersMetrics {
     pub(crate) sign_outs: Counter,
     pub(crate) password_seconds: Histogram,
     pub(crate) published: Counter,
-    /// Rows of the outbox that could be neither published nor dropped at the last look.
+    /// Rows of the outbox that could be neither published nor dropped when they were read last.
     pub(crate) outbox_waiting: Gauge,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Labels {
     outcome: Outcome,
 }
 
-/// How an attempt ended.
+/// How an attempt to sign in ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Outcome {
     Done,

@@ -1,4 +1,5 @@
-//! Events on their way: rows beside the rows that they speak of, until the relay has published them.
+//! The outbox: rows written together with the account or session that they tell of, kept until the relay has published
+//! them as events.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,26 +18,26 @@ pub(crate) struct Outbox {
     clock: Clock,
     entropy: Entropy,
     wake: Arc<Notify>,
-    /// Stamp and counter of the last row's id: rows of one process are in the order of their making, whatever the
+    /// Timestamp and counter of the last row's id: rows of one process are ordered as they were made, whatever the
     /// clock does.
     last: Arc<Mutex<(i64, u16)>>,
 }
 
-/// Ids of one stamp. Beyond, the stamp runs ahead of the clock.
+/// The ids of one timestamp. Beyond that, the timestamp runs ahead of the clock.
 const IDS_PER_STAMP: u16 = 1 << 12;
 
-/// What an outbox row says, as JSON: the row may be written by one version of this program and read by another, with
+/// The content of an outbox row, as JSON: a row may be written by one version of this program and read by another, with
 /// another registry.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Payload {
     time_ms: i64,
     trace: String,
-    what: What,
+    what: PayloadEvent,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum What {
+enum PayloadEvent {
     Registered { name: String, display_name: String },
     SessionStarted,
     SessionEnded,
@@ -51,10 +52,10 @@ impl Outbox {
     pub(crate) fn row(&self, account: &Account, what: &AccountEvent, trace: TraceParent) -> OutboxRow {
         let what = match what {
             AccountEvent::Registered { name, display_name } => {
-                What::Registered { name: name.clone(), display_name: display_name.clone() }
+                PayloadEvent::Registered { name: name.clone(), display_name: display_name.clone() }
             }
-            AccountEvent::SessionStarted => What::SessionStarted,
-            AccountEvent::SessionEnded => What::SessionEnded,
+            AccountEvent::SessionStarted => PayloadEvent::SessionStarted,
+            AccountEvent::SessionEnded => PayloadEvent::SessionEnded,
         };
         let payload = Payload { time_ms: self.clock.now_ms(), trace: trace.to_string(), what };
         OutboxRow {
@@ -81,7 +82,7 @@ impl Outbox {
         uuid::Builder::from_unix_timestamp_millis(u64::try_from(stamp_ms).unwrap_or(0), &random).into_uuid()
     }
 
-    /// Writes an event of that account. From here on it will be published.
+    /// Writes an event of that account. Once this returns, the event will be published.
     pub(crate) async fn add(
         &self,
         account: &Account,
@@ -93,7 +94,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// There is something to publish.
+    /// Wakes the relay: there is something to publish.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
@@ -104,13 +105,13 @@ impl Outbox {
     }
 }
 
-/// The event that a row speaks of, and its trace.
+/// The event of a row, and its trace.
 pub(crate) fn read(row: &OutboxRow) -> Result<(UserEvent, String), serde_json::Error> {
     let payload: Payload = serde_json::from_slice(&row.payload)?;
     let what = match payload.what {
-        What::Registered { name, display_name } => AccountEvent::Registered { name, display_name },
-        What::SessionStarted => AccountEvent::SessionStarted,
-        What::SessionEnded => AccountEvent::SessionEnded,
+        PayloadEvent::Registered { name, display_name } => AccountEvent::Registered { name, display_name },
+        PayloadEvent::SessionStarted => AccountEvent::SessionStarted,
+        PayloadEvent::SessionEnded => AccountEvent::SessionEnded,
     };
     let event = UserEvent { id: Uuid::from_bytes(row.id), user: row.user, time_ms: payload.time_ms, what };
     Ok((event, payload.trace))

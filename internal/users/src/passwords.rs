@@ -28,15 +28,15 @@ pub struct PasswordCost {
 impl PasswordCost {
     /// What OWASP's Password Storage Cheat Sheet asks for: 19 MiB, two passes; about 20 ms.
     pub const STANDARD: Self = Self { memory_kib: 19 * 1024, passes: 2 };
-    /// The least there is: for tests and simulations, never for people.
+    /// The least that argon2id allows: for tests and simulations, never for people.
     pub const LEAST: Self = Self { memory_kib: Params::MIN_M_COST, passes: 1 };
 }
 
-/// Whether a password is an account's.
+/// Whether a password is the account's.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Right,
-    /// By a hash from before passwords were normalised; this is the one to keep from now on.
+    /// It is right by a hash from before passwords were normalised; this is the hash to keep from now on.
     RightAsTyped(String),
     Wrong,
 }
@@ -45,7 +45,7 @@ pub(crate) enum Verdict {
 #[derive(Clone)]
 pub(crate) struct Passwords {
     hasher: Hasher,
-    /// A hash that is no account's: checking against it takes as long as against any.
+    /// A hash of no account: checking against it takes as long as checking against any.
     nobodys: Arc<str>,
     queue: FairQueue,
     entropy: Entropy,
@@ -81,7 +81,8 @@ impl Passwords {
         self.work(turn, hash).await?.map_err(ApiError::internal)
     }
 
-    /// Whether the password is the one that was hashed. Without a hash it is not, and that takes as long to say.
+    /// Whether the password is the one that was hashed. Without a hash it is wrong, and that takes equally long to
+    /// find.
     pub(crate) async fn verify(&self, turn: Turn, password: Password, hash: Option<&str>) -> Result<Verdict, ApiError> {
         let known = hash.is_some();
         let (hash, salt) = (hash.unwrap_or(&self.nobodys).to_owned(), self.entropy.bytes::<16>());
@@ -97,7 +98,7 @@ impl Passwords {
     ) -> Result<T, ApiError> {
         let begun = tokio::time::Instant::now();
         let hasher = self.hasher.clone();
-        // The turn goes with the work: a request that is given up does not make room before its hash is done.
+        // The turn moves with the work: a request that is given up does not make room before its hash is done.
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work(&hasher)
@@ -122,7 +123,7 @@ fn judge(hasher: &Hasher, password: &Password, known: &str, salt: &[u8]) -> pass
     if fits(&password.normal)? {
         return Ok(Verdict::Right);
     }
-    // How long this takes depends on what was typed, not on the account.
+    // The time that this takes depends on what was typed, not on the account.
     match &password.typed {
         Some(typed) if fits(typed)? => Ok(Verdict::RightAsTyped(hash(hasher, &password.normal, salt)?)),
         _ => Ok(Verdict::Wrong),

@@ -1,10 +1,11 @@
-//! Who computes a password hash next: a fair queue.
+//! A fair queue for computing password hashes.
 //!
-//! Hashes are expensive, so a few are computed at a time and some more wait. Every second turn is of somebody who was here
-//! before, if any waits. Among these, and among all others, turns go round by share (a device that signed in before has
-//! one of its own, names that are at home at an address have one there, strangers share their address's), and within a
-//! share round by name: whoever asks much waits for himself. When the queue is full, the newest of the largest share
-//! makes room, unless that is who asks; but half of the places are for those who were here before.
+//! Hashes are expensive, so a few are computed at a time and some more wait. Every second turn goes to a known client
+//! (one that signed in before), if any waits. Within known clients, and within all others, turns go round by share (a
+//! known device has one of its own, names that signed in at an address before have one there, strangers share their
+//! address's), and within a share round by name: a client that asks often only delays itself. When the queue is full,
+//! the newest request of the largest share is refused, unless the new request is of that share; half of the queue is
+//! reserved for known clients.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -14,26 +15,26 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-/// Hashes that wait for their turn. Beyond, the answer is `busy`.
+/// Requests that wait for their turn. Beyond that, the answer is `busy`.
 pub const WAITING_MAX: usize = 256;
-/// How long one waits for a turn; a change of the password takes two. Well within [`process::serve::REQUEST_WITHIN`], whose
-/// answer would not say when to come back. Beyond, the answer is `busy`.
+/// How long a request waits for a turn; a change of the password takes two turns. Well within
+/// [`process::serve::REQUEST_WITHIN`], whose answer would not say when to come back. Beyond that, the answer is `busy`.
 const TURN_WITHIN: Duration = Duration::from_secs(6);
-/// What a hash is taken to last before one was computed.
+/// The assumed duration of a hash before one was computed.
 const HASH_LASTS: Duration = Duration::from_millis(50);
 
-/// Whose share of the password work a request takes.
+/// The share of the password work that a request is counted in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Share {
-    /// Devices that signed in to that name before: however many, they share one.
+    /// Devices that signed in to that name before: all of them share one.
     Device(String),
-    /// A name that signed in, or was registered, at that address before: all of these share one.
+    /// Names that signed in, or were registered, at that address before: all of these share one.
     Familiar(IpAddr),
     /// Everybody else at that address.
     Address(IpAddr),
 }
 
-/// The queue is full: room is there after about so long.
+/// The queue is full: there should be room after this time.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full(pub(crate) Duration);
 
@@ -55,19 +56,19 @@ pub(crate) struct Turn {
 struct State {
     working: usize,
     waiting: usize,
-    /// How long a turn lasts, lately.
+    /// How long a turn has lasted lately.
     lasts: Duration,
-    /// Of those who were here before, and of strangers: each in the order of their next turns; none is empty.
+    /// The waiting requests: of known clients, and of strangers; each in the order of the next turns. No line is empty.
     lines: [VecDeque<Line>; 2],
-    /// Whose turn is next, of these two.
+    /// The index in `lines` of the next turn.
     next: usize,
 }
 
-/// Who waits in one share.
+/// The waiting requests of one share.
 #[derive(Debug)]
 struct Line {
     share: Share,
-    /// In the order of their next turns; none is empty.
+    /// The names in the order of their next turns; none is empty.
     names: VecDeque<(String, VecDeque<oneshot::Sender<Turn>>)>,
 }
 
@@ -95,7 +96,7 @@ impl FairQueue {
             None => Ok(self.begin()),
             Some(waits) => match timeout(TURN_WITHIN, waits).await {
                 Ok(Ok(turn)) => Ok(turn.begun_now()),
-                // It made room for another, or waited for too long.
+                // It was refused to make room for another, or has waited for too long.
                 Ok(Err(_)) | Err(_) => Err(Full(self.lock().wait(self.at_once))),
             },
         }
@@ -105,7 +106,7 @@ impl FairQueue {
         Turn { queue: Some(self.clone()), begun: Instant::now() }
     }
 
-    /// Hands the turn that ended on.
+    /// Gives the turn that ended to the next request.
     fn go_on(&self) {
         loop {
             let next = {
@@ -119,7 +120,7 @@ impl FairQueue {
             let Some(next) = next else { return };
             match next.send(self.begin()) {
                 Ok(()) => return,
-                // Given up meanwhile: the next one.
+                // The request was given up meanwhile: the next one gets the turn.
                 Err(mut turn) => drop(turn.queue.take()),
             }
         }
@@ -154,11 +155,11 @@ impl State {
         let (turn, waits) = oneshot::channel();
         self.waiting += 1;
         let lines = &mut self.lines[share.side()];
-        let place = lines.iter().position(|line| line.share == share).unwrap_or_else(|| {
+        let at = lines.iter().position(|line| line.share == share).unwrap_or_else(|| {
             lines.push_back(Line { share, names: VecDeque::new() });
             lines.len() - 1
         });
-        let names = &mut lines[place].names;
+        let names = &mut lines[at].names;
         match names.iter_mut().find(|(known, _)| known == name) {
             Some((_, waiting)) => waiting.push_back(turn),
             None => names.push_back((name.to_owned(), VecDeque::from([turn]))),
@@ -166,7 +167,7 @@ impl State {
         waits
     }
 
-    /// Whose turn is next. Who has given up takes nobody's.
+    /// The request whose turn is next. A request that was given up uses no turn.
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
         self.forget_gone();
         let side = if self.lines[self.next].is_empty() { 1 - self.next } else { self.next };
@@ -184,9 +185,9 @@ impl State {
         Some(next)
     }
 
-    /// Makes room for one of `share`. Half of the places are for those who were here before, and half for strangers: a side
-    /// that has more gives them back when the other comes. Within a side, the largest share makes room; false when none has
-    /// more than that share.
+    /// Makes room for a request of `share`. Half of the queue is for known clients and half for strangers: a side that
+    /// has more gives way when the other one comes. Within a side, the largest share gives way; false when none is
+    /// larger than that share.
     fn make_room(&mut self, share: &Share) -> bool {
         self.forget_gone();
         if self.waiting < WAITING_MAX {
@@ -200,13 +201,13 @@ impl State {
         let largest = crowded.iter_mut().max_by_key(|line| line.waiting());
         let Some(largest) = largest.filter(|line| lends || line.waiting() > own + 1) else { return false };
         let of_name = largest.names.iter_mut().max_by_key(|(_, waiting)| waiting.len());
-        // The newest: whoever waits longest has the best claim.
+        // The newest goes: the request that has waited longest has the best claim.
         of_name.and_then(|(_, waiting)| waiting.pop_back());
         self.forget_gone();
         true
     }
 
-    /// Removes who does not wait any more.
+    /// Removes requests that were given up.
     fn forget_gone(&mut self) {
         for lines in &mut self.lines {
             for line in &mut *lines {
@@ -220,14 +221,14 @@ impl State {
         self.waiting = self.lines.iter().flatten().map(Line::waiting).sum();
     }
 
-    /// How long who comes now would wait.
+    /// How long a new request would wait.
     fn wait(&self, at_once: usize) -> Duration {
         self.lasts * u32::try_from(self.waiting.div_ceil(at_once)).unwrap_or(u32::MAX)
     }
 }
 
 impl Share {
-    /// Which of [`State::lines`] it is in.
+    /// The index in [`State::lines`].
     fn side(&self) -> usize {
         match self {
             Self::Device(_) | Self::Familiar(_) => 0,
@@ -252,7 +253,7 @@ mod tests {
         Share::Address(IpAddr::from([192, 0, 2, last]))
     }
 
-    /// Lets `asked` wait in this order behind a turn that is taken; the order in which they got theirs.
+    /// Lets `asked` wait in this order behind a turn that is in use; returns the order in which they got their turns.
     async fn order(asked: &[(Share, &'static str)]) -> Vec<&'static str> {
         let queue = FairQueue::new(1);
         let first = queue.turn(address(0), "first").await.unwrap();
@@ -265,14 +266,14 @@ mod tests {
         let mut order = Vec::new();
         while !waiting.is_empty() {
             let mut got = None;
-            for (place, (_, turn)) in waiting.iter_mut().enumerate() {
+            for (at, (_, turn)) in waiting.iter_mut().enumerate() {
                 if let Some(turn) = turn.now_or_never() {
-                    got = Some((place, turn.unwrap()));
+                    got = Some((at, turn.unwrap()));
                     break;
                 }
             }
-            let (place, turn) = got.expect("somebody has a turn");
-            order.push(waiting.remove(place).0);
+            let (at, turn) = got.expect("somebody has a turn");
+            order.push(waiting.remove(at).0);
             drop(turn);
         }
         order
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(order(&asked).await, ["guess", "bob", "ann", "guess", "guess"]);
     }
 
-    /// Issue 10, item 2: strangers from everywhere, and people whom the service knows, one of them behind their address.
+    /// Issue 10, item 2: strangers from everywhere, and known people, one of them behind the strangers' address.
     #[tokio::test]
     async fn every_second_turn_is_of_somebody_who_was_here_before() {
         let home = Share::Familiar(IpAddr::from([192, 0, 2, 1]));
@@ -359,9 +360,9 @@ mod tests {
         assert_eq!(queue.lock().waiting, WAITING_MAX);
     }
 
-    /// Strangers from so many addresses that each has one place.
+    /// Strangers from so many addresses that each has one request in the queue.
     #[tokio::test]
-    async fn half_of_the_places_are_for_those_who_were_here_before() {
+    async fn half_of_the_queue_is_for_known_clients() {
         let queue = FairQueue::new(1);
         let _first = queue.turn(address(0), "first").await.unwrap();
         let from = |number: usize| Share::Address(IpAddr::from([10, 0, (number / 256) as u8, (number % 256) as u8]));

@@ -1,11 +1,11 @@
-//! Refresh tokens: the session's id, a secret that is good for one refresh, and what all tokens of the session have in
-//! common, its family. Secret and family are random; the store keeps hashes of them, and nothing else is needed to judge
-//! a token: no key.
+//! Refresh tokens: the session's id, a secret that is valid for one refresh, and a random value that all tokens of the
+//! session share, its family. The store keeps hashes of secret and family, and nothing else is needed to judge a token:
+//! no key.
 //!
-//! A client that lost the answer to a refresh is given the same successor again: the store keeps it encrypted with the
-//! secret of the token that it replaces, which only the client has. The family tells a token that was given out once from
-//! one that was made up: a session's id stands in its access tokens for everybody to read, so the id alone must not be
-//! enough to end the session.
+//! A client that lost the answer to a refresh gets the same successor again: the store keeps it encrypted with the
+//! secret of the token that it replaces, which only the client has. The family tells a token that was given out once
+//! from one that was made up: a session's id can be read in its access tokens, so the id alone must not be enough to
+//! end the session.
 
 use api::ApiError;
 use auth::{KeyRing, SessionId};
@@ -19,7 +19,7 @@ use store::{ReplacedToken, Session, TokenFamily};
 
 use crate::earlier_tokens;
 
-/// Bytes of a family: as many as nobody guesses.
+/// Bytes of a family: too many to guess.
 pub(crate) const FAMILY_BYTES: usize = 16;
 
 /// A refresh token.
@@ -37,17 +37,17 @@ impl RefreshToken {
         Self { session, secret: entropy.bytes(), family: entropy.bytes() }
     }
 
-    /// A successor, of this token's family if that is the session's. A token of an earlier version has none.
+    /// A successor of this token, in its family if that is the session's. A token of an earlier version has none.
     pub(crate) fn next(&self, session: &Session, entropy: &Entropy) -> Self {
         Self { session: self.session, secret: entropy.bytes(), family: self.family_of_next(session) }
     }
 
-    /// Whether this is the session's token of now.
+    /// Whether this is the session's current token.
     pub(crate) fn is_current(&self, session: &Session) -> bool {
         session.secret_hash == self.secret_hash()
     }
 
-    /// The session's token of now, if this is the one that it replaced.
+    /// The session's current token, if this is the one that it replaced.
     pub(crate) fn successor(&self, session: &Session, keys: &KeyRing) -> Option<Self> {
         let replaced = session.family.as_ref().and_then(|family| family.replaced.as_ref());
         let kept = replaced.filter(|replaced| replaced.secret_hash == self.secret_hash());
@@ -55,26 +55,26 @@ impl RefreshToken {
             let (secret, family) = (self.crypt(replaced.successor), self.family_of_next(session));
             Self { session: self.session, secret, family }
         });
-        // Behind a replica of an earlier version, what is kept may be out of date.
+        // A replica of an earlier version may have left an outdated successor in the row.
         kept.or_else(|| earlier_tokens::successor(self, keys)).filter(|next| next.is_current(session))
     }
 
-    /// Whether it was given out in this session, be it long ago.
+    /// Whether the token was ever given out in this session.
     pub(crate) fn is_genuine(&self, session: &Session, keys: &KeyRing) -> bool {
         self.is_current(session) || self.is_of_family(session) || earlier_tokens::is_genuine(self, keys)
     }
 
-    /// What the store keeps of this token's family.
+    /// The hash of this token's family that the store keeps.
     pub(crate) fn family(&self) -> TokenFamily {
         TokenFamily { hash: Sha256::digest(self.family).into(), replaced: None }
     }
 
-    /// What the store keeps to give `next` for this token again.
+    /// What the store keeps so that `next` can be given for this token again.
     pub(crate) fn replaced_by(&self, next: &Self) -> ReplacedToken {
         ReplacedToken { secret_hash: self.secret_hash(), successor: self.crypt(next.secret) }
     }
 
-    /// A token by its form; whether it is one, the session tells.
+    /// Parses the form of a token; only the session tells whether it is valid.
     pub(crate) fn parse(text: &Secret) -> Result<Self, ApiError> {
         let bytes = URL_SAFE_NO_PAD.decode(text.expose()).unwrap_or_default();
         let parts = bytes.split_first_chunk().and_then(|(session, rest)| {
@@ -84,7 +84,7 @@ impl RefreshToken {
         parts.ok_or_else(no_token)
     }
 
-    /// What the store keeps. The secret has 256 random bits: a plain hash cannot be searched.
+    /// The hash that the store keeps. The secret has 256 random bits: a plain hash cannot be searched.
     pub(crate) fn secret_hash(&self) -> [u8; 32] {
         Sha256::digest(self.secret).into()
     }
@@ -93,7 +93,8 @@ impl RefreshToken {
         Secret::new(URL_SAFE_NO_PAD.encode([&self.session[..], &self.secret[..], &self.family[..]].concat()))
     }
 
-    /// The family of this token's successor. A token of an earlier version begins one, which only who has it can know.
+    /// The family of this token's successor. The successor of a token of an earlier version starts one, derived from
+    /// the token's secret.
     fn family_of_next(&self, session: &Session) -> [u8; FAMILY_BYTES] {
         if self.is_of_family(session) {
             return self.family;
@@ -107,19 +108,19 @@ impl RefreshToken {
     }
 
     /// Encrypts a successor's secret with this token's, or decrypts it. The pad is used once: a token is replaced once,
-    /// and what is not stored is seen by nobody.
+    /// and no one sees a successor that is not stored.
     fn crypt(&self, secret: [u8; 32]) -> [u8; 32] {
         let pad = self.derive("klatsch: the successor of a refresh token");
         std::array::from_fn(|at| secret[at] ^ pad[at])
     }
 
-    /// What only who has the secret can know.
+    /// A value that can only be computed with the secret.
     fn derive(&self, label: &str) -> [u8; 32] {
         Sha256::new().chain_update(label).chain_update(self.session).chain_update(self.secret).finalize().into()
     }
 }
 
-/// What is presented was never given out.
+/// The refusal of a token that was never given out.
 pub(crate) fn no_token() -> ApiError {
     ApiError::new(ErrorCode::Unauthorized, "this is not a refresh token: sign in again")
 }
@@ -142,7 +143,7 @@ mod tests {
         Session { id: token.session, user, secret_hash: token.secret_hash(), expires_ms: 0, family }
     }
 
-    /// The session, gone on with by `next` instead of `token`.
+    /// The session after `next` has replaced `token`.
     fn rotated(token: &RefreshToken, next: &RefreshToken) -> Session {
         let family = TokenFamily { replaced: Some(token.replaced_by(next)), ..next.family() };
         Session { family: Some(family), ..session(next) }
@@ -160,7 +161,7 @@ mod tests {
         assert!(second.successor(&after, &key).is_none());
         let third = second.next(&after, &entropy);
         assert!(first.successor(&rotated(&second, &third), &key).is_none());
-        // Who reads the store and knows the session has no token of it.
+        // Reading the store and knowing the session's id does not give a valid token.
         let kept = after.family.unwrap().replaced.unwrap();
         assert!(kept.successor != second.secret && kept.secret_hash != first.secret);
     }

@@ -1,8 +1,8 @@
 //! The relay: publishes the outbox to `users.events`, oldest first, and removes each row once the log has its event.
 //!
-//! One record at a time, so that a user's events stand in the order of their rows; sign-ins are far too expensive to
-//! outrun that. Publishing is at least once: a crash, a lost answer or a second process of this service publishes a row
-//! again, under the same id.
+//! It publishes one record at a time, so that a user's events keep the order of their rows; sign-ins are far too
+//! expensive to outrun that. Publishing is at least once: a crash, a lost answer or a second process of this service
+//! publishes a row again, under the same id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +23,18 @@ use crate::Deps;
 use crate::metrics::UsersMetrics;
 use crate::outbox::{self, Outbox};
 
-/// Rows read at once. So many that can be neither published nor dropped would stop the relay.
+/// Rows read at once. If as many rows could be neither published nor dropped, the relay would stop.
 const ROWS_MAX: usize = 256;
-/// The outbox is looked at this often without being woken: for rows of another process, or of one that died.
+/// How often the outbox is read without being woken: for rows of another process, or of one that crashed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// An account that is not there so long after its row was written was never made.
+/// An account that does not exist this long after its outbox row was written will never exist.
 const NEVER_MADE_AFTER: Duration = Duration::from_secs(600);
-/// The topic is looked at this often, so that readiness tells of a log that is away while nothing happens.
+/// How often the topic is checked, so that readiness shows a log that is away while nothing is published.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// How long the last look may take when the service stops.
+/// How long the last read of the outbox may take when the service stops.
 const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 
-/// Drains the outbox.
+/// Publishes the outbox.
 pub(crate) struct Relay {
     store: Arc<dyn UserStore>,
     log: SharedLog,
@@ -47,13 +47,13 @@ pub(crate) struct Relay {
     log_ready: Condition,
 }
 
-/// The topic, and when it was last found to be as it must.
+/// The topic, and when it was last found to be in order.
 struct Checked {
     topic: Promises,
     at: Option<Instant>,
 }
 
-/// Why the relay came to a stop for now, or for good.
+/// Why the relay stopped for now, or for good.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RelayError {
     #[error("the outbox: {0}")]
@@ -66,11 +66,11 @@ pub(crate) enum RelayError {
     Topic(String),
 }
 
-/// What to do about a row.
+/// What to do with a row.
 enum Verdict {
     Publish(NewRecord),
     Drop,
-    /// Not now.
+    /// Leave it for a later read.
     Leave,
 }
 
@@ -120,7 +120,7 @@ impl Relay {
                 }
             }
         }
-        // The rows are durable either way; what was accepted a moment ago goes out with this process if it can.
+        // The rows are durable either way; what was accepted a moment ago is published by this process if it can.
         if let Ok(Err(error)) = tokio::time::timeout(LAST_LOOK_WITHIN, self.drain()).await {
             tracing::info!(%error, "outbox left to the next start");
         }
@@ -149,7 +149,7 @@ impl Relay {
         self.drain().await
     }
 
-    /// Publishes until only rows are left that are to be left.
+    /// Publishes until only rows are left that must stay.
     async fn drain(&self) -> Result<(), RelayError> {
         loop {
             let rows = self.store.outbox(ROWS_MAX).await?;
@@ -173,7 +173,8 @@ impl Relay {
         }
     }
 
-    /// An event is true only if its account has its name: another one may have been faster, or this one may have died.
+    /// Judges a row. Its event is true only if the account has the name: another registration may have been faster, or
+    /// this one may have crashed.
     async fn judge(&self, row: &OutboxRow) -> Result<Verdict, RelayError> {
         match self.store.account_by_name(&row.account_name).await? {
             Some(account) if account.id == row.user => {}
@@ -197,7 +198,7 @@ impl Relay {
         Ok(Verdict::Publish(NewRecord { key, partition: None, headers, payload: encoded.payload }))
     }
 
-    /// How long ago the row was made, by the stamp in its id.
+    /// The age of the row, by the timestamp in its id.
     fn age_of(&self, row: &OutboxRow) -> Duration {
         let stamp_ms = row.id[..6].iter().fold(0_i64, |stamp, byte| stamp << 8 | i64::from(*byte));
         Duration::from_millis(u64::try_from(self.clock.now_ms() - stamp_ms).unwrap_or(0))

@@ -1,4 +1,4 @@
-//! What a user does about all of the user's sessions: sees them, ends one, ends all others, and changes the password.
+//! The list of a user's sessions: read it, end one, end all others, and change the password.
 
 use api::{ApiError, Json, Path};
 use auth::SessionId;
@@ -14,11 +14,11 @@ use protocol::{ErrorCode, ListedSessionBody, PasswordBody, SessionList};
 use store::{ListedSession, Session};
 
 use crate::app::{App, store_failed};
-use crate::client::{Asker, Client};
+use crate::client::{Client, LimitedCaller};
 use crate::fields;
-use crate::shares::Attempt;
+use crate::rate_limits::Attempt;
 
-/// Sessions of one user. At the bound a new one ends the one that was used longest ago.
+/// Sessions of one user. Beyond that, a new one ends the one that was used longest ago.
 pub const SESSIONS_PER_USER_MAX: usize = 100;
 
 pub(crate) fn router() -> Router<App> {
@@ -29,7 +29,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/v1/me/password", put(change_password))
 }
 
-async fn list(State(app): State<App>, Asker(caller): Asker) -> Result<Json<SessionList>, ApiError> {
+async fn list(State(app): State<App>, LimitedCaller(caller): LimitedCaller) -> Result<Json<SessionList>, ApiError> {
     let mut sessions = Vec::new();
     for ListedSession { id, label, begun_ms, used_ms } in app.standing(caller.user).await? {
         let current = caller.session == Some(id);
@@ -43,7 +43,7 @@ async fn list(State(app): State<App>, Asker(caller): Asker) -> Result<Json<Sessi
 async fn end_one(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    Asker(caller): Asker,
+    LimitedCaller(caller): LimitedCaller,
     Path(session): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let id = URL_SAFE_NO_PAD.decode(&session).ok().and_then(|id| SessionId::try_from(id).ok());
@@ -61,7 +61,7 @@ async fn end_one(
 async fn end_others(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    Asker(caller): Asker,
+    LimitedCaller(caller): LimitedCaller,
 ) -> Result<StatusCode, ApiError> {
     app.end_all_but(caller.user, caller.session, trace).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -70,7 +70,7 @@ async fn end_others(
 async fn change_password(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    Asker(caller): Asker,
+    LimitedCaller(caller): LimitedCaller,
     client: Client,
     Json(body): Json<PasswordBody>,
 ) -> Result<StatusCode, ApiError> {
@@ -78,9 +78,9 @@ async fn change_password(
     let account = account.ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such user"))?;
     let password = fields::new_password(body.new_password)?;
     let attempt = Attempt { name: account.name, network: client.network, device: None };
-    // Who has the token need not know the password: a device that was left open.
+    // Having the token is not knowing the password: the device may have been left open.
     let account = app.authenticate(&attempt, body.current_password.into()).await?;
-    let turn = app.passwords.turn(app.shares.of(&attempt), &attempt.name).await?;
+    let turn = app.passwords.turn(app.rate_limits.of(&attempt), &attempt.name).await?;
     let hash = app.passwords.hash(turn, password).await?;
     if !app.store.set_password(account.id, &account.password_hash, &hash).await.map_err(store_failed)? {
         return Err(ApiError::new(ErrorCode::Retry, "the password was changed meanwhile: try again"));
@@ -90,8 +90,8 @@ async fn change_password(
 }
 
 impl App {
-    /// Ends every session of the user but that one. The cut is for those that are in no list yet, from before there was
-    /// one.
+    /// Ends every session of the user but that one. The cut-off time is for sessions that began before there was a
+    /// list.
     async fn end_all_but(&self, user: UserId, kept: Option<SessionId>, trace: TraceParent) -> Result<(), ApiError> {
         let rows = self.store.sessions_of(user).await.map_err(store_failed)?;
         if let Some(id) = kept.filter(|kept| rows.iter().all(|row| row.id != *kept)) {
@@ -105,7 +105,7 @@ impl App {
         Ok(())
     }
 
-    /// The user's list, without what has ended.
+    /// The user's list, without the sessions that have ended.
     async fn standing(&self, user: UserId) -> Result<Vec<ListedSession>, ApiError> {
         let mut rows = self.store.sessions_of(user).await.map_err(store_failed)?;
         let mut standing = Vec::new();
@@ -118,7 +118,7 @@ impl App {
         Ok(standing)
     }
 
-    /// Puts a session that is about to begin into the list, making room for it.
+    /// Adds a session that is about to begin to the list, making room for it.
     pub(crate) async fn list_new(
         &self,
         user: UserId,
@@ -141,8 +141,8 @@ impl App {
         self.store.list_session(user, &row).await.map_err(store_failed)
     }
 
-    /// Notes in the list that the session was used. False: it is from before there was a list, and all of those were
-    /// ended.
+    /// Notes in the list that the session was used. False when the session began before there was a list and was ended
+    /// with all of those.
     pub(crate) async fn list_again(&self, session: &Session) -> Result<bool, ApiError> {
         let rows = self.store.sessions_of(session.user).await.map_err(store_failed)?;
         if let Some(row) = rows.into_iter().find(|row| row.id == session.id) {
@@ -150,7 +150,8 @@ impl App {
             self.store.list_session(session.user, &row).await.map_err(store_failed)?;
             return Ok(true);
         }
-        // Listed first: who ends all sessions at this moment finds it in the list, or it finds the cut.
+        // Listed first: a request that ends all sessions at this moment finds it in the list, or this one finds the
+        // cut-off.
         self.list(session.user, session.id, String::new()).await?;
         Ok(self.store.sessions_cut(session.user).await.map_err(store_failed)?.is_none())
     }

@@ -1,4 +1,4 @@
-//! Sessions: gone on with by refresh tokens that are replaced as they are used, ended by their user.
+//! Sessions: kept up by refresh tokens that are replaced as they are used, ended by their user.
 //!
 //! Ending a session stops its refreshing at once, and within a second everywhere its access tokens and its sockets.
 
@@ -19,23 +19,23 @@ use secret::Secret;
 use store::{Account, ENDED_BUCKET_MS, Session, TokenFamily};
 
 use crate::app::{App, store_failed, user_body};
-use crate::client::{Anybody, Client};
+use crate::client::{Client, LimitedAddress};
 use crate::metrics::Outcome;
 use crate::refresh_token::{RefreshToken, no_token};
 
-/// How long an access token is good.
+/// How long an access token is valid.
 pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
 /// How long a session lives without being refreshed.
 pub const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long a token that was used is answered with its successor again, for clients that lost the first answer and for
-/// tabs that were a moment late. As long, a new token is not replaced: so nobody is more than one behind within this time.
-/// Longer, and a thief who goes on beside the user would not be noticed.
+/// browser tabs that were a moment late. A new token is not replaced during this time either, so no client is more than
+/// one token behind. Any longer, and a thief who uses the session beside its user would go unnoticed.
 pub const REFRESH_AGAIN_WITHIN: Duration = Duration::from_secs(120);
 
 /// Attempts to rotate a session's secret in the store, which may answer late.
 const ROTATE_ATTEMPTS: u32 = 3;
-// Keys are published for as long as tokens of theirs are good.
+// Keys stay published for as long as their tokens are valid.
 const _: () = assert!(ACCESS_TTL.as_secs() + auth::LEEWAY.as_secs() < auth::VERIFIED_AFTER.as_secs());
 
 /// How long others may keep the published keys. With the time in which a process reads its ring and others fetch the keys,
@@ -62,7 +62,7 @@ async fn sign_in(
 async fn refresh(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    _: Anybody,
+    _: LimitedAddress,
     Json(body): Json<RefreshBody>,
 ) -> Result<Json<SessionBody>, ApiError> {
     let token = RefreshToken::parse(&body.refresh_token)?;
@@ -73,13 +73,13 @@ async fn refresh(
 async fn sign_out(
     State(app): State<App>,
     Extension(trace): Extension<TraceParent>,
-    _: Anybody,
+    _: LimitedAddress,
     caller: Result<Caller, ApiError>,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
     if body.is_empty() {
         let words = "this access token belongs to no session: send the refresh token";
-        // Who signs out twice, because the first answer was lost, has what they wanted.
+        // A client that signs out twice, because the first answer was lost, has what it wanted.
         if matches!(&caller, Err(error) if error.code == ErrorCode::SessionEnded) {
             return Ok(StatusCode::NO_CONTENT);
         }
@@ -122,7 +122,7 @@ impl App {
                 self.metrics.refreshes.get_or_create(&Outcome::Refused.into()).inc();
                 return Err(no_token());
             }
-            // Two hold this session's tokens and one of them is a thief: which one cannot be told.
+            // The session's tokens are in two hands, one of them a thief's: which one cannot be told.
             self.end_session(&token.session, trace).await?;
             let words = "this refresh token was used before, so the session was ended: sign in again";
             return Err(ended(words, Outcome::Reused));
@@ -135,14 +135,14 @@ impl App {
         self.session_body(account, &next)
     }
 
-    /// Whether the session's token of now was given out so recently.
+    /// Whether the session's current token was given out less than `bound` ago.
     fn began_within(&self, session: &Session, bound: Duration) -> bool {
         let left = session.expires_ms.saturating_sub(self.clock.now_ms());
         i64::try_from((REFRESH_TTL - bound).as_millis()).is_ok_and(|least| left >= least)
     }
 
-    /// Replaces the session's token, and returns the one that has replaced it: another one than ours when this token was
-    /// sent twice at the same time. `None` when a further one has replaced that.
+    /// Replaces the session's token and returns the token that has replaced it: not ours when this token was sent twice
+    /// at the same time. `None` when that one has been replaced as well.
     async fn rotate(&self, token: &RefreshToken, session: &Session) -> Result<Option<RefreshToken>, ApiError> {
         let next = token.next(session, &self.entropy);
         let family = TokenFamily { replaced: Some(token.replaced_by(&next)), ..next.family() };
@@ -162,7 +162,7 @@ impl App {
         Ok(None)
     }
 
-    /// Ends the session that has given this token out, be it long ago. A token that was made up ends none.
+    /// Ends the session that ever gave this token out. A token that was made up ends none.
     async fn end_session_of(&self, token: &RefreshToken, trace: TraceParent) -> Result<(), ApiError> {
         let Some(session) = self.store.session(&token.session).await.map_err(store_failed)? else { return Ok(()) };
         if !token.is_genuine(&session, &self.keys) {
@@ -171,7 +171,7 @@ impl App {
         self.end(session.user, &session.id, trace).await
     }
 
-    /// Ends the session; one that is not there has ended.
+    /// Ends the session; a missing one has ended already.
     pub(crate) async fn end_session(&self, id: &SessionId, trace: TraceParent) -> Result<(), ApiError> {
         let Some(session) = self.store.session(id).await.map_err(store_failed)? else { return Ok(()) };
         self.end(session.user, id, trace).await
@@ -180,17 +180,17 @@ impl App {
     /// Ends a session of that user.
     pub(crate) async fn end(&self, user: UserId, id: &SessionId, trace: TraceParent) -> Result<(), ApiError> {
         if let Some(account) = self.store.account(user).await.map_err(store_failed)? {
-            // The event first, as at the beginning: who is not answered asks again.
+            // The event first, as at the beginning: a client that gets no answer asks again.
             self.outbox.add(&account, &AccountEvent::SessionEnded, trace).await.map_err(store_failed)?;
         }
         let now_ms = self.clock.now_ms();
         self.store.end_session(user, id, now_ms).await.map_err(store_failed)?;
-        // Others read it; here it counts from now on.
+        // Other services read it from the store; in this process it counts from now on.
         self.ended.end(*id, now_ms.div_euclid(ENDED_BUCKET_MS));
         Ok(())
     }
 
-    /// The row of a session that goes on with that token from now on.
+    /// The row of a session whose current token is this one.
     pub(crate) fn session(&self, user: UserId, token: &RefreshToken) -> Session {
         let ttl_ms = i64::try_from(REFRESH_TTL.as_millis()).unwrap_or(i64::MAX);
         Session {

@@ -14,8 +14,8 @@ use crate::fields::Password;
 use crate::metrics::Outcome;
 use crate::passwords::Verdict;
 use crate::queue::Turn;
+use crate::rate_limits::Attempt;
 use crate::refresh_token::RefreshToken;
-use crate::shares::Attempt;
 use crate::{device, fields};
 
 impl App {
@@ -27,7 +27,7 @@ impl App {
     ) -> Result<SessionBody, ApiError> {
         let Credentials { name, password, device_token, label } = credentials;
         let label = fields::label(label.as_deref())?;
-        // What is no name is nobody's, and takes as long to say.
+        // An invalid name belongs to no account, and that takes equally long to find.
         let name = fields::name(&name).unwrap_or_default();
         let device = device_token.and_then(|token| device::of_token(&token, &name, &self.keys));
         let attempt = Attempt { name, network, device };
@@ -38,25 +38,27 @@ impl App {
         Ok(SessionBody { device_token: Some(device_token), ..session })
     }
 
-    /// The account whose name and password these are. What is wrong does not show, neither in words nor in time.
+    /// The account with that name and password. The refusal does not show which was wrong, neither in words nor in
+    /// time.
     pub(crate) async fn authenticate(&self, attempt: &Attempt, password: Password) -> Result<Account, ApiError> {
-        self.shares.look(attempt).map_err(|wait| self.limited(wait))?;
-        // Who finds the service busy has not tried yet.
-        let turn = self.passwords.turn(self.shares.of(attempt), &attempt.name).await?;
-        self.shares.take(attempt).map_err(|wait| self.limited(wait))?;
+        self.rate_limits.look(attempt).map_err(|wait| self.limited(wait))?;
+        // Charged only afterwards: an attempt that is answered `busy` was not judged.
+        let turn = self.passwords.turn(self.rate_limits.of(attempt), &attempt.name).await?;
+        self.rate_limits.take(attempt).map_err(|wait| self.limited(wait))?;
         let judged = self.account_if_right(turn, &attempt.name, password).await;
         if judged.is_err() {
-            self.shares.give_back(attempt);
+            self.rate_limits.give_back(attempt);
         }
         let Some(account) = judged? else {
             self.metrics.sign_ins.get_or_create(&Outcome::Refused.into()).inc();
-            if self.shares.log() {
-                // Never what was typed: people type passwords into the wrong field. A name that has the form of one.
+            if self.rate_limits.log() {
+                // Never what was typed: people type passwords into the wrong field. Only a text in the form of a name
+                // is logged.
                 tracing::warn!(name = attempt.name, address = %attempt.network, "sign-in refused");
             }
             return Err(ApiError::new(ErrorCode::WrongCredentials, "the name or the password is wrong"));
         };
-        self.shares.forgive(attempt);
+        self.rate_limits.forgive(attempt);
         Ok(account)
     }
 
@@ -65,7 +67,7 @@ impl App {
         ApiError::new(ErrorCode::RateLimited, "too many failed attempts: wait a little").after(wait)
     }
 
-    /// The account of that name, if this is its password. An error has judged nothing.
+    /// The account of that name, if this is its password. An error means that the attempt was not judged.
     async fn account_if_right(&self, turn: Turn, name: &str, password: Password) -> Result<Option<Account>, ApiError> {
         let account = match name {
             "" => None,
@@ -75,7 +77,7 @@ impl App {
         match (self.passwords.verify(turn, password, hash).await?, account) {
             (Verdict::Right, Some(account)) => Ok(Some(account)),
             (Verdict::RightAsTyped(newer), Some(account)) => {
-                // When another sign-in was faster, or a new password: the session's beginning looks again.
+                // Not set when another sign-in or a new password was faster: the session's beginning checks again.
                 let set = self.store.set_password(account.id, &account.password_hash, &newer).await;
                 Ok(Some(if set.map_err(store_failed)? { Account { password_hash: newer, ..account } } else { account }))
             }
@@ -91,11 +93,12 @@ impl App {
     ) -> Result<SessionBody, ApiError> {
         let token = RefreshToken::new(self.entropy.bytes(), &self.entropy);
         self.list_new(account.id, token.session, label, trace).await?;
-        // The event first: a session without its event would never be heard of, an event too many tells the user
-        // of an attempt that had the right password.
+        // The event first: a session whose event was lost would never be announced; an event too many tells the user of
+        // an attempt that had the right password.
         self.outbox.add(&account, &AccountEvent::SessionStarted, trace).await.map_err(store_failed)?;
         self.store.create_session(&self.session(account.id, &token)).await.map_err(store_failed)?;
-        // Who changes a password ends the sessions that are there by then: this one was, or it sees the new password.
+        // A change of the password ends the sessions that exist by then: this one is among them, or sees the new
+        // password.
         let now = self.store.account(account.id).await.map_err(store_failed)?;
         if now.is_none_or(|now| now.password_hash != account.password_hash) {
             self.end(account.id, &token.session, trace).await?;

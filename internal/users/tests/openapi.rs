@@ -42,7 +42,7 @@ fn the_error_codes_and_their_statuses_are_those_of_the_code() {
     }
 }
 
-/// That the codes are those that are really answered, every call of the services' tests makes sure of (`contract`).
+/// The tests of the services (`contract`) check that the codes are those that are really answered.
 #[test]
 fn every_operation_lists_its_error_codes() {
     let document = document();
@@ -57,7 +57,7 @@ fn every_operation_lists_its_error_codes() {
     }
 }
 
-/// What is refused before an operation is reached is refused in all of them.
+/// Codes that an operation is refused with before it runs are listed by all operations of that kind.
 #[test]
 fn operations_of_one_kind_list_the_codes_of_that_kind() {
     let document = document();

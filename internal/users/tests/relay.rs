@@ -83,11 +83,11 @@ async fn an_event_whose_account_was_never_made_is_not_published() {
     let service = world.start().await;
     service.until_ready().await;
     assert_eq!(world.store.outbox(10).await.unwrap().len(), 1, "the creation may be under way");
-    // Another account gets the name: the row's creation came too late.
+    // The name went to another account: the row's creation came too late.
     let user = service.register("ada").await;
     world.outbox_empty().await;
     assert_eq!(world.events_of(user, 1).await.len(), 1);
-    // Nobody gets the name: an hour later the creation cannot be under way any more.
+    // The name went to nobody: an hour later the creation cannot be under way any more.
     world.store.add_outbox(&row(&world, stranger, "bob")).await.unwrap();
     world.advance_ms(HOUR_MS);
     service.sign_in("ada", PASSWORD).await;

@@ -23,7 +23,7 @@ impl Service {
     }
 }
 
-/// The labels of the list, in its order, and the id behind each.
+/// The labels of the list, in its order, and the id of each session.
 fn listed(answer: &Answer) -> Vec<(String, String)> {
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let sessions = answer.body["sessions"].as_array().unwrap_or_else(|| panic!("{}", answer.body));
@@ -136,7 +136,7 @@ async fn a_session_from_before_there_was_a_list_goes_on_until_all_are_ended() {
     let user: UserId = service.register("ada").await;
     let (one, two) = (service.sign_in("ada", PASSWORD).await, service.sign_in("ada", PASSWORD).await);
     for session in world.store.sessions_of(user).await.unwrap() {
-        // As an earlier version left them: without a row in the list.
+        // As an earlier version left it: without a row in the list.
         let stored = world.store.session(&session.id).await.unwrap().unwrap();
         world.store.end_session(user, &session.id, 0).await.unwrap();
         world.store.create_session(&stored).await.unwrap();
@@ -187,7 +187,7 @@ async fn an_account_from_before_passwords_were_normalised_signs_in_and_is_carrie
     let service = world.start().await;
     let user = service.register("ada").await;
     let account = world.store.account(user).await.unwrap().unwrap();
-    // Of the bytes of the password with its ligature, at the least cost, as the service of before made it.
+    // The hash of the password with its ligature, at the least cost, as an earlier version of the service made it.
     let typed = "\u{FB01}ligrane pass";
     let params = argon2::Params::new(argon2::Params::MIN_M_COST, 1, 1, None).unwrap();
     let hasher = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);

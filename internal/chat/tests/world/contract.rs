@@ -1,4 +1,4 @@
-//! Every answer is what `schemas/openapi.yaml` says it is.
+//! Checks that every answer is as `schemas/openapi.yaml` describes it.
 //!
 //! A small part of JSON Schema, stricter in one point: a member that is not described is a fault, so that the document
 //! cannot fall behind the code.
@@ -58,18 +58,18 @@ fn resolve(node: &'static Value) -> &'static Value {
     }
 }
 
-fn matches(schema: &'static Value, value: &Value, place: &str) {
+fn matches(schema: &'static Value, value: &Value, path: &str) {
     let schema = resolve(schema);
     if let Some(only) = schema.get("const") {
-        return assert_eq!(value, only, "{place}");
+        return assert_eq!(value, only, "{path}");
     }
     if schema.get("oneOf").is_some() {
-        return matches(branch(schema, value, place), value, place);
+        return matches(branch(schema, value, path), value, path);
     }
-    // An open enum: receivers take any text, but we send none that has no name.
+    // An open enum: receivers accept any text, but the services only send the named ones.
     if let Some(named) = schema.get("anyOf") {
-        assert_eq!(named[1], serde_json::json!({ "type": "string" }), "{place}: this is no open enum");
-        return matches(&named[0], value, place);
+        assert_eq!(named[1], serde_json::json!({ "type": "string" }), "{path}: this is no open enum");
+        return matches(&named[0], value, path);
     }
     let parts = parts(schema);
     for part in &parts {
@@ -79,48 +79,48 @@ fn matches(schema: &'static Value, value: &Value, place: &str) {
             Some("string") => value.is_string(),
             Some("integer") => value.is_i64() || value.is_u64(),
             Some("boolean") => value.is_boolean(),
-            other => panic!("{place}: type {other:?} in the document"),
+            other => panic!("{path}: type {other:?} in the document"),
         };
-        assert!(right_type, "{place}: {value} is not {}", part["type"]);
-        within(part, value, place);
+        assert!(right_type, "{path}: {value} is not {}", part["type"]);
+        within(part, value, path);
         for required in part["required"].as_array().into_iter().flatten() {
-            assert!(value.get(required.as_str().unwrap()).is_some(), "{place}: no {required} in {value}");
+            assert!(value.get(required.as_str().unwrap()).is_some(), "{path}: no {required} in {value}");
         }
     }
     for (name, member) in value.as_object().into_iter().flatten() {
         let described = parts.iter().find_map(|part| part["properties"].get(name));
         matches(
-            described.unwrap_or_else(|| panic!("{place}: {name} is not described")),
+            described.unwrap_or_else(|| panic!("{path}: {name} is not described")),
             member,
-            &format!("{place} {name}"),
+            &format!("{path} {name}"),
         );
     }
     for item in value.as_array().into_iter().flatten() {
-        matches(&schema["items"], item, place);
+        matches(&schema["items"], item, path);
     }
 }
 
-/// The member of a union that the discriminator names. The value must be that one and no other, so that a client that
-/// tries them all, without looking at the discriminator, comes to the same.
-fn branch(schema: &'static Value, value: &Value, place: &str) -> &'static Value {
+/// The member of a union that the discriminator names. The value must match that one and no other, so that a client
+/// that tries them all, without looking at the discriminator, gets the same.
+fn branch(schema: &'static Value, value: &Value, path: &str) -> &'static Value {
     let discriminator = &schema["discriminator"];
-    let property = discriminator["propertyName"].as_str().unwrap_or_else(|| panic!("{place}: no discriminator"));
-    let name = value[property].as_str().unwrap_or_else(|| panic!("{place}: no {property} in {value}"));
+    let property = discriminator["propertyName"].as_str().unwrap_or_else(|| panic!("{path}: no discriminator"));
+    let name = value[property].as_str().unwrap_or_else(|| panic!("{path}: no {property} in {value}"));
     let reference = &discriminator["mapping"][name];
-    assert!(reference.is_string(), "{place}: {property} {name} is not described");
+    assert!(reference.is_string(), "{path}: {property} {name} is not described");
     let members = schema["oneOf"].as_array().unwrap();
     let named = |member: &&Value| member["$ref"] == *reference;
     let takes = |member: &&'static Value| {
         let parts = parts(resolve(member));
         let constant = parts.iter().find_map(|part| part["properties"][property].get("const"));
-        constant.unwrap_or_else(|| panic!("{place}: {member} does not fix {property}")) == name
+        constant.unwrap_or_else(|| panic!("{path}: {member} does not fix {property}")) == name
     };
     let taking: Vec<_> = members.iter().filter(takes).collect();
-    assert!(taking.len() == 1 && named(&taking[0]), "{place}: {name} is taken by {taking:?}");
+    assert!(taking.len() == 1 && named(&taking[0]), "{path}: {name} is taken by {taking:?}");
     taking[0]
 }
 
-/// A schema and those that it is made of (`allOf`).
+/// A schema and those that it is composed of (`allOf`).
 fn parts(schema: &'static Value) -> Vec<&'static Value> {
     match schema.get("allOf").and_then(Value::as_array) {
         Some(all) => all.iter().flat_map(|part| parts(resolve(part))).collect(),
@@ -128,22 +128,22 @@ fn parts(schema: &'static Value) -> Vec<&'static Value> {
     }
 }
 
-/// What the document says of the value's range.
-fn within(schema: &Value, value: &Value, place: &str) {
+/// Checks the value's range.
+fn within(schema: &Value, value: &Value, path: &str) {
     let length = value.as_str().map(|text| text.chars().count()).or(value.as_array().map(Vec::len));
     let size = length.map(|length| length as u64).or(value.as_u64());
     let bound = |keyword: &str| schema[keyword].as_u64();
     if let Some(lowest) = ["minimum", "minLength", "minItems"].iter().find_map(|keyword| bound(keyword)) {
-        assert!(size >= Some(lowest), "{place}: {value} is below {lowest}");
+        assert!(size >= Some(lowest), "{path}: {value} is below {lowest}");
     }
     if let Some(highest) = ["maximum", "maxLength", "maxItems"].iter().find_map(|keyword| bound(keyword)) {
-        assert!(size.is_some_and(|size| size <= highest), "{place}: {value} is above {highest}");
+        assert!(size.is_some_and(|size| size <= highest), "{path}: {value} is above {highest}");
     }
     if let Some(names) = schema["enum"].as_array() {
-        assert!(names.contains(value), "{place}: {value} is none of {names:?}");
+        assert!(names.contains(value), "{path}: {value} is none of {names:?}");
     }
     if let Some(pattern) = schema["pattern"].as_str() {
         let fits = regex_lite::Regex::new(pattern).unwrap().is_match(value.as_str().unwrap());
-        assert!(fits, "{place}: {value} is not {pattern}");
+        assert!(fits, "{path}: {value} is not {pattern}");
     }
 }

@@ -1,4 +1,4 @@
-//! A log with partitions that are without a leader: their ends cannot be asked for, which fails at once.
+//! A log with partitions without a leader: their ends cannot be read, which fails at once.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ impl Leaderless {
         Arc::new(Self { log, without: Mutex::default() })
     }
 
-    /// From now on these are without a leader, and no others.
+    /// Makes these partitions leaderless, and no others.
     pub(crate) fn set(&self, without: Vec<(&'static str, u32)>) {
         *self.without.lock().unwrap() = without;
     }

@@ -1,5 +1,5 @@
-//! A chat service on embedded engines in memory, with storage behind it, and a client of it that holds every answer
-//! to the OpenAPI document.
+//! A chat service on embedded engines in memory, with storage behind it, and a client of it that checks every answer
+//! against the OpenAPI document.
 #![allow(clippy::unwrap_used, dead_code)] // every test file uses its part
 
 pub(crate) mod contract;
@@ -30,7 +30,7 @@ pub(crate) const NOW_MS: i64 = 1_750_000_000_000;
 /// Users of this and higher numbers have no account.
 pub(crate) const USERS: u128 = 16;
 
-/// What outlives a process of the service.
+/// The engines that outlive a process of the service.
 pub(crate) struct World {
     pub(crate) now: Arc<AtomicI64>,
     pub(crate) log: SharedLog,
@@ -180,7 +180,7 @@ impl<E: std::fmt::Debug> Running<E> {
         self.ended.await.unwrap().unwrap();
     }
 
-    /// Waits until it ends by itself, and why.
+    /// Waits until it ends by itself; returns why.
     pub(crate) async fn ended(self) -> E {
         self.ended.await.unwrap().unwrap_err()
     }
@@ -254,14 +254,14 @@ impl User<'_> {
         (id, answer)
     }
 
-    /// Where the command stands, once storage has come to it.
+    /// The seq of the command, once storage has come to it.
     pub(crate) async fn seq_of(&self, conversation: ConversationId, id: CommandId) -> Seq {
         let answer = self.get(&format!("/v1/conversations/{conversation}/outcome/{id}")).await;
         assert_eq!(answer.body["outcome"], "settled", "{answer:?}");
         Seq::try_from(answer.body["seq"].as_u64().unwrap()).unwrap()
     }
 
-    /// A command that has to be accepted; where it stands.
+    /// Sends a command that must be accepted; returns its seq.
     pub(crate) async fn done(&self, conversation: ConversationId, method: Method, path: &str, body: Value) -> Seq {
         let path = format!("/v1/conversations/{conversation}/{path}");
         let (id, answer) = self.command(method, &path, body).await;
@@ -283,7 +283,7 @@ impl User<'_> {
         self.done(conversation, Method::POST, "messages", json!({ "body": body })).await
     }
 
-    /// Where the marks in the log stand.
+    /// The seqs of the marks in the log.
     pub(crate) async fn seqs_of_marks(&self, conversation: ConversationId) -> Vec<u64> {
         let partitions = topics::spec_of(topics::RECEIPTS).partitions;
         let partition = partition_of(conversation.to_string().as_bytes(), partitions);

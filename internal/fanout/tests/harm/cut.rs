@@ -1,5 +1,5 @@
-//! A log that was cut short by an unclean failover and has grown again: reading fails once, then other records stand at
-//! the same offsets. Going on from a bare offset would skip and double without a word.
+//! A log that was cut short by an unclean failover and has grown again: reading fails once, then other records have the
+//! same offsets. Going on from a bare offset would skip and double events unnoticed.
 
 use events::topics::DELIVERIES;
 use tokio::time::{sleep, timeout};
@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::log::Harmed;
 
-/// What there was, and what there is afterwards: longer, and of another time.
+/// The log before, and the log afterwards: longer, and with other timestamps.
 async fn logs() -> (SharedLog, SharedLog) {
     let (before, after) = (log(1_700_000_000_000).await, log(1_700_000_000_001).await);
     for (log, events) in [(&before, 5), (&after, 9)] {
@@ -19,14 +19,14 @@ async fn logs() -> (SharedLog, SharedLog) {
     (before, after)
 }
 
-/// The consumer stops, and says why.
+/// The consumer stops, and logs why.
 async fn stops(running: Running, at: &TopicPartition) {
     let ended = timeout(Duration::from_secs(300), running.task).await.expect("it goes on in another log");
     let error = ended.unwrap().expect_err("it cannot go on").to_string();
     assert!(error.starts_with(&at.to_string()) && error.contains("is not the one that"), "{error}");
 }
 
-/// Until the fan-out has nothing more to append.
+/// Waits until the fan-out has nothing more to append.
 async fn delivered(log: &SharedLog) {
     let mut before = 0;
     for _ in 0..600 {
@@ -66,7 +66,7 @@ async fn a_conversation_is_not_re_driven_with_another_logs_records() {
     applied(&store, &at, 5).await;
     old.stop().await;
     harm.cancel();
-    // It was held from its first event on.
+    // The conversation was held from its first event on.
     let log = Harmed::turning(before, after, at.clone(), 1, harm);
     stops(Running::storage(&log, &store, RULES_NEWEST), &at).await;
 }
@@ -91,7 +91,7 @@ async fn the_fan_out_stops_before_it_reads_on_in_another_log() {
 async fn a_parked_conversation_is_not_read_again_in_another_log() {
     let ((before, after), store, harm) = (logs().await, new_store().await, CancellationToken::new());
     let at = partition_in(MESSAGES);
-    // Parked, because storage is not there.
+    // The conversation is parked, because storage does not run.
     let first = Running::fanout(&before, &store);
     sleep(Duration::from_secs(5)).await; // virtual time: takes in and commits
     first.stop().await;

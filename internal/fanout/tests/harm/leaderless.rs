@@ -1,6 +1,6 @@
-//! A delivery partition without a leader, and far more deliveries than any bound (issue 10, item 6): the others go on at
-//! once, commits too, nothing piles up in memory, and when it is back its devices get everything in order, whatever was
-//! restarted meanwhile.
+//! A delivery partition without a leader, and far more deliveries than any bound (issue 10, item 6): the others go on
+//! at once, commits too, nothing piles up in memory, and when it has a leader again its devices get everything in
+//! order, whatever was restarted meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,45 +14,45 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 
-/// What each user is told of each conversation, by seq.
-type Told = BTreeMap<(UserId, ConversationId), Vec<Seq>>;
+/// The deliveries of each user and conversation, by seq.
+type Deliveries = BTreeMap<(UserId, ConversationId), Vec<Seq>>;
 
-/// Sent events: what they say to one partition is far beyond what may be in flight to it (a twelfth of 32 MiB).
+/// Events in all: their deliveries to one partition are far beyond what may be in flight to it (a twelfth of 32 MiB).
 const EVENTS: u64 = 8_000;
-/// Of each message.
+/// The size of each message.
 const BODY_BYTES: usize = 4_000;
-/// Far more than may be parked in a partition.
+/// Far more conversations than may be parked in a partition.
 const CONVERSATIONS: u64 = 2_000;
 
-/// A log of which one partition of `chat.deliveries` acknowledges nothing while it is sick. What it was handed by then is
-/// lost when it is well again, as with a producer that died.
+/// A log of which one partition of `chat.deliveries` acknowledges nothing while it has no leader. What it was handed by
+/// then is lost, as with a producer that died.
 struct Leaderless {
     inner: SharedLog,
     partition: u32,
     sick: Mutex<Option<Vec<Waiting>>>,
 }
 
-/// A record that nothing is said of, and who waits to hear.
+/// A record that is not acknowledged, and its caller.
 type Waiting = (NewRecord, oneshot::Sender<Result<Place, AppendError>>);
 
 impl Leaderless {
-    /// What it was handed and has not acknowledged.
+    /// The number of records that it was handed and has not acknowledged.
     fn waiting(&self) -> usize {
         self.sick.lock().unwrap().as_ref().map_or(0, Vec::len)
     }
 
-    /// It has a leader again, and appends what it was handed, in order.
+    /// Gives it a leader again, and appends what it was handed, in order.
     async fn heal(&self) {
         loop {
             let waiting = {
                 let mut sick = self.sick.lock().unwrap();
                 let waiting = sick.take().filter(|waiting| !waiting.is_empty());
-                // What comes meanwhile, waits behind these.
+                // Records that come meanwhile wait behind these.
                 *sick = waiting.as_ref().map(|_| Vec::new());
                 waiting
             };
             for (record, report) in waiting.into_iter().flatten() {
-                // Nobody waits to hear of what a process that is gone has handed over.
+                // The caller may be gone with its process.
                 let _ = report.send(append(&*self.inner, DELIVERIES, record).await);
             }
             if self.sick.lock().unwrap().is_none() {
@@ -61,7 +61,7 @@ impl Leaderless {
         }
     }
 
-    /// The producer is gone, and what it was handed with it.
+    /// The producer is gone, and the records that it was handed with it.
     fn forget(&self) {
         if let Some(waiting) = self.sick.lock().unwrap().as_mut() {
             waiting.clear();
@@ -97,7 +97,7 @@ fn partition_of(user: UserId) -> u32 {
 }
 
 /// Event `number` of all: the pairs take turns.
-async fn say_one(log: &SharedLog, number: u64, expected: &mut Told) {
+async fn say_one(log: &SharedLog, number: u64, expected: &mut Deliveries) {
     let (pair, turn) = (number % CONVERSATIONS, number / CONVERSATIONS);
     let (author, other) = (person(2 * pair), person(2 * pair + 1));
     let conversation = ConversationId::direct(author, other);
@@ -125,20 +125,20 @@ async fn say_one(log: &SharedLog, number: u64, expected: &mut Told) {
     }
 }
 
-/// What devices are left with after their filter, in one delivery partition.
+/// The devices of one delivery partition, with what their filter lets through.
 struct Devices {
     partition: u32,
-    told: Told,
+    delivered: Deliveries,
     next: u64,
 }
 
 impl Devices {
     fn of(partition: u32) -> Self {
-        Self { partition, told: Told::new(), next: 0 }
+        Self { partition, delivered: Deliveries::new(), next: 0 }
     }
 
-    /// Reads on; whether everybody was told everything, or else how many events are missing.
-    async fn lack(&mut self, log: &SharedLog, expected: &Told) -> usize {
+    /// Reads on; returns the number of events that are missing.
+    async fn lack(&mut self, log: &SharedLog, expected: &Deliveries) -> usize {
         let codec = Codec::compiled_in();
         let mut reader = log.reader(DELIVERIES, self.partition, self.next).await.unwrap();
         while self.next < log.watermarks(DELIVERIES, self.partition).await.unwrap().next {
@@ -147,7 +147,7 @@ impl Devices {
                 let Some(delivery) = codec.read_delivery(&record.headers, &record.payload).unwrap() else { continue };
                 let (conversation, seq) = delivery.place.unwrap();
                 for user in delivery.recipients {
-                    let seqs = self.told.entry((user, conversation)).or_default();
+                    let seqs = self.delivered.entry((user, conversation)).or_default();
                     if seqs.last().is_none_or(|last| *last < seq) {
                         seqs.push(seq);
                     }
@@ -156,15 +156,15 @@ impl Devices {
         }
         let wanted = expected.iter().filter(|((user, _), _)| partition_of(*user) == self.partition);
         let lack = |key, seqs: &Vec<Seq>| {
-            let told = self.told.get(key).map_or(&[][..], Vec::as_slice);
+            let delivered = self.delivered.get(key).map_or(&[][..], Vec::as_slice);
             assert!(seqs.starts_with(told), "delivery partition {}: {key:?}: {told:?} of {seqs:?}", self.partition);
-            seqs.len() - told.len()
+            seqs.len() - delivered.len()
         };
         wanted.map(|(key, seqs)| lack(key, seqs)).sum()
     }
 
-    /// Waits until everybody was told everything, in order.
-    async fn all_told(&mut self, log: &SharedLog, expected: &Told, within: Duration) {
+    /// Waits until every device has got everything, in order.
+    async fn all_delivered(&mut self, log: &SharedLog, expected: &Deliveries, within: Duration) {
         let mut left = within.as_secs();
         loop {
             let lack = self.lack(log, expected).await;
@@ -178,7 +178,7 @@ impl Devices {
     }
 }
 
-/// Until everything of `chat.messages` is committed.
+/// Waits until all of `chat.messages` is committed.
 async fn all_committed(log: &SharedLog) {
     for partition in 0..spec_of(MESSAGES).partitions {
         let (at, end) =
@@ -201,7 +201,7 @@ async fn a_delivery_partition_without_a_leader_stops_nobody_far_beyond_every_bou
     let log: SharedLog = leaderless.clone();
     let storage = Running::storage(&log, &store, RULES_NEWEST);
     let running = Running::fanout(&log, &store);
-    let mut expected = Told::new();
+    let mut expected = Deliveries::new();
     for number in 0..EVENTS {
         say_one(&log, number, &mut expected).await;
         if number % 500 == 499 {
@@ -211,7 +211,7 @@ async fn a_delivery_partition_without_a_leader_stops_nobody_far_beyond_every_bou
     let (mut healthy, mut behind): (Vec<_>, Vec<_>) =
         (0..spec_of(DELIVERIES).partitions).map(Devices::of).partition(|devices| devices.partition != sick);
     for devices in &mut healthy {
-        devices.all_told(&inner, &expected, Duration::from_secs(30)).await;
+        devices.all_delivered(&inner, &expected, Duration::from_secs(30)).await;
     }
     let lack = behind[0].lack(&inner, &expected).await;
     assert!(lack > 500 && behind[0].told.is_empty(), "one partition is sick: {lack}");
@@ -229,7 +229,7 @@ async fn a_delivery_partition_without_a_leader_stops_nobody_far_beyond_every_bou
         say_one(&log, number, &mut expected).await;
     }
     for devices in &mut healthy {
-        devices.all_told(&inner, &expected, Duration::from_secs(30)).await;
+        devices.all_delivered(&inner, &expected, Duration::from_secs(30)).await;
     }
     timeout(Duration::from_secs(6), next.stop()).await.expect("the end does not wait for that partition");
     leaderless.forget();
@@ -237,9 +237,9 @@ async fn a_delivery_partition_without_a_leader_stops_nobody_far_beyond_every_bou
     sleep(Duration::from_secs(10)).await; // virtual time: it is sick for the third one, too
 
     leaderless.heal().await;
-    behind[0].all_told(&inner, &expected, Duration::from_secs(120)).await;
+    behind[0].all_delivered(&inner, &expected, Duration::from_secs(120)).await;
     for devices in &mut healthy {
-        devices.all_told(&inner, &expected, Duration::from_secs(1)).await;
+        devices.all_delivered(&inner, &expected, Duration::from_secs(1)).await;
     }
     timeout(Duration::from_secs(60), async {
         while !last.tells("fanout_lagging_partitions 0") {

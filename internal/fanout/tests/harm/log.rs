@@ -1,4 +1,4 @@
-//! A log that comes to harm: a wrapper around the embedded one in memory.
+//! A log with faults: a wrapper around the embedded one in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use eventlog::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// The embedded log, harmed.
+/// The embedded log, with faults.
 pub(crate) struct Harmed {
     inner: SharedLog,
-    /// Those partitions of it (all, if none is named) have no leader: what is appended there is never answered.
+    /// These partitions (all, if none is named) have no leader: an append to them is never answered.
     silent: Option<(&'static str, Option<u32>)>,
     unanswered: Mutex<Vec<oneshot::Sender<Result<Place, AppendError>>>>,
     shared: Arc<Shared>,
@@ -22,7 +22,7 @@ pub(crate) struct Harmed {
 
 struct Shared {
     other: SharedLog,
-    /// The partition and the beginning of the readers that fail.
+    /// The partition and the first offset of the readers that fail.
     at: TopicPartition,
     from: u64,
     harm: CancellationToken,
@@ -30,8 +30,8 @@ struct Shared {
 }
 
 impl Harmed {
-    /// After one failed read it shows another log, as an unclean failover leaves one that has grown again: readers of `at`
-    /// that began at `from` fail once `harm` is done; then there is `other`, for readers.
+    /// After one failed read it shows another log, as after an unclean failover when the log has grown again: readers
+    /// of `at` that began at `from` fail once `harm` is done; from then on readers get `other`.
     pub(crate) fn turning(
         inner: SharedLog,
         other: SharedLog,
@@ -43,7 +43,7 @@ impl Harmed {
         Arc::new(Self { inner, silent: None, unanswered: Mutex::default(), shared: Arc::new(shared) })
     }
 
-    /// Never answers what is appended to that topic, or to that partition of it.
+    /// Never answers appends to that topic, or to that partition of it.
     pub(crate) fn silent(inner: SharedLog, topic: &'static str, partition: Option<u32>) -> SharedLog {
         let (other, at, harm) = (inner.clone(), TopicPartition::new("none", 0), CancellationToken::new());
         let shared = Shared { other, at, from: 0, harm, turned: AtomicBool::new(false) };

@@ -1,4 +1,4 @@
-//! Both consumers on logs that come to harm, on the embedded engines in memory.
+//! Both consumers on logs with faults, on the embedded engines in memory.
 
 #![allow(clippy::unwrap_used)] // in helpers of tests too
 
@@ -64,12 +64,12 @@ async fn put(log: &SharedLog, at: &TopicPartition, headers: Vec<eventlog::Header
     append(&**log, &at.topic, NewRecord { key, partition: Some(at.partition), headers, payload }).await.unwrap();
 }
 
-/// The conversation's beginning and `count - 1` messages.
+/// Appends the conversation's creation and `count - 1` messages.
 async fn say(log: &SharedLog, count: u64) {
     say_on(log, 0..count).await;
 }
 
-/// Those of them.
+/// Appends those of them.
 async fn say_on(log: &SharedLog, numbers: std::ops::Range<u64>) {
     for n in numbers {
         let action = if n == 0 {
@@ -94,14 +94,14 @@ async fn say_on(log: &SharedLog, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// That the second user has read up to that place.
+/// Appends that the second user has read up to that seq.
 async fn read_up_to(log: &SharedLog, seq: u64) {
     let mark = ReadMark { user: user(2), conversation: conversation(), seq: Seq::new(0, seq).unwrap(), ordinal: 1 };
     let encoded = Codec::compiled_in().read_mark(&mark);
     put(log, &partition_in(RECEIPTS), encoded.headers, encoded.payload).await;
 }
 
-/// A consumer that runs.
+/// A running consumer.
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<Ended>,
@@ -136,7 +136,7 @@ impl Running {
         Self { stop, task, metrics }
     }
 
-    /// Whether its metrics have that line.
+    /// Whether its metrics contain that line.
     fn tells(&self, line: &str) -> bool {
         self.metrics.text().lines().any(|told| told.ends_with(line))
     }

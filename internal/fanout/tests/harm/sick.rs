@@ -1,4 +1,4 @@
-//! One record that nobody here can read: it waits alone, everything else goes on (I7).
+//! One record that this program cannot read: it waits alone, everything else goes on (I7).
 
 use events::topics::{DELIVERIES, QUARANTINE};
 use events::{AccountEvent, UserEvent};
@@ -14,7 +14,7 @@ fn upgraded() -> Codec {
     Codec::with_ids((1000..).take(events::SchemaKind::ALL.len()).collect())
 }
 
-/// As a producer writes it that sets no headers, with an id of the registry's that no program of today knows.
+/// Appends like a producer that sets no headers, with an id of the registry's that no program of today knows.
 async fn put_unknown(log: &SharedLog, at: &TopicPartition, encoded: events::Encoded) {
     put(log, at, Vec::new(), encoded.payload).await;
 }
@@ -34,7 +34,7 @@ async fn put_sign_in(log: &SharedLog, partition: u32) {
     put(log, &TopicPartition::new(USERS, partition), encoded.headers, encoded.payload).await;
 }
 
-/// The frames in `chat.deliveries` that have this in them.
+/// The frames in `chat.deliveries` that contain this text.
 async fn frames(log: &SharedLog, what: &str) -> usize {
     let (codec, mut found) = (Codec::compiled_in(), 0);
     for partition in 0..spec_of(DELIVERIES).partitions {
@@ -50,7 +50,7 @@ async fn frames(log: &SharedLog, what: &str) -> usize {
     found
 }
 
-/// Issue 10, item 5: it waits for the upgrade alone; it stopped its whole partition.
+/// Issue 10, item 5: such a record stopped its whole partition; now it waits for the upgrade alone.
 #[tokio::test(start_paused = true)]
 async fn a_read_mark_of_an_unknown_schema_harms_nobody_and_is_applied_after_the_upgrade() {
     let (log, store, at) = (log(1_700_000_000_000).await, new_store().await, partition_in(RECEIPTS));
@@ -78,7 +78,7 @@ async fn a_read_mark_of_an_unknown_schema_harms_nobody_and_is_applied_after_the_
     running.stop().await;
 }
 
-/// Issue 10, item 5, of the fan-out: its frames are delivered after the upgrade, and nobody's before are missing.
+/// Issue 10, item 5, for the fan-out: its frames are delivered after the upgrade, and no earlier ones are missing.
 #[tokio::test(start_paused = true)]
 async fn records_of_unknown_schemas_wait_alone_and_are_relayed_after_the_upgrade() {
     let (log, store, at) = (log(1_700_000_000_000).await, new_store().await, partition_in(RECEIPTS));
@@ -107,7 +107,7 @@ async fn records_of_unknown_schemas_wait_alone_and_are_relayed_after_the_upgrade
     running.stop().await;
 }
 
-/// What is of no id's key can be held for nobody.
+/// A record whose key is no id cannot be held.
 #[tokio::test(start_paused = true)]
 async fn an_unknown_schema_under_a_key_that_is_no_id_is_corrupt() {
     let (log, store) = (log(1_700_000_000_000).await, new_store().await);
@@ -126,8 +126,8 @@ async fn an_unknown_schema_under_a_key_that_is_no_id_is_corrupt() {
     storage.stop().await;
 }
 
-/// Another producer's JSON, without headers, in every topic that the consumers read (issue 10, item 5): it is of no schema,
-/// so nothing waits for an upgrade that would know it.
+/// JSON of another producer, without headers, in every topic that the consumers read (issue 10, item 5): it has no
+/// schema, so no upgrade would ever know it.
 #[tokio::test(start_paused = true)]
 async fn another_producers_json_stops_nothing_and_is_in_the_quarantine() {
     let (log, store) = (log(1_700_000_000_000).await, new_store().await);
@@ -171,7 +171,7 @@ async fn a_quarantine_without_a_leader_stops_no_partition_and_no_end() {
     timeout(Duration::from_millis(100), running.stop()).await.expect("the end does not wait for the copy");
 }
 
-/// Deliveries for the first user cannot be written: the second one's go on, from events and from read marks.
+/// Deliveries for the first user cannot be written: those for the second go on, from events and from read marks.
 #[tokio::test(start_paused = true)]
 async fn a_delivery_partition_without_a_leader_stops_no_other_and_no_end() {
     let (log, store) = (log(1_700_000_000_000).await, new_store().await);
@@ -191,7 +191,7 @@ async fn a_delivery_partition_without_a_leader_stops_no_other_and_no_end() {
     for at in [partition_in(MESSAGES), partition_in(RECEIPTS)] {
         let commit = log.committed(GROUP_FANOUT, &at).await.unwrap().unwrap();
         if at.topic == MESSAGES {
-            // What was never delivered is said, and all else is committed.
+            // What was never delivered is in the metadata, and all else is committed.
             let back = commit.metadata.split(';').find_map(|part| part.strip_prefix(&format!("@{}:", of(1))));
             let back = u64::from_str_radix(back.expect("the partition lags"), 36).unwrap();
             assert!(commit.next == 11 && commit.next - back <= 1, "{at}: {commit:?}");

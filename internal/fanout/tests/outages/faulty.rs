@@ -1,4 +1,4 @@
-//! A store that is away, hangs, or says of a conversation what makes judging it panic.
+//! A store that is away, hangs, or has rows of a conversation that make judging it panic.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -11,18 +11,18 @@ use store::around::Around;
 use store::{Consumer, Hold, Malformed, SharedStore, StoreError};
 use tokio::time::sleep;
 
-/// How the store is.
+/// The state of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {
     Well,
     /// Every call fails at once.
     Away,
-    /// Every call fails after the driver's patience.
+    /// Every call fails after the driver's timeout.
     Hangs,
 }
 
-/// What the test sets, and sees.
+/// The faults that the test sets, and the calls that it sees.
 #[derive(Debug, Default)]
 pub(crate) struct Fate {
     state: AtomicU8,
@@ -32,7 +32,7 @@ pub(crate) struct Fate {
     pub(crate) garbled: Mutex<BTreeSet<ConversationId>>,
     /// How often a hold was read.
     pub(crate) hold_reads: AtomicU64,
-    /// What storage wrote of how far held conversations are done.
+    /// How far storage wrote that held conversations are done.
     pub(crate) steps: Mutex<Vec<Seq>>,
 }
 
@@ -53,7 +53,7 @@ impl Fate {
     }
 }
 
-/// The store under that fate.
+/// The store with these faults.
 pub(crate) struct FaultyStore {
     pub(crate) inner: SharedStore,
     pub(crate) fate: Arc<Fate>,

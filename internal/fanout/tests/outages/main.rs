@@ -1,5 +1,5 @@
 //! The consumers while the store is away, hangs or lags, while many conversations are held, and while judging one
-//! panics: the others go on, and afterwards everything comes in order.
+//! panics: the others go on, and afterwards everything is delivered in order.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ use world::World;
 const RULES_UNKNOWN: u32 = RULES_TRIAL + 1;
 const SOON: Duration = Duration::from_millis(600);
 const LATER: Duration = Duration::from_secs(30);
-/// Beyond the next look at the holds: who takes over may look before storage has healed its own.
+/// Beyond the next pass over the holds: a new owner may try them before storage has healed its own.
 const NEXT_LOOK: Duration = Duration::from_secs(90);
 
 fn lives(test: impl Future<Output = ()>) {
@@ -45,7 +45,7 @@ async fn a_warm_conversation_goes_on(state: State) {
     world.fate.set(state);
     in_cold.push(world.say(cold).await);
     in_held.push(world.say(held).await);
-    // Beyond the next look at the holds.
+    // Beyond the next pass over the holds.
     for _ in 0..8 {
         in_warm.push(world.say(warm).await);
         world.delivers(warm, &in_warm, SOON).await;
@@ -76,7 +76,7 @@ fn a_store_that_hangs_delays_no_warm_conversation() {
     lives(a_warm_conversation_goes_on(State::Hangs));
 }
 
-/// A conversation becomes held while nothing can be written: its neighbours go on, commits come later.
+/// A conversation becomes held while nothing can be written: the others go on, commits come later.
 #[test]
 fn a_hold_that_cannot_be_written_delays_nobody() {
     lives(async {
@@ -105,7 +105,7 @@ fn a_hold_that_cannot_be_written_delays_nobody() {
     });
 }
 
-/// While all slots are taken, nothing is asked anew for those that wait for one.
+/// While as many conversations are parked as may be, nothing is requested anew for those that wait.
 #[test]
 fn a_full_fanout_does_not_ask_the_store_again_and_again() {
     lives(async {
@@ -124,7 +124,7 @@ fn a_full_fanout_does_not_ask_the_store_again_and_again() {
     });
 }
 
-/// Holds that nobody can heal do not stand in the way of those behind them.
+/// Holds that cannot be healed do not block those behind them.
 #[test]
 fn every_hold_is_driven_again_however_many_there_are() {
     lives(async {
@@ -148,7 +148,7 @@ fn every_hold_is_driven_again_however_many_there_are() {
     });
 }
 
-/// Judging one conversation panics: it is held, its neighbours go on, and a program without the bug heals it.
+/// Judging one conversation panics: it is held, the others go on, and a program without the bug heals it.
 #[test]
 fn a_panic_while_judging_holds_that_conversation_alone() {
     lives(async {
@@ -160,7 +160,7 @@ fn a_panic_while_judging_holds_that_conversation_alone() {
         world.start("fanout", RULES_NEWEST);
         world.delivers(other, &in_other, LATER).await;
         for service in ["fanout", "storage"] {
-            // The one that is restarted meets the bug, the other one is warm.
+            // The consumer that is restarted meets the bug, the other one has the conversation in memory.
             world.stop(service).await;
             world.fate.cursed.lock().unwrap().insert(cursed);
             world.start(service, RULES_NEWEST);
@@ -176,7 +176,7 @@ fn a_panic_while_judging_holds_that_conversation_alone() {
     });
 }
 
-/// A hold of many events is driven again in slices, by storage and by the fan-out, while their neighbours go on.
+/// A hold of many events is driven again in slices, by storage and by the fan-out, while the others go on.
 #[test]
 fn a_long_hold_is_driven_again_in_slices() {
     lives(async {
@@ -205,7 +205,7 @@ fn a_long_hold_is_driven_again_in_slices() {
     });
 }
 
-/// A conversation with a long hold and a neighbour, behind an upgrade of both consumers. Reading the log is slow from
+/// A conversation with a long hold and another one, behind an upgrade of both consumers. Reading the log is slow from
 /// here on; storage has healed its hold already.
 async fn a_long_hold(world: &mut World) -> [(ConversationId, Vec<Seq>); 2] {
     let [(held, create_held), (other, create_other)] = world.groups(2).try_into().unwrap();
@@ -228,7 +228,7 @@ async fn a_long_hold(world: &mut World) -> [(ConversationId, Vec<Seq>); 2] {
     [(held, in_held), (other, in_other)]
 }
 
-/// Who has something to catch up does not wait for a hold that is being driven again.
+/// A conversation that has to catch up does not wait for a hold that is being driven again.
 #[test]
 fn a_long_hold_delays_nobody_who_catches_up() {
     lives(async {
@@ -244,7 +244,7 @@ fn a_long_hold_delays_nobody_who_catches_up() {
     });
 }
 
-/// A re-drive that is interrupted goes on about where it was.
+/// A re-drive that is interrupted goes on about where it was interrupted.
 #[test]
 fn a_long_hold_is_not_driven_again_from_its_beginning() {
     lives(async {
@@ -269,8 +269,8 @@ fn a_long_hold_is_not_driven_again_from_its_beginning() {
     });
 }
 
-/// A newer program has written a row, or it came to harm: its conversation is held, its neighbours go on, and a program
-/// that can read it heals the hold.
+/// A newer program has written a row, or it is damaged: its conversation is held, the others go on, and a program that
+/// can read it heals the hold.
 #[test]
 fn a_row_that_cannot_be_read_holds_that_conversation_alone() {
     lives(async {
@@ -290,7 +290,7 @@ fn a_row_that_cannot_be_read_holds_that_conversation_alone() {
             in_other.push(world.say(other).await);
             world.delivers(other, &in_other, LATER).await;
             world.holds(consumer, 1, LATER).await;
-            // Beyond the next look at the holds: it still cannot be read.
+            // Beyond the next pass over the holds: the row still cannot be read.
             tokio::time::sleep(Duration::from_secs(100)).await; // virtual time
             in_garbled.push(world.say(garbled).await);
             world.fate.garbled.lock().unwrap().clear();

@@ -9,7 +9,7 @@ use eventlog::around::Around;
 use eventlog::{LogError, PartitionReader, Record, SharedLog};
 use tokio::time::{Instant, sleep_until};
 
-/// The log, with each read of records taking so many milliseconds.
+/// The log, with each read taking so many milliseconds.
 pub(crate) struct SlowLog {
     pub(crate) inner: SharedLog,
     pub(crate) read_ms: Arc<AtomicU64>,
@@ -18,7 +18,7 @@ pub(crate) struct SlowLog {
 struct SlowReader {
     inner: Box<dyn PartitionReader>,
     read_ms: Arc<AtomicU64>,
-    /// When the read that is under way is done; whoever asked may have gone and come back meanwhile.
+    /// When the read in progress is done; its caller may have gone and come back meanwhile.
     done: Option<Instant>,
 }
 

@@ -30,7 +30,7 @@ async fn put_mark(world: &World) {
     put(world, encoded.headers, encoded.payload).await;
 }
 
-/// The frames of read marks.
+/// The frames of read marks that were delivered.
 async fn relayed(world: &World) -> usize {
     let mut found = 0;
     for partition in 0..spec_of(DELIVERIES).partitions {

@@ -1,4 +1,4 @@
-//! A log, a store under a fate, both consumers, and conversations that all live in one partition.
+//! A log, a store with faults, both consumers, and conversations of one partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::faulty::{Fate, FaultyStore};
 use crate::slow::SlowLog;
 
 const NOW_MS: i64 = 1_700_000_000_000;
-/// The partition that everything happens in.
+/// The partition of all conversations.
 pub(crate) const PARTITION: u32 = 0;
 
 pub(crate) struct World {
@@ -86,7 +86,7 @@ impl World {
         task.await.unwrap();
     }
 
-    /// That many groups of the partition, by id, each with the event that creates it.
+    /// So many groups of the partition, by id, each with the event that creates it.
     pub(crate) fn groups(&self, count: usize) -> Vec<(ConversationId, Event)> {
         let (mut groups, author) = (BTreeMap::new(), UserId::try_from(Uuid::from_u128(7)).unwrap());
         while groups.len() < count {
@@ -101,7 +101,7 @@ impl World {
         groups.into_iter().collect()
     }
 
-    /// A message, under those rules.
+    /// A message, made under those rules.
     pub(crate) fn message(&self, conversation: ConversationId, rules: u32) -> Event {
         self.event(conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }), rules)
     }
@@ -119,22 +119,22 @@ impl World {
         Seq::new(0, append(&*self.log, MESSAGES, record).await.unwrap().offset).unwrap()
     }
 
-    /// Says something in the conversation under today's rules.
+    /// Appends a message to the conversation, under today's rules.
     pub(crate) async fn say(&self, conversation: ConversationId) -> Seq {
         self.append(&self.message(conversation, RULES_NEWEST)).await
     }
 
-    /// The places delivered, in order, as they are left after the clients' filter.
+    /// The delivered seqs, in order, as the clients' filter leaves them.
     pub(crate) async fn delivered(&self) -> BTreeMap<ConversationId, Vec<Seq>> {
         let mut seen = self.emitted().await;
-        for places in seen.values_mut() {
+        for seqs in seen.values_mut() {
             let mut last = None;
-            places.retain(|place| last < Some(*place) && last.replace(*place) != Some(*place));
+            seqs.retain(|seq| last < Some(*seq) && last.replace(*seq) != Some(*seq));
         }
         seen
     }
 
-    /// The places delivered, as they are in the log.
+    /// The delivered seqs, as they are in the log.
     pub(crate) async fn emitted(&self) -> BTreeMap<ConversationId, Vec<Seq>> {
         let mut seen: BTreeMap<ConversationId, Vec<Seq>> = BTreeMap::new();
         for partition in 0..spec_of(DELIVERIES).partitions {
@@ -144,7 +144,7 @@ impl World {
                 for record in reader.next(500).await.unwrap() {
                     at = record.offset + 1;
                     let delivery = self.codec.read_delivery(&record.headers, &record.payload).unwrap();
-                    let Some((conversation, seq)) = delivery.and_then(|delivery| delivery.place) else { continue };
+                    let Some((conversation, seq)) = delivery.and_then(|delivery| delivery.seq) else { continue };
                     seen.entry(conversation).or_default().push(seq);
                 }
             }
@@ -153,21 +153,21 @@ impl World {
     }
 
     /// Waits until the conversation's deliveries are those, in that order.
-    pub(crate) async fn delivers(&self, conversation: ConversationId, places: &[Seq], within: Duration) {
+    pub(crate) async fn delivers(&self, conversation: ConversationId, seqs: &[Seq], within: Duration) {
         let comes = async {
-            while self.delivered().await.get(&conversation).map_or(&[][..], Vec::as_slice) != places {
+            while self.delivered().await.get(&conversation).map_or(&[][..], Vec::as_slice) != seqs {
                 tokio::time::sleep(Duration::from_millis(100)).await; // virtual time
             }
         };
         if tokio::time::timeout(within, comes).await.is_err() {
             let delivered = self.delivered().await.remove(&conversation).unwrap_or_default();
-            let same = places.iter().zip(&delivered).take_while(|(place, came)| place == came).count();
-            let (wanted, came) = (places.get(same..), delivered.get(same..));
+            let same = seqs.iter().zip(&delivered).take_while(|(seq, came)| seq == came).count();
+            let (wanted, came) = (seqs.get(same..), delivered.get(same..));
             panic!("{conversation}: within {within:?}, behind {same} right ones, {wanted:?}, not {came:?}");
         }
     }
 
-    /// Who is held.
+    /// The conversations that are held.
     pub(crate) async fn held(&self, consumer: Consumer) -> BTreeSet<ConversationId> {
         let store = self.store.attach().unwrap();
         store.holds(consumer, PARTITION, None, 10_000).await.unwrap().into_iter().map(|(id, _)| id).collect()

@@ -1,4 +1,4 @@
-//! A `klatsch` without services: open engines and the door; and a client that keeps what it is told.
+//! A `klatsch` without services: open engines and the operators' socket; and a client that records its output.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use eventlog::{NewRecord, SharedLog, append};
 use events::Codec;
 use events::topics::MESSAGES;
 use kv::Database;
-use operate::{Beside, Command, Context, Door, Ended, Output, Running};
+use operate::{Command, CommandClient, Context, Door, Ended, Output, Running};
 use ops::OpsError;
 use store::embedded::EmbeddedStore;
 use store::{Following, SharedStore};
@@ -31,7 +31,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With all topics, `records` records in `chat.messages`, and an open door.
+    /// Creates one with all topics, `records` records in `chat.messages`, and a listening socket.
     pub(crate) async fn new(records: usize) -> Self {
         let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
         let database = Database::in_memory();
@@ -51,9 +51,9 @@ impl World {
         Self { folder, log, store, stop, serving }
     }
 
-    /// Runs a command through the door.
+    /// Runs a command through the socket.
     pub(crate) async fn run(&self, words: &str, client: &Client, stop: &CancellationToken) -> Result<Ended, OpsError> {
-        let beside = Beside::connect(self.folder.path()).unwrap();
+        let beside = CommandClient::connect(self.folder.path()).unwrap();
         beside.run(command(words), None, client.clone(), stop).await
     }
 
@@ -64,17 +64,17 @@ impl World {
         client: &Client,
         stop: &CancellationToken,
     ) -> JoinHandle<Result<Ended, OpsError>> {
-        let beside = Beside::connect(self.folder.path()).unwrap();
+        let beside = CommandClient::connect(self.folder.path()).unwrap();
         let (command, client, stop) = (command(words), client.clone(), stop.clone());
         tokio::spawn(async move { beside.run(command, None, client, &stop).await })
     }
 
-    /// Runs a command here, without the door.
+    /// Runs a command in this process, without the socket.
     pub(crate) async fn alone(&self, words: &str, client: &Client) -> Ended {
         self.alone_until(words, client, &CancellationToken::new()).await
     }
 
-    /// The same, until it is told to stop.
+    /// The same, until `stop` is cancelled.
     pub(crate) async fn alone_until(&self, words: &str, client: &Client, stop: &CancellationToken) -> Ended {
         let mut engines = Running::new(self.log.clone(), self.store.clone(), None);
         let (clock, entropy) = (Clock::system(), Entropy::seeded(3));
@@ -100,12 +100,12 @@ pub(crate) fn command(words: &str) -> Command {
     Command::from_arg_matches(&parser.try_get_matches_from(words).unwrap()).unwrap()
 }
 
-/// Keeps lines and files.
+/// Records lines and files.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) lines: Arc<watch::Sender<Vec<String>>>,
     pub(crate) files: Arc<Mutex<BTreeMap<PathBuf, String>>>,
-    /// Has seen enough after so many lines.
+    /// Closes its output after so many lines.
     enough: usize,
 }
 

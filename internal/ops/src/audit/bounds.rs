@@ -1,8 +1,8 @@
-//! How far an audit may look: up to what storage has applied and the fan-out has committed. What lies beyond is on its
-//! way, and no difference.
+//! How far an audit may go: up to what storage has applied and the fan-out has committed. What lies beyond is still on
+//! its way, and counts as no difference.
 //!
-//! Read in this order, so that what is within the bounds is there by the time it is looked at: `applied`, the commit,
-//! the holds, and only then rows and deliveries.
+//! The bounds are read in this order, so that all that is within them is there by the time it is compared: `applied`,
+//! the commit, the holds, and only then rows and deliveries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use store::{Consumer, Hold, Source, Store};
 
 use crate::OpsError;
 
-/// The most holds of one partition and consumer that are looked at: beyond, the partition is not audited.
+/// The most holds of one partition and consumer that are read: with more, the partition is not audited.
 const HOLDS_MAX: usize = 10_000;
 
 /// The bounds of one partition of `chat.messages`.
@@ -29,11 +29,11 @@ pub(super) struct Bounds {
     pub(super) end: u64,
     /// Conversations that the fan-out has parked, with the first offset that it may not have delivered.
     pub(super) parked: BTreeMap<ConversationId, u64>,
-    /// Conversations that storage holds: what is behind this place was skipped.
+    /// Conversations that storage holds: what it skipped is behind this seq.
     pub(super) held_by_storage: BTreeMap<ConversationId, Seq>,
-    /// The same of the fan-out.
+    /// The same for the fan-out.
     pub(super) held_by_fanout: BTreeMap<ConversationId, Seq>,
-    /// Events that an operator has dropped: as corrupt ones.
+    /// Events that an operator has dropped: they count as corrupt ones.
     pub(super) dropped: BTreeSet<Seq>,
 }
 
@@ -53,15 +53,15 @@ impl Bounds {
         })
     }
 
-    /// The first offset of which not everything can be looked at yet: on its way, or skipped under a hold. An audit
-    /// that goes on later begins there, so that what heals is looked at then.
+    /// The first offset that cannot be audited completely yet, because it is on its way or skipped under a hold. A
+    /// later audit begins there, so that what heals is audited then.
     pub(super) fn settled(&self) -> u64 {
         let holds = self.held_by_storage.values().chain(self.held_by_fanout.values());
         let held = holds.map(|done| done.offset() + 1).min().unwrap_or(u64::MAX);
         self.arrived().min(held)
     }
 
-    /// The same, holds aside.
+    /// The first offset that is still on its way: as [`Self::settled`], without the holds.
     pub(super) fn arrived(&self) -> u64 {
         let parked = self.parked.values().min().copied().unwrap_or(u64::MAX);
         self.applied.min(self.delivered).min(parked)
@@ -111,7 +111,7 @@ fn position_of(commit: &Commit) -> Result<(u64, BTreeMap<ConversationId, u64>), 
 fn parked_of(part: &str, next: u64) -> Option<(ConversationId, u64)> {
     let (id, back) = part.split_once(':')?;
     let bytes: [u8; 16] = URL_SAFE_NO_PAD.decode(id).ok()?.try_into().ok()?;
-    // A UUID's text, by way of its hexadecimal digits.
+    // Turns hexadecimal digits into the text of a UUID.
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
     Some((text.parse().ok()?, next.checked_sub(u64::from_str_radix(back, 36).ok()?)?))

@@ -1,8 +1,9 @@
-//! Deliveries: what a portion of events must have put on its way to users, held against `chat.deliveries`.
+//! Deliveries: what a portion of events must have sent to users, compared with `chat.deliveries`.
 //!
-//! For each event one record per delivery partition with recipients (several, where there are more than a record lists),
-//! found by reading on from the time of the portion's first event. Repetitions are allowed, as the clients' filter drops them; what that filter would drop without its
-//! having been delivered before is out of order.
+//! For each event there must be one record per delivery partition with recipients (several, where there are more
+//! recipients than a record lists). They are looked for from the time of the portion's first event on. Repetitions are
+//! allowed, as the clients' filter drops them; a record that the filter drops although it was not delivered before is
+//! out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,54 +17,55 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{differing, frame_of};
-use super::insist::insist;
 use super::judge::Judged;
-use super::lane::Slice;
-use super::order::{Found, Lasts};
+use super::order::{Found, LastDeliveries};
+use super::portions::Slice;
 use super::rate::Rate;
 use super::report::{Counts, Difference, Fault};
+use super::retry::retry;
 use crate::OpsError;
 
 /// Records read at once.
 const RECORDS_AT_ONCE: usize = 500;
-/// How far brokers' clocks may be apart, milliseconds: a delivery is sought from so long before its event on.
+/// How far brokers' clocks may be apart, milliseconds: a delivery is looked for from so long before its event on.
 const SKEW_MS: i64 = 1_000;
-/// And when it was not found.
+/// The same for the second search, when it was not found.
 pub(super) const SKEW_WIDE_MS: i64 = 600_000;
 /// What an event must have sent to one delivery partition.
 #[derive(Debug)]
 struct ExpectedDelivery {
     partition: u32,
     recipients: Vec<UserId>,
-    /// Of them, those whom the records found so far name: a long list comes in several.
+    /// The recipients whom the records found so far list: a long list comes in several records.
     named: BTreeSet<UserId>,
     frame: Arc<Map<String, Value>>,
-    /// The log's time of the event.
+    /// The append time of the event.
     time_ms: i64,
-    /// Where it was found first: the record that names the last of them.
+    /// The offset at which it was found first: of the record that completes its recipients.
     found: Option<u64>,
 }
 
-type Place = (ConversationId, Seq);
-/// A place, and whether the record is for those who may read what the event is about: others get a frame of their own.
-type Half = (Place, bool);
+type EventKey = (ConversationId, Seq);
+/// A delivery by its event's conversation and seq, and whether it is for those who may read what the event is about:
+/// others get a frame of their own.
+type ExpectedKey = (EventKey, bool);
 
 /// The deliveries of a portion, by delivery partition.
 #[derive(Debug, Default)]
 pub(super) struct ExpectedDeliveries {
-    by: BTreeMap<u32, BTreeMap<Half, ExpectedDelivery>>,
-    /// Conversations of which an event of the portion is left out: nothing can be said about what is not expected.
+    by: BTreeMap<u32, BTreeMap<ExpectedKey, ExpectedDelivery>>,
+    /// Conversations of which an event of the portion is left out: no delivery of theirs can be called unexpected.
     pub(super) left_out: BTreeSet<ConversationId>,
 }
 
-/// What the search works with.
+/// The context of the search.
 pub(super) struct Search<'a> {
     pub(super) log: &'a dyn EventLog,
     pub(super) codec: &'a Codec,
     /// The portion.
     pub(super) slices: &'a [Slice],
-    /// What the portions before have left.
-    pub(super) lasts: &'a mut Lasts,
+    /// The last deliveries of the portions before.
+    pub(super) lasts: &'a mut LastDeliveries,
     pub(super) rate: &'a mut Rate,
     pub(super) stop: &'a CancellationToken,
 }
@@ -76,12 +78,12 @@ impl<'a> Search<'a> {
         from_ms: i64,
         least: u64,
     ) -> Result<Option<PatientReader<'a>>, OpsError> {
-        let from = insist(self.stop, || self.log.offset_at(DELIVERIES, partition, from_ms)).await?;
+        let from = retry(self.stop, || self.log.offset_at(DELIVERIES, partition, from_ms)).await?;
         let at = TopicPartition::new(DELIVERIES, partition);
         Ok(from.map(|from| PatientReader::new(self.log, at, from.max(least), None)))
     }
 
-    /// The next records before `end`; none when there are no more, and when the audit is to stop.
+    /// The next records before `end`; none when there are no more, or when the audit is to stop.
     pub(super) async fn records(&mut self, reader: &mut PatientReader<'_>, end: u64) -> Result<Vec<Record>, OpsError> {
         let records = tokio::select! {
             biased;
@@ -114,7 +116,7 @@ impl ExpectedDeliveries {
         }
     }
 
-    /// Finds and compares all of them; returns what differs.
+    /// Finds and compares all of them; returns the differences.
     pub(super) async fn compare(
         mut self,
         search: &mut Search<'_>,
@@ -128,18 +130,19 @@ impl ExpectedDeliveries {
             counts.recipients += expected.values().map(|expected| expected.recipients.len() as u64).sum::<u64>();
             let mut reading =
                 Reading { partition, highest: BTreeMap::new(), left_out: &self.left_out, found: Vec::new() };
-            // A guess, where the fan-out lagged: portions follow one another in deliveries as in the log.
+            // Only a guess where the fan-out lagged: portions follow one another in deliveries as in the log.
             let least = search.lasts.begin(partition);
             reading.run(search, &mut expected, (begin - SKEW_MS, least), counts).await?;
             if expected.values().any(|expected| expected.found.is_none()) {
-                // Once more, from much earlier on and up to a later end: nothing is reported that a clock explains.
+                // A second search, from much earlier on and up to a later end, so that nothing is reported that a clock
+                // explains.
                 reading.found.clear();
                 reading.highest.clear();
                 expected.values_mut().for_each(ExpectedDelivery::forget);
                 reading.run(search, &mut expected, (begin - SKEW_WIDE_MS, 0), counts).await?;
             }
             differences.append(&mut reading.found);
-            let gone_before = insist(search.stop, || oldest_ms(search.log, partition)).await?;
+            let gone_before = retry(search.stop, || oldest_ms(search.log, partition)).await?;
             for (((conversation, seq), _), lost) in expected.iter().filter(|(_, expected)| expected.found.is_none()) {
                 if gone_before.is_some_and(|oldest| lost.time_ms <= oldest + SKEW_WIDE_MS) {
                     counts.trimmed += 1;
@@ -161,7 +164,7 @@ impl ExpectedDeliveries {
     }
 }
 
-/// The time of the oldest record, where older ones were trimmed.
+/// The append time of the oldest record, where older ones were trimmed.
 async fn oldest_ms(log: &dyn EventLog, partition: u32) -> Result<Option<i64>, OpsError> {
     let marks = log.watermarks(DELIVERIES, partition).await?;
     if marks.low == 0 || marks.low == marks.next {
@@ -186,7 +189,7 @@ pub(super) fn delivery_difference(
 /// Reading one delivery partition for a portion.
 struct Reading<'a> {
     partition: u32,
-    /// The highest seq of each conversation so far: what the clients' filter looks at.
+    /// The highest seq of each conversation so far, which is the clients' filter.
     highest: BTreeMap<ConversationId, Seq>,
     left_out: &'a BTreeSet<ConversationId>,
     found: Vec<Difference>,
@@ -197,11 +200,11 @@ impl Reading<'_> {
     async fn run(
         &mut self,
         search: &mut Search<'_>,
-        expected: &mut BTreeMap<Half, ExpectedDelivery>,
+        expected: &mut BTreeMap<ExpectedKey, ExpectedDelivery>,
         (from_ms, least): (i64, u64),
         counts: &mut Counts,
     ) -> Result<(), OpsError> {
-        let end = insist(search.stop, || search.log.watermarks(DELIVERIES, self.partition)).await?.next;
+        let end = retry(search.stop, || search.log.watermarks(DELIVERIES, self.partition)).await?.next;
         let Some(mut reader) = search.reader(self.partition, from_ms, least).await? else { return Ok(()) };
         let mut missing = expected.len();
         while missing > 0 {
@@ -217,20 +220,20 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Looks at one record; whether it is the first of one that is expected.
+    /// Compares one record; returns whether it is the first of an expected delivery.
     fn record(
         &mut self,
         search: &Search<'_>,
         record: &Record,
-        expected: &mut BTreeMap<Half, ExpectedDelivery>,
+        expected: &mut BTreeMap<ExpectedKey, ExpectedDelivery>,
         counts: &mut Counts,
     ) -> bool {
-        // What is no delivery, or of a later version, is not expected here either.
+        // Records of other types and of later versions are not expected here either.
         let Ok(Some(delivery)) = search.codec.read_delivery(&record.headers, &record.payload) else { return false };
         let Some((conversation, seq)) = delivery.place else { return false };
-        // Of the two that there may be, the one whose recipients these are.
+        // There may be two deliveries of one event: this is the one whose recipients match.
         let halves = [true, false].map(|seen| ((conversation, seq), seen));
-        let is_for = |half: &Half| {
+        let is_for = |half: &ExpectedKey| {
             let wanted = expected.get(half).map(|wanted| wanted.recipients.as_slice()).unwrap_or_default();
             delivery.recipients.first().is_some_and(|user| wanted.contains(user))
         };
@@ -240,9 +243,9 @@ impl Reading<'_> {
             return false;
         };
         let at = (self.partition, record.offset);
-        let place = (wanted.partition, conversation, seq);
+        let event = (wanted.partition, conversation, seq);
         if let Some(words) = wanted.differs(&delivery) {
-            self.found.push(delivery_difference(Fault::DeliveryAltered, place, at, words));
+            self.found.push(delivery_difference(Fault::DeliveryAltered, event, at, words));
         }
         if wanted.found.is_some() {
             counts.repeated += 1;
@@ -256,20 +259,20 @@ impl Reading<'_> {
         let highest = self.highest.entry(conversation).or_insert(seq);
         if *highest > seq {
             let words = format!("it stands behind that of seq {highest}");
-            self.found.push(delivery_difference(Fault::DeliveryOutOfOrder, place, at, words));
+            self.found.push(delivery_difference(Fault::DeliveryOutOfOrder, event, at, words));
         }
         *highest = seq.max(*highest);
         true
     }
 
-    /// A delivery that no event of the portion has caused, though its place lies in the portion.
-    fn unexpected(&mut self, search: &Search<'_>, record: &Record, (conversation, seq): Place) {
+    /// Notes a delivery that no event of the portion has caused, though its seq lies in the portion.
+    fn unexpected(&mut self, search: &Search<'_>, record: &Record, (conversation, seq): EventKey) {
         let home = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
         let inside = search.slices.iter().any(|slice| slice.partition == home && slice.covers(seq.offset()));
         if inside && seq.generation() == spec_of(MESSAGES).generation && !self.left_out.contains(&conversation) {
-            let (place, at) = ((home, conversation, seq), (self.partition, record.offset));
+            let (event, at) = ((home, conversation, seq), (self.partition, record.offset));
             let words = "no event has caused this delivery".to_owned();
-            self.found.push(delivery_difference(Fault::DeliveryUnexpected, place, at, words));
+            self.found.push(delivery_difference(Fault::DeliveryUnexpected, event, at, words));
         }
     }
 }
@@ -280,7 +283,7 @@ impl ExpectedDelivery {
         self.recipients.len() > RECIPIENTS_PER_RECORD_MAX
     }
 
-    /// Recipients whom no record has named.
+    /// Recipients that no record has listed.
     fn unnamed(&self) -> impl Iterator<Item = &UserId> {
         self.recipients.iter().filter(|user| !self.named.contains(user))
     }

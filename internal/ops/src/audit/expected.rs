@@ -1,7 +1,7 @@
-//! What an accepted event must leave in the store, derived from its effects and the tables' definition alone.
+//! What an accepted event must leave in the store, derived only from its effects and the definition of the tables.
 //!
-//! Written from the design and `schemas/cql`, not from storage's own code: a mistake in one of the two shows as a
-//! difference.
+//! Written from the design and `schemas/cql`, not from storage's own code, so that a mistake in one of the two shows as
+//! a difference.
 
 use domain::kinds::{Create, Withdraw};
 use domain::{
@@ -14,20 +14,20 @@ use store::tables::{
     USER_CONVERSATIONS,
 };
 
-/// Timeline entries of one partition of the timeline, as `schemas/cql` has it.
-const PLACES_PER_BUCKET: u64 = 16_384;
+/// Slots of one bucket (CQL partition) of the timeline, as `schemas/cql` has it.
+const SLOTS_PER_BUCKET: u64 = 16_384;
 
 /// Cells of one row that an event must have written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) table: &'static Table,
-    /// In the order of the table's key.
+    /// The key's values, in the order of the table's key.
     pub(super) key: Vec<Value>,
     pub(super) timestamp: i64,
     pub(super) cells: Vec<(&'static str, Value)>,
 }
 
-/// Everything that `event` must have written; nothing unless it was accepted.
+/// All cells that `event` must have written; none unless it was accepted.
 pub(super) fn writes_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<Write> {
     let mut writes = Writes { event, placed, effects, found: Vec::new() };
     if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
@@ -65,7 +65,7 @@ impl Writes<'_> {
 
     /// The key of a timeline row.
     fn entry_key(&self, place: u64, seq: Seq) -> Vec<Value> {
-        vec![self.conversation(), count(place / PLACES_PER_BUCKET), at(seq)]
+        vec![self.conversation(), count(place / SLOTS_PER_BUCKET), at(seq)]
     }
 
     fn change(&mut self, change: &Change) {
@@ -131,8 +131,8 @@ impl Writes<'_> {
             Content::Title(title) => cells.extend([("kind", "title".into()), ("body", title.as_str().into())]),
         }
         self.put(&TIMELINE, self.entry_key(place, seq), cells);
-        if place.is_multiple_of(PLACES_PER_BUCKET) {
-            let key = vec![self.conversation(), count(place / PLACES_PER_BUCKET)];
+        if place.is_multiple_of(SLOTS_PER_BUCKET) {
+            let key = vec![self.conversation(), count(place / SLOTS_PER_BUCKET)];
             self.put(&BUCKETS, key, vec![("start", at(seq))]);
         }
     }
@@ -161,7 +161,7 @@ impl Writes<'_> {
             ("place", count(self.effects.place)),
             ("ordinal", count(self.effects.ordinal)),
         ];
-        // A withdrawal is nothing that happens in the conversation.
+        // A withdrawal does not show in the conversation.
         if self.event.rules < 2 || self.event.action != Action::Withdraw(Withdraw) {
             self.put(&HEADS, vec![self.conversation()], cells);
         }
@@ -187,7 +187,7 @@ fn at(seq: Seq) -> Value {
     Value::Bigint(seq.timestamp())
 }
 
-/// Places, ordinals and buckets count events: far below 2^63.
+/// Slots, ordinals and buckets count events: far below 2^63.
 fn count(number: u64) -> Value {
     Value::Bigint(i64::try_from(number).unwrap_or(i64::MAX))
 }

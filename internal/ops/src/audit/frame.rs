@@ -1,6 +1,6 @@
-//! What an event's frame must say, as JSON: from the event, its effects and `schemas/PROTOCOL.md`.
+//! The frame that an event must have sent, as JSON: from the event, its effects and `schemas/PROTOCOL.md`.
 //!
-//! Not made by the code that renders frames, and compared field by field: a field that a later release adds is no
+//! It is not made by the code that renders frames, and compared field by field: a field that a later release adds is no
 //! difference.
 
 use domain::kinds::{
@@ -37,7 +37,7 @@ pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects, seen: b
     }));
     if effects.decision == Decision::Accepted {
         frame.extend(fields(what(event, effects)));
-        // Of a withdrawal nothing is told of the conversation; before version 2 it was.
+        // A withdrawal tells nothing of the conversation; before version 2 it did.
         let ordinal = if event.rules < 2 || event.action != Action::Withdraw(Withdraw) {
             json!(effects.ordinal)
         } else {
@@ -113,7 +113,7 @@ fn fields(value: Value) -> Map<String, Value> {
     }
 }
 
-/// The names of the fields in which a delivered frame does not say what it must; `None` when it is no JSON object.
+/// The names of the fields that differ in a delivered frame; `None` when it is no JSON object.
 pub(super) fn differing(expected: &Map<String, Value>, delivered: &str) -> Option<Vec<String>> {
     let delivered: Map<String, Value> = serde_json::from_str(delivered).ok()?;
     // Null: the field must not be there.

@@ -1,7 +1,7 @@
-//! Judging the events of a partition again, with the reducer and facts as of each.
+//! Judges the events of a partition again, with the reducer and the facts as of each event.
 //!
-//! What the audit has read from the beginning of the log, it knows by itself; what it meets in the middle, or has
-//! dropped to stay bounded, it loads from the store as of the event before.
+//! The judge knows a conversation that the audit has read from its first event. One that it meets in the middle of the
+//! log, or has dropped to stay bounded, it loads from the store as of the event before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +10,12 @@ use eventlog::{Meaning, Message};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use store::{Answers, Conversations, Facts, Loaded, Slot, Store, StoreError, load};
 
-/// Conversations that are remembered as met; beyond, a conversation that is not in memory is loaded.
+/// Conversations that are remembered as seen; beyond that, a conversation that is not in memory is loaded.
 const MET_MAX: usize = 1 << 18;
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 32;
 
-/// An event with what it means.
+/// An event with its effects.
 #[derive(Debug, Clone)]
 pub(super) struct Judged {
     pub(super) event: Box<Event>,
@@ -26,7 +26,8 @@ pub(super) struct Judged {
 /// Judges the events of one partition, in order.
 pub(super) struct Judge {
     cache: Conversations,
-    /// Conversations met so far; `None` when there may be others: the audit began in the middle, or there are too many.
+    /// Conversations seen so far; `None` when there may be others, because the audit began in the middle or there are
+    /// too many.
     met: Option<BTreeSet<ConversationId>>,
 }
 
@@ -36,7 +37,7 @@ impl Judge {
         Self { cache: Conversations::new(), met: from_start.then(BTreeSet::new) }
     }
 
-    /// Brings the conversations of these messages into memory, each as of the event before its first one here.
+    /// Loads the conversations of these messages, each as of the event before its first one here.
     pub(super) async fn load(&mut self, store: &dyn Store, messages: &[&Message]) -> Result<(), StoreError> {
         let mut cold: BTreeMap<ConversationId, Placed> = BTreeMap::new();
         for message in messages {
@@ -72,13 +73,13 @@ impl Judge {
         self.met.as_mut().is_some_and(|met| met.insert(conversation))
     }
 
-    /// Judges one event; `None` when this program does not know it.
+    /// Judges one event; `None` when this program does not know its rules.
     pub(super) async fn judge(&mut self, store: &dyn Store, message: &Message) -> Result<Option<Judged>, StoreError> {
         let (Meaning::Event(event), placed) = (&message.meaning, message.placed) else { return Ok(None) };
         let (conversation, as_of) = (event.conversation, placed.seq.before().unwrap_or_default());
         let mut loaded = match self.cache.take(conversation) {
             Some(Slot::Ready(loaded)) => loaded,
-            // Dropped since `load`: an event of it was not judged.
+            // The conversation was dropped from memory after `load`, because an event of it was not judged.
             Some(Slot::Held) | None => loaded(store, conversation, placed).await?,
         };
         let mut answers = Answers::default();
@@ -100,7 +101,7 @@ impl Judge {
         Ok(Some(Judged { event: event.clone(), placed, effects }))
     }
 
-    /// Forgets a conversation one of whose events was not judged: the next one loads it anew.
+    /// Forgets a conversation of which an event was not judged: its next event loads it anew.
     pub(super) fn forget(&mut self, conversation: ConversationId) {
         self.cache.remove(conversation);
         if let Some(met) = &mut self.met {
@@ -108,7 +109,7 @@ impl Judge {
         }
     }
 
-    /// A conversation as of the last event that was judged.
+    /// The state of a conversation as of the last event that was judged.
     pub(super) fn state(&mut self, conversation: ConversationId) -> Option<ConversationState> {
         let slot = self.cache.take(conversation)?;
         let state = match &slot {
@@ -119,7 +120,7 @@ impl Judge {
         state
     }
 
-    /// Brings memory back inside its bounds.
+    /// Drops conversations until memory is inside its bounds.
     pub(super) fn shrink(&mut self) {
         self.cache.shrink();
     }

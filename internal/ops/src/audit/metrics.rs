@@ -9,7 +9,7 @@ use super::{Counts, Fault, Report};
 
 /// The metrics of an audit, set from its report.
 ///
-/// Gauges all of them: an audit that begins again begins with 0, and what it says is said of that audit.
+/// All of them are gauges: an audit that begins again begins with 0, and the values are those of that audit.
 #[derive(Debug, Clone)]
 pub struct AuditMetrics {
     differences: Family<FaultLabel, Gauge>,
@@ -35,7 +35,7 @@ struct PartitionLabel {
 }
 
 impl AuditMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl AuditMetrics {
         }
     }
 
-    /// Says what the report says; `now_ms` when the audit has come to an end.
+    /// Sets them from the report; `now_ms` when the audit has come to an end.
     pub fn set(&self, report: &Report, finished_ms: Option<i64>) {
         let value = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for fault in Fault::ALL {

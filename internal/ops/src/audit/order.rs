@@ -1,4 +1,4 @@
-//! The order of deliveries from one portion to the next: each must come behind those of its conversation before it.
+//! The order of deliveries across portions: each must come behind the earlier ones of its conversation.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,43 +10,43 @@ use super::deliveries::{SKEW_WIDE_MS, Search, delivery_difference};
 use super::report::{Difference, Fault};
 use crate::OpsError;
 
-/// Conversations of a delivery partition whose last delivery is remembered, over all partitions.
+/// Conversations whose last delivery in a delivery partition is remembered, over all partitions.
 const LAST_MAX: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
 
-/// A delivery of a portion, where it was found first.
+/// A delivery of a portion, at the offset where it was found first.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     /// The partition of the event.
     pub(super) home: u32,
     pub(super) conversation: ConversationId,
     pub(super) seq: Seq,
-    /// The log's time of the event.
+    /// The append time of the event.
     pub(super) time_ms: i64,
     pub(super) offset: u64,
 }
 
 /// What is remembered from one portion to the next.
 #[derive(Debug)]
-pub(super) struct Lasts {
+pub(super) struct LastDeliveries {
     /// The last delivery of a conversation in a delivery partition.
-    places: LruCache<(u32, ConversationId), Found>,
-    /// Where the first delivery of the last portion was found, by delivery partition.
+    last: LruCache<(u32, ConversationId), Found>,
+    /// The offset of the first delivery of the last portion, by delivery partition.
     begins: BTreeMap<u32, u64>,
 }
 
-impl Lasts {
+impl LastDeliveries {
     pub(super) fn new() -> Self {
-        Self { places: LruCache::new(LAST_MAX), begins: BTreeMap::new() }
+        Self { last: LruCache::new(LAST_MAX), begins: BTreeMap::new() }
     }
 
-    /// Where the next portion's deliveries are likely to begin.
+    /// The offset at which the next portion's deliveries are likely to begin.
     pub(super) fn begin(&self, partition: u32) -> u64 {
         self.begins.get(&partition).copied().unwrap_or(0)
     }
 }
 
 impl Search<'_> {
-    /// Holds a portion's deliveries in one partition, by conversation and seq, against those of the portions before.
+    /// Compares a portion's deliveries in one partition, by conversation and seq, with those of the portions before.
     pub(super) async fn remember(&mut self, partition: u32, found: Vec<Found>) -> Result<Vec<Difference>, OpsError> {
         let mut differences = Vec::new();
         if let Some(first) = found.iter().map(|found| found.offset).min() {
@@ -54,23 +54,23 @@ impl Search<'_> {
         }
         let mut newest: BTreeMap<ConversationId, Found> = BTreeMap::new();
         for this in found {
-            let before = self.lasts.places.get(&(partition, this.conversation)).copied();
+            let before = self.lasts.last.get(&(partition, this.conversation)).copied();
             if let Some(last) = before.filter(|last| last.seq < this.seq && last.offset > this.offset)
                 && !self.stands_before(partition, last, this.offset).await?
             {
                 let words = format!("it stands before that of seq {} at {}", last.seq, last.offset);
-                let (place, at) = ((this.home, this.conversation, this.seq), (partition, this.offset));
-                differences.push(delivery_difference(Fault::DeliveryOutOfOrder, place, at, words));
+                let (event, at) = ((this.home, this.conversation, this.seq), (partition, this.offset));
+                differences.push(delivery_difference(Fault::DeliveryOutOfOrder, event, at, words));
             }
             newest.insert(this.conversation, this);
         }
         for (conversation, last) in newest {
-            self.lasts.places.put((partition, conversation), last);
+            self.lasts.last.put((partition, conversation), last);
         }
         Ok(differences)
     }
 
-    /// Whether that delivery stands before `end`, too: what was found first may have been a repetition.
+    /// Whether that delivery is also found before `end`: the offset found first may have been a repetition's.
     async fn stands_before(&mut self, partition: u32, delivery: Found, end: u64) -> Result<bool, OpsError> {
         let reader = self.reader(partition, delivery.time_ms - SKEW_WIDE_MS, 0).await?;
         let Some(mut reader) = reader else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! One portion of the log: judge its events, then compare rows, conversations and deliveries.
+//! One portion of the log: its events are judged, then rows, conversations and deliveries are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,33 +9,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounds::Bounds;
 use super::deliveries::{ExpectedDeliveries, Search};
-use super::insist::insist;
 use super::judge::Judged;
-use super::lane::Slice;
+use super::portions::Slice;
 use super::report::Difference;
+use super::retry::retry;
 use super::rows::{ExpectedRows, Horizon, compare};
 use super::states::{Span, foreign_entries, state_differs};
-use super::{Audit, What};
+use super::{Audit, AuditScope};
 use crate::OpsError;
 
-/// What a slice came to.
+/// The result of judging a slice.
 struct Looked {
     partition: u32,
     span: Span,
     rows: ExpectedRows,
-    /// Conversations with an accepted event, with the last event judged of each.
+    /// Conversations with an accepted event, each with its last event that was judged.
     touched: BTreeMap<ConversationId, Seq>,
-    /// Of them those whose members or settings changed.
+    /// Those of them whose members or settings changed.
     reshaped: BTreeSet<ConversationId>,
     /// Conversations of which an event was left out.
     left_out: BTreeSet<ConversationId>,
 }
 
 impl Audit<'_> {
-    /// Audits one portion; returns what differs, looked at twice.
+    /// Audits one portion; returns the differences, each checked twice.
     pub(super) async fn portion(
         &mut self,
-        what: &What,
+        what: &AuditScope,
         slices: &[Slice],
         stop: &CancellationToken,
     ) -> Result<Vec<Difference>, OpsError> {
@@ -61,7 +61,7 @@ impl Audit<'_> {
     /// Judges a slice's events: what must be in the store, and what must have been delivered.
     async fn judge(
         &mut self,
-        what: &What,
+        what: &AuditScope,
         slice: &Slice,
         deliveries: &mut ExpectedDeliveries,
     ) -> Result<Looked, OpsError> {
@@ -83,12 +83,12 @@ impl Audit<'_> {
         }
         self.report.counts.records += messages.len() as u64;
         let (bounds, counts) = (&self.bounds[&partition], &mut self.report.counts);
-        let judge = self.judges.get_mut(&partition).expect("every lane has a judge");
+        let judge = self.judges.get_mut(&partition).expect("every range has a judge");
         let selected = |message: &&Message| message.conversation.is_some_and(|one| what.conversations.contains(one));
         let chosen: Vec<&Message> = messages.iter().filter(selected).collect();
         let judged: Vec<&Message> = chosen.iter().copied().filter(|message| !is_held(bounds, message)).collect();
         judge.load(&*self.engines.store, &judged).await?;
-        // Deliveries of conversations that were not chosen lie between those that are sought.
+        // Deliveries of conversations that were not selected lie between those that are looked for.
         let others = messages.iter().filter(|message| !selected(message));
         deliveries.left_out.extend(others.filter_map(|message| message.conversation));
         for message in chosen {
@@ -127,10 +127,10 @@ impl Audit<'_> {
         Ok(looked)
     }
 
-    /// Compares a slice's rows and conversations.
+    /// Compares the rows and conversations of a slice.
     async fn rows(
         &mut self,
-        what: &What,
+        what: &AuditScope,
         looked: Looked,
         stop: &CancellationToken,
     ) -> Result<Vec<Difference>, OpsError> {
@@ -146,11 +146,11 @@ impl Audit<'_> {
         let end = self.bounds[&partition].end;
         let mut wrong = compare(store, rows, horizon(end), &mut self.report.counts).await?;
         if !wrong.is_empty() {
-            // Once more, after a while, against the log's end of then.
+            // A second comparison, after a while, with the log's end at that time.
             tokio::time::sleep(what.again_after).await;
             let again = wrong.into_iter().map(|(row, _)| row).collect();
-            let end = insist(stop, || log.watermarks(MESSAGES, partition)).await?.next;
-            // An event that is not judged yet may have come since.
+            let end = retry(stop, || log.watermarks(MESSAGES, partition)).await?.next;
+            // An event that is not judged yet may have been applied meanwhile.
             let mut counts = super::Counts::default();
             wrong = compare(store, again, horizon(end + 1), &mut counts).await?;
         }
@@ -165,7 +165,7 @@ impl Audit<'_> {
             }
             differences.extend(foreign);
         }
-        let judge = self.judges.get_mut(&partition).expect("every lane has a judge");
+        let judge = self.judges.get_mut(&partition).expect("every range has a judge");
         for conversation in looked.reshaped.difference(&looked.left_out) {
             let (Some(state), Some(as_of)) = (judge.state(*conversation), looked.touched.get(conversation)) else {
                 continue;

@@ -1,4 +1,4 @@
-//! So many records a second, and no more: an audit must not take what users need.
+//! A limit on the records read per second: an audit must not take what users need.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 /// A throttle over records read.
 #[derive(Debug)]
 pub(super) struct Rate {
-    /// 0: none.
+    /// Records per second; 0: no limit.
     per_second: u32,
-    /// When everything spent so far is paid for.
+    /// When the records read so far are paid for.
     paid: Instant,
 }
 

@@ -1,4 +1,4 @@
-//! What an audit found, in words and as data.
+//! The findings of an audit, in words and as data.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,13 +7,13 @@ use domain::{ConversationId, Seq};
 use events::topics::MESSAGES;
 use serde::Serialize;
 
-/// In which way something is not as the log says.
+/// The kinds of differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// A row, or cells of it, are not there.
+    /// A row, or cells of it, are missing.
     RowMissing,
-    /// A row says something else.
+    /// A row has other values.
     RowAltered,
     /// There is a row that no event has written.
     RowUnexpected,
@@ -21,7 +21,7 @@ pub enum Fault {
     StateDiffers,
     /// A member's devices never got an event.
     DeliveryMissing,
-    /// A delivery says something else, or names others.
+    /// A delivery has other content, or other recipients.
     DeliveryAltered,
     /// There is a delivery that no event has caused.
     DeliveryUnexpected,
@@ -30,7 +30,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Every fault there is.
+    /// Every kind.
     pub const ALL: [Self; 8] = [
         Self::RowMissing,
         Self::RowAltered,
@@ -58,20 +58,20 @@ impl Fault {
     }
 }
 
-/// One thing that is not as the log says, with where. Texts of people are never part of it.
+/// One difference, and where it is. Texts of people are never part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// In which way.
+    /// The kind of difference.
     pub fault: Fault,
     /// The topic of the event: `chat.messages`.
     pub topic: &'static str,
-    /// Its partition.
+    /// The partition of the event.
     pub partition: u32,
-    /// Its offset.
+    /// The offset of the event.
     pub offset: u64,
-    /// Its seq.
+    /// The seq of the event.
     pub seq: Seq,
-    /// Its conversation.
+    /// The conversation of the event.
     pub conversation: ConversationId,
     /// The table of the row.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,23 +130,23 @@ pub struct Counts {
     pub records: u64,
     /// Events judged.
     pub events: u64,
-    /// Of them: accepted.
+    /// Events that were accepted.
     pub accepted: u64,
     /// Rows compared.
     pub rows: u64,
     /// Cells compared.
     pub cells: u64,
-    /// Cells that a later event has written over: that event's comparison is the one that counts.
+    /// Cells that a later event has written over: that event's comparison decides.
     pub overwritten: u64,
-    /// Conversations compared as they are read back.
+    /// Conversations whose state was read back and compared.
     pub states: u64,
     /// Records of `chat.deliveries` read.
     pub delivery_records: u64,
     /// Deliveries compared, one for each event and partition of recipients.
     pub deliveries: u64,
-    /// Recipients in them.
+    /// Recipients of those deliveries.
     pub recipients: u64,
-    /// Deliveries that came more than once, as they may: the clients' filter drops them.
+    /// Deliveries that came more than once. They may: the clients' filter drops them.
     pub repeated: u64,
     /// Records that storage had not applied.
     pub storage_lag: u64,
@@ -163,17 +163,17 @@ pub struct Counts {
 /// The result of an audit, or of the part of it that is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What was looked at.
+    /// How much was compared, and how much was left out.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Differences, by fault.
+    /// Numbers of differences, by kind.
     pub differences: BTreeMap<Fault, u64>,
-    /// Where the next audit of each partition goes on.
+    /// The offset at which the next audit of each partition goes on.
     pub next: BTreeMap<u32, u64>,
 }
 
 impl Report {
-    /// Differences in all.
+    /// The number of all differences.
     #[must_use]
     pub fn differences(&self) -> u64 {
         self.differences.values().sum()

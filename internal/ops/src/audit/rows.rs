@@ -1,8 +1,8 @@
-//! Rows: what a portion of events must have left in the store, held against what is there, cell by cell.
+//! Rows: what a portion of events must have left in the store, compared with what is there, cell by cell.
 //!
-//! A cell carries the seq of the event that wrote it as its timestamp. So what is older than it must be was never
-//! written, what has the same timestamp must say the same, and what is newer was written over by a later event, whose
-//! own comparison is the one that counts.
+//! A cell carries the seq of the event that wrote it as its timestamp. A lower timestamp than expected means that the
+//! write is missing; the same timestamp must come with the same value; a higher one means that a later event wrote over
+//! the cell, and that event's comparison decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,15 +15,15 @@ use super::expected::{id_key, writes_of};
 use super::judge::Judged;
 use super::report::{Counts, Difference, Fault};
 
-/// Rows asked for at once.
+/// Rows read at once.
 const ROWS_AT_ONCE: usize = 256;
-/// The one cell whose timestamp is no seq: a monotone cell, its value is its timestamp.
+/// The one cell whose timestamp is no seq: a monotone cell, whose value is its timestamp.
 const MONOTONE: &str = "newest_stamp";
 
 /// The rows that a portion of one partition's events must have left.
 #[derive(Debug, Default)]
 pub(super) struct ExpectedRows {
-    /// By table and key's bytes.
+    /// The rows by table and bytes of the key.
     rows: BTreeMap<(&'static str, Vec<u8>), ExpectedRow>,
 }
 
@@ -32,9 +32,9 @@ pub(super) struct ExpectedRow {
     table: &'static Table,
     key: Vec<Value>,
     pub(super) conversation: ConversationId,
-    /// The newest write of each cell.
+    /// The newest expected write of each cell.
     cells: BTreeMap<&'static str, Cell>,
-    /// Events that have written nothing here: they were refused, or repetitions.
+    /// Events that must not have written here: they were refused, or repetitions.
     never: BTreeSet<Seq>,
 }
 
@@ -46,13 +46,13 @@ struct Cell {
     seq: Seq,
 }
 
-/// Where the portion ends, for judging timestamps that are too high.
+/// The end of the portion, for judging timestamps that are too high.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Horizon {
     pub(super) partition: u32,
-    /// Behind the last event judged.
+    /// The seq behind the last event judged.
     pub(super) judged: Seq,
-    /// The end of the log: nothing can have been written by an event behind it.
+    /// The end of the log: no cell can come from an event behind it.
     pub(super) end: Seq,
 }
 
@@ -63,7 +63,7 @@ impl ExpectedRows {
             let row = self.row(write.table, write.key, event.conversation);
             for (name, value) in write.cells {
                 let cell = Cell { timestamp: write.timestamp, value: value.to_bytes(), seq: placed.seq };
-                // As in the store: the later one stands, on a tie the larger bytes.
+                // As in the store: the later write wins, on a tie the larger bytes.
                 let stands = |old: &Cell| (old.timestamp, &old.value) >= (cell.timestamp, &cell.value);
                 if !row.cells.get(name).is_some_and(stands) {
                     row.cells.insert(name, cell);
@@ -87,7 +87,7 @@ impl ExpectedRows {
         })
     }
 
-    /// The seqs of the timeline rows of a conversation that are expected.
+    /// The seqs of the timeline entries of a conversation that are expected.
     pub(super) fn entries(&self, conversation: ConversationId) -> BTreeSet<Seq> {
         let rows = self.rows.range((TIMELINE.name, conversation.as_bytes().to_vec())..);
         let rows = rows.take_while(|((table, _), row)| *table == TIMELINE.name && row.conversation == conversation);
@@ -180,7 +180,7 @@ impl ExpectedRow {
 }
 
 impl Cell {
-    /// What is wrong with the cell that stands, if anything is.
+    /// What is wrong with the cell that is stored, if anything is.
     fn fault(&self, name: &str, (timestamp, value): (i64, &[u8]), horizon: Horizon) -> Option<String> {
         let lengths = || format!("({} bytes, not {})", value.len(), self.value.len());
         if name == MONOTONE {
@@ -202,7 +202,7 @@ impl Cell {
     }
 }
 
-/// What is wrong with one row.
+/// The fault of one row.
 #[derive(Default)]
 struct Wrong {
     missing: Vec<String>,

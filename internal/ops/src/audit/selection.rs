@@ -1,4 +1,4 @@
-//! Which conversations an audit looks at.
+//! The conversations that an audit looks at.
 
 use std::collections::BTreeSet;
 
@@ -8,26 +8,26 @@ use sha2::{Digest, Sha256};
 /// Conversations that a [`Bounded`] set holds.
 const BOUNDED_MAX: usize = 1 << 16;
 
-/// So many of a hundred conversations, always the same ones.
+/// A percentage of all conversations, always the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
     /// 1 to 100.
     pub percent: u8,
 }
 
-/// Which conversations.
+/// The conversations to audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Conversations {
     /// All of them.
     All,
-    /// Some, chosen by a hash of their ids.
+    /// A sample, chosen by a hash of the ids.
     Sample(Sample),
-    /// These.
+    /// The listed ones.
     These(BTreeSet<ConversationId>),
 }
 
 impl Conversations {
-    /// Whether that one is among them.
+    /// Whether that conversation is selected.
     #[must_use]
     pub fn contains(&self, conversation: ConversationId) -> bool {
         match self {
@@ -41,7 +41,7 @@ impl Conversations {
     }
 }
 
-/// A set of conversations that does not grow beyond a bound; what does not fit counts as being in it.
+/// A set of conversations with a bound; a full set counts every conversation as being in it.
 #[derive(Debug, Default)]
 pub(super) struct Bounded(BTreeSet<ConversationId>);
 

@@ -1,7 +1,7 @@
-//! Conversations as they are read back: no entry that no event has made, and members, settings and counters as the
-//! events make them.
+//! Conversations as they are read back: they must have no entry that no event has made, and the members, settings and
+//! counters that follow from the events.
 //!
-//! What is missing shows in [`super::rows`]; here shows what should not be there.
+//! Missing rows are found by [`super::rows`]; this finds rows that should not be there.
 
 use domain::{ConversationId, ConversationState, Seq};
 use store::{Direction, Page, Store, StoreError};
@@ -28,14 +28,14 @@ pub(super) async fn foreign_entries(
     expected: &BTreeSet<Seq>,
 ) -> Result<Vec<Difference>, StoreError> {
     let mut found = Vec::new();
-    // One more than there should be: a healthy timeline ends in one page, inside or behind the span.
+    // One more than expected: a healthy timeline ends in one page, inside or behind the span.
     let limit = (expected.len() + 1).clamp(2, ENTRIES_AT_ONCE);
     let mut anchor = span.from.before();
     loop {
         let page = Page { anchor, direction: Direction::After, limit };
         let entries = match store.timeline(conversation, page).await {
             Ok(entries) => entries,
-            // A row that cannot be read differs from what was written, too: the comparison of rows says so.
+            // A row that cannot be decoded also differs from what was written: the comparison of rows reports it.
             Err(StoreError::Broken(_)) => return Ok(found),
             Err(error) => return Err(error),
         };
@@ -52,7 +52,7 @@ pub(super) async fn foreign_entries(
     }
 }
 
-/// A conversation read back as of `as_of`, if it is not what its events make of it.
+/// The difference of a conversation read back as of `as_of` from what its events make of it.
 pub(super) async fn state_differs(
     store: &dyn Store,
     conversation: ConversationId,

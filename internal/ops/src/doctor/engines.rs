@@ -1,4 +1,4 @@
-//! The log, the store, and whether they belong together.
+//! The log and the store, and whether they belong together.
 
 use domain::Seq;
 use environment::Clock;
@@ -11,11 +11,11 @@ use crate::doctor::Findings;
 use crate::topics::Step;
 use crate::{groups, holds};
 
-/// Partitions that are looked at at once: on Kafka each costs round trips.
+/// Partitions that are examined at once: on Kafka each costs round trips.
 const LOOKS_AT_ONCE: usize = 16;
-/// Behind by more records than this, somebody should look.
+/// A lag of more records than this is a warning.
 const LAG_MAX: u64 = 10_000;
-/// The log's clock may be ahead of this machine's by so much before it is worth a word.
+/// The log's clock may be ahead of this machine's by so much without a warning.
 const SKEW_MS_MAX: i64 = 2_000;
 
 pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings) {
@@ -63,7 +63,7 @@ pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings)
     }
 }
 
-/// The newest append time. Records may be old, so this tells when the log's clock is ahead, never that it is behind.
+/// The newest append time. Records may be old, so it only tells when the log's clock is ahead, never that it is behind.
 async fn newest_append(log: &dyn EventLog) -> Result<Option<i64>, LogError> {
     let all = topics::durable().flat_map(|topic| (0..topic.partitions).map(move |partition| (topic, partition)));
     let looks = all.map(|(topic, partition)| async move {
@@ -93,7 +93,7 @@ pub(crate) async fn store(store: &dyn Store, found: &mut Findings) {
     }
 }
 
-/// How far storage has come, and that it has come there on this log.
+/// Reports how far storage has come, and that it has come there on this log.
 pub(crate) async fn applied(log: &dyn EventLog, store: &dyn Store, found: &mut Findings) {
     let sources = STORAGE_SOURCES
         .into_iter()
@@ -115,7 +115,7 @@ async fn lag(log: &dyn EventLog, store: &dyn Store, source: Source) -> Result<u6
     let Source { topic, partition } = source;
     let in_words = |error: LogError| error.to_string();
     let end = match log.watermarks(topic, partition).await {
-        // Said before, with all topics.
+        // Reported already, with all topics.
         Err(LogError::NoTopic(_)) => return Ok(0),
         marks => marks.map_err(in_words)?.next,
     };

@@ -1,4 +1,4 @@
-//! What answers over HTTP: the registry, the keys, the services.
+//! The parts that answer over HTTP: the registry, the keys, the services.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::doctor::Findings;
 use crate::keys::WARNED_BEFORE;
 use crate::schemas;
 
-/// How long one question may take.
+/// How long one request may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn registry(url: Option<&str>, found: &mut Findings) {
@@ -49,7 +49,7 @@ pub(crate) async fn keys(location: Option<&str>, clock: &Clock, found: &mut Find
     }
 }
 
-/// Whether one of the published keys signs, and goes on to.
+/// Reports whether one of the published keys signs now and later.
 fn ring(keys: &Jwks, location: &str, now_ms: i64, found: &mut Findings) {
     let count = keys.keys.len();
     let remedy = "add one with 'klatschctl keys add'";
@@ -65,7 +65,7 @@ fn ring(keys: &Jwks, location: &str, now_ms: i64, found: &mut Findings) {
 
 #[derive(Deserialize)]
 struct ReadyBody {
-    /// Left out where strangers may ask.
+    /// Absent where strangers may ask.
     #[serde(default)]
     reasons: Vec<Reason>,
 }
@@ -84,7 +84,7 @@ pub(crate) async fn ready(url: &str, found: &mut Findings) {
         Err(words) => return found.fail(subject, words),
     };
     match (status, serde_json::from_slice::<ReadyBody>(&body)) {
-        // The public listener says no more than that.
+        // The public listener reports no more than that.
         (200, _) => found.ok(subject, "ready"),
         (503, Err(_)) => {
             found.fail(subject, "not ready: why is said by its operators' listener (--ops-listen, port + 1000)");
@@ -111,7 +111,7 @@ async fn get(url: &str) -> Result<(u16, Vec<u8>), String> {
     Ok((status, response.bytes().await.map_err(silent)?.to_vec()))
 }
 
-/// The innermost cause says it ("connection refused"); those above it repeat the URL.
+/// The innermost cause names the fault ("connection refused"); those above it repeat the URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(inner) = cause.source() {

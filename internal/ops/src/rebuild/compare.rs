@@ -1,8 +1,8 @@
-//! Every row of two incarnations against one another, while both move.
+//! Compares every row of two incarnations while both change.
 //!
-//! First all rows of each table that is served are looked up beside, then those beside in the served ones (they must
-//! all be there: beside is never further). Rows that change meanwhile are kept and looked at again, each time with the
-//! rows beside brought up, until they agree or do not. Nothing is tolerated: no clock, no window, no sample.
+//! First all served rows of each table are looked up beside, then those beside in the served ones (they must all be
+//! there: beside is never further). Rows that change meanwhile are kept and compared again, each time with the rows
+//! beside brought up, until they agree or differ for good. Nothing is tolerated: no clock, no window, no sample.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,31 +19,31 @@ use super::row::{Row, Verdict, verdict};
 use super::{Engines, Pair};
 use crate::OpsError;
 
-/// Rows on their way that are kept to be looked at again. Beyond, comparing gives up: there is more change than it can
+/// Rows in change that are kept to be compared again. Beyond that, comparing gives up: there is more change than it can
 /// follow.
 const ON_THEIR_WAY_MAX: usize = 100_000;
-/// How often rows on their way are looked at again.
+/// How often rows in change are compared again.
 const LOOKS_MAX: u32 = 20;
-/// Between two looks.
+/// The time between two comparisons.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A monotone cell that differs although its row rested over so many looks does differ.
+/// A monotone cell that differs although its row did not change for so many comparisons does differ.
 const RESTED_LOOKS: u32 = 4;
 /// Rows that are looked up at once.
 const LOOKED_UP: usize = 512;
-/// Differences that are put into words.
+/// Differences that are described in words.
 const TOLD_MAX: usize = 20;
 
 /// What a comparison found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// Rows of each table that is served.
+    /// The number of served rows of each table.
     pub rows: BTreeMap<&'static str, u64>,
-    /// Rows that differ, or are in one only.
+    /// Rows that differ, or exist in one incarnation only.
     pub different: u64,
-    /// Some of them in words: table, key and cells, never what they say.
+    /// Some of them in words: table, key and cells, never values.
     pub told: Vec<String>,
-    /// Rows that changed at every look: what of them both have applied is the same.
-    pub restless: u64,
+    /// Rows that changed at every comparison: what both have applied of them is the same.
+    pub changing: u64,
 }
 
 impl Compared {
@@ -56,17 +56,18 @@ impl Compared {
     }
 }
 
-/// A row to be looked at again.
-struct Restless {
+/// A row to be compared again.
+struct ChangingRow {
     table: &'static Table,
     key: Vec<Value>,
-    /// Of the row as it was served at the last look: with many on their way, what they say would be too much.
+    /// The digest of the served row at the last comparison: the rows themselves would take too much memory.
     served: [u8; 32],
-    /// Looks over which it was so.
+    /// The number of comparisons for which it has not changed.
     rested: u32,
 }
 
-/// Compares every row; brings the rows beside up as needed. `progress` hears of each page: the table, and rows so far.
+/// Compares every row; brings the rows beside up as needed. `progress` is called after each page with the table and its
+/// rows so far.
 ///
 /// # Errors
 /// When log or store cannot be read, too many rows change to be followed, or `stop` is cancelled.
@@ -77,7 +78,7 @@ pub async fn compare(
     mut progress: impl FnMut(&str, u64),
 ) -> Result<Compared, OpsError> {
     pair.bring_up(engines, stop, &mut |_| {}).await?;
-    let (mut compared, mut restless) = (Compared::default(), Vec::new());
+    let (mut compared, mut changing) = (Compared::default(), Vec::new());
     let as_of = AsOf::of(&pair.beside).await?;
     for table in tables::ALL {
         let (mut rows, mut after) = (0, None);
@@ -85,7 +86,7 @@ pub async fn compare(
             stopped(stop)?;
             let (page, next) = pair.served.scan(table.name, after).await?;
             rows += page.len() as u64;
-            look(pair, table, page, &as_of, &mut compared, &mut restless).await?;
+            look(pair, table, page, &as_of, &mut compared, &mut changing).await?;
             progress(table.name, rows);
             if next.is_none() {
                 break;
@@ -95,18 +96,18 @@ pub async fn compare(
         compared.rows.insert(table.name, rows);
         extra(pair, table, stop, &mut compared).await?;
     }
-    settle(engines, pair, stop, restless, &mut compared).await?;
+    settle(engines, pair, stop, changing, &mut compared).await?;
     Ok(compared)
 }
 
-/// A page of served rows against those beside.
+/// Compares a page of served rows with those beside.
 async fn look(
     pair: &Pair,
     table: &'static Table,
     page: Vec<Vec<u8>>,
     as_of: &AsOf,
     compared: &mut Compared,
-    restless: &mut Vec<Restless>,
+    changing: &mut Vec<ChangingRow>,
 ) -> Result<(), OpsError> {
     let keys: Vec<Vec<Value>> = page.iter().map(|row| Row::read(row)?.key(table)).collect::<Result<_, _>>()?;
     let mut beside = Vec::with_capacity(keys.len());
@@ -116,11 +117,11 @@ async fn look(
     for ((served, key), beside) in page.into_iter().zip(keys).zip(beside) {
         match verdict(table, &served, beside.as_deref(), as_of.of_row(table, &key)?)? {
             Verdict::Same => {}
-            Verdict::OnItsWay => restless.push(Restless { table, key, served: digest(&served), rested: 0 }),
+            Verdict::OnItsWay => changing.push(ChangingRow { table, key, served: digest(&served), rested: 0 }),
             Verdict::Differs(cells) => compared.differs(table, &key, &in_words(beside.is_some(), &cells)),
         }
     }
-    if restless.len() > ON_THEIR_WAY_MAX {
+    if changing.len() > ON_THEIR_WAY_MAX {
         let words = "more rows change than can be compared: try again when less is written".to_owned();
         return Err(OpsError::Busy(words));
     }
@@ -131,7 +132,7 @@ fn in_words(is_beside: bool, cells: &[&str]) -> String {
     if is_beside { format!("{} differ", cells.join(", ")) } else { "only in the served rows".to_owned() }
 }
 
-/// Rows beside that are not served: beside is never further, so there must be none.
+/// Looks for rows beside that are not served: beside is never further, so there must be none.
 async fn extra(
     pair: &Pair,
     table: &'static Table,
@@ -156,16 +157,16 @@ async fn extra(
     }
 }
 
-/// Looks at rows that changed until they agree, or do not.
+/// Compares rows in change until they agree, or differ for good.
 async fn settle(
     engines: &Engines,
     pair: &Pair,
     stop: &CancellationToken,
-    mut restless: Vec<Restless>,
+    mut changing: Vec<ChangingRow>,
     compared: &mut Compared,
 ) -> Result<(), OpsError> {
     for _ in 0..LOOKS_MAX {
-        if restless.is_empty() {
+        if changing.is_empty() {
             return Ok(());
         }
         if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
@@ -174,23 +175,23 @@ async fn settle(
         pair.bring_up(engines, stop, &mut |_| {}).await?;
         let as_of = AsOf::of(&pair.beside).await?;
         let mut still = Vec::new();
-        for row in restless {
+        for row in changing {
             still.extend(look_again(pair, row, &as_of, compared).await?);
         }
-        restless = still;
+        changing = still;
     }
-    compared.restless = restless.len() as u64;
+    compared.changing = changing.len() as u64;
     Ok(())
 }
 
-/// `None` when nothing is left to be looked at.
+/// Compares a row again; `None` when that has settled it.
 async fn look_again(
     pair: &Pair,
-    row: Restless,
+    row: ChangingRow,
     as_of: &AsOf,
     compared: &mut Compared,
-) -> Result<Option<Restless>, OpsError> {
-    let Restless { table, key, served: before, rested } = row;
+) -> Result<Option<ChangingRow>, OpsError> {
+    let ChangingRow { table, key, served: before, rested } = row;
     let keys = std::slice::from_ref(&key);
     let served = pair.served.rows(table.name, keys).await?.pop().flatten();
     let beside = pair.beside.rows(table.name, keys).await?.pop().flatten();
@@ -202,12 +203,12 @@ async fn look_again(
     let rested = if now == before { rested + 1 } else { 0 };
     match verdict(table, &served, beside.as_deref(), as_of.of_row(table, &key)?)? {
         Verdict::Same => Ok(None),
-        // Beside was brought up since it has been so.
+        // The rows beside were brought up since the row last changed.
         Verdict::OnItsWay if rested >= RESTED_LOOKS => {
             compared.differs(table, &key, "differs although it rests");
             Ok(None)
         }
-        Verdict::OnItsWay => Ok(Some(Restless { table, key, served: now, rested })),
+        Verdict::OnItsWay => Ok(Some(ChangingRow { table, key, served: now, rested })),
         Verdict::Differs(cells) => {
             compared.differs(table, &key, &in_words(beside.is_some(), &cells));
             Ok(None)
@@ -215,7 +216,7 @@ async fn look_again(
     }
 }
 
-/// What is applied to the rows beside, by partition of `chat.messages`.
+/// The last applied seq of the rows beside, by partition of `chat.messages`.
 struct AsOf(Vec<i64>);
 
 impl AsOf {
@@ -228,7 +229,7 @@ impl AsOf {
         Ok(Self(all))
     }
 
-    /// For a row of that key: every row names its conversation.
+    /// The seq for a row of that key: every row names its conversation.
     fn of_row(&self, table: &Table, key: &[Value]) -> Result<i64, StoreError> {
         let named = table.key().zip(key).find(|(column, _)| column.name == "conversation");
         let conversation = match named {

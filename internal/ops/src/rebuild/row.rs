@@ -1,8 +1,8 @@
-//! One row in two incarnations: the same, different, or on its way.
+//! Compares one row of two incarnations: the same, different, or still changing.
 //!
-//! A cell's timestamp is the seq of the event that wrote it, so what both incarnations have applied is decided cell by
-//! cell and exactly, while both move: a cell of the served rows that is no younger than what the other has applied must
-//! be there to the byte. A younger one was written since and says nothing yet.
+//! A cell's timestamp is the seq of the event that wrote it. So the comparison is exact, cell by cell, while both
+//! incarnations change: a served cell that is not younger than what the other incarnation has applied must be there to
+//! the byte. A younger one was written since and proves nothing yet.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use store::canonical::{Part, decode};
 use store::tables::{HEADS, MARKS, Table};
 use store::{StoreError, Value};
 
-/// How a row compares.
+/// The result of comparing a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// To the byte.
+    /// Equal to the byte.
     Same,
-    /// What differs is younger than what both have applied.
+    /// The cells that differ are younger than what both have applied.
     OnItsWay,
     /// These cells differ.
     Differs(Vec<&'static str>),
 }
 
-/// A row's columns.
+/// The columns of a row.
 pub(super) struct Row<'a> {
     keys: BTreeMap<&'a str, &'a [u8]>,
     cells: BTreeMap<&'a str, (&'a [u8], i64)>,
@@ -40,7 +40,7 @@ impl<'a> Row<'a> {
         Ok(row)
     }
 
-    /// Its key, in the table's order.
+    /// The row's key, in the table's order.
     pub(super) fn key(&self, table: &Table) -> Result<Vec<Value>, StoreError> {
         let value = |column: &store::tables::Column| {
             let bytes = self.keys.get(column.name);
@@ -51,8 +51,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Compares a row of the served incarnation with the one under its key beside, of which everything up to `as_of` is
-/// applied, and which nobody wrote to between that and its reading.
+/// Compares a row of the served incarnation with the one under its key beside. The incarnation beside has applied
+/// everything up to `as_of`, and wrote nothing to the row between that and its reading.
 pub(super) fn verdict(table: &Table, served: &[u8], beside: Option<&[u8]>, as_of: i64) -> Result<Verdict, StoreError> {
     if beside == Some(served) {
         return Ok(Verdict::Same);
@@ -75,12 +75,12 @@ pub(super) fn verdict(table: &Table, served: &[u8], beside: Option<&[u8]>, as_of
     Ok(match (differ.is_empty(), on_their_way) {
         (false, _) => Verdict::Differs(differ),
         (true, true) => Verdict::OnItsWay,
-        // The key alone: a row without cells.
+        // Only the key exists: a row without cells.
         (true, false) => Verdict::Differs(Vec::new()),
     })
 }
 
-/// Cells whose timestamp is their value and not an event's seq.
+/// Whether the cell's timestamp is its value and not an event's seq.
 fn monotone(table: &Table, cell: &str) -> bool {
     table.name == MARKS.name || (table.name == HEADS.name && cell == "newest_stamp")
 }
@@ -105,14 +105,14 @@ mod tests {
         let of = |served: &[u8], beside: Option<&[u8]>, as_of| verdict(&HEADS, served, beside, as_of).unwrap();
         let one = head(5, &[1], 1 << 40);
         assert_eq!(of(&one, Some(&one), 0), Verdict::Same);
-        // Written since: beside has applied up to 4.
+        // Written since: the incarnation beside has applied up to 4.
         assert_eq!(of(&head(5, &[1], 2 << 40), Some(&head(2, &[1], 1 << 40)), 4), Verdict::OnItsWay);
-        // Not written since: beside has applied it, and has something else.
+        // Not written since: the incarnation beside has applied it, and has another value.
         assert_eq!(of(&head(5, &[1], 1 << 40), Some(&head(2, &[1], 1 << 40)), 5), Verdict::Differs(vec!["seq"]));
         assert_eq!(of(&head(9, &[1], 1 << 40), Some(&head(2, &[2], 1 << 40)), 5), Verdict::Differs(vec!["place"]));
         assert_eq!(of(&one, None, 2), Verdict::OnItsWay);
         assert_eq!(of(&one, None, 4), Verdict::Differs(vec!["place"]));
-        // A cell that is beside only.
+        // A cell that exists beside only.
         let less = encode(&[("conversation", Part::Key(&[7; 16]))]);
         assert!(matches!(of(&less, Some(&one), 9), Verdict::Differs(_)));
         assert_eq!(Row::read(&one).unwrap().key(&HEADS).unwrap().len(), 1);

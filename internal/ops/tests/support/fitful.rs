@@ -1,4 +1,4 @@
-//! A log that is silent now and then, as one whose leaders come and go.
+//! A log that fails now and then, like one whose leaders come and go.
 
 use async_trait::async_trait;
 use environment::Entropy;

@@ -17,7 +17,7 @@ use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use tokio_util::sync::CancellationToken;
 
-/// When the world begins.
+/// The time at which a test begins.
 pub(crate) const BEGIN_MS: i64 = 1_700_000_000_000;
 
 pub(crate) fn clock() -> Clock {
@@ -86,7 +86,7 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
                 say(log, conversation, ann, id(), Action::DeleteMessage(DeleteMessage { target })).await;
             }
         }
-        // Refused: nobody is made a member of a direct conversation.
+        // Refused: nobody can be added to a direct conversation.
         say(log, conversation, ann, id(), Action::AddMembers(AddMembers { members: vec![user(99)] })).await;
         let mark = ReadMark { user: other, conversation, seq: Seq::try_from(5).unwrap(), ordinal: 2 };
         let encoded = Codec::compiled_in().read_mark(&mark);
@@ -98,7 +98,7 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
     conversations
 }
 
-/// Brings the store up to the log.
+/// Applies the whole log to the store.
 pub(crate) async fn replay_all(log: &SharedLog, store: &SharedStore) {
     let ranges = ops::replay::plan(log, store, ops::replay::Selection::FromStart).await.unwrap();
     let stop = CancellationToken::new();

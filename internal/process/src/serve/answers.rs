@@ -1,8 +1,8 @@
-//! The memory of answers: a bound on what is being read and on what clients have not taken yet, all together.
+//! The memory of answers: one bound on all answers that are being made or that clients have not read yet.
 //!
-//! A reading request first reserves what its answer may take at most; once the answer is there, it keeps what it takes
-//! until the client has taken it. Where there is no room left, the connection that has left a large answer lying the
-//! longest is closed, and who asks waits a moment, then is told `busy`.
+//! A request that reads first reserves what its answer may take at most; once the answer is made, it keeps what it
+//! takes until the client has read it. Where no memory is left, the connection that has left a large answer unread for
+//! the longest is closed; the request waits a moment, then is answered `busy`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,24 +21,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 
-/// Bytes of all answers together, those being made and those not taken yet.
+/// Bytes of all answers together, those being made and those not read yet.
 pub const ANSWERS_BYTES_MAX: usize = 128 << 20;
-/// Bytes that one answer is reckoned with while it is being made. Pages are bounded below this.
+/// The bytes that are reserved for one answer while it is being made. Pages are bounded below this.
 pub const ANSWER_BYTES: usize = 256 << 10;
 /// How long a request waits for memory.
 pub const MEMORY_WITHIN: Duration = Duration::from_secs(3);
-/// How long an answer may lie before its connection is closed when others need the memory.
+/// How long an answer may stay unread before its connection may be closed to free memory for others.
 const LYING_MAX: Duration = Duration::from_secs(1);
-/// How often that is looked at while somebody waits.
+/// How often unread answers are looked at while a request waits for memory.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The unit of the account.
 const KIB: usize = 1 << 10;
-/// Answers up to this size are not waited for: they are in the operating system's hands at once.
+/// Answers up to this size are not counted: the operating system takes them at once.
 const SMALL_KIB: usize = 4;
 
-/// The account. Cheap to clone.
+/// The memory that is left for answers. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Answers {
+pub(super) struct AnswerMemory {
     free: Arc<Semaphore>,
     lying: Arc<Mutex<Lying>>,
 }
@@ -46,11 +46,11 @@ pub(super) struct Answers {
 #[derive(Debug, Default)]
 struct Lying {
     next: u64,
-    /// Oldest first.
+    /// The unread answers, oldest first.
     answers: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
-/// An answer that is not taken yet.
+/// An answer that is not read yet.
 #[derive(Debug)]
 pub(super) struct Pinned {
     number: u64,
@@ -58,24 +58,24 @@ pub(super) struct Pinned {
     _kept: OwnedSemaphorePermit,
 }
 
-impl Default for Answers {
+impl Default for AnswerMemory {
     fn default() -> Self {
         Self::within(ANSWERS_BYTES_MAX)
     }
 }
 
-impl Answers {
+impl AnswerMemory {
     fn within(bytes: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(bytes / KIB)), lying: Arc::default() }
     }
 
-    /// Memory for an answer that is about to be made.
+    /// Reserves memory for an answer that is about to be made.
     async fn reserve(&self) -> Option<OwnedSemaphorePermit> {
         let deadline = Instant::now() + MEMORY_WITHIN;
         let units = u32::try_from(ANSWER_BYTES / KIB).unwrap_or(u32::MAX);
         let mut waits = std::pin::pin!(Arc::clone(&self.free).acquire_many_owned(units));
         loop {
-            // The place in the queue is kept.
+            // The wait goes on where it was: its turn in the semaphore's queue is kept.
             match timeout(LOOK_EVERY, waits.as_mut()).await {
                 Ok(kept) => return kept.ok(),
                 Err(_) if Instant::now() >= deadline => return None,
@@ -84,7 +84,7 @@ impl Answers {
         }
     }
 
-    /// Closes connections that have left answers lying, as many as one request needs.
+    /// Closes connections that have left answers unread, as many as one request needs.
     fn let_go(&self) {
         let lying = self.lying.lock().unwrap_or_else(PoisonError::into_inner);
         let old = lying.answers.values().take_while(|(since, _)| since.elapsed() >= LYING_MAX);
@@ -93,13 +93,13 @@ impl Answers {
         }
     }
 
-    /// Keeps what the answer takes, until the connection says that it was taken.
+    /// Keeps the memory of the answer until the connection reports that the client has read it.
     fn pin(&self, mut kept: OwnedSemaphorePermit, bytes: usize, link: &Link) {
         let units = bytes.div_ceil(KIB);
         if units <= SMALL_KIB {
             return;
         }
-        // What a handler makes beyond what it is reckoned with is not counted; none does.
+        // What a handler makes beyond its reservation is not counted; none does.
         let Some(kept) = kept.split(units.min(kept.num_permits())) else { return };
         let mut lying = self.lying.lock().unwrap_or_else(PoisonError::into_inner);
         let number = lying.next;
@@ -116,8 +116,8 @@ impl Drop for Pinned {
     }
 }
 
-/// Lets a request be answered within the memory that there is.
-pub(super) async fn within_memory(State(answers): State<Answers>, request: Request, next: Next) -> Response {
+/// Middleware that answers a request within the memory for answers.
+pub(super) async fn within_memory(State(answers): State<AnswerMemory>, request: Request, next: Next) -> Response {
     let link = request.extensions().get::<Link>().cloned();
     let Some(link) = link.filter(|_| request.method() == Method::GET) else { return next.run(request).await };
     let Some(kept) = answers.reserve().await else {
@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_answers_lying_makes_room_for_others() {
-        let answers = Answers::within(4 * ANSWER_BYTES);
+        let answers = AnswerMemory::within(4 * ANSWER_BYTES);
         let links: Vec<Link> = (0..4).map(|_| Link::default()).collect();
         for link in &links {
             let kept = answers.reserve().await.unwrap();
@@ -154,7 +154,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_memory_a_request_is_told_so_in_time() {
-        let answers = Answers::within(ANSWER_BYTES);
+        let answers = AnswerMemory::within(ANSWER_BYTES);
         let _being_made = answers.reserve().await.unwrap();
         let begun = Instant::now();
         assert!(answers.reserve().await.is_none());
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_keeps_what_it_takes_until_it_is_taken() {
-        let (answers, link) = (Answers::within(ANSWER_BYTES * 2), Link::default());
+        let (answers, link) = (AnswerMemory::within(ANSWER_BYTES * 2), Link::default());
         let free = || answers.free.available_permits() * KIB;
         let kept = answers.reserve().await.unwrap();
         assert_eq!(free(), ANSWER_BYTES);

@@ -1,4 +1,4 @@
-//! Bodies of requests: whole, in time and within the memory that there is, before anything is done about them.
+//! Bodies of requests: read whole, in time and within a bound on memory, before a handler runs.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,20 +19,20 @@ use super::{BODY_BYTES_MAX, BODY_WITHIN};
 /// Bytes of all bodies together. Beyond: `busy`.
 pub const BODIES_BYTES_MAX: usize = 64 << 20;
 
-/// The account of bodies. Cheap to clone.
+/// The memory that is left for bodies. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Bodies {
+pub(super) struct BodyMemory {
     free: Arc<Semaphore>,
 }
 
-impl Default for Bodies {
+impl Default for BodyMemory {
     fn default() -> Self {
         Self { free: Arc::new(Semaphore::new(BODIES_BYTES_MAX)) }
     }
 }
 
-/// Waits for the body; the handler gets it as a whole.
-pub(super) async fn whole(State(bodies): State<Bodies>, request: Request, next: Next) -> Response {
+/// Middleware that reads the body; the handler gets it as a whole.
+pub(super) async fn whole(State(bodies): State<BodyMemory>, request: Request, next: Next) -> Response {
     let link = request.extensions().get::<Link>().cloned();
     let (parts, body) = request.into_parts();
     if body.size_hint().exact() == Some(0) {
@@ -45,7 +45,7 @@ pub(super) async fn whole(State(bodies): State<Bodies>, request: Request, next: 
             next.run(Request::from_parts(parts, Body::from(bytes))).await
         }
         Ok(Err(refusal)) => refusal.into_response(),
-        // The client's fault: nothing was begun, and nobody has to be told.
+        // The client's fault: nothing was begun, so nothing has to be logged.
         Err(_) => {
             let words = format!("the body did not come within {} s: send it again, whole", BODY_WITHIN.as_secs());
             ApiError::new(ErrorCode::TooSlow, words).into_response()
@@ -53,7 +53,7 @@ pub(super) async fn whole(State(bodies): State<Bodies>, request: Request, next: 
     }
 }
 
-impl Bodies {
+impl BodyMemory {
     async fn take(&self, mut body: Body) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
         let (mut bytes, mut kept) = (Vec::new(), None::<OwnedSemaphorePermit>);
         while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {

@@ -1,6 +1,7 @@
-//! Connections: at most so many, each served until it ends, and none of them held for nothing.
+//! Accepts connections within the bounds, serves each until it ends, and closes those that do nothing.
 //!
-//! Not by `axum::serve`, which gives hyper no timer: a client that says nothing could keep its connection for ever.
+//! `axum::serve` is not used because it gives hyper no timer: a client that says nothing could keep its connection for
+//! ever.
 
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
@@ -22,42 +23,42 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::client::Peer;
 
-use super::book::{Book, Place};
+use super::connection_table::{ConnectionEntry, ConnectionTable};
 use super::link::Link;
-use super::pace::Pace;
+use super::write_budget::WriteBudget;
 use super::{HEAD_BYTES_MAX, HEAD_WITHIN};
 
-/// After a failure to accept that will not pass at once, such as a machine without descriptors.
+/// How long to wait after a failure to accept that will not pass at once, such as a lack of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
 
-/// Accepts only while there is room; what comes meanwhile waits in the operating system's queue.
-pub(super) struct Door {
+/// Accepts only while there is room; further connections wait in the operating system's queue.
+pub(super) struct Acceptor {
     listener: TcpListener,
-    book: Arc<Book>,
+    table: Arc<ConnectionTable>,
 }
 
-/// A connection and its place under the bounds.
+/// A connection and its entry in the table.
 pub(super) struct Connection {
     stream: TcpStream,
     link: Link,
-    pace: Pace,
+    budget: WriteBudget,
     peer: Peer,
-    /// When a client that takes nothing of what is written is given up; none while it takes.
+    /// The time at which a client that reads nothing is given up; `None` while it reads.
     given_up: Option<Pin<Box<Sleep>>>,
-    /// Comes when it is to make room for another.
+    /// Resolves when the connection is to be closed to make room.
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
-    _place: Place,
+    _entry: ConnectionEntry,
 }
 
-impl Door {
-    pub(super) fn new(listener: TcpListener, book: Book) -> Self {
-        Self { listener, book: Arc::new(book) }
+impl Acceptor {
+    pub(super) fn new(listener: TcpListener, table: ConnectionTable) -> Self {
+        Self { listener, table: Arc::new(table) }
     }
 
-    /// The next connection. Given up half-way, it loses none.
+    /// Accepts the next connection. Cancel-safe: no connection is lost.
     pub(super) async fn accept(&mut self) -> Connection {
         loop {
-            self.book.room().await;
+            self.table.room().await;
             let (stream, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) if is_of_the_connection(&error) => continue,
@@ -68,7 +69,7 @@ impl Door {
                 }
             };
             let link = Link::default();
-            let Some(place) = self.book.enter(peer.ip(), &link) else { continue };
+            let Some(entry) = self.table.insert(peer.ip(), &link) else { continue };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "no TCP_NODELAY");
             }
@@ -77,16 +78,16 @@ impl Door {
                 stream,
                 link,
                 peer: Peer(peer.ip()),
-                pace: Pace::new(),
+                budget: WriteBudget::new(),
                 given_up: None,
                 closing,
-                _place: place,
+                _entry: entry,
             };
         }
     }
 }
 
-/// Whether only the connection that was about to be accepted is at fault.
+/// Whether the error concerns only the connection that was about to be accepted.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
 }
@@ -101,7 +102,7 @@ pub(super) async fn serve(connection: Connection, app: Router, shutdown: Cancell
         request.extensions_mut().insert(peer);
         app.call(request)
     });
-    // Hyper's time for a head runs from where it begins to wait for one, after an answer as well as at first.
+    // Hyper's timeout for a head starts when it begins to wait for one, at first and after each answer.
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -117,7 +118,7 @@ pub(super) async fn serve(connection: Connection, app: Router, shutdown: Cancell
             served.await
         }
     };
-    // Over, or a socket's.
+    // The HTTP connection is over, or upgraded to a socket.
     link.set_socket();
     if let Err(error) = ended {
         tracing::debug!(%error, "connection given up");
@@ -125,21 +126,21 @@ pub(super) async fn serve(connection: Connection, app: Router, shutdown: Cancell
 }
 
 impl Connection {
-    /// The outcome of a write; an error when it has been waiting for the client for too long.
+    /// Passes on the outcome of a write; an error when the write has been waiting for the client for too long.
     fn taken(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(taken) = &written {
-            self.pace.takes(taken.as_ref().copied().unwrap_or(0));
+            self.budget.bytes_read(taken.as_ref().copied().unwrap_or(0));
             self.given_up = None;
             return written;
         }
         ready!(self.stays(context))?;
-        let pace = &mut self.pace;
-        let given_up = self.given_up.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(pace.waits())));
+        let budget = &mut self.budget;
+        let given_up = self.given_up.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(budget.wait_began())));
         ready!(given_up.as_mut().poll(context));
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 
-    /// An error once it is to make room.
+    /// Fails once the connection is to be closed to make room.
     fn stays(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.closing.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(ErrorKind::ConnectionAborted.into())),
@@ -187,7 +188,7 @@ impl AsyncWrite for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Handlers may hold the link a little longer; the memory is free now.
+        // Handlers may hold the link a little longer; the memory is freed now.
         self.link.unpin();
     }
 }

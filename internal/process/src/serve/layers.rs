@@ -1,5 +1,5 @@
-//! What stands around every handler, from the outside: the common error form, panics, counting and the trace, the time
-//! limit, the memory of the answer, the body.
+//! The middleware around every handler, from the outside: the common error form, panics, metrics and the trace, the
+//! time limit, the memory of the answer, the body.
 
 use std::any::Any;
 
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, info_span};
 
-use super::answers::{Answers, within_memory};
-use super::bodies::{Bodies, whole};
+use super::answers::{AnswerMemory, within_memory};
+use super::bodies::{BodyMemory, whole};
 use super::{BODY_BYTES_MAX, REQUEST_WITHIN, Serving};
 use crate::Metrics;
 use crate::metrics::{RequestLabels, RouteLabels};
@@ -27,8 +27,8 @@ use protocol::ErrorCode;
 pub(super) fn around(router: Router, serving: &Serving) -> Router {
     router
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Bodies::default(), whole))
-        .layer(from_fn_with_state(Answers::default(), within_memory))
+        .layer(from_fn_with_state(BodyMemory::default(), whole))
+        .layer(from_fn_with_state(AnswerMemory::default(), within_memory))
         .layer(from_fn(in_time))
         .layer(from_fn_with_state(serving.entropy.clone(), traced))
         .layer(CatchPanicLayer::custom(panicked))
@@ -59,7 +59,7 @@ async fn traced(State(entropy): State<Entropy>, mut request: Request, next: Next
 }
 
 async fn counted(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    // Anything else would let a client make labels: paths and methods of its own.
+    // Unmatched requests share one label: otherwise clients could make labels of their own.
     let route =
         request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let method = method_label(request.method()).to_owned();

@@ -1,4 +1,4 @@
-//! What the server knows of one connection.
+//! What the server knows about one connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,28 +8,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::answers::Pinned;
 
-/// One connection, as its requests, its listener and its bytes see it. In the extensions of each request.
+/// One connection, shared by its requests, its listener and its I/O. In the extensions of each request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Link(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     vouched: Vouched,
-    /// A whole request is being worked on: the client is not what is waited for.
+    /// A whole request is being worked on: the server does not wait for the client.
     busy: AtomicBool,
-    /// It is a websocket now.
+    /// The connection was upgraded to a websocket.
     socket: AtomicBool,
     close: CancellationToken,
-    /// The memory of the answer that the client has not taken yet.
+    /// The memory of the answer that the client has not read yet.
     pinned: Mutex<Option<Pinned>>,
 }
 
-/// A request that is worked on. Dropped, the client is waited for again.
+/// A request that is being worked on. When it is dropped, the server waits for the client again.
 #[derive(Debug)]
 pub(super) struct Busy(Link);
 
 impl Link {
-    /// What a good token is noted in.
+    /// Where the verification of a token is noted.
     pub(super) fn vouched(&self) -> &Vouched {
         &self.0.vouched
     }
@@ -56,13 +56,13 @@ impl Link {
         Busy(self.clone())
     }
 
-    /// Whether it may be closed to make room.
+    /// Whether the connection may be closed to make room.
     pub(super) fn can_go(&self) -> bool {
         let taken = self.0.busy.load(Ordering::Relaxed) || (self.is_vouched() && self.is_socket());
         !taken && !self.is_closed()
     }
 
-    /// Ends it.
+    /// Asks the connection to close.
     pub(super) fn close(&self) {
         self.0.close.cancel();
     }
@@ -71,7 +71,7 @@ impl Link {
         self.0.close.is_cancelled()
     }
 
-    /// Cancelled when it is to end.
+    /// A token that is cancelled when the connection is to close.
     pub(super) fn closing(&self) -> CancellationToken {
         self.0.close.clone()
     }
@@ -81,7 +81,7 @@ impl Link {
         *self.0.pinned.lock().unwrap_or_else(PoisonError::into_inner) = Some(pinned);
     }
 
-    /// The answer has been taken.
+    /// Frees it: the client has read the answer.
     pub(super) fn unpin(&self) {
         drop(self.0.pinned.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -30,10 +30,10 @@ pub(crate) fn page_token(bytes: &[u8]) {
     if let Ok((time, conversation)) = chat::parse_page(text) {
         assert_eq!(chat::parse_page(&format!("{time}.{conversation}")).ok(), Some((time, conversation)));
     }
-    if let Ok(place) = chat::parse_sync_place(text) {
-        assert_eq!(chat::parse_sync_place(&place.to_string()).ok(), Some(place));
+    if let Ok(cursor) = chat::parse_sync_cursor(text) {
+        assert_eq!(chat::parse_sync_cursor(&cursor.to_string()).ok(), Some(cursor));
     }
-    drop(ops::audit::Places::parse(text));
+    drop(ops::audit::AuditOffsets::parse(text));
 }
 
 fn written_again<T: FromStr + Display + PartialEq + Debug>(text: &str)

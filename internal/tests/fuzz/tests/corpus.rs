@@ -48,26 +48,26 @@ const PIECES: [&[u8]; 20] = [
 ];
 
 /// A place in `bytes`, or behind them.
-fn place(random: &mut Random, bytes: &[u8]) -> usize {
+fn point(random: &mut Random, bytes: &[u8]) -> usize {
     usize::try_from(random.below(bytes.len() as u64 + 1)).expect("it is below a length")
 }
 
 /// Changes the bytes in one way.
 fn edit(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[(PathBuf, Vec<u8>)]) {
-    let at = place(random, bytes);
+    let at = point(random, bytes);
     match random.below(6) {
         0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
         1 if at < bytes.len() => bytes[at] = random.bits().to_be_bytes()[0],
         2 => drop(bytes.splice(at..at, random.pick(&PIECES).iter().copied())),
         3 => {
-            let end = bytes.len().min(at + 1 + place(random, &[0; 20]));
+            let end = bytes.len().min(at + 1 + point(random, &[0; 20]));
             bytes.drain(at..end);
         }
         4 => bytes.truncate(at),
         _ => {
             // A part of another input.
             let other = &random.pick(corpus).1;
-            let part = other[place(random, other)..].to_vec();
+            let part = other[point(random, other)..].to_vec();
             bytes.splice(at..at, part);
         }
     }

@@ -1,11 +1,11 @@
-//! From calls to steps: what they did to one folder, in order.
+//! Turns calls into steps: what they did to one folder, in order.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::strace::{Arg, Call, TraceError, calls};
 
-/// Calls that change files in ways that the model does not know: met on the folder, the recording is refused.
+/// Calls that change files in ways that the model does not know: a recording with one of them on the folder is refused.
 pub const UNSUPPORTED: [&str; 12] = [
     "writev",
     "pwritev",
@@ -24,26 +24,26 @@ pub const UNSUPPORTED: [&str; 12] = [
 /// A file or folder, by the order of creation; 0 is the folder itself.
 pub(crate) type Node = usize;
 
-/// Something that happened to the folder.
+/// A change of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Bytes were written.
     Write {
-        /// To this file.
+        /// The file.
         node: usize,
-        /// At this offset.
+        /// The offset.
         at: u64,
-        /// These.
+        /// The bytes.
         data: Vec<u8>,
     },
     /// A file got another length.
     Length {
-        /// Which.
+        /// The file.
         node: usize,
         /// The length.
         bytes: u64,
     },
-    /// A name now stands for a file or folder, instead of what it stood for.
+    /// A name now stands for a file or folder, instead of what it stood for before.
     Named {
         /// The folder of the name.
         folder: usize,
@@ -54,65 +54,65 @@ pub enum Step {
         /// Where the file or folder was named before, if it was renamed: that name is gone in the same step.
         before: Option<(usize, String)>,
     },
-    /// A sync has begun: it concerns what stands before.
+    /// A sync has begun: it concerns the steps before it.
     SyncBegun {
-        /// Of this file or folder.
+        /// The file or folder.
         node: usize,
-        /// Which sync.
+        /// The number of the sync.
         number: usize,
     },
     /// A sync is done.
     SyncDone {
-        /// Of this file or folder.
+        /// The file or folder.
         node: usize,
-        /// Which sync.
+        /// The number of the sync.
         number: usize,
     },
-    /// The process told something that must hold from here on.
-    Told(String),
+    /// The process acknowledged a line, which must hold from here on.
+    Acknowledged(String),
 }
 
-/// What a process did to a folder.
+/// The changes that a process made to a folder.
 #[derive(Debug, Default)]
 pub struct Recording {
-    /// In order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
     /// Which nodes are folders.
     pub(crate) folders: Vec<bool>,
 }
 
-/// What is known while reading a trace.
+/// The state while a trace is read.
 struct Reader<'a> {
     recording: Recording,
     folder: &'a str,
-    told: &'a str,
-    /// What stands under each path.
+    acknowledged: &'a str,
+    /// The file or folder of each path.
     paths: HashMap<String, Node>,
-    /// Where the next `write` goes, by descriptor.
-    places: HashMap<i64, Place>,
+    /// The offset of the next `write`, by descriptor.
+    offsets: HashMap<i64, FileOffset>,
     lengths: HashMap<Node, u64>,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct FileOffset {
     at: u64,
     append: bool,
 }
 
 impl Recording {
-    /// Reads a trace of `strace -f -y -xx -s LARGE -e trace=CALLS`: what happened in `folder`, and what was written to
-    /// the file `told`, line by line.
+    /// Reads a trace of `strace -f -y -xx -s LARGE -e trace=CALLS`: the changes in `folder`, and the lines that were
+    /// written to the file `acknowledged`.
     ///
     /// # Errors
     /// When the trace cannot be read, or a call on the folder is not modelled.
-    pub fn parse(trace: &str, folder: &Path, told: &Path) -> Result<Self, TraceError> {
-        let (folder, told) = (folder.to_string_lossy(), told.to_string_lossy());
+    pub fn parse(trace: &str, folder: &Path, acknowledged: &Path) -> Result<Self, TraceError> {
+        let (folder, acknowledged) = (folder.to_string_lossy(), acknowledged.to_string_lossy());
         let mut reader = Reader {
             recording: Self { steps: Vec::new(), folders: vec![true] },
             folder: &folder,
-            told: &told,
+            acknowledged: &acknowledged,
             paths: HashMap::from([(folder.to_string(), 0)]),
-            places: HashMap::new(),
+            offsets: HashMap::new(),
             lengths: HashMap::new(),
         };
         for call in calls(trace)? {
@@ -129,10 +129,10 @@ impl Recording {
 impl Reader<'_> {
     fn begin(&mut self, call: &Call) {
         match (call.name.as_str(), &call.args[..]) {
-            // From its beginning on: who reads it could have seen it.
-            ("write", [Arg::Fd(_, path), Arg::Bytes(data), ..]) if path == self.told => {
+            // Counted from the beginning of the call: a reader could have seen the line from then on.
+            ("write", [Arg::Fd(_, path), Arg::Bytes(data), ..]) if path == self.acknowledged => {
                 let lines = String::from_utf8_lossy(data);
-                self.recording.steps.extend(lines.lines().map(|line| Step::Told(line.to_owned())));
+                self.recording.steps.extend(lines.lines().map(|line| Step::Acknowledged(line.to_owned())));
             }
             ("fsync" | "fdatasync", [Arg::Fd(_, path)]) => {
                 if let Some(node) = self.paths.get(path) {
@@ -147,29 +147,30 @@ impl Reader<'_> {
         let name = call.name.as_str();
         match (name, &call.args[..]) {
             ("open" | "openat" | "creat", args) => self.opened(args, result),
-            ("close", [Arg::Fd(fd, _)]) => drop(self.places.remove(fd)),
-            // Two descriptors that share a place would need more than this.
+            ("close", [Arg::Fd(fd, _)]) => drop(self.offsets.remove(fd)),
+            // Two descriptors that share an offset would need a larger model.
             ("dup" | "dup2" | "dup3", [Arg::Fd(fd, path), ..])
-                if self.paths.contains_key(path) && self.places.contains_key(fd) =>
+                if self.paths.contains_key(path) && self.offsets.contains_key(fd) =>
             {
                 return Err(TraceError::Unsupported(call.line, name.to_owned()));
             }
-            // As good as shared while only one of the two writes, which holds for a clone that is kept to sync or close.
+            // As good as shared while only one of the two writes, which holds for a clone that is kept to sync or
+            // close.
             ("fcntl", [Arg::Fd(fd, path), Arg::Word(what), ..]) if what.starts_with("F_DUPFD") => {
-                if let (true, Some(place)) = (self.paths.contains_key(path), self.places.get(fd).copied()) {
-                    self.places.insert(result, place);
+                if let (true, Some(offset)) = (self.paths.contains_key(path), self.offsets.get(fd).copied()) {
+                    self.offsets.insert(result, offset);
                 }
             }
             ("read", [Arg::Fd(fd, _), ..]) => self.advance(*fd, result),
             ("lseek", [Arg::Fd(fd, _), ..]) => {
-                if let Some(place) = self.places.get_mut(fd) {
-                    place.at = result.unsigned_abs();
+                if let Some(offset) = self.offsets.get_mut(fd) {
+                    offset.at = result.unsigned_abs();
                 }
             }
             ("write", [Arg::Fd(fd, path), Arg::Bytes(data), ..]) => {
                 if let Some(node) = self.paths.get(path).copied() {
-                    let place = self.places.get(fd).copied().unwrap_or(Place { at: 0, append: false });
-                    let at = if place.append { self.lengths.get(&node).copied().unwrap_or(0) } else { place.at };
+                    let offset = self.offsets.get(fd).copied().unwrap_or(FileOffset { at: 0, append: false });
+                    let at = if offset.append { self.lengths.get(&node).copied().unwrap_or(0) } else { offset.at };
                     self.write(node, at, &data[..usize::try_from(result).unwrap_or(0).min(data.len())]);
                     self.advance(*fd, result);
                 }
@@ -231,13 +232,13 @@ impl Reader<'_> {
             self.lengths.insert(node, 0);
             self.recording.steps.push(Step::Length { node, bytes: 0 });
         }
-        self.places.insert(fd, Place { at: 0, append: flags.contains("O_APPEND") });
+        self.offsets.insert(fd, FileOffset { at: 0, append: flags.contains("O_APPEND") });
     }
 
     fn renamed(&mut self, args: &[Arg]) {
         let [from, to] = &self.inside(args)[..] else { return };
         let Some(node) = self.paths.get(from).copied() else { return };
-        // What lies in a renamed folder comes along.
+        // The content of a renamed folder moves with it.
         let inside: Vec<(String, Node)> = self
             .paths
             .iter()
@@ -275,8 +276,8 @@ impl Reader<'_> {
     }
 
     fn advance(&mut self, fd: i64, bytes: i64) {
-        if let Some(place) = self.places.get_mut(&fd) {
-            place.at += bytes.unsigned_abs();
+        if let Some(offset) = self.offsets.get_mut(&fd) {
+            offset.at += bytes.unsigned_abs();
         }
     }
 

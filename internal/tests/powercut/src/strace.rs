@@ -1,4 +1,4 @@
-//! Lines of `strace -f -y -xx` to calls.
+//! Parses lines of `strace -f -y -xx` into calls.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ fcntl,link,linkat,symlink,symlinkat,copy_file_range,sendfile";
 /// Why a trace cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// A line is of no form that is known.
+    /// A line has no known form.
     #[error("line {0} of the trace cannot be read: {1}")]
     Line(usize, String),
     /// A call that the model does not know has changed the folder.
@@ -21,13 +21,13 @@ pub enum TraceError {
 /// A call, at its beginning or its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// The line where it ended, or began.
+    /// The line of its end, or of its beginning.
     pub(crate) line: usize,
     pub(crate) name: String,
     pub(crate) args: Vec<Arg>,
-    /// What it returned; `None` at its beginning.
+    /// The result; `None` at its beginning.
     pub(crate) result: Option<i64>,
-    /// Distinguishes calls under way.
+    /// Tells calls in progress apart.
     pub(crate) number: usize,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Arg {
     Fd(i64, String),
     /// A path or data.
     Bytes(Vec<u8>),
-    /// Anything else, as it stands.
+    /// Anything else, as text.
     Word(String),
 }
 
@@ -94,7 +94,7 @@ fn argument(text: &str) -> Option<(Arg, &str)> {
     if let Some(inner) = text.strip_prefix('"') {
         let end = inner.find('"')?;
         let after = &inner[end + 1..];
-        // A text that was cut short would be data that is missing.
+        // A text that was cut short would be missing data.
         return (!after.starts_with("...")).then_some((Arg::Bytes(bytes(&inner[..end])?), after));
     }
     let mut depth = 0_u32;

@@ -1,7 +1,7 @@
 //! Power cuts on the embedded engines' own files: log and store in one folder, as `klatsch` has them.
 //!
 //! A process works on the folder under `strace`; then the folder is rebuilt as it could be after a cut behind any of
-//! its steps, and opened again. `POWERCUT_CUTS` and `POWERCUT_SEED` try more and others.
+//! its steps, and opened again. `POWERCUT_CUTS` and `POWERCUT_SEED` choose other numbers of cuts, and other cuts.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use store::{Applied, ChatStore, Consumer, Hold, HoldStore, Row, Source, StoreAdm
 use workload::Random;
 
 const PARTITIONS: u32 = 2;
-/// Records of each life of the process; some of them are large, so that tables are flushed to their own files.
+/// Records of each run of the process; some of them are large, so that tables are flushed to their own files.
 const RECORDS: u64 = 160;
 const LIVES: u64 = 2;
 const LARGE_BYTES: u64 = 120_000;
@@ -70,7 +70,7 @@ impl Engines {
         append(&*self.log, MESSAGES, record).await.unwrap().offset
     }
 
-    /// As storage does: the row of a record that is durable, then that it is applied.
+    /// Writes like storage: the row of a record that is durable, then that it is applied.
     async fn apply(&self, partition: u32, offset: u64) {
         let record = record_at(&*self.log, MESSAGES, partition, offset).await.unwrap().unwrap();
         let seq = Seq::new(0, offset).unwrap();
@@ -99,8 +99,10 @@ fn of(partition: u32) -> ConversationId {
 #[test]
 #[ignore = "it is what the other test runs and records"]
 fn process() {
-    let (Ok(folder), Ok(told)) = (std::env::var("POWERCUT_FOLDER"), std::env::var("POWERCUT_TOLD")) else { return };
-    let mut told = File::create(told).unwrap();
+    let (Ok(folder), Ok(acknowledged)) = (std::env::var("POWERCUT_FOLDER"), std::env::var("POWERCUT_TOLD")) else {
+        return;
+    };
+    let mut acknowledged = File::create(acknowledged).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (mut random, mut hold) = (Random::new(5), 0);
@@ -112,13 +114,13 @@ fn process() {
                 let payload: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|_| random.bits().to_be_bytes()).collect();
                 let digest = digest(&payload);
                 let offset = engines.append(partition, payload).await;
-                tell(&mut told, &format!("log {partition} {offset} {digest}\n"));
+                tell(&mut acknowledged, &format!("log {partition} {offset} {digest}\n"));
                 engines.apply(partition, offset).await;
                 if number % 16 == 0 {
                     hold += 1;
                     let held = Hold { skipped_to: Some(Seq::new(0, hold).unwrap()), done_through: None };
                     engines.store.put_hold(Consumer::Fanout, 0, conversation(), held).await.unwrap();
-                    tell(&mut told, &format!("hold {hold}\n"));
+                    tell(&mut acknowledged, &format!("hold {hold}\n"));
                 }
             }
             if life + 1 == LIVES {
@@ -130,9 +132,9 @@ fn process() {
     });
 }
 
-/// In one call, as it is recorded.
-fn tell(told: &mut File, line: &str) {
-    told.write_all(line.as_bytes()).unwrap();
+/// Writes the line in one call, so that it is recorded as one.
+fn tell(acknowledged: &mut File, line: &str) {
+    acknowledged.write_all(line.as_bytes()).unwrap();
 }
 
 fn digest(bytes: &[u8]) -> u64 {
@@ -140,18 +142,18 @@ fn digest(bytes: &[u8]) -> u64 {
 }
 
 fn record(work: &Path) -> Option<Recording> {
-    let (folder, told, trace) = (work.join("data"), work.join("told"), work.join("trace"));
+    let (folder, acknowledged, trace) = (work.join("data"), work.join("told"), work.join("trace"));
     std::fs::create_dir(&folder).unwrap();
     let traced = Command::new("strace")
         .args(["-f", "-y", "-xx", "-s", "33554432", "-e", "signal=none", "-e", &format!("trace={CALLS}"), "-o"])
         .arg(&trace)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "process", "--ignored", "--nocapture"])
-        .envs([("POWERCUT_FOLDER", &folder), ("POWERCUT_TOLD", &told)])
+        .envs([("POWERCUT_FOLDER", &folder), ("POWERCUT_TOLD", &acknowledged)])
         .output();
     let output = match traced {
         Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("Operation not permitted") => output,
-        // Where processes may not be traced there is nothing to record.
+        // Where processes may not be traced, the test cannot run.
         missing => {
             assert!(std::env::var_os("KLATSCH_TEST_SERVERS").is_none(), "strace is missing: {missing:?}");
             eprintln!("NOT TESTED: strace is missing, or may not trace: {missing:?}");
@@ -160,7 +162,7 @@ fn record(work: &Path) -> Option<Recording> {
     };
     assert!(output.status.success(), "{output:?}");
     let text = std::fs::read_to_string(&trace).unwrap();
-    Some(Recording::parse(&text, &folder, &told).unwrap())
+    Some(Recording::parse(&text, &folder, &acknowledged).unwrap())
 }
 
 #[test]
@@ -196,7 +198,7 @@ fn after_a_power_cut_at_any_point_what_was_acknowledged_or_read_is_there() {
     assert!(faults.is_empty(), "{} of {cuts} cuts: {faults:#?}", faults.len());
 }
 
-/// A step to cut before: any, but more often beside a sync, or a change of names, than in the middle of nothing.
+/// A step to cut before: any, but more often one beside a sync or a change of names.
 fn point(recording: &Recording, random: &mut Random) -> usize {
     let any = usize::try_from(random.below(recording.steps.len() as u64 + 1)).unwrap();
     if random.chance(30) {
@@ -204,50 +206,50 @@ fn point(recording: &Recording, random: &mut Random) -> usize {
     }
     let of_note = |step: &Step| match step {
         Step::Named { .. } | Step::Length { .. } => true,
-        Step::SyncBegun { .. } | Step::SyncDone { .. } | Step::Told(_) => random.chance(20),
+        Step::SyncBegun { .. } | Step::SyncDone { .. } | Step::Acknowledged(_) => random.chance(20),
         Step::Write { .. } => false,
     };
     let next = recording.steps[any..].iter().position(of_note);
     (any + next.unwrap_or(0) + usize::try_from(random.below(2)).unwrap()).min(recording.steps.len())
 }
 
-/// Opens what a cut has left and looks whether everything that was told holds.
+/// Opens what a cut has left and checks that every acknowledged line holds.
 async fn check(folder: &Path, recording: &Recording, at: usize) -> Result<(), String> {
     let engines = Engines::open(folder).await.map_err(|error| format!("it does not open: {error}"))?;
-    let mut told: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    let mut acknowledged: BTreeMap<(u32, u64), u64> = BTreeMap::new();
     let mut held = 0;
-    for line in recording.told(at) {
+    for line in recording.acknowledged(at) {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["log", partition, offset, digest] => {
-                told.insert((partition.parse().unwrap(), offset.parse().unwrap()), digest.parse().unwrap());
+                acknowledged.insert((partition.parse().unwrap(), offset.parse().unwrap()), digest.parse().unwrap());
             }
             ["hold", number] => held = number.parse().unwrap(),
             _ => return Err(format!("what is '{line}'?")),
         }
     }
-    acknowledged(&engines, &told).await?;
+    check_acknowledged(&engines, &acknowledged).await?;
     let hold = engines.store.hold(Consumer::Fanout, 0, conversation()).await.map_err(|error| error.to_string())?;
     if hold.skipped_to < Some(Seq::new(0, held).unwrap()).filter(|_| held > 0) {
         return Err(format!("the hold was told to be at {held}, and is {hold:?}"));
     }
     stored(&engines).await?;
-    // What comes next takes a place that nobody has seen, and stays.
+    // The next record takes an offset that no reader has seen, and stays.
     for partition in 0..PARTITIONS {
         let offset = engines.append(partition, b"after".to_vec()).await;
-        if told.insert((partition, offset), digest(b"after")).is_some() {
+        if acknowledged.insert((partition, offset), digest(b"after")).is_some() {
             return Err(format!("{partition}/{offset} names two records"));
         }
     }
     engines.close().await;
     let again = Engines::open(folder).await.map_err(|error| format!("it does not open again: {error}"))?;
-    acknowledged(&again, &told).await?;
+    check_acknowledged(&again, &acknowledged).await?;
     again.close().await;
     Ok(())
 }
 
-async fn acknowledged(engines: &Engines, told: &BTreeMap<(u32, u64), u64>) -> Result<(), String> {
-    for ((partition, offset), expected) in told {
+async fn check_acknowledged(engines: &Engines, acknowledged: &BTreeMap<(u32, u64), u64>) -> Result<(), String> {
+    for ((partition, offset), expected) in acknowledged {
         let found = record_at(&*engines.log, MESSAGES, *partition, *offset).await.map_err(|error| error.to_string())?;
         if found.map(|record| digest(&record.payload)) != Some(*expected) {
             return Err(format!("{partition}/{offset} was acknowledged, and is not what it was"));
@@ -256,7 +258,8 @@ async fn acknowledged(engines: &Engines, told: &BTreeMap<(u32, u64), u64>) -> Re
     Ok(())
 }
 
-/// The store is as far as it says, and not ahead of the log: a cut takes a suffix of the commits, never a middle.
+/// The store has exactly what it claims to have applied, and is not ahead of the log: a cut takes a suffix of the
+/// commits, never a middle.
 async fn stored(engines: &Engines) -> Result<(), String> {
     let failed = |error: store::StoreError| error.to_string();
     for partition in 0..PARTITIONS {

@@ -1,4 +1,4 @@
-//! A small generator, the same on every machine.
+//! A small random generator, the same on every machine.
 
 /// SplitMix64. Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
 #[derive(Debug, Clone)]
@@ -27,12 +27,12 @@ impl Random {
         if bound == 0 { 0 } else { self.bits() % bound }
     }
 
-    /// True in `percent` of 100 cases.
+    /// True in `percent` of 100 calls.
     pub const fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of them.
+    /// A random element.
     ///
     /// # Panics
     /// When there is none.

@@ -1,4 +1,4 @@
-//! What a log must come to: the reducer over all of it, with perfect knowledge.
+//! The expected state of a log: the reducer over all of it, with perfect knowledge.
 
 use std::collections::BTreeMap;
 

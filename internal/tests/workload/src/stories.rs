@@ -1,4 +1,4 @@
-//! What clients might do.
+//! Random commands, as clients might send them.
 
 use domain::kinds::{
     AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
@@ -8,7 +8,7 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_N
 
 use crate::{Random, Reference};
 
-/// How large a world is.
+/// The size of a world, and the behaviour of its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct StoryConfig {
     /// Users, at least 3.
@@ -17,7 +17,7 @@ pub struct StoryConfig {
     pub directs: usize,
     /// Groups.
     pub groups: usize,
-    /// Of 100 commands, so many are retries of an earlier one.
+    /// How many of 100 commands are retries of an earlier one.
     pub retry_percent: u64,
     /// Whether ids are stamped by clocks that are wrong.
     pub skewed: bool,
@@ -35,18 +35,18 @@ struct Story {
     id: ConversationId,
     /// The command that creates it.
     creation: Event,
-    /// Everything that was said so far, accepted or not.
+    /// All events so far, accepted or not.
     said: Vec<Event>,
 }
 
-/// Makes up commands.
+/// Makes up the commands of many clients.
 #[derive(Debug)]
 pub struct Stories {
     random: Random,
     config: StoryConfig,
     users: Vec<UserId>,
     stories: Vec<Story>,
-    /// Makes bodies and ids distinct.
+    /// Makes texts and ids distinct.
     counter: u64,
 }
 
@@ -126,7 +126,7 @@ impl Stories {
             .expect("the builder makes a UUIDv7")
     }
 
-    /// The next command, sent while the log's time is `now_ms`. `reference` is as far as the log.
+    /// The next command, sent while the log's time is `now_ms`. `reference` has judged the log so far.
     pub fn next(&mut self, now_ms: i64, reference: &Reference) -> Event {
         let at = usize::try_from(self.random.below(self.stories.len() as u64)).expect("an index fits");
         let said = self.stories[at].said.len();
@@ -141,7 +141,7 @@ impl Stories {
         event
     }
 
-    /// Something said before, as it was or spoiled in one way.
+    /// An earlier command, repeated as it was or altered in one way.
     fn retry(&mut self, at: usize) -> Event {
         let said = &self.stories[at].said;
         let recent = if self.random.chance(40) { &said[said.len().saturating_sub(4)..] } else { &said[..] };
@@ -212,7 +212,7 @@ impl Stories {
         event(id, conversation, author, now_ms, action)
     }
 
-    /// A message said before, with its author.
+    /// A message sent before, with its author.
     fn target(&mut self, at: usize) -> Option<(CommandId, UserId)> {
         let said = &self.stories[at].said;
         let sent: Vec<&Event> = said.iter().filter(|event| matches!(event.action, Action::SendMessage(_))).collect();
@@ -226,7 +226,7 @@ impl Stories {
 }
 
 fn event(id: CommandId, conversation: ConversationId, author: UserId, received_ms: i64, action: Action) -> Event {
-    // Some add members whom nobody looked up.
+    // Some add members without a look-up of their accounts.
     let looked_up = !matches!(action, Action::AddMembers(_)) || !id.as_bytes()[15].is_multiple_of(8);
     Event { id, conversation, author, received_ms, rules: RULES_NEWEST, key_id: None, looked_up, action }
 }
@@ -239,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    /// A kind that is never accepted in a story is one that no test of histories knows.
+    /// A kind that is never accepted in a story is one that no test of histories covers.
     #[test]
     fn stories_have_accepted_events_of_every_kind() {
         let mut accepted = BTreeSet::new();

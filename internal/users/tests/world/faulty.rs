@@ -1,4 +1,4 @@
-//! A log and a store that fail when they are told to.
+//! A log and a store that fail on demand.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -8,16 +8,16 @@ use eventlog::around::Around;
 use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
 use store::{Account, AccountCreated, OutboxRow, Session, SharedStore, StoreError};
 
-/// What a call does instead of what it should.
+/// What a call does instead of its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// It fails and changes nothing.
     Refused,
-    /// Everything, without saying so.
+    /// It does its work, and the answer is lost.
     Unanswered,
 }
 
-/// The faults of the next calls, one each.
+/// The faults of the next calls, one for each.
 pub(crate) type Faults = Arc<Mutex<VecDeque<Fault>>>;
 
 fn next(faults: &Faults) -> Option<Fault> {

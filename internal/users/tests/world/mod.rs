@@ -1,7 +1,7 @@
 //! A user service on embedded engines in memory, and a client of it.
 #![allow(clippy::unwrap_used, dead_code)] // every test file uses its part
 
-/// The check that the chat service's tests make of its answers: the document is one.
+/// The check of each answer against the OpenAPI document, shared with the chat service's tests.
 #[path = "../../../chat/tests/world/contract.rs"]
 pub(crate) mod contract;
 pub(crate) mod faulty;
@@ -29,7 +29,7 @@ use users::{Config, Deps, PasswordCost, UsersError};
 pub(crate) const NOW_MS: i64 = 1_750_000_000_000;
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// What outlives a process of the service.
+/// The engines that outlive a process of the service.
 pub(crate) struct World {
     pub(crate) now: Arc<AtomicI64>,
     pub(crate) store: SharedStore,

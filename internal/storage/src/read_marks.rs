@@ -1,13 +1,14 @@
-//! One partition of `chat.receipts`: read marks to rows. Monotone, so order does not matter and nothing is judged.
+//! One partition of `chat.receipts`: read marks to rows. Marks are monotone, so order does not matter and nothing is
+//! judged.
 //!
-//! A mark of a schema that this program does not know is held, by its conversation, until one does: the others of that
-//! conversation go on, too, since no mark depends on another.
+//! A mark of a schema that this program does not know is held, by its conversation, until a program does. Other marks
+//! of that conversation go on, since no mark depends on another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consumer::{BATCH_RECORDS_MAX, ConsumerError, Lane, key_of};
+use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, key_of};
 use domain::{ConversationId, Fingerprint, Seq, UserId};
 use environment::seeded_bugs::Bug;
 use eventlog::consume::{Ended, Outcome};
@@ -18,16 +19,16 @@ use store::{Applied, Consumer, Hold, Mark, Row};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Deps, Replayed, StorageError, lag};
+use crate::{Deps, Replayed, StorageError, lag_commits};
 
-/// How often held marks are looked at.
+/// How often held marks are tried again.
 const HOLDS_EVERY: Duration = Duration::from_secs(60);
-/// Conversations with held marks that are looked at together; the next ones a minute later.
+/// Conversations with held marks that are tried together; the next ones follow a minute later.
 const HOLDS_AT_ONCE: usize = 100;
-/// Records that one look reads at about most.
+/// Records that one try reads, about.
 const LOOK_RECORDS_MAX: u64 = 20 * BATCH_RECORDS_MAX as u64;
 
-/// Marks by whom and where, with the highest of each.
+/// The highest mark of each user in each conversation.
 type Marks = BTreeMap<(UserId, ConversationId), Mark>;
 
 pub(crate) async fn run(
@@ -63,13 +64,13 @@ pub async fn replay_marks(
         return Err(StorageError::Gap { at, from, applied });
     }
     let mut done = Replayed { records: 0, next: from };
-    let (log, proof) = (Arc::clone(&receipts.lane.seams.log), receipts.proof());
+    let (log, proof) = (Arc::clone(&receipts.access.seams.log), receipts.proof());
     let mut reader = PatientReader::new(&*log, at, from, proof);
     while done.next < to {
         let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
         let records = tokio::select! {
             biased;
-            () = receipts.lane.stop.cancelled() => return Err(StorageError::Consumer(ConsumerError::Stopped)),
+            () = receipts.access.stop.cancelled() => return Err(StorageError::Consumer(ConsumerError::Stopped)),
             records = reader.next(to, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
@@ -87,22 +88,22 @@ pub async fn replay_marks(
 
 struct Receipts {
     deps: Arc<Deps>,
-    lane: Lane,
+    access: PartitionAccess,
     next: u64,
-    /// The last record that was applied: proof of which log this is.
+    /// The last record that was applied, as proof of which log this is.
     last: Option<Applied>,
     quarantine: Quarantine,
-    /// The last conversation whose held marks were looked at.
+    /// The last conversation whose held marks were tried again.
     looked_at: Option<ConversationId>,
 }
 
 impl Receipts {
     fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
-        let lane = Lane::new(deps.seams.clone(), at, stop);
-        Self { deps, lane, next: 0, last: None, quarantine: Quarantine::default(), looked_at: None }
+        let access = PartitionAccess::new(deps.seams.clone(), at, stop);
+        Self { deps, access, next: 0, last: None, quarantine: Quarantine::default(), looked_at: None }
     }
 
-    /// The last record that was applied.
+    /// The offset and fingerprint of the last record that was applied.
     fn proof(&self) -> Option<(u64, Fingerprint)> {
         self.last.map(|last| (last.seq.offset(), last.fingerprint))
     }
@@ -111,7 +112,7 @@ impl Receipts {
         self.resume().await?;
         let ended = self.work().await;
         if let Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) = ended {
-            lag::tell_last(&self.lane.at, committer, self.next).await;
+            lag_commits::commit_last(&self.access.at, committer, self.next).await;
         }
         ended
     }
@@ -120,12 +121,12 @@ impl Receipts {
         let mut holds = interval(HOLDS_EVERY);
         holds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let mut reader = self.lane.open(self.next).await?;
+            let mut reader = self.access.open(self.next).await?;
             loop {
                 let records = tokio::select! {
                     biased;
-                    () = self.lane.stop.cancelled() => return Ok(()),
-                    // The first tick comes at once: the take-over's look at the holds.
+                    () = self.access.stop.cancelled() => return Ok(()),
+                    // The first tick comes at once, so a new owner tries the held marks.
                     _ = holds.tick() => {
                         self.look_at_holds().await?;
                         continue;
@@ -138,29 +139,30 @@ impl Receipts {
                     Err(error) => return Err(ConsumerError::Log(error).into()),
                 }
             }
-            self.lane.verify(self.proof()).await?;
+            self.access.verify(self.proof()).await?;
         }
     }
 
     async fn resume(&mut self) -> Result<(), StorageError> {
-        let source = self.lane.source();
-        self.last = self.lane.store("read applied", |store| store.applied(source)).await?;
+        let source = self.access.source();
+        self.last = self.access.store("read applied", |store| store.applied(source)).await?;
         self.next = self.last.map_or(0, |last| last.seq.offset() + 1);
-        Ok(self.lane.verify(self.proof()).await?)
+        Ok(self.access.verify(self.proof()).await?)
     }
 
-    /// Applies the records; what this program does not know of them is held.
+    /// Applies the records; those that this program does not know are held.
     async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let Some(last) = records.last() else { return Ok(()) };
         let (mut marks, mut held) = (Marks::new(), BTreeMap::<ConversationId, (Seq, Seq)>::new());
         for record in records {
-            let reason = match (self.lane.seams.codec.read_receipt(&record.headers, &record.payload), key_of(record)) {
+            let reason = match (self.access.seams.codec.read_receipt(&record.headers, &record.payload), key_of(record))
+            {
                 (Ok(read), _) => {
                     add(&mut marks, read);
                     continue;
                 }
                 (Err(DecodeError::UnknownSchema(schema)), Some(conversation)) => {
-                    let (offset, partition) = (record.offset, &self.lane.at);
+                    let (offset, partition) = (record.offset, &self.access.at);
                     tracing::warn!(%partition, offset, conversation_id = %conversation, schema, "a read mark is held");
                     let seq = self.seq(record)?;
                     held.entry(conversation).or_insert((seq, seq)).1 = seq;
@@ -170,18 +172,18 @@ impl Receipts {
                 (Err(DecodeError::UnknownSchema(_)), None) => "its key is no conversation".to_owned(),
             };
             self.deps.metrics.corrupt.inc();
-            self.lane.quarantine(&mut self.quarantine, record, &reason).await;
+            self.access.quarantine(&mut self.quarantine, record, &reason).await;
         }
         for (conversation, span) in held {
             self.deps.metrics.holds.inc();
-            self.lane.hold_span(Consumer::Marks, conversation, span).await?;
+            self.access.hold_span(Consumer::Marks, conversation, span).await?;
         }
         self.write(marks, last).await
     }
 
-    /// Looks at some of the held marks: whether this program knows them.
+    /// Tries some of the held marks again.
     async fn look_at_holds(&mut self) -> Result<(), StorageError> {
-        let held = self.lane.holds(Consumer::Marks, self.looked_at, HOLDS_AT_ONCE).await?;
+        let held = self.access.holds(Consumer::Marks, self.looked_at, HOLDS_AT_ONCE).await?;
         let more = held.len() == HOLDS_AT_ONCE;
         self.looked_at = held.last().map(|(conversation, _)| *conversation).filter(|_| more);
         for (conversation, hold) in held {
@@ -190,19 +192,19 @@ impl Receipts {
         Ok(())
     }
 
-    /// Applies what was held of one conversation, up to the first mark that is still not known.
+    /// Applies the held marks of one conversation, up to the first that is still unknown.
     async fn look_at(&self, conversation: ConversationId, hold: Hold) -> Result<(), StorageError> {
         let Some(to) = hold.skipped_to else { return Ok(()) };
         let first = hold.done_through.unwrap_or_default().next();
         let (mut marks, mut done) = (Marks::new(), hold.done_through);
-        let mut reader = self.lane.open(first.offset()).await?;
+        let mut reader = self.access.open(first.offset()).await?;
         'look: while done < Some(to) && done.map_or(0, |done| done.offset()) < first.offset() + LOOK_RECORDS_MAX {
             let records = tokio::select! {
                 biased;
-                () = self.lane.stop.cancelled() => return Err(StorageError::Consumer(ConsumerError::Stopped)),
+                () = self.access.stop.cancelled() => return Err(StorageError::Consumer(ConsumerError::Stopped)),
                 records = reader.next(BATCH_RECORDS_MAX) => records,
             };
-            // Another time.
+            // Tried again another time.
             let records = match records {
                 Ok(records) => records,
                 Err(error) if error.is_transient() => break,
@@ -210,9 +212,9 @@ impl Receipts {
             };
             for record in records {
                 if key_of(&record) == Some(conversation) {
-                    match self.lane.seams.codec.read_receipt(&record.headers, &record.payload) {
+                    match self.access.seams.codec.read_receipt(&record.headers, &record.payload) {
                         Ok(read) => add(&mut marks, read),
-                        // Copied to the quarantine when it passed.
+                        // It was copied to the quarantine when it was read first.
                         Err(DecodeError::Corrupt(_)) => {}
                         Err(DecodeError::UnknownSchema(_)) => break 'look,
                     }
@@ -229,17 +231,18 @@ impl Receipts {
             tracing::info!(conversation_id = %conversation, "held read marks applied");
         }
         let hold = Hold { skipped_to: None, done_through: done.min(Some(to)) };
-        Ok(self.lane.put_hold(Consumer::Marks, conversation, hold).await?)
+        Ok(self.access.put_hold(Consumer::Marks, conversation, hold).await?)
     }
 
     fn seq(&self, record: &Record) -> Result<Seq, ConsumerError> {
-        Ok(self.lane.seq(record.offset)?)
+        Ok(self.access.seq(record.offset)?)
     }
 
     /// Writes the marks up to `last`, then that it is applied.
     async fn write(&mut self, marks: Marks, last: &Record) -> Result<(), StorageError> {
-        let (source, applied) = (self.lane.source(), Applied { seq: self.seq(last)?, fingerprint: last.fingerprint() });
-        let write = || self.lane.store("write applied", |store| store.set_applied(source, applied));
+        let (source, applied) =
+            (self.access.source(), Applied { seq: self.seq(last)?, fingerprint: last.fingerprint() });
+        let write = || self.access.store("write applied", |store| store.set_applied(source, applied));
         if environment::seeded_bugs::seeded(Bug::CommitBeforeStore) {
             write().await?;
         }
@@ -255,7 +258,7 @@ impl Receipts {
         if writes.is_empty() {
             return Ok(());
         }
-        self.lane.store("write read marks", |store| store.write(writes.clone())).await
+        self.access.store("write read marks", |store| store.write(writes.clone())).await
     }
 }
 

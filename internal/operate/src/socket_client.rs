@@ -1,4 +1,4 @@
-//! The client's side: handing a command to the `klatsch` that has the data folder.
+//! The client's side: hands a command to the `klatsch` that has the data folder open.
 
 use std::io::{BufReader, Write as _};
 use std::net::Shutdown;
@@ -16,19 +16,19 @@ use crate::wire::{Ended, Frame, Request};
 
 /// A connection to a running `klatsch`.
 #[derive(Debug)]
-pub struct Beside {
+pub struct CommandClient {
     stream: UnixStream,
 }
 
-impl Beside {
-    /// Connects to the `klatsch` that has the folder; `None` when none answers there.
+impl CommandClient {
+    /// Connects to the `klatsch` that has the folder open; `None` when none answers there.
     #[must_use]
     pub fn connect(folder: &Path) -> Option<Self> {
         let address = Address::of(folder).ok()?;
         UnixStream::connect(&address.path).ok().map(|stream| Self { stream })
     }
 
-    /// Has a command run there, and puts out here what it says. Once `stop` is cancelled, the command is told so.
+    /// Runs a command there and prints its output here. Once `stop` is cancelled, the command is told to stop.
     ///
     /// # Errors
     /// When it could not be handed over, its output cannot be written here, or `klatsch` ended before it.
@@ -47,11 +47,11 @@ impl Beside {
             return Err(OpsError::Stopped("it was not begun".into()));
         }
         let handed_over = tokio::task::spawn_blocking(move || {
-            // One that does not take it says why not.
+            // A server that refuses the request says why in its answer.
             let _ = (&self.stream).write_all(line.as_bytes());
             self.stream
         });
-        // Told to stop before it has the whole request, 'klatsch' would hang up without a word.
+        // The whole request goes out even when told to stop: otherwise 'klatsch' would hang up without an answer.
         let stream = handed_over.await.map_err(|error| OpsError::Failed(error.to_string()))?;
         let exchanged = tokio::task::spawn_blocking(move || exchange(&stream, &replaces, &output));
         let mut exchanged = std::pin::pin!(exchanged);
@@ -60,7 +60,7 @@ impl Beside {
             ended = exchanged.as_mut() => return flat(ended),
             () = stop.cancelled() => {}
         }
-        // The other side has the command end in order, and still answers. A connection that is closed has ended already.
+        // The server lets the command end in order, and still answers. A connection that is closed has ended already.
         let _ = stopping.shutdown(Shutdown::Write);
         let mut ended = flat(exchanged.await)?;
         if ended.exit == Exit::Stopped as u8

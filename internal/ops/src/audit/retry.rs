@@ -1,4 +1,4 @@
-//! Asking until there is an answer: an audit that follows the log must not end with some seconds without a leader.
+//! Retries for the audit: one that follows the log must not end with some seconds without a leader.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Exit, OpsError};
 
-/// How long an answer may take.
+/// How long a call is retried.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(180);
 
-/// Makes the call until it is answered, cannot be, or was not for minutes.
+/// Makes the call until it is answered, fails for good, or has failed for minutes.
 ///
 /// # Errors
-/// As the call. One that trying again may mend when it was not answered for that long, or by the time of `stop`.
-pub(super) async fn insist<T, E, R>(stop: &CancellationToken, mut call: impl FnMut() -> R) -> Result<T, OpsError>
+/// The error of the call; a transient one when it has failed for that long, or was still failing when `stop` was
+/// cancelled.
+pub(super) async fn retry<T, E, R>(stop: &CancellationToken, mut call: impl FnMut() -> R) -> Result<T, OpsError>
 where
     R: Future<Output = Result<T, E>>,
     E: Into<OpsError>,

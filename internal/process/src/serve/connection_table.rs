@@ -1,4 +1,5 @@
-//! Who is connected: at most so many, strangers fewer, and those who have been silent the longest go first.
+//! The connections of a listener: a bound on all of them, a lower one on those without a verified token ("strangers").
+//! The connection that has been idle the longest is closed first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,17 +13,17 @@ use tokio::time::timeout;
 
 use super::link::Link;
 
-/// Strangers looked at, the oldest first, for one that can be let go of.
+/// How many strangers are looked at, the oldest first, for one that can be closed.
 const LOOKED_AT_MAX: usize = 256;
 /// How soon that is tried again when all of them were busy.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// How many connections a listener keeps.
+/// How many connections a listener keeps open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// All of them.
+    /// All connections.
     pub connections: usize,
-    /// Those on which nobody has shown a good token yet.
+    /// Those over which no valid token has come yet.
     pub strangers: usize,
     /// Those of one address.
     pub per_address: PerAddress,
@@ -33,22 +34,22 @@ pub struct Bounds {
 pub enum PerAddress {
     /// So many, whatever the address.
     Max(usize),
-    /// So many, except for loopback addresses: what comes from there is a proxy, or somebody on this machine.
+    /// So many, except for loopback addresses: a connection from there is a proxy's, or somebody's on this machine.
     MaxUnlessLoopback(usize),
-    /// As many as there are.
+    /// Any number.
     Unbounded,
 }
 
 /// The connections of one listener.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct ConnectionTable {
     bounds: Bounds,
     open: Mutex<Open>,
-    /// Told when a connection has ended.
+    /// Notified when a connection has ended.
     ended: Notify,
-    /// How many are open.
+    /// The number of open connections.
     count: Gauge,
-    /// Connections let go of to make room, or refused because their address has enough.
+    /// The number of connections closed to make room, or refused because their address has enough.
     let_go: Counter,
 }
 
@@ -56,38 +57,38 @@ pub(super) struct Book {
 struct Open {
     next: u64,
     links: BTreeMap<u64, Link>,
-    /// Those not known to be somebody's. May hold some that are by now.
+    /// Connections without a verified token when they were last looked at.
     strangers: BTreeSet<u64>,
-    /// Those of somebody that were no socket when they were last looked at.
+    /// Connections with a verified token that were no socket when they were last looked at.
     known: BTreeSet<u64>,
-    /// Told to close, and not gone yet.
+    /// The number of connections that were told to close and are still open.
     closing: usize,
     addresses: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
-/// A connection's place: given back when it is dropped.
+/// A connection's entry in the table. Dropping it makes room for another.
 #[derive(Debug)]
-pub(super) struct Place {
-    book: Arc<Book>,
+pub(super) struct ConnectionEntry {
+    table: Arc<ConnectionTable>,
     number: u64,
     address: IpAddr,
 }
 
-impl Book {
+impl ConnectionTable {
     pub(super) fn new(bounds: Bounds, count: Gauge, let_go: Counter) -> Self {
         Self { bounds, open: Mutex::default(), ended: Notify::new(), count, let_go }
     }
 
-    /// Waits until there is room for one more, and makes some where that is possible.
+    /// Waits until there is room for one more connection, and closes an idle one where that is possible.
     pub(super) async fn room(&self) {
         while !self.has_room() {
-            // Who was busy may be silent now, which nobody tells.
+            // A busy connection may have become idle, of which nothing is notified.
             let _ = timeout(LOOK_AGAIN, self.ended.notified()).await;
         }
     }
 
-    /// A place for a connection from `address`; `None` when that address has enough and nobody of it can go.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, link: &Link) -> Option<Place> {
+    /// Adds a connection from `address`; `None` when that address has enough and none of its connections can be closed.
+    pub(super) fn insert(self: &Arc<Self>, address: IpAddr, link: &Link) -> Option<ConnectionEntry> {
         let address = of_one_host(address);
         let mut guard = self.open();
         let open = &mut *guard;
@@ -106,7 +107,7 @@ impl Book {
         open.links.insert(number, link.clone());
         open.strangers.insert(number);
         self.count.inc();
-        Some(Place { book: Arc::clone(self), number, address })
+        Some(ConnectionEntry { table: Arc::clone(self), number, address })
     }
 
     fn has_room(&self) -> bool {
@@ -138,16 +139,17 @@ impl Book {
 }
 
 enum Look {
-    /// Some were found to be no strangers: there may be room already.
+    /// Some turned out to be no strangers: there may be room already.
     Again,
     Found(Link),
     Nobody,
 }
 
 impl Open {
-    /// Who has to go: the oldest silent stranger; when it must be, the oldest silent connection of somebody, and that one
-    /// first where strangers have not half of what they may have: else one user's idle connections would keep all
-    /// newcomers out, since who comes is a stranger for a moment. Sockets of somebody never go.
+    /// The connection to close: the oldest idle stranger. When the table is `full`, the oldest idle known connection
+    /// may be closed as well, and before any stranger while strangers have at most half of their bound: otherwise one
+    /// user's idle connections would keep all newcomers out, since each newcomer is a stranger for a moment. Sockets of
+    /// known users are never closed.
     fn oldest(&mut self, full: bool, strangers_max: usize) -> Look {
         let (mut found, mut vouched) = (None, Vec::new());
         for number in self.strangers.iter().take(LOOKED_AT_MAX) {
@@ -170,7 +172,7 @@ impl Open {
         known.or(found).map_or(Look::Nobody, Look::Found)
     }
 
-    /// The oldest silent connection of somebody.
+    /// The oldest idle connection with a verified token.
     fn oldest_known(&mut self) -> Option<Link> {
         let links = &self.links;
         self.known.retain(|number| links.get(number).is_some_and(|link| !link.is_socket()));
@@ -199,9 +201,9 @@ fn of_one_host(address: IpAddr) -> IpAddr {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionEntry {
     fn drop(&mut self) {
-        let mut guard = self.book.open();
+        let mut guard = self.table.open();
         let open = &mut *guard;
         if let Some(link) = open.links.remove(&self.number)
             && link.is_closed()
@@ -217,8 +219,8 @@ impl Drop for Place {
             }
         }
         drop(guard);
-        self.book.count.dec();
-        self.book.ended.notify_one();
+        self.table.count.dec();
+        self.table.ended.notify_one();
     }
 }
 
@@ -226,112 +228,112 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn book(connections: usize, strangers: usize, per_address: PerAddress) -> Arc<Book> {
+    fn table(connections: usize, strangers: usize, per_address: PerAddress) -> Arc<ConnectionTable> {
         let bounds = Bounds { connections, strangers, per_address };
-        Arc::new(Book::new(bounds, Gauge::default(), Counter::default()))
+        Arc::new(ConnectionTable::new(bounds, Gauge::default(), Counter::default()))
     }
 
-    fn comes(book: &Arc<Book>, address: &str) -> Option<(Link, Place)> {
+    fn comes(table: &Arc<ConnectionTable>, address: &str) -> Option<(Link, ConnectionEntry)> {
         let link = Link::default();
-        let place = book.enter(address.parse().unwrap(), &link)?;
-        Some((link, place))
+        let entry = table.insert(address.parse().unwrap(), &link)?;
+        Some((link, entry))
     }
 
     #[test]
     fn the_oldest_silent_stranger_goes_first_and_somebody_s_socket_never() {
-        let book = book(4, 3, PerAddress::Unbounded);
-        let (socket, _socket) = comes(&book, "10.0.0.1").unwrap();
+        let table = table(4, 3, PerAddress::Unbounded);
+        let (socket, _socket) = comes(&table, "10.0.0.1").unwrap();
         socket.vouched().set();
         socket.set_socket();
-        let (known, known_place) = comes(&book, "10.0.0.1").unwrap();
+        let (known, known_entry) = comes(&table, "10.0.0.1").unwrap();
         known.vouched().set();
-        let (busy, _busy) = comes(&book, "10.0.0.1").unwrap();
+        let (busy, _busy) = comes(&table, "10.0.0.1").unwrap();
         busy.set_busy(true);
-        assert!(book.has_room());
-        let (silent, silent_place) = comes(&book, "10.0.0.1").unwrap();
-        assert!(!book.has_room() && silent.is_closed(), "the newest, but the only silent stranger");
-        assert!(!book.has_room() && !known.is_closed(), "one at a time");
-        drop(silent_place);
-        assert!(book.has_room());
-        let (other, _other) = comes(&book, "10.0.0.1").unwrap();
+        assert!(table.has_room());
+        let (silent, silent_entry) = comes(&table, "10.0.0.1").unwrap();
+        assert!(!table.has_room() && silent.is_closed(), "the newest, but the only silent stranger");
+        assert!(!table.has_room() && !known.is_closed(), "one at a time");
+        drop(silent_entry);
+        assert!(table.has_room());
+        let (other, _other) = comes(&table, "10.0.0.1").unwrap();
         other.set_busy(true);
-        assert!(!book.has_room() && known.is_closed(), "then whoever is silent");
-        drop(known_place);
-        assert!(book.has_room() && !socket.is_closed() && !busy.is_closed());
-        let _last = comes(&book, "10.0.0.1").unwrap();
+        assert!(!table.has_room() && known.is_closed(), "then whoever is silent");
+        drop(known_entry);
+        assert!(table.has_room() && !socket.is_closed() && !busy.is_closed());
+        let _last = comes(&table, "10.0.0.1").unwrap();
     }
 
     /// Issue 10, item 1: one user with many idle connections kept all newcomers out.
     #[test]
     fn where_there_are_few_strangers_an_idle_connection_of_somebody_makes_room() {
-        let book = book(6, 4, PerAddress::Unbounded);
+        let table = table(6, 4, PerAddress::Unbounded);
         let mut idle = Vec::new();
         for _ in 0..5 {
-            let (link, place) = comes(&book, "10.0.0.1").unwrap();
+            let (link, entry) = comes(&table, "10.0.0.1").unwrap();
             link.vouched().set();
-            idle.push((link, place));
+            idle.push((link, entry));
         }
-        assert!(book.has_room());
-        let (first, _first) = comes(&book, "10.0.0.2").unwrap();
-        assert!(!book.has_room() && !first.is_closed() && idle[0].0.is_closed(), "the oldest idle one");
+        assert!(table.has_room());
+        let (first, _first) = comes(&table, "10.0.0.2").unwrap();
+        assert!(!table.has_room() && !first.is_closed() && idle[0].0.is_closed(), "the oldest idle one");
         drop(idle.remove(0));
-        assert!(book.has_room());
-        let (second, _second) = comes(&book, "10.0.0.2").unwrap();
-        assert!(!book.has_room() && !second.is_closed() && idle[0].0.is_closed());
+        assert!(table.has_room());
+        let (second, _second) = comes(&table, "10.0.0.2").unwrap();
+        assert!(!table.has_room() && !second.is_closed() && idle[0].0.is_closed());
         drop(idle.remove(0));
-        assert!(book.has_room());
-        let _third = comes(&book, "10.0.0.2").unwrap();
-        assert!(!book.has_room() && first.is_closed(), "strangers have more than half of what they may have");
+        assert!(table.has_room());
+        let _third = comes(&table, "10.0.0.2").unwrap();
+        assert!(!table.has_room() && first.is_closed(), "strangers have more than half of what they may have");
     }
 
     #[test]
     fn strangers_have_a_bound_of_their_own_which_others_do_not_count_under() {
-        let book = book(100, 2, PerAddress::Unbounded);
+        let table = table(100, 2, PerAddress::Unbounded);
         let mut kept = Vec::new();
         for _ in 0..10 {
-            let (link, place) = comes(&book, "10.0.0.1").unwrap();
+            let (link, entry) = comes(&table, "10.0.0.1").unwrap();
             link.vouched().set();
-            kept.push((link, place));
+            kept.push((link, entry));
         }
-        assert!(book.has_room());
-        let (first, first_place) = comes(&book, "10.0.0.1").unwrap();
-        assert!(book.has_room());
-        let _second = comes(&book, "10.0.0.1").unwrap();
-        assert!(!book.has_room() && first.is_closed());
-        drop(first_place);
-        assert!(book.has_room() && kept.iter().all(|(link, _)| !link.is_closed()));
+        assert!(table.has_room());
+        let (first, first_entry) = comes(&table, "10.0.0.1").unwrap();
+        assert!(table.has_room());
+        let _second = comes(&table, "10.0.0.1").unwrap();
+        assert!(!table.has_room() && first.is_closed());
+        drop(first_entry);
+        assert!(table.has_room() && kept.iter().all(|(link, _)| !link.is_closed()));
     }
 
     #[test]
     fn an_address_has_its_bound_and_a_network_of_ipv6_is_one() {
-        let book = book(100, 100, PerAddress::MaxUnlessLoopback(2));
-        let (first, _first) = comes(&book, "2001:db8::1").unwrap();
-        let (second, _second) = comes(&book, "2001:db8::2").unwrap();
-        let (third, _third) = comes(&book, "2001:db8::3").unwrap();
+        let table = table(100, 100, PerAddress::MaxUnlessLoopback(2));
+        let (first, _first) = comes(&table, "2001:db8::1").unwrap();
+        let (second, _second) = comes(&table, "2001:db8::2").unwrap();
+        let (third, _third) = comes(&table, "2001:db8::3").unwrap();
         assert!(first.is_closed() && !second.is_closed(), "its oldest silent stranger goes");
         second.set_busy(true);
         third.set_busy(true);
-        assert!(comes(&book, "2001:db8::4").is_none(), "none of it can go");
-        assert!(comes(&book, "2001:db8:0:1::4").is_some() && comes(&book, "10.0.0.1").is_some());
-        let local: Vec<_> = (0..5).map(|_| comes(&book, "127.0.0.1").unwrap()).collect();
+        assert!(comes(&table, "2001:db8::4").is_none(), "none of it can go");
+        assert!(comes(&table, "2001:db8:0:1::4").is_some() && comes(&table, "10.0.0.1").is_some());
+        let local: Vec<_> = (0..5).map(|_| comes(&table, "127.0.0.1").unwrap()).collect();
         assert!(local.iter().all(|(link, _)| !link.is_closed()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn room_is_waited_for_until_somebody_is_silent() {
-        let book = book(1, 1, PerAddress::Unbounded);
-        let (busy, place) = comes(&book, "10.0.0.1").unwrap();
+        let table = table(1, 1, PerAddress::Unbounded);
+        let (busy, entry) = comes(&table, "10.0.0.1").unwrap();
         busy.set_busy(true);
         let waits = tokio::spawn({
-            let book = Arc::clone(&book);
-            async move { book.room().await }
+            let table = Arc::clone(&table);
+            async move { table.room().await }
         });
         tokio::time::sleep(LOOK_AGAIN * 10).await;
         assert!(!waits.is_finished() && !busy.is_closed());
         busy.set_busy(false);
         tokio::time::sleep(LOOK_AGAIN * 2).await;
         assert!(busy.is_closed());
-        drop(place);
+        drop(entry);
         waits.await.unwrap();
     }
 }

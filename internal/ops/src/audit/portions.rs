@@ -1,4 +1,4 @@
-//! Reading the partitions of `chat.messages` side by side, in the order of the log's time, in bounded portions.
+//! Reads the partitions of `chat.messages` side by side, in the order of append times, in bounded portions.
 
 use std::collections::VecDeque;
 
@@ -14,18 +14,18 @@ const CHUNK_BYTES_MAX: usize = 16 << 20;
 /// Records taken from a partition at once.
 const RECORDS_AT_ONCE: usize = 500;
 
-/// A partition, from where the audit stands to where it may go.
-pub(super) struct Lane<'a> {
+/// A partition's range that is still to be audited.
+pub(super) struct PartitionRange<'a> {
     pub(super) partition: u32,
     /// The next offset to be audited.
     pub(super) next: u64,
-    /// Behind the last one.
+    /// The end of the range, exclusive.
     pub(super) end: u64,
     reader: PatientReader<'a>,
     buffer: VecDeque<Record>,
 }
 
-/// The next records of one partition, all of `from..to` that are there.
+/// The next records of one partition: all of `from..to` that are there.
 pub(super) struct Slice {
     pub(super) partition: u32,
     pub(super) from: u64,
@@ -39,18 +39,18 @@ impl Slice {
     }
 }
 
-impl<'a> Lane<'a> {
+impl<'a> PartitionRange<'a> {
     pub(super) fn new(log: &'a dyn EventLog, partition: u32, next: u64) -> Self {
         let reader = PatientReader::new(log, TopicPartition::new(MESSAGES, partition), next, None);
         Self { partition, next, end: next, reader, buffer: VecDeque::new() }
     }
 
-    /// Has its next record at hand, unless it is at its end.
+    /// Fetches the next record, unless the lane is at its end.
     async fn fill(&mut self) -> Result<(), OpsError> {
         if self.buffer.is_empty() && self.next < self.end {
             self.buffer.extend(self.reader.next(self.end, RECORDS_AT_ONCE).await?);
         }
-        // A gap at the end: what comes next lies behind it.
+        // There was a gap at the end: the next record lies behind it.
         if self.head().is_none() {
             self.next = self.next.max(self.end);
         }
@@ -62,25 +62,25 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// The next portion: of all lanes the records that come first by the log's time. Empty at the end of all.
-pub(super) async fn chunk(lanes: &mut [Lane<'_>]) -> Result<Vec<Slice>, OpsError> {
-    let mut slices: Vec<Slice> = lanes
+/// The next portion: of all lanes the records with the lowest append times. Empty at the end of all lanes.
+pub(super) async fn chunk(ranges: &mut [PartitionRange<'_>]) -> Result<Vec<Slice>, OpsError> {
+    let mut slices: Vec<Slice> = ranges
         .iter()
-        .map(|lane| Slice { partition: lane.partition, from: lane.next, to: lane.next, records: Vec::new() })
+        .map(|range| Slice { partition: range.partition, from: range.next, to: range.next, records: Vec::new() })
         .collect();
     let (mut records, mut bytes) = (0, 0);
     while records < CHUNK_RECORDS_MAX && bytes < CHUNK_BYTES_MAX {
-        for lane in &mut *lanes {
-            lane.fill().await?;
+        for range in &mut *ranges {
+            range.fill().await?;
         }
-        let first = lanes.iter_mut().zip(&mut slices).filter_map(|(lane, slice)| {
-            let time = lane.head()?.append_time_ms;
-            Some((time, lane, slice))
+        let first = ranges.iter_mut().zip(&mut slices).filter_map(|(range, slice)| {
+            let time = range.head()?.append_time_ms;
+            Some((time, range, slice))
         });
-        let Some((_, lane, slice)) = first.min_by_key(|(time, ..)| *time) else { break };
-        let Some(record) = lane.buffer.pop_front() else { break };
-        lane.next = record.offset + 1;
-        slice.to = lane.next;
+        let Some((_, range, slice)) = first.min_by_key(|(time, ..)| *time) else { break };
+        let Some(record) = range.buffer.pop_front() else { break };
+        range.next = record.offset + 1;
+        slice.to = range.next;
         records += 1;
         bytes += record.payload.len();
         slice.records.push(record);

@@ -1,15 +1,15 @@
-//! How much is read: how often, how much of one user at once, and how much of all together.
+//! The limits on reads: their rate, the concurrent reads of one user, and those of all users.
 //!
 //! | bound | at the bound |
 //! |---|---|
 //! | reads of a user, over all devices, and of an address | `rate_limited` |
 //! | [`READS_AT_ONCE`] reads of a user in progress | further ones wait |
-//! | [`READS_WAITING_MAX`] reads of a user that wait | `busy`, at once |
-//! | [`READ_TURN_WAIT`] for a read's turn | `busy` |
-//! | [`Config::reads_at_work`] reads of all users that work on rows at this moment | they take turns, portion by portion |
+//! | [`READS_WAITING_MAX`] waiting reads of a user | `busy`, at once |
+//! | [`READ_TURN_WAIT`] in the user's queue | `busy` |
+//! | [`Config::reads_at_work`] reads of all users that work on rows at the same time | they take turns, portion by portion |
 //!
-//! A read in progress may wait for storage, so only its work on rows is bounded over all users: what waits keeps nobody
-//! from working. Commands need no turn, so no send is ever behind reads.
+//! A read in progress may wait for storage, so only its work on rows is bounded over all users: a waiting read blocks
+//! no other. Commands need no permit, so no send is ever behind reads.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -31,56 +31,56 @@ use crate::Config;
 pub const READS_BURST: u32 = 1_200;
 /// Reads that a user may make per second in the long run.
 pub const READS_PER_SECOND: u32 = 100;
-/// Reads of one address at once, after a pause, whoever makes them. Loopback addresses have no bound of their own.
+/// Reads of one address at once, after a pause, by all its users. Loopback addresses have no bound of their own.
 pub const ADDRESS_READS_BURST: u32 = 24_000;
 /// Reads of one address per second in the long run.
 pub const ADDRESS_READS_PER_SECOND: u32 = 2_000;
 /// Reads of a user that are in progress.
 pub const READS_AT_ONCE: usize = 8;
-/// Reads of a user that wait for their turn. Few: each has memory for its answer already, which others may need.
+/// Reads of a user that wait for their turn. Few: memory is reserved for the answer of each, which others may need.
 pub const READS_WAITING_MAX: usize = 16;
 /// The longest that a read waits for its turn.
 pub const READ_TURN_WAIT: Duration = Duration::from_secs(3);
-/// Users, and addresses, whose reads are counted. At the bound the least recent one may begin anew.
+/// Users, and addresses, whose reads are counted. Beyond that, the least recent one is forgotten, and starts anew.
 const COUNTED_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 
-/// The account of reads. Cheap to clone.
+/// The state of the limits. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Reads {
+pub(crate) struct ReadLimits {
     users: Arc<Buckets<UserId>>,
     addresses: Arc<Buckets<IpAddr>>,
-    lines: Arc<Lines>,
+    lines: Arc<UserQueues>,
     work: Arc<Semaphore>,
 }
 
-/// Those who read at this moment.
+/// The queues of the users with reads in progress.
 #[derive(Debug, Default)]
-struct Lines(Mutex<HashMap<UserId, Line>>);
+struct UserQueues(Mutex<HashMap<UserId, UserQueue>>);
 
 /// The reads of one user.
 #[derive(Debug)]
-struct Line {
-    /// In progress, and waiting.
+struct UserQueue {
+    /// The number of reads in progress and waiting.
     all: usize,
     turns: Arc<Semaphore>,
 }
 
-/// A read's place in its user's line, until it is dropped.
+/// A read's position in its user's queue, given up when it is dropped.
 #[derive(Debug)]
-struct Place {
-    lines: Arc<Lines>,
+struct QueuePosition {
+    lines: Arc<UserQueues>,
     user: UserId,
 }
 
-/// A read in progress, until it is dropped.
+/// The permit of a read in progress, returned when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    /// Given back before the place is.
+pub(crate) struct ReadPermit {
+    /// Returned before the queue position is given up.
     _turn: OwnedSemaphorePermit,
-    _place: Place,
+    _position: QueuePosition,
 }
 
-impl Reads {
+impl ReadLimits {
     pub(crate) fn new(config: &Config) -> Self {
         let per = |rate: u32| Duration::from_secs(1) / rate.max(1);
         Self {
@@ -91,11 +91,11 @@ impl Reads {
         }
     }
 
-    /// A read's turn, of that user at that address.
+    /// Waits for the permit of a read by that user at that address.
     ///
     /// # Errors
     /// `rate_limited`, or `busy`.
-    pub(crate) async fn turn(&self, user: UserId, address: IpAddr) -> Result<Turn, ApiError> {
+    pub(crate) async fn turn(&self, user: UserId, address: IpAddr) -> Result<ReadPermit, ApiError> {
         let limited = |wait| {
             let words = "too many reads: wait a moment, then ask again";
             ApiError::new(ErrorCode::RateLimited, words).after(wait)
@@ -104,14 +104,14 @@ impl Reads {
         if !address.is_loopback() {
             self.addresses.take(&address).map_err(limited)?;
         }
-        let (place, turns) = self.lines.enter(user).ok_or_else(busy)?;
+        let (position, turns) = self.lines.enter(user).ok_or_else(busy)?;
         match timeout(READ_TURN_WAIT, turns.acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(Turn { _turn: turn, _place: place }),
+            Ok(Ok(turn)) => Ok(ReadPermit { _turn: turn, _position: position }),
             _ => Err(busy()),
         }
     }
 
-    /// The right to work on rows, until it is dropped. Not to be held while something else is waited for.
+    /// The permit to work on rows, returned when it is dropped. Must not be held while waiting for something else.
     pub(crate) async fn work(&self) -> SemaphorePermit<'_> {
         self.work.acquire().await.expect("it is never closed")
     }
@@ -122,24 +122,25 @@ fn busy() -> ApiError {
     ApiError::new(ErrorCode::Busy, words).after(Duration::from_secs(1))
 }
 
-impl Lines {
-    /// A place in the user's line, and where its turn comes from; `None` when the line is too long.
-    fn enter(self: &Arc<Self>, user: UserId) -> Option<(Place, Arc<Semaphore>)> {
+impl UserQueues {
+    /// A position in the user's queue, and the semaphore of its turn; `None` when the queue is too long.
+    fn enter(self: &Arc<Self>, user: UserId) -> Option<(QueuePosition, Arc<Semaphore>)> {
         let mut lines = self.lock();
-        let line = lines.entry(user).or_insert_with(|| Line { all: 0, turns: Arc::new(Semaphore::new(READS_AT_ONCE)) });
+        let line =
+            lines.entry(user).or_insert_with(|| UserQueue { all: 0, turns: Arc::new(Semaphore::new(READS_AT_ONCE)) });
         if line.all >= READS_AT_ONCE + READS_WAITING_MAX {
             return None;
         }
         line.all += 1;
-        Some((Place { lines: Arc::clone(self), user }, Arc::clone(&line.turns)))
+        Some((QueuePosition { lines: Arc::clone(self), user }, Arc::clone(&line.turns)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Line>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, UserQueue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePosition {
     fn drop(&mut self) {
         let mut lines = self.lines.lock();
         if let Some(line) = lines.get_mut(&self.user) {
@@ -166,7 +167,7 @@ mod tests {
     /// Issue 10, item 1.
     #[tokio::test(start_paused = true)]
     async fn a_users_reads_take_turns_and_what_is_too_much_is_refused() {
-        let reads = Reads::new(&Config::default());
+        let reads = ReadLimits::new(&Config::default());
         let mut turns = Vec::new();
         for _ in 0..READS_AT_ONCE {
             turns.push(reads.turn(user(1), HERE).await.unwrap());
@@ -193,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_a_turn_for_ever() {
-        let reads = Reads::new(&Config::default());
+        let reads = ReadLimits::new(&Config::default());
         let mut turns = Vec::new();
         for _ in 0..READS_AT_ONCE {
             turns.push(reads.turn(user(1), HERE).await.unwrap());
@@ -206,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_has_its_bound_whoever_asks() {
-        let reads = Reads::new(&Config::default());
+        let reads = ReadLimits::new(&Config::default());
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         for number in 0..ADDRESS_READS_BURST {
             reads.turn(user(u128::from(number / READS_BURST)), address).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the group's commits must not delay, and must not say.
+//! The commits must not delay storage, nor claim more than is applied.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use store::{Applied, ChatStore, Source};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{PARTITION, Scene, Silent};
-use crate::{partition, receipts};
+use crate::fixture::{Fixture, PARTITION, Silent};
+use crate::{partition, read_marks};
 
-/// The group's coordinator is away.
+/// A group whose coordinator is away.
 struct Away;
 
 #[async_trait]
@@ -24,7 +24,7 @@ impl Committer for Away {
     }
 }
 
-/// Takes everything.
+/// A group that accepts every commit.
 #[derive(Default)]
 struct Kept(Mutex<Vec<Commit>>);
 
@@ -42,17 +42,17 @@ fn assigned(topic: &str) -> Assigned {
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_is_not_answered_delays_no_record_and_no_end() {
-    let (scene, stop) = (Scene::new().await, CancellationToken::new());
-    let [(conversation, create)] = scene.groups(1).try_into().unwrap();
-    let work = partition::run(scene.deps(RULES_NEWEST), assigned(MESSAGES), Arc::new(Away), stop.clone());
+    let (fixture, stop) = (Fixture::new().await, CancellationToken::new());
+    let [(conversation, create)] = fixture.groups(1).try_into().unwrap();
+    let work = partition::run(fixture.deps(RULES_NEWEST), assigned(MESSAGES), Arc::new(Away), stop.clone());
     let work = tokio::spawn(work);
-    let mut last = scene.append(&create).await;
+    let mut last = fixture.append(&create).await;
     for _ in 0..3 {
         let source = Source { topic: MESSAGES, partition: PARTITION };
-        let applied = scene.store.wait_applied(source, last, Duration::from_secs(1)).await;
+        let applied = fixture.store.wait_applied(source, last, Duration::from_secs(1)).await;
         assert!(applied.unwrap(), "{last} waits for a commit");
         sleep(Duration::from_secs(70)).await; // virtual time: the next commit is due
-        last = scene.append(&scene.message(conversation)).await;
+        last = fixture.append(&fixture.message(conversation)).await;
     }
     stop.cancel();
     timeout(Duration::from_secs(2), work).await.expect("the end waits for a commit").unwrap().unwrap();
@@ -60,12 +60,12 @@ async fn a_commit_that_is_not_answered_delays_no_record_and_no_end() {
 
 #[tokio::test(start_paused = true)]
 async fn how_far_it_has_come_is_committed_now_and_then_and_at_the_end() {
-    let (scene, stop, kept) = (Scene::new().await, CancellationToken::new(), Arc::<Kept>::default());
-    let [(_, create)] = scene.groups(1).try_into().unwrap();
-    let work = partition::run(scene.deps(RULES_NEWEST), assigned(MESSAGES), kept.clone(), stop.clone());
+    let (fixture, stop, kept) = (Fixture::new().await, CancellationToken::new(), Arc::<Kept>::default());
+    let [(_, create)] = fixture.groups(1).try_into().unwrap();
+    let work = partition::run(fixture.deps(RULES_NEWEST), assigned(MESSAGES), kept.clone(), stop.clone());
     let work = tokio::spawn(work);
     sleep(Duration::from_secs(70)).await; // virtual time: two commits are due
-    scene.append(&create).await;
+    fixture.append(&create).await;
     sleep(Duration::from_secs(1)).await; // virtual time: it is applied
     stop.cancel();
     work.await.unwrap().unwrap();
@@ -76,17 +76,17 @@ async fn how_far_it_has_come_is_committed_now_and_then_and_at_the_end() {
 #[tokio::test(start_paused = true)]
 async fn who_is_stopped_before_it_knows_its_place_commits_nothing() {
     for topic in [MESSAGES, RECEIPTS] {
-        let (scene, stop, kept) = (Scene::new().await, CancellationToken::new(), Arc::<Kept>::default());
-        let record = eventlog::record_at(&*scene.log, topic, PARTITION, 0).await.unwrap().unwrap();
+        let (fixture, stop, kept) = (Fixture::new().await, CancellationToken::new(), Arc::<Kept>::default());
+        let record = eventlog::record_at(&*fixture.log, topic, PARTITION, 0).await.unwrap().unwrap();
         let applied = Applied { seq: Seq::new(0, 0).unwrap(), fingerprint: record.fingerprint() };
-        scene.store.set_applied(Source { topic, partition: PARTITION }, applied).await.unwrap();
-        // Whether the log is the one that was applied is never answered.
-        let log: SharedLog = Arc::new(Silent::new(&scene.log, u32::MAX));
-        let deps = scene.deps_over(log);
+        fixture.store.set_applied(Source { topic, partition: PARTITION }, applied).await.unwrap();
+        // The check whether the log is the one that was applied is never answered.
+        let log: SharedLog = Arc::new(Silent::new(&fixture.log, u32::MAX));
+        let deps = fixture.deps_over(log);
         let work = if topic == MESSAGES {
             tokio::spawn(partition::run(deps, assigned(topic), kept.clone(), stop.clone()))
         } else {
-            tokio::spawn(receipts::run(deps, assigned(topic), kept.clone(), stop.clone()))
+            tokio::spawn(read_marks::run(deps, assigned(topic), kept.clone(), stop.clone()))
         };
         sleep(Duration::from_secs(100)).await; // virtual time: it asks, and asks again
         stop.cancel();

@@ -1,4 +1,4 @@
-//! What the tests of this crate stand on: an embedded log and store in memory, and conversations of one partition.
+//! The fixture of this crate's tests: an embedded log and store in memory, and conversations of one partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use crate::partition::Partition;
 use crate::{Deps, StorageMetrics};
 
 const NOW_MS: i64 = 1_700_000_000_000;
-/// The partition that everything happens in.
+/// The partition of all conversations.
 pub(crate) const PARTITION: u32 = 0;
 
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) log: SharedLog,
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) codec: Codec,
@@ -38,8 +38,8 @@ pub(crate) struct Scene {
     clock: Clock,
 }
 
-impl Scene {
-    /// The topics, each partition with its genesis record.
+impl Fixture {
+    /// An environment with all topics, each partition with its genesis record.
     pub(crate) async fn new() -> Self {
         let (clock, entropy, codec) = (Clock::from_fn(|| NOW_MS), Entropy::seeded(1), Codec::compiled_in());
         let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
@@ -55,7 +55,7 @@ impl Scene {
         Self { log, store, codec, entropy, clock }
     }
 
-    /// A program that knows the rules up to those.
+    /// The dependencies of a program that knows the rules up to those.
     pub(crate) fn deps(&self, rules_newest: u32) -> Arc<Deps> {
         let (log, store) = (Arc::clone(&self.log), self.store.attach().unwrap());
         let metrics = StorageMetrics::new(&Metrics::new());
@@ -63,7 +63,7 @@ impl Scene {
         Arc::new(Deps { rules_newest, ..deps })
     }
 
-    /// One that knows all rules, over another log.
+    /// The dependencies of a program that knows all rules, over another log.
     pub(crate) fn deps_over(&self, log: SharedLog) -> Arc<Deps> {
         let deps = (*self.deps(RULES_NEWEST)).clone();
         Arc::new(Deps { seams: Seams { log, ..deps.seams.clone() }, ..deps })
@@ -77,10 +77,10 @@ impl Scene {
         partition
     }
 
-    /// What the partition has not applied yet.
+    /// The records that the partition has not applied yet.
     pub(crate) async fn ahead(&self, partition: &Partition) -> Vec<Record> {
         let end = self.log.watermarks(MESSAGES, PARTITION).await.unwrap().next;
-        let mut reader = partition.lane.open(partition.next_offset()).await.unwrap();
+        let mut reader = partition.access.open(partition.next_offset()).await.unwrap();
         let (mut records, mut next) = (Vec::new(), partition.next_offset());
         while next < end {
             records.append(&mut reader.next(500).await.unwrap());
@@ -89,7 +89,7 @@ impl Scene {
         records
     }
 
-    /// That many groups of the partition, by id, each with the event that creates it.
+    /// So many groups of the partition, by id, each with the event that creates it.
     pub(crate) fn groups(&self, count: usize) -> Vec<(ConversationId, Event)> {
         let (mut groups, author) = (BTreeMap::new(), author());
         while groups.len() < count {
@@ -119,7 +119,7 @@ impl Scene {
         Seq::new(0, append(&*self.log, MESSAGES, record).await.unwrap().offset).unwrap()
     }
 
-    /// Who is held.
+    /// The conversations that are held.
     pub(crate) async fn held(&self) -> Vec<(ConversationId, Hold)> {
         self.store.holds(Consumer::Storage, PARTITION, None, 10_000).await.unwrap()
     }
@@ -134,10 +134,10 @@ fn event(id: CommandId, conversation: ConversationId, action: Action) -> Event {
     Event { id, conversation, author, received_ms: NOW_MS, rules, key_id: None, looked_up: true, action }
 }
 
-/// The log; some of its first readers wait for ever, as those of a partition without a leader.
+/// A log whose first readers wait for ever, like those of a partition without a leader.
 pub(crate) struct Silent {
     inner: SharedLog,
-    /// How many more.
+    /// The number of readers that still wait.
     readers: AtomicU32,
     /// Offsets at its ends that hold no record.
     beyond: u64,
@@ -148,7 +148,7 @@ impl Silent {
         Self { inner: Arc::clone(inner), readers: AtomicU32::new(readers), beyond: 0 }
     }
 
-    /// None is silent, but every partition ends with so many offsets of no record.
+    /// A log without waiting readers, but every partition ends with so many offsets without a record.
     pub(crate) fn longer(inner: &SharedLog, beyond: u64) -> Self {
         Self { beyond, ..Self::new(inner, 0) }
     }

@@ -1,8 +1,8 @@
-//! How slowly a client may take what is written to it.
+//! The lowest rate at which a client may read what is written to it.
 //!
-//! A client has so much time to keep the server waiting. Waiting uses it up; what is taken, and time in which nobody
-//! waits, gives it back. So who takes nothing is given up after that time, and who takes a little just before it ends
-//! must still take [`TAKEN_RATE_MIN`] on the whole.
+//! A client has a time budget for keeping the server waiting. Waiting uses it up; bytes that the client reads, and time
+//! in which the server does not wait, restore it. A client that reads nothing is given up when the budget is spent, and
+//! one that reads a little just before that must still reach [`TAKEN_RATE_MIN`] on the whole.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use tokio::time::Instant;
 
 use super::{TAKEN_RATE_MIN, TAKEN_WITHIN};
 
-/// One client's account.
+/// The time budget of one client.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct WriteBudget {
     left: Duration,
-    /// Since when the server waits.
+    /// Since when the server has been waiting for the client.
     waiting: Option<Instant>,
     /// When it waited last.
     waited: Instant,
 }
 
-impl Pace {
+impl WriteBudget {
     pub(super) fn new() -> Self {
         Self { left: TAKEN_WITHIN, waiting: None, waited: Instant::now() }
     }
 
-    /// The server waits for the client: until then.
-    pub(super) fn waits(&mut self) -> Instant {
+    /// The server waits for the client: returns when the budget will be spent.
+    pub(super) fn wait_began(&mut self) -> Instant {
         let now = Instant::now();
         let since = *self.waiting.get_or_insert_with(|| {
             self.left = (self.left + now.duration_since(self.waited)).min(TAKEN_WITHIN);
@@ -35,8 +35,8 @@ impl Pace {
         since + self.left
     }
 
-    /// The client has taken so many bytes.
-    pub(super) fn takes(&mut self, bytes: usize) {
+    /// The client has read so many bytes.
+    pub(super) fn bytes_read(&mut self, bytes: usize) {
         if let Some(since) = self.waiting.take() {
             self.waited = Instant::now();
             self.left = self.left.saturating_sub(self.waited.duration_since(since));
@@ -54,10 +54,10 @@ mod tests {
 
     /// How often a client may take `bytes` just before its time ends.
     async fn times(bytes: usize) -> usize {
-        let (mut pace, mut count) = (Pace::new(), 0);
-        while count < 100 && pace.waits() >= Instant::now() + ALMOST {
+        let (mut budget, mut count) = (WriteBudget::new(), 0);
+        while count < 100 && budget.wait_began() >= Instant::now() + ALMOST {
             tokio::time::advance(ALMOST).await;
-            pace.takes(bytes);
+            budget.bytes_read(bytes);
             count += 1;
         }
         count
@@ -72,11 +72,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_waits_gives_the_time_back() {
-        let mut pace = Pace::new();
-        pace.waits();
+        let mut budget = WriteBudget::new();
+        budget.wait_began();
         tokio::time::advance(ALMOST).await;
-        pace.takes(1);
+        budget.bytes_read(1);
         tokio::time::advance(TAKEN_WITHIN).await;
-        assert_eq!(pace.waits(), Instant::now() + TAKEN_WITHIN);
+        assert_eq!(budget.wait_began(), Instant::now() + TAKEN_WITHIN);
     }
 }

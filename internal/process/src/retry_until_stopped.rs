@@ -10,27 +10,27 @@ use crate::{Backoff, FaultLog};
 
 /// Why insisting ended without a result.
 #[derive(Debug, thiserror::Error)]
-pub enum Given<E> {
+pub enum RetryError<E> {
     /// The process is stopping.
     #[error("stopped while trying")]
     Stopped,
     /// An error that trying again does not mend.
     #[error(transparent)]
-    Up(#[from] E),
+    Failed(#[from] E),
 }
 
 /// Makes the call until it succeeds, fails in a way that `transient` denies, or `token` is cancelled. Waits between
 /// the attempts with back-off and jitter, and logs what goes on at a bounded rate.
 ///
 /// # Errors
-/// [`Given::Stopped`] or [`Given::Up`] with the error that is not transient.
-pub async fn insist<T, E, F, R>(
+/// [`RetryError::Stopped`] or [`RetryError::Failed`] with the error that is not transient.
+pub async fn retry_until_stopped<T, E, F, R>(
     what: &'static str,
     entropy: &Entropy,
     token: &CancellationToken,
     transient: fn(&E) -> bool,
     mut call: F,
-) -> Result<T, Given<E>>
+) -> Result<T, RetryError<E>>
 where
     F: FnMut() -> R,
     R: Future<Output = Result<T, E>>,
@@ -41,7 +41,7 @@ where
         let outcome = tokio::select! {
             biased;
             outcome = call() => outcome,
-            () = token.cancelled() => return Err(Given::Stopped),
+            () = token.cancelled() => return Err(RetryError::Stopped),
         };
         match outcome {
             Ok(value) => {
@@ -49,10 +49,10 @@ where
                 return Ok(value);
             }
             Err(error) if transient(&error) => faults.fault(&error),
-            Err(error) => return Err(Given::Up(error)),
+            Err(error) => return Err(RetryError::Failed(error)),
         };
         if !backoff.wait(token).await {
-            return Err(Given::Stopped);
+            return Err(RetryError::Stopped);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where an audit begins and goes on: as words on the command line, and as a file.
+//! Where an audit begins and goes on: offsets by partition, on the command line and in a file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,30 +11,30 @@ use crate::OpsError;
 
 /// Offsets by partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Places {
+pub struct AuditOffsets {
     /// The next offset of each partition of `chat.messages`.
     pub next: BTreeMap<u32, u64>,
 }
 
-impl Places {
-    /// Places as an audit prints them: `PARTITION:OFFSET,...`.
+impl AuditOffsets {
+    /// Parses offsets as an audit prints them: `PARTITION:OFFSET,...`.
     ///
     /// # Errors
     /// When the text is of another form.
     pub fn parse(text: &str) -> Result<Self, OpsError> {
         let wrong = |part: &str| OpsError::Usage(format!("'{part}' is no place: PARTITION:OFFSET"));
-        let place = |part: &str| {
+        let offset = |part: &str| {
             let (partition, offset) = part.split_once(':')?;
             Some((partition.parse().ok()?, offset.parse().ok()?))
         };
-        let places = text.split(',').map(|part| place(part).ok_or_else(|| wrong(part)));
-        Ok(Self { next: places.collect::<Result<_, _>>()? })
+        let offsets = text.split(',').map(|part| offset(part).ok_or_else(|| wrong(part)));
+        Ok(Self { next: offsets.collect::<Result<_, _>>()? })
     }
 
-    /// Takes them from what was read from a file; none when there is no such file yet.
+    /// Takes them from the content of a file; none when there is no such file yet.
     ///
     /// # Errors
-    /// When the file could not be read, or is no such file.
+    /// When the file could not be read, or has another format.
     pub fn of(file: &Path, read: io::Result<Vec<u8>>) -> Result<Self, OpsError> {
         let bytes = match read {
             Ok(bytes) => bytes,
@@ -45,17 +45,17 @@ impl Places {
         serde_json::from_slice(&bytes).map_err(wrong)
     }
 
-    /// As they stand in a file.
+    /// The content of the file.
     ///
     /// # Errors
-    /// When they cannot be put into words.
+    /// When they cannot be serialized.
     pub fn text(&self) -> Result<String, OpsError> {
         let text = serde_json::to_string(self).map_err(|error| OpsError::Failed(error.to_string()))?;
         Ok(text + "\n")
     }
 }
 
-/// Replaces a file's text, so that who reads it meanwhile sees the old one or the new one.
+/// Replaces a file's text atomically: a reader sees the old one or the new one.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -74,17 +74,17 @@ mod tests {
 
     #[test]
     fn places_come_back_from_words_and_from_a_file() {
-        let places = Places { next: BTreeMap::from([(0, 17), (11, 0)]) };
-        assert_eq!(Places::parse("0:17,11:0").ok(), Some(places.clone()));
+        let offsets = AuditOffsets { next: BTreeMap::from([(0, 17), (11, 0)]) };
+        assert_eq!(AuditOffsets::parse("0:17,11:0").ok(), Some(offsets.clone()));
         for wrong in ["", "3", "x:1", "1:2,"] {
-            assert!(Places::parse(wrong).is_err(), "{wrong}");
+            assert!(AuditOffsets::parse(wrong).is_err(), "{wrong}");
         }
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.json");
-        assert_eq!(Places::of(&file, fs::read(&file)).ok(), Some(Places::default()));
-        replace(&file, &places.text().unwrap()).unwrap();
-        assert_eq!(Places::of(&file, fs::read(&file)).ok(), Some(places));
+        assert_eq!(AuditOffsets::of(&file, fs::read(&file)).ok(), Some(AuditOffsets::default()));
+        replace(&file, &offsets.text().unwrap()).unwrap();
+        assert_eq!(AuditOffsets::of(&file, fs::read(&file)).ok(), Some(offsets));
         fs::write(&file, "{").unwrap();
-        assert!(matches!(Places::of(&file, fs::read(&file)), Err(OpsError::Usage(_))));
+        assert!(matches!(AuditOffsets::of(&file, fs::read(&file)), Err(OpsError::Usage(_))));
     }
 }

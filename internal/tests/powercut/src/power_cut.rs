@@ -1,4 +1,4 @@
-//! Rebuilding the folder as a power cut could leave it.
+//! Rebuilds the folder as a power cut could leave it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
@@ -8,25 +8,25 @@ use std::path::Path;
 
 use crate::recording::{Node, Recording, Step};
 
-/// What a disk writes all or nothing.
+/// The unit that a disk writes all or nothing.
 const SECTOR: u64 = 512;
 
-/// What becomes of writes that were not synced.
+/// The fate of writes that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// All are lost.
     Nothing,
-    /// All got there: the process died and the power stayed.
+    /// All are kept: the process died and the power stayed.
     Everything,
-    /// Each got there, or not.
+    /// Each is kept or lost.
     Some,
-    /// Each got there, or not, or some of its sectors did.
+    /// Each is kept, lost, or some of its sectors are kept.
     Sectors,
-    /// All up to some write got there, and of that one the beginning.
+    /// All up to some write are kept, and of that one the beginning.
     Beginning,
 }
 
-/// What makes changes of names durable.
+/// When changes of names become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// One journal for all: any sync makes all changes of names before it durable.
@@ -35,7 +35,7 @@ pub enum Names {
     PerFolder,
 }
 
-/// Where luck comes from.
+/// The source of randomness.
 pub trait Luck {
     /// A number below `bound`.
     fn below(&mut self, bound: u64) -> u64;
@@ -47,10 +47,10 @@ impl<F: FnMut(u64) -> u64> Luck for F {
     }
 }
 
-/// Which step: everything before it that a sync concerns is durable once that sync is done.
+/// The index of a step: everything before it that a sync concerns is durable once that sync is done.
 type Number = usize;
 
-/// How far things are durable behind a step.
+/// How much is durable behind a step.
 #[derive(Default)]
 struct Durable {
     /// Data, by file: everything before this step.
@@ -62,10 +62,10 @@ struct Durable {
 }
 
 impl Recording {
-    /// What was told before the cut behind step `at`: it must hold afterwards.
-    pub fn told(&self, at: usize) -> impl Iterator<Item = &str> {
+    /// The lines acknowledged before the cut behind step `at`: they must hold afterwards.
+    pub fn acknowledged(&self, at: usize) -> impl Iterator<Item = &str> {
         self.steps[..at].iter().filter_map(|step| match step {
-            Step::Told(line) => Some(line.as_str()),
+            Step::Acknowledged(line) => Some(line.as_str()),
             _ => None,
         })
     }
@@ -104,7 +104,7 @@ impl Recording {
         durable
     }
 
-    /// What each folder holds: the changes of names that got there.
+    /// The content of each folder, by the changes of names that were kept.
     fn tree(
         &self,
         at: usize,
@@ -113,7 +113,7 @@ impl Recording {
         durable: &Durable,
         luck: &mut dyn Luck,
     ) -> HashMap<Node, BTreeMap<String, Node>> {
-        // For each folder, or for all, up to which step changes got there.
+        // The step up to which changes were kept, for each folder or for all.
         let mut until: HashMap<Node, Number> = HashMap::new();
         let mut reach = |least: Number| match keep {
             Keep::Nothing => least,
@@ -176,7 +176,7 @@ impl Recording {
     }
 }
 
-/// Applies of the steps that were not synced whatever luck has kept.
+/// Applies a random part of the steps that were not synced.
 fn lucky(file: &fs::File, open: &[(Number, &Step)], keep: Keep, luck: &mut dyn Luck) -> io::Result<()> {
     let last = usize::try_from(luck.below(open.len() as u64 + 1)).unwrap_or(0);
     for (at, (_, step)) in open.iter().enumerate() {
@@ -199,7 +199,7 @@ fn lucky(file: &fs::File, open: &[(Number, &Step)], keep: Keep, luck: &mut dyn L
     Ok(())
 }
 
-/// Some of a write's sectors; the file may be as long as if all of it had got there.
+/// Applies some of a write's sectors; the file may be as long as if all of it was kept.
 fn sectors(file: &fs::File, step: &Step, luck: &mut dyn Luck) -> io::Result<()> {
     let Step::Write { at, data, .. } = step else { return Ok(()) };
     let mut begin = 0;
