@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::judge::knows;
 use crate::position::{Position, before};
-use crate::request::{Found, Reply, Request, Reread};
+use crate::request::{Found, OwnHold, Reply, Request, Reread};
 use crate::{Deps, FanoutError};
 
 /// How long one wait for `applied` lasts before the store is asked anew.
@@ -68,8 +68,8 @@ impl Background {
 
     pub(crate) async fn run(self, request: Request) -> Result<Reply, FanoutError> {
         Ok(match request {
-            Request::Open { conversation, redriven, message } => {
-                let found = self.open(conversation, redriven, &message).await;
+            Request::Open { conversation, own_hold, message } => {
+                let found = self.open(conversation, own_hold, &message).await;
                 Reply::For(conversation, self.unless_malformed(conversation, found)?)
             }
             Request::Complete { conversation, loaded, message } => {
@@ -129,19 +129,23 @@ impl Background {
     async fn open(
         &self,
         conversation: ConversationId,
-        redriven: bool,
+        own_hold: OwnHold,
         message: &Message,
     ) -> Result<Found, ConsumerError> {
-        let as_of = message.placed.seq.before().unwrap_or_default();
-        if !redriven {
+        let (seq, as_of) = (message.placed.seq, message.placed.seq.before().unwrap_or_default());
+        if own_hold != OwnHold::Redriven {
             let own = self.access.hold(Consumer::Fanout, conversation).await?;
-            if own.is_held() {
+            match own_hold {
                 // Some of what was delivered already may be delivered again, and nothing is left out.
-                return Ok(Found::Redrive(own.done_through.unwrap_or_default().next().min(message.placed.seq)));
+                OwnHold::Unknown if own.is_held() => {
+                    return Ok(Found::Redrive(own.done_through.unwrap_or_default().next().min(seq)));
+                }
+                OwnHold::Awaited if own.is_held() && own.done_through < Some(seq) => return Ok(Found::Held),
+                OwnHold::Unknown | OwnHold::Awaited | OwnHold::Redriven => {}
             }
         }
         // An event can only be dropped while it is held, so others need no look-up.
-        if (redriven || !self.knows(message)) && self.is_dropped(message).await? {
+        if (own_hold != OwnHold::Unknown || !self.knows(message)) && self.is_dropped(message).await? {
             return Ok(Found::Dropped);
         }
         if !self.knows(message) || !self.applied(conversation, as_of).await? {
@@ -265,6 +269,40 @@ mod tests {
 
     use super::*;
     use crate::FanoutMetrics;
+
+    /// What is held is delivered by whoever holds it, later, and to every delivery partition: devices that had a later
+    /// event from a follower before would drop it.
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_goes_on_with_what_is_held_only_behind_it() {
+        let (codec, clock, entropy) = (Codec::compiled_in(), Clock::from_fn(|| 0), Entropy::seeded(1));
+        let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
+        log.create(spec_of(MESSAGES)).await.unwrap();
+        let author = UserId::try_from(Uuid::nil()).unwrap();
+        let conversation = ConversationId::direct(author, author);
+        let store = store::embedded::EmbeddedStore::open(kv::Database::in_memory(), clock).await.unwrap();
+        let deps = Arc::new(Deps::new(log.clone(), store, codec, entropy, FanoutMetrics::new(&Metrics::new())));
+        let committer = log.join("nobody", &[MESSAGES]).await.unwrap().committer().into();
+        let at = TopicPartition::new(MESSAGES, 0);
+        let access = PartitionAccess::new(deps.seams.clone(), at, CancellationToken::new());
+        let background = Background::new(deps, access, committer);
+        let seq = |offset| Seq::new(0, offset).unwrap();
+        let source = background.access.source();
+        let applied = store::Applied { seq: seq(100), fingerprint: Fingerprint(0) };
+        background.access.store("tell", |store| store.set_applied(source, applied)).await.unwrap();
+        let hold = Hold { skipped_to: Some(seq(60)), done_through: Some(seq(9)) };
+        background.put_hold(conversation, hold).await.unwrap();
+
+        let at = async |offset| {
+            let placed = domain::Placed { seq: seq(offset), append_time_ms: 0 };
+            let (meaning, fingerprint) = (Meaning::Dropped, Fingerprint(0));
+            let message = Message { placed, fingerprint, conversation: Some(conversation), meaning, trace: None };
+            background.open(conversation, OwnHold::Awaited, &message).await.unwrap()
+        };
+        assert!(matches!(at(60).await, Found::Held));
+        assert!(matches!(at(9).await, Found::Ready(..)), "that is out");
+        background.put_hold(conversation, Hold { skipped_to: None, done_through: Some(seq(100)) }).await.unwrap();
+        assert!(matches!(at(60).await, Found::Ready(..)), "it is healed");
+    }
 
     /// A held conversation that cannot be healed costs one read in each pass, however long the log is behind it.
     #[tokio::test(start_paused = true)]

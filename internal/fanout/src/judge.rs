@@ -8,7 +8,7 @@ use store::{Answers, Facts, Loaded, Slot};
 
 use crate::decision::Decision;
 use crate::records::Outgoing;
-use crate::request::{Found, Request};
+use crate::request::{Found, OwnHold, Request};
 use crate::state::State;
 
 /// The result of judging an event.
@@ -128,9 +128,9 @@ impl State {
         let Some(message) = self.parked.take(conversation) else { return self.drained(conversation) };
         let seq = message.placed.seq;
         let Some(Slot::Ready(mut loaded)) = self.cache.take(conversation) else {
-            let redriven = self.is_follower() || self.parked.is_redriven(conversation);
+            let own_hold = self.own_hold(conversation);
             self.parked.put_back(conversation, message.clone());
-            return Ok(Decision::Ask(Request::Open { conversation, redriven, message }));
+            return Ok(Decision::Ask(Request::Open { conversation, own_hold, message }));
         };
         match self.verdict(&mut loaded, &message, answers) {
             Verdict::Done(records) => {
@@ -143,14 +143,24 @@ impl State {
             }
             Verdict::Hold => {
                 self.parked.put_back(conversation, message.clone());
-                let redriven = self.parked.is_redriven(conversation);
-                if redriven && !knows(&message, self.rules_newest) {
+                if self.parked.is_redriven(conversation) && !knows(&message, self.rules_newest) {
                     // An operator may have dropped the event while it was held: opening the conversation looks that up,
                     // and never finds a held conversation ready.
-                    return Ok(Decision::Ask(Request::Open { conversation, redriven, message }));
+                    let own_hold = OwnHold::Redriven;
+                    return Ok(Decision::Ask(Request::Open { conversation, own_hold, message }));
                 }
                 self.hold(conversation, seq)
             }
+        }
+    }
+
+    fn own_hold(&self, conversation: ConversationId) -> OwnHold {
+        if self.is_follower() {
+            OwnHold::Awaited
+        } else if self.parked.is_redriven(conversation) {
+            OwnHold::Redriven
+        } else {
+            OwnHold::Unknown
         }
     }
 

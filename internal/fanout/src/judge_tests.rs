@@ -16,7 +16,7 @@ use crate::FanoutMetrics;
 use crate::decision::Decision;
 use crate::parked::{PARKED_MAX, QUEUED_MAX};
 use crate::records::Records;
-use crate::request::{Found, Request, Reread};
+use crate::request::{Found, OwnHold, Request, Reread};
 use crate::state::State;
 
 fn user(number: u128) -> UserId {
@@ -125,8 +125,13 @@ impl Said {
 
 fn words(decision: &Decision) -> String {
     let asked = |request: &Request| match request {
-        Request::Open { redriven, message, .. } => {
-            format!("open{} for {}", if *redriven { " again" } else { "" }, message.placed.seq.offset())
+        Request::Open { own_hold, message, .. } => {
+            let how = match own_hold {
+                OwnHold::Unknown => "open",
+                OwnHold::Redriven => "open again",
+                OwnHold::Awaited => "open unless held",
+            };
+            format!("{how} for {}", message.placed.seq.offset())
         }
         Request::Complete { message, .. } => format!("complete for {}", message.placed.seq.offset()),
         Request::Reread { from, to, cold, .. } => format!("reread {from}..{to}{}", if *cold { " cold" } else { "" }),
@@ -225,7 +230,7 @@ fn what_cannot_be_judged_is_held_and_skipped() {
     let storage_holds =
         vec![(Read(create(10, 1)), "open for 10"), (Back(1, Found::Held), "behind: hold Some(9)..=Some(10)")];
     check("storage holds it", None, storage_holds);
-    let follower = vec![(Read(create(10, 1)), "open again for 10"), (Back(1, Found::Held), "wait")];
+    let follower = vec![(Read(create(10, 1)), "open unless held for 10"), (Back(1, Found::Held), "wait")];
     check("a follower holds nothing", Some(0), follower);
 }
 

@@ -13,12 +13,7 @@ use crate::position::Position;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Open a cold conversation for `message`, its next event.
-    Open {
-        conversation: ConversationId,
-        /// Whether it is judged again after our own hold, which need not be read then.
-        redriven: bool,
-        message: Message,
-    },
+    Open { conversation: ConversationId, own_hold: OwnHold, message: Message },
     /// Read the ids of `message`, the next event, that a conversation in memory does not know.
     Complete { conversation: ConversationId, loaded: Box<Loaded>, message: Message },
     /// Read the conversation's events of a range of the log.
@@ -59,6 +54,18 @@ impl Request {
             }
         }
     }
+}
+
+/// What our own hold of a conversation means to the one that opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnHold {
+    /// It is not known yet whether there is one: a conversation that is held is judged again from there.
+    Unknown,
+    /// The conversation is being judged again, and the row says nothing new.
+    Redriven,
+    /// A follower opens it. What is held is judged again by the loop that it follows, from before any event that came
+    /// since; so the follower waits: a later event delivered first would make devices drop the earlier ones.
+    Awaited,
 }
 
 /// The answer to a request.
