@@ -4,14 +4,15 @@
 //! expensive to outrun that. Publishing is at least once: a crash, a lost answer or a second process of this service
 //! publishes a row again, under the same id.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use environment::{Clock, Entropy};
 use eventlog::promises::Promises;
-use eventlog::{AppendError, LogError, NewRecord, SharedLog};
-use events::topics::USERS;
+use eventlog::{AppendError, LogError, NewRecord, SharedLog, partition_of};
+use events::topics::{USERS, spec_of};
 use events::{Codec, HEADER_ID, HEADER_TRACE};
 use process::{Backoff, Condition, FaultLog};
 use store::{OutboxRow, StoreError, UserStore};
@@ -149,17 +150,27 @@ impl Relay {
         self.drain().await
     }
 
-    /// Publishes until only rows are left that must stay.
+    /// Publishes until only rows are left that must stay. A partition that takes nothing keeps back the rows of its own
+    /// users, and nobody else's.
     async fn drain(&self) -> Result<(), RelayError> {
+        let (partitions, mut sick) = (spec_of(USERS).partitions, BTreeMap::new());
         loop {
             let rows = self.store.outbox(ROWS_MAX).await?;
             let mut done = 0;
             for row in &rows {
+                let partition = partition_of(row.user.to_string().as_bytes(), partitions);
+                if sick.contains_key(&partition) {
+                    continue;
+                }
                 match self.judge(row).await? {
-                    Verdict::Publish(record) => {
-                        eventlog::append(&*self.log, USERS, record).await?;
-                        self.metrics.published.inc();
-                    }
+                    Verdict::Publish(record) => match eventlog::append(&*self.log, USERS, record).await {
+                        Ok(_) => _ = self.metrics.published.inc(),
+                        Err(error @ AppendError::Fatal(_)) => return Err(error.into()),
+                        Err(error) => {
+                            sick.insert(partition, error);
+                            continue;
+                        }
+                    },
                     Verdict::Drop => {}
                     Verdict::Leave => continue,
                 }
@@ -168,7 +179,7 @@ impl Relay {
             }
             self.metrics.outbox_waiting.set(i64::try_from(rows.len() - done).unwrap_or(i64::MAX));
             if done == 0 || rows.len() < ROWS_MAX {
-                return Ok(());
+                return sick.into_values().next().map_or(Ok(()), |error| Err(error.into()));
             }
         }
     }

@@ -11,11 +11,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
 use process::TraceParent;
 use protocol::{ErrorCode, ListedSessionBody, PasswordBody, SessionList};
-use store::{ListedSession, Session};
+use store::{Account, ListedSession, Session};
 
 use crate::app::{App, store_failed};
 use crate::client::{Client, LimitedCaller};
-use crate::fields;
+use crate::fields::{self, Password};
+use crate::passwords::Verdict;
 use crate::rate_limits::Attempt;
 
 /// Sessions of one user. Beyond that, a new one ends the one that was used longest ago.
@@ -77,27 +78,48 @@ async fn change_password(
     let account = app.store.account(caller.user).await.map_err(store_failed)?;
     let account = account.ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such user"))?;
     let password = fields::new_password(body.new_password)?;
-    let attempt = Attempt { name: account.name, network: client.network, device: None };
+    // Counted by session: a neighbour who tries passwords for this name must not keep its owner from changing it.
+    let attempt = Attempt { name: account.name.clone(), network: client.network, device: caller.session };
     // Having the token is not knowing the password: the device may have been left open.
-    let account = app.authenticate(&attempt, body.current_password.into()).await?;
-    let turn = app.passwords.turn(app.rate_limits.of(&attempt), &attempt.name).await?;
-    let hash = app.passwords.hash(turn, password).await?;
-    if !app.store.set_password(account.id, &account.password_hash, &hash).await.map_err(store_failed)? {
-        return Err(ApiError::new(ErrorCode::Retry, "the password was changed meanwhile: try again"));
+    match app.authenticate(&attempt, body.current_password.into()).await {
+        Ok(account) => app.set_password(&account, &attempt, password).await?,
+        // The same request again, of which only the first half was done: its sessions are still to be ended.
+        Err(error) if error.code == ErrorCode::WrongCredentials => {
+            if !app.has_password(&account, &attempt, password).await? {
+                return Err(error);
+            }
+        }
+        Err(error) => return Err(error),
     }
     app.end_all_but(caller.user, caller.session, trace).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl App {
+    async fn set_password(&self, account: &Account, attempt: &Attempt, password: Password) -> Result<(), ApiError> {
+        let turn = self.passwords.turn(self.rate_limits.of(attempt), &attempt.name).await?;
+        let hash = self.passwords.hash(turn, password).await?;
+        if self.store.set_password(account.id, &account.password_hash, &hash).await.map_err(store_failed)? {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::Retry, "the password was changed meanwhile: try again"))
+    }
+
+    async fn has_password(&self, account: &Account, attempt: &Attempt, password: Password) -> Result<bool, ApiError> {
+        let turn = self.passwords.turn(self.rate_limits.of(attempt), &attempt.name).await?;
+        Ok(self.passwords.verify(turn, password, Some(&account.password_hash)).await? != Verdict::Wrong)
+    }
+
     /// Ends every session of the user but that one. The cut-off time is for sessions that began before there was a
     /// list.
     async fn end_all_but(&self, user: UserId, kept: Option<SessionId>, trace: TraceParent) -> Result<(), ApiError> {
-        let rows = self.store.sessions_of(user).await.map_err(store_failed)?;
-        if let Some(id) = kept.filter(|kept| rows.iter().all(|row| row.id != *kept)) {
+        let listed = self.store.sessions_of(user).await.map_err(store_failed)?;
+        if let Some(id) = kept.filter(|kept| listed.iter().all(|row| row.id != *kept)) {
             self.list(user, id, String::new()).await?;
         }
         self.store.cut_sessions(user, self.clock.now_ms()).await.map_err(store_failed)?;
+        // Behind the cut: one that is listed at this moment finds the cut, or is found here.
+        let rows = self.store.sessions_of(user).await.map_err(store_failed)?;
         for row in rows.iter().filter(|row| Some(row.id) != kept) {
             self.end(user, &row.id, trace).await?;
             self.metrics.sign_outs.inc();

@@ -126,7 +126,29 @@ async fn another_password_ends_all_other_sessions() {
     assert_eq!(service.refresh(&mine.text("refresh_token")).await.status, StatusCode::OK);
     assert!(world.store.sessions_cut(user).await.unwrap().is_some(), "ends those that are in no list");
     service.sign_in("ada", PASSWORD).await.refused("wrong_credentials");
-    assert_eq!(service.sign_in("ada", "another horse").await.status, StatusCode::OK);
+    let late = service.sign_in("ada", "another horse").await;
+    assert_eq!(late.status, StatusCode::OK);
+    // Sent again, as by who has heard nothing: if the first one was cut short behind the password, this one ends the rest.
+    assert_eq!(change(PASSWORD, "another horse").await.status, StatusCode::NO_CONTENT);
+    service.get("/v1/me", &late.text("access_token")).await.refused("session_ended");
+    assert_eq!(service.get("/v1/me", &token).await.status, StatusCode::OK);
+}
+
+/// Behind one address, twenty wrong passwords of a stranger for a name were the owner's, too.
+#[tokio::test]
+async fn strangers_who_try_passwords_keep_nobody_from_changing_theirs() {
+    let world = World::new().await;
+    let service = world.start().await;
+    service.register("ada").await;
+    let mine = service.sign_in("ada", PASSWORD).await;
+    for _ in 0..60 {
+        service.sign_in("ada", "wrong password").await;
+    }
+    service.sign_in("ada", "wrong password").await.refused("rate_limited");
+    let body = json!({ "current_password": PASSWORD, "new_password": "another horse" });
+    let token = mine.text("access_token");
+    let changed = service.call(Method::PUT, "/v1/me/password", Some(&token), Some(body)).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT);
 }
 
 #[tokio::test]
