@@ -49,7 +49,7 @@ pub const READS_AT_WORK: usize = 64;
 
 /// The limits that a client meets, beside those in [`Config`].
 pub mod limits {
-    pub use commands::{COMMANDS_BURST, COMMANDS_PER_SECOND, MARK_WINDOW};
+    pub use commands::{COMMANDS_BURST, COMMANDS_PER_SECOND, MARK_WINDOW, NAMES_PER_COMMAND};
     pub use commands::{INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, LEAVINGS_MAX};
     pub use commands::{WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR};
 

@@ -13,6 +13,8 @@ use protocol::ErrorCode;
 pub const COMMANDS_BURST: u32 = 120;
 /// Commands and marks that a user may send per second in the long run. Beyond: `rate_limited`.
 pub const COMMANDS_PER_SECOND: u32 = 60;
+/// So many users that a command names count as one more command: each of them is looked up.
+pub const NAMES_PER_COMMAND: usize = 16;
 /// Users remembered. At the bound the least recent one may begin anew.
 const USERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 
@@ -28,13 +30,47 @@ impl Allowance {
     }
 
     pub(crate) fn take(&self, user: UserId) -> Result<(), ApiError> {
+        self.take_many(user, 1)
+    }
+
+    /// For the users that a command names: each of them is looked up before anything is decided or charged for.
+    ///
+    /// # Errors
+    /// As for a command.
+    pub(crate) fn take_for_names(&self, user: UserId, names: usize) -> Result<(), ApiError> {
+        match u32::try_from(names / NAMES_PER_COMMAND).unwrap_or(u32::MAX) {
+            0 => Ok(()),
+            commands => self.take_many(user, commands),
+        }
+    }
+
+    fn take_many(&self, user: UserId, commands: u32) -> Result<(), ApiError> {
         let words = "too many commands from all of your devices: wait a moment, then send it again";
-        self.0.take(&user).map_err(|wait| ApiError::new(ErrorCode::RateLimited, words).after(wait))
+        self.0.take_many(&user, commands).map_err(|wait| ApiError::new(ErrorCode::RateLimited, words).after(wait))
     }
 }
 
 impl Default for Allowance {
     fn default() -> Self {
         Self::new(COMMANDS_BURST, COMMANDS_PER_SECOND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Each of them costs a read or more, whether the command is refused or not.
+    #[tokio::test(start_paused = true)]
+    async fn who_names_many_users_sends_fewer_commands() {
+        let (allowance, user) = (Allowance::default(), UserId::try_from(Uuid::nil()).unwrap());
+        let sent = (0..COMMANDS_BURST).take_while(|_| {
+            allowance.take(user).is_ok() && allowance.take_for_names(user, 16 * NAMES_PER_COMMAND).is_ok()
+        });
+        assert_eq!(sent.count(), 7);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(allowance.take(user).is_ok() && allowance.take_for_names(user, NAMES_PER_COMMAND - 1).is_ok());
     }
 }

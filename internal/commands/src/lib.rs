@@ -32,7 +32,7 @@ use store::{Direction, Mark, Page, SharedStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-pub use allowance::{Allowance, COMMANDS_BURST, COMMANDS_PER_SECOND};
+pub use allowance::{Allowance, COMMANDS_BURST, COMMANDS_PER_SECOND, NAMES_PER_COMMAND};
 pub use barrier::Barrier;
 use invitations::Invitations;
 pub use invitations::{INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, LEAVINGS_MAX};
@@ -167,6 +167,7 @@ impl Commands {
         let (id, conversation, action) = parsed.map_err(|message| ApiError::new(ErrorCode::Invalid, message))?;
         let now_ms = self.clock.now_ms();
         checks::check(id, author, &action, now_ms)?;
+        self.allowance.take_for_names(author, action.about().taken_in.len())?;
         self.check_member(author, conversation, id, &action).await?;
         let looked_up = self.look_up(author, conversation, id, &action).await?;
         self.check_invited(author, conversation, id, &action).await?;

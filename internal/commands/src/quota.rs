@@ -6,7 +6,7 @@
 //! store that does not answer stops no command.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api::ApiError;
@@ -16,6 +16,7 @@ use events::topics;
 use lru::LruCache;
 use protocol::ErrorCode;
 use store::{SharedStore, StoreError};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::Barrier;
@@ -43,8 +44,10 @@ const SIZES_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 const SIZE_GOOD: Duration = Duration::from_secs(600);
 /// How long the size is not asked for again when the store did not tell it.
 const SIZE_UNKNOWN: Duration = Duration::from_secs(10);
-/// How long it is waited for. Beyond, what was known of it counts, or else it counts as small.
+/// How long a command waits for it. Beyond, what was known of it counts, or else it counts as small, until it is there.
 const SIZE_WAIT: Duration = Duration::from_millis(200);
+/// Sizes that are asked for at once. Beyond, what was known of the others counts.
+const QUESTIONS_MAX: usize = 16;
 
 /// Buckets of bytes. Cheap to clone; clones share the buckets.
 #[derive(Clone)]
@@ -52,6 +55,8 @@ pub(crate) struct Quota {
     store: SharedStore,
     buckets: Arc<Mutex<LruCache<UserId, Bucket>>>,
     sizes: Arc<Mutex<LruCache<ConversationId, Size>>>,
+    /// Permits to ask for a size.
+    questions: Arc<Semaphore>,
 }
 
 struct Bucket {
@@ -69,7 +74,8 @@ struct Size {
 impl Quota {
     pub(crate) fn new(store: SharedStore) -> Self {
         let buckets = Arc::new(Mutex::new(LruCache::new(USERS_MAX)));
-        Self { store, buckets, sizes: Arc::new(Mutex::new(LruCache::new(SIZES_MAX))) }
+        let sizes = Arc::new(Mutex::new(LruCache::new(SIZES_MAX)));
+        Self { store, buckets, sizes, questions: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
     }
 
     /// Takes what the command costs from its author's bucket.
@@ -87,9 +93,20 @@ impl Quota {
             Audience::Author => 1,
             // Of a conversation that is opened, the rows are not there yet.
             Audience::Members if action.kind() == Kind::Create => about.taken_in.len() as u64 + 1,
-            Audience::Members => self.members(conversation).await,
+            Audience::Members => self.members(conversation).await + about.taken_in.len() as u64,
         };
-        self.take(author, cost(action, recipients))
+        self.take(author, cost(action, recipients))?;
+        if !about.taken_in.is_empty() {
+            self.has_grown(conversation, recipients);
+        }
+        Ok(())
+    }
+
+    /// The conversation has so many members from now on, if all who are taken in join. The rows say so a little later,
+    /// and are not asked while a size counts as known.
+    fn has_grown(&self, conversation: ConversationId, members: u64) {
+        let good_until = Instant::now() + SIZE_GOOD;
+        self.sizes().put(conversation, Size { members, good_until });
     }
 
     fn take(&self, user: UserId, cost: u64) -> Result<(), ApiError> {
@@ -116,18 +133,31 @@ impl Quota {
     /// How many hear of what is said in the conversation, about.
     async fn members(&self, conversation: ConversationId) -> u64 {
         let now = Instant::now();
-        let known = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(&conversation).copied();
+        let known = self.sizes().get(&conversation).copied();
         if let Some(size) = known.filter(|size| now < size.good_until) {
             return size.members;
         }
-        let size = match timeout(SIZE_WAIT, self.ask(conversation)).await {
-            Ok(Ok(members)) => Size { members, good_until: now + SIZE_GOOD },
-            Ok(Err(_)) | Err(_) => {
-                Size { members: known.map_or(1, |size| size.members), good_until: now + SIZE_UNKNOWN }
-            }
-        };
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).put(conversation, size);
-        size.members
+        // Before it is asked: others count what was known meanwhile, and whoever asks is the only one.
+        let members = known.map_or(1, |size| size.members);
+        self.sizes().put(conversation, Size { members, good_until: now + SIZE_UNKNOWN });
+        let Ok(turn) = Arc::clone(&self.questions).try_acquire_owned() else { return members };
+        // In a task of its own: the rows of a large conversation take longer than a command may wait for them, and it is
+        // the large ones whose size matters.
+        let quota = self.clone();
+        let question = tokio::spawn(async move {
+            let _turn = turn;
+            let members = quota.ask(conversation).await.ok()?;
+            quota.sizes().put(conversation, Size { members, good_until: Instant::now() + SIZE_GOOD });
+            Some(members)
+        });
+        match timeout(SIZE_WAIT, question).await {
+            Ok(Ok(Some(members))) => members,
+            Ok(_) | Err(_) => members,
+        }
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, LruCache<ConversationId, Size>> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, conversation: ConversationId) -> Result<u64, StoreError> {
@@ -187,6 +217,19 @@ mod tests {
         assert!(quota.take(user(1), crowd).is_err());
         tokio::time::advance(wait.mul_f64(0.1) + Duration::from_millis(1)).await;
         quota.take(user(1), crowd).unwrap();
+    }
+
+    /// A group that has just grown is as dear as it is, though its size was remembered from before.
+    #[tokio::test(start_paused = true)]
+    async fn a_conversation_counts_with_all_who_are_taken_in() {
+        let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
+        let (quota, group) = (Quota::new(store), ConversationId::group(user(1), domain::CommandId::first_at(1)));
+        assert_eq!(quota.members(group).await, 1);
+        for hundred in 0..3 {
+            let members = (0..100).map(|number| user(1_000 + hundred * 100 + number)).collect();
+            quota.charge(user(1), group, &Action::AddMembers(AddMembers { members })).await.unwrap();
+        }
+        assert_eq!(quota.members(group).await, 301);
     }
 
     #[test]

@@ -44,9 +44,17 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// # Errors
     /// After how long there will be one.
     pub fn take(&self, key: &K) -> Result<(), Duration> {
+        self.take_many(key, 1)
+    }
+
+    /// Takes so many tokens. It is enough that there is one: what the others lack is owed, and the next wait is longer.
+    ///
+    /// # Errors
+    /// After how long there will be one.
+    pub fn take_many(&self, key: &K, tokens: u32) -> Result<(), Duration> {
         let mut full_at = self.lock();
         let next = self.next(&mut full_at, key)?;
-        full_at.put(key.clone(), next);
+        full_at.put(key.clone(), next + self.one_per * tokens.saturating_sub(1));
         Ok(())
     }
 

@@ -151,6 +151,7 @@ fn pages() -> Section {
 
 fn requests() -> Section {
     let commands = rate(chat::limits::COMMANDS_BURST, chat::limits::COMMANDS_PER_SECOND);
+    let names = number(chat::limits::NAMES_PER_COMMAND);
     let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let (burst, hourly) = (count(chat::limits::WRITTEN_BYTES_BURST), count(chat::limits::WRITTEN_BYTES_PER_HOUR));
     let written = format!("{} at once, then {} an hour", bytes(burst), bytes(hourly));
@@ -177,6 +178,7 @@ fn requests() -> Section {
                 "the connection is closed",
             ),
             ("commands and marks of a user, over all sockets and HTTP, per process", commands, "`rate_limited`"),
+            ("users that a command names, for each of which it counts as one more", names, "`rate_limited`"),
             ("bytes that a user's commands cause to be written, per process", written, "`rate_limited`"),
             (
                 "reads of a user, over all devices, per process",
