@@ -140,14 +140,19 @@ impl Chat {
         let _work = self.reads.work().await;
         let listed = self.store.conversations_of(user, after, limit).await.map_err(faults::of_store)?;
         let ids: Vec<_> = listed.iter().map(|row| row.conversation).collect();
+        // Before the heads: a hold that ends in between has left them behind.
+        let mut holds = Vec::with_capacity(ids.len());
+        for id in &ids {
+            holds.push(self.is_held(held, *id).await?);
+        }
         let heads = self.store.heads(&ids).await.map_err(faults::of_store)?;
         let rows = self.rows_behind_heads(user, after, listed).await?;
         let marks = self.store.marks(user, &ids).await.map_err(faults::of_store)?;
         let mut list = Vec::with_capacity(rows.len());
-        for ((row, head), mark) in rows.into_iter().zip(heads).zip(marks) {
+        for (((row, head), mark), is_held) in rows.into_iter().zip(heads).zip(marks).zip(holds) {
             let id = row.conversation;
             let source = Barrier::source_of(id);
-            let state = if self.is_held(held, id).await? {
+            let state = if is_held {
                 SyncState::Held
             } else if head.is_none() || behind.contains(&source) || behind.contains(&receipts_of(source)) {
                 SyncState::Retry

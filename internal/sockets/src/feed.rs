@@ -193,7 +193,9 @@ impl Feed {
         if let Source::Ring(seat) = &self.source {
             self.cursor = seat.stands()?;
         }
-        Some(self.cursor).filter(|_| self.resumed && self.frames.is_empty())
+        // Before a reset the cursor may be behind frames that were thrown away.
+        let stands = self.resumed && self.frames.is_empty() && !matches!(self.source, Source::Reset(_));
+        Some(self.cursor).filter(|_| stands)
     }
 
     /// Nothing more will be asked for: nobody waits for the socket from now on.
