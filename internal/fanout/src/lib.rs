@@ -32,8 +32,8 @@
 //!
 //! - *State*: the conversations in memory, those that are parked, the offset that the intake has come to. No I/O.
 //! - *Judge*: from the state and an event to a decision (`decision.rs`): deliver these records, or make that request,
-//! now or once all earlier deliveries are acknowledged. An event counts as passed only when the loop reports that its
-//! records are handed over.
+//!   now or once all earlier deliveries are acknowledged. An event counts as passed only when the loop reports that its
+//!   records are handed over.
 //! - *Background*: a conversation whose facts are not in memory is parked until they are read, or are in the store at
 //!   all: only its first position is kept, its neighbours go on. So the loop itself never waits for the store. A
 //!   conversation that cannot be judged by this program is held.
