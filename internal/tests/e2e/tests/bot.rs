@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use client::{
     Client, ClientEvent, CommandFrame, CommandId, CommandKind, ConversationId, Endpoints, FeedFrame, Http, Secret, View,
 };
-use testkit::programs::Single;
-use tokio::time::timeout;
+use testkit::programs::{Program, Single};
+use tokio::time::{sleep, timeout};
 
 #[path = "../../../client/examples/echo.rs"]
 #[allow(dead_code)] // its `main`
@@ -29,6 +29,8 @@ async fn the_example_bot_answers_each_message_once_whatever_is_killed() -> Resul
         tokio::spawn(async move { echo::echo(&url, "echo", &password).await })
     };
     let mut ann = Client::sign_in(&url, "ann", &password).await?;
+    // A device that is new hears what is said from its welcome on; what was said before is in the history.
+    timeout(PATIENCE, a_device_is_new(&single.program)).await.context("the bot is not welcomed")??;
     let conversation = ConversationId::direct(ann.identity().user, echo);
     ann.http().create(ann.mint(), "direct", None, &[echo]).await?;
     ask(&mut ann, conversation, echo, "hello").await?;
@@ -44,6 +46,17 @@ async fn the_example_bot_answers_each_message_once_whatever_is_killed() -> Resul
     ensure!(!bot.is_finished(), "the bot has ended: {:?}", bot.await);
     bot.abort();
     Ok(())
+}
+
+/// Waits until the server has welcomed a device without a cursor.
+async fn a_device_is_new(program: &Program) -> Result<()> {
+    loop {
+        let metrics = program.metrics().await?;
+        if metrics.lines().any(|line| line.starts_with("klatsch_socket_resets_total{") && line.ends_with(" 1")) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn ask(ann: &mut Client, conversation: ConversationId, echo: client::UserId, body: &str) -> Result<()> {

@@ -108,6 +108,16 @@ impl Program {
         self.operators
     }
 
+    /// Its metrics, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<String> {
+        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
+        let answer = client.get(format!("http://{}/metrics", self.operators)).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
     /// A folder that it may keep data in.
     #[must_use]
     pub fn data(&self) -> PathBuf {
