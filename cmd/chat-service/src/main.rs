@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use backends::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
+use backends::{Bootstrap, DELIVERY_TIMEOUT, Engines, follow_keys};
 use chat::{Config, Deps};
 use clap::Parser;
 use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
@@ -34,18 +34,18 @@ fn main() -> ExitCode {
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let origins = options.origins.parsed()?;
-    let mut ground = Ground::new("chat-service", &options.listen, 8082, stop.clone()).await?;
-    let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
+    let mut bootstrap = Bootstrap::new("chat-service", &options.listen, 8082, stop.clone()).await?;
+    let connected = Engines::connect(&bootstrap, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
     let Some(engines) = connected else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
-    let bounds = ground.bounds;
-    let mut tasks = Tasks::new(ground.readiness.clone());
-    let verifier = follow_keys(&ground, &options.keys, &store, &mut tasks)?;
-    let (clock, serving) = (ground.clock.clone(), ground.serving().read_by(origins));
+    let bounds = bootstrap.bounds;
+    let mut tasks = Tasks::new(bootstrap.readiness.clone());
+    let verifier = follow_keys(&bootstrap, &options.keys, &store, &mut tasks)?;
+    let (clock, serving) = (bootstrap.clock.clone(), bootstrap.serving().read_by(origins));
     let deps = Deps { log, store, codec, clock, verifier, serving: serving.clone() };
     let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
     let router = chat::start(&config, &deps, &mut tasks);
-    let listener = ground.listener().await?;
+    let listener = bootstrap.listener().await?;
     tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));
     let ended = tasks.run(stop).await.context("running chat-service");
     engines.close().await;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use environment::{Clock, Entropy};
-use operate::Door;
+use operate::CommandSocket;
 use process::options::ListenOptions;
 use process::{OriginOptions, ProxyOptions};
 use tokio::time::Instant;
@@ -54,8 +54,8 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
 }
 
 /// For operators' commands. Without it the service is as good; they say what to do.
-fn door(data: &Path) -> Option<Door> {
-    let opened = Door::open(data);
+fn door(data: &Path) -> Option<CommandSocket> {
+    let opened = CommandSocket::open(data);
     let warn = |error: &std::io::Error| tracing::warn!(%error, "no socket for operators' commands: they need a stopped klatsch");
     opened.inspect_err(warn).ok()
 }

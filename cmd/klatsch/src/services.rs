@@ -2,7 +2,7 @@
 
 use auth::{EndedSessions, Verifier};
 use environment::{Clock, Entropy};
-use operate::Door;
+use operate::CommandSocket;
 use process::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ pub(crate) struct Doors {
     pub(crate) public: TcpListener,
     pub(crate) operators: Option<TcpListener>,
     /// For operators' commands, in the data folder.
-    pub(crate) commands: Option<Door>,
+    pub(crate) commands: Option<CommandSocket>,
     pub(crate) bounds: Bounds,
 }
 

@@ -59,5 +59,5 @@ async fn beside(engines: &mut Engines, stop: &CancellationToken) -> Option<Comma
 fn completions(shell: clap_complete::Shell) -> Result<Exit, OpsError> {
     let (mut command, mut script) = (Options::command(), Vec::new());
     clap_complete::generate(shell, &mut command, "klatschctl", &mut script);
-    Console.insist(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
+    Console.stream_line(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
 }

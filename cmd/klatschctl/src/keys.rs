@@ -71,5 +71,5 @@ pub(crate) fn run(
         KeysCommand::Add { after, lasts, yes } => vec![keys.add(after, lasts, yes)?],
         KeysCommand::Retire { id, now, yes } => vec![keys.retire(&id, now, yes)?],
     };
-    Console.insist(&lines.join("\n")).map(|()| Exit::Ok)
+    Console.stream_line(&lines.join("\n")).map(|()| Exit::Ok)
 }

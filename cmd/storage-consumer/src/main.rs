@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use axum::Router;
-use backends::{Engines, Ground};
+use backends::{Bootstrap, Engines};
 use clap::Parser;
 use process::Tasks;
 use process::options::{ListenOptions, LogOptions, StoreOptions};
@@ -28,13 +28,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut ground = Ground::new("storage-consumer", &options.listen, 8084, stop.clone()).await?;
-    let Some(engines) = Engines::connect(&ground, &options.log, &options.store, None).await? else { return Ok(()) };
+    let mut bootstrap = Bootstrap::new("storage-consumer", &options.listen, 8084, stop.clone()).await?;
+    let Some(engines) = Engines::connect(&bootstrap, &options.log, &options.store, None).await? else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
-    let deps = Deps::new(log, store, codec, ground.entropy.clone(), StorageMetrics::new(&ground.metrics));
-    let (listener, serving, readiness) = (ground.listener().await?, ground.serving(), ground.readiness.clone());
-    let bounds = ground.bounds;
-    let mut tasks = Tasks::new(ground.readiness.clone());
+    let deps = Deps::new(log, store, codec, bootstrap.entropy.clone(), StorageMetrics::new(&bootstrap.metrics));
+    let (listener, serving, readiness) =
+        (bootstrap.listener().await?, bootstrap.serving(), bootstrap.readiness.clone());
+    let bounds = bootstrap.bounds;
+    let mut tasks = Tasks::new(bootstrap.readiness.clone());
     // Started first, so ended last: the health routes answer until the work is done.
     tasks.spawn("health server", move |token| process::serve_within(bounds, listener, Router::new(), serving, token));
     tasks.spawn("storage", |token| storage::run(deps, readiness, token));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use auth::{EndedSessions, KeyRing};
-use backends::{DELIVERY_TIMEOUT, Engines, Ground};
+use backends::{Bootstrap, DELIVERY_TIMEOUT, Engines};
 use clap::Parser;
 use process::options::{ListenOptions, LogOptions, StoreOptions};
 use process::{ConfigFault, OriginOptions, ProxyOptions, Tasks};
@@ -38,28 +38,28 @@ fn main() -> ExitCode {
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let origins = options.origins.parsed()?;
-    let mut ground = Ground::new("user-service", &options.listen, 8081, stop.clone()).await?;
-    let keys = KeyRing::open(&options.key_file, &ground.clock, &ground.entropy);
+    let mut bootstrap = Bootstrap::new("user-service", &options.listen, 8081, stop.clone()).await?;
+    let keys = KeyRing::open(&options.key_file, &bootstrap.clock, &bootstrap.entropy);
     let keys = keys.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
-    let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
+    let connected = Engines::connect(&bootstrap, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
     let Some(engines) = connected else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
     let deps = Deps {
         store,
         log,
         codec,
-        clock: ground.clock.clone(),
-        entropy: ground.entropy.clone(),
+        clock: bootstrap.clock.clone(),
+        entropy: bootstrap.entropy.clone(),
         keys,
         ended: EndedSessions::default(),
-        metrics: ground.metrics.clone(),
-        readiness: ground.readiness.clone(),
+        metrics: bootstrap.metrics.clone(),
+        readiness: bootstrap.readiness.clone(),
     };
-    let (bounds, serving) = (ground.bounds, ground.serving().read_by(origins));
-    let mut tasks = Tasks::new(ground.readiness.clone());
+    let (bounds, serving) = (bootstrap.bounds, bootstrap.serving().read_by(origins));
+    let mut tasks = Tasks::new(bootstrap.readiness.clone());
     let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
     let router = users::start(&config, deps, &mut tasks)?;
-    let listener = ground.listener().await?;
+    let listener = bootstrap.listener().await?;
     tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));
     let ended = tasks.run(stop).await.context("running user-service");
     engines.close().await;

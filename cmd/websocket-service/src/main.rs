@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use backends::{DELIVERY_TIMEOUT, Engines, Ground, follow_keys};
+use backends::{Bootstrap, DELIVERY_TIMEOUT, Engines, follow_keys};
 use clap::Parser;
 use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
 use process::{OriginOptions, Tasks};
@@ -32,26 +32,26 @@ fn main() -> ExitCode {
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let origins = options.origins.parsed()?;
-    let mut ground = Ground::new("websocket-service", &options.listen, 8083, stop.clone()).await?;
-    let connected = Engines::connect(&ground, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
+    let mut bootstrap = Bootstrap::new("websocket-service", &options.listen, 8083, stop.clone()).await?;
+    let connected = Engines::connect(&bootstrap, &options.log, &options.store, Some(DELIVERY_TIMEOUT)).await?;
     let Some(engines) = connected else { return Ok(()) };
     let Engines { log, store, codec } = engines.clone();
-    let bounds = ground.bounds;
-    let mut tasks = Tasks::new(ground.readiness.clone());
-    let verifier = follow_keys(&ground, &options.keys, &store, &mut tasks)?;
+    let bounds = bootstrap.bounds;
+    let mut tasks = Tasks::new(bootstrap.readiness.clone());
+    let verifier = follow_keys(&bootstrap, &options.keys, &store, &mut tasks)?;
     let deps = Deps {
         log,
         store,
         codec,
         verifier,
-        clock: ground.clock.clone(),
-        entropy: ground.entropy.clone(),
-        readiness: ground.readiness.clone(),
-        metrics: ground.metrics.clone(),
+        clock: bootstrap.clock.clone(),
+        entropy: bootstrap.entropy.clone(),
+        readiness: bootstrap.readiness.clone(),
+        metrics: bootstrap.metrics.clone(),
     };
     let config = Config { origins: origins.clone(), ..Config::default() };
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
-    let (listener, serving) = (ground.listener().await?, ground.serving().read_by(origins));
+    let (listener, serving) = (bootstrap.listener().await?, bootstrap.serving().read_by(origins));
     tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));
     // Ended before the server is: health is still answered for while devices are asked to move.
     tasks.spawn("sockets", |token| sockets.drain(token));

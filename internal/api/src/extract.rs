@@ -11,7 +11,7 @@ use protocol::ErrorCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ApiError, Vouched};
+use crate::{ApiError, Authenticated};
 
 /// A JSON body, in and out.
 #[derive(Debug, Clone)]
@@ -94,8 +94,8 @@ where
             ApiError::new(ErrorCode::Unauthorized, "send an access token: 'Authorization: Bearer <token>'")
         })?;
         let caller = Self::from_token(&auth::Verifier::from_ref(state), token).await?;
-        if let Some(vouched) = parts.extensions.get::<Vouched>() {
-            vouched.set();
+        if let Some(authenticated) = parts.extensions.get::<Authenticated>() {
+            authenticated.set();
         }
         Ok(caller)
     }

@@ -36,14 +36,14 @@ pub fn check_label(text: &str) -> Result<(), &'static str> {
     if has_pile(text) {
         return Err(LabelFault::Marks.words());
     }
-    let placed = |at: usize| match chars[at] {
+    let appended = |at: usize| match chars[at] {
         ZERO_WIDTH_NON_JOINER => after_virama(&chars, at) || keeps_apart(&chars, at),
         ZERO_WIDTH_JOINER => after_virama(&chars, at) || joins_pictures(&chars, at),
         TEXT_PRESENTATION | EMOJI_PRESENTATION => presents(&chars, at),
         BLACK_FLAG => spells_a_flag(&chars[at + 1..]),
         _ => true,
     };
-    if (0..chars.len()).all(placed) { Ok(()) } else { Err(LabelFault::Invisible.words()) }
+    if (0..chars.len()).all(appended) { Ok(()) } else { Err(LabelFault::Invisible.words()) }
 }
 
 fn category(c: char) -> GeneralCategory {

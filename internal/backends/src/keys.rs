@@ -8,7 +8,7 @@ use process::options::KeysOptions;
 use process::{ConfigFault, Tasks, reporter};
 use store::{ENDED_BUCKET_MS, SharedStore};
 
-use crate::Ground;
+use crate::Bootstrap;
 
 /// A verifier, and the tasks that fetch its keys again and again and follow the ended sessions. The program is not
 /// ready before it has the keys once; later it goes on with those it has.
@@ -16,14 +16,14 @@ use crate::Ground;
 /// # Errors
 /// When keys cannot be fetched from such a location.
 pub fn follow_keys(
-    ground: &Ground,
+    bootstrap: &Bootstrap,
     options: &KeysOptions,
     store: &SharedStore,
     tasks: &mut Tasks,
 ) -> Result<Verifier, ConfigFault> {
-    let verifier = Verifier::remote(&options.jwks, ground.clock.clone(), ground.entropy.clone());
+    let verifier = Verifier::remote(&options.jwks, bootstrap.clock.clone(), bootstrap.entropy.clone());
     let verifier = verifier.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
-    let condition = ground.readiness.condition("keys", format!("waiting for the keys at {}", options.jwks));
+    let condition = bootstrap.readiness.condition("keys", format!("waiting for the keys at {}", options.jwks));
     let follower = verifier.clone();
     tasks.spawn("keys", |token| async move {
         let report = reporter("fetching the keys of access tokens", condition);
@@ -31,8 +31,8 @@ pub fn follow_keys(
         Ok::<(), Infallible>(())
     });
     let ended = verifier.ended().clone();
-    let (clock, store) = (ground.clock.clone(), Arc::clone(store));
-    let condition = ground.readiness.condition("ended sessions", "they were not read yet");
+    let (clock, store) = (bootstrap.clock.clone(), Arc::clone(store));
+    let condition = bootstrap.readiness.condition("ended sessions", "they were not read yet");
     tasks.spawn("ended sessions", |token| async move {
         let report = reporter("reading the sessions that were ended", condition);
         let read = |bucket| store.ended_sessions(bucket);

@@ -4,7 +4,7 @@
 //! meanwhile and reports there what it waits for. A fault that waiting cannot mend (topics that cannot keep the
 //! promises, missing tables, a registry that refuses a schema) ends it at once, in words. Only `cmd/*` uses this crate.
 
-mod ground;
+mod bootstrap;
 mod keys;
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use process::{Condition, ConfigFault, RetryError, retry_until_stopped};
 use store::{Following, SharedStore, StoreError};
 use store_scylla::{BadCredentials, BadKeyspace, Credentials, ScyllaConfig, ScyllaStore};
 
-pub use ground::Ground;
+pub use bootstrap::Bootstrap;
 pub use keys::follow_keys;
 
 /// How long the chat and socket services wait for an acknowledgement before they answer `unknown`.
@@ -42,13 +42,13 @@ impl Engines {
     /// # Errors
     /// A fault that waiting cannot mend.
     pub async fn connect(
-        ground: &Ground,
+        bootstrap: &Bootstrap,
         log: &LogOptions,
         store: &StoreOptions,
         delivery_timeout: Option<Duration>,
     ) -> anyhow::Result<Option<Self>> {
-        let condition = ground.readiness.condition("engines", "connecting");
-        let connected = connect(ground, &condition, log, store, delivery_timeout).await?;
+        let condition = bootstrap.readiness.condition("engines", "connecting");
+        let connected = connect(bootstrap, &condition, log, store, delivery_timeout).await?;
         if connected.is_some() {
             condition.ready();
         }
@@ -63,13 +63,13 @@ impl Engines {
 }
 
 async fn connect(
-    ground: &Ground,
+    bootstrap: &Bootstrap,
     condition: &Condition,
     log: &LogOptions,
     store: &StoreOptions,
     delivery_timeout: Option<Duration>,
 ) -> anyhow::Result<Option<Engines>> {
-    let (entropy, stop) = (&ground.entropy, &ground.stop);
+    let (entropy, stop) = (&bootstrap.entropy, &bootstrap.stop);
     condition.not_ready("waiting for the schema registry");
     let codec = match &log.registry {
         None => Codec::compiled_in(),
@@ -87,7 +87,7 @@ async fn connect(
     let config = KafkaConfig {
         dev: log.dev,
         delivery_timeout,
-        ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", ground.name))
+        ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", bootstrap.name))
     };
     let transient = LogError::is_transient;
     let kafka = match retry_until_stopped("reach Kafka", entropy, stop, transient, || KafkaLog::connect(config.clone()))

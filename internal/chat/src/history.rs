@@ -102,11 +102,11 @@ impl Chat {
     ) -> Result<Option<(Entry, Seq, Option<Seq>)>, ApiError> {
         let mut reading = self.open(user, conversation).await?;
         let row = self.store.id(conversation, id, reading.head.seq).await.map_err(faults::of_store)?;
-        let Some(IdRow { seq, stands: Stands::Message { place }, .. }) = row else { return Ok(None) };
+        let Some(IdRow { seq, stands: Stands::Message { slot }, .. }) = row else { return Ok(None) };
         if !reading.spans.contain(seq) {
             return Ok(None);
         }
-        let entry = self.store.entry(conversation, place, seq).await.map_err(faults::of_store)?;
+        let entry = self.store.entry(conversation, slot, seq).await.map_err(faults::of_store)?;
         let mut entries: Vec<Entry> = entry.into_iter().collect();
         self.make_whole(user, conversation, &mut reading, &mut entries).await?;
         Ok(entries.pop().map(|entry| (entry, reading.head.seq, reading.left())))

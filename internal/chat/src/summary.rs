@@ -210,7 +210,7 @@ impl Chat {
 
     async fn last_message(&self, conversation: ConversationId, head: Head) -> Result<Option<Entry>, ApiError> {
         let Some(last) = head.last_message else { return Ok(None) };
-        self.store.entry(conversation, last.place, last.seq).await.map_err(faults::of_store)
+        self.store.entry(conversation, last.slot, last.seq).await.map_err(faults::of_store)
     }
 
     /// The last message that the member may read (later ones may be from before their joining, or from while they were

@@ -83,7 +83,7 @@ mod tests {
         let text = if deleted { "" } else { "hello" };
         Entry {
             seq: seq(5),
-            place: 0,
+            slot: 0,
             ordinal: 1,
             id: CommandId::first_at(1),
             author: user,

@@ -26,7 +26,7 @@ async fn groups(world: &World, user: &User<'_>, count: usize, stay: usize) -> Ve
         let mut rows = vec![
             (joined, Row::Joined { user: user.id, role: Role::Member, seq: joined, ordinal: 0 }),
             (joined, Row::Settings { seq: joined, settings: settings.clone() }),
-            (joined, Row::Head { seq: joined, time_ms: world::NOW_MS, place: 1, ordinal: 0 }),
+            (joined, Row::Head { seq: joined, time_ms: world::NOW_MS, slot: 1, ordinal: 0 }),
         ];
         if number < count - stay {
             rows.push((left, Row::UserRole { user: user.id, role: None, seq: left }));
@@ -75,7 +75,7 @@ async fn the_heads_of_a_sync_are_never_newer_than_its_rows() {
     let left = Seq::try_from(2).unwrap();
     let leaving = [
         Row::UserRole { user: ann.id, role: None, seq: left },
-        Row::Head { seq: left, time_ms: world::NOW_MS, place: 2, ordinal: 0 },
+        Row::Head { seq: left, time_ms: world::NOW_MS, slot: 2, ordinal: 0 },
     ];
     *writes.writes.lock().unwrap() = leaving.into_iter().map(|row| row.write(known[1], left)).collect();
     let page = ann.get("/v1/sync").await.body;
@@ -242,7 +242,7 @@ async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
     let service = world.start_with(Config { read_wait: Duration::from_millis(50), ..Config::default() }).await;
     let ann = world.user(&service, 1);
     let (id, bob, time_ms) = (world.id(), user_id(2), world::NOW_MS);
-    let (c, place, ordinal) = (ConversationId::group(bob, id), 0, 1);
+    let (c, slot, ordinal) = (ConversationId::group(bob, id), 0, 1);
     let at = |offset: u64| Seq::try_from(offset).unwrap();
     let write = async |number: u64, rows: Vec<Row>| {
         let writes = rows.into_iter().map(|row| row.write(c, at(number))).collect();
@@ -267,16 +267,16 @@ async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
     ];
     write(1, joined).await;
     let said = vec![
-        Row::Entry { seq: at(2), place, ordinal, id: world.id(), author: bob, time_ms, content },
-        Row::Head { seq: at(2), time_ms, place: 1, ordinal },
-        Row::LastMessage { seq: at(2), place },
+        Row::Entry { seq: at(2), slot, ordinal, id: world.id(), author: bob, time_ms, content },
+        Row::Head { seq: at(2), time_ms, slot: 1, ordinal },
+        Row::LastMessage { seq: at(2), slot },
     ];
     write(2, said).await;
     applied(2).await;
     assert_eq!(last_text().await.as_deref(), Some("hello"));
 
     // Ann is removed at 3, and Bob edits at 4.
-    write(4, vec![Row::Edit { seq: at(2), place, body: "behind her back".into(), changed: at(4), time_ms }]).await;
+    write(4, vec![Row::Edit { seq: at(2), slot, body: "behind her back".into(), changed: at(4), time_ms }]).await;
     assert_eq!(last_text().await, None, "nobody knows yet whether she is a member at 4");
     write(3, vec![Row::Member { user: ann.id, seq: at(3), role: None }]).await;
     applied(4).await;

@@ -285,9 +285,9 @@ async fn half_of_a_batch_shows_nothing_that_the_reader_may_have_been_removed_bef
     };
     let content = Content::Message { body: "secret".into(), reply_to: None };
     let (id, author, time_ms) = (world.id(), ann.id, world::NOW_MS);
-    write(later, Row::Entry { seq: later, place: 3, ordinal: 3, id, author, time_ms, content }).await;
+    write(later, Row::Entry { seq: later, slot: 3, ordinal: 3, id, author, time_ms, content }).await;
     assert_eq!(bob.history(c, "").await.texts(), ["first", "second"]);
-    write(edit, Row::Edit { seq: first, place: 1, body: "secret".into(), changed: edit, time_ms }).await;
+    write(edit, Row::Edit { seq: first, slot: 1, body: "secret".into(), changed: edit, time_ms }).await;
     bob.history(c, "").await.refused("retry");
     let last = format!("?after={first}");
     assert_eq!(bob.history(c, &last).await.texts(), ["second"], "pages that it does not concern are read");

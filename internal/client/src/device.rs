@@ -344,7 +344,7 @@ impl Device {
     pub(crate) fn take(&mut self, received: Received, now: Instant) {
         let Received { cursor, frame } = received;
         self.state.cursor = Some(cursor);
-        let Some((conversation, seq)) = frame.place() else {
+        let Some((conversation, seq)) = frame.event_key() else {
             return self.event(ClientEvent::Feed(Box::new(frame)));
         };
         if self.is_unsynced(conversation) {

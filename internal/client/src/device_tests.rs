@@ -126,7 +126,7 @@ impl World {
         while let Some(output) = self.device.out.pop_front() {
             match output {
                 Output::Event(ClientEvent::Feed(frame)) => {
-                    self.seen.extend(frame.place().map(|(_, seq)| seq.get()));
+                    self.seen.extend(frame.event_key().map(|(_, seq)| seq.get()));
                 }
                 Output::Event(ClientEvent::Fate { id, fate, .. }) => self.fates.push((id, fate)),
                 Output::Event(ClientEvent::Reset { .. }) => self.resets += 1,

@@ -78,7 +78,7 @@ struct Signed {
 #[derive(Clone)]
 pub(crate) struct Access {
     pub(crate) token: Secret,
-    /// From then on it is to be replaced by a newer one.
+    /// The time from which it should be replaced by a newer one.
     pub(crate) renew_at: Instant,
 }
 

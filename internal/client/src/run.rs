@@ -43,7 +43,7 @@ pub struct ClientOptions {
     pub state: DeviceState,
     /// Stamps command ids.
     pub clock: Clock,
-    /// For ids and jitter.
+    /// Source of ids and jitter.
     pub entropy: Entropy,
 }
 
@@ -55,7 +55,7 @@ pub struct Client {
     entropy: Entropy,
     device: Device,
     socket: SocketState,
-    /// Of the socket's token.
+    /// The renewal of the socket's token.
     renewal: Renewal,
     /// Connection attempts since the last welcome.
     attempts: u32,

@@ -27,7 +27,7 @@ pub enum Change {
 pub struct Applied {
     /// To the entries.
     pub changes: Vec<Change>,
-    /// The rows have to be read, as of at least this place, and given to [`View::read`]: nothing was read yet, or the
+    /// The rows have to be read, as of at least this seq, and given to [`View::read`]: nothing was read yet, or the
     /// user has just (re)joined, or a message has changed in a way that only the rows tell.
     pub reread: Option<Seq>,
 }
@@ -72,7 +72,7 @@ impl View {
         self.entries.get(self.by_id.get(&id)?)
     }
 
-    /// The newest entry's place.
+    /// The newest entry's seq.
     #[must_use]
     pub fn newest(&self) -> Option<Seq> {
         self.entries.last_key_value().map(|(seq, _)| *seq)
@@ -94,7 +94,7 @@ impl View {
         self.typing.iter().filter(move |(_, since)| now < **since + SIGNAL_SHOWN).map(|(user, _)| *user)
     }
 
-    /// Merges the newest rows, as of the place that [`Applied::reread`] named last if it named one: what frames lie on
+    /// Merges the newest rows, as of the seq that [`Applied::reread`] named last if it named one: what frames lie on
     /// from now on.
     pub fn read(&mut self, rows: impl IntoIterator<Item = EntryBody>) -> Vec<Change> {
         self.unread = false;
@@ -150,7 +150,7 @@ impl View {
             }
             FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => self.lose(*target),
             FeedKind::Edited { target, body: Some(body) } => self.change(*target, *seq, |entry| {
-                // A row may show a deletion from beyond the place that it is named by, and the edit before it comes after it.
+                // A row may show a deletion from beyond the seq that it is named by, and the edit before it comes after it.
                 if !entry.deleted {
                     (entry.body, entry.edited) = (Some(body.clone()), Some(*time));
                 }

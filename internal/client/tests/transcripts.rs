@@ -38,13 +38,13 @@ struct Screen {
     wishes: mpsc::UnboundedSender<ClientFrame>,
 }
 
-/// Rows that were asked for, as of at least that place.
+/// Rows that were asked for, as of at least that seq.
 type Rows = (ConversationId, Seq, Result<HistoryPage, client::ClientError>);
 
 struct Application {
     client: Client,
     shown: Arc<Mutex<Shown>>,
-    /// The place that the rows have to be read as of.
+    /// The seq that the rows have to be read as of.
     wanted: BTreeMap<ConversationId, Seq>,
     reads: JoinSet<Rows>,
 }
@@ -99,7 +99,7 @@ impl Application {
                     *known = (*known).max(*mark);
                 }
                 frame => {
-                    if let Some((conversation, _)) = frame.place() {
+                    if let Some((conversation, _)) = frame.event_key() {
                         let view = shown.views.entry(conversation).or_insert_with(|| View::new(conversation, me));
                         wants.extend(view.apply(frame).reread.map(|seq| (conversation, seq)));
                     }

@@ -38,7 +38,7 @@ impl Barrier {
         Source { topic: topics::MESSAGES, partition }
     }
 
-    /// The place of the last record that is in the partition now; `None` for an empty one.
+    /// The seq of the last record that is in the partition now; `None` for an empty one.
     ///
     /// # Errors
     /// When the log cannot be asked.

@@ -47,7 +47,7 @@ mod tests {
     use domain::kinds::{AddMembers, AddReaction, ChangeTitle, Create, EditMessage, Leave, RemoveMember, SendMessage};
     use domain::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, TITLE_BYTES_MAX};
     use domain::{
-        ConversationId, ConversationKind, ConversationState, Decision, Event, Facts, Placed, RULES_NEWEST, Refusal,
+        Appended, ConversationId, ConversationKind, ConversationState, Decision, Event, Facts, RULES_NEWEST, Refusal,
         Role, Seq,
     };
 
@@ -68,7 +68,7 @@ mod tests {
         };
         if !matches!(action, Action::Create(_)) {
             let create = Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![user(2)] });
-            let placed = Placed { seq: Seq::new(0, 1).unwrap(), append_time_ms: 1000 };
+            let appended = Appended { seq: Seq::new(0, 1).unwrap(), append_time_ms: 1000 };
             let event = Event {
                 id,
                 conversation,
@@ -79,11 +79,11 @@ mod tests {
                 looked_up: true,
                 action: create,
             };
-            let effects = domain::apply(&state, &event, placed, &Facts::default(), RULES_NEWEST).unwrap();
-            state.absorb(placed.seq, &effects.changes);
+            let effects = domain::apply(&state, &event, appended, &Facts::default(), RULES_NEWEST).unwrap();
+            state.absorb(appended.seq, &effects.changes);
             assert_eq!(state.role(author), Some(Role::Owner));
         }
-        let placed = Placed { seq: Seq::new(0, 2).unwrap(), append_time_ms: 1000 };
+        let appended = Appended { seq: Seq::new(0, 2).unwrap(), append_time_ms: 1000 };
         let event = Event {
             id,
             conversation,
@@ -94,7 +94,7 @@ mod tests {
             looked_up: true,
             action: action.clone(),
         };
-        domain::apply(&state, &event, placed, &Facts::default(), RULES_NEWEST).unwrap().decision
+        domain::apply(&state, &event, appended, &Facts::default(), RULES_NEWEST).unwrap().decision
     }
 
     #[test]

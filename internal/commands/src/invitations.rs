@@ -42,7 +42,7 @@ const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const REMEMBERED_GOOD: Duration = Duration::from_secs(60);
 /// The same at a bound: a user who has just accepted some is asked about again soon, and not by every command.
 const AT_BOUND_GOOD: Duration = Duration::from_secs(1);
-/// How long a place counts that was taken here while no row says so: until then storage has come to it, or the group was
+/// How long a reservation that was made here counts while no row says so: until then storage has come to it, or the group was
 /// never written.
 const TAKEN_GOOD: Duration = Duration::from_secs(60);
 /// Users that a refusal names.
@@ -67,7 +67,7 @@ struct Waiting {
 #[derive(Debug, Clone, Copy)]
 struct Invitation {
     inviter: UserId,
-    /// When the place was taken here, of a group that no row has shown yet.
+    /// When the reservation was made here, of a group that no row has shown yet.
     taken: Option<Instant>,
 }
 
@@ -86,9 +86,9 @@ impl Waiting {
         self.groups.len() >= INVITATIONS_MAX || own >= INVITATIONS_BY_ONE_MAX
     }
 
-    /// Takes a place for a group, if there is one: before the group is written, or commands that come at once would all
-    /// find the same place free.
-    fn take_place(&mut self, conversation: ConversationId, inviter: UserId) -> bool {
+    /// Takes a reservation for a group, if there is one: before the group is written, or commands that come at once would all
+    /// find the same room.
+    fn reserve(&mut self, conversation: ConversationId, inviter: UserId) -> bool {
         if self.groups.contains_key(&conversation) {
             return true;
         }
@@ -99,7 +99,7 @@ impl Waiting {
         free
     }
 
-    /// What was found, with the places that were taken here before and that the rows do not show yet.
+    /// What was found, with the reservations that were made here before and that the rows do not show yet.
     fn anew(found: Found, before: Option<&Self>) -> Self {
         let Found { waiting, seen } = found;
         let rows = waiting.into_iter().map(|(id, inviter)| (id, Invitation { inviter, taken: None }));
@@ -172,7 +172,7 @@ impl Invitations {
         Ok(())
     }
 
-    /// Why `author` may not take the user in, with a place taken when nothing is against it; `again`: into a group that the user may have been in before.
+    /// Why `author` may not take the user in, with a reservation made when nothing is against it; `again`: into a group that the user may have been in before.
     async fn closed(
         &self,
         author: UserId,
@@ -182,7 +182,7 @@ impl Invitations {
     ) -> Result<Option<Closed>, StoreError> {
         let closed = if again && self.has_declined(conversation, user).await? {
             Closed::Declined
-        } else if !self.take_place(author, conversation, user).await? {
+        } else if !self.reserve(author, conversation, user).await? {
             Closed::Full
         } else {
             return Ok(None);
@@ -191,18 +191,18 @@ impl Invitations {
         Ok(Some(closed).filter(|_| !trusted))
     }
 
-    /// Takes a place for a group that waits for the user, if there is one.
-    async fn take_place(&self, author: UserId, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
+    /// Takes a reservation for a group that waits for the user, if there is one.
+    async fn reserve(&self, author: UserId, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
         let good = |waiting: &&mut Waiting| {
             waiting.at.elapsed() < if waiting.is_full_for(author) { AT_BOUND_GOOD } else { REMEMBERED_GOOD }
         };
-        let take = |waiting: &mut Waiting| waiting.take_place(conversation, author);
+        let take = |waiting: &mut Waiting| waiting.reserve(conversation, author);
         let taken = self.with(|known| known.get_mut(&user).filter(good).map(take));
         if let Some(taken) = taken {
             return Ok(taken);
         }
         let found = self.groups_of(user).await?;
-        // Others may have asked meanwhile, and taken places.
+        // Others may have asked meanwhile, and made reservations.
         Ok(self.with(|known| {
             let mut waiting = Waiting::anew(found, known.peek(&user));
             let taken = take(&mut waiting);
@@ -263,7 +263,7 @@ impl Invitations {
         Ok(self.store.sent(user, &[ConversationId::direct(user, other)]).await?.iter().any(Option::is_some))
     }
 
-    /// Gives places back that were taken for a group that is not written.
+    /// Takes reservations back that were made for a group that is not written.
     fn give_back(&self, conversation: ConversationId, users: &BTreeSet<UserId>) {
         self.with(|known| {
             for user in users {

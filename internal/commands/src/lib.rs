@@ -25,7 +25,7 @@ use bytes::Bytes;
 use domain::{Action, CommandId, ConversationId, Event, Kind, MembershipSpans, Refusal, Seq, UserId};
 use environment::Clock;
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
+use eventlog::{AppendError, AppendReceipt, NewRecord, SharedLog};
 use events::{Codec, HEADER_TRACE, topics};
 use protocol::{Accepted, CommandFrame, ErrorCode};
 use store::{Direction, Mark, Page, SharedStore};
@@ -49,7 +49,7 @@ pub use quota::{
 /// Commands of one process that are being checked or wait for the log. At the bound the answer is `busy`, at once.
 const IN_FLIGHT_MAX: usize = 8192;
 /// The longest that an acknowledgement is waited for: beyond what the engines wait themselves, so that a fault in one
-/// cannot hold a place for ever.
+/// cannot hold a permit for ever.
 const LOGGED_WAIT: Duration = Duration::from_secs(12);
 /// How long a mark waits for storage to pass its entry.
 const MARK_APPLIED_WAIT: Duration = Duration::from_millis(200);
@@ -72,7 +72,7 @@ pub struct Commands {
     quota: Quota,
     marks: MarkQueue,
     /// Places of commands in flight.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     allowance: Allowance,
 }
 
@@ -83,9 +83,9 @@ pub struct Submitted {
     pub id: CommandId,
     /// Its conversation.
     pub conversation: ConversationId,
-    receipt: Receipt,
+    receipt: AppendReceipt,
     /// Given back when the command's fate is known.
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Submitted {
@@ -114,7 +114,7 @@ impl Commands {
         let people = People::new(SharedStore::clone(&store));
         let invitations = Invitations::new(SharedStore::clone(&store));
         let quota = Quota::new(SharedStore::clone(&store));
-        let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         let allowance = Allowance::default();
         let commands = Self {
             log,
@@ -128,7 +128,7 @@ impl Commands {
             invitations,
             quota,
             marks,
-            places,
+            permits,
             allowance,
         };
         (commands, writer)
@@ -162,7 +162,7 @@ impl Commands {
     ) -> Result<Submitted, ApiError> {
         self.allowance.take(author)?;
         let busy = |_| ApiError::new(ErrorCode::Busy, "too many commands are under way: try again");
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(busy)?;
         let parsed = command.into_action(author);
         let (id, conversation, action) = parsed.map_err(|message| ApiError::new(ErrorCode::Invalid, message))?;
         let now_ms = self.clock.now_ms();
@@ -177,11 +177,11 @@ impl Commands {
         let event = Event { id, conversation, author, received_ms, rules, key_id, looked_up, action };
         let enqueued = self.log.enqueue(topics::MESSAGES, self.record(&event, trace)).await;
         let receipt = enqueued.map_err(faults::of_enqueue)?;
-        Ok(Submitted { id, conversation, receipt, _place: place })
+        Ok(Submitted { id, conversation, receipt, _permit: permit })
     }
 
     /// Raises the user's read mark to the entry at `seq` (or the nearest entry before it) and waits until that is in
-    /// the log; returns the entry's place. Marks are coalesced to one per user and conversation in two seconds, so this
+    /// the log; returns the entry's seq. Marks are coalesced to one per user and conversation in two seconds, so this
     /// may take that long.
     ///
     /// # Errors

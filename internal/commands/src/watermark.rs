@@ -47,7 +47,7 @@ impl Watermarks {
         Self { log, gates: sources.map(|source| (source, Gate::default())).collect() }
     }
 
-    /// The place of the last record that is in the partition at some moment during this call; `None` for an empty one.
+    /// The seq of the last record that is in the partition at some moment during this call; `None` for an empty one.
     pub(crate) async fn end(&self, source: Source) -> Result<Option<Seq>, ApiError> {
         match self.gates.get(&source) {
             Some(gate) => gate.pass(self.ask(source)).await,
@@ -55,7 +55,7 @@ impl Watermarks {
         }
     }
 
-    /// The place of the last record at or before `end`, which was an end. Who asks for the same one asks once.
+    /// The seq of the last record at or before `end`, which was an end. Who asks for the same one asks once.
     pub(crate) async fn last_record(&self, source: Source, end: Seq) -> Result<Option<Seq>, ApiError> {
         let Some(gate) = self.gates.get(&source) else { return Ok(Some(end)) };
         let mut found = gate.last_record.lock().await;
@@ -65,16 +65,16 @@ impl Watermarks {
             return Ok(last);
         }
         let last = self.log.last_before(source.topic, source.partition, end.offset() + 1).await;
-        let place = |offset| Seq::new(topics::spec_of(source.topic).generation, offset);
-        let last = last.map_err(faults::of_log)?.map(place).transpose().map_err(ApiError::internal)?;
+        let seq_of = |offset| Seq::new(topics::spec_of(source.topic).generation, offset);
+        let last = last.map_err(faults::of_log)?.map(seq_of).transpose().map_err(ApiError::internal)?;
         *found = Some((end, last));
         Ok(last)
     }
 
     async fn ask(&self, source: Source) -> Result<Option<Seq>, ApiError> {
         let marks = self.log.watermarks(source.topic, source.partition).await.map_err(faults::of_log)?;
-        let place = |offset| Seq::new(topics::spec_of(source.topic).generation, offset);
-        marks.next.checked_sub(1).map(place).transpose().map_err(ApiError::internal)
+        let seq_of = |offset| Seq::new(topics::spec_of(source.topic).generation, offset);
+        marks.next.checked_sub(1).map(seq_of).transpose().map_err(ApiError::internal)
     }
 }
 

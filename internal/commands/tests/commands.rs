@@ -117,15 +117,15 @@ impl World {
         self.rows(conversation, at, vec![row]).await;
     }
 
-    async fn entry(&self, conversation: ConversationId, place: u64, at: u64) {
+    async fn entry(&self, conversation: ConversationId, slot: u64, at: u64) {
         let content = Content::Message { body: "hello".into(), reply_to: None };
         let (id, author) = (self.id(), user(1));
-        let entry = Row::Entry { seq: seq(at), place, ordinal: place + 1, id, author, time_ms: NOW_MS, content };
+        let entry = Row::Entry { seq: seq(at), slot, ordinal: slot + 1, id, author, time_ms: NOW_MS, content };
         let mut rows = vec![entry];
-        if place == 0 {
+        if slot == 0 {
             rows.push(Row::Bucket { bucket: 0, start: seq(at) });
         }
-        rows.push(Row::Head { seq: seq(at), time_ms: NOW_MS, place: place + 1, ordinal: place + 1 });
+        rows.push(Row::Head { seq: seq(at), time_ms: NOW_MS, slot: slot + 1, ordinal: slot + 1 });
         self.rows(conversation, at, rows).await;
     }
 
@@ -418,8 +418,8 @@ async fn marks_are_one_record_in_two_seconds_and_each_is_answered() {
     let (mut world, c) = (World::new().await, group());
     world.start_marks();
     world.join(user(1), c, 1).await;
-    for place in 0..10 {
-        world.entry(c, place, place + 1).await;
+    for slot in 0..10 {
+        world.entry(c, slot, slot + 1).await;
     }
     world.commands.mark(user(1), c, seq(1)).await.unwrap();
     let begun = tokio::time::Instant::now();

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Effects, Event, Placed, Role, Seq, UnknownRules, apply};
+use domain::{Appended, Effects, Event, Role, Seq, UnknownRules, apply};
 use process::{Panicked, catch_panic};
 use prometheus_client::metrics::counter::Counter;
-use store::{Answers, Facts, Loaded};
+use store::{Answers, FactsLookup, Loaded};
 
 use crate::{ConsumerError, PartitionAccess};
 
@@ -19,23 +19,23 @@ use crate::{ConsumerError, PartitionAccess};
 pub async fn read_facts(
     access: &PartitionAccess,
     loaded: &mut Loaded,
-    (event, placed): (&Event, Placed),
+    (event, appended): (&Event, Appended),
     unwritten: impl Fn() -> Vec<(Seq, Option<Role>)>,
     id_reads: &Counter,
 ) -> Result<Answers, ConsumerError> {
     let (conversation, author) = (event.conversation, event.author);
-    let (as_of, mut answers) = (placed.seq.before().unwrap_or_default(), Answers::default());
+    let (as_of, mut answers) = (appended.seq.before().unwrap_or_default(), Answers::default());
     loop {
         match loaded.facts(event, &answers) {
-            Facts::Ready(_) => return Ok(answers),
-            Facts::Read(id) => {
+            FactsLookup::Ready(_) => return Ok(answers),
+            FactsLookup::Read(id) => {
                 id_reads.inc();
                 match access.store("read an id", |store| store.id(conversation, id, as_of)).await? {
                     Some(row) => loaded.ids.keep(id, row),
                     None => answers.absent.push(id),
                 }
             }
-            Facts::ReadPast(past) => {
+            FactsLookup::ReadPast(past) => {
                 let written = access.store("read memberships", |store| store.memberships(conversation, author)).await?;
                 let mut versions: BTreeMap<Seq, Option<Role>> = written.into_iter().collect();
                 versions.extend(unwritten());
@@ -61,21 +61,21 @@ pub enum NotJudged {
 /// When this program cannot judge it.
 pub fn judge<T>(
     loaded: &mut Loaded,
-    (event, placed): (&Event, Placed),
+    (event, appended): (&Event, Appended),
     facts: &domain::Facts,
     rules_newest: u32,
     then: impl FnOnce(Effects) -> T,
 ) -> Result<T, NotJudged> {
     let judged = catch_panic(|| {
-        let effects = apply(&loaded.state, event, placed, facts, rules_newest)?;
-        loaded.absorb(placed.seq, &effects, facts.target.as_ref());
+        let effects = apply(&loaded.state, event, appended, facts, rules_newest)?;
+        loaded.absorb(appended.seq, &effects, facts.target.as_ref());
         Ok(then(effects))
     });
     match judged {
         Ok(Ok(judged)) => Ok(judged),
         Ok(Err(UnknownRules(version))) => Err(NotJudged::Rules(version)),
         Err(Panicked) => {
-            let (conversation, seq) = (event.conversation, placed.seq);
+            let (conversation, seq) = (event.conversation, appended.seq);
             tracing::error!(conversation_id = %conversation, %seq, "judging an event panicked");
             Err(NotJudged::Panicked)
         }

@@ -4,7 +4,7 @@
 use std::future::Future;
 
 use domain::{ConversationId, Fingerprint, Seq, SeqError};
-use eventlog::{LogError, Message, PartitionReader, Quarantine, Record, TopicPartition, stands};
+use eventlog::{DecodedRecord, LogError, PartitionReader, Quarantine, Record, TopicPartition, stands};
 use events::topics::{TopicSpec, spec_of};
 use process::retry_until_stopped;
 use store::{Consumer, Hold, Source, Store, StoreError};
@@ -51,8 +51,8 @@ impl PartitionAccess {
     ///
     /// # Errors
     /// When its offset is beyond what a generation holds.
-    pub fn message(&self, record: &Record) -> Result<Message, SeqError> {
-        Message::read(&self.seams.codec, self.spec.generation, self.at.partition, self.spec.partitions, record)
+    pub fn message(&self, record: &Record) -> Result<DecodedRecord, SeqError> {
+        DecodedRecord::read(&self.seams.codec, self.spec.generation, self.at.partition, self.spec.partitions, record)
     }
 
     /// Calls the store until it answers; gives up only on what a retry cannot mend.

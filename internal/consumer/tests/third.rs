@@ -22,7 +22,7 @@ use events::topics::{MESSAGES, spec_of};
 use process::Readiness;
 use prometheus_client::metrics::counter::Counter;
 use store::embedded::EmbeddedStore;
-use store::{Facts, Loaded, SharedStore, load};
+use store::{FactsLookup, Loaded, SharedStore, load};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -65,8 +65,8 @@ async fn count(access: &PartitionAccess, days: &watch::Sender<Days>) -> Outcome 
         };
         for record in records {
             let message = access.message(&record)?;
-            let (Meaning::Event(event), placed) = (&message.meaning, message.placed) else { continue };
-            let (key, time_ms) = (event.conversation, placed.append_time_ms);
+            let (Meaning::Event(event), appended) = (&message.meaning, message.appended) else { continue };
+            let (key, time_ms) = (event.conversation, appended.append_time_ms);
             let loaded = match conversations.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(cold) => {
@@ -74,14 +74,16 @@ async fn count(access: &PartitionAccess, days: &watch::Sender<Days>) -> Outcome 
                     cold.insert(access.store("load a conversation", load).await?)
                 }
             };
-            let answers = read_facts(access, loaded, (event, placed), Vec::new, &ids).await?;
-            let Facts::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
+            let answers = read_facts(access, loaded, (event, appended), Vec::new, &ids).await?;
+            let FactsLookup::Ready(facts) = loaded.facts(event, &answers) else {
+                unreachable!("all of them were read")
+            };
             let says = |effects: Effects| {
                 let is_message =
                     |change: &Change| matches!(change, Change::Timeline { content: Content::Message { .. }, .. });
                 effects.changes.iter().filter(|change| is_message(change)).count() as u64
             };
-            if let Ok(messages) = judge(loaded, (event, placed), &facts, RULES_NEWEST, says) {
+            if let Ok(messages) = judge(loaded, (event, appended), &facts, RULES_NEWEST, says) {
                 days.send_modify(|days| *days.entry(time_ms / DAY_MS).or_default() += messages);
             }
         }

@@ -7,8 +7,8 @@ use crate::{CommandId, Content, IdRow, MessageText, Role, Seq, Settings, UserId}
 pub enum Change {
     /// A new entry of the timeline, by the event's author at the event's seq.
     Timeline {
-        /// Its place, counted from 0.
-        place: u64,
+        /// Its slot, counted from 0.
+        slot: u64,
         /// The number of messages up to and including it.
         ordinal: u64,
         /// What it holds.
@@ -20,8 +20,8 @@ pub enum Change {
         id: CommandId,
         /// The message's own seq.
         seq: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
         /// The new text.
         body: MessageText,
     },
@@ -31,8 +31,8 @@ pub enum Change {
         id: CommandId,
         /// The message's own seq.
         seq: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
     },
     /// The author's reaction to a message.
     Reaction {
@@ -40,8 +40,8 @@ pub enum Change {
         id: CommandId,
         /// The message's own seq.
         seq: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
         /// The reaction; empty for none.
         emoji: String,
     },
@@ -64,10 +64,10 @@ pub enum Change {
 }
 
 impl Change {
-    /// Of a new timeline entry: its place, and the number of messages up to and including it.
+    /// Of a new timeline entry: its slot, and the number of messages up to and including it.
     pub(crate) fn entry(&self) -> Option<(u64, u64)> {
         match self {
-            Self::Timeline { place, ordinal, .. } => Some((*place, *ordinal)),
+            Self::Timeline { slot, ordinal, .. } => Some((*slot, *ordinal)),
             Self::Body { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }

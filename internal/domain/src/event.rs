@@ -27,8 +27,8 @@ pub struct Event {
 
 /// Where the log put an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed {
-    /// The event's place.
+pub struct Appended {
+    /// The event's seq.
     pub seq: Seq,
     /// The broker's time of the append, milliseconds since the Unix epoch. May run backwards after a failover.
     pub append_time_ms: i64,

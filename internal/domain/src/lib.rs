@@ -1,4 +1,4 @@
-//! What Klatsch talks about, and the pure rules of a conversation: ids, places in the log, cursors, the reducer that
+//! What Klatsch talks about, and the pure rules of a conversation: ids, positions in the log, cursors, the reducer that
 //! decides what an event means, and the id cache that makes its duplicate check cheap.
 //!
 //! No I/O, no clock, no randomness: the storage consumer and the fan-out run this code over the same log and must come
@@ -22,7 +22,7 @@ pub mod words;
 
 pub use change::Change;
 pub use cursor::{Cursor, CursorError, Fingerprint};
-pub use event::{Event, Placed};
+pub use event::{Appended, Event};
 pub use id_cache::{ID_CACHE_ROWS_MAX, ID_CACHE_SPAN_MS, IdCache, Lookup};
 pub use ids::{CommandId, ConversationId, IdError, UserId};
 pub use kinds::{Action, Kind, PayloadHash};

@@ -4,14 +4,14 @@
 //! it names, and so that no log line, panic message or `{:?}` of an enclosing value shows what somebody wrote.
 //!
 //! Titles, names and reactions are not of this type: they are labels, judged and listed as such. Where a title stands in
-//! the place of a body (a timeline entry on the wire), it travels as one.
+//! the field of a body (a timeline entry on the wire), it travels as one.
 
 use std::fmt;
 
 /// What somebody wrote: the body of a message or of an edit. Its debug output is its length; it has no `Display`.
 ///
 /// There is one way in for each side. What people wrote comes in with `From`, as it is: whether it fits is asked with
-/// [`crate::Action::check`] when a command is taken, and judged by the reducer at its place in the log. What the log and
+/// [`crate::Action::check`] when a command is taken, and judged by the reducer at its seq in the log. What the log and
 /// the rows hold comes in with [`Self::recorded`] and goes out with [`Self::into_record`]. To be read by people, it is
 /// [revealed](Self::reveal). A test in `e2e` has the list of the files that do that.
 #[derive(Clone, PartialEq, Eq, Default)]

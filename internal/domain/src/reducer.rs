@@ -1,4 +1,4 @@
-//! The reducer: what an event means, at its place in its conversation's log.
+//! The reducer: what an event means, at its seq in its conversation's log.
 //!
 //! The storage consumer turns the effects into rows, the fan-out turns the same effects into deliveries. Who may post,
 //! who receives, what is a duplicate and whether a message still exists are all decided here, as of the event.
@@ -6,7 +6,7 @@
 use crate::kinds::{Audience, Context, Kind};
 use crate::limits::STAMP_AHEAD_MS_MAX;
 use crate::state::one_more;
-use crate::{Change, ConversationState, Event, IdRow, PayloadHash, Placed, Role, Seq, Stands, UserId};
+use crate::{Appended, Change, ConversationState, Event, IdRow, PayloadHash, Role, Seq, Stands, UserId};
 
 /// The newest version of the rules that programs know and write. An event made under a newer one is not judged.
 ///
@@ -114,7 +114,7 @@ pub enum Refusal {
     Already,
     /// The user named is not a member.
     NoSuchMember,
-    /// Nobody looked up whether there are such users.
+    /// No service has looked up whether there are such users.
     NoSuchUser,
     /// The conversation is full.
     Full,
@@ -187,13 +187,13 @@ pub struct Effects {
     /// What changes; empty unless accepted, else ending with the id.
     pub changes: Vec<Change>,
     /// Timeline entries after the event.
-    pub place: u64,
+    pub slot: u64,
     /// Messages after the event.
     pub ordinal: u64,
 }
 
 impl Effects {
-    /// Whether the conversation's head, and with it its place in lists, moves to the event.
+    /// Whether the conversation's head, and with it its rank in lists, moves to the event.
     #[must_use]
     pub fn raises_head(&self, event: &Event) -> bool {
         self.decision == Decision::Accepted && (event.rules < 2 || event.action.about().audience == Audience::Members)
@@ -207,7 +207,7 @@ impl Effects {
 pub fn apply(
     state: &ConversationState,
     event: &Event,
-    placed: Placed,
+    appended: Appended,
     facts: &Facts,
     rules_newest: u32,
 ) -> Result<Effects, UnknownRules> {
@@ -218,7 +218,7 @@ pub fn apply(
     let outcome = match &facts.first {
         // Before every refusal, so that a retry is never both settled and refused.
         Some(first) => Err(duplicate(state, event, hash, first)),
-        None if event.id.stamp_ms() > placed.append_time_ms.saturating_add(STAMP_AHEAD_MS_MAX) => {
+        None if event.id.stamp_ms() > appended.append_time_ms.saturating_add(STAMP_AHEAD_MS_MAX) => {
             Err(Decision::Refused(Refusal::IdFromFuture))
         }
         None => event.action.judge(&Context { state, event, facts }).map_err(Decision::Refused),
@@ -231,10 +231,10 @@ pub fn apply(
             blind: Vec::new(),
             kept: event.rules >= 2 && known && matches!(decision, Decision::Refused(_)),
             changes: Vec::new(),
-            place: state.place,
+            slot: state.slot,
             ordinal: state.ordinal,
         },
-        Ok(changes) => accepted(state, event, placed, hash, changes),
+        Ok(changes) => accepted(state, event, appended, hash, changes),
     })
 }
 
@@ -258,18 +258,18 @@ fn duplicate(state: &ConversationState, event: &Event, hash: PayloadHash, first:
 fn accepted(
     state: &ConversationState,
     event: &Event,
-    placed: Placed,
+    appended: Appended,
     hash: PayloadHash,
     mut changes: Vec<Change>,
 ) -> Effects {
     let entry = changes.iter().find_map(Change::entry);
-    let stands = event.action.stands(entry.map_or(state.place, |(place, _)| place));
-    let row = IdRow { author: event.author, seq: placed.seq, hash, stands, deleted: None };
+    let stands = event.action.stands(entry.map_or(state.slot, |(slot, _)| slot));
+    let row = IdRow { author: event.author, seq: appended.seq, hash, stands, deleted: None };
     let recipients = recipients(state, event, &changes);
     let blind = blind(state, event, &recipients, &changes);
     changes.push(Change::Id { id: event.id, row });
-    let (place, ordinal) = entry.map_or((state.place, state.ordinal), |(place, ordinal)| (one_more(place), ordinal));
-    Effects { decision: Decision::Accepted, recipients, blind, kept: false, changes, place, ordinal }
+    let (slot, ordinal) = entry.map_or((state.slot, state.ordinal), |(slot, ordinal)| (one_more(slot), ordinal));
+    Effects { decision: Decision::Accepted, recipients, blind, kept: false, changes, slot, ordinal }
 }
 
 /// The recipients who have joined after the message that has another text, or another reaction, was said. An author

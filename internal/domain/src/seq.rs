@@ -1,4 +1,4 @@
-//! `seq`: an event's place in the log is its sequence number.
+//! `seq`: the sequence number of an event: its position in the log.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub const OFFSET_MAX: u64 = (1 << OFFSET_BITS) - 1;
 /// The highest generation of a topic.
 pub const GENERATION_MAX: u64 = 255;
 
-/// The place of an event in its source topic: `generation << 42 | offset`.
+/// The seq of an event in its source topic: `generation << 42 | offset`.
 ///
 /// At most 50 bits, so it is exact in JSON; read as microseconds since the Unix epoch it lies in the past (before
 /// 2005), which lets the store use it as the timestamp of every row derived from the event.
@@ -24,7 +24,7 @@ pub struct Seq(u64);
 /// Why a number is not a `seq`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SeqError {
-    /// Above the highest place of the highest generation.
+    /// Above the highest seq of the highest generation.
     #[error("{0} is not a sequence number: at most 50 bits")]
     TooLarge(u64),
     /// An offset that does not fit beside the generation.
@@ -33,7 +33,7 @@ pub enum SeqError {
 }
 
 impl Seq {
-    /// The place of `offset` within `generation`.
+    /// The seq of `offset` within `generation`.
     ///
     /// # Errors
     /// When the offset does not fit in 42 bits.
@@ -62,7 +62,7 @@ impl Seq {
         self.0
     }
 
-    /// The place before this one; `None` for the first of all.
+    /// The seq before this one; `None` for the first of all.
     #[must_use]
     pub const fn before(self) -> Option<Self> {
         match self.0.checked_sub(1) {
@@ -71,7 +71,7 @@ impl Seq {
         }
     }
 
-    /// The place after this one.
+    /// The seq after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)

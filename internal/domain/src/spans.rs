@@ -58,7 +58,7 @@ impl MembershipSpans {
         self.0.iter().any(|span| span.contains(seq))
     }
 
-    /// The newest place up to `upto` that may be read; `None` before the first joining.
+    /// The newest seq up to `upto` that may be read; `None` before the first joining.
     #[must_use]
     pub fn newest(&self, upto: Seq) -> Option<Seq> {
         let span = self.0.iter().rev().find(|span| span.from <= upto)?;

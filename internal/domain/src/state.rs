@@ -79,7 +79,7 @@ pub struct Settings {
     pub title: String,
 }
 
-/// What stands in the timeline at one place.
+/// What stands in the timeline at one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A message.
@@ -102,10 +102,10 @@ pub enum Content {
 /// What an id's row says stands under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
-    /// A message, at this place of the timeline.
+    /// A message, at this slot of the timeline.
     Message {
-        /// The place, which finds the timeline bucket.
-        place: u64,
+        /// The slot, which finds the timeline bucket.
+        slot: u64,
     },
     /// Another accepted command.
     Command,
@@ -128,15 +128,15 @@ pub struct IdRow {
     pub deleted: Option<Seq>,
 }
 
-/// A conversation as of a place in its log.
+/// A conversation as of a seq.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConversationState {
     /// `None` until the conversation was created.
     pub settings: Option<Settings>,
     /// The members, at most [`crate::limits::MEMBERS_MAX`].
     pub members: BTreeMap<UserId, Membership>,
-    /// The number of timeline entries so far: the place of the next one.
-    pub place: u64,
+    /// The number of timeline entries so far: the slot of the next one.
+    pub slot: u64,
     /// The number of messages so far, deleted ones included.
     pub ordinal: u64,
 }
@@ -152,8 +152,8 @@ impl ConversationState {
     pub fn absorb(&mut self, seq: Seq, changes: &[Change]) {
         for change in changes {
             match change {
-                Change::Timeline { place, ordinal, .. } => {
-                    self.place = one_more(*place);
+                Change::Timeline { slot, ordinal, .. } => {
+                    self.slot = one_more(*slot);
                     self.ordinal = *ordinal;
                 }
                 Change::Member { user, role: None } => drop(self.members.remove(user)),

@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    Change, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, ID_CACHE_SPAN_MS, IdCache,
-    IdRow, Lookup, Placed, RULES_NEWEST, Role, Seq, apply, past_of,
+    Appended, Change, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, ID_CACHE_SPAN_MS,
+    IdCache, IdRow, Lookup, RULES_NEWEST, Role, Seq, apply, past_of,
 };
 use workload::{Random, Reference, Stories, StoryConfig};
 
 const HISTORIES: u64 = 300;
 const EVENTS: u64 = 120;
 
-/// What the store would hold: every accepted event's effects, by place.
+/// What the store would hold: every accepted event's effects, by seq.
 #[derive(Default)]
 struct Rows {
     accepted: BTreeMap<ConversationId, Vec<(Seq, Vec<Change>)>>,
@@ -66,9 +66,9 @@ struct Consumer {
 }
 
 impl Consumer {
-    fn load(rows: &Rows, event: &Event, placed: Placed) -> Self {
-        let as_of = placed.seq.before().unwrap();
-        let t0 = placed.append_time_ms - ID_CACHE_SPAN_MS;
+    fn load(rows: &Rows, event: &Event, appended: Appended) -> Self {
+        let as_of = appended.seq.before().unwrap();
+        let t0 = appended.append_time_ms - ID_CACHE_SPAN_MS;
         let ids = rows.ids(event.conversation, as_of).into_iter().filter(|(id, _)| id.stamp_ms() >= t0);
         Self { state: rows.state(event.conversation, as_of), ids: IdCache::new(t0, ids) }
     }
@@ -84,21 +84,21 @@ impl Consumer {
         }
     }
 
-    fn judge(&mut self, rows: &Rows, event: &Event, placed: Placed) -> Effects {
-        let as_of = placed.seq.before().unwrap();
+    fn judge(&mut self, rows: &Rows, event: &Event, appended: Appended) -> Effects {
+        let as_of = appended.seq.before().unwrap();
         let first = self.fact(rows, event, event.id, as_of);
         let target = event.action.target().and_then(|id| self.fact(rows, event, id, as_of));
         let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(rows.memberships(event), as_of));
-        let effects = apply(&self.state, event, placed, &Facts { first, target, past }, RULES_NEWEST).unwrap();
-        self.state.absorb(placed.seq, &effects.changes);
-        self.ids.absorb(placed.seq, &effects.changes, target.as_ref());
+        let effects = apply(&self.state, event, appended, &Facts { first, target, past }, RULES_NEWEST).unwrap();
+        self.state.absorb(appended.seq, &effects.changes);
+        self.ids.absorb(appended.seq, &effects.changes, target.as_ref());
         effects
     }
 }
 
-/// A history: events with their places, and what they must come to.
-fn history(seed: u64) -> Vec<(Event, Placed, Effects)> {
+/// A history: events with their seqs, and what they must come to.
+fn history(seed: u64) -> Vec<(Event, Appended, Effects)> {
     let mut random = Random::new(seed ^ 0x5eed);
     let mut now_ms = 10 * 7 * 86_400_000 + i64::try_from(random.below(600_000)).unwrap() - 540_000; // near a week's edge
     let mut stories = Stories::new(seed, StoryConfig::default(), now_ms);
@@ -110,9 +110,9 @@ fn history(seed: u64) -> Vec<(Event, Placed, Effects)> {
                 now_ms -= *random.pick(&[30_000, 200_000, 1_000_000, 9_000_000]);
             }
             let event = stories.next(now_ms, &reference);
-            let placed = Placed { seq: Seq::new(0, offset).unwrap(), append_time_ms: now_ms };
-            let effects = reference.judge(&event, placed);
-            (event, placed, effects)
+            let appended = Appended { seq: Seq::new(0, offset).unwrap(), append_time_ms: now_ms };
+            let effects = reference.judge(&event, appended);
+            (event, appended, effects)
         })
         .collect()
 }
@@ -124,15 +124,16 @@ fn any_eviction_crash_or_dropped_id_gives_the_same_effects() {
         let (history, mut random) = (history(seed), Random::new(seed));
         let evict = *random.pick(&[1, 10, 60]);
         let (mut rows, mut consumers) = (Rows::default(), BTreeMap::<ConversationId, Consumer>::new());
-        for (event, placed, expected) in &history {
-            let consumer = consumers.entry(event.conversation).or_insert_with(|| Consumer::load(&rows, event, *placed));
-            let effects = consumer.judge(&rows, event, *placed);
-            assert_eq!(&effects, expected, "seed {seed}, {placed:?}: {event:?}");
+        for (event, appended, expected) in &history {
+            let consumer =
+                consumers.entry(event.conversation).or_insert_with(|| Consumer::load(&rows, event, *appended));
+            let effects = consumer.judge(&rows, event, *appended);
+            assert_eq!(&effects, expected, "seed {seed}, {appended:?}: {event:?}");
             *decisions
                 .entry(format!("{:?}", effects.decision).split([' ', '{']).next().unwrap().to_owned())
                 .or_insert(0) += 1;
             if effects.decision == Decision::Accepted {
-                rows.accepted.entry(event.conversation).or_default().push((placed.seq, effects.changes));
+                rows.accepted.entry(event.conversation).or_default().push((appended.seq, effects.changes));
             }
             if random.chance(evict) {
                 consumers.remove(&event.conversation);
@@ -166,12 +167,12 @@ fn any_eviction_crash_or_dropped_id_gives_the_same_effects() {
 fn an_id_is_accepted_once_and_the_duplicate_predicate_is_exact() {
     for seed in 0..HISTORIES {
         let mut accepted = BTreeSet::new();
-        for (event, placed, effects) in history(seed) {
+        for (event, appended, effects) in history(seed) {
             let key = (event.conversation, event.id);
             match effects.decision {
-                Decision::Accepted => assert!(accepted.insert(key), "seed {seed}: {placed:?} accepted twice"),
+                Decision::Accepted => assert!(accepted.insert(key), "seed {seed}: {appended:?} accepted twice"),
                 Decision::Settled { first_seq, .. } => {
-                    assert!(accepted.contains(&key) && first_seq < placed.seq, "seed {seed}: {placed:?}");
+                    assert!(accepted.contains(&key) && first_seq < appended.seq, "seed {seed}: {appended:?}");
                 }
                 Decision::Refused(_) => {}
             }
@@ -184,8 +185,8 @@ fn a_replay_of_any_history_gives_the_same_effects() {
     for seed in 0..HISTORIES / 3 {
         let history = history(seed);
         let mut again = Reference::default();
-        for (event, placed, effects) in &history {
-            assert_eq!(&again.judge(event, *placed), effects, "seed {seed}");
+        for (event, appended, effects) in &history {
+            assert_eq!(&again.judge(event, *appended), effects, "seed {seed}");
         }
     }
 }
@@ -194,14 +195,14 @@ fn a_replay_of_any_history_gives_the_same_effects() {
 fn counters_members_and_owners_stay_sound() {
     for seed in 0..HISTORIES {
         let mut reference = Reference::default();
-        let (mut places, mut ordinals) = (BTreeMap::new(), BTreeMap::new());
-        for (event, placed, _) in history(seed) {
-            let effects = reference.judge(&event, placed);
+        let (mut slots, mut ordinals) = (BTreeMap::new(), BTreeMap::new());
+        for (event, appended, _) in history(seed) {
+            let effects = reference.judge(&event, appended);
             let conversation = event.conversation;
             for change in &effects.changes {
-                if let Change::Timeline { place, ordinal, content } = change {
-                    let next = places.entry(conversation).or_insert(0);
-                    assert_eq!(place, next, "seed {seed}: places have no gap");
+                if let Change::Timeline { slot, ordinal, content } = change {
+                    let next = slots.entry(conversation).or_insert(0);
+                    assert_eq!(slot, next, "seed {seed}: places have no gap");
                     *next += 1;
                     let messages = ordinals.entry(conversation).or_insert(0);
                     *messages += u64::from(matches!(content, domain::Content::Message { .. }));

@@ -11,8 +11,8 @@ use domain::kinds::{
 };
 use domain::limits::{EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, STAMP_AHEAD_MS_MAX, TITLE_BYTES_MAX};
 use domain::{
-    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
-    Facts, IdRow, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
+    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision,
+    Effects, Event, Facts, IdRow, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
 };
 
 const NOW_MS: i64 = 1_000_000;
@@ -54,7 +54,7 @@ impl Room {
         Self { conversation, state, ids: BTreeMap::new(), memberships, next: 1 }
     }
 
-    /// A group of an owner, an admin, and Ann and Bob, at place 3 with no message.
+    /// A group of an owner, an admin, and Ann and Bob, at seq 3 with no message.
     fn group() -> Self {
         let mut room = Self::empty();
         let members = users(&[ADMIN, ANN, BOB]);
@@ -96,7 +96,7 @@ impl Room {
         let past = past_of(&self.state, &event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(memberships, seq.before().unwrap()));
         let facts = Facts { first, target, past };
-        apply(&self.state, &event, Placed { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
+        apply(&self.state, &event, Appended { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
     }
 
     /// Judges it and goes on from there.
@@ -129,7 +129,7 @@ impl Room {
         let effects = self.judge(author, 900, action);
         assert_eq!(effects.decision, Decision::Refused(why));
         assert_eq!((effects.recipients, effects.changes), (users(&[author]), vec![]));
-        assert_eq!((effects.place, effects.ordinal), (self.state.place, self.state.ordinal));
+        assert_eq!((effects.slot, effects.ordinal), (self.state.slot, self.state.ordinal));
     }
 
     fn role(&self, of: u64) -> Option<Role> {
@@ -176,7 +176,7 @@ fn create(kind: ConversationKind, title: Option<&str>, members: &[u64]) -> Actio
 /// The timeline entry among the changes.
 fn entry(effects: &Effects) -> Option<(u64, u64, &Content)> {
     effects.changes.iter().find_map(|change| match change {
-        Change::Timeline { place, ordinal, content } => Some((*place, *ordinal, content)),
+        Change::Timeline { slot, ordinal, content } => Some((*slot, *ordinal, content)),
         _ => None,
     })
 }
@@ -190,17 +190,17 @@ fn stands(effects: &Effects) -> (CommandId, Stands) {
 #[test]
 fn a_message_takes_the_next_place_and_ordinal_and_all_members_hear_it() {
     let mut room = Room::group();
-    assert_eq!((room.state.place, room.state.ordinal), (1, 0), "the creation has a place, a role change has none");
+    assert_eq!((room.state.slot, room.state.ordinal), (1, 0), "the creation has a place, a role change has none");
     let first = room.accepted(ANN, 10, message("hi"));
     assert_eq!(entry(&first), Some((1, 1, &Content::Message { body: "hi".into(), reply_to: None })));
-    assert_eq!((first.place, first.ordinal, stands(&first)), (2, 1, (id(10), Stands::Message { place: 1 })));
+    assert_eq!((first.slot, first.ordinal, stands(&first)), (2, 1, (id(10), Stands::Message { slot: 1 })));
     assert_eq!(first.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
     let joined = room.accepted(OWNER, 11, add(&[STRANGER]));
     assert_eq!(entry(&joined), Some((2, 1, &Content::Joined(users(&[STRANGER])))));
-    assert_eq!((joined.place, joined.ordinal, stands(&joined)), (3, 1, (id(11), Stands::Command)));
+    assert_eq!((joined.slot, joined.ordinal, stands(&joined)), (3, 1, (id(11), Stands::Command)));
     let second =
         room.accepted(BOB, 12, Action::SendMessage(SendMessage { body: "yes".into(), reply_to: Some(id(10)) }));
-    assert_eq!((second.place, second.ordinal), (4, 2));
+    assert_eq!((second.slot, second.ordinal), (4, 2));
     for nothing in ["", " ", "\n\t"] {
         room.refused(ANN, message(nothing), Refusal::Invalid);
     }
@@ -219,7 +219,7 @@ fn a_second_event_of_an_id_is_settled_by_what_stands_or_refused() {
         let IdRow { seq, stands, .. } = room.ids[&id(number)];
         Decision::Settled { first_seq: seq, stands }
     };
-    assert_eq!(decide(ANN, 10, message("hi")), Decision::Settled { first_seq, stands: Stands::Message { place: 1 } });
+    assert_eq!(decide(ANN, 10, message("hi")), Decision::Settled { first_seq, stands: Stands::Message { slot: 1 } });
     assert_eq!(decide(ANN, 10, message("ho")), Decision::Refused(Refusal::Conflict), "another payload");
     assert_eq!(decide(BOB, 10, message("hi")), Decision::Refused(Refusal::Conflict), "another author");
     assert_eq!(decide(ANN, 10, Action::Withdraw(Withdraw)), settled(10), "too late: it stands");
@@ -241,7 +241,7 @@ fn a_withdrawal_concerns_its_author_alone() {
     let mut room = Room::group();
     let withdrawn = room.accepted(ANN, 10, Action::Withdraw(Withdraw));
     assert_eq!((withdrawn.recipients.clone(), stands(&withdrawn)), (users(&[ANN]), (id(10), Stands::Withdrawal)));
-    assert_eq!((entry(&withdrawn), withdrawn.place, withdrawn.ordinal), (None, 1, 0));
+    assert_eq!((entry(&withdrawn), withdrawn.slot, withdrawn.ordinal), (None, 1, 0));
     room.refused(OWNER, edit(10, "x"), Refusal::NoSuchMessage);
 }
 
@@ -432,16 +432,16 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     room.refused(STRANGER, react(10, "+"), Refusal::NotMember);
 
     let edited = room.accepted(ANN, 11, edit(10, "ho"));
-    assert_eq!(edited.changes[0], Change::Body { id: id(10), seq, place: 1, body: "ho".into() });
+    assert_eq!(edited.changes[0], Change::Body { id: id(10), seq, slot: 1, body: "ho".into() });
     let reacted = room.accepted(BOB, 12, react(10, &"+".repeat(EMOJI_BYTES_MAX)));
-    assert!(matches!(&reacted.changes[0], Change::Reaction { id: of, seq: at, place: 1, emoji }
+    assert!(matches!(&reacted.changes[0], Change::Reaction { id: of, seq: at, slot: 1, emoji }
         if (*of, *at, emoji.len()) == (id(10), seq, EMOJI_BYTES_MAX)));
     let taken = room.accepted(BOB, 13, Action::RemoveReaction(RemoveReaction { target: id(10) }));
-    assert_eq!(taken.changes[0], Change::Reaction { id: id(10), seq, place: 1, emoji: String::new() });
+    assert_eq!(taken.changes[0], Change::Reaction { id: id(10), seq, slot: 1, emoji: String::new() });
     let deleted = room.accepted(ANN, 14, delete(10));
-    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, place: 1 });
+    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, slot: 1 });
     for effects in [edited, reacted, taken, deleted] {
-        assert_eq!((entry(&effects), effects.place, effects.ordinal), (None, 2, 1), "they change rows and add none");
+        assert_eq!((entry(&effects), effects.slot, effects.ordinal), (None, 2, 1), "they change rows and add none");
         assert_eq!(effects.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
         assert_eq!(stands(&effects).1, Stands::Command);
     }

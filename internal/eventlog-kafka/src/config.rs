@@ -66,7 +66,7 @@ impl KafkaConfig {
         config
     }
 
-    /// For requests about topics.
+    /// The configuration of the client for requests about topics.
     pub(crate) fn admin(&self) -> ClientConfig {
         self.client()
     }

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, METADATA_BYTES_MAX, NewRecord, PartitionReader, Receipt,
-    SharedLog, TopicFound, TopicPartition, Watermarks, partition_of,
+    AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, METADATA_BYTES_MAX, NewRecord,
+    PartitionReader, SharedLog, TopicFound, TopicPartition, Watermarks, partition_of,
 };
 use events::topics::TopicSpec;
 use rdkafka::consumer::BaseConsumer;
@@ -92,7 +92,7 @@ impl KafkaLog {
     }
 
     /// The partition of a record.
-    async fn place(&self, topic: &str, record: &NewRecord) -> Result<u32, AppendError> {
+    async fn choose_partition(&self, topic: &str, record: &NewRecord) -> Result<u32, AppendError> {
         let partitions = match self.consumer() {
             Ok(consumer) => self.requests.partitions(&consumer, topic).await,
             Err(error) => Err(error),
@@ -112,8 +112,8 @@ impl KafkaLog {
 
 #[async_trait]
 impl EventLog for KafkaLog {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
-        let partition = self.place(topic, &record).await?;
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
+        let partition = self.choose_partition(topic, &record).await?;
         self.producer.enqueue(topic, requests::number(partition), &record).await
     }
 

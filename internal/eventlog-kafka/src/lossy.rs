@@ -1,5 +1,5 @@
 //! Writing to topics of the lossy lane: a producer of its own, so that what it has on its way takes no room in the queue of
-//! what is durable, and no place on its connections.
+//! what is durable, and no room on its connections.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventlog::intake::{Intake, Permit};
-use eventlog::{AppendError, LogError, NewRecord, Place, Receipt};
+use eventlog::{AppendError, AppendReceipt, LogError, NewRecord, Position};
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -53,7 +53,7 @@ struct Epoch {
 
 /// A record that librdkafka has.
 struct InFlight {
-    report: oneshot::Sender<Result<Place, AppendError>>,
+    report: oneshot::Sender<Result<Position, AppendError>>,
     _permit: Permit,
 }
 
@@ -91,11 +91,11 @@ impl Producer {
         topic: &str,
         partition: i32,
         record: &NewRecord,
-    ) -> Result<Receipt, AppendError> {
+    ) -> Result<AppendReceipt, AppendError> {
         let permit = self.intake.admit(record.bytes()).await?;
         let mut current = self.lock();
         let epoch = self.usable(&mut current)?;
-        let (report, receipt) = Receipt::holding(Arc::clone(&epoch.unread));
+        let (report, receipt) = AppendReceipt::holding(Arc::clone(&epoch.unread));
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
             headers = headers.insert(Header { key, value: Some(&value[..]) });
@@ -234,7 +234,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, in_flight: Box<InFlight>) {
         let fate = match result {
             Ok(message) => match (u32::try_from(message.partition()), u64::try_from(message.offset())) {
-                (Ok(partition), Ok(offset)) => Ok(Place { partition, offset }),
+                (Ok(partition), Ok(offset)) => Ok(Position { partition, offset }),
                 // The broker had it already and no longer knows where.
                 _ => Err(AppendError::Unknown),
             },

@@ -1,6 +1,6 @@
 //! The reading side: lanes of consumers, and readers that each take their records from one.
 
-mod lane;
+mod reader_thread;
 mod record;
 mod shelf;
 
@@ -21,7 +21,7 @@ use crate::config::KafkaConfig;
 use crate::context::Quiet;
 use crate::errors::{broken, transient};
 use crate::threads::{self, Mailbox};
-use lane::{Command, Lane};
+use reader_thread::{Command, ReaderThread};
 use shelf::Shelf;
 
 /// The most readers that one partition has at the same time; the next one waits.
@@ -110,7 +110,7 @@ impl Readers {
         let waking = Arc::clone(&mailbox);
         consumer.set_nonempty_callback(move || waking.wake());
         let (consumer, taken) = (Arc::new(consumer), Arc::new(Mutex::new(Taken::new())));
-        let lane = Lane {
+        let lane = ReaderThread {
             consumer: Arc::clone(&consumer),
             mailbox: Arc::clone(&mailbox),
             taken: Arc::clone(&taken),

@@ -76,8 +76,8 @@ async fn after_a_fatal_error_nothing_is_appended_until_everybody_has_heard_of_it
     let early = log.enqueue(TOPIC, record(2)).await.map(drop);
     assert!(matches!(early, Err(AppendError::Fatal(_))), "one receipt has not been read yet: {early:?}");
     drop(last);
-    let place = timeout(PATIENCE, append(log.as_ref(), TOPIC, record(3))).await.unwrap().unwrap();
-    assert_eq!(place.offset, 1, "nothing of the gap was appended");
+    let position = timeout(PATIENCE, append(log.as_ref(), TOPIC, record(3))).await.unwrap().unwrap();
+    assert_eq!(position.offset, 1, "nothing of the gap was appended");
     assert_eq!(numbers(&log, 2).await, [0, 3]);
     log.close().await;
 }
@@ -114,8 +114,8 @@ async fn without_a_timeout_nothing_is_appended_behind_a_record_that_failed() {
             }
         }
         cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
-        let place = timeout(PATIENCE, append(log.as_ref(), TOPIC, large(1))).await.unwrap().unwrap();
-        assert_eq!(place.offset, 1, "{refused:?}: nothing is there before the first one is");
+        let position = timeout(PATIENCE, append(log.as_ref(), TOPIC, large(1))).await.unwrap().unwrap();
+        assert_eq!(position.offset, 1, "{refused:?}: nothing is there before the first one is");
         assert_eq!(numbers(&log, 2).await, [0, 1]);
         log.close().await;
     }

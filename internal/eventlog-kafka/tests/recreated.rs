@@ -77,16 +77,16 @@ async fn a_running_reader_notices_and_a_running_writer_goes_on() {
     let noticed = noticed.await.unwrap();
     assert!(matches!(noticed, LogError::OutOfRange { .. } | LogError::NoTopic(_)), "{noticed:?}");
     // The producer's sequence numbers mean nothing to the new topic: it may fail for good, and be replaced.
-    let place = timeout(PATIENCE, async {
+    let position = timeout(PATIENCE, async {
         loop {
             match append(log.as_ref(), &name, record(100)).await {
-                Ok(place) => return place,
+                Ok(position) => return position,
                 Err(AppendError::Fatal(_) | AppendError::Unknown | AppendError::NoTopic(_)) => {}
                 Err(error) => panic!("{error}"),
             }
         }
     });
-    place.await.unwrap();
+    position.await.unwrap();
     let mut again = log.reader(&name, 0, 0).await.unwrap();
     let first = timeout(PATIENCE, again.next(1)).await.unwrap().unwrap();
     assert_eq!(first[0].payload[..], 100_u32.to_be_bytes());

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use events::topics::TopicSpec;
 
 use crate::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, SharedLog,
+    AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Record, SharedLog,
     TopicFound, TopicPartition, Watermarks,
 };
 
@@ -15,7 +15,7 @@ pub trait Around: Send + Sync + 'static {
     /// The log that it stands around.
     fn inner(&self) -> SharedLog;
 
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         self.inner().enqueue(topic, record).await
     }
 
@@ -77,7 +77,7 @@ impl PartitionReader for SilentReader {
 
 #[async_trait]
 impl<L: Around> EventLog for L {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         Around::enqueue(self, topic, record).await
     }
 

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use events::topics::{Lane, TopicSpec};
 use tokio::time::timeout;
 
-use crate::{EventLog, NewRecord, PartitionReader, Place, Receipt, Record, SharedLog};
+use crate::{AppendReceipt, EventLog, NewRecord, PartitionReader, Position, Record, SharedLog};
 
 /// How long anything that must happen may take; far more than it needs anywhere.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -125,7 +125,7 @@ fn record(partition: u32, payload: impl Into<Vec<u8>>) -> NewRecord {
 }
 
 /// Enqueues numbered records for the partition, one after the other, without waiting for any.
-async fn enqueue(log: &dyn EventLog, topic: &str, partition: u32, numbers: std::ops::Range<u32>) -> Vec<Receipt> {
+async fn enqueue(log: &dyn EventLog, topic: &str, partition: u32, numbers: std::ops::Range<u32>) -> Vec<AppendReceipt> {
     let mut receipts = Vec::new();
     for number in numbers {
         let record = record(partition, number.to_be_bytes());
@@ -134,17 +134,17 @@ async fn enqueue(log: &dyn EventLog, topic: &str, partition: u32, numbers: std::
     receipts
 }
 
-async fn places(receipts: Vec<Receipt>) -> Vec<Place> {
-    let mut places = Vec::new();
+async fn positions(receipts: Vec<AppendReceipt>) -> Vec<Position> {
+    let mut positions = Vec::new();
     for receipt in receipts {
-        places.push(within(receipt).await.expect("the record is appended"));
+        positions.push(within(receipt).await.expect("the record is appended"));
     }
-    places
+    positions
 }
 
 /// Appends numbered records and waits until they are durable.
-async fn fill(log: &dyn EventLog, topic: &str, partition: u32, numbers: std::ops::Range<u32>) -> Vec<Place> {
-    places(enqueue(log, topic, partition, numbers).await).await
+async fn fill(log: &dyn EventLog, topic: &str, partition: u32, numbers: std::ops::Range<u32>) -> Vec<Position> {
+    positions(enqueue(log, topic, partition, numbers).await).await
 }
 
 /// The next `count` records of the reader.

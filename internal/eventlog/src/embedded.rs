@@ -1,6 +1,6 @@
 //! The embedded engine: a log for one process on ordered tables, on disk or in memory.
 //!
-//! It keeps every promise of [`EventLog`] on one machine: one writer gives records their places and syncs them in
+//! It keeps every promise of [`EventLog`] on one machine: one writer gives records their positions and syncs them in
 //! batches, readers see what is synced, groups are coordinated within the process. It uses tokio's time and the clock
 //! that it is given, nothing else, so a simulation can run it from a seed.
 
@@ -33,8 +33,8 @@ use writer::{Failure, Item, Writer};
 
 use crate::intake::Intake;
 use crate::{
-    AppendError, Commit, EventLog, GroupMember, LogError, METADATA_BYTES_MAX, NewRecord, PartitionReader, Place,
-    RECORD_BYTES_MAX, Receipt, TopicFound, TopicPartition, Watermarks, partition_of,
+    AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, METADATA_BYTES_MAX, NewRecord,
+    PartitionReader, Position, RECORD_BYTES_MAX, TopicFound, TopicPartition, Watermarks, partition_of,
 };
 
 /// Bytes of records that wait for their sync. At the bound writers wait, then are told to come back.
@@ -65,7 +65,7 @@ struct Core {
     groups: Arc<Groups>,
     /// `None` once closed: the database can be opened anew although readers are still around.
     tables: RwLock<Option<Tables>>,
-    /// Of the writer.
+    /// The failure of the writer, if it has failed.
     failure: Arc<Failure>,
     /// Ends the writer, the readers and the coordinator's tasks.
     closing: CancellationToken,
@@ -102,7 +102,7 @@ impl EmbeddedLog {
     }
 
     /// Keeps a record of a lossy topic in memory.
-    fn keep(&self, topic: &Topic, partition: u32, record: NewRecord) -> Result<Receipt, AppendError> {
+    fn keep(&self, topic: &Topic, partition: u32, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         if record.bytes() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
@@ -111,8 +111,8 @@ impl EmbeddedLog {
         let found = topic.partition(partition).map_err(|_| AppendError::NoTopic(topic.name.clone()))?;
         let recent = found.recent.as_ref().ok_or_else(|| AppendError::NoTopic(topic.name.clone()))?;
         let offset = recent.append((&found.low, &found.durable), record, (now_ms, keep_from_ms));
-        let (report, receipt) = Receipt::new();
-        let _ = report.send(Ok(Place { partition, offset }));
+        let (report, receipt) = AppendReceipt::new();
+        let _ = report.send(Ok(Position { partition, offset }));
         Ok(receipt)
     }
 
@@ -152,7 +152,7 @@ impl Core {
 
 #[async_trait]
 impl EventLog for EmbeddedLog {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         if self.core.closing.is_cancelled() {
             return Err(AppendError::Closed);
         }
@@ -166,7 +166,7 @@ impl EventLog for EmbeddedLog {
             return self.keep(&topic, partition, record);
         }
         let permit = self.intake.admit(record.bytes()).await?;
-        let (report, receipt) = Receipt::new();
+        let (report, receipt) = AppendReceipt::new();
         let item = Item::Append { topic, partition, value: codec::encode_record(&record), report, permit };
         self.queue.send(item).await.map_err(|_| AppendError::Closed)?;
         Ok(receipt)

@@ -1,6 +1,6 @@
 //! The event log: the seam between the services and Kafka or the embedded engine.
 //!
-//! A log is topics of partitions of records. A partition is ordered; a record has its place (offset) and append time
+//! A log is topics of partitions of records. A partition is ordered; a record has its position (offset) and append time
 //! from the log, never from the writer. What was acknowledged is durable, and nobody reads what is not. No reader ever
 //! skips or rewinds by itself: an offset that is not there is an error.
 //!
@@ -12,10 +12,10 @@
 //! [`PartitionReader`] reads one partition from an offset that its caller chose. So storage can resume from its rows, a
 //! websocket node can read without a group, and the fan-out can read a range again, all with one kind of reader.
 
+mod decoded_record;
 mod error;
 mod group;
 mod lookup;
-mod message;
 mod partitioner;
 mod patient;
 mod quarantine;
@@ -35,14 +35,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::topics::{Lane, TopicSpec};
 
+pub use decoded_record::{DecodedRecord, Meaning};
 pub use error::{AppendError, CommitError, LogError};
 pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation, TopicPartition};
 pub use lookup::{RECORD_WITHIN, last_record, next_before_end, record_at, stands};
-pub use message::{Meaning, Message};
 pub use partitioner::partition_of;
 pub use patient::{PatientError, PatientReader};
 pub use quarantine::Quarantine;
-pub use record::{Header, NewRecord, Place, Receipt, Record, Watermarks};
+pub use record::{AppendReceipt, Header, NewRecord, Position, Record, Watermarks};
 
 /// The most bytes of a record that a log takes, as [`NewRecord::bytes`] counts them.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -100,9 +100,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// Hands a record to the log; returns when it has been taken into a bounded queue.
     ///
     /// Ordering: of two calls for one partition that follow one another, the first one's record stands before the
-    /// second's, if both get there. Durability: when the [`Receipt`] resolves to a place. At the bound this waits at
+    /// second's, if both get there. Durability: when the [`AppendReceipt`] resolves to a position. At the bound this waits at
     /// most a second, then answers [`AppendError::Busy`].
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError>;
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError>;
 
     /// Hands a record for the partition that it names to a topic of the lossy lane, and forgets it: nobody is told what
     /// becomes of it. Never waits: at the bound, and where there is no such topic as far as is known, the record is dropped.
@@ -166,7 +166,7 @@ pub trait PartitionReader: Send {
 ///
 /// # Errors
 /// As [`EventLog::enqueue`] and its receipt.
-pub async fn append(log: &dyn EventLog, topic: &str, record: NewRecord) -> Result<Place, AppendError> {
+pub async fn append(log: &dyn EventLog, topic: &str, record: NewRecord) -> Result<Position, AppendError> {
     log.enqueue(topic, record).await?.await
 }
 

@@ -1,6 +1,6 @@
-//! Looking records up by their place, in bounded time.
+//! Looking records up by their position, in bounded time.
 //!
-//! A reader waits for the next record for as long as it takes, which is right at a log's end and nowhere else. A place
+//! A reader waits for the next record for as long as it takes, which is right at a log's end and nowhere else. A position
 //! before the end can be empty all the same: a foreign transactional producer leaves a control record there, which
 //! counts as an offset and is nobody's to read. So whoever wants what stands before an end must not wait for ever.
 
@@ -18,7 +18,7 @@ const BACK_MAX: u64 = 16;
 /// How long [`last_record`] waits for a later record than it has.
 const LATER_WITHIN: Duration = Duration::from_secs(1);
 
-/// Nothing came. That may be the log's fault as well as the place's.
+/// Nothing came. That may be the log's fault as well as the position's.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it gave no record within {RECORD_WITHIN:?}; if this stays, another producer's control record stands there, and the \

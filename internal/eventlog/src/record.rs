@@ -111,7 +111,7 @@ impl fmt::Debug for Record {
 
 /// Where a record was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// The partition.
     pub partition: u32,
     /// The offset in it.
@@ -129,17 +129,17 @@ pub struct Watermarks {
 
 /// Resolves when the record is durable, or when it is known not to be, or when neither can be told any more.
 #[derive(Debug)]
-pub struct Receipt {
-    fate: oneshot::Receiver<Result<Place, AppendError>>,
+pub struct AppendReceipt {
+    fate: oneshot::Receiver<Result<Position, AppendError>>,
     /// Tells the engine that this receipt has been neither read nor dropped.
     unread: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-impl Receipt {
+impl AppendReceipt {
     /// A receipt and the end that an engine reports the record's fate to. Dropping that end reports
     /// [`AppendError::Unknown`].
     #[must_use]
-    pub fn new() -> (oneshot::Sender<Result<Place, AppendError>>, Self) {
+    pub fn new() -> (oneshot::Sender<Result<Position, AppendError>>, Self) {
         let (report, fate) = oneshot::channel();
         (report, Self { fate, unread: None })
     }
@@ -147,14 +147,14 @@ impl Receipt {
     /// The same, holding `unread` until it has been read or dropped: so an engine knows when everybody has heard of a
     /// failure.
     #[must_use]
-    pub fn holding(unread: Arc<dyn Any + Send + Sync>) -> (oneshot::Sender<Result<Place, AppendError>>, Self) {
+    pub fn holding(unread: Arc<dyn Any + Send + Sync>) -> (oneshot::Sender<Result<Position, AppendError>>, Self) {
         let (report, receipt) = Self::new();
         (report, Self { unread: Some(unread), ..receipt })
     }
 }
 
-impl Future for Receipt {
-    type Output = Result<Place, AppendError>;
+impl Future for AppendReceipt {
+    type Output = Result<Position, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let fate = Pin::new(&mut self.fate).poll(context).map(|fate| fate.unwrap_or(Err(AppendError::Unknown)));

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use environment::Entropy;
 use eventlog::consume::{ConsumeError, Ended, Outcome, Work, consume};
 use eventlog::{
-    AppendError, Assigned, Commit, CommitError, Committer, EventLog, GroupEvent, GroupMember, LogError, NewRecord,
-    PartitionReader, Receipt, Revocation, SharedLog, TopicFound, TopicPartition, Watermarks,
+    AppendError, AppendReceipt, Assigned, Commit, CommitError, Committer, EventLog, GroupEvent, GroupMember, LogError,
+    NewRecord, PartitionReader, Revocation, SharedLog, TopicFound, TopicPartition, Watermarks,
 };
 use events::topics::TopicSpec;
 use tokio::sync::{mpsc, oneshot};
@@ -54,7 +54,7 @@ impl Committer for Fenced {
 
 #[async_trait]
 impl EventLog for Scripted {
-    async fn enqueue(&self, topic: &str, _: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, _: NewRecord) -> Result<AppendReceipt, AppendError> {
         Err(AppendError::NoTopic(topic.to_owned()))
     }
 

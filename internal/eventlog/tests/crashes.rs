@@ -12,7 +12,9 @@ use bytes::Bytes;
 use environment::{Clock, Entropy};
 use eventlog::consume::{ConsumeError, Ended, Work, consume};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{AppendError, EventLog, LogError, NewRecord, RECORD_BYTES_MAX, Receipt, SharedLog, append, record_at};
+use eventlog::{
+    AppendError, AppendReceipt, EventLog, LogError, NewRecord, RECORD_BYTES_MAX, SharedLog, append, record_at,
+};
 use events::topics::{Lane, TopicSpec};
 use kv::{Database, Power};
 use tokio::time::timeout;
@@ -85,8 +87,8 @@ async fn power_loss_between_write_and_sync_with_a_reader_waiting() {
         assert!(matches!(fate, Err(AppendError::Fatal(_))), "nobody was told that it is there: {fate:?}");
         assert!(futures_util::poll!(&mut waiting).is_pending(), "nor shown it");
         let log = open(database).await;
-        let place = append(log.as_ref(), TOPIC, record(0, "third")).await.unwrap();
-        assert_eq!(place.offset, 1 + lucky as u64, "its place is free, or stays its own");
+        let position = append(log.as_ref(), TOPIC, record(0, "third")).await.unwrap();
+        assert_eq!(position.offset, 1 + lucky as u64, "its place is free, or stays its own");
         let expected: &[&str] = if lucky == 1 { &["first", "second", "third"] } else { &["first", "third"] };
         assert_eq!(read_all(&log, 0).await.into_values().collect::<Vec<_>>(), expected);
     }
@@ -124,7 +126,7 @@ async fn no_crash_takes_or_changes_what_anybody_saw() {
                     "seed {seed}: {partition}/{offset}"
                 );
             }
-            let mut waiting: Vec<(Bytes, Receipt)> = Vec::new();
+            let mut waiting: Vec<(Bytes, AppendReceipt)> = Vec::new();
             for _step in 0..entropy.below(40) {
                 match entropy.below(6) {
                     0 => power.hold(),
@@ -147,9 +149,9 @@ async fn no_crash_takes_or_changes_what_anybody_saw() {
             let lucky = usize::try_from(entropy.below(4)).unwrap();
             (database, power) = power.cut(if lucky == 3 { usize::MAX } else { lucky });
             for (payload, receipt) in waiting {
-                if let Ok(place) = receipt.await {
-                    let before = seen.insert((place.partition, place.offset), payload.clone());
-                    assert!(before.is_none_or(|before| before == payload), "seed {seed}: {place:?}");
+                if let Ok(position) = receipt.await {
+                    let before = seen.insert((position.partition, position.offset), payload.clone());
+                    assert!(before.is_none_or(|before| before == payload), "seed {seed}: {position:?}");
                 }
             }
         }

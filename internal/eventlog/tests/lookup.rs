@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, PatientError, PatientReader,
-    RECORD_WITHIN, Receipt, Record, TopicFound, TopicPartition, Watermarks, last_record, next_before_end, record_at,
+    AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, PatientError,
+    PatientReader, RECORD_WITHIN, Record, TopicFound, TopicPartition, Watermarks, last_record, next_before_end,
+    record_at,
 };
 use events::topics::TopicSpec;
 use tokio::time::Instant;
@@ -55,7 +56,7 @@ impl PartitionReader for GappedReader {
 
 #[async_trait]
 impl EventLog for Gapped {
-    async fn enqueue(&self, _: &str, _: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, _: &str, _: NewRecord) -> Result<AppendReceipt, AppendError> {
         Err(AppendError::Closed)
     }
 

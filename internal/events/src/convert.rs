@@ -28,7 +28,7 @@ pub struct Delivery {
     /// The users, all of the record's partition.
     pub recipients: Vec<UserId>,
     /// What the client's filter looks at.
-    pub place: Option<(ConversationId, Seq)>,
+    pub event_key: Option<(ConversationId, Seq)>,
     /// The socket frame as JSON, without its cursor.
     pub frame: String,
 }
@@ -50,9 +50,13 @@ pub struct Quarantined {
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { recipients, place, frame } = self;
+        let Self { recipients, event_key, frame } = self;
         let frame = format_args!("[frame of {} bytes]", frame.len());
-        f.debug_struct("Delivery").field("recipients", recipients).field("place", place).field("frame", &frame).finish()
+        f.debug_struct("Delivery")
+            .field("recipients", recipients)
+            .field("place", event_key)
+            .field("frame", &frame)
+            .finish()
     }
 }
 
@@ -133,8 +137,8 @@ impl Codec {
     pub fn delivery(&self, delivery: &Delivery) -> Encoded {
         let record = DeliveryV1 {
             recipients: delivery.recipients.iter().map(UserId::uuid).collect(),
-            conversation: delivery.place.map(|(conversation, _)| conversation.uuid()),
-            seq: delivery.place.map(|(_, seq)| seq.timestamp()),
+            conversation: delivery.event_key.map(|(conversation, _)| conversation.uuid()),
+            seq: delivery.event_key.map(|(_, seq)| seq.timestamp()),
             frame: delivery.frame.clone(),
         };
         self.encode(SchemaKind::DeliveryV1, &record)
@@ -150,11 +154,11 @@ impl Codec {
             SchemaKind::GenesisV1 | SchemaKind::TickV1 => Ok(None),
             SchemaKind::DeliveryV1 => {
                 let record: DeliveryV1 = Self::read(kind, datum)?;
-                let place = match (record.conversation, record.seq) {
+                let event_key = match (record.conversation, record.seq) {
                     (Some(conversation), Some(place)) => Some((id(conversation)?, seq(place)?)),
                     _ => None,
                 };
-                Ok(Some(Delivery { recipients: users(&record.recipients)?, place, frame: record.frame }))
+                Ok(Some(Delivery { recipients: users(&record.recipients)?, event_key, frame: record.frame }))
             }
             other => Err(misplaced(other)),
         }

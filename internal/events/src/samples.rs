@@ -47,8 +47,8 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
     let seq = Seq::try_from((3 << 42) | 77).expect("50 bits");
     let mark = ReadMark { user: user(1), conversation, seq, ordinal: 12 };
     out.push((codec.read_mark(&mark), format!("Some({mark:?})")));
-    for place in [Some((conversation, seq)), None] {
-        let delivery = Delivery { recipients: vec![user(1), user(2)], place, frame: r#"{"type":"x"}"#.into() };
+    for event_key in [Some((conversation, seq)), None] {
+        let delivery = Delivery { recipients: vec![user(1), user(2)], event_key, frame: r#"{"type":"x"}"#.into() };
         out.push((codec.delivery(&delivery), format!("Some({})", delivery_in_full(&delivery))));
     }
     let accounts = [

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, read_facts};
 use domain::{ConversationId, Fingerprint, Seq};
-use eventlog::{CommitError, Committer, Meaning, Message};
+use eventlog::{CommitError, Committer, DecodedRecord, Meaning};
 use futures_util::stream::{self, FuturesUnordered, TryStreamExt};
 use process::retry_until_stopped;
 use store::{Answers, Consumer, Hold, Loaded, StoreError, load};
@@ -130,9 +130,9 @@ impl Background {
         &self,
         conversation: ConversationId,
         own_hold: OwnHold,
-        message: &Message,
+        message: &DecodedRecord,
     ) -> Result<Found, ConsumerError> {
-        let (seq, as_of) = (message.placed.seq, message.placed.seq.before().unwrap_or_default());
+        let (seq, as_of) = (message.appended.seq, message.appended.seq.before().unwrap_or_default());
         if own_hold != OwnHold::Redriven {
             let own = self.access.hold(Consumer::Fanout, conversation).await?;
             match own_hold {
@@ -152,7 +152,7 @@ impl Background {
             return Ok(Found::Held);
         }
         self.deps.metrics.loads.inc();
-        let time_ms = message.placed.append_time_ms;
+        let time_ms = message.appended.append_time_ms;
         let loaded =
             self.access.store("load a conversation", |store| load(store, conversation, as_of, time_ms)).await?;
         self.read_ids(Box::new(loaded), message).await
@@ -163,21 +163,21 @@ impl Background {
         &self,
         conversation: ConversationId,
         loaded: Box<Loaded>,
-        message: &Message,
+        message: &DecodedRecord,
     ) -> Result<Found, ConsumerError> {
-        if !self.applied(conversation, message.placed.seq.before().unwrap_or_default()).await? {
+        if !self.applied(conversation, message.appended.seq.before().unwrap_or_default()).await? {
             return Ok(Found::Held);
         }
         self.read_ids(loaded, message).await
     }
 
-    fn knows(&self, message: &Message) -> bool {
+    fn knows(&self, message: &DecodedRecord) -> bool {
         knows(message, self.deps.rules_newest)
     }
 
-    async fn read_ids(&self, mut loaded: Box<Loaded>, message: &Message) -> Result<Found, ConsumerError> {
+    async fn read_ids(&self, mut loaded: Box<Loaded>, message: &DecodedRecord) -> Result<Found, ConsumerError> {
         let Meaning::Event(event) = &message.meaning else { return Ok(Found::Ready(loaded, Answers::default())) };
-        let (event, id_reads) = ((&**event, message.placed), &self.deps.metrics.id_reads);
+        let (event, id_reads) = ((&**event, message.appended), &self.deps.metrics.id_reads);
         let answers = read_facts(&self.access, &mut loaded, event, Vec::new, id_reads).await?;
         Ok(Found::Ready(loaded, answers))
     }
@@ -191,11 +191,11 @@ impl Background {
         Ok(!self.access.hold(Consumer::Storage, conversation).await?.is_held())
     }
 
-    async fn is_dropped(&self, message: &Message) -> Result<bool, ConsumerError> {
+    async fn is_dropped(&self, message: &DecodedRecord) -> Result<bool, ConsumerError> {
         if message.meaning == Meaning::Dropped {
             return Ok(false);
         }
-        Ok(self.access.drops().await?.contains(&message.placed.seq))
+        Ok(self.access.drops().await?.contains(&message.appended.seq))
     }
 
     async fn put_hold(&self, conversation: ConversationId, hold: Hold) -> Result<(), ConsumerError> {
@@ -293,9 +293,10 @@ mod tests {
         background.put_hold(conversation, hold).await.unwrap();
 
         let at = async |offset| {
-            let placed = domain::Placed { seq: seq(offset), append_time_ms: 0 };
+            let appended = domain::Appended { seq: seq(offset), append_time_ms: 0 };
             let (meaning, fingerprint) = (Meaning::Dropped, Fingerprint(0));
-            let message = Message { placed, fingerprint, conversation: Some(conversation), meaning, trace: None };
+            let message =
+                DecodedRecord { appended, fingerprint, conversation: Some(conversation), meaning, trace: None };
             background.open(conversation, OwnHold::Awaited, &message).await.unwrap()
         };
         assert!(matches!(at(60).await, Found::Held));

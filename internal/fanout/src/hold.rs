@@ -2,7 +2,7 @@
 
 use domain::{ConversationId, Seq, SeqError};
 use environment::seeded_bugs::{Bug, seeded};
-use store::{Hold, Slot};
+use store::{CacheEntry, Hold};
 
 use crate::decision::Decision;
 use crate::parked::PARKED_MAX;
@@ -39,7 +39,7 @@ impl State {
             self.skip(conversation, Hold { skipped_to: taken_in, done_through: None });
         }
         self.parked.remove(conversation);
-        self.cache.put(conversation, Slot::Held);
+        self.cache.put(conversation, CacheEntry::Held);
         Ok(Decision::Nothing)
     }
 

@@ -3,8 +3,8 @@
 
 use domain::{ConversationId, Event, Seq, SeqError};
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::{Meaning, Message};
-use store::{Answers, Facts, Loaded, Slot};
+use eventlog::{DecodedRecord, Meaning};
+use store::{Answers, CacheEntry, FactsLookup, Loaded};
 
 use crate::decision::Decision;
 use crate::records::Outgoing;
@@ -22,7 +22,7 @@ enum Verdict {
 }
 
 /// Whether this program can judge the event at all.
-pub(crate) fn knows(message: &Message, rules_newest: u32) -> bool {
+pub(crate) fn knows(message: &DecodedRecord, rules_newest: u32) -> bool {
     match &message.meaning {
         Meaning::Unknown(_) => false,
         Meaning::Event(event) => event.rules <= rules_newest,
@@ -34,18 +34,18 @@ impl State {
     /// Takes in the next event of the log. Facts that are not in memory are requested, never waited for: the
     /// conversation is parked until they are there. `None`: the conversation would have to be parked, and there is no
     /// room; then nothing has changed, and the intake waits.
-    pub(crate) fn take_in(&mut self, message: &Message) -> Result<Option<Decision>, SeqError> {
+    pub(crate) fn take_in(&mut self, message: &DecodedRecord) -> Result<Option<Decision>, SeqError> {
         let Some(conversation) = message.conversation else { return Ok(Some(Decision::Nothing)) };
         if self.parked.contains(conversation) {
             self.parked.follow(conversation, message.clone());
             return Ok(Some(Decision::Nothing));
         }
-        let seq = message.placed.seq;
+        let seq = message.appended.seq;
         let mut loaded = match self.cache.take(conversation) {
-            Some(Slot::Ready(loaded)) => loaded,
-            Some(Slot::Held) => {
+            Some(CacheEntry::Ready(loaded)) => loaded,
+            Some(CacheEntry::Held) => {
                 self.skip_event(conversation, seq);
-                self.cache.put(conversation, Slot::Held);
+                self.cache.put(conversation, CacheEntry::Held);
                 return Ok(Some(Decision::Nothing));
             }
             None if self.parked.has_room() => {
@@ -57,7 +57,7 @@ impl State {
         let verdict = self.verdict(&mut loaded, message, &Answers::default());
         Ok(match verdict {
             Verdict::Done(records) => {
-                self.cache.put(conversation, Slot::Ready(loaded));
+                self.cache.put(conversation, CacheEntry::Ready(loaded));
                 Some(Decision::Deliver(seq, records))
             }
             Verdict::Asks if self.parked.has_room() => {
@@ -69,7 +69,7 @@ impl State {
                 Some(self.hold(conversation, seq)?)
             }
             Verdict::Asks => {
-                self.cache.put(conversation, Slot::Ready(loaded));
+                self.cache.put(conversation, CacheEntry::Ready(loaded));
                 None
             }
             Verdict::Hold => None,
@@ -82,7 +82,7 @@ impl State {
         let mut answers = Answers::default();
         match found {
             Found::Ready(loaded, read) => {
-                self.cache.put(conversation, Slot::Ready(loaded));
+                self.cache.put(conversation, CacheEntry::Ready(loaded));
                 answers = read;
             }
             Found::Redrive(from) => self.parked.park_from(conversation, from, true),
@@ -117,7 +117,7 @@ impl State {
         self.next(conversation, &Answers::default())
     }
 
-    fn park(&mut self, conversation: ConversationId, message: &Message) {
+    fn park(&mut self, conversation: ConversationId, message: &DecodedRecord) {
         self.metrics.parks.inc();
         self.parked.park(conversation, message.clone());
     }
@@ -126,15 +126,15 @@ impl State {
     /// request that it needs to go on. A conversation that has come to the intake is parked no more.
     fn next(&mut self, conversation: ConversationId, answers: &Answers) -> Result<Decision, SeqError> {
         let Some(message) = self.parked.take(conversation) else { return self.drained(conversation) };
-        let seq = message.placed.seq;
-        let Some(Slot::Ready(mut loaded)) = self.cache.take(conversation) else {
+        let seq = message.appended.seq;
+        let Some(CacheEntry::Ready(mut loaded)) = self.cache.take(conversation) else {
             let own_hold = self.own_hold(conversation);
             self.parked.put_back(conversation, message.clone());
             return Ok(Decision::Ask(Request::Open { conversation, own_hold, message }));
         };
         match self.verdict(&mut loaded, &message, answers) {
             Verdict::Done(records) => {
-                self.cache.put(conversation, Slot::Ready(loaded));
+                self.cache.put(conversation, CacheEntry::Ready(loaded));
                 Ok(Decision::Deliver(seq, records))
             }
             Verdict::Asks => {
@@ -185,17 +185,17 @@ impl State {
 
     /// Judges the next event of a conversation that is loaded, and applies it to `loaded`. The `answers` are what was
     /// read for it.
-    fn verdict(&self, loaded: &mut Loaded, message: &Message, answers: &Answers) -> Verdict {
+    fn verdict(&self, loaded: &mut Loaded, message: &DecodedRecord, answers: &Answers) -> Verdict {
         let event = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => return Verdict::Done(Vec::new()),
             Meaning::Event(event) if knows(message, self.rules_newest) => &**event,
             Meaning::Event(_) | Meaning::Unknown(_) => return Verdict::Hold,
         };
-        let Facts::Ready(facts) = loaded.facts(event, answers) else { return Verdict::Asks };
+        let FactsLookup::Ready(facts) = loaded.facts(event, answers) else { return Verdict::Asks };
         let newest = seeded(Bug::JudgedByNewestRules).then(|| Event { rules: self.rules_newest, ..event.clone() });
         let judged = newest.as_ref().unwrap_or(event);
         let records = |effects| self.records.of(event, message, &effects);
-        match consumer::judge(loaded, (judged, message.placed), &facts, self.rules_newest, records) {
+        match consumer::judge(loaded, (judged, message.appended), &facts, self.rules_newest, records) {
             Ok(records) => {
                 if !self.is_follower() {
                     self.metrics.events.inc();

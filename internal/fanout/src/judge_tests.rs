@@ -2,10 +2,10 @@
 
 use domain::kinds::{Create, SendMessage};
 use domain::{
-    Action, CommandId, ConversationId, ConversationKind, ConversationState, Event, Fingerprint, IdCache, Placed,
+    Action, Appended, CommandId, ConversationId, ConversationKind, ConversationState, Event, Fingerprint, IdCache,
     RULES_NEWEST, RULES_TRIAL, Seq, UserId,
 };
-use eventlog::{Meaning, Message};
+use eventlog::{DecodedRecord, Meaning};
 use events::Codec;
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use process::Metrics;
@@ -33,29 +33,29 @@ fn group(number: u64) -> ConversationId {
 }
 
 /// The record at an offset of the log, about a conversation.
-fn message(offset: u64, conversation: ConversationId, meaning: Meaning) -> Message {
-    let placed = Placed { seq: seq(offset), append_time_ms: 0 };
-    Message { placed, fingerprint: Fingerprint(offset), conversation: Some(conversation), meaning, trace: None }
+fn message(offset: u64, conversation: ConversationId, meaning: Meaning) -> DecodedRecord {
+    let appended = Appended { seq: seq(offset), append_time_ms: 0 };
+    DecodedRecord { appended, fingerprint: Fingerprint(offset), conversation: Some(conversation), meaning, trace: None }
 }
 
-fn event(offset: u64, id: u64, conversation: ConversationId, action: Action) -> Message {
+fn event(offset: u64, id: u64, conversation: ConversationId, action: Action) -> DecodedRecord {
     let (id, author, rules) = (CommandId::first_at(id.cast_signed()), user(1), RULES_NEWEST);
     let event = Event { id, conversation, author, received_ms: 0, rules, key_id: None, looked_up: true, action };
     message(offset, conversation, Meaning::Event(Box::new(event)))
 }
 
 /// The event that creates the group of that number.
-fn create(offset: u64, number: u64) -> Message {
+fn create(offset: u64, number: u64) -> DecodedRecord {
     let members = vec![user(1), user(2)];
     event(offset, number, group(number), Action::Create(Create { kind: ConversationKind::Group, title: None, members }))
 }
 
-fn say(offset: u64, conversation: ConversationId) -> Message {
+fn say(offset: u64, conversation: ConversationId) -> DecodedRecord {
     event(offset, offset, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
 }
 
 /// An event of rules that the judge does not know.
-fn newer(offset: u64, conversation: ConversationId) -> Message {
+fn newer(offset: u64, conversation: ConversationId) -> DecodedRecord {
     let mut newer = say(offset, conversation);
     if let Meaning::Event(event) = &mut newer.meaning {
         event.rules = RULES_TRIAL;
@@ -64,7 +64,7 @@ fn newer(offset: u64, conversation: ConversationId) -> Message {
 }
 
 /// An event whose id memory cannot know, because it is older than the cache.
-fn old(offset: u64, conversation: ConversationId) -> Message {
+fn old(offset: u64, conversation: ConversationId) -> DecodedRecord {
     let mut old = say(offset, conversation);
     if let Meaning::Event(event) = &mut old.meaning {
         event.id = CommandId::first_at(0);
@@ -90,7 +90,7 @@ fn judge(only: Option<u32>) -> State {
 /// The inputs of the judge, and the reports about what was done.
 enum Said {
     /// An event is read.
-    Read(Message),
+    Read(DecodedRecord),
     /// The answer for the group of that number.
     Back(u64, Found),
     /// The records of its event at that offset are handed over.
@@ -131,9 +131,9 @@ fn words(decision: &Decision) -> String {
                 OwnHold::Redriven => "open again",
                 OwnHold::Awaited => "open unless held",
             };
-            format!("{how} for {}", message.placed.seq.offset())
+            format!("{how} for {}", message.appended.seq.offset())
         }
-        Request::Complete { message, .. } => format!("complete for {}", message.placed.seq.offset()),
+        Request::Complete { message, .. } => format!("complete for {}", message.appended.seq.offset()),
         Request::Reread { from, to, cold, .. } => format!("reread {from}..{to}{}", if *cold { " cold" } else { "" }),
         Request::Hold(_, Hold { skipped_to, done_through }) => {
             format!("hold {:?}..={:?}", done_through.map(Seq::offset), skipped_to.map(Seq::offset))
@@ -236,7 +236,8 @@ fn what_cannot_be_judged_is_held_and_skipped() {
 
 #[test]
 fn what_was_held_is_read_again_judged_and_healed() {
-    let reread = |queue: Vec<Message>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });
+    let reread =
+        |queue: Vec<DecodedRecord>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });
     let again = vec![
         // Held from 4 on; the other conversation is beyond the intake.
         (Held(vec![(1, 3), (2, 20)], 50), "reread 4..10 cold"),
@@ -270,7 +271,8 @@ fn an_own_hold_begins_where_it_says_and_a_dropped_event_passes() {
 /// Several dropped events of one conversation cost one look-up of its hold, not one each.
 #[test]
 fn what_a_redrive_comes_to_may_have_been_dropped_as_well() {
-    let reread = |queue: Vec<Message>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });
+    let reread =
+        |queue: Vec<DecodedRecord>, next| Found::Reread(Reread { queue: queue.into(), next, complete: next >= 10 });
     let comes_to_it = || {
         vec![
             (Held(vec![(1, 3)], 50), "reread 4..10 cold"),

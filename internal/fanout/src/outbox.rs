@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use environment::Entropy;
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::{AppendError, EventLog, NewRecord, RECORD_BYTES_MAX, Receipt};
+use eventlog::{AppendError, AppendReceipt, EventLog, NewRecord, RECORD_BYTES_MAX};
 use events::topics::DELIVERIES;
 use process::{Backoff, FaultLog};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -67,7 +67,7 @@ pub(crate) struct Sent {
     /// The offset of the event that it was made from.
     source: u64,
     at: Instant,
-    receipt: Receipt,
+    receipt: AppendReceipt,
     _room: OwnedSemaphorePermit,
 }
 
@@ -282,7 +282,7 @@ fn sorted(error: AppendError) -> FanoutError {
 mod tests {
     use super::*;
 
-    async fn sent(limits: &InFlightLimits, partition: u32, number: u64, receipt: Receipt) -> Sent {
+    async fn sent(limits: &InFlightLimits, partition: u32, number: u64, receipt: AppendReceipt) -> Sent {
         let room = limits.of(partition).acquire_owned().await.unwrap();
         Sent { number, source: number, at: Instant::now(), receipt, _room: room }
     }
@@ -290,7 +290,7 @@ mod tests {
     /// A producer that failed is not replaced before a partition whose source cannot be read has heard of it.
     #[tokio::test]
     async fn a_failure_is_heard_of_while_something_else_is_waited_for() {
-        let (limits, (report, receipt)) = (Arc::new(InFlightLimits::new(12)), Receipt::new());
+        let (limits, (report, receipt)) = (Arc::new(InFlightLimits::new(12)), AppendReceipt::new());
         let in_flight = VecDeque::from([sent(&limits, 0, 0, receipt).await]);
         let mut outbox = Outbox::beginning(limits, 0, in_flight);
         report.send(Err(AppendError::Unknown)).unwrap();
@@ -302,14 +302,14 @@ mod tests {
     #[tokio::test]
     async fn what_is_acknowledged_leaves_whatever_stands_before_it_elsewhere() {
         let limits = Arc::new(InFlightLimits::new(12));
-        let ((_silent, first), (report, second)) = (Receipt::new(), Receipt::new());
+        let ((_silent, first), (report, second)) = (AppendReceipt::new(), AppendReceipt::new());
         let mut outbox = Outbox::new(Arc::clone(&limits));
         for (partition, receipt) in [(3, first), (5, second)] {
             let sent = sent(&limits, partition, outbox.handed, receipt).await;
             outbox.in_flight.entry(partition).or_default().push_back(sent);
             outbox.handed += 1;
         }
-        report.send(Ok(eventlog::Place { partition: 5, offset: 9 })).unwrap();
+        report.send(Ok(eventlog::Position { partition: 5, offset: 9 })).unwrap();
         outbox.acknowledged().await.unwrap();
         assert_eq!(outbox.unsettled(), [3]);
         assert!(outbox.has_acknowledged(0) && !outbox.has_acknowledged(1));

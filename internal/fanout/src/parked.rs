@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use domain::{ConversationId, Seq};
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::{Meaning, Message};
+use eventlog::{DecodedRecord, Meaning};
 
 /// Conversations of one partition that may be parked at once: so many positions fit into a commit. When one more would
 /// have to be parked, the partition's intake pauses.
@@ -18,11 +18,11 @@ struct Parked {
     /// The first unjudged event is here or later.
     first: Seq,
     /// The events from `first` on.
-    queue: VecDeque<Message>,
+    queue: VecDeque<DecodedRecord>,
     /// Whether the queue reaches up to the intake; otherwise the log has the rest.
     complete: bool,
     /// The events taken in while the log is read again up to the intake.
-    since: Option<VecDeque<Message>>,
+    since: Option<VecDeque<DecodedRecord>>,
     /// Whether it is parked to be judged again after a hold: at the end, `done_through` is raised.
     redrive: bool,
 }
@@ -83,8 +83,8 @@ impl ParkedSet {
     }
 
     /// Parks a conversation at `message`, which is the latest of its events that was taken in.
-    pub(crate) fn park(&mut self, conversation: ConversationId, message: Message) {
-        self.insert(conversation, message.placed.seq, true, false);
+    pub(crate) fn park(&mut self, conversation: ConversationId, message: DecodedRecord) {
+        self.insert(conversation, message.appended.seq, true, false);
         // Its first event is kept in any case: the intake has not passed it yet, so nothing would read it again.
         if let Some(parked) = self.all.get_mut(&conversation) {
             parked.queue.push_back(message);
@@ -103,7 +103,7 @@ impl ParkedSet {
     }
 
     /// Adds another event of a parked conversation.
-    pub(crate) fn follow(&mut self, conversation: ConversationId, message: Message) {
+    pub(crate) fn follow(&mut self, conversation: ConversationId, message: DecodedRecord) {
         let Some(parked) = self.all.get_mut(&conversation) else { return };
         let queue = if parked.complete { Some(&mut parked.queue) } else { parked.since.as_mut() };
         match queue {
@@ -130,7 +130,7 @@ impl ParkedSet {
     pub(crate) fn refill(
         &mut self,
         conversation: ConversationId,
-        mut queue: VecDeque<Message>,
+        mut queue: VecDeque<DecodedRecord>,
         next: Seq,
         mut complete: bool,
     ) {
@@ -161,16 +161,16 @@ impl ParkedSet {
     }
 
     /// The next event to judge, taken out.
-    pub(crate) fn take(&mut self, conversation: ConversationId) -> Option<Message> {
+    pub(crate) fn take(&mut self, conversation: ConversationId) -> Option<DecodedRecord> {
         let message = self.all.get_mut(&conversation)?.queue.pop_front()?;
         self.queued -= 1;
         Some(message)
     }
 
     /// Puts an event back: its facts are not there yet.
-    pub(crate) fn put_back(&mut self, conversation: ConversationId, message: Message) {
+    pub(crate) fn put_back(&mut self, conversation: ConversationId, message: DecodedRecord) {
         if let Some(parked) = self.all.get_mut(&conversation) {
-            parked.first = message.placed.seq;
+            parked.first = message.appended.seq;
             parked.queue.push_front(message);
             self.queued += 1;
         }
@@ -197,7 +197,7 @@ impl ParkedSet {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Fingerprint, Placed, UserId};
+    use domain::{Appended, Fingerprint, UserId};
     use uuid::Uuid;
 
     use super::*;
@@ -208,8 +208,14 @@ mod tests {
     fn the_event_that_is_parked_at_is_kept_however_much_others_keep() {
         let user = |number| UserId::try_from(Uuid::from_u128(number)).unwrap();
         let message = |offset| {
-            let placed = Placed { seq: Seq::new(0, offset).unwrap(), append_time_ms: 0 };
-            Message { placed, fingerprint: Fingerprint(0), conversation: None, meaning: Meaning::Marker, trace: None }
+            let appended = Appended { seq: Seq::new(0, offset).unwrap(), append_time_ms: 0 };
+            DecodedRecord {
+                appended,
+                fingerprint: Fingerprint(0),
+                conversation: None,
+                meaning: Meaning::Marker,
+                trace: None,
+            }
         };
         let (greedy, late) = (ConversationId::direct(user(1), user(1)), ConversationId::direct(user(2), user(2)));
         let mut parked = ParkedSet::new(QUEUED_MAX);
@@ -227,8 +233,14 @@ mod tests {
         let user = |number| UserId::try_from(Uuid::from_u128(number)).unwrap();
         let at = |offset| Seq::new(0, offset).unwrap();
         let message = |offset| {
-            let placed = Placed { seq: at(offset), append_time_ms: 0 };
-            Message { placed, fingerprint: Fingerprint(0), conversation: None, meaning: Meaning::Marker, trace: None }
+            let appended = Appended { seq: at(offset), append_time_ms: 0 };
+            DecodedRecord {
+                appended,
+                fingerprint: Fingerprint(0),
+                conversation: None,
+                meaning: Meaning::Marker,
+                trace: None,
+            }
         };
         let mut parked = ParkedSet::new(QUEUED_MAX);
         let conversations: Vec<_> = (0..100).map(|n| ConversationId::direct(user(n), user(n))).collect();
@@ -240,7 +252,7 @@ mod tests {
         assert!(parked.queued <= QUEUED_MAX + conversations.len(), "{} are queued", parked.queued);
         for conversation in &conversations {
             let queue = std::iter::from_fn(|| parked.take(*conversation));
-            let last = queue.last().expect("each has one at least").placed.seq;
+            let last = queue.last().expect("each has one at least").appended.seq;
             assert_eq!(parked.is_complete(*conversation), last == at(500), "what there was no room for is read again");
         }
         assert_eq!(parked.queued, 0);

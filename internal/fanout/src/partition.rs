@@ -10,7 +10,7 @@ use std::time::Duration;
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, Seams};
 use domain::ConversationId;
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, LogError, Message, NewRecord, PartitionReader, Record};
+use eventlog::{Assigned, Committer, DecodedRecord, LogError, NewRecord, PartitionReader, Record};
 use events::topics::{DELIVERIES, spec_of};
 use futures_util::stream::StreamExt;
 use process::{Backoff, FaultLog};
@@ -41,7 +41,7 @@ pub(crate) struct Partition {
     /// The state that the judge decides by.
     pub(crate) state: State,
     /// Records that were read and not taken in yet.
-    backlog: VecDeque<Message>,
+    backlog: VecDeque<DecodedRecord>,
     /// The first of the backlog would have to be parked, and there was no room.
     paused: bool,
     /// The log had more than was read at once.
@@ -264,7 +264,7 @@ impl Partition {
     }
 
     /// Takes an event in; returns whether there was room for it.
-    async fn take_in(&mut self, message: &Message) -> Result<bool, FanoutError> {
+    async fn take_in(&mut self, message: &DecodedRecord) -> Result<bool, FanoutError> {
         let Some(decision) = self.state.take_in(message)? else { return Ok(false) };
         if let Some(conversation) = message.conversation {
             self.carry_out(conversation, decision).await?;

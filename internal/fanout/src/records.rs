@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use domain::limits::RECIPIENTS_PER_RECORD_MAX;
 use domain::{Effects, Event, UserId};
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::{Message, NewRecord, partition_of};
+use eventlog::{DecodedRecord, NewRecord, partition_of};
 use events::{Codec, Delivery, HEADER_TRACE};
 
 /// A delivery record.
@@ -31,8 +31,8 @@ pub(crate) struct Records {
 
 impl Records {
     /// The records of an event.
-    pub(crate) fn of(&self, event: &Event, message: &Message, effects: &Effects) -> Vec<Outgoing> {
-        let frame = protocol::FeedFrame::of(event, message.placed, effects);
+    pub(crate) fn of(&self, event: &Event, message: &DecodedRecord, effects: &Effects) -> Vec<Outgoing> {
+        let frame = protocol::FeedFrame::of(event, message.appended, effects);
         let (blind, seeing): (Vec<UserId>, Vec<UserId>) =
             effects.recipients.iter().partition(|user| effects.blind.binary_search(user).is_ok());
         let mut records = self.with_frame(event, message, &seeing, &render(&frame));
@@ -43,11 +43,11 @@ impl Records {
     }
 
     /// The records with one frame, in order of the delivery partitions: each user is listed in one of them.
-    fn with_frame(&self, event: &Event, message: &Message, recipients: &[UserId], frame: &str) -> Vec<Outgoing> {
+    fn with_frame(&self, event: &Event, message: &DecodedRecord, recipients: &[UserId], frame: &str) -> Vec<Outgoing> {
         let outgoing = |(partition, recipients): (u32, Vec<UserId>)| {
             let (key, count) = (recipients[0].to_string(), recipients.len() as u64);
-            let place = Some((event.conversation, message.placed.seq));
-            let encoded = self.codec.delivery(&Delivery { recipients, place, frame: frame.to_owned() });
+            let event_key = Some((event.conversation, message.appended.seq));
+            let encoded = self.codec.delivery(&Delivery { recipients, event_key, frame: frame.to_owned() });
             let mut headers = encoded.headers;
             headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.to_owned(), trace)));
             let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };

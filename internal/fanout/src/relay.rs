@@ -219,7 +219,7 @@ impl Relay {
         partition: u32,
         frame: String,
     ) -> Result<(), FanoutError> {
-        let delivery = Delivery { recipients: vec![user], place: None, frame };
+        let delivery = Delivery { recipients: vec![user], event_key: None, frame };
         let encoded = self.access.seams.codec.delivery(&delivery);
         let mut headers = encoded.headers;
         let kept = record.headers.iter().filter(|(name, _)| name == HEADER_TRACE || name == HEADER_ID);

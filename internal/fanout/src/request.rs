@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use domain::{ConversationId, Fingerprint, Seq};
-use eventlog::{Message, PartitionReader};
+use eventlog::{DecodedRecord, PartitionReader};
 use store::{Answers, Hold, Loaded};
 
 use crate::position::Position;
@@ -13,9 +13,9 @@ use crate::position::Position;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// Open a cold conversation for `message`, its next event.
-    Open { conversation: ConversationId, own_hold: OwnHold, message: Message },
+    Open { conversation: ConversationId, own_hold: OwnHold, message: DecodedRecord },
     /// Read the ids of `message`, the next event, that a conversation in memory does not know.
-    Complete { conversation: ConversationId, loaded: Box<Loaded>, message: Message },
+    Complete { conversation: ConversationId, loaded: Box<Loaded>, message: DecodedRecord },
     /// Read the conversation's events of a range of the log.
     Reread {
         conversation: ConversationId,
@@ -104,7 +104,7 @@ pub(crate) enum Found {
 /// Events of one conversation, read again.
 #[derive(Debug)]
 pub(crate) struct Reread {
-    pub(crate) queue: VecDeque<Message>,
+    pub(crate) queue: VecDeque<DecodedRecord>,
     /// The offset behind the last record read.
     pub(crate) next: u64,
     /// Whether the whole range was read.

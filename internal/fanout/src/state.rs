@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::{ConversationId, Fingerprint, Seq, SeqError};
-use eventlog::Message;
+use eventlog::DecodedRecord;
 use store::{Conversations, Hold};
 
 use crate::FanoutMetrics;
@@ -70,8 +70,8 @@ impl State {
     }
 
     /// The event is taken in: its deliveries are handed over, or wait with its conversation.
-    pub(crate) fn passed(&mut self, message: &Message) {
-        self.intake = message.placed.seq.offset() + 1;
+    pub(crate) fn passed(&mut self, message: &DecodedRecord) {
+        self.intake = message.appended.seq.offset() + 1;
         self.fingerprint = Some(message.fingerprint);
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use domain::{ConversationId, Event, Placed, RULES_NEWEST, Seq, UserId};
+use domain::{Appended, ConversationId, Event, RULES_NEWEST, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, EventLog, NewRecord, SharedLog, TopicPartition, append, partition_of};
@@ -106,13 +106,13 @@ impl World {
         assert!(ended.is_ok() || ended.is_err_and(|error| error.is_cancelled()), "{service} ended by itself");
     }
 
-    async fn append(&self, event: &Event) -> Placed {
+    async fn append(&self, event: &Event) -> Appended {
         let encoded = self.codec.event(event);
         let key = event.conversation.to_string();
         let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
         let place = append(&*self.log, MESSAGES, record).await.unwrap();
         let record = eventlog::record_at(&*self.log, MESSAGES, place.partition, place.offset).await.unwrap().unwrap();
-        Placed { seq: Seq::new(0, place.offset).unwrap(), append_time_ms: record.append_time_ms }
+        Appended { seq: Seq::new(0, place.offset).unwrap(), append_time_ms: record.append_time_ms }
     }
 
     async fn wait_stored(&self) {
@@ -147,7 +147,7 @@ impl World {
                     let Some(delivery) = self.codec.read_delivery(&record.headers, &record.payload).unwrap() else {
                         continue;
                     };
-                    let (conversation, seq) = delivery.place.unwrap();
+                    let (conversation, seq) = delivery.event_key.unwrap();
                     for user in delivery.recipients {
                         assert_eq!(
                             partition_of(user.to_string().as_bytes(), spec_of(DELIVERIES).partitions),
@@ -216,14 +216,14 @@ async fn live(seed: u64, events: u64, faults: Faults) -> (World, Expected, usize
         let back = if random.chance(5) { *random.pick(&[30_000, 400_000]) } else { 0 };
         world.now_ms.store(now_ms + step - back, Ordering::SeqCst);
         let event = stories.next(now_ms, &reference);
-        let placed = world.append(&event).await;
-        let effects = reference.judge(&event, placed);
-        let frame = protocol::FeedFrame::of(&event, placed, &effects);
+        let appended = world.append(&event).await;
+        let effects = reference.judge(&event, appended);
+        let frame = protocol::FeedFrame::of(&event, appended, &effects);
         for user in effects.recipients {
             // The frame of each recipient: those who may not read the message get one without its content.
             let frame = if effects.blind.contains(&user) { frame.clone().withheld() } else { frame.clone() };
             let frame = serde_json::to_string(&frame).unwrap();
-            expected.entry((user, event.conversation)).or_default().push((placed.seq, frame));
+            expected.entry((user, event.conversation)).or_default().push((appended.seq, frame));
         }
         if faults != Faults::None {
             disturb(&mut world, &mut random, faults).await;

@@ -27,8 +27,8 @@ impl Context<'_> {
     }
 
     /// Writes a line of a stream, such as `tail`'s: fails when nobody reads any more.
-    pub(crate) fn insist(&self, line: &str) -> Result<(), OpsError> {
-        self.output.insist(line)
+    pub(crate) fn stream_line(&self, line: &str) -> Result<(), OpsError> {
+        self.output.stream_line(line)
     }
 
     /// Writes a value as JSON in one line.

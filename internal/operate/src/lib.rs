@@ -2,7 +2,7 @@
 //!
 //! `klatschctl` runs them on the engines that its options name. On one machine, where `klatsch` has the data folder
 //! open, `klatschctl` has them run inside `klatsch` instead: it sends the parsed command through a socket in the folder
-//! ([`CommandClient`]), `klatsch` runs the same code on its own open engines ([`Door`]) and sends back every line, which
+//! ([`CommandClient`]), `klatsch` runs the same code on its own open engines ([`CommandSocket`]) and sends back every line, which
 //! `klatschctl` prints. So a command has one implementation and behaves the same in both cases.
 //!
 //! | bound | at the bound |
@@ -17,8 +17,8 @@
 mod address;
 mod audit;
 mod command;
+mod command_socket;
 mod context;
-mod door;
 mod engines;
 mod incarnations;
 mod output;
@@ -31,8 +31,8 @@ mod wire;
 
 pub use address::SOCKET;
 pub use command::{Command, base_url};
+pub use command_socket::{COMMANDS_MAX, CONNECTIONS_MAX, CommandSocket, REQUEST_WITHIN};
 pub use context::Context;
-pub use door::{COMMANDS_MAX, CONNECTIONS_MAX, Door, REQUEST_WITHIN};
 pub use engines::{Engines, Running, migrates_when_opened};
 pub use output::{Console, Output};
 pub use remote::STOP_WITHIN;

@@ -21,7 +21,7 @@ pub trait Output: Send + Sync {
     ///
     /// # Errors
     /// When it cannot be written, or nobody reads any more.
-    fn insist(&self, line: &str) -> Result<(), OpsError>;
+    fn stream_line(&self, line: &str) -> Result<(), OpsError>;
 
     /// Writes text to standard error, as it is. Where that is closed, nothing happens.
     fn tell(&self, text: &str);
@@ -48,13 +48,13 @@ pub struct Console;
 
 impl Output for Console {
     fn say(&self, line: &str) -> Result<(), OpsError> {
-        match self.insist(line) {
+        match self.stream_line(line) {
             Err(OpsError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => written,
         }
     }
 
-    fn insist(&self, line: &str) -> Result<(), OpsError> {
+    fn stream_line(&self, line: &str) -> Result<(), OpsError> {
         writeln!(io::stdout().lock(), "{line}").map_err(|source| OpsError::io("writing the output", source))
     }
 

@@ -74,7 +74,7 @@ impl Output for Remote {
         }
     }
 
-    fn insist(&self, line: &str) -> Result<(), OpsError> {
+    fn stream_line(&self, line: &str) -> Result<(), OpsError> {
         self.send(&Frame::Insist(line.to_owned())).map_err(|error| OpsError::io("writing the output", error))
     }
 

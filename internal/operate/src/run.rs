@@ -316,6 +316,6 @@ async fn show(engines: &mut dyn Engines, options: TailOptions, cx: &Context<'_>)
     };
     let (log, codec) = (engines.log().await?, engines.codec().await?);
     let what = Tail { topic, partition, from, follow, bodies };
-    tail(&*log, &codec, &what, cx.stop, |line| cx.insist(&text_of(&line)?)).await?;
+    tail(&*log, &codec, &what, cx.stop, |line| cx.stream_line(&text_of(&line)?)).await?;
     Ok(Exit::Ok)
 }

@@ -81,7 +81,7 @@ fn exchange(stream: &UnixStream, replaces: &[PathBuf], output: &dyn Output) -> R
     loop {
         match Frame::read(&mut frames) {
             Ok(Some(Frame::Say(line))) => output.say(&line)?,
-            Ok(Some(Frame::Insist(line))) => output.insist(&line)?,
+            Ok(Some(Frame::Insist(line))) => output.stream_line(&line)?,
             Ok(Some(Frame::Tell(text))) => output.tell(&text),
             Ok(Some(Frame::Replace { file, text })) if replaces.contains(&file) => output.replace(&file, &text)?,
             Ok(Some(Frame::Replace { file, .. })) => {

@@ -56,7 +56,7 @@ pub(crate) struct Attached {
 pub(crate) enum Frame {
     /// [`Output::say`].
     Say(String),
-    /// [`Output::insist`].
+    /// [`Output::stream_line`].
     Insist(String),
     /// [`Output::tell`].
     Tell(String),

@@ -60,8 +60,8 @@ pub async fn plan(store: &dyn Store, log: &dyn EventLog, codec: &Codec, dropped:
     let FirstEvent::Found(record, message) = first_behind(log, codec, partition, conversation, hold).await? else {
         return refused(format!("the event that {conversation} is held at was not found"));
     };
-    if message.placed.seq != seq {
-        return refused(format!("{conversation} waits at {}, not at {seq}", message.placed.seq));
+    if message.appended.seq != seq {
+        return refused(format!("{conversation} waits at {}, not at {seq}", message.appended.seq));
     }
     match &message.meaning {
         Meaning::Unknown(_) => {}

@@ -1,7 +1,7 @@
 //! Holds: conversations whose next event a consumer could not judge.
 
 use domain::{ConversationId, Seq};
-use eventlog::{EventLog, Meaning, Message, Record, next_before_end, partition_of};
+use eventlog::{DecodedRecord, EventLog, Meaning, Record, next_before_end, partition_of};
 use events::Codec;
 use events::topics::{MESSAGES, RECEIPTS, USERS, spec_of};
 use serde::Serialize;
@@ -109,7 +109,7 @@ async fn waits_at(
 ) -> Result<String, OpsError> {
     Ok(match first_behind(log, codec, partition, conversation, hold).await? {
         FirstEvent::Found(record, message) => {
-            format!("{} (offset {}): {}", message.placed.seq, record.offset, in_words(&message.meaning))
+            format!("{} (offset {}): {}", message.appended.seq, record.offset, in_words(&message.meaning))
         }
         FirstEvent::NotUpTo(end) => format!("no event of it in offsets up to {end}"),
     })
@@ -118,7 +118,7 @@ async fn waits_at(
 /// The result of looking for an event.
 pub(crate) enum FirstEvent {
     /// The record, and how this program reads it.
-    Found(Box<Record>, Box<Message>),
+    Found(Box<Record>, Box<DecodedRecord>),
     /// There is none before that offset.
     NotUpTo(u64),
 }
@@ -143,7 +143,7 @@ pub(crate) async fn first_behind(
         }
         for record in records {
             next = record.offset + 1;
-            let message = Message::read(codec, spec.generation, partition, spec.partitions, &record);
+            let message = DecodedRecord::read(codec, spec.generation, partition, spec.partitions, &record);
             let message = message.map_err(|error| OpsError::Failed(error.to_string()))?;
             if message.conversation == Some(conversation) {
                 return Ok(FirstEvent::Found(Box::new(record), Box::new(message)));

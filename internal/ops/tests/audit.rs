@@ -60,9 +60,9 @@ impl World {
             let encoded = Codec::compiled_in().event(&event);
             let key = event.conversation.to_string();
             let record = NewRecord { key, partition: None, headers: encoded.headers, payload: encoded.payload };
-            let place = append(&*self.log, MESSAGES, record).await.unwrap();
-            let seq = Seq::new(0, place.offset).unwrap();
-            reference.judge(&event, domain::Placed { seq, append_time_ms: now_ms + 40 });
+            let position = append(&*self.log, MESSAGES, record).await.unwrap();
+            let seq = Seq::new(0, position.offset).unwrap();
+            reference.judge(&event, domain::Appended { seq, append_time_ms: now_ms + 40 });
         }
     }
 
@@ -225,7 +225,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
         let next = world.log.watermarks(DELIVERIES, partition).await.unwrap().next;
         for record in world.log.reader(DELIVERIES, partition, 0).await.unwrap().next(next as usize).await.unwrap() {
             let Some(delivery) = codec.read_delivery(&record.headers, &record.payload).unwrap() else { continue };
-            let (conversation, seq) = delivery.place.unwrap();
+            let (conversation, seq) = delivery.event_key.unwrap();
             if delivery.frame.contains("\"refused\"") && !delivery.frame.contains("conflict") {
                 let home = eventlog::partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
                 let event = eventlog::record_at(&*world.log, MESSAGES, home, seq.offset()).await.unwrap().unwrap();
@@ -244,17 +244,17 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
     let content = domain::Content::Message { body: "a ghost".into(), reply_to: None };
     let (id, author, conversation) = (refused.id, refused.author, refused.conversation);
     let state = store.conversation(conversation, seq).await.unwrap();
-    let (place, ordinal) = (state.place, state.ordinal + 1);
-    let row = Row::Entry { seq, place, ordinal, id, author, time_ms: 1, content };
+    let (slot, ordinal) = (state.slot, state.ordinal + 1);
+    let row = Row::Entry { seq, slot, ordinal, id, author, time_ms: 1, content };
     store.write(vec![row.write(conversation, seq)]).await.unwrap();
     // A repetition is fine; one that names a stranger is not, nor one with other content, nor one for nobody.
     append(&*world.log, DELIVERIES, record.clone()).await.unwrap();
     let stranger: domain::UserId = "00000000-0000-4000-8000-0000000000ff".parse().unwrap();
-    let (at, nobody) = (delivery.place, Some((conversation, Seq::default())));
+    let (at, nobody) = (delivery.event_key, Some((conversation, Seq::default())));
     for forged in [
         Delivery { recipients: vec![stranger], ..delivery.clone() },
         Delivery { frame: delivery.frame.replace("\"body\":\"", "\"body\":\"not "), ..delivery.clone() },
-        Delivery { place: nobody, ..delivery.clone() },
+        Delivery { event_key: nobody, ..delivery.clone() },
     ] {
         let encoded = codec.delivery(&forged);
         let forged = NewRecord { headers: encoded.headers, payload: encoded.payload, ..record.clone() };
@@ -279,7 +279,7 @@ async fn deliveries_out_of_order_are_found() {
         let next = world.log.watermarks(DELIVERIES, partition).await.unwrap().next;
         for record in world.log.reader(DELIVERIES, partition, 0).await.unwrap().next(next as usize).await.unwrap() {
             let Some(delivery) = codec.read_delivery(&record.headers, &record.payload).unwrap() else { continue };
-            let (conversation, seq) = delivery.place.unwrap();
+            let (conversation, seq) = delivery.event_key.unwrap();
             if let Some((before, at)) = lasts.insert((partition, conversation), (seq, record.offset)) {
                 swap = swap.or(Some((partition, at, record.offset, conversation, before)));
             }

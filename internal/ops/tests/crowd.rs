@@ -102,7 +102,7 @@ async fn a_crowd_is_listed_in_several_records_and_each_member_once() {
         assert!(delivery.recipients.len() <= RECIPIENTS_PER_RECORD_MAX, "{}", delivery.recipients.len());
         if delivery.frame.contains("said to all") {
             last = record.offset;
-            said.entry(delivery.place.unwrap().1).or_default().extend(delivery.recipients);
+            said.entry(delivery.event_key.unwrap().1).or_default().extend(delivery.recipients);
         }
     }
     assert_eq!(said.len(), 3);

@@ -92,7 +92,7 @@ pub struct SessionBody {
     /// device that does has sign-in attempts of its own, which no stranger can use up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_token: Option<Secret>,
-    /// Whose session it is.
+    /// The user of the session.
     pub user: UserBody,
 }
 

@@ -33,7 +33,7 @@ pub struct OutcomeBody {
     pub id: CommandId,
     /// Whether something stands under it.
     pub outcome: OutcomeState,
-    /// Where it stands; of a refused one, the place of the latest copy that was refused.
+    /// Where it stands; of a refused one, the seq of the latest copy that was refused.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub seq: Option<Seq>,
     /// `message`, `command` or `withdrawal`.
@@ -52,14 +52,14 @@ pub struct OutcomeBody {
 pub struct ReactionBody {
     /// Who.
     pub user: UserId,
-    /// With what.
+    /// The emoji.
     pub emoji: String,
 }
 
 /// An entry of a conversation's timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryBody {
-    /// Its place in the log: the page key.
+    /// Its seq in the log: the page key.
     #[serde(deserialize_with = "integer")]
     pub seq: Seq,
     /// The id of the command: how a message is addressed.
@@ -96,7 +96,7 @@ pub struct EntryBody {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub reactions: Vec<ReactionBody>,
     /// Changed after the caller left: what is not known to be as of the leaving (reactions, and the text of a message
-    /// that was ever edited or deleted) is left out, and `changed` is the entry's own place.
+    /// that was ever edited or deleted) is left out, and `changed` is the entry's own seq.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withheld: bool,
 }

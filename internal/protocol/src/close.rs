@@ -9,7 +9,7 @@ pub enum CloseCode {
     /// The node is shutting down: connect to another one, at once.
     Draining,
     /// The node lost its place in the log, or the log is not reachable.
-    LostPlace,
+    PositionLost,
     /// Nothing was heard from the device for too long.
     Idle,
     /// The token ended: refresh it and come back.
@@ -31,7 +31,7 @@ impl CloseCode {
     pub const ALL: [Self; 10] = [
         Self::Slow,
         Self::Draining,
-        Self::LostPlace,
+        Self::PositionLost,
         Self::Idle,
         Self::TokenExpired,
         Self::TooMany,
@@ -47,7 +47,7 @@ impl CloseCode {
         match self {
             Self::Slow => 4000,
             Self::Draining => 4001,
-            Self::LostPlace => 4002,
+            Self::PositionLost => 4002,
             Self::Idle => 4003,
             Self::TokenExpired => 4004,
             Self::TooMany => 4005,
@@ -64,7 +64,7 @@ impl CloseCode {
         match self {
             Self::Slow => "slow: come back with your cursor",
             Self::Draining => "draining: connect again at once",
-            Self::LostPlace => "lost place: come back with your cursor",
+            Self::PositionLost => "lost place: come back with your cursor",
             Self::Idle => "idle: come back with your cursor",
             Self::TokenExpired => "token expired: refresh it and come back",
             Self::TooMany => "too many sockets: wait and come back",

@@ -1,6 +1,6 @@
 //! The frames of the socket: JSON texts with a `type`. `schemas/asyncapi.yaml` and `schemas/PROTOCOL.md` describe them.
 
-use domain::{CommandId, ConversationId, Cursor, Decision, Effects, Event, Placed, Seq, Stands, UserId};
+use domain::{Appended, CommandId, ConversationId, Cursor, Decision, Effects, Event, Seq, Stands, UserId};
 use secret::Secret;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -167,7 +167,7 @@ pub enum FeedFrame {
     Event {
         /// The conversation.
         conversation: ConversationId,
-        /// Its place.
+        /// Its seq.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
@@ -188,7 +188,7 @@ pub enum FeedFrame {
     Settled {
         /// The conversation.
         conversation: ConversationId,
-        /// The place of the retry.
+        /// The seq of the retry.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
@@ -203,7 +203,7 @@ pub enum FeedFrame {
     Refused {
         /// The conversation.
         conversation: ConversationId,
-        /// The place of the copy.
+        /// The seq of the copy.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
         /// The command.
@@ -214,7 +214,7 @@ pub enum FeedFrame {
         #[serde(default)]
         message: String,
     },
-    /// A read mark of the user's own. Carries no place in the conversation: the highest mark wins.
+    /// A read mark of the user's own. Carries no seq in the conversation: the highest mark wins.
     Read {
         /// The conversation.
         conversation: ConversationId,
@@ -240,8 +240,8 @@ pub enum FeedFrame {
 impl FeedFrame {
     /// The frame of an event that was judged, for everybody concerned.
     #[must_use]
-    pub fn of(event: &Event, placed: Placed, effects: &Effects) -> Self {
-        let (conversation, seq, id) = (event.conversation, placed.seq, event.id);
+    pub fn of(event: &Event, appended: Appended, effects: &Effects) -> Self {
+        let (conversation, seq, id) = (event.conversation, appended.seq, event.id);
         match effects.decision {
             Decision::Settled { first_seq, stands } => {
                 Self::Settled { conversation, seq, id, first_seq, stands: stands.into() }
@@ -255,7 +255,7 @@ impl FeedFrame {
                 seq,
                 id,
                 author: event.author,
-                time: placed.append_time_ms,
+                time: appended.append_time_ms,
                 ordinal: effects.raises_head(event).then_some(effects.ordinal),
                 what: FeedKind::of(event, effects),
             },
@@ -274,9 +274,9 @@ impl FeedFrame {
         self
     }
 
-    /// The conversation and place that the client's filter looks at, for frames that have one.
+    /// The conversation and seq that the client's filter looks at, for frames that have one.
     #[must_use]
-    pub const fn place(&self) -> Option<(ConversationId, Seq)> {
+    pub const fn event_key(&self) -> Option<(ConversationId, Seq)> {
         match self {
             Self::Event { conversation, seq, .. }
             | Self::Settled { conversation, seq, .. }

@@ -75,7 +75,7 @@ pub struct EditBody {
 pub struct ReactBody {
     /// The command.
     pub id: CommandId,
-    /// With what.
+    /// The emoji.
     pub emoji: String,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What a server sends by itself comes in one of two lanes, and each has a type of its own, so that nothing gets into the
 //! wrong one. A [`FeedFrame`](crate::FeedFrame) is durable: it comes as [`Received`](crate::Received), with the cursor that
-//! stands behind it, alone or in a batch. A [`SignalFrame`] is lossy: it has no cursor and no place, comes in no batch, and
+//! stands behind it, alone or in a batch. A [`SignalFrame`] is lossy: it has no cursor and no seq, comes in no batch, and
 //! only to clients that asked for signals in their `hello`.
 
 use domain::{ConversationId, Signal, UserId};

@@ -12,7 +12,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     String::deserialize(deserializer).map(MessageText::from)
 }
 
-/// Of a field that may be absent.
+/// For a field that may be absent.
 pub(crate) mod optional {
     use domain::MessageText;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -156,8 +156,9 @@ impl Bench {
             ordinal: Some(number),
             what: FeedKind::Message { body: ".".repeat(100).into(), reply_to: None },
         };
-        let (place, frame) = (frame.place(), serde_json::to_string(&frame).unwrap());
-        let Encoded { headers, payload } = self.codec.delivery(&Delivery { recipients: users.to_vec(), place, frame });
+        let (event_key, frame) = (frame.event_key(), serde_json::to_string(&frame).unwrap());
+        let Encoded { headers, payload } =
+            self.codec.delivery(&Delivery { recipients: users.to_vec(), event_key, frame });
         NewRecord { key: "figures".into(), partition: Some(0), headers, payload }
     }
 

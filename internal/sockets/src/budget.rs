@@ -9,9 +9,9 @@ use tokio::time::Instant;
 pub(crate) struct Budget {
     /// When the bucket would be full.
     full_at: Instant,
-    /// Between two tokens.
+    /// The time between two tokens.
     interval: Duration,
-    /// For an empty bucket to fill.
+    /// The time in which an empty bucket fills.
     span: Duration,
 }
 

@@ -44,7 +44,7 @@ pub struct Config {
     /// How long a partition is still read after its last socket went.
     pub reader_idle: Duration,
     /// How often a running reader makes sure that the partition is still the one it was.
-    pub place_check: Duration,
+    pub position_check: Duration,
     /// What users may send over all of their sockets together; and over HTTP, where a process serves both and gives
     /// both the same.
     pub allowance: Allowance,
@@ -75,7 +75,7 @@ impl Default for Config {
             range_scan_records_max: 200_000,
             range_scan_bytes_max: 1 << 30,
             reader_idle: Duration::from_secs(30),
-            place_check: Duration::from_secs(15),
+            position_check: Duration::from_secs(15),
             allowance: Allowance::default(),
             burst: 60,
             rate: 30,

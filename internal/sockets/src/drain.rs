@@ -22,7 +22,7 @@ pub(crate) async fn run(node: Arc<Node>, go: CancellationToken) {
     tracing::info!(sockets, ?window, "asking devices to move");
     node.draining.cancel();
     node.sockets.close();
-    if node.awake.within(window + BEYOND_WINDOW, node.sockets.wait()).await.is_none() {
+    if node.node_clock.within(window + BEYOND_WINDOW, node.sockets.wait()).await.is_none() {
         tracing::warn!(sockets = node.sockets.len(), "sockets not ended in order: the deadline is missed");
     }
     node.stop.cancel();

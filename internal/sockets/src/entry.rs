@@ -19,7 +19,7 @@ const NO_FRAME: &str = "its frame is not a JSON object with a text `type` of the
 pub(crate) struct Entry {
     /// Where a device stands that has had it.
     pub(crate) end: Cursor,
-    /// Whom it concerns, sorted. Nobody, for markers.
+    /// The recipients, sorted; none for markers.
     recipients: Box<[UserId]>,
     /// The frame as it goes out, with its cursor. Empty for markers.
     pub(crate) frame: Utf8Bytes,
@@ -127,7 +127,7 @@ impl Renderer {
                 nobody(Hidden::Nothing)
             }
             Ok(Some(delivery)) => {
-                if let Some((conversation, _)) = delivery.place {
+                if let Some((conversation, _)) = delivery.event_key {
                     self.members.fed(conversation, &delivery.frame);
                 }
                 let mut recipients = delivery.recipients;

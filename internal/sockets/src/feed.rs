@@ -1,7 +1,7 @@
 //! What one socket gets, from the first decision where its device goes on: from the ring, from a range read, or from
 //! the log's end after a reset.
 //!
-//! The feed owns the device's place. It moves between its sources only at that place, under the hub's lock, so nothing
+//! The feed owns the device's position. It moves between its sources only at that position, under the hub's lock, so nothing
 //! falls between them and nothing comes twice.
 
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::wire::Blocked;
 const FRAMES_MAX: usize = 64;
 /// Range reads in a row that brought the device no further. Beyond: `reset` with `lapped`.
 const LAPS_MAX: u32 = 3;
-/// Range reads in a row that failed by what may pass. Beyond: `LostPlace`.
+/// Range reads in a row that failed by what may pass. Beyond: `PositionLost`.
 const FAILURES_MAX: u32 = 3;
-/// How long a socket waits for the reader to have its place. Beyond: `LostPlace`.
+/// How long a socket waits for the reader to have its position. Beyond: `PositionLost`.
 const RUNNING_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a device has to sync from heads.
@@ -60,7 +60,7 @@ pub(crate) struct Feed {
     /// Where the device stands that has had every frame given out, and those in `frames`.
     cursor: Cursor,
     source: Source,
-    /// From a range read, not given out yet.
+    /// Frames of a range read that were not returned yet.
     frames: Vec<Utf8Bytes>,
     /// Whether the device's cursor was found good: nobody is told twice.
     resumed: bool,
@@ -82,7 +82,7 @@ pub(crate) struct Feed {
     _stay: Stay,
 }
 
-/// Of a part of the log.
+/// Records and bytes of a part of the log.
 #[derive(Debug, Clone, Copy, Default)]
 struct Weight {
     records: u64,
@@ -102,7 +102,7 @@ impl Weight {
 
 #[derive(Debug)]
 enum Source {
-    /// To be decided: from the ring if it has the cursor's place, else by a range read.
+    /// To be decided: from the ring if it has the cursor's position, else by a range read.
     Cursor,
     /// The ring's end, and the device syncs.
     Reset(Reset),
@@ -227,7 +227,7 @@ impl Feed {
                 self.source = Source::Cursor;
                 None
             }
-            Taken::Lost => Some(Fed::End(CloseCode::LostPlace)),
+            Taken::Lost => Some(Fed::End(CloseCode::PositionLost)),
             Taken::Gap => self.reset(Reset::Gone),
         }
     }
@@ -241,7 +241,7 @@ impl Feed {
     /// Decides where to go on from the cursor.
     async fn choose(&mut self) -> Option<Fed> {
         if !self.partition.running(RUNNING_WAIT).await {
-            return Some(Fed::End(CloseCode::LostPlace));
+            return Some(Fed::End(CloseCode::PositionLost));
         }
         let behind = match self.partition.hub.attach(self.user, self.cursor, self.resumed, &self.blocked) {
             Attach::Attached(seat) => {
@@ -283,7 +283,7 @@ impl Feed {
 
     async fn begin_anew(&mut self, reason: Reset) -> Option<Fed> {
         if !self.partition.running(RUNNING_WAIT).await {
-            return Some(Fed::End(CloseCode::LostPlace));
+            return Some(Fed::End(CloseCode::PositionLost));
         }
         let (seat, cursor) = self.partition.hub.attach_at_end(self.user, &self.blocked)?;
         self.attached(seat);
@@ -296,11 +296,11 @@ impl Feed {
         match served {
             Some(Served::Chunk(chunk)) => self.chunk(&chunk),
             Some(Served::Gone) => self.reset(Reset::Gone),
-            Some(Served::Failed) => Some(Fed::End(CloseCode::LostPlace)),
+            Some(Served::Failed) => Some(Fed::End(CloseCode::PositionLost)),
             Some(Served::Stumbled) => {
                 self.failures += 1;
                 if self.failures > FAILURES_MAX {
-                    return Some(Fed::End(CloseCode::LostPlace));
+                    return Some(Fed::End(CloseCode::PositionLost));
                 }
                 self.source = Source::Cursor;
                 None

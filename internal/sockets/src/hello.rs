@@ -42,7 +42,7 @@ pub(crate) async fn greet(
     caller: Option<&Caller>,
     brought: Option<&Secret>,
 ) -> Result<Guest, Ending> {
-    let text = node.awake.within(node.config.hello_wait, first_text(wire)).await;
+    let text = node.node_clock.within(node.config.hello_wait, first_text(wire)).await;
     // Late is no fault of the client: a slow network, or a server that had no time to listen. It comes back.
     let text = text.ok_or(Ending::Close(CloseCode::Idle))??;
     let (token, cursor, owner, batches, signals) = match parse(&text) {
@@ -72,7 +72,7 @@ pub(crate) async fn greet(
             named.map_err(|refusal| Ending::Close(close_code(refusal.code)))?
         }
     };
-    // Another user's cursor is a place in another feed: this one begins anew, with `first`.
+    // Another user's cursor is a position in another feed: this one begins anew, with `first`.
     let cursor = cursor.filter(|_| owner.is_none_or(|owner| owner == caller.user));
     let session = caller.session.map(|session| node.verifier.ended().watch(session));
     let expires = end_of(node, caller.expires_ms);
@@ -110,7 +110,7 @@ async fn refuse(wire: &mut Wire, refusal: &ServerFrame, code: CloseCode) -> Endi
 fn close_code(code: ErrorCode) -> CloseCode {
     match code {
         ErrorCode::TokenExpired => CloseCode::TokenExpired,
-        ErrorCode::Unavailable => CloseCode::LostPlace,
+        ErrorCode::Unavailable => CloseCode::PositionLost,
         _ => CloseCode::Unauthorized,
     }
 }

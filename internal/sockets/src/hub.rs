@@ -3,7 +3,7 @@
 //! The reader puts a record into the ring once and notes its number with each socket that it concerns; a socket takes
 //! its frames from the ring by these numbers. So a record wakes only sockets that get it, frames are never copied, and
 //! a socket that does not keep up costs eight bytes per frame until the ring drops what it missed. Then the ring has
-//! outrun the socket, which goes on from the log, at its own place.
+//! outrun the socket, which goes on from the log, at its own position.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ pub(crate) struct Hub {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// `None` while no reader has its place.
+    /// `None` while no reader has its position.
     ring: Option<Ring>,
     /// Its order is random: whoever goes through all of them sorts first.
     users: HashMap<UserId, Vec<Mailbox>>,
@@ -38,7 +38,7 @@ struct Inner {
     takes: u64,
 }
 
-/// A socket's place at a hub. Dropping it leaves.
+/// A socket's registration at a hub. Dropping it leaves.
 #[derive(Debug)]
 pub(crate) struct Seat {
     hub: Arc<Hub>,
@@ -87,7 +87,7 @@ pub(crate) enum Taken {
     Outrun(Cursor),
     /// A record went by that may have concerned the user and cannot be read.
     Gap,
-    /// The reader lost its place.
+    /// The reader lost its position.
     Lost,
 }
 
@@ -96,13 +96,13 @@ impl Hub {
         Arc::new(Self { inner: Mutex::default(), running: Latest::new(false) })
     }
 
-    /// The reader has its place.
+    /// The reader has its position.
     pub(crate) fn open(&self, ring: Ring) {
         self.with(|inner| inner.ring = Some(ring));
         self.running.set(true);
     }
 
-    /// The reader has no place any more: everybody leaves.
+    /// The reader has no position any more: everybody leaves.
     pub(crate) fn close(&self) {
         self.running.set(false);
         let left = self.with(|inner| {
@@ -247,7 +247,7 @@ impl Seat {
         self.wake.notified().await;
     }
 
-    /// `None` once the reader has lost its place.
+    /// `None` once the reader has lost its position.
     fn with<T>(&self, act: impl FnOnce(&mut Mailbox, &mut Ring, &mut u64) -> T) -> Option<T> {
         self.hub.with(|inner| {
             let Inner { ring, users, takes, .. } = inner;

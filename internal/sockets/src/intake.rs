@@ -40,9 +40,9 @@ pub(crate) struct Intake {
     /// Of the upgrade: the commands' traces are its children.
     trace: TraceParent,
     budget: Budget,
-    /// For what asks for nothing: pings and pongs, of the websocket and of the protocol.
+    /// The budget of frames that need no answer: pings and pongs, of the websocket and of the protocol.
     signs: Budget,
-    /// For signals of the moment.
+    /// The budget of signals.
     moments: Budget,
     malformed: u32,
     /// The command that is being handed to the log: the next one waits for it.

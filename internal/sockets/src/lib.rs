@@ -26,32 +26,32 @@
 //! | malformed frames | closed with `Protocol` |
 //! | everything about signals | see `signals`: they are dropped |
 
-mod awake;
 mod batch;
-mod beat;
 mod budget;
-#[cfg(test)]
-mod canned;
-mod census;
 mod config;
 mod drain;
 mod entry;
 mod feed;
 mod handshake;
+mod heartbeat;
 mod hello;
 mod hub;
 mod intake;
 mod mailbox;
 mod metrics;
 mod node;
+mod node_clock;
 mod parse;
 mod partition;
-mod place;
+mod position;
 mod range;
 mod reader;
 mod ring;
 mod signals;
 mod socket;
+mod socket_count;
+#[cfg(test)]
+mod tick_log;
 mod upgrade;
 mod wire;
 
@@ -102,9 +102,9 @@ pub struct Deps {
     pub codec: Codec,
     /// Verifies access tokens.
     pub verifier: Verifier,
-    /// For the end of tokens, and the time in commands.
+    /// The time of day, for the expiry of tokens and in commands.
     pub clock: Clock,
-    /// For jitter and traces.
+    /// Source of jitter and trace ids.
     pub entropy: Entropy,
     /// What `/readyz` tells.
     pub readiness: Readiness,

@@ -19,8 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) records: Counter,
     /// Sockets that the ring has outrun: they go on from the log.
     pub(crate) outrun: Counter,
-    /// Readers that lost their place, closing their sockets.
-    pub(crate) places_lost: Counter,
+    /// Readers that lost their position, closing their sockets.
+    pub(crate) positions_lost: Counter,
     /// Range reads begun.
     pub(crate) range_reads: Counter,
     /// Records read by them.
@@ -105,7 +105,7 @@ impl Metrics {
             frame_bytes: counter("socket_frame_bytes", "Bytes of feed frames sent"),
             records: counter("socket_reader_records", "Delivery records read"),
             outrun: counter("socket_outrun", "Sockets that went on from the log, outrun by the recent records"),
-            places_lost: counter("socket_reader_places_lost", "Readers that lost their place in the log"),
+            positions_lost: counter("socket_reader_places_lost", "Readers that lost their place in the log"),
             range_reads: counter("socket_range_reads", "Range reads for devices that came back"),
             range_records: counter("socket_range_records", "Records read for devices that came back"),
             ring_records: registry.register("socket_ring_records", "Recent records kept", Family::default()),
@@ -143,7 +143,7 @@ impl Metrics {
             None => "gone",
             Some(CloseCode::Slow) => "slow",
             Some(CloseCode::Draining) => "draining",
-            Some(CloseCode::LostPlace) => "lost_place",
+            Some(CloseCode::PositionLost) => "lost_place",
             Some(CloseCode::Idle) => "idle",
             Some(CloseCode::TokenExpired) => "token_expired",
             Some(CloseCode::TooMany) => "too_many",

@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Deps;
-use crate::awake::Awake;
-use crate::census::Census;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::node_clock::NodeClock;
 use crate::partition::{Common, Log, Partition};
 use crate::signals::{MembersCache, Needs, Signals};
+use crate::socket_count::SocketCount;
 
 /// A node.
 #[derive(Debug)]
@@ -27,15 +27,15 @@ pub(crate) struct Node {
     pub(crate) verifier: Verifier,
     pub(crate) clock: Clock,
     /// What bounds on devices are measured in. Driven until `stop`.
-    pub(crate) awake: Arc<Awake>,
+    pub(crate) node_clock: Arc<NodeClock>,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
-    pub(crate) census: Arc<Census>,
+    pub(crate) socket_count: Arc<SocketCount>,
     /// Every open socket.
     pub(crate) sockets: TaskTracker,
     /// Cancelled when the sockets are to go.
     pub(crate) draining: CancellationToken,
-    /// Of `chat.deliveries`, by number.
+    /// The partitions of `chat.deliveries`, by number.
     partitions: Vec<Arc<Partition>>,
     /// What is of the moment: nothing durable waits for it.
     pub(crate) signals: Arc<Signals>,
@@ -52,8 +52,8 @@ impl Node {
     pub(crate) fn new(config: Config, deps: &Deps, commands: Commands) -> Arc<Self> {
         let (config, topic) = (Arc::new(config), topics::spec_of(topics::DELIVERIES));
         let (readers, stop) = (TaskTracker::new(), CancellationToken::new());
-        let (metrics, awake, members) = (Metrics::new(&deps.metrics), Awake::new(), MembersCache::new());
-        let (driven, until) = (Arc::clone(&awake), stop.clone());
+        let (metrics, node_clock, members) = (Metrics::new(&deps.metrics), NodeClock::new(), MembersCache::new());
+        let (driven, until) = (Arc::clone(&node_clock), stop.clone());
         readers.spawn(async move { until.run_until_cancelled(driven.run()).await });
         let common = Common {
             topic,
@@ -62,7 +62,7 @@ impl Node {
             entropy: deps.entropy.clone(),
             metrics: metrics.clone(),
             members: members.clone(),
-            awake: Arc::clone(&awake),
+            node_clock: Arc::clone(&node_clock),
             config: Arc::clone(&config),
             tasks: readers.clone(),
             stop: stop.clone(),
@@ -83,10 +83,10 @@ impl Node {
             commands: Shown(commands),
             verifier: deps.verifier.clone(),
             clock: deps.clock.clone(),
-            awake,
+            node_clock,
             entropy: deps.entropy.clone(),
             metrics,
-            census: Census::new(config.sockets_max, config.sockets_per_user_max),
+            socket_count: SocketCount::new(config.sockets_max, config.sockets_per_user_max),
             sockets: TaskTracker::new(),
             draining: CancellationToken::new(),
             partitions,

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::awake::Awake;
 use crate::config::Config;
 use crate::entry::Renderer;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::node_clock::NodeClock;
 use crate::range::Ranges;
 use crate::reader;
 use crate::ring::{Bounds, Ring};
@@ -31,7 +31,7 @@ pub(crate) struct Partition {
     pub(crate) log: Log,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
-    pub(crate) awake: Arc<Awake>,
+    pub(crate) node_clock: Arc<NodeClock>,
     pub(crate) config: Arc<Config>,
     /// Sockets whose user is of this partition, and whether a reader serves them.
     occupancy: watch::Sender<Occupancy>,
@@ -72,7 +72,7 @@ pub(crate) struct Common {
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
     pub(crate) members: MembersCache,
-    pub(crate) awake: Arc<Awake>,
+    pub(crate) node_clock: Arc<NodeClock>,
     pub(crate) config: Arc<Config>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -80,7 +80,7 @@ pub(crate) struct Common {
 
 impl Partition {
     pub(crate) fn new(number: u32, common: Common) -> Arc<Self> {
-        let Common { topic, log, codec, entropy, metrics, members, awake, config, tasks, stop } = common;
+        let Common { topic, log, codec, entropy, metrics, members, node_clock, config, tasks, stop } = common;
         Arc::new(Self {
             topic,
             number,
@@ -90,7 +90,7 @@ impl Partition {
             log,
             entropy,
             metrics,
-            awake,
+            node_clock,
             config,
             occupancy: watch::Sender::default(),
             tasks,
@@ -123,9 +123,9 @@ impl Partition {
         }
     }
 
-    /// Waits until the reader has its place, for so much time awake; whether it has.
+    /// Waits until the reader has its position, for so much time awake; whether it has.
     pub(crate) async fn running(&self, wait: Duration) -> bool {
-        self.awake.within(wait, self.hub.running()).await.is_some()
+        self.node_clock.within(wait, self.hub.running()).await.is_some()
     }
 
     /// The reader wants to end: whether it may. Once it may, the next stay starts another.

@@ -2,7 +2,7 @@
 //! wait for that partition, so ten thousand of them cost one read per partition.
 //!
 //! A pass begins at the oldest waiting cursor and ends where the ring does, or at the log's end as it was; who comes
-//! meanwhile joins it if its place is still ahead of the pass. It hands shared chunks to the waiting sockets, which
+//! meanwhile joins it if its position is still ahead of the pass. It hands shared chunks to the waiting sockets, which
 //! pick what concerns them and leave for the ring as soon as they can. A socket that does not take its chunks in time
 //! is left behind by the pass: a lap, and it may wait for the next one.
 //!
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::entry::{Entry, parts};
 use crate::partition::Partition;
-use crate::place;
+use crate::position;
 
 /// Records of a chunk.
 const CHUNK_RECORDS_MAX: usize = 128;
@@ -58,19 +58,19 @@ pub(crate) enum Served {
     Failed,
 }
 
-/// A socket's place in range reads. When it ends without a word, the pass went on without the socket.
+/// A socket's part in range reads. When it ends without a word, the pass went on without the socket.
 pub(crate) type Ticket = mpsc::Receiver<Served>;
 
 /// Who waits for range reads of a partition: those who come back, and those who were outrun by far.
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {
-    near: Lane,
-    far: Lane,
+    near: ReadQueue,
+    far: ReadQueue,
 }
 
 /// Waiters who share passes.
 #[derive(Debug, Default)]
-struct Lane {
+struct ReadQueue {
     waiting: Mutex<Waiting>,
 }
 
@@ -90,12 +90,12 @@ struct Waiter {
 }
 
 impl Ranges {
-    fn lane(&self, far: bool) -> &Lane {
+    fn read_queue(&self, far: bool) -> &ReadQueue {
         if far { &self.far } else { &self.near }
     }
 }
 
-impl Lane {
+impl ReadQueue {
     fn with<T>(&self, act: impl FnOnce(&mut Waiting) -> T) -> T {
         act(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -104,7 +104,7 @@ impl Lane {
 /// Asks for the records from `cursor` on, which is `far` behind or not.
 pub(crate) fn join(partition: &Arc<Partition>, cursor: Cursor, far: bool) -> Ticket {
     let (out, ticket) = mpsc::channel(CHUNKS_AHEAD_MAX);
-    let start = partition.ranges.lane(far).with(|waiting| {
+    let start = partition.ranges.read_queue(far).with(|waiting| {
         waiting.waiters.push(Waiter { cursor, out, good: false });
         !std::mem::replace(&mut waiting.running, true)
     });
@@ -115,10 +115,10 @@ pub(crate) fn join(partition: &Arc<Partition>, cursor: Cursor, far: bool) -> Tic
 }
 
 async fn make_passes(partition: Arc<Partition>, far: bool) {
-    let lane = partition.ranges.lane(far);
+    let read_queue = partition.ranges.read_queue(far);
     loop {
         let grace = (GRACE_OF_PASS, GRACE_OF_MANY);
-        let mut pass = Pass { partition: &partition, lane, waiters: Vec::new(), grace };
+        let mut pass = Pass { partition: &partition, read_queue, waiters: Vec::new(), grace };
         let outcome = tokio::select! {
             biased;
             () = partition.stop.cancelled() => Err(LogError::Closed),
@@ -136,7 +136,7 @@ async fn make_passes(partition: Arc<Partition>, far: bool) {
             partition.stop.run_until_cancelled(sleep(FAILED_PAUSE)).await;
         }
         drop(pass);
-        let done = lane.with(|waiting| {
+        let done = read_queue.with(|waiting| {
             waiting.running = !waiting.waiters.is_empty() && !partition.stop.is_cancelled();
             !waiting.running
         });
@@ -148,7 +148,7 @@ async fn make_passes(partition: Arc<Partition>, far: bool) {
 
 struct Pass<'p> {
     partition: &'p Partition,
-    lane: &'p Lane,
+    read_queue: &'p ReadQueue,
     waiters: Vec<Waiter>,
     /// How long it may still wait for sockets that are late: for few, and for many.
     grace: (Duration, Duration),
@@ -157,8 +157,8 @@ struct Pass<'p> {
 impl Pass<'_> {
     async fn run(&mut self) -> Result<(), LogError> {
         let (log, topic, number) = (&*self.partition.log.0, &self.partition.topic.name, self.partition.number);
-        self.waiters = self.lane.with(|waiting| std::mem::take(&mut waiting.waiters));
-        let marks = place::in_time(log.watermarks(topic, number)).await?;
+        self.waiters = self.read_queue.with(|waiting| std::mem::take(&mut waiting.waiters));
+        let marks = position::in_time(log.watermarks(topic, number)).await?;
         self.waiters.retain(|waiter| {
             let there = waiter.cursor.next > marks.low && waiter.cursor.next <= marks.next;
             if !there {
@@ -168,14 +168,14 @@ impl Pass<'_> {
         });
         let Some(mut at) = self.waiters.iter().map(|waiter| waiter.cursor.next - 1).min() else { return Ok(()) };
         self.partition.metrics.range_reads.inc();
-        let mut reader = place::in_time(log.reader(topic, number, at)).await?;
+        let mut reader = position::in_time(log.reader(topic, number, at)).await?;
         while at < self.goal(at, marks.next) {
             self.admit(at, marks.next);
             if let Some(next) = self.nobody_until(at) {
-                reader = place::in_time(log.reader(topic, number, next)).await?;
+                reader = position::in_time(log.reader(topic, number, next)).await?;
                 at = next;
             }
-            let records = place::in_time(reader.next(CHUNK_RECORDS_MAX)).await?;
+            let records = position::in_time(reader.next(CHUNK_RECORDS_MAX)).await?;
             self.partition.metrics.range_records.inc_by(records.len() as u64);
             let entries = records.iter().map(|record| self.partition.renderer.entry(record)).collect();
             for chunk in parts(entries, CHUNK_BYTES_MAX) {
@@ -204,14 +204,14 @@ impl Pass<'_> {
 
     /// Takes in who came meanwhile, unless one of them would be left behind: that one's pass would never begin.
     fn admit(&mut self, at: u64, end: u64) {
-        let newcomers = self.lane.with(|waiting| {
+        let newcomers = self.read_queue.with(|waiting| {
             let all_ahead = waiting.waiters.iter().all(|waiter| (at + 1..=end).contains(&waiter.cursor.next));
             if all_ahead { std::mem::take(&mut waiting.waiters) } else { Vec::new() }
         });
         self.waiters.extend(newcomers);
     }
 
-    /// Hands the chunk, which ends before offset `end`, to all whose place it has reached.
+    /// Hands the chunk, which ends before offset `end`, to all whose position it has reached.
     async fn serve(&mut self, chunk: &Arc<[Entry]>, end: u64) {
         let mut late = Vec::new();
         self.waiters.retain_mut(|waiter| {
@@ -242,7 +242,8 @@ impl Pass<'_> {
     /// Waits, within the graces, until those who are late have room for the chunk.
     async fn wait_for(&mut self, late: Vec<Waiter>, chunk: &Arc<[Entry]>) {
         // Nobody who is to be reached yet, here or by the next pass, waits for others to take what they have.
-        let reached = self.waiters.iter().all(|waiter| waiter.good) && self.lane.with(|next| next.waiters.is_empty());
+        let reached =
+            self.waiters.iter().all(|waiter| waiter.good) && self.read_queue.with(|next| next.waiters.is_empty());
         let many = reached && late.len() * MANY_ONE_OF >= late.len() + self.waiters.len();
         let grace = if many { &mut self.grace.1 } else { &mut self.grace.0 };
         let begun = Instant::now();
@@ -272,14 +273,14 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::canned::{AtEnd, Canned};
     use crate::feed::{Fed, Feed};
+    use crate::tick_log::{AtEnd, TickLog};
     use crate::wire::Blocked;
 
     #[tokio::test(start_paused = true)]
     async fn a_pass_does_not_wait_for_what_is_nobodys_to_read() {
         // The last offset holds another producer's control record.
-        let log = Canned::new(400, 401, AtEnd::Waits);
+        let log = TickLog::new(400, 401, AtEnd::Waits);
         let (partition, user) = (log.partition(), log.user());
         let first = Feed::new(&partition, user, None, Blocked::default()).next().await;
         assert!(matches!(first, Fed::Reset(..)), "{first:?}");

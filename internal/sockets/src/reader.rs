@@ -1,8 +1,8 @@
 //! The one reader of a partition on this node.
 //!
-//! It begins at the log's end, and whenever it goes on after an error it makes sure that the record before its place is
+//! It begins at the log's end, and whenever it goes on after an error it makes sure that the record before its position is
 //! still the one it was; a running reader does so every now and then. A topic that was re-created or trimmed under it
-//! has no place for it: then every socket of the partition is closed with `LostPlace`, and it begins anew.
+//! has no position for it: then every socket of the partition is closed with `PositionLost`, and it begins anew.
 //!
 //! A burst can be read faster than it is written to sockets. Before the ring drops what a socket has not taken, the
 //! reader waits: for as long as the node itself has not got round to that socket, and otherwise within bounds, so that
@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::entry::{Entry, parts};
 use crate::partition::Partition;
-use crate::place;
+use crate::position;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
@@ -134,23 +134,23 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads from the log's end until the place is lost. Dropping it at any await loses nothing.
+    /// Reads from the log's end until the position is lost. Dropping it at any await loses nothing.
     async fn read(&mut self) {
         let start = self.begin().await;
         self.partition.hub.open(self.partition.ring(start));
         let lost = self.follow(start).await;
-        let (partition, code) = (self.partition.number, CloseCode::LostPlace.number());
+        let (partition, code) = (self.partition.number, CloseCode::PositionLost.number());
         tracing::warn!(partition, code, error = %lost, "reader lost its place: its sockets are closed");
-        self.partition.metrics.places_lost.inc();
+        self.partition.metrics.positions_lost.inc();
         self.partition.hub.close();
         self.pause().await;
     }
 
-    /// The place to begin: the log's end.
+    /// The position to begin: the log's end.
     async fn begin(&mut self) -> Cursor {
         let (topic, partition) = (self.partition.topic.name.as_str(), self.partition.number);
         loop {
-            match place::last_record(&*self.partition.log.0, topic, partition).await {
+            match position::last_record(&*self.partition.log.0, topic, partition).await {
                 Ok(Some(last)) => return self.partition.renderer.cursor_behind(&last),
                 Ok(None) => self.faults.fault(&Empty { topic, partition }),
                 Err(error) => self.faults.fault(&error),
@@ -159,7 +159,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads on from `at` through whatever passes, until the place is lost.
+    /// Reads on from `at` through whatever passes, until the position is lost.
     async fn follow(&mut self, mut at: Cursor) -> Lost {
         let (log, topic) = (&*self.partition.log.0, self.partition.topic.name.as_str());
         loop {
@@ -169,7 +169,7 @@ impl Reader<'_> {
             };
             loop {
                 self.pause().await;
-                match place::stands(log, topic, at).await {
+                match position::stands(log, topic, at).await {
                     Ok(stands) if stands || seeded(Bug::ReaderGoesOnBlindly) => break,
                     Ok(_) => return Lost::Differs,
                     Err(error) if error.is_transient() => self.faults.fault(&error),
@@ -182,7 +182,7 @@ impl Reader<'_> {
     /// Reads on from `at` until something is wrong.
     async fn read_on(&mut self, at: &mut Cursor) -> Lost {
         let partition = self.partition;
-        let opened = place::in_time(partition.log.0.reader(&partition.topic.name, partition.number, at.next)).await;
+        let opened = position::in_time(partition.log.0.reader(&partition.topic.name, partition.number, at.next)).await;
         let mut reader = match opened {
             Ok(reader) => reader,
             Err(error) => return Lost::Log(error),
@@ -250,8 +250,8 @@ impl Reader<'_> {
 /// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the frames no
 /// time.
 async fn stands_later(partition: &Partition, at: Cursor) -> Result<bool, LogError> {
-    sleep(partition.config.place_check).await;
-    place::stands(&*partition.log.0, &partition.topic.name, at).await
+    sleep(partition.config.position_check).await;
+    position::stands(&*partition.log.0, &partition.topic.name, at).await
 }
 
 #[cfg(test)]
@@ -261,15 +261,15 @@ mod tests {
     use events::{Codec, Delivery, Encoded};
 
     use super::*;
-    use crate::canned::{AtEnd, Canned};
     use crate::hub::Taken;
     use crate::ring::{Bounds, Ring};
+    use crate::tick_log::{AtEnd, TickLog};
     use crate::wire::Blocked;
 
     #[tokio::test(start_paused = true)]
     async fn where_records_can_be_looked_up_and_not_read_on_the_reader_backs_off() {
         for at_end in [AtEnd::Transient, AtEnd::Broken] {
-            let log = Canned::new(3, 3, at_end);
+            let log = TickLog::new(3, 3, at_end);
             let partition = log.partition();
             let stay = partition.enter();
             sleep(Duration::from_secs(60)).await;
@@ -283,7 +283,7 @@ mod tests {
     /// Pushes a long burst for twenty sockets, each of which waits for its device and takes so many frames a millisecond,
     /// or waits for the node until it gets round to all of them; says whom the ring has outrun, and how long that took.
     async fn burst(frames_per_ms: [usize; 20], node: Option<Duration>) -> (Vec<usize>, Duration) {
-        let log = Canned::new(1, 1, AtEnd::Waits);
+        let log = TickLog::new(1, 1, AtEnd::Waits);
         let partition = log.partition();
         let users: Vec<UserId> =
             (1..=20_u128).map(|number| UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()).collect();
@@ -310,7 +310,7 @@ mod tests {
         }
         let Encoded { headers, payload } = Codec::compiled_in().delivery(&Delivery {
             recipients: users,
-            place: None,
+            event_key: None,
             frame: r#"{"type":"x"}"#.into(),
         });
         let entry = |offset| {

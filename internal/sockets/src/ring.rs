@@ -13,16 +13,16 @@ use crate::entry::Entry;
 /// Recent records in order, without gaps in what the log has.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    entries: VecDeque<Slot>,
+    entries: VecDeque<RingEntry>,
     /// The number of the first entry. Entries are numbered densely, offsets need not be dense.
     first: u64,
     /// Where a device stands that needs the first entry next.
     start: Cursor,
     /// Where a device stands that has had the last one.
     end: Cursor,
-    /// Of all entries, without their lists of recipients.
+    /// Bytes of all entries, without their lists of recipients.
     bytes: usize,
-    /// Of all lists that are here.
+    /// Bytes of all lists that are kept.
     list_bytes: usize,
     /// The number of the first entry that has its list of recipients: those before have lost theirs.
     listed: u64,
@@ -33,14 +33,14 @@ pub(crate) struct Ring {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) records_max: usize,
-    /// Of entries without their lists of recipients.
+    /// The most bytes of entries, without their lists of recipients.
     pub(crate) bytes_max: usize,
-    /// Of these lists.
+    /// The most bytes of these lists.
     pub(crate) list_bytes_max: usize,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct RingEntry {
     entry: Entry,
     /// Sockets that have not taken it.
     takers: u32,
@@ -76,10 +76,10 @@ impl Ring {
         self.end = entry.end;
         self.bytes += entry.bytes();
         self.list_bytes += entry.list_bytes();
-        self.entries.push_back(Slot { entry, takers: 0 });
+        self.entries.push_back(RingEntry { entry, takers: 0 });
         let Bounds { records_max, bytes_max, list_bytes_max } = self.bounds;
         while self.entries.len() > 1 && (self.entries.len() > records_max || self.bytes > bytes_max) {
-            if let Some(Slot { entry: old, .. }) = self.entries.pop_front() {
+            if let Some(RingEntry { entry: old, .. }) = self.entries.pop_front() {
                 self.start = old.end;
                 self.first += 1;
                 self.bytes -= old.bytes();
@@ -96,9 +96,9 @@ impl Ring {
     }
 
     fn drop_list(&mut self, number: u64) {
-        let Some(slot) = self.slot(number) else { return };
-        let bytes = slot.entry.list_bytes();
-        slot.entry.drop_list();
+        let Some(ring_entry) = self.ring_entry(number) else { return };
+        let bytes = ring_entry.entry.list_bytes();
+        ring_entry.entry.drop_list();
         self.list_bytes -= bytes;
     }
 
@@ -114,40 +114,40 @@ impl Ring {
         let mut records = self.entries.len() + entries.len();
         let mut bytes = self.bytes + entries.iter().map(Entry::bytes).sum::<usize>();
         let (mut stays, mut waited_for) = (self.first, false);
-        for slot in &self.entries {
+        for ring_entry in &self.entries {
             if records <= self.bounds.records_max && bytes <= self.bounds.bytes_max {
                 break;
             }
-            waited_for |= slot.takers > 0;
+            waited_for |= ring_entry.takers > 0;
             stays += 1;
-            (records, bytes) = (records - 1, bytes - slot.entry.bytes());
+            (records, bytes) = (records - 1, bytes - ring_entry.entry.bytes());
         }
         waited_for.then_some(stays)
     }
 
     /// The entry of that number; `None` when it was dropped.
     pub(crate) fn get(&self, number: u64) -> Option<&Entry> {
-        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.entries.get(place).map(|slot| &slot.entry)
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.entries.get(index).map(|ring_entry| &ring_entry.entry)
     }
 
     /// So many more sockets are going to take the entry of that number.
     pub(crate) fn await_takers(&mut self, number: u64, count: u32) {
-        if let Some(slot) = self.slot(number) {
-            slot.takers += count;
+        if let Some(ring_entry) = self.ring_entry(number) {
+            ring_entry.takers += count;
         }
     }
 
     /// One of the sockets that are to take the entry takes it, or never will; `None` when it was dropped.
     pub(crate) fn take(&mut self, number: u64) -> Option<&Entry> {
-        let slot = self.slot(number)?;
-        slot.takers = slot.takers.saturating_sub(1);
-        Some(&slot.entry)
+        let ring_entry = self.ring_entry(number)?;
+        ring_entry.takers = ring_entry.takers.saturating_sub(1);
+        Some(&ring_entry.entry)
     }
 
-    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
-        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.entries.get_mut(place)
+    fn ring_entry(&mut self, number: u64) -> Option<&mut RingEntry> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(index)
     }
 
     /// Whether the entry of that number was dropped.
@@ -166,17 +166,17 @@ impl Ring {
         let known = if cursor.next == self.start.next {
             Some(self.start)
         } else {
-            let place = self.entries.partition_point(|slot| slot.entry.end.next < cursor.next);
-            self.entries.get(place).map(|slot| slot.entry.end)
+            let index = self.entries.partition_point(|ring_entry| ring_entry.entry.end.next < cursor.next);
+            self.entries.get(index).map(|ring_entry| ring_entry.entry.end)
         };
         if known == Some(cursor) { Standing::Inside } else { Standing::Differs }
     }
 
     /// The entries at and after `cursor.next`, with their numbers.
     pub(crate) fn since(&self, cursor: Cursor) -> impl Iterator<Item = (u64, &Entry)> {
-        let place = self.entries.partition_point(|slot| slot.entry.end.next <= cursor.next);
-        let numbers = self.first + place as u64..;
-        numbers.zip(self.entries.range(place..).map(|slot| &slot.entry))
+        let index = self.entries.partition_point(|ring_entry| ring_entry.entry.end.next <= cursor.next);
+        let numbers = self.first + index as u64..;
+        numbers.zip(self.entries.range(index..).map(|ring_entry| &ring_entry.entry))
     }
 
     /// Records and bytes here.
@@ -214,10 +214,10 @@ mod tests {
             ring.push(entry(offset, MEMBERS));
         }
         assert!(ring.get(number).is_some() && !ring.dropped(number), "what somebody waits for is there");
-        let lists: usize = ring.entries.iter().map(|slot| slot.entry.list_bytes()).sum();
+        let lists: usize = ring.entries.iter().map(|ring_entry| ring_entry.entry.list_bytes()).sum();
         assert!(lists <= bounds.list_bytes_max && lists == ring.list_bytes, "{lists}");
         // Who comes back from before the first list reads the log; from there on the ring knows.
-        let listed = 1 + ring.entries.iter().position(|slot| slot.entry.list_bytes() > 0).unwrap() as u64;
+        let listed = 1 + ring.entries.iter().position(|ring_entry| ring_entry.entry.list_bytes() > 0).unwrap() as u64;
         assert!((60..90).contains(&listed), "{listed}");
         assert_eq!(ring.standing(behind(listed - 1)), Standing::Inside);
         assert!(matches!(ring.standing(behind(listed - 2)), Standing::Older(_)));

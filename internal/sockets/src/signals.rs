@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Nothing here waits for anything, and nothing durable waits for it: a signal that meets a bound, a slow store or a sick
-//! log is dropped and counted. There is no cursor, no place and no row; a node that starts reads from the log's end on.
+//! log is dropped and counted. There is no cursor, no position and no row; a node that starts reads from the log's end on.
 //!
 //! Who is told is looked up in the store, behind the barrier: the members of a conversation as of everything that was in
 //! the log then. What was found is used for [`MEMBERS_KEPT`], or until this node's feed shows that the members have changed.
@@ -26,7 +26,7 @@
 
 mod mailbox;
 mod members;
-mod pace;
+mod rate;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ use crate::metrics::{Metrics, SignalFate};
 use crate::partition::Log;
 use mailbox::Mailboxes;
 use members::{Asked, Members};
-use pace::Pace;
+use rate::SignalRate;
 
 pub(crate) use mailbox::Seat;
 pub use members::MEMBERS_KEPT;
@@ -66,9 +66,9 @@ pub(crate) struct Signals {
     clock: Clock,
     entropy: Entropy,
     metrics: Metrics,
-    pace: Mutex<Pace>,
+    rate: Mutex<SignalRate>,
     members: Members,
-    /// Of `chat.signals`, by number.
+    /// The partitions of `chat.signals`, by number.
     partitions: Vec<Mailboxes>,
     /// Owns look-ups and readers.
     tasks: TaskTracker,
@@ -96,7 +96,7 @@ impl Signals {
         let barrier = Barrier::new(Arc::clone(&log.0), Arc::clone(&store));
         Arc::new(Self {
             members: Members::new(store, barrier, members),
-            pace: Mutex::default(),
+            rate: Mutex::default(),
             partitions: (0..topics::spec_of(SIGNALS).partitions).map(|_| Mailboxes::default()).collect(),
             log,
             codec,
@@ -110,7 +110,7 @@ impl Signals {
 
     /// A device says that its user is typing. Returns at once, whatever becomes of it.
     pub(crate) fn typing(self: &Arc<Self>, user: UserId, conversation: ConversationId) {
-        if !self.pace().take(user, conversation) {
+        if !self.rate().take(user, conversation) {
             return self.metrics.signal(SignalFate::TooOften);
         }
         let signal = Signal::Typing { conversation, user };
@@ -175,7 +175,7 @@ impl Signals {
         Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rate(&self) -> MutexGuard<'_, SignalRate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Caller, Vouched};
+use api::{Authenticated, Caller};
 use domain::{Cursor, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use futures_util::FutureExt;
@@ -18,19 +18,19 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::batch::batched;
-use crate::beat::Beat;
-use crate::census::Counted;
 use crate::feed::{Fed, Feed, Reset};
 use crate::handshake::Socket;
+use crate::heartbeat::Heartbeat;
 use crate::hello::{self, Guest};
 use crate::intake::Intake;
 use crate::node::Node;
 use crate::signals::Seat;
+use crate::socket_count::CountedSocket;
 use crate::wire::{Ending, Heard, Wire};
 
 /// How long the answers in flight may take when the node ends a socket.
 pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(2);
-/// How long the first decision about a device's cursor may take. Beyond: `LostPlace`.
+/// How long the first decision about a device's cursor may take. Beyond: `PositionLost`.
 const WELCOME_WAIT: Duration = Duration::from_secs(20);
 /// How long after its token's end a socket ends, so that what the device has sent before is read before.
 const EXPIRY_GRACE: Duration = Duration::from_millis(500);
@@ -44,16 +44,16 @@ pub(crate) struct Opening {
     pub(crate) token: Option<Secret>,
     pub(crate) trace: TraceParent,
     /// `None`: the node is full.
-    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
     /// Told once the socket is somebody's: the listener then keeps it before strangers.
-    pub(crate) vouched: Vouched,
+    pub(crate) authenticated: Authenticated,
 }
 
 /// Serves a socket to its end.
 pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
     let _tracked = node.sockets.token();
     node.metrics.open.inc();
-    let mut wire = Wire::new(socket, Arc::clone(&node.awake), node.config.write_wait);
+    let mut wire = Wire::new(socket, Arc::clone(&node.node_clock), node.config.write_wait);
     let Err(ending) = serve(&node, &mut wire, &opening).await;
     let code = match ending {
         Ending::Close(code) => Some(code),
@@ -62,18 +62,18 @@ pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
     node.metrics.closed(code);
     node.metrics.open.dec();
     tracing::debug!(code = code.map(CloseCode::number), "socket ends");
-    // With its place under the node's bound: what takes its time to end is there still.
+    // With its permit under the node's bound: what takes its time to end is there still.
     wire.end(ending).await;
 }
 
 async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<Infallible, Ending> {
-    if opening.place.is_none() {
+    if opening.permit.is_none() {
         return Err(Ending::Close(CloseCode::TooMany));
     }
     let greeting = hello::greet(node, wire, opening.caller.as_ref(), opening.token.as_ref());
     let guest = unless_draining(node, Box::pin(greeting)).await?;
-    opening.vouched.set();
-    let counted = node.census.count(guest.user);
+    opening.authenticated.set();
+    let counted = node.socket_count.count(guest.user);
     let mut session = Session::new(node, wire, &guest, &counted, opening.trace);
     let ended = guest.session.as_ref().map(|session| session.ended().clone()).unwrap_or_default();
     tokio::select! {
@@ -107,7 +107,7 @@ async fn next_signals(seat: Option<&Seat>) -> Vec<Utf8Bytes> {
 struct Session<'w> {
     node: Arc<Node>,
     wire: &'w mut Wire,
-    counted: &'w Counted,
+    counted: &'w CountedSocket,
     user: UserId,
     feed: Feed,
     /// Signals, for a device that asked for them.
@@ -115,7 +115,7 @@ struct Session<'w> {
     /// Whether the device takes several frames in one text.
     batches: bool,
     intake: Intake,
-    beat: Beat,
+    heartbeat: Heartbeat,
     /// When the token ends.
     expires: Instant,
     /// When the socket ends with it: a moment of the node's time awake, set once the token has ended.
@@ -135,7 +135,13 @@ enum Event {
 }
 
 impl<'w> Session<'w> {
-    fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, counted: &'w Counted, trace: TraceParent) -> Self {
+    fn new(
+        node: &Arc<Node>,
+        wire: &'w mut Wire,
+        guest: &Guest,
+        counted: &'w CountedSocket,
+        trace: TraceParent,
+    ) -> Self {
         let partition = node.partition(guest.user);
         Self {
             feed: Feed::new(partition, guest.user, guest.cursor.as_deref(), wire.blocked()),
@@ -145,7 +151,7 @@ impl<'w> Session<'w> {
             signals: guest.signals.then(|| node.signals.enter(guest.user)),
             batches: guest.batches,
             intake: Intake::new(Arc::clone(node), guest, trace),
-            beat: Beat::new(node.config.ping, node.awake.now()),
+            heartbeat: Heartbeat::new(node.config.ping, node.node_clock.now()),
             expires: guest.expires,
             expired: None,
             leave: None,
@@ -155,8 +161,8 @@ impl<'w> Session<'w> {
 
     /// Decides where the device goes on, and welcomes it.
     async fn begin(&mut self) -> Result<(), Ending> {
-        let fed = self.node.awake.within(WELCOME_WAIT, self.feed.next()).await;
-        self.fed(fed.ok_or(Ending::Close(CloseCode::LostPlace))?).await
+        let fed = self.node.node_clock.within(WELCOME_WAIT, self.feed.next()).await;
+        self.fed(fed.ok_or(Ending::Close(CloseCode::PositionLost))?).await
     }
 
     async fn go_on(&mut self) -> Result<Infallible, Ending> {
@@ -169,7 +175,7 @@ impl<'w> Session<'w> {
                     {
                         self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
                     }
-                    self.leave = Some(self.node.awake.now() + self.jitter());
+                    self.leave = Some(self.node.node_clock.now() + self.jitter());
                     timer.as_mut().reset(Instant::now() + self.due_in());
                 }
                 Event::Time => {
@@ -198,20 +204,25 @@ impl<'w> Session<'w> {
             frames = next_signals(self.signals.as_ref()) => Event::Signals(frames),
         };
         if !open {
-            self.beat.heard(self.node.awake.now()); // nobody listened
+            self.heartbeat.heard(self.node.node_clock.now()); // nobody listened
         }
         event
     }
 
     /// How long it is, at least, until something is due. Most moves on meanwhile: the timer only looks again then.
     fn due_in(&self) -> Duration {
-        let awake = [Some(self.beat.ping_at()), Some(self.beat.idle_at()), self.expired, self.leave];
-        let awake = awake.into_iter().flatten().min().and_then(|due| self.node.awake.left(due)).unwrap_or_default();
-        if self.expired.is_some() { awake } else { awake.min(self.expires.saturating_duration_since(Instant::now())) }
+        let node_clock = [Some(self.heartbeat.ping_at()), Some(self.heartbeat.idle_at()), self.expired, self.leave];
+        let node_clock =
+            node_clock.into_iter().flatten().min().and_then(|due| self.node.node_clock.left(due)).unwrap_or_default();
+        if self.expired.is_some() {
+            node_clock
+        } else {
+            node_clock.min(self.expires.saturating_duration_since(Instant::now()))
+        }
     }
 
     async fn time(&mut self) -> Result<(), Ending> {
-        let now = self.node.awake.now();
+        let now = self.node.node_clock.now();
         if self.leave.is_some_and(|leave| leave <= now) {
             return self.finish(CloseCode::Draining).await;
         }
@@ -223,11 +234,11 @@ impl<'w> Session<'w> {
         } else {
             self.expired = None;
         }
-        if self.beat.idle_at() <= now {
+        if self.heartbeat.idle_at() <= now {
             return Err(Ending::Close(CloseCode::Idle));
         }
-        if self.beat.ping_at() <= now {
-            self.beat.pinged(now);
+        if self.heartbeat.ping_at() <= now {
+            self.heartbeat.pinged(now);
             // While frames wait for the socket, they are as good a sign of life.
             if let Some(cursor) = self.feed.stands() {
                 self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
@@ -238,7 +249,7 @@ impl<'w> Session<'w> {
     }
 
     async fn heard(&mut self, heard: Heard) -> Result<(), Ending> {
-        self.beat.heard(self.node.awake.now());
+        self.heartbeat.heard(self.node.node_clock.now());
         self.counted.heard();
         let Heard::Text(text) = heard else { return self.intake.take_sign().map_err(Ending::Close) };
         if let Some(answer) = self.intake.take(&text).map_err(Ending::Close)? {
@@ -309,17 +320,17 @@ impl<'w> Session<'w> {
 
     async fn flush(&mut self) -> Result<(), Ending> {
         self.wire.flush().await?;
-        self.beat.sent(self.node.awake.now());
+        self.heartbeat.sent(self.node.node_clock.now());
         Ok(())
     }
 
     /// Ends the socket when what it has asked for is answered, or after a while. Nothing new is taken.
     async fn finish(&mut self, code: CloseCode) -> Result<(), Ending> {
         self.feed.leave();
-        let deadline = self.node.awake.now() + FINISH_WAIT;
+        let deadline = self.node.node_clock.now() + FINISH_WAIT;
         while self.intake.is_busy() {
-            let left = deadline.saturating_sub(self.node.awake.now());
-            match self.node.awake.within(left, self.intake.answer()).await {
+            let left = deadline.saturating_sub(self.node.node_clock.now());
+            match self.node.node_clock.within(left, self.intake.answer()).await {
                 Some(answer) => self.answer(&answer).await?,
                 None => break,
             }

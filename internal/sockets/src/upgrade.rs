@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiError, Caller, Vouched, bearer};
+use api::{ApiError, Authenticated, Caller, bearer};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -43,7 +43,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
 async fn open(
     State(node): State<Arc<Node>>,
     Extension(trace): Extension<TraceParent>,
-    vouched: Option<Extension<Vouched>>,
+    authenticated: Option<Extension<Authenticated>>,
     uri: Uri,
     headers: HeaderMap,
     connection: Option<Extension<OnUpgrade>>,
@@ -63,8 +63,8 @@ async fn open(
         false => None,
     };
     let token = bearer(&headers).map(Secret::new);
-    let vouched = vouched.map(|Extension(vouched)| vouched).unwrap_or_default();
-    let opening = Opening { caller, token, trace, place: node.census.place(), vouched };
+    let authenticated = authenticated.map(|Extension(authenticated)| authenticated).unwrap_or_default();
+    let opening = Opening { caller, token, trace, permit: node.socket_count.permit(), authenticated };
     let span = info_span!("socket", trace_id = trace.trace_id());
     let serving = async move {
         if let Some(socket) = handshake::socket(connection).await {

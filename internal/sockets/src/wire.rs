@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use crate::awake::Awake;
 use crate::handshake::Socket;
+use crate::node_clock::NodeClock;
 
 /// How long the end may take: the close frame to go out, the device's to come, and the connection to be let go.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -66,7 +66,7 @@ pub(crate) struct Wire {
 /// How long a device may take nothing.
 #[derive(Debug)]
 struct Patience {
-    awake: Arc<Awake>,
+    node_clock: Arc<NodeClock>,
     write_wait: Duration,
     blocked: Blocked,
 }
@@ -80,7 +80,7 @@ impl Patience {
         let mut outcome = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
         if outcome.is_pending() {
             self.blocked.set(true);
-            let in_time = self.awake.within(self.write_wait, write).await;
+            let in_time = self.node_clock.within(self.write_wait, write).await;
             self.blocked.set(false);
             outcome = Poll::Ready(in_time.ok_or(Ending::Close(CloseCode::Slow))?);
         }
@@ -92,8 +92,8 @@ impl Patience {
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Socket, awake: Arc<Awake>, write_wait: Duration) -> Self {
-        Self { socket, patience: Patience { awake, write_wait, blocked: Blocked::default() } }
+    pub(crate) fn new(socket: Socket, node_clock: Arc<NodeClock>, write_wait: Duration) -> Self {
+        Self { socket, patience: Patience { node_clock, write_wait, blocked: Blocked::default() } }
     }
 
     /// Whether the device is behind.
@@ -153,7 +153,7 @@ impl Wire {
                 while matches!(connection.read(&mut waste).await, Ok(1..)) {}
             }
         };
-        let _ = patience.awake.within(CLOSE_WAIT, Box::pin(closing)).await;
+        let _ = patience.node_clock.within(CLOSE_WAIT, Box::pin(closing)).await;
     }
 }
 
@@ -181,7 +181,8 @@ mod tests {
     /// Issue 10, item 7: a device is slow by what it did not take while the node tried to write to it.
     #[tokio::test(start_paused = true)]
     async fn a_stop_of_the_process_makes_no_device_slow() {
-        let patience = Patience { awake: Awake::driven(), write_wait: SECOND * 10, blocked: Blocked::default() };
+        let patience =
+            Patience { node_clock: NodeClock::driven(), write_wait: SECOND * 10, blocked: Blocked::default() };
         let blocked = patience.blocked.clone();
         let written = tokio::spawn(async move { patience.written(pending()).await });
         sleep(SECOND).await;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use consumer::{ConsumerError, NotJudged, judge, read_facts};
-use domain::{ConversationId, Decision, Effects, Event, Placed, Seq};
+use domain::{Appended, ConversationId, Decision, Effects, Event, Seq};
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::{Meaning, Message, Record};
+use eventlog::{DecodedRecord, Meaning, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use store::{Consumer, Facts, Hold, Loaded, Malformed, Slot, StoreError, load};
+use store::{CacheEntry, Consumer, FactsLookup, Hold, Loaded, Malformed, StoreError, load};
 
 use crate::StorageError;
 use crate::partition::Partition;
@@ -56,13 +56,13 @@ impl Partition {
 
     /// Loads the conversations that are not in memory, together, as of `applied`. Returns those that are held from
     /// there on.
-    async fn load_cold(&mut self, messages: &[Message]) -> Result<BTreeMap<ConversationId, Hold>, StorageError> {
+    async fn load_cold(&mut self, messages: &[DecodedRecord]) -> Result<BTreeMap<ConversationId, Hold>, StorageError> {
         let mut cold: BTreeMap<ConversationId, i64> = BTreeMap::new();
         for message in messages {
             if let Some(conversation) = message.conversation
                 && !self.cache.contains(conversation)
             {
-                cold.entry(conversation).or_insert(message.placed.append_time_ms);
+                cold.entry(conversation).or_insert(message.appended.append_time_ms);
             }
         }
         let as_of = self.applied.unwrap_or_default();
@@ -77,18 +77,18 @@ impl Partition {
         let mut begun = BTreeMap::new();
         for (conversation, opened) in opened {
             let slot = match opened {
-                Opened::Ready(loaded) => Slot::Ready(loaded),
+                Opened::Ready(loaded) => CacheEntry::Ready(loaded),
                 // Tried again from where it stopped, but behind this batch: the other conversations must not wait for
                 // it.
                 Opened::Held => {
                     self.redrives.add(conversation);
-                    Slot::Held
+                    CacheEntry::Held
                 }
                 Opened::Malformed => {
                     self.deps.metrics.holds.inc();
                     let done = if seeded(Bug::MalformedHeldTooLate) { as_of.next() } else { as_of };
                     begun.insert(conversation, Hold { skipped_to: None, done_through: Some(done) });
-                    Slot::Held
+                    CacheEntry::Held
                 }
             };
             self.cache.put(conversation, slot);
@@ -137,7 +137,7 @@ impl Partition {
 
     async fn judge_one(
         &mut self,
-        message: &Message,
+        message: &DecodedRecord,
         record: &Record,
         written: &mut Written,
     ) -> Result<(), StorageError> {
@@ -145,18 +145,18 @@ impl Partition {
         if let Meaning::Corrupt(reason) = &message.meaning {
             self.quarantine(record, reason).await;
         }
-        let (Some(conversation), seq) = (message.conversation, message.placed.seq) else { return Ok(()) };
+        let (Some(conversation), seq) = (message.conversation, message.appended.seq) else { return Ok(()) };
         let slot = self.cache.take(conversation).expect("load_cold has loaded every conversation of the batch");
-        let Slot::Ready(mut loaded) = slot else {
+        let CacheEntry::Ready(mut loaded) = slot else {
             self.deps.metrics.skipped.inc();
             written.holds.entry(conversation).or_default().skipped_to = Some(seq);
-            self.cache.put(conversation, Slot::Held);
+            self.cache.put(conversation, CacheEntry::Held);
             return Ok(());
         };
         let unknown = match &message.meaning {
             Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => None,
             Meaning::Unknown(what) => Some(what.clone()),
-            Meaning::Event(event) => match self.judge(&mut loaded, event, message.placed, &written.cells).await? {
+            Meaning::Event(event) => match self.judge(&mut loaded, event, message.appended, &written.cells).await? {
                 Judged::Writes(writes) => {
                     written.cells.add(conversation, writes);
                     None
@@ -168,9 +168,9 @@ impl Partition {
             tracing::warn!(conversation_id = %conversation, %seq, what, "conversation held");
             self.deps.metrics.holds.inc();
             written.holds.insert(conversation, Hold { skipped_to: Some(seq), done_through: seq.before() });
-            self.cache.put(conversation, Slot::Held);
+            self.cache.put(conversation, CacheEntry::Held);
         } else {
-            self.cache.put(conversation, Slot::Ready(loaded));
+            self.cache.put(conversation, CacheEntry::Ready(loaded));
         }
         Ok(())
     }
@@ -181,12 +181,12 @@ impl Partition {
         &self,
         loaded: &mut Loaded,
         event: &Event,
-        placed: Placed,
+        appended: Appended,
         pending: &Pending,
     ) -> Result<Judged, StorageError> {
         let conversation = event.conversation;
         let unwritten = || pending.memberships(conversation, event.author).collect();
-        let read = read_facts(&self.access, loaded, (event, placed), unwritten, &self.deps.metrics.id_reads);
+        let read = read_facts(&self.access, loaded, (event, appended), unwritten, &self.deps.metrics.id_reads);
         let answers = match read.await {
             Ok(answers) => answers,
             Err(ConsumerError::Store(StoreError::Malformed(row))) => {
@@ -195,9 +195,9 @@ impl Partition {
             }
             Err(error) => return Err(error.into()),
         };
-        let Facts::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
-        let writes = |effects: Effects| (effects.decision, EventWrites::of(event, placed, &effects));
-        let (decision, writes) = match judge(loaded, (event, placed), &facts, self.deps.rules_newest, writes) {
+        let FactsLookup::Ready(facts) = loaded.facts(event, &answers) else { unreachable!("all of them were read") };
+        let writes = |effects: Effects| (effects.decision, EventWrites::of(event, appended, &effects));
+        let (decision, writes) = match judge(loaded, (event, appended), &facts, self.deps.rules_newest, writes) {
             Ok(judged) => judged,
             Err(NotJudged::Rules(version)) => return Ok(Judged::Not(format!("rules version {version}: upgrade"))),
             Err(NotJudged::Panicked) => {
@@ -207,7 +207,7 @@ impl Partition {
         };
         self.deps.metrics.events.inc();
         if let Decision::Refused(refusal) = decision {
-            tracing::debug!(conversation_id = %conversation, seq = %placed.seq, reason = refusal.name(), "event refused");
+            tracing::debug!(conversation_id = %conversation, seq = %appended.seq, reason = refusal.name(), "event refused");
         }
         Ok(Judged::Writes(writes))
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use domain::{CommandId, ConversationId, Event, RULES_NEWEST, RULES_TRIAL};
 use events::topics::QUARANTINE;
-use store::Slot;
+use store::CacheEntry;
 
 use crate::fixture::Fixture;
 
@@ -106,7 +106,7 @@ async fn what_heals_in_a_quiet_partition_does_not_outgrow_the_cache() {
     // As many as memory keeps.
     let others: Vec<_> = (0..4096).map(|n| ConversationId::group(create.author, CommandId::first_at(n))).collect();
     for other in &others {
-        upgraded.cache.put(*other, Slot::Held);
+        upgraded.cache.put(*other, CacheEntry::Held);
     }
     upgraded.redrive_all();
     while !upgraded.redrives.is_empty() {

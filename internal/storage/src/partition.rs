@@ -8,7 +8,7 @@ use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess};
 use domain::{Fingerprint, Seq};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::consume::{Ended, Outcome};
-use eventlog::{Assigned, Committer, Meaning, Message, PartitionReader, Quarantine, Record, TopicPartition};
+use eventlog::{Assigned, Committer, DecodedRecord, Meaning, PartitionReader, Quarantine, Record, TopicPartition};
 use store::{Applied, Conversations};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -123,9 +123,9 @@ impl Partition {
     }
 
     /// Decodes a record.
-    pub(crate) fn message(&self, record: &Record) -> Result<Message, StorageError> {
+    pub(crate) fn message(&self, record: &Record) -> Result<DecodedRecord, StorageError> {
         let mut message = self.access.message(record).map_err(ConsumerError::Seq)?;
-        if self.dropped.contains(&message.placed.seq) {
+        if self.dropped.contains(&message.appended.seq) {
             message.meaning = Meaning::Dropped;
         }
         Ok(message)

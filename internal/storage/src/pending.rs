@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Change, ConversationId, Effects, Event, Placed, Role, Seq, UserId};
+use domain::{Appended, Change, ConversationId, Effects, Event, Role, Seq, UserId};
 use store::{CellWrites, Value, rows_of};
 
 /// A change of a membership: the user, the event's seq, and the role from there on (`None` after leaving).
@@ -16,9 +16,9 @@ pub(crate) struct EventWrites {
 }
 
 impl EventWrites {
-    pub(crate) fn of(event: &Event, placed: Placed, effects: &Effects) -> Self {
+    pub(crate) fn of(event: &Event, appended: Appended, effects: &Effects) -> Self {
         let members = effects.changes.iter().filter_map(|change| match change {
-            Change::Member { user, role } => Some((*user, placed.seq, *role)),
+            Change::Member { user, role } => Some((*user, appended.seq, *role)),
             Change::Timeline { .. }
             | Change::Body { .. }
             | Change::Deleted { .. }
@@ -26,7 +26,7 @@ impl EventWrites {
             | Change::Settings(_)
             | Change::Id { .. } => None,
         });
-        Self { cells: rows_of(event, placed, effects), members: members.collect() }
+        Self { cells: rows_of(event, appended, effects), members: members.collect() }
     }
 }
 

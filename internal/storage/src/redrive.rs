@@ -9,7 +9,7 @@ use consumer::{BATCH_RECORDS_MAX, ConsumerError};
 use domain::{ConversationId, ID_CACHE_ROWS_MAX, Seq};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{Meaning, PartitionReader, Record};
-use store::{Consumer, Hold, Loaded, Slot};
+use store::{CacheEntry, Consumer, Hold, Loaded};
 
 use crate::StorageError;
 use crate::batch::{Judged, Written};
@@ -67,13 +67,13 @@ impl Partition {
 
     /// Judges a slice of what the conversation's hold skipped, at most up to `as_of`. `None`: the conversation is not
     /// held there, and not loaded.
-    async fn redrive(&mut self, conversation: ConversationId, as_of: Seq) -> Result<Option<Slot>, StorageError> {
+    async fn redrive(&mut self, conversation: ConversationId, as_of: Seq) -> Result<Option<CacheEntry>, StorageError> {
         Ok(match self.slice(conversation, as_of).await? {
-            Slice::Done(loaded) => loaded.map(Slot::Ready),
-            Slice::Held => Some(Slot::Held),
+            Slice::Done(loaded) => loaded.map(CacheEntry::Ready),
+            Slice::Held => Some(CacheEntry::Held),
             Slice::More => {
                 self.redrives.add(conversation);
-                Some(Slot::Held)
+                Some(CacheEntry::Held)
             }
         })
     }
@@ -95,14 +95,14 @@ impl Partition {
             let mut written = Written::default();
             for record in records {
                 let message = self.message(&record)?;
-                let seq = message.placed.seq;
+                let seq = message.appended.seq;
                 next = seq.next();
                 if seq > as_of || message.conversation != Some(conversation) {
                     continue;
                 }
                 events += 1;
                 if loaded.is_none() {
-                    loaded = self.load(conversation, done, message.placed.append_time_ms).await?;
+                    loaded = self.load(conversation, done, message.appended.append_time_ms).await?;
                 }
                 let Some(loaded) = loaded.as_mut() else {
                     self.raise_done(conversation, seq.before()).await?;
@@ -112,7 +112,7 @@ impl Partition {
                     // It was copied to the quarantine when it was read first.
                     Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => Judged::Writes(EventWrites::default()),
                     Meaning::Unknown(what) => Judged::Not(what.clone()),
-                    Meaning::Event(event) => self.judge(loaded, event, message.placed, &written.cells).await?,
+                    Meaning::Event(event) => self.judge(loaded, event, message.appended, &written.cells).await?,
                 };
                 match judged {
                     Judged::Writes(writes) => written.cells.add(conversation, writes),

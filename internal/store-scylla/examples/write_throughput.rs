@@ -64,7 +64,7 @@ struct Message {
     id: CommandId,
     author: UserId,
     seq: Seq,
-    place: u64,
+    slot: u64,
     body: String,
 }
 
@@ -80,15 +80,15 @@ fn calls(messages: usize, conversations: usize, world: usize) -> Vec<Call> {
             let messages = |number| {
                 let id = Uuid::from_u128((world as u128) << 64 | (conversations as u128) << 32 | number as u128);
                 let first = call * per_conversation;
-                (first..first + per_conversation).map(|place| message(id, place as u64)).collect()
+                (first..first + per_conversation).map(|slot| message(id, slot as u64)).collect()
             };
             (0..conversations).map(messages).collect()
         })
         .collect()
 }
 
-fn message(conversation: Uuid, place: u64) -> Message {
-    let (stamp, random) = (1_735_689_600_000 + place, (conversation.as_u128() as u64 ^ place).to_be_bytes());
+fn message(conversation: Uuid, slot: u64) -> Message {
+    let (stamp, random) = (1_735_689_600_000 + slot, (conversation.as_u128() as u64 ^ slot).to_be_bytes());
     let mut tail = [0; 10];
     tail[..8].copy_from_slice(&random);
     let id = uuid::Builder::from_unix_timestamp_millis(stamp, &tail).into_uuid();
@@ -96,8 +96,8 @@ fn message(conversation: Uuid, place: u64) -> Message {
         conversation: ConversationId::try_from(conversation).expect("any UUID is a conversation's"),
         id: CommandId::try_from(id).expect("made as version 7"),
         author: UserId::try_from(Uuid::from_u128(7)).expect("any UUID is a user's"),
-        seq: Seq::new(0, place + 1).expect("small"),
-        place,
+        seq: Seq::new(0, slot + 1).expect("small"),
+        slot,
         body: "m".repeat(BODY_BYTES),
     }
 }
@@ -106,15 +106,15 @@ fn message(conversation: Uuid, place: u64) -> Message {
 fn writes(call: &Call) -> Vec<CellWrites> {
     let mut writes = Vec::new();
     for messages in call {
-        for Message { conversation, id, author, seq, place, body } in messages.iter().cloned() {
+        for Message { conversation, id, author, seq, slot, body } in messages.iter().cloned() {
             let content = Content::Message { body: body.into(), reply_to: None };
-            let row = IdRow { author, seq, hash: HASH, stands: Stands::Message { place }, deleted: None };
-            let entry = Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: TIME_MS, content };
+            let row = IdRow { author, seq, hash: HASH, stands: Stands::Message { slot }, deleted: None };
+            let entry = Row::Entry { seq, slot, ordinal: slot + 1, id, author, time_ms: TIME_MS, content };
             writes.push(entry.write(conversation, seq));
             writes.push(Row::Id { id, row }.write(conversation, seq));
         }
-        if let Some(Message { conversation, seq, place, .. }) = messages.last() {
-            let head = Row::Head { seq: *seq, time_ms: TIME_MS, place: place + 1, ordinal: place + 1 };
+        if let Some(Message { conversation, seq, slot, .. }) = messages.last() {
+            let head = Row::Head { seq: *seq, time_ms: TIME_MS, slot: slot + 1, ordinal: slot + 1 };
             writes.push(head.write(*conversation, *seq));
         }
     }
@@ -223,15 +223,15 @@ impl Bare {
 
     async fn conversation(&self, messages: &[Message]) -> Result<()> {
         let (mut entries, mut ids, mut head) = (Vec::new(), Vec::new(), None);
-        for Message { conversation, id, author, seq, place, body } in messages {
+        for Message { conversation, id, author, seq, slot, body } in messages {
             let (conversation, author, seq) = (conversation.uuid(), author.uuid(), seq.timestamp());
-            let bucket = store::bucket_of(*place) as i64;
-            let (place, ordinal) = (*place as i64, *place as i64 + 1);
+            let bucket = store::bucket_of(*slot) as i64;
+            let (slot, ordinal) = (*slot as i64, *slot as i64 + 1);
             let entry: EntryValues<'_> =
-                (conversation, bucket, seq, id.as_bytes(), author, TIME_MS, place, ordinal, "message", body, seq);
+                (conversation, bucket, seq, id.as_bytes(), author, TIME_MS, slot, ordinal, "message", body, seq);
             entries.push(entry);
             let row: IdValues<'_> =
-                (conversation, id.week(), id.as_bytes(), author, seq, place, &HASH.0, "message", seq);
+                (conversation, id.week(), id.as_bytes(), author, seq, slot, &HASH.0, "message", seq);
             ids.push(row);
             head = Some((seq, seq, TIME_MS, ordinal, ordinal, conversation));
         }

@@ -1,4 +1,4 @@
-//! [`ChatStore`]: state and facts as of a place in the log.
+//! [`ChatStore`]: state and facts as of a seq.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -68,7 +68,7 @@ impl ChatReads {
         Ok(row.map(|row| row.settings().map(|(_, settings)| settings)).transpose()?)
     }
 
-    /// The place and the ordinal behind the last entry as of `as_of`.
+    /// The slot and the ordinal behind the last entry as of `as_of`.
     async fn counters(&self, cql: &Cql, conversation: Uuid, as_of: Seq) -> Result<(u64, u64), StoreError> {
         let Some(bucket) = self.bucket_at(cql, conversation, as_of).await? else { return Ok((0, 0)) };
         let mut last = None;
@@ -78,7 +78,7 @@ impl ChatReads {
             Ok(if last.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })
         .await?;
-        Ok(last.map_or((0, 0), |entry| (entry.place + 1, entry.ordinal)))
+        Ok(last.map_or((0, 0), |entry| (entry.slot + 1, entry.ordinal)))
     }
 
     /// The newest bucket that begins at or before `as_of`. Its first entry is written, since `applied` is not before
@@ -122,12 +122,12 @@ impl ChatStore for ScyllaStore {
 
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
         let (cql, id) = (&*self.cql, conversation.uuid());
-        let (members, settings, (place, ordinal)) = tokio::try_join!(
+        let (members, settings, (slot, ordinal)) = tokio::try_join!(
             self.reads.members(cql, id, as_of),
             self.reads.settings(cql, id, as_of),
             self.reads.counters(cql, id, as_of),
         )?;
-        Ok(ConversationState { settings, members, place, ordinal })
+        Ok(ConversationState { settings, members, slot, ordinal })
     }
 
     async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {

@@ -172,8 +172,8 @@ impl HistoryStore for ScyllaStore {
         Ok(entries)
     }
 
-    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        let key = (conversation.uuid(), bucket_of(place));
+    async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
+        let key = (conversation.uuid(), bucket_of(slot));
         let row = self.cql.first_row(&self.history.entry, (key.0, number(key.1), seq.timestamp())).await?;
         let mut entry: Vec<Entry> = row.map(store::RowValues::entry).transpose()?.flatten().into_iter().collect();
         self.history.add_reactions(&self.cql, key, &mut entry).await?;

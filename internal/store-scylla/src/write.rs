@@ -105,11 +105,11 @@ mod tests {
         rows.into_iter().map(|row| row.write(conversation, Seq::new(0, 1).unwrap())).collect()
     }
 
-    fn entry(place: u64, body_bytes: usize) -> Row {
+    fn entry(slot: u64, body_bytes: usize) -> Row {
         Row::Entry {
-            seq: Seq::new(0, place).unwrap(),
-            place,
-            ordinal: place,
+            seq: Seq::new(0, slot).unwrap(),
+            slot,
+            ordinal: slot,
             id: CommandId::first_at(1),
             author: UserId::try_from(Uuid::from_u128(9)).unwrap(),
             time_ms: 1,
@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn a_batch_has_one_partition_and_stays_small() {
         let head = Row::NewestStamp { stamp_ms: 1 };
-        let small: Vec<Row> = (0..150).map(|place| entry(place, 10)).collect();
-        let large: Vec<Row> = (16_380..16_388).map(|place| entry(place, 10_000)).chain([head]).collect();
+        let small: Vec<Row> = (0..150).map(|slot| entry(slot, 10)).collect();
+        let large: Vec<Row> = (16_380..16_388).map(|slot| entry(slot, 10_000)).chain([head]).collect();
         let all = [written(1, small), written(2, large)].concat();
         let sizes: Vec<usize> = groups(&all, Phase::Rows).iter().map(|group| group.writes.len()).collect();
         // Two of 150 small ones; four large ones on either side of a bucket's edge, three fit.

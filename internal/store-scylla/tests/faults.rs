@@ -69,7 +69,7 @@ fn at(offset: u64) -> Seq {
 
 fn rows() -> Vec<CellWrites> {
     let conversation: ConversationId = uuid::Uuid::from_u128(1).try_into().unwrap();
-    let head = Row::Head { seq: at(1), time_ms: 1, place: 1, ordinal: 1 };
+    let head = Row::Head { seq: at(1), time_ms: 1, slot: 1, ordinal: 1 };
     vec![head.write(conversation, at(1))]
 }
 

@@ -183,22 +183,22 @@ async fn a_large_call_is_there_when_it_returns() -> Result<()> {
     migrate(&config).await?;
     let store = ScyllaStore::open(config).await?;
     let author: UserId = Entropy::system().uuid_v7(&Clock::system()).try_into()?;
-    let entry = |place: u64, bytes: usize| {
+    let entry = |slot: u64, bytes: usize| {
         let content = Content::Message { body: "m".repeat(bytes).into(), reply_to: None };
-        let (seq, id) = (at(place + 1), CommandId::first_at(1));
-        (seq, Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms: 5, content })
+        let (seq, id) = (at(slot + 1), CommandId::first_at(1));
+        (seq, Row::Entry { seq, slot, ordinal: slot + 1, id, author, time_ms: 5, content })
     };
-    let bucket = |place: u64| (at(place + 1), Row::Bucket { bucket: bucket_of(place), start: at(place + 1) });
+    let bucket = |slot: u64| (at(slot + 1), Row::Bucket { bucket: bucket_of(slot), start: at(slot + 1) });
     let of =
         |number, rows: Vec<(Seq, Row)>| rows.into_iter().map(move |(seq, row)| row.write(conversation(number), seq));
     let large = || vec![bucket(0), entry(0, 10), entry(1, 16_000), entry(2, 16_000), entry(3, 16_000)];
     let mut writes: Vec<CellWrites> = (1..CONVERSATIONS).flat_map(|number| of(number, large())).collect();
-    writes.extend(of(CONVERSATIONS, (0..LONG).map(|place| entry(place, 50)).chain([bucket(0)]).collect()));
+    writes.extend(of(CONVERSATIONS, (0..LONG).map(|slot| entry(slot, 50)).chain([bucket(0)]).collect()));
     store.write(writes).await?;
 
     for number in 1..CONVERSATIONS {
         let state = store.conversation(conversation(number), at(9)).await?;
-        assert_eq!((state.place, state.ordinal), (4, 4), "conversation {number}");
+        assert_eq!((state.slot, state.ordinal), (4, 4), "conversation {number}");
     }
     for direction in [Direction::Before, Direction::After] {
         let page = Page { anchor: None, direction, limit: 5000 };
@@ -206,7 +206,7 @@ async fn a_large_call_is_there_when_it_returns() -> Result<()> {
         if direction == Direction::Before {
             entries.reverse();
         }
-        assert!(entries.iter().map(|entry| entry.place).eq(0..LONG), "{direction:?}");
+        assert!(entries.iter().map(|entry| entry.slot).eq(0..LONG), "{direction:?}");
     }
     let mut scanned = 0;
     let mut after = None;

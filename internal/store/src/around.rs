@@ -66,8 +66,8 @@ pub trait Around: Send + Sync + 'static {
         self.each(self.inner().timeline(conversation, page)).await
     }
 
-    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        self.each(self.inner().entry(conversation, place, seq)).await
+    async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
+        self.each(self.inner().entry(conversation, slot, seq)).await
     }
 
     async fn memberships(

@@ -9,6 +9,7 @@
 mod as_of;
 mod beside;
 mod fixture;
+mod generated;
 mod histories;
 mod holds;
 mod incarnations;
@@ -17,7 +18,6 @@ mod load;
 mod merging;
 mod progress;
 mod timelines;
-mod told;
 mod users;
 
 use std::future::Future;

@@ -15,7 +15,7 @@ const WEIGHT_MAX: usize = 1 << 20;
 
 /// A conversation, as far as this consumer has come.
 #[derive(Debug)]
-pub enum Slot {
+pub enum CacheEntry {
     /// Its next event cannot be judged by this program: what comes is skipped under the hold.
     Held,
     /// Judged up to the last event.
@@ -26,14 +26,14 @@ pub enum Slot {
 #[derive(Debug)]
 pub struct Conversations {
     /// The least lately used goes first.
-    slots: LruCache<ConversationId, Slot>,
+    entries: LruCache<ConversationId, CacheEntry>,
     /// Of all slots. What is in here changes only by being taken out and put back.
     weight: usize,
     /// Those put in with more ids than they may keep; some of them may have gone since.
     swollen: BTreeSet<ConversationId>,
 }
 
-impl Slot {
+impl CacheEntry {
     fn weight(&self) -> usize {
         match self {
             Self::Held => 0,
@@ -46,29 +46,29 @@ impl Conversations {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { slots: LruCache::unbounded(), weight: 0, swollen: BTreeSet::new() }
+        Self { entries: LruCache::unbounded(), weight: 0, swollen: BTreeSet::new() }
     }
 
     /// Whether it is in memory.
     #[must_use]
     pub fn contains(&self, conversation: ConversationId) -> bool {
-        self.slots.contains(&conversation)
+        self.entries.contains(&conversation)
     }
 
     /// Takes the conversation out, to be put back.
-    pub fn take(&mut self, conversation: ConversationId) -> Option<Slot> {
-        let slot = self.slots.pop(&conversation)?;
-        self.weight -= slot.weight();
-        Some(slot)
+    pub fn take(&mut self, conversation: ConversationId) -> Option<CacheEntry> {
+        let entry = self.entries.pop(&conversation)?;
+        self.weight -= entry.weight();
+        Some(entry)
     }
 
     /// Puts it in, in place of what is there.
-    pub fn put(&mut self, conversation: ConversationId, slot: Slot) {
-        if matches!(&slot, Slot::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX) {
+    pub fn put(&mut self, conversation: ConversationId, entry: CacheEntry) {
+        if matches!(&entry, CacheEntry::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX) {
             self.swollen.insert(conversation);
         }
-        self.weight += slot.weight();
-        self.weight -= self.slots.put(conversation, slot).map_or(0, |before| before.weight());
+        self.weight += entry.weight();
+        self.weight -= self.entries.put(conversation, entry).map_or(0, |before| before.weight());
     }
 
     /// Forgets it.
@@ -84,15 +84,15 @@ impl Conversations {
 
     fn shrink_to(&mut self, conversations_max: usize, weight_max: usize) {
         for conversation in std::mem::take(&mut self.swollen) {
-            if let Some(Slot::Ready(loaded)) = self.slots.peek_mut(&conversation) {
+            if let Some(CacheEntry::Ready(loaded)) = self.entries.peek_mut(&conversation) {
                 let before = loaded.ids.len();
                 loaded.ids.shrink(ID_CACHE_ROWS_MAX);
                 self.weight -= before - loaded.ids.len();
             }
         }
-        while self.slots.len() > conversations_max || self.weight > weight_max {
-            let Some((_, slot)) = self.slots.pop_lru() else { break };
-            self.weight -= slot.weight();
+        while self.entries.len() > conversations_max || self.weight > weight_max {
+            let Some((_, entry)) = self.entries.pop_lru() else { break };
+            self.weight -= entry.weight();
         }
     }
 }
@@ -120,17 +120,17 @@ mod tests {
         IdRow { author, seq, hash, stands: Stands::Command, deleted: None }
     }
 
-    fn loaded(members: u64, ids: u64) -> Slot {
+    fn loaded(members: u64, ids: u64) -> CacheEntry {
         let membership = Membership { role: Role::Member, since: Seq::default(), changed: Seq::default() };
         let members = (0..members).map(|number| (user(number), membership)).collect();
         let rows = (0..ids).map(|number| (CommandId::first_at(i64::try_from(number).unwrap()), row()));
         let state = ConversationState { members, ..ConversationState::default() };
-        Slot::Ready(Box::new(Loaded { state, ids: IdCache::new(0, rows) }))
+        CacheEntry::Ready(Box::new(Loaded { state, ids: IdCache::new(0, rows) }))
     }
 
     /// What the running weight stands for.
     fn sum(conversations: &Conversations) -> usize {
-        conversations.slots.iter().map(|(_, slot)| slot.weight()).sum()
+        conversations.entries.iter().map(|(_, entry)| entry.weight()).sum()
     }
 
     #[test]
@@ -142,21 +142,20 @@ mod tests {
             match entropy.below(16) {
                 0..8 => conversations.put(conversation, loaded(entropy.below(50), entropy.below(50))),
                 8 => conversations.put(conversation, loaded(1, ROWS_MAX - 1 + entropy.below(4))),
-                9 => conversations.put(conversation, Slot::Held),
+                9 => conversations.put(conversation, CacheEntry::Held),
                 10 => conversations.remove(conversation),
                 11..15 => {
-                    if let Some(Slot::Ready(mut loaded)) = conversations.take(conversation) {
+                    if let Some(CacheEntry::Ready(mut loaded)) = conversations.take(conversation) {
                         loaded.ids.keep(CommandId::first_at(1_000_000), row());
-                        conversations.put(conversation, Slot::Ready(loaded));
+                        conversations.put(conversation, CacheEntry::Ready(loaded));
                     }
                 }
                 _ => {
                     let (conversations_max, weight_max) = (20, 8_000);
                     conversations.shrink_to(conversations_max, weight_max);
-                    assert!(conversations.slots.len() <= conversations_max && conversations.weight <= weight_max);
-                    let fits =
-                        |slot: &Slot| !matches!(slot, Slot::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX);
-                    assert!(conversations.slots.iter().all(|(_, slot)| fits(slot)));
+                    assert!(conversations.entries.len() <= conversations_max && conversations.weight <= weight_max);
+                    let fits = |entry: &CacheEntry| !matches!(entry, CacheEntry::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX);
+                    assert!(conversations.entries.iter().all(|(_, entry)| fits(entry)));
                 }
             }
             assert_eq!(conversations.weight, sum(&conversations));

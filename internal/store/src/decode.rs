@@ -53,7 +53,7 @@ pub struct ReactionRow {
     pub message: Seq,
     /// Who.
     pub user: UserId,
-    /// With what; empty for taken back.
+    /// The emoji; empty when it was taken back.
     pub emoji: String,
     /// The event.
     pub changed: Seq,
@@ -89,7 +89,7 @@ impl RowValues {
         let (seq, id) = (self.seq("seq")?, self.command_id("id")?);
         Ok(Some(Entry {
             seq,
-            place: self.number("place")?,
+            slot: self.number("place")?,
             ordinal: self.number("ordinal")?,
             id,
             author: self.user("author")?,
@@ -179,7 +179,7 @@ impl RowValues {
     pub fn id_row(mut self, as_of: Seq) -> Result<Option<(CommandId, IdRow)>, Malformed> {
         let Some(seq) = self.optional_seq("seq")?.filter(|seq| *seq <= as_of) else { return Ok(None) };
         let stands = match self.text("stands")?.as_str() {
-            STANDS_MESSAGE => Stands::Message { place: self.number("place")? },
+            STANDS_MESSAGE => Stands::Message { slot: self.number("place")? },
             STANDS_COMMAND => Stands::Command,
             STANDS_WITHDRAWAL => Stands::Withdrawal,
             _ => return Err(self.malformed("stands")),
@@ -197,13 +197,13 @@ impl RowValues {
     pub fn head(mut self) -> Result<Option<Head>, Malformed> {
         let Some(seq) = self.optional_seq("seq")? else { return Ok(None) };
         let last_message = match self.optional_seq("message_seq")? {
-            Some(seq) => Some(LastMessage { seq, place: self.number("message_place")? }),
+            Some(seq) => Some(LastMessage { seq, slot: self.number("message_place")? }),
             None => None,
         };
         Ok(Some(Head {
             seq,
             time_ms: self.bigint("time")?,
-            place: self.number("place")?,
+            slot: self.number("place")?,
             ordinal: self.number("ordinal")?,
             last_message,
         }))
@@ -349,7 +349,7 @@ pub struct MembersAsOf {
 }
 
 impl MembersAsOf {
-    /// Nobody yet.
+    /// No members yet.
     #[must_use]
     pub fn new(as_of: Seq) -> Self {
         Self { as_of, members: BTreeMap::new() }
@@ -395,18 +395,18 @@ pub const REACTIONS_SHOWN_MAX: usize = 300;
 /// One taken back does not show, but counts as a change of its message. A message that is gone has lost them all.
 #[derive(Debug)]
 pub struct Reactions<'e> {
-    places: BTreeMap<Seq, &'e mut Entry>,
+    slots: BTreeMap<Seq, &'e mut Entry>,
 }
 
 impl<'e> Reactions<'e> {
     /// To these entries, which have none yet.
     pub fn new(entries: &'e mut [Entry]) -> Self {
-        Self { places: entries.iter_mut().map(|entry| (entry.seq, entry)).collect() }
+        Self { slots: entries.iter_mut().map(|entry| (entry.seq, entry)).collect() }
     }
 
     /// The next row.
     pub fn put(&mut self, row: ReactionRow) {
-        let Some(entry) = self.places.get_mut(&row.message) else { return };
+        let Some(entry) = self.slots.get_mut(&row.message) else { return };
         entry.changed = entry.changed.max(row.changed);
         let shows = !row.emoji.is_empty() && !entry.deleted;
         if shows && entry.reactions.len() < REACTIONS_SHOWN_MAX {
@@ -416,7 +416,7 @@ impl<'e> Reactions<'e> {
 
     /// All rows have come. Engines that sort users' ids otherwise than as bytes are put right.
     pub fn finish(self) {
-        for entry in self.places.into_values() {
+        for entry in self.slots.into_values() {
             entry.reactions.sort_unstable_by_key(|reaction| reaction.user);
         }
     }

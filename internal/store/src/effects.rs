@@ -3,17 +3,17 @@
 //! The audit has its own, written by hand from the design, so that a mistake here shows as a difference.
 
 use domain::kinds::Create;
-use domain::{Action, Change, Content, ConversationKind, Decision, Effects, Event, Placed, Role, UserId};
+use domain::{Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, Role, UserId};
 
-use crate::{BUCKET_PLACES, CellWrites, Row, bucket_of};
+use crate::{BUCKET_SLOTS, CellWrites, Row, bucket_of};
 
 /// The cells of one accepted event, or those of a refusal that is kept; none for others. Writing them again, in any
 /// order, changes nothing; a store writes them by their phases.
 #[must_use]
-pub fn rows_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<CellWrites> {
-    let mut rows = Rows { event, placed, effects, found: Vec::with_capacity(effects.changes.len() + 4) };
+pub fn rows_of(event: &Event, appended: Appended, effects: &Effects) -> Vec<CellWrites> {
+    let mut rows = Rows { event, appended, effects, found: Vec::with_capacity(effects.changes.len() + 4) };
     if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
-        rows.put(Row::Refusal { author: event.author, id: event.id, reason, seq: placed.seq });
+        rows.put(Row::Refusal { author: event.author, id: event.id, reason, seq: appended.seq });
     }
     if !effects.changes.is_empty() {
         effects.changes.iter().for_each(|change| rows.change(change));
@@ -25,35 +25,35 @@ pub fn rows_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<CellWrit
 /// The rows of an event in the making.
 struct Rows<'a> {
     event: &'a Event,
-    placed: Placed,
+    appended: Appended,
     effects: &'a Effects,
     found: Vec<CellWrites>,
 }
 
 impl Rows<'_> {
     fn put(&mut self, row: Row) {
-        self.found.push(row.write(self.event.conversation, self.placed.seq));
+        self.found.push(row.write(self.event.conversation, self.appended.seq));
     }
 
     fn change(&mut self, change: &Change) {
-        let (event, Placed { seq, append_time_ms: time_ms }) = (self.event, self.placed);
+        let (event, Appended { seq, append_time_ms: time_ms }) = (self.event, self.appended);
         match change {
-            Change::Timeline { place, ordinal, content } => self.entry(*place, *ordinal, content),
-            Change::Body { seq: message, place, body, .. } => {
-                self.put(Row::Edit { seq: *message, place: *place, body: body.clone(), changed: seq, time_ms });
+            Change::Timeline { slot, ordinal, content } => self.entry(*slot, *ordinal, content),
+            Change::Body { seq: message, slot, body, .. } => {
+                self.put(Row::Edit { seq: *message, slot: *slot, body: body.clone(), changed: seq, time_ms });
             }
-            Change::Deleted { id, seq: message, place } => {
-                let (message, place) = (*message, *place);
-                self.put(Row::Deletion { seq: message, place, changed: seq });
+            Change::Deleted { id, seq: message, slot } => {
+                let (message, slot) = (*message, *slot);
+                self.put(Row::Deletion { seq: message, slot, changed: seq });
                 self.put(Row::IdDeleted { id: *id, deleted: seq });
                 // Versions 1 and 2 differ in what counts as unread: what was written under one stays as it is.
                 if event.rules >= 2 {
-                    self.put(Row::Gone { message, place, deleted: seq });
+                    self.put(Row::Gone { message, slot, deleted: seq });
                 }
             }
-            Change::Reaction { seq: message, place, emoji, .. } => {
+            Change::Reaction { seq: message, slot, emoji, .. } => {
                 let (user, emoji) = (event.author, emoji.clone());
-                self.put(Row::Reaction { message: *message, place: *place, user, emoji, changed: seq });
+                self.put(Row::Reaction { message: *message, slot: *slot, user, emoji, changed: seq });
             }
             Change::Member { user, role } => self.member(*user, *role),
             Change::Settings(settings) => self.put(Row::Settings { seq, settings: settings.clone() }),
@@ -61,15 +61,15 @@ impl Rows<'_> {
         }
     }
 
-    fn entry(&mut self, place: u64, ordinal: u64, content: &Content) {
+    fn entry(&mut self, slot: u64, ordinal: u64, content: &Content) {
         let Event { id, author, rules, .. } = *self.event;
-        let Placed { seq, append_time_ms: time_ms } = self.placed;
-        if place.is_multiple_of(BUCKET_PLACES) {
-            self.put(Row::Bucket { bucket: bucket_of(place), start: seq });
+        let Appended { seq, append_time_ms: time_ms } = self.appended;
+        if slot.is_multiple_of(BUCKET_SLOTS) {
+            self.put(Row::Bucket { bucket: bucket_of(slot), start: seq });
         }
-        self.put(Row::Entry { seq, place, ordinal, id, author, time_ms, content: content.clone() });
+        self.put(Row::Entry { seq, slot, ordinal, id, author, time_ms, content: content.clone() });
         if matches!(content, Content::Message { .. }) {
-            self.put(Row::LastMessage { seq, place });
+            self.put(Row::LastMessage { seq, slot });
             if rules >= 2 {
                 self.put(Row::Sent { user: author, seq, ordinal });
             }
@@ -77,7 +77,7 @@ impl Rows<'_> {
     }
 
     fn member(&mut self, user: UserId, role: Option<Role>) {
-        let (seq, author) = (self.placed.seq, self.event.author);
+        let (seq, author) = (self.appended.seq, self.event.author);
         self.put(Row::Member { user, seq, role });
         let joins = self.event.action.takes_in();
         self.put(match role {
@@ -96,9 +96,9 @@ impl Rows<'_> {
     }
 
     fn head(&mut self) {
-        let (Placed { seq, append_time_ms: time_ms }, Effects { place, ordinal, .. }) = (self.placed, self.effects);
+        let (Appended { seq, append_time_ms: time_ms }, Effects { slot, ordinal, .. }) = (self.appended, self.effects);
         if self.effects.raises_head(self.event) {
-            self.put(Row::Head { seq, time_ms, place: *place, ordinal: *ordinal });
+            self.put(Row::Head { seq, time_ms, slot: *slot, ordinal: *ordinal });
         }
         self.put(Row::NewestStamp { stamp_ms: self.event.id.stamp_ms() });
     }

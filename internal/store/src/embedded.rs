@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::StoreError;
-use change::{Changes, Slot};
+use change::{Changes, RankedTable};
 use derived::Derived;
 use progress::Progress;
 use writer::{Job, Writer};
@@ -67,23 +67,23 @@ struct Shared {
 /// The tables that outlive incarnations.
 #[derive(Debug, Clone)]
 struct Kept {
-    meta: Slot,
-    fanout_holds: Slot,
-    accounts: Slot,
-    names: Slot,
-    sessions: Slot,
-    session_ends: Slot,
-    outbox: Slot,
-    listed_sessions: Slot,
-    ended_sessions: Slot,
-    session_cuts: Slot,
-    drops: Slot,
+    meta: RankedTable,
+    fanout_holds: RankedTable,
+    accounts: RankedTable,
+    names: RankedTable,
+    sessions: RankedTable,
+    session_ends: RankedTable,
+    outbox: RankedTable,
+    listed_sessions: RankedTable,
+    ended_sessions: RankedTable,
+    session_cuts: RankedTable,
+    drops: RankedTable,
 }
 
 impl Kept {
     fn open(database: &kv::Database) -> Result<Self, StoreError> {
-        let slot = |rank: u32, name: &str| -> Result<Slot, StoreError> {
-            Ok(Slot { rank, table: database.table(&format!("store/{name}")).map_err(broken)? })
+        let slot = |rank: u32, name: &str| -> Result<RankedTable, StoreError> {
+            Ok(RankedTable { rank, table: database.table(&format!("store/{name}")).map_err(broken)? })
         };
         Ok(Self {
             meta: slot(0, "meta")?,

@@ -1,4 +1,4 @@
-//! Loading a conversation and its facts as of a place in the log, for both consumers.
+//! Loading a conversation and its facts as of a seq in the log, for both consumers.
 
 use domain::{
     CommandId, ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role, Seq, past_of,
@@ -41,7 +41,7 @@ pub async fn load<S: ChatStore + ?Sized>(
 
 /// The facts of an event, where memory has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Facts {
+pub enum FactsLookup {
     /// Exact.
     Ready(domain::Facts),
     /// An id is older than the cache: it must be read, as of the event before, and kept.
@@ -67,10 +67,10 @@ impl Answers {
 }
 
 impl Loaded {
-    /// The facts of `event` as far as memory is exact. On [`Facts::Read`], read that id, [`IdCache::keep`] the row if
-    /// there is one, and pass the ids found absent in `answers`; on [`Facts::ReadPast`], the answer.
+    /// The facts of `event` as far as memory is exact. On [`FactsLookup::Read`], read that id, [`IdCache::keep`] the row if
+    /// there is one, and pass the ids found absent in `answers`; on [`FactsLookup::ReadPast`], the answer.
     #[must_use]
-    pub fn facts(&self, event: &Event, answers: &Answers) -> Facts {
+    pub fn facts(&self, event: &Event, answers: &Answers) -> FactsLookup {
         let mut found = [None, None];
         let mut own = Some(event.id);
         if seeded(Bug::NoDuplicateFilter) {
@@ -78,19 +78,21 @@ impl Loaded {
         } else if seeded(Bug::FilterOnWrongKey) {
             own = event.action.target();
         }
-        for (slot, id) in found.iter_mut().zip([own, event.action.target()]) {
+        for (known, id) in found.iter_mut().zip([own, event.action.target()]) {
             let Some(id) = id else { continue };
             match self.ids.lookup(id) {
-                Lookup::Known(row) => *slot = row,
+                Lookup::Known(row) => *known = row,
                 Lookup::Read if answers.absent.contains(&id) => {}
-                Lookup::Read => return Facts::Read(id),
+                Lookup::Read => return FactsLookup::Read(id),
             }
         }
         let [first, target] = found;
         let asked = past_of(&self.state, event, first.as_ref(), target.as_ref());
         match (asked, answers.past) {
-            (Some(past), None) => Facts::ReadPast(past),
-            (asked, past) => Facts::Ready(domain::Facts { first, target, past: asked.is_some() && past == Some(true) }),
+            (Some(past), None) => FactsLookup::ReadPast(past),
+            (asked, past) => {
+                FactsLookup::Ready(domain::Facts { first, target, past: asked.is_some() && past == Some(true) })
+            }
         }
     }
 

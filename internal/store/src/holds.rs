@@ -5,7 +5,7 @@ use domain::{ConversationId, Seq};
 
 use crate::StoreError;
 
-/// Whose hold.
+/// The consumer that holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Consumer {
     /// Its holds belong to the incarnation.
@@ -60,7 +60,7 @@ pub const DROPS_MAX: usize = 1000;
 /// An event that an operator has dropped: it counts as corrupt, for both consumers and in every replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
-    /// Its place, which is one of the source partition's.
+    /// Its seq, which is one of the source partition's.
     pub seq: Seq,
     /// Its conversation.
     pub conversation: ConversationId,

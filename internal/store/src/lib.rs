@@ -40,16 +40,16 @@ use domain::{
 
 pub use cell_sets::{CellSet, Phase};
 pub use cells::{CellWrites, Unfit};
-pub use conversations::{Conversations, Slot};
+pub use conversations::{CacheEntry, Conversations};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, REACTIONS_SHOWN_MAX, ReactionRow, Reactions, RowValues};
 pub use effects::rows_of;
 pub use error::StoreError;
-pub use facts::{Answers, Facts, Loaded, load};
+pub use facts::{Answers, FactsLookup, Loaded, load};
 pub use following::Following;
 pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
 pub use replaced::{is_of_another_incarnation, replaced, still_current};
-pub use rows::{BUCKET_PLACES, Row, bucket_of};
+pub use rows::{BUCKET_SLOTS, Row, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
 pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
 pub use users::{Account, AccountCreated, OutboxRow, UserStore};
@@ -75,13 +75,13 @@ pub struct Source {
 /// How far storage has come in a source partition: everything up to `seq` is written, or skipped under a written hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
-    /// The last record's place.
+    /// The last record's seq.
     pub seq: Seq,
     /// The last record's fingerprint: proof that the partition is still the one it was.
     pub fingerprint: Fingerprint,
 }
 
-/// What the two consumers need: rows in, and state and facts as of a place in the log.
+/// What the two consumers need: rows in, and state and facts as of a seq in the log.
 ///
 /// Every read of state or facts for an event at `s` is made in this order: `applied >= s - 1`, then the hold, then the
 /// rows as of `s - 1`. Rows beyond `as_of` may exist and never show.
@@ -130,8 +130,8 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// anchor on, with their reactions.
     async fn timeline(&self, conversation: ConversationId, page: Page) -> Result<Vec<Entry>, StoreError>;
 
-    /// The entry at a place whose seq is known; `None` when it is not there.
-    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError>;
+    /// The entry at a slot whose seq is known; `None` when it is not there.
+    async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError>;
 
     /// Every membership version of one user in one conversation, by seq; `None` is a leaving.
     async fn memberships(

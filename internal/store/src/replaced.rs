@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn replaced<S: StoreAdmin + ?Sized>(store: &S) -> StoreError {
     loop {
         tokio::time::sleep(EVERY).await;
-        // Of other errors, who works with the store tells.
+        // Other errors are reported by those who use the store.
         if let Err(error) = still_current(store).await
             && error.kind() == ErrorKind::Superseded
         {

@@ -12,12 +12,12 @@ use crate::cell_sets::{
 use crate::{CellWrites, Mark, Value};
 
 /// Timeline entries per partition of the timeline.
-pub const BUCKET_PLACES: u64 = 16_384;
+pub const BUCKET_SLOTS: u64 = 16_384;
 
-/// The bucket that holds a place of the timeline.
+/// The bucket that holds a slot of the timeline.
 #[must_use]
-pub const fn bucket_of(place: u64) -> u64 {
-    place / BUCKET_PLACES
+pub const fn bucket_of(slot: u64) -> u64 {
+    slot / BUCKET_SLOTS
 }
 
 /// The role of who left.
@@ -41,10 +41,10 @@ type Cells = Vec<(&'static str, Value)>;
 pub enum Row {
     /// A new entry: `timeline ((conversation, bucket), seq)`.
     Entry {
-        /// The event's place in the log.
+        /// The event's seq.
         seq: Seq,
-        /// Its place in the timeline.
-        place: u64,
+        /// Its slot in the timeline.
+        slot: u64,
         /// Messages up to and including it.
         ordinal: u64,
         /// The command's id.
@@ -60,8 +60,8 @@ pub enum Row {
     Edit {
         /// The message's seq.
         seq: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
         /// The new text.
         body: MessageText,
         /// The event that changed it.
@@ -73,8 +73,8 @@ pub enum Row {
     Deletion {
         /// The message's seq.
         seq: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
         /// The event that deleted it.
         changed: Seq,
     },
@@ -126,11 +126,11 @@ pub enum Row {
     Reaction {
         /// The message's seq.
         message: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
         /// Who reacted.
         user: UserId,
-        /// With what; empty for taken back.
+        /// The emoji; empty when it was taken back.
         emoji: String,
         /// The event.
         changed: Seq,
@@ -139,8 +139,8 @@ pub enum Row {
     Gone {
         /// The message's seq.
         message: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
         /// The event that deleted it.
         deleted: Seq,
     },
@@ -164,7 +164,7 @@ pub enum Row {
     },
     /// A command that was refused: `refusals ((conversation, author), id)`.
     Refusal {
-        /// Whose command.
+        /// The author of the command.
         author: UserId,
         /// Its id.
         id: CommandId,
@@ -199,7 +199,7 @@ pub enum Row {
         /// The log's time.
         time_ms: i64,
         /// Timeline entries after it.
-        place: u64,
+        slot: u64,
         /// Messages after it.
         ordinal: u64,
     },
@@ -207,8 +207,8 @@ pub enum Row {
     LastMessage {
         /// The message's seq.
         seq: Seq,
-        /// The message's place.
-        place: u64,
+        /// The message's slot.
+        slot: u64,
     },
     /// A read mark: `marks (user, conversation)`. The higher one stands, whenever it is written.
     Mark {
@@ -226,19 +226,19 @@ impl Row {
     pub fn write(self, conversation: ConversationId, seq: Seq) -> CellWrites {
         let (of, at) = (Value::from(conversation), seq.timestamp());
         match self {
-            Self::Entry { seq, place, ordinal, id, author, time_ms, content } => {
+            Self::Entry { seq, slot, ordinal, id, author, time_ms, content } => {
                 let mut cells = vec![("id", id.into()), ("author", author.into()), ("time", time_ms.into())];
-                cells.extend([("place", place.into()), ("ordinal", ordinal.into())]);
+                cells.extend([("place", slot.into()), ("ordinal", ordinal.into())]);
                 content_cells(content, &mut cells);
-                ENTRY.write(at, [of, bucket_of(place).into(), seq.into()], cells)
+                ENTRY.write(at, [of, bucket_of(slot).into(), seq.into()], cells)
             }
-            Self::Edit { seq, place, body, changed, time_ms } => {
+            Self::Edit { seq, slot, body, changed, time_ms } => {
                 let cells = [("body", body.into()), ("changed", changed.into()), ("edited", time_ms.into())];
-                EDIT.write(at, [of, bucket_of(place).into(), seq.into()], cells)
+                EDIT.write(at, [of, bucket_of(slot).into(), seq.into()], cells)
             }
-            Self::Deletion { seq, place, changed } => {
+            Self::Deletion { seq, slot, changed } => {
                 let cells = [("body", "".into()), ("deleted", true.into()), ("changed", changed.into())];
-                DELETION.write(at, [of, bucket_of(place).into(), seq.into()], cells)
+                DELETION.write(at, [of, bucket_of(slot).into(), seq.into()], cells)
             }
             Self::Bucket { bucket, start } => BUCKET.write(at, [of, bucket.into()], [("start", start.into())]),
             Self::Member { user, seq, role } => {
@@ -256,12 +256,12 @@ impl Row {
                 let cells = [("kind", kind.name().into()), ("title", title.into())];
                 SETTINGS_VERSION.write(at, [of, seq.into()], cells)
             }
-            Self::Reaction { message, place, user, emoji, changed } => {
-                let key = [of, bucket_of(place).into(), message.into(), user.into()];
+            Self::Reaction { message, slot, user, emoji, changed } => {
+                let key = [of, bucket_of(slot).into(), message.into(), user.into()];
                 REACTION.write(at, key, [("emoji", emoji.into()), ("changed", changed.into())])
             }
-            Self::Gone { message, place, deleted } => {
-                GONE.write(at, [of, bucket_of(place).into(), message.into()], [("deleted", deleted.into())])
+            Self::Gone { message, slot, deleted } => {
+                GONE.write(at, [of, bucket_of(slot).into(), message.into()], [("deleted", deleted.into())])
             }
             Self::Sent { user, seq, ordinal } => {
                 SPOKEN.write(at, [user.into(), of], [("seq", seq.into()), ("ordinal", ordinal.into())])
@@ -278,13 +278,13 @@ impl Row {
                 ID_DELETED.write(at, [of, id.week().into(), id.into()], [("deleted", deleted.into())])
             }
             Self::NewestStamp { stamp_ms } => NEWEST_STAMP.write(stamp_ms, [of], [("newest_stamp", stamp_ms.into())]),
-            Self::Head { seq, time_ms, place, ordinal } => {
+            Self::Head { seq, time_ms, slot, ordinal } => {
                 let mut cells = vec![("seq", seq.into()), ("time", time_ms.into())];
-                cells.extend([("place", place.into()), ("ordinal", ordinal.into())]);
+                cells.extend([("place", slot.into()), ("ordinal", ordinal.into())]);
                 HEAD.write(at, [of], cells)
             }
-            Self::LastMessage { seq, place } => {
-                LAST_MESSAGE.write(at, [of], [("message_seq", seq.into()), ("message_place", place.into())])
+            Self::LastMessage { seq, slot } => {
+                LAST_MESSAGE.write(at, [of], [("message_seq", seq.into()), ("message_place", slot.into())])
             }
             Self::Mark { user, mark: Mark { seq, ordinal } } => {
                 let cells = [("seq", seq.into()), ("ordinal", ordinal.into())];
@@ -311,7 +311,7 @@ fn content_cells(content: Content, cells: &mut Cells) {
 fn id_cells(row: &IdRow) -> Cells {
     let mut cells = vec![("author", row.author.into()), ("seq", row.seq.into()), ("hash", row.hash.0.to_vec().into())];
     match row.stands {
-        Stands::Message { place } => cells.extend([("stands", STANDS_MESSAGE.into()), ("place", place.into())]),
+        Stands::Message { slot } => cells.extend([("stands", STANDS_MESSAGE.into()), ("place", slot.into())]),
         Stands::Command => cells.push(("stands", STANDS_COMMAND.into())),
         Stands::Withdrawal => cells.push(("stands", STANDS_WITHDRAWAL.into())),
     }

@@ -25,10 +25,10 @@ pub struct Page {
 /// An entry of the timeline as it reads now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place in the log.
+    /// Its seq.
     pub seq: Seq,
-    /// Its place in the timeline.
-    pub place: u64,
+    /// Its slot in the timeline.
+    pub slot: u64,
     /// Messages up to and including it.
     pub ordinal: u64,
     /// The command's id.
@@ -54,7 +54,7 @@ pub struct Entry {
 pub struct MessageReaction {
     /// Who.
     pub user: UserId,
-    /// With what.
+    /// The emoji.
     pub emoji: String,
 }
 
@@ -66,7 +66,7 @@ pub struct Head {
     /// The log's time of it, milliseconds since the Unix epoch.
     pub time_ms: i64,
     /// Timeline entries.
-    pub place: u64,
+    pub slot: u64,
     /// Messages.
     pub ordinal: u64,
     /// The last message, if there is one.
@@ -78,8 +78,8 @@ pub struct Head {
 pub struct LastMessage {
     /// Its seq.
     pub seq: Seq,
-    /// Its place.
-    pub place: u64,
+    /// Its slot.
+    pub slot: u64,
 }
 
 /// How far a user has read.

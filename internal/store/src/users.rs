@@ -34,7 +34,7 @@ pub enum AccountCreated {
 pub struct OutboxRow {
     /// A UUIDv7: rows come in its order, and consumers drop repetitions by it.
     pub id: [u8; 16],
-    /// Whose event, the record key.
+    /// The user of the event, which is the record key.
     pub user: UserId,
     /// The name that the account must have for the event to be true; see [`UserStore::create_account`].
     pub account_name: String,

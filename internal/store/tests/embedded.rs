@@ -34,12 +34,12 @@ fn at(offset: u64) -> Seq {
 
 /// The rows of the message at `offset`, the n-th of its conversation.
 fn message(offset: u64) -> Vec<CellWrites> {
-    let (seq, place) = (at(offset), offset);
+    let (seq, slot) = (at(offset), offset);
     let content = Content::Message { body: format!("message {offset}").into(), reply_to: None };
     let (id, author) = (CommandId::first_at(1 + i64::try_from(offset).unwrap()), user(1));
     let mut rows = vec![
-        Row::Entry { seq, place, ordinal: offset + 1, id, author, time_ms: 5, content },
-        Row::Head { seq, time_ms: 5, place: place + 1, ordinal: offset + 1 },
+        Row::Entry { seq, slot, ordinal: offset + 1, id, author, time_ms: 5, content },
+        Row::Head { seq, time_ms: 5, slot: slot + 1, ordinal: offset + 1 },
     ];
     if offset == 0 {
         rows.push(Row::Bucket { bucket: 0, start: seq });
@@ -286,7 +286,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         let count = u64::try_from(entries.len()).unwrap();
         assert!(count > applied.seq.offset(), "{count} entries, {applied:?}");
         assert!(entries.iter().map(|entry| entry.seq).eq((0..count).map(at)));
-        assert_eq!(store.heads(&[conversation()]).await.unwrap()[0].unwrap().place, count);
+        assert_eq!(store.heads(&[conversation()]).await.unwrap()[0].unwrap().slot, count);
         least = count;
         store.close().await;
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use domain::{
-    Action, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, Placed, RULES_NEWEST,
+    Action, Appended, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, RULES_NEWEST,
     Seq, UserId, apply,
 };
 use store::{CellWrites, Mark, Row, Value, rows_of};
@@ -55,14 +55,14 @@ impl Script {
         let (conversation, rules, kind) = (self.conversation, self.rules, action.kind());
         let event = Event { id, conversation, author, received_ms: 0, rules, key_id: None, looked_up: true, action };
         let seq = Seq::new(0, self.offset).unwrap();
-        let placed = Placed { seq, append_time_ms: START_MS + i64::try_from(self.offset).unwrap() };
+        let appended = Appended { seq, append_time_ms: START_MS + i64::try_from(self.offset).unwrap() };
         let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
         let facts = Facts { first: self.ids.get(&id).copied(), target, past: false };
-        let effects = apply(&self.state, &event, placed, &facts, RULES_NEWEST).unwrap();
+        let effects = apply(&self.state, &event, appended, &facts, RULES_NEWEST).unwrap();
         let accepted = effects.decision == Decision::Accepted;
         self.accepted.extend(accepted.then_some(kind));
         self.lines += &format!("{rules}\t{}\t{}\n", kind.name(), if accepted { "accepted" } else { "refused" });
-        for write in rows_of(&event, placed, &effects) {
+        for write in rows_of(&event, appended, &effects) {
             write.fits().unwrap();
             self.sets.insert(write.set.number());
             line(&mut self.lines, &write);
@@ -119,7 +119,7 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
     let target = Kind::EditMessage.samples()[0].target().unwrap();
     let mut script = Script::new(rules, ConversationId::group(user(1), id(100)));
     script.tell(user(1), id(100), group);
-    script.state.place = SECOND_BUCKET;
+    script.state.slot = SECOND_BUCKET;
     let mut number = 101;
     let mut next = || {
         number += 1;

@@ -57,19 +57,19 @@ fn creation(number: u64) -> Vec<CellWrites> {
 
 /// The five rows of a message: entry, id, head, last message, newest stamp.
 fn message(number: u64) -> Vec<CellWrites> {
-    let (which, place) = (number % CONVERSATIONS, number / CONVERSATIONS);
+    let (which, slot) = (number % CONVERSATIONS, number / CONVERSATIONS);
     let seq = at(CONVERSATIONS + number);
     let (id, author, time_ms) = (id(seq), user(which), START_MS + i64::try_from(number).unwrap());
     let content = Content::Message {
         body: "a message of a hundred bytes or so, as people write them. ".repeat(2).into(),
         reply_to: None,
     };
-    let stands = Stands::Message { place };
+    let stands = Stands::Message { slot };
     let rows = vec![
-        Row::Entry { seq, place, ordinal: place + 1, id, author, time_ms, content },
+        Row::Entry { seq, slot, ordinal: slot + 1, id, author, time_ms, content },
         Row::Id { id, row: IdRow { author, seq, hash: PayloadHash([3; 16]), stands, deleted: None } },
-        Row::Head { seq, time_ms, place: place + 1, ordinal: place + 1 },
-        Row::LastMessage { seq, place },
+        Row::Head { seq, time_ms, slot: slot + 1, ordinal: slot + 1 },
+        Row::LastMessage { seq, slot },
         Row::NewestStamp { stamp_ms: id.stamp_ms() },
     ];
     written(conversation(which), seq, rows)
@@ -142,7 +142,7 @@ async fn writes_and_cold_reads() {
         let begin = Instant::now();
         let loaded = load(&*store, conversation(number), as_of, append_ms).await.unwrap();
         loads.push(begin.elapsed());
-        assert_eq!((loaded.state.members.len(), loaded.state.place > 99), (2, true));
+        assert_eq!((loaded.state.members.len(), loaded.state.slot > 99), (2, true));
         let begin = Instant::now();
         let page = Page { anchor: None, direction: Direction::Before, limit: 50 };
         assert_eq!(store.timeline(conversation(number), page).await.unwrap().len(), 50);

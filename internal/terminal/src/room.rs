@@ -39,12 +39,12 @@ pub(crate) struct Room {
     pub(crate) sent: BTreeMap<CommandId, String>,
     /// The newest entry on the screen.
     shown: Option<Seq>,
-    /// What is on the screen, by the place where each entry was changed last. At the bound the oldest are forgotten: what
+    /// What is on the screen, by the seq where each entry was changed last. At the bound the oldest are forgotten: what
     /// becomes of them is not shown any more.
     screen: BTreeMap<Seq, Seq>,
     /// How far the user has read, as told to the server.
     marked: Option<Seq>,
-    /// Rows that have to be read: as of at least this place, at this time. Until they are, nothing new is shown or marked
+    /// Rows that have to be read: as of at least this seq, at this time. Until they are, nothing new is shown or marked
     /// as read: they come before what the feed has brought since.
     read: Option<(Seq, Instant)>,
     /// Whether something was not accepted.
@@ -249,7 +249,7 @@ impl Room {
         // Who has said it, or left, may begin to type anew.
         let typing: Vec<UserId> = self.view.typing(Instant::now()).collect();
         self.typing.retain(|user, _| typing.contains(user));
-        match frame.place() {
+        match frame.event_key() {
             Some((conversation, seq)) if conversation == self.conversation() => self.show(seq, output).await,
             _ => Ok(()),
         }

@@ -142,7 +142,7 @@ async fn listen(options: ChatOptions, until: impl Future<Output = ()>) -> String
 async fn one_has_spoken(server: &Server, folder: &Path) -> impl Fn(&str) -> (UserId, CommandFrame) + use<> {
     let bob = registered(server, "bob").await;
     assert_eq!(talk(chat(server, "ann", "bob", folder), "one\n").await.0.unwrap(), Ended::Done);
-    let conversation = server.world.lock().unwrap().log[0].place().unwrap().0;
+    let conversation = server.world.lock().unwrap().log[0].event_key().unwrap().0;
     let next = AtomicI64::new(1);
     move |body| {
         let id = CommandId::first_at(next.fetch_add(1, Ordering::SeqCst));
@@ -221,7 +221,7 @@ async fn what_was_said_during_an_absence_is_shown_before_what_comes_after_it() {
     let (ann, conversation) = {
         let mut world = server.world.lock().unwrap();
         world.untold.extend([2, 3]);
-        (world.accounts["ann"].0, world.log[0].place().unwrap().0)
+        (world.accounts["ann"].0, world.log[0].event_key().unwrap().0)
     };
     for body in ["two", "three"] {
         let (bob, command) = says(body);

@@ -188,7 +188,7 @@ async fn what_stands_wins_over_a_refusal_behind_it() {
     world.hear(refused(7));
     assert_eq!(world.fates, [(id(1), stands.clone())]);
 
-    // The frame of what stands was missed: the outcome says it, with its lower place.
+    // The frame of what stands was missed: the outcome says it, with its lower seq.
     let mut world = World::live();
     world.submit(send(1));
     world.hear(refused(7));

@@ -56,7 +56,7 @@ pub(crate) enum Did {
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) accounts: BTreeMap<String, (UserId, Secret)>,
-    /// Every judged command, in order: the place is the index plus one.
+    /// Every judged command, in order: the seq is the index plus one.
     pub(crate) log: Vec<FeedFrame>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) hellos: usize,
@@ -385,7 +385,7 @@ fn sync_page(server: &Server, query: &SyncQuery) -> SyncPage {
         head,
         mark: None,
     };
-    let mut ids: Vec<_> = world.log.first().and_then(FeedFrame::place).map(|(id, _)| id).into_iter().collect();
+    let mut ids: Vec<_> = world.log.first().and_then(FeedFrame::event_key).map(|(id, _)| id).into_iter().collect();
     ids.extend(&world.others);
     ids.retain(|id| query.after.is_none_or(|after| *id > after));
     ids.sort_unstable();

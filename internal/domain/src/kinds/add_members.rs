@@ -54,7 +54,7 @@ impl EventKind for AddMembers {
         Ok(changes)
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

@@ -33,11 +33,11 @@ impl EventKind for AddReaction {
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         at.member()?;
         at.text_fits(&self.emoji, EMOJI_BYTES_MAX)?;
-        let (row, place) = at.readable_message()?;
-        Ok(vec![Change::Reaction { id: self.target, seq: row.seq, place, emoji: self.emoji.clone() }])
+        let (row, slot) = at.readable_message()?;
+        Ok(vec![Change::Reaction { id: self.target, seq: row.seq, slot, emoji: self.emoji.clone() }])
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

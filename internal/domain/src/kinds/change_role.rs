@@ -5,7 +5,7 @@ use super::prelude::*;
 /// Changes a member's role (owner). Making somebody else owner makes the author an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeRole {
-    /// Whose role.
+    /// The member whose role changes.
     pub user: UserId,
     /// The new role.
     pub role: Role,
@@ -44,7 +44,7 @@ impl EventKind for ChangeRole {
         Ok(changes)
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

@@ -34,7 +34,7 @@ impl EventKind for ChangeTitle {
         Ok(vec![Change::Settings(settings), at.entry(Content::Title(self.title.clone()))])
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

@@ -44,22 +44,22 @@ impl<'a> Context<'a> {
 
     /// A timeline entry that is no message.
     pub(super) fn entry(&self, content: Content) -> Change {
-        Change::Timeline { place: self.state.place, ordinal: self.state.ordinal, content }
+        Change::Timeline { slot: self.state.slot, ordinal: self.state.ordinal, content }
     }
 
     /// The target and its slot in the timeline, if it is a message that stands and is not deleted.
     fn message(&self) -> Result<(&'a IdRow, u64), Refusal> {
         match &self.facts.target {
-            Some(row @ IdRow { stands: Stands::Message { place }, deleted: None, .. }) => Ok((row, *place)),
+            Some(row @ IdRow { stands: Stands::Message { slot }, deleted: None, .. }) => Ok((row, *slot)),
             Some(_) | None => Err(Refusal::NoSuchMessage),
         }
     }
 
     /// The same, if it is a message of the author's own.
     pub(super) fn own_message(&self) -> Result<(&'a IdRow, u64), Refusal> {
-        let (row, place) = self.message()?;
+        let (row, slot) = self.message()?;
         match row.author == self.event.author {
-            true => Ok((row, place)),
+            true => Ok((row, slot)),
             false if self.hides(row) => Err(Refusal::NoSuchMessage),
             false => Err(Refusal::NotAuthor),
         }
@@ -67,11 +67,11 @@ impl<'a> Context<'a> {
 
     /// The same, if it is a message that the author may read: as the member of today, or as one of an earlier time.
     pub(super) fn readable_message(&self) -> Result<(&'a IdRow, u64), Refusal> {
-        let (row, place) = self.message()?;
+        let (row, slot) = self.message()?;
         if self.hides(row) && !self.facts.past {
             return Err(Refusal::NoSuchMessage);
         }
-        Ok((row, place))
+        Ok((row, slot))
     }
 
     /// Whether a message of another's was said before the author's latest joining: since version 2 who may not read it is

@@ -82,7 +82,7 @@ impl EventKind for Create {
         Ok(changes)
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

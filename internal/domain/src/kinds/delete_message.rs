@@ -24,11 +24,11 @@ impl EventKind for DeleteMessage {
 
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         at.member()?;
-        let (row, place) = at.own_message()?;
-        Ok(vec![Change::Deleted { id: self.target, seq: row.seq, place }])
+        let (row, slot) = at.own_message()?;
+        Ok(vec![Change::Deleted { id: self.target, seq: row.seq, slot }])
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

@@ -32,11 +32,11 @@ impl EventKind for EditMessage {
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         at.member()?;
         at.body_fits(&self.body)?;
-        let (row, place) = at.own_message()?;
-        Ok(vec![Change::Body { id: self.target, seq: row.seq, place, body: self.body.clone() }])
+        let (row, slot) = at.own_message()?;
+        Ok(vec![Change::Body { id: self.target, seq: row.seq, slot, body: self.body.clone() }])
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

@@ -34,7 +34,7 @@ impl EventKind for Leave {
         Ok(changes)
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

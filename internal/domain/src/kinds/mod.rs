@@ -208,9 +208,9 @@ impl Action {
         self.fields().judge(at)
     }
 
-    /// What stands under its id once it is accepted, with a timeline entry at `place` if it has one.
-    pub(crate) fn stands(&self, place: u64) -> Stands {
-        self.fields().stands(place)
+    /// What stands under its id once it is accepted, with a timeline entry at `slot` if it has one.
+    pub(crate) fn stands(&self, slot: u64) -> Stands {
+        self.fields().stands(slot)
     }
 
     fn fields(&self) -> &dyn EventKind {
@@ -284,8 +284,8 @@ trait EventKind: fmt::Debug {
     /// [`Context::member`]; a test names the kinds that do not.
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal>;
 
-    /// What stands under its id once it is accepted, where its timeline entry is at `place`.
-    fn stands(&self, place: u64) -> Stands;
+    /// What stands under its id once it is accepted, where its timeline entry is at `slot`.
+    fn stands(&self, slot: u64) -> Stands;
 
     /// Its fields as input of the payload hash, which is stored with every id row: it never changes.
     fn hash(&self, input: &mut HashInput);

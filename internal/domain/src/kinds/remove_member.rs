@@ -38,7 +38,7 @@ impl EventKind for RemoveMember {
         Ok(vec![Change::Member { user: self.user, role: None }, at.entry(Content::Left(self.user))])
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

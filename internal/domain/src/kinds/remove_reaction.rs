@@ -24,11 +24,11 @@ impl EventKind for RemoveReaction {
 
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         at.member()?;
-        let (row, place) = at.readable_message()?;
-        Ok(vec![Change::Reaction { id: self.target, seq: row.seq, place, emoji: String::new() }])
+        let (row, slot) = at.readable_message()?;
+        Ok(vec![Change::Reaction { id: self.target, seq: row.seq, slot, emoji: String::new() }])
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Command
     }
 

@@ -29,11 +29,11 @@ impl EventKind for SendMessage {
         at.member()?;
         at.body_fits(&self.body)?;
         let content = Content::Message { body: self.body.clone(), reply_to: self.reply_to };
-        Ok(vec![Change::Timeline { place: at.state.place, ordinal: one_more(at.state.ordinal), content }])
+        Ok(vec![Change::Timeline { slot: at.state.slot, ordinal: one_more(at.state.ordinal), content }])
     }
 
-    fn stands(&self, place: u64) -> Stands {
-        Stands::Message { place }
+    fn stands(&self, slot: u64) -> Stands {
+        Stands::Message { slot }
     }
 
     fn hash(&self, input: &mut HashInput) {

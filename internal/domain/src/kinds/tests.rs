@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::limits::{BODY_BYTES_MAX, MEMBERS_MAX, MEMBERS_PER_EVENT_MAX};
 use crate::{
-    ConversationId, ConversationKind, ConversationState, Decision, Event, Facts, Membership, Placed, RULES_NEWEST,
+    Appended, ConversationId, ConversationKind, ConversationState, Decision, Event, Facts, Membership, RULES_NEWEST,
     RULES_TRIAL, Role, Seq, Settings, UnknownRules, apply,
 };
 
@@ -173,30 +173,30 @@ fn since_version_2_a_message_shows_something_and_a_title_does_not_deceive() {
 #[test]
 fn counters_end_in_a_panic_and_not_at_zero() {
     let event = event(1, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }));
-    let placed = Placed { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
-    for (place, ordinal) in [(u64::MAX, 0), (0, u64::MAX)] {
-        let state = ConversationState { place, ordinal, ..group(1) };
-        let judge = || apply(&state, &event, placed, &Facts::default(), RULES_NEWEST);
-        assert!(std::panic::catch_unwind(judge).is_err(), "{place}, {ordinal}");
+    let appended = Appended { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
+    for (slot, ordinal) in [(u64::MAX, 0), (0, u64::MAX)] {
+        let state = ConversationState { slot, ordinal, ..group(1) };
+        let judge = || apply(&state, &event, appended, &Facts::default(), RULES_NEWEST);
+        assert!(std::panic::catch_unwind(judge).is_err(), "{slot}, {ordinal}");
     }
 }
 
 #[test]
 fn rules_that_are_not_known_are_not_judged() {
-    let placed = Placed { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
+    let appended = Appended { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
     for rules in [0, RULES_NEWEST + 1, u32::MAX] {
-        let judged = apply(&group(1), &event(rules, Action::Leave(Leave)), placed, &Facts::default(), RULES_NEWEST);
+        let judged = apply(&group(1), &event(rules, Action::Leave(Leave)), appended, &Facts::default(), RULES_NEWEST);
         assert_eq!(judged, Err(UnknownRules(rules)));
     }
 }
 
 #[test]
 fn an_event_is_judged_by_its_own_rules_whoever_judges_it() {
-    let placed = Placed { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
+    let appended = Appended { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
     let add =
         |rules| Event { author: user(1), ..event(rules, Action::AddMembers(AddMembers { members: vec![user(9)] })) };
     let judged = |rules, newest| {
-        apply(&group(2), &add(rules), placed, &Facts::default(), newest).map(|effects| effects.decision)
+        apply(&group(2), &add(rules), appended, &Facts::default(), newest).map(|effects| effects.decision)
     };
     for newest in [RULES_NEWEST, RULES_TRIAL] {
         assert_eq!(judged(RULES_NEWEST, newest), Ok(Decision::Refused(Refusal::Forbidden)));

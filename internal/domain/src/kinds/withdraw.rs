@@ -31,7 +31,7 @@ impl EventKind for Withdraw {
         }
     }
 
-    fn stands(&self, _place: u64) -> Stands {
+    fn stands(&self, _slot: u64) -> Stands {
         Stands::Withdrawal
     }
 

@@ -67,7 +67,7 @@ pub(super) struct WriteTicket {
 }
 
 impl Seat {
-    /// To be called within a runtime.
+    /// Must be called within a tokio runtime.
     pub(super) fn new(events: mpsc::Sender<Result<GroupEvent, LogError>>, orders: SyncSender<Order>) -> Self {
         let state = State {
             owned: BTreeMap::new(),

@@ -1,8 +1,8 @@
-//! Appends: order, places, refusals, durability.
+//! Appends: order, positions, refusals, durability.
 
 use bytes::Bytes;
 
-use super::{Factory, fill, fresh, number, places, read, record, with_topic, within};
+use super::{Factory, fill, fresh, number, positions, read, record, with_topic, within};
 use crate::{AppendError, LogError, NewRecord, RECORD_BYTES_MAX, append, partition_of, record_at};
 
 pub(super) async fn keep_order(factory: &dyn Factory) {
@@ -12,15 +12,19 @@ pub(super) async fn keep_order(factory: &dyn Factory) {
     for number in 0..RECORDS {
         receipts.push(log.enqueue(&topic, record(number % 2, number.to_be_bytes())).await.expect("taken"));
     }
-    let places = places(receipts).await;
+    let positions = positions(receipts).await;
     for partition in 0..2 {
         let records = read(log.as_ref(), &topic, partition, 0, RECORDS as usize / 2).await;
         let numbers: Vec<u32> = records.iter().map(number).collect();
         let sent: Vec<u32> = (0..RECORDS).filter(|number| number % 2 == partition).collect();
         assert_eq!(numbers, sent, "the order of the calls is the order of the partition");
         for record in records {
-            let place = places[number(&record) as usize];
-            assert_eq!((place.partition, place.offset), (partition, record.offset), "the receipt names the place");
+            let position = positions[number(&record) as usize];
+            assert_eq!(
+                (position.partition, position.offset),
+                (partition, record.offset),
+                "the receipt names the place"
+            );
         }
     }
 }
@@ -31,9 +35,10 @@ pub(super) async fn by_key(factory: &dyn Factory) {
     for n in 0..40 {
         let key = format!("0190a000-0000-7000-8000-0000000000{n:02}");
         let new = NewRecord { key: key.clone(), partition: None, ..record(0, "x") };
-        let place = within(append(log.as_ref(), &topic, new)).await.expect("appended");
-        assert_eq!(place.partition, partition_of(key.as_bytes(), PARTITIONS));
-        let found = within(record_at(log.as_ref(), &topic, place.partition, place.offset)).await.expect("readable");
+        let position = within(append(log.as_ref(), &topic, new)).await.expect("appended");
+        assert_eq!(position.partition, partition_of(key.as_bytes(), PARTITIONS));
+        let found =
+            within(record_at(log.as_ref(), &topic, position.partition, position.offset)).await.expect("readable");
         assert_eq!(&found.expect("it is there").key[..], key.as_bytes());
     }
 }
@@ -41,8 +46,8 @@ pub(super) async fn by_key(factory: &dyn Factory) {
 pub(super) async fn by_partition(factory: &dyn Factory) {
     let (log, topic) = with_topic(factory, 3).await;
     for partition in [2, 0, 1, 2] {
-        let place = within(append(log.as_ref(), &topic, record(partition, "x"))).await.expect("appended");
-        assert_eq!(place.partition, partition, "whatever the key says");
+        let position = within(append(log.as_ref(), &topic, record(partition, "x"))).await.expect("appended");
+        assert_eq!(position.partition, partition, "whatever the key says");
     }
     let refused = log.enqueue(&topic, record(3, "x")).await.map(drop);
     assert!(matches!(refused, Err(AppendError::NoTopic(_))), "{refused:?}");
@@ -92,8 +97,8 @@ pub(super) async fn too_large(factory: &dyn Factory) {
     })
     .take(largest)
     .collect();
-    let place = within(append(log.as_ref(), &topic, record(0, payload.clone()))).await.expect("the largest fits");
-    assert_eq!(place.offset, 0, "nothing was taken of the one that was refused");
+    let position = within(append(log.as_ref(), &topic, record(0, payload.clone()))).await.expect("the largest fits");
+    assert_eq!(position.offset, 0, "nothing was taken of the one that was refused");
     assert_eq!(read(log.as_ref(), &topic, 0, 0, 1).await[0].payload, payload);
 }
 
@@ -117,8 +122,8 @@ pub(super) async fn durable(factory: &dyn Factory) {
     let mut expected = Vec::new();
     for round in 0..3_u32 {
         let numbers = round * 100..round * 100 + 100;
-        let places = fill(log.as_ref(), &topic, 1, numbers.clone()).await;
-        let offsets: Vec<u64> = places.iter().map(|place| place.offset).collect();
+        let positions = fill(log.as_ref(), &topic, 1, numbers.clone()).await;
+        let offsets: Vec<u64> = positions.iter().map(|position| position.offset).collect();
         assert_eq!(offsets, numbers.clone().map(u64::from).collect::<Vec<_>>(), "offsets go on where they were");
         expected.extend(numbers);
         log = factory.reopen(log).await;

@@ -78,8 +78,8 @@ pub(super) async fn flood(factory: &dyn Factory) {
         other.send_lossy(&topic.name, record(1, number.to_be_bytes()));
         log.send_lossy(&topic.name, record(1, number.to_be_bytes()));
     }
-    let places = fill(&*log, &durable, 0, 0..50).await;
-    assert_eq!(places.len(), 50, "what is durable gets through meanwhile");
+    let positions = fill(&*log, &durable, 0, 0..50).await;
+    assert_eq!(positions.len(), 50, "what is durable gets through meanwhile");
     // The reader goes on, or is told that it was outrun; one that begins at the end goes on.
     match within(reader.next(10)).await {
         Ok(records) => assert!(records.is_sorted_by_key(|record| record.offset)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Factory, enqueue, fill, not_within, number, places, read, take, with_topic, within};
+use super::{Factory, enqueue, fill, not_within, number, positions, read, take, with_topic, within};
 use crate::{LogError, Watermarks, record_at};
 
 pub(super) async fn only_durable(factory: &dyn Factory) {
@@ -18,8 +18,8 @@ pub(super) async fn only_durable(factory: &dyn Factory) {
             seen = last.offset + 1;
         }
     });
-    let places = places(receipts).await;
-    assert_eq!(places.last().map(|place| place.offset), Some(u64::from(RECORDS) - 1));
+    let positions = positions(receipts).await;
+    assert_eq!(positions.last().map(|position| position.offset), Some(u64::from(RECORDS) - 1));
 }
 
 pub(super) async fn watermarks(factory: &dyn Factory) {
@@ -65,7 +65,7 @@ pub(super) async fn cancel_safe(factory: &dyn Factory) {
         }
         numbers
     });
-    places(receipts).await;
+    positions(receipts).await;
     assert_eq!(numbers, (0..RECORDS).collect::<Vec<_>>());
 }
 

@@ -7,7 +7,7 @@ use crate::{Commit, Header, NewRecord, Record, TopicPartition};
 
 /// The first byte of every value; another one was written by a later program.
 const VERSION: u8 = 1;
-/// Where a record's append time stands in its value: the writer fills it in when it gives the record its place.
+/// Where a record's append time stands in its value: the writer fills it in when it gives the record its position.
 const TIME_AT: std::ops::Range<usize> = 1..9;
 
 /// What is stored cannot be read: written by a later version of the program, or damaged.

@@ -80,7 +80,7 @@ struct Holding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Owned,
-    /// To be released; commits still count.
+    /// It is to be released; commits still count.
     Revoking,
     /// Given up or lost, and free as soon as no commit is being written: the next owner must see it.
     Draining,

@@ -24,7 +24,7 @@ pub(super) struct Recent {
 #[derive(Debug, Default)]
 struct Kept {
     records: VecDeque<Record>,
-    /// Of all of them.
+    /// Bytes of all records.
     bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The writer: one task that gives records their places and makes them durable.
+//! The writer: one task that gives records their positions and makes them durable.
 //!
 //! It takes whatever has queued up while it was syncing, writes it as one batch with one sync, and only then shows it
 //! to readers and answers the callers. Creations of topics and commits of groups travel in the same batches.
@@ -22,7 +22,7 @@ use super::groups::WriteTicket;
 use super::times::{self, Tail};
 use super::topics::{self, Catalog, Tables, Topic, TopicRow, broken};
 use crate::intake::Permit;
-use crate::{AppendError, CommitError, LogError, Place};
+use crate::{AppendError, CommitError, LogError, Position};
 
 /// Most items in one batch; what waits behind them goes into the next.
 const BATCH_ITEMS_MAX: usize = 8192;
@@ -32,7 +32,7 @@ const TRIM_EVERY: Duration = Duration::from_secs(30);
 const TRIM_RECORDS_MAX: usize = 256;
 
 /// Who waits for an append.
-type AppendReport = oneshot::Sender<Result<Place, AppendError>>;
+type AppendReport = oneshot::Sender<Result<Position, AppendError>>;
 
 /// Something to be written.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(super) struct Failure {
 /// What a batch will have done once it is durable.
 #[derive(Default)]
 struct Outcome {
-    appended: Vec<(AppendReport, Place, Permit)>,
+    appended: Vec<(AppendReport, Position, Permit)>,
     reached: BTreeMap<PartitionKey, (Arc<Topic>, u64)>,
     created: Vec<Arc<Topic>>,
     answers: Vec<oneshot::Sender<Result<(), LogError>>>,
@@ -145,7 +145,7 @@ impl Writer {
                     codec::stamp(&mut value, now_ms);
                     batch.put(&self.tables.records, Bytes::copy_from_slice(&key.record(offset)), value.freeze());
                     outcome.reached.entry(key).or_insert((topic, 0)).1 = offset + 1;
-                    outcome.appended.push((report, Place { partition, offset }, permit));
+                    outcome.appended.push((report, Position { partition, offset }, permit));
                 }
                 Item::Create { spec, report } => match self.create(&spec, &mut outcome.created, &mut batch) {
                     Ok(()) => outcome.answers.push(report),
@@ -256,8 +256,8 @@ impl Outcome {
             topic.partitions[usize::from(key.partition)].durable.set(next);
         }
         // Who does not wait for an answer any more does not need it.
-        for (report, place, _permit) in self.appended {
-            let _ = report.send(Ok(place));
+        for (report, position, _permit) in self.appended {
+            let _ = report.send(Ok(position));
         }
         for report in self.answers {
             let _ = report.send(Ok(()));

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use eventlog::around::Around;
-use eventlog::{AppendError, Place, Receipt};
+use eventlog::{AppendError, AppendReceipt, Position};
 use events::topics::DELIVERIES;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -33,7 +33,7 @@ struct Leaderless {
 }
 
 /// A record that is not acknowledged, and its caller.
-type Waiting = (NewRecord, oneshot::Sender<Result<Place, AppendError>>);
+type Waiting = (NewRecord, oneshot::Sender<Result<Position, AppendError>>);
 
 impl Leaderless {
     /// The number of records that it was handed and has not acknowledged.
@@ -75,11 +75,11 @@ impl Around for Leaderless {
         self.inner.clone()
     }
 
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         if topic == DELIVERIES && record.partition == Some(self.partition) {
             let mut sick = self.sick.lock().unwrap();
             if let Some(waiting) = sick.as_mut() {
-                let (report, receipt) = Receipt::new();
+                let (report, receipt) = AppendReceipt::new();
                 waiting.push((record, report));
                 return Ok(receipt);
             }
@@ -145,7 +145,7 @@ impl Devices {
             for record in reader.next(500).await.unwrap() {
                 self.next = record.offset + 1;
                 let Some(delivery) = codec.read_delivery(&record.headers, &record.payload).unwrap() else { continue };
-                let (conversation, seq) = delivery.place.unwrap();
+                let (conversation, seq) = delivery.event_key.unwrap();
                 for user in delivery.recipients {
                     let seqs = self.delivered.entry((user, conversation)).or_default();
                     if seqs.last().is_none_or(|last| *last < seq) {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use eventlog::around::Around;
 use eventlog::{
-    AppendError, LogError, NewRecord, PartitionReader, Place, Receipt, Record, SharedLog, TopicPartition, Watermarks,
+    AppendError, AppendReceipt, LogError, NewRecord, PartitionReader, Position, Record, SharedLog, TopicPartition,
+    Watermarks,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ pub(crate) struct Harmed {
     inner: SharedLog,
     /// These partitions (all, if none is named) have no leader: an append to them is never answered.
     silent: Option<(&'static str, Option<u32>)>,
-    unanswered: Mutex<Vec<oneshot::Sender<Result<Place, AppendError>>>>,
+    unanswered: Mutex<Vec<oneshot::Sender<Result<Position, AppendError>>>>,
     shared: Arc<Shared>,
 }
 
@@ -85,12 +86,12 @@ impl Around for Harmed {
         self.inner.clone()
     }
 
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         let silent = |(silent, partition): (&str, Option<u32>)| {
             silent == topic && (partition.is_none() || partition == record.partition)
         };
         if self.silent.is_some_and(silent) {
-            let (report, receipt) = Receipt::new();
+            let (report, receipt) = AppendReceipt::new();
             self.unanswered.lock().unwrap().push(report);
             return Ok(receipt);
         }

@@ -73,7 +73,7 @@ impl Around for FaultyStore {
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
         let mut state = self.each(self.inner.conversation(conversation, as_of)).await?;
         if self.fate.cursed.lock().unwrap().contains(&conversation) {
-            state.place = u64::MAX;
+            state.slot = u64::MAX;
         }
         Ok(state)
     }

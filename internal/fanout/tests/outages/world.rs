@@ -144,7 +144,7 @@ impl World {
                 for record in reader.next(500).await.unwrap() {
                     at = record.offset + 1;
                     let delivery = self.codec.read_delivery(&record.headers, &record.payload).unwrap();
-                    let Some((conversation, seq)) = delivery.and_then(|delivery| delivery.place) else { continue };
+                    let Some((conversation, seq)) = delivery.and_then(|delivery| delivery.event_key) else { continue };
                     seen.entry(conversation).or_default().push(seq);
                 }
             }

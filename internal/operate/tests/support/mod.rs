@@ -12,7 +12,7 @@ use eventlog::{NewRecord, SharedLog, append};
 use events::Codec;
 use events::topics::MESSAGES;
 use kv::Database;
-use operate::{Command, CommandClient, Context, Door, Ended, Output, Running};
+use operate::{Command, CommandClient, CommandSocket, Context, Ended, Output, Running};
 use ops::OpsError;
 use store::embedded::EmbeddedStore;
 use store::{Following, SharedStore};
@@ -45,7 +45,7 @@ impl World {
             let (key, payload) = (event.conversation.to_string(), codec.event(&event).payload);
             append(&*log, MESSAGES, NewRecord { key, partition: None, headers: Vec::new(), payload }).await.unwrap();
         }
-        let door = Door::open(folder.path()).unwrap();
+        let door = CommandSocket::open(folder.path()).unwrap();
         let serving = door.serve(log.clone(), store.clone(), Clock::system(), Entropy::seeded(2), stop.clone());
         let serving = tokio::spawn(async move { serving.await.unwrap() });
         Self { folder, log, store, stop, serving }
@@ -134,7 +134,7 @@ impl Output for Client {
         Ok(())
     }
 
-    fn insist(&self, line: &str) -> Result<(), OpsError> {
+    fn stream_line(&self, line: &str) -> Result<(), OpsError> {
         if self.said().len() >= self.enough {
             return Err(OpsError::io("writing the output", ErrorKind::BrokenPipe.into()));
         }

@@ -97,19 +97,19 @@ impl<'a> Search<'a> {
 
 impl ExpectedDeliveries {
     pub(super) fn add(&mut self, partition: u32, judged: &Judged) {
-        let Judged { event, placed, effects } = judged;
-        let frames = [false, true].map(|seen| Arc::new(frame_of(event, *placed, effects, seen)));
+        let Judged { event, appended, effects } = judged;
+        let frames = [false, true].map(|seen| Arc::new(frame_of(event, *appended, effects, seen)));
         let partitions = spec_of(DELIVERIES).partitions;
         for user in &effects.recipients {
             let to = partition_of(user.to_string().as_bytes(), partitions);
             let seen = effects.blind.binary_search(user).is_err();
-            let expected = self.by.entry(to).or_default().entry(((event.conversation, placed.seq), seen));
+            let expected = self.by.entry(to).or_default().entry(((event.conversation, appended.seq), seen));
             let expected = expected.or_insert_with(|| ExpectedDelivery {
                 partition,
                 recipients: Vec::new(),
                 named: BTreeSet::new(),
                 frame: Arc::clone(&frames[usize::from(seen)]),
-                time_ms: placed.append_time_ms,
+                time_ms: appended.append_time_ms,
                 found: None,
             });
             expected.recipients.push(*user);
@@ -230,7 +230,7 @@ impl Reading<'_> {
     ) -> bool {
         // Records of other types and of later versions are not expected here either.
         let Ok(Some(delivery)) = search.codec.read_delivery(&record.headers, &record.payload) else { return false };
-        let Some((conversation, seq)) = delivery.place else { return false };
+        let Some((conversation, seq)) = delivery.event_key else { return false };
         // There may be two deliveries of one event: this is the one whose recipients match.
         let halves = [true, false].map(|seen| ((conversation, seq), seen));
         let is_for = |half: &ExpectedKey| {

@@ -5,7 +5,7 @@
 
 use domain::kinds::{Create, Withdraw};
 use domain::{
-    Action, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, Placed, Role, Seq, Stands,
+    Action, Appended, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, Role, Seq, Stands,
     UserId,
 };
 use store::Value;
@@ -28,11 +28,11 @@ pub(super) struct Write {
 }
 
 /// All cells that `event` must have written; none unless it was accepted.
-pub(super) fn writes_of(event: &Event, placed: Placed, effects: &Effects) -> Vec<Write> {
-    let mut writes = Writes { event, placed, effects, found: Vec::new() };
+pub(super) fn writes_of(event: &Event, appended: Appended, effects: &Effects) -> Vec<Write> {
+    let mut writes = Writes { event, appended, effects, found: Vec::new() };
     if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
         let key = vec![writes.conversation(), event.author.uuid().into(), bytes_of(event.id)];
-        writes.put(&REFUSALS, key, vec![("reason", reason.name().into()), ("seq", at(placed.seq))]);
+        writes.put(&REFUSALS, key, vec![("reason", reason.name().into()), ("seq", at(appended.seq))]);
     }
     if effects.changes.is_empty() {
         return writes.found;
@@ -49,14 +49,14 @@ pub(super) fn id_key(event: &Event, id: CommandId) -> Vec<Value> {
 
 struct Writes<'a> {
     event: &'a Event,
-    placed: Placed,
+    appended: Appended,
     effects: &'a Effects,
     found: Vec<Write>,
 }
 
 impl Writes<'_> {
     fn put(&mut self, table: &'static Table, key: Vec<Value>, cells: Vec<(&'static str, Value)>) {
-        self.found.push(Write { table, key, timestamp: self.placed.seq.timestamp(), cells });
+        self.found.push(Write { table, key, timestamp: self.appended.seq.timestamp(), cells });
     }
 
     fn conversation(&self) -> Value {
@@ -64,32 +64,32 @@ impl Writes<'_> {
     }
 
     /// The key of a timeline row.
-    fn entry_key(&self, place: u64, seq: Seq) -> Vec<Value> {
-        vec![self.conversation(), count(place / SLOTS_PER_BUCKET), at(seq)]
+    fn entry_key(&self, slot: u64, seq: Seq) -> Vec<Value> {
+        vec![self.conversation(), count(slot / SLOTS_PER_BUCKET), at(seq)]
     }
 
     fn change(&mut self, change: &Change) {
-        let (seq, now) = (self.placed.seq, at(self.placed.seq));
+        let (seq, now) = (self.appended.seq, at(self.appended.seq));
         match change {
-            Change::Timeline { place, ordinal, content } => self.entry(*place, *ordinal, content),
-            Change::Body { seq: message, place, body, .. } => {
+            Change::Timeline { slot, ordinal, content } => self.entry(*slot, *ordinal, content),
+            Change::Body { seq: message, slot, body, .. } => {
                 let cells = vec![
                     ("body", body.clone().into_record().into()),
                     ("changed", now),
-                    ("edited", self.placed.append_time_ms.into()),
+                    ("edited", self.appended.append_time_ms.into()),
                 ];
-                self.put(&TIMELINE, self.entry_key(*place, *message), cells);
+                self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
             }
-            Change::Deleted { id, seq: message, place } => {
+            Change::Deleted { id, seq: message, slot } => {
                 let cells = vec![("body", "".into()), ("deleted", true.into()), ("changed", now.clone())];
-                self.put(&TIMELINE, self.entry_key(*place, *message), cells);
+                self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
                 self.put(&IDS, id_key(self.event, *id), vec![("deleted", now.clone())]);
                 if self.event.rules >= 2 {
-                    self.put(&DELETIONS, self.entry_key(*place, *message), vec![("deleted", now)]);
+                    self.put(&DELETIONS, self.entry_key(*slot, *message), vec![("deleted", now)]);
                 }
             }
-            Change::Reaction { seq: message, place, emoji, .. } => {
-                let mut key = self.entry_key(*place, *message);
+            Change::Reaction { seq: message, slot, emoji, .. } => {
+                let mut key = self.entry_key(*slot, *message);
                 key.push(self.event.author.uuid().into());
                 self.put(&REACTIONS, key, vec![("emoji", emoji.as_str().into()), ("changed", now)]);
             }
@@ -102,13 +102,13 @@ impl Writes<'_> {
         }
     }
 
-    fn entry(&mut self, place: u64, ordinal: u64, content: &Content) {
-        let seq = self.placed.seq;
+    fn entry(&mut self, slot: u64, ordinal: u64, content: &Content) {
+        let seq = self.appended.seq;
         let mut cells = vec![
             ("id", bytes_of(self.event.id)),
             ("author", self.event.author.uuid().into()),
-            ("time", self.placed.append_time_ms.into()),
-            ("place", count(place)),
+            ("time", self.appended.append_time_ms.into()),
+            ("place", count(slot)),
             ("ordinal", count(ordinal)),
         ];
         match content {
@@ -118,7 +118,7 @@ impl Writes<'_> {
                 self.put(
                     &HEADS,
                     vec![self.conversation()],
-                    vec![("message_seq", at(seq)), ("message_place", count(place))],
+                    vec![("message_seq", at(seq)), ("message_place", count(slot))],
                 );
                 if self.event.rules >= 2 {
                     let key = vec![self.event.author.uuid().into(), self.conversation()];
@@ -130,15 +130,15 @@ impl Writes<'_> {
             Content::Left(user) => cells.extend([("kind", "left".into()), ("users", users_of(&[*user]))]),
             Content::Title(title) => cells.extend([("kind", "title".into()), ("body", title.as_str().into())]),
         }
-        self.put(&TIMELINE, self.entry_key(place, seq), cells);
-        if place.is_multiple_of(SLOTS_PER_BUCKET) {
-            let key = vec![self.conversation(), count(place / SLOTS_PER_BUCKET)];
+        self.put(&TIMELINE, self.entry_key(slot, seq), cells);
+        if slot.is_multiple_of(SLOTS_PER_BUCKET) {
+            let key = vec![self.conversation(), count(slot / SLOTS_PER_BUCKET)];
             self.put(&BUCKETS, key, vec![("start", at(seq))]);
         }
     }
 
     fn member(&mut self, user: UserId, role: Option<Role>) {
-        let (seq, name) = (self.placed.seq, role.map_or("", Role::name));
+        let (seq, name) = (self.appended.seq, role.map_or("", Role::name));
         let key = vec![self.conversation(), user.uuid().into(), at(seq)];
         self.put(&MEMBERS, key, vec![("role", name.into())]);
         let mut cells = vec![("role", name.into()), ("changed", at(seq))];
@@ -156,9 +156,9 @@ impl Writes<'_> {
 
     fn head(&mut self) {
         let cells = vec![
-            ("seq", at(self.placed.seq)),
-            ("time", self.placed.append_time_ms.into()),
-            ("place", count(self.effects.place)),
+            ("seq", at(self.appended.seq)),
+            ("time", self.appended.append_time_ms.into()),
+            ("place", count(self.effects.slot)),
             ("ordinal", count(self.effects.ordinal)),
         ];
         // A withdrawal does not show in the conversation.
@@ -176,7 +176,7 @@ fn id_cells(row: &IdRow) -> Vec<(&'static str, Value)> {
     let mut cells =
         vec![("author", row.author.uuid().into()), ("seq", at(row.seq)), ("hash", row.hash.0.to_vec().into())];
     match row.stands {
-        Stands::Message { place } => cells.extend([("stands", "message".into()), ("place", count(place))]),
+        Stands::Message { slot } => cells.extend([("stands", "message".into()), ("place", count(slot))]),
         Stands::Command => cells.push(("stands", "command".into())),
         Stands::Withdrawal => cells.push(("stands", "withdrawal".into())),
     }

@@ -7,16 +7,16 @@ use domain::kinds::{
     AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
     SendMessage, Withdraw,
 };
-use domain::{Action, Change, Content, Decision, Effects, Event, Placed, Role, Stands};
+use domain::{Action, Appended, Change, Content, Decision, Effects, Event, Role, Stands};
 use serde_json::{Map, Value, json};
 
 /// The fields that the event's frame must have.
 ///
 /// `seen`: whether it goes to those who may read what the event is about.
-pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects, seen: bool) -> Map<String, Value> {
+pub(super) fn frame_of(event: &Event, appended: Appended, effects: &Effects, seen: bool) -> Map<String, Value> {
     let mut frame = fields(json!({
         "conversation": event.conversation.to_string(),
-        "seq": placed.seq.get(),
+        "seq": appended.seq.get(),
         "id": event.id.to_string(),
     }));
     frame.extend(fields(match effects.decision {
@@ -32,7 +32,7 @@ pub(super) fn frame_of(event: &Event, placed: Placed, effects: &Effects, seen: b
         Decision::Accepted => json!({
             "type": "event",
             "author": event.author.to_string(),
-            "time": placed.append_time_ms,
+            "time": appended.append_time_ms,
         }),
     }));
     if effects.decision == Decision::Accepted {

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{ConversationId, ConversationState, Effects, Event, IdCache, Placed, RULES_NEWEST, Seq, apply};
-use eventlog::{Meaning, Message};
+use domain::{Appended, ConversationId, ConversationState, Effects, Event, IdCache, RULES_NEWEST, Seq, apply};
+use eventlog::{DecodedRecord, Meaning};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use store::{Answers, Conversations, Facts, Loaded, Slot, Store, StoreError, load};
+use store::{Answers, CacheEntry, Conversations, FactsLookup, Loaded, Store, StoreError, load};
 
 /// Conversations that are remembered as seen; beyond that, a conversation that is not in memory is loaded.
 const MET_MAX: usize = 1 << 18;
@@ -19,7 +19,7 @@ const LOADS_AT_ONCE: usize = 32;
 #[derive(Debug, Clone)]
 pub(super) struct Judged {
     pub(super) event: Box<Event>,
-    pub(super) placed: Placed,
+    pub(super) appended: Appended,
     pub(super) effects: Effects,
 }
 
@@ -38,30 +38,30 @@ impl Judge {
     }
 
     /// Loads the conversations of these messages, each as of the event before its first one here.
-    pub(super) async fn load(&mut self, store: &dyn Store, messages: &[&Message]) -> Result<(), StoreError> {
-        let mut cold: BTreeMap<ConversationId, Placed> = BTreeMap::new();
+    pub(super) async fn load(&mut self, store: &dyn Store, messages: &[&DecodedRecord]) -> Result<(), StoreError> {
+        let mut cold: BTreeMap<ConversationId, Appended> = BTreeMap::new();
         for message in messages {
             if let Some(conversation) = message.conversation
                 && !self.cache.contains(conversation)
             {
-                cold.entry(conversation).or_insert(message.placed);
+                cold.entry(conversation).or_insert(message.appended);
             }
         }
         let mut loads = Vec::new();
-        for (conversation, placed) in cold {
+        for (conversation, appended) in cold {
             if self.is_new(conversation) {
                 let loaded = Loaded { state: ConversationState::default(), ids: IdCache::new(i64::MIN, []) };
-                self.cache.put(conversation, Slot::Ready(Box::new(loaded)));
+                self.cache.put(conversation, CacheEntry::Ready(Box::new(loaded)));
             } else {
-                loads.push((conversation, placed));
+                loads.push((conversation, appended));
             }
         }
-        let loads = loads.into_iter().map(|(conversation, placed)| async move {
-            Ok::<_, StoreError>((conversation, loaded(store, conversation, placed).await?))
+        let loads = loads.into_iter().map(|(conversation, appended)| async move {
+            Ok::<_, StoreError>((conversation, loaded(store, conversation, appended).await?))
         });
         let loaded: Vec<_> = stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).try_collect().await?;
         for (conversation, loaded) in loaded {
-            self.cache.put(conversation, Slot::Ready(loaded));
+            self.cache.put(conversation, CacheEntry::Ready(loaded));
         }
         Ok(())
     }
@@ -74,31 +74,35 @@ impl Judge {
     }
 
     /// Judges one event; `None` when this program does not know its rules.
-    pub(super) async fn judge(&mut self, store: &dyn Store, message: &Message) -> Result<Option<Judged>, StoreError> {
-        let (Meaning::Event(event), placed) = (&message.meaning, message.placed) else { return Ok(None) };
-        let (conversation, as_of) = (event.conversation, placed.seq.before().unwrap_or_default());
+    pub(super) async fn judge(
+        &mut self,
+        store: &dyn Store,
+        message: &DecodedRecord,
+    ) -> Result<Option<Judged>, StoreError> {
+        let (Meaning::Event(event), appended) = (&message.meaning, message.appended) else { return Ok(None) };
+        let (conversation, as_of) = (event.conversation, appended.seq.before().unwrap_or_default());
         let mut loaded = match self.cache.take(conversation) {
-            Some(Slot::Ready(loaded)) => loaded,
+            Some(CacheEntry::Ready(loaded)) => loaded,
             // The conversation was dropped from memory after `load`, because an event of it was not judged.
-            Some(Slot::Held) | None => loaded(store, conversation, placed).await?,
+            Some(CacheEntry::Held) | None => loaded(store, conversation, appended).await?,
         };
         let mut answers = Answers::default();
         let facts = loop {
             match loaded.facts(event, &answers) {
-                Facts::Ready(facts) => break facts,
-                Facts::Read(id) => match store.id(conversation, id, as_of).await? {
+                FactsLookup::Ready(facts) => break facts,
+                FactsLookup::Read(id) => match store.id(conversation, id, as_of).await? {
                     Some(row) => loaded.ids.keep(id, row),
                     None => answers.absent.push(id),
                 },
-                Facts::ReadPast(past) => {
+                FactsLookup::ReadPast(past) => {
                     answers.learn(past, store.memberships(conversation, event.author).await?, as_of);
                 }
             }
         };
-        let Ok(effects) = apply(&loaded.state, event, placed, &facts, RULES_NEWEST) else { return Ok(None) };
-        loaded.absorb(placed.seq, &effects, facts.target.as_ref());
-        self.cache.put(conversation, Slot::Ready(loaded));
-        Ok(Some(Judged { event: event.clone(), placed, effects }))
+        let Ok(effects) = apply(&loaded.state, event, appended, &facts, RULES_NEWEST) else { return Ok(None) };
+        loaded.absorb(appended.seq, &effects, facts.target.as_ref());
+        self.cache.put(conversation, CacheEntry::Ready(loaded));
+        Ok(Some(Judged { event: event.clone(), appended, effects }))
     }
 
     /// Forgets a conversation of which an event was not judged: its next event loads it anew.
@@ -113,8 +117,8 @@ impl Judge {
     pub(super) fn state(&mut self, conversation: ConversationId) -> Option<ConversationState> {
         let slot = self.cache.take(conversation)?;
         let state = match &slot {
-            Slot::Ready(loaded) => Some(loaded.state.clone()),
-            Slot::Held => None,
+            CacheEntry::Ready(loaded) => Some(loaded.state.clone()),
+            CacheEntry::Held => None,
         };
         self.cache.put(conversation, slot);
         state
@@ -126,7 +130,11 @@ impl Judge {
     }
 }
 
-async fn loaded(store: &dyn Store, conversation: ConversationId, placed: Placed) -> Result<Box<Loaded>, StoreError> {
-    let as_of: Seq = placed.seq.before().unwrap_or_default();
-    Ok(Box::new(load(store, conversation, as_of, placed.append_time_ms).await?))
+async fn loaded(
+    store: &dyn Store,
+    conversation: ConversationId,
+    appended: Appended,
+) -> Result<Box<Loaded>, StoreError> {
+    let as_of: Seq = appended.seq.before().unwrap_or_default();
+    Ok(Box::new(load(store, conversation, as_of, appended.append_time_ms).await?))
 }

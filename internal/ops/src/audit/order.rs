@@ -81,9 +81,9 @@ impl Search<'_> {
             }
             for record in records.iter().filter(|record| record.offset < end) {
                 let read = self.codec.read_delivery(&record.headers, &record.payload);
-                if read
-                    .is_ok_and(|read| read.and_then(|read| read.place) == Some((delivery.conversation, delivery.seq)))
-                {
+                if read.is_ok_and(|read| {
+                    read.and_then(|read| read.event_key) == Some((delivery.conversation, delivery.seq))
+                }) {
                     return Ok(true);
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Change, ConversationId, Decision, Seq};
-use eventlog::{Meaning, Message};
+use eventlog::{DecodedRecord, Meaning};
 use events::topics::{MESSAGES, spec_of};
 use tokio_util::sync::CancellationToken;
 
@@ -78,22 +78,23 @@ impl Audit<'_> {
         };
         let mut messages = Vec::with_capacity(slice.records.len());
         for record in &slice.records {
-            let message = Message::read(&self.engines.codec, spec.generation, partition, spec.partitions, record);
+            let message = DecodedRecord::read(&self.engines.codec, spec.generation, partition, spec.partitions, record);
             messages.push(message.map_err(|error| OpsError::Failed(error.to_string()))?);
         }
         self.report.counts.records += messages.len() as u64;
         let (bounds, counts) = (&self.bounds[&partition], &mut self.report.counts);
         let judge = self.judges.get_mut(&partition).expect("every range has a judge");
-        let selected = |message: &&Message| message.conversation.is_some_and(|one| what.conversations.contains(one));
-        let chosen: Vec<&Message> = messages.iter().filter(selected).collect();
-        let judged: Vec<&Message> = chosen.iter().copied().filter(|message| !is_held(bounds, message)).collect();
+        let selected =
+            |message: &&DecodedRecord| message.conversation.is_some_and(|one| what.conversations.contains(one));
+        let chosen: Vec<&DecodedRecord> = messages.iter().filter(selected).collect();
+        let judged: Vec<&DecodedRecord> = chosen.iter().copied().filter(|message| !is_held(bounds, message)).collect();
         judge.load(&*self.engines.store, &judged).await?;
         // Deliveries of conversations that were not selected lie between those that are looked for.
         let others = messages.iter().filter(|message| !selected(message));
         deliveries.left_out.extend(others.filter_map(|message| message.conversation));
         for message in chosen {
             let Some(conversation) = message.conversation else { continue };
-            let dropped = bounds.dropped.contains(&message.placed.seq);
+            let dropped = bounds.dropped.contains(&message.appended.seq);
             if dropped || matches!(message.meaning, Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped) {
                 continue;
             }
@@ -113,7 +114,7 @@ impl Audit<'_> {
             counts.events += 1;
             counts.accepted += u64::from(judged.effects.decision == Decision::Accepted);
             looked.add(&judged);
-            match undelivered(bounds, conversation, judged.placed.seq) {
+            match undelivered(bounds, conversation, judged.appended.seq) {
                 None => deliveries.add(partition, &judged),
                 Some(why) => {
                     deliveries.left_out.insert(conversation);
@@ -185,7 +186,7 @@ impl Looked {
     fn add(&mut self, judged: &Judged) {
         let conversation = judged.event.conversation;
         self.rows.add(judged);
-        self.touched.insert(conversation, judged.placed.seq);
+        self.touched.insert(conversation, judged.appended.seq);
         let reshapes = |change: &Change| matches!(change, Change::Member { .. } | Change::Settings(_));
         if judged.effects.changes.iter().any(reshapes) {
             self.reshaped.insert(conversation);
@@ -193,9 +194,9 @@ impl Looked {
     }
 }
 
-fn is_held(bounds: &Bounds, message: &Message) -> bool {
+fn is_held(bounds: &Bounds, message: &DecodedRecord) -> bool {
     let hold = message.conversation.and_then(|conversation| bounds.held_by_storage.get(&conversation));
-    hold.is_some_and(|done| message.placed.seq > *done)
+    hold.is_some_and(|done| message.appended.seq > *done)
 }
 
 /// Why an event may not be delivered yet.

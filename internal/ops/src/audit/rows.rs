@@ -58,11 +58,11 @@ pub(super) struct Horizon {
 
 impl ExpectedRows {
     pub(super) fn add(&mut self, judged: &Judged) {
-        let Judged { event, placed, effects } = judged;
-        for write in writes_of(event, *placed, effects) {
+        let Judged { event, appended, effects } = judged;
+        for write in writes_of(event, *appended, effects) {
             let row = self.row(write.table, write.key, event.conversation);
             for (name, value) in write.cells {
-                let cell = Cell { timestamp: write.timestamp, value: value.to_bytes(), seq: placed.seq };
+                let cell = Cell { timestamp: write.timestamp, value: value.to_bytes(), seq: appended.seq };
                 // As in the store: the later write wins, on a tie the larger bytes.
                 let stands = |old: &Cell| (old.timestamp, &old.value) >= (cell.timestamp, &cell.value);
                 if !row.cells.get(name).is_some_and(stands) {
@@ -72,7 +72,7 @@ impl ExpectedRows {
         }
         if effects.changes.is_empty() {
             let row = self.row(&IDS, id_key(event, event.id), event.conversation);
-            row.never.insert(placed.seq);
+            row.never.insert(appended.seq);
         }
     }
 

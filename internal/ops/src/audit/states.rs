@@ -40,7 +40,7 @@ pub(super) async fn foreign_entries(
             Err(error) => return Err(error),
         };
         for entry in entries.iter().filter(|entry| entry.seq < span.to && !expected.contains(&entry.seq)) {
-            let words = format!("the timeline has an entry at place {} that no event has made", entry.place);
+            let words = format!("the timeline has an entry at place {} that no event has made", entry.slot);
             let mut difference = Difference::of(Fault::RowUnexpected, span.partition, conversation, entry.seq, words);
             difference.table = Some(store::tables::TIMELINE.name);
             found.push(difference);
@@ -77,10 +77,10 @@ pub(super) async fn state_differs(
     if found.settings != expected.settings {
         words.push("other settings".to_owned());
     }
-    if (found.place, found.ordinal) != (expected.place, expected.ordinal) {
+    if (found.slot, found.ordinal) != (expected.slot, expected.ordinal) {
         words.push(format!(
             "{} entries and {} messages, not {} and {}",
-            found.place, found.ordinal, expected.place, expected.ordinal
+            found.slot, found.ordinal, expected.slot, expected.ordinal
         ));
     }
     let difference = || {

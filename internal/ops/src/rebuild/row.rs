@@ -91,11 +91,11 @@ mod tests {
 
     use super::*;
 
-    fn head(seq: i64, place: &[u8], stamp: i64) -> Vec<u8> {
+    fn head(seq: i64, slot: &[u8], stamp: i64) -> Vec<u8> {
         encode(&[
             ("conversation", Part::Key(&[7; 16])),
             ("seq", Part::Cell { value: &seq.to_be_bytes(), timestamp: seq }),
-            ("place", Part::Cell { value: place, timestamp: 3 }),
+            ("place", Part::Cell { value: slot, timestamp: 3 }),
             ("newest_stamp", Part::Cell { value: &stamp.to_be_bytes(), timestamp: stamp }),
         ])
     }

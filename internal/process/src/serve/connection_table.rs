@@ -151,17 +151,17 @@ impl Open {
     /// user's idle connections would keep all newcomers out, since each newcomer is a stranger for a moment. Sockets of
     /// known users are never closed.
     fn oldest(&mut self, full: bool, strangers_max: usize) -> Look {
-        let (mut found, mut vouched) = (None, Vec::new());
+        let (mut found, mut authenticated) = (None, Vec::new());
         for number in self.strangers.iter().take(LOOKED_AT_MAX) {
             let Some(link) = self.links.get(number) else { continue };
             if link.is_vouched() {
-                vouched.push(*number);
+                authenticated.push(*number);
             } else if found.is_none() && link.can_go() {
                 found = Some(link.clone());
             }
         }
-        if !vouched.is_empty() {
-            for number in vouched {
+        if !authenticated.is_empty() {
+            for number in authenticated {
                 self.strangers.remove(&number);
                 self.known.insert(number);
             }
@@ -243,10 +243,10 @@ mod tests {
     fn the_oldest_silent_stranger_goes_first_and_somebody_s_socket_never() {
         let table = table(4, 3, PerAddress::Unbounded);
         let (socket, _socket) = comes(&table, "10.0.0.1").unwrap();
-        socket.vouched().set();
+        socket.authenticated().set();
         socket.set_socket();
         let (known, known_entry) = comes(&table, "10.0.0.1").unwrap();
-        known.vouched().set();
+        known.authenticated().set();
         let (busy, _busy) = comes(&table, "10.0.0.1").unwrap();
         busy.set_busy(true);
         assert!(table.has_room());
@@ -270,7 +270,7 @@ mod tests {
         let mut idle = Vec::new();
         for _ in 0..5 {
             let (link, entry) = comes(&table, "10.0.0.1").unwrap();
-            link.vouched().set();
+            link.authenticated().set();
             idle.push((link, entry));
         }
         assert!(table.has_room());
@@ -292,7 +292,7 @@ mod tests {
         let mut kept = Vec::new();
         for _ in 0..10 {
             let (link, entry) = comes(&table, "10.0.0.1").unwrap();
-            link.vouched().set();
+            link.authenticated().set();
             kept.push((link, entry));
         }
         assert!(table.has_room());

@@ -98,7 +98,7 @@ pub(super) async fn serve(connection: Connection, app: Router, shutdown: Cancell
     let known = link.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(known.clone());
-        request.extensions_mut().insert(known.vouched().clone());
+        request.extensions_mut().insert(known.authenticated().clone());
         request.extensions_mut().insert(peer);
         app.call(request)
     });

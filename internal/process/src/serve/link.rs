@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::Vouched;
+use api::Authenticated;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Pinned;
@@ -14,7 +14,7 @@ pub(super) struct Link(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    vouched: Vouched,
+    authenticated: Authenticated,
     /// A whole request is being worked on: the server does not wait for the client.
     busy: AtomicBool,
     /// The connection was upgraded to a websocket.
@@ -30,12 +30,12 @@ pub(super) struct Busy(Link);
 
 impl Link {
     /// Where the verification of a token is noted.
-    pub(super) fn vouched(&self) -> &Vouched {
-        &self.0.vouched
+    pub(super) fn authenticated(&self) -> &Authenticated {
+        &self.0.authenticated
     }
 
     pub(super) fn is_vouched(&self) -> bool {
-        self.0.vouched.is_set()
+        self.0.authenticated.is_set()
     }
 
     pub(super) fn is_socket(&self) -> bool {

@@ -42,7 +42,7 @@ pub(super) struct Waiting {
     pub(super) append_time_ms: i64,
 }
 
-/// A socket's place. Dropping it leaves.
+/// A socket's registration. Dropping it leaves.
 #[derive(Debug)]
 pub(crate) struct Seat {
     signals: Arc<Signals>,

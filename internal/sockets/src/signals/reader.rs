@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::Signals;
 use super::mailbox::Waiting;
 use crate::metrics::SignalFate;
-use crate::place;
+use crate::position;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
@@ -65,8 +65,8 @@ impl Reader<'_> {
     /// Reads from the log's end until something is wrong.
     async fn read(&mut self) -> Result<Infallible, LogError> {
         let log = &*self.signals.log.0;
-        let end = place::in_time(log.watermarks(SIGNALS, self.partition)).await?.next;
-        let mut reader = place::in_time(log.reader(SIGNALS, self.partition, end)).await?;
+        let end = position::in_time(log.watermarks(SIGNALS, self.partition)).await?.next;
+        let mut reader = position::in_time(log.reader(SIGNALS, self.partition, end)).await?;
         loop {
             let records = reader.next(BATCH_RECORDS_MAX).await?;
             self.faults.well();

@@ -296,7 +296,7 @@ async fn a_device_that_is_lapped_again_and_again_is_served_all_the_same() {
     node.stop().await;
 }
 
-/// Scenario 19: the device has stored nothing, so it is told to sync again, and from a later place at the earliest.
+/// Scenario 19: the device has stored nothing, so it is told to sync again, and from a later seq at the earliest.
 #[tokio::test]
 async fn a_drop_before_the_sync_ends_starts_it_again() {
     let world = World::new().await;

@@ -18,7 +18,7 @@ use crate::common::{
     Device, Node, PATIENCE, Said, World, append_to, command_id, conversation, partition_of_user, quick, until, user_of,
 };
 
-/// The members of the conversation of the tests change at the next place of its log, and storage has come there.
+/// The members of the conversation of the tests change at the next seq of its log, and storage has come there.
 async fn members(world: &World, changes: &[(UserId, bool)]) {
     let partition = partition_of(conversation().to_string().as_bytes(), spec_of(MESSAGES).partitions);
     append_to(&*world.log, MESSAGES, partition, world.codec.tick()).await;
@@ -129,7 +129,7 @@ async fn who_was_removed_hears_nothing_from_the_moment_on_that_the_feed_says_so(
         what: FeedKind::Left { user: eve, owner: None },
     };
     let (recipients, frame) = (vec![ann, bob, eve], serde_json::to_string(&left).unwrap());
-    let delivery = Delivery { recipients, place: left.place(), frame };
+    let delivery = Delivery { recipients, event_key: left.event_key(), frame };
     append_to(&*world.log, DELIVERIES, partition_of_user(ann), world.codec.delivery(&delivery)).await;
     for device in [&mut anns, &mut bobs, &mut eves] {
         assert_eq!(device.feed().await.frame, left);

@@ -39,11 +39,11 @@ async fn when_deliveries_is_created_anew_old_cursors_are_reset_and_never_skip() 
 }
 
 /// Scenario 19. The new topic is longer than the old one was, so no offset is out of range; and the reader looks at its
-/// place because of the error, not because it was time to (issue 10, section 3).
+/// position because of the error, not because it was time to (issue 10, section 3).
 #[tokio::test]
 async fn a_topic_created_anew_under_a_running_reader_closes_its_sockets() {
     let (log, world) = doctored().await;
-    let node = world.node(Config { place_check: Duration::from_secs(3_600), ..quick() }).await;
+    let node = world.node(Config { position_check: Duration::from_secs(3_600), ..quick() }).await;
     let user = user_of(0, 0);
     let (mut device, _) = world.fresh_device(&node, user).await;
     world.deliver(&[user], 1).await;
@@ -54,7 +54,7 @@ async fn a_topic_created_anew_under_a_running_reader_closes_its_sockets() {
         there.deliver(&[user], number).await;
     }
     log.replace(new);
-    assert_eq!(device.closed().await, Some(CloseCode::LostPlace.number()));
+    assert_eq!(device.closed().await, Some(CloseCode::PositionLost.number()));
     let mut device = world.device(&node, user, cursor.as_ref()).await;
     assert_eq!(device.welcome().await, (world.end(user).await, Some("gone".into())));
     world.deliver(&[user], 10).await;
@@ -82,13 +82,13 @@ async fn a_broker_away_for_a_moment_closes_nobody_and_loses_nothing() {
 #[tokio::test]
 async fn a_partition_trimmed_empty_under_a_running_reader_is_noticed() {
     let (log, world) = doctored().await;
-    let node = world.node(Config { place_check: Duration::from_millis(50), ..quick() }).await;
+    let node = world.node(Config { position_check: Duration::from_millis(50), ..quick() }).await;
     let user = user_of(0, 0);
     let (mut device, _) = world.fresh_device(&node, user).await;
     world.deliver(&[user], 1).await;
     let (_, cursor) = device.messages(1).await;
     log.trim(cursor.unwrap().next);
-    assert_eq!(device.closed().await, Some(CloseCode::LostPlace.number()));
+    assert_eq!(device.closed().await, Some(CloseCode::PositionLost.number()));
     // No cursor can be made of an empty partition: the device waits for the tick.
     let mut device = world.device(&node, user, cursor.as_ref()).await;
     append_to(&*world.log, DELIVERIES, partition_of_user(user), world.codec.tick()).await;
@@ -119,7 +119,8 @@ async fn a_corrupt_delivery_is_passed_over_and_stops_nobody() {
     let user = user_of(0, 0);
     let (mut device, _) = world.fresh_device(&node, user).await;
     // A record that is none, and records of other producers whose frames no client could read.
-    let of = |frame: &str| world.codec.delivery(&Delivery { recipients: vec![user], place: None, frame: frame.into() });
+    let of =
+        |frame: &str| world.codec.delivery(&Delivery { recipients: vec![user], event_key: None, frame: frame.into() });
     let Encoded { headers, .. } = of("{}");
     let junk = Encoded { headers, payload: Bytes::from_static(b"\0\0\0\0\x01junk") };
     let unreadable = [

@@ -58,8 +58,8 @@ impl<S: Around> HistoryStore for S {
         Around::timeline(self, conversation, page).await
     }
 
-    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        Around::entry(self, conversation, place, seq).await
+    async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
+        Around::entry(self, conversation, slot, seq).await
     }
 
     async fn memberships(

@@ -1,4 +1,4 @@
-//! State and facts as of a place in the log: rows ahead never leak.
+//! State and facts as of a seq in the log: rows ahead never leak.
 
 use std::collections::BTreeMap;
 
@@ -59,29 +59,29 @@ pub(super) async fn settings(fixture: Fixture) {
 pub(super) async fn counters(fixture: Fixture) {
     let conversation = fixture.conversation();
     // Every second entry is a message; places on both sides of each edge, and buckets of one entry.
-    let places = [0, 1, 16_382, 16_383, 16_384, 16_385, 32_767, 32_768, 49_151, 49_152, 65_536];
+    let slots = [0, 1, 16_382, 16_383, 16_384, 16_385, 32_767, 32_768, 49_151, 49_152, 65_536];
     let mut starts = BTreeMap::new();
     let mut rows = Vec::new();
-    for (number, place) in (1_u64..).zip(places) {
+    for (number, slot) in (1_u64..).zip(slots) {
         let seq = at(number * 10);
-        rows.push(entry_row(&fixture.message(seq, place, number / 2)));
-        starts.entry(crate::bucket_of(place)).or_insert(seq);
+        rows.push(entry_row(&fixture.message(seq, slot, number / 2)));
+        starts.entry(crate::bucket_of(slot)).or_insert(seq);
     }
     let bucket = |(bucket, start)| stamped(start, Row::Bucket { bucket, start });
     rows.extend(starts.into_iter().map(bucket));
     fixture.write(conversation, rows).await;
     for as_of in 0..125 {
         let state = fixture.store.conversation(conversation, at(as_of)).await.unwrap();
-        let last = usize::try_from(as_of / 10).unwrap().min(places.len());
-        let place = if last == 0 { 0 } else { places[last - 1] + 1 };
-        assert_eq!((state.place, state.ordinal), (place, last as u64 / 2), "as of {as_of}");
+        let last = usize::try_from(as_of / 10).unwrap().min(slots.len());
+        let slot = if last == 0 { 0 } else { slots[last - 1] + 1 };
+        assert_eq!((state.slot, state.ordinal), (slot, last as u64 / 2), "as of {as_of}");
     }
 }
 
 pub(super) async fn ids(fixture: Fixture) {
     let (conversation, author) = (fixture.conversation(), fixture.user());
     let (message, command, withdrawn) = (fixture.id(), fixture.id(), fixture.id());
-    let message_row = id_row(author, at(10), Stands::Message { place: 70_000 });
+    let message_row = id_row(author, at(10), Stands::Message { slot: 70_000 });
     let command_row = id_row(author, at(11), Stands::Command);
     let withdrawn_row = id_row(author, at(12), Stands::Withdrawal);
     let rows = vec![

@@ -7,15 +7,15 @@ use domain::Fingerprint;
 use events::topics::MESSAGES;
 
 use crate::conformance::fixture::{Fixture, all_rows, at, mark};
+use crate::conformance::generated::GeneratedConversation;
 use crate::conformance::progress::source;
-use crate::conformance::told::Told;
 use crate::{Applied, Beside, ChatStore, Following, Mark, SharedStore, Source, Stage, StoreAdmin as _, StoreError};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
 
-async fn told_to(store: &SharedStore, told: &Told) {
-    for step in &told.steps {
+async fn write_generated(store: &SharedStore, generated: &GeneratedConversation) {
+    for step in &generated.steps {
         store.write(step.writes.clone()).await.unwrap();
     }
 }
@@ -27,8 +27,8 @@ async fn applied(store: &SharedStore, source: Source, offset: u64) {
 
 pub(super) async fn built_and_switched(fixture: Fixture) {
     let served = fixture.subject.open().await.unwrap();
-    let (told, source) = (Told::new(&fixture, 40), source(&fixture));
-    told_to(&served, &told).await;
+    let (generated, source) = (GeneratedConversation::new(&fixture, 40), source(&fixture));
+    write_generated(&served, &generated).await;
     applied(&served, source, 7).await;
     let before = all_rows(&*served).await;
 
@@ -38,7 +38,7 @@ pub(super) async fn built_and_switched(fixture: Fixture) {
     let beside = served.at(2).await.unwrap();
     assert_eq!((beside.incarnation(), beside.current_incarnation().await.unwrap()), (2, 1));
     assert_eq!((all_rows(&*beside).await, beside.applied(source).await.unwrap()), (Vec::new(), None));
-    told_to(&beside, &told).await;
+    write_generated(&beside, &generated).await;
     applied(&beside, source, 7).await;
     assert!(beside.wait_applied(source, at(7), LONG).await.unwrap(), "not being current ends no wait beside");
     assert!(!beside.wait_applied(source, at(8), SHORT).await.unwrap());
@@ -92,9 +92,9 @@ pub(super) async fn dropped(fixture: Fixture) {
 
 pub(super) async fn follows(fixture: Fixture) {
     let root = fixture.subject.open().await.unwrap();
-    let told = Told::new(&fixture, 10);
+    let generated = GeneratedConversation::new(&fixture, 10);
     let [source, other] = [3, 4].map(|partition| Source { topic: MESSAGES, partition });
-    told_to(&root, &told).await;
+    write_generated(&root, &generated).await;
     applied(&root, source, 5).await;
     applied(&root, other, 3).await;
     let following = Following::new(Arc::clone(&root));
@@ -117,7 +117,7 @@ pub(super) async fn follows(fixture: Fixture) {
     assert!(waiting.await.unwrap().unwrap(), "the same wait goes on there");
     assert_eq!(following.incarnation(), 2);
     assert_eq!(all_rows(&*following).await, []);
-    let mark = mark(fixture.user(), told.conversation, Mark { seq: at(1), ordinal: 0 });
+    let mark = mark(fixture.user(), generated.conversation, Mark { seq: at(1), ordinal: 0 });
     following.write(mark).await.unwrap();
     assert_eq!(all_rows(&*beside).await.len(), 1);
     assert_eq!(following.current_incarnation().await.unwrap(), 2);

@@ -62,10 +62,10 @@ impl Fixture {
     }
 
     /// A message's entry with a text of its own.
-    pub(super) fn message(&self, seq: Seq, place: u64, ordinal: u64) -> Entry {
+    pub(super) fn message(&self, seq: Seq, slot: u64, ordinal: u64) -> Entry {
         Entry {
             seq,
-            place,
+            slot,
             ordinal,
             id: self.id(),
             author: self.user(),
@@ -143,8 +143,8 @@ pub(super) fn mark(user: UserId, conversation: ConversationId, mark: Mark) -> Ve
 
 /// The write of a new entry.
 pub(super) fn entry_row(entry: &Entry) -> Stamped {
-    let Entry { seq, place, ordinal, id, author, time_ms, content, .. } = entry.clone();
-    stamped(seq, Row::Entry { seq, place, ordinal, id, author, time_ms, content })
+    let Entry { seq, slot, ordinal, id, author, time_ms, content, .. } = entry.clone();
+    stamped(seq, Row::Entry { seq, slot, ordinal, id, author, time_ms, content })
 }
 
 pub(super) fn member(user: UserId, seq: Seq, role: Option<Role>) -> Stamped {

@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use domain::{CommandId, ConversationState, ID_CACHE_SPAN_MS, IdRow, Kind, Seq};
 
 use crate::conformance::fixture::{Fixture, at, expect_timeline};
-use crate::conformance::told::Told;
+use crate::conformance::generated::GeneratedConversation;
 use crate::load;
 
 /// Writes it as storage may: in order, cut anywhere, some of it twice.
-async fn write(fixture: &Fixture, told: &Told) {
+async fn write(fixture: &Fixture, generated: &GeneratedConversation) {
     let mut from = 0;
-    while from < told.steps.len() {
-        let to = (from + 1 + fixture.below(9)).min(told.steps.len());
+    while from < generated.steps.len() {
+        let to = (from + 1 + fixture.below(9)).min(generated.steps.len());
         let again = from.saturating_sub(fixture.below(4));
-        let writes = told.steps[again..to].iter().flat_map(|step| step.writes.clone()).collect();
+        let writes = generated.steps[again..to].iter().flat_map(|step| step.writes.clone()).collect();
         fixture.store.write(writes).await.unwrap();
         from = to;
     }
@@ -27,31 +27,31 @@ fn as_of(row: &IdRow, seq: Seq) -> Option<IdRow> {
 
 /// What no told conversation has in it, no case here is about.
 pub(super) async fn of_every_kind(fixture: Fixture) {
-    let told: BTreeSet<Kind> = (0..60).flat_map(|_| Told::new(&fixture, 80).kinds).collect();
-    assert_eq!(told, BTreeSet::from(Kind::ALL));
+    let generated: BTreeSet<Kind> = (0..60).flat_map(|_| GeneratedConversation::new(&fixture, 80).kinds).collect();
+    assert_eq!(generated, BTreeSet::from(Kind::ALL));
 }
 
 pub(super) async fn as_of_every_place(fixture: Fixture) {
     for _ in 0..4 {
-        let told = Told::new(&fixture, 50);
-        write(&fixture, &told).await;
-        let (store, conversation) = (&*fixture.store, told.conversation);
-        let first = told.steps[0].seq;
+        let generated = GeneratedConversation::new(&fixture, 50);
+        write(&fixture, &generated).await;
+        let (store, conversation) = (&*fixture.store, generated.conversation);
+        let first = generated.steps[0].seq;
         assert_eq!(
             store.conversation(conversation, first.before().unwrap()).await.unwrap(),
             ConversationState::default()
         );
-        for step in &told.steps {
+        for step in &generated.steps {
             let loaded = load(store, conversation, step.seq, step.append_time_ms).await.unwrap();
             assert_eq!(loaded.state, step.state, "as of {:?}", step.seq);
             let t0_ms = step.append_time_ms - ID_CACHE_SPAN_MS;
             let mut ids = store.ids_from(conversation, t0_ms, step.seq).await.unwrap();
             ids.sort_by_key(|(id, _)| *id);
-            let known = told.ids.iter().filter(|(id, _)| id.stamp_ms() >= t0_ms);
+            let known = generated.ids.iter().filter(|(id, _)| id.stamp_ms() >= t0_ms);
             let expected: Vec<(CommandId, IdRow)> =
                 known.filter_map(|(id, row)| Some((*id, as_of(row, step.seq)?))).collect();
             assert_eq!(ids, expected, "as of {:?}", step.seq);
-            let all: Vec<_> = told.ids.iter().collect();
+            let all: Vec<_> = generated.ids.iter().collect();
             for _ in 0..3 {
                 let (id, row) = *fixture.one_of(&all);
                 assert_eq!(store.id(conversation, *id, step.seq).await.unwrap(), as_of(row, step.seq));
@@ -62,36 +62,36 @@ pub(super) async fn as_of_every_place(fixture: Fixture) {
 
 pub(super) async fn as_it_is_now(fixture: Fixture) {
     for _ in 0..4 {
-        let told = Told::new(&fixture, 80);
-        write(&fixture, &told).await;
-        let (store, conversation) = (&*fixture.store, told.conversation);
-        let entries: Vec<_> = told.entries.values().cloned().collect();
+        let generated = GeneratedConversation::new(&fixture, 80);
+        write(&fixture, &generated).await;
+        let (store, conversation) = (&*fixture.store, generated.conversation);
+        let entries: Vec<_> = generated.entries.values().cloned().collect();
         expect_timeline(store, conversation, &entries).await;
         for entry in &entries {
-            assert_eq!(store.entry(conversation, entry.place, entry.seq).await.unwrap().as_ref(), Some(entry));
+            assert_eq!(store.entry(conversation, entry.slot, entry.seq).await.unwrap().as_ref(), Some(entry));
         }
-        assert_eq!(store.entry(conversation, entries[0].place, at(1 << 40)).await.unwrap(), None);
-        assert_eq!(store.heads(&[conversation]).await.unwrap(), [told.head]);
-        let last = told.steps.last().unwrap().seq;
+        assert_eq!(store.entry(conversation, entries[0].slot, at(1 << 40)).await.unwrap(), None);
+        assert_eq!(store.heads(&[conversation]).await.unwrap(), [generated.head]);
+        let last = generated.steps.last().unwrap().seq;
         for _ in 0..20 {
-            let [after, upto, by] = [(); 3].map(|()| fixture.one_of(&told.steps).seq);
+            let [after, upto, by] = [(); 3].map(|()| fixture.one_of(&generated.steps).seq);
             let count =
-                told.gone.iter().filter(|(said, gone)| **said > after && **said <= upto && **gone <= by).count();
+                generated.gone.iter().filter(|(said, gone)| **said > after && **said <= upto && **gone <= by).count();
             assert_eq!(store.deleted(conversation, (after, upto), by, 100).await.unwrap(), count);
             assert_eq!(store.deleted(conversation, (after, upto), last, 0).await.unwrap(), 0);
         }
-        assert_eq!(store.deleted(conversation, (at(0), last), last, 100).await.unwrap(), told.gone.len());
-        assert_eq!(store.deleted(conversation, (at(0), last), last, 1).await.unwrap(), told.gone.len().min(1));
-        for ((author, id), refusal) in &told.refusals {
+        assert_eq!(store.deleted(conversation, (at(0), last), last, 100).await.unwrap(), generated.gone.len());
+        assert_eq!(store.deleted(conversation, (at(0), last), last, 1).await.unwrap(), generated.gone.len().min(1));
+        for ((author, id), refusal) in &generated.refusals {
             assert_eq!(store.refusal(conversation, *author, *id).await.unwrap(), Some(*refusal));
             assert_eq!(store.refusal(conversation, fixture.user(), *id).await.unwrap(), None);
         }
-        for (user, row) in &told.users {
-            assert_eq!(store.sent(*user, &[conversation]).await.unwrap(), [told.sent.get(user).copied()]);
-            assert_eq!(store.inviters(*user, &[conversation]).await.unwrap(), [told.inviters.get(user).copied()]);
+        for (user, row) in &generated.users {
+            assert_eq!(store.sent(*user, &[conversation]).await.unwrap(), [generated.sent.get(user).copied()]);
+            assert_eq!(store.inviters(*user, &[conversation]).await.unwrap(), [generated.inviters.get(user).copied()]);
             assert_eq!(store.user_conversation(*user, conversation).await.unwrap(), Some(*row));
             assert_eq!(store.conversations_of(*user, None, 10).await.unwrap(), [*row]);
-            assert_eq!(store.memberships(conversation, *user).await.unwrap(), told.versions[user]);
+            assert_eq!(store.memberships(conversation, *user).await.unwrap(), generated.versions[user]);
         }
     }
 }

@@ -5,20 +5,20 @@ use std::time::Duration;
 use domain::{ConversationState, Fingerprint, Role};
 
 use crate::conformance::fixture::{Fixture, all_rows, at, mark, table_names};
+use crate::conformance::generated::GeneratedConversation;
 use crate::conformance::progress::source;
-use crate::conformance::told::Told;
 use crate::conformance::users::account;
 use crate::{AccountCreated, Applied, Consumer, Hold, Mark, Row, StoreError};
 
 const LONG: Duration = Duration::from_secs(30);
 
 /// Something in every derived table.
-async fn fill(fixture: &Fixture) -> Told {
-    let told = Told::new(fixture, 80);
-    let mut writes = mark(fixture.user(), told.conversation, Mark { seq: at(1), ordinal: 0 });
-    writes.extend(told.steps.iter().flat_map(|step| step.writes.clone()));
+async fn fill(fixture: &Fixture) -> GeneratedConversation {
+    let generated = GeneratedConversation::new(fixture, 80);
+    let mut writes = mark(fixture.user(), generated.conversation, Mark { seq: at(1), ordinal: 0 });
+    writes.extend(generated.steps.iter().flat_map(|step| step.writes.clone()));
     fixture.store.write(writes).await.unwrap();
-    told
+    generated
 }
 
 pub(super) async fn new_one_is_empty(fixture: Fixture) {
@@ -26,7 +26,7 @@ pub(super) async fn new_one_is_empty(fixture: Fixture) {
     assert_eq!((old.incarnation(), old.current_incarnation().await.unwrap()), (1, 1));
     assert_eq!(old.derived_tables(), table_names());
     old.ping().await.unwrap();
-    let told = fill(&fixture).await;
+    let generated = fill(&fixture).await;
     let source = source(&fixture);
     let applied = Applied { seq: at(3), fingerprint: Fingerprint(3) };
     old.set_applied(source, applied).await.unwrap();
@@ -41,11 +41,11 @@ pub(super) async fn new_one_is_empty(fixture: Fixture) {
     assert_eq!((old.incarnation(), old.current_incarnation().await.unwrap()), (1, 2), "a handle is pinned");
     assert_eq!(all_rows(&*new).await, []);
     assert_eq!(new.applied(source).await.unwrap(), None);
-    let last = told.steps.last().unwrap().seq;
-    assert_eq!(new.conversation(told.conversation, last).await.unwrap(), ConversationState::default());
+    let last = generated.steps.last().unwrap().seq;
+    assert_eq!(new.conversation(generated.conversation, last).await.unwrap(), ConversationState::default());
 
     // Replayed into the new tables: the same bytes.
-    for step in &told.steps {
+    for step in &generated.steps {
         new.write(step.writes.clone()).await.unwrap();
     }
     let marks = |rows: &[(&'static str, Vec<u8>)]| {
@@ -57,24 +57,24 @@ pub(super) async fn new_one_is_empty(fixture: Fixture) {
 
 pub(super) async fn zombie(fixture: Fixture) {
     let zombie = fixture.store.clone();
-    let told = fill(&fixture).await;
+    let generated = fill(&fixture).await;
     let other = fixture.subject.open().await.unwrap();
     other.new_incarnation().await.unwrap();
     let new = fixture.subject.open().await.unwrap();
     // It goes on, not knowing: what it writes is refused, or goes to its own old tables.
     let source = source(&fixture);
-    for step in &told.steps {
+    for step in &generated.steps {
         gone_or_fine(&zombie.write(step.writes.clone()).await);
         let applied = Applied { seq: step.seq, fingerprint: Fingerprint(1) };
         gone_or_fine(&zombie.set_applied(source, applied).await);
     }
-    let mark = mark(fixture.user(), told.conversation, Mark { seq: at(9), ordinal: 1 });
+    let mark = mark(fixture.user(), generated.conversation, Mark { seq: at(9), ordinal: 1 });
     gone_or_fine(&zombie.write(mark).await);
     let hold = Hold { skipped_to: Some(at(9)), done_through: None };
-    gone_or_fine(&zombie.put_hold(Consumer::Storage, source.partition, told.conversation, hold).await);
+    gone_or_fine(&zombie.put_hold(Consumer::Storage, source.partition, generated.conversation, hold).await);
     assert_eq!(all_rows(&*new).await, []);
     assert_eq!(new.applied(source).await.unwrap(), None);
-    let found = new.hold(Consumer::Storage, source.partition, told.conversation).await.unwrap();
+    let found = new.hold(Consumer::Storage, source.partition, generated.conversation).await.unwrap();
     assert_eq!(found, Hold::default());
     // And it learns of it before long.
     let known = zombie.wait_applied(source, at(1 << 40), LONG).await;
@@ -82,7 +82,7 @@ pub(super) async fn zombie(fixture: Fixture) {
     // The new program's rows are its own.
     let user = fixture.user();
     let row = Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 };
-    new.write(vec![row.write(told.conversation, at(1))]).await.unwrap();
+    new.write(vec![row.write(generated.conversation, at(1))]).await.unwrap();
     assert_eq!(new.conversations_of(user, None, 10).await.unwrap().len(), 1);
 }
 

@@ -70,13 +70,13 @@ pub(super) async fn lists_are_read_in_pages(fixture: Fixture) {
 
 pub(super) async fn heads(fixture: Fixture) {
     let (one, two, none) = (fixture.conversation(), fixture.conversation(), fixture.conversation());
-    let head = |seq, place, ordinal| stamped(at(seq), Row::Head { seq: at(seq), time_ms: -5, place, ordinal });
-    let message = |seq, place| stamped(at(seq), Row::LastMessage { seq: at(seq), place });
+    let head = |seq, slot, ordinal| stamped(at(seq), Row::Head { seq: at(seq), time_ms: -5, slot, ordinal });
+    let message = |seq, slot| stamped(at(seq), Row::LastMessage { seq: at(seq), slot });
     fixture.write(one, vec![head(4, 1, 0)]).await;
     fixture.write(two, vec![head(9, 70_000, 44), message(8, 69_999), head(7, 3, 3), message(3, 3)]).await;
-    let first = Head { seq: at(4), time_ms: -5, place: 1, ordinal: 0, last_message: None };
-    let last_message = Some(LastMessage { seq: at(8), place: 69_999 });
-    let second = Head { seq: at(9), time_ms: -5, place: 70_000, ordinal: 44, last_message };
+    let first = Head { seq: at(4), time_ms: -5, slot: 1, ordinal: 0, last_message: None };
+    let last_message = Some(LastMessage { seq: at(8), slot: 69_999 });
+    let second = Head { seq: at(9), time_ms: -5, slot: 70_000, ordinal: 44, last_message };
     let read = fixture.store.heads(&[two, none, one, two]).await.unwrap();
     assert_eq!(read, [Some(second), None, Some(first), Some(second)]);
 }

@@ -36,7 +36,7 @@ pub(super) async fn many_writers(fixture: Fixture) {
     let mut writers = Vec::new();
     for (number, conversation) in (0..).zip(&conversations) {
         // Eight partitions with very different offsets.
-        let entry = |place| fixture.message(at(1 + place + number * 1_000_000), place, place + 1);
+        let entry = |slot| fixture.message(at(1 + slot + number * 1_000_000), slot, slot + 1);
         let entries: Vec<_> = (0..60).map(entry).collect();
         let (store, conversation, written) = (fixture.store.clone(), *conversation, entries.clone());
         timelines.push(entries);

@@ -6,7 +6,7 @@ use domain::{Content, ConversationId, ConversationKind, Refusal, Role, Settings,
 
 use crate::canonical::Part;
 use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
-use crate::conformance::told::Told;
+use crate::conformance::generated::GeneratedConversation;
 use crate::tables::{self, Column, Table};
 use crate::{CellWrites, Direction, Entry, Mark, Page, Row, Value, canonical, cell_sets};
 
@@ -61,7 +61,7 @@ pub(super) async fn higher_timestamp_wins(fixture: Fixture) {
     let message = fixture.message(at(5), 0, 1);
     fixture.write(conversation, vec![entry_row(&message)]).await;
     let edit = |changed, body: &str| {
-        let row = Row::Edit { seq: at(5), place: 0, body: body.into(), changed: at(changed), time_ms: 77 };
+        let row = Row::Edit { seq: at(5), slot: 0, body: body.into(), changed: at(changed), time_ms: 77 };
         stamped(at(changed), row)
     };
     fixture.write(conversation, vec![edit(9, "nine")]).await;
@@ -104,16 +104,16 @@ pub(super) async fn late_older_write_never_wins(fixture: Fixture) {
     let message = fixture.message(at(10), 0, 1);
     let id = message.id;
     let deletion = vec![
-        stamped(at(20), Row::Deletion { seq: at(10), place: 0, changed: at(20) }),
+        stamped(at(20), Row::Deletion { seq: at(10), slot: 0, changed: at(20) }),
         stamped(at(20), Row::IdDeleted { id, deleted: at(20) }),
-        stamped(at(20), Row::Head { seq: at(20), time_ms: 2, place: 1, ordinal: 1 }),
+        stamped(at(20), Row::Head { seq: at(20), time_ms: 2, slot: 1, ordinal: 1 }),
         stamped(at(20), Row::UserRole { user, role: None, seq: at(20) }),
     ];
     let older = vec![
         entry_row(&message),
-        stamped(at(15), Row::Edit { seq: at(10), place: 0, body: "late".into(), changed: at(15), time_ms: 1 }),
-        stamped(at(10), Row::Id { id, row: id_row(user, at(10), Stands::Message { place: 0 }) }),
-        stamped(at(15), Row::Head { seq: at(15), time_ms: 1, place: 1, ordinal: 1 }),
+        stamped(at(15), Row::Edit { seq: at(10), slot: 0, body: "late".into(), changed: at(15), time_ms: 1 }),
+        stamped(at(10), Row::Id { id, row: id_row(user, at(10), Stands::Message { slot: 0 }) }),
+        stamped(at(15), Row::Head { seq: at(15), time_ms: 1, slot: 1, ordinal: 1 }),
         stamped(at(10), Row::Joined { user, role: Role::Owner, seq: at(10), ordinal: 0 }),
     ];
     fixture.write(conversation, deletion).await;
@@ -131,9 +131,9 @@ pub(super) async fn late_older_write_never_wins(fixture: Fixture) {
 pub(super) async fn any_order_is_the_same(fixture: Fixture) {
     let mut expected = Vec::new();
     for _ in 0..6 {
-        let told = Told::new(&fixture, 60);
+        let generated = GeneratedConversation::new(&fixture, 60);
         let mut model = Model::default();
-        let mut writes: Vec<CellWrites> = told.steps.iter().flat_map(|step| step.writes.clone()).collect();
+        let mut writes: Vec<CellWrites> = generated.steps.iter().flat_map(|step| step.writes.clone()).collect();
         writes.iter().for_each(|write| model.write(write));
         // Any order, and a third of them twice or more.
         for _ in 0..writes.len() / 3 {
@@ -144,7 +144,7 @@ pub(super) async fn any_order_is_the_same(fixture: Fixture) {
             let some = writes.split_off(writes.len().saturating_sub(1 + fixture.below(20)));
             fixture.store.write(some).await.unwrap();
         }
-        expected.push((told.conversation, model));
+        expected.push((generated.conversation, model));
     }
     for (conversation, model) in expected {
         assert_eq!(fixture.rows_of(conversation).await, model.rows());
@@ -197,7 +197,7 @@ fn key_of(table: &str, row: &[u8]) -> Vec<Value> {
 
 fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandId]) -> Row {
     let (seq, user, id) = (at(fixture.entropy.below(3)), *fixture.one_of(users), *fixture.one_of(ids));
-    let (place, number) = (fixture.entropy.below(2) * 16_384, fixture.entropy.below(300));
+    let (slot, number) = (fixture.entropy.below(2) * 16_384, fixture.entropy.below(300));
     let text = ["", "a", "ab", "b", "\u{e4}"][fixture.below(5)].to_owned();
     let role = [None, Some(Role::Member), Some(Role::Owner)][fixture.below(3)];
     match fixture.below(19) {
@@ -211,21 +211,21 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
             ];
             let content = fixture.one_of(&content).clone();
             let time_ms = i64::try_from(number).unwrap() - 150;
-            Row::Entry { seq, place, ordinal: number, id, author: user, time_ms, content }
+            Row::Entry { seq, slot, ordinal: number, id, author: user, time_ms, content }
         }
-        1 => Row::Edit { seq, place, body: text.into(), changed: at(number), time_ms: -1 },
-        2 => Row::Deletion { seq, place, changed: at(number) },
+        1 => Row::Edit { seq, slot, body: text.into(), changed: at(number), time_ms: -1 },
+        2 => Row::Deletion { seq, slot, changed: at(number) },
         3 => Row::Bucket { bucket: number % 2, start: at(number) },
         4 => Row::Member { user, seq, role },
         5 => Row::Joined { user, role: Role::Admin, seq: at(number), ordinal: number },
         6 => Row::UserRole { user, role, seq: at(number) },
         7 => Row::Settings { seq, settings: Settings { kind: ConversationKind::Direct, title: text } },
-        8 => Row::Reaction { message: seq, place, user, emoji: text, changed: at(number) },
-        9 => Row::Id { id, row: id_row(user, at(number), Stands::Message { place }) },
+        8 => Row::Reaction { message: seq, slot, user, emoji: text, changed: at(number) },
+        9 => Row::Id { id, row: id_row(user, at(number), Stands::Message { slot }) },
         10 => Row::IdDeleted { id, deleted: at(number) },
-        11 => Row::Head { seq: at(number), time_ms: -1, place, ordinal: number },
-        12 => Row::LastMessage { seq: at(number), place },
-        13 => Row::Gone { message: seq, place, deleted: at(number) },
+        11 => Row::Head { seq: at(number), time_ms: -1, slot, ordinal: number },
+        12 => Row::LastMessage { seq: at(number), slot },
+        13 => Row::Gone { message: seq, slot, deleted: at(number) },
         14 => Row::Sent { user, seq: at(number), ordinal: number },
         15 => Row::Invited { user, inviter: *fixture.one_of(users), seq: at(number) },
         16 => Row::Refusal { author: user, id, reason: *fixture.one_of(&Refusal::ALL), seq: at(number) },
@@ -238,7 +238,7 @@ pub(super) async fn row_in_part_does_not_show(fixture: Fixture) {
     let (conversation, user, id) = (fixture.conversation(), fixture.user(), fixture.id());
     let rows = vec![
         stamped(at(1), Row::Bucket { bucket: 0, start: at(1) }),
-        stamped(at(9), Row::Edit { seq: at(1), place: 0, body: "b".into(), changed: at(9), time_ms: 1 }),
+        stamped(at(9), Row::Edit { seq: at(1), slot: 0, body: "b".into(), changed: at(9), time_ms: 1 }),
         stamped(at(9), Row::IdDeleted { id, deleted: at(9) }),
         stamped(at(9), Row::UserRole { user, role: Some(Role::Admin), seq: at(9) }),
         stamped(at(9), Row::NewestStamp { stamp_ms: 5 }),

@@ -5,19 +5,19 @@ use domain::{Content, ConversationId, Stands, UserId};
 use crate::conformance::fixture::{
     Fixture, NEW_YEAR_MS, Stamped, at, cells, entry_row, expect_timeline, id_row, stamped,
 };
-use crate::{BUCKET_PLACES, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, Row, bucket_of};
+use crate::{BUCKET_SLOTS, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, Row, bucket_of};
 
-/// Messages at these places, their seqs ten apart from 10 on, and the buckets that they begin.
-async fn write_messages(fixture: &Fixture, conversation: ConversationId, places: &[u64]) -> Vec<Entry> {
+/// Messages at these slots, their seqs ten apart from 10 on, and the buckets that they begin.
+async fn write_messages(fixture: &Fixture, conversation: ConversationId, slots: &[u64]) -> Vec<Entry> {
     let mut entries = Vec::new();
-    for (number, place) in (1_u64..).zip(places) {
-        entries.push(fixture.message(at(number * 10), *place, number));
+    for (number, slot) in (1_u64..).zip(slots) {
+        entries.push(fixture.message(at(number * 10), *slot, number));
     }
     let mut rows: Vec<Stamped> = entries.iter().map(entry_row).collect();
     let mut bucket = None;
     for entry in &entries {
-        if bucket.replace(bucket_of(entry.place)) != Some(bucket_of(entry.place)) {
-            let row = Row::Bucket { bucket: bucket_of(entry.place), start: entry.seq };
+        if bucket.replace(bucket_of(entry.slot)) != Some(bucket_of(entry.slot)) {
+            let row = Row::Bucket { bucket: bucket_of(entry.slot), start: entry.seq };
             rows.push(stamped(entry.seq, row));
         }
     }
@@ -54,22 +54,22 @@ pub(super) async fn pages(fixture: Fixture) {
 
 pub(super) async fn pages_across_buckets(fixture: Fixture) {
     let conversation = fixture.conversation();
-    let edge = BUCKET_PLACES;
+    let edge = BUCKET_SLOTS;
     // A full edge, a bucket of one entry, and one that begins late.
-    let places = [0, 1, edge - 2, edge - 1, edge, edge + 1, 2 * edge, 3 * edge - 1, 3 * edge, 4 * edge + 7];
-    let entries = write_messages(&fixture, conversation, &places).await;
+    let slots = [0, 1, edge - 2, edge - 1, edge, edge + 1, 2 * edge, 3 * edge - 1, 3 * edge, 4 * edge + 7];
+    let entries = write_messages(&fixture, conversation, &slots).await;
     expect_timeline(&*fixture.store, conversation, &entries).await;
     expect_every_anchor(&fixture, conversation, &entries).await;
 }
 
 /// Edits whose entries are not there yet lie before, between and behind the entries: they cost a page nothing.
 pub(super) async fn pages_behind_rows_in_part(fixture: Fixture) {
-    let (conversation, edge) = (fixture.conversation(), BUCKET_PLACES);
-    let places = [0, 1, 2, edge - 1, edge, edge + 1, 2 * edge];
-    let entries = write_messages(&fixture, conversation, &places).await;
-    let edit = |(seq, place): (u64, u64)| {
+    let (conversation, edge) = (fixture.conversation(), BUCKET_SLOTS);
+    let slots = [0, 1, 2, edge - 1, edge, edge + 1, 2 * edge];
+    let entries = write_messages(&fixture, conversation, &slots).await;
+    let edit = |(seq, slot): (u64, u64)| {
         let changed = at(500);
-        stamped(changed, Row::Edit { seq: at(seq), place, body: "early".into(), changed, time_ms: NEW_YEAR_MS })
+        stamped(changed, Row::Edit { seq: at(seq), slot, body: "early".into(), changed, time_ms: NEW_YEAR_MS })
     };
     let early =
         [(4, 0), (6, 0), (12, 1), (14, 1), (16, 1), (36, 3), (38, edge - 1), (54, edge), (56, edge), (58, edge)];
@@ -107,8 +107,8 @@ pub(super) async fn every_kind(fixture: Fixture) {
         Content::Message { body: "\0 nul, \u{202e} and '".into(), reply_to: None },
     ];
     let mut entries = Vec::new();
-    for (place, content) in (0..).zip(contents) {
-        entries.push(Entry { content, ..fixture.message(at(place + 1), place, place) });
+    for (slot, content) in (0..).zip(contents) {
+        entries.push(Entry { content, ..fixture.message(at(slot + 1), slot, slot) });
     }
     let mut rows: Vec<_> = entries.iter().map(entry_row).collect();
     rows.push(stamped(at(1), Row::Bucket { bucket: 0, start: at(1) }));
@@ -118,23 +118,23 @@ pub(super) async fn every_kind(fixture: Fixture) {
 
 pub(super) async fn edits_and_deletions(fixture: Fixture) {
     let conversation = fixture.conversation();
-    let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_PLACES]).await;
+    let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_SLOTS]).await;
     let reply_to = Some(fixture.id());
     entries[0].content = Content::Message { body: "as sent".into(), reply_to };
-    let edit = |seq, place, changed, body: &str| {
+    let edit = |seq, slot, changed, body: &str| {
         let time_ms = NEW_YEAR_MS + changed;
         let changed = at(u64::try_from(changed).unwrap());
-        stamped(changed, Row::Edit { seq: at(seq), place, body: body.into(), changed, time_ms })
+        stamped(changed, Row::Edit { seq: at(seq), slot, body: body.into(), changed, time_ms })
     };
     let deletion =
-        |seq, place, changed| stamped(at(changed), Row::Deletion { seq: at(seq), place, changed: at(changed) });
+        |seq, slot, changed| stamped(at(changed), Row::Deletion { seq: at(seq), slot, changed: at(changed) });
     let rows = vec![
         stamped(at(11), Row::Bucket { bucket: 0, start: at(11) }),
         edit(10, 0, 40, "edited"),
         edit(20, 1, 41, "edited, then deleted"),
         edit(20, 1, 42, "twice"),
         deletion(20, 1, 43),
-        deletion(30, BUCKET_PLACES, 44),
+        deletion(30, BUCKET_SLOTS, 44),
     ];
     fixture.write(conversation, rows).await;
     fixture.write(conversation, vec![entry_row(&entries[0])]).await;
@@ -154,18 +154,18 @@ pub(super) async fn edits_and_deletions(fixture: Fixture) {
     };
     entries[2] = Entry { content: message("", None), changed: at(44), deleted: true, ..entries[2].clone() };
     for entry in &entries {
-        assert_eq!(fixture.store.entry(conversation, entry.place, entry.seq).await.unwrap().as_ref(), Some(entry));
+        assert_eq!(fixture.store.entry(conversation, entry.slot, entry.seq).await.unwrap().as_ref(), Some(entry));
     }
 }
 
 pub(super) async fn reactions(fixture: Fixture) {
     let conversation = fixture.conversation();
-    let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_PLACES - 1, BUCKET_PLACES]).await;
+    let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_SLOTS - 1, BUCKET_SLOTS]).await;
     let mut users = [fixture.user(), fixture.user(), fixture.user()];
     users.sort();
     let react = |of: &Entry, user: usize, emoji: &str, changed| {
-        let (message, place, user) = (of.seq, of.place, users[user]);
-        let row = Row::Reaction { message, place, user, emoji: emoji.into(), changed: at(changed) };
+        let (message, slot, user) = (of.seq, of.slot, users[user]);
+        let row = Row::Reaction { message, slot, user, emoji: emoji.into(), changed: at(changed) };
         stamped(at(changed), row)
     };
     let rows = vec![
@@ -179,8 +179,7 @@ pub(super) async fn reactions(fixture: Fixture) {
         react(&entries[3], 1, "", 62),
     ];
     fixture.write(conversation, rows).await;
-    let edit =
-        Row::Edit { seq: entries[2].seq, place: entries[2].place, body: "e".into(), changed: at(70), time_ms: 5 };
+    let edit = Row::Edit { seq: entries[2].seq, slot: entries[2].slot, body: "e".into(), changed: at(70), time_ms: 5 };
     fixture.write(conversation, vec![stamped(at(70), edit)]).await;
     let reaction = |user: usize, emoji: &str| MessageReaction { user: users[user], emoji: emoji.into() };
     entries[0].reactions = vec![reaction(0, "later"), reaction(2, "\u{1F44D}")];
@@ -191,7 +190,7 @@ pub(super) async fn reactions(fixture: Fixture) {
     entries[3].changed = at(62); // taken back, and a change all the same
     expect_timeline(&*fixture.store, conversation, &entries).await;
     for entry in &entries {
-        assert_eq!(fixture.store.entry(conversation, entry.place, entry.seq).await.unwrap().as_ref(), Some(entry));
+        assert_eq!(fixture.store.entry(conversation, entry.slot, entry.seq).await.unwrap().as_ref(), Some(entry));
     }
 }
 
@@ -201,9 +200,9 @@ pub(super) async fn more_reactions_than_an_entry_shows(fixture: Fixture) {
     let mut entries = write_messages(&fixture, conversation, &[0, 1]).await;
     let mut users: Vec<_> = (0..=REACTIONS_SHOWN_MAX).map(|_| fixture.user()).collect();
     users.sort_unstable();
-    let (message, place) = (entries[0].seq, entries[0].place);
+    let (message, slot) = (entries[0].seq, entries[0].slot);
     let react = |(user, changed): (&domain::UserId, u64)| {
-        let row = Row::Reaction { message, place, user: *user, emoji: "x".into(), changed: at(changed) };
+        let row = Row::Reaction { message, slot, user: *user, emoji: "x".into(), changed: at(changed) };
         stamped(at(changed), row)
     };
     fixture.write(conversation, users.iter().zip(100..).map(react).collect()).await;
@@ -217,13 +216,13 @@ pub(super) async fn more_reactions_than_an_entry_shows(fixture: Fixture) {
 fn backwards(messages: &[Entry]) -> Vec<Stamped> {
     let (mut heads, mut ids, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     for entry in messages {
-        let (seq, place) = (entry.seq, entry.place);
-        heads.push(stamped(seq, Row::LastMessage { seq, place }));
-        heads.push(stamped(seq, Row::Head { seq, time_ms: 0, place: place + 1, ordinal: entry.ordinal }));
-        let row = id_row(entry.author, seq, Stands::Message { place });
+        let (seq, slot) = (entry.seq, entry.slot);
+        heads.push(stamped(seq, Row::LastMessage { seq, slot }));
+        heads.push(stamped(seq, Row::Head { seq, time_ms: 0, slot: slot + 1, ordinal: entry.ordinal }));
+        let row = id_row(entry.author, seq, Stands::Message { slot });
         ids.push(stamped(seq, Row::Id { id: entry.id, row }));
         entries.push(entry_row(entry));
-        if place == 0 {
+        if slot == 0 {
             entries.push(stamped(seq, Row::Bucket { bucket: 0, start: seq }));
         }
     }
@@ -249,11 +248,11 @@ pub(super) async fn what_a_head_names_is_there(fixture: Fixture) {
             give_way().await;
             let head = reader.heads(&[conversation]).await.unwrap()[0];
             let Some(message) = head.and_then(|head| head.last_message) else { continue };
-            seen = usize::try_from(message.place + 1).unwrap();
+            seen = usize::try_from(message.slot + 1).unwrap();
             for expected in [&messages[seen - 1], fixture.one_of(&messages[..seen])] {
                 let row = reader.id(conversation, expected.id, message.seq).await.unwrap();
                 assert_eq!(row.map(|row| row.seq), Some(expected.seq), "ids are written before heads");
-                let entry = reader.entry(conversation, expected.place, expected.seq).await.unwrap();
+                let entry = reader.entry(conversation, expected.slot, expected.seq).await.unwrap();
                 assert_eq!(entry.as_ref(), Some(expected), "rows are written before ids");
             }
         }

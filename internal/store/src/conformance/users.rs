@@ -38,7 +38,7 @@ fn session(fixture: &Fixture) -> Session {
     Session { id, user: fixture.user(), secret_hash, expires_ms, family }
 }
 
-/// That session, gone on with by another token.
+/// The session after another token has replaced its own.
 fn rotated(fixture: &Fixture, before: &Session) -> Session {
     let replaced = ReplacedToken { secret_hash: before.secret_hash, successor: fixture.entropy.bytes() };
     let family = before.family.clone().map(|family| TokenFamily { replaced: Some(replaced), ..family });

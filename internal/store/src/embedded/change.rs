@@ -12,7 +12,7 @@ use crate::embedded::row::{self, CellWrite};
 
 /// A table and its rank in a batch.
 #[derive(Debug, Clone)]
-pub(super) struct Slot {
+pub(super) struct RankedTable {
     /// Unique. A batch takes effect in the order of ranks, where an engine shows a batch half applied.
     pub(super) rank: u32,
     pub(super) table: Table,
@@ -54,25 +54,25 @@ impl Changes {
     }
 
     /// The value of `key` as of now in the batch.
-    pub(super) fn get(&self, slot: &Slot, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    pub(super) fn get(&self, slot: &RankedTable, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match self.rows.get(&(slot.rank, Bytes::copy_from_slice(key))) {
             Some((_, value)) => Ok(value.clone()),
             None => slot.table.get(key).map_err(broken),
         }
     }
 
-    pub(super) fn put(&mut self, slot: &Slot, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+    pub(super) fn put(&mut self, slot: &RankedTable, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.set(slot, key.into(), Some(value.into()));
     }
 
-    pub(super) fn remove(&mut self, slot: &Slot, key: impl Into<Bytes>) {
+    pub(super) fn remove(&mut self, slot: &RankedTable, key: impl Into<Bytes>) {
         self.set(slot, key.into(), None);
     }
 
     /// Merges cells into a row: each by its timestamp.
     pub(super) fn merge(
         &mut self,
-        slot: &Slot,
+        slot: &RankedTable,
         key: &Bytes,
         timestamp: i64,
         cells: &[CellWrite],
@@ -84,7 +84,7 @@ impl Changes {
         Ok(())
     }
 
-    fn set(&mut self, slot: &Slot, key: Bytes, value: Option<Bytes>) {
+    fn set(&mut self, slot: &RankedTable, key: Bytes, value: Option<Bytes>) {
         self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
         self.rows.insert((slot.rank, key), (slot.table.clone(), value));
     }

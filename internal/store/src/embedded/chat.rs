@@ -1,4 +1,4 @@
-//! Rows in; state and facts as of a place in the log out.
+//! Rows in; state and facts as of a seq in the log out.
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -44,8 +44,8 @@ impl ChatStore for EmbeddedStore {
             each.await?;
             members.finish()
         };
-        let (place, ordinal) = counters(tables, conversation, as_of).await?;
-        Ok(ConversationState { settings: settings(tables, conversation, as_of)?, members, place, ordinal })
+        let (slot, ordinal) = counters(tables, conversation, as_of).await?;
+        Ok(ConversationState { settings: settings(tables, conversation, as_of)?, members, slot, ordinal })
     }
 
     async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
@@ -163,7 +163,7 @@ async fn counters(tables: &Derived, conversation: ConversationId, as_of: Seq) ->
     let (from, _) = under(&[conversation.into()]);
     let each = tables.table(&TIMELINE).each((from, Bound::Included(last)), true, 1, |row| {
         let entry = row.entry()?;
-        Ok(entry.map_or(ControlFlow::Continue(()), |entry| ControlFlow::Break((entry.place + 1, entry.ordinal))))
+        Ok(entry.map_or(ControlFlow::Continue(()), |entry| ControlFlow::Break((entry.slot + 1, entry.ordinal))))
     });
     Ok(each.await?.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kv::Database;
 
 use crate::embedded::broken;
-use crate::embedded::change::Slot;
+use crate::embedded::change::RankedTable;
 use crate::embedded::row::{self, CellWrite};
 use crate::tables::{self, Table};
 use crate::{CellWrites, RowValues, StoreError, Value};
@@ -28,16 +28,16 @@ pub(super) struct Derived {
     /// In the order of [`tables::ALL`].
     tables: Vec<DerivedTable>,
     /// Storage's holds.
-    pub(super) holds: Slot,
+    pub(super) holds: RankedTable,
     /// Progress per source partition.
-    pub(super) applied: Slot,
+    pub(super) applied: RankedTable,
 }
 
 /// A table of rows with timestamps.
 #[derive(Debug)]
 pub(super) struct DerivedTable {
     pub(super) spec: &'static Table,
-    pub(super) slot: Slot,
+    pub(super) slot: RankedTable,
 }
 
 /// A write on its way to the writer: encoded, so that the writer only merges.
@@ -56,9 +56,9 @@ pub(super) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 impl Derived {
     /// Opens the tables of an incarnation; those of a new one are empty.
     pub(super) fn open(database: &Database, incarnation: u32, beside: bool) -> Result<Self, StoreError> {
-        let slot = |rank: u32, name: &str| -> Result<Slot, StoreError> {
+        let slot = |rank: u32, name: &str| -> Result<RankedTable, StoreError> {
             let table = database.table(&format!("store/i{incarnation}/{name}")).map_err(broken)?;
-            Ok(Slot { rank: incarnation.saturating_mul(RANKS).saturating_add(rank), table })
+            Ok(RankedTable { rank: incarnation.saturating_mul(RANKS).saturating_add(rank), table })
         };
         let mut tables = Vec::with_capacity(tables::ALL.len());
         for (rank, spec) in (0..).zip(tables::ALL) {

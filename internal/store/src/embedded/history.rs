@@ -34,9 +34,9 @@ impl HistoryStore for EmbeddedStore {
         Ok(entries)
     }
 
-    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
+    async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
         let tables = self.read().await?;
-        let key = [conversation.into(), bucket_of(place).into(), seq.into()];
+        let key = [conversation.into(), bucket_of(slot).into(), seq.into()];
         let Some(row) = tables.table(&TIMELINE).get(&key)? else { return Ok(None) };
         let mut entries: Vec<Entry> = row.entry()?.into_iter().collect();
         add_reactions(tables, conversation, &mut entries).await?;
@@ -228,9 +228,9 @@ async fn add_reactions(
     conversation: ConversationId,
     entries: &mut [Entry],
 ) -> Result<(), StoreError> {
-    let place = |entry: &Entry| [conversation.into(), bucket_of(entry.place).into(), entry.seq.into()];
-    let first = entries.iter().min_by_key(|entry| entry.seq).map(place);
-    let last = entries.iter().max_by_key(|entry| entry.seq).map(place);
+    let slot = |entry: &Entry| [conversation.into(), bucket_of(entry.slot).into(), entry.seq.into()];
+    let first = entries.iter().min_by_key(|entry| entry.seq).map(slot);
+    let last = entries.iter().max_by_key(|entry| entry.seq).map(slot);
     let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
     let range = (under(&first).0, under(&last).1);
     let mut reactions = Reactions::new(entries);

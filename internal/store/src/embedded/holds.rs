@@ -9,7 +9,7 @@ use kv::Durability;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::embedded::change::Slot;
+use crate::embedded::change::RankedTable;
 use crate::embedded::derived::Derived;
 use crate::embedded::{EmbeddedStore, Kept, broken};
 use crate::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore, Malformed, StoreError};
@@ -108,7 +108,7 @@ impl HoldStore for EmbeddedStore {
     }
 }
 
-fn slot<'a>(tables: &'a Derived, kept: &'a Kept, consumer: Consumer) -> &'a Slot {
+fn slot<'a>(tables: &'a Derived, kept: &'a Kept, consumer: Consumer) -> &'a RankedTable {
     match consumer {
         Consumer::Storage | Consumer::Marks => &tables.holds,
         Consumer::Fanout | Consumer::MarksRelay | Consumer::AccountsRelay => &kept.fanout_holds,
@@ -126,7 +126,7 @@ fn prefix(consumer: Consumer, partition: u32) -> [u8; 4] {
     (partition | beyond).to_be_bytes()
 }
 
-/// What is kept of a dropped event beside its place.
+/// What is kept of a dropped event beside its seq.
 #[derive(Serialize, Deserialize)]
 struct Noted {
     conversation: Uuid,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use domain::UserId;
 use kv::Durability;
 
-use crate::embedded::change::{Changes, Slot};
+use crate::embedded::change::{Changes, RankedTable};
 use crate::embedded::codec::{Fields, Parse};
 use crate::embedded::users::user;
 use crate::embedded::{EmbeddedStore, Kept, broken};
@@ -140,7 +140,7 @@ fn sweep_sessions(changes: &mut Changes, kept: &Kept, now_ms: i64) -> Result<(),
     Ok(())
 }
 
-fn ended(session_ends: &Slot, now_ms: i64) -> Result<Vec<Bytes>, StoreError> {
+fn ended(session_ends: &RankedTable, now_ms: i64) -> Result<Vec<Bytes>, StoreError> {
     let now = now_ms.max(0).to_be_bytes();
     let pairs = session_ends.table.scan(Bound::Unbounded, Bound::Excluded(&now), SWEPT_PER_SESSION).map_err(broken)?;
     Ok(pairs.into_iter().map(|(key, _)| key).collect())

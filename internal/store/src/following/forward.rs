@@ -64,8 +64,8 @@ impl HistoryStore for Following {
         self.store().timeline(conversation, page).await
     }
 
-    async fn entry(&self, conversation: ConversationId, place: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        self.store().entry(conversation, place, seq).await
+    async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
+        self.store().entry(conversation, slot, seq).await
     }
 
     async fn memberships(

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use client::{ClientEvent, DeviceState, Tracked, View};
 use domain::kinds::{Create, EditMessage, SendMessage};
 use domain::{
-    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Cursor, Effects, Event,
-    Facts, Fingerprint, MessageText, Placed, RULES_NEWEST, Seq, UserId,
+    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Cursor, Effects,
+    Event, Facts, Fingerprint, MessageText, RULES_NEWEST, Seq, UserId,
 };
-use eventlog::{Message, NewRecord, Record, partition_of};
+use eventlog::{DecodedRecord, NewRecord, Record, partition_of};
 use events::{Codec, Delivery, Quarantined};
 use protocol::{
     BatchedFrame, ClientFrame, CommandFrame, CommandKind, EditBody, EntryBody, FeedFrame, FeedKind, HistoryPage,
@@ -49,7 +49,7 @@ const RECORDERS: [(&str, &str); 4] = [
 /// What one message comes to on its way.
 struct Way {
     event: Event,
-    placed: Placed,
+    appended: Appended,
     effects: Effects,
 }
 
@@ -73,15 +73,15 @@ fn ways() -> Result<[Way; 2]> {
     ] {
         let (received_ms, rules, key_id) = (1_000, RULES_NEWEST, None);
         let event = Event { id, conversation, author, received_ms, rules, key_id, looked_up: true, action };
-        let placed = Placed { seq: Seq::new(0, number)?, append_time_ms: 2_000 };
+        let appended = Appended { seq: Seq::new(0, number)?, append_time_ms: 2_000 };
         let facts = Facts { target: said, ..Facts::default() };
-        let effects = domain::apply(&state, &event, placed, &facts, RULES_NEWEST).context("unknown rules")?;
-        state.absorb(placed.seq, &effects.changes);
+        let effects = domain::apply(&state, &event, appended, &facts, RULES_NEWEST).context("unknown rules")?;
+        state.absorb(appended.seq, &effects.changes);
         said = effects.changes.iter().find_map(|change| match change {
             Change::Id { row, .. } => Some(*row),
             _ => None,
         });
-        ways.push(Way { event, placed, effects });
+        ways.push(Way { event, appended, effects });
     }
     ways.remove(0);
     ways.try_into().map_err(|_| anyhow::anyhow!("two are left"))
@@ -110,7 +110,7 @@ fn printed() -> Result<Vec<(&'static str, String)>> {
 }
 
 /// The command, the event, its record.
-fn on_the_way_in(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
+fn on_the_way_in(Way { event, appended, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
     let codec = Codec::compiled_in();
     let command = CommandFrame::new(event.id, event.conversation, CommandKind::of(event.action.clone()));
     let tracked: Tracked = serde_json::from_value(serde_json::json!({
@@ -128,13 +128,13 @@ fn on_the_way_in(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static s
         payload: encoded.payload.clone(),
     };
     let record = Record {
-        offset: placed.seq.offset(),
-        append_time_ms: placed.append_time_ms,
+        offset: appended.seq.offset(),
+        append_time_ms: appended.append_time_ms,
         key: key.clone().into(),
         headers: encoded.headers.clone(),
         payload: encoded.payload.clone(),
     };
-    let message = Message::read(&codec, 0, partition_of(key.as_bytes(), 64), 64, &record)?;
+    let message = DecodedRecord::read(&codec, 0, partition_of(key.as_bytes(), 64), 64, &record)?;
     let payload = encoded.payload.clone();
     let lost = Quarantined { topic: "t".into(), partition: 0, offset: 0, reason: "r".into(), payload };
     Ok(vec![
@@ -155,20 +155,20 @@ fn on_the_way_in(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static s
 }
 
 /// Its rows and what is read back of them, its frame and what a client makes of it.
-fn on_the_way_out(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
-    let (conversation, seq, id, author) = (event.conversation, placed.seq, event.id, event.author);
-    let frame = FeedFrame::of(event, *placed, effects);
+fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
+    let (conversation, seq, id, author) = (event.conversation, appended.seq, event.id, event.author);
+    let frame = FeedFrame::of(event, *appended, effects);
     let cursor = Cursor { generation: 0, partition: 1, next: 2, fingerprint: Fingerprint(3) };
     let received = Received { cursor, frame: frame.clone() };
     let (text, frames) = (serde_json::to_string(&frame)?, vec![BatchedFrame(serde_json::to_value(&frame)?)]);
     let batch = ServerFrame::Batch { cursor, frames };
-    let delivery = Delivery { recipients: vec![author], place: frame.place(), frame: text };
+    let delivery = Delivery { recipients: vec![author], event_key: frame.event_key(), frame: text };
     let feed = ClientEvent::Feed(Box::new(frame.clone()));
-    let (place, ordinal, time_ms, body) = (0, 1, 2_000, MessageText::from(WRITTEN));
+    let (slot, ordinal, time_ms, body) = (0, 1, 2_000, MessageText::from(WRITTEN));
     let content = Content::Message { body: body.clone(), reply_to: None };
     let entry = Entry {
         seq,
-        place,
+        slot,
         ordinal,
         id,
         author,
@@ -189,7 +189,7 @@ fn on_the_way_out(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static 
     let edited = EntryBody { id: CommandId::first_at(1_001), seq: first, changed: first, ..shown.clone() };
     view.read([edited].into_iter().filter(|_| event.action.target().is_some()));
     let applied = view.apply(&frame);
-    let rows = rows_of(event, *placed, effects);
+    let rows = rows_of(event, *appended, effects);
     let values = rows.iter().map(|row| {
         let cell = |name| row.cells.iter().find(|(cell, _)| *cell == name).map(|(_, value)| value.clone());
         let cells = row.table().cells.iter().map(|column| cell(column.name));
@@ -200,8 +200,8 @@ fn on_the_way_out(Way { event, placed, effects }: &Way) -> Result<Vec<(&'static 
         ("protocol::Received", both(&received)),
         ("protocol::BatchedFrame", both(&batch)),
         ("events::Delivery", both(&delivery)),
-        ("store::Row", both(&Row::Entry { seq, place, ordinal, id, author, time_ms, content })),
-        ("store::Row", both(&Row::Edit { seq, place, body, changed: seq, time_ms })),
+        ("store::Row", both(&Row::Entry { seq, slot, ordinal, id, author, time_ms, content })),
+        ("store::Row", both(&Row::Edit { seq, slot, body, changed: seq, time_ms })),
         ("store::CellWrites", both(&rows)),
         ("store::RowValues", both(&values.collect::<Vec<_>>())),
         ("store::Entry", both(&entry)),

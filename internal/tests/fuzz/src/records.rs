@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use domain::ConversationId;
-use eventlog::{Meaning, Message, Record};
+use eventlog::{DecodedRecord, Meaning, Record};
 use events::{Codec, DecodeError, HEADER_SCHEMA, MessageRecord};
 use store::canonical::{self, Part};
 use store::tables;
@@ -56,10 +56,10 @@ fn message(codec: &Codec, conversation: ConversationId, headers: Vec<(String, By
     let key = Bytes::from(conversation.to_string());
     let partition = eventlog::partition_of(&key, 12);
     let record = Record { offset: 1, append_time_ms: 1, key, headers, payload: Bytes::copy_from_slice(payload) };
-    let read = Message::read(codec, 0, partition, 12, &record).expect("the offset fits");
+    let read = DecodedRecord::read(codec, 0, partition, 12, &record).expect("the offset fits");
     assert!(matches!(read.meaning, Meaning::Event(_)));
     // In another partition than its key's, it is nobody's event.
-    let read = Message::read(codec, 0, (partition + 1) % 12, 12, &record).expect("the offset fits");
+    let read = DecodedRecord::read(codec, 0, (partition + 1) % 12, 12, &record).expect("the offset fits");
     assert!(matches!(read.meaning, Meaning::Corrupt(_)) && read.conversation.is_none());
 }
 

@@ -76,7 +76,7 @@ impl Engines {
         let seq = Seq::new(0, offset).unwrap();
         let row = Row::Entry {
             seq,
-            place: offset,
+            slot: offset,
             ordinal: offset,
             id: CommandId::first_at(1),
             author: UserId::try_from(uuid::Uuid::nil()).unwrap(),

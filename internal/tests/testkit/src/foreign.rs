@@ -199,7 +199,7 @@ impl About<'_> {
                 let more = if extreme { "x".repeat(60_000) } else { String::new() };
                 let frame = format!("{{\"type\":\"sticker\",\"more\":\"{more}\"}}");
                 let recipients = if random.chance(50) { vec![user] } else { Vec::new() };
-                codec.delivery(&Delivery { recipients, place: None, frame })
+                codec.delivery(&Delivery { recipients, event_key: None, frame })
             }
             Stream::Users => {
                 let time_ms = if extreme { *random.pick(&[i64::MIN, i64::MAX]) } else { now_ms };

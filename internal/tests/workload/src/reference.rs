@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, Placed, RULES_TRIAL, Role,
+    Appended, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, RULES_TRIAL, Role,
     Seq, UserId, apply, past_of,
 };
 
@@ -26,24 +26,24 @@ impl Reference {
     ///
     /// # Panics
     /// When the event was made under rules newer than this code's.
-    pub fn judge(&mut self, event: &Event, placed: Placed) -> Effects {
+    pub fn judge(&mut self, event: &Event, appended: Appended) -> Effects {
         let known = self.conversations.entry(event.conversation).or_default();
         let target = event.action.target().and_then(|id| known.ids.get(&id).copied());
         let first = known.ids.get(&event.id).copied();
         let memberships = || known.memberships.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&known.state, event, first.as_ref(), target.as_ref())
-            .is_some_and(|past| past.answer(memberships(), placed.seq.before().unwrap_or_default()));
+            .is_some_and(|past| past.answer(memberships(), appended.seq.before().unwrap_or_default()));
         let facts = Facts { first, target, past };
-        let effects = apply(&known.state, event, placed, &facts, RULES_TRIAL).expect("the rules are known");
-        known.state.absorb(placed.seq, &effects.changes);
+        let effects = apply(&known.state, event, appended, &facts, RULES_TRIAL).expect("the rules are known");
+        known.state.absorb(appended.seq, &effects.changes);
         for change in &effects.changes {
             match change {
                 domain::Change::Id { id, row } => drop(known.ids.insert(*id, *row)),
                 domain::Change::Deleted { id, .. } => {
-                    known.ids.entry(*id).and_modify(|row| row.deleted = Some(placed.seq));
+                    known.ids.entry(*id).and_modify(|row| row.deleted = Some(appended.seq));
                 }
                 domain::Change::Member { user, role } => {
-                    known.memberships.entry(*user).or_default().push((placed.seq, *role));
+                    known.memberships.entry(*user).or_default().push((appended.seq, *role));
                 }
                 _ => {}
             }

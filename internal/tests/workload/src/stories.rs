@@ -235,7 +235,7 @@ fn event(id: CommandId, conversation: ConversationId, author: UserId, received_m
 mod tests {
     use std::collections::BTreeSet;
 
-    use domain::{Decision, Kind, Placed, Seq};
+    use domain::{Appended, Decision, Kind, Seq};
 
     use super::*;
 
@@ -249,8 +249,8 @@ mod tests {
                 (Stories::new(seed, StoryConfig::default(), now_ms), Reference::default());
             for offset in 1..200 {
                 let event = stories.next(now_ms, &reference);
-                let placed = Placed { seq: Seq::new(0, offset).expect("small"), append_time_ms: now_ms };
-                if reference.judge(&event, placed).decision == Decision::Accepted {
+                let appended = Appended { seq: Seq::new(0, offset).expect("small"), append_time_ms: now_ms };
+                if reference.judge(&event, appended).decision == Decision::Accepted {
                     accepted.insert(event.action.kind());
                 }
             }

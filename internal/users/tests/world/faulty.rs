@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use eventlog::around::Around;
-use eventlog::{AppendError, NewRecord, Receipt, SharedLog};
+use eventlog::{AppendError, AppendReceipt, NewRecord, SharedLog};
 use store::{Account, AccountCreated, OutboxRow, Session, SharedStore, StoreError};
 
 /// What a call does instead of its work.
@@ -36,7 +36,7 @@ impl Around for FaultyLog {
         self.log.clone()
     }
 
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         match next(&self.appends) {
             None => self.log.enqueue(topic, record).await,
             Some(Fault::Refused) => Err(AppendError::Busy),

@@ -131,7 +131,7 @@ impl World {
                 continue;
             }
             let frame_text = serde_json::to_string(frame).unwrap();
-            let delivery = Delivery { recipients, place: frame.place(), frame: frame_text };
+            let delivery = Delivery { recipients, event_key: frame.event_key(), frame: frame_text };
             append_to(&*self.log, DELIVERIES, partition, self.codec.delivery(&delivery)).await;
         }
     }
@@ -174,7 +174,7 @@ impl Node {
 }
 
 /// An empty log with all topics; the nonces of its genesis records come from `seed`.
-/// A log whose clock is as many seconds ahead as its seed says: the same record, at the same place within the same
+/// A log whose clock is as many seconds ahead as its seed says: the same record, at the same seq within the same
 /// millisecond, would have the same fingerprint in both of two logs.
 pub async fn new_log(seed: u64) -> SharedLog {
     let ahead_ms = i64::try_from(seed).unwrap() * 1_000;
@@ -196,7 +196,7 @@ pub async fn append_to(log: &dyn EventLog, topic: &str, partition: u32, encoded:
     append(log, topic, NewRecord { key: "test".into(), partition: Some(partition), headers, payload }).await.unwrap();
 }
 
-/// Message `number`, which has the place of that number.
+/// Message `number`, which has the seq of that number.
 pub fn message(number: u64, body: String) -> FeedFrame {
     FeedFrame::Event {
         conversation: conversation(),

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, SharedLog, TopicFound,
-    TopicPartition, Watermarks,
+    AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, SharedLog,
+    TopicFound, TopicPartition, Watermarks,
 };
 use events::topics::TopicSpec;
 use tokio::time::timeout;
@@ -75,7 +75,7 @@ async fn before(life: &Life) -> Result<(), LogError> {
 
 #[async_trait]
 impl EventLog for SimLog {
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         self.life.gate().await;
         self.outbound.enqueue(topic, record)
     }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eventlog::{AppendError, NewRecord, Place, Receipt, SharedLog};
+use eventlog::{AppendError, AppendReceipt, NewRecord, Position, SharedLog};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -39,7 +39,7 @@ struct Shared {
 struct Leaving {
     topic: String,
     record: NewRecord,
-    report: oneshot::Sender<Result<Place, AppendError>>,
+    report: oneshot::Sender<Result<Position, AppendError>>,
     at: Instant,
     /// How often the producer had failed when it was handed over: what is left of a dead producer is never sent.
     epoch: u64,
@@ -64,7 +64,7 @@ impl Outbound {
         Self { life, queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)), shared }
     }
 
-    pub(super) fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    pub(super) fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         if self.shared.is_fatal() {
             return Err(fatal());
         }
@@ -72,7 +72,7 @@ impl Outbound {
             self.life.fault("producers with a full queue");
             return Err(AppendError::Busy);
         }
-        let (report, receipt) = Receipt::holding(Arc::clone(&self.shared.unread));
+        let (report, receipt) = AppendReceipt::holding(Arc::clone(&self.shared.unread));
         let epoch = self.shared.epoch();
         let leaving = Leaving { topic: topic.to_owned(), record, report, at: Instant::now(), epoch };
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,7 +217,7 @@ fn land_later(log: &SharedLog, life: &Arc<Life>, recorder: &Arc<Recorder>, leavi
     });
 }
 
-async fn append(log: &SharedLog, recorder: &Recorder, who: &str, leaving: &Leaving) -> Result<Place, AppendError> {
+async fn append(log: &SharedLog, recorder: &Recorder, who: &str, leaving: &Leaving) -> Result<Position, AppendError> {
     append_as(log, recorder, who, &leaving.topic, &leaving.record).await
 }
 
@@ -228,9 +228,9 @@ pub(crate) async fn append_as(
     who: &str,
     topic: &str,
     record: &NewRecord,
-) -> Result<Place, AppendError> {
+) -> Result<Position, AppendError> {
     let epoch = recorder.epoch();
-    let place = eventlog::append(&**log, topic, record.clone()).await?;
-    recorder.appended(who, topic, record, (epoch, place));
-    Ok(place)
+    let position = eventlog::append(&**log, topic, record.clone()).await?;
+    recorder.appended(who, topic, record, (epoch, position));
+    Ok(position)
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventlog::{NewRecord, Place};
+use eventlog::{NewRecord, Position};
 use events::topics::{DELIVERIES, spec_of};
 use events::{Codec, Delivery};
 
@@ -38,9 +38,9 @@ impl Recorder {
     }
 
     /// `record` was appended by `who`, who handed it over in that epoch.
-    pub(crate) fn appended(&self, who: &str, topic: &str, record: &NewRecord, (epoch, place): (u32, Place)) {
+    pub(crate) fn appended(&self, who: &str, topic: &str, record: &NewRecord, (epoch, position): (u32, Position)) {
         self.appended.fetch_add(1, Ordering::SeqCst);
-        self.trace.note(&format!("{who} appends {topic}/{} at {}", place.partition, place.offset));
+        self.trace.note(&format!("{who} appends {topic}/{} at {}", position.partition, position.offset));
         self.trace.count(match topic {
             DELIVERIES => "deliveries appended",
             events::topics::MESSAGES => "events appended",
@@ -51,7 +51,7 @@ impl Recorder {
         }
         if let Ok(Some(delivery)) = self.codec.read_delivery(&record.headers, &record.payload) {
             self.trace.note(&delivery.frame);
-            self.lock()[place.partition as usize].push((epoch, place.offset, delivery));
+            self.lock()[position.partition as usize].push((epoch, position.offset, delivery));
         }
     }
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use eventlog::around::Around;
-use eventlog::{AppendError, LogError, NewRecord, PartitionReader, Receipt, Record, SharedLog, TopicFound, Watermarks};
+use eventlog::{
+    AppendError, AppendReceipt, LogError, NewRecord, PartitionReader, Record, SharedLog, TopicFound, Watermarks,
+};
 use events::topics::{DELIVERIES, TopicSpec};
 use tokio::sync::Notify;
 
@@ -51,7 +53,7 @@ impl Around for Switch {
         self.inner.clone()
     }
 
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         self.of(topic).enqueue(topic, record).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use domain::Seq;
-use eventlog::{Meaning, Message, SharedLog};
+use eventlog::{DecodedRecord, Meaning, SharedLog};
 use events::Codec;
 use events::topics::{MESSAGES, spec_of};
 use ops::drops;
@@ -27,10 +27,11 @@ impl Operator {
             while at < end {
                 for record in reader.next(1000).await? {
                     at = record.offset + 1;
-                    let message = Message::read(&self.codec, spec.generation, partition, spec.partitions, &record)?;
+                    let message =
+                        DecodedRecord::read(&self.codec, spec.generation, partition, spec.partitions, &record)?;
                     let theirs = record.payload == UNREGISTERED && matches!(message.meaning, Meaning::Unknown(_));
                     let held = theirs.then_some(message.conversation).flatten();
-                    let seq: Seq = message.placed.seq;
+                    let seq: Seq = message.appended.seq;
                     found.extend(held.map(|conversation| Dropped {
                         seq,
                         conversation,

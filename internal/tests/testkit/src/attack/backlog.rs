@@ -250,8 +250,8 @@ fn record(codec: &Codec, user: UserId, number: u64) -> Result<NewRecord> {
         ordinal: Some(number),
         what: FeedKind::Message { body: ".".repeat(100).into(), reply_to: None },
     };
-    let (place, frame) = (frame.place(), serde_json::to_string(&frame)?);
-    let Encoded { headers, payload } = codec.delivery(&Delivery { recipients: vec![user], place, frame });
+    let (event_key, frame) = (frame.event_key(), serde_json::to_string(&frame)?);
+    let Encoded { headers, payload } = codec.delivery(&Delivery { recipients: vec![user], event_key, frame });
     Ok(NewRecord { key: user.to_string(), partition: None, headers, payload })
 }
 

@@ -13,7 +13,7 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_N
 use environment::{Clock, Entropy};
 use eventlog::around::Around;
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{AppendError, NewRecord, Place, Receipt, SharedLog, append, partition_of};
+use eventlog::{AppendError, AppendReceipt, NewRecord, Position, SharedLog, append, partition_of};
 use events::Codec;
 use events::topics::{self, DELIVERIES, MESSAGES, spec_of};
 use process::{Metrics, Readiness};
@@ -40,7 +40,7 @@ const PAIRS: u128 = 2_400;
 /// How long deliveries may take at the end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What was said, and when; what came, and when: by recipient and place.
+/// What was said, and when; what came, and when: by recipient and seq.
 #[derive(Default)]
 struct Book {
     said: BTreeMap<(UserId, ConversationId), Vec<(Seq, Instant)>>,
@@ -100,7 +100,7 @@ struct Leaderless {
 }
 
 /// A record that nothing is said of, and who waits to hear.
-type Kept = (NewRecord, oneshot::Sender<Result<Place, AppendError>>);
+type Kept = (NewRecord, oneshot::Sender<Result<Position, AppendError>>);
 
 impl Leaderless {
     fn with<T>(&self, act: impl FnOnce(&mut Option<Vec<Kept>>) -> T) -> T {
@@ -130,9 +130,9 @@ impl Around for Leaderless {
         self.inner.clone()
     }
 
-    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<Receipt, AppendError> {
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         if topic == DELIVERIES && record.partition == Some(self.partition) {
-            let (report, receipt) = Receipt::new();
+            let (report, receipt) = AppendReceipt::new();
             let record = self.with(|kept| match kept {
                 Some(kept) => {
                     kept.push((record, report));
@@ -201,8 +201,8 @@ async fn talk(log: &SharedLog, codec: &Codec, book: &SharedBook, numbers: std::o
         let record = NewRecord { key: conversation.to_string(), partition: None, headers, payload };
         let (log, book, begun) = (log.clone(), Arc::clone(book), Instant::now());
         sending.spawn(async move {
-            let place = append(&*log, MESSAGES, record).await?;
-            let seq = Seq::new(spec_of(MESSAGES).generation, place.offset)?;
+            let position = append(&*log, MESSAGES, record).await?;
+            let seq = Seq::new(spec_of(MESSAGES).generation, position.offset)?;
             let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
             for user in [author, other] {
                 book.said.entry((user, conversation)).or_default().push((seq, begun));
@@ -225,7 +225,8 @@ async fn watch(log: SharedLog, codec: Codec, partition: u32, book: SharedBook, s
     while let Some(records) = stop.run_until_cancelled(reader.next(500)).await {
         for record in records? {
             let delivery = codec.read_delivery(&record.headers, &record.payload)?;
-            let Some((delivery, (conversation, seq))) = delivery.and_then(|one| one.place.map(|place| (one, place)))
+            let Some((delivery, (conversation, seq))) =
+                delivery.and_then(|one| one.event_key.map(|place| (one, place)))
             else {
                 continue;
             };

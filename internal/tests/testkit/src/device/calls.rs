@@ -34,7 +34,7 @@ pub(crate) enum Done {
     Command(CommandId, Result<Accepted, Failed>),
     /// Another access token, for the socket that stands.
     Renewed(Result<Access, Failed>),
-    /// A conversation read again because of the joining at that place.
+    /// A conversation read again because of the joining at that seq.
     Reread(ConversationId, Seq, Result<Vec<EntryBody>, Failed>),
 }
 

@@ -25,7 +25,7 @@ pub struct Kept {
     pub marks: BTreeMap<ConversationId, Seq>,
     /// Marks that are not acknowledged.
     pub unacked: BTreeMap<ConversationId, Seq>,
-    /// Conversations to be read again, because the user was added at that place, or something changed there that the frame
+    /// Conversations to be read again, because the user was added at that seq, or something changed there that the frame
     /// withholds.
     pub rereads: BTreeMap<ConversationId, Seq>,
     /// Frames of those conversations that passed the filter and wait for the rows. What a device has from before its
@@ -41,7 +41,7 @@ impl Kept {
     /// Messages of a conversation that a random choice looks at, from the newest.
     const RECENT: usize = 20;
 
-    /// The place of the newest entry that it shows of that conversation.
+    /// The seq of the newest entry that it shows of that conversation.
     #[must_use]
     pub fn newest(&self, conversation: ConversationId) -> Option<Seq> {
         self.rooms.get(&conversation)?.entries.keys().next_back().copied()
@@ -60,7 +60,7 @@ impl Kept {
 pub struct Heard {
     /// Its conversation.
     pub conversation: ConversationId,
-    /// Its place.
+    /// Its seq.
     pub seq: Seq,
     /// A digest of what it says, its cursor aside.
     pub digest: u64,
@@ -71,7 +71,7 @@ pub struct Heard {
 /// What a device went through.
 #[derive(Debug, Default)]
 pub struct Journal {
-    /// Every feed frame with a place, in the order of arrival.
+    /// Every feed frame with a seq, in the order of arrival.
     pub heard: Vec<Heard>,
     /// Frames that the filter dropped although the device never had them.
     pub wrongly_filtered: Vec<(ConversationId, Seq)>,
@@ -177,7 +177,7 @@ impl Memory {
 
     /// Takes one frame; whether it passed the filter.
     fn hear(&mut self, frame: &FeedFrame, now: Instant) -> bool {
-        match frame.place() {
+        match frame.event_key() {
             Some((conversation, seq)) => {
                 let passed = self.filter(conversation, seq);
                 self.journal.heard.push(Heard { conversation, seq, digest: digest(frame), passed });
@@ -193,7 +193,7 @@ impl Memory {
         }
     }
 
-    /// Takes a frame that has no place in a conversation.
+    /// Takes a frame that has no seq in a conversation.
     fn hear_unplaced(&mut self, frame: &FeedFrame) {
         match frame {
             FeedFrame::Read { conversation, user, mark, .. } if *user == self.user => {
@@ -255,7 +255,7 @@ impl Memory {
         } else {
             self.left.entry(conversation).or_insert_with(Instant::now);
         }
-        if let (Own::Joined | Own::Changed, Some((_, seq))) = (own, frame.place()) {
+        if let (Own::Joined | Own::Changed, Some((_, seq))) = (own, frame.event_key()) {
             kept.rereads.insert(conversation, seq);
         }
     }

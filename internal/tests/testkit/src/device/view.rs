@@ -13,7 +13,7 @@ pub struct Room {
     /// The timeline.
     pub entries: BTreeMap<Seq, EntryBody>,
     /// Where each message stands.
-    places: BTreeMap<CommandId, Seq>,
+    seqs: BTreeMap<CommandId, Seq>,
     /// The last change of the user's own membership, and whether it made them a member.
     pub membership: Option<(Seq, bool)>,
 }
@@ -39,7 +39,7 @@ impl Room {
     /// The message of that id.
     #[must_use]
     pub fn message(&self, id: CommandId) -> Option<&EntryBody> {
-        self.places.get(&id).and_then(|seq| self.entries.get(seq))
+        self.seqs.get(&id).and_then(|seq| self.entries.get(seq))
     }
 
     /// Takes a row: the version with the higher change wins, and nothing is removed. Of who has left, less is shown than
@@ -51,7 +51,7 @@ impl Room {
             Some(mine) if row.changed < mine.changed => {}
             _ => {
                 if row.kind == "message" {
-                    self.places.insert(row.id, row.seq);
+                    self.seqs.insert(row.id, row.seq);
                 }
                 self.entries.insert(row.seq, row);
             }
@@ -110,7 +110,7 @@ impl Room {
                 self.merge(entry("message", Some(body.clone()), Vec::new(), *reply_to));
             }
             FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => {
-                if self.places.contains_key(target) {
+                if self.seqs.contains_key(target) {
                     return Own::Changed;
                 }
             }
@@ -139,7 +139,7 @@ impl Room {
 
     /// A message that the device does not have lies in a time when the user was no member: nothing to change.
     fn change(&mut self, target: CommandId, seq: Seq, change: impl FnOnce(&mut EntryBody)) {
-        let Some(message) = self.places.get(&target).and_then(|place| self.entries.get_mut(place)) else { return };
+        let Some(message) = self.seqs.get(&target).and_then(|place| self.entries.get_mut(place)) else { return };
         if seq > message.changed {
             change(message);
             message.changed = seq;

@@ -63,12 +63,13 @@ impl World {
         let stamps = Stamps::default();
         // Names are unique for ever: loads on the same servers must not meet.
         let prefix = format!("u{}", &Uuid::now_v7().simple().to_string()[..12]);
-        let places = Arc::new(Semaphore::new(REGISTER_AT_ONCE));
+        let permits = Arc::new(Semaphore::new(REGISTER_AT_ONCE));
         let registering: Vec<_> = (0..config.users)
             .map(|number| {
-                let (endpoints, places, name) = (endpoints.clone(), Arc::clone(&places), format!("{prefix}-{number}"));
+                let (endpoints, permits, name) =
+                    (endpoints.clone(), Arc::clone(&permits), format!("{prefix}-{number}"));
                 tokio::spawn(async move {
-                    let _place = places.acquire_owned().await;
+                    let _permit = permits.acquire_owned().await;
                     Account::register(&endpoints, &name).await
                 })
             })
@@ -141,7 +142,7 @@ impl World {
     /// When nothing gets an answer any more.
     pub async fn talk(&self, enough: &AtomicBool) -> Result<usize> {
         let mut random = Random::new(self.config.seed);
-        let places = Arc::new(Semaphore::new(self.config.in_flight));
+        let permits = Arc::new(Semaphore::new(self.config.in_flight));
         let mut pace = self.config.rate.map(|rate| {
             let mut pace = interval(Duration::from_secs(1) / rate.max(1));
             pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -152,7 +153,7 @@ impl World {
             if let Some(pace) = &mut pace {
                 pace.tick().await;
             }
-            let permit = tokio::time::timeout(RESOLVE_WITHIN, Arc::clone(&places).acquire_owned()).await;
+            let permit = tokio::time::timeout(RESOLVE_WITHIN, Arc::clone(&permits).acquire_owned()).await;
             let permit = permit.with_context(|| format!("nothing is answered; open: {}", self.open()))??;
             let Some(Chosen { device, command, route, is_message }) = actions::choose(self, &mut random) else {
                 continue;

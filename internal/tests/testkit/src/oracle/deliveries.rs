@@ -18,7 +18,7 @@ pub fn check_deliveries(truth: &Truth, logged: &Logged) -> Verdict {
     for (partition, deliveries) in logged.deliveries.iter().enumerate() {
         verdict.compared("deliveries", deliveries.len());
         for (offset, delivery) in deliveries {
-            let Some((conversation, seq)) = delivery.place else { continue };
+            let Some((conversation, seq)) = delivery.event_key else { continue };
             let digest = digest(&delivery.frame);
             for user in &delivery.recipients {
                 let feed = heard.entry((*user, conversation)).or_default();
@@ -63,7 +63,7 @@ pub fn check_deliveries(truth: &Truth, logged: &Logged) -> Verdict {
 /// any order, and from other producers as well.
 fn check_relayed(logged: &Logged, verdict: &mut Verdict) {
     let (mut marks, mut accounts) = (BTreeSet::new(), BTreeSet::new());
-    for (_, delivery) in logged.deliveries.iter().flatten().filter(|(_, delivery)| delivery.place.is_none()) {
+    for (_, delivery) in logged.deliveries.iter().flatten().filter(|(_, delivery)| delivery.event_key.is_none()) {
         match serde_json::from_str(&delivery.frame) {
             Ok(FeedFrame::Read { conversation, user, mark, ordinal }) if delivery.recipients.contains(&user) => {
                 marks.insert((user, conversation, mark, ordinal));

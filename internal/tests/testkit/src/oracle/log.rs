@@ -1,7 +1,7 @@
 //! The log as it is, read whole.
 
 use anyhow::{Result, ensure};
-use eventlog::{EventLog, LogError, Meaning, Message, Record};
+use eventlog::{DecodedRecord, EventLog, LogError, Meaning, Record};
 use events::topics::{DELIVERIES, MESSAGES, RECEIPTS, USERS, spec_of};
 use events::{Codec, DecodeError, Delivery, ReadMark, UserEvent};
 
@@ -14,7 +14,7 @@ const CHUNK: usize = 1000;
 #[derive(Debug, Default)]
 pub struct Logged {
     /// `chat.messages`, by partition.
-    pub messages: Vec<Vec<Message>>,
+    pub messages: Vec<Vec<DecodedRecord>>,
     /// `chat.receipts`, in the order of each partition.
     pub marks: Vec<ReadMark>,
     /// `users.events`, in the order of each partition.
@@ -45,11 +45,11 @@ impl Logged {
         let spec = spec_of(MESSAGES);
         for partition in 0..spec.partitions {
             let records = records(log, MESSAGES, partition).await?;
-            let read = |record| Message::read(codec, spec.generation, partition, spec.partitions, record);
-            let messages: Vec<Message> = records.iter().map(read).collect::<Result<_, _>>()?;
+            let read = |record| DecodedRecord::read(codec, spec.generation, partition, spec.partitions, record);
+            let messages: Vec<DecodedRecord> = records.iter().map(read).collect::<Result<_, _>>()?;
             for message in &messages {
                 if let Meaning::Corrupt(reason) | Meaning::Unknown(reason) = &message.meaning {
-                    logged.strange.push(format!("{MESSAGES}/{partition} at {:?}: {reason}", message.placed.seq));
+                    logged.strange.push(format!("{MESSAGES}/{partition} at {:?}: {reason}", message.appended.seq));
                 }
             }
             logged.messages.push(messages);

@@ -1,7 +1,7 @@
 //! The oracle finds what is wrong: a true world passes, and each way of spoiling it is noticed for what it is.
 
-use domain::{CommandId, ConversationId, Cursor, Decision, Event, Fingerprint, Placed, Seq, UserId};
-use eventlog::{Meaning, Message};
+use domain::{Appended, CommandId, ConversationId, Cursor, Decision, Event, Fingerprint, Seq, UserId};
+use eventlog::{DecodedRecord, Meaning};
 use events::Delivery;
 use protocol::{EntryBody, FeedFrame, Received};
 use tokio::time::Instant;
@@ -26,9 +26,9 @@ fn world() -> Spoilable {
     let (mut messages, mut deliveries) = (Vec::new(), Vec::new());
     for offset in 1..400 {
         let event = stories.next(NOW_MS, &reference);
-        let placed = Placed { seq: Seq::new(0, offset).unwrap(), append_time_ms: NOW_MS };
-        let effects = reference.judge(&event, placed);
-        let frame = FeedFrame::of(&event, placed, &effects);
+        let appended = Appended { seq: Seq::new(0, offset).unwrap(), append_time_ms: NOW_MS };
+        let effects = reference.judge(&event, appended);
+        let frame = FeedFrame::of(&event, appended, &effects);
         let cursor = Cursor { generation: 0, partition: 0, next: offset + 1, fingerprint: Fingerprint(offset) };
         let (blind, seeing): (Vec<UserId>, Vec<UserId>) =
             effects.recipients.iter().partition(|user| effects.blind.contains(user));
@@ -41,12 +41,12 @@ fn world() -> Spoilable {
                 memory.live = true;
             }
             let text = serde_json::to_string(&received.frame).unwrap();
-            let place = Some((event.conversation, placed.seq));
-            deliveries.push((offset, Delivery { recipients, place, frame: text }));
+            let event_key = Some((event.conversation, appended.seq));
+            deliveries.push((offset, Delivery { recipients, event_key, frame: text }));
         }
         let conversation = Some(event.conversation);
         let meaning = Meaning::Event(Box::new(event));
-        messages.push(Message { placed, fingerprint: Fingerprint(offset), conversation, meaning, trace: None });
+        messages.push(DecodedRecord { appended, fingerprint: Fingerprint(offset), conversation, meaning, trace: None });
     }
     let logged = Logged { messages: vec![messages], deliveries: vec![deliveries], ..Logged::default() };
     let mut world = Spoilable { logged, memories };
@@ -95,7 +95,7 @@ impl Spoilable {
         let mut reference = Reference::default();
         let found = self.logged.messages.iter().flatten().find_map(|message| match &message.meaning {
             Meaning::Event(event) => {
-                let effects = reference.judge(event, message.placed);
+                let effects = reference.judge(event, message.appended);
                 wanted(event, &effects.decision).then(|| (**event).clone())
             }
             _ => None,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::kinds::Withdraw;
-use domain::{Action, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Placed, Seq, UserId};
+use domain::{Action, Appended, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Seq, UserId};
 use eventlog::Meaning;
 use protocol::{EntryBody, FeedFrame, ReactionBody};
 use workload::Reference;
@@ -65,7 +65,7 @@ impl Truth {
         let (mut truth, mut reference) = (Self::default(), Reference::default());
         for message in logged.messages.iter().flatten() {
             if let Meaning::Event(event) = &message.meaning {
-                truth.judge(&mut reference, event, message.placed);
+                truth.judge(&mut reference, event, message.appended);
             }
         }
         for mark in &logged.marks {
@@ -75,23 +75,23 @@ impl Truth {
         truth
     }
 
-    fn judge(&mut self, reference: &mut Reference, event: &Event, placed: Placed) {
-        let effects = reference.judge(event, placed);
+    fn judge(&mut self, reference: &mut Reference, event: &Event, appended: Appended) {
+        let effects = reference.judge(event, appended);
         let accepted = effects.decision == Decision::Accepted;
         self.events += 1;
         self.accepted += usize::from(accepted);
         let story = self.stories.entry(event.conversation).or_default();
-        story.copies.entry(event.id).or_default().push((placed.seq, event.author));
+        story.copies.entry(event.id).or_default().push((appended.seq, event.author));
         for change in &effects.changes {
-            story.change(event, placed, change, effects.ordinal);
+            story.change(event, appended, change, effects.ordinal);
         }
         // A withdrawal is its author's alone: it moves no head, so no head covers it. Before version 2 it did.
         let moves = accepted && (event.rules < 2 || event.action != Action::Withdraw(Withdraw));
         if moves {
-            story.head = (placed.seq, effects.ordinal);
+            story.head = (appended.seq, effects.ordinal);
         }
         let said = event.action.target().and_then(|target| story.ids.get(&target)).map(|row| row.seq);
-        let frame = FeedFrame::of(event, placed, &effects);
+        let frame = FeedFrame::of(event, appended, &effects);
         let (whole, withheld) = (digest(&frame), digest(&frame.withheld()));
         for user in &effects.recipients {
             // By hand: what was said before the user's latest joining changes without a word of how.
@@ -99,7 +99,7 @@ impl Truth {
             let blind = event.rules >= 2 && accepted && *user != event.author && said < joined && said.is_some();
             let digest = if blind { withheld } else { whole };
             let frame = Frame { digest, accepted: moves && story.spans.contains_key(user) };
-            self.frames.entry(*user).or_default().entry(event.conversation).or_default().insert(placed.seq, frame);
+            self.frames.entry(*user).or_default().entry(event.conversation).or_default().insert(appended.seq, frame);
         }
     }
 
@@ -110,27 +110,27 @@ impl Truth {
 }
 
 impl Story {
-    fn change(&mut self, event: &Event, placed: Placed, change: &Change, ordinal: u64) {
+    fn change(&mut self, event: &Event, appended: Appended, change: &Change, ordinal: u64) {
         match change {
             Change::Timeline { ordinal, content, .. } => {
-                self.entries.insert(placed.seq, vec![entry(event, placed, *ordinal, content)]);
+                self.entries.insert(appended.seq, vec![entry(event, appended, *ordinal, content)]);
                 if event.rules >= 2 && matches!(content, Content::Message { .. }) {
-                    self.sent.insert(event.author, placed.seq);
+                    self.sent.insert(event.author, appended.seq);
                 }
             }
-            Change::Body { seq, body, .. } => self.version(*seq, placed.seq, |entry| {
+            Change::Body { seq, body, .. } => self.version(*seq, appended.seq, |entry| {
                 entry.body = Some(body.clone());
-                entry.edited = Some(placed.append_time_ms);
+                entry.edited = Some(appended.append_time_ms);
             }),
             Change::Deleted { seq, .. } => {
                 self.gone.extend((event.rules >= 2).then_some(*seq));
-                self.version(*seq, placed.seq, |entry| {
+                self.version(*seq, appended.seq, |entry| {
                     entry.body = Some("".into());
                     entry.deleted = true;
                     entry.reactions.clear();
                 });
             }
-            Change::Reaction { seq, emoji, .. } => self.version(*seq, placed.seq, |entry| {
+            Change::Reaction { seq, emoji, .. } => self.version(*seq, appended.seq, |entry| {
                 entry.reactions.retain(|reaction| reaction.user != event.author);
                 if !emoji.is_empty() {
                     entry.reactions.push(ReactionBody { user: event.author, emoji: emoji.clone() });
@@ -141,10 +141,10 @@ impl Story {
                 let spans = self.spans.entry(*user).or_default();
                 match (spans.last_mut().filter(|(_, to)| to.is_none()), role) {
                     (None, Some(_)) => {
-                        spans.push((placed.seq, None));
+                        spans.push((appended.seq, None));
                         self.joined_ordinal.insert(*user, ordinal);
                     }
-                    (Some((_, to)), None) => *to = Some(placed.seq),
+                    (Some((_, to)), None) => *to = Some(appended.seq),
                     _ => {}
                 }
             }
@@ -227,7 +227,7 @@ fn withheld(newest: &EntryBody) -> EntryBody {
     }
 }
 
-fn entry(event: &Event, placed: Placed, ordinal: u64, content: &Content) -> EntryBody {
+fn entry(event: &Event, appended: Appended, ordinal: u64, content: &Content) -> EntryBody {
     let (kind, body, reply_to, users) = match content {
         Content::Message { body, reply_to } => ("message", Some(body.clone()), *reply_to, Vec::new()),
         Content::Created => ("created", None, None, Vec::new()),
@@ -236,13 +236,13 @@ fn entry(event: &Event, placed: Placed, ordinal: u64, content: &Content) -> Entr
         Content::Title(title) => ("title", Some(title.as_str().into()), None, Vec::new()),
     };
     EntryBody {
-        seq: placed.seq,
+        seq: appended.seq,
         id: event.id,
         author: event.author,
-        time: placed.append_time_ms,
+        time: appended.append_time_ms,
         kind: kind.to_owned(),
         ordinal,
-        changed: placed.seq,
+        changed: appended.seq,
         body,
         reply_to,
         users,

@@ -165,7 +165,7 @@ async fn nothing_delivered(engines: &Engines, before: &Before) -> Result<()> {
             for record in reader.next(1000).await? {
                 next = record.offset + 1;
                 let delivery = engines.codec.read_delivery(&record.headers, &record.payload)?;
-                events.extend(delivery.and_then(|delivery| Some((record.offset, delivery.place?))));
+                events.extend(delivery.and_then(|delivery| Some((record.offset, delivery.event_key?))));
             }
         }
     }

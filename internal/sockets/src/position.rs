@@ -1,4 +1,4 @@
-//! Whether a place in the log is still the one it was. Every call to the log here is bounded in time.
+//! Checks that a position in the log still has the record that it had. Every call to the log here is bounded in time.
 
 use std::future::Future;
 use std::time::Duration;

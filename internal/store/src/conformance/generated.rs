@@ -7,13 +7,13 @@ use domain::kinds::{
     RemoveReaction, SendMessage, Withdraw,
 };
 use domain::{
-    Action, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision, Effects, Event,
-    Facts, IdRow, Kind, MessageText, Placed, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
+    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision,
+    Effects, Event, Facts, IdRow, Kind, MessageText, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
 };
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at};
 use crate::{
-    BUCKET_PLACES, CellWrites, Entry, Head, LastMessage, Mark, MessageReaction, Row, UserConversation, bucket_of,
+    BUCKET_SLOTS, CellWrites, Entry, Head, LastMessage, Mark, MessageReaction, Row, UserConversation, bucket_of,
     rows_of,
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Step {
 }
 
 /// One conversation's history.
-pub(super) struct Told {
+pub(super) struct GeneratedConversation {
     pub(super) conversation: ConversationId,
     pub(super) steps: Vec<Step>,
     pub(super) ids: BTreeMap<CommandId, IdRow>,
@@ -50,13 +50,13 @@ pub(super) struct Told {
     events: Vec<Event>,
 }
 
-impl Told {
+impl GeneratedConversation {
     /// About `count` events: some refused, some retried, clocks skewed, broker time running back now and then.
     pub(super) fn new(fixture: &Fixture, count: usize) -> Self {
         let people: Vec<UserId> = (0..6).map(|_| fixture.user()).collect();
         let creation = fixture.id();
         let conversation = ConversationId::group(people[0], creation);
-        let mut told = Self {
+        let mut generated = Self {
             conversation,
             steps: Vec::new(),
             ids: BTreeMap::new(),
@@ -74,19 +74,19 @@ impl Told {
             events: Vec::new(),
         };
         // Near the end of a bucket, so that the history crosses into the next.
-        told.state.place = fixture.one_of(&[0, BUCKET_PLACES - 20, 3 * BUCKET_PLACES - 1]) + fixture.entropy.below(2);
+        generated.state.slot = fixture.one_of(&[0, BUCKET_SLOTS - 20, 3 * BUCKET_SLOTS - 1]) + fixture.entropy.below(2);
         let (mut seq, mut time_ms) = (at(1 + fixture.entropy.below(9)), NEW_YEAR_MS);
         for number in 0..count {
             let event = match number {
-                0 => told.event(creation, people[0], create(&people[..3])),
-                _ => told.random_event(fixture, &people, time_ms),
+                0 => generated.event(creation, people[0], create(&people[..3])),
+                _ => generated.random_event(fixture, &people, time_ms),
             };
-            told.tell(&event, Placed { seq, append_time_ms: time_ms });
-            told.events.push(event);
+            generated.tell(&event, Appended { seq, append_time_ms: time_ms });
+            generated.events.push(event);
             seq = at(seq.offset() + 1 + fixture.entropy.below(4));
             time_ms += [0, 1, 500, 40_000, 200_000, 3 * 86_400_000, -90_000][fixture.below(7)];
         }
-        told
+        generated
     }
 
     fn event(&self, id: CommandId, author: UserId, action: Action) -> Event {
@@ -129,63 +129,63 @@ impl Told {
         self.event(id, author, action)
     }
 
-    fn tell(&mut self, event: &Event, placed: Placed) {
+    fn tell(&mut self, event: &Event, appended: Appended) {
         let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
         let first = self.ids.get(&event.id).copied();
         let versions = || self.versions.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
-            .is_some_and(|past| past.answer(versions(), placed.seq.before().unwrap()));
+            .is_some_and(|past| past.answer(versions(), appended.seq.before().unwrap()));
         let facts = Facts { first, target, past };
-        let effects = apply(&self.state, event, placed, &facts, RULES_NEWEST).unwrap();
-        let writes = self.writes(event, placed, &effects);
+        let effects = apply(&self.state, event, appended, &facts, RULES_NEWEST).unwrap();
+        let writes = self.writes(event, appended, &effects);
         if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
-            self.refusals.insert((event.author, event.id), (reason, placed.seq));
+            self.refusals.insert((event.author, event.id), (reason, appended.seq));
         }
         if effects.decision == Decision::Accepted {
             self.kinds.insert(event.action.kind());
         }
         for change in &effects.changes {
-            self.learn(event, placed, change);
+            self.learn(event, appended, change);
         }
-        self.state.absorb(placed.seq, &effects.changes);
+        self.state.absorb(appended.seq, &effects.changes);
         if effects.raises_head(event) {
             let last_message = self.head.and_then(|head| head.last_message);
             self.head = Some(Head {
-                seq: placed.seq,
-                time_ms: placed.append_time_ms,
-                place: effects.place,
+                seq: appended.seq,
+                time_ms: appended.append_time_ms,
+                slot: effects.slot,
                 ordinal: effects.ordinal,
-                last_message: sent(&effects, placed.seq).or(last_message),
+                last_message: sent(&effects, appended.seq).or(last_message),
             });
         }
         let state = self.state.clone();
-        self.steps.push(Step { seq: placed.seq, append_time_ms: placed.append_time_ms, writes, state });
+        self.steps.push(Step { seq: appended.seq, append_time_ms: appended.append_time_ms, writes, state });
     }
 
     /// What an event writes. This conversation begins behind the beginning of a bucket: its first entry names it.
-    fn writes(&self, event: &Event, placed: Placed, effects: &Effects) -> Vec<CellWrites> {
-        let mut writes = rows_of(event, placed, effects);
+    fn writes(&self, event: &Event, appended: Appended, effects: &Effects) -> Vec<CellWrites> {
+        let mut writes = rows_of(event, appended, effects);
         if self.entries.is_empty() {
-            let bucket = Row::Bucket { bucket: bucket_of(self.state.place), start: placed.seq };
-            writes.push(bucket.write(self.conversation, placed.seq));
+            let bucket = Row::Bucket { bucket: bucket_of(self.state.slot), start: appended.seq };
+            writes.push(bucket.write(self.conversation, appended.seq));
         }
         writes
     }
 
-    fn learn(&mut self, event: &Event, placed: Placed, change: &Change) {
-        let (conversation, seq) = (self.conversation, placed.seq);
+    fn learn(&mut self, event: &Event, appended: Appended, change: &Change) {
+        let (conversation, seq) = (self.conversation, appended.seq);
         match change.clone() {
-            Change::Timeline { place, ordinal, content } => {
+            Change::Timeline { slot, ordinal, content } => {
                 if matches!(content, Content::Message { .. }) {
                     self.sent.insert(event.author, Mark { seq, ordinal });
                 }
                 let entry = Entry {
                     seq,
-                    place,
+                    slot,
                     ordinal,
                     id: event.id,
                     author: event.author,
-                    time_ms: placed.append_time_ms,
+                    time_ms: appended.append_time_ms,
                     content,
                     changed: seq,
                     edited_ms: None,
@@ -196,7 +196,7 @@ impl Told {
             }
             Change::Body { seq: message, body, .. } => {
                 let entry = self.entries.get_mut(&message).unwrap();
-                (entry.changed, entry.edited_ms) = (seq, Some(placed.append_time_ms));
+                (entry.changed, entry.edited_ms) = (seq, Some(appended.append_time_ms));
                 set_body(&mut entry.content, body);
             }
             Change::Deleted { id, seq: message, .. } => {
@@ -251,8 +251,8 @@ fn set_body(content: &mut Content, text: MessageText) {
 
 fn sent(effects: &Effects, seq: Seq) -> Option<LastMessage> {
     effects.changes.iter().find_map(|change| match change {
-        Change::Id { row: IdRow { stands: Stands::Message { place }, .. }, .. } => {
-            Some(LastMessage { seq, place: *place })
+        Change::Id { row: IdRow { stands: Stands::Message { slot }, .. }, .. } => {
+            Some(LastMessage { seq, slot: *slot })
         }
         _ => None,
     })

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use operate::{COMMANDS_MAX, CommandClient, Door, SOCKET};
+use operate::{COMMANDS_MAX, CommandClient, CommandSocket, SOCKET};
 use ops::OpsError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -120,7 +120,7 @@ async fn the_socket_is_its_owners_alone_and_goes_with_its_door() {
     let path = folder.path().join(SOCKET);
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists() && CommandClient::connect(folder.path()).is_none(), "one that was killed has left it");
-    let door = Door::open(folder.path()).unwrap();
+    let door = CommandSocket::open(folder.path()).unwrap();
     let found = std::fs::symlink_metadata(&path).unwrap();
     assert!(found.file_type().is_socket());
     assert_eq!(found.permissions().mode() & 0o777, 0o600);
@@ -129,7 +129,7 @@ async fn the_socket_is_its_owners_alone_and_goes_with_its_door() {
     assert!(!path.exists());
 
     std::fs::write(&path, "a person's file").unwrap();
-    assert_eq!(Door::open(folder.path()).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(CommandSocket::open(folder.path()).unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert!(path.exists());
 }
 
@@ -138,7 +138,7 @@ async fn a_folder_whose_path_is_too_long_for_an_address_has_a_socket_all_the_sam
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("d".repeat(120));
     std::fs::create_dir(&folder).unwrap();
-    let door = Door::open(&folder).unwrap();
+    let door = CommandSocket::open(&folder).unwrap();
     assert!(CommandClient::connect(&folder).is_some());
     drop(door);
     assert!(!folder.join(SOCKET).exists());

@@ -1,7 +1,7 @@
 //! A record of `chat.messages` as both consumers see it: the same reading, so the same decision.
 
 use bytes::Bytes;
-use domain::{ConversationId, Event, Fingerprint, Placed, Seq, SeqError};
+use domain::{Appended, ConversationId, Event, Fingerprint, Seq, SeqError};
 use events::{Codec, DecodeError, HEADER_TRACE, MessageRecord};
 
 use crate::{Record, partition_of};
@@ -21,11 +21,11 @@ pub enum Meaning {
     Dropped,
 }
 
-/// A record with its place.
+/// A record with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct DecodedRecord {
     /// Where the log put it.
-    pub placed: Placed,
+    pub appended: Appended,
     /// Proof of which record it is.
     pub fingerprint: Fingerprint,
     /// The conversation of its key; none for markers and for keys that are no conversation.
@@ -36,7 +36,7 @@ pub struct Message {
     pub trace: Option<Bytes>,
 }
 
-impl Message {
+impl DecodedRecord {
     /// Reads `record` of a partition of `chat.messages`.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Message {
         partitions: u32,
         record: &Record,
     ) -> Result<Self, SeqError> {
-        let placed = Placed { seq: Seq::new(generation, record.offset)?, append_time_ms: record.append_time_ms };
+        let appended = Appended { seq: Seq::new(generation, record.offset)?, append_time_ms: record.append_time_ms };
         let keyed = str::from_utf8(&record.key).ok().and_then(|key| key.parse::<ConversationId>().ok());
         // A record in another partition than its key's would escape its conversation's order.
         let conversation = keyed.filter(|_| partition_of(&record.key, partitions) == partition);
@@ -63,6 +63,6 @@ impl Message {
         };
         let conversation = conversation.filter(|_| meaning != Meaning::Marker);
         let trace = record.header(HEADER_TRACE).map(Bytes::copy_from_slice);
-        Ok(Self { placed, fingerprint: record.fingerprint(), conversation, meaning, trace })
+        Ok(Self { appended, fingerprint: record.fingerprint(), conversation, meaning, trace })
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Close(TopicPartition),
 }
 
-pub(crate) struct Lane {
+pub(crate) struct ReaderThread {
     pub(crate) consumer: Arc<BaseConsumer<Quiet>>,
     pub(crate) mailbox: Arc<Mailbox<Command>>,
     /// Shared with who hands out partitions to lanes.
@@ -55,7 +55,7 @@ pub(crate) struct Reading {
     _turn: OwnedSemaphorePermit,
 }
 
-impl Lane {
+impl ReaderThread {
     /// Works until `closing`.
     pub(crate) fn run(mut self, closing: &CancellationToken) {
         while !closing.is_cancelled() {
@@ -200,7 +200,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for ReaderThread {
     fn drop(&mut self) {
         self.fail_all(&Failure::Transient("the log was closed".to_owned()));
     }

@@ -1,4 +1,4 @@
-//! When to ping a device, and when to give it up. Its moments are those of [`Awake`](crate::awake::Awake): silence is
+//! When a device is pinged, and when it is given up. Its times are those of [`NodeClock`](crate::node_clock::NodeClock): silence is
 //! the device's only while the node was there to hear something.
 
 use std::time::Duration;
@@ -8,14 +8,14 @@ const SILENT_PINGS_MAX: u32 = 3;
 
 /// When something was last sent to, and heard from, a device.
 #[derive(Debug)]
-pub(crate) struct Beat {
+pub(crate) struct Heartbeat {
     every: Duration,
     sent: Duration,
     heard: Duration,
     pinged: Duration,
 }
 
-impl Beat {
+impl Heartbeat {
     pub(crate) fn new(every: Duration, now: Duration) -> Self {
         Self { every, sent: now, heard: now, pinged: now }
     }
@@ -46,36 +46,36 @@ impl Beat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::awake::Awake;
+    use crate::node_clock::NodeClock;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_device_that_only_listens_is_pinged_and_not_given_up() {
         let mut now = SECOND;
-        let mut beat = Beat::new(SECOND * 30, now);
+        let mut heartbeat = Heartbeat::new(SECOND * 30, now);
         for _ in 0..100 {
             now += SECOND;
-            beat.sent(now);
-            if beat.ping_at() <= now {
-                beat.pinged(now);
-                beat.heard(now);
+            heartbeat.sent(now);
+            if heartbeat.ping_at() <= now {
+                heartbeat.pinged(now);
+                heartbeat.heard(now);
             }
         }
-        assert!(beat.idle_at() > now);
-        assert_eq!(beat.pinged, SECOND * 91);
-        assert!(beat.idle_at() <= now + SECOND * 90, "a device that does not answer is given up");
+        assert!(heartbeat.idle_at() > now);
+        assert_eq!(heartbeat.pinged, SECOND * 91);
+        assert!(heartbeat.idle_at() <= now + SECOND * 90, "a device that does not answer is given up");
     }
 
     /// Issue 10, item 7.
     #[tokio::test(start_paused = true)]
     async fn a_stop_of_the_process_is_not_the_devices_silence() {
-        let awake = Awake::driven();
-        let beat = Beat::new(SECOND * 30, awake.now());
+        let node_clock = NodeClock::driven();
+        let heartbeat = Heartbeat::new(SECOND * 30, node_clock.now());
         tokio::time::advance(SECOND * 3600).await;
-        assert!(beat.idle_at() > awake.now() + SECOND * 89, "there was nobody to hear it");
-        assert!(beat.ping_at() > awake.now(), "it is asked for a sign of life first");
+        assert!(heartbeat.idle_at() > node_clock.now() + SECOND * 89, "there was nobody to hear it");
+        assert!(heartbeat.ping_at() > node_clock.now(), "it is asked for a sign of life first");
         tokio::time::sleep(SECOND * 91).await;
-        assert!(beat.idle_at() <= awake.now(), "whoever says nothing to a node that listens is given up");
+        assert!(heartbeat.idle_at() <= node_clock.now(), "whoever says nothing to a node that listens is given up");
     }
 }

@@ -46,7 +46,7 @@ const MODE: u32 = 0o600;
 
 /// The socket, bound and listening. Dropping it removes its file.
 #[derive(Debug)]
-pub struct Door {
+pub struct CommandSocket {
     listener: UnixListener,
     _file: SocketFile,
 }
@@ -60,7 +60,7 @@ struct Inside {
     commands: Semaphore,
 }
 
-impl Door {
+impl CommandSocket {
     /// Binds the socket in the data folder, which this process must have locked: a socket file that exists already was
     /// left behind by a process that was killed.
     ///

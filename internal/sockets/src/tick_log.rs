@@ -9,22 +9,22 @@ use bytes::Bytes;
 use domain::{Cursor, UserId};
 use environment::Entropy;
 use eventlog::{
-    AppendError, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Receipt, Record, TopicFound,
-    TopicPartition, Watermarks,
+    AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Record,
+    TopicFound, TopicPartition, Watermarks,
 };
 use events::topics::{self, TopicSpec};
 use events::{Codec, Encoded};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::awake::Awake;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::node_clock::NodeClock;
 use crate::partition::{Common, Log, Partition};
 use crate::signals::MembersCache;
 
 /// The log. Every partition of every topic is the same.
-pub(crate) struct Canned {
+pub(crate) struct TickLog {
     records: Vec<Record>,
     /// The next offset to be written.
     next: u64,
@@ -44,12 +44,12 @@ pub(crate) enum AtEnd {
 #[error("it cannot be read on here")]
 struct NoReading;
 
-struct CannedReader {
+struct TickReader {
     records: Vec<Record>,
     at_end: AtEnd,
 }
 
-impl Canned {
+impl TickLog {
     /// So many records; the offsets from there up to `next` hold none.
     pub(crate) fn new(records: u64, next: u64, at_end: AtEnd) -> Arc<Self> {
         let Encoded { headers, payload } = Codec::compiled_in().tick();
@@ -73,7 +73,7 @@ impl Canned {
             entropy: Entropy::seeded(1),
             metrics: Metrics::new(&process::Metrics::new()),
             members: MembersCache::new(),
-            awake: Awake::driven(),
+            node_clock: NodeClock::driven(),
             config: Arc::new(Config::default()),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -100,7 +100,7 @@ impl Canned {
 }
 
 #[async_trait]
-impl PartitionReader for CannedReader {
+impl PartitionReader for TickReader {
     async fn next(&mut self, records_max: usize) -> Result<Vec<Record>, LogError> {
         match self.at_end {
             _ if !self.records.is_empty() => Ok(self.records.drain(..records_max.min(self.records.len())).collect()),
@@ -112,8 +112,8 @@ impl PartitionReader for CannedReader {
 }
 
 #[async_trait]
-impl EventLog for Canned {
-    async fn enqueue(&self, _: &str, _: NewRecord) -> Result<Receipt, AppendError> {
+impl EventLog for TickLog {
+    async fn enqueue(&self, _: &str, _: NewRecord) -> Result<AppendReceipt, AppendError> {
         Err(AppendError::Closed)
     }
 
@@ -124,7 +124,7 @@ impl EventLog for Canned {
     async fn reader(&self, _: &str, _: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         let records: Vec<Record> = self.records.iter().filter(|record| record.offset >= from).cloned().collect();
         self.opened_at_end.fetch_add(usize::from(records.is_empty()), Ordering::SeqCst);
-        Ok(Box::new(CannedReader { records, at_end: self.at_end }))
+        Ok(Box::new(TickReader { records, at_end: self.at_end }))
     }
 
     async fn watermarks(&self, _: &str, _: u32) -> Result<Watermarks, LogError> {

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The base of a program, made once in `main`: listener, clock, entropy, metrics and readiness.
-pub struct Ground {
+pub struct Bootstrap {
     /// The program's name.
     pub name: &'static str,
     /// The time of day.
@@ -29,7 +29,7 @@ pub struct Ground {
     listener: std::net::TcpListener,
 }
 
-impl Ground {
+impl Bootstrap {
     /// Listens as the options say, otherwise on `port` of the loopback address, and starts to serve the health routes
     /// there and to operators beside it.
     ///

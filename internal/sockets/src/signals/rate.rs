@@ -1,4 +1,4 @@
-//! How often a user may say the same: over all of their sockets on this node.
+//! The rate limit of signals of one user in one conversation: over all of their sockets on this node.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,14 +16,14 @@ type Who = (UserId, ConversationId);
 
 /// When each may be heard next. Kept in two halves, of which the older one is dropped when it tells nothing any more.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct SignalRate {
     next: HashMap<Who, Instant>,
-    /// Of before `since`.
+    /// The same, noted before `since`.
     earlier: HashMap<Who, Instant>,
     since: Option<Instant>,
 }
 
-impl Pace {
+impl SignalRate {
     /// Whether the user may be heard now. In the long run that is once in [`TYPING_EVERY`].
     pub(super) fn take(&mut self, user: UserId, conversation: ConversationId) -> bool {
         let (now, who) = (Instant::now(), (user, conversation));
@@ -53,32 +53,32 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn once_in_three_seconds_for_each_user_and_conversation() {
-        let (mut pace, one, other) = (Pace::default(), ConversationId::direct(user(1), user(2)), user(3));
+        let (mut rate, one, other) = (SignalRate::default(), ConversationId::direct(user(1), user(2)), user(3));
         let two = ConversationId::direct(user(1), other);
-        assert!(pace.take(user(1), one) && !pace.take(user(1), one), "a second time at once is too often");
-        assert!(pace.take(user(1), two) && pace.take(user(2), one), "others are not held up");
+        assert!(rate.take(user(1), one) && !rate.take(user(1), one), "a second time at once is too often");
+        assert!(rate.take(user(1), two) && rate.take(user(2), one), "others are not held up");
         // A device that keeps to the pace over a network that does not is heard each time.
         for late_ms in [2_700, 3_200, 3_000, 2_900] {
             advance(Duration::from_millis(late_ms)).await;
-            assert!(pace.take(user(1), one), "after {late_ms} ms");
+            assert!(rate.take(user(1), one), "after {late_ms} ms");
         }
         let mut taken = 0;
         for _ in 0..300 {
             advance(Duration::from_millis(100)).await;
-            taken += u32::from(pace.take(user(2), two));
+            taken += u32::from(rate.take(user(2), two));
         }
         assert!((10..=11).contains(&taken), "{taken} in thirty seconds");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_remembered_is_bounded() {
-        let (mut pace, conversation) = (Pace::default(), ConversationId::direct(user(1), user(2)));
+        let (mut rate, conversation) = (SignalRate::default(), ConversationId::direct(user(1), user(2)));
         let crowd = (0..REMEMBERED_MAX as u128 + 10).map(user);
-        assert_eq!(crowd.filter(|user| pace.take(*user, conversation)).count(), REMEMBERED_MAX);
+        assert_eq!(crowd.filter(|user| rate.take(*user, conversation)).count(), REMEMBERED_MAX);
         advance(TYPING_EVERY * 2).await;
-        assert!(pace.take(user(5), conversation), "and given back");
+        assert!(rate.take(user(5), conversation), "and given back");
         advance(TYPING_EVERY * 2).await;
-        assert!(pace.take(user(5), conversation));
-        assert!(pace.next.len() + pace.earlier.len() < 3);
+        assert!(rate.take(user(5), conversation));
+        assert!(rate.next.len() + rate.earlier.len() < 3);
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether a valid token has come over this connection. The server puts one into the extensions of each request: where
 /// there is no room for all connections, it closes those without one first.
 #[derive(Debug, Clone, Default)]
-pub struct Vouched(Arc<AtomicBool>);
+pub struct Authenticated(Arc<AtomicBool>);
 
-impl Vouched {
+impl Authenticated {
     /// Notes that a valid token has come.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! How many sockets are open: in all, and of each user.
+//! Counts the open sockets of the node and of each user, against their bounds.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Counts sockets against their bounds.
 #[derive(Debug)]
-pub(crate) struct Census {
-    places: Arc<Semaphore>,
+pub(crate) struct SocketCount {
+    permits: Arc<Semaphore>,
     per_user_max: usize,
     /// Only ever looked up by user.
     users: Mutex<HashMap<UserId, Vec<Arc<Presence>>>>,
@@ -29,26 +29,26 @@ struct Presence {
 
 /// One of a user's sockets. Counted until it is dropped, or another took its place.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    census: Arc<Census>,
+pub(crate) struct CountedSocket {
+    socket_count: Arc<SocketCount>,
     user: UserId,
     presence: Arc<Presence>,
 }
 
-impl Census {
+impl SocketCount {
     pub(crate) fn new(sockets_max: usize, per_user_max: usize) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(sockets_max));
-        Arc::new(Self { places, per_user_max, users: Mutex::default(), signs: AtomicU64::new(0) })
+        let permits = Arc::new(Semaphore::new(sockets_max));
+        Arc::new(Self { permits, per_user_max, users: Mutex::default(), signs: AtomicU64::new(0) })
     }
 
-    /// A place for a socket; `None` at the node's bound.
-    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    /// A permit for a socket; `None` at the node's bound.
+    pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 
     /// Counts a socket of `user`. At the user's bound, the one that was silent for longest gives way: a device that lost
     /// its connections unnoticed must not be kept out by what is left of them.
-    pub(crate) fn count(self: &Arc<Self>, user: UserId) -> Counted {
+    pub(crate) fn count(self: &Arc<Self>, user: UserId) -> CountedSocket {
         let presence = Arc::new(Presence { heard: AtomicU64::new(self.sign()), give_way: Notify::new() });
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let sockets = users.entry(user).or_default();
@@ -58,7 +58,7 @@ impl Census {
             sockets.swap_remove(oldest.unwrap_or(0)).give_way.notify_one();
         }
         sockets.push(Arc::clone(&presence));
-        Counted { census: Arc::clone(self), user, presence }
+        CountedSocket { socket_count: Arc::clone(self), user, presence }
     }
 
     fn sign(&self) -> u64 {
@@ -66,10 +66,10 @@ impl Census {
     }
 }
 
-impl Counted {
+impl CountedSocket {
     /// The device gave a sign of life.
     pub(crate) fn heard(&self) {
-        self.presence.heard.store(self.census.sign(), Ordering::Relaxed);
+        self.presence.heard.store(self.socket_count.sign(), Ordering::Relaxed);
     }
 
     /// Returns when the socket has to make room for another one of the user. Cancel safe.
@@ -78,9 +78,9 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedSocket {
     fn drop(&mut self) {
-        let mut users = self.census.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.socket_count.users.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sockets) = users.get_mut(&self.user) {
             sockets.retain(|presence| !Arc::ptr_eq(presence, &self.presence));
             if sockets.is_empty() {
@@ -98,19 +98,19 @@ mod tests {
 
     #[test]
     fn at_the_bound_of_a_user_the_socket_silent_for_longest_gives_way() {
-        let census = Census::new(3, 2);
+        let socket_count = SocketCount::new(3, 2);
         let [user, other] = [1, 2].map(|number| UserId::try_from(uuid::Uuid::from_u128(number)).unwrap());
-        let (first, second) = (census.count(user), census.count(user));
-        let _others = [census.count(other), census.count(other)];
-        let gives_way = |counted: &Counted| counted.gives_way().now_or_never().is_some();
+        let (first, second) = (socket_count.count(user), socket_count.count(user));
+        let _others = [socket_count.count(other), socket_count.count(other)];
+        let gives_way = |counted: &CountedSocket| counted.gives_way().now_or_never().is_some();
         assert!(!gives_way(&first) && !gives_way(&second));
         first.heard();
-        let third = census.count(user);
+        let third = socket_count.count(user);
         assert!(gives_way(&second) && !gives_way(&first) && !gives_way(&third));
         drop(second);
-        let _fourth = census.count(user);
+        let _fourth = socket_count.count(user);
         assert!(gives_way(&first) && !gives_way(&third), "who went for another is not counted twice");
-        let places: Vec<_> = (0..4).map(|_| census.place()).collect();
-        assert_eq!(places.iter().flatten().count(), 3);
+        let permits: Vec<_> = (0..4).map(|_| socket_count.permit()).collect();
+        assert_eq!(permits.iter().flatten().count(), 3);
     }
 }

@@ -15,9 +15,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// The shortest wait for a moment of it.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
-/// The clock.
+/// The clock of a node.
 #[derive(Debug)]
-pub(crate) struct Awake {
+pub(crate) struct NodeClock {
     driven: Mutex<Driven>,
 }
 
@@ -34,7 +34,7 @@ impl Driven {
     }
 }
 
-impl Awake {
+impl NodeClock {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { driven: Mutex::new(Driven { last: Instant::now(), shown: Duration::ZERO }) })
     }
@@ -81,13 +81,13 @@ impl Awake {
 }
 
 #[cfg(test)]
-impl Awake {
+impl NodeClock {
     /// A clock that is driven for as long as the test runs.
     pub(crate) fn driven() -> Arc<Self> {
-        let awake = Self::new();
-        let clock = Arc::clone(&awake);
+        let node_clock = Self::new();
+        let clock = Arc::clone(&node_clock);
         tokio::spawn(async move { clock.run().await });
-        awake
+        node_clock
     }
 }
 
@@ -101,29 +101,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_stands_still_while_the_process_is_stopped() {
-        let awake = Awake::driven();
+        let node_clock = NodeClock::driven();
         sleep(Duration::from_secs(10)).await;
-        let before = awake.now();
+        let before = node_clock.now();
         assert!(before > Duration::from_secs(9), "{before:?}");
         tokio::time::advance(HOUR).await; // nobody runs meanwhile: what SIGSTOP and SIGCONT do
-        let after = awake.now() - before;
+        let after = node_clock.now() - before;
         assert!(after <= TICK, "{after:?}");
         sleep(Duration::from_secs(10)).await;
-        let after = awake.now() - before;
+        let after = node_clock.now() - before;
         assert!(after > Duration::from_secs(9) && after < Duration::from_secs(11), "{after:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_lasts_as_long_as_the_node_is_awake() {
-        let awake = Awake::driven();
-        let (clock, begun) = (Arc::clone(&awake), awake.now());
+        let node_clock = NodeClock::driven();
+        let (clock, begun) = (Arc::clone(&node_clock), node_clock.now());
         let waits = tokio::spawn(async move { clock.within(Duration::from_secs(10), pending::<()>()).await });
         sleep(Duration::from_secs(1)).await;
         tokio::time::advance(HOUR).await;
         sleep(Duration::from_secs(1)).await;
         assert!(!waits.is_finished(), "an hour went by in which nobody was awake");
         assert_eq!(waits.await.unwrap(), None);
-        let took = awake.now() - begun;
+        let took = node_clock.now() - begun;
         assert!(took >= Duration::from_secs(10) && took < Duration::from_secs(11), "{took:?}");
     }
 }
