@@ -1,20 +1,20 @@
-//! What an accepted event changes.
+//! The changes that an accepted event makes.
 
 use crate::{CommandId, Content, IdRow, MessageText, Role, Seq, Settings, UserId};
 
-/// One change of what can be read back. The event's seq is its version.
+/// One change to the stored state of a conversation. The event's seq is its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A new entry of the timeline, by the event's author at the event's seq.
     Timeline {
-        /// Its slot, counted from 0.
+        /// Its slot in the timeline, counted from 0.
         slot: u64,
-        /// The number of messages up to and including it.
+        /// The number of messages up to and including the entry.
         ordinal: u64,
-        /// What it holds.
+        /// The content of the entry.
         content: Content,
     },
-    /// A message has another text.
+    /// The text of a message was edited.
     Body {
         /// The message's id.
         id: CommandId,
@@ -25,7 +25,7 @@ pub enum Change {
         /// The new text.
         body: MessageText,
     },
-    /// A message is gone.
+    /// A message was deleted.
     Deleted {
         /// The message's id.
         id: CommandId,
@@ -42,29 +42,29 @@ pub enum Change {
         seq: Seq,
         /// The message's slot.
         slot: u64,
-        /// The reaction; empty for none.
+        /// The emoji; empty when the reaction was removed.
         emoji: String,
     },
     /// A user's membership.
     Member {
-        /// Who.
+        /// The user.
         user: UserId,
-        /// The role from here on; `None` for who left.
+        /// The role from this event on; `None` when the user left or was removed.
         role: Option<Role>,
     },
     /// The conversation's settings.
     Settings(Settings),
-    /// The id that is taken from here on.
+    /// The id of the accepted command, which is taken from this event on.
     Id {
         /// The id.
         id: CommandId,
-        /// What stands under it.
+        /// The row of the id.
         row: IdRow,
     },
 }
 
 impl Change {
-    /// Of a new timeline entry: its slot, and the number of messages up to and including it.
+    /// The slot and ordinal of a new timeline entry; `None` for other changes.
     pub(crate) fn entry(&self) -> Option<(u64, u64)> {
         match self {
             Self::Timeline { slot, ordinal, .. } => Some((*slot, *ordinal)),
@@ -77,8 +77,9 @@ impl Change {
         }
     }
 
-    /// The seq of the message that shows something else from here on, which is not for everybody: who has joined since
-    /// it was said hears that it has changed and not how. A deletion is told to all, since it has nothing to tell.
+    /// The seq of the message whose text or reactions change. Members who joined after that message may not read
+    /// it, so they are notified of the change without its content. A deletion is sent to all members in full: it
+    /// has no content.
     pub(crate) fn rewrites(&self) -> Option<Seq> {
         match self {
             Self::Body { seq, .. } | Self::Reaction { seq, .. } => Some(*seq),

@@ -28,15 +28,15 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// Where a device goes on reading: the next offset of its delivery partition, and the record before it as proof that
-/// the partition is still the one it was.
+/// The point from which a device resumes: the next offset of its delivery partition, and the fingerprint of the
+/// record before it, which proves that the partition was not re-created.
 ///
-/// Clients store its text and give it back; the parts are ours: `generation.partition.next.fingerprint`.
+/// Clients store its text and send it back unchanged. The format is `generation.partition.next.fingerprint`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Cursor {
     /// The generation of `chat.deliveries`.
     pub generation: u8,
-    /// The partition of the user.
+    /// The delivery partition of the user.
     pub partition: u32,
     /// The offset to read next; at least 1, since offset 0 holds the genesis record.
     pub next: u64,
@@ -66,7 +66,7 @@ impl FromStr for Cursor {
             next: number(parts.next())?,
             fingerprint: parts.next().ok_or(CursorError)?.parse()?,
         };
-        // One text for one cursor: leading zeros, plus signs and trailing parts are refused.
+        // Each cursor has exactly one text: leading zeros, plus signs and trailing parts are refused.
         if parts.next().is_some() || cursor.next == 0 || cursor.to_string() != text {
             return Err(CursorError);
         }

@@ -1,25 +1,28 @@
-//! The id cache: decides from memory whether an id was accepted before, exactly, for every id stamped at or after `t0`.
+//! The id cache: decides from memory, exactly, whether an id was accepted before, for every id stamped at or after
+//! `t0`.
 //!
-//! Loading a conversation reads all its id rows stamped at or after `t0`; from then on the cache gains every accepted
-//! id. So an id stamped at or after `t0` that is not here was never accepted, whatever the clocks do; an older one
-//! costs one point read, whose result is kept. The cache is economy, never state: dropping from it only raises `t0`.
+//! Loading a conversation reads all its id rows stamped at or after `t0`; from then on the cache gains every
+//! accepted id. So an id stamped at or after `t0` that is not in the cache was never accepted, whatever the clocks
+//! say. An older id costs one point read, whose result is kept. The cache only saves reads and can be dropped at
+//! any time: dropping rows raises `t0`.
 
 use std::collections::BTreeMap;
 
 use crate::{Change, CommandId, IdRow, Seq};
 
-/// How far before the loading event's append time the cache begins, in milliseconds.
+/// How far the cache reaches back from the append time of the event that loaded it, in milliseconds.
 pub const ID_CACHE_SPAN_MS: i64 = 3 * 60_000;
 
-/// Rows that a conversation's cache holds after a [`IdCache::shrink`]; beyond, the oldest are dropped and `t0` rises.
+/// Rows that a conversation's cache keeps after an [`IdCache::shrink`]; the oldest beyond are dropped and `t0`
+/// rises.
 pub const ID_CACHE_ROWS_MAX: usize = 2048;
 
 /// What the cache knows about an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
-    /// Exact: the id's row, or that it has none.
+    /// The exact answer: the id's row, or `None` where the id was never accepted.
     Known(Option<IdRow>),
-    /// Older than the cache: read the row as of the event before.
+    /// The id is older than the cache: its row must be read from the store, as of the event before.
     Read,
 }
 
@@ -31,12 +34,13 @@ pub struct IdCache {
 }
 
 impl IdCache {
-    /// A cache that knows every accepted id stamped at or after `t0_ms`: those of `rows`.
+    /// A cache that knows every accepted id stamped at or after `t0_ms`; `rows` are those ids with their rows.
     pub fn new(t0_ms: i64, rows: impl IntoIterator<Item = (CommandId, IdRow)>) -> Self {
         Self { t0_ms, rows: rows.into_iter().collect() }
     }
 
-    /// Memory is asked first for every id: a row may be here though it is older than `t0`, or not flushed yet.
+    /// Looks the id up in memory first, whatever its stamp: its row may be older than `t0` and in memory all the
+    /// same, possibly not flushed yet.
     #[must_use]
     pub fn lookup(&self, id: CommandId) -> Lookup {
         match self.rows.get(&id) {
@@ -46,12 +50,12 @@ impl IdCache {
         }
     }
 
-    /// Keeps a row that was read.
+    /// Keeps a row that was read from the store.
     pub fn keep(&mut self, id: CommandId, row: IdRow) {
         self.rows.insert(id, row);
     }
 
-    /// Gains what an accepted event brings: its id, and the deletion of its target.
+    /// Adds what an accepted event changes: its id, and the deletion of its target.
     pub fn absorb(&mut self, seq: Seq, changes: &[Change], target: Option<&IdRow>) {
         for change in changes {
             match change {
@@ -71,7 +75,7 @@ impl IdCache {
         }
     }
 
-    /// Drops the oldest rows down to `rows_max`. Call it only when every row in here is flushed.
+    /// Drops the oldest rows down to `rows_max`. Call it only when every row in the cache is flushed to the store.
     pub fn shrink(&mut self, rows_max: usize) {
         while self.rows.len() > rows_max {
             if let Some((id, _)) = self.rows.pop_first() {
@@ -80,13 +84,13 @@ impl IdCache {
         }
     }
 
-    /// Rows in memory.
+    /// The number of rows in memory.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there are none.
+    /// Whether the cache has no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -77,12 +77,14 @@ macro_rules! id_text {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Uuid);
 
-/// A conversation. Never minted: derived from who it is between, or from who created it with which command, so that a
-/// retried or simultaneous creation makes one conversation.
+/// A conversation. Its id is never random: it is derived from the two users of a direct conversation, or from a
+/// group's creator and the id of the creating command. So a retried or simultaneous creation makes one
+/// conversation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConversationId(Uuid);
 
-/// A client's name for one of its commands: a UUIDv7, whose first 48 bits say when the client minted it.
+/// The id that a client gives one of its commands: a UUIDv7, whose first 48 bits are the time at which the client
+/// made it.
 ///
 /// Ordered by its bytes, and so by its stamp.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,7 +126,7 @@ impl TryFrom<Uuid> for CommandId {
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 
 impl CommandId {
-    /// When the client says that it minted the id: milliseconds since the Unix epoch, `0..2^48`.
+    /// The time at which the client says it made the id: milliseconds since the Unix epoch, `0..2^48`.
     #[must_use]
     pub fn stamp_ms(&self) -> i64 {
         let bytes = self.0.as_bytes();
@@ -143,7 +145,7 @@ impl CommandId {
         stamp_ms.div_euclid(WEEK_MS)
     }
 
-    /// The smallest id that can carry `stamp_ms`: where a range read over id bytes begins.
+    /// The smallest id with the stamp `stamp_ms`: the lower bound of a range read over id bytes.
     #[must_use]
     pub fn first_at(stamp_ms: i64) -> Self {
         let stamp = u64::try_from(stamp_ms).unwrap_or(0).min((1 << 48) - 1);
@@ -152,7 +154,7 @@ impl CommandId {
 }
 
 impl ConversationId {
-    /// The direct conversation between two users, whoever opens it.
+    /// The direct conversation between two users: the same id whichever of the two opens it.
     #[must_use]
     pub fn direct(one: UserId, other: UserId) -> Self {
         let (low, high) = if one <= other { (one, other) } else { (other, one) };
@@ -165,7 +167,7 @@ impl ConversationId {
         Self::derived(b"klatsch/group/1", creator.as_bytes(), id.as_bytes())
     }
 
-    /// A UUIDv8 (RFC 9562, "custom") from SHA-256 over what the conversation is derived from.
+    /// A UUIDv8 (RFC 9562, "custom") from SHA-256 over the kind and the two ids.
     fn derived(kind: &[u8], first: &[u8; 16], second: &[u8; 16]) -> Self {
         let digest = Sha256::new().chain_update(kind).chain_update(first).chain_update(second).finalize();
         let mut bytes = [0; 16];
@@ -202,7 +204,7 @@ mod tests {
     fn both_sides_of_a_direct_conversation_derive_the_same_id() {
         let (a, b): (UserId, UserId) = (V7.parse().unwrap(), "936da01f-9abd-4d9d-80c7-02af85c822a8".parse().unwrap());
         assert_eq!(ConversationId::direct(a, b), ConversationId::direct(b, a));
-        // Pinned: the derivation is part of the wire contract, since clients compute it too.
+        // Pinned: clients compute the id too, so the derivation is part of the wire contract.
         assert_eq!(ConversationId::direct(a, b).to_string(), "1980395b-6c11-8d4f-9514-069b865ba53b");
         assert_ne!(ConversationId::group(a, V7.parse().unwrap()), ConversationId::group(b, V7.parse().unwrap()));
     }

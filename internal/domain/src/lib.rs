@@ -1,8 +1,8 @@
-//! What Klatsch talks about, and the pure rules of a conversation: ids, positions in the log, cursors, the reducer that
-//! decides what an event means, and the id cache that makes its duplicate check cheap.
+//! The domain: ids, seqs, cursors, the reducer that judges every event by the rules of conversations, and the id
+//! cache that makes the reducer's duplicate check cheap.
 //!
-//! No I/O, no clock, no randomness: the storage consumer and the fan-out run this code over the same log and must come
-//! to the same decisions, today and at any replay.
+//! This crate has no I/O, no clock and no randomness: the storage consumer and the fan-out run this code over the
+//! same log and must come to the same decisions, today and at any replay.
 
 mod change;
 mod cursor;

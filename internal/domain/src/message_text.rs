@@ -1,57 +1,58 @@
-//! The text of a message: what people write, in the one type that it has from the request to the rows.
+//! The text of a message, which has this one type on its whole way from the request to the rows.
 //!
-//! So that sealing it (a key for each author, so that an author can be forgotten) changes this file and the edges that
-//! it names, and so that no log line, panic message or `{:?}` of an enclosing value shows what somebody wrote.
+//! One type, so that encrypting the text later (with a key for each author, so that an author can be erased)
+//! changes this file and the places that it names, and so that no log line, panic message or `{:?}` of an
+//! enclosing value shows it.
 //!
-//! Titles, names and reactions are not of this type: they are labels, judged and listed as such. Where a title stands in
-//! the field of a body (a timeline entry on the wire), it travels as one.
+//! Titles, names and reactions are labels with checks of their own, and not of this type. Where a title is in the
+//! field of a body (a timeline entry on the wire), it has this type there.
 
 use std::fmt;
 
-/// What somebody wrote: the body of a message or of an edit. Its debug output is its length; it has no `Display`.
+/// The body of a message or of an edit. Its debug output is its length; it has no `Display`.
 ///
-/// There is one way in for each side. What people wrote comes in with `From`, as it is: whether it fits is asked with
-/// [`crate::Action::check`] when a command is taken, and judged by the reducer at its seq in the log. What the log and
-/// the rows hold comes in with [`Self::recorded`] and goes out with [`Self::into_record`]. To be read by people, it is
-/// [revealed](Self::reveal). A test in `e2e` has the list of the files that do that.
+/// Text from clients is converted with `From`, unchecked: [`crate::Action::check`] checks its size when a command
+/// is received, and the reducer judges it at its seq in the log. Text from the log and the rows is converted with
+/// [`Self::recorded`], and back with [`Self::into_record`]. Code that shows the text to a person calls
+/// [`Self::reveal`]; a test in `e2e` lists the files that do.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct MessageText(String);
 
 impl MessageText {
-    /// As the log or a row has it. Whatever was recorded is a text, be it empty or longer than what fits today: what it
-    /// means is for the reducer to say.
+    /// The text of a record or row. Any text is accepted, even an empty one or one longer than today's limit: the
+    /// reducer judges it.
     #[must_use]
     pub fn recorded(text: String) -> Self {
         Self(text)
     }
 
-    /// As the log and the rows are to have it.
+    /// The text as it is written to the log and the rows.
     #[must_use]
     pub fn into_record(self) -> String {
         self.0
     }
 
-    /// The text, for somebody to read.
+    /// The plain text, for somebody to read.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Its bytes (UTF-8): what its author is charged for.
+    /// Its length in bytes (UTF-8), which counts towards the author's quota.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.len()
     }
 }
 
-/// As somebody wrote it.
+/// The text as a client sent it, unchecked.
 impl From<String> for MessageText {
     fn from(text: String) -> Self {
         Self(text)
     }
 }
 
-/// As somebody wrote it.
+/// The text as a client sent it, unchecked.
 impl From<&str> for MessageText {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(text.reveal(), "grüezi");
     }
 
-    /// What a program of another day let through must decode, to be judged.
+    /// Text that other versions of the program accepted must decode, so that it can be judged.
     #[test]
     fn whatever_was_recorded_is_a_text() {
         for text in ["", "\0", " \n", &"x".repeat(1 << 20)] {

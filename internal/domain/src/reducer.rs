@@ -1,46 +1,49 @@
-//! The reducer: what an event means, at its seq in its conversation's log.
+//! The reducer decides what an event means, at its seq in its conversation's log.
 //!
-//! The storage consumer turns the effects into rows, the fan-out turns the same effects into deliveries. Who may post,
-//! who receives, what is a duplicate and whether a message still exists are all decided here, as of the event.
+//! The storage consumer turns the effects into rows, the fan-out turns the same effects into deliveries. Who may
+//! post, who receives the event, what is a duplicate and whether a message still exists are all decided here, as
+//! of the event.
 
 use crate::kinds::{Audience, Context, Kind};
 use crate::limits::STAMP_AHEAD_MS_MAX;
 use crate::state::one_more;
 use crate::{Appended, Change, ConversationState, Event, IdRow, PayloadHash, Role, Seq, Stands, UserId};
 
-/// The newest version of the rules that programs know and write. An event made under a newer one is not judged.
+/// The newest version of the rules that programs know and write. An event under a newer version is not judged.
 ///
-/// Where a version differs from the one before, the code asks for the event's own version: version 2 came with what
-/// `kinds` and [`apply`] say of it, and everything of version 1 is judged as it was, for ever.
+/// Where a version differs from the one before, the code asks for the event's own version. Comments in `kinds` and
+/// at [`apply`] say what version 2 changed; events of version 1 keep being judged by version 1.
 pub const RULES_NEWEST: u32 = 2;
 
-/// The version after it, for tests alone: no program writes it or judges by it. It differs in who may add members (every
-/// member may), so that two versions side by side lead to different memberships, and whoever judges by the wrong one
-/// tells the wrong people.
+/// The version after [`RULES_NEWEST`], for tests only: no program writes it or judges by it. Under it every member
+/// may add members, so two versions side by side lead to different memberships, and a program that judges by the
+/// wrong one delivers to the wrong users.
 pub const RULES_TRIAL: u32 = RULES_NEWEST + 1;
 
-/// What the reducer reads back, as of the event before: exact, or the decision is wrong for ever.
+/// What the reducer needs besides the state, read from the store as of the event before. It must be exact: a wrong
+/// fact makes a decision that stays wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The row of this event's id, if a command of that id was accepted before.
     pub first: Option<IdRow>,
     /// The row of the message that the event changes.
     pub target: Option<IdRow>,
-    /// The answer to [`past_of`]; false where nothing is asked.
+    /// The answer to [`past_of`]; `false` where that is `None`.
     pub past: bool,
 }
 
-/// What must be known of the author's memberships before the one that the state shows.
+/// The question about the author's memberships before the one in the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Past {
-    /// Whether there was one: the author is no member.
+    /// Whether the author, who is no member now, ever was one.
     Ever,
-    /// Whether the author was a member there, when the message that the event is about was said.
+    /// Whether the author was a member at the seq of the message that the event is about.
     At(Seq),
 }
 
 impl Past {
-    /// The answer, from the author's memberships by seq (`None` is a leaving), of which those after `as_of` do not count.
+    /// The answer, from the versions of the author's membership by seq (`None` is a leaving); versions after
+    /// `as_of` are ignored.
     pub fn answer(self, versions: impl IntoIterator<Item = (Seq, Option<Role>)>, as_of: Seq) -> bool {
         let last = match self {
             Self::Ever => as_of,
@@ -54,7 +57,8 @@ impl Past {
     }
 }
 
-/// What has to be read of the author's past to judge the event, as of the event before: mostly nothing.
+/// The question about the author's past that must be answered to judge the event, as of the event before. For most
+/// events there is none.
 #[must_use]
 pub fn past_of(
     state: &ConversationState,
@@ -74,7 +78,7 @@ pub fn past_of(
         .map(|row| Past::At(row.seq))
 }
 
-/// The event was made under rules that this code does not know: its conversation is held, never skipped.
+/// The event is under rules that this code does not know: its conversation is held, never skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("rules version {0} is newer than {RULES_NEWEST}, the newest that this program knows: upgrade it")]
 pub struct UnknownRules(pub u32);
@@ -84,11 +88,11 @@ pub struct UnknownRules(pub u32);
 pub enum Decision {
     /// It takes effect.
     Accepted,
-    /// A retry of a command that stands already.
+    /// A retry of a command that was accepted before.
     Settled {
-        /// Where it stands.
+        /// The seq of the accepted event.
         first_seq: Seq,
-        /// What stands there.
+        /// What that event is.
         stands: Stands,
     },
     /// It has no effect, for this reason.
@@ -98,13 +102,13 @@ pub enum Decision {
 /// Why an event has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
-    /// Another author, or another payload, stands under the id.
+    /// The id was taken by another author, or by a command with another payload.
     Conflict,
     /// The author withdrew the id.
     Withdrawn,
-    /// The id's stamp lies too far ahead of the log's time.
+    /// The id's stamp is too far ahead of the log's time.
     IdFromFuture,
-    /// The conversation was created before.
+    /// The conversation exists already.
     Exists,
     /// The author is not a member (or there is no such conversation).
     NotMember,
@@ -114,7 +118,7 @@ pub enum Refusal {
     Already,
     /// The user named is not a member.
     NoSuchMember,
-    /// No service has looked up whether there are such users.
+    /// The event does not say that a service has looked up the users.
     NoSuchUser,
     /// The conversation is full.
     Full,
@@ -127,7 +131,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Every reason there is.
+    /// All the reasons.
     pub const ALL: [Self; 13] = [
         Self::Conflict,
         Self::Withdrawn,
@@ -144,7 +148,7 @@ impl Refusal {
         Self::Invalid,
     ];
 
-    /// The refusal of that name.
+    /// The refusal with that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|refusal| refusal.name() == name)
@@ -171,24 +175,24 @@ impl Refusal {
     }
 }
 
-/// What an event does.
+/// The effects of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effects {
     /// The decision.
     pub decision: Decision,
-    /// Who hears of it, in order: the members before and after, or the author alone.
+    /// The users who receive the event, in order: the members before and after, or the author alone.
     pub recipients: Vec<UserId>,
-    /// Those of the recipients, in order, who hear that a message has changed and not how: it was said before their
-    /// latest joining. Since version 2.
+    /// The recipients, in order, who are notified that a message has changed without its content, because they
+    /// joined after it was sent. Since version 2.
     pub blind: Vec<UserId>,
-    /// Whether a refusal is kept for who asks what became of the command: of authors who are or were members. Others
-    /// leave no trace. Since version 2.
+    /// Whether a refusal is stored, so that the author can ask for the outcome of the command: only for current
+    /// and former members. Other authors leave no row behind. Since version 2.
     pub kept: bool,
-    /// What changes; empty unless accepted, else ending with the id.
+    /// The changes: empty unless accepted; the last one is the event's id.
     pub changes: Vec<Change>,
-    /// Timeline entries after the event.
+    /// The number of timeline entries after the event.
     pub slot: u64,
-    /// Messages after the event.
+    /// The number of messages after the event.
     pub ordinal: u64,
 }
 
@@ -200,7 +204,8 @@ impl Effects {
     }
 }
 
-/// Decides what `event`, placed by the log, means to a conversation in `state`. Both must be as of the event before.
+/// Decides what `event`, at its position in the log, means to a conversation in `state`. Both `state` and `facts`
+/// must be as of the event before.
 ///
 /// # Errors
 /// When the event was made under rules newer than `rules_newest` or than this code's.
@@ -216,7 +221,7 @@ pub fn apply(
     }
     let hash = event.action.payload_hash();
     let outcome = match &facts.first {
-        // Before every refusal, so that a retry is never both settled and refused.
+        // The duplicate check comes before every refusal, so that a retry is never both settled and refused.
         Some(first) => Err(duplicate(state, event, hash, first)),
         None if event.id.stamp_ms() > appended.append_time_ms.saturating_add(STAMP_AHEAD_MS_MAX) => {
             Err(Decision::Refused(Refusal::IdFromFuture))
@@ -238,18 +243,19 @@ pub fn apply(
     })
 }
 
-/// What a second event of one id is: a retry is settled by what stands; anything else is refused.
+/// Decides on the second event with one id: a retry is settled with the first outcome; any other command is
+/// refused.
 fn duplicate(state: &ConversationState, event: &Event, hash: PayloadHash, first: &IdRow) -> Decision {
     let settled = Decision::Settled { first_seq: first.seq, stands: first.stands };
     let own = first.author == event.author;
     if own && event.action.kind() == Kind::Withdraw {
-        settled // giving up too late: the author is told what stands
+        settled // too late to withdraw: the author learns what was accepted
     } else if own && first.stands == Stands::Withdrawal {
         Decision::Refused(Refusal::Withdrawn)
     } else if own && first.hash == hash {
         settled
     } else if !own && event.rules >= 2 && state.role(event.author).is_none() {
-        Decision::Refused(Refusal::NotMember) // who is no member is not told that there is such an id
+        Decision::Refused(Refusal::NotMember) // a non-member does not learn that the id is taken
     } else {
         Decision::Refused(Refusal::Conflict)
     }
@@ -272,15 +278,16 @@ fn accepted(
     Effects { decision: Decision::Accepted, recipients, blind, kept: false, changes, slot, ordinal }
 }
 
-/// The recipients who have joined after the message that has another text, or another reaction, was said. An author
-/// knows what they have said.
+/// The recipients who joined after the edited or reacted-to message was sent. The author of the event is never
+/// among them.
 fn blind(state: &ConversationState, event: &Event, recipients: &[UserId], changes: &[Change]) -> Vec<UserId> {
     let Some(said) = changes.iter().find_map(Change::rewrites).filter(|_| event.rules >= 2) else { return Vec::new() };
     let joined_later = |user: &UserId| state.members.get(user).is_some_and(|member| member.since > said);
     recipients.iter().filter(|user| **user != event.author && joined_later(user)).copied().collect()
 }
 
-/// Everyone who was or becomes a member: who is removed hears of it, too. Some events concern their author alone.
+/// Everybody who was or becomes a member, so a removed member is a recipient, too. Some events concern their
+/// author alone.
 fn recipients(state: &ConversationState, event: &Event, changes: &[Change]) -> Vec<UserId> {
     match event.action.about().audience {
         Audience::Author => vec![event.author],

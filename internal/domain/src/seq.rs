@@ -1,4 +1,4 @@
-//! `seq`: the sequence number of an event: its position in the log.
+//! `seq`: the sequence number of an event, made from its position in the log.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 /// The number of bits that hold the offset.
 const OFFSET_BITS: u32 = 42;
 
-/// The highest offset a partition may reach within a generation.
+/// The highest offset of a partition within a generation.
 pub const OFFSET_MAX: u64 = (1 << OFFSET_BITS) - 1;
 
-/// The highest generation of a topic.
+/// The highest generation that a topic can have.
 pub const GENERATION_MAX: u64 = 255;
 
 /// The seq of an event in its source topic: `generation << 42 | offset`.
 ///
-/// At most 50 bits, so it is exact in JSON; read as microseconds since the Unix epoch it lies in the past (before
-/// 2005), which lets the store use it as the timestamp of every row derived from the event.
+/// At most 50 bits, so it is exact as a JSON number. As microseconds since the Unix epoch it lies in the past
+/// (before 2005), so the store can use it as the timestamp of every row derived from the event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Seq(u64);
@@ -27,7 +27,7 @@ pub enum SeqError {
     /// Above the highest seq of the highest generation.
     #[error("{0} is not a sequence number: at most 50 bits")]
     TooLarge(u64),
-    /// An offset that does not fit beside the generation.
+    /// The offset does not fit into its bits.
     #[error("offset {0} is beyond the {OFFSET_BITS} bits of a generation: the topic needs a new generation")]
     OffsetTooLarge(u64),
 }

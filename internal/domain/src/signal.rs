@@ -1,33 +1,34 @@
-//! Signals: what is true for a moment. They are no events: nobody judges them, nothing keeps them, and they may be lost.
+//! Signals: facts about the present moment. They are not events: the reducer does not judge them, they are not
+//! stored, and they may be lost.
 //!
-//! A new kind of signal is a variant of [`Signal`]; the matches over it say what else has to know it (its record in
-//! `events`, its frame in `protocol`).
+//! A new kind of signal is a variant of [`Signal`]; the compiler then asks for its record in `events` and its
+//! frame in `protocol`.
 
 use std::time::Duration;
 
 use crate::{ConversationId, UserId};
 
-/// A device says that its user is typing at most once in so long, for each conversation.
+/// A device sends at most one typing signal per conversation in this time.
 pub const TYPING_EVERY: Duration = Duration::from_secs(3);
-/// How long a signal is of use: somebody is shown as typing for so long, or until they say something.
+/// How long clients show a signal: the user is shown as typing for this long, or until they send a message.
 pub const SIGNAL_SHOWN: Duration = Duration::from_secs(6);
-/// In conversations with more members nobody is told who is typing.
+/// In conversations with more members, typing signals are not sent.
 pub const TYPING_MEMBERS_MAX: usize = 100;
 
-/// Something of the moment.
+/// One signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Somebody is typing.
     Typing {
-        /// Where.
+        /// The conversation that the user types in.
         conversation: ConversationId,
-        /// Who.
+        /// The user who is typing.
         user: UserId,
     },
 }
 
 impl Signal {
-    /// Whether it says the same as an earlier one did, only later: who has not heard of that one need not.
+    /// Whether the signal says the same as an earlier one, so that the earlier one need not be sent any more.
     #[must_use]
     pub fn replaces(&self, earlier: &Self) -> bool {
         match (self, earlier) {

@@ -1,4 +1,4 @@
-//! When a user was a member, from the versions of their membership: what of a conversation they may read.
+//! The spans of a user's membership, from its versions: they decide what of a conversation the user may read.
 
 use crate::{Role, Seq};
 
@@ -6,17 +6,17 @@ use crate::{Role, Seq};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipSpans(Vec<MembershipSpan>);
 
-/// From a joining to a leaving, both included: who comes sees themselves come, who goes sees themselves go.
+/// One span, from a joining to a leaving, both included: users see their own joining and their own leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MembershipSpan {
-    /// The joining.
+    /// The seq of the joining.
     pub from: Seq,
-    /// The leaving; `None`: a member now.
+    /// The seq of the leaving; `None` for a current member.
     pub to: Option<Seq>,
 }
 
 impl MembershipSpan {
-    /// Whether the event at `seq` lies within it.
+    /// Whether the event at `seq` lies within the span.
     #[must_use]
     pub fn contains(&self, seq: Seq) -> bool {
         self.from <= seq && self.to.is_none_or(|to| seq <= to)
@@ -24,7 +24,7 @@ impl MembershipSpan {
 }
 
 impl MembershipSpans {
-    /// From the versions of a membership, by seq; `None` is a leaving.
+    /// The spans, from the versions of a membership by seq; `None` is a leaving.
     #[must_use]
     pub fn of(versions: &[(Seq, Option<Role>)]) -> Self {
         let mut spans: Vec<MembershipSpan> = Vec::new();
@@ -33,7 +33,7 @@ impl MembershipSpans {
             match (open, role) {
                 (None, Some(_)) => spans.push(MembershipSpan { from: *seq, to: None }),
                 (Some(span), None) => span.to = Some(*seq),
-                // A change of role, or a leaving whose joining is not there.
+                // A change of role, or a leaving without a joining before it.
                 (Some(_), Some(_)) | (None, None) => {}
             }
         }
@@ -46,26 +46,26 @@ impl MembershipSpans {
         self.0.is_empty()
     }
 
-    /// The leaving, of who is no member any more.
+    /// The seq of the last leaving; `None` for a current member or a user who never was one.
     #[must_use]
     pub fn left(&self) -> Option<Seq> {
         self.0.last().and_then(|span| span.to)
     }
 
-    /// Whether the event at `seq` may be read.
+    /// Whether the user may read the event at `seq`.
     #[must_use]
     pub fn contain(&self, seq: Seq) -> bool {
         self.0.iter().any(|span| span.contains(seq))
     }
 
-    /// The newest seq up to `upto` that may be read; `None` before the first joining.
+    /// The newest seq up to `upto` that the user may read; `None` before the first joining.
     #[must_use]
     pub fn newest(&self, upto: Seq) -> Option<Seq> {
         let span = self.0.iter().rev().find(|span| span.from <= upto)?;
         Some(span.to.map_or(upto, |to| to.min(upto)))
     }
 
-    /// Oldest first.
+    /// The spans, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = MembershipSpan> {
         self.0.iter().copied()
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::{Change, CommandId, MessageText, PayloadHash, Seq, UserId};
 
-/// Direct (two users, for ever) or group.
+/// The kind of a conversation; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConversationKind {
     /// Between two users; nobody joins or leaves.
     Direct,
-    /// Any number of members up to the bound.
+    /// Any number of members up to [`crate::limits::MEMBERS_MAX`].
     Group,
 }
 
@@ -33,11 +33,11 @@ impl ConversationKind {
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Talk, and leave.
+    /// May send messages, and leave.
     Member,
-    /// Also add members, remove plain members, change the title.
+    /// May also add members, remove plain members and change the title.
     Admin,
-    /// Everything; exactly one per group.
+    /// May do everything; a group with members has exactly one owner.
     Owner,
 }
 
@@ -64,22 +64,22 @@ impl Role {
 pub struct Membership {
     /// What the member may do.
     pub role: Role,
-    /// The event that made the user a member (the latest joining).
+    /// The event of the user's latest joining.
     pub since: Seq,
-    /// The event that changed the membership last: the joining, or a change of role.
+    /// The event that last changed the membership: the joining, or a change of role.
     pub changed: Seq,
 }
 
-/// What a conversation is, apart from who is in it.
+/// The properties of a conversation, apart from its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Direct or group; never changes.
     pub kind: ConversationKind,
-    /// Empty for none.
+    /// The title; empty for none.
     pub title: String,
 }
 
-/// What stands in the timeline at one slot.
+/// The content of one slot of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A message.
@@ -89,7 +89,7 @@ pub enum Content {
         /// The message it answers.
         reply_to: Option<CommandId>,
     },
-    /// The conversation begins.
+    /// The conversation was created.
     Created,
     /// These users joined (added by the entry's author).
     Joined(Vec<UserId>),
@@ -99,39 +99,39 @@ pub enum Content {
     Title(String),
 }
 
-/// What an id's row says stands under it.
+/// What an accepted id stands for, as its row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
     /// A message, at this slot of the timeline.
     Message {
-        /// The slot, which finds the timeline bucket.
+        /// The slot, which determines the timeline bucket.
         slot: u64,
     },
-    /// Another accepted command.
+    /// An accepted command that is no message.
     Command,
     /// A withdrawal: the command of this id will never be accepted.
     Withdrawal,
 }
 
-/// The first acceptance of an id.
+/// The row of an accepted id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdRow {
-    /// Who the accepted command came from.
+    /// The author of the accepted command.
     pub author: UserId,
-    /// Where it stands.
+    /// The seq of the accepted event.
     pub seq: Seq,
-    /// What it said, hashed.
+    /// The hash of its payload.
     pub hash: PayloadHash,
-    /// What kind of thing stands there.
+    /// What the id stands for.
     pub stands: Stands,
-    /// The event that deleted the message, if one has.
+    /// The seq of the event that deleted the message, if one has.
     pub deleted: Option<Seq>,
 }
 
-/// A conversation as of a seq.
+/// The state of a conversation as of a seq.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConversationState {
-    /// `None` until the conversation was created.
+    /// `None` until the conversation is created.
     pub settings: Option<Settings>,
     /// The members, at most [`crate::limits::MEMBERS_MAX`].
     pub members: BTreeMap<UserId, Membership>,
@@ -142,13 +142,13 @@ pub struct ConversationState {
 }
 
 impl ConversationState {
-    /// The user's role; `None` for who is not a member.
+    /// The user's role; `None` for a user who is not a member.
     #[must_use]
     pub fn role(&self, user: UserId) -> Option<Role> {
         self.members.get(&user).map(|membership| membership.role)
     }
 
-    /// Brings the state behind the changes of the event at `seq`.
+    /// Applies the changes of the event at `seq` to the state.
     pub fn absorb(&mut self, seq: Seq, changes: &[Change]) {
         for change in changes {
             match change {
@@ -172,8 +172,8 @@ impl ConversationState {
 /// The next value of a counter.
 ///
 /// # Panics
-/// At the end of its range, in every build: a row or a bug has said what cannot be, and a conversation that counts from 0
-/// again would be wrong for ever. The consumers hold one that panics.
+/// At the end of the counter's range, in every build: only a corrupt row or a bug leads there, and a conversation
+/// that counted from 0 again would stay wrong for ever. The consumers hold a conversation whose judgement panics.
 #[must_use]
 pub(crate) const fn one_more(count: u64) -> u64 {
     count.checked_add(1).expect("no conversation has 2^64 entries")

@@ -1,46 +1,46 @@
-//! What a text shows: which characters leave ink, and which a name or a title must not have.
+//! Which characters of a text are visible, and which a name or a title must not have.
 //!
-//! The tables are frozen, with a version: the reducer judges events by them, today and at any replay, so they must not
-//! follow the Unicode of the day. Version 1 belongs to version 2 of the rules. Services ask for more when they take a name
-//! or a title (`api::check_label`); other producers need not.
+//! The tables are frozen under a version: the reducer judges events by them, today and at any replay, so they must
+//! not follow newer versions of Unicode. Version 1 of the tables belongs to version 2 of the rules. Services check
+//! more when they accept a name or a title (`api::check_label`); other producers need not.
 
 mod version_1;
 
 use version_1::{BLANK_1, MARKS_1};
 
-/// The version of the tables. A change of them is another version, for another version of the rules.
+/// The version of the tables. Changed tables get a new version, for a new version of the rules.
 pub const WORDS_VERSION: u32 = 1;
 
-/// Marks in a row that sit on one character. Hebrew with vowel, point and accent has four; piles that cover other lines
-/// have dozens.
+/// Combining marks in a row on one character. Hebrew with vowel, point and accent has four; stacks of marks that
+/// cover other lines have dozens.
 pub const MARKS_IN_A_ROW_MAX: usize = 4;
 
-/// Joins emoji into one, and shapes letters of many scripts.
+/// Joins several emoji into one, and letters of many scripts.
 const ZERO_WIDTH_JOINER: char = '\u{200D}';
-/// Keeps letters of many scripts apart.
+/// Keeps letters of many scripts from joining.
 const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
-/// The character before it as a picture, or as text.
+/// Variation selectors: show the character before them as text, or as an emoji.
 const PRESENTATIONS: [char; 2] = ['\u{FE0E}', '\u{FE0F}'];
-/// Begins the flags of England, Scotland and Wales, which go on with tag characters.
+/// Begins the flags of England, Scotland and Wales; tag characters follow it.
 const BLACK_FLAG: char = '\u{1F3F4}';
-/// Spell the region of such a flag, and end it.
+/// Tag characters: they spell the region of such a flag, and end it.
 const TAGS: std::ops::RangeInclusive<char> = '\u{E0020}'..='\u{E007F}';
 
 /// Why a text cannot be a name or a title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelFault {
-    /// Nothing of it can be seen.
+    /// It has no visible character.
     Blank,
-    /// A control character or a line break.
+    /// It has a control character or a line break.
     Control,
-    /// An invisible character where it joins nothing, or one that changes the direction of writing.
+    /// It has an invisible character that joins nothing, or one that changes the direction of writing.
     Invisible,
-    /// More than [`MARKS_IN_A_ROW_MAX`] marks on one character.
+    /// It has more than [`MARKS_IN_A_ROW_MAX`] marks on one character.
     Marks,
 }
 
 impl LabelFault {
-    /// What is wrong, to go on after "a title" or the like.
+    /// The fault in words, to follow the name of the field (`a title`).
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -52,19 +52,19 @@ impl LabelFault {
     }
 }
 
-/// Whether anything of the text can be seen: a mark alone, with nothing to sit on, cannot.
+/// Whether the text has a visible character. A mark without a character to sit on is not visible.
 #[must_use]
 pub fn has_visible(text: &str) -> bool {
     text.chars().any(is_visible)
 }
 
-/// Whether the text can be a title, as the rules judge: one line that shows what it is.
+/// Whether the rules allow the text as a title: one line without misleading characters.
 ///
-/// Invisible characters pass where languages and emoji need them: a joiner or non-joiner between two characters that
-/// show, a presentation selector behind one, and the tags of a flag.
+/// Invisible characters are allowed where languages and emoji need them: a joiner or non-joiner between two
+/// visible characters, a variation selector after one, and the tags of a flag.
 ///
 /// # Errors
-/// The first fault.
+/// The first fault found.
 pub fn check_label(text: &str) -> Result<(), LabelFault> {
     if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err(LabelFault::Control);
@@ -87,12 +87,12 @@ pub fn check_label(text: &str) -> Result<(), LabelFault> {
     Ok(())
 }
 
-/// A character that is fine anywhere in a label: it shows, it is a mark, or it is a space.
+/// Whether the character is allowed anywhere in a label: it is visible, a mark, or a space.
 fn is_plain(c: char) -> bool {
     !is_in(&BLANK_1, c) || (c.is_whitespace() && !c.is_control())
 }
 
-/// Whether an invisible character stands where it has a job.
+/// Whether an invisible character is at a position where it has a function.
 fn is_placed(before: Option<char>, c: char, after: Option<char>) -> bool {
     let holds = |c: char| is_visible(c) || is_mark(c) || PRESENTATIONS.contains(&c);
     let (Some(before), holds_after) = (before, after.is_some_and(is_visible)) else { return false };
@@ -112,7 +112,7 @@ fn is_mark(c: char) -> bool {
     !PRESENTATIONS.contains(&c) && is_in(&MARKS_1, c)
 }
 
-/// Whether the sorted ranges have the character.
+/// Whether one of the sorted ranges contains the character.
 fn is_in(ranges: &[(u32, u32)], c: char) -> bool {
     let c = u32::from(c);
     let found = ranges.partition_point(|(_, last)| *last < c);
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// The tables must never change: whoever edits one finds this test.
+    /// The tables must never change: this test fails when somebody edits them.
     #[test]
     fn the_tables_of_version_1_are_frozen() {
         let mut hash = Sha256::new();

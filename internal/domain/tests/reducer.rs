@@ -1,5 +1,5 @@
-//! The reducer and its id cache against the oracle: random histories, evictions and crashes at any event, dropping from
-//! the cache at any moment, clients' clocks that are wrong, broker time that runs back.
+//! The reducer and its id cache against the oracle: random histories, with evictions and crashes at any event,
+//! rows dropped from the cache at any moment, wrong client clocks, and broker time that runs backwards.
 
 #![allow(clippy::unwrap_used)] // in helpers of tests too
 
@@ -14,7 +14,7 @@ use workload::{Random, Reference, Stories, StoryConfig};
 const HISTORIES: u64 = 300;
 const EVENTS: u64 = 120;
 
-/// What the store would hold: every accepted event's effects, by seq.
+/// The rows that a store would hold: every accepted event's effects, by seq.
 #[derive(Default)]
 struct Rows {
     accepted: BTreeMap<ConversationId, Vec<(Seq, Vec<Change>)>>,
@@ -59,7 +59,7 @@ impl Rows {
     }
 }
 
-/// A consumer with a cache, as storage and the fan-out are.
+/// A consumer with a cache, like the storage consumer and the fan-out.
 struct Consumer {
     state: ConversationState,
     ids: IdCache,
@@ -97,10 +97,10 @@ impl Consumer {
     }
 }
 
-/// A history: events with their seqs, and what they must come to.
+/// A history: events with their seqs, and the effects that the oracle expects.
 fn history(seed: u64) -> Vec<(Event, Appended, Effects)> {
     let mut random = Random::new(seed ^ 0x5eed);
-    let mut now_ms = 10 * 7 * 86_400_000 + i64::try_from(random.below(600_000)).unwrap() - 540_000; // near a week's edge
+    let mut now_ms = 10 * 7 * 86_400_000 + i64::try_from(random.below(600_000)).unwrap() - 540_000; // near a week's end
     let mut stories = Stories::new(seed, StoryConfig::default(), now_ms);
     let mut reference = Reference::default();
     (1..=EVENTS)
@@ -143,7 +143,7 @@ fn any_eviction_crash_or_dropped_id_gives_the_same_effects() {
             }
         }
     }
-    // The histories reach what they are meant to.
+    // Check that the histories contain every kind of decision.
     for decision in [
         "Accepted",
         "Settled",

@@ -1,5 +1,5 @@
-//! The rules of a conversation, written down by hand: who may do what, who hears of it, and what it changes. Everything
-//! else that tests the reducer compares it with itself.
+//! The rules of a conversation, written by hand: who may do what, who receives it, and what it changes. All other
+//! tests of the reducer compare it with code that shares its rules.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,7 +30,7 @@ fn users(of: &[u64]) -> Vec<UserId> {
     of.iter().map(|n| user(*n)).collect()
 }
 
-/// Ids are numbered; their stamps are long ago.
+/// The command id with number `n`; its stamp is long ago.
 fn id(n: i64) -> CommandId {
     CommandId::first_at(n)
 }
@@ -47,7 +47,7 @@ struct Room {
 }
 
 impl Room {
-    /// Nothing yet; `id(1)` of the owner opens the group.
+    /// An empty room; in `group`, `id(1)` is the owner's creation of the group.
     fn empty() -> Self {
         let conversation = ConversationId::group(user(OWNER), id(1));
         let (state, memberships) = (ConversationState::default(), BTreeMap::new());
@@ -99,7 +99,7 @@ impl Room {
         apply(&self.state, &event, Appended { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
     }
 
-    /// Judges it and goes on from there.
+    /// Judges the action and applies its changes.
     fn says(&mut self, author: u64, number: i64, action: Action) -> Effects {
         let effects = self.judge(author, number, action);
         let seq = Seq::try_from(self.next).unwrap();
@@ -123,7 +123,8 @@ impl Room {
         effects
     }
 
-    /// It is refused for that reason, changes nothing, and the author alone hears of it.
+    /// Asserts that the action is refused for that reason, changes nothing, and only its author receives the
+    /// refusal.
     #[track_caller]
     fn refused(&self, author: u64, action: Action, why: Refusal) {
         let effects = self.judge(author, 900, action);
@@ -181,7 +182,7 @@ fn entry(effects: &Effects) -> Option<(u64, u64, &Content)> {
     })
 }
 
-/// What stands under the event's own id, which is the last change.
+/// What the event's own id stands for, from the last change.
 fn stands(effects: &Effects) -> (CommandId, Stands) {
     let Some(Change::Id { id, row }) = effects.changes.last() else { panic!("{effects:?}") };
     (*id, row.stands)
@@ -229,7 +230,8 @@ fn a_second_event_of_an_id_is_settled_by_what_stands_or_refused() {
     assert_eq!(decide(BOB, 11, message("hi")), Decision::Refused(Refusal::Conflict), "it is Ann's withdrawal");
     let retry = room.judge(ANN, 10, message("hi"));
     assert_eq!((retry.recipients, retry.changes), (users(&[ANN]), vec![]));
-    // The duplicate check comes before every refusal: who has left still hears that it stands.
+    // The duplicate check comes before every refusal: an author who has left still learns that the message was
+    // accepted.
     let mut later = room.clone();
     later.accepted(ANN, 12, Action::Leave(Leave));
     assert_eq!(later.judge(ANN, 10, message("hi")).decision, settled(10));
@@ -245,7 +247,7 @@ fn a_withdrawal_concerns_its_author_alone() {
     room.refused(OWNER, edit(10, "x"), Refusal::NoSuchMessage);
 }
 
-/// Issue 10, item 3; version 1 goes on as it was.
+/// Issue 10, item 3. Version 1 is unchanged.
 #[test]
 fn since_version_2_a_stranger_leaves_no_trace_and_learns_nothing() {
     let mut room = Room::group();
@@ -262,7 +264,7 @@ fn since_version_2_a_stranger_leaves_no_trace_and_learns_nothing() {
         let nowhere = Room::empty().judge_by(2, STRANGER, number, action);
         assert_eq!((nowhere.decision, nowhere.kept), (Decision::Refused(Refusal::NotMember), false));
     }
-    // Who was a member may still give up a command of then, and is told why others are refused.
+    // A former member may still withdraw a command, and learns why others are refused.
     room.accepted(BOB, 20, Action::Leave(Leave));
     assert_eq!(room.judge(BOB, 21, Action::Withdraw(Withdraw)).decision, Decision::Accepted);
     let late = room.judge(BOB, 22, message("too late"));
@@ -286,7 +288,8 @@ fn since_version_2_nobody_hears_how_a_message_from_before_their_joining_has_chan
         assert_eq!(room.judge_by(1, ANN, 30, action).blind, []);
     }
     assert_eq!(room.judge(ANN, 30, edit(14, "x")).blind, []);
-    // Who never could read it is not told that it is there; Bob, who was a member then, reads it in history.
+    // A member who never could read the message does not learn that it exists. Bob, who was a member then, can
+    // read it in history.
     room.refused(5, react(10), Refusal::NoSuchMessage);
     room.refused(5, Action::RemoveReaction(RemoveReaction { target: id(10) }), Refusal::NoSuchMessage);
     room.refused(5, edit(10, "x"), Refusal::NoSuchMessage);
@@ -452,7 +455,7 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     }
 }
 
-/// Clients rely on them, and events were judged by them.
+/// Clients rely on the limits, and events were judged by them.
 #[test]
 fn bounds_stay_what_they_are() {
     use domain::limits::{BODY_BYTES_MAX, MEMBERS_MAX};
@@ -460,7 +463,7 @@ fn bounds_stay_what_they_are() {
     assert_eq!((MEMBERS_PER_EVENT_MAX, MEMBERS_MAX, STAMP_AHEAD_MS_MAX), (256, 10_000, 60_000));
 }
 
-/// Clients and rows know them by these names.
+/// Clients and rows use these names.
 #[test]
 fn names_stay_what_they_are() {
     let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member \

@@ -1,4 +1,4 @@
-//! `add_members`: takes users into a group.
+//! `add_members`: adds users to a group.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use super::prelude::*;
 use crate::RULES_TRIAL;
 use crate::limits::{MEMBERS_MAX, MEMBERS_PER_EVENT_MAX};
 
-/// Adds members to a group (owner, admins).
+/// Adds members to a group. The author must be the owner or an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddMembers {
-    /// Those who are not members yet join; if all are, the event is refused.
+    /// The users to add. Those who are members already are skipped; if all are, the event is refused.
     pub members: Vec<UserId>,
 }
 

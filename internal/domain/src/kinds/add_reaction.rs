@@ -8,7 +8,7 @@ use crate::limits::EMOJI_BYTES_MAX;
 pub struct AddReaction {
     /// The message.
     pub target: CommandId,
-    /// The reaction.
+    /// The emoji.
     pub emoji: String,
 }
 

@@ -1,8 +1,8 @@
-//! `change_role`: what a member may do from here on.
+//! `change_role`: changes a member's role.
 
 use super::prelude::*;
 
-/// Changes a member's role (owner). Making somebody else owner makes the author an admin.
+/// Changes a member's role; only the owner may. Making another member the owner makes the author an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeRole {
     /// The member whose role changes.
@@ -35,7 +35,7 @@ impl EventKind for ChangeRole {
             return Err(Refusal::Already);
         }
         if self.user == author {
-            return Err(Refusal::Invalid); // a group has an owner: make somebody else one instead
+            return Err(Refusal::Invalid); // a group always has an owner: transfer the ownership instead
         }
         let mut changes = vec![Change::Member { user: self.user, role: Some(self.role) }];
         if self.role == Role::Owner {

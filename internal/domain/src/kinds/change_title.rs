@@ -1,10 +1,10 @@
-//! `change_title`: a group is called something else.
+//! `change_title`: changes the title of a group.
 
 use super::prelude::*;
 use crate::Settings;
 use crate::limits::TITLE_BYTES_MAX;
 
-/// Changes a group's title (owner, admins).
+/// Changes a group's title. The author must be the owner or an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeTitle {
     /// The new title; empty for none.

@@ -1,5 +1,5 @@
-//! What a kind judges by: the state before the event, the event and the facts, with the questions that several kinds
-//! have in common. Where a version of the rules differs from the one before, a line says so.
+//! The input of every judgement: the state before the event, the event and the facts, with the checks that several
+//! kinds share. Where a version of the rules differs from the one before, a comment says so.
 
 use crate::limits::{BODY_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::{
@@ -7,22 +7,22 @@ use crate::{
     Stands, words,
 };
 
-/// The version of the rules from which on members have to be looked up.
+/// From this version of the rules on, users must have been looked up before they become members.
 const RULES_LOOKED_UP: u32 = 2;
 
-/// All that a judgement may depend on.
+/// The complete input of a judgement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
     /// The conversation before the event.
     pub(crate) state: &'a ConversationState,
     /// The event.
     pub(crate) event: &'a Event,
-    /// What was read back for it.
+    /// The facts that were read from the store for the event.
     pub(crate) facts: &'a Facts,
 }
 
 impl<'a> Context<'a> {
-    /// The author's role: the first question of every kind that is for members only.
+    /// The author's role. Every kind that is for members only checks this first.
     pub(super) fn member(&self) -> Result<Role, Refusal> {
         self.state.role(self.event.author).ok_or(Refusal::NotMember)
     }
@@ -36,18 +36,18 @@ impl<'a> Context<'a> {
         if role < Role::Admin { Err(Refusal::Forbidden) } else { self.group() }
     }
 
-    /// From version 2 on, only users who the event says were looked up become members: before, anybody could be made up.
+    /// From version 2 on, only users whom the event marks as looked up become members; version 1 accepts any id.
     pub(super) fn looked_up(&self) -> Result<(), Refusal> {
         let event = self.event;
         if event.rules < RULES_LOOKED_UP || event.looked_up { Ok(()) } else { Err(Refusal::NoSuchUser) }
     }
 
-    /// A timeline entry that is no message.
+    /// A timeline entry that is not a message.
     pub(super) fn entry(&self, content: Content) -> Change {
         Change::Timeline { slot: self.state.slot, ordinal: self.state.ordinal, content }
     }
 
-    /// The target and its slot in the timeline, if it is a message that stands and is not deleted.
+    /// The target and its slot in the timeline, if it is a message that was accepted and is not deleted.
     fn message(&self) -> Result<(&'a IdRow, u64), Refusal> {
         match &self.facts.target {
             Some(row @ IdRow { stands: Stands::Message { slot }, deleted: None, .. }) => Ok((row, *slot)),
@@ -55,7 +55,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The same, if it is a message of the author's own.
+    /// As [`Self::message`], and the author of the event must be the author of the message.
     pub(super) fn own_message(&self) -> Result<(&'a IdRow, u64), Refusal> {
         let (row, slot) = self.message()?;
         match row.author == self.event.author {
@@ -65,7 +65,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The same, if it is a message that the author may read: as the member of today, or as one of an earlier time.
+    /// As [`Self::message`], and the author must be able to read the message: as a current member, or by an
+    /// earlier membership.
     pub(super) fn readable_message(&self) -> Result<(&'a IdRow, u64), Refusal> {
         let (row, slot) = self.message()?;
         if self.hides(row) && !self.facts.past {
@@ -74,26 +75,28 @@ impl<'a> Context<'a> {
         Ok((row, slot))
     }
 
-    /// Whether a message of another's was said before the author's latest joining: since version 2 who may not read it is
-    /// not told that it is there.
+    /// Whether another user wrote the message before the author's latest joining. Since version 2, an author who
+    /// may not read a message does not learn that it exists.
     fn hides(&self, row: &IdRow) -> bool {
         let joined_later = |author| self.state.members.get(author).is_some_and(|member| member.since > row.seq);
         self.event.rules >= 2 && row.author != self.event.author && joined_later(&self.event.author)
     }
 
-    /// The same of a message's text.
+    /// As [`Self::text_fits`], for the text of a message.
     pub(super) fn body_fits(&self, body: &MessageText) -> Result<(), Refusal> {
         self.text_fits(body.reveal(), BODY_BYTES_MAX)
     }
 
-    /// A text that says something and fits. Before version 2 anything but ASCII blanks said something.
+    /// The text must have a visible character and fit into `bytes_max`. Before version 2, any character but ASCII
+    /// white space counted as visible.
     pub(super) fn text_fits(&self, text: &str, bytes_max: usize) -> Result<(), Refusal> {
         let ascii_says = || text.bytes().any(|byte| !byte.is_ascii_whitespace());
         let says = if self.event.rules < 2 { ascii_says() } else { words::has_visible(text) };
         if says && text.len() <= bytes_max { Ok(()) } else { Err(Refusal::Invalid) }
     }
 
-    /// A title that fits and, since version 2, does not deceive. An empty one is none.
+    /// The title must fit and, since version 2, have no misleading characters ([`words::check_label`]). An empty
+    /// title means none.
     pub(super) fn title_fits(&self, title: &str) -> Result<(), Refusal> {
         let honest = self.event.rules < 2 || title.is_empty() || words::check_label(title).is_ok();
         if honest && title.len() <= TITLE_BYTES_MAX { Ok(()) } else { Err(Refusal::Invalid) }

@@ -6,12 +6,12 @@ use super::prelude::*;
 use crate::limits::{MEMBERS_PER_EVENT_MAX, TITLE_BYTES_MAX};
 use crate::{ConversationId, ConversationKind, Settings};
 
-/// Opens the conversation; the author becomes a member (of a group: its owner).
+/// Opens a conversation. The author becomes a member; of a group, its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Create {
-    /// Direct or group.
+    /// A direct conversation or a group.
     pub kind: ConversationKind,
-    /// Groups may have one from the start.
+    /// The title, which only a group may have.
     pub title: Option<String>,
     /// The first members, with or without the author.
     pub members: Vec<UserId>,
@@ -49,7 +49,7 @@ impl EventKind for Create {
         }
     }
 
-    /// Needs no membership: there is nothing yet to be a member of.
+    /// Does not check membership: before the creation there are no members.
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         if at.state.settings.is_some() {
             return Err(Refusal::Exists);
@@ -61,7 +61,8 @@ impl EventKind for Create {
             return Err(Refusal::Invalid);
         }
         at.title_fits(title)?;
-        // The id says what the conversation is: nobody can open one under another's id.
+        // The id is derived from the creator or the two users, so nobody can open a conversation under the id of
+        // another.
         let (id, founder) = match self.kind {
             ConversationKind::Direct => match (others.first(), others.len(), title) {
                 (Some(other), 1, "") => (ConversationId::direct(author, *other), Role::Member),

@@ -1,8 +1,8 @@
-//! `delete_message`: a message is gone.
+//! `delete_message`: deletes a message.
 
 use super::prelude::*;
 
-/// Empties a message of the author's own, for good.
+/// Deletes a message of the author's own, for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteMessage {
     /// The message.

@@ -1,8 +1,8 @@
-//! `edit_message`: a message has another text.
+//! `edit_message`: replaces the text of a message.
 
 use super::prelude::*;
 
-/// Gives a message of the author's own another text.
+/// Replaces the text of one of the author's own messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EditMessage {
     /// The message.

@@ -1,4 +1,4 @@
-//! The payload hash: what a client said, in sixteen bytes.
+//! The payload hash: a digest of a command's fields, in sixteen bytes.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::{MessageText, UserId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PayloadHash(pub [u8; 16]);
 
-/// Length-prefixed fields, so that no two different commands hash the same bytes. The encoding is stored with every id
-/// row: it never changes.
+/// The hash input: fields with length prefixes, so that no two different commands hash the same bytes. The hash is
+/// stored with every id row, so the encoding never changes.
 pub(super) struct HashInput(Sha256);
 
 impl HashInput {
@@ -43,7 +43,7 @@ impl HashInput {
         }
     }
 
-    /// Sorted and without repetition: a list of users is a set. Always the last field.
+    /// Hashes a list of users as a set: sorted, without duplicates. It is always the last field.
     pub(super) fn users(&mut self, users: &[UserId]) -> &mut Self {
         for user in users.iter().collect::<BTreeSet<_>>() {
             self.bytes(user.as_bytes());

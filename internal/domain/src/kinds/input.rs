@@ -1,4 +1,5 @@
-//! What can be told of a field by itself, as a sentence for the client. The reducer judges the same at log order.
+//! Checks of single fields that need no state. Failures are sentences for the client; the reducer makes the same
+//! checks again when it judges the event.
 
 use crate::limits::{BODY_BYTES_MAX, MEMBERS_PER_EVENT_MAX};
 use crate::{MessageText, UserId, words};
@@ -13,7 +14,7 @@ pub(super) fn member_count(members: &[UserId]) -> Result<(), String> {
     ))
 }
 
-/// A title or the like: empty, or one line that shows what it is.
+/// Checks a title or similar label: empty, or one line of visible text that passes [`words::check_label`].
 pub(super) fn label(what: &str, label: &str, bytes_max: usize) -> Result<(), String> {
     if !label.is_empty() {
         words::check_label(label).map_err(|fault| format!("the {what} {}", fault.words()))?;
@@ -21,12 +22,12 @@ pub(super) fn label(what: &str, label: &str, bytes_max: usize) -> Result<(), Str
     fits(what, label, bytes_max)
 }
 
-/// What is written in a message.
+/// Checks the text of a message.
 pub(super) fn body(body: &MessageText) -> Result<(), String> {
     text("body", body.reveal(), BODY_BYTES_MAX)
 }
 
-/// A text that shows something.
+/// Checks a text that must have a visible character.
 pub(super) fn text(what: &str, text: &str, bytes_max: usize) -> Result<(), String> {
     if !words::has_visible(text) {
         return Err(format!("the {what} is empty: it needs at least one visible character"));

@@ -1,8 +1,9 @@
-//! `leave`: the author is no member any more.
+//! `leave`: the author leaves the group.
 
 use super::prelude::*;
 
-/// The author leaves the group. When the owner leaves, the longest-standing admin, else member, becomes owner.
+/// The author leaves the group. When the owner leaves, the admin who has been a member longest becomes owner;
+/// without an admin, the member who has been one longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leave;
 
@@ -24,7 +25,8 @@ impl EventKind for Leave {
         at.group()?;
         let mut changes = vec![Change::Member { user: author, role: None }];
         if role == Role::Owner {
-            // The highest role first, then the longest standing, then the lower id: the same heir for everybody.
+            // Order of succession: the highest role, then the longest membership, then the lower id. Every program
+            // finds the same one.
             let others = at.state.members.iter().filter(|(user, _)| **user != author);
             let heir =
                 others.min_by_key(|(user, membership)| (std::cmp::Reverse(membership.role), membership.since, **user));

@@ -1,8 +1,8 @@
-//! Every kind of event, one file each: its fields, what it is about, the check of its input, its judgement, the input of
-//! its payload hash, and samples.
+//! Every kind of event has a file of its own: its fields, its subject ([`About`]), the check of its input, its
+//! judgement, the input of its payload hash, and samples.
 //!
-//! A kind is added here: its file, and its lines in the list below. What else has to know it does not compile without it
-//! or fails a test that names it; `internal/README.md` has the table.
+//! To add a kind, add its file and its lines in the list below. All other code that must know the kind then fails
+//! to compile, or fails a test that names the kind; `internal/README.md` has the table.
 
 mod add_members;
 mod add_reaction;
@@ -41,14 +41,14 @@ pub use remove_reaction::RemoveReaction;
 pub use send_message::SendMessage;
 pub use withdraw::Withdraw;
 
-/// What the file of a kind needs.
+/// The imports of every kind's file.
 mod prelude {
     pub(super) use super::hash::HashInput;
     pub(super) use super::{About, Audience, Context, EventKind, Kind, Target, input, sample};
     pub(super) use crate::{Change, CommandId, Content, MessageText, Refusal, Role, Stands, UserId};
 }
 
-/// The kinds. No two share a name, and none is ever taken out: the log has its events.
+/// The kinds. Names are unique, and no kind is ever removed: the log keeps its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)] // each is described in its file
 pub enum Kind {
@@ -66,8 +66,8 @@ pub enum Kind {
     Withdraw,
 }
 
-/// What a command asks for: one of the kinds, with its fields. Messages are addressed by the id of the command that sent
-/// them.
+/// What a command asks for: one of the kinds, with its fields. A message is identified by the id of the command
+/// that sent it.
 #[derive(Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // each is described in its file
 pub enum Action {
@@ -86,7 +86,7 @@ pub enum Action {
 }
 
 impl Kind {
-    /// Every kind; new ones come last. A test holds the list to the files of this folder.
+    /// Every kind; append new ones. A test compares the list with the files of this folder.
     pub const ALL: [Self; 12] = [
         Self::Create,
         Self::AddMembers,
@@ -102,7 +102,7 @@ impl Kind {
         Self::Withdraw,
     ];
 
-    /// The stable name, which the payload hash begins with; the kind's file is named for it.
+    /// The stable name: the payload hash begins with it, and the kind's file has that name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -121,7 +121,7 @@ impl Kind {
         }
     }
 
-    /// A few actions of the kind, the same every time: for tests of everything that has to know all kinds.
+    /// A few actions of the kind, the same at every call, for tests of all code that must know every kind.
     #[must_use]
     pub fn samples(self) -> Vec<Action> {
         fn all<K: EventKind>(action: fn(K) -> Action) -> Vec<Action> {
@@ -151,19 +151,19 @@ impl Action {
         Kind::ALL.into_iter().flat_map(Kind::samples).collect()
     }
 
-    /// Which kind it is.
+    /// The kind of the action.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.fields().kind()
     }
 
-    /// What it is about.
+    /// The action's subject: its target, audience, new members and text.
     #[must_use]
     pub fn about(&self) -> About<'_> {
         self.fields().about()
     }
 
-    /// The message that it changes.
+    /// The id of the message that the action changes.
     #[must_use]
     pub fn target(&self) -> Option<CommandId> {
         match self.about().target {
@@ -172,7 +172,7 @@ impl Action {
         }
     }
 
-    /// The message that its author has to be able to read.
+    /// The message that the author must be able to read.
     #[must_use]
     pub fn target_to_read(&self) -> Option<CommandId> {
         match self.about().target {
@@ -181,21 +181,23 @@ impl Action {
         }
     }
 
-    /// Whether users become members by it: those whom it names, and the author of a conversation that it opens.
+    /// Whether users become members by the action: the users that it names, or the author of a conversation that
+    /// it opens.
     #[must_use]
     pub fn takes_in(&self) -> bool {
         self.kind() == Kind::Create || !self.about().taken_in.is_empty()
     }
 
-    /// Refuses what the reducer is sure to refuse as [`Refusal::Invalid`], whatever the conversation is like.
+    /// Checks the input: refuses whatever the reducer would refuse as [`Refusal::Invalid`] in any state of the
+    /// conversation.
     ///
     /// # Errors
-    /// A sentence for the client: what was wrong, and what was expected.
+    /// A sentence for the client that says what was wrong and what was expected.
     pub fn check(&self, author: UserId) -> Result<(), String> {
         self.fields().check(author)
     }
 
-    /// A digest of what the client said, to tell a retry from another command under the same id.
+    /// A digest of the fields; it distinguishes a retry from another command with the same id.
     #[must_use]
     pub fn payload_hash(&self) -> PayloadHash {
         let mut input = HashInput::of(self.kind());
@@ -203,12 +205,13 @@ impl Action {
         input.finish()
     }
 
-    /// What it changes, without its id row, or why it may not.
+    /// The changes that the action makes, without its id row, or the reason why it is refused.
     pub(crate) fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         self.fields().judge(at)
     }
 
-    /// What stands under its id once it is accepted, with a timeline entry at `slot` if it has one.
+    /// The content of the id's row once the action is accepted; `slot` is that of its timeline entry, if it has
+    /// one.
     pub(crate) fn stands(&self, slot: u64) -> Stands {
         self.fields().stands(slot)
     }
@@ -231,47 +234,48 @@ impl Action {
     }
 }
 
-/// As the kind itself: its name and its fields.
+/// Prints the kind itself, with its name and fields.
 impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fields().fmt(f)
     }
 }
 
-/// What services and the reducer ask about an action, whatever its kind.
+/// The properties of an action that services and the reducer need, whatever its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About<'a> {
     /// The message that it changes.
     pub target: Target,
-    /// Who hears of it once it is accepted.
+    /// The users who receive the event once it is accepted.
     pub audience: Audience,
-    /// The users whom it takes into the conversation, as they were named: each must have an account.
+    /// The users who become members by the action, as the command named them: each must have an account.
     pub taken_in: &'a [UserId],
-    /// Bytes of its text, which its author is charged for.
+    /// Bytes of its text, which count towards the author's quota.
     pub text_bytes: usize,
 }
 
-/// The message that an action changes, and what it has to be to the author.
+/// The message that an action changes, with the condition on its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// It changes none.
+    /// The action changes no message.
     None,
-    /// One of the author's own.
+    /// The message must be one of the author's own.
     Own(CommandId),
-    /// One that the author may read.
+    /// The author must be able to read the message.
     Readable(CommandId),
 }
 
-/// Who hears of an accepted event.
+/// The users who receive an accepted event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Everybody who was or becomes a member.
+    /// Everybody who was a member before the event, or becomes one by it.
     Members,
-    /// Its author alone: nothing happens in the conversation, and since version 2 of the rules its head stays where it is.
+    /// The event's author alone. Nothing changes in the conversation and, since version 2 of the rules, its head
+    /// does not move.
     Author,
 }
 
-/// What the file of a kind says. No method has a default, so that a new kind answers every question.
+/// The trait of every kind. No method has a default, so a new kind has to define each.
 trait EventKind: fmt::Debug {
     fn kind(&self) -> Kind;
 
@@ -280,17 +284,17 @@ trait EventKind: fmt::Debug {
     /// The check of its input: see [`Action::check`].
     fn check(&self, author: UserId) -> Result<(), String>;
 
-    /// The judgement: by the state before the event and nothing else. What is for members only begins with
-    /// [`Context::member`]; a test names the kinds that do not.
+    /// The judgement; it depends on nothing but `at`. Kinds for members only call [`Context::member`] first; a
+    /// test lists those that do not.
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal>;
 
-    /// What stands under its id once it is accepted, where its timeline entry is at `slot`.
+    /// The content of the id's row once the event is accepted; `slot` is that of its timeline entry.
     fn stands(&self, slot: u64) -> Stands;
 
-    /// Its fields as input of the payload hash, which is stored with every id row: it never changes.
+    /// The fields as input of the payload hash. The hash is stored with every id row, so this never changes.
     fn hash(&self, input: &mut HashInput);
 
-    /// A few of the kind, that differ in what is optional.
+    /// A few values of the kind, with and without the optional fields.
     fn samples() -> Vec<Self>
     where
         Self: Sized;

@@ -1,11 +1,11 @@
-//! `remove_member`: somebody has to leave a group.
+//! `remove_member`: removes a member from a group.
 
 use super::prelude::*;
 
-/// Removes a member from a group (owner: anybody; admins: plain members).
+/// Removes a member from a group. The owner may remove anybody, admins only plain members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoveMember {
-    /// Who has to go.
+    /// The member to remove.
     pub user: UserId,
 }
 

@@ -1,8 +1,8 @@
-//! `remove_reaction`: the author has no reaction to a message any more.
+//! `remove_reaction`: removes the author's reaction to a message.
 
 use super::prelude::*;
 
-/// Takes the author's reaction to a message back.
+/// Removes the author's reaction to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoveReaction {
     /// The message.

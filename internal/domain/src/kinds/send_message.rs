@@ -1,14 +1,14 @@
-//! `send_message`: says something.
+//! `send_message`: sends a message.
 
 use super::prelude::*;
 use crate::state::one_more;
 
-/// Says something.
+/// Sends a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendMessage {
     /// The text.
     pub body: MessageText,
-    /// The message it answers; not checked, since it may be gone by the time it is read.
+    /// The message that this one answers. It is not checked: it may be deleted before this one is read.
     pub reply_to: Option<CommandId>,
 }
 

@@ -1,4 +1,4 @@
-//! The list of kinds is whole, and what several kinds have in common is judged as it was.
+//! Tests that the list of kinds is complete, and of the rules that several kinds share.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn of(state: &ConversationState, event: &Event, facts: &Facts) -> Result<Vec<Cha
     event.action.judge(&Context { state, event, facts })
 }
 
-/// Every file of this folder but the shared ones is a kind of the list, and the other way round.
+/// The kinds of the list and the files of this folder (except the shared ones) are the same.
 #[test]
 fn every_file_of_a_kind_is_in_the_list() {
     const SHARED: [&str; 6] = ["context", "hash", "input", "mod", "sample", "tests"];
@@ -38,7 +38,7 @@ fn samples_are_of_their_kind_and_fine_by_themselves() {
     }
 }
 
-/// Whoever adds a kind says here whether it is for members only.
+/// Add every new kind here, with whether it is for members only.
 #[test]
 fn strangers_can_open_a_conversation_and_nothing_else() {
     for sample in Action::samples() {
@@ -53,7 +53,8 @@ fn strangers_can_open_a_conversation_and_nothing_else() {
     }
 }
 
-/// Stored in id rows: a change of the encoding would turn old retries into conflicts. Lines are added, never changed.
+/// Payload hashes are stored in id rows: a change of the encoding would turn old retries into conflicts. Add
+/// lines, never change one.
 #[test]
 fn the_hash_of_every_kind_is_pinned() {
     let hex = |hash: PayloadHash| hash.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -133,7 +134,7 @@ fn only_users_who_were_looked_up_become_members_from_version_2_on() {
     let direct = Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![user(9)] });
     let direct = Event { conversation: ConversationId::direct(user(0), user(9)), ..blind(2, direct) };
     assert_eq!(of(&none, &direct, &Facts::default()), Err(Refusal::NoSuchUser));
-    // What it was looked up for does not matter: who is a member already needs no account to be told so.
+    // The look-up only matters for users who would join: naming existing members is refused as `Already`.
     assert_eq!(of(&group(10), &add(2), &Facts::default()), Err(Refusal::Already));
 }
 
@@ -146,7 +147,7 @@ fn texts_are_bounded_in_bytes() {
     assert_eq!(of(&state, &send("\n ".into()), &Facts::default()), Err(Refusal::Invalid));
 }
 
-/// Issue 10, item 11; what version 1 took, it takes for ever.
+/// Issue 10, item 11. Texts that version 1 accepted stay accepted under version 1.
 #[test]
 fn since_version_2_a_message_shows_something_and_a_title_does_not_deceive() {
     let state = group(1);
@@ -169,7 +170,8 @@ fn since_version_2_a_message_shows_something_and_a_title_does_not_deceive() {
     assert!(names(2, "caf\u{e9}").is_ok() && names(2, "") == Err(Refusal::Already));
 }
 
-/// Release builds as well: counting on from 0 would be wrong for ever (issue 10, section 3).
+/// The panic must happen in release builds, too: a counter that restarts at 0 would stay wrong for ever (issue 10,
+/// section 3).
 #[test]
 fn counters_end_in_a_panic_and_not_at_zero() {
     let event = event(1, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }));

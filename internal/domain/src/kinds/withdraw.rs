@@ -1,9 +1,9 @@
-//! `withdraw`: the author gives up a command whose fate is not known.
+//! `withdraw`: the author cancels a command whose outcome is not known.
 
 use super::prelude::*;
 use crate::ConversationId;
 
-/// Takes the id of this event, so that a command of the same id that is still on its way is refused.
+/// Takes the event's id, so that a command with the same id that arrives later is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Withdraw;
 
@@ -20,7 +20,8 @@ impl EventKind for Withdraw {
         Ok(())
     }
 
-    /// Since version 2 only of who is or was a member, or gives up a group's creation: others leave no trace.
+    /// Since version 2, accepted only from current or former members, and from the creator of a group not yet
+    /// created: others leave no row behind.
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
         let event = at.event;
         let known = event.rules < 2 || at.member().is_ok() || at.facts.past;

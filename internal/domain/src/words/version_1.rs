@@ -1,8 +1,8 @@
-//! The frozen ranges of version 1, from the categories of Unicode 14.0. A later Unicode must not change them: events are
-//! judged by them for ever. Another version is another file.
+//! The frozen ranges of version 1, from the categories of Unicode 14.0. Events are judged by them at any time, so
+//! newer versions of Unicode must not change them. Another version gets another file.
 
-/// Characters that leave no ink: white space, controls, format characters, what is ignored where it is not known
-/// (reserved code points of that kind, too), the fillers that count as letters, the Braille blank, and non-characters.
+/// Invisible characters: white space, controls, format characters, default-ignorable code points (reserved ones,
+/// too), the fillers that count as letters, the Braille blank, and non-characters.
 pub(super) const BLANK_1: [(u32, u32); 43] = [
     (0x0000, 0x0020),
     (0x007F, 0x00A0),
@@ -49,7 +49,7 @@ pub(super) const BLANK_1: [(u32, u32); 43] = [
     (0x10FFFE, 0x10FFFF),
 ];
 
-/// Marks that sit on the character before them (`Mn` and `Me`).
+/// Marks that combine with the character before them (`Mn` and `Me`).
 pub(super) const MARKS_1: [(u32, u32); 333] = [
     (0x0300, 0x036F),
     (0x0483, 0x0489),
