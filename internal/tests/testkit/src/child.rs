@@ -1,11 +1,11 @@
 //! A process of another program that never outlives this one.
 //!
-//! Two small shell processes stand beside each, because it must go even when this process is killed, and nothing in
-//! this process runs any more then:
-//! - The program begins as a shell that waits for a line before it becomes (`exec`) the program, under the same process
-//!   id. It gets that line only when its guard stands.
-//! - The guard waits on a pipe whose other end only this process holds. A line means "dismissed". End of file without
-//!   one means that this process is gone: the guard kills the program and removes its folder.
+//! It has to end even when this process is killed, when no code of this process runs any more. Two small shell
+//! processes see to that:
+//! - The launcher waits for a line before it becomes (`exec`) the program, under the same process id. It gets that
+//!   line only after the guard runs.
+//! - The guard waits on a pipe whose other end only this process holds. A line means that the guard is dismissed.
+//!   End of file without a line means that this process is gone: the guard kills the program and removes its folder.
 //!
 //! Both are in process groups of their own, so that Ctrl-C in a terminal reaches this process alone.
 
@@ -18,14 +18,14 @@ use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The first argument is evaluated: limits of the process.
+/// The first argument holds shell commands that set the limits of the process.
 const LAUNCHER: &str = r#"read -r _ && eval "$1" && shift && exec "$@" </dev/null"#;
-/// Waits for the program's end before it removes the folder, which the program would otherwise write into again.
+/// Waits for the program's end before it removes the folder: the program might write into it again otherwise.
 const GUARD: &str = r#"read -r _ && exit
 kill -KILL "$1"
 for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$1" 2>/dev/null || break; sleep 0.2; done
 rm -rf "$2""#;
-/// How much of a log an error shows.
+/// How many lines of a log an error shows.
 const LOG_LINES_SHOWN: usize = 40;
 
 /// A process and its guard. Dropping it kills the process.
@@ -38,8 +38,8 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `program` in `folder`, with its output going to `output` and its errors to `errors`; `limits` are shell
-    /// commands that go before.
+    /// Starts `program` in `folder`, with its standard output going to `output` and its standard error to `errors`.
+    /// `limits` are shell commands that run first.
     pub(crate) fn start(
         limits: &str,
         program: &Path,
@@ -58,7 +58,8 @@ impl Child {
             .stdout(output.try_clone()?)
             .stderr(errors.try_clone()?)
             .spawn()?;
-        // From here to the line, a failure drops the launcher's pipe, and the launcher ends without having become more.
+        // Until the line is written, a failure drops the launcher's pipe, and the launcher ends without starting the
+        // program.
         let mut guard = shell(GUARD)
             .arg(process.id().to_string())
             .arg(folder)
@@ -83,9 +84,10 @@ impl Child {
         Ok(self.process.kill()?)
     }
 
-    /// Through `kill`, because a signal other than SIGKILL takes unsafe code or one more dependency.
+    /// Sends a signal through the command `kill`: any signal but SIGKILL would take unsafe code or one more
+    /// dependency.
     pub(crate) fn signal(&mut self, name: &str) -> Result<()> {
-        // The child is ours and not reaped while this reads as running, so the id cannot be another's.
+        // A child that is not reaped keeps its process id, so the signal cannot reach another process.
         ensure!(self.process.try_wait()?.is_none(), "the process has ended by itself");
         let status = Command::new("sh")
             .args(["-c", r#"kill -s "$1" "$2""#, "sh", name])
@@ -98,7 +100,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Errors mean that the process in question has ended already; each is waited for so that none stays a zombie.
+        // Errors mean that the process has ended already. Waiting for each leaves no zombies.
         let _ = self.process.kill();
         let _ = self.leash.write_all(b"dismissed\n");
         let _ = self.process.wait();

@@ -1,4 +1,4 @@
-//! Log and store, opened beside the programs for the oracle to read.
+//! The log and the store, opened directly for the oracle.
 
 use std::path::Path;
 
@@ -15,22 +15,22 @@ use store_scylla::{ScyllaConfig, ScyllaStore};
 
 use crate::programs::Cluster;
 
-/// A log, a store, and what reads their records.
+/// A log, a store, and the codec of their records.
 #[derive(Clone)]
 pub struct Engines {
     /// The log.
     pub log: SharedLog,
     /// The store.
     pub store: SharedStore,
-    /// Reads records: by the fingerprints of their schemas, so no registry is needed.
+    /// Decodes records by the fingerprints of their schemas, so it needs no registry.
     pub codec: Codec,
 }
 
 impl Engines {
-    /// The embedded engines in the data folder of a `klatsch` that does not run.
+    /// Opens the embedded engines in the data folder of a `klatsch` that is not running.
     ///
     /// # Errors
-    /// When it does run, or the folder is no such folder.
+    /// When it is running, or the folder is no data folder.
     pub async fn embedded(data: &Path) -> Result<Self> {
         let database = kv::Database::open(&data.join("db")).context("opening the data folder")?;
         let log = EmbeddedLog::open(database.clone(), Clock::system()).await.context("opening the log")?;
@@ -38,10 +38,10 @@ impl Engines {
         Ok(Self { log, store, codec: Codec::compiled_in() })
     }
 
-    /// Those of a cluster, whose programs may be running.
+    /// Opens the engines of a cluster, whose programs may be running.
     ///
     /// # Errors
-    /// When its servers are not to be reached.
+    /// When the servers cannot be reached.
     pub async fn cluster(cluster: &Cluster) -> Result<Self> {
         let config = KafkaConfig { dev: true, ..KafkaConfig::new(cluster.kafka(), "klatsch-oracle") };
         let log = KafkaLog::connect(config).await.context("connecting to Kafka")?;
@@ -51,15 +51,15 @@ impl Engines {
         Ok(Self { log, store, codec: Codec::compiled_in() })
     }
 
-    /// Releases them.
+    /// Closes both.
     pub async fn close(self) {
         self.log.close().await;
         self.store.close().await;
     }
 }
 
-/// Genesis records and the fan-out's first commits on topics that are there, as `topics apply` makes them: for logs that
-/// have no administration, or need none.
+/// Writes the genesis records and the fan-out's first commits to topics that exist, as `topics apply` does: for logs
+/// without administration, or that need none.
 ///
 /// # Errors
 /// When the log cannot be written.

@@ -1,5 +1,4 @@
-//! Records of other producers, which the log takes from whoever may write to it: good ones, strange ones, and ones that
-//! nobody can read.
+//! Records of other producers, which may write to the log: valid ones, odd ones, and ones that cannot be decoded.
 
 use bytes::Bytes;
 use domain::kinds::SendMessage;
@@ -9,32 +8,32 @@ use events::topics::{DELIVERIES, MESSAGES, RECEIPTS, USERS};
 use events::{AccountEvent, Codec, Delivery, Encoded, HEADER_SCHEMA, ReadMark, UserEvent};
 use workload::Random;
 
-/// In the wire format, of no schema that anybody has registered.
+/// Confluent wire format, with the id of a schema that is not registered.
 pub const UNREGISTERED: &[u8] = b"\0\0\0\x27\x0funknown";
-/// In the wire format, of a schema of ours, and nothing that this schema has.
+/// Confluent wire format, with the id of a known schema, and bytes that do not decode.
 const JUNK: &[u8] = b"\0\0\0\0\x01junk";
-/// In no wire format at all.
+/// Not in the wire format.
 const PLAIN: &[u8] = b"{\"hello\":1}";
 
 /// What another producer writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
-    /// Bytes that are none of their schema.
+    /// Bytes that do not decode under the schema that the headers name.
     Corrupt(Stream),
-    /// Bytes without headers, in no wire format or none of their schema.
+    /// Bytes without headers, not in the wire format or not decodable.
     Headerless(Stream),
-    /// Bytes without headers, of a schema that nobody has registered: another version of the program might know it, so
-    /// it is held, or hides what it says from the user of its key.
+    /// Bytes without headers, of a schema that is not registered. Another version of the program might know it, so
+    /// the conversation is held; in other topics, the content does not reach the user of the key.
     Unregistered(Stream),
-    /// A good record under another key than its own.
+    /// A valid record under another key than its own.
     WrongKey(Stream),
-    /// A good event or mark, as one of our own programs would write it, with numbers at their ends.
+    /// A valid event or read mark of our own format, with the smallest or largest numbers that it can hold.
     Extreme(Stream),
     /// An account event.
     Account,
-    /// A delivery of a type that no client knows.
+    /// A delivery of a frame type that no client knows.
     Push,
-    /// A delivery of a schema that nobody knows: it may concern anybody.
+    /// A delivery of an unknown schema: it may concern any user.
     UnknownDelivery,
 }
 
@@ -52,7 +51,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// All of them.
+    /// All streams.
     pub const ALL: [Self; 4] = [Self::Messages, Self::Receipts, Self::Deliveries, Self::Users];
 
     /// Its topic.
@@ -68,7 +67,8 @@ impl Stream {
 }
 
 impl Foreign {
-    /// Each kind in each topic, but for an unregistered message: that holds its conversation until an operator drops it.
+    /// Each kind in each topic, except for an unregistered message: that holds its conversation until an operator
+    /// drops it.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let kinds = [Self::Corrupt, Self::Headerless, Self::Unregistered, Self::WrongKey, Self::Extreme];
@@ -78,7 +78,7 @@ impl Foreign {
         all
     }
 
-    /// One of them. Never an unregistered message: that holds its conversation until an operator drops it.
+    /// A random kind. Never an unregistered message: that holds its conversation until an operator drops it.
     #[must_use]
     pub fn any(random: &mut Random) -> Self {
         let stream = *random.pick(&Stream::ALL);
@@ -94,7 +94,7 @@ impl Foreign {
         }
     }
 
-    /// The topic that it is written to.
+    /// The stream that it is written to.
     #[must_use]
     pub const fn stream(self) -> Stream {
         match self {
@@ -108,7 +108,7 @@ impl Foreign {
         }
     }
 
-    /// What it is counted as.
+    /// The name under which it is counted.
     #[must_use]
     pub const fn counted(self) -> &'static str {
         match self {
@@ -124,25 +124,26 @@ impl Foreign {
     }
 }
 
-/// What the record is about.
+/// The conversation and users that a record is about.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'c> {
-    /// Encodes what is good of it.
+    /// Encodes the valid parts.
     pub codec: &'c Codec,
-    /// The conversation that it is about.
+    /// The conversation of the record.
     pub conversation: ConversationId,
-    /// Another one.
+    /// Another conversation, for [`Foreign::WrongKey`].
     pub another: ConversationId,
-    /// Somebody who was in the conversation from its beginning: what a sync does not name has no mark after it.
+    /// A member since the conversation's beginning, for read marks: a device drops marks in conversations that no
+    /// sync lists.
     pub member: UserId,
-    /// Anybody.
+    /// The user of deliveries and account events, and the author of messages.
     pub user: UserId,
-    /// Now.
+    /// The current time, in Unix milliseconds.
     pub now_ms: i64,
 }
 
 impl About<'_> {
-    /// The record.
+    /// Makes a record of that kind.
     #[must_use]
     pub fn record(&self, what: Foreign, random: &mut Random) -> NewRecord {
         let stream = what.stream();
@@ -177,7 +178,7 @@ impl About<'_> {
         }
     }
 
-    /// A record as it should be; `extreme`: with numbers at the ends of what the schema can hold.
+    /// A valid record. With `extreme`, its numbers are the smallest or largest that the schema can hold.
     fn good(&self, stream: Stream, extreme: bool, random: &mut Random) -> Encoded {
         let Self { codec, conversation, user, now_ms, .. } = *self;
         match stream {
@@ -210,7 +211,7 @@ impl About<'_> {
     }
 }
 
-/// An id stamped with that time.
+/// An id with that time stamp.
 fn id(stamp_ms: i64, random: &mut Random) -> CommandId {
     let mut bytes = [0; 10];
     bytes[..8].copy_from_slice(&random.bits().to_be_bytes());

@@ -1,5 +1,5 @@
-//! What the tests of more than one crate stand on: real servers to run against, our own programs as processes, devices
-//! that remember everything, a load for them, and the oracle that compares what they went through with the log.
+//! What the tests of several crates share: real servers, our own programs as processes, devices that record their
+//! experience, a load for them, and the oracle that compares those records with the log.
 
 mod child;
 

@@ -1,4 +1,4 @@
-//! The device transcripts of `schemas/golden/device`, played against the device of this crate.
+//! Runs the device transcripts of `schemas/golden/device` against the device of this crate.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../client/tests/support/transcript.rs"]

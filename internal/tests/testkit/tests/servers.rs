@@ -1,6 +1,7 @@
-//! Each real server: it starts, speaks, comes back on the same ports, freezes, dies, and leaves no process behind.
+//! The life cycle of each real server: it starts, answers, comes back on the same ports, freezes, dies, and leaves
+//! no process behind.
 //!
-//! These start servers of their own even where the environment names some: the point is their life, not their service.
+//! These tests start servers of their own even where the environment names some, because they stop and kill them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +14,7 @@ use anyhow::{Result, ensure};
 use testkit::servers::{self, Cassandra, Kafka, Registry, Server, probe};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-/// Generous: two busy cores may be building something else.
+/// Generous: two busy cores may be compiling meanwhile.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
@@ -58,7 +59,7 @@ async fn the_registry_speaks_restarts_and_leaves_nothing() -> Result<()> {
     assert_gone(&folder)
 }
 
-/// Through pause, kill, restart and stop, asking at each turn whether it answers.
+/// Pauses, kills, restarts and stops the server, and checks each time whether it answers.
 async fn live_and_die(server: &mut impl DerefMut<Target = Server>, ask: impl AsyncFn() -> Result<()>) -> Result<()> {
     let first = server.pid().unwrap();
     server.pause()?;
@@ -80,7 +81,7 @@ async fn live_and_die(server: &mut impl DerefMut<Target = Server>, ask: impl Asy
     Ok(())
 }
 
-/// Dropping a running server is enough: no test needs to remember to stop it.
+/// A running server that is dropped ends: no test needs to stop it explicitly.
 #[tokio::test]
 async fn a_dropped_server_is_gone() -> Result<()> {
     if !servers::wanted() {
@@ -94,7 +95,8 @@ async fn a_dropped_server_is_gone() -> Result<()> {
     assert_gone(&folder)
 }
 
-/// The program that holds a server is killed, as a test process might be: nothing of its own code runs after that.
+/// The program that holds a server is killed, as a test process might be, so that none of its own code runs any
+/// more.
 #[tokio::test]
 async fn a_killed_test_process_takes_its_servers_along() -> Result<()> {
     if !servers::wanted() {
@@ -125,7 +127,7 @@ async fn a_killed_test_process_takes_its_servers_along() -> Result<()> {
     Ok(())
 }
 
-/// The process whose data folder's settings name `address`, and that folder.
+/// The process id of the JVM whose settings name `address`, and its data folder.
 fn jvm_of(address: &str) -> Result<(u32, String)> {
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -139,7 +141,7 @@ fn jvm_of(address: &str) -> Result<(u32, String)> {
     anyhow::bail!("no process serves {address}")
 }
 
-/// No folder, and no process that works in it: neither the server nor its guard.
+/// Checks that the folder is gone, and that no process works in it: neither the server nor its guard.
 fn assert_gone(folder: &Path) -> Result<()> {
     ensure!(!folder.exists(), "{} was left behind", folder.display());
     for entry in std::fs::read_dir("/proc")?.flatten() {
@@ -153,7 +155,7 @@ fn assert_gone(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A zombie counts as gone: an orphan's end is for the machine's first process to collect.
+/// A zombie counts as gone: reaping an orphan is up to the machine's first process.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))

@@ -1,9 +1,9 @@
-//! A websocket node that was stopped, and has a million frames to bring to its sockets when it goes on: on a real Kafka,
-//! to devices that read as fast as they can.
+//! A websocket node that was stopped and, when it goes on, has a million frames to send to its sockets: on a real
+//! Kafka, to devices that read as fast as they can.
 //!
-//! None of them may be closed, reset or left without a frame, however far behind the node is: each frame has a number,
-//! and each device wants every one, once and in order. Users are invented and their tokens signed here, since signing up
-//! ten thousand people would measure nothing but password hashes.
+//! No device may be closed, reset or miss a frame, however far behind the node is: the frames of a device are
+//! numbered, and each must arrive once and in order. Users are invented and their tokens are signed here, since
+//! signing up ten thousand people would measure nothing but password hashes.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -34,26 +34,26 @@ use super::Wishes;
 use crate::programs::{Program, Ran, Setup};
 use crate::servers::{Kafka, shared_cql, shared_registry};
 
-/// Devices, unless a count is asked for.
+/// Number of devices, unless `--count` is given.
 const DEVICES: usize = 1_000;
-/// Frames that wait for all of them together: each is one device's.
+/// Frames in the backlog, over all devices: each frame is for one device.
 const BACKLOG: u64 = 1_000_000;
-/// Frames that come behind the backlog, while it is being taken.
+/// Frames that are appended behind the backlog while the node sends it.
 const BEHIND: u64 = 50_000;
-/// Devices of one loopback address.
+/// Devices that connect from one loopback address.
 const DEVICES_PER_ADDRESS: usize = 40;
-/// Records that are on their way to Kafka at a time.
+/// Appends to Kafka that are not acknowledged yet.
 const IN_FLIGHT_MAX: usize = 10_000;
-/// Nothing came for so long: nothing more is coming.
+/// The devices are considered done when no frame has come for this long.
 const QUIET: Duration = Duration::from_secs(90);
-/// The longest that a device may take to be welcomed.
+/// The longest that a device may wait for its `welcome`.
 const WELCOME_WITHIN: Duration = Duration::from_secs(60);
-/// The longest that the whole of it may take.
+/// The longest that the whole attack may take.
 const WITHIN: Duration = Duration::from_secs(1800);
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// What all devices have seen.
+/// What all devices have received.
 #[derive(Debug, Default)]
 struct Seen {
     frames: AtomicU64,
@@ -110,7 +110,8 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     Ok([closes, resets, gaps, doubles, incomplete] == [0; 5])
 }
 
-/// Kafka with its topics, and a websocket node on it that takes tokens of the keys in that file.
+/// Starts Kafka with its topics, and a websocket node on it that accepts tokens signed by the keys in the file
+/// `jwks`.
 async fn start(jwks: String) -> Result<(Kafka, Program)> {
     let (kafka, cql, registry) = tokio::try_join!(Kafka::start(), shared_cql(), shared_registry())?;
     let environment = vec![
@@ -129,7 +130,7 @@ async fn start(jwks: String) -> Result<(Kafka, Program)> {
     Ok((kafka, node))
 }
 
-/// Runs `klatschctl` with these words.
+/// Runs `klatschctl` with these arguments, separated by spaces.
 async fn control(environment: Vec<(&'static str, String)>, words: String) -> Result<()> {
     let arguments = words.split(' ').map(Into::into).collect();
     Ran::of(Setup { program: "klatschctl", arguments, environment, ..Setup::default() })
@@ -139,7 +140,7 @@ async fn control(environment: Vec<(&'static str, String)>, words: String) -> Res
     Ok(())
 }
 
-/// Opens a socket for each token and reads on from all of them.
+/// Opens a socket for each token and starts a task that reads from it.
 async fn connect(node: SocketAddr, tokens: Vec<String>, each: u64, seen: Arc<Seen>) -> Result<JoinSet<()>> {
     let mut reading = JoinSet::new();
     for (index, token) in tokens.into_iter().enumerate() {
@@ -150,7 +151,7 @@ async fn connect(node: SocketAddr, tokens: Vec<String>, each: u64, seen: Arc<See
     Ok(reading)
 }
 
-/// A socket that is welcomed. It comes from one of many addresses, as those of many people do.
+/// Opens a socket and waits for its `welcome`. Sockets come from many addresses, as those of many people do.
 async fn open(node: SocketAddr, index: usize, token: String) -> Result<Socket> {
     let host = u32::try_from(index / DEVICES_PER_ADDRESS)? + 1;
     let tcp = TcpSocket::new_v4()?;
@@ -170,7 +171,7 @@ async fn open(node: SocketAddr, index: usize, token: String) -> Result<Socket> {
     anyhow::bail!("it was closed before the welcome")
 }
 
-/// Takes what comes and looks at the numbers.
+/// Reads frames and checks that their numbers are consecutive.
 async fn read(mut socket: Socket, each: u64, seen: Arc<Seen>) {
     let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     let mut expected = 1;
@@ -209,13 +210,13 @@ async fn read(mut socket: Socket, each: u64, seen: Arc<Seen>) {
     add(&seen.closes);
 }
 
-/// The number of a frame of the backlog.
+/// The number of a frame of the backlog: its seq.
 fn number(text: &str) -> Option<u64> {
     let (_, rest) = text.split_once(r#""seq":"#)?;
     rest[..rest.find(|letter: char| !letter.is_ascii_digit())?].parse().ok()
 }
 
-/// Appends the frames of these numbers for every device, in turns.
+/// Appends the frames with these numbers: each number for every device, before the next number.
 async fn append(log: SharedLog, devices: usize, numbers: std::ops::RangeInclusive<u64>) -> Result<()> {
     let (codec, mut receipts) = (Codec::compiled_in(), std::collections::VecDeque::new());
     for number in numbers {
@@ -263,7 +264,7 @@ fn author() -> UserId {
     UserId::try_from(Uuid::from_u128(1)).expect("every UUID names a user")
 }
 
-/// As many descriptors as this process may have: one for each device.
+/// Raises this process's limit of open descriptors to the hard limit: each device needs one.
 fn raise_descriptors() -> Result<()> {
     let limits = std::fs::read_to_string("/proc/self/limits")?;
     let line = limits.lines().find(|line| line.starts_with("Max open files")).context("no limit of descriptors")?;

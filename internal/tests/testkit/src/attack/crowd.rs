@@ -1,6 +1,6 @@
-//! A group with as many members of one delivery partition as there may be, in which one account says one letter again
-//! and again. Everybody else of that partition, and everybody else, must not notice: devices that were away meanwhile
-//! come back without a reset, with all that was said to them.
+//! A group with nearly as many members as there may be, all of one delivery partition, in which one account sends
+//! one-letter messages as fast as it may. Neither the other users of that partition nor anybody else may notice:
+//! devices that were away meanwhile come back without a reset, and get everything that was sent to them.
 //!
 //! The members are invented: their accounts are written into the store while the server is stopped, with the password
 //! hash of the one account that was registered, since hashing ten thousand passwords would take an hour.
@@ -26,18 +26,18 @@ use crate::engines::Engines;
 
 /// Members that the attacker's group gets.
 const MEMBERS: usize = 9_990;
-/// Of one command.
+/// Members added by one command.
 const MEMBERS_AT_ONCE: usize = 256;
-/// Messages of one letter, unless a count is asked for.
+/// One-letter messages, unless `--count` is given.
 const LETTERS: usize = 400;
-/// Devices of the crowd's partition that are away meanwhile: the first half are members, the others have nothing to do
-/// with the group.
+/// Devices of users in the crowd's partition that are away during the attack: the first half belong to members of
+/// the group, the others have nothing to do with it.
 const RETURNING: usize = 12;
-/// How long people talk before, and at least how long during.
+/// How long people talk before the attack, and at least how long during it.
 const TALK: Duration = Duration::from_secs(15);
-/// Accounts that are written at once.
+/// Accounts that are written at the same time.
 const WRITES_AT_ONCE: usize = 256;
-/// How long devices may take to have everything, in steps of a tenth of a second.
+/// How long devices may take to get everything, in steps of a tenth of a second.
 const STEPS: u32 = 600;
 
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
@@ -77,7 +77,7 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     }
     devices.iter().for_each(|(device, _)| device.set_away(false));
     let complete = has_all(&devices, 2).await;
-    // The first connect of each is a reset: there was no cursor.
+    // The first reset of each device is its first connect: it had no cursor yet.
     let resets: Vec<String> = devices
         .iter()
         .flat_map(|(device, _)| device.memory().journal.resets.iter().skip(1).cloned().collect::<Vec<_>>())
@@ -91,8 +91,8 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     Ok(lost == 0 && complete && resets.is_empty() && said > 0 && during.as_good_as(&before))
 }
 
-/// Writes accounts into the stopped server's store: members of the attacker's group, all of one delivery partition, and
-/// those whose devices will be away, of the same.
+/// Writes accounts into the stopped server's store, all of one delivery partition: the members of the attacker's
+/// group, and the users whose devices will be away.
 async fn populate(target: &mut Target, attacker: &Account) -> Result<(Vec<UserId>, Vec<Account>)> {
     let single = target.single().context("a server of one's own")?;
     single.program.stop().await?;
@@ -116,7 +116,7 @@ async fn populate(target: &mut Target, attacker: &Account) -> Result<(Vec<UserId
     Ok((members, returning))
 }
 
-/// The account, and no word about it to anybody.
+/// Writes the account, with an outbox row that carries no event for other services.
 async fn create(store: SharedStore, account: store::Account) -> Result<Account> {
     let (user, name) = (account.id, account.name.clone());
     let event = OutboxRow { id: *user.as_bytes(), user, account_name: name.clone(), payload: Vec::new() };
@@ -142,7 +142,7 @@ async fn say(http: &Http, conversation: ConversationId, body: &str) -> Result<()
     patiently(http, &format!("/v1/conversations/{conversation}/messages"), &message).await
 }
 
-/// Sends a command until it is taken, within the rates that users have.
+/// Sends a command, and retries it while the rate limit refuses it.
 async fn patiently(http: &Http, path: &str, body: &Value) -> Result<()> {
     for attempt in 0.. {
         match http.chat::<Value>(Method::POST, path, Some(body)).await {
@@ -156,7 +156,7 @@ async fn patiently(http: &Http, path: &str, body: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Says one letter again and again; how many were taken, and how many refused.
+/// Sends one-letter messages. Returns how many were accepted, and how many refused.
 async fn spell(http: &Http, group: ConversationId, letters: usize) -> Result<(usize, usize)> {
     let (path, mut said, mut refused) = (format!("/v1/conversations/{group}/messages"), 0, 0);
     for _ in 0..letters {
@@ -176,7 +176,7 @@ async fn spell(http: &Http, group: ConversationId, letters: usize) -> Result<(us
     Ok((said, refused))
 }
 
-/// Waits until each device has so many messages in its conversation with the friend.
+/// Waits until each device shows that many messages in its conversation with the friend.
 async fn has_all(devices: &[(Device, ConversationId)], messages: usize) -> bool {
     let has = |(device, direct): &(Device, ConversationId)| {
         let memory = device.memory();

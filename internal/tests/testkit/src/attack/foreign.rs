@@ -1,6 +1,6 @@
-//! Records of other producers in every topic, on a real Kafka: without headers, in no format of ours, under keys of
-//! people's conversations and under none. People go on talking; each record that cannot be read is copied to the
-//! quarantine, and holds nobody.
+//! Records of other producers in every topic, on a real Kafka: without headers, in no format of ours, some under
+//! keys of real conversations and some without a key. People go on talking; each record that cannot be read is
+//! copied to the quarantine, and no conversation is held because of it.
 
 use std::time::Duration;
 
@@ -14,19 +14,20 @@ use super::{Figures, People, Wishes, memory};
 use crate::engines::Engines;
 use crate::programs::Cluster;
 
-/// Records for each topic.
+/// Records that are written to each topic.
 const RECORDS: usize = 2_000;
-/// Records per second, of all topics.
+/// Records per second, over all topics.
 const RATE: u64 = 400;
-/// How long people talk before.
+/// How long people talk before the records are written.
 const TALK: Duration = Duration::from_secs(20);
-/// The longest payload.
+/// The longest payload, in bytes.
 const BYTES_MAX: u64 = 4_096;
-/// How long the last copies may take.
+/// How long it may take until the last record is copied to the quarantine.
 const COPIED_WITHIN: Duration = Duration::from_secs(120);
 
 const TOPICS: [&str; 4] = [MESSAGES, RECEIPTS, USERS, DELIVERIES];
-/// Whose records are copied to the quarantine: those of consumers. What a websocket node cannot read it only counts.
+/// The topics whose unreadable records are copied to the quarantine: those that consumers read. A websocket node
+/// only counts what it cannot read in `chat.deliveries`.
 const COPIED: [&str; 3] = [MESSAGES, RECEIPTS, USERS];
 
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
@@ -35,7 +36,7 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     cluster.start().await?;
     let people = People::begin(&cluster.endpoints(), 10, 20).await?;
     let engines = Engines::cluster(&cluster).await?;
-    // What is new comes first in a run, and not into the figures.
+    // Warm-up: what is new in a run (connections, caches) must not go into the figures.
     people.talk(TALK / 2).await?;
     let before = people.talk(TALK).await?;
     println!("before:  {before}; {} MiB in all programs", resident_mib(&cluster));
@@ -80,7 +81,7 @@ async fn write(log: &SharedLog, keys: &[String], records: usize) -> Result<()> {
     Ok(())
 }
 
-/// A record that is in no format of ours.
+/// A random record that is in no format of ours.
 fn foreign(topic: &str, keys: &[String], random: &mut Random) -> NewRecord {
     let key = match random.below(3) {
         0 => String::new(),
@@ -90,7 +91,7 @@ fn foreign(topic: &str, keys: &[String], random: &mut Random) -> NewRecord {
     let payload = match random.below(4) {
         0 => Vec::new(),
         1 => br#"{"hello":"from another team"}"#.to_vec(),
-        // One byte short of what announces a schema of the registry.
+        // One byte shorter than the prefix that names a schema of the registry.
         2 => vec![0, 0, 0, 1],
         _ => (0..random.below(BYTES_MAX)).map(|_| random.below(255).to_le_bytes()[0] | 1).collect(),
     };
@@ -98,7 +99,7 @@ fn foreign(topic: &str, keys: &[String], random: &mut Random) -> NewRecord {
     NewRecord { key, partition, headers: Vec::new(), payload: payload.into() }
 }
 
-/// Records in the quarantine.
+/// The number of records in the quarantine.
 async fn copies(log: &SharedLog) -> Result<u64> {
     let mut count = 0;
     for partition in 0..spec_of(QUARANTINE).partitions {
@@ -107,7 +108,7 @@ async fn copies(log: &SharedLog) -> Result<u64> {
     Ok(count)
 }
 
-/// The memory in use of all programs.
+/// The memory in use of all programs together, in MiB.
 fn resident_mib(cluster: &Cluster) -> u64 {
     cluster.programs().iter().filter_map(|program| memory::resident_kib(program.pid()?)).sum::<u64>() / 1024
 }

@@ -1,5 +1,6 @@
-//! Groups whose ids are ground to stand before all others, into which one account takes a user: the user's real
-//! conversations must stay in sight, the groups must be bounded, and one that is declined must stay away.
+//! Groups whose ids are chosen by brute force so that they sort before all others, and into which one account adds a
+//! user: the user's real conversations must stay visible, the number of groups must be bounded, and a group that the
+//! user has left for good must stay away.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,13 +16,13 @@ use uuid::Uuid;
 use super::{People, Target, Wishes};
 use crate::device::{Account, Endpoints, Failed, Http};
 
-/// Groups that are tried, unless a count is asked for.
+/// Groups that the attacker tries to create, unless `--count` is given.
 const GROUPS: usize = 1_000;
-/// People whom the user really talks to.
+/// Users with whom the victim has real conversations.
 const FRIENDS: usize = 5;
-/// How often the user leaves one of the groups.
+/// How often the victim leaves one of the groups.
 const DECLINES: usize = 3;
-/// How long people talk before, and during.
+/// How long people talk before the attack, and during it.
 const TALK: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
@@ -82,13 +83,13 @@ async fn say(http: &Http, conversation: ConversationId) -> Result<()> {
     Ok(())
 }
 
-/// An id for a creation, such that the group stands before nearly all other conversations.
+/// An id for a creation, found by brute force, such that the group sorts before nearly all other conversations.
 fn ground(author: UserId) -> Option<CommandId> {
     let mut ids = std::iter::repeat_with(|| CommandId::try_from(Uuid::now_v7()).ok()).flatten();
     ids.find(|id| ConversationId::group(author, *id).as_bytes()[0] == 0)
 }
 
-/// Takes the user into groups until that is refused for good; those that got through.
+/// Creates groups with the user until that is refused for good. Returns the groups that were created.
 async fn flood(http: &Http, author: UserId, user: UserId, groups: usize) -> Result<Vec<ConversationId>> {
     let mut taken = Vec::new();
     while taken.len() < groups {
@@ -114,7 +115,7 @@ async fn open_or_code(http: &Http, body: &Value) -> Result<Result<ConversationId
     }
 }
 
-/// The whole list.
+/// The whole list of conversations, from all its pages.
 async fn listed(http: &Http, query: &str) -> Result<Vec<ConversationBody>> {
     let (mut listed, mut next): (Vec<ConversationBody>, Option<String>) = (Vec::new(), None);
     loop {
@@ -128,7 +129,7 @@ async fn listed(http: &Http, query: &str) -> Result<Vec<ConversationBody>> {
     }
 }
 
-/// The user leaves a group each time that its owner takes them in; whether that comes to an end.
+/// The user leaves a group each time that its owner adds them. Returns whether the owner is refused in the end.
 async fn decline(victim: &Http, owner: &Http, group: ConversationId, user: UserId) -> Result<bool> {
     for _ in 0..DECLINES {
         let id = Uuid::now_v7();

@@ -1,6 +1,6 @@
-//! A delivery partition without a leader, as the fan-out meets it: what is appended there is not answered. Storage and the
-//! fan-out run in this process, on the embedded log on disk. People of the other partitions are served as before, however
-//! much is said to those of the sick one; when it is back, they get all of it, in order.
+//! A delivery partition without a leader, as the fan-out meets it: appends to it are not answered. Storage and the
+//! fan-out run in this process, on the embedded log on disk. Users of the other partitions are served as before,
+//! however much is sent to those of the leaderless one; when it has a leader again, they get all of it, in order.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,18 +29,18 @@ use super::{Wishes, memory, people};
 use crate::engines::lay_out;
 use crate::runs::percentiles;
 
-/// Events while the partition is sick.
+/// Events that are appended while the partition has no leader.
 const EVENTS: usize = 20_000;
-/// Events before.
+/// Events that are appended before that.
 const EVENTS_BEFORE: usize = 2_000;
 /// Events per second.
 const RATE: u64 = 500;
-/// Pairs that talk: in each partition of the log more than may be parked there.
+/// Pairs of users that talk: in each partition of the log, more conversations than may be parked there.
 const PAIRS: u128 = 2_400;
-/// How long deliveries may take at the end.
+/// How long the last deliveries may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What was said, and when; what came, and when: by recipient and seq.
+/// What was sent and what was delivered, each with its time: by recipient and conversation.
 #[derive(Default)]
 struct Book {
     said: BTreeMap<(UserId, ConversationId), Vec<(Seq, Instant)>>,
@@ -91,15 +91,15 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     Ok(back.is_ok() && missing > 0 && people::as_good_as(&during, &before))
 }
 
-/// A log of which one partition of `chat.deliveries` answers nothing while it has no leader.
+/// A log in which one partition of `chat.deliveries` answers no append while it has no leader.
 struct Leaderless {
     inner: SharedLog,
     partition: u32,
-    /// What was handed to it meanwhile; `None` while it has a leader.
+    /// The appends that wait for a leader; `None` while the partition has one.
     kept: Mutex<Option<Vec<Kept>>>,
 }
 
-/// A record that nothing is said of, and who waits to hear.
+/// A record whose append is not answered yet, and the sender for its result.
 type Kept = (NewRecord, oneshot::Sender<Result<Position, AppendError>>);
 
 impl Leaderless {
@@ -107,7 +107,8 @@ impl Leaderless {
         act(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// It has a leader again, and appends what it was handed, in order; what comes meanwhile waits behind that.
+    /// Gives the partition a leader again: appends the records that wait, in order. Records that come meanwhile
+    /// queue behind them.
     async fn heal(&self) {
         loop {
             let waiting = self.with(|kept| {
@@ -117,7 +118,7 @@ impl Leaderless {
             });
             let Some(waiting) = waiting else { return };
             for (record, report) in waiting {
-                // Nobody waits to hear of what was given up.
+                // An append whose caller has given up has no receiver any more.
                 let _ = report.send(append(&*self.inner, DELIVERIES, record).await);
             }
         }
@@ -147,7 +148,7 @@ impl Around for Leaderless {
     }
 }
 
-/// Storage and the fan-out.
+/// Starts storage and the fan-out.
 async fn consume(log: &SharedLog, codec: &Codec, stop: &CancellationToken) -> Result<JoinSet<Result<()>>> {
     let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await?;
     let (metrics, entropy, mut tasks) = (Metrics::new(), Entropy::system(), JoinSet::new());
@@ -171,7 +172,7 @@ fn home(user: UserId) -> u32 {
     partition_of(user.to_string().as_bytes(), spec_of(DELIVERIES).partitions)
 }
 
-/// The pairs take turns, at a steady rate.
+/// The pairs send messages in turn, at a steady rate.
 async fn talk(log: &SharedLog, codec: &Codec, book: &SharedBook, numbers: std::ops::Range<usize>) -> Result<()> {
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(RATE)?);
     let mut sending = JoinSet::new();
@@ -219,7 +220,7 @@ async fn talk(log: &SharedLog, codec: &Codec, book: &SharedBook, numbers: std::o
     Ok(())
 }
 
-/// Notes what comes in a delivery partition, as a device's filter lets it pass.
+/// Notes what is delivered in a partition, after the filter that a device has: the highest seq of each conversation.
 async fn watch(log: SharedLog, codec: Codec, partition: u32, book: SharedBook, stop: CancellationToken) -> Result<()> {
     let mut reader = log.reader(DELIVERIES, partition, 0).await?;
     while let Some(records) = stop.run_until_cancelled(reader.next(500)).await {
@@ -242,7 +243,7 @@ async fn watch(log: SharedLog, codec: Codec, partition: u32, book: SharedBook, s
     Ok(())
 }
 
-/// Deliveries that did not come to users of those partitions.
+/// The number of deliveries that users of those partitions have not received.
 fn missing(book: &SharedBook, of: impl Fn(u32) -> bool) -> usize {
     let book = book.lock().unwrap_or_else(PoisonError::into_inner);
     let said = book.said.iter().filter(|((user, _), _)| of(home(*user)));
@@ -259,7 +260,7 @@ async fn all_came(book: &SharedBook, of: impl Fn(u32) -> bool) -> Result<()> {
     coming.await.with_context(|| format!("{} deliveries do not come", missing(book, &of)))
 }
 
-/// From send to delivery, of users of those partitions, of their events from number `from` on.
+/// Time from send to delivery, for users of those partitions and for events from number `from` on.
 fn latencies(book: &SharedBook, from: usize, of: impl Fn(u32) -> bool) -> Vec<u64> {
     let book = book.lock().unwrap_or_else(PoisonError::into_inner);
     let begun = book.said.values().flatten().map(|(_, at)| *at).collect::<std::collections::BTreeSet<_>>();
@@ -276,7 +277,7 @@ fn latencies(book: &SharedBook, from: usize, of: impl Fn(u32) -> bool) -> Vec<u6
     all
 }
 
-/// Of this process, which is both the people and the consumers.
+/// Memory of this process, which runs both the users and the consumers, in MiB.
 fn resident_mib() -> Option<u64> {
     Some(memory::resident_kib(std::process::id())? / 1024)
 }

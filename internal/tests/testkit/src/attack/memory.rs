@@ -1,13 +1,13 @@
-//! The memory of a process, as the kernel tells it.
+//! The memory of a process, as the kernel reports it.
 
 use std::fs;
 
-/// What is in use, in KiB; `None` when there is no such process.
+/// Memory in use, in KiB; `None` when there is no such process.
 pub(super) fn resident_kib(pid: u32) -> Option<u64> {
     status(pid, "VmRSS:")
 }
 
-/// The most that was ever in use, in KiB; `None` when there is no such process.
+/// The peak of the memory in use, in KiB; `None` when there is no such process.
 pub(super) fn peak_kib(pid: u32) -> Option<u64> {
     status(pid, "VmHWM:")
 }

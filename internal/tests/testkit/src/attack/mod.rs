@@ -1,7 +1,7 @@
-//! Attacks on a server of one's own: what strangers and hostile users may do from outside, while people go on talking.
+//! Attacks on a server: what unauthenticated and hostile users may do from outside, while people go on talking.
 //!
-//! One attack per file and line of [`ATTACKS`]. Each prints its figures, ends by itself, and says whether the people were
-//! served and nothing of theirs was lost. Only loopback addresses are attacked.
+//! Each attack has a file and an entry in [`ATTACKS`]. It prints its figures, ends by itself, and reports whether
+//! people were served and none of their messages was lost. Only loopback addresses are attacked.
 
 mod backlog;
 mod crowd;
@@ -25,18 +25,18 @@ pub use target::{Target, Wishes};
 /// An attack, by name.
 #[derive(Debug)]
 pub struct Attack {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
     /// What it does, in one line.
     pub what: &'static str,
     run: fn(Wishes) -> Running,
 }
 
-/// An attack on its way: `true` when people were served and nothing was lost. It need not be `Send`: the compiler does not
-/// see that futures which borrow from those of the engines may be sent.
+/// A running attack: `true` when people were served and nothing was lost. The future need not be `Send`: the
+/// compiler cannot prove that for futures that borrow from those of the engines.
 type Running = Pin<Box<dyn Future<Output = Result<bool>>>>;
 
-/// All of them.
+/// All attacks.
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "strangers",
@@ -88,7 +88,7 @@ pub const ATTACKS: &[Attack] = &[
 /// Runs the attack of that name.
 ///
 /// # Errors
-/// When there is none, or it could not be carried out.
+/// When there is no attack of that name, or it could not be carried out.
 pub async fn run(name: &str, wishes: Wishes) -> Result<bool> {
     let attack = ATTACKS.iter().find(|attack| attack.name == name).context("there is no attack of that name")?;
     println!("{name}: {}", attack.what);

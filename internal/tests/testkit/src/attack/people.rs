@@ -11,9 +11,9 @@ use crate::device::{Endpoints, Fate};
 use crate::load::{LoadConfig, World};
 use crate::runs::percentiles;
 
-/// How many times longer than before the slowest hundredth of the answers may take.
+/// How many times as long as before the p99 of the answers may be.
 const SLOWER_MAX: u32 = 3;
-/// Below this, an answer is quick whatever it took before.
+/// An answer within this time counts as quick, however quick it was before.
 const QUICK: Duration = Duration::from_millis(100);
 
 /// People with a device each who talk to one another.
@@ -22,19 +22,20 @@ pub struct People {
     world: World,
 }
 
-/// How long people waited within one time.
+/// What people experienced during one period.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
-    /// Messages said.
+    /// Number of messages that were sent.
     pub messages: usize,
-    /// From send to acknowledgement.
+    /// Time from send to acknowledgement, in microseconds.
     pub ack_us: Vec<u64>,
-    /// From send to another's device.
+    /// Time from send to arrival on another user's device, in microseconds.
     pub arrival_us: Vec<u64>,
 }
 
 impl People {
-    /// Registers so many, and opens as many conversations, in which they will say `rate` messages per second.
+    /// Registers `users` accounts and opens as many conversations, in which they will send `rate` messages per
+    /// second.
     ///
     /// # Errors
     /// When that does not succeed in time.
@@ -53,7 +54,7 @@ impl People {
         Ok(Self { world: World::begin(endpoints, config).await? })
     }
 
-    /// They talk for so long; then every send is waited for.
+    /// Lets them talk for that time, then waits until every command is resolved.
     ///
     /// # Errors
     /// When nothing is answered any more.
@@ -75,11 +76,11 @@ impl People {
         Ok(figures)
     }
 
-    /// What was lost: messages of theirs that do not stand, or that a member's device does not show. Also prints what
-    /// went wrong on the way and was mended.
+    /// Counts what was lost: commands of members that did not take effect, and messages that a member's device does
+    /// not show. Also prints the errors that were met and retried.
     ///
     /// # Errors
-    /// When not everything comes about in time.
+    /// When some commands are not resolved in time.
     pub async fn lost(mut self) -> Result<usize> {
         self.world.resolve().await?;
         let missing = |world: &World| world.rooms.iter().map(|room| missing_in(world, room.id, &room.members)).sum();
@@ -98,7 +99,7 @@ impl People {
         Ok(lost)
     }
 
-    /// What they are and do.
+    /// The users, their devices and conversations.
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
@@ -112,10 +113,11 @@ impl People {
     }
 }
 
-/// Messages of the conversation that do not stand, and copies of those that do that its members' devices lack.
+/// Commands of members that did not take effect, and messages that did but that a member's device lacks.
 fn missing_in(world: &World, room: domain::ConversationId, members: &[usize]) -> usize {
     let (mut standing, mut missing) = (Vec::new(), 0);
-    // One device each. Now and then a stranger to the conversation says something, which is refused.
+    // Looks at one device of each member. Commands of users who are not members are refused on purpose, so they do
+    // not count.
     for member in members {
         let memory = world.devices[*member].memory();
         for sent in memory.sends.values().filter(|sent| sent.conversation == room) {
@@ -137,20 +139,21 @@ fn missing_in(world: &World, room: domain::ConversationId, members: &[usize]) ->
 }
 
 impl Figures {
-    /// The time within which 99 of 100 acknowledgements came.
+    /// The p99 of the time to an acknowledgement.
     #[must_use]
     pub fn p99(&self) -> Duration {
         p99(&self.ack_us)
     }
 
-    /// Whether people were served as well as `before`, more or less.
+    /// Whether people were served about as well as `before`.
     #[must_use]
     pub fn as_good_as(&self, before: &Self) -> bool {
         as_good_as(&self.ack_us, &before.ack_us)
     }
 }
 
-/// Whether these times, in microseconds, are as good as those of `before`, more or less.
+/// Whether the p99 of these times, in microseconds, is within the bounds of [`SLOWER_MAX`] and [`QUICK`] against
+/// `before`.
 pub(super) fn as_good_as(us: &[u64], before: &[u64]) -> bool {
     !us.is_empty() && p99(us) <= p99(before).saturating_mul(SLOWER_MAX).max(QUICK)
 }

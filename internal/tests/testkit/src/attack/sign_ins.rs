@@ -1,4 +1,4 @@
-//! Wrong sign-ins without end, from one address and from many, while people sign in.
+//! Endless sign-ins with wrong passwords, from one address and from many, while people sign in.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,24 +18,24 @@ use uuid::Uuid;
 use super::{People, Target, Wishes};
 use crate::runs::percentiles;
 
-/// Connections that try wrong passwords.
+/// Connections that try wrong passwords at the same time.
 const CONNECTIONS: usize = 100;
 /// People of each kind who sign in meanwhile.
 const OF_EACH_KIND: usize = 12;
-/// How long people talk before, and during.
+/// How long people talk before the attack, and during it.
 const TALK: Duration = Duration::from_secs(15);
-/// What people do between two sign-ins.
+/// How long people wait between two sign-ins.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long somebody tries to sign in.
+/// How long a person tries to sign in before giving up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Before an attacker who was refused at once tries again: attackers and people share one machine's processors here.
+/// Pause before a refused attacker tries again: attackers and people share one machine's processors here.
 const AWAY: Duration = Duration::from_millis(20);
-/// The header in which a proxy would name the client's address; the server is told that there is one.
+/// The header in which a proxy names the client's address; the server is configured to trust it.
 const FORWARDED: &str = "x-forwarded-for";
-/// The address that half of the attackers, and some of the people, come from.
+/// The address that half of the attackers and two kinds of people come from.
 const SHARED: &str = "203.0.113.7";
 
-/// Who signs in, and from where.
+/// The address and device that a person signs in from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// From an address of their own.
@@ -46,12 +46,12 @@ enum Kind {
     NewDevice,
 }
 
-/// Of everybody.
+/// The password of every account.
 const PASSWORD: &str = "correct horse battery";
 
 const KINDS: [Kind; 3] = [Kind::Elsewhere, Kind::SameDevice, Kind::NewDevice];
 
-/// Somebody with an account.
+/// A person with an account.
 #[derive(Debug)]
 struct Person {
     kind: Kind,
@@ -60,13 +60,13 @@ struct Person {
     device_token: Option<Secret>,
 }
 
-/// How somebody's sign-ins went.
+/// How the sign-ins of one person went.
 #[derive(Debug, Default)]
 struct SignedIn {
     times_us: Vec<u64>,
-    /// Answers that said to come back later.
+    /// Number of answers that asked to retry later.
     put_off: usize,
-    /// Times when patience ended.
+    /// How often the person gave up.
     given_up: usize,
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     Ok(lost == 0 && given_up == 0 && during.as_good_as(&before))
 }
 
-/// Tries one wrong password after another, until it is stopped.
+/// Tries one wrong password after another, until the task is aborted.
 async fn attack(address: SocketAddr, number: usize) {
     let Ok(client) = Client::builder().no_proxy().build() else { return };
     let from = if number.is_multiple_of(2) { SHARED.to_owned() } else { format!("198.51.100.{}", number % 256) };
@@ -146,7 +146,7 @@ impl Person {
         Ok(request.send().await?)
     }
 
-    /// Signs in again and again until the end, once at least; comes back when the server says so.
+    /// Signs in again and again until `until`, at least once; waits as long as the server asks for.
     async fn sign_in(&self, client: &Client, base: &str, until: Instant) -> Result<SignedIn> {
         let mut signed = SignedIn::default();
         loop {
@@ -174,7 +174,8 @@ impl Person {
     }
 }
 
-/// All of them, for so long. With no time, one after another: what a sign-in takes where nobody else asks.
+/// All persons sign in at the same time, for that long. With a duration of zero they do so one after another: that
+/// measures a sign-in without any competition.
 async fn sign_in_all(client: &Client, base: &str, crowd: &[Person], time: Duration) -> Result<Vec<(Kind, SignedIn)>> {
     let until = Instant::now() + time;
     if time.is_zero() {

@@ -1,4 +1,4 @@
-//! Connections that say nothing, made again as the server lets go of them.
+//! Connections that send nothing, and are opened again when the server closes them.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{People, Target, Wishes};
 
-/// Connections that are kept.
+/// Connections that are kept open.
 const STRANGERS: usize = 2000;
-/// How long people talk before, and during.
+/// How long people talk before the attack, and during it.
 const TALK: Duration = Duration::from_secs(15);
-/// How long a stranger waits for a connection, and before it tries again.
+/// How long a stranger waits for a connection, and how long before the next attempt.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Before one that was let go of comes back: attackers and people share one machine's processors here.
+/// Pause before a stranger whose connection was closed connects again: attackers and people share one machine's
+/// processors here.
 const AWAY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(wishes: Wishes, limits: &'static str) -> Result<bool> {
@@ -33,7 +34,7 @@ pub(super) async fn run(wishes: Wishes, limits: &'static str) -> Result<bool> {
     let during = people.talk(TALK).await?;
     println!("during:  {during}; {:?} MiB, {:?} descriptors", target.resident_mib(), target.descriptors());
     target.alive()?;
-    // Who comes anew must be served, too.
+    // People who connect only now must be served, too.
     let newcomer = People::begin(&target.endpoints(), 3, 20).await?;
     let new = newcomer.talk(Duration::from_secs(2)).await?;
     println!("newcomers: {new}");
@@ -48,7 +49,7 @@ pub(super) async fn run(wishes: Wishes, limits: &'static str) -> Result<bool> {
     Ok(lost == 0 && during.as_good_as(&before))
 }
 
-/// Holds a connection until it is closed, and comes back.
+/// Holds a connection until the server closes it, then connects again.
 async fn stranger(address: std::net::SocketAddr) {
     loop {
         if let Ok(Ok(mut stream)) = timeout(PATIENCE, TcpStream::connect(address)).await {

@@ -1,4 +1,4 @@
-//! What is attacked: a `klatsch` started for it, or one that runs already.
+//! The server that is attacked: a `klatsch` started for it, or one that runs already.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,16 +9,16 @@ use super::memory;
 use crate::device::Endpoints;
 use crate::programs::Single;
 
-/// What was asked for on the command line.
+/// The options of the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
-    /// A server that runs already, instead of one started for the attack.
+    /// URL of a server that runs already, to be attacked instead of one started here.
     pub url: Option<String>,
-    /// How many of whatever the attack consists of, instead of its own number.
+    /// How many connections, messages or other units the attack uses, instead of its default.
     pub count: Option<usize>,
 }
 
-/// What is attacked. Dropping it ends what was started.
+/// The attacked server. Dropping it stops what was started here.
 #[derive(Debug)]
 pub struct Target {
     single: Option<Single>,
@@ -26,10 +26,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// The server at the URL, or a `klatsch` with these limits (shell commands such as `ulimit -Sn 1024`) and arguments.
+    /// The server at the given URL, or a new `klatsch` with these limits (shell commands such as `ulimit -Sn 1024`)
+    /// and arguments.
     ///
     /// # Errors
-    /// When it does not start, or is not on the loopback.
+    /// When the server does not start, or its address is not on the loopback.
     pub async fn new(wishes: &Wishes, limits: &'static str, arguments: &[&str]) -> Result<Self> {
         let Some(url) = &wishes.url else {
             let mut single = Single::new().await?;
@@ -45,42 +46,42 @@ impl Target {
         Ok(Self { single: None, address })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where devices find it.
+    /// The URLs that devices use.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         let url = format!("http://{}", self.address);
         Endpoints { users: url.clone(), chat: vec![url.clone()], sockets: vec![url] }
     }
 
-    /// Its memory in use, in MiB; `None` when it was not started here.
+    /// Memory in use of the server, in MiB; `None` when it was not started here.
     #[must_use]
     pub fn resident_mib(&self) -> Option<u64> {
         Some(memory::resident_kib(self.pid()?)? / 1024)
     }
 
-    /// The most memory that it ever used, in MiB.
+    /// Peak of the memory in use, in MiB; `None` when it was not started here.
     #[must_use]
     pub fn peak_mib(&self) -> Option<u64> {
         Some(memory::peak_kib(self.pid()?)? / 1024)
     }
 
-    /// Its open descriptors.
+    /// The number of open descriptors; `None` when it was not started here.
     #[must_use]
     pub fn descriptors(&self) -> Option<usize> {
         let pid = self.pid()?;
         Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
     }
 
-    /// An error when it has ended.
+    /// Fails when the server has ended.
     ///
     /// # Errors
-    /// With the end of its log.
+    /// When it has ended: the error holds the end of its log.
     pub fn alive(&mut self) -> Result<()> {
         let Some(single) = &mut self.single else { return Ok(()) };
         let ended = single.program.has_ended()?;
@@ -88,7 +89,7 @@ impl Target {
         Ok(())
     }
 
-    /// The program, when it was started here: for what only an operator of it can do.
+    /// The program, when it was started here: for what only its operator can do, such as stopping it.
     pub fn single(&mut self) -> Option<&mut Single> {
         self.single.as_mut()
     }

@@ -1,4 +1,4 @@
-//! Pages of history that are asked for and never read, by many connections of one user.
+//! Pages of history that one user requests over many connections and never reads.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use uuid::Uuid;
 use super::{People, Target, Wishes};
 use crate::device::{Account, Failed, Http};
 
-/// Pages that nobody reads.
+/// Pages that are requested and not read.
 const PAGES: usize = 150;
 /// Messages of a page, and bytes of each: the largest page that may be asked for.
 const MESSAGES: usize = 200;
 const BYTES: usize = 16 << 10;
-/// How long people talk before, and during.
+/// How long people talk before the attack, and during it.
 const TALK: Duration = Duration::from_secs(10);
-/// What the answers may add to the memory, in MiB.
+/// How much memory the unread answers may add, in MiB.
 const GROWTH_MAX: u64 = 200;
-/// What a client's system keeps for it, in bytes: as little as there is.
+/// The receive buffer of each connection, in bytes: the smallest that the system allows.
 const KEPT_FOR_CLIENT: u32 = 4096;
 
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
@@ -57,7 +57,7 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     Ok(lost == 0 && during.as_good_as(&before) && grown.is_none_or(|grown| grown <= GROWTH_MAX))
 }
 
-/// A conversation with as much in it as a page may have.
+/// Creates a conversation with as many messages, of as many bytes, as the largest page may have.
 async fn fill(http: &Http) -> Result<String> {
     let body = json!({ "id": Uuid::now_v7(), "kind": "group", "title": "large", "members": [] });
     let created: Value = http.chat(Method::POST, "/v1/conversations", Some(&body)).await?;
@@ -65,7 +65,7 @@ async fn fill(http: &Http) -> Result<String> {
     let path = format!("/v1/conversations/{conversation}/messages");
     for _ in 0..MESSAGES {
         let message = json!({ "id": Uuid::now_v7(), "body": "x".repeat(BYTES) });
-        // Within the rate that users have.
+        // Retries when the user's rate limit is hit.
         for attempt in 0.. {
             match http.chat::<Value>(Method::POST, &path, Some(&message)).await {
                 Ok(_) => break,
@@ -90,7 +90,8 @@ async fn ask(address: SocketAddr, path: &str, token: &str) -> Result<TcpStream> 
     Ok(stream)
 }
 
-/// How many the server has not let go of: the end of the others comes after what lies in the system's buffers.
+/// How many connections the server still holds open. Reads first what lies in the system's buffers, as the end of a
+/// closed connection comes behind it.
 async fn still_open(unread: &mut [TcpStream]) -> usize {
     let (mut open, mut buffer) = (0, vec![0; 64 << 10]);
     for stream in unread {

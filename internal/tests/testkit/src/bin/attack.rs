@@ -1,9 +1,10 @@
-//! Attacks on a server of one's own, from the command line, with figures.
+//! Command line for the attacks of [`testkit::attack`].
 //!
 //! ```text
 //! attack NAME [--url http://127.0.0.1:PORT] [--count N]
 //! ```
-//! Starts a `klatsch` of its own unless a URL is given. Ends with 1 when people were not served or something was lost.
+//! Starts a `klatsch` of its own unless a URL is given. The exit code is 1 when people were not served or something
+//! was lost.
 
 use std::process::ExitCode;
 
@@ -40,7 +41,7 @@ async fn act(arguments: &[String]) -> Result<bool> {
             _ => bail!(usage()),
         }
     }
-    // Attackers need descriptors, too.
+    // The attackers need many descriptors, too.
     process::descriptors::raise()?;
     attack::run(name, wishes).await
 }

@@ -1,5 +1,5 @@
-//! The long runs, from the command line: a load with disturbances and the oracle's verdict, with figures. [`HELP`] says
-//! how it is called.
+//! Command line for the long runs: a load with faults, and the oracle's verdict with figures. [`HELP`] has the
+//! usage.
 
 use std::process::ExitCode;
 
@@ -39,7 +39,7 @@ Programs:
                           beside this program, or in the folder KLATSCH_PROGRAMS
 
 The exit code is 1 when anything was lost, doubled or out of order.";
-/// Messages per second of a measurement.
+/// Messages per second while latency is measured.
 const LATENCY_RATE: u32 = 200;
 
 #[tokio::main]

@@ -1,11 +1,11 @@
-//! Real servers from the command line: for trying things by hand, and one set for all test binaries of a run.
+//! Command line for real servers: for manual use, and to start one set for all test binaries of a run.
 //!
 //! ```text
 //! servers fetch                               fetch the programs only
 //! servers up  [kafka] [cql] [registry]        start them, print how to reach them, stay until Ctrl-C or end of input
 //! servers run [kafka] [cql] [registry] -- COMMAND ...    start them, run a command that is told of them, stop them
 //! ```
-//! Naming no server means all three. `run` ends with the command's exit code.
+//! Without a server's name, all three are meant. `run` ends with the command's exit code.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,8 @@ async fn main() -> ExitCode {
             1
         }
     };
-    // Not by returning: the thread that may still be reading the standard input would be waited for.
+    // `exit` instead of a return from `main`: the runtime would wait for the thread that may still read standard
+    // input.
     std::process::exit(code)
 }
 
@@ -57,14 +58,14 @@ async fn act(arguments: &[String]) -> Result<i32> {
                 .status()
                 .await
                 .with_context(|| format!("running {program}"))?;
-            // None: it was ended by a signal.
+            // There is no code when a signal ended the command.
             Ok(status.code().unwrap_or(1))
         }
         _ => bail!(USAGE),
     }
 }
 
-/// The servers that were asked for.
+/// The running servers.
 struct Up {
     kafka: Option<Kafka>,
     cql: Option<Cassandra>,
@@ -87,7 +88,7 @@ impl Up {
         Ok(Self { kafka, cql, registry })
     }
 
-    /// What tells tests to use these servers.
+    /// The environment variables that make tests use these servers.
     fn environment(&self) -> Vec<(&'static str, String)> {
         let kafka = self.kafka.as_ref().map(|kafka| (servers::GIVEN_KAFKA, kafka.bootstrap().to_owned()));
         let cql = self.cql.as_ref().map(|cql| (servers::GIVEN_CQL, cql.address().to_owned()));

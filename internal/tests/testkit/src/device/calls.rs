@@ -1,4 +1,4 @@
-//! Calls over HTTP that a device makes beside its socket.
+//! HTTP calls that a device makes beside its socket.
 
 use domain::{CommandId, ConversationId, Seq};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -13,28 +13,27 @@ use tokio::time::sleep;
 
 use super::http::{Access, Failed, Http};
 
-/// The most that a page of history holds.
+/// The largest page of history, in entries.
 const PAGE: usize = 200;
-/// Conversations that a sync reads at the same time.
+/// Timelines that a sync reads at the same time.
 const READS_AT_ONCE: usize = 4;
-/// Conversations that a page of a sync has at most: few, so that every world has several pages.
+/// Conversations in a page of a sync: few, so that every test has several pages.
 const SYNC_PAGE: usize = 5;
-/// Before a sync that is not complete is asked for again.
+/// Pause before an incomplete sync is retried.
 const SYNC_AGAIN: Duration = Duration::from_millis(300);
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// A whole sync, of that number.
+    /// A complete sync: its number, the list of conversations, and the timeline of each.
     Synced(u32, SyncPage, Vec<(ConversationId, Vec<EntryBody>)>),
-    /// What stands under an id.
-    /// Whether the fate was open when it was asked.
+    /// The outcome of a command; the flag tells whether its fate was open when the outcome was requested.
     Outcome(CommandId, bool, Result<OutcomeBody, Failed>),
     /// A command sent over HTTP.
     Command(CommandId, Result<Accepted, Failed>),
-    /// Another access token, for the socket that stands.
+    /// A new access token for the open socket.
     Renewed(Result<Access, Failed>),
-    /// A conversation read again because of the joining at that seq.
+    /// A conversation that was read again because of the event at that seq.
     Reread(ConversationId, Seq, Result<Vec<EntryBody>, Failed>),
 }
 
@@ -58,7 +57,7 @@ impl Http {
         }
     }
 
-    /// Every conversation with its head, then their rows; asks again until all of it is there.
+    /// Reads the list of conversations with their heads, then all timelines; retries until the sync is complete.
     pub(crate) async fn sync(&self) -> (SyncPage, Vec<(ConversationId, Vec<EntryBody>)>) {
         loop {
             match self.try_sync().await {
@@ -81,10 +80,10 @@ impl Http {
         Ok(Some((page, rows)))
     }
 
-    /// Every conversation with its head, from all pages: what the last one says of the whole.
+    /// The list of conversations with their heads, from all pages; `complete` is that of the last page.
     ///
     /// # Errors
-    /// When one of them cannot be read, or they are not in the order of the ids.
+    /// When a page cannot be read, or the pages are not in the order of the ids.
     pub(crate) async fn sync_list(&self) -> Result<SyncPage, Failed> {
         let mut conversations: Vec<SyncConversation> = Vec::new();
         let mut path = format!("/v1/sync?limit={SYNC_PAGE}");
@@ -101,10 +100,10 @@ impl Http {
         }
     }
 
-    /// What stands under the id of a command.
+    /// The outcome of a command: what the log has under its id.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When the service refuses, or does not answer.
     pub async fn outcome(&self, conversation: ConversationId, id: CommandId) -> Result<OutcomeBody, Failed> {
         self.get(&format!("/v1/conversations/{conversation}/outcome/{id}")).await
     }
@@ -112,7 +111,7 @@ impl Http {
     /// Sends a command.
     ///
     /// # Errors
-    /// When it was not taken, or that cannot be told.
+    /// When it was refused, or there was no answer.
     pub async fn command(&self, command: CommandFrame) -> Result<Accepted, Failed> {
         let CommandFrame { id, conversation, what } = command;
         let at = conversation.map_or_else(String::new, |conversation| format!("/v1/conversations/{conversation}"));

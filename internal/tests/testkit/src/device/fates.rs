@@ -1,26 +1,26 @@
-//! What became of a device's commands.
+//! The state of each command that a device has sent.
 
 use domain::{CommandId, ConversationId, Seq};
 use protocol::{CommandFrame, CommandKind, ErrorCode, OutcomeBody, OutcomeState, StandsName};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-/// What a device believes about a command.
+/// What a device knows about the result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Not known yet.
+    /// The result is not known yet.
     Open,
-    /// It stands there.
+    /// It took effect; its event is at that seq.
     Stands(Seq),
     /// Its id was withdrawn.
     Withdrawn,
-    /// The reducer decided against it.
+    /// The reducer refused it at log order.
     Refused(ErrorCode),
-    /// The server did not append it.
+    /// The server refused it before it was appended.
     NotTaken(ErrorCode),
 }
 
-/// Which way a command goes.
+/// The transport of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// Over the socket.
@@ -36,35 +36,35 @@ pub struct Sent {
     pub command: CommandFrame,
     /// Its conversation.
     pub conversation: ConversationId,
-    /// Which way.
+    /// The transport that it uses.
     pub route: Route,
     /// What became of it.
     pub fate: Fate,
-    /// Copies that may be in the log.
+    /// Number of copies that may be in the log.
     pub copies: u32,
-    /// Copies that were acknowledged.
+    /// Number of copies that were acknowledged.
     pub acks: u32,
-    /// When the first copy went out.
+    /// When the first copy was sent.
     pub at: Option<Instant>,
-    /// When it is sent, or asked for, next; `None` when nothing is to be done.
+    /// When the command is sent again, or its outcome requested; `None` when nothing is to be done.
     pub due: Option<Instant>,
-    /// Whether, when due, its outcome is asked for instead of sending it.
+    /// Whether, when it is due, its outcome is requested instead of sending it again.
     pub ask: bool,
-    /// A copy was refused before the log while the fate of others is not known: unless one of them stands, the command
-    /// is withdrawn, so that none ever will.
+    /// A copy was refused before the log while the fate of others is not known. The command is then withdrawn,
+    /// unless a copy has taken effect already, so that none takes effect later.
     pub giving_up: bool,
-    /// A copy was refused because something else stands under the id: what, only the outcome says.
+    /// A copy was refused because another command has the same id. Only the outcome tells which one.
     pub conflict: bool,
-    /// Given back with the first answer of any kind.
+    /// The load's permit, returned with the first answer of any kind.
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Two answers that contradict one another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
-    /// The command.
+    /// The id of the command.
     pub id: CommandId,
-    /// In words.
+    /// The contradiction, in words.
     pub what: String,
 }
 
@@ -92,7 +92,7 @@ impl Sent {
         self.fate == Fate::Open
     }
 
-    /// It stands at `seq`. Says what contradicts that, if anything does.
+    /// Notes that the command took effect at `seq`. Returns a description if that contradicts what was known.
     pub(crate) fn stands(&mut self, seq: Seq) -> Option<String> {
         let contradiction = match self.fate {
             Fate::Stands(known) if known != seq => Some(format!("stood at {known:?}, now at {seq:?}")),
@@ -103,7 +103,7 @@ impl Sent {
         contradiction
     }
 
-    /// Its withdrawal stands.
+    /// Notes that the command was withdrawn. Returns a description if that contradicts what was known.
     pub(crate) fn withdrawn(&mut self) -> Option<String> {
         let contradiction = match self.fate {
             Fate::Stands(known) => Some(format!("stood at {known:?}, now withdrawn")),
@@ -113,7 +113,7 @@ impl Sent {
         contradiction
     }
 
-    /// A copy of it was refused, which says nothing about other copies.
+    /// Notes that a copy was refused by the reducer, which says nothing about other copies.
     pub(crate) fn refused(&mut self, reason: ErrorCode, now: Instant) -> Option<String> {
         match (reason, self.fate) {
             (ErrorCode::Withdrawn, _) => return self.withdrawn(),
@@ -124,14 +124,15 @@ impl Sent {
         None
     }
 
-    /// A copy of it was not appended. Final only if no other copy may be in the log.
+    /// Notes that a copy was not appended. That is final only if no other copy may be in the log.
     pub(crate) fn not_taken(&mut self, code: ErrorCode, now: Instant) {
         self.copies = self.copies.saturating_sub(1);
         self.conflict |= code == ErrorCode::Conflict;
         if self.fate != Fate::Open {
             return;
         }
-        // Who never was a member has nothing that could be given up: no copy that is in the log stands.
+        // A withdrawal is refused as `NotMember` only to users who never were members: none of their copies took
+        // effect.
         let never = code == ErrorCode::NotMember && matches!(self.command.what, CommandKind::Withdraw { .. });
         if self.copies == 0 || never {
             self.settle(Fate::NotTaken(code));
@@ -140,8 +141,8 @@ impl Sent {
         }
     }
 
-    /// What the outcome says. `absent` leaves a fate that is decided; it contradicts one that was decided before it was
-    /// asked (else it is older than what was heard meanwhile).
+    /// Notes what the outcome says. `absent` does not change a fate that is known. It contradicts one that was known
+    /// before the outcome was requested; otherwise the answer may be older than what was received meanwhile.
     pub(crate) fn outcome(&mut self, outcome: &OutcomeBody, asked_open: bool, now: Instant) -> Option<String> {
         let (id, conversation) = (outcome.id, self.conversation);
         match (outcome.outcome, outcome.stands, outcome.seq) {
@@ -156,7 +157,7 @@ impl Sent {
                 Fate::Stands(_) | Fate::Withdrawn if asked_open => None,
                 Fate::Stands(seq) => Some(format!("stood at {seq:?}, now absent")),
                 Fate::Withdrawn => Some("was withdrawn, now absent".into()),
-                // It is somebody else's, of which nobody is told.
+                // The id belongs to another user's command, and outcomes tell only a command's author.
                 Fate::Open if self.conflict => {
                     self.settle(Fate::Refused(ErrorCode::Conflict));
                     None
@@ -178,7 +179,7 @@ impl Sent {
     }
 }
 
-/// The id and conversation that a command names; a creation's conversation is derived.
+/// The id and the conversation of a command; the conversation of a creation is derived from them.
 ///
 /// # Errors
 /// When the command is malformed.

@@ -1,4 +1,4 @@
-//! The HTTP API as a device uses it: as itself, with tokens that are refreshed as they end.
+//! The HTTP API as one device uses it, with an access token that is refreshed before it expires.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,21 +16,21 @@ use tokio::time::{Instant, sleep};
 
 use super::network::{Network, Request, Stream, Tcp};
 
-/// How long registration and sign-in are tried: services may be on their way up.
+/// How long registration and sign-in are retried: services may still be starting.
 const SIGN_IN_WITHIN: Duration = Duration::from_secs(300);
-/// Between two such attempts.
+/// Pause between two such attempts.
 const SIGN_IN_EVERY: Duration = Duration::from_millis(200);
-/// Of every test account.
+/// The password of every test account.
 const PASSWORD: &str = "correct horse battery";
 
-/// Where the services are.
+/// The URLs of the services.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoints {
-    /// The user service.
+    /// URL of the user service.
     pub users: String,
-    /// The chat services: any will do.
+    /// URLs of the chat services; each can answer every call.
     pub chat: Vec<String>,
-    /// The websocket services: any will do.
+    /// URLs of the websocket services; each can serve every device.
     pub sockets: Vec<String>,
 }
 
@@ -39,17 +39,17 @@ pub struct Endpoints {
 pub struct Account {
     /// The unique name.
     pub name: String,
-    /// The id.
+    /// The user's id.
     pub user: UserId,
 }
 
-/// Why a call gave nothing.
+/// Why a call returned no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failed {
-    /// The service said no.
+    /// The service refused.
     #[error("{0:?}: {1}")]
     Refused(ErrorCode, String),
-    /// There was no answer, or none that makes sense: it may have happened or not.
+    /// There was no answer, or none that could be read: the call may have taken effect or not.
     #[error("no answer: {0}")]
     Unanswered(String),
 }
@@ -61,27 +61,27 @@ pub struct Http {
     endpoints: Endpoints,
     account: Account,
     session: Mutex<Option<Signed>>,
-    /// Calls so far: they go to the chat services in turn.
+    /// Number of calls so far: they go to the chat services in turn.
     calls: AtomicUsize,
 }
 
-/// An access token.
+/// An access token and the time of its renewal.
 #[derive(Debug)]
 pub(crate) struct Access {
     pub(crate) token: Secret,
-    /// From then on there is a newer one.
+    /// The time from which [`Http::access`] returns a newer token.
     pub(crate) until: Instant,
 }
 
 #[derive(Debug)]
 struct Signed {
     session: SessionBody,
-    /// From then on it is refreshed.
+    /// The time from which the session is refreshed.
     until: Instant,
 }
 
 impl Account {
-    /// Registers the name, or finds that it was registered by an attempt whose answer was lost.
+    /// Registers the name, or finds that an attempt whose answer was lost has registered it.
     ///
     /// # Errors
     /// When that does not succeed in time.
@@ -106,18 +106,18 @@ impl Http {
     /// The API for a device of `account`, over TCP.
     ///
     /// # Errors
-    /// When there is no client to be had.
+    /// When the HTTP client cannot be built.
     pub fn new(endpoints: Endpoints, account: Account) -> Result<Self, Failed> {
         Ok(Self::over(Arc::new(Tcp::new()?), endpoints, account))
     }
 
-    /// The same over another network.
+    /// As [`Self::new`], over another network.
     #[must_use]
     pub fn over(network: Arc<dyn Network>, endpoints: Endpoints, account: Account) -> Self {
         Self { network, endpoints, account, session: Mutex::new(None), calls: AtomicUsize::new(0) }
     }
 
-    /// A connection to a service.
+    /// Opens a connection to a service.
     pub(super) async fn connect(&self, base: &str) -> std::io::Result<Box<dyn Stream>> {
         self.network.connect(base).await
     }
@@ -128,15 +128,15 @@ impl Http {
         &self.endpoints
     }
 
-    /// An access token that is good for a while.
+    /// A valid access token, refreshed if need be.
     ///
     /// # Errors
-    /// When the user service gives none in time.
+    /// When the user service issues none in time.
     pub async fn token(&self) -> Result<Secret, Failed> {
         self.access().await.map(|access| access.token)
     }
 
-    /// The same, and when it is to be replaced.
+    /// A valid access token, and when it is to be replaced.
     pub(crate) async fn access(&self) -> Result<Access, Failed> {
         let mut session = self.session.lock().await;
         if session.as_ref().is_none_or(|signed| signed.until <= Instant::now()) {
@@ -146,7 +146,7 @@ impl Http {
         Ok(Access { token: signed.session.access_token.clone(), until: signed.until })
     }
 
-    /// Forgets the access token: the next one comes from a refresh.
+    /// Expires the access token: the next call refreshes it.
     pub async fn distrust(&self) {
         if let Some(signed) = self.session.lock().await.as_mut() {
             signed.until = Instant::now();
@@ -163,7 +163,7 @@ impl Http {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, Failed> {
-        // Any of them will do.
+        // The chat services take turns.
         let base = &self.endpoints.chat[self.calls.fetch_add(1, Ordering::Relaxed) % self.endpoints.chat.len()];
         let token = self.token().await?;
         let answer = self.ask(method, base, path, Some(token), body).await;
@@ -187,7 +187,7 @@ impl Http {
             if let Ok(session) = self.users("/v1/sessions/refresh", &body).await {
                 return Ok(Signed::new(session));
             }
-            // Its answer may have been lost, and with it the session: it is good once.
+            // The answer to a refresh may have been lost, and its refresh token with it: each is good once.
         }
         self.sign_in(Instant::now() + SIGN_IN_WITHIN).await
     }

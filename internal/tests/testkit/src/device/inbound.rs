@@ -1,28 +1,28 @@
-//! What comes over a device's socket.
+//! The texts that come over a device's socket.
 
 use domain::Cursor;
 use protocol::{FeedFrame, Received, ServerFrame, SignalFrame};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A text from the node.
+/// A text from the node, parsed.
 pub(super) enum Inbound {
-    /// Of the feed.
+    /// One or more frames of the feed.
     Feed(Fed),
-    /// Of the lossy lane.
+    /// A frame of the lossy lane.
     Signal(SignalFrame),
-    /// The server's own word.
+    /// A frame of the server itself, outside the feed.
     Server(ServerFrame),
 }
 
-/// What came of the feed in one text.
+/// The frames of the feed that came in one text.
 #[derive(Debug)]
 pub(crate) struct Fed {
-    /// Where the device stands behind all of it.
+    /// The cursor behind all of them.
     pub(crate) cursor: Cursor,
-    /// The frames that the device knows, in their order.
+    /// Those that the device knows, in their order.
     pub(crate) frames: Vec<FeedFrame>,
-    /// How many are another producer's, of whatever type: they are passed over.
+    /// The number of frames of unknown types, from other producers: the device skips them.
     pub(crate) passed: u32,
 }
 
@@ -77,7 +77,7 @@ impl TryFrom<Value> for Moment {
     }
 }
 
-/// What every frame of the feed has, and of the server's own frames those that are named here.
+/// A frame of an unknown type: of the feed, it has a cursor. The server's own types are not accepted here.
 #[derive(Deserialize)]
 #[serde(try_from = "Peek")]
 struct Passed {

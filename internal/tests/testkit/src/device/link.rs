@@ -17,37 +17,37 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::http::{Access, Http};
 use super::network::Stream;
 
-/// Longer than any node takes for an upgrade.
+/// The longest that opening a socket may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A node that takes nothing for so long is gone.
+/// A write that takes longer than this ends the connection.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// An open socket.
 pub(crate) struct Link {
     socket: WebSocketStream<Box<dyn Stream>>,
-    /// When its token is to be replaced.
+    /// When its access token is to be replaced.
     pub(crate) renew_at: Instant,
-    /// Read while something was being written.
+    /// Messages that were read while something was being written.
     read: VecDeque<Message>,
 }
 
-/// Why a connection ended, or did not come about.
+/// Why a connection ended, or could not be opened.
 #[derive(Debug, Clone)]
 pub(crate) struct End {
-    /// For the journal: few different texts.
+    /// The reason, for the journal: one of few texts, so that they can be counted.
     pub(crate) why: String,
-    /// What the close code's range, or the refusal, tells the device to do.
+    /// What the range of the close code, or the refusal, tells the device to do.
     pub(crate) then: Then,
 }
 
-/// What to do after the end.
+/// What a device does after the end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// Come back.
+    /// Connects again.
     Again,
-    /// Come back with another token.
+    /// Connects again with another token.
     Renew,
-    /// Stop and tell the user.
+    /// Stops and tells the user.
     Stop,
 }
 
@@ -58,7 +58,8 @@ impl End {
 }
 
 impl Link {
-    /// Opens a socket. `native`: the token goes into a header, as programs may; else it goes into the hello.
+    /// Opens a socket. With `native`, the token goes into a header, as native programs may do; otherwise it is
+    /// returned, for the `hello`.
     pub(crate) async fn open(http: &Http, base: &str, native: bool) -> Result<(Self, Option<Secret>), End> {
         let Access { token, until } = http.access().await.map_err(|error| End::again(format!("no token: {error}")))?;
         let url = format!("{}/v1/socket", base.replacen("http", "ws", 1));
@@ -82,11 +83,11 @@ impl Link {
         }
     }
 
-    /// Sends a frame, and reads meanwhile: a node that waits for its frames to be taken takes none.
+    /// Sends a frame, and reads meanwhile: a node whose frames are not read stops reading, too.
     pub(crate) async fn send(&mut self, frame: &ClientFrame) -> Result<(), End> {
         let mut message = Some(Message::text(serde_json::to_string(frame).expect("frames are plain data")));
         let sent = poll_fn(|context| {
-            // A close is the last message, and found by who reads on.
+            // A close frame is the last message; the caller finds it when it reads on.
             while let Poll::Ready(Some(Ok(message))) = self.socket.poll_next_unpin(context) {
                 self.read.push_back(message);
             }
@@ -100,7 +101,7 @@ impl Link {
         });
         match timeout(WRITE_WITHIN, sent).await {
             Ok(Ok(())) => Ok(()),
-            // What the node had said before it went counts.
+            // The messages that the node sent before the connection broke are still to be read.
             Ok(Err(_)) if self.read.is_empty() => Err(End::again("broken while writing")),
             Ok(Err(_)) => Ok(()),
             Err(_) => Err(End::again("the node takes nothing")),

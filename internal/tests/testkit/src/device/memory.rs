@@ -1,4 +1,4 @@
-//! What a device keeps, what it remembers of its life, and how frames change both.
+//! What a device stores, what it has experienced, and how frames change both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,42 +12,43 @@ use super::fates::{Contradiction, Sent};
 use super::inbound::Fed;
 use super::view::{Own, Room};
 
-/// What a device stores, all of it at once: cursor and filter belong together.
+/// What a device stores durably, all of it at once: the cursor and the filter belong together.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
-    /// Where it goes on.
+    /// The cursor to resume from.
     pub cursor: Option<Cursor>,
     /// The filter: the highest seq of each conversation.
     pub highest: BTreeMap<ConversationId, Seq>,
-    /// What it shows.
+    /// The conversations that it shows.
     pub rooms: BTreeMap<ConversationId, Room>,
-    /// How far the user has read.
+    /// The user's read mark in each conversation.
     pub marks: BTreeMap<ConversationId, Seq>,
-    /// Marks that are not acknowledged.
+    /// Read marks that are not acknowledged.
     pub unacked: BTreeMap<ConversationId, Seq>,
-    /// Conversations to be read again, because the user was added at that seq, or something changed there that the frame
-    /// withholds.
+    /// Conversations that must be read again, with the seq of the cause: the user was added, or a frame told of a
+    /// change without its content.
     pub rereads: BTreeMap<ConversationId, Seq>,
-    /// Frames of those conversations that passed the filter and wait for the rows. What a device has from before its
-    /// absence is stale: a frame on top of it would look newer than the rows that it lacks.
+    /// Frames of those conversations that passed the filter and wait for the rows. The entries from before the
+    /// absence are stale: a frame applied to one of them would make it look newer than the rows, so that the rows
+    /// would not replace it.
     pub waiting: BTreeMap<ConversationId, Vec<FeedFrame>>,
     /// For the oracle: every seq that passed the filter since the last sync.
     pub seen: BTreeMap<ConversationId, BTreeSet<Seq>>,
-    /// For the oracle: what the last sync covered.
+    /// For the oracle: the head of each conversation at the last sync.
     pub covered: BTreeMap<ConversationId, Seq>,
 }
 
 impl Kept {
-    /// Messages of a conversation that a random choice looks at, from the newest.
+    /// How many of the newest entries [`Self::recent_message`] looks at.
     const RECENT: usize = 20;
 
-    /// The seq of the newest entry that it shows of that conversation.
+    /// The seq of the newest entry that the device shows of that conversation.
     #[must_use]
     pub fn newest(&self, conversation: ConversationId) -> Option<Seq> {
         self.rooms.get(&conversation)?.entries.keys().next_back().copied()
     }
 
-    /// The newest message that it shows of that conversation, if one is among the last entries.
+    /// The newest message that the device shows of that conversation, if one is among the newest entries.
     #[must_use]
     pub fn recent_message(&self, conversation: ConversationId) -> Option<CommandId> {
         let entries = self.rooms.get(&conversation)?.entries.values().rev();
@@ -55,91 +56,92 @@ impl Kept {
     }
 }
 
-/// A frame as it came.
+/// A frame that was received.
 #[derive(Debug, Clone, Copy)]
 pub struct Heard {
     /// Its conversation.
     pub conversation: ConversationId,
     /// Its seq.
     pub seq: Seq,
-    /// A digest of what it says, its cursor aside.
+    /// A digest of its content without the cursor.
     pub digest: u64,
     /// Whether the filter let it pass.
     pub passed: bool,
 }
 
-/// What a device went through.
+/// What a device has experienced, for the oracle.
 #[derive(Debug, Default)]
 pub struct Journal {
     /// Every feed frame with a seq, in the order of arrival.
     pub heard: Vec<Heard>,
-    /// Frames that the filter dropped although the device never had them.
+    /// Frames that the filter dropped although the device never received them.
     pub wrongly_filtered: Vec<(ConversationId, Seq)>,
     /// The reason of every reset.
     pub resets: Vec<String>,
-    /// How often it was connected.
+    /// How often it has connected.
     pub connects: u32,
-    /// How often a socket went on with another token.
+    /// How often a socket was continued with a new token.
     pub renewals: u32,
-    /// Why connections ended, with their number.
+    /// Why connections ended, and how often.
     pub ends: BTreeMap<String, u32>,
-    /// Error frames and refused calls, with their number.
+    /// Error frames and refused calls, and how often.
     pub errors: BTreeMap<String, u32>,
-    /// Frames that tell of a read mark of the user's own.
+    /// Number of frames about read marks of the user's own.
     pub reads: u32,
-    /// Frames about the account.
+    /// Number of frames about the account.
     pub accounts: u32,
-    /// Frames of other producers, which are passed over.
+    /// Number of frames of other producers, which were skipped.
     pub passed: u32,
-    /// The highest mark that was acknowledged.
+    /// The highest read mark that was acknowledged, by conversation.
     pub marks_acked: BTreeMap<ConversationId, Seq>,
-    /// Answers about commands that contradict one another.
+    /// Answers about a command that contradict one another.
     pub contradictions: Vec<Contradiction>,
-    /// From send to acknowledgement, in microseconds; of first copies only.
+    /// Time from send to acknowledgement, in microseconds; of commands that were sent once only.
     pub ack_us: Vec<u64>,
-    /// From another device's send to the arrival here, in microseconds.
+    /// Time from another device's send to the arrival here, in microseconds.
     pub arrival_us: Vec<u64>,
-    /// Signals of others typing.
+    /// Signals that other users are typing.
     pub typing: Vec<Typing>,
-    /// Signals that came although the device did not ask for any, or that told its user what they do themselves.
+    /// Signals that came although the device did not ask for any, or that were about the device's own user.
     pub wrong_signals: u32,
-    /// Why it gave up, if it did.
+    /// Why the device gave up, if it did.
     pub stopped: Option<String>,
 }
 
-/// A signal of somebody typing, as it came.
+/// A typing signal that was received.
 #[derive(Debug, Clone, Copy)]
 pub struct Typing {
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Who.
+    /// The user who is typing.
     pub user: UserId,
-    /// When.
+    /// When it arrived.
     pub at: Instant,
-    /// How long the device had known by then that its user is no member; `None` while they are one, as far as it knows.
+    /// For how long the device had known that its user is not a member; `None` while the user is one, as far as it
+    /// knows.
     pub left_for: Option<Duration>,
 }
 
-/// Everything about one device.
+/// The whole state of one device.
 #[derive(Debug)]
 pub struct Memory {
-    /// Whose device it is.
+    /// The device's user.
     pub user: UserId,
     /// What it stores.
     pub kept: Kept,
     /// Its own commands.
     pub sends: BTreeMap<CommandId, Sent>,
-    /// Those whose fate is open, or that are to be sent or asked for.
+    /// Ids of commands whose fate is open, or that are to be sent or asked for.
     pub open: BTreeSet<CommandId>,
-    /// What it went through.
+    /// Its journal, for the oracle.
     pub journal: Journal,
     /// Whether it is connected, welcomed and synced.
     pub live: bool,
-    /// Whether it has asked for signals on the connection of now.
+    /// Whether it has asked for signals on the current connection.
     pub hears_signals: bool,
-    /// Where its user is to be told of as typing.
+    /// Conversations in which the user is typing, and a frame about it is still to be sent.
     pub(crate) typing: Vec<ConversationId>,
-    /// Since when it has known that its user is no member.
+    /// Conversations that the user is not a member of, and since when the device knows that.
     left: BTreeMap<ConversationId, Instant>,
 }
 
@@ -158,7 +160,7 @@ impl Memory {
         }
     }
 
-    /// Takes a signal: it changes nothing that is kept.
+    /// Notes a signal: nothing that is stored changes.
     pub(crate) fn hear_signal(&mut self, signal: SignalFrame, at: Instant) {
         let SignalFrame::Typing { conversation, user } = signal;
         self.journal.wrong_signals += u32::from(!self.hears_signals || user == self.user);
@@ -166,8 +168,8 @@ impl Memory {
         self.journal.typing.push(Typing { conversation, user, at, left_for });
     }
 
-    /// Takes frames of the feed: filter first, then what they say, then the cursor behind them. Returns those that
-    /// passed the filter.
+    /// Applies frames of the feed: the filter first, then the content, then the cursor behind them. Returns the
+    /// frames that passed the filter.
     pub(crate) fn receive<'f>(&mut self, fed: &'f Fed, now: Instant) -> Vec<&'f FeedFrame> {
         self.journal.passed += fed.passed;
         let passed = fed.frames.iter().filter(|frame| self.hear(frame, now)).collect();
@@ -175,7 +177,7 @@ impl Memory {
         passed
     }
 
-    /// Takes one frame; whether it passed the filter.
+    /// Applies one frame. Returns whether it passed the filter.
     fn hear(&mut self, frame: &FeedFrame, now: Instant) -> bool {
         match frame.event_key() {
             Some((conversation, seq)) => {
@@ -193,7 +195,7 @@ impl Memory {
         }
     }
 
-    /// Takes a frame that has no seq in a conversation.
+    /// Applies a frame that has no seq in a conversation: a read mark or an account event.
     fn hear_unplaced(&mut self, frame: &FeedFrame) {
         match frame {
             FeedFrame::Read { conversation, user, mark, .. } if *user == self.user => {
@@ -242,7 +244,7 @@ impl Memory {
         self.note(*id, contradiction);
     }
 
-    /// Shows what a frame says, once what lies below it is there.
+    /// Applies the content of a frame to the conversation, or keeps it until the conversation has been read again.
     fn show(&mut self, conversation: ConversationId, frame: &FeedFrame) {
         let kept = &mut self.kept;
         if kept.rereads.contains_key(&conversation) {
@@ -260,7 +262,7 @@ impl Memory {
         }
     }
 
-    /// Notes what a change of a command's fate came to.
+    /// Notes the result of a change of a command's fate.
     pub(crate) fn note(&mut self, id: CommandId, contradiction: Option<String>) {
         if let Some(what) = contradiction {
             self.journal.contradictions.push(Contradiction { id, what });
@@ -273,7 +275,7 @@ impl Memory {
         }
     }
 
-    /// Begins anew from a sync: what was cached is discarded, the filter starts from the heads.
+    /// Replaces the stored state by a sync: the filter starts from the heads.
     pub(crate) fn synced(&mut self, page: &SyncPage, rows: Vec<(ConversationId, Vec<EntryBody>)>, cursor: Cursor) {
         let unacked = std::mem::take(&mut self.kept.unacked);
         self.kept = Kept { cursor: Some(cursor), unacked, ..Kept::default() };
@@ -293,7 +295,8 @@ impl Memory {
         for (conversation, rows) in rows {
             self.merge(conversation, rows);
         }
-        // What a frame would have told may lie before the cursor. That goes for refusals, too.
+        // The frames that would have resolved open commands may lie before the new cursor; the same holds for
+        // refusals.
         let now = Instant::now();
         for (id, sent) in &mut self.sends {
             let doubtful = !matches!(sent.fate, super::Fate::Stands(_) | super::Fate::Withdrawn);
@@ -304,20 +307,20 @@ impl Memory {
         }
     }
 
-    /// Takes the rows of a conversation that was read again because of the joining at `joined`.
+    /// Applies the rows of a conversation that was read again because of the event at `joined`.
     pub(crate) fn reread(&mut self, conversation: ConversationId, joined: Seq, rows: Vec<EntryBody>) {
         if self.kept.rereads.get(&conversation) != Some(&joined) {
             return; // of an earlier joining, or of what a sync has read since
         }
         self.merge(conversation, rows);
         self.kept.rereads.remove(&conversation);
-        // Another joining among them makes the rest wait again.
+        // If the user was added again in one of these frames, the frames behind it wait again.
         for frame in self.kept.waiting.remove(&conversation).unwrap_or_default() {
             self.show(conversation, &frame);
         }
     }
 
-    /// Takes rows that were read.
+    /// Adds rows that were read.
     pub(crate) fn merge(&mut self, conversation: ConversationId, rows: Vec<EntryBody>) {
         let room = self.kept.rooms.entry(conversation).or_default();
         for row in rows {
@@ -326,7 +329,7 @@ impl Memory {
     }
 }
 
-/// What a frame says, in 64 bits.
+/// A 64-bit hash of a frame's content.
 #[must_use]
 pub fn digest(frame: &FeedFrame) -> u64 {
     let mut hasher = DefaultHasher::new();

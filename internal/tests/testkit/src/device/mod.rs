@@ -1,5 +1,5 @@
-//! A device: a lean client of the public API, independent of the crate `client`, that does all that clients must do and
-//! remembers what it went through, for the oracle.
+//! A device: a lean client of the public API, independent of the crate `client`. It does everything that clients
+//! must do, and keeps a journal of its experience for the oracle.
 
 mod calls;
 mod fates;
@@ -32,39 +32,39 @@ pub use view::Room;
 
 use runner::Runner;
 
-/// When each command first went out, whichever device sent it.
+/// When each command was first sent, by whichever device.
 pub type Stamps = Arc<Mutex<HashMap<CommandId, Instant>>>;
 
-/// A device that lives until it is stopped or dropped.
+/// A device that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Device {
-    /// For people.
+    /// Its name, for messages.
     pub name: String,
-    /// Its own calls of the API.
+    /// Its HTTP API.
     pub http: Arc<Http>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
 }
 
-/// What a device's task and its handle share.
+/// State that a device's task and its handle share.
 #[derive(Debug)]
 struct Shared {
     memory: Mutex<Memory>,
-    /// A copy of what it stored some time ago.
+    /// A copy of what it stored at the last [`Device::save`].
     saved: Mutex<Option<Kept>>,
     wish: Mutex<Wish>,
     wake: Notify,
 }
 
-/// What the handle wants of the task.
+/// What the handle asks of the task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Wish {
-    /// Stay without a connection.
+    /// Whether to stay disconnected.
     away: bool,
-    /// Drop the connection, without a word.
+    /// Whether to drop the connection, without a close frame.
     drop: bool,
-    /// Lose everything since the saved copy.
+    /// Whether to return to the saved copy.
     go_back: bool,
 }
 
@@ -79,15 +79,15 @@ impl Shared {
 }
 
 impl Device {
-    /// A device of `account`, connecting by itself. Every other one sends its token in a header.
+    /// Starts a device of `account`, which connects by itself. Every other device sends its token in a header.
     ///
     /// # Errors
-    /// When there is no HTTP client to be had.
+    /// When the HTTP client cannot be built.
     pub fn start(number: usize, endpoints: &Endpoints, account: &Account, stamps: &Stamps) -> Result<Self, Failed> {
         Ok(Self::over(Http::new(endpoints.clone(), account.clone())?, number, account, stamps))
     }
 
-    /// The same with those calls of the API, over whichever network.
+    /// As [`Self::start`], with an HTTP API over any network.
     #[must_use]
     pub fn over(http: Http, number: usize, account: &Account, stamps: &Stamps) -> Self {
         let http = Arc::new(http);
@@ -103,12 +103,12 @@ impl Device {
         Self { name: format!("{}/{number}", account.name), http, shared, stop, task }
     }
 
-    /// A look at what it keeps and remembers. Short: the device waits meanwhile.
+    /// The device's state. The guard must be released soon: the device's task waits meanwhile.
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
         self.shared.memory()
     }
 
-    /// Sends a command, and sends it again until its fate is known. One whose id it has sent before is one more copy.
+    /// Sends a command, and retries until its fate is known. Sending the same id again adds one more copy.
     ///
     /// # Errors
     /// When the command is malformed.
@@ -123,7 +123,8 @@ impl Device {
         let (id, conversation) = names(&command, memory.user)?;
         let sent = memory.sends.entry(id).or_insert_with(|| Sent::new(command.clone(), conversation, route, now));
         (sent.command, sent.due, sent.ask) = (command, Some(now), false);
-        // Of a command whose fate is known, nobody waits for a further answer; nor for a device that is away.
+        // The permit is needed only while an answer is expected: not when the fate is known already, nor while the
+        // device is away.
         sent.permit = permit.filter(|_| sent.is_open() && !away);
         memory.open.insert(id);
         drop(memory);
@@ -131,7 +132,7 @@ impl Device {
         Ok(conversation)
     }
 
-    /// Marks a conversation as read up to an entry, and says so again until that is acknowledged.
+    /// Marks a conversation as read up to an entry, and retries until that is acknowledged.
     pub fn mark(&self, conversation: ConversationId, seq: Seq) {
         let mut memory = self.memory();
         let wanted = memory.kept.unacked.entry(conversation).or_insert(seq);
@@ -140,7 +141,7 @@ impl Device {
         self.shared.wake.notify_one();
     }
 
-    /// Tells the others that the user is typing, when there is a connection.
+    /// Sends that the user is typing, when there is a connection.
     pub fn typing(&self, conversation: ConversationId) {
         let mut memory = self.memory();
         if memory.live {
@@ -150,13 +151,14 @@ impl Device {
         }
     }
 
-    /// Drops the connection without a word; the device comes back by itself.
+    /// Drops the connection without a close frame; the device connects again by itself.
     pub fn drop_link(&self) {
         self.shared.wish().drop = true;
         self.shared.wake.notify_one();
     }
 
-    /// Goes away, or comes back. What it gets no answer to while it is away keeps nobody waiting.
+    /// Disconnects for longer, or connects again. Permits of commands that get no answer while the device is away
+    /// are returned.
     pub fn set_away(&self, away: bool) {
         *self.shared.wish() = Wish { away, drop: away, go_back: false };
         if away {
@@ -165,13 +167,14 @@ impl Device {
         self.shared.wake.notify_one();
     }
 
-    /// Keeps a copy of what the device stores now, for [`Self::go_back`].
+    /// Saves a copy of what the device stores now, for [`Self::go_back`].
     pub fn save(&self) {
         let kept = self.memory().kept.clone();
         *self.shared.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
     }
 
-    /// Loses everything stored since [`Self::save`], as a device that crashes or is restored; then comes back.
+    /// Drops everything stored since [`Self::save`], as a device that crashes or is restored from a backup; then
+    /// connects again.
     pub fn go_back(&self) {
         let mut wish = self.shared.wish();
         (wish.drop, wish.go_back) = (true, true);
@@ -179,11 +182,11 @@ impl Device {
         self.shared.wake.notify_one();
     }
 
-    /// Ends the device. What it keeps and remembers stays.
+    /// Stops the device. Its state stays readable.
     pub async fn stop(&mut self) {
         self.stop.cancel();
         if let Some(task) = self.task.take() {
-            // A device that panicked has said so already.
+            // A task that panicked has printed its message already.
             let _ = task.await;
         }
     }

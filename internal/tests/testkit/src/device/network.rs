@@ -1,4 +1,4 @@
-//! What a device reaches services through: TCP, or whatever a simulation puts in its place.
+//! How a device reaches services: over TCP, or over what a simulation puts in its place.
 
 use std::fmt;
 use std::io;
@@ -13,42 +13,42 @@ use tokio::net::TcpStream;
 
 use super::http::Failed;
 
-/// Longer than any service takes for an answer.
+/// The longest that an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-/// A request as a device makes it.
+/// An HTTP request of a device.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What to do.
+    /// The HTTP method.
     pub method: Method,
-    /// Of the service: what [`super::Endpoints`] says.
+    /// Base URL of the service, as in [`super::Endpoints`].
     pub base: String,
     /// Path and query.
     pub path: String,
     /// The access token.
     pub token: Option<Secret>,
-    /// JSON.
+    /// The body, as JSON.
     pub body: Option<Vec<u8>>,
 }
 
-/// A connection.
+/// A byte stream to a service.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> Stream for S {}
 
-/// The way from devices to services.
+/// The network between devices and services.
 #[async_trait]
 pub trait Network: fmt::Debug + Send + Sync + 'static {
-    /// A connection to the service, for a socket.
+    /// Opens a connection to the service, for a socket.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// When it cannot be opened.
     async fn connect(&self, base: &str) -> io::Result<Box<dyn Stream>>;
 
     /// The answer to a request: status and body.
     ///
     /// # Errors
-    /// In words, when there is none.
+    /// Why there is no answer, in words.
     async fn ask(&self, request: Request) -> Result<(u16, Vec<u8>), String>;
 }
 
@@ -59,10 +59,10 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// With a pool of connections of its own.
+    /// A client with a connection pool of its own.
     ///
     /// # Errors
-    /// When there is no HTTP client to be had.
+    /// When the HTTP client cannot be built.
     pub fn new() -> Result<Self, Failed> {
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build();
         Ok(Self { client: client.map_err(|error| Failed::Unanswered(error.to_string()))? })

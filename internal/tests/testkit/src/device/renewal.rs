@@ -1,4 +1,4 @@
-//! The token of a socket that stands: replaced in band, before it ends.
+//! The access token of an open socket: replaced over the socket itself, before it expires.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use tokio::time::Instant;
 
 use super::http::Access;
 
-/// After an attempt that came to nothing, or that nobody answers.
+/// Pause after an attempt that failed or was not answered.
 const AGAIN: Duration = Duration::from_secs(6);
 
-/// Where the renewal of one socket's token stands.
+/// The state of the token's renewal on one socket.
 #[derive(Debug)]
 pub(super) struct Renewal {
-    /// When another token is asked for; `None` while one is.
+    /// When a new token is requested; `None` while a request is running.
     due: Option<Instant>,
-    /// A token that is to be sent.
+    /// A new token that is still to be sent.
     found: Option<Access>,
-    /// When the one that was sent is to be replaced in turn.
+    /// When the token that was sent is to be replaced in turn.
     sent: Option<Instant>,
 }
 
 impl Renewal {
-    /// Of a socket whose token is to be replaced then.
+    /// The renewal for a socket whose token is to be replaced at `renew_at`.
     pub(super) fn of(renew_at: Instant) -> Self {
         Self { due: Some(renew_at), found: None, sent: None }
     }
@@ -31,25 +31,25 @@ impl Renewal {
         self.due
     }
 
-    /// Whether another token has to be asked for now.
+    /// Whether a new token has to be requested now.
     pub(super) fn begins(&mut self) -> bool {
         self.due.take_if(|due| *due <= Instant::now()).is_some()
     }
 
-    /// What came of asking.
+    /// Takes the result of the request.
     pub(super) fn answered(&mut self, access: Option<Access>) {
         self.due = Some(Instant::now() + AGAIN);
         self.found = access;
     }
 
-    /// What is to be sent.
+    /// The `renew` frame, if a new token is to be sent.
     pub(super) fn take_frame(&mut self) -> Option<ClientFrame> {
         let Access { token, until } = self.found.take()?;
         self.sent = Some(until);
         Some(ClientFrame::Renew { token })
     }
 
-    /// The node goes on with the token that was sent.
+    /// Notes that the node has accepted the token that was sent.
     pub(super) fn confirmed(&mut self) {
         self.due = self.sent.take().or(self.due);
     }

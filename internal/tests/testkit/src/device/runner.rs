@@ -1,4 +1,5 @@
-//! The life of a device: connect, go on or sync, send what is due, take what comes, and again.
+//! The task of a device: connects, resumes or syncs, sends what is due, receives frames, and starts again when the
+//! connection ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -18,20 +19,21 @@ use super::link::{End, Link, Then};
 use super::renewal::Renewal;
 use super::{Memory, Route, Sent, Shared, Stamps};
 
-/// A node decides about a cursor within less.
+/// The longest that the answer to `hello` may take; a node decides about a cursor sooner.
 const WELCOME_WITHIN: Duration = Duration::from_secs(30);
-/// Without an answer, a command is sent again, or its outcome is asked for.
+/// Time without an answer after which a command is sent again, or its outcome is requested.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// After an answer that says "later".
+/// Pause after an answer that asks to retry later.
 const LATER: Duration = Duration::from_millis(800);
-/// Outcomes and conversations that are read at the same time, beside a sync. All that a reset leaves open asked at once
-/// would be told to come later again and again, and keep a server busy with nothing but that.
+/// Outcomes and conversations that are read at the same time, beside a sync. If everything that a reset leaves open
+/// were requested at once, most requests would be refused with "later" again and again, and keep a server busy with
+/// nothing else.
 const READS_AT_ONCE: usize = 4;
-/// Before a read that finds so many on their way looks again.
+/// Pause before a read for which no permit was free is tried again.
 const NEXT_READ: Duration = Duration::from_millis(50);
-/// Between attempts to connect: the first, doubled up to the last.
+/// Back-off between attempts to connect: the first, and the maximum that doubling leads to.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(1000));
-/// Silence of so many pings ends a connection.
+/// A connection ends after a silence of so many ping intervals.
 const SILENT_PINGS_MAX: u32 = 3;
 
 /// A device's task.
@@ -42,19 +44,19 @@ pub(super) struct Runner {
     stamps: Stamps,
     calls: JoinSet<Done>,
     reads: Arc<Semaphore>,
-    /// Connections begun.
+    /// Number of connections begun.
     connections: u32,
-    /// Syncs begun.
+    /// Number of syncs begun.
     syncs: u32,
-    /// Attempts since the last success.
+    /// Number of attempts to connect since the last success.
     attempts: u32,
-    /// When each unacknowledged mark is sent next.
+    /// When each unacknowledged read mark is sent next.
     marks_due: BTreeMap<ConversationId, Instant>,
     /// When each conversation is read again next; `None` while it is being read.
     rereads_due: BTreeMap<ConversationId, Option<Instant>>,
 }
 
-/// A sync under way: the cursor is kept only with its end, and frames wait.
+/// A sync in progress: its cursor is stored only when it is complete, and frames wait until then.
 struct Syncing {
     cursor: Cursor,
     waiting: Vec<Fed>,
@@ -141,7 +143,7 @@ impl Runner {
         let node = &nodes[(self.number + self.connections as usize) % nodes.len()];
         let (mut link, token) = Link::open(&self.http, node, self.number.is_multiple_of(2)).await?;
         let cursor = self.shared.memory().kept.cursor.map(|cursor| cursor.to_string());
-        // Both forms of the feed.
+        // Half of the devices ask for batches, so that both forms of the feed are tested.
         let batch = (self.number / 2).is_multiple_of(2).then_some(true);
         let signals = (self.number / 2 + self.connections as usize).is_multiple_of(2);
         self.shared.memory().hears_signals = signals;
@@ -165,7 +167,7 @@ impl Runner {
         Ok(Session { link, syncing, heard: Instant::now(), silence_max, renewal })
     }
 
-    /// The feed does not go on where the device was.
+    /// Begins a sync, because the feed cannot be resumed from the device's cursor.
     fn begin_sync(&mut self, cursor: Cursor, reason: String) -> Syncing {
         let mut memory = self.shared.memory();
         memory.live = false;
@@ -211,7 +213,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Sends, asks for and reads what is due.
+    /// Sends the frames and begins the calls that are due.
     async fn send_due(&mut self, session: &mut Session) -> Result<(), End> {
         if session.renewal.begins() {
             let http = Arc::clone(&self.http);
@@ -234,7 +236,7 @@ impl Runner {
         open.retain(|id| match sends.get_mut(id) {
             Some(sent) if sent.due.is_some_and(|due| due <= now) => {
                 frames.extend(self.take(*id, sent, now));
-                // Due again: others are being asked for.
+                // An outcome for which no permit was free is due again.
                 sent.is_open() || sent.due.is_some()
             }
             Some(_) => true,
@@ -266,7 +268,7 @@ impl Runner {
         frames
     }
 
-    /// One command that is due.
+    /// Sends one command that is due, or requests its outcome. Returns the frame if it goes over the socket.
     fn take(&mut self, id: CommandId, sent: &mut Sent, now: Instant) -> Option<ClientFrame> {
         sent.due = None;
         let (http, conversation) = (Arc::clone(&self.http), sent.conversation);
@@ -320,7 +322,7 @@ impl Runner {
             },
             Inbound::Server(ServerFrame::Ping { cursor }) => {
                 session.link.send(&ClientFrame::Pong {}).await?;
-                // While syncing, the cursor is that of the sync, moved on by the frames that wait.
+                // During a sync, the cursor is that of the sync, advanced by the frames that wait.
                 if session.syncing.is_none() {
                     self.shared.memory().kept.cursor = Some(cursor);
                 }
@@ -348,7 +350,7 @@ impl Runner {
                 session.renewal.confirmed();
                 self.shared.memory().journal.renewals += 1;
             }
-            // On a socket that stands: whatever waited belongs to the sync before.
+            // A reset on an open socket: the frames that waited belong to the sync before it.
             Inbound::Server(ServerFrame::Welcome { cursor, reset: Some(reason), .. }) => {
                 session.syncing = Some(self.begin_sync(cursor, reason));
             }
@@ -360,7 +362,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes what came in one text, all of it at once: a device that stores a cursor has what lies before it.
+    /// Applies all frames of one text together, so that a stored cursor never runs ahead of the stored frames.
     fn receive(&self, fed: &Fed) {
         let now = Instant::now();
         let mut memory = self.shared.memory();
@@ -381,7 +383,7 @@ impl Runner {
         sent.acks += 1;
         sent.permit = None;
         if sent.is_open() {
-            // It is logged: what it means comes on the feed, or else is asked for.
+            // The command is in the log: its effect comes on the feed, or else the outcome is requested.
             (sent.due, sent.ask) = (Some(now + PATIENCE), true);
         }
         let first = (sent.acks == 1 && sent.copies == 1).then_some(sent.at).flatten();
@@ -460,7 +462,7 @@ impl Runner {
         if let (true, Some(saved)) = (go_back, saved.as_ref()) {
             memory.kept = saved.clone();
         }
-        // What was written to the socket and not answered is written again.
+        // Commands that were written to the socket and not answered are sent again.
         for id in &memory.open {
             if let Some(sent) = memory.sends.get_mut(id)
                 && sent.route == Route::Socket
@@ -474,7 +476,7 @@ impl Runner {
     }
 }
 
-/// Whether the code says: not appended, and asking again makes sense.
+/// Whether the code means that the command was not appended, and that a retry makes sense.
 fn is_later(code: ErrorCode) -> bool {
     matches!(
         code,

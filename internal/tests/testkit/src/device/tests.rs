@@ -1,4 +1,4 @@
-//! What a device makes of frames and rows that cross.
+//! How a device merges frames and rows that arrive in different orders.
 
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, Received};
@@ -30,7 +30,7 @@ fn reacted(target: u64, emoji: &str) -> FeedKind {
     FeedKind::Reacted { target: CommandId::first_at(i64::try_from(target).unwrap()), emoji: Some(emoji.into()) }
 }
 
-/// A member, removed at 5, somebody reacts at 6, added again at 7.
+/// A member who is removed at seq 5 and added again at 7; somebody reacts at 6.
 fn away_and_back() -> Memory {
     let mut memory = Memory::new(user(2));
     hear(&mut memory, 4, 1, FeedKind::Message { body: "hello".into(), reply_to: None });

@@ -1,6 +1,6 @@
-//! A conversation as a device shows it: rows that were read, changed by the frames that came.
+//! A conversation as a device shows it: rows that were read, changed by frames.
 //!
-//! Entries are kept as the API has them, so that what a device shows can be compared with what history says.
+//! Entries have the form of the API, so that a device's view can be compared with the history.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody};
 pub struct Room {
     /// The timeline.
     pub entries: BTreeMap<Seq, EntryBody>,
-    /// Where each message stands.
+    /// The seq of each message.
     seqs: BTreeMap<CommandId, Seq>,
     /// The last change of the user's own membership, and whether it made them a member.
     pub membership: Option<(Seq, bool)>,
 }
 
-/// What a frame means to what the device has read.
+/// What a frame requires of the device, beside showing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
     /// Nothing.
     Nothing,
-    /// The user was added: what lies before has to be read.
+    /// The user was added: what was said before has to be read.
     Joined,
     /// A message of an earlier membership has changed, and the frame does not say how: it has to be read.
     Changed,
@@ -36,14 +36,15 @@ impl Room {
         self.membership.is_some_and(|(_, member)| member)
     }
 
-    /// The message of that id.
+    /// The message with that id.
     #[must_use]
     pub fn message(&self, id: CommandId) -> Option<&EntryBody> {
         self.seqs.get(&id).and_then(|seq| self.entries.get(seq))
     }
 
-    /// Takes a row: the version with the higher change wins, and nothing is removed. Of who has left, less is shown than
-    /// the device may have: then it keeps what it has, without knowing whether that is as of the leaving.
+    /// Merges a row: the version with the higher `changed` wins, and nothing is removed. A user who has left gets
+    /// less than the device may have (`withheld`); the device then keeps its version, although that may be newer
+    /// than the leaving.
     pub(crate) fn merge(&mut self, mut row: EntryBody) {
         row.reactions.sort_by_key(|reaction| reaction.user);
         match self.entries.get_mut(&row.seq) {
@@ -58,14 +59,14 @@ impl Room {
         }
     }
 
-    /// Learns of a change of the user's own membership.
+    /// Notes a change of the user's own membership.
     pub(crate) fn set_membership(&mut self, at: Seq, member: bool) {
         if self.membership.is_none_or(|(known, _)| at >= known) {
             self.membership = Some((at, member));
         }
     }
 
-    /// Takes an event of the feed that passed the filter.
+    /// Applies an event of the feed that passed the filter.
     pub(crate) fn apply(&mut self, frame: &FeedFrame, me: UserId) -> Own {
         let FeedFrame::Event { seq, id, author, time, ordinal, what, .. } = frame else { return Own::Nothing };
         let (seq, author, time) = (*seq, *author, *time);
@@ -137,7 +138,8 @@ impl Room {
         Own::Nothing
     }
 
-    /// A message that the device does not have lies in a time when the user was no member: nothing to change.
+    /// Changes a message. One that the device does not have was sent while the user was not a member, and is
+    /// ignored.
     fn change(&mut self, target: CommandId, seq: Seq, change: impl FnOnce(&mut EntryBody)) {
         let Some(message) = self.seqs.get(&target).and_then(|place| self.entries.get_mut(place)) else { return };
         if seq > message.changed {

@@ -1,4 +1,4 @@
-//! What happens next.
+//! Chooses the next command of a load.
 
 use domain::{CommandId, ConversationId};
 use environment::Clock;
@@ -10,16 +10,16 @@ use super::hostile::hostile;
 use super::world::{Meeting, World};
 use crate::device::{Device, Route};
 
-/// How many of the newest messages are edited, deleted and reacted to.
+/// How many of the newest messages may be edited, deleted and reacted to.
 const RECENT: usize = 50;
-/// Attempts to find a device that is a member and connected.
+/// Attempts to find a connected device of a member.
 const TRIES: usize = 6;
-/// What people react with.
+/// The reactions that are used.
 const EMOJI: [&str; 4] = ["👍", "❤️", "☕", "🎉"];
-/// Of clocks that are wrong: ids are stamped so many milliseconds ago.
+/// Ages of ids, in milliseconds, that come from clocks that are wrong.
 const BEHIND_MS: [i64; 5] = [20_000, 170_000, 200_000, 86_400_000, 21 * 86_400_000];
 
-/// A command and where it comes from.
+/// A command and the device that sends it.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) device: usize,
@@ -28,7 +28,7 @@ pub(super) struct Chosen {
     pub(super) is_message: bool,
 }
 
-/// A fresh id; with `skewed`, now and then one from a clock that is wrong.
+/// A fresh id; with `skewed`, a few have the time stamp of a clock that is wrong.
 #[must_use]
 pub fn mint(random: &mut Random, skewed: bool) -> CommandId {
     let now = Clock::system().now_ms();
@@ -38,7 +38,7 @@ pub fn mint(random: &mut Random, skewed: bool) -> CommandId {
         _ => now,
     };
     let mut bytes = [0; 10];
-    // Not from the seed alone: loads of one seed on the same servers must not meet.
+    // Not from the seed alone: loads with the same seed on the same servers must not use the same ids.
     bytes[..8].copy_from_slice(&Uuid::now_v7().into_bytes()[8..]);
     bytes[8..].copy_from_slice(&random.bits().to_be_bytes()[..2]);
     let stamp = u64::try_from(stamp).unwrap_or(0);
@@ -46,7 +46,7 @@ pub fn mint(random: &mut Random, skewed: bool) -> CommandId {
     CommandId::try_from(uuid).expect("the builder makes a UUIDv7")
 }
 
-/// The next command; `None` when what was chosen makes no sense now (or was a read mark).
+/// The next command; `None` when the chosen one makes no sense now, or was a read mark.
 pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
     if !world.config.plain && random.chance(world.config.retry_percent) {
         return repetition(world, random);
@@ -93,7 +93,7 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
         _ => {
             let answers = random.chance(10).then(|| recent(device, conversation, random)).flatten();
             let id = fresh(random);
-            // The text names the id: an entry under another id than its text's would show.
+            // The body contains the id, so that a body under another id would be noticed.
             let body = format!("message {id} {}", "x".repeat(usize::try_from(random.below(120)).unwrap_or(0))).into();
             chosen(CommandFrame::new(
                 id,
@@ -104,7 +104,7 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
     }
 }
 
-/// A device that is a member and connected, mostly; now and then whoever.
+/// Mostly a connected device of a member; sometimes any device.
 fn speaker(world: &World, room: &Meeting, random: &mut Random) -> usize {
     let mut number = 0;
     for _ in 0..TRIES {
@@ -120,12 +120,12 @@ fn speaker(world: &World, room: &Meeting, random: &mut Random) -> usize {
     number
 }
 
-/// Something said before, once more: as it was, or with another text, or given up.
+/// Repeats an earlier command: unchanged, with another text, or as a withdrawal.
 fn repetition(world: &World, random: &mut Random) -> Option<Chosen> {
     let number = usize::try_from(random.below(world.devices.len() as u64)).unwrap_or(0);
     let memory = world.devices[number].memory();
     let count = memory.sends.len() as u64;
-    // Ids sort by their stamps: half of the repetitions are of something recent.
+    // Ids sort by time: half of the repetitions are of a recent command.
     let back = if random.chance(50) { random.below(count.min(10)) } else { random.below(count) };
     let (id, sent) = memory.sends.iter().rev().nth(usize::try_from(back).unwrap_or(0))?;
     sent.at?;
@@ -149,7 +149,7 @@ fn membership(world: &World, room: &Meeting, random: &mut Random) -> Option<Chos
     let anyone = usize::try_from(random.below(world.config.users as u64)).unwrap_or(0);
     let user = world.accounts[other].user;
     let command = match random.below(10) {
-        // Only those who were there at first come and go: everybody else's absence is what strangers are for.
+        // Only the first members leave and return; all other users stay outside, to serve as strangers.
         0..4 => CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] }),
         4 => CommandFrame::new(
             id,
@@ -175,7 +175,7 @@ fn membership(world: &World, room: &Meeting, random: &mut Random) -> Option<Chos
     Some(Chosen { device: number, command, route: Route::Socket, is_message: false })
 }
 
-/// Connections break, devices lose what they stored last, owners look away.
+/// Breaks a device's connection, resets it to an older stored state, or sets it away or back.
 pub(super) fn disturb(world: &World, random: &mut Random) {
     let device = random.pick(&world.devices);
     match random.below(2000) {
@@ -188,18 +188,18 @@ pub(super) fn disturb(world: &World, random: &mut Random) {
     }
 }
 
-/// One of the device's own recent messages that stands.
+/// One of the device's own recent messages, as far as the device shows it.
 fn own(device: &Device, conversation: ConversationId, random: &mut Random) -> Option<EntryBody> {
     let me = device.memory().user;
     pick(device, conversation, random, |entry| entry.author == me)
 }
 
-/// A recent message.
+/// A recent message of any author.
 fn recent(device: &Device, conversation: ConversationId, random: &mut Random) -> Option<EntryBody> {
     pick(device, conversation, random, |_| true)
 }
 
-/// Mostly of those not deleted, as far as the device knows.
+/// A recent message; mostly one that is not deleted, as far as the device knows.
 fn pick(
     device: &Device,
     conversation: ConversationId,
@@ -244,7 +244,8 @@ mod tests {
         }
     }
 
-    /// Four users, three of them in a group where each has said something. Nothing is awaited, so no device connects.
+    /// Four users, three of them in a group where each has sent a message. Nothing is awaited, so no device
+    /// connects.
     fn world() -> World {
         let nowhere = "http://127.0.0.1:1".to_owned();
         let endpoints = Endpoints { users: nowhere.clone(), chat: vec![nowhere.clone()], sockets: vec![nowhere] };

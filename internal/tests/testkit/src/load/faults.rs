@@ -1,5 +1,5 @@
-//! What servers and machines do besides `kill -9` of a program: they freeze, restart, lose members, and run out of
-//! space.
+//! Faults of servers and machines, beside `kill -9` of a program: they freeze, restart, cause rebalances, and run
+//! out of disk space or descriptors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,38 +12,38 @@ use workload::Random;
 
 use crate::programs::{Cluster, Program, Service, Single};
 
-/// How long something stays frozen: longer than a consumer's session (10 s), so that its partitions go to others and
-/// it goes on as a zombie.
+/// How long a program or server stays frozen: longer than a consumer's session (10 s), so that its partitions are
+/// reassigned and it resumes as a zombie.
 const FROZEN: Duration = Duration::from_secs(15);
-/// The same for `klatsch`, whose consumers have nobody to give their partitions to.
+/// The same for `klatsch`, where no other consumer can take the partitions.
 const SINGLE_FROZEN: Duration = Duration::from_secs(5);
-/// Between two rebalances.
+/// Pause between two rebalances.
 const REBALANCE_EVERY: Duration = Duration::from_secs(10);
-/// Rebalances in a row.
+/// Number of rebalances in a row.
 const REBALANCES: usize = 3;
-/// Between two faults, at most.
+/// The longest pause between two faults, in milliseconds.
 const PAUSE_MS: u64 = 3_000;
 
-/// The largest file that may be written, in the shell's blocks (half a kilobyte to a kilobyte): what goes beyond fails
-/// as on a full disk. Needs no rights, unlike a small file system.
+/// The largest file that may be written, in the shell's blocks (half a kilobyte to a kilobyte): writes beyond it
+/// fail as on a full disk. Unlike a small file system, this needs no privileges.
 const SMALL_DISK: &str = "trap '' XFSZ; ulimit -f 1500";
-/// Enough for the devices of a load, and less than strangers then make connections.
+/// Enough descriptors for the devices of a load, but fewer than the strangers need.
 const FEW_DESCRIPTORS: &str = "ulimit -n 512";
-/// Connections that say nothing.
+/// Connections that send nothing.
 const STRANGERS: usize = 400;
-/// How long it must go on with that.
+/// How long the program must keep running with them.
 const STRANGERS_FOR: Duration = Duration::from_secs(5);
-/// How long it may take until a bound is felt.
+/// How long it may take until the limit has an effect.
 const FELT_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How far a clock is off, one after the other, in seconds: within the minute that ids may lie ahead, and by an hour, in
-/// which access tokens end.
+/// The offsets of a clock, one after the other, in seconds: within the minute that ids may lie ahead, and by an
+/// hour, in which access tokens expire.
 const STEPS: [i64; 4] = [40, -40, 3_600, 0];
-/// How long a clock is off by each.
+/// How long a clock keeps each offset.
 const STEP_EVERY: Duration = Duration::from_secs(3);
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The broker is killed and started again.
@@ -54,22 +54,22 @@ pub enum Fault {
     StoreKilled,
     /// The store is frozen.
     StoreFrozen,
-    /// A consumer leaves its group in order and joins again, several times.
+    /// A consumer stops in order, leaving its group, and joins again, several times.
     Rebalances,
-    /// A program is frozen and goes on: of a consumer, a zombie.
+    /// A program is frozen and resumes; a consumer then resumes as a zombie.
     Frozen(Service),
-    /// `klatsch` is frozen and goes on.
+    /// `klatsch` is frozen and resumes.
     SingleFrozen,
-    /// The disk of `klatsch` is full; later there is room again.
+    /// The disk of `klatsch` is full; later there is space again.
     DiskFull,
-    /// `klatsch` may have few file descriptors, and strangers take all connections.
+    /// `klatsch` has few file descriptors, and strangers occupy all connections.
     FewDescriptors,
-    /// The clock of a program is set forward and back.
+    /// The clock of a program is stepped forward and back.
     ClockStepped,
 }
 
 impl Fault {
-    /// Those of a cluster: of servers, and every program frozen.
+    /// The faults of a cluster: those of its servers, and the freezing of each program.
     #[must_use]
     pub fn of_clusters() -> Vec<Self> {
         let servers = [Self::BrokerKilled, Self::BrokerFrozen, Self::StoreKilled, Self::StoreFrozen, Self::Rebalances];
@@ -77,12 +77,12 @@ impl Fault {
     }
 }
 
-/// What was done, and how long each took in all.
+/// The faults that were caused, each with its durations.
 #[derive(Debug, Default)]
 pub struct Faults(BTreeMap<Fault, Vec<Duration>>);
 
 impl Faults {
-    /// Both.
+    /// Joins two records.
     #[must_use]
     pub fn and(mut self, more: Self) -> Self {
         for (fault, took) in more.0 {
@@ -103,10 +103,10 @@ impl fmt::Display for Faults {
     }
 }
 
-/// Does all of [`Fault::of_clusters`] to the cluster, in random order, so many rounds, one after the other.
+/// Causes all of [`Fault::of_clusters`] in random order, one after the other, in so many rounds.
 ///
 /// # Errors
-/// When something does not come back.
+/// When a server or program does not recover.
 pub async fn disturb_cluster(cluster: &mut Cluster, rounds: usize, seed: u64) -> Result<Faults> {
     let (mut random, mut faults) = (Random::new(seed ^ 0xfa17), Faults::default());
     for _ in 0..rounds {
@@ -123,10 +123,10 @@ pub async fn disturb_cluster(cluster: &mut Cluster, rounds: usize, seed: u64) ->
     Ok(faults)
 }
 
-/// Freezes `klatsch`, and lets it run out of space and of descriptors, so many times.
+/// Freezes `klatsch` and lets it run out of space and of descriptors, in so many rounds.
 ///
 /// # Errors
-/// When it does not feel that, or does not come back.
+/// When a limit has no effect, or the program does not recover.
 pub async fn disturb_single(single: &mut Single, rounds: usize) -> Result<Faults> {
     let mut faults = Faults::default();
     for _ in 0..rounds {
@@ -145,7 +145,7 @@ pub async fn disturb_single(single: &mut Single, rounds: usize) -> Result<Faults
     Ok(faults)
 }
 
-/// Steps the clocks of these programs, one after the other, so many times.
+/// Steps the clocks of these programs, one after the other, in so many rounds.
 ///
 /// # Errors
 /// When a program has no clock of its own.
@@ -171,7 +171,7 @@ async fn fill_disk(single: &mut Single) -> Result<()> {
     loop {
         ensure!(Instant::now() < deadline, "the full disk is not felt: {}", program.log_tail());
         if let Some(status) = program.has_ended()? {
-            // A log that cannot be written is the one thing that it does not go on without.
+            // A log that cannot be written is the one fault that makes the program exit.
             ensure!(status.code() == Some(70), "it ended with {status}");
             break;
         }
@@ -182,7 +182,7 @@ async fn fill_disk(single: &mut Single) -> Result<()> {
     Ok(())
 }
 
-/// Strangers take every connection that there is: it goes on, and its database never lacks a descriptor.
+/// Strangers occupy every connection: the program keeps running, and its database never lacks a descriptor.
 async fn crowd(single: &mut Single) -> Result<()> {
     let program = &mut single.program;
     program.stop().await?;
@@ -191,7 +191,7 @@ async fn crowd(single: &mut Single) -> Result<()> {
     let mut strangers = Vec::new();
     let until = Instant::now() + STRANGERS_FOR;
     while Instant::now() < until {
-        // Who is let go of comes again.
+        // A stranger whose connection was closed connects again.
         strangers.retain(|stranger: &TcpStream| !matches!(stranger.try_read(&mut [0]), Ok(0)));
         while strangers.len() < STRANGERS {
             let Ok(Ok(stranger)) = timeout(LOOK_EVERY, TcpStream::connect(program.address())).await else { break };

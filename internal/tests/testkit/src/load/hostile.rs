@@ -1,4 +1,4 @@
-//! Commands that nobody should send: strangers' in conversations that they are not in, and with users that do not exist.
+//! Commands that no client should send: in conversations that the user is not in, or with users that do not exist.
 
 use domain::{CommandId, Seq, UserId};
 use protocol::{CommandFrame, CommandKind};
@@ -9,7 +9,7 @@ use super::actions::{Chosen, mint};
 use super::world::{Meeting, World};
 use crate::device::Route;
 
-/// A hostile command; `None` when what was chosen makes no sense now (or was a read mark).
+/// A hostile command; `None` when the chosen one makes no sense now, or was a read mark.
 pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
     let room = random.pick(&world.rooms);
     let stranger = stranger(world, room, random)?;
@@ -33,7 +33,8 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
             CommandFrame::new(id, conversation, CommandKind::Send { body: format!("message {id}").into(), reply_to })
         }
         6 => {
-            // Where an entry is: who was taken in meanwhile is no stranger, and waits until just that is acknowledged.
+            // The mark is at a real entry: a user who was added meanwhile is no stranger, and their device waits for
+            // its acknowledgement.
             world.devices[device].mark(conversation, seen_at(world, room, random)?);
             return None;
         }
@@ -51,18 +52,18 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
     Some(Chosen { device, command, route, is_message: false })
 }
 
-/// The number of a user who was not in the conversation at first.
+/// The number of a user who was not a member of the conversation at first.
 fn stranger(world: &World, room: &Meeting, random: &mut Random) -> Option<usize> {
     let outside: Vec<usize> = (0..world.config.users).filter(|user| !room.members.contains(user)).collect();
     if outside.is_empty() { None } else { Some(*random.pick(&outside)) }
 }
 
-/// Where an entry of that conversation is that a device of its founder shows.
+/// The seq of an entry of that conversation, taken from a device of its founder.
 fn seen_at(world: &World, room: &Meeting, random: &mut Random) -> Option<Seq> {
     world.devices[world.device_of(room.founder, random)].memory().kept.newest(room.id)
 }
 
-/// A message of that conversation that a device of its founder shows.
+/// A message of that conversation, taken from a device of its founder.
 fn seen(world: &World, room: &Meeting, random: &mut Random) -> Option<CommandId> {
     world.devices[world.device_of(room.founder, random)].memory().kept.recent_message(room.id)
 }

@@ -9,18 +9,18 @@ use workload::Random;
 
 use crate::programs::{Cluster, Service, Single};
 
-/// A program is killed at a random moment up to so long after it was ready.
+/// A program is killed at a random time within so many milliseconds after it was ready.
 const WITHIN_MS: u64 = 2_500;
 
-/// How long programs took to be ready again after they were killed.
+/// How long programs took to be ready again after each kill.
 #[derive(Debug, Default)]
 pub struct Killed {
-    /// By program.
+    /// The durations, by program.
     pub ready: BTreeMap<&'static str, Vec<Duration>>,
 }
 
 impl Killed {
-    /// A line for each program: how often, and how long until ready again.
+    /// A line for each program: how often it was killed, and how long it took to be ready again.
     #[must_use]
     pub fn table(&self) -> String {
         let line = |(name, times): (&&'static str, &Vec<Duration>)| {
@@ -36,7 +36,7 @@ impl Killed {
     }
 }
 
-/// Kills `klatsch` that many times and starts it again each time.
+/// Kills `klatsch` and starts it again, so many times.
 ///
 /// # Errors
 /// When it does not get ready again.
@@ -51,7 +51,7 @@ pub async fn kill_single(single: &mut Single, kills: usize, seed: u64) -> Result
     Ok(killed)
 }
 
-/// Kills each program of the cluster that many times, in random order, and starts it again each time.
+/// Kills each program of the cluster and starts it again, so many times, in random order.
 ///
 /// # Errors
 /// When one does not get ready again.
@@ -63,7 +63,7 @@ pub async fn kill_cluster(cluster: &mut Cluster, kills: usize, seed: u64) -> Res
         let program = cluster.program(left.swap_remove(next));
         sleep(Duration::from_millis(random.below(WITHIN_MS))).await;
         program.kill().await?;
-        // Now and then it stays away for a while: the others take over, and clients wait.
+        // Sometimes it stays away for a while: others take over its partitions, and clients wait.
         if random.chance(20) {
             sleep(Duration::from_millis(random.below(WITHIN_MS))).await;
         }

@@ -1,6 +1,7 @@
-//! Users with devices who talk, edit, delete, react, come and go, and repeat themselves: a load from a seed.
+//! A load from a seed: users with devices who send, edit, delete and react, join and leave, and repeat commands.
 //!
-//! What is chosen comes from the seed; what it meets does not, since devices act on what they know at that moment.
+//! The choices come from the seed; their effects differ between runs, since devices act on what they know at that
+//! time.
 
 mod actions;
 mod faults;
@@ -15,32 +16,32 @@ pub use kills::{Killed, kill_cluster, kill_single};
 pub use producers::{Written, write_foreign};
 pub use world::{Meeting, World};
 
-/// How large a load is.
+/// The size and the mix of a load.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// Users.
+    /// Number of users.
     pub users: usize,
-    /// Devices of each.
+    /// Number of devices of each user.
     pub devices: usize,
-    /// Conversations; one in five is direct.
+    /// Number of conversations; one in five is direct.
     pub conversations: usize,
-    /// A group has 2 to so many members.
+    /// The largest group: groups have 2 to so many members.
     pub members_max: usize,
-    /// Messages to be sent; everything else comes on top.
+    /// Messages to be sent; all other commands come on top.
     pub messages: usize,
-    /// Of 100 commands, so many are repetitions of earlier ones.
+    /// Percentage of commands that repeat earlier ones.
     pub retry_percent: u64,
-    /// Of 100 commands, so many are a stranger's, or name users that do not exist.
+    /// Percentage of commands that are a stranger's, or name users that do not exist.
     pub hostile_percent: u64,
-    /// Messages only.
+    /// Whether only messages are sent.
     pub plain: bool,
-    /// Whether devices lose their connections, their memory and their owners' attention.
+    /// Whether devices lose their connections, return to an older stored state, and go away.
     pub unsteady: bool,
-    /// Commands per second; `None`: as many as [`Self::in_flight`] allows.
+    /// Commands per second; `None` for as many as [`Self::in_flight`] allows.
     pub rate: Option<u32>,
-    /// Commands without an answer, over all devices.
+    /// Commands without an answer at the same time, over all devices.
     pub in_flight: usize,
-    /// Of what is chosen.
+    /// Seed of the choices.
     pub seed: u64,
 }
 
@@ -64,7 +65,7 @@ impl Default for LoadConfig {
 }
 
 impl LoadConfig {
-    /// A load that a debug build on two cores gets through in a minute.
+    /// A load that a debug build on two cores completes in a minute.
     #[must_use]
     pub fn short(seed: u64) -> Self {
         Self { users: 12, conversations: 30, members_max: 12, messages: 2_000, seed, ..Self::default() }

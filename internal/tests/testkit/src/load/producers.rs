@@ -1,4 +1,4 @@
-//! Other producers, which write to the same log.
+//! Other producers that write to the log during a load.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::foreign::{About, Foreign};
 /// How many records of each kind were written.
 pub type Written = BTreeMap<&'static str, u32>;
 
-/// Writes records about the load's conversations and users, so many of each kind in each topic, at most `apart` after one
-/// another.
+/// Writes records about the load's conversations and users: each kind in each topic, so many times, with at most
+/// `apart` between two of them.
 ///
 /// # Errors
-/// When the log does not take one.
+/// When an append fails.
 pub async fn write_foreign(world: &World, engines: &Engines, rounds: usize, apart: Duration) -> Result<Written> {
     let (mut random, mut written) = (Random::new(world.config.seed ^ 0xf0e1), Written::new());
     let apart_ms = u64::try_from(apart.as_millis())?;

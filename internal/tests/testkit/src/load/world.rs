@@ -1,4 +1,4 @@
-//! The users, their devices and their conversations.
+//! The users, devices and conversations of a load.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::LoadConfig;
 use super::actions::{self, Chosen};
 use crate::device::{Account, Device, Endpoints, Fate, Route, Stamps};
 
-/// How long the beginning may take: password hashes are slow on purpose, and slower in debug builds.
+/// How long the set-up may take: password hashes are slow on purpose, and slower in debug builds.
 const BEGIN_WITHIN: Duration = Duration::from_secs(600);
-/// How long it may take, once nothing new is said, until every device knows the fate of all it sent.
+/// How long it may take, after the last new command, until every device knows the fate of all its commands.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(600);
-/// Before one message in so many, others are told that its author is typing.
+/// Before one message in so many, a typing signal is sent.
 const TYPED_ONE_OF: usize = 8;
-/// How often a condition is looked for.
+/// How often a condition is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Accounts registered at the same time.
 const REGISTER_AT_ONCE: usize = 4;
@@ -31,7 +31,7 @@ const REGISTER_AT_ONCE: usize = 4;
 /// A load's users, devices and conversations.
 #[derive(Debug)]
 pub struct World {
-    /// How large it is.
+    /// The size of the load.
     pub config: LoadConfig,
     /// The users.
     pub accounts: Vec<Account>,
@@ -46,22 +46,22 @@ pub struct World {
 pub struct Meeting {
     /// Its id.
     pub id: ConversationId,
-    /// The number of the user who opened it.
+    /// The number of the user who created it.
     pub founder: usize,
-    /// The numbers of the users who were in it at first, the founder among them.
+    /// The numbers of the first members, the founder among them.
     pub members: Vec<usize>,
-    /// Whether it is between two.
+    /// Whether it is a direct conversation.
     pub direct: bool,
 }
 
 impl World {
-    /// Registers the users, connects their devices and opens the conversations.
+    /// Registers the users, connects their devices and creates the conversations.
     ///
     /// # Errors
     /// When that does not succeed in time.
     pub async fn begin(endpoints: &Endpoints, config: LoadConfig) -> Result<Self> {
         let stamps = Stamps::default();
-        // Names are unique for ever: loads on the same servers must not meet.
+        // Names are never reused: loads on the same servers must not choose the same ones.
         let prefix = format!("u{}", &Uuid::now_v7().simple().to_string()[..12]);
         let permits = Arc::new(Semaphore::new(REGISTER_AT_ONCE));
         let registering: Vec<_> = (0..config.users)
@@ -135,11 +135,10 @@ impl World {
         user * self.config.devices + usize::try_from(which).unwrap_or(0)
     }
 
-    /// Lets them talk until as many messages were sent as the load has, and `enough` says so. Returns the number of
-    /// messages.
+    /// Lets users talk until the load's messages are sent and `enough` is set. Returns the number of messages.
     ///
     /// # Errors
-    /// When nothing gets an answer any more.
+    /// When no command is answered any more.
     pub async fn talk(&self, enough: &AtomicBool) -> Result<usize> {
         let mut random = Random::new(self.config.seed);
         let permits = Arc::new(Semaphore::new(self.config.in_flight));
@@ -170,10 +169,10 @@ impl World {
         Ok(messages)
     }
 
-    /// Waits until every device is connected and knows the fate of everything it sent.
+    /// Waits until every device is connected and knows the fate of all its commands.
     ///
     /// # Errors
-    /// When that takes too long: every send must resolve.
+    /// When that takes too long: every command must resolve.
     pub async fn resolve(&self) -> Result<()> {
         for device in &self.devices {
             device.set_away(false);
@@ -185,7 +184,7 @@ impl World {
         .await
     }
 
-    /// Waits until `holds` for all devices.
+    /// Waits until `holds` is true for all devices.
     ///
     /// # Errors
     /// When that takes longer than `within`, or a device has given up.
@@ -220,20 +219,20 @@ impl World {
         self.devices.iter().find_map(|device| Some((device.name.clone(), device.memory().journal.stopped.clone()?)))
     }
 
-    /// Commands whose fate is open.
+    /// The number of commands whose fate is open.
     #[must_use]
     pub fn open(&self) -> usize {
         self.devices.iter().map(|device| device.memory().open.len()).sum()
     }
 
-    /// Ends all devices. What they remember stays.
+    /// Stops all devices. Their state stays readable.
     pub async fn stop(&mut self) {
         for device in &mut self.devices {
             device.stop().await;
         }
     }
 
-    /// Everything that went wrong on the way and was mended: why connections ended, and which errors came.
+    /// Errors that were met and retried: why connections ended, and which error codes came, with their number.
     #[must_use]
     pub fn troubles(&self) -> BTreeMap<String, u32> {
         let mut troubles: BTreeMap<String, u32> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Asking again: servers under load, or just killed, answer "later", as they may. Any other answer that is not the right
-//! one is a fault, and told at once.
+//! Retries for the oracle's reads: servers under load, or just killed, may answer "later". Any other wrong answer is
+//! a fault and is reported at once.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::device::Failed;
 
-/// How long something may fail to be read: what has not come by then never comes.
+/// How long a read is retried.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(300);
-/// Between two attempts.
+/// Pause between two attempts.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
-/// What may be said instead of an answer.
+/// Errors that may mean "retry later".
 pub(super) trait Later {
-    /// Whether it is that the answer comes later.
+    /// Whether a retry may help.
     fn is_later(&self) -> bool;
 }
 
@@ -50,10 +50,10 @@ impl Later for StoreError {
     }
 }
 
-/// Asks until there is an answer.
+/// Retries until there is an answer.
 ///
 /// # Errors
-/// What was said instead of one; "later", when nothing else is said for minutes.
+/// Any error other than "later" at once; "later" after [`ANSWERED_WITHIN`].
 pub(super) async fn again<T, E: Display + Later>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T> {
     let deadline = Instant::now() + ANSWERED_WITHIN;
     loop {

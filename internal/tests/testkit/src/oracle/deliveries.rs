@@ -1,4 +1,4 @@
-//! `chat.deliveries` against the log: what every user's devices are left with after their filter.
+//! Compares `chat.deliveries` with the log: what each user's devices keep after their filter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,7 +10,8 @@ use super::log::Logged;
 use super::truth::Truth;
 use super::verdict::{Fault, Verdict};
 
-/// Compares the deliveries: nothing missing, in order, nobody else's, and repetitions say what they said before.
+/// Checks the deliveries: none missing, in order, none to users whom it does not concern, and repetitions equal to
+/// the first delivery.
 #[must_use]
 pub fn check_deliveries(truth: &Truth, logged: &Logged) -> Verdict {
     let mut verdict = Verdict::default();
@@ -59,8 +60,8 @@ pub fn check_deliveries(truth: &Truth, logged: &Logged) -> Verdict {
     verdict
 }
 
-/// Every read mark and every account event in the log was promised to the devices of its user. They may come twice, in
-/// any order, and from other producers as well.
+/// Checks that every read mark and account event in the log was delivered to its user. They may be delivered twice,
+/// in any order, and may come from other producers.
 fn check_relayed(logged: &Logged, verdict: &mut Verdict) {
     let (mut marks, mut accounts) = (BTreeSet::new(), BTreeSet::new());
     for (_, delivery) in logged.deliveries.iter().flatten().filter(|(_, delivery)| delivery.event_key.is_none()) {
@@ -88,7 +89,7 @@ fn check_relayed(logged: &Logged, verdict: &mut Verdict) {
     verdict.compared("account events", logged.accounts.len());
 }
 
-/// As [`crate::device::digest`] makes it of a frame.
+/// The digest that [`crate::device::digest`] computes of the same frame.
 fn digest(frame: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     frame.to_owned().hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! Every device against the log: what it sent, what it heard, what it shows.
+//! Compares every device with the log: what it sent, received and shows.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::truth::{Frame, Story, Truth, as_of};
 use super::verdict::{Fault, Verdict};
 use crate::device::{Device, Fate, Memory, Room, Sent};
 
-/// Compares all devices, which do not change any more.
+/// Checks all devices, which must not change any more.
 #[must_use]
 pub fn check_devices(truth: &Truth, devices: &[Device]) -> Verdict {
     let mut verdict = Verdict::default();
@@ -20,7 +20,7 @@ pub fn check_devices(truth: &Truth, devices: &[Device]) -> Verdict {
     verdict
 }
 
-/// Compares one device.
+/// Checks one device.
 pub(super) fn check_device(truth: &Truth, name: &str, memory: &Memory, verdict: &mut Verdict) {
     let check = Check { truth, name, memory };
     check.journal(verdict);
@@ -32,12 +32,12 @@ pub(super) fn check_device(truth: &Truth, name: &str, memory: &Memory, verdict: 
 }
 
 impl Truth {
-    /// Whether the device has come to the end of this truth: the last event of every conversation, and all marks.
+    /// Whether the device has received the last event of every conversation, and all read marks.
     #[must_use]
     pub fn reached(&self, memory: &Memory) -> bool {
         let frames = self.frames.get(&memory.user);
         let heard = frames.into_iter().flatten().all(|(conversation, frames)| {
-            // After a reset, what was said to the author alone may lie before the cursor.
+            // After a reset, frames that only the author gets may lie before the cursor.
             let all = memory.journal.resets.len() <= 1;
             let last = frames.iter().rev().find(|(_, frame)| all || frame.accepted);
             last.is_none_or(|(last, _)| memory.kept.highest.get(conversation).is_some_and(|highest| highest >= last))
@@ -68,7 +68,7 @@ impl Check<'_> {
 
     fn journal(&self, verdict: &mut Verdict) {
         let journal = &self.memory.journal;
-        // What was said to the author alone may lie before the cursor of a sync, and come once more afterwards.
+        // Frames that only the author gets may lie before the cursor of a sync, and come again afterwards.
         let synced_again = journal.resets.len() > 1;
         let author_alone = |conversation: ConversationId, seq: Seq| {
             self.expected(conversation).and_then(|frames| frames.get(&seq)).is_some_and(|frame| !frame.accepted)
@@ -88,7 +88,8 @@ impl Check<'_> {
         }
     }
 
-    /// Signals may be lost; what comes was asked for, is of others, and is of conversations of the user's and theirs.
+    /// Signals may be lost. Those that come must have been asked for, and be about another user in a conversation
+    /// that both are or were in.
     fn signals(&self, verdict: &mut Verdict) {
         let journal = &self.memory.journal;
         if journal.wrong_signals > 0 {
@@ -148,7 +149,8 @@ impl Check<'_> {
             let (seen, covered) = (kept.seen.get(conversation), kept.covered.get(conversation));
             for (seq, frame) in frames {
                 let had = seen.is_some_and(|seen| seen.contains(seq)) || covered.is_some_and(|head| seq <= head);
-                // What was said to the author alone may lie before the cursor of a sync: the outcome was asked for.
+                // Frames that only the author gets may lie before the cursor of a sync: the device asks for the
+                // outcome instead.
                 if !had && (frame.accepted || !synced_again) {
                     verdict.fault(Fault::Lost, || format!("{}: {conversation} at {seq:?} never came", self.name));
                 }
@@ -211,7 +213,7 @@ impl Check<'_> {
 
 const LOST: &str = "it was told to stand, and does not";
 
-/// What is wrong with what the device believes of a command.
+/// What is wrong with a device's belief about one of its commands; `None` when it is right.
 fn told_wrong(story: &Story, id: CommandId, user: UserId, sent: &Sent) -> Option<&'static str> {
     let row = story.ids.get(&id).filter(|row| row.author == user);
     match (sent.fate, row) {
@@ -227,7 +229,8 @@ fn told_wrong(story: &Story, id: CommandId, user: UserId, sent: &Sent) -> Option
     }
 }
 
-/// Of non-members' conversations nothing more than this is promised; of all others the comparison shows it, too.
+/// Whether no id is shown twice. For conversations that the user has left, this is all that is checked; for others
+/// the comparison with the log finds it, too.
 fn ids_are_single(room: &Room) -> bool {
     let mut ids: Vec<CommandId> = room.entries.values().map(|entry| entry.id).collect();
     let count = ids.len();

@@ -1,4 +1,4 @@
-//! What the API says against the log: timelines, the list of conversations, counts.
+//! Compares the API with the log: timelines, the list of conversations, counts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::verdict::{Fault, Verdict};
 use crate::device::Http;
 use crate::load::World;
 
-/// How long storage may take to come to the end of the log.
+/// How long storage may take to apply the whole log.
 const SETTLED_WITHIN: Duration = Duration::from_secs(600);
-/// How often that is asked for.
+/// How often that is checked.
 const ASK_EVERY: Duration = Duration::from_millis(200);
-/// Timelines read at the same time.
+/// Timelines that are read at the same time.
 const READS_AT_ONCE: usize = 8;
 
-/// Waits until storage has everything that is in the log now.
+/// Waits until storage has applied everything that is in the log now.
 ///
 /// # Errors
 /// When it does not get there in time.
@@ -38,7 +38,7 @@ pub async fn settled(http: &Http) -> Result<()> {
     }
 }
 
-/// Reads every user's conversations over HTTP and compares them.
+/// Reads every user's conversations over HTTP and compares them with the log.
 ///
 /// # Errors
 /// When they cannot be read.

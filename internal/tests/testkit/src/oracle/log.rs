@@ -1,4 +1,4 @@
-//! The log as it is, read whole.
+//! Reads the whole log.
 
 use anyhow::{Result, ensure};
 use eventlog::{DecodedRecord, EventLog, LogError, Meaning, Record};
@@ -7,10 +7,10 @@ use events::{Codec, DecodeError, Delivery, ReadMark, UserEvent};
 
 use super::again::again;
 
-/// Records read at a time.
+/// Records that are read at once.
 const CHUNK: usize = 1000;
 
-/// What stands in the topics that the oracle looks at.
+/// The content of the topics that the oracle compares.
 #[derive(Debug, Default)]
 pub struct Logged {
     /// `chat.messages`, by partition.
@@ -21,22 +21,22 @@ pub struct Logged {
     pub accounts: Vec<UserEvent>,
     /// `chat.deliveries`, by partition, with offsets.
     pub deliveries: Vec<Vec<(u64, Delivery)>>,
-    /// Records that cannot be read, in words.
+    /// Descriptions of records that cannot be read.
     pub strange: Vec<String>,
 }
 
 impl Logged {
-    /// Reads everything up to the end of now.
+    /// Reads everything up to the present end.
     ///
     /// # Errors
-    /// When the log cannot be read, or holds what none of our programs should have written.
+    /// When the log cannot be read, or has a record that cannot be decoded.
     pub async fn read(log: &dyn EventLog, codec: &Codec) -> Result<Self> {
         let logged = Self::read_with_foreign(log, codec).await?;
         ensure!(logged.strange.is_empty(), "records that cannot be read: {}", logged.strange.join("; "));
         Ok(logged)
     }
 
-    /// The same for a log that other producers write to: what cannot be read is only noted.
+    /// As [`Self::read`], for a log that other producers write to: records that cannot be decoded are only noted.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -80,7 +80,7 @@ impl Logged {
         Ok(logged)
     }
 
-    /// What the record says, if it says anything; one that cannot be read is noted.
+    /// Decodes the record; notes it and returns `None` when that fails, or when it has no content of that kind.
     fn readable<T>(
         &mut self,
         topic: &str,

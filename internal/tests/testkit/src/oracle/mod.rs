@@ -1,8 +1,9 @@
-//! The journal oracle: what devices sent and heard, what they show, what history says, the store's rows and the log,
-//! compared with what the reducer with perfect knowledge makes of that log.
+//! The journal oracle: compares what devices sent, received and show, the history, the store's rows and the log with
+//! what the reducer makes of that log when it knows all facts.
 //!
-//! An order of events keeps the comparison exact: nothing new is said and every send is resolved; the log is read and
-//! judged ([`Truth`]); every device and storage come to its end ([`Truth::reached`], [`settled`]); then all is compared.
+//! The comparison is exact because of its order: nothing new is sent and every command is resolved; the log is read
+//! and judged ([`Truth`]); every device and storage reach its end ([`Truth::reached`], [`settled`]); then all is
+//! compared.
 
 mod again;
 mod deliveries;

@@ -1,4 +1,4 @@
-//! The store's rows against the log: what a replay into an empty store comes to, byte for byte.
+//! Compares the store's rows with those of a replay of the log into an empty store, byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::verdict::{Fault, Verdict};
 /// Rows of each log-derived table, as canonical bytes.
 pub type Rows = BTreeMap<&'static str, BTreeSet<Vec<u8>>>;
 
-/// Every row of every log-derived table.
+/// Reads every row of every log-derived table.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -43,7 +43,7 @@ pub async fn rows(store: &SharedStore) -> Result<Rows> {
     Ok(tables)
 }
 
-/// The rows that the log comes to in an empty store; what `beside` notes as dropped is dropped.
+/// The rows of a replay into an empty store; events that `beside` notes as dropped are dropped here, too.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -56,7 +56,7 @@ pub async fn replayed(log: &SharedLog, codec: &Codec, beside: &SharedStore) -> R
     }
     let (metrics, entropy) = (StorageMetrics::new(&Metrics::new()), Entropy::system());
     let deps = Deps::new(Arc::clone(log), Arc::clone(&store), codec.clone(), entropy, metrics);
-    // An oracle judges whatever was written.
+    // The oracle judges events of all versions of the rules, trial versions included.
     let deps = Arc::new(Deps { rules_newest: RULES_TRIAL, ..deps });
     for partition in 0..spec_of(MESSAGES).partitions {
         let to = log.watermarks(MESSAGES, partition).await?.next;
@@ -71,7 +71,7 @@ pub async fn replayed(log: &SharedLog, codec: &Codec, beside: &SharedStore) -> R
     Ok(rows)
 }
 
-/// Compares a store with the replay of its log.
+/// Compares a store with a replay of its log.
 ///
 /// # Errors
 /// When either cannot be read.
@@ -91,7 +91,7 @@ pub async fn check_store(log: &SharedLog, codec: &Codec, store: &SharedStore) ->
     Ok(verdict)
 }
 
-/// A row for people.
+/// A row in readable form.
 fn words(row: &[u8]) -> String {
     let columns = canonical::decode(row).unwrap_or_default();
     let value = |bytes: &[u8]| match std::str::from_utf8(bytes) {

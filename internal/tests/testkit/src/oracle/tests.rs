@@ -1,4 +1,4 @@
-//! The oracle finds what is wrong: a true world passes, and each way of spoiling it is noticed for what it is.
+//! The oracle's own tests: a correct world passes, and each kind of damage is reported as what it is.
 
 use domain::{Appended, CommandId, ConversationId, Cursor, Decision, Event, Fingerprint, Seq, UserId};
 use eventlog::{DecodedRecord, Meaning};
@@ -12,13 +12,13 @@ use crate::device::{Fate, Memory, Route, Sent};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
-/// A log, and a device of each user that heard all of it.
+/// A log, and for each user a device that has received all of it.
 struct Spoilable {
     logged: Logged,
     memories: Vec<Memory>,
 }
 
-/// What a device that heard everything and sent its user's commands remembers.
+/// The log and the memories of devices that received everything and sent their users' commands.
 fn world() -> Spoilable {
     let config = StoryConfig { skewed: false, ..StoryConfig::default() };
     let (mut stories, mut reference) = (Stories::new(5, config, NOW_MS), Reference::default());
@@ -55,7 +55,8 @@ fn world() -> Spoilable {
 }
 
 impl Spoilable {
-    /// Who was away reads what history has: a device does that when it is added again, or told less than there is.
+    /// Makes devices read the history again where a real one would: after the user was added again, or a frame
+    /// withheld its content.
     fn reread(&mut self) {
         let truth = self.truth();
         for memory in &mut self.memories {
@@ -80,7 +81,7 @@ impl Spoilable {
         verdict
     }
 
-    /// A member who has messages, the conversation, and an entry of it.
+    /// A member who can read a message, its conversation, and that message.
     fn somewhere(&self) -> (usize, ConversationId, EntryBody) {
         let truth = self.truth();
         let found = self.memories.iter().enumerate().find_map(|(number, memory)| {
@@ -103,7 +104,7 @@ impl Spoilable {
         found.expect("an event of that kind")
     }
 
-    /// Makes the author's device believe that it sent the event's command and what became of it.
+    /// Makes the author's device believe that it sent this event's command, with that result.
     fn believe(&mut self, event: &Event, id: CommandId, fate: Fate, acks: u32) {
         let command = protocol::CommandFrame::new(id, event.conversation, protocol::CommandKind::Leave {});
         let mut sent = Sent::new(command, event.conversation, Route::Socket, Instant::now());
@@ -152,7 +153,7 @@ async fn a_frame_that_never_came_or_was_wrongly_filtered_is_noticed() {
     spoiled.memories[number].kept.seen.get_mut(&conversation).unwrap().remove(&entry.seq);
     assert_eq!(spoiled.verdict().count(Fault::Lost), 1);
 
-    // The frame of an earlier event comes after that of a later one.
+    // The frame of an earlier event arrives after that of a later one.
     let mut memory = Memory::new(spoiled.memories[number].user);
     let frame = |seq| FeedFrame::Settled {
         conversation,
@@ -219,7 +220,7 @@ async fn deliveries_out_of_order_missing_or_to_others_are_noticed() {
     spoiled.logged.deliveries[0].reverse();
     assert!(spoiled.verdict().count(Fault::OutOfOrder) > 0);
 
-    // A repetition, as after a crash of the fan-out, is no fault.
+    // Repeated deliveries, as after a crash of the fan-out, are no fault.
     let mut spoiled = world();
     let again = spoiled.logged.deliveries[0].clone();
     spoiled.logged.deliveries[0].extend(again);

@@ -1,5 +1,5 @@
-//! What the log must come to: conversations, memberships, frames and marks, judged by the reducer with perfect knowledge
-//! and no caches.
+//! What the log means: conversations, memberships, frames and read marks, judged by the reducer with all facts and
+//! no caches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,28 +12,28 @@ use workload::Reference;
 use super::log::Logged;
 use crate::device::digest;
 
-/// What the log says.
+/// The result of judging the log.
 #[derive(Debug, Default)]
 pub struct Truth {
     /// Every conversation that an event names.
     pub stories: BTreeMap<ConversationId, Story>,
-    /// What each user hears, in order.
+    /// The frames that each user must receive, in order.
     pub frames: BTreeMap<UserId, BTreeMap<ConversationId, BTreeMap<Seq, Frame>>>,
-    /// Each user's highest mark, with its ordinal.
+    /// Each user's highest read mark, with its ordinal.
     pub marks: BTreeMap<UserId, BTreeMap<ConversationId, (Seq, u64)>>,
-    /// Events, copies and refused ones included.
+    /// Number of events, with copies and refused ones.
     pub events: usize,
-    /// Events that took effect.
+    /// Number of events that took effect.
     pub accepted: usize,
 }
 
-/// A frame that a user hears.
+/// A frame that a user must receive.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
-    /// Of what it says.
+    /// The digest of its content.
     pub digest: u64,
-    /// Whether it tells of an accepted event of a conversation that the user is or was in, so that the head read by a
-    /// sync covers it: everything else is for the author alone (so is a withdrawal).
+    /// Whether it tells of an accepted event of a conversation that the user is or was in, so that the head read by
+    /// a sync covers it. All other frames, and withdrawals, go to the author only.
     pub accepted: bool,
 }
 
@@ -42,19 +42,19 @@ pub struct Frame {
 pub struct Story {
     /// Every entry of the timeline with all its versions, oldest first.
     pub entries: BTreeMap<Seq, Vec<EntryBody>>,
-    /// When each user was a member: from joining to leaving, both included.
+    /// The periods in which each user was a member: from joining to leaving, both included.
     pub spans: BTreeMap<UserId, Vec<(Seq, Option<Seq>)>>,
     /// Every accepted id.
     pub ids: BTreeMap<CommandId, IdRow>,
     /// Every copy of every command, with its author.
     pub copies: BTreeMap<CommandId, Vec<(Seq, UserId)>>,
-    /// The last accepted event, and the messages up to it.
+    /// The seq of the last accepted event, and the number of messages up to it.
     pub head: (Seq, u64),
-    /// Messages before each user's latest joining.
+    /// The number of messages before each user's latest joining.
     pub joined_ordinal: BTreeMap<UserId, u64>,
-    /// Deleted under rules since version 2: those no longer count as unread.
+    /// Messages that were deleted under version 2 of the rules or later: they do not count as unread.
     pub gone: BTreeSet<Seq>,
-    /// Each user's last message under rules since version 2.
+    /// Each user's last message under version 2 of the rules or later.
     pub sent: BTreeMap<UserId, Seq>,
 }
 
@@ -85,7 +85,7 @@ impl Truth {
         for change in &effects.changes {
             story.change(event, appended, change, effects.ordinal);
         }
-        // A withdrawal is its author's alone: it moves no head, so no head covers it. Before version 2 it did.
+        // A withdrawal concerns its author only: it does not move the head. Under version 1 of the rules it did.
         let moves = accepted && (event.rules < 2 || event.action != Action::Withdraw(Withdraw));
         if moves {
             story.head = (appended.seq, effects.ordinal);
@@ -94,7 +94,8 @@ impl Truth {
         let frame = FeedFrame::of(event, appended, &effects);
         let (whole, withheld) = (digest(&frame), digest(&frame.withheld()));
         for user in &effects.recipients {
-            // By hand: what was said before the user's latest joining changes without a word of how.
+            // Written out here, independently of the reducer: who has joined after a message learns that it changed,
+            // but not how.
             let joined = story.spans.get(user).and_then(|spans| spans.last()).map(|(from, _)| *from);
             let blind = event.rules >= 2 && accepted && *user != event.author && said < joined && said.is_some();
             let digest = if blind { withheld } else { whole };
@@ -162,8 +163,8 @@ impl Story {
         }
     }
 
-    /// What is unread, counted one by one: messages of others that stand, beyond what the user has marked, said or not been
-    /// there for.
+    /// The unread messages, counted one by one: messages of others that are not deleted, after the user's read mark,
+    /// latest joining and last own message.
     #[must_use]
     pub fn unread(&self, user: UserId, mark: Option<Seq>) -> u64 {
         let joined = self.spans.get(&user).and_then(|spans| spans.last()).map(|(from, _)| *from);
@@ -176,27 +177,27 @@ impl Story {
         self.entries.iter().filter(stands).count() as u64
     }
 
-    /// Where the user left; `None` for members.
+    /// The seq at which the user left; `None` for members.
     #[must_use]
     pub fn left(&self, user: UserId) -> Option<Seq> {
         self.spans.get(&user)?.last()?.1
     }
 
-    /// Whether the user is a member at the end.
+    /// Whether the user is a member at the end of the log.
     #[must_use]
     pub fn is_member(&self, user: UserId) -> bool {
         self.spans.get(&user).and_then(|spans| spans.last()).is_some_and(|(_, to)| to.is_none())
     }
 
-    /// The entries that the user may see, all versions of each.
+    /// The entries that the user may see, with all versions of each.
     pub fn visible(&self, user: UserId) -> impl Iterator<Item = (Seq, &Vec<EntryBody>)> {
         let spans = self.spans.get(&user).map(Vec::as_slice).unwrap_or_default();
         let seen = move |seq: Seq| spans.iter().any(|(from, to)| *from <= seq && to.is_none_or(|to| seq <= to));
         self.entries.iter().filter(move |(seq, _)| seen(**seq)).map(|(seq, versions)| (*seq, versions))
     }
 
-    /// What history shows the user of an entry: the newest version to members; to who left, what is known to be as of
-    /// the leaving.
+    /// What the history shows the user of an entry: the newest version to members; to users who have left, only what
+    /// is known to be as of the leaving.
     #[must_use]
     pub fn shown(&self, user: UserId, versions: &[EntryBody]) -> Option<EntryBody> {
         let (newest, left) = (versions.last()?, self.left(user));
@@ -213,7 +214,7 @@ pub fn as_of(versions: &[EntryBody], at: Seq) -> Option<&EntryBody> {
     versions.iter().rev().find(|version| version.changed <= at)
 }
 
-/// What is left of an entry that changed after the reader had left.
+/// What is shown of an entry that changed after the reader had left.
 fn withheld(newest: &EntryBody) -> EntryBody {
     let untouched = newest.edited.is_none() && !newest.deleted;
     EntryBody {

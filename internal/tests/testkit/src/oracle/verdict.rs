@@ -1,33 +1,33 @@
-//! What the oracle found.
+//! The findings of the oracle.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Result, ensure};
 
-/// Findings of one kind that are kept in words; all are counted.
+/// How many findings of one kind are kept as text; all are counted.
 const WORDS_MAX: usize = 8;
 
-/// A way in which something may be wrong.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// Acknowledged, or shown as standing, and not in the log; or accepted, and never heard by a device.
+    /// Acknowledged or shown as accepted, but not in the log; or accepted, but never received by a device.
     Lost,
-    /// One command twice: in history, in the log's accepted events, or on a device.
+    /// One command took effect twice: in the history, in the log's accepted events, or on a device.
     Doubled,
-    /// A conversation in two orders.
+    /// A conversation has two orders.
     OutOfOrder,
-    /// A frame that the filter dropped although the device had never had it.
+    /// A frame was dropped by a device's filter although the device had never received it.
     WronglyFiltered,
-    /// A frame that should not have come, or says something else than the log.
+    /// A frame should not have come, or differs from the log.
     Foreign,
-    /// A send whose fate is open, or not what the log says.
+    /// A command's fate is open, or differs from the log.
     Unresolved,
-    /// A device shows something else than the log comes to.
+    /// A device's view differs from the log.
     ViewDiffers,
-    /// History, lists or counts over HTTP say something else.
+    /// History, lists or counts over HTTP differ from the log.
     HistoryDiffers,
-    /// Rows say something else than the log.
+    /// Rows differ from the log.
     StoreDiffers,
     /// A read mark that was acknowledged is not there, or differs between devices.
     MarkDiffers,
@@ -64,16 +64,16 @@ impl Fault {
     }
 }
 
-/// Counts of all that was compared, and what was wrong with it.
+/// The findings, and counts of what was compared.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
     faults: BTreeMap<Fault, (u64, Vec<String>)>,
-    /// What was looked at.
+    /// How many things of each kind were compared.
     compared: BTreeMap<&'static str, u64>,
 }
 
 impl Verdict {
-    /// Something is wrong; `words` say where.
+    /// Counts a fault; `words` describe it.
     pub fn fault(&mut self, fault: Fault, words: impl FnOnce() -> String) {
         let (count, kept) = self.faults.entry(fault).or_default();
         *count += 1;
@@ -82,24 +82,24 @@ impl Verdict {
         }
     }
 
-    /// So many more of `what` were looked at.
+    /// Counts `count` more compared things of the kind `what`.
     pub fn compared(&mut self, what: &'static str, count: usize) {
         *self.compared.entry(what).or_default() += count as u64;
     }
 
-    /// How often something was wrong in that way.
+    /// How often that fault was found.
     #[must_use]
     pub fn count(&self, fault: Fault) -> u64 {
         self.faults.get(&fault).map_or(0, |(count, _)| *count)
     }
 
-    /// Whether everything was as it must be.
+    /// Whether no fault was found.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.faults.is_empty()
     }
 
-    /// Takes over what another comparison found.
+    /// Adds the findings of another comparison.
     pub fn join(&mut self, other: Self) {
         for (fault, (count, words)) in other.faults {
             let (known, kept) = self.faults.entry(fault).or_default();
@@ -111,10 +111,10 @@ impl Verdict {
         }
     }
 
-    /// Fails unless everything was as it must be.
+    /// Fails if any fault was found.
     ///
     /// # Errors
-    /// The whole table, with what differs.
+    /// The whole table, with descriptions of the faults.
     pub fn demand_zero(&self) -> Result<()> {
         ensure!(self.is_zero(), "the oracle is not all zero\n{self}");
         Ok(())

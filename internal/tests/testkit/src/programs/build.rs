@@ -1,5 +1,5 @@
-//! Finds the programs: for tests built once per process with Cargo, which knows best whether anything has changed; for
-//! what people start by hand those that are there, unless they ask for more.
+//! Finds the programs' executables. Tests have them built once per process by Cargo, which knows whether anything
+//! has changed; tools started by hand use the ones that exist, unless asked to build.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A folder with programs that were built already, to be used as they are.
+/// Names a folder with programs that are already built, to be used unchanged.
 const GIVEN: &str = "KLATSCH_PROGRAMS";
-/// All of `cmd`.
+/// All programs of `cmd`.
 pub const PROGRAMS: [&str; 7] = [
     "klatsch",
     "klatschctl",
@@ -22,10 +22,10 @@ pub const PROGRAMS: [&str; 7] = [
     "websocket-service",
 ];
 
-/// Whether nothing may be built.
+/// Whether building is switched off.
 static AS_THEY_ARE: AtomicBool = AtomicBool::new(false);
 
-/// From here on, this process takes programs as they are, beside its own executable, and builds none.
+/// From now on, this process uses the programs beside its own executable and builds none.
 pub fn build_nothing() {
     AS_THEY_ARE.store(true, Ordering::Relaxed);
 }
@@ -72,8 +72,9 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
-    // Without `--package`: so Cargo chooses the dependencies' features for all default members, as it does for `cargo run`
-    // and, but for what only tests need, for `cargo test --workspace`. What these have built is not built again.
+    // No `--package`: so Cargo chooses the dependencies' features for all default members, as it does for `cargo
+    // run` and, except for what only tests need, for `cargo test --workspace`. What these have built is not built
+    // again.
     for program in PROGRAMS {
         command.args(["--bin", program]);
     }
@@ -86,7 +87,7 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
     Ok(String::from_utf8(output.stdout)?.lines().filter_map(artifact).collect())
 }
 
-/// The program that a line of Cargo's messages tells of.
+/// The name and executable of the program that a line of Cargo's messages reports.
 fn artifact(line: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
     let path = message.get("executable")?.as_str()?;

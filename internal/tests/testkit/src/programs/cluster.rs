@@ -24,7 +24,7 @@ pub enum Service {
     Sockets(usize),
 }
 
-/// Every program of a cluster, in the order in which they start.
+/// Every program of a cluster, in the order of their start.
 const SERVICES: [Service; 7] = [
     Service::Users,
     Service::Chat,
@@ -50,13 +50,13 @@ impl Service {
     }
 }
 
-/// Separate programs on a Kafka of their own, and on a keyspace of their own in the shared CQL server.
+/// The separate programs, with their own Kafka and a keyspace of their own in the shared CQL server.
 #[derive(Debug)]
 pub struct Cluster {
-    /// In the order of [`Service::ALL`]. Stands before the servers, because fields are dropped in order.
+    /// In the order of [`Service::ALL`]. Declared before the servers, because fields are dropped in order.
     programs: Vec<Program>,
     kafka: Kafka,
-    /// A store that is the cluster's alone, to be disturbed.
+    /// A CQL server for this cluster alone, so that faults can be caused in it.
     own_store: Option<Cassandra>,
     cql: String,
     registry: String,
@@ -64,22 +64,22 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts servers where none are given, makes topics, schemas and tables with `klatschctl`, and prepares the
+    /// Starts servers where none are given, creates topics, schemas and tables with `klatschctl`, and prepares the
     /// programs without starting them.
     ///
     /// Topics have fixed names, so a cluster has a Kafka of its own.
     ///
     /// # Errors
-    /// When a server or program cannot be had.
+    /// When a server or program cannot be started.
     pub async fn new() -> Result<Self> {
         let (kafka, cql, registry) = tokio::try_join!(Kafka::start(), shared_cql(), shared_registry())?;
         Self::on(kafka, None, cql, registry).await
     }
 
-    /// The same with a CQL server of its own, which can be killed and frozen.
+    /// As [`Self::new`], with a CQL server of its own, which can be killed and frozen.
     ///
     /// # Errors
-    /// When a server or program cannot be had.
+    /// When a server or program cannot be started.
     pub async fn with_own_store() -> Result<Self> {
         let (kafka, store, registry) = tokio::try_join!(Kafka::start(), Cassandra::start(), shared_registry())?;
         let cql = store.address().to_owned();
@@ -104,7 +104,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Gives every program a clock of its own from its next start on.
+    /// Gives every program a clock of its own, from its next start on.
     ///
     /// # Errors
     /// When libfaketime is not installed.
@@ -112,10 +112,10 @@ impl Cluster {
         self.programs.iter_mut().try_for_each(Program::own_clock)
     }
 
-    /// Starts every program that does not run and waits until all are ready; says how long that took.
+    /// Starts every program that is not running and waits until all are ready. Returns how long that took.
     ///
     /// # Errors
-    /// When one does not get ready.
+    /// When a program does not get ready.
     pub async fn start(&mut self) -> Result<Duration> {
         let begun = tokio::time::Instant::now();
         let mut started = Vec::new();
@@ -129,10 +129,10 @@ impl Cluster {
         Ok(begun.elapsed())
     }
 
-    /// Stops every program in order, as an operator would: those that devices talk to first.
+    /// Stops every program in order, as an operator would: first those that devices connect to.
     ///
     /// # Errors
-    /// When one does not end in order.
+    /// When a program does not stop in order.
     pub async fn stop(&mut self) -> Result<()> {
         for program in self.programs.iter_mut().rev().filter(|program| program.pid().is_some()) {
             program.stop().await?;
@@ -143,13 +143,13 @@ impl Cluster {
     /// One of the programs.
     ///
     /// # Panics
-    /// For a number that the cluster does not have.
+    /// For a service that the cluster does not have.
     pub fn program(&mut self, service: Service) -> &mut Program {
         let at = SERVICES.iter().position(|known| *known == service).expect("a service of the cluster");
         &mut self.programs[at]
     }
 
-    /// All of the programs.
+    /// All programs.
     #[must_use]
     pub fn programs(&self) -> Vec<&Program> {
         self.programs.iter().collect()
@@ -164,7 +164,7 @@ impl Cluster {
         Ran::of(Setup { program: "klatschctl", arguments, environment: self.environment(), ..Setup::default() }).await
     }
 
-    /// Where devices find it.
+    /// The URLs that devices use.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         let urls = |program: &str| {
@@ -175,12 +175,12 @@ impl Cluster {
         Endpoints { users, chat: urls("chat-service"), sockets: urls("websocket-service") }
     }
 
-    /// The broker, to be disturbed.
+    /// The broker, for causing faults.
     pub fn broker(&mut self) -> &mut Server {
         &mut self.kafka
     }
 
-    /// The store, to be disturbed.
+    /// The store, for causing faults.
     ///
     /// # Errors
     /// When it is shared with others.
@@ -200,7 +200,7 @@ impl Cluster {
         (&self.cql, &self.keyspace)
     }
 
-    /// The ends of all programs' logs.
+    /// The ends of all programs' logs, for error messages.
     #[must_use]
     pub fn logs(&self) -> String {
         let log = |program: &Program| format!("--- {} ---\n{}\n", program.name(), program.log_tail());

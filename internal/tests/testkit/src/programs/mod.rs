@@ -1,5 +1,5 @@
-//! The project's own programs as processes of their own: built, started, watched until ready, stopped in every way that
-//! a test needs, never left behind.
+//! The project's own programs as separate processes: built, started, watched until ready, stopped in every way that
+//! a test needs, and never left behind.
 
 mod build;
 mod clock;

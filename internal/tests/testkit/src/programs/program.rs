@@ -16,31 +16,31 @@ use super::clock;
 use crate::child::{Child, log_tail};
 use crate::servers::ports;
 
-/// Far beyond the slowest start: a debug build on two busy cores, waiting for a cold Cassandra.
+/// Far longer than the slowest start: a debug build on two busy cores that waits for a cold Cassandra.
 const READY_WITHIN: Duration = Duration::from_secs(600);
-/// The longest job of a tool, such as a rebuild of all rows: beyond this it hangs.
+/// The longest job of a tool, such as a rebuild of all rows; a tool that takes longer hangs.
 const ENDED_WITHIN: Duration = Duration::from_secs(900);
-/// Every program promises to end within 10 s, of a machine that has time for it.
+/// Every program promises to stop within 10 s; a busy machine may take longer.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
-/// How often readiness and the end of a process are looked for.
+/// How often the readiness and the end of a process are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// A program that does not answer such a small question within this time is not ready.
+/// A program that does not answer such a small request within this time is not ready.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// The folder in a program's own folder that it may keep data in.
+/// The data folder, below the program's own folder.
 const DATA: &str = "data";
-/// Set: the folders of programs, with their logs, are kept.
+/// When this variable is set, the folders of programs are kept, with their logs.
 const KEEP: &str = "KLATSCH_TEST_KEEP";
 
-/// What starts a program, again and again on the same port and with the same data.
+/// How to start a program, repeatedly on the same port and with the same data.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
-    /// The program in `cmd`.
+    /// Its name in `cmd`.
     pub program: &'static str,
     /// Its arguments; `--listen` and `--ops-listen` are added.
     pub arguments: Vec<OsString>,
-    /// What is added to the environment.
+    /// Variables that are added to the environment.
     pub environment: Vec<(&'static str, String)>,
-    /// Shell commands that go before it, such as `ulimit -n 64`.
+    /// Shell commands that run before it, such as `ulimit -n 64`.
     pub limits: &'static str,
 }
 
@@ -50,9 +50,9 @@ pub struct Program {
     setup: Setup,
     executable: PathBuf,
     address: SocketAddr,
-    /// Where it listens for operators.
+    /// The address of its port for operators.
     operators: SocketAddr,
-    /// None between its end and the next start. Stands before the folder, because fields are dropped in order.
+    /// `None` between its end and the next start. Declared before the folder, because fields are dropped in order.
     running: Option<Child>,
     folder: TempDir,
 }
@@ -60,19 +60,19 @@ pub struct Program {
 /// A program that ran to its end.
 #[derive(Debug)]
 pub struct Ran {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Its standard output.
     pub output: String,
-    /// What it said on standard error.
+    /// Its standard error.
     pub errors: String,
 }
 
 impl Program {
-    /// The program, built and not started, on a free port.
+    /// Prepares the program: builds it and reserves free ports, without starting it.
     ///
     /// # Errors
-    /// When it cannot be built, or there is no port or folder for it.
+    /// When it cannot be built, or no port or folder can be made.
     pub async fn new(setup: Setup) -> Result<Self> {
         let executable = executable(setup.program).await?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
@@ -90,7 +90,7 @@ impl Program {
         self.setup.program
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -102,13 +102,13 @@ impl Program {
         format!("http://{}", self.address)
     }
 
-    /// Where it tells operators why it is not ready, and its metrics.
+    /// The address for operators: readiness with reasons, and metrics.
     #[must_use]
     pub fn operators(&self) -> SocketAddr {
         self.operators
     }
 
-    /// Its metrics, as Prometheus reads them.
+    /// Its metrics, in Prometheus's text format.
     ///
     /// # Errors
     /// When it does not answer.
@@ -118,7 +118,7 @@ impl Program {
         Ok(answer.error_for_status()?.text().await?)
     }
 
-    /// A folder that it may keep data in.
+    /// The folder for its data.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.path().join(DATA)
@@ -136,17 +136,17 @@ impl Program {
         log_tail(&self.log_path())
     }
 
-    /// Adds arguments for the next start.
+    /// Adds arguments, from the next start on.
     pub fn add_arguments<A: Into<OsString>>(&mut self, arguments: impl IntoIterator<Item = A>) {
         self.setup.arguments.extend(arguments.into_iter().map(Into::into));
     }
 
-    /// Sets the limits of the next start: shell commands such as `ulimit -n 64`.
+    /// Sets the limits for the next start: shell commands such as `ulimit -n 64`.
     pub fn limit(&mut self, limits: &'static str) {
         self.setup.limits = limits;
     }
 
-    /// Gives it a clock of its own from the next start on, which [`Self::step_clock`] sets.
+    /// Gives it a clock of its own, from the next start on; [`Self::step_clock`] sets it.
     ///
     /// # Errors
     /// When libfaketime is not installed.
@@ -155,7 +155,7 @@ impl Program {
         self.step_clock(0)
     }
 
-    /// Sets its own clock so many seconds off, within a second.
+    /// Sets the offset of its own clock in seconds; effective within a second.
     ///
     /// # Errors
     /// When the clock's file cannot be written.
@@ -163,10 +163,10 @@ impl Program {
         clock::set(&self.clock_path(), off_seconds)
     }
 
-    /// Starts it and waits until `/readyz` says so; says how long that took.
+    /// Starts it and waits until `/readyz` reports it as ready. Returns how long that took.
     ///
     /// # Errors
-    /// When it ends before, or is not ready in time.
+    /// When it ends before that, or is not ready in time.
     pub async fn start(&mut self) -> Result<Duration> {
         let begun = Instant::now();
         self.spawn()?;
@@ -174,7 +174,7 @@ impl Program {
         Ok(begun.elapsed())
     }
 
-    /// Starts it without waiting for anything.
+    /// Starts it without waiting until it is ready.
     ///
     /// # Errors
     /// When it runs already, or cannot be run.
@@ -192,10 +192,10 @@ impl Program {
         Ok(())
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` reports it as ready.
     ///
     /// # Errors
-    /// When it ends before, or is not ready in time.
+    /// When it ends before that, or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
         let (deadline, url) = (Instant::now() + READY_WITHIN, format!("{}/readyz", self.url()));
         let reasons = format!("http://{}/readyz", self.operators);
@@ -203,7 +203,8 @@ impl Program {
         let mut said = String::new();
         loop {
             let answer = client.get(&url).send().await;
-            // Asked first, believed second: an answer from a port whose process has died is somebody else's.
+            // Checked after the request: if the process has ended, the answer came from another process on the same
+            // port.
             if let Some(status) = self.has_ended()? {
                 bail!("{} ended with {status} before it was ready; its log ends:\n{}", self.name(), self.log_tail());
             }
@@ -236,21 +237,21 @@ impl Program {
         self.ended().await.map(drop)
     }
 
-    /// Asks it to end in order (SIGTERM) and waits until it has, with success.
+    /// Asks it to stop (SIGTERM) and waits until it has stopped with success.
     ///
     /// # Errors
     /// When it is not running, does not end in time, or ends with an error.
     pub async fn stop(&mut self) -> Result<()> {
         let running = self.running()?;
         running.signal("TERM")?;
-        // A stopped process takes the signal only when it goes on.
+        // A frozen process handles the signal only after it resumes.
         running.signal("CONT")?;
         let status = self.ended().await?;
         ensure!(status.success(), "{} ended with {status}; its log ends:\n{}", self.name(), self.log_tail());
         Ok(())
     }
 
-    /// Freezes it (SIGSTOP): its sockets stay open and nothing answers.
+    /// Freezes it (SIGSTOP): its sockets stay open and it does not answer.
     ///
     /// # Errors
     /// When it is not running.
@@ -258,7 +259,7 @@ impl Program {
         self.running()?.signal("STOP")
     }
 
-    /// Lets a frozen one go on (SIGCONT).
+    /// Resumes it after [`Self::pause`] (SIGCONT).
     ///
     /// # Errors
     /// When it is not running.
@@ -266,10 +267,10 @@ impl Program {
         self.running()?.signal("CONT")
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     ///
     /// # Errors
-    /// When it was not running.
+    /// When it was not started.
     pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
         let status = self.running()?.try_wait()?;
         if status.is_some() {
@@ -278,7 +279,7 @@ impl Program {
         Ok(status)
     }
 
-    /// Waits until it has ended by itself or as it was asked to.
+    /// Waits until it has ended, by itself or because it was asked to.
     ///
     /// # Errors
     /// When it is not running, or does not end in time.
@@ -313,7 +314,7 @@ impl Program {
 }
 
 impl Ran {
-    /// Runs `program` with these arguments in a folder of its own to its end.
+    /// Runs a program in a folder of its own until it ends.
     ///
     /// # Errors
     /// When it cannot be built or run, or does not end in time.
@@ -345,10 +346,10 @@ impl Ran {
         Ok(Self { status, output: read(&output), errors: read(&errors) })
     }
 
-    /// What it printed, if it ended with success.
+    /// Its standard output, if it ended with success.
     ///
     /// # Errors
-    /// Everything that it said, if it did not.
+    /// Its whole output, if it did not.
     pub fn success(self) -> Result<String> {
         ensure!(self.status.success(), "ended with {}: {}\n{}", self.status, self.output, self.errors);
         Ok(self.output)

@@ -1,4 +1,4 @@
-//! `klatsch`: everything in one process, on the embedded engines in a folder.
+//! `klatsch`: all services in one process, on the embedded engines.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::program::{Program, Setup};
 use crate::device::Endpoints;
 
-/// A `klatsch` on a folder of its own.
+/// A `klatsch` with a data folder of its own.
 #[derive(Debug)]
 pub struct Single {
     /// The process.
@@ -15,7 +15,7 @@ pub struct Single {
 }
 
 impl Single {
-    /// A `klatsch` that is not started.
+    /// Prepares a `klatsch` without starting it.
     ///
     /// # Errors
     /// When it cannot be built.
@@ -26,13 +26,13 @@ impl Single {
         Ok(Self { program })
     }
 
-    /// The folder of its data.
+    /// The data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.program.data()
     }
 
-    /// Where devices find it.
+    /// The URLs that devices use.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         let url = self.program.url();

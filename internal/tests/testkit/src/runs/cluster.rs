@@ -10,13 +10,13 @@ use crate::load::{LoadConfig, World, Written, disturb_cluster, kill_cluster, ste
 use crate::oracle::{Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Cluster;
 
-/// Between two records of other producers, at most.
+/// The longest pause between two records of other producers.
 const APART: Duration = Duration::from_millis(500);
 
-/// Runs the load on `cluster`, with harm done on the way; then compares everything.
+/// Runs the load on `cluster` while faults are caused, then compares everything.
 ///
 /// # Errors
-/// When something does not come about in time. What the oracle finds is no error but stands in the report.
+/// When a step does not complete in time. Faults that the oracle finds are no error: the report has them.
 pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> Result<Report> {
     let outcome = async {
         let (mut world, mut report) = talk_on_cluster(cluster, config, harm).await?;
@@ -27,10 +27,10 @@ pub async fn cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> R
     outcome.map_err(|cause| with_logs(&cause, &cluster.logs()))
 }
 
-/// Starts the programs that do not run, and the load on them; returns when every send is resolved.
+/// Starts the programs that are not running, and the load on them. Returns when every command is resolved.
 ///
 /// # Errors
-/// When something does not come about in time.
+/// When a step does not complete in time.
 pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, harm: Harm) -> Result<(World, Report)> {
     cluster.start().await?;
     let (endpoints, seed) = (cluster.endpoints(), config.seed);
@@ -51,11 +51,11 @@ pub async fn talk_on_cluster(cluster: &mut Cluster, config: LoadConfig, harm: Ha
     talk(&endpoints, config, harming).await
 }
 
-/// Waits until everybody has come to the end of the log and compares everything. The devices are stopped, the programs
-/// go on.
+/// Waits until devices and storage have reached the end of the log and compares everything. The devices are stopped,
+/// the programs go on.
 ///
 /// # Errors
-/// When something does not come about in time.
+/// When a step does not complete in time.
 pub async fn judge_cluster(cluster: &Cluster, world: &mut World, report: &mut Report) -> Result<()> {
     let engines = Engines::cluster(cluster).await?;
     judge(&engines, world, report).await?;
@@ -63,13 +63,13 @@ pub async fn judge_cluster(cluster: &Cluster, world: &mut World, report: &mut Re
     Ok(())
 }
 
-/// The same for whatever runs on these engines.
+/// The same for any programs on these engines.
 ///
 /// # Errors
-/// When something does not come about in time.
+/// When a step does not complete in time.
 pub async fn judge(engines: &Engines, world: &mut World, report: &mut Report) -> Result<()> {
     let truth = Truth::of(&read(engines, report).await?);
-    // Who has not come to the end by then shows in the verdict.
+    // A device that has not reached the end by then appears in the verdict.
     let reached = world.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await;
     settled(&world.devices[0].http).await?;
     report.verdict.join(check_history(&truth, world).await?);

@@ -1,4 +1,4 @@
-//! Whole runs: a load, disturbances, and the oracle's verdict. The end-to-end tests and `bin/load` stand on these.
+//! Whole runs: a load, faults, and the oracle's verdict. The end-to-end tests and `bin/load` use them.
 
 mod cluster;
 mod rebuild;
@@ -23,50 +23,51 @@ pub use replay::{replay_cluster, replay_single};
 pub use report::{Report, percentiles};
 pub use single::{judge_single, single, talk_on_single, truth_of_single};
 
-/// What is done to the programs while they are under load.
+/// The faults that are caused while the programs are under load.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Harm {
-    /// So many times, each program is killed.
+    /// How often each program is killed.
     pub kills: usize,
-    /// So many times, every [`crate::load::Fault`] happens that can.
+    /// How often every possible [`crate::load::Fault`] is caused.
     pub faults: usize,
-    /// So many times, the clock of each is stepped; it needs one of its own.
+    /// How often the clock of each program is stepped; the programs need clocks of their own.
     pub clocks: usize,
-    /// So many times, other producers write records of every kind to every topic.
+    /// How often other producers write records of every kind to every topic.
     pub foreign: usize,
 }
 
 impl Harm {
-    /// Kills alone.
+    /// Only kills.
     #[must_use]
     pub const fn kills(kills: usize) -> Self {
         Self { kills, faults: 0, clocks: 0, foreign: 0 }
     }
 }
 
-/// What was done.
+/// The faults that were caused.
 #[derive(Debug, Default)]
 pub struct Harmed {
-    /// Who was killed.
+    /// The programs that were killed.
     pub killed: Killed,
-    /// What else went wrong.
+    /// Other faults.
     pub faults: Faults,
-    /// What other producers wrote.
+    /// Records of other producers.
     pub foreign: Written,
 }
 
-/// How long devices may take to come to the end of the log, after everything was disturbed.
+/// How long devices may take to reach the end of the log after the faults.
 const REACHED_WITHIN: Duration = Duration::from_secs(600);
 
-/// What went wrong, and below it what the programs said: the cause comes first, where a long report is cut.
+/// The error, followed by the programs' logs: the cause comes first, because long reports are cut at the end.
 fn with_logs(cause: &Error, logs: &str) -> Error {
     anyhow!("{cause:#}\n{logs}")
 }
 
-/// A load while harm is done: they talk at least until that is over. Returns when every send is resolved.
+/// Runs a load while faults are caused: users talk at least until the last one. Returns when every command is
+/// resolved.
 ///
 /// # Errors
-/// When something does not come about in time.
+/// When a step does not complete in time.
 pub async fn talk(
     endpoints: &Endpoints,
     config: LoadConfig,
@@ -87,7 +88,7 @@ pub async fn talk(
     Ok((world, report))
 }
 
-/// Reads the log: with what cannot be read, if others wrote to it.
+/// Reads the log; records that cannot be decoded are allowed only if other producers wrote to it.
 async fn read(engines: &Engines, report: &Report) -> Result<Logged> {
     let (log, codec) = (&*engines.log, &engines.codec);
     if report.foreign.is_empty() { Logged::read(log, codec).await } else { Logged::read_with_foreign(log, codec).await }

@@ -1,5 +1,5 @@
-//! Building rows anew beside the served ones, killed at random moments, then switched and switched back: what is served
-//! is complete every time.
+//! Rebuilds the rows in a new incarnation beside the served ones: the rebuild is killed at random times, then the
+//! incarnations are switched and switched back. The served rows must be complete at all times.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -13,16 +13,16 @@ use super::{Harm, Harmed, Report, talk, with_logs};
 use crate::load::{LoadConfig, World};
 use crate::programs::{Cluster, Ran, Setup, Single};
 
-/// What builds, compares and switches.
+/// The arguments of `klatschctl` that build, compare and switch.
 const REBUILD: [&str; 5] = ["replay", "storage", "--from-start", "--into-new-incarnation", "--yes"];
-/// The longest time before a kill, in milliseconds. The later ones find the rebuild further on, or done.
+/// The longest time before a kill, in milliseconds. Later kills hit a rebuild that is further on, or complete.
 const KILL_WITHIN_MS: u64 = 400;
-/// Kills the program that comes after it: the shell becomes it, and keeps its number.
+/// Kills the program after a delay: `exec` turns the shell into the program, so its process id stays `$$`.
 const KILLED: &str = "(sleep $KLATSCH_TEST_KILL_AFTER; kill -9 $$) &";
-/// How a killed program ends.
+/// The signal that ended a killed program.
 const SIGKILL: i32 = 9;
 
-/// Runs `klatschctl` and kills it after so many milliseconds; says whether it was killed before it was done.
+/// Runs `klatschctl` and kills it after so many milliseconds. Returns whether it was killed before it had completed.
 async fn killed(arguments: &[String], environment: &[(&'static str, String)], after_ms: u64) -> Result<bool> {
     let mut environment = environment.to_vec();
     environment.push(("KLATSCH_TEST_KILL_AFTER", format!("0.{after_ms:03}")));
@@ -34,11 +34,11 @@ async fn killed(arguments: &[String], environment: &[(&'static str, String)], af
     ran.success().map(|_| false)
 }
 
-/// A load on `klatsch`, which is stopped; then its rows are built anew, killed `kills` times. After each kill the served
-/// rows are those of before; at the end they are the same at the new incarnation, and after the way back.
+/// Runs a load on `klatsch`, stops it, and rebuilds its rows, killing the rebuild `kills` times. After each kill the
+/// served rows must be unchanged; at the end they must be the same in the new incarnation, and after switching back.
 ///
 /// # Errors
-/// When a checksum differs or a command fails. What the oracle finds at the end stands in the report.
+/// When a checksum differs or a command fails. Faults that the oracle finds are no error: the report has them.
 pub async fn rebuild_single(single: &mut Single, config: LoadConfig, kills: usize) -> Result<Report> {
     let (mut random, mut tally) = (Random::new(config.seed ^ 0x4eb1), Vec::new());
     let (mut world, mut report) = talk_on_single(single, config, Harm::default()).await?;
@@ -74,8 +74,8 @@ pub async fn rebuild_single(single: &mut Single, config: LoadConfig, kills: usiz
     Ok(report)
 }
 
-/// The same on a cluster, with its programs running and a load on them all the while; then a switch and a way back, with
-/// the load still on. No connection of a device may end.
+/// The same on a cluster whose programs run under load all the while, with a switch and a switch back. No connection
+/// of a device may end.
 ///
 /// # Errors
 /// As [`rebuild_single`].
@@ -85,7 +85,7 @@ pub async fn rebuild_cluster(cluster: &mut Cluster, config: LoadConfig, kills: u
 }
 
 async fn rebuilt_under_load(cluster: &mut Cluster, config: LoadConfig, kills: usize) -> Result<Report> {
-    // Connections of devices that come and go would end, too.
+    // Devices that disconnect by themselves would hide that.
     let config = LoadConfig { unsteady: false, ..config };
     cluster.start().await?;
     let (endpoints, environment) = (cluster.endpoints(), cluster.environment());
@@ -107,12 +107,12 @@ async fn rebuilt_under_load(cluster: &mut Cluster, config: LoadConfig, kills: us
     Ok(report)
 }
 
-/// The same inside a `klatsch` that runs, with a load on it all the while: the commands come through its socket.
+/// The same inside a running `klatsch` under load: the commands go through its socket.
 ///
 /// # Errors
 /// As [`rebuild_single`].
 pub async fn rebuild_beside_single(single: &mut Single, config: LoadConfig, kills: usize) -> Result<Report> {
-    // Connections of devices that come and go would end, too.
+    // Devices that disconnect by themselves would hide that.
     let config = LoadConfig { unsteady: false, ..config };
     single.program.start().await?;
     let (endpoints, data) = (single.endpoints(), single.data().to_string_lossy().into_owned());
@@ -138,7 +138,7 @@ pub async fn rebuild_beside_single(single: &mut Single, config: LoadConfig, kill
     Ok(report)
 }
 
-/// The total of what `klatschctl checksum` prints.
+/// The total in the output of `klatschctl checksum`.
 fn total(printed: &str) -> Result<String> {
     let line = printed.lines().find(|line| line.contains("  total, at incarnation "));
     let total = line.and_then(|line| line.split_whitespace().next()).context("no total in the checksum")?;

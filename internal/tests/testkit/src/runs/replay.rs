@@ -1,4 +1,5 @@
-//! Emptying the store and replaying the log: the same rows, byte for byte, and nothing to devices.
+//! Empties the store and replays the log: the rows must be the same, byte for byte, and no device may be sent
+//! anything.
 
 use std::path::Path;
 
@@ -17,19 +18,20 @@ use crate::load::{LoadConfig, World, mint};
 use crate::oracle::{Logged, Truth, settled};
 use crate::programs::{Cluster, Ran, Setup, Single};
 
-/// What there was before the replay.
+/// The state before the replay.
 struct Before {
     truth: Truth,
-    /// Frames that each device had heard.
+    /// Number of frames that each device had received.
     heard: Vec<usize>,
-    /// Where each partition of `chat.deliveries` ended.
+    /// The end offset of each partition of `chat.deliveries`.
     delivered: Vec<u64>,
 }
 
-/// A load on `klatsch`; then its log is replayed twice: into a new incarnation, and over what is there.
+/// Runs a load on `klatsch`, then replays its log twice: into a new incarnation, and over the existing rows.
 ///
 /// # Errors
-/// When a checksum differs, or a device is pushed anything old. What the oracle finds at the end stands in the report.
+/// When a checksum differs, or a device is sent an old frame. Faults that the oracle finds are no error: the report
+/// has them.
 pub async fn replay_single(single: &mut Single, config: LoadConfig) -> Result<Report> {
     let (mut world, mut report) = talk_on_single(single, config, Harm::default()).await?;
     let truth = truth_of_single(single, &report).await?;
@@ -94,7 +96,7 @@ pub async fn replay_cluster(cluster: &mut Cluster, config: LoadConfig) -> Result
     Ok(report)
 }
 
-/// What is done with `klatschctl`, in order.
+/// The uses of `klatschctl`, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Checksum,
@@ -154,7 +156,7 @@ async fn delivered(engines: &Engines) -> Result<Vec<u64>> {
     Ok(ends)
 }
 
-/// No event was delivered since. (Read marks and sign-ins of devices that come back meanwhile are.)
+/// Checks that no event was delivered since. (Read marks, and sign-ins of devices that come back meanwhile, are.)
 async fn nothing_delivered(engines: &Engines, before: &Before) -> Result<()> {
     let ends = delivered(engines).await?;
     let mut events = Vec::new();
@@ -173,7 +175,7 @@ async fn nothing_delivered(engines: &Engines, before: &Before) -> Result<()> {
     Ok(())
 }
 
-/// A message in every conversation that has somebody to say it, once every device is back.
+/// Sends a message in every conversation that has a member to send it, once every device is back.
 async fn say_something(world: &World) -> Result<()> {
     world.until("all devices are back", REACHED_WITHIN, |device| device.memory().live).await?;
     let mut random = Random::new(world.config.seed ^ 0x5a1d);
@@ -191,7 +193,7 @@ async fn say_something(world: &World) -> Result<()> {
     world.resolve().await
 }
 
-/// Devices heard what was said since, and nothing else.
+/// Checks that devices received the frames that were sent since, and no others.
 fn nothing_old(world: &World, before: &Before, after: &Truth) -> Result<()> {
     for (device, heard) in world.devices.iter().zip(&before.heard) {
         let memory = device.memory();

@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The report of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,41 +8,41 @@ use crate::device::Fate;
 use crate::load::{Faults, Killed, World, Written};
 use crate::oracle::{Logged, Truth, Verdict};
 
-/// What a run came to.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Messages sent, copies aside.
+    /// Number of messages sent, without copies.
     pub messages: usize,
-    /// How long they were talking.
+    /// How long users were talking.
     pub talked: Duration,
-    /// Events in the log, and how many of them took effect.
+    /// Number of events in the log, and how many of them took effect.
     pub events: (usize, usize),
-    /// Who was killed, and how long each took to be ready again.
+    /// The programs that were killed, and how long each took to be ready again.
     pub killed: Killed,
-    /// What else went wrong.
+    /// Other faults that were caused.
     pub faults: Faults,
-    /// What other producers wrote.
+    /// Records that other producers wrote.
     pub foreign: Written,
-    /// Records that cannot be read.
+    /// Number of records that cannot be read.
     pub strange: usize,
-    /// Read marks: in the log, acknowledged, and heard by devices.
+    /// Number of read marks in the log, acknowledged, and received by devices.
     pub marks: (usize, usize, u32),
-    /// Signals that devices have heard: those that were not lost.
+    /// Number of signals that devices received.
     pub signals: usize,
-    /// Commands that were refused, by why.
+    /// Refused commands, by reason.
     pub refused: BTreeMap<String, u32>,
-    /// What devices met on the way.
+    /// Errors that devices met and retried.
     pub troubles: BTreeMap<String, u32>,
-    /// From send to acknowledgement.
+    /// Time from send to acknowledgement, in microseconds.
     pub ack_us: Vec<u64>,
-    /// From send to arrival on another device.
+    /// Time from send to arrival on another device, in microseconds.
     pub arrival_us: Vec<u64>,
-    /// The oracle's.
+    /// The oracle's findings.
     pub verdict: Verdict,
 }
 
 impl Report {
-    /// Takes over what devices remember.
+    /// Adds what devices remember.
     pub(super) fn remember(&mut self, world: &World, truth: &Truth, logged: &Logged) {
         self.events = (truth.events, truth.accepted);
         (self.strange, self.marks.0) = (logged.strange.len(), logged.marks.len());
@@ -93,7 +93,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// p50, p99 and the longest of times in microseconds, in words.
+/// p50, p99 and maximum of times in microseconds, as text.
 #[must_use]
 pub fn percentiles(us: &[u64]) -> String {
     if us.is_empty() {

@@ -10,10 +10,10 @@ use crate::load::{LoadConfig, World, Written, disturb_single, kill_single, step_
 use crate::oracle::{Truth, check_deliveries, check_devices, check_history, check_store, settled};
 use crate::programs::Single;
 
-/// Runs the load on `single`, with harm done on the way; then compares everything. It is stopped at the end.
+/// Runs the load on `single` while faults are caused, then compares everything. `single` is stopped at the end.
 ///
 /// # Errors
-/// When something does not come about in time. What the oracle finds is no error but stands in the report.
+/// When a step does not complete in time. Faults that the oracle finds are no error: the report has them.
 pub async fn single(single: &mut Single, config: LoadConfig, harm: Harm) -> Result<Report> {
     let outcome = async {
         let (mut world, mut report) = talk_on_single(single, config, harm).await?;
@@ -25,10 +25,10 @@ pub async fn single(single: &mut Single, config: LoadConfig, harm: Harm) -> Resu
     outcome.map_err(|cause| with_logs(&cause, &format!("klatsch's log ends:\n{}", single.program.log_tail())))
 }
 
-/// Starts `single` if it does not run, and the load on it; returns when every send is resolved.
+/// Starts `single` if it is not running, and the load on it. Returns when every command is resolved.
 ///
 /// # Errors
-/// When something does not come about in time.
+/// When a step does not complete in time.
 pub async fn talk_on_single(single: &mut Single, config: LoadConfig, harm: Harm) -> Result<(World, Report)> {
     if single.program.pid().is_none() {
         single.program.start().await?;
@@ -44,7 +44,8 @@ pub async fn talk_on_single(single: &mut Single, config: LoadConfig, harm: Harm)
     talk(&endpoints, config, harming).await
 }
 
-/// Nobody else can write to the log of a `klatsch` that runs: it is stopped meanwhile.
+/// Writes records of other producers. While `klatsch` runs, no other process can open its log, so it is stopped
+/// meanwhile.
 async fn write_beside(single: &mut Single, world: &World, rounds: usize) -> Result<Written> {
     single.program.stop().await?;
     let engines = Engines::embedded(&single.data()).await?;
@@ -54,7 +55,7 @@ async fn write_beside(single: &mut Single, world: &World, rounds: usize) -> Resu
     written
 }
 
-/// What the log comes to. It can be read only while `klatsch` is not running: it is stopped, and started again.
+/// Judges the log. It can be read only while `klatsch` is not running, which is stopped for it and started again.
 ///
 /// # Errors
 /// When it does not stop or start, or its folder cannot be read.
@@ -67,12 +68,13 @@ pub async fn truth_of_single(single: &mut Single, report: &Report) -> Result<Tru
     Ok(truth)
 }
 
-/// Waits until everybody has come to the end of the log and compares everything. `single` and the world are stopped.
+/// Waits until devices and storage have reached the end of the log and compares everything. `single` and the devices
+/// are stopped.
 ///
 /// # Errors
-/// When something does not come about in time.
+/// When a step does not complete in time.
 pub async fn judge_single(single: &mut Single, world: &mut World, truth: &Truth, report: &mut Report) -> Result<()> {
-    // Who has not come to the end by then shows in the verdict.
+    // A device that has not reached the end by then appears in the verdict.
     let reached = world.until("at the end of the log", REACHED_WITHIN, |device| truth.reached(&device.memory())).await;
     settled(&world.devices[0].http).await?;
     report.verdict.join(check_history(truth, world).await?);

@@ -25,7 +25,7 @@ impl Cassandra {
     /// Starts a server with no keyspaces on a free port.
     ///
     /// # Errors
-    /// When it cannot be fetched, finds no Java to run on, or is not ready in time.
+    /// When it cannot be fetched, no suitable Java is found, or it is not ready in time.
     pub async fn start() -> Result<Self> {
         let files = fetch::fetch(&fetch::CASSANDRA).await?;
         let folder = fresh_folder("cassandra")?;
@@ -42,7 +42,7 @@ impl Cassandra {
         )?;
         write_jvm_options(folder.path(), JVM_OPTIONS)?;
         write_filled(&folder.path().join("logback.xml"), LOGGING, &[])?;
-        // Looked for at start, with a stack trace in the log where it is missing.
+        // Cassandra looks for this folder at start, and logs a stack trace when it is missing.
         fs::create_dir(folder.path().join("triggers"))?;
         let launch = Launch {
             name: "cassandra",
@@ -75,7 +75,8 @@ fn arguments(files: &Path, folder: &Path) -> Result<Vec<OsString>> {
     ])
 }
 
-/// jamm, which measures objects from inside the JVM: Cassandra refuses to start without it. Its version is Cassandra's choice.
+/// The jar of jamm, which measures objects inside the JVM: Cassandra refuses to start without it. Cassandra's POM
+/// chooses the version.
 fn memory_meter(files: &Path) -> Result<PathBuf> {
     fs::read_dir(files)?
         .flatten()

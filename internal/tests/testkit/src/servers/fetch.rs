@@ -1,8 +1,8 @@
-//! The servers' programs: fetched once per machine by Maven into a cache folder outside the repository.
+//! Fetches the servers' programs with Maven, once per machine, into a cache folder outside the repository.
 //!
-//! The cache is shared by all test processes: a file lock lets one of them fetch while the others wait, and a program
-//! counts as complete only when its marker stands. The marker holds the POM that it was fetched by, so a changed
-//! version is fetched anew.
+//! All test processes share the cache: a file lock lets one of them fetch while the others wait, and a program is
+//! complete only when its marker file exists. The marker holds the POM that it was fetched by, so that a changed
+//! version is fetched again.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Overrides where the programs are kept.
+/// Overrides the cache folder.
 const CACHE_FOLDER: &str = "KLATSCH_SERVERS_DIR";
 const MARKER: &str = "complete.pom";
-/// Repositories fail now and then; a fetch that was cut off goes on where it stopped.
+/// Repositories fail now and then; a fetch that was interrupted resumes.
 const ATTEMPTS_MAX: usize = 3;
 
 /// A program that Maven can fetch.
@@ -40,7 +40,7 @@ pub(super) const REGISTRY: Program = Program {
     goal: "dependency:unpack-dependencies",
 };
 
-/// Fetches all servers' programs that are not in the cache yet, and says where that is.
+/// Fetches the programs that are not in the cache yet. Returns the cache folder.
 ///
 /// # Errors
 /// When Maven is missing or does not succeed, or the cache folder is not writable.
@@ -51,7 +51,7 @@ pub async fn fetch_all() -> Result<PathBuf> {
     cache_folder()
 }
 
-/// The folder with `program`'s files, fetched now if need be.
+/// The folder with `program`'s files, which are fetched if they are not there.
 pub(super) async fn fetch(program: &'static Program) -> Result<PathBuf> {
     tokio::task::spawn_blocking(|| fetch_blocking(program, &cache_folder()?)).await?
 }
@@ -64,7 +64,7 @@ fn fetch_blocking(program: &Program, cache: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("creating {}, the cache of servers", folder.display()))?;
     let lock = File::create(cache.join("lock")).context("creating the lock file of the cache of servers")?;
-    // Held until the file is dropped, or this process ends in whatever way.
+    // The lock is held until the file is dropped, or this process ends.
     lock.lock().context("locking the cache of servers")?;
     if is_complete(program, &folder) {
         return Ok(files);

@@ -1,4 +1,4 @@
-//! Finds a Java that a server runs on.
+//! Finds a Java version that a server supports.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-/// Names a Java 21 or newer (the program or its home folder), where it stands in no usual place.
+/// Names a Java 21 or newer (its executable or its home folder), for one outside the usual folders.
 const JAVA_21: &str = "KLATSCH_JAVA21";
 /// Names a Java 17, likewise.
 const JAVA_17: &str = "KLATSCH_JAVA17";
-/// Where distributions put their Javas, one folder each.
+/// Where distributions install Java versions, each in a folder of its own.
 const INSTALLED: &str = "/usr/lib/jvm";
 
 /// The oldest Java on this machine whose major version is in `versions`.
@@ -43,7 +43,7 @@ fn candidates() -> Vec<PathBuf> {
     all
 }
 
-/// A home folder holds the program in `bin`; a program is itself.
+/// The executable: `bin/java` of a home folder, or the named file itself.
 fn program_of(named: PathBuf) -> PathBuf {
     if named.is_dir() { named.join("bin/java") } else { named }
 }
@@ -53,7 +53,7 @@ fn major_version(java: &Path) -> Option<u32> {
     parse_major(&String::from_utf8_lossy(&output.stderr))
 }
 
-/// From `openjdk version "17.0.15" 2025-04-15`, or from the old style `java version "1.8.0_292"`.
+/// Parses `openjdk version "17.0.15" 2025-04-15`, or the old style `java version "1.8.0_292"`.
 fn parse_major(said: &str) -> Option<u32> {
     let version = said.split('"').nth(1)?;
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);

@@ -28,7 +28,7 @@ impl Kafka {
     /// Starts a broker with no topics on a free port.
     ///
     /// # Errors
-    /// When it cannot be fetched, finds no Java to run on, or is not ready in time.
+    /// When it cannot be fetched, no suitable Java is found, or it is not ready in time.
     pub async fn start() -> Result<Self> {
         let files = fetch::fetch(&fetch::KAFKA).await?;
         let folder = fresh_folder("kafka")?;
@@ -62,7 +62,7 @@ impl Kafka {
     }
 }
 
-/// Relative paths are seen from the server's own folder.
+/// The arguments of the JVM. Relative paths in them start at the server's own folder.
 fn arguments(files: &Path, main_class: &str, rest: &[&str]) -> Vec<OsString> {
     let mut classes = files.as_os_str().to_owned();
     classes.push("/*");
@@ -77,7 +77,7 @@ fn arguments(files: &Path, main_class: &str, rest: &[&str]) -> Vec<OsString> {
     arguments
 }
 
-/// Gives the cluster its id. Done once: a restart finds it.
+/// Formats the data folder, which gives the cluster its id. Done once: a restart finds the folder formatted.
 fn format_data(java: &Path, files: &Path, folder: &Path) -> Result<()> {
     let cluster = BASE64_URL_SAFE_NO_PAD.encode(Uuid::now_v7());
     let output = Command::new(java)

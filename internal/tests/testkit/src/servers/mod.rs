@@ -1,12 +1,12 @@
 //! Real servers for tests: Kafka, a CQL server (Cassandra) and a schema registry, as plain Java programs.
 //!
 //! [`Kafka::start`] and its neighbours fetch the program through Maven on first use, start it on free ports with a
-//! fresh data folder, and end it when the handle is dropped or this process is gone, however it went.
-//! Most tests do not care whose server it is: they ask for the shared one ([`shared_kafka`] ...), which is the server
-//! named by the environment if there is one, else one per test process. A test that stops or kills starts its own.
+//! fresh data folder, and end it when the handle is dropped or this process ends, even by `kill -9`. Most tests
+//! share a server ([`shared_kafka`] ...): the one that the environment names, or else one per test process. A test
+//! that stops or kills a server starts its own.
 //!
-//! Tests against real servers run when they are asked for ([`wanted`]); then a missing server is a failure.
-//! The configurations live in `deploy/local`, which also says what is odd about each server.
+//! Tests against real servers run when they are asked for ([`wanted`]); then a missing server is a failure. The
+//! configurations are in `deploy/local`, which also explains the peculiarities of each server.
 
 mod cassandra;
 mod fetch;
@@ -25,7 +25,7 @@ pub use process::Server;
 pub use registry::Registry;
 pub use shared::{shared_cql, shared_kafka, shared_registry};
 
-/// Set to `1`: tests against real servers run, and fail when they cannot.
+/// When it is set to `1`, tests against real servers run, and fail when a server is missing.
 pub const WANTED: &str = "KLATSCH_TEST_SERVERS";
 /// `host:port` of a Kafka to use instead of starting one.
 pub const GIVEN_KAFKA: &str = "KLATSCH_TEST_KAFKA";
@@ -34,7 +34,7 @@ pub const GIVEN_CQL: &str = "KLATSCH_TEST_CQL";
 /// URL of a Confluent-compatible schema registry to use instead of starting one.
 pub const GIVEN_REGISTRY: &str = "KLATSCH_TEST_REGISTRY";
 
-/// Whether tests against real servers were asked for. If not, says how to ask; the test then returns.
+/// Whether tests against real servers were asked for. If not, prints how to ask for them; the test then returns.
 #[must_use]
 pub fn wanted() -> bool {
     let wanted = std::env::var(WANTED).is_ok_and(|value| value == "1");

@@ -7,15 +7,15 @@ use std::sync::Mutex;
 use anyhow::{Context as _, Result};
 use uuid::Uuid;
 
-/// Below the range from which Linux takes the ports of outgoing connections (32768 and up).
+/// The range of ports, below the one from which Linux takes the ports of outgoing connections (32768 and up).
 ///
-/// A port from that range (what binding port 0 gives) may be taken while its server restarts: by any client, and even
-/// by a client of that very server, whose attempt to connect can be given the same port at its own end and then
-/// succeeds, being connected to itself.
+/// A port from that upper range (which binding port 0 returns) may be taken while its server restarts: by any
+/// client, even by a client of that very server, whose attempt to connect can get the same port as its own and then
+/// succeeds, connected to itself.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 const ATTEMPTS_MAX: usize = 200;
 
-/// A port that nobody listens on, never given before in this process.
+/// A port that no process listens on, and that this process has not returned before.
 pub(crate) fn free() -> Result<u16> {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN.lock().ok().context("another test panicked while it picked a port")?;

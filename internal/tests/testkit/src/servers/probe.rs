@@ -1,6 +1,7 @@
-//! One question to each kind of server, in its own protocol, that only a server ready for work answers.
+//! One request to each kind of server, in its own protocol, that is answered only by a server that is ready.
 //!
-//! Written out by hand: testkit may not name the clients' libraries, and a port that merely accepts proves nothing.
+//! The requests are written by hand: testkit may not depend on the client libraries, and a port that accepts
+//! connections proves nothing.
 
 use std::io;
 use std::time::Duration;
@@ -9,17 +10,17 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A server that does not answer such a small question within this time is not ready.
+/// A server that does not answer such a small request within this time is not ready.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Far above any true answer: a port of something else may send anything.
+/// Far larger than any real answer: another program on that port may send anything.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Asks a Kafka broker for its API versions and gives their number.
+/// Asks a Kafka broker for its API versions and returns their number.
 ///
 /// In KRaft mode a broker takes requests only once it has joined its cluster, so an answer means that it can work.
 ///
 /// # Errors
-/// When nothing answers at `address` in time, or something else does.
+/// When nothing, or something other than Kafka, answers at `address` in time.
 pub async fn kafka(address: &str) -> Result<usize> {
     // Header: ApiVersions (18), version 0, correlation id, client id (a string). The request itself is empty.
     const CORRELATION: [u8; 4] = *b"klat";
@@ -43,10 +44,10 @@ pub async fn kafka(address: &str) -> Result<usize> {
     .await
 }
 
-/// Asks a CQL server for its options and gives their names, such as `CQL_VERSION`.
+/// Asks a CQL server for its options and returns their names, such as `CQL_VERSION`.
 ///
 /// # Errors
-/// When nothing answers at `address` in time, or something else does.
+/// When nothing, or something other than a CQL server, answers at `address` in time.
 pub async fn cql(address: &str) -> Result<Vec<String>> {
     // Protocol version 4, no flags, stream 0, OPTIONS (5), empty body.
     const OPTIONS: [u8; 9] = [4, 0, 0, 0, 5, 0, 0, 0, 0];
@@ -64,7 +65,7 @@ pub async fn cql(address: &str) -> Result<Vec<String>> {
     .await
 }
 
-/// From a "string multimap": a count, then for each a string and a list of strings; all numbers are 16 bits.
+/// Parses a "string multimap": a count, then for each entry a string and a list of strings; all numbers are 16 bits.
 fn option_names(body: &[u8]) -> Result<Vec<String>> {
     let mut rest = body;
     (0..take_u16(&mut rest)?)
@@ -91,10 +92,10 @@ fn take_string(rest: &mut &[u8]) -> Result<String> {
     Ok(String::from_utf8(text.to_vec())?)
 }
 
-/// Asks a schema registry for its subjects and gives their names.
+/// Asks a schema registry for its subjects and returns their names.
 ///
 /// # Errors
-/// When nothing answers under `url` in time, or not with a list of names.
+/// When nothing answers at `url` in time, or the answer is no list of names.
 pub async fn registry(url: &str) -> Result<Vec<String>> {
     in_time(async { Ok(reqwest::get(format!("{url}/subjects")).await?.error_for_status()?.json().await?) }).await
 }

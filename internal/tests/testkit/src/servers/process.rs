@@ -1,5 +1,5 @@
-//! One server's process: started, watched until it answers, stopped in every way that a test needs, never left behind
-//! (see [`crate::child`]).
+//! The process of a server: started, watched until it answers, stopped in every way that a test needs, and never
+//! left behind (see [`crate::child`]).
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -14,24 +14,24 @@ use tokio::time::{Instant, sleep};
 use super::probe;
 use crate::child::{Child, log_tail};
 
-/// The slowest (Cassandra, cold disk, two busy cores) takes a third of this.
+/// The slowest start (Cassandra, cold disk, two busy cores) takes a third of this.
 const READY_WITHIN: Duration = Duration::from_secs(300);
-/// A clean stop flushes; Cassandra takes five seconds.
+/// A clean stop flushes data; Cassandra takes five seconds.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
-/// How often readiness and the end of a process are looked for.
+/// How often the readiness and the end of a process are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What starts a server, again and again with the same ports and the same data.
+/// How to start a server, repeatedly with the same ports and the same data.
 #[derive(Debug)]
 pub(super) struct Launch {
-    /// For people: in errors and in the data folder's name.
+    /// Its name in error messages and in the data folder's name.
     pub(super) name: &'static str,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) question: Question,
 }
 
-/// How to ask whether it is ready.
+/// The request that tells whether it is ready.
 #[derive(Debug)]
 pub(super) enum Question {
     Kafka { address: String },
@@ -43,9 +43,10 @@ pub(super) enum Question {
 #[derive(Debug)]
 pub struct Server {
     launch: Launch,
-    /// None between a stop or kill and the next restart. Stands before the folder, because fields are dropped in order.
+    /// `None` between a stop or kill and the next restart. Declared before the folder, because fields are dropped in
+    /// order.
     running: Option<Child>,
-    /// Settings, data and log.
+    /// Holds settings, data and log.
     folder: TempDir,
 }
 
@@ -75,7 +76,7 @@ impl Server {
         log_tail(&self.log_path())
     }
 
-    /// Ends it at once, as `kill -9` does. What it had not handed to the operating system is lost.
+    /// Ends it at once, as `kill -9` does. Data that it had not handed to the operating system is lost.
     ///
     /// # Errors
     /// When it is not running, or does not end.
@@ -85,20 +86,20 @@ impl Server {
         Ok(())
     }
 
-    /// Asks it to end in order (SIGTERM) and waits until it has.
+    /// Asks it to stop (SIGTERM) and waits until it has.
     ///
     /// # Errors
     /// When it is not running, or does not end in time.
     pub async fn stop(&mut self) -> Result<()> {
         let running = self.running()?;
         running.signal("TERM")?;
-        // A stopped process takes the signal only when it goes on.
+        // A frozen process handles the signal only after it resumes.
         running.signal("CONT")?;
         self.ended().await?;
         Ok(())
     }
 
-    /// Freezes it (SIGSTOP): its sockets stay open and nothing answers.
+    /// Freezes it (SIGSTOP): its sockets stay open and it does not answer.
     ///
     /// # Errors
     /// When it is not running.
@@ -106,7 +107,7 @@ impl Server {
         self.running()?.signal("STOP")
     }
 
-    /// Lets a frozen one go on (SIGCONT).
+    /// Resumes it after [`Self::pause`] (SIGCONT).
     ///
     /// # Errors
     /// When it is not running.
@@ -114,7 +115,7 @@ impl Server {
         self.running()?.signal("CONT")
     }
 
-    /// Starts it again with the same ports and the same data, after stopping it in order if it still runs.
+    /// Starts it again with the same ports and the same data, after stopping it if it still runs.
     ///
     /// # Errors
     /// When it does not end, or is not ready again in time.
@@ -138,7 +139,8 @@ impl Server {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let answer = self.launch.question.ask().await;
-            // Asked first, believed second: an answer from a port whose server has died is somebody else's.
+            // Checked after the request: if the server has ended, the answer came from another process on the same
+            // port.
             if let Some(status) = self.running()?.try_wait()? {
                 bail!(
                     "{} ended with {status} before it was ready; its log ends:\n{}",
@@ -198,12 +200,12 @@ pub(super) fn fresh_folder(name: &str) -> Result<TempDir> {
     tempfile::Builder::new().prefix(&format!("klatsch-{name}-")).tempdir().context("creating a server's data folder")
 }
 
-/// Writes the options that `@jvm.options` names on a server's command line.
+/// Writes the file of JVM options that the argument `@jvm.options` refers to.
 pub(super) fn write_jvm_options(folder: &Path, template: &str) -> Result<()> {
     write_filled(&folder.join("jvm.options"), template, &[("FOLDER", &folder.to_string_lossy())])
 }
 
-/// Writes `template` to `path` with each `@NAME@` replaced.
+/// Writes `template` to `path`, with each `@NAME@` replaced by its value.
 pub(super) fn write_filled(path: &Path, template: &str, values: &[(&str, &str)]) -> Result<()> {
     let filled =
         values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value));

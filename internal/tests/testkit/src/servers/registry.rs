@@ -1,4 +1,4 @@
-//! Apicurio Registry, which speaks the API of Confluent's schema registry.
+//! Apicurio Registry, which implements the API of Confluent's schema registry.
 
 use std::ops::{Deref, DerefMut};
 
@@ -8,12 +8,12 @@ use super::process::{Launch, Question, Server, fresh_folder, write_jvm_options};
 use super::{fetch, java, ports};
 
 const JVM_OPTIONS: &str = include_str!("../../../../../deploy/local/registry/jvm.options");
-/// Where its Confluent-compatible API stands.
+/// The path of its Confluent-compatible API.
 const API: &str = "/apis/ccompat/v7";
 
 /// A schema registry of this process. See [`Server`] for how to stop, kill, pause and restart it.
 ///
-/// It keeps schemas in memory: after a restart it is empty and numbers schemas anew, as a careless operator's would.
+/// It keeps schemas in memory: a restart empties it, and schemas then get new ids, as after an operator's mistake.
 #[derive(Debug)]
 pub struct Registry {
     server: Server,
@@ -24,7 +24,7 @@ impl Registry {
     /// Starts an empty registry on a free port.
     ///
     /// # Errors
-    /// When it cannot be fetched, finds no Java to run on, or is not ready in time.
+    /// When it cannot be fetched, no suitable Java is found, or it is not ready in time.
     pub async fn start() -> Result<Self> {
         let files = fetch::fetch(&fetch::REGISTRY).await?;
         let folder = fresh_folder("registry")?;

@@ -1,7 +1,7 @@
 //! One server of each kind for all tests of a process, or the one that the environment names.
 //!
-//! They stand in statics, which are never dropped: each ends with its guard (see [`super::process`]) when the process does.
-//! Tests share them without harm by using fresh names for topics, keyspaces and subjects.
+//! The servers are kept in statics, which are never dropped: the guard of each (see [`super::process`]) ends it when
+//! the process ends. Tests share them safely by using fresh names for topics, keyspaces and subjects.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{Cassandra, GIVEN_CQL, GIVEN_KAFKA, GIVEN_REGISTRY, Kafka, Registry, probe};
 
-/// How long a given server may take to answer: on a busy machine it does not always do so at once.
+/// How long a server named by the environment may take to answer, on a busy machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// `host:port` of a Kafka that tests share.
 ///
 /// # Errors
-/// When the given one does not answer, or none can be started.
+/// When the named one does not answer, or none can be started.
 pub async fn shared_kafka() -> Result<String> {
     static STARTED: OnceCell<Kafka> = OnceCell::const_new();
     if let Some(address) = given(GIVEN_KAFKA) {
@@ -31,7 +31,7 @@ pub async fn shared_kafka() -> Result<String> {
 /// `host:port` of a CQL server that tests share.
 ///
 /// # Errors
-/// When the given one does not answer, or none can be started.
+/// When the named one does not answer, or none can be started.
 pub async fn shared_cql() -> Result<String> {
     static STARTED: OnceCell<Cassandra> = OnceCell::const_new();
     if let Some(address) = given(GIVEN_CQL) {
@@ -44,7 +44,7 @@ pub async fn shared_cql() -> Result<String> {
 /// URL of a schema registry that tests share.
 ///
 /// # Errors
-/// When the given one does not answer, or none can be started.
+/// When the named one does not answer, or none can be started.
 pub async fn shared_registry() -> Result<String> {
     static STARTED: OnceCell<Registry> = OnceCell::const_new();
     if let Some(url) = given(GIVEN_REGISTRY) {
@@ -54,7 +54,7 @@ pub async fn shared_registry() -> Result<String> {
     Ok(STARTED.get_or_try_init(Registry::start).await?.url().to_owned())
 }
 
-/// Asks until there is an answer: a server that many tests share may be busy.
+/// Retries until there is an answer: a server that many tests share may be busy.
 async fn answered<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + ANSWERS_WITHIN;
     loop {
