@@ -1,4 +1,4 @@
-//! The end of a run: faults are over, everything is up, and what came of it is compared with what the log says.
+//! The end of a run: faults stop, every process is started, and the outcome is compared with the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +21,20 @@ use crate::plan::{Plan, What};
 use crate::typing::everybody_types;
 use crate::world::{Looks, Operator, Wall, World};
 
-/// How long holds, late effects and zombies may take to be over, once faults are.
+/// How long it may take after the last fault until all holds are healed, late effects have landed and zombies are
+/// gone.
 const HEALED_WITHIN: Duration = Duration::from_secs(240);
-/// How long devices may take to come to the end of the log.
+/// How long devices may take to reach the end of the log.
 const REACHED_WITHIN: Duration = Duration::from_secs(90);
-/// Longer than any request or its answer takes.
+/// Longer than any request and its answer may take.
 const SILENCE: Duration = Duration::from_secs(25);
-/// How often a condition is looked for.
+/// How often a condition is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Retention of deliveries: only who was away for longer may be told that they are gone.
+/// Retention of deliveries: only devices that were away for longer may be reset because of it.
 const WEEK_MS: i64 = 7 * 86_400_000;
 
-/// Lets everything come to rest and compares it. An error: what did not come to rest, or differs.
+/// Waits until the world is at rest and compares everything. Fails when it does not come to rest, or something
+/// differs.
 pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
     world.shared.trace.note("calm");
     world.shared.weather.calm_down();
@@ -62,7 +64,7 @@ pub(crate) async fn judge(world: &mut World, plan: &Plan) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// What the oracle reads, past all faults.
+/// The engines that the oracle reads, without faults.
 struct Ground {
     log: SharedLog,
     store: Arc<EmbeddedStore>,
@@ -77,7 +79,7 @@ async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &G
     silence(shared).await?;
     let mut logged = Logged::read_with_foreign(&**log, codec).await?;
     let truth = Truth::of(&logged);
-    // Who has not come to the end by then shows in the verdict.
+    // A device that has not reached the end by then appears in the verdict.
     let all = |device: &Device| truth.reached(&device.memory());
     let reached = people.until("at the end of the log", REACHED_WITHIN, all).await;
     timeout(REACHED_WITHIN, settled(&people.devices[0].http)).await.context("storage does not settle")??;
@@ -101,7 +103,7 @@ async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &G
     Ok(verdict)
 }
 
-/// Waits until nothing comes into the log any more: copies of commands that are settled already may be under way.
+/// Waits until no more records are appended: copies of commands that are resolved may still be on their way.
 async fn silence(shared: &Shared) -> Result<()> {
     let deadline = Instant::now() + HEALED_WITHIN;
     let mut before = shared.recorder.appended_so_far();
@@ -116,9 +118,10 @@ async fn silence(shared: &Shared) -> Result<()> {
     }
 }
 
-/// Waits until the consumers have come to the end, no hold is left, and nothing is under way. In that order: a consumer
-/// that is still behind may have yet to write its hold. What no program will ever read, the operator drops: all of it,
-/// also what the consumers have yet to come to, since they hold its conversation only then.
+/// Waits until the consumers have reached the end of the log, no hold is left, and no late effect is pending. In
+/// that order: a consumer that is behind may still have to write its hold. The operator drops the events that no
+/// program can read, including those that the consumers have not reached yet, since their conversations are held
+/// only then.
 async fn healed(shared: &Shared, Ground { log, store, codec, .. }: &Ground) -> Result<()> {
     let operator = Operator { log: Arc::clone(log), codec: codec.clone() };
     let (unreadable, mut deadline) = (operator.unreadable().await?, Instant::now() + HEALED_WITHIN);
@@ -144,10 +147,11 @@ async fn healed(shared: &Shared, Ground { log, store, codec, .. }: &Ground) -> R
     }
 }
 
-/// Which partitions the consumers have not come to the end of. Storage's commits are for watching only: its rows count.
+/// The partitions whose end the consumers have not reached. Storage's commits are informational, so its rows are
+/// looked at.
 ///
-/// The doctor asks the same in `ops::doctor`. This one stays its own: the judge must not come to its verdict early because
-/// of a mistake in what it judges.
+/// `ops::doctor` makes the same check. This copy is separate on purpose: a mistake in the code under test must not
+/// make the judge end its wait too early.
 async fn behind(log: &SharedLog, store: &SharedStore) -> Result<Vec<String>> {
     let positions = groups::list(&**log).await?.into_iter();
     let fanout = positions.filter(|at| at.group == GROUP_FANOUT && (at.lag() > 0 || at.waiting > 0));
@@ -164,7 +168,7 @@ async fn behind(log: &SharedLog, store: &SharedStore) -> Result<Vec<String>> {
     Ok(behind)
 }
 
-/// Which conversations are held, by whom.
+/// Which conversations are held, and by which consumer.
 async fn held(store: &EmbeddedStore) -> Result<Vec<String>> {
     let (store, mut held) = (store.attach()?, Vec::new());
     for partition in 0..spec_of(MESSAGES).partitions {
@@ -176,7 +180,8 @@ async fn held(store: &EmbeddedStore) -> Result<Vec<String>> {
     Ok(held)
 }
 
-/// A reset needs a reason: a first connection, a retention that has passed, or a range that is too long by the setup.
+/// Every reset needs a reason: a first connection, an absence longer than the retention, or a range longer than the
+/// setup allows.
 fn resets_are_justified(world: &World, plan: &Plan) -> Result<()> {
     let leapt = plan.steps.iter().any(|step| matches!(step.what, What::Leap { ms } if ms > WEEK_MS));
     let replaced = plan.steps.iter().any(|step| {

@@ -1,8 +1,8 @@
-//! The whole system from one seed: the real services on engines in memory, devices over pipes, faults at every seam,
-//! in virtual time on one thread; and an oracle at the end.
+//! The whole system, run from one seed: the real services on engines in memory, devices over pipes, faults at every
+//! interface, in virtual time on one thread; with an oracle at the end.
 //!
-//! A seed makes a [`Plan`], which is data; [`run()`] lives it; the same plan always comes to the same trace. See
-//! `README.md` for what is simulated and what is not.
+//! A seed determines a [`Plan`], which is data; [`run()`] executes it; the same plan always gives the same trace.
+//! `README.md` tells what is simulated and what is not.
 
 mod judge;
 mod life;

@@ -1,4 +1,5 @@
-//! One life of one process: whether it lives, hears and runs, and what luck its calls have.
+//! The state of one run of one process: whether it is alive, paused or cut off from its group, and the random faults
+//! of its calls.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,29 +13,29 @@ use crate::plan::Kind;
 use crate::trace::Trace;
 use crate::weather::Weather;
 
-/// A process from its start to its end.
+/// One run of a process, from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// For people.
+    /// Its name in the trace.
     pub(crate) name: String,
-    /// What it is.
+    /// The kind of process.
     pub(crate) kind: Kind,
-    /// Shared by all.
+    /// The current faults; shared by all processes.
     pub(crate) weather: Arc<Weather>,
-    /// Shared by all.
+    /// The trace; shared by all processes.
     pub(crate) trace: Arc<Trace>,
-    /// Shared by all.
+    /// The recorder of appends; shared by all processes.
     pub(crate) recorder: Arc<Recorder>,
-    /// Shared by all.
+    /// The owners of partitions; shared by all processes.
     pub(crate) owners: Arc<Owners>,
     random: Mutex<Random>,
     state: Mutex<State>,
     died: Notify,
-    /// Runs or hears again.
+    /// Notified when it is no longer paused or deaf.
     recovered: Notify,
 }
 
-/// What all lives share.
+/// What all processes of a world share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) weather: Arc<Weather>,
@@ -46,11 +47,11 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     dead: bool,
-    /// Stopped in its tracks until then: no call goes out and no answer comes in.
+    /// Paused until then: no call is sent and no answer received.
     paused_until: Option<Instant>,
-    /// Does not hear of its group until then: what it owned is given to others, and it goes on.
+    /// Receives no event of its group until then: the partitions that it owned are given to others while it goes on.
     deaf_until: Option<Instant>,
-    /// It dies when it has passed so many more gates.
+    /// How many more gates it passes before it dies.
     doomed: Option<u32>,
 }
 
@@ -72,7 +73,7 @@ impl Life {
         })
     }
 
-    /// Ends it: nothing that it began goes on, and no answer reaches it.
+    /// Ends the process: nothing that it began goes on, and no answer reaches it.
     pub(crate) fn end(&self) {
         self.state().dead = true;
         self.died.notify_waiters();
@@ -91,12 +92,12 @@ impl Life {
         }
     }
 
-    /// It dies after it has passed so many more gates.
+    /// Lets the process die after it has passed so many more gates.
     pub(crate) fn doom(&self, points: u32) {
         self.state().doomed = Some(points);
     }
 
-    /// One more gate is passed; whether it was the last.
+    /// Counts a gate that was passed. Returns whether it was the last.
     fn pass(&self) -> bool {
         let mut state = self.state();
         let Some(left) = &mut state.doomed else { return false };
@@ -112,7 +113,7 @@ impl Life {
         self.state().deaf_until = Some(Instant::now() + time);
     }
 
-    /// Runs and hears again.
+    /// Ends a pause, deafness or doom.
     pub(crate) fn recover(&self) {
         let mut state = self.state();
         (state.paused_until, state.deaf_until, state.doomed) = (None, None, None);
@@ -120,7 +121,7 @@ impl Life {
         self.recovered.notify_waiters();
     }
 
-    /// Waits for that time, or until it has recovered.
+    /// Waits until then, or until the process has recovered.
     async fn sleep_until(&self, until: Instant) {
         tokio::select! {
             biased;
@@ -129,7 +130,8 @@ impl Life {
         }
     }
 
-    /// Where every call passes on its way out and back. Of a dead process, none does.
+    /// Every call passes here before it is sent and after it is answered. A paused process waits here, a dead one
+    /// for ever.
     pub(crate) async fn gate(&self) {
         if self.pass() {
             self.end();
@@ -147,7 +149,7 @@ impl Life {
         }
     }
 
-    /// Waits until it hears of its group.
+    /// Waits until the process receives events of its group.
     pub(crate) async fn hears(&self) {
         loop {
             let until = self.state().deaf_until;
@@ -158,17 +160,17 @@ impl Life {
         }
     }
 
-    /// Whether one of `per_mille` cases is this one. Never in calm weather.
+    /// Returns `true` with the given probability; always `false` when faults are over.
     pub(crate) fn chance(&self, per_mille: u64) -> bool {
         per_mille > 0 && !self.weather.is_calm() && self.below(1000) < per_mille
     }
 
-    /// A number below the bound.
+    /// A random number below the bound.
     pub(crate) fn below(&self, bound: u64) -> u64 {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).below(bound)
     }
 
-    /// As long as a call takes here and now.
+    /// Waits for a random part of `max`, as a call would; not at all when faults are over.
     pub(crate) async fn delay(&self, max: Duration) {
         let us = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
         if us > 0 && !self.weather.is_calm() {
@@ -176,7 +178,7 @@ impl Life {
         }
     }
 
-    /// A fault that was made.
+    /// Notes a fault that this process meets.
     pub(crate) fn fault(&self, what: &'static str) {
         self.trace.fault(what, &format!("{} meets: {what}", self.name));
     }

@@ -1,4 +1,4 @@
-//! One run of one plan, from its beginning to its verdict, in virtual time on one thread.
+//! Runs one plan from its beginning to its verdict, in virtual time on one thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,20 +10,20 @@ use crate::plan::Plan;
 use crate::trace::Totals;
 use crate::world::World;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Stands for everything that happened: the same for the same plan, on every machine.
+    /// The hash of the trace: the same for the same plan, on every machine.
     pub hash: u64,
-    /// How often things happened.
+    /// How often each kind of thing happened.
     pub totals: Totals,
-    /// What happened, if that was asked for.
+    /// The lines of the trace, if they were kept.
     pub lines: Vec<String>,
-    /// What is wrong, in words; `None` when nothing is.
+    /// What is wrong, as text; `None` when nothing is.
     pub wrong: Option<String>,
 }
 
-/// Runs the plan. `keep`: what happened is kept as lines.
+/// Runs the plan. With `keep`, the lines of the trace are kept.
 #[must_use]
 pub fn run(plan: &Plan, keep: bool) -> Outcome {
     let attempt = catch_unwind(AssertUnwindSafe(|| -> Result<Outcome> {

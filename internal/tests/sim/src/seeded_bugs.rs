@@ -1,4 +1,4 @@
-//! Whether the simulator bites: bugs on purpose, one at a time, and how many seeds it takes to find each.
+//! Tests the simulator itself: switches seeded bugs on, one at a time, and counts the seeds until each is found.
 
 use std::fmt::Write as _;
 
@@ -8,18 +8,18 @@ use crate::plan::plan_of;
 use crate::run::run;
 use crate::shrink::shrink;
 
-/// A bug, and what it took.
+/// A bug, and how it was found.
 #[derive(Debug)]
 pub struct Caught {
     /// The bug.
     pub bug: Bug,
-    /// The seed that failed, and how; `None` if none did.
+    /// The seed that failed, and its symptom; `None` if none did.
     pub by: Option<(u64, String)>,
-    /// Steps of the shortened schedule.
+    /// Number of steps of the shortened schedule.
     pub steps: Option<usize>,
 }
 
-/// Hunts each bug through the seeds from 1 on, at most so many; shortens what fails when `shorten` says so.
+/// Runs seeds from 1 on, at most `seeds_max`, until each bug is found. With `shorten`, shortens the failing plan.
 #[must_use]
 pub fn hunt(bugs: &[Bug], seeds_max: u64, shorten: bool) -> Vec<Caught> {
     let mut found = Vec::new();
@@ -34,7 +34,7 @@ pub fn hunt(bugs: &[Bug], seeds_max: u64, shorten: bool) -> Vec<Caught> {
     found
 }
 
-/// The table for people, one row per bug.
+/// The findings as a Markdown table, one row for each bug.
 #[must_use]
 pub fn table(found: &[Caught]) -> String {
     let mut text =
@@ -55,7 +55,7 @@ fn line(caught: &Caught) -> String {
     format!("| {:?} | {what} | {seeds} | {steps} |", caught.bug)
 }
 
-/// The first kind of fault in an oracle's table, or the first words.
+/// The first kind of fault in an oracle's table, or the first words of the error.
 fn symptom(wrong: &str) -> String {
     let counted = |line: &&str| {
         let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());

@@ -1,4 +1,4 @@
-//! Many seeds, on as many threads as asked: each run has a thread, a runtime and a time of its own.
+//! Runs many seeds on several threads: each run has a thread, a runtime and a virtual time of its own.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -12,20 +12,20 @@ use crate::run::{Outcome, run};
 use crate::shrink::shrink;
 use crate::trace::Totals;
 
-/// What many runs came to.
+/// The results of many runs.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many.
+    /// Number of seeds that were run.
     pub seeds: u64,
-    /// How often things happened, over all.
+    /// How often each kind of thing happened, over all runs.
     pub totals: Totals,
-    /// Those that failed, and how, in order.
+    /// The seeds that failed, and how, in ascending order.
     pub failed: Vec<(u64, String)>,
-    /// Stands for the traces of all, in order.
+    /// A hash of the traces of all runs, which does not depend on the order in which they ended.
     pub hash: u64,
 }
 
-/// Runs the seeds on so many threads; stops at `failures_max` failures.
+/// Runs the seeds on so many threads; stops after `failures_max` failures.
 #[must_use]
 pub fn run_seeds(seeds: Range<u64>, threads: usize, failures_max: usize) -> Report {
     let (next, report) = (AtomicU64::new(seeds.start), Mutex::new(Report::default()));
@@ -53,7 +53,7 @@ pub fn run_seeds(seeds: Range<u64>, threads: usize, failures_max: usize) -> Repo
 impl Report {
     fn take(&mut self, seed: u64, outcome: Outcome) {
         self.seeds += 1;
-        // In no order: threads end as they end.
+        // The sum does not depend on the order in which threads finish.
         self.hash = self.hash.wrapping_add(outcome.hash.wrapping_mul(seed | 1));
         for (what, times) in outcome.totals {
             *self.totals.entry(what).or_default() += times;
@@ -73,11 +73,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// A failing seed for people: itself, what is wrong, its schedule, and a shortened one.
+/// The description of a failing seed: its number, what is wrong, its schedule, and a shortened schedule.
 #[derive(Debug)]
 pub struct Shown(pub String);
 
-/// Shows a seed; shortens its schedule if it fails. `trace`: with everything that happens in the short one.
+/// Describes a seed, and shortens its schedule if it fails. With `trace`, adds the trace of the shortened schedule.
 #[must_use]
 pub fn show(seed: u64, trace: bool) -> Shown {
     let (plan, mut text) = (plan_of(seed), String::new());

@@ -1,20 +1,20 @@
-//! A failing plan made shorter, as long as it still fails: fewer steps, then fewer users, devices and faults.
+//! Shortens a failing plan as long as it still fails: fewer steps, then fewer users, devices and faults.
 
 use crate::plan::{Plan, What};
 use crate::run::run;
 use crate::weather::Rates;
 
-/// Runs spent on one plan, at most.
+/// The most runs that are spent on one plan.
 const RUNS_MAX: usize = 400;
 
-/// A plan that fails, and how.
+/// A shortened plan.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
-    /// The shortest that was found.
+    /// The shortest failing plan that was found.
     pub plan: Plan,
-    /// What is wrong with it.
+    /// What is wrong in its run.
     pub wrong: String,
-    /// How many runs that took.
+    /// Number of runs that this took.
     pub runs: usize,
 }
 
@@ -30,7 +30,7 @@ pub fn shrink(plan: &Plan) -> Option<Shrunk> {
 }
 
 impl Shrunk {
-    /// Takes the shorter plan if it fails as well.
+    /// Keeps the shorter plan if it fails as well.
     fn try_plan(&mut self, plan: Plan) -> bool {
         if self.runs >= RUNS_MAX || plan == self.plan {
             return false;
@@ -47,8 +47,8 @@ impl Shrunk {
         self.try_plan(plan)
     }
 
-    /// Leaves out ever smaller pieces. Source: Zeller and Hildebrandt, "Simplifying and isolating failure-inducing
-    /// input", 2002.
+    /// Leaves out pieces of decreasing size. Source: Zeller and Hildebrandt, "Simplifying and isolating
+    /// failure-inducing input", 2002.
     fn fewer_steps(&mut self) {
         let mut size = self.plan.steps.len().div_ceil(2);
         while size > 0 {
@@ -68,7 +68,7 @@ impl Shrunk {
         }
     }
 
-    /// Takes away what need not be: faults by chance, skewed clocks, small bounds, users.
+    /// Removes what the failure does not need: random faults, skewed clocks, small bounds, users.
     fn calm(&mut self) {
         self.change(|plan| plan.setup.rates = Rates::default());
         for rate in 0..Rates::COUNT {

@@ -1,4 +1,5 @@
-//! The store as a process meets it: slow, away, failing before or after the effect, writing later than it says.
+//! The store with faults, as a process sees it: slow, down, failing before or after the effect, writing later than
+//! it answers.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use tokio::time::sleep;
 
 use crate::life::Life;
 
-/// How long a request takes to fail while the store is away.
+/// How long a request takes to fail while the store is down.
 const AWAY: Duration = Duration::from_millis(200);
-/// Between two parts of a write, at most.
+/// The longest pause between two parts of a write.
 const BETWEEN_PARTS: Duration = Duration::from_millis(80);
-/// How much later a late write is done, in milliseconds.
+/// How much later a late write takes effect, at most, in milliseconds.
 const LATE_MS: u64 = 20_000;
 
-/// The store for one life of a process.
+/// The store of one run of a process.
 pub(crate) struct SimStore {
     inner: SharedStore,
     life: Arc<Life>,
@@ -65,7 +66,7 @@ impl SimStore {
         outcome
     }
 
-    /// Fails while a row of the conversation is none of this program's.
+    /// Fails while this kind of process cannot read the conversation's rows.
     fn readable(&self, conversation: ConversationId) -> Result<(), StoreError> {
         if self.life.weather.is_garbled(conversation, self.life.kind) {
             self.life.fault("rows that cannot be read");
@@ -93,7 +94,8 @@ impl SimStore {
     }
 }
 
-/// A write in parts that a store may write one after the other: of a phase in any order, phase after phase.
+/// Splits a write into parts that a store may write one after the other: phase by phase, the writes of a phase in
+/// any order.
 fn split(writes: &[CellWrites], life: &Life) -> Vec<Vec<CellWrites>> {
     let mut parts = Vec::new();
     for phase in Phase::ALL {
@@ -109,8 +111,8 @@ async fn write_in_parts(store: SharedStore, life: Arc<Life>, parts: Vec<Vec<Cell
         if !part.is_empty() {
             store.write(part).await?;
             life.delay(BETWEEN_PARTS).await;
-            // Who has died in between writes no other part. Not at the gate alone, which lets the dead never through: where
-            // the write takes effect later, somebody waits for its end.
+            // A process that has died meanwhile writes no other part. The gate alone is not enough, as it never
+            // returns for a dead process: a caller may wait for the end of a late write.
             tokio::select! {
                 biased;
                 () = life.gate() => {}
@@ -121,8 +123,9 @@ async fn write_in_parts(store: SharedStore, life: Arc<Life>, parts: Vec<Vec<Cell
     Ok(())
 }
 
-/// What writes is written anew: it may take effect later than it says, or without saying so. All others only read, but
-/// for accounts, which are made beside the simulation.
+/// The methods that write are written out here: they may take effect later than they answer, or answer with an error
+/// although they took effect. All others only read, except for those about accounts, which are created outside the
+/// simulation.
 #[async_trait]
 impl Around for SimStore {
     fn inner(&self) -> SharedStore {

@@ -1,11 +1,11 @@
-//! What happened, in order and in virtual time: as one number, and on request as lines.
+//! The trace of a run, in order and in virtual time: as a hash, and as lines if they are kept.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-/// FNV-1a's. Source: Fowler, Noll and Vo, 1991.
+/// The constants of FNV-1a. Source: Fowler, Noll and Vo, 1991.
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
 
@@ -19,22 +19,22 @@ pub(crate) struct Trace {
 #[derive(Debug)]
 struct Inner {
     hash: u64,
-    /// `None`: not kept.
+    /// `None` when lines are not kept.
     lines: Option<Vec<String>>,
     totals: Totals,
 }
 
-/// How often things happened.
+/// How often each kind of thing happened.
 pub type Totals = BTreeMap<&'static str, u64>;
 
 impl Trace {
-    /// Begins now.
+    /// Starts a trace now.
     pub(crate) fn new(keep: bool) -> Self {
         let inner = Inner { hash: BASIS, lines: keep.then(Vec::new), totals: Totals::new() };
         Self { begun: Instant::now(), inner: Mutex::new(inner) }
     }
 
-    /// Something happened: `words` say all that must be the same in another run of the seed.
+    /// Adds a line: `words` hold everything that must be the same in another run of the seed.
     pub(crate) fn note(&self, words: &str) {
         let us = self.begun.elapsed().as_micros();
         let line = format!("{:>12.6} {words}", us as f64 / 1e6);
@@ -46,23 +46,23 @@ impl Trace {
         });
     }
 
-    /// Something of that kind happened once more.
+    /// Counts one more thing of that kind.
     pub(crate) fn count(&self, what: &'static str) {
         self.add(what, 1);
     }
 
-    /// The same, so many times.
+    /// Counts so many more things of that kind.
     pub(crate) fn add(&self, what: &'static str, times: u64) {
         self.with(|inner| *inner.totals.entry(what).or_default() += times);
     }
 
-    /// Happened, and counts.
+    /// Adds a line about a fault and counts it.
     pub(crate) fn fault(&self, what: &'static str, words: &str) {
         self.note(words);
         self.count(what);
     }
 
-    /// The number that stands for all of it, the lines if they were kept, and the totals.
+    /// The hash of the trace, the lines if they were kept, and the totals.
     pub(crate) fn end(&self) -> (u64, Vec<String>, Totals) {
         self.with(|inner| (inner.hash, inner.lines.take().unwrap_or_default(), std::mem::take(&mut inner.totals)))
     }

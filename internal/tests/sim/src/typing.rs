@@ -1,5 +1,5 @@
-//! The last look at signals, when everything is at rest: everybody types everywhere. Then, and only then, it can be said who
-//! has to hear of it; who must not is said of the whole run.
+//! The final check of signals, when the world is at rest: every user types in every conversation. Only then it is
+//! certain who has to receive a signal; who must not is checked over the whole run.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,17 +13,19 @@ use tokio::time::{Instant, sleep};
 use crate::life::Shared;
 use crate::world::Wall;
 
-/// The broker's clock is ahead of all others by then: no signal is too old for any node, whatever its clock says.
+/// The broker's clock is ahead of all others during this check: no signal is too old for any node, whatever its
+/// clock.
 const BROKER_AHEAD_MS: i64 = 60_000;
-/// Rounds of typing until everybody has heard of everybody: a device may come back in the middle of one.
+/// Rounds of typing until all signals have arrived: a device may reconnect in the middle of one.
 const ROUNDS: usize = 8;
-/// From one round to the next: longer than a node takes one user's signals to be too many.
+/// The time between two rounds: longer than the window in which a node limits one user's signals.
 const ROUND: Duration = Duration::from_secs(4);
 
-/// Who hears of whom, and where.
+/// The signals that were received: receiver, conversation, and the user who types.
 type Heard = BTreeSet<(UserId, ConversationId, UserId)>;
 
-/// Lets everybody type in every conversation, their own or not, until all who are to hear of it have; nobody else has.
+/// Lets every user type in every conversation, their own or not, until all members have received it. Fails when a
+/// member does not, or another user does.
 pub(crate) async fn everybody_types(people: &People, truth: &Truth, wall: &Wall, shared: &Shared) -> Result<()> {
     wall.set_broker(BROKER_AHEAD_MS);
     let begun = Instant::now();
@@ -41,7 +43,7 @@ pub(crate) async fn everybody_types(people: &People, truth: &Truth, wall: &Wall,
     bail!("signals that never came, in calm weather: {:?}", missing(people, truth, begun))
 }
 
-/// What users are to hear whose devices have all asked for signals, and have not heard since.
+/// The signals that are still missing, for users all of whose devices have asked for signals.
 fn missing(people: &People, truth: &Truth, begun: Instant) -> Heard {
     let mut heard = Heard::new();
     let mut deaf = BTreeSet::new();
@@ -65,7 +67,7 @@ fn missing(people: &People, truth: &Truth, begun: Instant) -> Heard {
     expected.difference(&heard).copied().collect()
 }
 
-/// In these rounds, only members hear, and only of members.
+/// Checks that in these rounds only members receive signals, and only about members.
 fn only_members_hear(people: &People, truth: &Truth, begun: Instant, shared: &Shared) -> Result<()> {
     for device in &people.devices {
         let memory = device.memory();

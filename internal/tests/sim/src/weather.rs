@@ -1,4 +1,4 @@
-//! What the world is like at the moment: how likely faults are, what is down, how slow everything is.
+//! The faults that apply at the moment: their rates, what is down, and how slow everything is.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::plan::Kind;
 
-/// How likely faults are, of 1,000 calls, and how long calls take at most.
+/// Rates of random faults, per 1,000 calls, and the longest duration of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {
-    /// A call of the log is answered with an error, before anything happened.
+    /// A call of the log fails, before it has any effect.
     pub log_error: u64,
     /// An append is not answered: half of them took effect.
     pub unknown: u64,
@@ -22,29 +22,29 @@ pub struct Rates {
     pub fatal: u64,
     /// The queue of the producer is full.
     pub busy: u64,
-    /// A call of the store fails, before anything happened.
+    /// A call of the store fails, before it has any effect.
     pub store_error: u64,
-    /// A write of the store is done, and answered with an error.
+    /// A write of the store takes effect, and is answered with an error.
     pub store_done: u64,
-    /// A write of the store is answered with an error, and done later.
+    /// A write of the store is answered with an error, and takes effect later.
     pub store_late: u64,
-    /// A write of several rows is done in two parts, with time in between.
+    /// A write of several rows takes effect in two parts, with time between them.
     pub store_split: u64,
     /// A commit is answered with an error: half of them took effect.
     pub commit_error: u64,
     /// The answer to an HTTP request is lost.
     pub answer_lost: u64,
-    /// Of a call of the log, in milliseconds.
+    /// The longest duration of a call of the log, in milliseconds.
     pub log_ms: u64,
-    /// Of a call of the store, in milliseconds.
+    /// The longest duration of a call of the store, in milliseconds.
     pub store_ms: u64,
 }
 
 impl Rates {
-    /// How many there are.
+    /// The number of fields.
     pub(crate) const COUNT: usize = 13;
 
-    /// One of them, by number.
+    /// A field, by its number.
     pub(crate) fn at(&mut self, number: usize) -> &mut u64 {
         match number {
             0 => &mut self.log_error,
@@ -64,7 +64,7 @@ impl Rates {
     }
 }
 
-/// The weather, shared by all processes.
+/// The present faults, shared by all processes.
 #[derive(Debug, Default)]
 pub(crate) struct Weather {
     state: Mutex<State>,
@@ -73,31 +73,31 @@ pub(crate) struct Weather {
 
 #[derive(Debug, Default)]
 struct State {
-    /// No faults, no delays.
+    /// Whether there are no faults and no delays.
     calm: bool,
     rates: Rates,
     broker_down: Option<Instant>,
     store_down: Option<Instant>,
-    /// The store is slow for that kind of process until then.
+    /// The kind of process that the store is slow for, by how much, and until when.
     slow: Option<(Kind, Duration, Instant)>,
-    /// Rows of a conversation that cannot be read by that kind of process until then.
+    /// The conversation whose rows cannot be read, by which kind of process, and until when.
     garbled: Option<(ConversationId, Kind, Instant)>,
-    /// Appends and writes that take effect later.
+    /// Number of appends and writes that will take effect later.
     under_way: usize,
 }
 
 impl Weather {
-    /// Calm until [`Self::break_loose`].
+    /// Without faults until [`Self::break_loose`].
     pub(crate) fn new(rates: Rates) -> Self {
         Self { state: Mutex::new(State { calm: true, rates, ..State::default() }), calmed: Notify::new() }
     }
 
-    /// Faults begin.
+    /// Starts the faults.
     pub(crate) fn break_loose(&self) {
         self.state().calm = false;
     }
 
-    /// Faults are over.
+    /// Ends all faults.
     pub(crate) fn calm_down(&self) {
         let under_way = self.state().under_way;
         *self.state() = State { calm: true, under_way, ..State::default() };
@@ -137,7 +137,7 @@ impl Weather {
         self.state().store_down.is_some_and(|until| until > Instant::now())
     }
 
-    /// Returns when the broker is up.
+    /// Waits until the broker is up.
     pub(crate) async fn broker_up(&self) {
         loop {
             let until = self.state().broker_down;
@@ -152,7 +152,7 @@ impl Weather {
         }
     }
 
-    /// How much longer than usual the store takes for that kind of process, at most.
+    /// The extra delay of the store for that kind of process, at most.
     pub(crate) fn slowness(&self, kind: Kind) -> Duration {
         match self.state().slow {
             Some((slow, by, until)) if slow == kind && until > Instant::now() => by,
@@ -160,28 +160,28 @@ impl Weather {
         }
     }
 
-    /// That kind of process cannot read the conversation's rows for a while.
+    /// Makes the conversation's rows unreadable for that kind of process, for that time.
     pub(crate) fn garble(&self, conversation: ConversationId, kind: Kind, time: Duration) {
         self.state().garbled = Some((conversation, kind, Instant::now() + time));
     }
 
-    /// Whether that kind of process cannot read the conversation's rows.
+    /// Whether the conversation's rows are unreadable for that kind of process.
     pub(crate) fn is_garbled(&self, conversation: ConversationId, kind: Kind) -> bool {
         let garbled = self.state().garbled;
         garbled.is_some_and(|(of, by, until)| of == conversation && by == kind && until > Instant::now())
     }
 
-    /// Something will take effect later.
+    /// Notes that an append or write will take effect later.
     pub(crate) fn begin_late(&self) {
         self.state().under_way += 1;
     }
 
-    /// It has.
+    /// Notes that such an append or write has taken effect.
     pub(crate) fn end_late(&self) {
         self.state().under_way -= 1;
     }
 
-    /// Whether something is still to take effect.
+    /// Whether an append or write has still to take effect.
     pub(crate) fn something_late(&self) -> bool {
         self.state().under_way > 0
     }

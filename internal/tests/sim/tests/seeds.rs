@@ -1,6 +1,6 @@
-//! Many worlds, and that a seed is all there is to one.
+//! Runs many worlds, and checks that a seed alone determines a world.
 //!
-//! `KLATSCH_SIM_SEEDS=FROM..TO` runs other seeds than the usual ones; CI runs a thousand.
+//! `KLATSCH_SIM_SEEDS=FROM..TO` selects other seeds than the default ones; CI runs a thousand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use sim::{plan_of, run, run_seeds};
 
-/// Without a wish.
+/// The seeds that run by default.
 const USUAL: Range<u64> = 1..121;
-/// Each has a thread, a runtime and a time of its own.
+/// Each run has a thread, a runtime and a virtual time of its own.
 const THREADS: usize = 2;
 
 fn seeds() -> Range<u64> {
@@ -67,7 +67,7 @@ fn no_fault_loses_doubles_or_reorders_anything() {
     }
 }
 
-/// Those that have found something, beyond the seeds of CI; what they found has a test of its own where it is.
+/// Seeds that have found a bug and that CI does not cover; each bug also has a test of its own in its crate.
 #[test]
 fn seeds_that_failed_once_do_not() {
     for seed in [266, 321, 860, 1366, 3535, 11_286, 15_608, 18_112, 30_220, 44_688, 50_522] {

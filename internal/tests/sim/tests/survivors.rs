@@ -1,7 +1,7 @@
-//! What had survived every test: courses for each of those bugs (issue 10, section 3). Without the bug, each comes to a
-//! good end; with it (`cargo test -p sim --features seeded-bugs --test survivors`), it is caught.
+//! Scenarios for bugs that no other test had caught (issue 10, section 3). Without its bug, each scenario passes;
+//! with it (`cargo test -p sim --features seeded-bugs --test survivors`), it must fail.
 //!
-//! All of it is one test: a bug is switched on for the whole process.
+//! All of it is one test, because a bug is switched on for the whole process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ const GROUP: usize = 1;
 const STORAGE: [usize; 2] = [3, 4];
 const FANOUT: [usize; 2] = [5, 6];
 
-/// What happens, each so many milliseconds after the one before.
+/// Steps, each so many milliseconds after the one before.
 type Course = Vec<(u64, What)>;
 
 /// Three users with two devices each.
@@ -49,7 +49,7 @@ fn plan(setup: &Setup, course: &Course, seed: u64) -> Plan {
     Plan { seed, setup: setup.clone(), steps: course.iter().enumerate().map(step).collect() }
 }
 
-/// The courses for a bug, each for so many seeds of luck.
+/// The scenarios for a bug, and for how many seeds of random faults each is run.
 fn courses(bug: Bug) -> (Vec<(Setup, Course)>, u64) {
     match bug {
         Bug::RelayCommitsEarly => (vec![marks_while_producers_die()], 6),
@@ -65,7 +65,7 @@ fn courses(bug: Bug) -> (Vec<(Setup, Course)>, u64) {
     }
 }
 
-/// Everybody types in a group from which one of them is removed.
+/// All users type in a group from which one of them is removed.
 fn typing_while_one_is_removed() -> (Setup, Course) {
     let mut course = vec![(500, say(0, Verb::Send))];
     for _ in 0..4 {
@@ -77,7 +77,7 @@ fn typing_while_one_is_removed() -> (Setup, Course) {
     (setup(), course)
 }
 
-/// Producers of the fan-out fail while its positions are committed.
+/// The fan-out's producers fail while its positions are committed.
 fn marks_while_producers_die() -> (Setup, Course) {
     let rates = Rates { fatal: 500, log_ms: 1_000, ..Rates::default() };
     let mut course = vec![(500, say(0, Verb::Send)), (500, What::Faults { rates })];
@@ -89,7 +89,7 @@ fn marks_while_producers_die() -> (Setup, Course) {
     (setup(), course)
 }
 
-/// Storage is slow, and the restarted fan-out parks more than it keeps in memory.
+/// Storage is slow, and the restarted fan-out parks more events than it keeps in memory.
 fn parked_beyond_memory() -> (Setup, Course) {
     let slow = What::StoreSlow { kind: Kind::Storage, by_ms: 4_000, ms: 20_000 };
     let mut course = vec![(500, say(0, Verb::Send)), (500, slow)];
@@ -100,7 +100,7 @@ fn parked_beyond_memory() -> (Setup, Course) {
     (Setup { queued: 2, ..setup() }, course)
 }
 
-/// A hold is driven again event by event, and its owner dies on the way.
+/// A held conversation is re-driven event by event, and its owner dies meanwhile.
 fn driven_again_in_small_parts() -> (Setup, Course) {
     let mut course = vec![(500, say(0, Verb::Send))];
     for process in STORAGE {
@@ -115,7 +115,7 @@ fn driven_again_in_small_parts() -> (Setup, Course) {
     (Setup { slice: 1, ..setup() }, course)
 }
 
-/// Storage begins anew where it has rows that it cannot read.
+/// Storage restarts where it has rows that it cannot read.
 fn rows_that_cannot_be_read() -> (Setup, Course) {
     let mut course = vec![(500, say(0, Verb::Send)), (300, say(1, Verb::Send))];
     course.extend(STORAGE.map(|process| (500, What::Stop { process })));
@@ -126,9 +126,9 @@ fn rows_that_cannot_be_read() -> (Setup, Course) {
     (setup(), course)
 }
 
-/// A fan-out of before the upgrade holds a conversation that it has in memory: more is said while it writes that, and
-/// nothing afterwards. The next one dies after it has passed so many points of judging it again, before it has committed
-/// that it does.
+/// An old fan-out holds a conversation that it has in memory: more events come while it writes the hold, and none
+/// afterwards. The next fan-out is killed `after_ms` after its start, while it re-drives the conversation and before
+/// it has committed that it does.
 fn held_and_killed(after_ms: u64) -> (Setup, Course) {
     let (chat, process) = (0, FANOUT[0]);
     let slow = What::StoreSlow { kind: Kind::Fanout, by_ms: 3_000, ms: 6_000 };
@@ -144,7 +144,7 @@ fn held_and_killed(after_ms: u64) -> (Setup, Course) {
     (Setup { several: false, old, ..setup() }, course)
 }
 
-/// `chat.deliveries` is created anew, and grows beyond where it was before its readers look again.
+/// `chat.deliveries` is re-created, and grows beyond its former end before its readers look again.
 fn created_anew() -> (Setup, Course) {
     let mut course: Course = (0..6).map(|number| (300, say(number % 3, Verb::Send))).collect();
     course.extend([1, 2].map(|process| (500, What::Pause { process, ms: 1_500 })));
@@ -155,8 +155,8 @@ fn created_anew() -> (Setup, Course) {
     (setup(), course)
 }
 
-/// Somebody leaves and the last message changes in one batch, while they look at their list: storage is at work on another
-/// event meanwhile, so it takes up both at once.
+/// A user leaves and the last message changes in one batch, while the user reads the list of conversations: storage
+/// is busy with another event meanwhile, so both events collect in one batch.
 fn left_while_reading() -> (Setup, Course) {
     let rates = Rates { store_split: 1_000, store_ms: 4, log_ms: 4, ..Rates::default() };
     let mut course = vec![(500, say(0, Verb::Send)), (0, What::Faults { rates })];

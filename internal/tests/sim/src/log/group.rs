@@ -1,4 +1,4 @@
-//! Being a member of a group: hearing of changes too late, and dying without a word.
+//! Group membership with faults: rebalances that a process learns of too late, and deaths without leaving the group.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use tokio::time::sleep;
 use super::Made;
 use crate::life::Life;
 
-/// How long a dead member may still count as one, in milliseconds.
+/// How long the group may still count a dead process as a member, in milliseconds.
 const SESSION_MS: u64 = 10_000;
 
-/// A process's membership.
+/// The membership of a process.
 pub(super) struct SimMember {
     /// `None` once it is dropped.
     inner: Option<Box<dyn GroupMember>>,
     group: String,
     life: Arc<Life>,
-    /// Not told yet, because the process does not hear.
+    /// An event that was received but not passed on yet, because the process is deaf.
     untold: Option<GroupEvent>,
 }
 
-/// Commits of a process.
+/// Commits offsets for a process.
 struct SimCommitter {
     inner: Box<dyn Committer>,
     group: String,
@@ -68,7 +68,7 @@ impl GroupMember for SimMember {
 }
 
 impl Drop for SimMember {
-    /// A dead process leaves its group when its session times out.
+    /// A dead process leaves its group only when its session times out.
     fn drop(&mut self) {
         let Some(inner) = self.inner.take().filter(|_| self.life.is_dead()) else { return };
         let (life, untold) = (Arc::clone(&self.life), self.untold.take());

@@ -1,4 +1,5 @@
-//! The log as a process meets it: slow, away, failing before or after the effect, with groups that move at any moment.
+//! The log with faults, as a process sees it: slow, unavailable, failing before or after the effect, with rebalances
+//! at any time.
 
 mod group;
 mod outbound;
@@ -28,10 +29,10 @@ pub(crate) use owners::Owners;
 pub(crate) use recorder::Recorder;
 pub(crate) use switch::Switch;
 
-/// How long a call waits for a broker that is down before it fails.
+/// How long a call waits for a broker that is down, before it fails.
 const AWAY: Duration = Duration::from_millis(1500);
 
-/// The log for one life of a process.
+/// The log of one run of a process.
 pub(crate) struct SimLog {
     inner: SharedLog,
     life: Arc<Life>,
@@ -56,7 +57,7 @@ impl SimLog {
     }
 }
 
-/// What stands before every call but appends.
+/// Delays and faults of every call except appends.
 async fn before(life: &Life) -> Result<(), LogError> {
     let rates = life.weather.rates();
     life.gate().await;
@@ -80,7 +81,7 @@ impl EventLog for SimLog {
         self.outbound.enqueue(topic, record)
     }
 
-    /// Lost now and then, or sent twice; while the broker is away nothing arrives.
+    /// Sends a signal: sometimes it is lost or sent twice; while the broker is down it is always lost.
     fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
         let (life, rates) = (&self.life, self.life.weather.rates());
         if life.is_dead() || life.weather.broker_is_down() || life.chance(rates.busy + rates.unknown) {
@@ -109,7 +110,7 @@ impl EventLog for SimLog {
     }
 
     async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        // No faults here: Kafka's client joins in the background, and tells of trouble through the member.
+        // No faults here: Kafka's client joins in the background and reports errors through the member.
         self.life.gate().await;
         let inner = self.inner.join(group, topics).await?;
         Ok(Box::new(SimMember::new(inner, group, Arc::clone(&self.life))))

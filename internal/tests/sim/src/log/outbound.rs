@@ -1,4 +1,5 @@
-//! A process's producer: records leave in order, some time after they were handed over, and may be told of wrongly.
+//! The producer of a process: it appends records in order, some time after they were enqueued, and may report a
+//! wrong result.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,43 +16,43 @@ use crate::plan::Kind;
 
 /// How long a producer that may give up waits for the broker.
 const GIVES_UP: Duration = Duration::from_secs(10);
-/// How much later a record may land after its producer has given it up, in milliseconds.
+/// How much later a record may be appended after its producer has given up on it, in milliseconds.
 const LATE_MS: u64 = 60_000;
 
 /// The producer.
 pub(super) struct Outbound {
     life: Arc<Life>,
-    /// Gone once it is closed.
+    /// `None` once it is closed.
     queue: Mutex<Option<mpsc::UnboundedSender<Leaving>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
 }
 
-/// What the producer and its task share.
+/// State that the producer and its task share.
 struct Shared {
-    /// Whether it has failed for good, and how often that happened.
+    /// Whether the producer has failed for good, and how often that happened.
     fatal: Mutex<(bool, u64)>,
-    /// Held by receipts that were neither read nor dropped.
+    /// A clone is held by each receipt that was neither read nor dropped.
     unread: Arc<dyn Any + Send + Sync>,
 }
 
-/// A record on its way out.
+/// A record that was enqueued and is not appended yet.
 struct Leaving {
     topic: String,
     record: NewRecord,
     report: oneshot::Sender<Result<Position, AppendError>>,
     at: Instant,
-    /// How often the producer had failed when it was handed over: what is left of a dead producer is never sent.
+    /// How often the producer had failed when the record was enqueued: the queue of a failed producer is never sent.
     epoch: u64,
 }
 
-/// What becomes of a record.
+/// What happens to a record.
 enum Fate {
     Appended,
-    /// Whether it is in the log.
+    /// Reported as unknown; the flag tells whether it is in the log.
     Unknown(bool),
     Late,
-    /// Whether it is in the log.
+    /// The producer fails for good; the flag tells whether the record is in the log.
     Fatal(bool),
 }
 
@@ -80,7 +81,7 @@ impl Outbound {
         Ok(receipt)
     }
 
-    /// Takes nothing more; what was taken leaves.
+    /// Accepts no more records, and waits until those in the queue are appended.
     pub(super) async fn close(&self) {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -91,7 +92,8 @@ impl Outbound {
 }
 
 impl Shared {
-    /// Over once everybody has heard of it.
+    /// Whether the producer has failed for good. A new producer starts once all receipts of the failed one are read
+    /// or dropped.
     fn is_fatal(&self) -> bool {
         let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
         fatal.0 = fatal.0 && Arc::strong_count(&self.unread) > 1;
@@ -128,12 +130,12 @@ async fn run(log: SharedLog, life: Arc<Life>, shared: Arc<Shared>, mut queue: mp
             () = life.died() => {}
             () = travel => {}
         }
-        // Handed over meanwhile, and in the same request.
+        // Records that were enqueued meanwhile go into the same request.
         while let Ok(more) = queue.try_recv() {
             batch.push(more);
         }
         if life.is_dead() {
-            // What had left the host lands; what had not is gone.
+            // The records that had left the process are appended, the others are lost.
             let lands = usize::try_from(life.below(batch.len() as u64 + 1)).unwrap_or(0);
             life.trace.add("records of the dead that landed", lands as u64);
             batch.truncate(lands);
@@ -148,7 +150,7 @@ async fn run(log: SharedLog, life: Arc<Life>, shared: Arc<Shared>, mut queue: mp
     }
 }
 
-/// Those of the fan-out are never given up.
+/// Whether the producer may give up on a record. The fan-out's never does.
 fn gives_up(kind: Kind) -> bool {
     kind != Kind::Fanout
 }
@@ -202,7 +204,7 @@ fn fate(life: &Life, leaving: &Leaving) -> Fate {
     Fate::Appended
 }
 
-/// The producer gives it up while it is on its way: it lands some time later, behind what was sent since.
+/// The producer gives up on a record that is already sent: it is appended later, after records that were sent since.
 fn land_later(log: &SharedLog, life: &Arc<Life>, recorder: &Arc<Recorder>, leaving: Leaving) {
     let Leaving { topic, record, report, at, epoch } = leaving;
     let _ = report.send(Err(AppendError::Unknown));
@@ -221,7 +223,7 @@ async fn append(log: &SharedLog, recorder: &Recorder, who: &str, leaving: &Leavi
     append_as(log, recorder, who, &leaving.topic, &leaving.record).await
 }
 
-/// Appends a record, and notes it.
+/// Appends a record, and notes it in the recorder.
 pub(crate) async fn append_as(
     log: &SharedLog,
     recorder: &Recorder,

@@ -1,4 +1,4 @@
-//! Reading a partition: records that arrive late, errors, a broker that is away.
+//! A partition's reader with faults: records that arrive late, errors, a broker that is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,10 @@ use crate::life::Life;
 pub(super) struct SimReader {
     inner: Box<dyn PartitionReader>,
     life: Arc<Life>,
-    /// On their way from the broker. Kept here: a call that is dropped has taken nothing.
+    /// Records that were read and not returned yet. They are kept here because a call may be dropped, and must then
+    /// lose nothing.
     arriving: Vec<Record>,
-    /// Whether this fetch has passed what stands before it.
+    /// Whether the present fetch has passed its delays and faults.
     asked: bool,
 }
 
@@ -33,7 +34,7 @@ impl PartitionReader for SimReader {
                 before(&self.life).await?;
                 self.asked = true;
             }
-            // Small fetches now and then: batches of every size.
+            // Sometimes fetches are small, so that batches have every size.
             let most = if self.life.chance(300) { 1 + self.life.below(3) } else { u64::MAX };
             let most = usize::try_from(most).unwrap_or(usize::MAX).min(records_max);
             self.arriving = self.inner.next(most).await?;

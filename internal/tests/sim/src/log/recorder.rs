@@ -1,4 +1,4 @@
-//! What was appended to `chat.deliveries`, kept beside the log, which trims it.
+//! A record of all appends to `chat.deliveries`, since the log itself trims that topic.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +14,9 @@ use crate::trace::Trace;
 pub(crate) struct Recorder {
     trace: Arc<Trace>,
     codec: Codec,
-    /// By partition, each with how often the topic had been created anew, and the offset.
+    /// By partition: each delivery with its epoch (how often the topic had been re-created) and offset.
     deliveries: Mutex<Vec<Vec<(u32, u64, Delivery)>>>,
-    /// How often `chat.deliveries` was created anew.
+    /// How often `chat.deliveries` was re-created.
     recreated: AtomicU32,
     appended: AtomicU64,
 }
@@ -27,17 +27,17 @@ impl Recorder {
         Arc::new(Self { trace, codec, deliveries, recreated: AtomicU32::new(0), appended: AtomicU64::new(0) })
     }
 
-    /// `chat.deliveries` is created anew.
+    /// Notes that `chat.deliveries` was re-created.
     pub(crate) fn recreated(&self) {
         self.recreated.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How often it was: to be asked for when a record is handed over.
+    /// The present epoch of `chat.deliveries`: to be read when a record is enqueued.
     pub(crate) fn epoch(&self) -> u32 {
         self.recreated.load(Ordering::SeqCst)
     }
 
-    /// `record` was appended by `who`, who handed it over in that epoch.
+    /// Notes that `who` appended `record`, enqueued in that epoch.
     pub(crate) fn appended(&self, who: &str, topic: &str, record: &NewRecord, (epoch, position): (u32, Position)) {
         self.appended.fetch_add(1, Ordering::SeqCst);
         self.trace.note(&format!("{who} appends {topic}/{} at {}", position.partition, position.offset));
@@ -55,12 +55,12 @@ impl Recorder {
         }
     }
 
-    /// How many records were appended.
+    /// The number of appended records.
     pub(crate) fn appended_so_far(&self) -> u64 {
         self.appended.load(Ordering::SeqCst)
     }
 
-    /// Everything, by partition, in the order of offsets.
+    /// All deliveries, by partition, in the order of epochs and offsets.
     pub(crate) fn deliveries(&self) -> Vec<Vec<(u64, Delivery)>> {
         let mut all = self.lock().clone();
         all.iter_mut().for_each(|partition| partition.sort_by_key(|(epoch, offset, _)| (*epoch, *offset)));

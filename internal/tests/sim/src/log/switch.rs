@@ -1,4 +1,4 @@
-//! A log whose `chat.deliveries` can be created anew, as an operator would who deletes the topic.
+//! A log whose `chat.deliveries` can be re-created, as by an operator who deletes the topic.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +13,15 @@ use tokio::sync::Notify;
 
 use super::Made;
 
-/// The log.
+/// The log that processes use.
 pub(crate) struct Switch {
     inner: SharedLog,
-    /// Has `chat.deliveries`.
+    /// The log that currently holds `chat.deliveries`.
     deliveries: Mutex<SharedLog>,
     age: Arc<Age>,
 }
 
-/// How often the topic was created anew.
+/// How often the topic was re-created.
 #[derive(Default)]
 struct Age {
     times: AtomicU32,
@@ -79,11 +79,11 @@ impl Around for Switch {
     }
 }
 
-/// A reader of `chat.deliveries`: of no use any more once that is another topic.
+/// A reader of `chat.deliveries`, which fails once the topic was re-created.
 struct Reader {
     inner: Box<dyn PartitionReader>,
     age: Arc<Age>,
-    /// How often the topic had been created anew when it was opened.
+    /// How often the topic had been re-created when this reader was opened.
     of: u32,
 }
 

@@ -1,4 +1,4 @@
-//! A connection between a device and a service, whose ends share its fate.
+//! A connection between a device and a service, with faults that both ends see.
 
 use std::io;
 use std::pin::Pin;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What a silent connection still takes from the service before it is full.
+/// How many bytes a silent connection accepts from the service before its buffers are full.
 const SILENT_BYTES: usize = 16 * 1024;
 
-/// The connection.
+/// The connection's faults.
 #[derive(Debug, Default)]
 pub(crate) struct Cable {
     state: Mutex<State>,
@@ -21,33 +21,33 @@ pub(crate) struct Cable {
 #[derive(Debug, Default)]
 struct State {
     cut: bool,
-    /// The device is gone, and the service is not told: what it sent since.
+    /// The device is gone, and the service does not learn it: the number of bytes that the service has sent since.
     silent: Option<usize>,
     /// The device reads nothing until then.
     stalled: Option<Instant>,
-    /// It breaks when the device has read so many more bytes.
+    /// How many more bytes the device reads before the connection breaks.
     left: Option<usize>,
     wakers: Vec<Waker>,
 }
 
-/// Which end.
+/// An end of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Device,
     Service,
 }
 
-/// An end of a connection.
+/// The stream at one end of the connection.
 #[derive(Debug)]
 pub(crate) struct End {
     io: DuplexStream,
     side: Side,
     cable: Arc<Cable>,
-    /// Wakes a device that takes nothing for a while.
+    /// Wakes a stalled device when it may read again.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// A new connection that holds so many bytes each way: the device's end, and the service's.
+/// A new connection with buffers of `bytes` in each direction: the device's end, the service's end, and the faults.
 pub(super) fn lay(bytes: usize) -> (End, End, Arc<Cable>) {
     let (cable, (here, there)) = (Arc::new(Cable::default()), duplex(bytes));
     let end = |io, side| End { io, side, cable: Arc::clone(&cable), timer: None };
@@ -55,22 +55,22 @@ pub(super) fn lay(bytes: usize) -> (End, End, Arc<Cable>) {
 }
 
 impl Cable {
-    /// It breaks, and both ends know.
+    /// Breaks the connection; both ends notice.
     pub(crate) fn cut(&self) {
         self.change(|state| state.cut = true);
     }
 
-    /// It breaks after so many more bytes to the device.
+    /// Breaks the connection after the device has read so many more bytes.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.change(|state| state.left = Some(bytes));
     }
 
-    /// The device is gone without a word.
+    /// The device disappears; the service is not notified.
     pub(crate) fn vanish(&self) {
         self.change(|state| state.silent = Some(0));
     }
 
-    /// The device reads nothing for so long.
+    /// The device reads nothing for that time.
     pub(crate) fn stall(&self, time: Duration) {
         self.change(|state| state.stalled = Some(Instant::now() + time));
     }

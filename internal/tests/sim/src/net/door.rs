@@ -1,6 +1,6 @@
-//! Where a service listens, and how its connections are served: by the real routers, over hyper, in order.
+//! The listener of a service, and how its connections are served: by the real routers, over hyper, in a fixed order.
 //!
-//! Not through `axum::serve`: that one polls what it waits for in random order.
+//! `axum::serve` is not used, because it polls its futures in random order.
 
 use std::convert::Infallible;
 
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::cable::End;
 
-/// Connections come in here.
+/// The listener: connections arrive here.
 #[derive(Debug)]
 pub(crate) struct Door(pub(super) mpsc::UnboundedReceiver<End>);
 
-/// Serves what comes until `stop`, then finishes what is in flight, as `process::serve` does over TCP.
+/// Serves connections until `stop`, then finishes the requests in flight, as `process::serve` does over TCP.
 pub(crate) async fn serve(
     mut door: Door,
     router: Router,

@@ -1,4 +1,4 @@
-//! One request and its answer over a connection of their own, as plain as HTTP/1.1 can be.
+//! One request and its answer over a connection of their own, in minimal HTTP/1.1.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::cable::End;
 
-/// Asks, and reads the answer: status and body.
+/// Sends the request and reads the answer: status and body.
 pub(super) async fn ask(mut end: End, request: &Request) -> io::Result<(u16, Vec<u8>)> {
     let body = request.body.as_deref().unwrap_or_default();
     let mut text = format!("{} {} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n", request.method, request.path);
@@ -25,7 +25,7 @@ pub(super) async fn ask(mut end: End, request: &Request) -> io::Result<(u16, Vec
     parse(&answer).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// `None`: not a whole answer.
+/// Parses an answer; `None` when it is incomplete.
 fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, body) = (std::str::from_utf8(&answer[..end]).ok()?, &answer[end + 4..]);

@@ -1,4 +1,4 @@
-//! The network between devices and services: pipes in memory that can break, stall and lie silent.
+//! The network between devices and services: pipes in memory that can break, stall and fall silent.
 
 mod cable;
 mod door;
@@ -26,19 +26,19 @@ use cable::{Cable, End};
 
 pub(crate) use door::{Door, serve};
 
-/// Longer than any service takes for an answer.
+/// The longest that an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// How long an access token is good for.
+/// The lifetime of an access token.
 const TOKEN: Duration = Duration::from_secs(900);
 
-/// All connections.
+/// All listeners and connections.
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) trace: Arc<Trace>,
     weather: Arc<Weather>,
-    /// Bytes that a connection holds.
+    /// The buffer of a connection in each direction, in bytes.
     pipe: usize,
-    /// Signs access tokens. Passwords and their hashes have no place here: hashing runs on threads of its own.
+    /// Signs access tokens. Passwords are not simulated: hashing runs on threads of its own.
     key: SigningKey,
     clock: Clock,
     state: Mutex<State>,
@@ -47,15 +47,15 @@ pub(crate) struct Net {
 #[derive(Debug)]
 struct State {
     random: Random,
-    /// Where services listen, by name.
+    /// The listeners of services, by name.
     doors: BTreeMap<String, mpsc::UnboundedSender<End>>,
-    /// What leads there.
+    /// The connections to each service.
     to: BTreeMap<String, Vec<Weak<Cable>>>,
-    /// The sockets of each device.
+    /// The sockets of each device, by its number.
     of: BTreeMap<usize, Vec<Weak<Cable>>>,
 }
 
-/// The network as one device sees it.
+/// The network as one device uses it.
 #[derive(Debug)]
 pub(crate) struct DeviceNet {
     pub(crate) net: Arc<Net>,
@@ -77,26 +77,26 @@ impl Net {
         Arc::new(Self { trace, weather, pipe, key, clock, state: Mutex::new(state) })
     }
 
-    /// A service listens under that name.
+    /// Opens the listener of a service.
     pub(crate) fn open(&self, name: &str) -> Door {
         let (to, from) = mpsc::unbounded_channel();
         self.state().doors.insert(name.to_owned(), to);
         Door(from)
     }
 
-    /// Nobody listens there any more.
+    /// Closes the listener of a service.
     pub(crate) fn shut(&self, name: &str) {
         self.state().doors.remove(name);
     }
 
-    /// The host is gone: everything that leads there breaks.
+    /// The host is gone: closes the listener and breaks all connections to it.
     pub(crate) fn break_off(&self, name: &str) {
         self.shut(name);
         let cables = self.state().to.remove(name).unwrap_or_default();
         cables.iter().filter_map(Weak::upgrade).for_each(|cable| cable.cut());
     }
 
-    /// A device's sockets.
+    /// The sockets of a device.
     pub(crate) fn cables(&self, device: usize) -> Vec<Arc<Cable>> {
         self.state().of.get(&device).into_iter().flatten().filter_map(Weak::upgrade).collect()
     }
@@ -123,7 +123,7 @@ impl Net {
 }
 
 impl DeviceNet {
-    /// What the user service answers to a sign-in.
+    /// The answer of the user service to a sign-in.
     fn session(&self) -> Result<(u16, Vec<u8>), String> {
         let net = &self.net;
         let token = net.key.sign(self.user, None, net.clock.now_ms(), TOKEN).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! A plan from a seed.
+//! Generates a plan from a seed.
 
 use workload::Random;
 
@@ -6,7 +6,7 @@ use super::hostile::{hostile, trouble};
 use super::{Kind, PROCESSES, Plan, Repeat, Setup, Step, Verb, What};
 use crate::weather::Rates;
 
-/// An hour, a week, and a month, in milliseconds.
+/// An hour and a day, in milliseconds.
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -14,7 +14,7 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 #[must_use]
 pub fn plan_of(seed: u64) -> Plan {
     let mut random = Random::new(seed ^ 0x51b);
-    // One in eight is undisturbed: what fails there, fails without any fault.
+    // One plan in eight has no faults: a failure there is not caused by any.
     let disturbed = random.below(8) > 0;
     let setup = setup(&mut random, disturbed);
     let count = 40 + index(&mut random, 50);
@@ -58,7 +58,7 @@ fn setup(random: &mut Random, disturbed: bool) -> Setup {
     }
 }
 
-/// Before an upgrade, in the middle of one, or after it.
+/// Which processes are old: all (before an upgrade), some (in the middle of one) or none (after it).
 fn old(random: &mut Random) -> [bool; 7] {
     match random.below(4) {
         0 => [true; 7],
@@ -76,14 +76,15 @@ fn room(random: &mut Random, users: usize, direct: bool) -> Vec<usize> {
             members.push(user);
         }
     }
-    // Two members make a direct one: a small group has a third who is named twice.
+    // Two members would make a direct conversation: a small group has a third entry, which names the second member
+    // twice.
     if !direct && members.len() == 2 {
         members.push(members[1]);
     }
     members
 }
 
-/// Mostly few faults of every kind; now and then many of some.
+/// Mostly a few faults of every kind; sometimes many of some kinds.
 fn rates(random: &mut Random) -> Rates {
     let mut rate = |usual: u64| match random.below(10) {
         0..4 => 0,
@@ -119,7 +120,7 @@ fn step(random: &mut Random, disturbed: bool) -> Step {
     Step { yields, wait_ms: *random.pick(&waits), salt: random.bits(), what }
 }
 
-/// A device takes nothing while much is said, and its node is asked to stop: what waits for it must not be forgotten.
+/// A device reads nothing while many messages are sent, and its node is asked to stop: no queued frame may be lost.
 fn slow_while_leaving(random: &mut Random, steps: &mut Vec<Step>) {
     let (device, room) = (index(random, 100), index(random, 100));
     let ms = 1_000 + random.below(4_000);

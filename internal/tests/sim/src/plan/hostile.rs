@@ -1,4 +1,4 @@
-//! What people and programs do that nobody asked them to; and troubles that need several steps to show.
+//! Hostile inputs of users and programs, and faults that take several steps to set up.
 
 use testkit::foreign::{Foreign, Stream};
 use workload::Random;
@@ -7,7 +7,7 @@ use super::generate::{at, index};
 use super::{Kind, Step, Verb, What};
 use crate::weather::Rates;
 
-/// A hostile input.
+/// A random hostile input.
 pub(super) fn hostile(random: &mut Random) -> What {
     let (device, room, http) = (index(random, 100), index(random, 100), random.chance(30));
     let verb = match random.below(20) {
@@ -22,9 +22,9 @@ pub(super) fn hostile(random: &mut Random) -> What {
     What::Say { device, room, verb, http }
 }
 
-/// One of the troubles.
+/// A random fault of several steps.
 pub(super) fn trouble(random: &mut Random, steps: &mut Vec<Step>) {
-    // Rarely: whoever looks for held conversations does so once a minute, so these worlds take long.
+    // Rarely: held conversations are looked for only once a minute, so these worlds take long.
     if random.chance(2) {
         return held_until_dropped(random, steps);
     }
@@ -44,7 +44,7 @@ fn say(random: &mut Random, steps: &mut Vec<Step>, room: usize, verb: Verb, with
     steps.push(at(random, within_ms, What::Say { device, room, verb, http: false }));
 }
 
-/// The fan-out's producers fail again and again while people read.
+/// The fan-out's producers fail repeatedly while users mark conversations as read.
 fn marks_while_producers_die(random: &mut Random, steps: &mut Vec<Step>) {
     let rates = Rates { fatal: 300, log_ms: 150, ..Rates::default() };
     steps.push(at(random, 100, What::Faults { rates }));
@@ -59,7 +59,7 @@ fn marks_while_producers_die(random: &mut Random, steps: &mut Vec<Step>) {
     steps.push(at(random, 3_000, What::Faults { rates: Rates::default() }));
 }
 
-/// Storage is slow, and the fan-out starts anew: much is said in one conversation while it is parked.
+/// Storage is slow and the fan-out restarts: many messages are sent in a conversation while it is parked.
 fn parked_beyond_memory(random: &mut Random, steps: &mut Vec<Step>) {
     let room = index(random, 100);
     steps.push(at(random, 100, What::StoreSlow { kind: Kind::Storage, by_ms: 2_000, ms: 12_000 }));
@@ -72,7 +72,8 @@ fn parked_beyond_memory(random: &mut Random, steps: &mut Vec<Step>) {
     }
 }
 
-/// Consumers of before an upgrade hold what the newer chat service writes; then newer ones judge it, and die on the way.
+/// Consumers of an old version hold events that a newer chat service writes; then newer consumers judge them, and
+/// die meanwhile.
 fn held_and_driven_again(random: &mut Random, steps: &mut Vec<Step>, processes: [usize; 2]) {
     let room = index(random, 100);
     for old in [true, false] {
@@ -102,8 +103,8 @@ fn held_and_driven_again(random: &mut Random, steps: &mut Vec<Step>, processes: 
     }
 }
 
-/// An older fan-out holds a conversation that it has in memory, slowly; the next one dies soon after it has begun to judge
-/// that again.
+/// An old fan-out holds a conversation that it has in memory, and writes the hold slowly; the next fan-out dies soon
+/// after it has begun to re-drive it.
 fn more_is_said_while_a_hold_is_written(random: &mut Random, steps: &mut Vec<Step>) {
     let (chat, fanout, room) = (0, 5, index(random, 100));
     let over_http = |random: &mut Random, steps: &mut Vec<Step>| {
@@ -130,7 +131,7 @@ fn more_is_said_while_a_hold_is_written(random: &mut Random, steps: &mut Vec<Ste
     steps.push(at(random, 500, What::Start { process: fanout, old: false }));
 }
 
-/// An event that no program will ever read holds its conversation, until an operator drops it.
+/// An event that no program can read holds its conversation until an operator drops it.
 fn held_until_dropped(random: &mut Random, steps: &mut Vec<Step>) {
     let room = index(random, 100);
     for _ in 0..1 + random.below(2) {
@@ -148,7 +149,7 @@ fn held_until_dropped(random: &mut Random, steps: &mut Vec<Step>) {
     say(random, steps, room, Verb::Send, 10_000);
 }
 
-/// A consumer meets rows that it cannot read where it has nothing in memory.
+/// A consumer with nothing in memory finds rows that it cannot read.
 fn unreadable_rows(random: &mut Random, steps: &mut Vec<Step>) {
     let room = index(random, 100);
     let (kind, processes) = if random.chance(70) { (Kind::Storage, [3, 4]) } else { (Kind::Fanout, [5, 6]) };
@@ -166,14 +167,14 @@ fn unreadable_rows(random: &mut Random, steps: &mut Vec<Step>) {
     say(random, steps, room, Verb::Send, 8_000);
 }
 
-/// Somebody is removed, the last message changes, and they look at their list.
+/// A user is removed, the last message changes, and the user reads the list of conversations.
 fn removed_while_reading(random: &mut Random, steps: &mut Vec<Step>) {
     let room = index(random, 100);
     steps.push(at(random, 10, What::Faults { rates: Rates { store_split: 700, store_ms: 60, ..Rates::default() } }));
     for _ in 0..3 {
         say(random, steps, room, Verb::Send, 1_000);
         steps.push(at(random, 2_000, What::Wait));
-        // While storage is at work on these, it takes up all that follows at once.
+        // While storage handles these, the events that follow collect in one batch.
         say(random, steps, room, Verb::Title, 30);
         say(random, steps, room, Verb::Title, 30);
         say(random, steps, room, Verb::Remove, 30);

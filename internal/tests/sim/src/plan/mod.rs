@@ -1,5 +1,5 @@
-//! What will happen in a run, as data: a world and a list of steps, made from a seed. So it can be printed, and made
-//! shorter while it still shows what it shows.
+//! What happens in a run, as data: a world and a list of steps, generated from a seed. Being data, it can be
+//! printed, and shortened as long as it still fails.
 
 mod generate;
 mod hostile;
@@ -10,7 +10,7 @@ use crate::weather::Rates;
 
 pub use generate::plan_of;
 
-/// What a process is.
+/// The kind of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The chat service.
@@ -23,7 +23,7 @@ pub enum Kind {
     Fanout,
 }
 
-/// Every process of a world; steps name them by their place here.
+/// Every process of a world; steps name them by their index here.
 pub const PROCESSES: [(&str, Kind); 7] = [
     ("chat", Kind::Chat),
     ("sockets-0", Kind::Sockets),
@@ -34,175 +34,175 @@ pub const PROCESSES: [(&str, Kind); 7] = [
     ("fanout-1", Kind::Fanout),
 ];
 
-/// A run.
+/// The plan of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Where it comes from: processes draw their luck from it, too.
+    /// The seed that it comes from: the random faults of processes come from it, too.
     pub seed: u64,
     /// The world at the beginning.
     pub setup: Setup,
-    /// What happens, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// A world.
+/// The world at the beginning of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
-    /// Users.
+    /// Number of users.
     pub users: usize,
-    /// Devices of each.
+    /// Number of devices of each user.
     pub devices: usize,
-    /// Members of each conversation, the founder first; with two, it is a direct one.
+    /// The numbers of each conversation's members, the founder first; two members make a direct conversation.
     pub rooms: Vec<Vec<usize>>,
-    /// How far each process's clock is off, in milliseconds.
+    /// The clock offset of each process, in milliseconds.
     pub host_skews_ms: [i64; 7],
-    /// How far each device's clock is off, in milliseconds, in turn.
+    /// Clock offsets that devices take in turn, in milliseconds.
     pub device_skews_ms: Vec<i64>,
-    /// Recent records that a websocket node keeps per partition.
+    /// Records that a websocket node's ring keeps for each partition.
     pub ring: usize,
-    /// The longest range that a node reads for a device.
+    /// The longest range that a node reads from the log for a device, in records.
     pub range: u64,
-    /// Events that the parked conversations of a partition keep in a fan-out's memory.
+    /// Events of parked conversations that a fan-out keeps in memory for each partition.
     pub queued: usize,
-    /// Events that storage judges at a time of what a hold has skipped.
+    /// Events that storage judges at once when it re-drives a held conversation.
     pub slice: usize,
-    /// Bytes that a connection holds.
+    /// The buffer of a connection, in bytes.
     pub pipe: usize,
-    /// The faults at the beginning.
+    /// The rates of random faults at the beginning.
     pub rates: Rates,
     /// Whether more than one process of each consumer runs from the beginning.
     pub several: bool,
-    /// Which processes begin as older programs.
+    /// Which processes start as old programs.
     pub old: [bool; 7],
 }
 
 /// A step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// Before it, so many times everything else has its turn.
+    /// How often the step yields to all other tasks before it.
     pub yields: u8,
-    /// And so many milliseconds pass.
+    /// The pause before it, in milliseconds.
     pub wait_ms: u64,
-    /// For all that the step leaves open: which message, which text.
+    /// Seed for the choices that the step leaves open, such as which message or text.
     pub salt: u64,
     /// What happens.
     pub what: What,
 }
 
-/// What happens in a step. Devices, users, rooms and processes are numbers, taken modulo how many there are.
+/// What a step does. Devices, users, rooms and processes are numbers, taken modulo the number that exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // of fields: their names, and the line above them, say it
 pub enum What {
-    /// Somebody says something: a command of any kind.
+    /// A device sends a command.
     Say { device: usize, room: usize, verb: Verb, http: bool },
-    /// Something said before, once more.
+    /// A device repeats an earlier command.
     Repeat { device: usize, how: Repeat, http: bool },
     /// A device's connection breaks after so many more bytes from its node.
     Cut { device: usize, after: usize },
-    /// The same, and the node is not told.
+    /// A device's connection disappears, and the node is not notified.
     Vanish { device: usize },
-    /// A device takes nothing for a while.
+    /// A device reads nothing for a while.
     Stall { device: usize, ms: u64 },
-    /// A device stays away, or comes back.
+    /// A device disconnects for longer, or connects again.
     Away { device: usize, away: bool },
-    /// A device keeps a copy of all it stores.
+    /// A device saves a copy of all it stores.
     Save { device: usize },
-    /// A device loses what it stored since.
+    /// A device returns to its saved copy.
     GoBack { device: usize },
     /// A process dies.
     Kill { process: usize },
-    /// A process dies in the middle of its work: after it has passed so many more points before and after calls.
+    /// A process dies in the middle of its work: after it has passed so many more gates, before and after its calls.
     Doom { process: usize, points: u32 },
     /// A process is asked to stop.
     Stop { process: usize },
-    /// A process is started, if it does not run: the program of today, or an older one.
+    /// A process is started if it is not running, as a current or an old program.
     Start { process: usize, old: bool },
-    /// A process stops in its tracks for a while.
+    /// A process is paused for a while.
     Pause { process: usize, ms: u64 },
-    /// A consumer does not hear of its group for a while.
+    /// A consumer receives no events of its group for a while.
     Deafen { process: usize, ms: u64 },
-    /// Somebody joins a consumer group and does nothing.
+    /// Another member joins a consumer group, processes nothing, and leaves.
     Ghost { storage: bool, ms: u64 },
-    /// The broker is away.
+    /// The broker is down.
     BrokerDown { ms: u64 },
-    /// The store is away.
+    /// The store is down.
     StoreDown { ms: u64 },
     /// The store is slow for one kind of process.
     StoreSlow { kind: Kind, by_ms: u64, ms: u64 },
-    /// Other faults from now on.
+    /// The rates of random faults change.
     Faults { rates: Rates },
-    /// The broker's clock is moved: a failover to a broker whose clock is off.
+    /// The broker's clock is set off: a failover to a broker with another clock.
     BrokerClock { ms: i64 },
-    /// The time of day is later all at once.
+    /// The time of day jumps forward.
     Leap { ms: i64 },
     /// The store is emptied.
     Empty,
-    /// Rows of a conversation cannot be read by one kind of process.
+    /// One kind of process cannot read the rows of a conversation for a while.
     Garble { room: usize, kind: Kind, ms: u64 },
-    /// A user reads the list of conversations, or else the newest page of one.
+    /// A user reads the list of conversations or the newest page of one.
     Look { device: usize, room: usize, list: bool },
     /// Another producer writes a record.
     Foreign { room: usize, what: Foreign },
-    /// An operator drops what no program will ever read, where both consumers wait at it.
+    /// An operator drops the events that no program can read and that both consumers wait at.
     Drop,
-    /// `chat.deliveries` is created anew, each partition with so many records fewer than it had.
+    /// `chat.deliveries` is re-created, each partition with so many records fewer than before.
     Recreate { fewer: u64 },
-    /// Nothing.
+    /// Nothing happens.
     Wait,
 }
 
-/// A kind of command.
+/// A command, a read mark or a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// A message.
+    /// Sends a message.
     Send,
-    /// A message of several KB: a few of them fill a connection.
+    /// Sends a message of several KB: a few of them fill a connection's buffer.
     Long,
-    /// An answer to a message.
+    /// Sends a reply.
     Reply,
-    /// Another text for one's own message.
+    /// Edits an own message.
     Edit,
-    /// One's own message is deleted.
+    /// Deletes an own message.
     Delete,
-    /// A reaction.
+    /// Adds a reaction.
     React,
-    /// No reaction any more.
+    /// Removes a reaction.
     Unreact,
-    /// How far one has read.
+    /// Marks the conversation as read.
     Mark,
-    /// Nothing: one is typing.
+    /// Sends a typing signal; no command.
     Type,
-    /// Somebody becomes a member.
+    /// Adds a member.
     Add,
-    /// Somebody is removed.
+    /// Removes a member.
     Remove,
-    /// One leaves.
+    /// Leaves the conversation.
     Leave,
-    /// Somebody's role changes.
+    /// Changes a member's role.
     Role,
-    /// A new title.
+    /// Changes the title.
     Title,
-    /// The conversation is opened, perhaps again.
+    /// Creates the conversation, perhaps again.
     Create,
-    /// A stranger edits, deletes, reacts to or answers what it cannot see.
+    /// A stranger edits, deletes, reacts to or replies to a message that it cannot see.
     StrangerTouch,
-    /// A stranger withdraws an id: its own, or one that somebody else has used.
+    /// A stranger withdraws an id: its own, or another user's.
     StrangerWithdraw,
-    /// A stranger says that it has read.
+    /// A stranger sends a read mark.
     StrangerMark,
-    /// Users that do not exist become members.
+    /// Adds users that do not exist.
     AddNobody,
-    /// A group with users that do not exist, or a direct conversation with one.
+    /// Creates a group with users that do not exist, or a direct conversation with one.
     CreateNobody,
 }
 
-/// How something is said again.
+/// How a command is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// As it was.
+    /// Unchanged.
     Same,
-    /// With another text.
+    /// With another text under the same id.
     Other,
-    /// It is given up.
+    /// As a withdrawal of its id.
     Withdraw,
 }

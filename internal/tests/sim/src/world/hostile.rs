@@ -1,4 +1,4 @@
-//! What nobody asked for: records of other producers, strangers' commands, users that do not exist.
+//! Hostile inputs: records of other producers, commands of strangers, users that do not exist.
 
 use domain::{CommandId, Seq, UserId};
 use protocol::{CommandFrame, CommandKind};
@@ -9,11 +9,11 @@ use super::{Room, World};
 use crate::log::append_as;
 use crate::plan::Verb;
 
-/// Somebody else's name in the trace.
+/// The name of the other producer in the trace.
 const NAME: &str = "another producer";
 
 impl World {
-    /// Another producer writes a record that concerns that room, or one of the users.
+    /// Another producer writes a record about that room or one of the users.
     pub(super) async fn foreign(&self, room: usize, what: Foreign, salt: u64) {
         let (room, mut random) = (&self.rooms[room % self.rooms.len()], Random::new(salt));
         let about = About {
@@ -28,11 +28,11 @@ impl World {
         let (trace, recorder) = (&self.shared.trace, &self.shared.recorder);
         trace.fault(what.counted(), &format!("{NAME} writes to {topic}: {what:?}"));
         trace.count(counted(what.stream()));
-        // A broker without room for it is no concern of ours.
+        // It does not matter whether the broker accepts it.
         let _ = append_as(&self.services.log, recorder, NAME, topic, &record).await;
     }
 
-    /// A stranger's command, or one that names users that do not exist. Who sends it may be a member by chance.
+    /// A command of a stranger, or one that names users that do not exist. The sender may happen to be a member.
     pub(super) fn hostile_command(
         &self,
         (room, number): (&Room, usize),
@@ -61,7 +61,8 @@ impl World {
                 CommandFrame::new(id, conversation, CommandKind::Withdraw {})
             }
             Verb::StrangerMark => {
-                // Where an entry is: who is a member by chance waits until just that is acknowledged.
+                // The mark is at a real entry: the sender may happen to be a member, whose device waits for the
+                // acknowledgement.
                 self.people.devices[number].mark(conversation, self.seen_at(room, random)?);
                 return None;
             }
@@ -74,7 +75,7 @@ impl World {
         })
     }
 
-    /// Where the last entry of that room is that some device shows.
+    /// The seq of the last entry of that room that a random device shows.
     fn seen_at(&self, room: &Room, random: &mut Random) -> Option<Seq> {
         random.pick(&self.people.devices).memory().kept.newest(room.id)
     }
@@ -87,7 +88,7 @@ impl World {
     }
 }
 
-/// What a record in that topic is counted as.
+/// The name under which a record in that topic is counted.
 const fn counted(stream: Stream) -> &'static str {
     match stream {
         Stream::Messages => "foreign records in chat.messages",

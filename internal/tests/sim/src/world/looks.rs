@@ -1,4 +1,5 @@
-//! Reads while everything is under way: what they showed is judged once the log says who might see it.
+//! Reads over HTTP during the run: the answers are checked at the end, when the log tells who was allowed to see
+//! what.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use testkit::oracle::{Fault, Truth, Verdict};
 
 use super::World;
 
-/// What was shown to whom.
+/// The entries that were shown, and to whom.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Looks(Arc<Mutex<Vec<Shown>>>);
 
@@ -19,12 +20,12 @@ struct Shown {
     user: UserId,
     conversation: ConversationId,
     entry: EntryBody,
-    /// The end of the conversation's partition of the log when the answer was there: what comes later excuses nothing.
+    /// The end of the conversation's log partition when the answer arrived: later events cannot justify it.
     end: u64,
 }
 
 impl World {
-    /// The device's user reads their list, or the newest page of that room.
+    /// The device's user reads the list of conversations, or the newest page of that room.
     pub(super) fn look(&self, device: usize, room: usize, list: bool) {
         let user = self.people.accounts[device / self.setup.devices].user;
         let (http, room) = (Arc::clone(&self.people.devices[device].http), self.rooms[room % self.rooms.len()].id);
@@ -55,8 +56,8 @@ async fn end_of(log: &SharedLog, conversation: ConversationId) -> Result<u64, Lo
     Ok(log.watermarks(MESSAGES, partition).await?.next)
 }
 
-/// Whether all that the entry says is of these versions. Not by its `changed`, which names what it has for certain: it
-/// may have more.
+/// Whether the whole content of the entry is in these versions. Its `changed` is not compared: it names a version
+/// that the entry is at least as new as.
 fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> + Clone)) -> bool {
     let text = |version: &EntryBody| (&version.body, version.deleted) == (&entry.body, entry.deleted);
     let left_out = entry.withheld && entry.body.is_none();
@@ -65,8 +66,8 @@ fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> 
 }
 
 impl Looks {
-    /// Nobody was shown an entry from outside their memberships, nor what changed it after the last of them that
-    /// had begun by then.
+    /// Checks that no user was shown an entry from outside their memberships, nor a change of it after the last
+    /// membership that had begun by then.
     pub(crate) fn check(&self, truth: &Truth) -> Verdict {
         let (mut verdict, looks) = (Verdict::default(), self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for Shown { user, conversation, entry, end } in looks.iter() {

@@ -47,25 +47,25 @@ pub(crate) struct World {
     /// Users and devices.
     pub(crate) people: People,
     pub(crate) shared: Shared,
-    /// What was read on the way.
+    /// The answers to reads during the run.
     pub(crate) looks: Looks,
     setup: Setup,
     rooms: Vec<Room>,
-    /// The log: `chat.deliveries` can be created anew.
+    /// The log, whose `chat.deliveries` can be re-created.
     switch: Arc<Switch>,
 }
 
 /// A conversation.
 pub(crate) struct Room {
     pub(crate) id: ConversationId,
-    /// Numbers of users, the founder first.
+    /// The numbers of the members, the founder first.
     members: Vec<usize>,
-    /// How the founder opens it.
+    /// The command by which the founder creates it.
     create: CommandFrame,
 }
 
 impl World {
-    /// The world of that plan at its beginning. `keep`: the trace's lines.
+    /// Sets up the world of that plan. With `keep`, the lines of the trace are kept.
     pub(crate) async fn begin(plan: &Plan, keep: bool) -> Result<Self> {
         let (seed, setup) = (plan.seed, &plan.setup);
         let (wall, codec, entropy) = (Wall::new(), Codec::compiled_in(), Entropy::seeded(seed));
@@ -99,8 +99,8 @@ impl World {
         Ok(Self { services, people, shared, looks: Looks::default(), setup: setup.clone(), rooms, switch })
     }
 
-    /// Everybody comes for the first time, in calm weather; then the founders open the conversations, and faults begin.
-    /// (What was said to an author alone before a device's first sync need not come to that device.)
+    /// Waits until all devices have synced, without faults; then the founders create the conversations, and faults
+    /// begin. (Frames that only an author gets, from before a device's first sync, need not come to that device.)
     pub(crate) async fn gather(&self) -> Result<()> {
         self.people.until("all devices are synced", GATHERED_WITHIN, |device| device.memory().live).await?;
         self.shared.weather.break_loose();
@@ -108,7 +108,7 @@ impl World {
         Ok(())
     }
 
-    /// The next step happens.
+    /// Executes the next step.
     pub(crate) async fn step(&mut self, step: &Step) {
         for _ in 0..step.yields {
             tokio::task::yield_now().await;
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    /// An operator drops what both consumers wait at, and nobody will ever read.
+    /// An operator drops the events that both consumers wait at and that no program can read.
     async fn drop_unreadable(&self) {
         let operator = Operator { log: Arc::clone(&self.services.log), codec: self.services.codec.clone() };
         let (Ok(store), Ok(unreadable)) = (self.services.store.attach(), operator.unreadable().await) else { return };
@@ -195,7 +195,7 @@ impl World {
         self.shared.trace.add("events dropped by an operator", dropped);
     }
 
-    /// `chat.deliveries` is created anew, and filled with ticks until each partition has so many records fewer than it had.
+    /// Re-creates `chat.deliveries`, filled with ticks until each partition has so many records fewer than before.
     async fn recreate(&self, fewer: u64, salt: u64) {
         let made = async {
             let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), self.services.wall.broker()).await?;
@@ -220,7 +220,7 @@ impl World {
     }
 }
 
-/// Accounts are made directly: hashing passwords runs on threads of its own, which have no place in virtual time.
+/// Creates accounts directly: hashing passwords runs on threads of its own, which virtual time does not control.
 async fn people(services: &Services, setup: &Setup, random: &mut Random) -> Result<People> {
     let (stamps, mut accounts, mut devices) = (Stamps::default(), Vec::new(), Vec::new());
     let endpoints = Endpoints {
@@ -243,7 +243,7 @@ async fn people(services: &Services, setup: &Setup, random: &mut Random) -> Resu
     Ok(People { config, accounts, devices, rooms: Vec::new() })
 }
 
-/// The rows of an account, as the user service writes them.
+/// Writes the rows of an account, as the user service does.
 async fn register(services: &Services, account: &Account) -> Result<()> {
     let Account { name, user } = account.clone();
     let event = OutboxRow { id: *user.as_bytes(), user, account_name: name.clone(), payload: Vec::new() };
@@ -266,7 +266,7 @@ fn room(services: &Services, people: &People, members: &[usize], random: &mut Ra
     Room { id: conversation, members: members.to_vec(), create }
 }
 
-/// Somebody joins a group, takes what it gets, does nothing with it, and leaves.
+/// A member joins a group, takes partitions without processing them, and leaves.
 async fn ghost(services: &Services, storage: bool, stays: Duration) {
     let (group, topics) = if storage {
         (GROUP_STORAGE, &[MESSAGES, RECEIPTS][..])

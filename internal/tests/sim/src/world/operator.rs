@@ -1,4 +1,4 @@
-//! An operator: drops what holds a conversation and no program will ever read.
+//! The operator, who drops events that hold a conversation and that no program can read.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,15 @@ use ops::drops;
 use store::{Dropped, SharedStore};
 use testkit::foreign::UNREGISTERED;
 
-/// Who holds what cannot be read, and drops it.
+/// Finds unreadable events and drops them.
 pub(crate) struct Operator {
     pub(crate) log: SharedLog,
     pub(crate) codec: Codec,
 }
 
 impl Operator {
-    /// Every event of another producer that no program reads, in order. One of our own is a fault, and stays held.
+    /// Every event of another producer that no program can read, in order. An unreadable event of our own would be a
+    /// bug, and stays held.
     pub(crate) async fn unreadable(&self) -> Result<Vec<Dropped>> {
         let (spec, mut found) = (spec_of(MESSAGES), Vec::new());
         for partition in 0..spec.partitions {
@@ -45,7 +46,7 @@ impl Operator {
         Ok(found)
     }
 
-    /// Drops those of them that both consumers wait at; how many. The others are refused, and stay.
+    /// Drops those that both consumers wait at. Returns their number. The others are refused and stay.
     pub(crate) async fn drop(&self, store: &SharedStore, unreadable: &[Dropped]) -> u64 {
         let mut count = 0;
         for dropped in unreadable {

@@ -1,4 +1,4 @@
-//! The processes: started, killed, stopped, and started again when they end by themselves.
+//! The processes: started, killed, stopped, and restarted when they end by themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::net::{Net, serve};
 use crate::plan::{Kind, PROCESSES, Setup, What};
 use crate::store::SimStore;
 
-/// A process that was asked to stop and has not within so long is killed, as its supervisor would.
+/// A process that has not stopped within this time after it was asked to is killed, as a supervisor would.
 const END_WITHIN: Duration = Duration::from_secs(12);
-/// Why a task ended.
+/// The result of a process's task.
 type Ended = Result<(), String>;
 
-/// All processes, and what they stand on.
+/// All processes, and the engines that they share.
 pub(crate) struct Services {
     pub(crate) log: SharedLog,
     pub(crate) store: Arc<EmbeddedStore>,
@@ -39,14 +39,14 @@ pub(crate) struct Services {
     setup: Setup,
     seed: u64,
     running: Vec<Option<Running>>,
-    /// Asked to stop.
+    /// Processes that were asked to stop.
     ending: Vec<(usize, Running)>,
     starts: u64,
-    /// What must not happen, and did.
+    /// Errors that must never happen.
     pub(crate) faults: Vec<String>,
 }
 
-/// A process.
+/// A running process.
 struct Running {
     life: Arc<Life>,
     stop: CancellationToken,
@@ -56,7 +56,7 @@ struct Running {
     task: JoinHandle<Ended>,
 }
 
-/// What a process is started with.
+/// The arguments of a process's start.
 struct Given {
     log: SharedLog,
     store: SharedStore,
@@ -67,7 +67,7 @@ struct Given {
     stop: CancellationToken,
 }
 
-/// What all processes stand on.
+/// The engines that all processes share.
 pub(crate) struct Ground {
     pub(crate) log: SharedLog,
     pub(crate) store: Arc<EmbeddedStore>,
@@ -86,7 +86,7 @@ impl Services {
         Self { log, store, codec, net, wall, shared, jwks, setup, seed, running, ending, starts: 0, faults }
     }
 
-    /// Starts a process, unless it runs; an old one neither writes under the newest rules nor knows them.
+    /// Starts a process unless it is running. An old one neither writes under the newest rules nor knows them.
     pub(crate) fn start(&mut self, process: usize, old: bool) {
         if self.running[process].is_some() {
             return;
@@ -162,7 +162,7 @@ impl Services {
         })
     }
 
-    /// The process dies: nothing is finished.
+    /// Kills the process: nothing is finished.
     pub(crate) fn kill(&mut self, process: usize) {
         let Some(running) = self.running[process].take() else { return };
         self.shared.trace.fault("crashes", &format!("{} is killed", running.life.name));
@@ -177,7 +177,7 @@ impl Services {
         }
     }
 
-    /// Asks the process to stop. Its name is free at once: the next one may start meanwhile.
+    /// Asks the process to stop. Its name is free at once: a successor may start meanwhile.
     pub(crate) fn stop(&mut self, process: usize) {
         let Some(mut running) = self.running[process].take() else { return };
         self.shared.trace.fault("stops", &format!("{} is asked to stop", running.life.name));
@@ -187,12 +187,12 @@ impl Services {
         self.ending.push((process, running));
     }
 
-    /// The life of a process that runs.
+    /// The state of a process that is running.
     pub(crate) fn life(&self, process: usize) -> Option<&Arc<Life>> {
         self.running[process].as_ref().map(|running| &running.life)
     }
 
-    /// Pauses, deafens or dooms a process, if it runs.
+    /// Pauses, deafens or dooms a process, if it is running.
     pub(crate) fn afflict(&self, what: What) {
         let (What::Pause { process, .. } | What::Deafen { process, .. } | What::Doom { process, .. }) = what else {
             return;
@@ -212,7 +212,7 @@ impl Services {
         }
     }
 
-    /// Looks after everybody: who has ended by itself starts again, who does not end is killed.
+    /// Supervises all processes: restarts those that have ended by themselves, and kills those that do not stop.
     pub(crate) async fn look_after(&mut self) {
         for process in 0..PROCESSES.len() {
             if self.life(process).is_some_and(|life| life.is_dead()) {
@@ -255,7 +255,7 @@ impl Services {
         }
     }
 
-    /// Everything runs, with the newest rules, and nothing is stopped or deaf.
+    /// Starts every process with the newest rules, and ends all pauses.
     pub(crate) fn recover(&mut self) {
         for process in 0..PROCESSES.len() {
             if self.life(process).is_some_and(|life| life.is_dead()) {

@@ -1,4 +1,4 @@
-//! What devices say: commands from what they know at that moment.
+//! The commands that devices send, chosen from what they know at that moment.
 
 use domain::{CommandId, ConversationId};
 use protocol::{CommandFrame, CommandKind, EntryBody};
@@ -8,10 +8,10 @@ use workload::Random;
 use super::{Room, World};
 use crate::plan::{Repeat, Step, Verb, What};
 
-/// What people react with.
+/// The reactions that are used.
 const EMOJI: [&str; 3] = ["👍", "❤️", "☕"];
 
-/// An id stamped with that time; the rest comes from `salt`.
+/// An id with that time stamp; the rest comes from `salt`.
 pub(super) fn mint(stamp_ms: i64, salt: u64) -> CommandId {
     let (mut random, mut bytes) = (Random::new(salt), [0; 10]);
     bytes[2..].copy_from_slice(&random.bits().to_be_bytes());
@@ -21,7 +21,7 @@ pub(super) fn mint(stamp_ms: i64, salt: u64) -> CommandId {
 }
 
 impl World {
-    /// A device says what the step says, if that makes sense to it now.
+    /// A device sends the command of the step, if it makes sense with what the device knows now.
     pub(super) fn speak(&self, step: &Step) {
         let mut random = Random::new(step.salt);
         let (number, command, http) = match step.what {
@@ -42,7 +42,7 @@ impl World {
             trace.count(action.kind().name());
         }
         let route = if http { Route::Http } else { Route::Socket };
-        // A malformed command is nothing that a device sends.
+        // Devices send no malformed commands, so this cannot fail.
         let _ = self.people.devices[number].send(command, route, None);
     }
 
@@ -108,7 +108,8 @@ impl World {
         })
     }
 
-    /// Who is in a direct conversation opens it under an id of their own; of a group, the founder does, again.
+    /// A creation: a member of a direct conversation creates it under a fresh id; the founder of a group repeats its
+    /// creation.
     fn creation(&self, room: &Room, me: domain::UserId, fresh: CommandId) -> Option<CommandFrame> {
         let CommandFrame { id, what: CommandKind::Create { kind, title, members }, .. } = room.create.clone() else {
             return None;
@@ -121,7 +122,7 @@ impl World {
         Some(CommandFrame::new(fresh, None, CommandKind::Create { kind, title, members: vec![other] }))
     }
 
-    /// The founders open the conversations.
+    /// The founders create the conversations.
     pub(super) fn open_rooms(&self) {
         for room in &self.rooms {
             let number = room.members[0] * self.setup.devices;
@@ -130,7 +131,7 @@ impl World {
     }
 }
 
-/// Something that the device said before.
+/// Repeats an earlier command of the device.
 fn repetition(device: &Device, how: Repeat, random: &mut Random) -> Option<CommandFrame> {
     let memory = device.memory();
     let count = memory.sends.len() as u64;

@@ -1,4 +1,4 @@
-//! The time of day: one for the world, off by something on every host, and the broker's own.
+//! The time of day: one for the world, with an offset on every host, and the broker's own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use environment::Clock;
 use tokio::time::Instant;
 
-/// When every world begins: five minutes before a week's edge.
+/// The time at which every world begins: five minutes before the edge of a week.
 const BEGIN_MS: i64 = 2_900 * 7 * 86_400_000 - 300_000;
 
-/// The time of day, in milliseconds since the Unix epoch. It goes on with virtual time.
+/// The time of day, in milliseconds since the Unix epoch. It advances with virtual time.
 #[derive(Debug)]
 pub(crate) struct Wall {
     begun: Instant,
@@ -27,23 +27,23 @@ impl Wall {
         BEGIN_MS + gone + self.leapt_ms.load(Ordering::SeqCst)
     }
 
-    /// It is later all at once.
+    /// Jumps forward by so many milliseconds.
     pub(crate) fn leap(&self, ms: i64) {
         self.leapt_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// The broker's clock is off by that.
+    /// Sets the offset of the broker's clock.
     pub(crate) fn set_broker(&self, off_ms: i64) {
         self.broker_off_ms.store(off_ms, Ordering::SeqCst);
     }
 
-    /// A host's clock.
+    /// The clock of a host with that offset.
     pub(crate) fn clock(self: &Arc<Self>, off_ms: i64) -> Clock {
         let wall = Arc::clone(self);
         Clock::from_fn(move || wall.now_ms() + off_ms)
     }
 
-    /// The broker's clock: append times come from it.
+    /// The broker's clock, which append times come from.
     pub(crate) fn broker(self: &Arc<Self>) -> Clock {
         let wall = Arc::clone(self);
         Clock::from_fn(move || wall.now_ms() + wall.broker_off_ms.load(Ordering::SeqCst))

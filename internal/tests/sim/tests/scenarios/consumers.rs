@@ -1,4 +1,4 @@
-//! Storage and the fan-out against one another, against their predecessors and against the broker.
+//! Storage and the fan-out with different delays, with older versions of themselves, and with faults of the broker.
 
 use sim::{Kind, Rates, Repeat, Verb, What};
 
@@ -7,7 +7,7 @@ use crate::{DIRECT, GROUP, happened, lives, say, setup};
 const STORAGE: [usize; 2] = [3, 4];
 const FANOUT: [usize; 2] = [5, 6];
 
-/// 1: storage is slow, so the restarted fan-out parks what is cold while its neighbours go on.
+/// 1: storage is slow, so the restarted fan-out parks conversations that are cold, while others go on.
 #[test]
 fn a_parked_conversation_is_told_after_its_neighbours_and_nothing_is_dropped() {
     let slow = What::StoreSlow { kind: Kind::Storage, by_ms: 4_000, ms: 15_000 };
@@ -19,7 +19,7 @@ fn a_parked_conversation_is_told_after_its_neighbours_and_nothing_is_dropped() {
     happened(&lives(&setup(), &course), "crashes");
 }
 
-/// 2: a member was removed while the fan-out was down and storage went on: it decides as of the event.
+/// 2: a member was removed while the fan-out was down and storage went on: the fan-out decides as of each event.
 #[test]
 fn a_cold_fanout_behind_storage_tells_who_was_a_member_then() {
     let mut course = vec![(500, say(0, GROUP, Verb::Send))];
@@ -51,7 +51,7 @@ fn a_warm_fanout_ahead_of_storage_tells_who_is_a_member_now() {
     lives(&setup(), &course);
 }
 
-/// 7: the broker is away longer than any timeout, and the producer fails for good in the middle of a batch.
+/// 7: the broker is down for longer than any timeout, and the producer fails for good in the middle of a batch.
 #[test]
 fn a_broker_that_is_away_and_a_producer_that_dies_skip_and_reorder_nothing() {
     let rates = Rates { fatal: 300, log_ms: 20, store_ms: 5, ..Rates::default() };
@@ -64,8 +64,8 @@ fn a_broker_that_is_away_and_a_producer_that_dies_skip_and_reorder_nothing() {
     happened(&totals, "producers failed for good");
 }
 
-/// 8: programs are upgraded one by one while both versions of the rules are written: they differ in who may add members,
-/// and so in who hears of everything that follows.
+/// 8: programs are upgraded one by one while events are written under both versions of the rules. These differ in
+/// who may add members, and so in who receives all later events.
 #[test]
 fn two_versions_of_the_rules_side_by_side_come_to_one_membership() {
     let setup = sim::Setup { old: [true; 7], rooms: vec![vec![0, 1], vec![0, 1, 1]], ..setup() };
@@ -78,8 +78,8 @@ fn two_versions_of_the_rules_side_by_side_come_to_one_membership() {
     happened(&lives(&setup, &course), "stops");
 }
 
-/// 8, 17 and 18: programs that do not know the newest rules take over for a while, hold, and are replaced; then
-/// nothing more is said in one of the conversations.
+/// 8, 17 and 18: programs that do not know the newest rules take over for a while, hold conversations, and are
+/// replaced; then nothing more is sent in one of the conversations.
 #[test]
 fn old_programs_hold_what_they_cannot_judge_and_new_ones_tell_it_in_order() {
     let mut course = vec![(500, say(0, DIRECT, Verb::Send)), (300, say(1, GROUP, Verb::Send))];
@@ -95,7 +95,8 @@ fn old_programs_hold_what_they_cannot_judge_and_new_ones_tell_it_in_order() {
     happened(&lives(&setup(), &course), "stops");
 }
 
-/// 12: a hold, a crash, the next owner, which holds as well; then two upgrades one after the other.
+/// 12: a hold, a crash, the next owner, which holds the conversation as well; then two upgrades, one after the
+/// other.
 #[test]
 fn a_hold_survives_its_owner_and_is_driven_again_twice() {
     let mut course = vec![(500, say(0, GROUP, Verb::Send))];
@@ -112,7 +113,8 @@ fn a_hold_survives_its_owner_and_is_driven_again_twice() {
     happened(&lives(&setup(), &course), "crashes");
 }
 
-/// 18: the fan-out dies at any point around a hold: before its row, between row and commit, behind both.
+/// 18: the fan-out dies at any point around a hold: before its row is written, between the row and the commit, and
+/// after both.
 #[test]
 fn a_crash_at_any_point_of_a_hold_skips_nothing() {
     let setup = sim::Setup { several: false, ..setup() };
@@ -133,7 +135,8 @@ fn a_crash_at_any_point_of_a_hold_skips_nothing() {
     }
 }
 
-/// The store is away for a while, when one conversation is cold, one is warm, and one of them is held by old programs.
+/// The store is down for a while, when one conversation is cold, one is warm, and one of them is held by old
+/// programs.
 #[test]
 fn a_store_that_is_away_delays_what_is_cold_or_held_and_loses_nothing() {
     let mut course = vec![(500, say(0, DIRECT, Verb::Send)), (300, say(1, GROUP, Verb::Send))];
@@ -148,7 +151,7 @@ fn a_store_that_is_away_delays_what_is_cold_or_held_and_loses_nothing() {
     happened(&lives(&setup(), &course), "store calls during an outage");
 }
 
-/// 16: the store is emptied while the fan-out runs warm and a storage process stands still; then that one goes on.
+/// 16: the store is emptied while the fan-out is warm and a storage process is paused; then that process resumes.
 #[test]
 fn a_store_emptied_under_a_paused_writer_is_rebuilt_whole() {
     let course = vec![
@@ -165,7 +168,7 @@ fn a_store_emptied_under_a_paused_writer_is_rebuilt_whole() {
     happened(&lives(&setup(), &course), "stores emptied");
 }
 
-/// 9: what was deleted stays deleted when the log is replayed into an emptied store.
+/// 9: a deleted message stays deleted when the log is replayed into an emptied store.
 #[test]
 fn a_deleted_message_stays_deleted_in_a_rebuilt_store() {
     let course = vec![
@@ -179,7 +182,7 @@ fn a_deleted_message_stays_deleted_in_a_rebuilt_store() {
     lives(&setup(), &course);
 }
 
-/// A storage consumer does not hear that its partitions are another's by now, and goes on writing.
+/// A storage consumer does not learn that its partitions have another owner, and goes on writing.
 #[test]
 fn a_zombie_writes_nothing_that_counts() {
     let mut course = vec![(500, say(0, GROUP, Verb::Send)), (10, What::Kill { process: STORAGE[1] })];
@@ -193,7 +196,7 @@ fn a_zombie_writes_nothing_that_counts() {
     happened(&lives(&setup(), &course), "partitions lost");
 }
 
-/// 18: storage dies between any two of its calls, with rows, marks and progress under way.
+/// 18: storage dies between any two of its calls, with rows, read marks and progress still to be written.
 #[test]
 fn a_crash_between_any_two_calls_of_storage_loses_nothing() {
     let mut course = vec![(500, say(0, GROUP, Verb::Send))];
@@ -210,8 +213,8 @@ fn a_crash_between_any_two_calls_of_storage_loses_nothing() {
     happened(&lives(&setup(), &course), "crashes between two calls");
 }
 
-/// The websocket service did not look at the store's incarnation, and its nodes refused every read mark for ever; the
-/// consumers noticed only when something was said (found by seed 20).
+/// The websocket service did not check the store's incarnation, so its nodes refused every read mark for ever; the
+/// consumers noticed only with the next event (found by seed 20).
 #[test]
 fn a_store_emptied_while_nobody_says_anything_is_rebuilt() {
     let course = vec![

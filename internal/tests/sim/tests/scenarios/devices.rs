@@ -1,4 +1,4 @@
-//! Devices that come back: too late, half, twice, from an older memory.
+//! Devices that come back: too late, in the middle of a sync, twice, or from an older copy of their memory.
 
 use sim::{Kind, Verb, What};
 
@@ -39,7 +39,8 @@ fn a_device_that_is_lapped_is_reset_or_served_and_misses_nothing() {
     happened(&lives(&setup, &course), "resets");
 }
 
-/// A device takes nothing while its node is asked to leave: what waits for it there comes from the next node.
+/// A device reads nothing while its node is asked to stop: the frames that were queued there come from the next
+/// node.
 #[test]
 fn a_slow_device_whose_node_leaves_misses_nothing() {
     let setup = sim::Setup { pipe: 16_384, ..setup() };
@@ -50,7 +51,7 @@ fn a_slow_device_whose_node_leaves_misses_nothing() {
     happened(&lives(&setup, &course), "stops");
 }
 
-/// 17: devices with live cursors, and marks of other devices that arrive first.
+/// 17: devices with live cursors, and read marks of other devices that arrive first.
 #[test]
 fn marks_and_lists_that_arrive_first_filter_nothing_away() {
     let mut course = vec![(500, say(0, GROUP, Verb::Send))];
@@ -76,7 +77,7 @@ fn half_a_sync_counts_for_nothing_and_who_is_added_again_reads_again() {
         (500, What::Leap { ms: MONTH_MS }),
         (40_000, What::StoreSlow { kind: Kind::Chat, by_ms: 2_000, ms: 20_000 }),
     ];
-    // The nodes of before would go on from memory.
+    // The earlier nodes would serve them from memory.
     course.extend([1, 2].map(|process| (10, What::Kill { process })));
     course.extend([1, 2].map(|process| (10, What::Start { process, old: false })));
     course.push((10, What::Away { device: 4, away: false }));
@@ -93,7 +94,7 @@ fn half_a_sync_counts_for_nothing_and_who_is_added_again_reads_again() {
     happened(&lives(&setup(), &course), "resets");
 }
 
-/// Devices restored from an older copy of their memory go on from its cursor.
+/// Devices restored from an older copy of their memory resume from its cursor.
 #[test]
 fn a_device_restored_from_a_backup_gets_what_it_lost() {
     let course = vec![
@@ -110,7 +111,7 @@ fn a_device_restored_from_a_backup_gets_what_it_lost() {
     lives(&setup(), &course);
 }
 
-/// Issue 10, item 10: a socket goes on with another token before its own ends, and nobody connects again for it.
+/// Issue 10, item 10: a socket gets another token before its own expires, and no device reconnects because of it.
 #[test]
 fn sockets_outlive_their_tokens() {
     let short = lives(&setup(), &vec![(500, say(0, GROUP, Verb::Send))]);

@@ -1,10 +1,11 @@
-//! Records of other producers (issue 10, item 5): each kind in each topic harms nobody but whom it concerns.
+//! Records of other producers (issue 10, item 5): each kind in each topic affects only the users and conversations
+//! it is about.
 
 use sim::{Foreign, Stream, Verb, What};
 
 use crate::{DIRECT, GROUP, happened, lives, say, setup};
 
-/// But for the one that holds its conversation: see below.
+/// All kinds except the one that holds its conversation, which the next test is about.
 #[test]
 fn records_of_other_producers_in_every_topic_lose_nothing() {
     let all = Foreign::all();
@@ -21,8 +22,8 @@ fn records_of_other_producers_in_every_topic_lose_nothing() {
     }
 }
 
-/// In the wire format, of a schema that nobody has registered: an upgrade might read it, so it holds its conversation,
-/// until an operator says that none will.
+/// A record in the wire format whose schema is not registered: a later version might read it, so it holds its
+/// conversation until an operator decides that none will.
 #[test]
 fn what_no_program_will_ever_read_holds_its_conversation_until_it_is_dropped() {
     let unread = What::Foreign { room: GROUP, what: Foreign::Unregistered(Stream::Messages) };

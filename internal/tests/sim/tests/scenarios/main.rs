@@ -1,7 +1,7 @@
-//! The interleavings of `README.md` as worlds of their own: each test names the number it is about. The table there
-//! has those that are shown elsewhere, too.
+//! The interleavings of `README.md` as scenarios: each test names the number that it covers. The table there also
+//! lists those that are tested elsewhere.
 //!
-//! A scenario fixes what happens; the luck of the processes comes from a few seeds.
+//! A scenario fixes the steps; the random faults of processes come from a few seeds.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,10 +16,10 @@ use sim::{Plan, Rates, Setup, Step, Totals, Verb, What, run};
 pub(crate) const DIRECT: usize = 0;
 /// A group of all three.
 pub(crate) const GROUP: usize = 1;
-/// Seeds of luck.
+/// Seeds of the random faults.
 const LUCK: std::ops::Range<u64> = 1..5;
 
-/// What happens, each so many milliseconds after the one before.
+/// Steps, each so many milliseconds after the one before.
 pub(crate) type Course = Vec<(u64, What)>;
 
 /// Three users with two devices each.
@@ -41,7 +41,7 @@ pub(crate) fn setup() -> Setup {
     }
 }
 
-/// Lives the course in worlds of several seeds, which all come to a good end; what happened in them, added up.
+/// Runs the steps with several seeds, all of which must pass. Returns the totals of all runs.
 pub(crate) fn lives(setup: &Setup, course: &Course) -> Totals {
     let mut totals = Totals::new();
     for seed in LUCK {
@@ -61,12 +61,12 @@ pub(crate) fn lives(setup: &Setup, course: &Course) -> Totals {
     totals
 }
 
-/// The first device of that user says something of that kind.
+/// The first device of that user sends a command.
 pub(crate) fn say(user: usize, room: usize, verb: Verb) -> What {
     What::Say { device: user * 2, room, verb, http: false }
 }
 
-/// It happened.
+/// Checks that a thing of that kind happened.
 pub(crate) fn happened(totals: &Totals, what: &str) {
     assert!(totals.get(what).is_some_and(|times| *times > 0), "never: {what}; {totals:?}");
 }

@@ -1,4 +1,4 @@
-//! What is said: retries, races, clocks that are wrong.
+//! Commands: retries, races, clocks that are wrong.
 
 use sim::{Kind, Rates, Repeat, Verb, What};
 
@@ -9,7 +9,7 @@ const GIVEN_UP: What = What::Repeat { device: 0, how: Repeat::Withdraw, http: tr
 const HOUR_MS: i64 = 3_600_000;
 const MONTH_MS: i64 = 31 * 24 * HOUR_MS;
 
-/// 4: retries after the producer has given up, ids from clocks that are wrong, broker time that runs back.
+/// 4: retries after the producer has given up, ids from clocks that are wrong, a broker's clock that runs back.
 #[test]
 fn one_message_whatever_the_clocks_and_the_producer_do() {
     let rates = Rates { unknown: 300, late: 300, log_ms: 20, store_ms: 5, ..Rates::default() };
@@ -87,7 +87,7 @@ fn who_is_removed_under_way_is_told_so_and_duplicates_can_be_answered() {
     lives(&setup(), &course);
 }
 
-/// 14: both people open their conversation at once, and the creation is retried.
+/// 14: both users create their direct conversation at once, and the creation is retried.
 #[test]
 fn two_who_open_a_chat_at_once_have_one() {
     let course = vec![
