@@ -1,4 +1,4 @@
-//! Records to bytes and back.
+//! Encodes and decodes the records of the log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,26 +11,27 @@ use serde::de::DeserializeOwned;
 use crate::SchemaKind;
 use crate::schemas::{self, Known};
 
-/// The header with the event's name.
+/// The header with the record's event name.
 pub const HEADER_EVENT: &str = "event";
-/// The header with the event's version.
+/// The header with the version of the record type.
 pub const HEADER_VERSION: &str = "version";
 /// The header with the fingerprint of the schema: Rabin over its canonical form, 16 hex digits.
 pub const HEADER_SCHEMA: &str = "schema";
 /// The header with the trace context (W3C `traceparent`).
 pub const HEADER_TRACE: &str = "traceparent";
-/// The header with an id that consumers drop repetitions by, on records that may be repeated.
+/// The header with an id by which consumers drop duplicates, on records that may be written more than once.
 pub const HEADER_ID: &str = "id";
 
-/// Confluent's wire format: a zero byte and the schema's id, big-endian.
+/// The prefix of Confluent's wire format: a zero byte and the schema's id, big-endian.
 const PREFIX_BYTES: usize = 5;
 
-/// A record's body and the headers that describe it. Debug output has the body's length: it may be what somebody wrote.
+/// A record's body and the headers that describe it. Debug output shows only the body's length, because the body
+/// may be what a user wrote.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// `event`, `version` and `schema`.
+    /// The headers `event`, `version` and `schema`.
     pub headers: Vec<(String, Bytes)>,
-    /// The wire format.
+    /// The body in Confluent's wire format.
     pub payload: Bytes,
 }
 
@@ -44,36 +45,37 @@ impl fmt::Debug for Encoded {
 /// Why a record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Its schema is not one of this program's: the conversation is held until a program knows it.
+    /// The schema is not one of this program's: the conversation is held until the program is upgraded.
     #[error("the schema {0} is not one that this program knows: upgrade it")]
     UnknownSchema(String),
-    /// Its schema is known and its bytes are not of it, or say what cannot be: refused, the same way by everybody.
+    /// The schema is known, but the bytes do not match it or have impossible values. Every program refuses such a
+    /// record.
     #[error("the record is corrupt: {0}")]
     Corrupt(String),
 }
 
-/// Whether a record says by a header which schema it is of, as all of our programs' records do.
+/// Whether a record names its schema in a header, as the records of all our programs do.
 #[must_use]
 pub fn says_its_schema(headers: &[(String, Bytes)]) -> bool {
     headers.iter().any(|(name, value)| name == HEADER_SCHEMA && is_fingerprint(value))
 }
 
-/// Whether a header's value is the fingerprint of some schema: 16 hex digits.
+/// Whether a header's value has the form of a schema fingerprint: 16 hex digits.
 fn is_fingerprint(value: &[u8]) -> bool {
     value.len() == 16 && value.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Writes and reads records. Cheap to clone.
+/// Encodes and decodes records. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Codec {
     /// The id of each schema, in the order of [`SchemaKind::ALL`].
     ids: Arc<[u32]>,
-    /// What a record without a `schema` header is read by.
+    /// The schema of each id, for records without a `schema` header.
     by_id: Arc<HashMap<u32, SchemaKind>>,
 }
 
 impl Codec {
-    /// The codec where no registry is configured: ids are the schemas' numbers in our own list.
+    /// The codec without a registry: the id of a schema is its index in our own list.
     #[must_use]
     pub fn compiled_in() -> Self {
         Self::with_ids((1..).take(SchemaKind::ALL.len()).collect())
@@ -86,7 +88,7 @@ impl Codec {
         Self { ids: ids.into(), by_id: Arc::new(by_id) }
     }
 
-    /// The record of that kind as bytes.
+    /// Encodes the record with the schema of that kind.
     pub(crate) fn encode<T: Serialize>(&self, kind: SchemaKind, record: &T) -> Encoded {
         let known = schemas::of(kind);
         let mut payload = BytesMut::with_capacity(256).writer();
@@ -104,7 +106,7 @@ impl Codec {
         }
     }
 
-    /// What kind of record it is, by its `schema` header or else by its id, and its datum.
+    /// The kind of the record, by its `schema` header or else by its id, and its datum.
     pub(crate) fn open<'p>(
         &self,
         headers: &[(String, Bytes)],
@@ -113,12 +115,13 @@ impl Codec {
         let Some((prefix, datum)) = payload.split_at_checked(PREFIX_BYTES) else {
             return Err(DecodeError::Corrupt("it is shorter than the wire format's prefix".into()));
         };
-        // Before anything else: bytes that are not in the wire format are of no schema, so no upgrade will ever read them.
+        // Check this first: bytes that are not in the wire format have no schema, so no upgrade will make them
+        // readable.
         if prefix[0] != 0 {
             return Err(DecodeError::Corrupt(format!("it begins with {:#04x}, not with a zero byte", prefix[0])));
         }
         let schema = headers.iter().find(|(name, _)| name == HEADER_SCHEMA).map(|(_, value)| &value[..]);
-        // A header of that name that is no fingerprint is another producer's own business.
+        // A `schema` header that is no fingerprint was written by another producer and is ignored.
         let kind = match schema.filter(|schema| is_fingerprint(schema)) {
             Some(fingerprint) => {
                 let same = |known: &&Known| known.fingerprint.as_bytes() == fingerprint;
@@ -136,7 +139,7 @@ impl Codec {
         Ok((kind, datum))
     }
 
-    /// The datum as a record of that kind; bytes behind it are refused.
+    /// Decodes the datum as a record of that kind; trailing bytes are refused.
     pub(crate) fn read<T: DeserializeOwned>(kind: SchemaKind, datum: &[u8]) -> Result<T, DecodeError> {
         let mut rest = datum;
         let corrupt = |error: apache_avro::Error| DecodeError::Corrupt(format!("{}: {error}", kind.record_name()));

@@ -1,4 +1,5 @@
-//! Records to the domain's types and back, those of `chat.messages` aside, which are in `message`.
+//! Conversions between records and the domain's types, except for the records of `chat.messages`, which `message`
+//! converts.
 
 use std::fmt;
 
@@ -9,42 +10,44 @@ use uuid::Uuid;
 use crate::codec::{Codec, DecodeError, Encoded};
 use crate::records::*;
 
-/// A record of `chat.receipts`.
+/// A user's read mark, from a record of `chat.receipts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadMark {
-    /// Who.
+    /// The user who has read.
     pub user: UserId,
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Up to this entry.
+    /// The seq of the last entry that the user has read.
     pub seq: Seq,
-    /// Messages up to it.
+    /// The number of messages up to and including that entry.
     pub ordinal: u64,
 }
 
-/// A record of `chat.deliveries`. Debug output has the frame's length: its text may be what somebody wrote.
+/// A record of `chat.deliveries`. Debug output shows only the frame's length, because its text may be what a user
+/// wrote.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The users, all of the record's partition.
+    /// The recipients; all of them belong to the record's partition.
     pub recipients: Vec<UserId>,
-    /// What the client's filter looks at.
+    /// The conversation and seq of the event, by which a client drops duplicates.
     pub event_key: Option<(ConversationId, Seq)>,
     /// The socket frame as JSON, without its cursor.
     pub frame: String,
 }
 
-/// A record of `chat.quarantine`. Debug output has the payload's length, as of every record.
+/// A copy of a corrupt record, in `chat.quarantine`. Debug output shows only the payload's length, as for every
+/// record.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Quarantined {
-    /// Where the record stands.
+    /// The topic of the corrupt record.
     pub topic: String,
-    /// Where the record stands.
+    /// Its partition.
     pub partition: u32,
-    /// Where the record stands.
+    /// Its offset.
     pub offset: u64,
-    /// What was wrong.
+    /// Why it is corrupt.
     pub reason: String,
-    /// Its body.
+    /// The body of the corrupt record.
     pub payload: Bytes,
 }
 
@@ -76,11 +79,11 @@ impl fmt::Debug for Quarantined {
 /// A record of `users.events`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserEvent {
-    /// The event's id: repetitions carry the same one.
+    /// The event's id: a record that is written again has the same one.
     pub id: Uuid,
     /// The account.
     pub user: UserId,
-    /// The user service's clock, milliseconds since the Unix epoch.
+    /// The time on the user service's clock, milliseconds since the Unix epoch.
     pub time_ms: i64,
     /// What happened.
     pub what: AccountEvent,
@@ -89,21 +92,21 @@ pub struct UserEvent {
 /// What happened to an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountEvent {
-    /// It was made.
+    /// The account was registered.
     Registered {
         /// Its unique name.
         name: String,
-        /// What others see.
+        /// The name that is shown to others.
         display_name: String,
     },
     /// A device signed in.
     SessionStarted,
-    /// A device signed out, or was signed out.
+    /// A device signed out, or its session was ended.
     SessionEnded,
 }
 
 impl Codec {
-    /// A read mark as a record.
+    /// Encodes a read mark.
     #[must_use]
     pub fn read_mark(&self, mark: &ReadMark) -> Encoded {
         let record = ReadMarkV1 {
@@ -115,7 +118,7 @@ impl Codec {
         self.encode(SchemaKind::ReadMarkV1, &record)
     }
 
-    /// A record of `chat.receipts`; `None` for markers.
+    /// Decodes a record of `chat.receipts`; `None` for genesis records and ticks.
     ///
     /// # Errors
     /// As [`Codec::read_message`].
@@ -132,7 +135,7 @@ impl Codec {
         }
     }
 
-    /// A delivery as a record.
+    /// Encodes a delivery.
     #[must_use]
     pub fn delivery(&self, delivery: &Delivery) -> Encoded {
         let record = DeliveryV1 {
@@ -144,7 +147,7 @@ impl Codec {
         self.encode(SchemaKind::DeliveryV1, &record)
     }
 
-    /// A record of `chat.deliveries`; `None` for markers.
+    /// Decodes a record of `chat.deliveries`; `None` for genesis records and ticks.
     ///
     /// # Errors
     /// As [`Codec::read_message`].
@@ -164,7 +167,7 @@ impl Codec {
         }
     }
 
-    /// A record that could not be decoded, as a record.
+    /// Encodes the copy of a corrupt record.
     #[must_use]
     pub fn quarantined(&self, record: &Quarantined) -> Encoded {
         let record = QuarantinedV1 {
@@ -177,14 +180,14 @@ impl Codec {
         self.encode(SchemaKind::QuarantinedV1, &record)
     }
 
-    /// The first record of a partition.
+    /// Encodes a genesis record, the first record of a partition.
     #[must_use]
     pub fn genesis(&self, nonce: [u8; 16], generation: u8) -> Encoded {
         let record = GenesisV1 { nonce: Uuid::from_bytes(nonce), generation: i32::from(generation) };
         self.encode(SchemaKind::GenesisV1, &record)
     }
 
-    /// Whether the record is the first one of a partition of that generation.
+    /// Whether the record is a genesis record of that generation.
     #[must_use]
     pub fn is_genesis(&self, headers: &[(String, Bytes)], payload: &[u8], generation: u8) -> bool {
         let record = self.open(headers, payload).and_then(|(kind, datum)| match kind {
@@ -194,13 +197,13 @@ impl Codec {
         record.is_ok_and(|record| record.generation == i32::from(generation))
     }
 
-    /// A record that keeps a quiet partition from being trimmed empty.
+    /// Encodes a tick. Ticks keep the retention from trimming a quiet partition until it is empty.
     #[must_use]
     pub fn tick(&self) -> Encoded {
         self.encode(SchemaKind::TickV1, &TickV1 {})
     }
 
-    /// An account event as a record.
+    /// Encodes an account event.
     #[must_use]
     pub fn user_event(&self, event: &UserEvent) -> Encoded {
         let (id, user, time) = (event.id, event.user.uuid(), event.time_ms);
@@ -216,7 +219,7 @@ impl Codec {
         }
     }
 
-    /// A record of `users.events`; `None` for markers.
+    /// Decodes a record of `users.events`; `None` for genesis records and ticks.
     ///
     /// # Errors
     /// As [`Codec::read_message`].

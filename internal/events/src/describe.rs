@@ -1,4 +1,4 @@
-//! Records as JSON, for people: `klatschctl tail`.
+//! Records as JSON for people, as in `klatschctl tail`.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -7,10 +7,10 @@ use crate::codec::{Codec, DecodeError};
 use crate::records::{SchemaKind, fields_of};
 
 impl Codec {
-    /// What kind of record it is, and its fields, named as in its schema.
+    /// The kind of the record, and its fields, named as in its schema.
     ///
     /// # Errors
-    /// When its schema is not known or its bytes are not of it.
+    /// When the schema is not known or the bytes do not match it.
     pub fn describe(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<(SchemaKind, Value), DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
         Ok((kind, fields_of(kind, datum)?))

@@ -1,9 +1,9 @@
 //! Events on the wire: the Avro records of `schemas/avro`, their headers, the registry, and the table of topics.
 //!
-//! Every record is in Confluent's wire format (0x00, schema id, datum) with headers that name the event, its version
-//! and the fingerprint of its schema. Reading goes by the fingerprint, so a registry that numbers schemas anew makes
-//! no record unreadable. A version is a record type of its own (`MessageSentV1`) and never changes; what is read is
-//! converted to the domain's types here and nowhere else.
+//! Every record is in Confluent's wire format (0x00, schema id, datum) with headers that name the event, its
+//! version and the fingerprint of its schema. Decoding goes by the fingerprint, so a registry that assigns new ids
+//! to schemas makes no record unreadable. A version is a record type of its own (`MessageSentV1`) and never
+//! changes; records are converted to the domain's types in this crate only.
 
 mod codec;
 mod convert;

@@ -1,5 +1,5 @@
-//! Events to records of `chat.messages` and back: the one place where their versions are upgraded. Both matches name every
-//! kind and every record type, so that a new one is not forgotten.
+//! Conversions between events and the records of `chat.messages`. Only here are old versions of records upgraded.
+//! Both matches name every kind and every record type, so that the compiler asks for new ones.
 
 use bytes::Bytes;
 use domain::kinds::{
@@ -16,18 +16,18 @@ use crate::records::*;
 /// A record of `chat.messages`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageRecord {
-    /// What a client asked for.
+    /// An event: the command of a client.
     Event(Box<Event>),
-    /// The first record of a partition, or another that concerns no conversation.
+    /// A genesis record or a tick, which belong to no conversation.
     Marker,
 }
 
 impl Codec {
-    /// An event as a record.
+    /// Encodes an event.
     #[must_use]
     pub fn event(&self, event: &Event) -> Encoded {
         let (envelope, looked_up) = (envelope(event), event.looked_up);
-        // Programs that know no other rules know no other records.
+        // Programs that only know version 1 of the rules only know version 1 of the records.
         let first = event.rules < 2;
         match event.action.clone() {
             Action::Create(Create { kind, title, members }) => {
@@ -79,10 +79,11 @@ impl Codec {
         }
     }
 
-    /// A record of `chat.messages`.
+    /// Decodes a record of `chat.messages`.
     ///
     /// # Errors
-    /// [`DecodeError::UnknownSchema`] holds the conversation of the record's key, [`DecodeError::Corrupt`] refuses it.
+    /// After [`DecodeError::UnknownSchema`] the conversation of the record's key is held; after
+    /// [`DecodeError::Corrupt`] the record is refused.
     pub fn read_message(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<MessageRecord, DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
         let read = match kind {
@@ -227,7 +228,8 @@ fn envelope(event: &Event) -> EnvelopeV1 {
 }
 
 fn event(envelope: EnvelopeV1, looked_up: bool, action: Action) -> Result<Event, DecodeError> {
-    // Versions count from 1: no program will ever know this one, so nobody is told to upgrade.
+    // Versions count from 1. No program will ever know version 0, so the record is corrupt and waits for no
+    // upgrade.
     let rules = u32::try_from(envelope.rules).ok().filter(|rules| *rules > 0);
     let rules = rules.ok_or_else(|| DecodeError::Corrupt(format!("no rules are of version {}", envelope.rules)))?;
     Ok(Event {

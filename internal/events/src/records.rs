@@ -1,6 +1,6 @@
-//! The record types: one line each in the table below, with the fields of `schemas/avro`. Everything that has to know all
-//! of them is made from the table: the structs, [`SchemaKind`], and their description for people. Versions never change;
-//! they are converted to the domain's types in `message` and `convert`.
+//! The record types: the table below has one line for each, with the fields of its schema in `schemas/avro`. All
+//! code that covers every type is generated from the table: the structs, [`SchemaKind`], and the description for
+//! people. Versions never change; `message` and `convert` convert them to the domain's types.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -31,7 +31,7 @@ macro_rules! records {
         pub enum SchemaKind { $($name),* }
 
         impl SchemaKind {
-            /// Every record type, in the order of their local ids.
+            /// Every record type, in the order of the ids that they have without a registry.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The record's name in its schema, version included.
@@ -61,14 +61,14 @@ macro_rules! records {
             }
         }
 
-        /// The fields of a record of that type, named as in its schema.
+        /// Decodes a record of that type into JSON, with its fields named as in its schema.
         pub(crate) fn fields_of(kind: SchemaKind, datum: &[u8]) -> Result<Value, DecodeError> {
             match kind { $(SchemaKind::$name => as_json::<$name>(kind, datum)),* }
         }
     };
 }
 
-// The order gives the ids that records carry where no registry is configured: append, never reorder.
+// The order determines the ids of schemas where no registry is configured: append, never reorder.
 records! {
     ConversationCreatedV1 = "conversation_created" v "1" {
         envelope: EnvelopeV1, kind: String, title: Option<String>, members: Vec<Uuid>

@@ -1,4 +1,4 @@
-//! One sample of every record type, for the tests of the wire.
+//! One sample of every record type, for the tests of encoding and decoding.
 
 use bytes::Bytes;
 use domain::kinds::{AddMembers, Create, EditMessage, SendMessage};
@@ -39,7 +39,7 @@ pub(crate) fn events() -> Vec<Event> {
     events
 }
 
-/// Every record: its kind, its bytes, and what reading them must give, as text.
+/// A record of every type, encoded, with the decoded value as text.
 pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
     let mut out: Vec<(Encoded, String)> =
         events().into_iter().map(|event| (codec.event(&event), format!("Event({})", in_full(&event)))).collect();
@@ -71,7 +71,7 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
     out
 }
 
-/// An event as text, with what its debug output hides: for golden records, which say what was written.
+/// An event as text, including what its debug output hides: golden records list the full content.
 pub(crate) fn in_full(event: &Event) -> String {
     let text = match &event.action {
         Action::SendMessage(SendMessage { body, .. }) | Action::EditMessage(EditMessage { body, .. }) => body,
@@ -80,13 +80,13 @@ pub(crate) fn in_full(event: &Event) -> String {
     format!("{event:?}").replace(&format!("{text:?}"), &format!("{:?}", text.reveal()))
 }
 
-/// The same of a delivery.
+/// A delivery as text, including its frame.
 pub(crate) fn delivery_in_full(delivery: &Delivery) -> String {
     let hidden = format!("[frame of {} bytes]", delivery.frame.len());
     format!("{delivery:?}").replace(&hidden, &format!("{:?}", delivery.frame))
 }
 
-/// The kind that a record's header names.
+/// The kind that the record's headers name.
 pub(crate) fn kind_of(encoded: &Encoded) -> SchemaKind {
     let (event, version) = (&encoded.headers[0].1, &encoded.headers[1].1);
     let is = |kind: &&SchemaKind| kind.event_name().as_bytes() == event && kind.version().as_bytes() == version;

@@ -1,4 +1,4 @@
-//! Signals to records of `chat.signals` and back: one record type for each kind of signal.
+//! Conversions between signals and the records of `chat.signals`. Each kind of signal has its own record type.
 
 use bytes::Bytes;
 use domain::{Signal, UserId};
@@ -11,14 +11,14 @@ use crate::records::*;
 /// A record of `chat.signals`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignalRecord {
-    /// The users who are told, all of the record's partition.
+    /// The recipients; all of them belong to the record's partition.
     pub recipients: Vec<UserId>,
-    /// What they are told.
+    /// The signal to send them.
     pub signal: Signal,
 }
 
 impl Codec {
-    /// A signal as a record.
+    /// Encodes a signal.
     #[must_use]
     pub fn signal(&self, record: &SignalRecord) -> Encoded {
         let recipients = uuids(&record.recipients);
@@ -30,10 +30,10 @@ impl Codec {
         }
     }
 
-    /// A record of `chat.signals`; `None` for markers.
+    /// Decodes a record of `chat.signals`; `None` for genesis records and ticks.
     ///
     /// # Errors
-    /// As [`Codec::read_message`]. Neither holds anything: who reads signals passes over the record.
+    /// As [`Codec::read_message`], but no conversation is held: readers of signals skip the record.
     pub fn read_signal(
         &self,
         headers: &[(String, Bytes)],

@@ -5,52 +5,52 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Everything clients do to conversations.
+/// The events of all conversations.
 pub const MESSAGES: &str = "chat.messages";
 /// Read marks.
 pub const RECEIPTS: &str = "chat.receipts";
-/// What concerns a user, for every device of theirs.
+/// The frames for each user's devices.
 pub const DELIVERIES: &str = "chat.deliveries";
-/// Records that could not be decoded.
+/// Copies of records that could not be decoded.
 pub const QUARANTINE: &str = "chat.quarantine";
-/// Accounts.
+/// Account events.
 pub const USERS: &str = "users.events";
-/// What is true for a moment: who is typing.
+/// Signals: who is typing.
 pub const SIGNALS: &str = "chat.signals";
 
 /// The storage consumer's group.
 pub const GROUP_STORAGE: &str = "klatsch.storage";
 /// The fan-out consumer's group.
 pub const GROUP_FANOUT: &str = "klatsch.fanout";
-/// What the storage consumer reads.
+/// The topics that the storage consumer reads.
 pub const STORAGE_SOURCES: [&str; 2] = [MESSAGES, RECEIPTS];
-/// What the fan-out reads: its group has a commit in every partition of these.
+/// The topics that the fan-out reads; its group commits offsets in every partition of them.
 pub const FANOUT_SOURCES: [&str; 3] = [MESSAGES, RECEIPTS, USERS];
 
-/// How far the records of a topic can be relied on.
+/// The reliability of a topic's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
-    /// What was acknowledged is there, for as long as the retention says; readers have cursors and skip nothing. Programs
-    /// are not ready without the topic.
+    /// Acknowledged records are kept for the whole retention; readers resume from cursors and skip nothing.
+    /// Programs are not ready without the topic.
     Durable,
-    /// Records may be lost, under load first of all. Nobody resumes from them, no genesis record or tick is written, and no
-    /// program waits for the topic.
+    /// Records may be lost, first of all under load. Readers do not resume, no genesis record or tick is written,
+    /// and no program waits for the topic.
     Lossy,
 }
 
-/// What a topic must be.
+/// The required properties of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
     /// The topic's name.
     pub name: String,
-    /// Fixed within a generation.
+    /// The number of partitions; fixed within a generation.
     pub partitions: u32,
-    /// Part of every seq and cursor.
+    /// The generation of the topic, which is part of every seq and cursor.
     pub generation: u8,
-    /// How long records are kept; `None`: for ever.
+    /// How long records are kept; `None` for ever.
     pub retention: Option<Duration>,
-    /// How far its records can be relied on.
+    /// The reliability of its records.
     pub lane: Lane,
 }
 
@@ -91,13 +91,13 @@ pub fn durable() -> impl Iterator<Item = &'static TopicSpec> {
     all().iter().filter(|topic| topic.lane == Lane::Durable)
 }
 
-/// Whether lossy records may be written to the topic: it is of the lossy lane, or none of the table.
+/// Whether lossy records may be written to the topic: it is in the lossy lane, or not in the table.
 #[must_use]
 pub fn takes_lossy(name: &str) -> bool {
     find(name).is_none_or(|topic| topic.lane == Lane::Lossy)
 }
 
-/// The topic of that name, if it is one of the table.
+/// The topic of that name, if it is in the table.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static TopicSpec> {
     all().iter().find(|topic| topic.name == name)

@@ -1,4 +1,4 @@
-//! Code and schemas agree, and what was ever written can be read.
+//! Tests that code and schemas agree, and that everything written by earlier programs can be read.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use crate::samples::{delivery_in_full, events, in_full, kind_of, records};
 use crate::schemas;
 use crate::{Codec, DecodeError, MessageRecord, SchemaKind};
 
-/// What the reader of the record's topic makes of it, as text.
+/// Decodes the record as the reader of its topic does, and returns the value as text.
 fn read(codec: &Codec, kind: SchemaKind, headers: &[(String, Bytes)], payload: &[u8]) -> String {
     match kind {
         SchemaKind::ReadMarkV1 => format!("{:?}", codec.read_receipt(headers, payload).unwrap()),
@@ -36,14 +36,14 @@ fn every_record_type_comes_back_as_it_went() {
     for (encoded, expected) in records(&codec) {
         let kind = kind_of(&encoded);
         assert_eq!(read(&codec, kind, &encoded.headers, &encoded.payload), expected);
-        // Without headers, the registry id decides.
+        // Without headers, the schema id decides.
         assert_eq!(read(&codec, kind, &[], &encoded.payload), expected);
         seen.insert(kind);
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), SchemaKind::ALL, "a sample of every kind");
 }
 
-/// Every `.avsc` file is compiled in, named as its record, and describes every field.
+/// Every `.avsc` file is compiled in, has the name of its record, and describes every field.
 #[test]
 fn the_schema_files_are_those_of_the_code() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/avro");
@@ -60,8 +60,9 @@ fn the_schema_files_are_those_of_the_code() {
     }
 }
 
-/// Bytes as they were written by the first program of each version. Lines are added (`KLATSCH_BLESS=1`), their bytes are
-/// never changed: a log of years ago must read the same. (A field that the domain's types gain is added to their text.)
+/// Bytes as the first program of each version wrote them. Add lines (`KLATSCH_BLESS=1`), never change their bytes:
+/// a log that is years old must read the same. (When a type of the domain gains a field, that field is added to
+/// their text.)
 #[test]
 fn golden_bytes_of_every_version_still_decode() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/golden/records.tsv");
@@ -95,7 +96,8 @@ fn golden_bytes_of_every_version_still_decode() {
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), SchemaKind::ALL, "golden bytes of every kind");
 }
 
-/// Nobody will ever know rules of version 0: such a record is refused, not held for an upgrade that never comes.
+/// No program will ever know version 0 of the rules: such a record is refused, not held for an upgrade that never
+/// comes.
 #[test]
 fn an_event_under_no_rules_is_corrupt() {
     let codec = Codec::compiled_in();
@@ -132,14 +134,15 @@ fn an_unknown_schema_is_told_from_corrupt_bytes() {
     let mut longer = encoded.payload.to_vec();
     longer.push(0);
     assert!(matches!(codec.read_message(&encoded.headers, &longer), Err(DecodeError::Corrupt(_))));
-    // Another producer's records (issue 10, item 5): no schema is like this, so nothing waits for it.
+    // Records of another producer (issue 10, item 5): these headers name no schema, so no conversation is held for
+    // one.
     let header = |value: &'static [u8]| vec![("schema".to_owned(), Bytes::from_static(value))];
     let json = b"{\"hello\":\"I am JSON\"}";
     for headers in [vec![], header(b"0123456789abcdef"), header(b"greeting/v1")] {
         let read = codec.read_message(&headers, json);
         assert!(matches!(read, Err(DecodeError::Corrupt(_))), "{headers:?}: {read:?}");
     }
-    // A header of that name that is no fingerprint says nothing.
+    // A `schema` header that is no fingerprint is ignored.
     assert!(codec.read_message(&header(b"greeting/v1"), &encoded.payload).is_ok());
     assert!(matches!(codec.read_message(&header(b"greeting/v1"), &renumbered), Err(DecodeError::UnknownSchema(_))));
     let (delivery, _) =

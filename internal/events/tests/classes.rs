@@ -1,4 +1,4 @@
-//! Every field of every event says what it is for data protection (`schemas/README.md`).
+//! Every field of every event has a class for data protection (`schemas/README.md`).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The classes, as `schemas/README.md` explains them. No event carries a secret.
+/// The classes that `schemas/README.md` explains. No event has a secret.
 const CLASSES: [&str; 4] = ["content", "identity", "metadata", "technical"];
 
-/// The fields that are no records themselves, with what stands as their class.
+/// Collects the fields that are not records themselves, with their class.
 fn fields(schema: &Value, found: &mut Vec<(String, Option<String>)>) {
     for field in schema["fields"].as_array().unwrap() {
         if field["type"]["type"] == "record" {
@@ -36,13 +36,13 @@ fn every_field_of_every_event_has_a_class() {
             let at = format!("{name} in {}", path.display());
             let class = class.unwrap_or_else(|| panic!("{at} has no \"class\": one of {CLASSES:?}"));
             assert!(CLASSES.contains(&&*class), "{at}: {class} is none of {CLASSES:?}");
-            // A name means one thing, so its class is the same everywhere.
+            // A field name has one meaning, so it has the same class in every record.
             let known = classes.entry(name).or_insert_with(|| class.clone());
             assert_eq!(*known, class, "{at}");
         }
     }
     assert!(files >= 22 && classes.len() >= 25, "{files} files with {} names", classes.len());
-    // What people say is content, under whatever name it comes.
+    // Text of users has the class `content`, whatever the name of its field.
     for name in ["body", "title", "emoji", "frame", "payload"] {
         assert_eq!(classes[name], "content", "{name}");
     }

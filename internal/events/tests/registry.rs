@@ -1,17 +1,17 @@
-//! What the answers of a schema registry, and of what is none, come to.
+//! How the answers of a schema registry, and of other servers, are sorted.
 #![allow(clippy::unwrap_used)]
 
 use events::{Codec, RegistryError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
-/// Status and body.
+/// The status and the body.
 type Answer = (u16, &'static str);
 
 const NO_SUBJECT: Answer = (404, r#"{"error_code":40401,"message":"Subject not found."}"#);
 const PAGE: Answer = (404, "<html>no such page</html>");
 
-/// A server that answers by the path, and its URL.
+/// Starts a server that answers by path; returns its URL.
 async fn server(answer: fn(&str) -> Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/api", listener.local_addr().unwrap());
@@ -34,7 +34,7 @@ async fn server(answer: fn(&str) -> Answer) -> String {
     url
 }
 
-/// A registry that gives this answer to everything but the list of its subjects.
+/// A registry with that answer to everything but the list of its subjects.
 fn registry(path: &str, answer: Answer) -> Answer {
     if path == "/api/subjects" { (200, "[]") } else { answer }
 }
@@ -57,7 +57,7 @@ async fn what_is_no_registry_is_said_to_be_none() {
             assert!(error.to_string().contains(&url), "{error}");
         }
     }
-    // Half a registry is none either.
+    // A server that only answers the list of subjects is no registry either.
     let url = server(|path| registry(path, PAGE)).await;
     assert!(matches!(Codec::check(&url).await, Err(RegistryError::NotOne { .. })));
 }
