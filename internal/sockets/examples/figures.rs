@@ -1,4 +1,4 @@
-//! What a socket costs: memory while it is idle, CPU while frames go out.
+//! Measures the cost of a socket: memory while it is idle, CPU while frames are sent.
 //!
 //!     cargo run --release -p sockets --example figures
 //!
@@ -33,13 +33,13 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Devices of the idle measure. Each needs a file descriptor in both processes.
+/// Devices of the idle measurement. Each needs a file descriptor in both processes.
 const IDLE_SOCKETS: usize = 5_000;
-/// Devices of the delivery measures, all of one partition and conversation.
+/// Devices of the delivery measurements, all of one partition and conversation.
 const BUSY_SOCKETS: usize = 1_000;
 /// Deliveries of a backlog: each is a frame for every device.
 const BACKLOG: u64 = 2_000;
-/// Deliveries per second when paced, and for how long.
+/// Deliveries per second of the paced measurement, which lasts `PACED_FOR`.
 const PACE: u64 = 50;
 const PACED_FOR: Duration = Duration::from_secs(10);
 
@@ -175,7 +175,7 @@ impl Bench {
     }
 }
 
-/// The second process: devices that read what comes. Says a word when all are welcomed.
+/// The second process: devices that read every frame. Prints a line when all are welcomed.
 async fn devices(address: SocketAddr, seed: u64, count: usize) {
     let (key, now_ms) = (key(seed), Clock::system().now_ms());
     let (welcomed, frames) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

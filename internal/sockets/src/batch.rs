@@ -1,11 +1,13 @@
-//! Several frames in one text, for devices that take that: fewer texts to write and to read, and one cursor for all.
+//! Several frames in one websocket message, for devices that asked for batches: fewer messages to write and to
+//! read, and one cursor for all frames of a message.
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// Bytes of a batch, about. A frame that is larger goes alone.
+/// The largest batch, in bytes, approximately. A frame that is larger is sent alone.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
-/// The frames in their order, in as few texts as the bound allows. One that is alone stays as it is.
+/// The frames in their order, in as few messages as the bound allows. A frame that is alone in its message stays
+/// as it is.
 pub(crate) fn batched(frames: Vec<Utf8Bytes>) -> Vec<Utf8Bytes> {
     let (mut texts, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
     for frame in frames {

@@ -1,4 +1,5 @@
-//! What an operator, or a test, can set. Everything else is a named constant beside its use.
+//! The settings of a node that an operator or a test can change. Every other bound is a named constant beside its
+//! use.
 
 use std::time::Duration;
 
@@ -9,51 +10,54 @@ use process::Origins;
 /// Bounds and times of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Browser origins that may open sockets. A client that sends no `Origin` is not a browser and always may.
+    /// Browser origins that may open sockets. A client that sends no `Origin` is not a browser and is always
+    /// allowed.
     pub origins: Origins,
-    /// Silence after which the server pings; a device that was silent for three of these is let go.
+    /// How long a device may be silent before the server pings it. After three times this, the socket is closed
+    /// with `Idle`.
     pub ping: Duration,
-    /// How long a new socket may take to say `hello`.
+    /// How long a new socket may take to send `hello`.
     pub hello_wait: Duration,
-    /// How long a device may take nothing of what is being sent to it. Beyond: closed with `Slow`.
+    /// How long a device may read nothing of what is being written to it. Beyond: closed with `Slow`.
     pub write_wait: Duration,
-    /// Open sockets of one user on this node. At the bound the one silent for longest is closed with `TooMany`.
+    /// Open sockets of one user on this node. At the bound the one that was silent for longest is closed with
+    /// `TooMany`.
     pub sockets_per_user_max: usize,
     /// Open sockets of this node. At the bound a new one is closed with `TooMany`.
     pub sockets_max: usize,
-    /// On shutdown, sockets are closed at random moments within so long.
+    /// On shutdown, each socket is closed at a random moment within this window.
     pub drain_window: Duration,
     /// Recent records that are kept per partition.
     pub ring_records_max: usize,
-    /// Bytes of recent records that are kept per partition. At either bound the oldest goes; who still needed it reads
-    /// the log instead, or is closed with `Slow`.
+    /// Bytes of recent records that are kept per partition. At either bound the oldest record is dropped; a socket
+    /// that had not taken it reads on from the log.
     pub ring_bytes_max: usize,
-    /// Bytes of the lists of recipients of those records. At the bound the oldest list goes and its record stays: a
-    /// device that comes back from before it reads the log instead.
+    /// Bytes of the recipient lists of those records, per partition. At the bound the oldest list is dropped and
+    /// its record stays: a device that reconnects with an older cursor is served from the log instead.
     pub ring_list_bytes_max: usize,
-    /// The most records of the log that a device which comes back is brought: records that are addressed to its user.
-    /// Beyond: `reset` with `too_far`.
+    /// The most records that are read from the log for a device that reconnects, counting those addressed to its
+    /// user. Beyond: `reset` with `too_far`.
     pub range_records_max: u64,
-    /// Bytes of these records' frames.
+    /// The most bytes of these records' frames.
     pub range_bytes_max: usize,
-    /// The longest range of the log that is looked through for a device that comes back, whomever its records are
-    /// addressed to: one pass does it for all who wait. Beyond: `reset` with `too_far`.
+    /// The longest range of the log that is scanned for a device that reconnects, counting records for all users:
+    /// one pass scans it for all waiting devices. Beyond: `reset` with `too_far`.
     pub range_scan_records_max: u64,
-    /// Bytes of that range, with the lists of recipients.
+    /// The most bytes of that range, with the recipient lists.
     pub range_scan_bytes_max: usize,
-    /// How long a partition is still read after its last socket went.
+    /// How long a partition is still read after its last socket was closed.
     pub reader_idle: Duration,
-    /// How often a running reader makes sure that the partition is still the one it was.
+    /// How often a running reader verifies that the record before its position is still the same one.
     pub position_check: Duration,
-    /// What users may send over all of their sockets together; and over HTTP, where a process serves both and gives
-    /// both the same.
+    /// The rate limit of each user over all of their sockets; and over HTTP, where a process serves both and gives
+    /// both the same `Allowance`.
     pub allowance: Allowance,
-    /// Commands and marks that a socket may send at once, after a pause.
+    /// Commands and read marks that a socket may send at once, after a pause.
     pub burst: u32,
-    /// Commands and marks that a socket may send per second in the long run. Beyond: `rate_limited`.
+    /// Commands and read marks that a socket may send per second in the long run. Beyond: `rate_limited`.
     pub rate: u32,
-    /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another to act as another program in
-    /// a test.
+    /// The version of the rules that commands are made under: [`RULES_NEWEST`], or another one to act as another
+    /// program in a test.
     pub rules: u32,
 }
 

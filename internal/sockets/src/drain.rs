@@ -1,4 +1,5 @@
-//! How a node goes: its sockets first, at random moments, then what served them.
+//! Graceful shutdown of a node: its sockets are closed first, at random moments, then the readers that served
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,13 @@ use crate::node::Node;
 use crate::socket::FINISH_WAIT;
 use crate::wire::CLOSE_WAIT;
 
-/// How long sockets may take beyond the drain window: answers in flight, and the close.
+/// How long sockets may take beyond the drain window: for answers in flight, and for the close handshake.
 const BEYOND_WINDOW: Duration = FINISH_WAIT.saturating_add(CLOSE_WAIT).saturating_add(Duration::from_millis(500));
 
-/// Waits until it is time to go, then sees the sockets off.
+/// Waits until `go` is cancelled, then closes the sockets.
 ///
-/// The process is unready by then, and no new socket is let in. Devices come back elsewhere with their cursors: what is
-/// queued here and not sent is sent there.
+/// The process is unready by then, and new sockets are refused. Devices resume at another node with their cursors:
+/// frames that are queued here and not sent are sent there.
 pub(crate) async fn run(node: Arc<Node>, go: CancellationToken) {
     go.cancelled().await;
     let (sockets, window) = (node.sockets.len(), node.config.drain_window);

@@ -1,4 +1,4 @@
-//! A record of `chat.deliveries`, ready to be sent: rendered once, shared by every socket that it concerns.
+//! A record of `chat.deliveries`, ready to be sent: rendered once, shared by the sockets of all its recipients.
 
 use domain::{Cursor, UserId};
 use eventlog::Record;
@@ -8,33 +8,36 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::metrics::{Metrics, Unreadable};
 use crate::signals::MembersCache;
 
-/// What an entry costs beside its text and recipients, about.
+/// Bytes that an entry takes beside its frame and recipients, approximately.
 const ENTRY_COST: usize = 96;
 
-/// Said of a frame that [`protocol::is_frame`] refuses.
+/// The reason that is logged for a frame that [`protocol::is_frame`] refuses.
 const NO_FRAME: &str = "its frame is not a JSON object with a text `type` of the feed, or has a cursor of its own";
 
-/// A record as the ring and range reads keep it.
+/// A delivery record as the ring and range reads keep it. A record without a frame (a tick, a genesis record, one
+/// that cannot be read) is a *marker*: it only moves cursors on.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Where a device stands that has had it.
+    /// The cursor behind the record: that of a device that has received it.
     pub(crate) end: Cursor,
     /// The recipients, sorted; none for markers.
     recipients: Box<[UserId]>,
-    /// The frame as it goes out, with its cursor. Empty for markers.
+    /// The frame as it is sent, with its cursor. Empty for markers.
     pub(crate) frame: Utf8Bytes,
-    /// What it hides, if this program does not know its schema.
+    /// The users whom the record may be for, if this program does not know its schema.
     pub(crate) hidden: Hidden,
 }
 
-/// Whom a record may concern that this program cannot read: they may not pass over it.
+/// The users whom an unreadable record may be for. Their devices must sync: passing over the record would be a
+/// silent gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hidden {
-    /// Nobody: it was read.
+    /// Nobody: it was read, or it is corrupt and skipped.
     Nothing,
-    /// The user of its key: another producer's plain keyed record, since ours say by a header of which schema they are.
+    /// The user of its key: a plain keyed record of another producer. Records of ours name their schema in a
+    /// header.
     From(UserId),
-    /// Anybody: a newer program's, whose recipients stand in it.
+    /// Anybody: a record of a newer program, whose recipients are in the payload that cannot be read.
     FromAll,
 }
 
@@ -44,12 +47,12 @@ impl Entry {
         self.end.next - 1
     }
 
-    /// Whether it is for that user.
+    /// Whether that user is one of the recipients.
     pub(crate) fn concerns(&self, user: UserId) -> bool {
         self.recipients.binary_search(&user).is_ok()
     }
 
-    /// Whether it may be for that user, and cannot be read.
+    /// Whether the record may be for that user, and cannot be read.
     pub(crate) fn hides_from(&self, user: UserId) -> bool {
         match self.hidden {
             Hidden::Nothing => false,
@@ -62,7 +65,7 @@ impl Entry {
         &self.recipients
     }
 
-    /// The bytes it takes, about, without the list of recipients: what it costs whom it concerns.
+    /// The bytes it takes, approximately, without the recipient list: this counts for those it is sent to.
     pub(crate) fn bytes(&self) -> usize {
         ENTRY_COST + self.frame.len()
     }
@@ -72,7 +75,7 @@ impl Entry {
         size_of_val(&*self.recipients)
     }
 
-    /// Gives the list of recipients up: nobody asks any more whom it concerns.
+    /// Drops the recipient list, which only devices that reconnect need.
     pub(crate) fn drop_list(&mut self) {
         self.recipients = Box::default();
     }
@@ -88,7 +91,7 @@ impl Entry {
 pub(crate) struct Renderer {
     codec: Codec,
     metrics: Metrics,
-    /// Told when the feed shows that members have changed.
+    /// Its entries are invalidated when a frame shows that members have changed.
     members: MembersCache,
     generation: u8,
     partition: u32,
@@ -104,7 +107,7 @@ impl Renderer {
         Self { codec, metrics, members, generation, partition }
     }
 
-    /// Where a device stands that has had `record`.
+    /// The cursor behind `record`: that of a device that has received it.
     pub(crate) fn cursor_behind(&self, record: &Record) -> Cursor {
         Cursor {
             generation: self.generation,
@@ -120,8 +123,8 @@ impl Renderer {
         let nobody = |hidden| Entry { end, recipients: Box::default(), frame: Utf8Bytes::default(), hidden };
         match self.codec.read_delivery(&record.headers, &record.payload) {
             Ok(None) => nobody(Hidden::Nothing),
-            // Any producer may push a frame. One that clients cannot read, or take for the server's word, would throw
-            // them out again and again.
+            // Any producer may append a frame. One that clients cannot parse, or would mistake for a server frame,
+            // would make them disconnect again and again.
             Ok(Some(delivery)) if !protocol::is_frame(&delivery.frame) => {
                 self.unreadable(record, Unreadable::Corrupt, NO_FRAME);
                 nobody(Hidden::Nothing)
@@ -132,7 +135,7 @@ impl Renderer {
                 }
                 let mut recipients = delivery.recipients;
                 if recipients.is_empty() {
-                    // A plain keyed record, as any producer may push one.
+                    // A plain keyed record, which any producer may append: it is for the user of its key.
                     recipients.extend(key_of(record));
                 }
                 if !recipients.is_sorted() {
@@ -172,8 +175,9 @@ fn hidden_in(record: &Record) -> Hidden {
     key_of(record).map_or(Hidden::Nothing, Hidden::From)
 }
 
-/// The entries in order, in parts of about so many bytes at most, their lists of recipients included: a batch that is
-/// larger than the ring would push itself out, whoever is waited for, and what waits for one socket is bounded in bytes.
+/// The entries in order, in parts of about `bytes_max` bytes at most, with their recipient lists. The parts bound
+/// two things: a batch larger than the ring would drop its own first records, however long the reader waits; and
+/// chunks that wait for one socket are bounded in bytes.
 pub(crate) fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
     let (mut parts, mut bytes) = (vec![Vec::new()], 0);
     for entry in entries {

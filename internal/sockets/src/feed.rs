@@ -1,8 +1,7 @@
-//! What one socket gets, from the first decision where its device goes on: from the ring, from a range read, or from
-//! the log's end after a reset.
+//! The source of one socket's frames: the ring, a range read of the log, or the log's end after a reset.
 //!
-//! The feed owns the device's position. It moves between its sources only at that position, under the hub's lock, so nothing
-//! falls between them and nothing comes twice.
+//! The feed owns the device's cursor. It changes between its sources only at that cursor, under the hub's lock, so
+//! no record is skipped and none is sent twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,36 +18,37 @@ use crate::wire::Blocked;
 
 /// Frames taken from the ring at a time.
 const FRAMES_MAX: usize = 64;
-/// Range reads in a row that brought the device no further. Beyond: `reset` with `lapped`.
+/// Range reads in a row that did not move the cursor. Beyond: `reset` with `lapped`.
 const LAPS_MAX: u32 = 3;
-/// Range reads in a row that failed by what may pass. Beyond: `PositionLost`.
+/// Range reads in a row that failed with a transient error. Beyond: `PositionLost`.
 const FAILURES_MAX: u32 = 3;
-/// How long a socket waits for the reader to have its position. Beyond: `PositionLost`.
+/// How long a socket waits until the partition's reader has a position and the ring exists. Beyond:
+/// `PositionLost`.
 const RUNNING_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a device has to sync from heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reset {
-    /// It brought no cursor.
+    /// It sent no cursor.
     First,
-    /// The record before its cursor is gone or another one, or one that may concern it cannot be read.
+    /// The record before its cursor is gone or is another one, or a record that may be for it cannot be read.
     Gone,
     /// Too much of the log lies between its cursor and the end.
     TooFar,
-    /// Range reads brought the device no further.
+    /// Range reads did not move its cursor.
     Lapped,
 }
 
-/// What a feed has for its socket.
+/// The next thing that a feed gives its socket.
 #[derive(Debug)]
 pub(crate) enum Fed {
-    /// The device's cursor is good: frames from there on follow.
+    /// The device's cursor is valid: frames from there on follow.
     Resumed(Cursor),
     /// The device has to sync; frames from this cursor on follow.
     Reset(Reset, Cursor),
     /// The next frames.
     Frames(Vec<Utf8Bytes>),
-    /// No more.
+    /// The feed ends: the socket is to be closed with this code.
     End(CloseCode),
 }
 
@@ -57,28 +57,30 @@ pub(crate) enum Fed {
 pub(crate) struct Feed {
     partition: Arc<Partition>,
     user: UserId,
-    /// Where the device stands that has had every frame given out, and those in `frames`.
+    /// The cursor behind every frame that was returned, and behind those in `frames`.
     cursor: Cursor,
     source: Source,
-    /// Frames of a range read that were not returned yet.
+    /// Frames of range reads that were not returned yet.
     frames: Vec<Utf8Bytes>,
-    /// Whether the device's cursor was found good: nobody is told twice.
+    /// Whether the device's cursor was found valid and `Resumed` was returned, which happens once.
     resumed: bool,
-    /// Whether the device had come as far as the ring. From then on it is the node's to bring it whatever it misses,
-    /// however much that is, for as long as the device takes it: the bounds of a range are for those who come back.
+    /// Whether the device has reached the ring once. From then on the node sends it every record that it misses,
+    /// however many, for as long as the device reads them: the bounds on ranges are only for devices that
+    /// reconnect.
     live: bool,
-    /// Range reads in a row that brought it no further, and where the last one began.
+    /// Range reads in a row that did not move the cursor.
     laps: u32,
+    /// The offset at which the last range read began.
     lap_from: u64,
-    /// Range reads in a row that failed.
+    /// Range reads in a row that failed with a transient error.
     failures: u32,
-    /// What range reads brought it before it was live.
+    /// Records for this user that range reads brought before it was live.
     brought: Weight,
-    /// What they looked through for it.
+    /// Records for any user that they scanned meanwhile.
     scanned: Weight,
-    /// Whether the device is to take something first.
+    /// Whether the socket's write waits for the device to read.
     blocked: Blocked,
-    /// Keeps the partition read. Behind `source`: the seat goes first.
+    /// Keeps the partition's reader running. Declared after `source`, because the seat must be dropped first.
     _stay: Stay,
 }
 
@@ -102,9 +104,9 @@ impl Weight {
 
 #[derive(Debug)]
 enum Source {
-    /// To be decided: from the ring if it has the cursor's position, else by a range read.
+    /// Not decided yet: the ring if it has the cursor's position, else a range read.
     Cursor,
-    /// The ring's end, and the device syncs.
+    /// A reset: the feed is to begin at the ring's end, and the device syncs.
     Reset(Reset),
     Range(Ticket),
     Ring(Seat),
@@ -123,7 +125,7 @@ impl Reset {
 }
 
 impl Feed {
-    /// The feed of a device that brings the text of a cursor, or none.
+    /// The feed of a device. `brought` is the text of its cursor, if it sent one.
     pub(crate) fn new(partition: &Arc<Partition>, user: UserId, brought: Option<&str>, blocked: Blocked) -> Self {
         let here =
             |cursor: &Cursor| (cursor.generation, cursor.partition) == (partition.topic.generation, partition.number);
@@ -157,7 +159,7 @@ impl Feed {
         }
     }
 
-    /// What comes next. Cancel safe: what is not returned is not lost.
+    /// The next thing for the socket. Cancel safe: what is not returned is not lost.
     pub(crate) async fn next(&mut self) -> Fed {
         loop {
             if !self.frames.is_empty() {
@@ -188,22 +190,23 @@ impl Feed {
         }
     }
 
-    /// Where the device stands, as new as can be; `None` while there is something to give out.
+    /// The newest cursor of the device; `None` while there are frames to be sent.
     pub(crate) fn stands(&mut self) -> Option<Cursor> {
         if let Source::Ring(seat) = &self.source {
             self.cursor = seat.stands()?;
         }
-        // Before a reset the cursor may be behind frames that were thrown away.
+        // Before a reset the cursor may be past frames that were thrown away.
         let stands = self.resumed && self.frames.is_empty() && !matches!(self.source, Source::Reset(_));
         Some(self.cursor).filter(|_| stands)
     }
 
-    /// Nothing more will be asked for: nobody waits for the socket from now on.
+    /// Detaches the feed: no frames will be taken any more, so neither the reader nor a pass waits for this
+    /// socket.
     pub(crate) fn leave(&mut self) {
         self.source = Source::Cursor;
     }
 
-    /// A bug on purpose: forgets all that waits, and says where a device would stand that has had it.
+    /// A seeded bug (`Bug::DrainForgets`): throws the waiting frames away, and returns the cursor behind them.
     pub(crate) fn forget(&mut self) -> Option<Cursor> {
         while let Source::Ring(seat) = &self.source
             && matches!(seat.take(FRAMES_MAX), Taken::Frames(..))
@@ -238,7 +241,7 @@ impl Feed {
         None
     }
 
-    /// Decides where to go on from the cursor.
+    /// Decides which source continues from the cursor.
     async fn choose(&mut self) -> Option<Fed> {
         if !self.partition.running(RUNNING_WAIT).await {
             return Some(Fed::End(CloseCode::PositionLost));
@@ -272,7 +275,7 @@ impl Feed {
         (self.brought, self.scanned) = (Weight::default(), Weight::default());
     }
 
-    /// The cursor was found good.
+    /// Notes that the cursor is valid; returns `Resumed` the first time.
     fn good(&mut self, how: &'static str, cursor: Cursor) -> Option<Fed> {
         if std::mem::replace(&mut self.resumed, true) {
             return None;
@@ -313,7 +316,7 @@ impl Feed {
         }
     }
 
-    /// Takes from a chunk what concerns the user and lies at or after the cursor; then tries for the ring.
+    /// Takes from a chunk the frames for the user at or after the cursor; then tries to attach to the ring.
     fn chunk(&mut self, chunk: &[Entry]) -> Option<Fed> {
         let began = self.cursor;
         self.failures = 0;

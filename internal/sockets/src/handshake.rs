@@ -1,7 +1,7 @@
-//! The answer to an upgrade, and the websocket that comes of it.
+//! The HTTP response to an upgrade request, and the websocket on the upgraded connection.
 //!
-//! Axum checks the request; the socket itself is made here, because a socket that is to end in order needs the
-//! connection under it: what a device goes on sending after a close frame has to be read past, and axum hides it.
+//! Axum checks the request, but the websocket is made here: to close in order, a socket must read past what the
+//! device still sends after the close frame, on the connection itself, and axum hides that connection.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,15 +14,17 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// The largest frame that a device may send.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// The eager part of a socket's memory. What is larger is grown into and given back.
+/// The read buffer that each socket has from the beginning. Larger messages make it grow, and give the memory
+/// back.
 const READ_BUFFER_BYTES: usize = 1024;
-/// Frames are gathered up to so many bytes before they are written, or until the flush. Grown into when needed.
+/// Frames are gathered up to this many bytes before they are written, or until a flush. The buffer grows when
+/// needed.
 const WRITE_BUFFER_BYTES: usize = 2048;
 
 /// A websocket on an upgraded connection.
 pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// The answer that switches the protocol, to a request that axum found to be a good one.
+/// The `101 Switching Protocols` response to a request that axum has checked.
 pub(crate) fn answer(headers: &HeaderMap) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -36,7 +38,7 @@ pub(crate) fn answer(headers: &HeaderMap) -> Response {
     response
 }
 
-/// The websocket, once the answer is out; `None` when the connection went before.
+/// The websocket, once the response was sent; `None` when the connection broke before.
 pub(crate) async fn socket(upgrade: OnUpgrade) -> Option<Socket> {
     let connection = upgrade.await.inspect_err(|error| tracing::debug!(%error, "no upgrade")).ok()?;
     let config = WebSocketConfig::default()

@@ -1,9 +1,10 @@
-//! When a device is pinged, and when it is given up. Its times are those of [`NodeClock`](crate::node_clock::NodeClock): silence is
-//! the device's only while the node was there to hear something.
+//! When a device is pinged, and when its socket is closed as idle. Times are those of
+//! [`NodeClock`](crate::node_clock::NodeClock): silence counts against the device only while the node was running
+//! and could read.
 
 use std::time::Duration;
 
-/// Silence of so many pings ends a socket.
+/// After this many ping intervals of silence the socket is closed.
 const SILENT_PINGS_MAX: u32 = 3;
 
 /// When something was last sent to, and heard from, a device.
@@ -32,12 +33,13 @@ impl Heartbeat {
         self.pinged = now;
     }
 
-    /// When a ping is due: also to a device that gets frames and is silent, since it need not answer those.
+    /// When the next ping is due. A device that is sent frames but is silent is pinged, too, since it need not
+    /// answer frames.
     pub(crate) fn ping_at(&self) -> Duration {
         self.sent.min(self.heard).max(self.pinged) + self.every
     }
 
-    /// When the device was silent for too long.
+    /// When the device will have been silent for too long.
     pub(crate) fn idle_at(&self) -> Duration {
         self.heard + self.every * SILENT_PINGS_MAX
     }

@@ -1,4 +1,4 @@
-//! How a socket begins: who it is, and where it wants to go on.
+//! The beginning of a socket: the `hello` frame, which authenticates the user and brings the cursor.
 
 use std::time::Duration;
 
@@ -16,26 +16,27 @@ use crate::node::Node;
 use crate::parse::parse;
 use crate::wire::{Ending, Heard, Wire};
 
-/// No socket lives longer without another token, whatever its token says.
+/// The longest that a socket lives without a renewed token, whatever the expiry of its token.
 pub const SOCKET_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// A device that has said hello.
+/// A device whose `hello` was accepted.
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) user: UserId,
-    /// The text of its cursor.
+    /// The text of its cursor, not parsed yet; `None` when it sent none, or another user's.
     pub(crate) cursor: Option<String>,
-    /// Whether it takes several frames in one text.
+    /// Whether it accepts several frames in one websocket message.
     pub(crate) batches: bool,
-    /// Whether it takes signals.
+    /// Whether it asked for signals.
     pub(crate) signals: bool,
-    /// When its token ends.
+    /// When its token expires.
     pub(crate) expires: Instant,
-    /// The session of that token, if it was made in one.
+    /// The sign-in session of that token, if it belongs to one.
     pub(crate) session: Option<SessionWatch>,
 }
 
-/// Waits for the hello. `caller` is who the upgrade's own token named, if it brought one, and `brought` that token.
+/// Waits for the `hello`. `caller` is the user of the upgrade request's own token, if it had one, and `brought` is
+/// that token.
 pub(crate) async fn greet(
     node: &Node,
     wire: &mut Wire,
@@ -43,7 +44,8 @@ pub(crate) async fn greet(
     brought: Option<&Secret>,
 ) -> Result<Guest, Ending> {
     let text = node.node_clock.within(node.config.hello_wait, first_text(wire)).await;
-    // Late is no fault of the client: a slow network, or a server that had no time to listen. It comes back.
+    // A late `hello` need not be a fault of the client: the network may be slow, or the server had no time to
+    // read. `Idle` lets the client reconnect.
     let text = text.ok_or(Ending::Close(CloseCode::Idle))??;
     let (token, cursor, owner, batches, signals) = match parse(&text) {
         Ok(ClientFrame::Hello { token, cursor, user, batch, signals }) => {
@@ -53,7 +55,7 @@ pub(crate) async fn greet(
         Err(refusal) => return Err(refuse(wire, &refusal, CloseCode::NoHello).await),
     };
     let caller = match (caller, token) {
-        // Which of the two counts would be a guess.
+        // Two different tokens: choosing one of them would be a guess.
         (Some(_), Some(token)) if brought != Some(&token) => {
             let words = "'token' is another one than that of the 'Authorization' header: send one of them";
             let refusal = ServerFrame::Error {
@@ -72,22 +74,24 @@ pub(crate) async fn greet(
             named.map_err(|refusal| Ending::Close(close_code(refusal.code)))?
         }
     };
-    // Another user's cursor is a position in another feed: this one begins anew, with `first`.
+    // Another user's cursor is a position in another feed: it is ignored, so that this device gets a reset with
+    // `first`.
     let cursor = cursor.filter(|_| owner.is_none_or(|owner| owner == caller.user));
     let session = caller.session.map(|session| node.verifier.ended().watch(session));
     let expires = end_of(node, caller.expires_ms);
     Ok(Guest { user: caller.user, cursor, batches, signals, expires, session })
 }
 
-/// When a socket ends whose token ends at `expires_ms`.
+/// When a socket must end whose token expires at `expires_ms`.
 pub(crate) fn end_of(node: &Node, expires_ms: i64) -> Instant {
-    // The verifier took it with this leeway; without, a token that just ended would be taken and closed in turns.
+    // The verifier accepts a token for this leeway after its expiry. Without it here, such a token would be
+    // accepted and its socket closed at once, again and again.
     let leeway_ms = i64::try_from(auth::LEEWAY.as_millis()).unwrap_or(i64::MAX);
     let left_ms = expires_ms.saturating_add(leeway_ms).saturating_sub(node.clock.now_ms());
     Instant::now() + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)).min(SOCKET_AGE_MAX)
 }
 
-/// The first text. Pings and pongs before it are bounded as those after it.
+/// The first text message. Pings and pongs before it are rate-limited as those after it.
 async fn first_text(wire: &mut Wire) -> Result<Utf8Bytes, Ending> {
     let mut signs = Budget::new(SIGNS_BURST, SIGNS_PER_SECOND);
     loop {
@@ -99,7 +103,7 @@ async fn first_text(wire: &mut Wire) -> Result<Utf8Bytes, Ending> {
     }
 }
 
-/// Says what is wrong with a device's first frame; returns how its socket ends.
+/// Sends the error about a device's first frame; returns how its socket ends.
 async fn refuse(wire: &mut Wire, refusal: &ServerFrame, code: CloseCode) -> Ending {
     match wire.feed_frame(refusal).await {
         Ok(()) => Ending::Close(code), // the close flushes

@@ -1,9 +1,10 @@
-//! Where the reader of a partition and the sockets of its users meet: the ring, and who waits for what in it.
+//! The shared state between the reader of a partition and the sockets of its users: the ring, and a mailbox for
+//! each socket.
 //!
-//! The reader puts a record into the ring once and notes its number with each socket that it concerns; a socket takes
-//! its frames from the ring by these numbers. So a record wakes only sockets that get it, frames are never copied, and
-//! a socket that does not keep up costs eight bytes per frame until the ring drops what it missed. Then the ring has
-//! outrun the socket, which goes on from the log, at its own position.
+//! The reader puts a record into the ring once, and its number into the mailbox of each recipient's socket; a
+//! socket takes its frames from the ring by these numbers. So a record wakes only sockets that get it, frames are
+//! never copied, and a socket that does not keep up costs eight bytes per frame until the ring drops an entry that
+//! it has not taken. Such a socket was *outrun* by the ring: it reads on from the log, at its own cursor.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,26 +20,27 @@ use crate::mailbox::Mailbox;
 use crate::ring::{Ring, Standing};
 use crate::wire::Blocked;
 
-/// The meeting place of one partition.
+/// The ring and the sockets of one partition.
 #[derive(Debug)]
 pub(crate) struct Hub {
     inner: Mutex<Inner>,
-    /// Whether there is a ring.
+    /// Whether there is a ring: the reader has a position.
     running: Latest<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// `None` while no reader has its position.
+    /// `None` while the reader has no position.
     ring: Option<Ring>,
-    /// Its order is random: whoever goes through all of them sorts first.
+    /// The map's order is random: code that visits all mailboxes sorts them first, so that a simulation can be
+    /// repeated.
     users: HashMap<UserId, Vec<Mailbox>>,
     next_id: u64,
-    /// How often frames were taken.
+    /// How often sockets took frames, in total.
     takes: u64,
 }
 
-/// A socket's registration at a hub. Dropping it leaves.
+/// A socket's registration at a hub, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     hub: Arc<Hub>,
@@ -47,45 +49,46 @@ pub(crate) struct Seat {
     wake: Arc<Notify>,
 }
 
-/// One socket in so many, or more, makes [`Crowd::many`].
+/// [`Crowd::many`] is true when at least one socket in this many is behind.
 const MANY_ONE_OF: usize = 8;
 
-/// Sockets have frames in the ring that are about to be dropped.
+/// The sockets that would lose frames if the ring dropped its oldest entries now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Crowd {
-    /// How often frames were taken so far: by that a reader can tell whether waiting helps.
+    /// How often sockets took frames so far: where this does not change, waiting does not help.
     pub(crate) takes: u64,
-    /// Whether they are a good part of all.
+    /// Whether they are at least one in [`MANY_ONE_OF`] of all sockets.
     pub(crate) many: bool,
-    /// Whether one of them waits for the node rather than for its device.
+    /// Whether one of them has no blocked write: it waits for the node to serve it, not for its device.
     pub(crate) unserved: bool,
 }
 
-/// What came of attaching.
+/// The result of attaching a socket at a cursor.
 #[derive(Debug)]
 pub(crate) enum Attach {
-    /// The socket goes on from the ring.
+    /// The socket is registered, and reads from the ring.
     Attached(Seat),
-    /// The cursor is older than the ring, so many offsets from its end: read the log.
+    /// The cursor is older than the ring, this many offsets before its end: read the log.
     Older(u64),
-    /// The cursor is beyond what was read so far: ask the log whether it is good.
+    /// The cursor is ahead of what the reader has read: only the log can tell whether it is valid.
     Ahead,
-    /// The cursor names another predecessor than there is, or would pass over what cannot be read.
+    /// The record before the cursor is another one than the cursor names, or a record behind it may be for the
+    /// user and cannot be read.
     Differs,
-    /// There is no ring at the moment.
+    /// There is no ring at the moment: the reader has no position.
     NotRunning,
 }
 
-/// What a socket finds.
+/// The result of taking frames from a mailbox.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// Frames in order, and where a device stands that has had them.
+    /// Frames in order, and the cursor behind them.
     Frames(Vec<Utf8Bytes>, Cursor),
-    /// Everything was taken: the device stands here.
+    /// Everything was taken: this is the device's cursor.
     Nothing(Cursor),
-    /// The ring dropped what the socket had not taken: its device stands here.
+    /// The ring dropped an entry that the socket had not taken. The cursor is that of the device.
     Outrun(Cursor),
-    /// A record went by that may have concerned the user and cannot be read.
+    /// A record that may be for the user cannot be read.
     Gap,
     /// The reader lost its position.
     Lost,
@@ -96,13 +99,13 @@ impl Hub {
         Arc::new(Self { inner: Mutex::default(), running: Latest::new(false) })
     }
 
-    /// The reader has its position.
+    /// The reader has found its position: sockets can attach.
     pub(crate) fn open(&self, ring: Ring) {
         self.with(|inner| inner.ring = Some(ring));
         self.running.set(true);
     }
 
-    /// The reader has no position any more: everybody leaves.
+    /// The reader has lost its position or ends: all sockets are deregistered and woken.
     pub(crate) fn close(&self) {
         self.running.set(false);
         let left = self.with(|inner| {
@@ -110,21 +113,21 @@ impl Hub {
             std::mem::take(&mut inner.users)
         });
         let mut left: Vec<Mailbox> = left.into_values().flatten().collect();
-        left.sort_unstable_by_key(|mailbox| mailbox.id); // the same order whenever a world is run again
+        left.sort_unstable_by_key(|mailbox| mailbox.id); // the same order in every run of a simulation
         left.iter().for_each(|mailbox| mailbox.wake.notify_one());
     }
 
-    /// Where a device stands that has had everything that was read so far; `None` when there is no ring.
+    /// The cursor behind everything that was read so far; `None` when there is no ring.
     pub(crate) fn end(&self) -> Option<Cursor> {
         self.with(|inner| inner.ring.as_ref().map(Ring::end))
     }
 
-    /// Returns when there is a ring.
+    /// Waits until there is a ring.
     pub(crate) async fn running(&self) {
         let _ = self.running.seen().wait_for(|running| running).await; // it lives as long as `self`
     }
 
-    /// Whose frames adding these would drop; `None` when nobody's.
+    /// The sockets that would lose frames if these entries were added now; `None` when none would.
     pub(crate) fn crowded(&self, entries: &[Entry]) -> Option<Crowd> {
         self.with(|inner| {
             let stays = inner.ring.as_ref()?.would_cut(entries)?;
@@ -140,7 +143,8 @@ impl Hub {
         })
     }
 
-    /// Adds records, in order, and wakes whom they concern; returns the records and bytes in the ring.
+    /// Adds records, in order, and wakes the sockets of their recipients; returns the records and bytes in the
+    /// ring.
     pub(crate) fn push(&self, entries: Vec<Entry>) -> (usize, usize) {
         let (mut wakes, mut given_up) = (Vec::new(), Vec::new());
         let size = self.with(|inner| {
@@ -173,7 +177,8 @@ impl Hub {
         size
     }
 
-    /// Seats a socket of `user` at `cursor`. A cursor ahead of the ring is taken only if it was `proved` good.
+    /// Registers a socket of `user` at `cursor`. A cursor ahead of the ring is accepted only if it was `proved`
+    /// valid before.
     pub(crate) fn attach(self: &Arc<Self>, user: UserId, cursor: Cursor, proved: bool, blocked: &Blocked) -> Attach {
         self.with(|inner| {
             let Some(ring) = &mut inner.ring else { return Attach::NotRunning };
@@ -198,7 +203,8 @@ impl Hub {
         })
     }
 
-    /// Seats a socket of `user` at the end of the ring, and says where that is; `None` when there is no ring.
+    /// Registers a socket of `user` at the end of the ring, and returns the cursor there; `None` when there is no
+    /// ring.
     pub(crate) fn attach_at_end(self: &Arc<Self>, user: UserId, blocked: &Blocked) -> Option<(Seat, Cursor)> {
         self.with(|inner| {
             let end = inner.ring.as_ref()?.end();
@@ -237,7 +243,7 @@ impl Seat {
         taken.unwrap_or(Taken::Lost)
     }
 
-    /// Where the device stands, if nothing waits for it.
+    /// The device's cursor; `None` while frames wait for it.
     pub(crate) fn stands(&self) -> Option<Cursor> {
         self.with(|mailbox, ring, _| mailbox.stands(ring))?
     }
@@ -247,7 +253,7 @@ impl Seat {
         self.wake.notified().await;
     }
 
-    /// `None` once the reader has lost its position.
+    /// Calls `act` on this socket's mailbox; `None` once the reader has lost its position.
     fn with<T>(&self, act: impl FnOnce(&mut Mailbox, &mut Ring, &mut u64) -> T) -> Option<T> {
         self.hub.with(|inner| {
             let Inner { ring, users, takes, .. } = inner;

@@ -1,4 +1,5 @@
-//! What one device asks for: its commands into the log in the order they came, its marks, and the answers.
+//! Frames from one device: its commands are appended to the log in the order they came; read marks, renewals and
+//! signals are handled; answers go back.
 
 use std::sync::Arc;
 
@@ -20,13 +21,14 @@ use crate::node::Node;
 use crate::parse::parse;
 use crate::signals::{SIGNALS_BURST, SIGNALS_PER_SECOND};
 
-/// Commands and marks of one socket without an answer. At the bound the socket is not read from.
+/// Commands and read marks of one socket that are not answered yet. At the bound the node stops reading from the
+/// socket.
 pub const IN_FLIGHT_MAX: usize = 64;
-/// Malformed or unknown frames of one socket. Beyond, it does not speak the protocol.
+/// Malformed or unknown frames of one socket. Beyond, it is closed with `Protocol`.
 pub const MALFORMED_MAX: u32 = 10;
 
-/// Pings and pongs that a socket may send at once; a device answers one in [`crate::Config::ping`]. Beyond, it is
-/// closed with `Protocol`.
+/// Pings and pongs that a socket may send at once. A normal device sends one pong per [`crate::Config::ping`].
+/// Beyond, it is closed with `Protocol`.
 pub const SIGNS_BURST: u32 = 60;
 /// Pings and pongs that a socket may send per second in the long run.
 pub const SIGNS_PER_SECOND: u32 = 5;
@@ -35,19 +37,20 @@ pub const SIGNS_PER_SECOND: u32 = 5;
 pub(crate) struct Intake {
     node: Arc<Node>,
     user: UserId,
-    /// The session of its token.
+    /// The sign-in session of its token.
     session: Option<SessionId>,
-    /// Of the upgrade: the commands' traces are its children.
+    /// The trace of the upgrade request, parent of the commands' traces.
     trace: TraceParent,
     budget: Budget,
-    /// The budget of frames that need no answer: pings and pongs, of the websocket and of the protocol.
+    /// The budget of pings and pongs, those of the websocket and those of the protocol.
     signs: Budget,
     /// The budget of signals.
     moments: Budget,
     malformed: u32,
-    /// The command that is being handed to the log: the next one waits for it.
+    /// The command that is being checked and handed to the log. The next one waits for it, so that commands keep
+    /// their order.
     submitting: Option<BoxFuture<'static, Result<Submitted, ServerFrame>>>,
-    /// What waits for an answer.
+    /// The answers that are outstanding.
     flying: FuturesUnordered<BoxFuture<'static, ServerFrame>>,
 }
 
@@ -68,7 +71,7 @@ impl Intake {
         }
     }
 
-    /// Whether it takes another frame now.
+    /// Whether the node may read another frame now.
     pub(crate) fn is_open(&self) -> bool {
         self.submitting.is_none() && self.flying.len() < IN_FLIGHT_MAX
     }
@@ -78,7 +81,7 @@ impl Intake {
         self.submitting.is_some() || !self.flying.is_empty()
     }
 
-    /// Takes a text. Returns what is to be answered at once, if anything.
+    /// Handles a text from the device. Returns the answer, if there is one at once.
     pub(crate) fn take(&mut self, text: &str) -> Result<Option<ServerFrame>, CloseCode> {
         let frame = match parse(text) {
             Ok(frame) => frame,
@@ -126,7 +129,7 @@ impl Intake {
         Ok(None)
     }
 
-    /// The next answer; pending for ever while there is none to come. Cancel safe.
+    /// The next answer; never resolves while none is outstanding. Cancel safe.
     pub(crate) async fn answer(&mut self) -> ServerFrame {
         loop {
             tokio::select! {
@@ -144,12 +147,13 @@ impl Intake {
         }
     }
 
-    /// Takes a sign of life. A device that sends nothing else as fast as it can does not speak the protocol.
+    /// Charges a ping or pong. A device that floods the node with them is closed with `Protocol`.
     pub(crate) fn take_sign(&mut self) -> Result<(), CloseCode> {
         if self.signs.spend() { Ok(()) } else { Err(CloseCode::Protocol) }
     }
 
-    /// Looks at another token for this socket. What is found is the answer; it counts when it is sent.
+    /// Verifies a new token for this socket. The result is the answer; a renewed expiry takes effect when the
+    /// answer is sent.
     fn renew(&mut self, token: Secret) {
         let (node, user, session) = (Arc::clone(&self.node), self.user, self.session);
         self.flying.push(Box::pin(async move {
@@ -203,7 +207,7 @@ fn acknowledged(metrics: &Metrics, frame: ServerFrame) -> ServerFrame {
     frame
 }
 
-/// A refusal as a frame. Its cause is logged here, once, and goes no further.
+/// A refusal as an error frame. Its cause is logged here, once, and is not sent.
 fn refused(
     metrics: &Metrics,
     id: Option<CommandId>,

@@ -1,30 +1,32 @@
-//! The websocket service: what concerns a user, to every device of theirs, from wherever the device left off.
+//! The websocket service. It sends every device of a user the frames that concern that user, from the device's
+//! cursor on, and takes the device's commands.
 //!
-//! A node reads a partition of `chat.deliveries` while it has a connected user in it (`reader`), keeps its recent
-//! records in a ring and wakes the sockets that a record concerns (`hub`); devices that come back with an older
-//! cursor share one read of the log (`range`); a socket's `feed` moves between these without a gap. Commands go the
-//! other way, through the [`commands`] library into `chat.messages` (`intake`). Nothing here is state that matters:
-//! a device that loses its node goes on with any other. Who is typing goes from device to device through `chat.signals`
-//! (`signals`), past all of this.
+//! A node reads a partition of `chat.deliveries` while a user of that partition is connected (`reader`). It keeps
+//! the partition's recent records in a ring, and wakes the sockets of each record's recipients (`hub`). Devices
+//! that reconnect with a cursor older than the ring share one read of the log (`range`). A socket's `feed` changes
+//! between ring and log without a gap. Commands go the other way, through the [`commands`] library into
+//! `chat.messages` (`intake`). A node keeps no durable state: a device that loses its node resumes at any other
+//! one. Signals (who is typing) go from device to device through `chat.signals` (`signals`), separate from all of
+//! this.
 //!
 //! | bound | at the bound |
 //! |---|---|
 //! | sockets of the node | the new one is closed with `TooMany` |
-//! | sockets of a user | the one silent for longest is closed with `TooMany` |
-//! | time that the end of a socket takes | the connection is dropped |
-//! | recent records, and their bytes, per partition | the oldest goes; who had not taken it reads on from the log |
-//! | time that a device takes nothing while the node tries to write to it | closed with `Slow` |
-//! | time that the reader waits for sockets that are behind | see `reader`: their neighbours go on |
-//! | lists of recipients in the ring, in bytes, per partition | the oldest lists go: who comes back from before them reads the log |
-//! | records of the log, and their bytes, that are addressed to a device that comes back | `reset` with `too_far` |
-//! | range of the log, and its bytes, that is looked through for all who come back | `reset` with `too_far` |
-//! | range reads that bring a device no further | `reset` with `lapped` |
+//! | sockets of a user | the one that was silent for longest is closed with `TooMany` |
+//! | time that closing a socket takes | the connection is dropped |
+//! | recent records, and their bytes, per partition | the oldest is dropped; sockets without it read the log |
+//! | time in which a device reads nothing of what the node writes to it | closed with `Slow` |
+//! | time that the reader waits for sockets that are behind | see `reader`: it reads on, and they read the log |
+//! | recipient lists in the ring, in bytes, per partition | the oldest are dropped; older cursors read the log |
+//! | records, and their bytes, addressed to a device that reconnects | `reset` with `too_far` |
+//! | range of the log, and its bytes, scanned for a device that reconnects | `reset` with `too_far` |
+//! | range reads in a row that bring a device no further | `reset` with `lapped` |
 //! | bytes of a frame | closed with `TooLarge` |
-//! | commands in flight | the socket is not read from |
+//! | commands in flight | the node stops reading from the socket |
 //! | commands per second of a socket, and of a user over all sockets and HTTP | `rate_limited` |
 //! | pings and pongs per second | closed with `Protocol` |
 //! | malformed frames | closed with `Protocol` |
-//! | everything about signals | see `signals`: they are dropped |
+//! | signals, their look-ups and caches | see `signals`: signals are dropped |
 
 mod batch;
 mod budget;
@@ -78,7 +80,7 @@ pub use parse::parse as parse_frame;
 
 use node::Node;
 
-/// What a client meets, beside what [`Config`] says.
+/// The bounds that clients meet, beside those in [`Config`].
 pub mod limits {
     pub use crate::batch::BATCH_BYTES_MAX;
     pub use crate::handshake::FRAME_BYTES_MAX;
@@ -88,17 +90,17 @@ pub mod limits {
     pub use crate::wire::CLOSE_WAIT;
 }
 
-/// What a node reads, and what the commands of its sockets are written to.
+/// The topics that a node reads (`DELIVERIES`) and that the commands of its sockets are written to.
 const TOPICS: [&str; 3] = [DELIVERIES, MESSAGES, RECEIPTS];
 
-/// What a node works with.
+/// The dependencies of a node.
 #[derive(Clone)]
 pub struct Deps {
-    /// Deliveries come from it, commands go to it.
+    /// The log: deliveries are read from it, commands are appended to it.
     pub log: SharedLog,
-    /// For advisory checks of commands. Deliveries never need it.
+    /// The store, for early checks of commands and for the members whom signals go to. Deliveries never need it.
     pub store: SharedStore,
-    /// Reads deliveries, writes commands.
+    /// Decodes deliveries, encodes commands.
     pub codec: Codec,
     /// Verifies access tokens.
     pub verifier: Verifier,
@@ -106,13 +108,14 @@ pub struct Deps {
     pub clock: Clock,
     /// Source of jitter and trace ids.
     pub entropy: Entropy,
-    /// What `/readyz` tells.
+    /// The conditions that `/readyz` reports.
     pub readiness: Readiness,
-    /// What `/metrics` tells.
+    /// The registry that `/metrics` shows.
     pub metrics: process::Metrics,
 }
 
-/// Serves sockets until `shutdown` is cancelled, then asks the devices to move, and ends within ten seconds.
+/// Serves sockets until `shutdown` is cancelled, then closes them so that the devices reconnect to other nodes,
+/// and ends within ten seconds.
 ///
 /// # Errors
 /// When a part of the service ended by itself.
@@ -127,16 +130,17 @@ pub async fn run(
     let mut tasks = Tasks::new(deps.readiness.clone());
     let (router, sockets) = start(config, deps, &mut tasks);
     tasks.spawn("http", |token| process::serve(listener, router, serving, token));
-    // Ended in the reverse order: the sockets go while health is still answered for, and their marks are written last.
+    // Tasks end in the reverse order: the sockets close while the HTTP server still answers health checks, and
+    // read marks are written last.
     tasks.spawn("sockets", |token| sockets.drain(token));
     tasks.run(shutdown).await
 }
 
-/// The open sockets of a process, to be ended before its HTTP server is.
+/// The open sockets of a process. They must be drained before its HTTP server ends.
 pub struct Sockets(Arc<Node>);
 
 impl Sockets {
-    /// Waits for the token, then asks the devices to move and waits until they have.
+    /// Waits until `token` is cancelled, then closes the sockets and waits until they are closed.
     ///
     /// # Errors
     /// Never.
@@ -146,8 +150,8 @@ impl Sockets {
     }
 }
 
-/// Starts what the service does by itself, and returns its routes and its sockets: for a process that serves more than
-/// this service.
+/// Starts the service's background tasks, and returns its routes and its sockets: for a process that serves other
+/// services, too.
 pub fn start(config: Config, deps: Deps, tasks: &mut Tasks) -> (Router, Sockets) {
     let (log, store) = (Arc::clone(&deps.log), Arc::clone(&deps.store));
     let (codec, clock) = (deps.codec.clone(), deps.clock.clone());

@@ -1,4 +1,4 @@
-//! What waits in the ring for one socket.
+//! The queue of ring entries that wait for one socket.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ const IDLE_QUEUE_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     pub(crate) id: u64,
-    /// Where the device stands that has had what was taken: all before it, and nothing that waits.
+    /// The cursor behind everything that the socket has taken, and before everything that waits.
     pub(crate) from: Cursor,
     pub(crate) wake: Arc<Notify>,
-    /// Whether the device is to take something before the node can write more to it.
+    /// Whether the socket's write waits for the device to read.
     blocked: Blocked,
     numbers: VecDeque<u64>,
-    /// The ring dropped an entry that the socket had not taken.
+    /// Whether the ring dropped an entry that the socket had not taken.
     outrun: bool,
-    /// A record went by that nobody here can read.
+    /// Whether a record was passed that may be for the user and that this program cannot read.
     gap: bool,
 }
 
@@ -35,9 +35,9 @@ impl Mailbox {
         Self { id, from, wake, blocked, numbers, outrun: false, gap: false }
     }
 
-    /// Notes an entry, and where a device stands that has had all before it; says whether it will be waited for. What the
-    /// ring has dropped meanwhile shows that it has outrun the socket: then nothing is kept for it any more, and what it
-    /// will never take here is added to `given_up`.
+    /// Queues an entry; `before` is the cursor in front of it. Returns whether the socket will take it. If the
+    /// ring has meanwhile dropped an entry of this queue, the socket was outrun: nothing is queued for it any
+    /// more, and the entries that it will never take here are added to `given_up`.
     pub(crate) fn put(
         &mut self,
         number: u64,
@@ -53,7 +53,7 @@ impl Mailbox {
         if self.outrun || self.gap {
             return false;
         }
-        // A socket takes until nothing is left before it waits: it needs waking for the first entry only.
+        // A socket takes entries until the queue is empty before it waits: only the first entry needs to wake it.
         if self.numbers.is_empty() {
             wakes.push(Arc::clone(&self.wake));
             if before.next > self.from.next {
@@ -69,12 +69,12 @@ impl Mailbox {
         self.numbers.front().is_some_and(|oldest| *oldest < number)
     }
 
-    /// Whether the node waits for the device.
+    /// Whether the socket's write waits for the device to read.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.is()
     }
 
-    /// A record went by that may have been for the socket and cannot be read.
+    /// Notes that a record was passed that may be for the user and cannot be read.
     pub(crate) fn mark_gap(&mut self, wakes: &mut Vec<Arc<Notify>>) {
         self.gap = true;
         wakes.push(Arc::clone(&self.wake));
@@ -105,7 +105,7 @@ impl Mailbox {
         if frames.is_empty() { Taken::Nothing(cursor) } else { Taken::Frames(frames, cursor) }
     }
 
-    /// Where a device stands that has had all there was; `None` while something waits.
+    /// The device's cursor, which follows the ring's end; `None` while entries wait.
     pub(crate) fn stands(&mut self, ring: &Ring) -> Option<Cursor> {
         if self.gap || self.outrun || !self.numbers.is_empty() {
             return None;
@@ -116,7 +116,7 @@ impl Mailbox {
         Some(if ring.end().next > self.from.next { ring.end() } else { self.from })
     }
 
-    /// The socket goes: nobody waits for its entries.
+    /// The socket leaves: the reader need not wait until it has taken its entries.
     pub(crate) fn leave(&mut self, ring: &mut Ring) {
         for number in self.numbers.drain(..) {
             ring.take(number);

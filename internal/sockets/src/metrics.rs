@@ -1,4 +1,4 @@
-//! What a node counts.
+//! The metrics of a node.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,10 +6,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use protocol::{CloseCode, ErrorCode};
 
-/// A node's metrics. Cheap to clone; clones count together.
+/// A node's metrics. Cheap to clone; clones share their counters.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    /// Sockets that are open now, those that have not said hello included.
+    /// Open sockets, including those that have not sent `hello` yet.
     pub(crate) open: Gauge,
     /// Feed frames sent.
     pub(crate) frames: Counter,
@@ -17,9 +17,9 @@ pub(crate) struct Metrics {
     pub(crate) frame_bytes: Counter,
     /// Records read from the log by readers.
     pub(crate) records: Counter,
-    /// Sockets that the ring has outrun: they go on from the log.
+    /// Sockets that the ring has outrun: they read on from the log.
     pub(crate) outrun: Counter,
-    /// Readers that lost their position, closing their sockets.
+    /// Readers that lost their position, and closed their sockets.
     pub(crate) positions_lost: Counter,
     /// Range reads begun.
     pub(crate) range_reads: Counter,
@@ -64,33 +64,33 @@ struct FateLabel {
     fate: &'static str,
 }
 
-/// What becomes of a signal. All but the first are ways to be dropped.
+/// The fate of a signal. All but the first are reasons why it was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SignalFate {
     /// A record was handed to the log.
     Sent,
-    /// Its user, or its socket, sends too many.
+    /// Its user, or its socket, has exceeded a rate limit.
     TooOften,
-    /// Its user is no member of the conversation, or it has too many members.
+    /// Its user is not a member of the conversation, or the conversation has too many members.
     NotMember,
-    /// Too many conversations are looked up at the moment.
+    /// Too many look-ups of members are running, or too many signals wait for one.
     Busy,
     /// The members could not be looked up in time.
     NotLookedUp,
-    /// The log had no room for it.
+    /// The log did not accept it: its queue is full, or it does not know the topic.
     NotTaken,
-    /// It was read, and is of no use any more.
+    /// It was read from the log when it was too old to be shown.
     TooOld,
-    /// It was read, and is of no schema that the program knows.
+    /// It was read from the log and cannot be decoded.
     Unreadable,
 }
 
 /// Why a delivery cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// Its bytes are not of its schema. Skipped.
+    /// Its bytes do not match its schema, or its frame is not valid. Skipped.
     Corrupt,
-    /// This program does not know its schema. Everybody in the partition is told to sync.
+    /// This program does not know its schema. The devices of users whom it may be for are told to sync.
     UnknownSchema,
 }
 
@@ -137,7 +137,7 @@ impl Metrics {
         self.resets.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// `None`: the device went by itself, or its connection broke.
+    /// Counts a closed socket; `None` when the device closed it, or its connection broke.
     pub(crate) fn closed(&self, code: Option<CloseCode>) {
         let reason = match code {
             None => "gone",
@@ -155,7 +155,7 @@ impl Metrics {
         self.closes.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// `None`: acknowledged.
+    /// Counts an answer to a command or read mark; `None` for an acknowledgement.
     pub(crate) fn answered(&self, code: Option<ErrorCode>) {
         let named = code.and_then(|code| serde_json::to_value(code).ok()?.as_str().map(str::to_owned));
         self.commands.get_or_create(&CodeLabel { code: named.unwrap_or_else(|| "ok".to_owned()) }).inc();
@@ -175,7 +175,7 @@ impl Metrics {
         self.signals.get_or_create(&FateLabel { fate }).inc();
     }
 
-    /// Counts one, and returns how many there were before.
+    /// Counts one, and returns the count before.
     pub(crate) fn unreadable(&self, what: Unreadable) -> u64 {
         let reason = match what {
             Unreadable::Corrupt => "corrupt",

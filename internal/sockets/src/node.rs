@@ -1,4 +1,4 @@
-//! A websocket node: what all its sockets share.
+//! A websocket node: the state that all its sockets share.
 
 use std::sync::Arc;
 
@@ -26,26 +26,26 @@ pub(crate) struct Node {
     pub(crate) commands: Shown<Commands>,
     pub(crate) verifier: Verifier,
     pub(crate) clock: Clock,
-    /// What bounds on devices are measured in. Driven until `stop`.
+    /// The clock for deadlines that devices must meet. It runs until `stop`.
     pub(crate) node_clock: Arc<NodeClock>,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
     pub(crate) socket_count: Arc<SocketCount>,
     /// Every open socket.
     pub(crate) sockets: TaskTracker,
-    /// Cancelled when the sockets are to go.
+    /// Cancelled when the sockets are to be closed.
     pub(crate) draining: CancellationToken,
     /// The partitions of `chat.deliveries`, by number.
     partitions: Vec<Arc<Partition>>,
-    /// What is of the moment: nothing durable waits for it.
+    /// The lossy signals of this node. Nothing durable waits for them.
     pub(crate) signals: Arc<Signals>,
-    /// Readers and range reads, and what serves signals.
+    /// The tasks of readers, range reads, signals and the node clock.
     pub(crate) readers: TaskTracker,
-    /// Ends them, when the last socket has gone.
+    /// Ends those tasks, once the last socket is closed.
     pub(crate) stop: CancellationToken,
 }
 
-/// Something that cannot be shown.
+/// Gives a value without `Debug` a debug output: the name of its type.
 pub(crate) struct Shown<T>(pub(crate) T);
 
 impl Node {

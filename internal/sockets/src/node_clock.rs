@@ -1,18 +1,18 @@
-//! Time in which the node got on: what the bounds on devices are measured in.
+//! The clock for deadlines that devices must meet: it counts only time in which the node was running.
 //!
-//! A node that was stopped for a while (SIGSTOP, a frozen container, a machine that slept), or that has more to do than
-//! it can, finds every deadline past before it has read what its devices sent meanwhile. It was the one that was silent.
-//! So a deadline that judges a device is a moment of this clock: it is driven by a timer of the node's own, and where
-//! that timer is late, the clock has stood still.
+//! A node that was stopped for a while (SIGSTOP, a frozen container, a machine that slept), or that is overloaded,
+//! finds every deadline exceeded before it has read what its devices sent meanwhile. The node was silent then, not
+//! the devices. So a deadline that a device must meet is a moment of this clock. A timer of the node advances it;
+//! while that timer is late, the clock stands still.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How often the clock is driven: what it goes on by, at most, without being driven.
+/// How often the timer advances the clock, and the most that the clock advances without the timer.
 const TICK: Duration = Duration::from_millis(250);
-/// The shortest wait for a moment of it.
+/// The shortest sleep while waiting for a moment of this clock.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// The clock of a node.
@@ -23,8 +23,9 @@ pub(crate) struct NodeClock {
 
 #[derive(Debug)]
 struct Driven {
+    /// When the timer last fired.
     last: Instant,
-    /// What the clock showed then.
+    /// The time of the clock at `last`.
     shown: Duration,
 }
 
@@ -39,7 +40,7 @@ impl NodeClock {
         Arc::new(Self { driven: Mutex::new(Driven { last: Instant::now(), shown: Duration::ZERO }) })
     }
 
-    /// Drives the clock, for ever.
+    /// Advances the clock, for ever.
     pub(crate) async fn run(&self) {
         loop {
             sleep(TICK).await;
@@ -47,25 +48,25 @@ impl NodeClock {
         }
     }
 
-    /// How long the node was awake, since it began.
+    /// The time for which the node was running since it started.
     pub(crate) fn now(&self) -> Duration {
         self.with(|driven| driven.now())
     }
 
-    /// Returns at that moment. Cancel safe.
+    /// Waits until that moment of the clock. Cancel safe.
     pub(crate) async fn until(&self, moment: Duration) {
         while let Some(left) = self.left(moment) {
             sleep(left).await;
         }
     }
 
-    /// How long to wait, at least, until it is worth looking whether that moment has come; `None` when it has.
+    /// The shortest time until that moment can have come; `None` when it has come.
     pub(crate) fn left(&self, moment: Duration) -> Option<Duration> {
         let left = moment.saturating_sub(self.now());
         (!left.is_zero()).then_some(left.max(WAIT_MIN))
     }
 
-    /// The outcome of `future`; `None` when it takes longer than so much time awake.
+    /// The outcome of `future`; `None` when it takes longer than `wait` on this clock.
     pub(crate) async fn within<T>(&self, wait: Duration, future: impl Future<Output = T>) -> Option<T> {
         let deadline = self.now().saturating_add(wait);
         tokio::select! {
@@ -82,7 +83,7 @@ impl NodeClock {
 
 #[cfg(test)]
 impl NodeClock {
-    /// A clock that is driven for as long as the test runs.
+    /// A clock that advances for as long as the test runs.
     pub(crate) fn driven() -> Arc<Self> {
         let node_clock = Self::new();
         let clock = Arc::clone(&node_clock);
@@ -105,7 +106,7 @@ mod tests {
         sleep(Duration::from_secs(10)).await;
         let before = node_clock.now();
         assert!(before > Duration::from_secs(9), "{before:?}");
-        tokio::time::advance(HOUR).await; // nobody runs meanwhile: what SIGSTOP and SIGCONT do
+        tokio::time::advance(HOUR).await; // no task runs meanwhile, as between SIGSTOP and SIGCONT
         let after = node_clock.now() - before;
         assert!(after <= TICK, "{after:?}");
         sleep(Duration::from_secs(10)).await;

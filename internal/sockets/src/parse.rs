@@ -1,4 +1,4 @@
-//! A device's text to a frame, or to a sentence about what is wrong with it.
+//! Parses a device's text into a frame, or into an error that says what is wrong with it.
 
 use domain::{CommandId, ConversationId, Seq, UserId};
 use protocol::{ClientFrame, CommandFrame, CommandKind, ErrorCode, ServerFrame, is_object};
@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Frames that are not commands.
+/// The types of frames that are not commands.
 const PLAIN_TYPES: [&str; 5] = ["hello", "mark", "pong", "renew", "typing"];
-/// Characters of a parser's words that are repeated to the client.
+/// The most characters of an error message, which may quote serde's own message.
 const WORDS_MAX: usize = 200;
 
-/// What a frame may name.
+/// The fields by which an error refers to a frame that cannot be parsed as a whole.
 #[derive(Debug, Deserialize)]
 struct Names {
     #[serde(rename = "type")]
@@ -20,7 +20,7 @@ struct Names {
     conversation: Option<Value>,
 }
 
-/// The frame that `text` is.
+/// Parses `text`.
 ///
 /// # Errors
 /// An error frame that says what is wrong.
@@ -31,7 +31,8 @@ pub fn parse(text: &str) -> Result<ClientFrame, ServerFrame> {
     }
 }
 
-/// What is wrong with a text that is not a frame. Slow and exact: few clients send such texts, and never many.
+/// Finds out why a text is not a frame. Slow and exact: few clients send such texts, and `MALFORMED_MAX` bounds
+/// how many.
 fn diagnose(text: &str) -> ServerFrame {
     let names = match serde_json::from_str::<Names>(text) {
         Ok(names) if is_object(text.as_bytes()) => names,
@@ -56,12 +57,12 @@ fn diagnose(text: &str) -> ServerFrame {
     }
 }
 
-/// Whether there is no command of the text's type.
+/// Whether the text's type is the type of no command.
 fn is_unknown(text: &str) -> bool {
     serde_json::from_str::<CommandKind>(text).is_err_and(|error| error.to_string().starts_with("unknown variant"))
 }
 
-/// The first field that is missing from a frame of that type, or is not what it must be, in words.
+/// A message about the first field that is missing from a frame of that type, or has a wrong value.
 fn wrong_field(kind: &str, text: &str) -> Option<String> {
     let frame: Map<String, Value> = serde_json::from_str(text).ok()?;
     let named: &[_] = match kind {
@@ -82,7 +83,7 @@ fn wrong_field(kind: &str, text: &str) -> Option<String> {
     None
 }
 
-/// What a field holds.
+/// The type of a field's value.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Text,
@@ -123,14 +124,15 @@ impl Field {
     }
 }
 
-/// A field of a frame: its name, what it holds, and whether the frame needs it.
+/// A field of a frame: its name, its type, and whether it is required.
 type Named = (&'static str, Field, bool);
 
-/// How every command names itself, and the conversation that it is for.
+/// The fields of every command: its id, and its conversation.
 const ID: Named = ("id", Field::Command, true);
 const CONVERSATION: Named = ("conversation", Field::Conversation, true);
 
-/// The other fields of a frame of that type. What parses decides; this is to name what does not.
+/// The other fields of a frame of that type. This list only serves to name a wrong field; whether a frame is
+/// accepted is decided by parsing it.
 fn fields_of(kind: &str) -> &'static [Named] {
     const USER: Named = ("user", Field::User, true);
     const MEMBERS: Named = ("members", Field::Users, true);
@@ -159,7 +161,7 @@ fn fields_of(kind: &str) -> &'static [Named] {
     }
 }
 
-/// What a value is. Never the value itself: it may be a token.
+/// A description of a value. Never the value itself, which may be a token.
 fn shown(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

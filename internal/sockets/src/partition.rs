@@ -1,4 +1,5 @@
-//! One partition of `chat.deliveries` on this node: its hub, its reader while there are users for it, its range reads.
+//! One partition of `chat.deliveries` on this node: its hub, its reader (while it has connected users), its range
+//! reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,15 +34,15 @@ pub(crate) struct Partition {
     pub(crate) metrics: Metrics,
     pub(crate) node_clock: Arc<NodeClock>,
     pub(crate) config: Arc<Config>,
-    /// Sockets whose user is of this partition, and whether a reader serves them.
+    /// The count of sockets whose user is in this partition, and whether a reader runs.
     occupancy: watch::Sender<Occupancy>,
-    /// Owns the reader and the range reads.
+    /// The tasks of the reader and the range reads.
     pub(crate) tasks: TaskTracker,
-    /// Ends them.
+    /// Ends those tasks.
     pub(crate) stop: CancellationToken,
 }
 
-/// A log that can be shown.
+/// A log with a debug output.
 #[derive(Clone)]
 pub(crate) struct Log(pub(crate) SharedLog);
 
@@ -57,13 +58,13 @@ struct Occupancy {
     reader: bool,
 }
 
-/// A socket's stay in a partition: while there is one, the partition is read.
+/// A socket's registration in a partition. While there is one, the partition's reader runs.
 #[derive(Debug)]
 pub(crate) struct Stay {
     partition: Arc<Partition>,
 }
 
-/// What all partitions of a node share.
+/// The dependencies that all partitions of a node share.
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     pub(crate) topic: &'static TopicSpec,
@@ -98,7 +99,7 @@ impl Partition {
         })
     }
 
-    /// Begins a stay, and with the first one the reading.
+    /// Registers a socket, and starts the reader if none runs.
     pub(crate) fn enter(self: &Arc<Self>) -> Stay {
         let mut start = false;
         self.occupancy.send_modify(|occupancy| {
@@ -111,11 +112,11 @@ impl Partition {
         Stay { partition: Arc::clone(self) }
     }
 
-    /// Returns when nobody has stayed for `idle`.
+    /// Waits until the partition has had no socket for `idle`.
     pub(crate) async fn vacated(&self, idle: Duration) {
         let mut occupancy = self.occupancy.subscribe();
         loop {
-            // Errors cannot be: the sender lives as long as `self`.
+            // This cannot fail: the sender lives as long as `self`.
             let _ = occupancy.wait_for(|occupancy| occupancy.sockets == 0).await;
             if tokio::time::timeout(idle, occupancy.wait_for(|occupancy| occupancy.sockets > 0)).await.is_err() {
                 return;
@@ -123,17 +124,19 @@ impl Partition {
         }
     }
 
-    /// Waits until the reader has its position, for so much time awake; whether it has.
+    /// Waits until the reader has a position, for at most `wait` on the node's clock; returns whether it has.
     pub(crate) async fn running(&self, wait: Duration) -> bool {
         self.node_clock.within(wait, self.hub.running()).await.is_some()
     }
 
-    /// The reader wants to end: whether it may. Once it may, the next stay starts another.
+    /// Called by the reader before it ends. Returns whether there is no socket; then the next socket starts a new
+    /// reader.
     pub(crate) fn leave_if_vacant(&self) -> bool {
         self.occupancy.send_if_modified(|occupancy| {
             let vacant = occupancy.sockets == 0;
             if vacant {
-                // Inside the lock that `enter` takes: no stay can begin with a hub that is about to close.
+                // Under the lock that `enter` takes, so that no socket can register with a hub that is about to
+                // close.
                 self.hub.close();
                 occupancy.reader = false;
             }

@@ -1,4 +1,5 @@
-//! Checks that a position in the log still has the record that it had. Every call to the log here is bounded in time.
+//! Checks that a position in the log still holds the record that it held before. Every call to the log here has a
+//! timeout.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,10 +8,10 @@ use domain::Cursor;
 use eventlog::{EventLog, LogError, Record};
 use tokio::time::timeout;
 
-/// The longest that the log may take to answer. Beyond, it counts as not reachable.
+/// The timeout of a call to the log. Beyond, the log counts as not reachable.
 pub(crate) const LOG_WAIT: Duration = Duration::from_secs(5);
 
-/// The call, or a transient error when the log does not answer in time.
+/// The result of `call`, or a transient error after [`LOG_WAIT`].
 pub(crate) async fn in_time<T>(call: impl Future<Output = Result<T, LogError>> + Send) -> Result<T, LogError> {
     timeout(LOG_WAIT, call).await.unwrap_or_else(|late| Err(LogError::Transient(Box::new(late))))
 }
@@ -20,7 +21,7 @@ pub(crate) async fn last_record(log: &dyn EventLog, topic: &str, partition: u32)
     in_time(eventlog::last_record(log, topic, partition)).await
 }
 
-/// Whether the record before `cursor` is there and is the one that the cursor names.
+/// Whether the record before `cursor` exists and has the fingerprint that the cursor names.
 pub(crate) async fn stands(log: &dyn EventLog, topic: &str, cursor: Cursor) -> Result<bool, LogError> {
     in_time(eventlog::stands(log, topic, cursor.partition, cursor.next - 1, cursor.fingerprint)).await
 }

@@ -1,13 +1,14 @@
-//! Range reads for devices that come back with a cursor that is not in the ring: one pass over the log serves all who
+//! Range reads, for devices whose cursor is older than the ring: one pass over the log serves all devices that
 //! wait for that partition, so ten thousand of them cost one read per partition.
 //!
-//! A pass begins at the oldest waiting cursor and ends where the ring does, or at the log's end as it was; who comes
-//! meanwhile joins it if its position is still ahead of the pass. It hands shared chunks to the waiting sockets, which
-//! pick what concerns them and leave for the ring as soon as they can. A socket that does not take its chunks in time
-//! is left behind by the pass: a lap, and it may wait for the next one.
+//! A pass begins at the oldest waiting cursor and ends where the ring does, or at the end that the log had when
+//! the pass began. A device that comes meanwhile joins the pass if its cursor is still ahead of it. The pass hands
+//! shared chunks to the waiting sockets; each picks its user's records, and changes to the ring as soon as it can.
+//! A socket that does not take its chunks in time is left behind by the pass (a *lap*), and may wait for the next
+//! one.
 //!
-//! Sockets that stand here already and were outrun by more than a device that comes back may miss have passes of their
-//! own, so that nobody who comes back waits for those.
+//! Sockets that were outrun while they were connected, by more records than a reconnecting device may miss, have a
+//! queue and passes of their own (`far`), so that reconnecting devices do not wait for those long reads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,52 +24,57 @@ use crate::entry::{Entry, parts};
 use crate::partition::Partition;
 use crate::position;
 
-/// Records of a chunk.
+/// The most records of a chunk.
 const CHUNK_RECORDS_MAX: usize = 128;
-/// Bytes of a chunk, unless a single record has more: what a slow device can hold in memory is so much a chunk.
+/// The most bytes of a chunk, unless a single record has more. With `CHUNKS_AHEAD_MAX`, this bounds the memory
+/// that a slow device can hold.
 const CHUNK_BYTES_MAX: usize = 128 * 1024;
-/// Chunks that wait for one socket.
+/// The most chunks that wait for one socket.
 const CHUNKS_AHEAD_MAX: usize = 2;
-/// How long a pass waits, per chunk, for sockets that have not taken the ones before.
+/// How long a pass waits, per chunk, for sockets that have not taken the chunks before.
 const GRACE: Duration = Duration::from_millis(250);
-/// And in all: a device on a slow line must not slow those down who come back with it.
+/// The sum of these waits over a pass: a device on a slow line must not delay those that wait together with it.
 const GRACE_OF_PASS: Duration = Duration::from_secs(2);
-/// And in all where many are late: then it is the node that is slow, or all of their lines, and reading on would only
-/// make them come back to the same. Counted from the last one that took its chunk.
+/// The sum of these waits over a pass while many sockets are late: then the node is slow, or all of their lines
+/// are, and to read on would only make them come back for the same records. Of the wait for a chunk, only the time
+/// after the last socket that took it counts.
 const GRACE_OF_MANY: Duration = Duration::from_secs(10);
-/// And for one chunk, then.
+/// The longest wait for one chunk while many sockets are late.
 const GRACE_OF_CHUNK: Duration = Duration::from_secs(2);
-/// One waiter in so many, or more, are many.
+/// Sockets that are late count as many when they are at least one in this many of all.
 const MANY_ONE_OF: usize = 8;
-/// Offsets that are not read for nobody: beyond, a pass goes on where the next waiter stands.
+/// The shortest range of offsets that a pass skips when no waiting socket needs it.
 const SKIP_MIN: u64 = 1024;
-/// After a pass that failed, before the next.
+/// The pause after a pass that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(500);
 
-/// What a pass tells a waiting socket.
+/// What a pass sends to a waiting socket.
 #[derive(Debug, Clone)]
 pub(crate) enum Served {
-    /// Records in order. The first chunk holds the record before the cursor, or begins behind it: the cursor is good.
+    /// Records in order. The first chunk contains the record before the cursor, or begins right behind it: the
+    /// cursor is valid.
     Chunk(Arc<[Entry]>),
-    /// The record before the cursor is gone or another one.
+    /// The record before the cursor is gone or is another one.
     Gone,
-    /// The log cannot be read at the moment: ask again.
+    /// The log cannot be read at the moment (a transient error): the socket may ask again.
     Stumbled,
     /// The log cannot be read.
     Failed,
 }
 
-/// A socket's part in range reads. When it ends without a word, the pass went on without the socket.
+/// A socket's receiver of chunks. When the channel closes without another message, the pass went on without the
+/// socket, or is over.
 pub(crate) type Ticket = mpsc::Receiver<Served>;
 
-/// Who waits for range reads of a partition: those who come back, and those who were outrun by far.
+/// The sockets that wait for range reads of a partition: those of reconnecting devices (`near`), and those that
+/// were outrun by far (`far`).
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {
     near: ReadQueue,
     far: ReadQueue,
 }
 
-/// Waiters who share passes.
+/// The sockets that share passes.
 #[derive(Debug, Default)]
 struct ReadQueue {
     waiting: Mutex<Waiting>,
@@ -77,7 +83,7 @@ struct ReadQueue {
 #[derive(Debug, Default)]
 struct Waiting {
     waiters: Vec<Waiter>,
-    /// Whether a task makes passes.
+    /// Whether a task runs that makes passes.
     running: bool,
 }
 
@@ -85,7 +91,7 @@ struct Waiting {
 struct Waiter {
     cursor: Cursor,
     out: mpsc::Sender<Served>,
-    /// The record before the cursor was seen, and is the one.
+    /// Whether the record before the cursor was found to be the one that the cursor names.
     good: bool,
 }
 
@@ -101,7 +107,7 @@ impl ReadQueue {
     }
 }
 
-/// Asks for the records from `cursor` on, which is `far` behind or not.
+/// Asks for the records from `cursor` on; `far` chooses the queue.
 pub(crate) fn join(partition: &Arc<Partition>, cursor: Cursor, far: bool) -> Ticket {
     let (out, ticket) = mpsc::channel(CHUNKS_AHEAD_MAX);
     let start = partition.ranges.read_queue(far).with(|waiting| {
@@ -125,7 +131,7 @@ async fn make_passes(partition: Arc<Partition>, far: bool) {
             outcome = pass.run() => outcome,
         };
         let failed = match outcome {
-            // Trimmed just now: those concerned ask again, and are told.
+            // The log was trimmed a moment ago: affected sockets ask again, and then get `Gone`.
             Ok(()) | Err(LogError::OutOfRange { .. }) => None,
             Err(error) if error.is_transient() => Some((error, Served::Stumbled)),
             Err(error) => Some((error, Served::Failed)),
@@ -150,7 +156,7 @@ struct Pass<'p> {
     partition: &'p Partition,
     read_queue: &'p ReadQueue,
     waiters: Vec<Waiter>,
-    /// How long it may still wait for sockets that are late: for few, and for many.
+    /// The time for which it may still wait for late sockets: while few are late, and while many are.
     grace: (Duration, Duration),
 }
 
@@ -162,7 +168,7 @@ impl Pass<'_> {
         self.waiters.retain(|waiter| {
             let there = waiter.cursor.next > marks.low && waiter.cursor.next <= marks.next;
             if !there {
-                let _ = waiter.out.try_send(Served::Gone); // to a fresh ticket: full it is not
+                let _ = waiter.out.try_send(Served::Gone); // the channel is new, so it has room
             }
             there
         });
@@ -186,9 +192,10 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// How far there is something to read for those who wait and are still there. Who has come to the ring's end needs
-    /// no more, and behind it there may be nothing: a foreign producer's control record before the log's end is never
-    /// given out. Where a cursor points, there is a record before it.
+    /// The offset up to which the sockets that still wait need records. A socket whose cursor was passed needs no
+    /// more than the ring's end, and behind that there may be nothing to read: another producer's control record
+    /// before the log's end is never returned by a reader. For a cursor that lies ahead, there is a record before
+    /// it.
     fn goal(&mut self, at: u64, end: u64) -> u64 {
         self.waiters.retain(|waiter| !waiter.out.is_closed());
         let ring = self.partition.hub.end().map_or(end, |ring| ring.next.min(end));
@@ -196,13 +203,15 @@ impl Pass<'_> {
         reaches.max().unwrap_or(at)
     }
 
-    /// Where the next waiter's range begins, when nobody needs what lies before and that is much.
+    /// The offset at which the next waiting socket's range begins, if no socket needs the records before it and
+    /// they are many.
     fn nobody_until(&self, at: u64) -> Option<u64> {
         let next = self.waiters.iter().map(|waiter| waiter.cursor.next - 1).min()?;
         (next > at + SKIP_MIN).then_some(next)
     }
 
-    /// Takes in who came meanwhile, unless one of them would be left behind: that one's pass would never begin.
+    /// Takes in the sockets that came meanwhile, if this pass can serve all of them. If it cannot serve one, all
+    /// wait for the next pass: otherwise that one could wait for ever.
     fn admit(&mut self, at: u64, end: u64) {
         let newcomers = self.read_queue.with(|waiting| {
             let all_ahead = waiting.waiters.iter().all(|waiter| (at + 1..=end).contains(&waiter.cursor.next));
@@ -211,7 +220,7 @@ impl Pass<'_> {
         self.waiters.extend(newcomers);
     }
 
-    /// Hands the chunk, which ends before offset `end`, to all whose position it has reached.
+    /// Hands the chunk, which ends before offset `end`, to all sockets whose cursor the pass has reached.
     async fn serve(&mut self, chunk: &Arc<[Entry]>, end: u64) {
         let mut late = Vec::new();
         self.waiters.retain_mut(|waiter| {
@@ -239,9 +248,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Waits, within the graces, until those who are late have room for the chunk.
+    /// Waits, within the bounds above, until late sockets have room for the chunk.
     async fn wait_for(&mut self, late: Vec<Waiter>, chunk: &Arc<[Entry]>) {
-        // Nobody who is to be reached yet, here or by the next pass, waits for others to take what they have.
+        // The long wait applies only if no other socket still has to be reached, in this pass or by the next one.
         let reached =
             self.waiters.iter().all(|waiter| waiter.good) && self.read_queue.with(|next| next.waiters.is_empty());
         let many = reached && late.len() * MANY_ONE_OF >= late.len() + self.waiters.len();
@@ -279,7 +288,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pass_does_not_wait_for_what_is_nobodys_to_read() {
-        // The last offset holds another producer's control record.
+        // The last offset holds another producer's control record, which readers do not return.
         let log = TickLog::new(400, 401, AtEnd::Waits);
         let (partition, user) = (log.partition(), log.user());
         let first = Feed::new(&partition, user, None, Blocked::default()).next().await;

@@ -1,19 +1,21 @@
-//! The one reader of a partition on this node.
+//! The node's only reader of a partition of `chat.deliveries`.
 //!
-//! It begins at the log's end, and whenever it goes on after an error it makes sure that the record before its position is
-//! still the one it was; a running reader does so every now and then. A topic that was re-created or trimmed under it
-//! has no position for it: then every socket of the partition is closed with `PositionLost`, and it begins anew.
+//! It begins at the log's end. Whenever it resumes after an error, and periodically while it runs, it verifies
+//! that the record before its position is still the same one. If the topic was re-created or trimmed below that
+//! position, the position is lost: every socket of the partition is closed with `PositionLost`, and the reader
+//! begins again at the log's end.
 //!
-//! A burst can be read faster than it is written to sockets. Before the ring drops what a socket has not taken, the
-//! reader waits: for as long as the node itself has not got round to that socket, and otherwise within bounds, so that
-//! nobody waits for a neighbour's slow line for long. Whom the ring outruns nevertheless is not closed, but goes on from
-//! the log; only a device that takes nothing at all for its time is closed, by itself (`wire`).
+//! A burst can be read faster than it is written to sockets. Before the ring drops an entry that a socket has not
+//! taken, the reader waits: for as long as the node itself has not served that socket, and otherwise within
+//! bounds, so that a slow line delays other sockets only a little. A socket that the ring outruns nevertheless is
+//! not closed, but reads on from the log. Only a device that reads nothing at all for `write_wait` is closed, by
+//! its own socket (`wire`).
 //!
 //! | the reader waits for | at most |
 //! |---|---|
-//! | sockets that the node has not got round to | [`NODE_PAUSES_MAX`] pauses in a row |
-//! | devices, many of them behind and some taking something | [`PAUSES_MAX`] pauses per quarter of the ring |
-//! | a few devices | [`PATIENCE_MAX`] in a row, one part in [`PATIENCE_SHARE`] of the time in the long run |
+//! | sockets that the node has not served yet | [`NODE_PAUSES_MAX`] pauses in a row |
+//! | devices, while many are behind and some read | [`PAUSES_MAX`] pauses per quarter of the ring |
+//! | devices, while few are behind | [`PATIENCE_MAX`] in a row, 1 in [`PATIENCE_SHARE`] of the time in the long run |
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -33,23 +35,23 @@ use crate::position;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
-/// One part in so many of the ring, at most, is filled at a time.
+/// At most one part in this many of the ring is filled at a time.
 const RING_PARTS: usize = 4;
-/// How long the reader lets sockets take their frames before it looks again.
+/// The length of a pause: how long the reader lets sockets take their frames before it looks again.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Pauses in a row for devices, many of which are behind.
+/// The most pauses in a row for devices, while many are behind.
 const PAUSES_MAX: u32 = 100;
-/// Pauses in a row without anything being taken, when only devices are waited for: longer than a busy node needs to see
-/// that a device has taken something.
+/// The most pauses in a row in which no socket took frames, when only devices are waited for: long enough for a
+/// busy node to notice that a device has read something.
 const STILL_PAUSES_MAX: u32 = 20;
-/// Pauses in a row for the node itself, each a turn in which it could serve all its sockets.
+/// The most pauses in a row for the node itself, each of which gives it time to serve all its sockets.
 const NODE_PAUSES_MAX: u32 = 4_000;
-/// Pauses in a row for the sake of a few.
+/// The longest wait in a row for a few devices.
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
-/// One part in so many of the reader's time may be spent in such pauses in the long run.
+/// One part in this many of the reader's time, at most, is spent waiting for a few devices in the long run.
 const PATIENCE_SHARE: u32 = 10;
 
-/// The partition has no record, so no cursor can be made.
+/// The partition has no record, and a cursor needs one for its fingerprint.
 #[derive(Debug, thiserror::Error)]
 #[error("{topic}/{partition} is empty: it has neither genesis record nor tick; run 'klatschctl topics apply'")]
 struct Empty {
@@ -66,7 +68,7 @@ enum Lost {
     Log(LogError),
 }
 
-/// Reads until nobody has needed it for a while, or the node ends.
+/// Reads until the partition had no socket for a while, or the node ends.
 pub(crate) async fn run(partition: Arc<Partition>) {
     tracing::debug!(partition = partition.number, "reader starts");
     let mut reader = Reader {
@@ -75,8 +77,8 @@ pub(crate) async fn run(partition: Arc<Partition>) {
         patience: Patience::new(),
         partition: &partition,
     };
-    // One reading for all turns: where a socket comes just as nobody is left, it goes on where it was. Begun anew at
-    // the log's end, it would leave out what came between, and nobody would know.
+    // One future for all iterations of the loop: if a socket comes just as the last one leaves, the reader
+    // continues at its position. A new one would begin at the log's end and skip the records between, unnoticed.
     let mut reading = pin!(reader.read_on_and_on());
     loop {
         tokio::select! {
@@ -102,8 +104,9 @@ struct Reader<'p> {
     patience: Patience,
 }
 
-/// How long the reader may still wait for a few slow sockets. They share a tenth of its time: at first as much as a burst
-/// needs, later as it comes back, so that sockets that are slow again and again hold nobody else up.
+/// The budget of time for which the reader may wait for a few slow sockets. It begins with enough for a burst, and
+/// is refilled at one part in [`PATIENCE_SHARE`] of the time, so that sockets that are slow again and again do not
+/// delay others.
 struct Patience {
     left: Duration,
     counted: Instant,
@@ -114,7 +117,7 @@ impl Patience {
         Self { left: PATIENCE_MAX, counted: Instant::now() }
     }
 
-    /// Takes a pause from what is left; whether there was enough.
+    /// Takes a pause from the budget; returns whether there was enough.
     fn take(&mut self) -> bool {
         let now = Instant::now();
         self.left = PATIENCE_MAX.min(self.left + (now - self.counted) / PATIENCE_SHARE);
@@ -134,7 +137,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads from the log's end until the position is lost. Dropping it at any await loses nothing.
+    /// Reads from the log's end until the position is lost. Cancel safe.
     async fn read(&mut self) {
         let start = self.begin().await;
         self.partition.hub.open(self.partition.ring(start));
@@ -146,7 +149,7 @@ impl Reader<'_> {
         self.pause().await;
     }
 
-    /// The position to begin: the log's end.
+    /// The position to begin at: the log's end. Retries until there is one.
     async fn begin(&mut self) -> Cursor {
         let (topic, partition) = (self.partition.topic.name.as_str(), self.partition.number);
         loop {
@@ -159,7 +162,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads on from `at` through whatever passes, until the position is lost.
+    /// Reads on from `at`, across transient errors, until the position is lost.
     async fn follow(&mut self, mut at: Cursor) -> Lost {
         let (log, topic) = (&*self.partition.log.0, self.partition.topic.name.as_str());
         loop {
@@ -179,7 +182,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads on from `at` until something is wrong.
+    /// Reads on from `at` until an error or a failed check.
     async fn read_on(&mut self, at: &mut Cursor) -> Lost {
         let partition = self.partition;
         let opened = position::in_time(partition.log.0.reader(&partition.topic.name, partition.number, at.next)).await;
@@ -216,7 +219,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Waits while the ring would drop what sockets are just about to take, within the bounds above.
+    /// Waits while adding `entries` would make the ring drop entries that sockets have not taken, within the
+    /// bounds above.
     async fn give_room(&mut self, entries: &[Entry]) {
         let (mut seen, mut still, mut pauses, mut node_pauses) = (None, 0, 0, 0);
         while let Some(crowd) = self.partition.hub.crowded(entries) {
@@ -240,15 +244,16 @@ impl Reader<'_> {
         sleep(self.backoff.next_wait()).await;
     }
 
-    /// Reading works: records came, or nothing failed for a while. A look-up that works says nothing about reading on.
+    /// Resets the back-off, because reading works: records came, or nothing failed for a while. A look-up of a
+    /// single record that works proves nothing about reading on.
     fn well(&mut self) {
         self.faults.well();
         self.backoff.reset();
     }
 }
 
-/// After a while, whether the record before `at` is still the one it was. Runs beside the reading: it costs the frames no
-/// time.
+/// After the check interval: whether the record before `at` is still the same one. It runs concurrently with
+/// reading, so that frames are not delayed.
 async fn stands_later(partition: &Partition, at: Cursor) -> Result<bool, LogError> {
     sleep(partition.config.position_check).await;
     position::stands(&*partition.log.0, &partition.topic.name, at).await
@@ -280,8 +285,9 @@ mod tests {
         }
     }
 
-    /// Pushes a long burst for twenty sockets, each of which waits for its device and takes so many frames a millisecond,
-    /// or waits for the node until it gets round to all of them; says whom the ring has outrun, and how long that took.
+    /// Pushes a long burst for twenty sockets. With `node` unset, each socket waits for its device and takes so
+    /// many frames a millisecond; with `node` set, the node serves them only after that time. Returns the sockets
+    /// that the ring has outrun, and how long the burst took.
     async fn burst(frames_per_ms: [usize; 20], node: Option<Duration>) -> (Vec<usize>, Duration) {
         let log = TickLog::new(1, 1, AtEnd::Waits);
         let partition = log.partition();
@@ -345,7 +351,7 @@ mod tests {
         assert!(slow.is_empty() && took > Duration::from_secs(1), "{slow:?} in {took:?}");
     }
 
-    /// Issue 10, item 7: a node that has not got round to its sockets outruns none of them.
+    /// Issue 10, item 7: sockets that the node has not served yet are not outrun.
     #[tokio::test(start_paused = true)]
     async fn nobody_is_outrun_before_the_node_has_got_round_to_them() {
         let (outrun, took) = burst([16; 20], Some(Duration::from_secs(3))).await;

@@ -1,8 +1,9 @@
 //! The recent records of one partition, bounded in number and bytes.
 //!
-//! Lists of recipients have a bound of their own: a group with thousands of members in one partition must not push out
-//! what others have not taken yet. Only devices that come back need a list, so at that bound the oldest lists go and
-//! their entries stay: who comes back from before the first list that is here reads the log instead.
+//! Recipient lists have a bound of their own: a group with thousands of members in one partition must not push out
+//! frames that others have not taken yet. Only devices that reconnect need a list, so at that bound the oldest
+//! lists are dropped and their entries stay: a device whose cursor is older than the first list is served from the
+//! log instead.
 
 use std::collections::VecDeque;
 
@@ -10,50 +11,50 @@ use domain::Cursor;
 
 use crate::entry::Entry;
 
-/// Recent records in order, without gaps in what the log has.
+/// Recent records in order. No record of the log is missing between the first and the last.
 #[derive(Debug)]
 pub(crate) struct Ring {
     entries: VecDeque<RingEntry>,
-    /// The number of the first entry. Entries are numbered densely, offsets need not be dense.
+    /// The number of the first entry. Entries are numbered without gaps; their offsets may have gaps.
     first: u64,
-    /// Where a device stands that needs the first entry next.
+    /// The cursor in front of the first entry.
     start: Cursor,
-    /// Where a device stands that has had the last one.
+    /// The cursor behind the last entry.
     end: Cursor,
-    /// Bytes of all entries, without their lists of recipients.
+    /// Bytes of all entries, without their recipient lists.
     bytes: usize,
     /// Bytes of all lists that are kept.
     list_bytes: usize,
-    /// The number of the first entry that has its list of recipients: those before have lost theirs.
+    /// The number of the first entry that still has its recipient list.
     listed: u64,
     bounds: Bounds,
 }
 
-/// What a ring holds at most.
+/// The bounds of a ring.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) records_max: usize,
-    /// The most bytes of entries, without their lists of recipients.
+    /// The most bytes of entries, without their recipient lists.
     pub(crate) bytes_max: usize,
-    /// The most bytes of these lists.
+    /// The most bytes of recipient lists.
     pub(crate) list_bytes_max: usize,
 }
 
 #[derive(Debug)]
 struct RingEntry {
     entry: Entry,
-    /// Sockets that have not taken it.
+    /// The count of sockets that have not taken it.
     takers: u32,
 }
 
-/// How a cursor stands to a ring.
+/// The relation of a cursor to a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Inside, and its predecessor is the one it names.
+    /// Inside the ring, and the record before it is the one that it names.
     Inside,
-    /// Inside, and its predecessor is another: the cursor is of another log.
+    /// Inside the ring, and the record before it is another one: the cursor is of another log.
     Differs,
-    /// Older than everything here, so many offsets from the end.
+    /// Older than the ring's listed entries, this many offsets before the end.
     Older(u64),
     /// Beyond what was read so far.
     Ahead,
@@ -66,12 +67,13 @@ impl Ring {
         Self { entries, first: 0, start, end: start, bytes: 0, list_bytes: 0, listed: 0, bounds }
     }
 
-    /// Where a device stands that has had everything here.
+    /// The cursor behind the last entry.
     pub(crate) fn end(&self) -> Cursor {
         self.end
     }
 
-    /// Adds the next record, drops the oldest ones beyond the bounds (never the new one); returns its number.
+    /// Adds the next record and drops the oldest ones beyond the bounds (never the new one); returns the new
+    /// entry's number.
     pub(crate) fn push(&mut self, entry: Entry) -> u64 {
         self.end = entry.end;
         self.bytes += entry.bytes();
@@ -102,14 +104,15 @@ impl Ring {
         self.list_bytes -= bytes;
     }
 
-    /// Where a device stands that needs the first entry with a list of recipients next: of entries before it nobody can
-    /// tell here whom they concern.
+    /// The cursor in front of the first entry with a recipient list. For the entries before it, the ring cannot
+    /// tell who the recipients are.
     fn listed_from(&self) -> Cursor {
         let before = self.listed.checked_sub(1).and_then(|number| self.get(number));
         before.map_or(self.start, |entry| entry.end)
     }
 
-    /// If pushing these would drop an entry that a socket has not taken: the number of the first entry that would stay.
+    /// If pushing these would drop an entry that a socket has not taken: the number of the first entry that would
+    /// stay.
     pub(crate) fn would_cut(&self, entries: &[Entry]) -> Option<u64> {
         let mut records = self.entries.len() + entries.len();
         let mut bytes = self.bytes + entries.iter().map(Entry::bytes).sum::<usize>();
@@ -131,14 +134,15 @@ impl Ring {
         self.entries.get(index).map(|ring_entry| &ring_entry.entry)
     }
 
-    /// So many more sockets are going to take the entry of that number.
+    /// Notes that `count` more sockets are going to take the entry of that number.
     pub(crate) fn await_takers(&mut self, number: u64, count: u32) {
         if let Some(ring_entry) = self.ring_entry(number) {
             ring_entry.takers += count;
         }
     }
 
-    /// One of the sockets that are to take the entry takes it, or never will; `None` when it was dropped.
+    /// Notes that one of those sockets takes the entry, or never will; returns the entry, or `None` when it was
+    /// dropped.
     pub(crate) fn take(&mut self, number: u64) -> Option<&Entry> {
         let ring_entry = self.ring_entry(number)?;
         ring_entry.takers = ring_entry.takers.saturating_sub(1);
@@ -155,7 +159,7 @@ impl Ring {
         number < self.first
     }
 
-    /// How `cursor` stands to what is here.
+    /// The relation of `cursor` to this ring.
     pub(crate) fn standing(&self, cursor: Cursor) -> Standing {
         if cursor.next < self.listed_from().next {
             return Standing::Older(self.end.next - cursor.next);
@@ -179,7 +183,7 @@ impl Ring {
         numbers.zip(self.entries.range(index..).map(|ring_entry| &ring_entry.entry))
     }
 
-    /// Records and bytes here.
+    /// The count of records, and the bytes with recipient lists.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.entries.len(), self.bytes + self.list_bytes)
     }
@@ -216,13 +220,13 @@ mod tests {
         assert!(ring.get(number).is_some() && !ring.dropped(number), "what somebody waits for is there");
         let lists: usize = ring.entries.iter().map(|ring_entry| ring_entry.entry.list_bytes()).sum();
         assert!(lists <= bounds.list_bytes_max && lists == ring.list_bytes, "{lists}");
-        // Who comes back from before the first list reads the log; from there on the ring knows.
+        // Cursors older than the first list are served from the log; from there on the ring serves them.
         let listed = 1 + ring.entries.iter().position(|ring_entry| ring_entry.entry.list_bytes() > 0).unwrap() as u64;
         assert!((60..90).contains(&listed), "{listed}");
         assert_eq!(ring.standing(behind(listed - 1)), Standing::Inside);
         assert!(matches!(ring.standing(behind(listed - 2)), Standing::Older(_)));
         assert_eq!(ring.standing(behind(99)), Standing::Inside);
-        // Small lists have their room again once the long ones are old.
+        // Small lists fit again once the long ones were dropped.
         for offset in 100..100 + 4_096 {
             ring.push(entry(offset, 1));
         }

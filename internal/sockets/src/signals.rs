@@ -1,26 +1,28 @@
-//! Signals: what is true for a moment, such as who is typing, from one device to others, past everything that is durable.
+//! Signals: facts about the present moment, such as who is typing, from one device to others, separate from
+//! everything durable.
 //!
 //! ```text
-//! a device says it --> pace --> members --> chat.signals --> reader --> mailboxes --> devices that asked for signals
-//!                               (cached)    (lossy lane)
+//! device's frame --> rate --> members --> chat.signals --> reader --> mailboxes --> devices that asked for signals
+//!                             (cached)    (lossy lane)
 //! ```
 //!
-//! Nothing here waits for anything, and nothing durable waits for it: a signal that meets a bound, a slow store or a sick
-//! log is dropped and counted. There is no cursor, no position and no row; a node that starts reads from the log's end on.
+//! A signal never waits for a retry, and nothing durable waits for a signal: one that meets a bound, a slow store
+//! or a failing log is dropped and counted. There is no cursor, no position and no row; a node that starts reads
+//! from the log's end on.
 //!
-//! Who is told is looked up in the store, behind the barrier: the members of a conversation as of everything that was in
-//! the log then. What was found is used for [`MEMBERS_KEPT`], or until this node's feed shows that the members have changed.
-//! So who was removed neither sends nor hears signals for longer than that.
+//! The recipients are looked up in the store, behind the barrier: the members of the conversation as of everything
+//! that was in the log at that time. The result is used for [`MEMBERS_KEPT`], or until this node's feed shows that
+//! the members have changed. So a removed member neither sends nor receives signals for longer than that.
 //!
 //! | bound | at the bound |
 //! |---|---|
 //! | signals of a socket per second | dropped |
 //! | signals of a user and conversation: one in [`TYPING_EVERY`](domain::TYPING_EVERY) | dropped |
-//! | users and conversations whose pace is remembered | dropped |
-//! | conversations whose members are remembered | those used longest ago are asked for again |
-//! | look-ups of members at the same time, and their time | dropped |
+//! | users and conversations whose rate is tracked | dropped |
+//! | conversations whose members are cached | those used longest ago are looked up again |
+//! | concurrent look-ups of members, and the time of one | dropped |
 //! | signals that wait for one look-up | dropped |
-//! | members of a conversation: [`TYPING_MEMBERS_MAX`] | nobody is told |
+//! | members of a conversation: [`TYPING_MEMBERS_MAX`](domain::TYPING_MEMBERS_MAX) | sent to nobody |
 //! | signals that wait for a socket | the oldest is dropped |
 //! | age of a signal: [`SIGNAL_SHOWN`](domain::SIGNAL_SHOWN) | dropped |
 
@@ -70,17 +72,17 @@ pub(crate) struct Signals {
     members: Members,
     /// The partitions of `chat.signals`, by number.
     partitions: Vec<Mailboxes>,
-    /// Owns look-ups and readers.
+    /// The tasks of look-ups and readers.
     tasks: TaskTracker,
-    /// Ends them.
+    /// Ends those tasks.
     stop: CancellationToken,
 }
 
-/// What the signals of a node work with.
+/// The dependencies of a node's signals.
 pub(crate) struct Needs {
     pub(crate) log: Log,
     pub(crate) store: SharedStore,
-    /// Told by those who read the feed.
+    /// Invalidated by the readers of the feed, when members change.
     pub(crate) members: MembersCache,
     pub(crate) codec: Codec,
     pub(crate) clock: Clock,
@@ -108,7 +110,7 @@ impl Signals {
         })
     }
 
-    /// A device says that its user is typing. Returns at once, whatever becomes of it.
+    /// Handles a device's `typing` frame. Returns at once; the signal may be dropped.
     pub(crate) fn typing(self: &Arc<Self>, user: UserId, conversation: ConversationId) {
         if !self.rate().take(user, conversation) {
             return self.metrics.signal(SignalFate::TooOften);
@@ -134,7 +136,7 @@ impl Signals {
         }
     }
 
-    /// Begins to hear signals for one socket of `user`, and to read the partition, if nobody did.
+    /// Registers one socket of `user` for signals, and starts the partition's reader if none runs.
     pub(crate) fn enter(self: &Arc<Self>, user: UserId) -> Seat {
         let number = self.partition(user);
         let (seat, first) = Mailboxes::enter(self, number, user);
@@ -144,14 +146,15 @@ impl Signals {
         seat
     }
 
-    /// Sends the signal to the members, if its user is one of them: one record for each partition with recipients.
+    /// Sends the signal to the members, if its user is one of them, as one record for each partition with
+    /// recipients.
     fn tell(&self, members: &[UserId], signal: Signal) {
         let Signal::Typing { user, .. } = signal;
         if !members.contains(&user) {
             return self.metrics.signal(SignalFate::NotMember);
         }
         let mut by_partition: BTreeMap<u32, Vec<UserId>> = BTreeMap::new();
-        // One's own devices need not be told what one does.
+        // The user's own devices get no signal.
         for member in members.iter().filter(|member| **member != user) {
             by_partition.entry(self.partition(*member)).or_default().push(*member);
         }
@@ -169,7 +172,7 @@ impl Signals {
         partition_of(user.to_string().as_bytes(), u32::try_from(self.partitions.len()).unwrap_or(u32::MAX))
     }
 
-    /// How old a record is by the log's time and this node's.
+    /// The age of a record: this node's time minus the log's append time.
     fn age(&self, append_time_ms: i64) -> Duration {
         let age_ms = self.clock.now_ms().saturating_sub(append_time_ms);
         Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))

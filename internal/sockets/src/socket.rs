@@ -1,4 +1,4 @@
-//! One socket, one task: hello, welcome, then frames both ways until one side ends it.
+//! The task of one socket: `hello`, `welcome`, then frames both ways until one side closes it.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -30,26 +30,28 @@ use crate::wire::{Ending, Heard, Wire};
 
 /// How long the answers in flight may take when the node ends a socket.
 pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(2);
-/// How long the first decision about a device's cursor may take. Beyond: `PositionLost`.
+/// How long it may take to decide about a device's cursor, before the welcome. Beyond: `PositionLost`.
 const WELCOME_WAIT: Duration = Duration::from_secs(20);
-/// How long after its token's end a socket ends, so that what the device has sent before is read before.
+/// How long after its token's expiry a socket is closed, so that frames which the device sent before are still
+/// read.
 const EXPIRY_GRACE: Duration = Duration::from_millis(500);
 
-/// What an upgrade found out.
+/// The results of the upgrade request.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    /// Who the upgrade's token named, if it brought one.
+    /// The user and session of the request's token, if it had one.
     pub(crate) caller: Option<Caller>,
     /// That token.
     pub(crate) token: Option<Secret>,
     pub(crate) trace: TraceParent,
-    /// `None`: the node is full.
+    /// The socket's permit; `None` when the node has too many sockets.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
-    /// Told once the socket is somebody's: the listener then keeps it before strangers.
+    /// Set once the socket has a user. Until then the listener counts the connection as a stranger, and may close
+    /// it for others.
     pub(crate) authenticated: Authenticated,
 }
 
-/// Serves a socket to its end.
+/// Serves a socket until it is closed.
 pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
     let _tracked = node.sockets.token();
     node.metrics.open.inc();
@@ -62,7 +64,8 @@ pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
     node.metrics.closed(code);
     node.metrics.open.dec();
     tracing::debug!(code = code.map(CloseCode::number), "socket ends");
-    // With its permit under the node's bound: what takes its time to end is there still.
+    // The permit is held until the end of the close: a socket that closes slowly still counts against the node's
+    // bound.
     wire.end(ending).await;
 }
 
@@ -78,9 +81,9 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
     let ended = guest.session.as_ref().map(|session| session.ended().clone()).unwrap_or_default();
     tokio::select! {
         biased;
-        // Whatever it is doing: it may be waiting for a device that is gone.
+        // Polled first: the session may be waiting for a device that is gone.
         () = counted.gives_way() => Err(Ending::Close(CloseCode::TooMany)),
-        // Who signed out gets nothing more.
+        // A user who has signed out gets no more frames.
         () = ended.cancelled() => Err(Ending::Close(CloseCode::Unauthorized)),
         served = async {
             unless_draining(node, Box::pin(session.begin())).await?;
@@ -89,13 +92,13 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
     }
 }
 
-/// The outcome of `phase`, unless the node has to go before.
+/// The outcome of `phase`; `Draining` when the node begins to drain before.
 async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, Ending>>) -> Result<T, Ending> {
     let outcome = node.draining.run_until_cancelled(phase).await;
     outcome.unwrap_or(Err(Ending::Close(CloseCode::Draining)))
 }
 
-/// The next signals for a device, which may have asked for none. Cancel safe.
+/// The next signals for a device; never resolves for one that did not ask for signals. Cancel safe.
 async fn next_signals(seat: Option<&Seat>) -> Vec<Utf8Bytes> {
     match seat {
         Some(seat) => seat.next().await,
@@ -103,28 +106,28 @@ async fn next_signals(seat: Option<&Seat>) -> Vec<Utf8Bytes> {
     }
 }
 
-/// A socket that has said hello.
+/// A socket after an accepted `hello`.
 struct Session<'w> {
     node: Arc<Node>,
     wire: &'w mut Wire,
     counted: &'w CountedSocket,
     user: UserId,
     feed: Feed,
-    /// Signals, for a device that asked for them.
+    /// Its registration for signals, if the device asked for them.
     signals: Option<Seat>,
-    /// Whether the device takes several frames in one text.
+    /// Whether the device accepts several frames in one websocket message.
     batches: bool,
     intake: Intake,
     heartbeat: Heartbeat,
-    /// When the token ends.
+    /// When the token expires.
     expires: Instant,
-    /// When the socket ends with it: a moment of the node's time awake, set once the token has ended.
+    /// When the socket is closed because of that: a moment of the node's clock, set once the token has expired.
     expired: Option<Duration>,
-    /// When to go, once the node is draining: a moment of its time awake.
+    /// When the socket is closed because the node drains: a moment of the node's clock.
     leave: Option<Duration>,
 }
 
-/// What the session wakes up for.
+/// The reasons for which the session wakes up.
 enum Event {
     Draining,
     Time,
@@ -159,7 +162,7 @@ impl<'w> Session<'w> {
         }
     }
 
-    /// Decides where the device goes on, and welcomes it.
+    /// Decides where the device resumes, and sends the welcome.
     async fn begin(&mut self) -> Result<(), Ending> {
         let fed = self.node.node_clock.within(WELCOME_WAIT, self.feed.next()).await;
         self.fed(fed.ok_or(Ending::Close(CloseCode::PositionLost))?).await
@@ -192,8 +195,9 @@ impl<'w> Session<'w> {
 
     async fn event(&mut self, timer: Pin<&mut Sleep>) -> Event {
         let open = self.intake.is_open();
-        // In this order: what is rare first, and what the device can flood only itself with before the feed. Signals come
-        // last: while anything else is to be done, they wait, and then give way to newer ones.
+        // Polled in this order: rare events first; then the device's own frames before the feed, since a device
+        // that floods the node delays only its own feed. Signals come last: they wait while there is anything else
+        // to do, and are then replaced by newer ones.
         let event = tokio::select! {
             biased;
             () = self.node.draining.cancelled(), if self.leave.is_none() => Event::Draining,
@@ -204,12 +208,13 @@ impl<'w> Session<'w> {
             frames = next_signals(self.signals.as_ref()) => Event::Signals(frames),
         };
         if !open {
-            self.heartbeat.heard(self.node.node_clock.now()); // nobody listened
+            self.heartbeat.heard(self.node.node_clock.now()); // the node did not read: this is no silence of the device
         }
         event
     }
 
-    /// How long it is, at least, until something is due. Most moves on meanwhile: the timer only looks again then.
+    /// The shortest time until a deadline can have come. Most deadlines move on meanwhile: then the timer only
+    /// computes the next one.
     fn due_in(&self) -> Duration {
         let node_clock = [Some(self.heartbeat.ping_at()), Some(self.heartbeat.idle_at()), self.expired, self.leave];
         let node_clock =
@@ -227,7 +232,7 @@ impl<'w> Session<'w> {
             return self.finish(CloseCode::Draining).await;
         }
         if self.expires <= Instant::now() {
-            // A node that was stopped past the end reads first what was sent before.
+            // A node that was stopped when the token expired first reads the frames that the device sent before.
             if *self.expired.get_or_insert(now + EXPIRY_GRACE) <= now {
                 return self.finish(CloseCode::TokenExpired).await;
             }
@@ -239,7 +244,7 @@ impl<'w> Session<'w> {
         }
         if self.heartbeat.ping_at() <= now {
             self.heartbeat.pinged(now);
-            // While frames wait for the socket, they are as good a sign of life.
+            // While frames wait to be sent, they do the work of the ping.
             if let Some(cursor) = self.feed.stands() {
                 self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
                 self.flush().await?;
@@ -258,7 +263,7 @@ impl<'w> Session<'w> {
         Ok(())
     }
 
-    /// Sends an answer, and those that are there already, in one flush.
+    /// Sends an answer, and any others that are ready, in one flush.
     async fn answer(&mut self, answer: &ServerFrame) -> Result<(), Ending> {
         self.say(answer).await?;
         while let Some(answer) = self.intake.answer().now_or_never() {
@@ -306,7 +311,8 @@ impl<'w> Session<'w> {
         self.flush().await
     }
 
-    /// Sends signals. They count as no sign of life: a quiet feed's cursor is to move on by pings all the same.
+    /// Sends signals. They do not count as sent for the heartbeat: pings must still move the cursor of a quiet
+    /// feed.
     async fn signal(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), Ending> {
         for frame in frames {
             let frame = match self.node.partition(self.user).hub.end().filter(|_| seeded(Bug::SignalMovesCursor)) {
@@ -324,7 +330,7 @@ impl<'w> Session<'w> {
         Ok(())
     }
 
-    /// Ends the socket when what it has asked for is answered, or after a while. Nothing new is taken.
+    /// Closes the socket once its outstanding answers were sent, or after [`FINISH_WAIT`]. No new frames are read.
     async fn finish(&mut self, code: CloseCode) -> Result<(), Ending> {
         self.feed.leave();
         let deadline = self.node.node_clock.now() + FINISH_WAIT;
@@ -338,7 +344,7 @@ impl<'w> Session<'w> {
         Err(Ending::Close(code))
     }
 
-    /// A moment within the drain window.
+    /// A random moment within the drain window.
     fn jitter(&self) -> Duration {
         let window_ms = u64::try_from(self.node.config.drain_window.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.node.entropy.below(window_ms))

@@ -1,4 +1,4 @@
-//! Counts the open sockets of the node and of each user, against their bounds.
+//! Counts the open sockets of the node and of each user, and enforces their bounds.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,27 +7,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::UserId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Counts sockets against their bounds.
+/// The counts and their bounds.
 #[derive(Debug)]
 pub(crate) struct SocketCount {
     permits: Arc<Semaphore>,
     per_user_max: usize,
-    /// Only ever looked up by user.
+    /// Accessed by user only, so its random order does not matter.
     users: Mutex<HashMap<UserId, Vec<Arc<Presence>>>>,
-    /// Counts signs of life, of all sockets together.
+    /// A logical clock: the count of frames that all sockets received.
     signs: AtomicU64,
 }
 
 /// One of a user's sockets, as the others see it.
 #[derive(Debug)]
 struct Presence {
-    /// The number of its last sign of life: the lowest of several is that of the one that was silent for longest.
+    /// The value of that clock when the socket last received a frame. The lowest of several belongs to the socket
+    /// that was silent for longest.
     heard: AtomicU64,
-    /// It has to make room.
+    /// Notified when the socket must close to make room for another one.
     give_way: Notify,
 }
 
-/// One of a user's sockets. Counted until it is dropped, or another took its place.
+/// One of a user's sockets. It counts until it is dropped, or must close for another one.
 #[derive(Debug)]
 pub(crate) struct CountedSocket {
     socket_count: Arc<SocketCount>,
@@ -46,8 +47,8 @@ impl SocketCount {
         Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 
-    /// Counts a socket of `user`. At the user's bound, the one that was silent for longest gives way: a device that lost
-    /// its connections unnoticed must not be kept out by what is left of them.
+    /// Counts a socket of `user`. At the user's bound, the one that was silent for longest must close: a device
+    /// that lost its connections unnoticed must not be kept out by their dead sockets.
     pub(crate) fn count(self: &Arc<Self>, user: UserId) -> CountedSocket {
         let presence = Arc::new(Presence { heard: AtomicU64::new(self.sign()), give_way: Notify::new() });
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,12 +68,12 @@ impl SocketCount {
 }
 
 impl CountedSocket {
-    /// The device gave a sign of life.
+    /// Notes that a frame was received from the device.
     pub(crate) fn heard(&self) {
         self.presence.heard.store(self.socket_count.sign(), Ordering::Relaxed);
     }
 
-    /// Returns when the socket has to make room for another one of the user. Cancel safe.
+    /// Waits until the socket must close to make room for another one of the user. Cancel safe.
     pub(crate) async fn gives_way(&self) {
         self.presence.give_way.notified().await;
     }

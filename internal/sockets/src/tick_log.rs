@@ -1,5 +1,5 @@
-//! A log of ticks for tests with paused time, with an end of its own: what its readers do there, and offsets before it
-//! that are nobody's to read.
+//! A log of ticks for tests with paused time. A test chooses how its readers behave at the end, and can leave
+//! offsets at the end that no reader returns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,10 +23,10 @@ use crate::node_clock::NodeClock;
 use crate::partition::{Common, Log, Partition};
 use crate::signals::MembersCache;
 
-/// The log. Every partition of every topic is the same.
+/// The log. All partitions of all topics have the same records.
 pub(crate) struct TickLog {
     records: Vec<Record>,
-    /// The next offset to be written.
+    /// The next offset to be written, as `watermarks` reports it.
     next: u64,
     at_end: AtEnd,
     opened_at_end: AtomicUsize,
@@ -50,7 +50,7 @@ struct TickReader {
 }
 
 impl TickLog {
-    /// So many records; the offsets from there up to `next` hold none.
+    /// A log with `records` records; the offsets from there up to `next` hold none.
     pub(crate) fn new(records: u64, next: u64, at_end: AtEnd) -> Arc<Self> {
         let Encoded { headers, payload } = Codec::compiled_in().tick();
         let record = |offset| Record {
@@ -81,19 +81,19 @@ impl TickLog {
         Partition::new(0, common)
     }
 
-    /// Where a device stands that has had the record at `offset`.
+    /// The cursor behind the record at `offset`.
     pub(crate) fn cursor_behind(&self, offset: u64) -> Cursor {
         let record = self.records.iter().find(|record| record.offset == offset).unwrap();
         let generation = topics::spec_of(topics::DELIVERIES).generation;
         Cursor { generation, partition: 0, next: offset + 1, fingerprint: record.fingerprint() }
     }
 
-    /// A user of the partition.
+    /// The user of the tests.
     pub(crate) fn user(&self) -> UserId {
         UserId::try_from(uuid::Uuid::from_u128(1)).unwrap()
     }
 
-    /// Readers that were opened behind the last record.
+    /// How many readers were opened behind the last record.
     pub(crate) fn opened_at_end(&self) -> usize {
         self.opened_at_end.load(Ordering::SeqCst)
     }

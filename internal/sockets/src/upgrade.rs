@@ -1,4 +1,4 @@
-//! `GET /v1/socket`: who may open a socket.
+//! `GET /v1/socket`: checks who may open a socket, and starts its task.
 
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ use crate::handshake;
 use crate::node::Node;
 use crate::socket::{self, Opening};
 
-/// Where sockets are opened.
+/// The path where sockets are opened.
 const PATH: &str = "/v1/socket";
-/// What the names of query parameters that carry credentials have in them, by any custom.
+/// Words that occur in the names of query parameters which carry credentials.
 const TOKEN_WORDS: [&str; 11] =
     ["token", "jwt", "auth", "bearer", "credential", "secret", "passw", "session", "ticket", "apikey", "accesskey"];
-/// How the names of others end, too short to be looked for anywhere in a name.
+/// Endings of such names that are too short to be searched for inside a name.
 const TOKEN_ENDS: [&str; 6] = ["sid", "key", "pwd", "otp", "sig", "signature"];
-/// How every token of the usual kind begins: a JSON object in base64.
+/// The usual beginning of a JWT: `{"` in base64.
 const TOKEN_START: &str = "eyJ";
-/// How one may begin that is written otherwise: with a line break in the object, or with nothing in it.
+/// Rarer beginnings: `{` followed by a space, a tab or a line break, in base64.
 const TOKEN_STARTS_RARE: [&str; 2] = ["ey", "ew"];
-/// What announces a token in a header.
+/// The scheme that precedes a token in an `Authorization` header.
 const TOKEN_SCHEME: &str = "bearer";
 
 /// The routes of a node.
@@ -52,7 +52,7 @@ async fn open(
     if node.draining.is_cancelled() {
         return Err(ApiError::new(ErrorCode::Unavailable, "the node is shutting down: connect to another one"));
     }
-    drop(upgrade.map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))?); // it has looked at the request
+    drop(upgrade.map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))?); // only its checks are used
     let Some(Extension(connection)) = connection else {
         return Err(ApiError::new(ErrorCode::BadRequest, "this connection cannot be upgraded"));
     };
@@ -80,7 +80,8 @@ async fn caller(node: &Node, headers: &HeaderMap) -> Result<Caller, ApiError> {
     Caller::from_token(&node.verifier, bearer(headers).ok_or_else(wrong)?).await
 }
 
-/// URLs end up in logs: whatever looks like a token in one is refused, so that nobody comes to rely on it.
+/// URLs end up in logs. Anything that looks like a token in a URL is refused, so that no client comes to rely on
+/// it.
 fn refuse_token_in_url(uri: &Uri) -> Result<(), ApiError> {
     for pair in uri.query().into_iter().flat_map(|query| query.split(['&', ';'])) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -100,14 +101,15 @@ fn refuse_token_in_url(uri: &Uri) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether a value has a token in it, whatever its name is.
+/// Whether a value contains a token, whatever the parameter's name is.
 fn is_token(value: &str) -> bool {
     value.contains(TOKEN_START)
         || value.to_ascii_lowercase().contains(TOKEN_SCHEME)
         || value.split([' ', '+', ',', '"']).any(has_token_shape)
 }
 
-/// Three parts of base64, or five where it is encrypted, of which the first is a JSON object.
+/// Whether the text has the form of a JWT: three parts of base64, or five if encrypted, of which the first is a
+/// JSON object.
 fn has_token_shape(text: &str) -> bool {
     let of_base64 = |part: &str| part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_=".contains(letter));
     let parts = text.split('.').count();
@@ -116,7 +118,7 @@ fn has_token_shape(text: &str) -> bool {
         && text.split('.').all(of_base64)
 }
 
-/// The text without its percent escapes.
+/// The text with its percent escapes decoded.
 fn unescaped(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let [first, after @ ..] = rest {
@@ -135,7 +137,8 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A browser sends the page's origin and lets no page change it; other clients send none.
+/// Refuses browser origins that are not allowed. A browser always sends the page's origin and no page can change
+/// it; other clients send none.
 fn refuse_foreign_origin(headers: &HeaderMap, config: &Config) -> Result<(), ApiError> {
     if config.origins.allow(headers) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The websocket itself: texts in and out, with a bound on how long a device may keep the node waiting.
+//! The websocket: text messages in and out, with a bound on how long a device may block the node's writes.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,31 +18,31 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use crate::handshake::Socket;
 use crate::node_clock::NodeClock;
 
-/// How long the end may take: the close frame to go out, the device's to come, and the connection to be let go.
+/// How long closing may take: sending the close frame, receiving the device's, and closing the connection.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The node ends it.
+    /// The node closes it, with this code.
     Close(CloseCode),
-    /// The device ends it, with a close frame.
+    /// The device closes it, with a close frame.
     Left,
     /// The connection broke.
     Gone,
 }
 
-/// What came from the device.
+/// What was received from the device.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// A frame of the protocol.
+    /// A text message: a frame of the protocol, or a malformed one.
     Text(Utf8Bytes),
-    /// A sign of life, nothing else.
+    /// A ping or pong of the websocket.
     Sign,
 }
 
-/// Whether a device is to take what was written to it before the node can write more: then it is the device that is
-/// behind, and else the node.
+/// Whether a write waits until the device reads. If it does, the device is the one that is behind; otherwise the
+/// node is.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blocked(Arc<AtomicBool>);
 
@@ -63,7 +63,7 @@ pub(crate) struct Wire {
     patience: Patience,
 }
 
-/// How long a device may take nothing.
+/// The bound on how long a device may read nothing.
 #[derive(Debug)]
 struct Patience {
     node_clock: Arc<NodeClock>,
@@ -72,10 +72,10 @@ struct Patience {
 }
 
 impl Patience {
-    /// The end of a write. It goes on for as long as the device takes something within the wait, which counts only while
-    /// the node is awake to write.
+    /// Completes a write. It continues for as long as the device reads something within `write_wait`, measured on
+    /// the node's clock.
     async fn written(&self, write: impl Future<Output = Result<(), Error>>) -> Result<(), Ending> {
-        // Unconstrained: where it is not done at once, the device has to take something first.
+        // Without tokio's cooperative budget: if the write is pending now, it does wait for the device to read.
         let mut write = pin!(unconstrained(write));
         let mut outcome = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
         if outcome.is_pending() {
@@ -96,12 +96,12 @@ impl Wire {
         Self { socket, patience: Patience { node_clock, write_wait, blocked: Blocked::default() } }
     }
 
-    /// Whether the device is behind.
+    /// A handle to whether a write waits for the device.
     pub(crate) fn blocked(&self) -> Blocked {
         self.patience.blocked.clone()
     }
 
-    /// What the device sends next. Cancel safe.
+    /// The next message from the device. Cancel safe.
     pub(crate) async fn hear(&mut self) -> Result<Heard, Ending> {
         match self.socket.next().await {
             Some(Ok(Message::Text(text))) => Ok(Heard::Text(text)),
@@ -113,31 +113,31 @@ impl Wire {
         }
     }
 
-    /// Puts a text into the queue, writing what is there first if that is much.
+    /// Puts a text into the write buffer, and writes the buffer first if it is full.
     pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), Ending> {
         self.patience.written(self.socket.feed(Message::Text(text))).await
     }
 
-    /// Writes what is in the queue.
+    /// Writes the buffer.
     pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
         self.patience.written(self.socket.flush()).await
     }
 
-    /// Puts one of the server's own frames into the queue.
+    /// Puts a server frame into the write buffer.
     pub(crate) async fn feed_frame(&mut self, frame: &ServerFrame) -> Result<(), Ending> {
         let text = serde_json::to_string(frame).expect("frames are plain data");
         self.feed(text.into()).await
     }
 
-    /// Ends the socket in order, within [`CLOSE_WAIT`]: both close frames, then the node's end of the connection, then
-    /// the device's. A connection that is dropped with bytes unread is reset, and takes with it what the device has not
-    /// read yet: the close frame, of all things.
+    /// Closes the socket in order, within [`CLOSE_WAIT`]: both close frames, then the node's side of the
+    /// connection, then the device's. A connection that is dropped with unread bytes is reset, and a reset
+    /// discards what the device has not read yet, among it the close frame.
     pub(crate) async fn end(self, ending: Ending) {
         let Self { mut socket, patience } = self;
         let closing = async {
             match ending {
                 Ending::Gone => return,
-                Ending::Left => {} // the answer is queued: hearing on sends it
+                Ending::Left => {} // the answering close frame is queued; reading on sends it
                 Ending::Close(code) => {
                     let (code, reason) = (code.number().into(), Utf8Bytes::from_static(code.reason()));
                     if socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
@@ -145,7 +145,7 @@ impl Wire {
                     }
                 }
             }
-            // Until the device's close frame came, or what comes is no websocket any more.
+            // Until the device's close frame was read, or the stream is no websocket any more.
             while let Some(Ok(_)) = socket.next().await {}
             let connection = socket.get_mut();
             let mut waste = [0; 2048];
@@ -161,7 +161,7 @@ fn ending_of(error: &Error) -> Ending {
     match error {
         Error::Capacity(_) => Ending::Close(CloseCode::TooLarge),
         Error::Utf8(_) => Ending::Close(CloseCode::Protocol),
-        // A connection that just ends, without a close frame, is reported as a breach of the protocol, too.
+        // A connection that ends without a close frame is reported as a protocol error, too.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
         Error::Protocol(_) => Ending::Close(CloseCode::Protocol),
         _ => Ending::Gone,
@@ -178,7 +178,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Issue 10, item 7: a device is slow by what it did not take while the node tried to write to it.
+    /// Issue 10, item 7: only time in which the node tries to write counts towards `Slow`.
     #[tokio::test(start_paused = true)]
     async fn a_stop_of_the_process_makes_no_device_slow() {
         let patience =

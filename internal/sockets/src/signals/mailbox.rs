@@ -1,4 +1,5 @@
-//! What waits for the sockets of one partition's users: a few signals each, the newest of a kind only.
+//! The queues of signals for the sockets of one partition's users. A queue is short, and a new signal replaces an
+//! older one of the same kind, user and conversation.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +10,10 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::Signals;
 
-/// Signals that wait for one socket. At the bound the oldest is dropped.
+/// The most signals that wait for one socket. At the bound the oldest is dropped.
 const WAITING_MAX: usize = 16;
 
-/// The sockets of one partition that hear signals.
+/// The sockets of one partition that receive signals.
 #[derive(Debug, Default)]
 pub(super) struct Mailboxes {
     inner: Mutex<Inner>,
@@ -20,29 +21,29 @@ pub(super) struct Mailboxes {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Only ever looked up by user.
+    /// Accessed by user only, so its random order does not matter.
     users: HashMap<UserId, Vec<Arc<Mailbox>>>,
-    /// Whether the partition is read.
+    /// Whether the partition's reader runs.
     reading: bool,
 }
 
-/// What waits for one socket.
+/// The queue of one socket.
 #[derive(Debug, Default)]
 struct Mailbox {
     waiting: Mutex<VecDeque<Waiting>>,
     wake: Notify,
 }
 
-/// A signal as it goes out.
+/// A signal with its rendered frame.
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
     pub(super) signal: Signal,
     pub(super) frame: Utf8Bytes,
-    /// When the log took it.
+    /// When the log appended it, in milliseconds.
     pub(super) append_time_ms: i64,
 }
 
-/// A socket's registration. Dropping it leaves.
+/// A socket's registration, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     signals: Arc<Signals>,
@@ -52,7 +53,7 @@ pub(crate) struct Seat {
 }
 
 impl Mailboxes {
-    /// Seats a socket of `user`; whether a reader has to be started for it.
+    /// Registers a socket of `user`; returns whether a reader has to be started for it.
     pub(super) fn enter(signals: &Arc<Signals>, partition: u32, user: UserId) -> (Seat, bool) {
         let mailbox = Arc::new(Mailbox::default());
         let mut inner = signals.partitions[partition as usize].inner();
@@ -62,14 +63,16 @@ impl Mailboxes {
         (Seat { signals: Arc::clone(signals), partition, user, mailbox }, first)
     }
 
-    /// Puts a signal into the mailboxes of those users, and wakes their sockets; says how many signals it has pushed out.
+    /// Puts a signal into the mailboxes of those users, and wakes their sockets; returns how many older signals
+    /// were dropped for it.
     pub(super) fn push(&self, recipients: &[UserId], waiting: &Waiting) -> u64 {
         let inner = self.inner();
         let mailboxes = recipients.iter().filter_map(|user| inner.users.get(user)).flatten();
         mailboxes.map(|mailbox| u64::from(mailbox.put(waiting.clone()))).sum()
     }
 
-    /// The reader wants to end: whether it may, because nobody is here. Once it may, the next seat starts another.
+    /// Called by the reader before it ends. Returns whether there is no socket; then the next socket starts a new
+    /// reader.
     pub(super) fn leave_if_vacant(&self) -> bool {
         let mut inner = self.inner();
         let vacant = inner.users.is_empty();
@@ -83,7 +86,7 @@ impl Mailboxes {
 }
 
 impl Mailbox {
-    /// Whether another signal had to go for it.
+    /// Queues a signal; returns whether the oldest one was dropped for it.
     fn put(&self, new: Waiting) -> bool {
         let mut waiting = self.waiting();
         waiting.retain(|earlier| !new.signal.replaces(&earlier.signal));
@@ -103,8 +106,8 @@ impl Mailbox {
 }
 
 impl Seat {
-    /// What is to be sent now, as soon as there is something. What has become too old meanwhile is dropped. Cancel safe: what
-    /// is not returned still waits.
+    /// Waits for signals, and returns their frames. Signals that have become too old meanwhile are dropped. Cancel
+    /// safe: signals that are not returned still wait.
     pub(crate) async fn next(&self) -> Vec<Utf8Bytes> {
         loop {
             let waiting = std::mem::take(&mut *self.mailbox.waiting());

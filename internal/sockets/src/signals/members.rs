@@ -1,4 +1,5 @@
-//! Who is told of a signal: the members of its conversation, asked for in the background and remembered for a moment.
+//! The recipients of a signal: the members of its conversation, looked up in the background and cached for a
+//! moment.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,20 +15,20 @@ use store::SharedStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-/// How long the members of a conversation are used once they were looked up.
+/// How long the members of a conversation are used after they were looked up.
 pub const MEMBERS_KEPT: Duration = Duration::from_secs(10);
-/// Conversations whose members are remembered, 6 MiB at most.
+/// Conversations whose members are cached, 6 MiB at most.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
-/// Look-ups at the same time.
+/// Look-ups that may run at the same time.
 const LOOK_UPS_MAX: usize = 32;
-/// The longest that a look-up may take: what waits for it is old then.
+/// The timeout of a look-up: the signals that wait for it are too old then.
 const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
-/// How long of that storage is waited for.
+/// The part of it for which a look-up waits for storage to pass the barrier.
 const APPLIED_WAIT: Duration = Duration::from_millis(1_500);
-/// Signals that wait for one look-up.
+/// The most signals that wait for one look-up.
 const WAITING_MAX: usize = 16;
 
-/// The members of conversations.
+/// Looks up the members of conversations.
 pub(super) struct Members {
     store: SharedStore,
     barrier: Barrier,
@@ -35,26 +36,27 @@ pub(super) struct Members {
     turns: Arc<Semaphore>,
 }
 
-/// What was looked up. Cheap to clone; clones are one: who reads the feed tells it when members change.
+/// The members that were looked up. Cheap to clone; clones share the cache. The readers of the feed invalidate its
+/// entries when members change.
 #[derive(Debug, Clone)]
 pub(crate) struct MembersCache(Arc<Mutex<Known>>);
 
 #[derive(Debug)]
 struct Known {
     conversations: LruCache<ConversationId, Entry>,
-    /// How many look-ups were begun: each has a number.
+    /// The count of look-ups that were begun, from which each gets its number.
     look_ups: u64,
 }
 
 #[derive(Debug)]
 enum Entry {
-    /// They were looked up, and count until then.
+    /// The members, valid until that time.
     Members(Arc<[UserId]>, Instant),
-    /// They are being looked up, and signals wait for that.
+    /// The number of a running look-up, and the signals that wait for it.
     LookUp(u64, Vec<Signal>),
 }
 
-/// A look-up that was begun.
+/// A look-up that was registered, and is to be run with [`Members::look_up`].
 #[derive(Debug)]
 pub(super) struct LookUp {
     conversation: ConversationId,
@@ -62,7 +64,7 @@ pub(super) struct LookUp {
     _turn: OwnedSemaphorePermit,
 }
 
-/// What came of asking for the members.
+/// The result of asking for the members.
 #[derive(Debug)]
 pub(super) enum Asked {
     Known(Arc<[UserId]>),
@@ -70,7 +72,7 @@ pub(super) enum Asked {
     Waits,
     /// Too many look-ups are under way, or too many signals wait for this one.
     Busy,
-    /// They have to be looked up; the signal waits for it.
+    /// The caller must run this look-up; the signal waits for it.
     LookUp(LookUp),
 }
 
@@ -79,7 +81,8 @@ impl Members {
         Self { store, barrier, cache, turns: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
     }
 
-    /// The members of the signal's conversation, if they are known.
+    /// The members of the signal's conversation, if they are cached; else the signal waits for a look-up, or is
+    /// refused.
     pub(super) fn of(&self, conversation: ConversationId, signal: Signal) -> Asked {
         let mut known = self.cache.known();
         match known.conversations.get_mut(&conversation) {
@@ -100,8 +103,8 @@ impl Members {
         Asked::LookUp(LookUp { conversation, number, _turn: turn })
     }
 
-    /// Looks the members up. Returns them, and the signals that wait for them; no members when they could not be looked up
-    /// in time, or have changed meanwhile.
+    /// Looks up the members. Returns them, and the signals that wait for them; no members when they could not be
+    /// looked up in time, or have changed meanwhile.
     pub(super) async fn look_up(&self, look_up: &LookUp) -> (Option<Arc<[UserId]>>, Vec<Signal>) {
         let asked = timeout(LOOK_UP_WAIT, self.ask(look_up.conversation)).await;
         let members: Option<Arc<[UserId]>> = match asked {
@@ -115,7 +118,7 @@ impl Members {
         let mut known = self.cache.known();
         let mine = |entry: &Entry| matches!(entry, Entry::LookUp(number, _) if *number == look_up.number);
         if !known.conversations.peek(&look_up.conversation).is_some_and(mine) {
-            return (None, Vec::new()); // forgotten meanwhile, and what waited with it
+            return (None, Vec::new()); // the entry and its waiting signals were removed meanwhile
         }
         let Some(Entry::LookUp(_, waiting)) = known.conversations.pop(&look_up.conversation) else {
             return (None, Vec::new());
@@ -127,11 +130,11 @@ impl Members {
         (members, waiting)
     }
 
-    /// The members as of everything that is in the log now; nobody where there are too many; `None` when that cannot be
-    /// told at the moment.
+    /// The members as of everything that is in the log now; an empty list where there are too many; `None` when
+    /// the store cannot answer at the moment.
     async fn ask(&self, conversation: ConversationId) -> Result<Option<Vec<UserId>>, ApiError> {
         let source = Barrier::source_of(conversation);
-        // The order of every read: applied, then the hold, then the rows.
+        // Every read uses this order: first `applied`, then the hold, then the rows.
         if !self.barrier.passed(source, APPLIED_WAIT).await? {
             return Ok(None);
         }
@@ -155,7 +158,8 @@ impl MembersCache {
         Self(Arc::new(Mutex::new(known)))
     }
 
-    /// A frame of the feed of that conversation goes by: where it changes the members, they are looked up anew.
+    /// Called for each frame of the feed of that conversation: if it changes the members, the cached ones are
+    /// dropped.
     pub(crate) fn fed(&self, conversation: ConversationId, frame: &str) {
         let known = self.known().conversations.contains(&conversation);
         if known && changes_members(frame) && !seeded(Bug::SignalToWhoWasRemoved) {
@@ -168,7 +172,7 @@ impl MembersCache {
     }
 }
 
-/// Whether a rendered frame of the feed says that the members of its conversation are others now.
+/// Whether a rendered frame of the feed changes the members of its conversation.
 fn changes_members(frame: &str) -> bool {
     match serde_json::from_str(frame) {
         Ok(FeedFrame::Event { what, .. }) => match what {
@@ -184,7 +188,7 @@ fn changes_members(frame: &str) -> bool {
         Ok(
             FeedFrame::Settled { .. } | FeedFrame::Refused { .. } | FeedFrame::Read { .. } | FeedFrame::Account { .. },
         ) => false,
-        // Of a newer program: it may.
+        // A frame of a newer program may change them.
         Err(_) => true,
     }
 }

@@ -1,4 +1,4 @@
-//! The rate limit of signals of one user in one conversation: over all of their sockets on this node.
+//! The rate limit on the signals of one user in one conversation, over all of the user's sockets on this node.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,28 +6,29 @@ use std::time::Duration;
 use domain::{ConversationId, TYPING_EVERY, UserId};
 use tokio::time::Instant;
 
-/// Users and conversations that are remembered, in each half: beyond, signals are dropped.
+/// Users and conversations that are tracked, in each half. Beyond, signals are dropped.
 const REMEMBERED_MAX: usize = 100_000;
-/// A device that keeps to the pace may be heard so much too early: a network does not keep it.
+/// How much too early a signal may arrive: network delays vary.
 const TOLERANCE: Duration = Duration::from_millis(500);
 
 /// A user and a conversation.
 type Who = (UserId, ConversationId);
 
-/// When each may be heard next. Kept in two halves, of which the older one is dropped when it tells nothing any more.
+/// The time from which each user's next signal in a conversation is accepted. Kept in two halves, of which the
+/// older one is dropped once all of its times have passed.
 #[derive(Debug, Default)]
 pub(super) struct SignalRate {
     next: HashMap<Who, Instant>,
-    /// The same, noted before `since`.
+    /// The same, for entries that were made before `since`.
     earlier: HashMap<Who, Instant>,
     since: Option<Instant>,
 }
 
 impl SignalRate {
-    /// Whether the user may be heard now. In the long run that is once in [`TYPING_EVERY`].
+    /// Charges a signal; returns whether it is accepted. In the long run that is one in [`TYPING_EVERY`].
     pub(super) fn take(&mut self, user: UserId, conversation: ConversationId) -> bool {
         let (now, who) = (Instant::now(), (user, conversation));
-        // What was noted before that has passed by then.
+        // All times in the older half have passed by then.
         if self.since.is_none_or(|since| since.elapsed() > TYPING_EVERY + TOLERANCE) {
             (self.earlier, self.since) = (std::mem::take(&mut self.next), Some(now));
         }
@@ -57,7 +58,7 @@ mod tests {
         let two = ConversationId::direct(user(1), other);
         assert!(rate.take(user(1), one) && !rate.take(user(1), one), "a second time at once is too often");
         assert!(rate.take(user(1), two) && rate.take(user(2), one), "others are not held up");
-        // A device that keeps to the pace over a network that does not is heard each time.
+        // A device that keeps to the rate, over a network with varying delay, has every signal accepted.
         for late_ms in [2_700, 3_200, 3_000, 2_900] {
             advance(Duration::from_millis(late_ms)).await;
             assert!(rate.take(user(1), one), "after {late_ms} ms");

@@ -1,6 +1,8 @@
-//! The reader of one partition of `chat.signals`, while devices of its users are here that asked for signals.
+//! The reader of one partition of `chat.signals`. It runs while the partition has connected devices that asked for
+//! signals.
 //!
-//! It begins at the log's end, and after any error there again: what it misses is old by then. It never waits for a socket.
+//! It begins at the log's end, and again there after an error: signals that it misses would be too old anyway. It
+//! never waits for a socket.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,10 +23,10 @@ use crate::position;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
-/// How often it looks whether anybody is still here.
+/// How often it checks whether there are still sockets.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Reads until nobody needs it, or the node ends.
+/// Reads until the partition has no socket, or the node ends.
 pub(super) async fn run(signals: Arc<Signals>, partition: u32) {
     let mut reader = Reader {
         backoff: Backoff::new(signals.entropy.clone()),
@@ -62,7 +64,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads from the log's end until something is wrong.
+    /// Reads from the log's end until an error.
     async fn read(&mut self) -> Result<Infallible, LogError> {
         let log = &*self.signals.log.0;
         let end = position::in_time(log.watermarks(SIGNALS, self.partition)).await?.next;
@@ -79,7 +81,7 @@ impl Reader<'_> {
 
     fn take(&self, record: &Record) {
         let (signals, append_time_ms) = (self.signals, record.append_time_ms);
-        // What is of a newer program, or of nobody, is passed over: it is not worth more.
+        // Records of newer programs and records that are no signals are skipped: a lost signal is harmless.
         let read = match signals.codec.read_signal(&record.headers, &record.payload) {
             Ok(Some(read)) => read,
             Ok(None) => return,

@@ -1,4 +1,4 @@
-//! Several frames in one text, for devices that take that.
+//! Several frames in one websocket message, for devices that accept batches.
 
 use domain::Cursor;
 use protocol::{FeedFrame, ServerFrame};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::{Device, Node, Said, World, number_of, quick, user_of};
 
-/// A device that takes batches and goes on from the cursor, welcomed.
+/// A device that accepts batches and has resumed at the cursor.
 async fn batched(world: &World, node: &Node, cursor: &Cursor) -> Device {
     let mut device = Device::open(node.address, Some(&world.token(user_of(0, 0)))).await.unwrap();
     device.say(&json!({ "type": "hello", "cursor": cursor.to_string(), "batch": true }).to_string()).await;
@@ -14,7 +14,7 @@ async fn batched(world: &World, node: &Node, cursor: &Cursor) -> Device {
     device
 }
 
-/// The numbers in the next text of the feed, and the cursor behind them.
+/// The numbers of the messages in the next websocket message, and the cursor behind them.
 async fn text(device: &mut Device) -> (Vec<u64>, Cursor) {
     match device.hear_news().await {
         Said::Feed(received) => (vec![number_of(&received.frame)], received.cursor),
@@ -48,7 +48,7 @@ async fn a_device_that_takes_batches_gets_the_same_frames_in_fewer_texts() {
     }
     assert_eq!((numbers, Some(cursors[cursors.len() - 1].1)), (all, end));
     assert!(texts < 100, "{texts} texts");
-    // Each of the cursors is that of the last frame before it: whoever goes on from there misses and repeats nothing.
+    // Each cursor is that of the last frame before it: a device that resumes there misses and repeats nothing.
     for (count, cursor) in cursors.into_iter().rev().skip(1).step_by(2) {
         let mut device = batched(&world, &node, &cursor).await;
         assert_eq!(text(&mut device).await.0[0], count as u64 + 1);

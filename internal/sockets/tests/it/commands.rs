@@ -1,4 +1,4 @@
-//! Commands and marks over a socket.
+//! Commands and read marks over a socket.
 
 use domain::Event;
 use events::MessageRecord;

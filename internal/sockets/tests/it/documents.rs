@@ -28,7 +28,7 @@ fn names<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Names {
     names.into_iter().map(|name| name.as_ref().to_owned()).collect()
 }
 
-/// The variants of an enum, as serde lists them when it meets another one.
+/// The variants of an enum, as serde lists them in the error about an unknown one.
 fn variants<T: DeserializeOwned>(unknown: Value) -> Names {
     let words = serde_json::from_value::<T>(unknown).err().expect("there is no such variant").to_string();
     let (_, list) = words.split_once("expected").unwrap_or_else(|| panic!("{words}"));
@@ -43,7 +43,7 @@ fn kinds() -> Names {
     variants::<FeedKind>(json!({ "kind": "?" }))
 }
 
-/// Frames of every type and kind: with every field, and with no optional one.
+/// Frames of every type and kind: each with all of its fields, and without its optional ones.
 fn samples() -> Vec<[Value; 2]> {
     let (id, in_conversation, user) = (command_id(1), conversation(), user_of(0, 0));
     let mut samples = client_samples(id, in_conversation, user);
@@ -54,7 +54,8 @@ fn samples() -> Vec<[Value; 2]> {
     samples
 }
 
-/// The name of a frame's message: its type, except where the client's and the server's have the same.
+/// The name of a frame's message in the document: its type, except where a client's and a server's frame share
+/// one.
 fn message_of(frame: &Value) -> &str {
     match frame["type"].as_str().unwrap() {
         "typing" if frame.get("user").is_some() => "someone_typing",
@@ -132,7 +133,7 @@ fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Ve
         cursor: cursor(),
         frame: FeedFrame::Event { conversation, seq, id, author: user, time: 1, ordinal, what },
     };
-    // Of every kind, the fewest fields and all of them.
+    // Each kind with all of its fields, and without the optional ones.
     let event = |what| event_at(Some(1), what);
     let message = |reply_to| event(FeedKind::Message { body: "hi".into(), reply_to });
     let left = |owner| event(FeedKind::Left { user, owner });
@@ -202,7 +203,7 @@ fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
     assert_eq!(messages, names(document["channels"]["socket"]["messages"].as_object().unwrap().keys()));
 }
 
-/// So that a new variant cannot be forgotten here.
+/// Fails for a new variant that has no sample here.
 #[test]
 fn the_samples_are_of_every_type_and_kind() {
     let mut types = commands();
@@ -232,7 +233,7 @@ fn every_field_of_every_frame_is_named_when_it_is_wrong() {
                     Err(ServerFrame::Error { message, .. }) => {
                         assert!(message.contains(&format!("'{name}'")), "{frame}: {message}");
                     }
-                    // Texts that are no ids may be empty here; what is optional may be null.
+                    // Texts that are no ids may be empty here; optional fields may be null.
                     Ok(_) => {
                         let flag = full[name].is_boolean() && wrong.is_boolean();
                         assert!(flag || wrong == "" && text || wrong.is_null() && optional, "{frame} is taken");
@@ -314,7 +315,7 @@ fn the_protocol_page_names_the_fields_of_every_frame() {
         if full["type"] == "event" {
             written.extend(kinds[full["kind"].as_str().unwrap()].clone());
         }
-        // `type` is every frame's, and `cursor` every feed frame's.
+        // The page does not repeat `type`, which every frame has, and `cursor`, which every feed frame has.
         let kind = full["type"].as_str().unwrap();
         let feed = full.get("cursor").is_some() && !ServerFrame::TYPES.contains(&kind) && kind != "hello";
         let common = |field: &&String| *field != "type" && !(feed && *field == "cursor");
@@ -323,7 +324,7 @@ fn the_protocol_page_names_the_fields_of_every_frame() {
     }
 }
 
-/// The values that an open enum names.
+/// The values that the schema of an open enum lists.
 fn named(schema: &Value) -> &Value {
     assert_eq!(schema["anyOf"][1], json!({ "type": "string" }), "{schema} is not open");
     &schema["anyOf"][0]["enum"]
@@ -333,12 +334,12 @@ fn strings(list: &Value) -> Names {
     names(list.as_array().unwrap().iter().map(|item| item.as_str().unwrap()))
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The first column of a table of a section of the protocol page, where it is in backticks.
+/// The texts between backticks in the first column of a table of the protocol page.
 fn table(section: &str, number: usize) -> Names {
     rows(section, number).into_iter().flat_map(|row| quoted(&row[0])).collect()
 }

@@ -1,4 +1,4 @@
-//! Who gets in, and what ends a socket.
+//! Authentication, and the reasons for which a socket is closed.
 
 use std::time::Duration;
 
@@ -72,7 +72,8 @@ async fn a_socket_that_does_not_begin_with_hello_is_closed() {
         if let Some(text) = first {
             device.say(text).await;
         }
-        // Nothing in time is no fault of the client: a machine under load may have had no time to listen.
+        // A missing `hello` is not treated as a fault of the client: a machine under load may have had no time to
+        // read.
         let code = if first.is_none() { CloseCode::Idle } else { CloseCode::NoHello };
         assert_eq!(device.closed().await, Some(code.number()), "{first:?}");
     }
@@ -163,7 +164,7 @@ async fn the_end_of_the_token_is_the_end_of_the_socket() {
     let world = World::new().await;
     let node = world.node(quick()).await;
     let user = user_of(0, 0);
-    // Inside the leeway, a second before its end.
+    // Expired, but accepted within the leeway, which ends a moment later.
     let ttl = Duration::from_secs(60);
     let signed_ms = world.clock.now_ms() - 60_000 - auth::LEEWAY.as_millis() as i64 + 1_500;
     let token = world.key.sign(user, None, signed_ms, ttl).unwrap();
@@ -178,7 +179,7 @@ async fn the_end_of_the_token_is_the_end_of_the_socket() {
     node.stop().await;
 }
 
-/// Issue 10, item 12: at the bound of a user the socket that was silent for longest makes room.
+/// Issue 10, item 12: at the bound of a user the socket that was silent for longest is closed.
 #[tokio::test]
 async fn a_user_and_a_node_have_so_many_sockets_and_no_more() {
     let world = World::new().await;
@@ -200,7 +201,8 @@ async fn a_user_and_a_node_have_so_many_sockets_and_no_more() {
     node.stop().await;
 }
 
-/// Issue 10, item 12: a close frame is answered with its code, before hello and after, and then the connection ends.
+/// Issue 10, item 12: a close frame is answered with the same code, before hello and after, and then the
+/// connection ends.
 #[tokio::test]
 async fn a_close_frame_is_answered() {
     let world = World::new().await;
@@ -222,8 +224,8 @@ async fn a_close_frame_is_answered() {
     node.stop().await;
 }
 
-/// Issue 10, item 12: the node reads past what comes behind a close frame of its own, so that the code arrives where a
-/// device writes all it has before it reads.
+/// Issue 10, item 12: after a close frame of its own the node reads and discards what still comes, so that the
+/// code also arrives at a device that writes everything before it reads.
 #[tokio::test]
 async fn a_device_that_is_still_writing_gets_to_know_why_it_is_closed() {
     let world = World::new().await;

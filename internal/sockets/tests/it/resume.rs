@@ -1,4 +1,4 @@
-//! A device goes on where it left off, wherever that is, or is told why it cannot.
+//! A device resumes at its cursor, from the ring or from the log, or gets a reset with its reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use sockets::Config;
 
 use crate::common::{Device, Doctored, Said, World, new_log, quick, user_of};
 
-/// A ring of so few records that a device is soon behind it.
+/// A ring with so few records that a device is soon older than it.
 fn small_ring() -> Config {
     Config { ring_records_max: 4, ..quick() }
 }
@@ -198,7 +198,7 @@ async fn too_many_records_or_bytes_behind_is_too_far() {
     for node in nodes {
         node.until("socket_reader_records_total", 30).await;
         let mut device = world.device(&node, user, Some(&cursor)).await;
-        // A range read shows only on its way how large the range is.
+        // How large a range is shows only during the range read.
         let (end, reset) = loop {
             match device.hear_news().await {
                 Said::Server(ServerFrame::Welcome { cursor, reset: Some(reset), .. }) => break (cursor, reset),
@@ -211,7 +211,8 @@ async fn too_many_records_or_bytes_behind_is_too_far() {
     }
 }
 
-/// Issue 10, item 4: a device that comes back is not charged for what others of its partition are sent.
+/// Issue 10, item 4: records for other users of its partition do not count towards the bound of a device that
+/// reconnects.
 #[tokio::test]
 async fn what_is_addressed_to_others_resets_nobody() {
     let world = World::new().await;
@@ -235,7 +236,7 @@ async fn what_is_addressed_to_others_resets_nobody() {
     node.stop().await;
 }
 
-/// Scenario 11: appends more than the ring holds each time a range read is about to give records out, `times` times.
+/// Scenario 11: appends more than the ring holds each time a range read is about to return records, `times` times.
 async fn with_laps(times: usize) -> (World, crate::common::Node, Device, Cursor) {
     let log = Doctored::new(new_log(1).await);
     let world = World::on(log.clone()).await;
@@ -287,7 +288,8 @@ async fn a_ring_that_laps_a_device_during_its_range_read_loses_it_nothing() {
     node.stop().await;
 }
 
-/// Issue 10, item 7: it is the node that reads behind: no reason to make a device sync that comes on each time.
+/// Issue 10, item 7: the node's range reads are behind here, while each moves the cursor: no reason to make the
+/// device sync.
 #[tokio::test]
 async fn a_device_that_is_lapped_again_and_again_is_served_all_the_same() {
     let (_world, node, mut device, cursor) = with_laps(12).await;
@@ -296,7 +298,7 @@ async fn a_device_that_is_lapped_again_and_again_is_served_all_the_same() {
     node.stop().await;
 }
 
-/// Scenario 19: the device has stored nothing, so it is told to sync again, and from a later seq at the earliest.
+/// Scenario 19: the device has stored nothing, so it gets a reset again, whose cursor is not older than the first.
 #[tokio::test]
 async fn a_drop_before_the_sync_ends_starts_it_again() {
     let world = World::new().await;
@@ -316,7 +318,7 @@ async fn a_drop_before_the_sync_ends_starts_it_again() {
 #[tokio::test]
 async fn the_cursor_of_a_quiet_user_does_not_age() {
     let world = World::new().await;
-    // After three of these a silent device is let go: a loaded machine needs some time to answer.
+    // A device that is silent for three of these is closed: a loaded machine needs some time to answer.
     let node = world.node(Config { ping: Duration::from_secs(1), ..quick() }).await;
     let (quiet, busy) = (user_of(0, 0), user_of(0, 1));
     let (mut device, start) = world.fresh_device(&node, quiet).await;

@@ -1,4 +1,4 @@
-//! A node goes: nothing is lost, nobody is hurried, and it ends in time.
+//! Shutdown of a node: no frame or answer is lost, devices are moved over a window of time, and it ends in time.
 
 use std::time::Duration;
 

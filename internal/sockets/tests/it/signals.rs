@@ -1,4 +1,4 @@
-//! Signals: who hears that somebody is typing, and that nothing durable depends on it.
+//! Signals: who receives that somebody is typing, and that nothing durable depends on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::common::{
     Device, Node, PATIENCE, Said, World, append_to, command_id, conversation, partition_of_user, quick, until, user_of,
 };
 
-/// The members of the conversation of the tests change at the next seq of its log, and storage has come there.
+/// Changes members of the tests' conversation at the next seq of its log, and sets storage's `applied` to that.
 async fn members(world: &World, changes: &[(UserId, bool)]) {
     let partition = partition_of(conversation().to_string().as_bytes(), spec_of(MESSAGES).partitions);
     append_to(&*world.log, MESSAGES, partition, world.codec.tick()).await;
@@ -31,7 +31,7 @@ async fn members(world: &World, changes: &[(UserId, bool)]) {
     world.store.set_applied(Source { topic: MESSAGES, partition }, applied).await.unwrap();
 }
 
-/// A device that takes signals, welcomed.
+/// A device that asked for signals, after its welcome.
 async fn hearing(world: &World, node: &Node, user: UserId) -> Device {
     let mut device = Device::open(node.address, Some(&world.token(user))).await.unwrap();
     device.say(&json!({ "type": "hello", "signals": true }).to_string()).await;
@@ -51,9 +51,9 @@ fn fate(name: &str) -> String {
     format!("socket_signals_total{{fate=\"{name}\"}}")
 }
 
-/// Until the nodes' readers have come to the end of the signals: none that is sent from now on is missed.
+/// Waits until the nodes' readers read at the end of the signals: none that is sent from now on is missed.
 async fn readers_stand(speaker: &mut Device, hearer: &mut Device, user: UserId) {
-    // A reader begins a moment after its first device: what is said before may be lost.
+    // A reader starts a moment after its first device: a signal that is sent before may be lost.
     for _ in 0..100 {
         speaker.say(&types()).await;
         match tokio::time::timeout(Duration::from_millis(300), hearer.hear_news()).await {
@@ -75,7 +75,7 @@ async fn the_other_members_hear_that_somebody_is_typing_and_nobody_else_does() {
     let (mut bobs_old, cursor) = world.fresh_device(&node, bob).await;
     let mut eves = hearing(&world, &node, eve).await;
     readers_stand(&mut anns[0], &mut bobs, ann).await;
-    // One who is no member is not heard, and a conversation that nobody knows is nobody's.
+    // A signal of a user who is no member is dropped.
     eves.say(&types()).await;
     until("a stranger is not heard", || node.count(&fate("not_member")) >= 1).await;
     world.deliver(&[ann, bob, eve], 1).await;
@@ -101,7 +101,7 @@ async fn what_is_said_too_often_is_dropped_in_silence() {
     }
     until("they are dropped", || node.count(&fate("too_often")) >= 99).await;
     assert!(node.count(&fate("sent")) <= before + 1);
-    // Neither of the two is answered for it, or closed.
+    // The sender gets no answer for the dropped signals, and its socket stays open.
     world.deliver(&[ann], 1).await;
     assert_eq!(anns.messages(1).await.0, [1]);
     node.stop().await;
@@ -117,7 +117,7 @@ async fn who_was_removed_hears_nothing_from_the_moment_on_that_the_feed_says_so(
     let (mut bobs, mut eves) = (hearing(&world, &node, bob).await, hearing(&world, &node, eve).await);
     readers_stand(&mut anns, &mut bobs, ann).await;
     assert_eq!(eves.hear_news().await, typing(ann));
-    // Eve is removed. Who was looked up a moment ago is looked up anew.
+    // Eve is removed. The cached members are dropped, and looked up again.
     members(&world, &[(eve, false)]).await;
     let left = FeedFrame::Event {
         conversation: conversation(),
@@ -134,7 +134,7 @@ async fn who_was_removed_hears_nothing_from_the_moment_on_that_the_feed_says_so(
     for device in [&mut anns, &mut bobs, &mut eves] {
         assert_eq!(device.feed().await.frame, left);
     }
-    sleep(Duration::from_secs(3)).await; // the pace of one's own signals: there is nothing to wait for
+    sleep(Duration::from_secs(3)).await; // the rate limit of Ann's signals; no metric shows when it has passed
     anns.say(&types()).await;
     assert_eq!(bobs.hear_news().await, typing(ann));
     let not_member = node.count(&fate("not_member"));
@@ -146,7 +146,8 @@ async fn who_was_removed_hears_nothing_from_the_moment_on_that_the_feed_says_so(
     node.stop().await;
 }
 
-/// A topic that is not there yet, as before the operator's `topics apply`: a warning, and nothing else.
+/// The topic does not exist yet, as before the operator runs `topics apply`: this is logged as a warning, and
+/// everything else works.
 #[tokio::test]
 async fn without_the_topic_of_signals_everything_else_works() {
     let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), Clock::system()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A device that cannot keep up is cut off, alone.
+//! A device that cannot keep up is closed, and its neighbours are not affected.
 
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ async fn a_slow_reader_is_cut_off_and_its_neighbours_are_not() {
     let (_, _twin, ()) = tokio::join!(delivering, reading, reading_too);
     node.until("socket_closes_total{reason=\"slow\"}", 1).await;
     assert_eq!(node.count("sockets_open"), 2);
-    // What it reads now is what the network still holds; whether the code gets through depends on it alone.
+    // What it reads now is what the network buffers still hold; whether the close code arrives depends on them
+    // alone.
     let mut expected = 1;
     let (code, cursor) = loop {
         match slow.hear().await {
@@ -53,14 +54,15 @@ async fn a_slow_reader_is_cut_off_and_its_neighbours_are_not() {
     node.stop().await;
 }
 
-/// Issue 10, item 7: whom the ring outruns is not closed: it goes on from the log where it stood, and its neighbours do
-/// not wait for it.
+/// Issue 10, item 7: a socket that the ring outruns is not closed: it reads on from the log at its cursor, and its
+/// neighbours do not wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_was_outrun_goes_on_from_the_log() {
     let world = World::new().await;
-    // Far less than what the network holds, and than what a device that comes back may have missed.
+    // Far less than the network buffers hold, and than a reconnecting device may have missed.
     let config = Config { ring_records_max: 64, range_records_max: 100, range_bytes_max: 100_000, ..quick() };
-    // However long the delivering takes here, the one who takes nothing meanwhile is not slow, nor silent.
+    // However long the deliveries take here, the device that reads nothing meanwhile must not count as slow or
+    // silent.
     let config = Config { write_wait: PATIENCE * 10, ping: PATIENCE * 10, ..config };
     let node = world.node(config).await;
     let users = [user_of(0, 0), user_of(0, 1)];
@@ -75,7 +77,7 @@ async fn a_device_that_was_outrun_goes_on_from_the_log() {
     let (numbers, ()) = tokio::join!(neighbour.messages(MESSAGES as usize), delivering);
     assert_eq!(numbers.0, all, "the neighbour has all of it while the other has taken nothing");
     assert_eq!(late.messages(MESSAGES as usize).await.0, all, "each once, in order, and no reset between");
-    // Its socket may notice only now, when it can write again: until then it waits for the device.
+    // Its socket may notice only now, when it can write again: before, its write waited for the device.
     assert!(node.count("socket_outrun_total") >= 1, "the late one was outrun");
     world.deliver(&users, MESSAGES + 1).await;
     assert_eq!(late.messages(1).await.0, [MESSAGES + 1]);
@@ -83,7 +85,7 @@ async fn a_device_that_was_outrun_goes_on_from_the_log() {
     node.stop().await;
 }
 
-/// Issue 10, item 7: a burst for many devices, far beyond the ring and what one that comes back may have missed.
+/// Issue 10, item 7: a burst for many devices, far beyond the ring and the bounds of a reconnecting device.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_for_many_devices_reaches_all_of_them() {
     const DEVICES: usize = 40;

@@ -1,4 +1,5 @@
-//! A socket's token, which is renewed in band, its session, its cursor's owner, and how much a user may send.
+//! A socket's token and its renewal on the socket, its session, the owner of its cursor, and how much a user may
+//! send.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ impl World {
         self.key.sign(user, Some(session), self.clock.now_ms(), ttl).unwrap()
     }
 
-    /// A token that ends in a moment, leeway and all.
+    /// A token whose expiry and leeway end in a moment.
     fn ending_token(&self, user: UserId) -> String {
         let signed_ms = self.clock.now_ms() - auth::LEEWAY.as_millis() as i64 - 60_000 + 1_500;
         self.key.sign(user, Some(SESSION), signed_ms, Duration::from_secs(60)).unwrap()
@@ -80,7 +81,7 @@ async fn a_socket_is_renewed_by_its_own_session_only_and_else_goes_on_as_before(
     }
     world.deliver(&[user], 1).await;
     assert_eq!(device.messages(1).await.0, [1], "the token of before still counts");
-    // One of a session that has ended renews nothing, and its sockets are closed.
+    // A token of a session that has ended renews nothing, and the sockets of that session are closed.
     let mut other = welcomed(&node, &world.session_token(user, [2; 16], TTL)).await;
     world.ended.end([2; 16], 0);
     assert_eq!(other.closed().await, Some(CloseCode::Unauthorized.number()));
@@ -90,7 +91,7 @@ async fn a_socket_is_renewed_by_its_own_session_only_and_else_goes_on_as_before(
     node.stop().await;
 }
 
-/// A token that ends keeps its socket no longer because others are tried.
+/// A socket is closed at its token's expiry, even if other tokens were offered and refused.
 #[tokio::test]
 async fn renewals_that_are_refused_do_not_keep_a_socket() {
     let world = World::new().await;
@@ -102,7 +103,7 @@ async fn renewals_that_are_refused_do_not_keep_a_socket() {
     node.stop().await;
 }
 
-/// Issue 10, item 10: a cursor belongs to its user.
+/// Issue 10, item 10: a cursor is valid for its user only.
 #[tokio::test]
 async fn anothers_cursor_is_reset_and_ones_own_is_not() {
     let world = World::new().await;
@@ -141,7 +142,7 @@ async fn signs_of_life_are_frames_and_too_many_of_them_end_the_socket() {
         few.say(&send(1)).await;
         assert!(matches!(few.hear_news().await, Said::Server(ServerFrame::Ack { .. })), "a few are fine");
         let (mut many, _) = world.fresh_device(&node, user).await;
-        // Twice the burst is more than comes back meanwhile.
+        // Twice the burst is more than what is refilled meanwhile.
         for _ in 0..SIGNS_BURST * 2 {
             if many.socket.feed(frame()).await.is_err() {
                 break;
@@ -153,7 +154,7 @@ async fn signs_of_life_are_frames_and_too_many_of_them_end_the_socket() {
     node.stop().await;
 }
 
-/// The same before the hello, where nobody is signed in.
+/// The same before the hello, when the user is not known yet.
 #[tokio::test]
 async fn too_many_signs_of_life_end_a_socket_that_has_said_nothing_else() {
     let world = World::new().await;
@@ -169,7 +170,7 @@ async fn too_many_signs_of_life_end_a_socket_that_has_said_nothing_else() {
     node.stop().await;
 }
 
-/// Issue 10, item 2: over all of a user's sockets.
+/// Issue 10, item 2: the limit counts all of a user's sockets together.
 #[tokio::test]
 async fn a_users_sockets_share_what_the_user_may_send() {
     let world = World::new().await;

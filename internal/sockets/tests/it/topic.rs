@@ -1,4 +1,4 @@
-//! The topic changes under a node: trimmed, re-created, unreadable, away for a moment.
+//! The topic changes while a node reads it: trimmed, re-created, unreadable, unavailable for a moment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,8 @@ async fn when_deliveries_is_created_anew_old_cursors_are_reset_and_never_skip() 
     node.stop().await;
 }
 
-/// Scenario 19. The new topic is longer than the old one was, so no offset is out of range; and the reader looks at its
-/// position because of the error, not because it was time to (issue 10, section 3).
+/// Scenario 19. The new topic is longer than the old one was, so no offset is out of range; and the reader checks
+/// its position because of the error, not because the check interval has passed (issue 10, section 3).
 #[tokio::test]
 async fn a_topic_created_anew_under_a_running_reader_closes_its_sockets() {
     let (log, world) = doctored().await;
@@ -78,7 +78,7 @@ async fn a_broker_away_for_a_moment_closes_nobody_and_loses_nothing() {
     node.stop().await;
 }
 
-/// Scenario 19: the tick that should have been there was not.
+/// Scenario 19: there is no tick behind the trimmed records.
 #[tokio::test]
 async fn a_partition_trimmed_empty_under_a_running_reader_is_noticed() {
     let (log, world) = doctored().await;
@@ -89,7 +89,7 @@ async fn a_partition_trimmed_empty_under_a_running_reader_is_noticed() {
     let (_, cursor) = device.messages(1).await;
     log.trim(cursor.unwrap().next);
     assert_eq!(device.closed().await, Some(CloseCode::PositionLost.number()));
-    // No cursor can be made of an empty partition: the device waits for the tick.
+    // An empty partition has no cursor: the device waits until there is a tick.
     let mut device = world.device(&node, user, cursor.as_ref()).await;
     append_to(&*world.log, DELIVERIES, partition_of_user(user), world.codec.tick()).await;
     assert_eq!(device.welcome().await, (world.end(user).await, Some("gone".into())));
@@ -118,7 +118,7 @@ async fn a_corrupt_delivery_is_passed_over_and_stops_nobody() {
     let node = world.node(quick()).await;
     let user = user_of(0, 0);
     let (mut device, _) = world.fresh_device(&node, user).await;
-    // A record that is none, and records of other producers whose frames no client could read.
+    // A record that cannot be decoded, and records of other producers whose frames no client could read.
     let of =
         |frame: &str| world.codec.delivery(&Delivery { recipients: vec![user], event_key: None, frame: frame.into() });
     let Encoded { headers, .. } = of("{}");
@@ -140,7 +140,7 @@ async fn a_corrupt_delivery_is_passed_over_and_stops_nobody() {
     node.stop().await;
 }
 
-/// It may have been for anybody: passing over it would be a silent gap.
+/// The record may have been for anybody: passing over it would be a silent gap.
 #[tokio::test]
 async fn a_delivery_of_an_unknown_schema_makes_devices_sync() {
     let (_, world) = doctored().await;
@@ -162,8 +162,8 @@ async fn a_delivery_of_an_unknown_schema_makes_devices_sync() {
     node.stop().await;
 }
 
-/// Issue 10, item 5: another producer's record, keyed by one user and of a schema that nobody here knows, is that user's
-/// alone. It reset every device of the partition.
+/// Issue 10, item 5: another producer's record, keyed by one user and of an unknown schema, makes only that user's
+/// devices sync. Once it reset every device of the partition.
 #[tokio::test]
 async fn another_producers_record_of_an_unknown_schema_makes_only_the_user_of_its_key_sync() {
     let (_, world) = doctored().await;
@@ -179,7 +179,7 @@ async fn another_producers_record_of_an_unknown_schema_makes_only_the_user_of_it
     assert_eq!(device.welcome().await.1.as_deref(), Some("gone"));
     world.deliver(&[user, neighbour], 1).await;
     assert_eq!((device.messages(1).await.0, other.messages(1).await.0), (vec![1], vec![1]));
-    // Once: a device that has synced since is not asked to again.
+    // Only once: a device that has synced since then is not reset again.
     let again = world.end(user).await;
     let mut returning = world.device(&node, user, Some(&again)).await;
     assert_eq!(returning.welcome().await.1, None);

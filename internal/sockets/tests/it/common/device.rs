@@ -18,7 +18,7 @@ pub struct Device {
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
-/// What a node says.
+/// What a node sends.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
     Server(ServerFrame),
@@ -47,7 +47,7 @@ impl Device {
         if let Some(origin) = origin {
             headers.insert("origin", origin.parse().unwrap());
         }
-        // Small, so that what a device does not read soon stays with the node.
+        // A small buffer, so that frames which a device does not read soon stay with the node.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         let stream = socket.connect(address).await.map_err(Error::Io)?;
@@ -65,7 +65,7 @@ impl Device {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
-    /// What the node says next.
+    /// The next thing from the node.
     pub async fn hear(&mut self) -> Said {
         let heard = timeout(PATIENCE, async {
             loop {
@@ -80,7 +80,7 @@ impl Device {
         heard.await.expect("the node says something in time")
     }
 
-    /// The next thing that is no ping.
+    /// The next thing that is no ping; pings are answered.
     pub async fn hear_news(&mut self) -> Said {
         let heard = timeout(PATIENCE, async {
             loop {
@@ -93,7 +93,7 @@ impl Device {
         heard.await.expect("the node says something new in time")
     }
 
-    /// The cursor and the reset of the welcome, which comes next.
+    /// The cursor and the reset of the welcome, which must come next.
     pub async fn welcome(&mut self) -> (Cursor, Option<String>) {
         match self.hear_news().await {
             Said::Server(ServerFrame::Welcome { cursor, reset, .. }) => (cursor, reset),
@@ -109,7 +109,7 @@ impl Device {
         }
     }
 
-    /// The numbers of the next `count` messages, and where the device stands behind them.
+    /// The numbers of the next `count` messages, and the cursor of the last one.
     pub async fn messages(&mut self, count: usize) -> (Vec<u64>, Option<Cursor>) {
         let (mut numbers, mut cursor) = (Vec::new(), None);
         for _ in 0..count {
@@ -120,7 +120,7 @@ impl Device {
         (numbers, cursor)
     }
 
-    /// The code that the node closes with; frames before it are passed over.
+    /// The code that the node closes with; frames before it are skipped.
     pub async fn closed(&mut self) -> Option<u16> {
         loop {
             if let Said::Closed(code) = self.hear().await {

@@ -1,4 +1,4 @@
-//! A log with faults: the same seam around another log, as a broker in trouble looks from a node.
+//! A log with faults: it wraps another log, and behaves as a broker in trouble does from a node's point of view.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use eventlog::{LogError, PartitionReader, Record, SharedLog, Watermarks};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-/// What is done each time the reader of that number has read and is about to give its records out.
+/// Called, with the reader's number, each time a reader has read records and is about to return them.
 pub type OnRead = Arc<dyn Fn(usize) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A log whose faults a test sets.
@@ -20,11 +20,11 @@ pub struct Doctored {
 }
 
 struct Faults {
-    /// Raised when the log becomes another one: open readers fail once and are of no use then.
+    /// Raised when the log is replaced or fails: open readers return one error, and are of no use afterwards.
     epoch: watch::Sender<u64>,
-    /// Everything below is trimmed.
+    /// Records below this offset are trimmed.
     low: AtomicU64,
-    /// Readers of these numbers give nothing out.
+    /// Readers with these numbers return nothing.
     held: watch::Sender<Range<usize>>,
     /// How many readers were opened.
     opened: AtomicUsize,
@@ -47,7 +47,7 @@ impl Doctored {
         Arc::new(Self { inner: RwLock::new(inner), faults: Arc::new(faults) })
     }
 
-    /// The topic is deleted and created anew: from now on, this is the log.
+    /// The topic is deleted and re-created: from now on, `log` is the log.
     pub fn replace(&self, log: SharedLog) {
         *self.inner.write().unwrap() = log;
         self.hiccup();
@@ -58,17 +58,17 @@ impl Doctored {
         self.faults.epoch.send_modify(|epoch| *epoch += 1);
     }
 
-    /// Retention takes everything below.
+    /// Retention deletes everything below `low`.
     pub fn trim(&self, low: u64) {
         self.faults.low.store(low, Ordering::SeqCst);
     }
 
-    /// Readers that are open give nothing out until [`Self::release`].
+    /// Open readers return nothing until [`Self::release`].
     pub fn hold_open_readers(&self) {
         self.faults.held.send_replace(0..self.opened());
     }
 
-    /// Readers that are opened from now on give nothing out until [`Self::release`].
+    /// Readers that are opened from now on return nothing until [`Self::release`].
     pub fn hold_new_readers(&self) {
         self.faults.held.send_replace(self.opened()..usize::MAX);
     }

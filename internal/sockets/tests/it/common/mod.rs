@@ -35,10 +35,10 @@ pub fn quick() -> Config {
     Config { drain_window: Duration::from_millis(200), ..Config::default() }
 }
 
-/// Longer than anything here takes: a test that waits so long has failed.
+/// The timeout of everything in these tests: longer than any of it takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A log and a store, and what makes tokens.
+/// A log and a store, and the key that signs tokens.
 pub struct World {
     pub log: SharedLog,
     pub store: SharedStore,
@@ -75,7 +75,7 @@ impl World {
         self.node_on(Arc::clone(&self.log), config).await
     }
 
-    /// A node that sees the log as `log` shows it.
+    /// A node on another log than the world's.
     pub async fn node_on(&self, log: SharedLog, config: Config) -> Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (readiness, metrics) = (Readiness::default(), process::Metrics::new());
@@ -98,14 +98,14 @@ impl World {
         self.key.sign(user, None, self.clock.now_ms(), Duration::from_secs(900)).unwrap()
     }
 
-    /// A connected device, welcomed: see [`Device::welcome`].
+    /// A connected device that has sent `hello`; its welcome comes next: see [`Device::welcome`].
     pub async fn device(&self, node: &Node, user: UserId, cursor: Option<&Cursor>) -> Device {
         let mut device = Device::open(node.address, Some(&self.token(user))).await.unwrap();
         device.hello(None, cursor.map(ToString::to_string).as_deref()).await;
         device
     }
 
-    /// A device that is welcomed with a reset, and where it stands.
+    /// A device that was welcomed with a reset, and its cursor.
     pub async fn fresh_device(&self, node: &Node, user: UserId) -> (Device, Cursor) {
         let mut device = self.device(node, user, None).await;
         let (cursor, reset) = device.welcome().await;
@@ -118,7 +118,7 @@ impl World {
         self.deliver_frame(users, &message(number, String::new())).await;
     }
 
-    /// The same with a body of four kilobytes.
+    /// As [`Self::deliver`], with a body of four kilobytes.
     pub async fn deliver_long(&self, users: &[UserId], number: u64) {
         self.deliver_frame(users, &message(number, ".".repeat(4096))).await;
     }
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Where a device stands that has had everything of the user's partition.
+    /// The cursor behind the last record of the user's partition.
     pub async fn end(&self, user: UserId) -> Cursor {
         let partition = partition_of_user(user);
         let next = self.log.watermarks(DELIVERIES, partition).await.unwrap().next;
@@ -147,7 +147,7 @@ impl World {
 }
 
 impl Node {
-    /// Waits until it has ended in order.
+    /// Stops it, and waits until it has ended in order.
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.ended().await;
@@ -173,9 +173,9 @@ impl Node {
     }
 }
 
-/// An empty log with all topics; the nonces of its genesis records come from `seed`.
-/// A log whose clock is as many seconds ahead as its seed says: the same record, at the same seq within the same
-/// millisecond, would have the same fingerprint in both of two logs.
+/// A log with all topics and their genesis records, whose nonces come from `seed`. Its clock is as many seconds
+/// ahead as the seed says: otherwise the same record, at the same offset within the same millisecond, would have
+/// the same fingerprint in two logs.
 pub async fn new_log(seed: u64) -> SharedLog {
     let ahead_ms = i64::try_from(seed).unwrap() * 1_000;
     let clock = Clock::from_fn(move || Clock::system().now_ms() + ahead_ms);
@@ -196,7 +196,7 @@ pub async fn append_to(log: &dyn EventLog, topic: &str, partition: u32, encoded:
     append(log, topic, NewRecord { key: "test".into(), partition: Some(partition), headers, payload }).await.unwrap();
 }
 
-/// Message `number`, which has the seq of that number.
+/// Message `number`, whose seq is that number.
 pub fn message(number: u64, body: String) -> FeedFrame {
     FeedFrame::Event {
         conversation: conversation(),
@@ -229,7 +229,7 @@ pub fn user_of(partition: u32, index: usize) -> UserId {
     { users }.filter(|user| partition_of_user(*user) == partition).nth(index).unwrap()
 }
 
-/// Waits until it is so.
+/// Waits until `so` returns true.
 pub async fn until(what: &str, so: impl Fn() -> bool) {
     let waited = timeout(PATIENCE, async {
         while !so() {
