@@ -7,7 +7,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// The stream of that seed.
+    /// A generator with that seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { state: seed }
@@ -27,7 +27,7 @@ impl Random {
         if bound == 0 { 0 } else { self.bits() % bound }
     }
 
-    /// True in `percent` of 100 calls.
+    /// `true` with a probability of `percent` in 100.
     pub const fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -35,12 +35,12 @@ impl Random {
     /// A random element.
     ///
     /// # Panics
-    /// When there is none.
+    /// When `from` is empty.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[usize::try_from(self.below(from.len() as u64)).expect("an index fits")]
     }
 
-    /// Sixteen bytes.
+    /// A UUID of sixteen random bytes.
     pub fn uuid(&mut self) -> uuid::Uuid {
         uuid::Uuid::from_u64_pair(self.bits(), self.bits())
     }

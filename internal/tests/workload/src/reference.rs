@@ -1,4 +1,4 @@
-//! The expected state of a log: the reducer over all of it, with perfect knowledge.
+//! The expected state of a log: the reducer over all of it, with all facts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use domain::{
     Seq, UserId, apply, past_of,
 };
 
-/// Every conversation as it is after the events judged so far.
+/// The state of every conversation after the events judged so far.
 #[derive(Debug, Clone, Default)]
 pub struct Reference {
     conversations: BTreeMap<ConversationId, Known>,
@@ -17,7 +17,7 @@ pub struct Reference {
 struct Known {
     state: ConversationState,
     ids: BTreeMap<CommandId, IdRow>,
-    /// Every change of a membership.
+    /// Every change of a membership, with the new role; `None` for a leaving.
     memberships: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
 }
 

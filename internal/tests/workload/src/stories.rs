@@ -8,18 +8,18 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_N
 
 use crate::{Random, Reference};
 
-/// The size of a world, and the behaviour of its clients.
+/// The number of users and conversations, and the behaviour of clients.
 #[derive(Debug, Clone, Copy)]
 pub struct StoryConfig {
-    /// Users, at least 3.
+    /// Number of users, at least 3.
     pub users: usize,
-    /// Direct conversations.
+    /// Number of direct conversations.
     pub directs: usize,
-    /// Groups.
+    /// Number of groups.
     pub groups: usize,
-    /// How many of 100 commands are retries of an earlier one.
+    /// The percentage of commands that are retries of earlier ones.
     pub retry_percent: u64,
-    /// Whether ids are stamped by clocks that are wrong.
+    /// Whether the time stamps of ids come from clocks that are wrong.
     pub skewed: bool,
 }
 
@@ -29,7 +29,7 @@ impl Default for StoryConfig {
     }
 }
 
-/// One conversation's story.
+/// The events of one conversation.
 #[derive(Debug)]
 struct Story {
     id: ConversationId,
@@ -39,19 +39,19 @@ struct Story {
     said: Vec<Event>,
 }
 
-/// Makes up the commands of many clients.
+/// Generates the commands of many clients.
 #[derive(Debug)]
 pub struct Stories {
     random: Random,
     config: StoryConfig,
     users: Vec<UserId>,
     stories: Vec<Story>,
-    /// Makes texts and ids distinct.
+    /// A counter that makes texts and ids distinct.
     counter: u64,
 }
 
-/// Offsets of a client's clock from the log's, in milliseconds: mostly right, minutes off, days off, weeks off, and
-/// around every bound that matters.
+/// Offsets of a client's clock from the log's, in milliseconds: mostly none, then minutes, days and weeks, and close
+/// to every bound of the rules.
 const SKEWS_MS: [i64; 18] = [
     0,
     0,
@@ -74,7 +74,7 @@ const SKEWS_MS: [i64; 18] = [
 ];
 
 impl Stories {
-    /// The world of that seed, beginning at `now_ms` (milliseconds since the Unix epoch).
+    /// The users and conversations of that seed, beginning at `now_ms` (milliseconds since the Unix epoch).
     #[must_use]
     pub fn new(seed: u64, config: StoryConfig, now_ms: i64) -> Self {
         let mut random = Random::new(seed);
@@ -87,13 +87,13 @@ impl Stories {
         stories
     }
 
-    /// The users of this world.
+    /// All users.
     #[must_use]
     pub fn users(&self) -> &[UserId] {
         &self.users
     }
 
-    /// The conversations of this world, created or not.
+    /// All conversations, created or not.
     pub fn conversations(&self) -> impl Iterator<Item = ConversationId> + '_ {
         self.stories.iter().map(|story| story.id)
     }
@@ -115,7 +115,7 @@ impl Stories {
         self.stories.push(Story { id: conversation, creation, said: Vec::new() });
     }
 
-    /// A fresh id as a client would mint it while the log's time is `now_ms`.
+    /// A fresh id, as a client generates it when the log's time is `now_ms`.
     fn mint(&mut self, now_ms: i64) -> CommandId {
         let skew = if self.config.skewed { *self.random.pick(&SKEWS_MS) } else { 0 };
         self.counter += 1;
@@ -141,7 +141,7 @@ impl Stories {
         event
     }
 
-    /// An earlier command, repeated as it was or altered in one way.
+    /// Repeats an earlier command, unchanged or altered in one way.
     fn retry(&mut self, at: usize) -> Event {
         let said = &self.stories[at].said;
         let recent = if self.random.chance(40) { &said[said.len().saturating_sub(4)..] } else { &said[..] };
@@ -212,7 +212,7 @@ impl Stories {
         event(id, conversation, author, now_ms, action)
     }
 
-    /// A message sent before, with its author.
+    /// A message that was sent before, with its author.
     fn target(&mut self, at: usize) -> Option<(CommandId, UserId)> {
         let said = &self.stories[at].said;
         let sent: Vec<&Event> = said.iter().filter(|event| matches!(event.action, Action::SendMessage(_))).collect();
@@ -226,7 +226,7 @@ impl Stories {
 }
 
 fn event(id: CommandId, conversation: ConversationId, author: UserId, received_ms: i64, action: Action) -> Event {
-    // Some add members without a look-up of their accounts.
+    // Some add members without a look-up of their accounts, as `looked_up` tells.
     let looked_up = !matches!(action, Action::AddMembers(_)) || !id.as_bytes()[15].is_multiple_of(8);
     Event { id, conversation, author, received_ms, rules: RULES_NEWEST, key_id: None, looked_up, action }
 }
@@ -239,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    /// A kind that is never accepted in a story is one that no test of histories covers.
+    /// A kind that is never accepted in any story would not be covered by the tests that use stories.
     #[test]
     fn stories_have_accepted_events_of_every_kind() {
         let mut accepted = BTreeSet::new();
