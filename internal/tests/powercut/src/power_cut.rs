@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::recording::{Node, Recording, Step};
 
-/// The unit that a disk writes all or nothing.
+/// The unit that a disk writes completely or not at all, in bytes.
 const SECTOR: u64 = 512;
 
 /// The fate of writes that were not synced.
@@ -16,28 +16,28 @@ const SECTOR: u64 = 512;
 pub enum Keep {
     /// All are lost.
     Nothing,
-    /// All are kept: the process died and the power stayed.
+    /// All are kept: the process died, but the power did not fail.
     Everything,
-    /// Each is kept or lost.
+    /// Each is kept or lost as a whole.
     Some,
-    /// Each is kept, lost, or some of its sectors are kept.
+    /// Each is kept, lost, or kept in some of its sectors.
     Sectors,
-    /// All up to some write are kept, and of that one the beginning.
+    /// All before a random write are kept, and the beginning of that write.
     Beginning,
 }
 
-/// When changes of names become durable.
+/// Which sync makes changes of names durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// One journal for all: any sync makes all changes of names before it durable.
+    /// One journal for the file system: any sync makes all earlier changes of names durable.
     Journaled,
     /// Only a sync of the folder makes its changes of names durable.
     PerFolder,
 }
 
-/// The source of randomness.
+/// A source of random numbers.
 pub trait Luck {
-    /// A number below `bound`.
+    /// A random number below `bound`.
     fn below(&mut self, bound: u64) -> u64;
 }
 
@@ -47,22 +47,22 @@ impl<F: FnMut(u64) -> u64> Luck for F {
     }
 }
 
-/// The index of a step: everything before it that a sync concerns is durable once that sync is done.
+/// The index of a step.
 type Number = usize;
 
-/// How much is durable behind a step.
+/// What is durable after a step.
 #[derive(Default)]
 struct Durable {
-    /// Data, by file: everything before this step.
+    /// By file: the index of the step up to which its data is durable.
     data: HashMap<Node, Number>,
-    /// Names, by folder.
+    /// By folder: the index of the step up to which its names are durable.
     names: HashMap<Node, Number>,
-    /// Names, where there is one journal.
+    /// The same for all names, where there is one journal.
     journal: Number,
 }
 
 impl Recording {
-    /// The lines acknowledged before the cut behind step `at`: they must hold afterwards.
+    /// The lines acknowledged before a cut at step `at`: they must hold after it.
     pub fn acknowledged(&self, at: usize) -> impl Iterator<Item = &str> {
         self.steps[..at].iter().filter_map(|step| match step {
             Step::Acknowledged(line) => Some(line.as_str()),
@@ -70,7 +70,7 @@ impl Recording {
         })
     }
 
-    /// Rebuilds the folder in `into` (empty, or not there) as a cut before step `at` could leave it.
+    /// Rebuilds the folder in `into` (empty or missing) as a power cut before step `at` could leave it.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -104,7 +104,7 @@ impl Recording {
         durable
     }
 
-    /// The content of each folder, by the changes of names that were kept.
+    /// The content of each folder, after the changes of names that are kept.
     fn tree(
         &self,
         at: usize,
@@ -113,7 +113,7 @@ impl Recording {
         durable: &Durable,
         luck: &mut dyn Luck,
     ) -> HashMap<Node, BTreeMap<String, Node>> {
-        // The step up to which changes were kept, for each folder or for all.
+        // The step up to which changes are kept, for each folder or for all.
         let mut until: HashMap<Node, Number> = HashMap::new();
         let mut reach = |least: Number| match keep {
             Keep::Nothing => least,
@@ -176,7 +176,7 @@ impl Recording {
     }
 }
 
-/// Applies a random part of the steps that were not synced.
+/// Applies a random part of the steps that were not synced, as `keep` allows.
 fn lucky(file: &fs::File, open: &[(Number, &Step)], keep: Keep, luck: &mut dyn Luck) -> io::Result<()> {
     let last = usize::try_from(luck.below(open.len() as u64 + 1)).unwrap_or(0);
     for (at, (_, step)) in open.iter().enumerate() {
@@ -199,7 +199,7 @@ fn lucky(file: &fs::File, open: &[(Number, &Step)], keep: Keep, luck: &mut dyn L
     Ok(())
 }
 
-/// Applies some of a write's sectors; the file may be as long as if all of it was kept.
+/// Applies some sectors of a write; the file may get the length that the whole write would give it.
 fn sectors(file: &fs::File, step: &Step, luck: &mut dyn Luck) -> io::Result<()> {
     let Step::Write { at, data, .. } = step else { return Ok(()) };
     let mut begin = 0;

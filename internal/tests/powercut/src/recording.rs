@@ -1,11 +1,12 @@
-//! Turns calls into steps: what they did to one folder, in order.
+//! Turns system calls into steps: the changes of one folder, in order.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::strace::{Arg, Call, TraceError, calls};
 
-/// Calls that change files in ways that the model does not know: a recording with one of them on the folder is refused.
+/// System calls that change files in ways that the model does not cover: a recording that has one of them on the
+/// folder is refused.
 pub const UNSUPPORTED: [&str; 12] = [
     "writev",
     "pwritev",
@@ -21,7 +22,7 @@ pub const UNSUPPORTED: [&str; 12] = [
     "sendfile",
 ];
 
-/// A file or folder, by the order of creation; 0 is the folder itself.
+/// A file or folder, numbered in the order of creation; 0 is the recorded folder itself.
 pub(crate) type Node = usize;
 
 /// A change of the folder.
@@ -36,39 +37,39 @@ pub enum Step {
         /// The bytes.
         data: Vec<u8>,
     },
-    /// A file got another length.
+    /// The length of a file was set.
     Length {
         /// The file.
         node: usize,
         /// The length.
         bytes: u64,
     },
-    /// A name now stands for a file or folder, instead of what it stood for before.
+    /// A name was given to a file or folder, replacing its former one, or was removed.
     Named {
         /// The folder of the name.
         folder: usize,
         /// The name.
         name: String,
-        /// The file or folder; `None`: the name is gone.
+        /// The file or folder; `None` when the name was removed.
         node: Option<usize>,
-        /// Where the file or folder was named before, if it was renamed: that name is gone in the same step.
+        /// The former folder and name, if it was renamed: that name is removed in the same step.
         before: Option<(usize, String)>,
     },
-    /// A sync has begun: it concerns the steps before it.
+    /// A sync has begun: it makes the steps before this one durable.
     SyncBegun {
         /// The file or folder.
         node: usize,
         /// The number of the sync.
         number: usize,
     },
-    /// A sync is done.
+    /// A sync has returned.
     SyncDone {
         /// The file or folder.
         node: usize,
         /// The number of the sync.
         number: usize,
     },
-    /// The process acknowledged a line, which must hold from here on.
+    /// The process acknowledged a line, which must hold after any later cut.
     Acknowledged(String),
 }
 
@@ -81,7 +82,7 @@ pub struct Recording {
     pub(crate) folders: Vec<bool>,
 }
 
-/// The state while a trace is read.
+/// The state while a trace is parsed.
 struct Reader<'a> {
     recording: Recording,
     folder: &'a str,
@@ -100,8 +101,8 @@ struct FileOffset {
 }
 
 impl Recording {
-    /// Reads a trace of `strace -f -y -xx -s LARGE -e trace=CALLS`: the changes in `folder`, and the lines that were
-    /// written to the file `acknowledged`.
+    /// Parses a trace of `strace -f -y -xx -s LARGE -e trace=CALLS` into the changes in `folder` and the lines that
+    /// were written to the file `acknowledged`.
     ///
     /// # Errors
     /// When the trace cannot be read, or a call on the folder is not modelled.
@@ -129,7 +130,7 @@ impl Recording {
 impl Reader<'_> {
     fn begin(&mut self, call: &Call) {
         match (call.name.as_str(), &call.args[..]) {
-            // Counted from the beginning of the call: a reader could have seen the line from then on.
+            // Acknowledged from the beginning of the call: a reader could have seen the line from then on.
             ("write", [Arg::Fd(_, path), Arg::Bytes(data), ..]) if path == self.acknowledged => {
                 let lines = String::from_utf8_lossy(data);
                 self.recording.steps.extend(lines.lines().map(|line| Step::Acknowledged(line.to_owned())));
@@ -148,14 +149,14 @@ impl Reader<'_> {
         match (name, &call.args[..]) {
             ("open" | "openat" | "creat", args) => self.opened(args, result),
             ("close", [Arg::Fd(fd, _)]) => drop(self.offsets.remove(fd)),
-            // Two descriptors that share an offset would need a larger model.
+            // Two descriptors that share an offset are not modelled.
             ("dup" | "dup2" | "dup3", [Arg::Fd(fd, path), ..])
                 if self.paths.contains_key(path) && self.offsets.contains_key(fd) =>
             {
                 return Err(TraceError::Unsupported(call.line, name.to_owned()));
             }
-            // As good as shared while only one of the two writes, which holds for a clone that is kept to sync or
-            // close.
+            // The clone has a copied offset instead of a shared one. That is right while only one of the two writes,
+            // as with a clone that is only kept to sync or close the file.
             ("fcntl", [Arg::Fd(fd, path), Arg::Word(what), ..]) if what.starts_with("F_DUPFD") => {
                 if let (true, Some(offset)) = (self.paths.contains_key(path), self.offsets.get(fd).copied()) {
                     self.offsets.insert(result, offset);
@@ -238,7 +239,7 @@ impl Reader<'_> {
     fn renamed(&mut self, args: &[Arg]) {
         let [from, to] = &self.inside(args)[..] else { return };
         let Some(node) = self.paths.get(from).copied() else { return };
-        // The content of a renamed folder moves with it.
+        // The paths below a renamed folder change, too.
         let inside: Vec<(String, Node)> = self
             .paths
             .iter()
@@ -281,7 +282,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The absolute paths among the arguments that lie in the folder; names are relative to the descriptor before them.
+    /// The absolute paths among the arguments that lie in the folder; a relative name belongs to the descriptor
+    /// before it.
     fn inside(&self, args: &[Arg]) -> Vec<String> {
         let (mut base, mut found) = (String::new(), Vec::new());
         for arg in args {

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-/// The calls that have to be traced, as `strace -e trace=` takes them.
+/// The system calls that have to be traced, in the form of `strace -e trace=`.
 pub const CALLS: &str = "open,openat,creat,close,read,readv,write,writev,pwrite64,pwritev,pwritev2,lseek,ftruncate,truncate,\
 fallocate,fsync,fdatasync,sync_file_range,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,dup,dup2,dup3,\
 fcntl,link,linkat,symlink,symlinkat,copy_file_range,sendfile";
 
-/// Why a trace cannot be used.
+/// Why a trace is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// A line has no known form.
@@ -18,23 +18,23 @@ pub enum TraceError {
     Unsupported(usize, String),
 }
 
-/// A call, at its beginning or its end.
+/// A system call, at its beginning or at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// The line of its end, or of its beginning.
+    /// The line in the trace of its end, or of its beginning.
     pub(crate) line: usize,
     pub(crate) name: String,
     pub(crate) args: Vec<Arg>,
-    /// The result; `None` at its beginning.
+    /// The result; `None` at the beginning of a call.
     pub(crate) result: Option<i64>,
-    /// Tells calls in progress apart.
+    /// The number of the call, the same at its beginning and end.
     pub(crate) number: usize,
 }
 
 /// An argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Arg {
-    /// A file descriptor with the path that it stands for.
+    /// A file descriptor, with the path of its file.
     Fd(i64, String),
     /// A path or data.
     Bytes(Vec<u8>),
@@ -42,7 +42,7 @@ pub(crate) enum Arg {
     Word(String),
 }
 
-/// The calls of a trace, each at its beginning and at its end, in the order seen.
+/// The calls of a trace, each at its beginning and at its end, in the order of the trace.
 pub(crate) fn calls(trace: &str) -> Result<Vec<Call>, TraceError> {
     let mut found = Vec::new();
     let mut under_way: HashMap<&str, (String, usize)> = HashMap::new();
@@ -70,7 +70,8 @@ pub(crate) fn calls(trace: &str) -> Result<Vec<Call>, TraceError> {
     Ok(found)
 }
 
-/// `name(args) = result`; without a result at its beginning. The inner `None`: a call that never returns.
+/// Parses `name(args) = result`; at the beginning of a call there is no result. The inner `None` stands for a call
+/// that never returns.
 fn call(line: usize, number: usize, text: &str) -> Option<Option<Call>> {
     let (name, mut rest) = text.split_once('(')?;
     let mut args = Vec::new();
@@ -94,7 +95,7 @@ fn argument(text: &str) -> Option<(Arg, &str)> {
     if let Some(inner) = text.strip_prefix('"') {
         let end = inner.find('"')?;
         let after = &inner[end + 1..];
-        // A text that was cut short would be missing data.
+        // Data that strace has cut short cannot be used.
         return (!after.starts_with("...")).then_some((Arg::Bytes(bytes(&inner[..end])?), after));
     }
     let mut depth = 0_u32;
@@ -121,7 +122,7 @@ fn argument(text: &str) -> Option<(Arg, &str)> {
     Some((Arg::Word(word.to_owned()), after))
 }
 
-/// `\x41\x42` to bytes.
+/// Decodes `\x41\x42` into bytes.
 fn bytes(text: &str) -> Option<Vec<u8>> {
     let (codes, []) = text.as_bytes().as_chunks::<4>() else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

@@ -1,7 +1,7 @@
-//! Power cuts on the embedded engines' own files: log and store in one folder, as `klatsch` has them.
+//! Power cuts on the files of the embedded engines: log and store in one folder, as in `klatsch`.
 //!
-//! A process works on the folder under `strace`; then the folder is rebuilt as it could be after a cut behind any of
-//! its steps, and opened again. `POWERCUT_CUTS` and `POWERCUT_SEED` choose other numbers of cuts, and other cuts.
+//! A process works on the folder under `strace`; then the folder is rebuilt as it could be after a power cut at any
+//! step, and opened again. `POWERCUT_CUTS` sets the number of cuts, `POWERCUT_SEED` selects other ones.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use store::{Applied, ChatStore, Consumer, Hold, HoldStore, Row, Source, StoreAdm
 use workload::Random;
 
 const PARTITIONS: u32 = 2;
-/// Records of each run of the process; some of them are large, so that tables are flushed to their own files.
+/// Records that each run of the process appends; some are large, so that tables are flushed to files of their own.
 const RECORDS: u64 = 160;
 const LIVES: u64 = 2;
 const LARGE_BYTES: u64 = 120_000;
@@ -70,7 +70,7 @@ impl Engines {
         append(&*self.log, MESSAGES, record).await.unwrap().offset
     }
 
-    /// Writes like storage: the row of a record that is durable, then that it is applied.
+    /// Writes as storage does: first the row of a durable record, then the progress that covers it.
     async fn apply(&self, partition: u32, offset: u64) {
         let record = record_at(&*self.log, MESSAGES, partition, offset).await.unwrap().unwrap();
         let seq = Seq::new(0, offset).unwrap();
@@ -89,13 +89,13 @@ impl Engines {
     }
 }
 
-/// A conversation for each partition's rows.
+/// The conversation of a partition's rows.
 fn of(partition: u32) -> ConversationId {
     let user = |n| UserId::try_from(uuid::Uuid::from_u64_pair(8, n)).unwrap();
     ConversationId::direct(user(0), user(u64::from(partition) + 1))
 }
 
-/// The process under `strace`.
+/// The process that runs under `strace`.
 #[test]
 #[ignore = "it is what the other test runs and records"]
 fn process() {
@@ -124,7 +124,7 @@ fn process() {
                 }
             }
             if life + 1 == LIVES {
-                // No orderly end, and what was written last is not synced.
+                // Ends without closing, so that the last writes are not synced.
                 std::process::exit(0);
             }
             engines.close().await;
@@ -132,7 +132,7 @@ fn process() {
     });
 }
 
-/// Writes the line in one call, so that it is recorded as one.
+/// Writes the line with one system call, so that it is recorded as one step.
 fn tell(acknowledged: &mut File, line: &str) {
     acknowledged.write_all(line.as_bytes()).unwrap();
 }
@@ -153,7 +153,7 @@ fn record(work: &Path) -> Option<Recording> {
         .output();
     let output = match traced {
         Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("Operation not permitted") => output,
-        // Where processes may not be traced, the test cannot run.
+        // The test cannot run where processes may not be traced.
         missing => {
             assert!(std::env::var_os("KLATSCH_TEST_SERVERS").is_none(), "strace is missing: {missing:?}");
             eprintln!("NOT TESTED: strace is missing, or may not trace: {missing:?}");
@@ -198,7 +198,7 @@ fn after_a_power_cut_at_any_point_what_was_acknowledged_or_read_is_there() {
     assert!(faults.is_empty(), "{} of {cuts} cuts: {faults:#?}", faults.len());
 }
 
-/// A step to cut before: any, but more often one beside a sync or a change of names.
+/// A random step to cut before, more often one next to a sync or a change of names.
 fn point(recording: &Recording, random: &mut Random) -> usize {
     let any = usize::try_from(random.below(recording.steps.len() as u64 + 1)).unwrap();
     if random.chance(30) {
@@ -213,7 +213,7 @@ fn point(recording: &Recording, random: &mut Random) -> usize {
     (any + next.unwrap_or(0) + usize::try_from(random.below(2)).unwrap()).min(recording.steps.len())
 }
 
-/// Opens what a cut has left and checks that every acknowledged line holds.
+/// Opens the folder that a cut has left and checks that every acknowledged line holds.
 async fn check(folder: &Path, recording: &Recording, at: usize) -> Result<(), String> {
     let engines = Engines::open(folder).await.map_err(|error| format!("it does not open: {error}"))?;
     let mut acknowledged: BTreeMap<(u32, u64), u64> = BTreeMap::new();
@@ -234,7 +234,7 @@ async fn check(folder: &Path, recording: &Recording, at: usize) -> Result<(), St
         return Err(format!("the hold was told to be at {held}, and is {hold:?}"));
     }
     stored(&engines).await?;
-    // The next record takes an offset that no reader has seen, and stays.
+    // The next record gets an offset that no reader has seen, and is kept.
     for partition in 0..PARTITIONS {
         let offset = engines.append(partition, b"after".to_vec()).await;
         if acknowledged.insert((partition, offset), digest(b"after")).is_some() {
@@ -258,8 +258,8 @@ async fn check_acknowledged(engines: &Engines, acknowledged: &BTreeMap<(u32, u64
     Ok(())
 }
 
-/// The store has exactly what it claims to have applied, and is not ahead of the log: a cut takes a suffix of the
-/// commits, never a middle.
+/// Checks that the store has exactly the rows that its progress covers, and is not ahead of the log: a power cut
+/// loses a suffix of the commits, never one in the middle.
 async fn stored(engines: &Engines) -> Result<(), String> {
     let failed = |error: store::StoreError| error.to_string();
     for partition in 0..PARTITIONS {
