@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The first byte chooses the body, the rest is the body.
+/// The first byte selects the type of the body, the rest is the body.
 pub(crate) fn http_body(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     match which % 14 {
@@ -16,11 +16,11 @@ pub(crate) fn http_body(bytes: &[u8]) {
         6 => read::<protocol::ReactBody>(body),
         7 => read::<protocol::MarkUpTo>(body),
         8 => read::<protocol::CommandBody>(body),
-        // With secrets in them, which are never written.
+        // These have secrets, and are never serialized.
         9 => drop(serde_json::from_slice::<protocol::Credentials>(body)),
         10 => drop(serde_json::from_slice::<protocol::Registration>(body)),
         11 => drop(serde_json::from_slice::<protocol::RefreshBody>(body)),
-        // The published keys that services fetch.
+        // The public keys that services fetch.
         12 => drop(serde_json::from_slice::<auth::Jwks>(body)),
         _ => {
             let Ok(text) = std::str::from_utf8(body) else { return };

@@ -1,9 +1,9 @@
-//! Entry points for fuzzing: one function for each kind of bytes that come from outside.
+//! Entry points for fuzzing: one function for each kind of input from outside.
 //!
-//! Each takes any bytes, gives them to the product's own decoders as a client, a broker or an operator would, and
-//! checks what must hold whatever they are: nothing panics, what was taken means the same when it is written and read
-//! again, what was refused can be said to the client. `tests/corpus.rs` drives them on stable Rust with the corpus and
-//! changes to it; the targets in `targets/` with libFuzzer (README.md says how).
+//! Each takes arbitrary bytes, passes them to the product's own decoders as a client, a broker or an operator would,
+//! and checks what must hold for all of them: nothing panics, an accepted value is unchanged after it is written and
+//! read again, and a refusal has a message for the client. `tests/corpus.rs` runs them on stable Rust with the
+//! corpus and mutations of it; the targets in `targets/` run them with libFuzzer (see README.md).
 
 mod http;
 mod options;
@@ -14,7 +14,7 @@ mod texts;
 /// An entry point.
 pub type Target = fn(&[u8]);
 
-/// Every entry point by its name: that of its corpus and of its fuzz target.
+/// Every entry point, with the name that its corpus folder and its fuzz target have.
 pub const TARGETS: [(&str, Target); 7] = [
     ("socket_frame", sockets::socket_frame),
     ("http_body", http::http_body),
@@ -28,13 +28,13 @@ pub const TARGETS: [(&str, Target); 7] = [
 /// Runs the entry point of that name.
 ///
 /// # Panics
-/// When there is none, or when it has found a fault.
+/// When there is no entry point of that name, or when it has found a fault.
 pub fn run(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|(known, _)| *known == name);
     target.expect("a target of the list").1(bytes);
 }
 
-/// Whether a value means the same when it is written as JSON and read again.
+/// Checks that a value is unchanged after it is written as JSON and read again.
 fn comes_back<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
     let text = serde_json::to_string(value).expect("what was read can be written");
     let again: T = serde_json::from_str(&text).expect("what was written can be read");

@@ -1,4 +1,4 @@
-//! Configuration: flags, and the environment through the same parser.
+//! Configuration: command-line options. Values from the environment go through the same parser.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -19,14 +19,14 @@ struct Options {
     keys: KeysOptions,
 }
 
-/// Words of a command line, one to a line; they need not be text.
+/// The arguments of a command line, one per line; they need not be UTF-8.
 pub(crate) fn configuration(bytes: &[u8]) {
     let words = bytes.split(|byte| *byte == b'\n').map(|word| OsString::from_vec(word.to_vec()));
     match Options::try_parse_from(std::iter::once(OsString::from("program")).chain(words)) {
         Ok(options) => {
             assert!(options.listen.address_or(1).port() > 0 || options.listen.listen.is_some());
         }
-        // Whatever is wrong with it, there is a sentence about it.
+        // Every refusal has a message.
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }

@@ -1,4 +1,4 @@
-//! Records of the log, and rows as stores give them: whoever may write to the broker or the database may put anything
+//! Records of the log, and rows of the store: anybody with access to the broker or the database may write anything
 //! there.
 
 use bytes::Bytes;
@@ -9,10 +9,11 @@ use store::canonical::{self, Part};
 use store::tables;
 use store::{RowValues, Value};
 
-/// Digits of a schema's fingerprint.
+/// Number of hexadecimal digits in a schema's fingerprint.
 const FINGERPRINT: usize = 16;
 
-/// Sixteen digits of a schema's fingerprint (or others: then no header), and the record's body.
+/// The input is sixteen digits of a schema's fingerprint (if they are no digits, the record has no header), followed
+/// by the record's body.
 pub(crate) fn avro_record(bytes: &[u8]) {
     let codec = Codec::compiled_in();
     let (headers, payload) = match bytes.split_at_checked(FINGERPRINT) {
@@ -51,24 +52,24 @@ pub(crate) fn avro_record(bytes: &[u8]) {
     message(&codec, event.conversation, headers, payload);
 }
 
-/// The same record as the consumers read it.
+/// Decodes the same record as consumers do.
 fn message(codec: &Codec, conversation: ConversationId, headers: Vec<(String, Bytes)>, payload: &[u8]) {
     let key = Bytes::from(conversation.to_string());
     let partition = eventlog::partition_of(&key, 12);
     let record = Record { offset: 1, append_time_ms: 1, key, headers, payload: Bytes::copy_from_slice(payload) };
     let read = DecodedRecord::read(codec, 0, partition, 12, &record).expect("the offset fits");
     assert!(matches!(read.meaning, Meaning::Event(_)));
-    // In another partition than its key's, it is nobody's event.
+    // In another partition than that of its key, it is not an event.
     let read = DecodedRecord::read(codec, 0, (partition + 1) % 12, 12, &record).expect("the offset fits");
     assert!(matches!(read.meaning, Meaning::Corrupt(_)) && read.conversation.is_none());
 }
 
-/// The first byte chooses the table, the rest is a row's canonical bytes.
+/// The first byte selects the table, the rest is a row in its canonical encoding.
 pub(crate) fn row(bytes: &[u8]) {
     let Some((which, row)) = bytes.split_first() else { return };
     let table = tables::ALL[usize::from(*which) % tables::ALL.len()];
     let Some(columns) = canonical::decode(row) else { return };
-    // Encoding sorts: what was decoded says the same again.
+    // Encoding sorts the columns, and keeps all of them.
     let mut sorted = columns.clone();
     sorted.sort_unstable_by_key(|(name, _)| *name);
     assert_eq!(canonical::decode(&canonical::encode(&columns)).map(|columns| columns.len()), Some(sorted.len()));

@@ -1,14 +1,14 @@
-//! What a device sends over its socket.
+//! Frames that a device sends over its socket.
 
 use domain::UserId;
 use protocol::{ClientFrame, ServerFrame};
 
 use crate::comes_back;
 
-/// Frames of an error's words are bounded: a client cannot make the server say more than this.
+/// The longest message of an error frame: a client cannot make the server send a longer one.
 const WORDS_MAX: usize = 200;
 
-/// A text frame of a device.
+/// The input is a text frame of a device.
 pub(crate) fn socket_frame(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match sockets::parse_frame(text) {

@@ -1,14 +1,14 @@
-//! Short texts that clients give back: cursors, page tokens, ids.
+//! Short texts that clients send back to the server: cursors, page tokens, ids.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 
-/// A cursor, an id, a fingerprint or a seq.
+/// The input is a cursor, an id, a fingerprint or a seq.
 pub(crate) fn cursor(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    // One text for one cursor: what was taken is written just so.
+    // A cursor has one form only: a parsed cursor is written as the same text.
     if let Ok(cursor) = text.parse::<Cursor>() {
         assert_eq!(cursor.to_string(), text);
     }
@@ -24,7 +24,7 @@ pub(crate) fn cursor(bytes: &[u8]) {
     }
 }
 
-/// The token of a page of the conversation list or of a sync, or an audit's places.
+/// The input is the token of a page of the conversation list or of a sync, or the position of an audit.
 pub(crate) fn page_token(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok((time, conversation)) = chat::parse_page(text) {

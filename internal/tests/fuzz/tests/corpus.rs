@@ -1,7 +1,7 @@
-//! The entry points on stable Rust: every file of the corpora as it is, and thousands of changes to them.
+//! Runs the entry points on stable Rust: every file of the corpora unchanged, and thousands of mutations of them.
 //!
-//! `FUZZ_CASES` runs more and `FUZZ_SEED` others; a failing input is printed, and belongs into the corpus as soon as it
-//! is mended.
+//! `FUZZ_CASES` sets the number of cases, `FUZZ_SEED` selects other ones. A failing input is printed; once the fault
+//! is fixed, the input belongs into the corpus.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use fuzz::{TARGETS, Target};
 use workload::Random;
 
-/// Changed inputs, and inputs of noise, for each target.
+/// Mutated inputs for each target, and as many random ones.
 const CASES: u64 = 3000;
-/// Changes to one input, at most.
+/// The most changes to one input.
 const EDITS_MAX: u64 = 8;
 
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
@@ -23,7 +23,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().filter_map(read).collect()
 }
 
-/// Pieces that mean something to one decoder or another.
+/// Fragments that have a meaning for one of the decoders.
 const PIECES: [&[u8]; 20] = [
     b"\"",
     b"{",
@@ -47,12 +47,12 @@ const PIECES: [&[u8]; 20] = [
     &[0x80; 10],
 ];
 
-/// A place in `bytes`, or behind them.
+/// A random index in `bytes`, or their end.
 fn point(random: &mut Random, bytes: &[u8]) -> usize {
     usize::try_from(random.below(bytes.len() as u64 + 1)).expect("it is below a length")
 }
 
-/// Changes the bytes in one way.
+/// Changes the bytes in one random way.
 fn edit(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[(PathBuf, Vec<u8>)]) {
     let at = point(random, bytes);
     match random.below(6) {
@@ -65,7 +65,7 @@ fn edit(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[(PathBuf, Vec<u8>)])
         }
         4 => bytes.truncate(at),
         _ => {
-            // A part of another input.
+            // Inserts a part of another input.
             let other = &random.pick(corpus).1;
             let part = other[point(random, other)..].to_vec();
             bytes.splice(at..at, part);
@@ -73,7 +73,7 @@ fn edit(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[(PathBuf, Vec<u8>)])
     }
 }
 
-/// Gives bytes to an entry point, and says which when it panics.
+/// Passes the bytes to an entry point; a failure shows them.
 fn give(name: &str, target: Target, bytes: &[u8]) {
     let outcome = std::panic::catch_unwind(|| target(bytes));
     assert!(outcome.is_ok(), "{name} panics on {:?}, in bytes {bytes:02x?}", String::from_utf8_lossy(bytes));
@@ -93,7 +93,7 @@ fn drive(name: &str, target: Target) {
             edit(&mut random, &mut bytes, &corpus);
         }
         give(name, target, &bytes);
-        // And what resembles nothing.
+        // A random input, which resembles no valid one.
         let noise: Vec<u8> = (0..random.below(200)).map(|_| random.bits().to_be_bytes()[0]).collect();
         give(name, target, &noise);
     }

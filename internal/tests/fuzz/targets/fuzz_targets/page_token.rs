@@ -1,4 +1,4 @@
-//! libFuzzer on one entry point.
+//! Runs one entry point with libFuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::run("page_token", bytes));
