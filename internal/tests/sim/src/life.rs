@@ -160,7 +160,7 @@ impl Life {
         }
     }
 
-    /// Returns `true` with the given probability; always `false` when faults are over.
+    /// Returns `true` with a probability of `per_mille` in 1,000; always `false` when faults are over.
     pub(crate) fn chance(&self, per_mille: u64) -> bool {
         per_mille > 0 && !self.weather.is_calm() && self.below(1000) < per_mille
     }
