@@ -1,1 +1,2 @@
-//! End-to-end tests: whole programs, real sockets, and real servers where asked. There is nothing but tests here.
+//! End-to-end tests: whole programs, real sockets, and real servers where they are asked for. This crate has only
+//! tests.

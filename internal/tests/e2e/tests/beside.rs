@@ -1,4 +1,4 @@
-//! `klatschctl` beside the `klatsch` that has the folder (issue 10, item 16).
+//! `klatschctl` on the data folder of a running `klatsch`, which executes the commands (issue 10, item 16).
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -12,7 +12,7 @@ use testkit::load::LoadConfig;
 use testkit::programs::{Ran, Setup, Single, executable};
 use testkit::runs::{self, Harm};
 
-/// What the doctor looks at.
+/// Number of lines that the doctor prints.
 const FINDINGS: usize = 8;
 
 fn small(seed: u64) -> LoadConfig {
@@ -32,7 +32,7 @@ async fn klatschctl(data: &Path, words: &str) -> Result<Ran> {
     Ran::of(Setup { program: "klatschctl", arguments, ..Setup::default() }).await
 }
 
-/// Runs until everything is worked off.
+/// Waits until every line of the doctor says `ok`.
 async fn healthy(data: &Path) -> Result<()> {
     loop {
         let said = klatschctl(data, "doctor").await?.success()?;
@@ -43,7 +43,7 @@ async fn healthy(data: &Path) -> Result<()> {
     }
 }
 
-/// Shows records for as long as it is let, and has shown one.
+/// A `klatschctl tail --follow` that has shown at least one record.
 async fn following(data: &Path) -> Result<Child> {
     let mut command = Command::new(executable("klatschctl").await?);
     command.args(["tail", "chat.messages", "--from", "start", "--follow", "--data"]).arg(data);
@@ -78,13 +78,13 @@ async fn operators_see_beside_it_what_they_see_alone() -> Result<()> {
     for line in lines {
         beside.push(klatschctl(&data, line).await?);
     }
-    // Storage commits now and then, and once more when it ends: only where it stands is not the same alone.
+    // Storage commits now and then, and once more when it stops, so its positions may differ between the two runs.
     let groups = klatschctl(&data, "groups list").await?.success()?;
     ensure!(groups.contains("klatsch.fanout chat.messages/0: at ") && groups.contains("klatsch.storage "), "{groups}");
     let set = klatschctl(&data, "groups set chat.messages 0 0 --yes").await?;
     ensure!(set.status.code() == Some(70) && set.errors.contains("stop the fan-out first"), "{set:?}");
 
-    // A client that is killed, and one that is told to stop.
+    // A client that is killed, and one that is asked to stop.
     let mut killed = following(&data).await?;
     killed.kill()?;
     killed.wait()?;
@@ -113,7 +113,7 @@ async fn a_socket_that_a_killed_klatsch_left_is_in_nobodys_way() -> Result<()> {
     klatschctl(&data, "incarnations list").await?.success().context("alone")?;
     single.program.start().await?;
     klatschctl(&data, "incarnations list").await?.success().context("beside the next")?;
-    // A command that goes on does not keep it from stopping in order.
+    // A command that is still running does not keep the program from stopping in order.
     let mut following = following(&data).await?;
     single.program.stop().await?;
     ensure!(following.wait()?.success(), "a command inside a klatsch that stops ends in order");
@@ -123,7 +123,7 @@ async fn a_socket_that_a_killed_klatsch_left_is_in_nobodys_way() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_beside_it_under_load_ends_no_socket_and_loses_nothing() -> Result<()> {
     let mut single = Single::new().await?;
-    // They talk until the rebuild is done, and take the processor from it: few of them.
+    // Few users: they talk until the rebuild is complete, and compete with it for the processor.
     let config = LoadConfig { users: 3, conversations: 3, members_max: 3, messages: 60, ..small(12) };
     let report = runs::rebuild_beside_single(&mut single, config, 2).await?;
     println!("{report}");

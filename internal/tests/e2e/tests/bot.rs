@@ -1,4 +1,4 @@
-//! The client crate against a `klatsch`: its example bot while the server is killed, and what it shows of the feed.
+//! The client crate against a `klatsch`: its example bot while the server is killed, and its view of the feed.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 #[allow(dead_code)] // its `main`
 mod echo;
 
-/// The longest that an answer may take; a server that was killed starts meanwhile.
+/// The longest that an answer may take, including a restart of the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,7 +29,7 @@ async fn the_example_bot_answers_each_message_once_whatever_is_killed() -> Resul
         tokio::spawn(async move { echo::echo(&url, "echo", &password).await })
     };
     let mut ann = Client::sign_in(&url, "ann", &password).await?;
-    // A device that is new hears what is said from its welcome on; what was said before is in the history.
+    // A new device receives what is sent after its `welcome`; earlier messages are in the history only.
     timeout(PATIENCE, a_device_is_new(&single.program)).await.context("the bot is not welcomed")??;
     let conversation = ConversationId::direct(ann.identity().user, echo);
     ann.http().create(ann.mint(), "direct", None, &[echo]).await?;
@@ -48,7 +48,7 @@ async fn the_example_bot_answers_each_message_once_whatever_is_killed() -> Resul
     Ok(())
 }
 
-/// Waits until the server has welcomed a device without a cursor.
+/// Waits until the server has welcomed a device that had no cursor.
 async fn a_device_is_new(program: &Program) -> Result<()> {
     loop {
         let metrics = program.metrics().await?;
@@ -81,7 +81,8 @@ async fn answered(ann: &mut Client, echo: client::UserId, said: CommandId) -> Re
     timeout(PATIENCE, waiting).await.context("no answer comes")?
 }
 
-/// What a client lays on what it has, frame by frame, and what the server reads from its rows are the same entries.
+/// The view that a client builds from frames has the same entries as the history that the server reads from its
+/// rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_view_of_frames_alone_is_what_history_has() -> Result<()> {
     let mut single = Single::new().await?;
@@ -100,7 +101,7 @@ async fn a_view_of_frames_alone_is_what_history_has() -> Result<()> {
     let conversation = ConversationId::group(ann.identity().user, creation);
     let mut view = View::new(conversation, ann.identity().user);
     follow(&mut ann, &mut view, creation).await?;
-    // Nothing was said before the creation.
+    // Nothing was sent before the creation.
     view.read([]);
     let first = ann.send(conversation, "first")?;
     follow(&mut ann, &mut view, first).await?;
@@ -129,7 +130,7 @@ async fn a_view_of_frames_alone_is_what_history_has() -> Result<()> {
     Ok(())
 }
 
-/// Lays on the view what comes, up to the event of that command.
+/// Applies frames to the view, up to the event of that command.
 async fn follow(ann: &mut Client, view: &mut View, until_id: CommandId) -> Result<()> {
     let coming = until(ann, |event| {
         let ClientEvent::Feed(frame) = event else { return false };
@@ -143,7 +144,7 @@ async fn until(client: &mut Client, mut last: impl FnMut(&ClientEvent) -> bool) 
     while !last(&client.next().await) {}
 }
 
-/// A bot's author copies it from there.
+/// Bot authors copy the example from the crate's documentation.
 #[test]
 fn the_documentation_has_the_example_that_is_run() {
     let example = include_str!("../../../client/examples/echo.rs");

@@ -1,5 +1,5 @@
-//! `docker-compose.yml` without a container engine: its shape, its order of starts, and whether our programs know every
-//! option that it gives them.
+//! Checks `docker-compose.yml` without a container engine: its structure, the order of starts, and that our programs
+//! know every option that it sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_yaml_ng::Value;
 use testkit::programs::{PROGRAMS, Ran, Setup};
 
-/// What the file may say of a service. Of the compose specification, no more than it uses.
+/// The keys that a service may have: those of the compose specification that the file uses.
 const SERVICE_KEYS: [&str; 10] = [
     "image",
     "build",
@@ -23,7 +23,7 @@ const SERVICE_KEYS: [&str; 10] = [
     "stop_grace_period",
 ];
 const HEALTHCHECK_KEYS: [&str; 5] = ["test", "interval", "timeout", "retries", "start_period"];
-/// Read by every program, and no option of any: see `process::telemetry`.
+/// Variables that every program reads although they are options of none: see `process::telemetry`.
 const LOG_VARIABLES: [&str; 2] = ["KLATSCH_LOG", "KLATSCH_LOG_FORMAT"];
 
 #[test]
@@ -75,7 +75,8 @@ fn everything_starts_after_what_it_needs() -> Result<()> {
         for (variable, value) in environment(service) {
             let host = value.as_str().and_then(host_of);
             if let Some(host) = host.filter(|host| services.contains_key(host) && host != name) {
-                // The migration speaks to the store alone, and so on: a program that runs once waits for its own server.
+                // A program that runs once waits only for the server that it uses: the migration needs the store
+                // alone.
                 let runs_once = program(service).as_deref() == Some("klatschctl");
                 assert!(runs_once || before.contains(&host), "{name} has {variable} and does not wait for {host}");
             }
@@ -133,7 +134,7 @@ async fn programs_know_every_option_that_they_are_given() -> Result<()> {
             help.split("[env:").skip(1).filter_map(|rest| rest.trim_start().split('=').next()).map(str::to_owned),
         );
         if program == "klatschctl" {
-            // Every subcommand is given the environment of all: together they know it.
+            // All subcommands get the same environment; each variable must be known to one of them.
             continue;
         }
         for variable in environment(service).keys().filter(|variable| variable.starts_with("KLATSCH_")) {
@@ -160,7 +161,7 @@ fn what_is_applied_is_applied_and_not_only_shown() -> Result<()> {
     Ok(())
 }
 
-/// The help of exactly that command: what stands before `--help` has to parse.
+/// The output of that command with `--help`: the arguments before it must parse.
 async fn help(command: &[String]) -> Result<String> {
     let (program, arguments) = command.split_first().context("no command")?;
     let program = PROGRAMS.into_iter().find(|known| known == program).context("not one of our programs")?;
@@ -171,7 +172,7 @@ async fn help(command: &[String]) -> Result<String> {
 fn compose() -> Result<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docker-compose.yml");
     let mut file: Value = serde_yaml_ng::from_str(&fs::read_to_string(path)?)?;
-    // Once is not enough where what is merged merges something itself.
+    // Repeated, because a merged mapping may contain merges itself.
     while has_merge(&file) {
         file.apply_merge()?;
     }
@@ -191,7 +192,7 @@ fn services(file: &Value) -> Result<BTreeMap<String, Value>> {
     Ok(services.iter().filter_map(|(name, service)| Some((name.as_str()?.to_owned(), service.clone()))).collect())
 }
 
-/// Our program that a service runs.
+/// The name of our program that a service runs.
 fn program(service: &Value) -> Option<String> {
     let ours = service.get("image").and_then(Value::as_str).is_some_and(|image| image.starts_with("klatsch:"));
     texts(service.get("command")).into_iter().next().filter(|_| ours)
@@ -209,7 +210,7 @@ fn dependencies(service: &Value) -> BTreeMap<String, String> {
     named.filter_map(|(name, value)| Some((name.as_str()?.to_owned(), condition(value)))).collect()
 }
 
-/// Everything that has to be up, or done, before `name` starts.
+/// All services that must be up, or must have completed, before `name` starts.
 fn all_before(name: &str, services: &BTreeMap<String, Value>, path: &mut Vec<String>) -> BTreeSet<String> {
     assert!(!path.iter().any(|step| step == name), "{name} waits for itself: {path:?}");
     path.push(name.to_owned());

@@ -1,4 +1,5 @@
-//! Who may depend on whom, who may name a foreign engine, how long a file may be, and what is built but once.
+//! The rules of the workspace: allowed dependencies between crates, engine libraries that only one crate may use,
+//! the length of files, and one build for programs and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,9 +9,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
-/// What a crate of ours may use of ours. Downwards only; a new edge is a design change, with a commit of its own.
+/// The crates of the workspace that each crate may use. Downwards only; a new edge is a design change, with a commit
+/// of its own.
 const ALLOWED: &[(&str, &[&str])] = &[
-    // The bottom: no I/O, no clock, nothing of ours.
+    // The bottom: these use no other crate of the workspace.
     ("domain", &[]),
     ("environment", &[]),
     ("kv", &[]),
@@ -21,14 +23,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("protocol", &["domain", "secret"]),
     ("api", &["auth", "domain", "environment", "protocol"]),
     ("process", &["api", "environment", "protocol", "secret"]),
-    // The seams, each with its embedded engine, and the real engines.
+    // The log and the store, each with its embedded engine; then the real engines.
     ("eventlog", &["domain", "events", "environment", "kv"]),
     ("store", &["domain", "events", "environment", "kv"]),
     ("eventlog-kafka", &["domain", "eventlog", "events"]),
     ("store-scylla", &["domain", "events", "secret", "store"]),
-    // What every consumer stands on: one more consumer is a crate beside storage and fanout, on this one.
+    // The base of every consumer: a new consumer is a crate beside storage and fanout that uses this one.
     ("consumer", &["domain", "eventlog", "events", "environment", "process", "store"]),
-    // Services see the seams. They meet in the log and in the store, not in one another.
+    // Services use the interfaces of log and store, no engine. They communicate through the log and the store, and
+    // do not use one another.
     ("commands", &["api", "domain", "eventlog", "events", "environment", "protocol", "store"]),
     (
         "chat",
@@ -56,14 +59,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("storage", &["consumer", "domain", "eventlog", "events", "environment", "process", "store"]),
     ("fanout", &["consumer", "domain", "eventlog", "events", "environment", "protocol", "process", "store"]),
-    // Bots and the terminal are clients: they know the public API and nothing behind it.
+    // Bots and the terminal are clients: they use the public API only.
     ("client", &["domain", "environment", "protocol", "secret"]),
     ("terminal", &["client", "domain", "environment", "protocol", "secret"]),
-    // Operators replay what storage writes.
+    // The operators' tools, which replay with storage's code.
     ("ops", &["auth", "domain", "eventlog", "events", "environment", "process", "storage", "store"]),
-    // Their commands, over engines that a program opens.
+    // The operators' commands, on engines that the program opens.
     ("operate", &["domain", "eventlog", "events", "environment", "ops", "process", "storage", "store"]),
-    // What programs of the cluster have in common: here, and in the programs below, the engines are chosen.
+    // What the programs of the cluster share. Engines are chosen here and in the programs below.
     (
         "backends",
         &["auth", "eventlog", "eventlog-kafka", "events", "environment", "ops", "process", "store", "store-scylla"],
@@ -110,7 +113,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "terminal",
         ],
     ),
-    // Tests of whole systems may look everywhere; nothing but tests looks at them.
+    // Tests of whole systems may use every crate; only tests may use them.
     (
         "testkit",
         &[
@@ -158,9 +161,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("powercut", &[]),
 ];
 
-/// What tests of any crate may use beside that: the embedded engine's tables in memory, random histories, real servers.
+/// What tests of any crate may use in addition: the embedded engine's tables in memory, random histories, real
+/// servers.
 const ALLOWED_IN_TESTS: [&str; 4] = ["environment", "kv", "testkit", "workload"];
-/// And some of them another service or engine, because they are about the two together.
+/// Some tests may use another service or engine, because they test both together.
 const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("chat", &["storage"]),
     ("fanout", &["storage"]),
@@ -190,19 +194,19 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("users", &["fanout"]),
 ];
 
-/// What a client is built of, and so what a bot's author builds: no crate of theirs brings these along, at any depth.
+/// Foreign crates that these crates must not depend on at any depth, so that a bot's author does not build them.
 const NO_SERVER_IN: [(&str, &[&str]); 2] =
     [("protocol", &["axum", "hyper", "tokio", "reqwest"]), ("client", &["axum", "clap", "jsonwebtoken"])];
 
-/// Foreign crates that one crate of ours hides from all others.
+/// Foreign crates that only one crate of the workspace may use.
 const HIDDEN: [(&str, &str); 3] = [("rdkafka", "eventlog-kafka"), ("scylla", "store-scylla"), ("fjall", "kv")];
 
-/// What makes rows of effects, and what that is made of.
+/// Names of the code that makes rows of effects, and of its parts.
 const MAKES_ROWS: [&str; 7] = ["rows_of", "Row", "CellWrites", "CellSet", "cell_sets", "bucket_of", "BUCKET_PLACES"];
 
-/// Lines of a file of ours, at most.
+/// The most lines that a source file may have.
 const LINES_MAX: usize = 500;
-/// Where no code of ours is.
+/// Folders without source code of ours.
 const SKIPPED: [&str; 3] = ["target", ".git", "data"];
 
 #[test]
@@ -243,7 +247,7 @@ fn each_foreign_engine_is_named_by_one_crate() -> Result<()> {
     Ok(())
 }
 
-/// Frames and bodies are for clients, too: nothing that a server is built with comes along with them.
+/// Frames and bodies are for clients, too, so these crates must not depend on anything that only a server needs.
 #[test]
 fn clients_are_built_without_a_server() -> Result<()> {
     let metadata = MetadataCommand::new().other_options(["--offline".to_owned()]).exec().context("cargo metadata")?;
@@ -266,7 +270,8 @@ fn clients_are_built_without_a_server() -> Result<()> {
 }
 
 /// The audit's and the oracle's own views are written from the design. If they used the code that storage writes
-/// with, a mistake there would be on both sides of the comparison. (Frames are safe: `ops` may not use `protocol`.)
+/// with, a mistake in it would be on both sides of the comparison. (Frames need no check: `ops` may not use
+/// `protocol`.)
 #[test]
 fn the_oracles_use_nothing_that_makes_rows() -> Result<()> {
     let internal = metadata()?.workspace_root.into_std_path_buf().join("internal");
@@ -287,7 +292,8 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
 
-/// `environment::seeded_bugs`: with it, no program compiles; without this, no test would say which crate may switch it on.
+/// No program compiles with the feature of `environment::seeded_bugs`; this test ensures that only the simulator
+/// switches it on.
 #[test]
 fn bugs_on_purpose_are_for_the_simulator_alone() -> Result<()> {
     for package in metadata()?.workspace_packages() {
@@ -315,7 +321,7 @@ fn no_file_is_too_long() -> Result<()> {
     Ok(())
 }
 
-/// A dependency with other features is another one, and everything above it is built again, which takes minutes.
+/// The same dependency with other features is built again, with everything that depends on it, which takes minutes.
 #[test]
 fn programs_and_tests_share_one_build() -> Result<()> {
     let of_tests = features(&["--workspace", "--edges", "normal,dev,no-proc-macro"])?;
@@ -326,7 +332,7 @@ fn programs_and_tests_share_one_build() -> Result<()> {
     Ok(())
 }
 
-/// Each dependency with its features, as Cargo chooses them for a command with these arguments.
+/// Each dependency with its features, as Cargo resolves them for these arguments.
 fn features(arguments: &[&str]) -> Result<BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

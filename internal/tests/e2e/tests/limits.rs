@@ -1,6 +1,6 @@
-//! `schemas/LIMITS.md` is the code's numbers, and the documents name no others (issue 10, item 15).
+//! `schemas/LIMITS.md` has the numbers of the code, and other documents repeat none of them (issue 10, item 15).
 //!
-//! The page is made here, from the constants, and the test fails when the file is another. To write it anew:
+//! The page is generated here from the constants, and the test fails when the file differs. To write the file again:
 //! `KLATSCH_UPDATE=1 cargo test -p e2e --test limits`.
 
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ Every number that a client meets. This page is made from the constants of the co
 without notice; one that is lowered is a new version of the API. *Per process* means that each server counts for itself.
 ";
 
-/// A section: its title, and rows of what, how much, and what happens beyond.
+/// A section: its title, and rows with the limit's name, its value, and what happens beyond it.
 type Section = (&'static str, Vec<(&'static str, String, &'static str)>);
 
 fn bytes(count: usize) -> String {
@@ -325,7 +325,7 @@ fn the_page_of_limits_is_current() -> Result<()> {
     Ok(())
 }
 
-/// What generators of clients read are the same numbers.
+/// The ranges in `openapi.yaml`, which generators of clients read, are the same numbers.
 #[test]
 fn the_ranges_of_the_http_document_are_those_of_the_code() -> Result<()> {
     let document: Value = serde_yaml_ng::from_str(include_str!("../../../../schemas/openapi.yaml"))?;

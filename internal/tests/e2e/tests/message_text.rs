@@ -1,5 +1,5 @@
-//! What people write stays out of debug output and in few hands (issue 11, item 6): a value of every public type that
-//! holds a message's text is printed, and the files that read the text are listed, each with its reason.
+//! Message text stays out of debug output, and few files read it (issue 11, item 6): a value of every public type
+//! that holds a message's text is printed, and the files that read the text are listed, each with its reason.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -21,11 +21,11 @@ use protocol::{
 };
 use store::{Entry, Row, RowValues, rows_of};
 
-/// The text of every value below.
+/// The message text of every value below.
 const WRITTEN: &str = "what nobody else may read";
 
-/// Files that read what people wrote, tests aside, and why. `internal/README.md` says the same to people: a new place is
-/// a decision, and stands in both.
+/// Files that read message text, other than tests, and why. `internal/README.md` has the same list for readers: a
+/// new entry is a decision, and goes into both.
 const READERS: [(&str, &str); 8] = [
     ("internal/chat/src/list.rs", "how large a page of conversations is"),
     ("internal/chat/src/paging.rs", "how large a page of history is"),
@@ -36,9 +36,9 @@ const READERS: [(&str, &str); 8] = [
     ("internal/ops/src/audit/frame.rs", "the audit's own frames"),
     ("internal/protocol/src/text.rs", "JSON of frames and bodies"),
 ];
-/// One more, which shows it to somebody.
+/// One more file, which shows the text to a user.
 const SCREENS: [(&str, &str); 1] = [("internal/terminal/src/render.rs", "the terminal")];
-/// Files where the text becomes what the log and the rows hold, or comes back from there.
+/// Files that convert the text to and from the form that the log or the rows store.
 const RECORDERS: [(&str, &str); 4] = [
     ("internal/events/src/message.rs", "Avro"),
     ("internal/ops/src/audit/expected.rs", "the audit's own rows"),
@@ -46,7 +46,7 @@ const RECORDERS: [(&str, &str); 4] = [
     ("internal/store/src/value.rs", "to columns"),
 ];
 
-/// What one message comes to on its way.
+/// What a message becomes on its way through the system.
 struct Way {
     event: Event,
     appended: Appended,
@@ -87,7 +87,8 @@ fn ways() -> Result<[Way; 2]> {
     ways.try_into().map_err(|_| anyhow::anyhow!("two are left"))
 }
 
-/// Every public type that has a field with such a text, as `folder::Type`, and what holds one of those: printed both ways.
+/// Every public type that has a field with such a text, as `folder::Type`, and types that contain one of those: each
+/// with its two debug outputs.
 fn printed() -> Result<Vec<(&'static str, String)>> {
     let mut printed = vec![("domain::MessageText", both(&MessageText::from(WRITTEN)))];
     for way in ways()? {
@@ -109,7 +110,7 @@ fn printed() -> Result<Vec<(&'static str, String)>> {
     Ok(printed)
 }
 
-/// The command, the event, its record.
+/// The command, the event, and its record.
 fn on_the_way_in(Way { event, appended, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
     let codec = Codec::compiled_in();
     let command = CommandFrame::new(event.id, event.conversation, CommandKind::of(event.action.clone()));
@@ -154,7 +155,7 @@ fn on_the_way_in(Way { event, appended, effects }: &Way) -> Result<Vec<(&'static
     ])
 }
 
-/// Its rows and what is read back of them, its frame and what a client makes of it.
+/// The rows and what is decoded from them; the frame and what a client makes of it.
 fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'static str, String)>> {
     let (conversation, seq, id, author) = (event.conversation, appended.seq, event.id, event.author);
     let frame = FeedFrame::of(event, *appended, effects);
@@ -268,13 +269,13 @@ fn what_people_wrote_is_read_in_the_files_of_the_list_alone() -> Result<()> {
     Ok(())
 }
 
-/// The code of a file: without comments, and without its tests.
+/// The code of a file, without comments and tests.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The names of the public types of a file with a field of that type.
+/// The names of the public types in a file that have a field of the type `kind`.
 fn holders_of(kind: &str, text: &str) -> Vec<String> {
     let (mut found, mut inside) = (Vec::<String>::new(), None);
     for line in code(text).lines() {
@@ -306,7 +307,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
 }
 
-/// Every source file of ours but tests: its path in the workspace, and what it says.
+/// Every source file of the workspace except tests: its path and its content.
 fn all_sources() -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     for path in [sources(&root().join("internal"))?, sources(&root().join("cmd"))?].concat() {
@@ -320,7 +321,7 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // A crate's tests, but not the folder of the crates that exist for tests.
+        // The `tests` folder of a crate, but not `internal/tests`, whose crates are read.
         let of_tests = name == "tests" && folder.join("Cargo.toml").exists();
         if path.is_dir() && !of_tests && name != "target" && name != "corpus" {
             found.extend(sources(&path)?);

@@ -1,5 +1,6 @@
-//! Every service in this process on librdkafka's mock broker, which answers one request in a hundred with an error: not
-//! the leader, not enough replicas, timed out, the coordinator has moved. Under load, against the journal oracle.
+//! All services in this process on librdkafka's mock broker, which answers one request in a hundred with an error:
+//! not the leader, not enough replicas, timed out, the coordinator has moved. Under load, compared by the journal
+//! oracle.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use workload::Random;
 
 /// One request in so many fails.
 const FAILS_ONE_OF: u64 = 100;
-/// More requests of each kind than the test makes.
+/// More requests of each kind than the test sends.
 const REQUESTS: usize = 50_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +42,7 @@ async fn a_broker_that_fails_one_request_in_a_hundred_loses_doubles_and_reorders
 
     let mut random = Random::new(7);
     broker.trouble(REQUESTS, || (random.below(FAILS_ONE_OF) == 0).then(|| random.bits() as usize >> 1));
-    // For ten seconds: long enough for heartbeats and commits to meet their share.
+    // The load lasts ten seconds, so that heartbeats and commits meet errors, too.
     let config = LoadConfig {
         users: 8,
         conversations: 16,
@@ -73,7 +74,7 @@ async fn connect(broker: &MockBroker, name: &str, delivery_timeout: Option<Durat
     KafkaLog::connect(config).await.context("connecting to the mock broker")
 }
 
-/// All services, in two processes' worth of connections: those that answer clients, and the consumers.
+/// All services, with the connections of three processes: one that serves clients, and two with consumers.
 struct Running {
     endpoints: Endpoints,
     stop: CancellationToken,
@@ -90,7 +91,7 @@ impl Running {
         let mut tasks = Tasks::new(Readiness::default());
         serve(&mut tasks, listener, &front, store, codec)?;
         let mut parts = vec![(front, run(tasks, &stop))];
-        // Two consumers, so that partitions move.
+        // Two consumers, so that partitions are reassigned.
         for name in ["consumers-0", "consumers-1"] {
             let log = connect(broker, name, None).await?;
             let mut tasks = Tasks::new(Readiness::default());
@@ -100,7 +101,7 @@ impl Running {
         Ok(Self { endpoints, stop, parts })
     }
 
-    /// Ends everything in order: nothing may have ended by itself.
+    /// Stops everything in order. Nothing may have ended by itself before.
     async fn stop(&mut self) -> Result<()> {
         ensure!(self.parts.iter().all(|(_, part)| !part.is_finished()), "a part has ended by itself");
         self.stop.cancel();
@@ -117,7 +118,7 @@ fn run(tasks: Tasks, stop: &CancellationToken) -> JoinHandle<Result<()>> {
     tokio::spawn(async move { Ok(tasks.run(stop).await?) })
 }
 
-/// Users, chat and sockets behind one listener.
+/// Serves users, chat and sockets on one listener.
 fn serve(tasks: &mut Tasks, listener: TcpListener, log: &SharedLog, store: &SharedStore, codec: &Codec) -> Result<()> {
     let (log, store, codec) = (Arc::clone(log), Arc::clone(store), codec.clone());
     let (clock, entropy, metrics, readiness) =

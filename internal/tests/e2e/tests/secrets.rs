@@ -1,4 +1,4 @@
-//! No debug output shows a password, a token or a key (issue 11, item 8): a value of every public type that holds one is
+//! Debug output shows no password, token or key (issue 11, item 8): a value of every public type that holds one is
 //! printed, and no type of the workspace holds one in a field that its derived `Debug` would print.
 
 use std::collections::BTreeSet;
@@ -17,22 +17,22 @@ use terminal::{ChatArguments, ChatOptions, StatePath, Target};
 
 /// The secret of every value below.
 const HIDDEN: &str = "hidden-from-everybody";
-/// What is printed in its place.
+/// What is printed in place of a secret.
 const SHOWN_INSTEAD: &str = "[secret]";
 
-/// Parts of a field's name that say that it holds a secret.
+/// Parts of field names that suggest a secret.
 const SECRET: [&str; 9] =
     ["password", "passphrase", "token", "secret", "cookie", "bearer", "authorization", "private_key", "signing_key"];
-/// Types that show what they hold.
+/// Types whose debug output shows their content.
 const SHOWN: [&str; 7] = ["String", "str", "[u8", "Vec<u8>", "Bytes", "Value", "HeaderValue"];
-/// Fields that are named like a secret, with why they may be shown. File, field.
+/// Exceptions: fields that are named like a secret and may be shown. File and field.
 const NONE: [(&str, &str); 2] = [
-    // What is kept to check a password or a refresh token with; from either nothing can be signed in with.
+    // Hashes for checking a password or a refresh token; nobody can sign in with a hash.
     ("internal/store/src/users.rs", "password_hash"),
     ("internal/store/src/sessions.rs", "secret_hash"),
 ];
 
-/// Every public type with a field of the type [`Secret`], as `folder::Type`, printed both ways.
+/// Every public type with a field of the type [`Secret`], as `folder::Type`, with its two debug outputs.
 fn printed() -> Result<Vec<(&'static str, String)>> {
     let secret = || Secret::new(HIDDEN);
     let user = serde_json::json!({
@@ -118,7 +118,7 @@ fn no_value_of_a_public_type_shows_its_secret() -> Result<()> {
     let printed: BTreeSet<String> = printed.into_iter().map(|(name, _)| name.to_owned()).collect();
     let mut holders = BTreeSet::new();
     for (file, text) in all_sources()? {
-        // The crate's folder: crates for tests lie one deeper than others.
+        // The folder of the crate; crates for tests are one folder deeper than others.
         let folder = file.split("/src/").next().and_then(|folder| folder.rsplit('/').next()).unwrap_or_default();
         holders.extend(public_holders(&text).into_iter().map(|name| format!("{folder}::{name}")));
     }
@@ -126,7 +126,7 @@ fn no_value_of_a_public_type_shows_its_secret() -> Result<()> {
     Ok(())
 }
 
-/// What it prints beside the key's public name is nothing long enough to be a key.
+/// Apart from the key's public name, the output has nothing that is long enough to be a key.
 #[test]
 fn a_signing_key_shows_its_public_name_alone() -> Result<()> {
     let key = SigningKey::generate(&Entropy::seeded(7))?;
@@ -174,7 +174,7 @@ fn a_secret_in_a_field_is_found() {
     assert_eq!(shown_secrets(unprinted), []);
 }
 
-/// Line and name of each such field of a type that derives `Debug`.
+/// Line and name of each field that looks like a secret, in types that derive `Debug`.
 fn shown_secrets(text: &str) -> Vec<(usize, String)> {
     let (mut found, mut derives, mut inside) = (Vec::new(), false, false);
     for (number, line) in text.lines().enumerate() {
@@ -226,7 +226,7 @@ fn public_holders(text: &str) -> Vec<String> {
     found
 }
 
-/// Every source file of ours but tests: its path in the workspace, and what it says.
+/// Every source file of the workspace except tests: its path and its content.
 fn all_sources() -> Result<Vec<(String, String)>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let mut found = Vec::new();
@@ -241,7 +241,7 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // A crate's tests, but not the folder of the crates that exist for tests.
+        // The `tests` folder of a crate, but not `internal/tests`, whose crates are read.
         let of_tests = name == "tests" && folder.join("Cargo.toml").exists();
         if path.is_dir() && !of_tests && name != "target" && name != "corpus" {
             found.extend(sources(&path)?);

@@ -1,4 +1,5 @@
-//! Klatsch in one process on the embedded engines: under load, killed and started again, against the journal oracle.
+//! `klatsch`, one process on the embedded engines: under load, killed and restarted, and compared by the journal
+//! oracle.
 
 use anyhow::{Context as _, Result, ensure};
 use testkit::load::LoadConfig;
@@ -6,7 +7,7 @@ use testkit::programs::{Program, Setup, Single};
 use testkit::runs::{self, Harm};
 use testkit::servers;
 
-/// A load that a debug build on two cores works off in seconds.
+/// A load that a debug build on two cores completes in seconds.
 fn small(seed: u64) -> LoadConfig {
     LoadConfig { users: 8, conversations: 16, members_max: 6, messages: 400, seed, ..LoadConfig::default() }
 }
@@ -83,7 +84,7 @@ async fn after_a_stop_history_is_there_and_devices_go_on_by_their_cursors() -> R
     let mut single = Single::new().await?;
     let config = LoadConfig { unsteady: false, messages: 200, ..small(3) };
     let devices = u32::try_from(config.users * config.devices)?;
-    // The run itself stops it in the middle, starts it, and compares everything after that.
+    // The run itself stops the program once, starts it again, and compares everything afterwards.
     let report = runs::single(&mut single, config, Harm::default()).await?;
     report.verdict.demand_zero()?;
     let resets: Vec<_> = report.troubles.iter().filter(|(what, _)| what.starts_with("reset")).collect();
@@ -98,7 +99,7 @@ async fn a_replay_comes_to_the_same_rows_and_pushes_nothing() -> Result<()> {
     runs::replay_single(&mut single, config).await?.verdict.demand_zero()
 }
 
-/// Issue 10, item 17.
+/// Issue 10, item 17: a rebuild is killed repeatedly, then the incarnations are switched and switched back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_that_is_killed_leaves_what_is_served_and_leads_there_and_back() -> Result<()> {
     let mut single = Single::new().await?;

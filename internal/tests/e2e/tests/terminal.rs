@@ -1,4 +1,4 @@
-//! `klatschctl chat` at a terminal of 80 columns, as two people use it (issue 10, item 16).
+//! `klatschctl chat` in a terminal of 80 columns, used by two people (issue 10, item 16).
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -16,9 +16,9 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use testkit::programs::{Single, executable};
 use tokio::time::{Instant, sleep};
 
-/// The longest that anything here may take.
+/// The longest wait for anything in these tests.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a screen is looked at.
+/// How often the screen is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const COLUMNS: u16 = 80;
 const LEFT: &str = "\x1b[D";
@@ -26,12 +26,12 @@ const UP: &str = "\x1b[A";
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 
-/// A terminal with a program in it.
+/// A pseudo-terminal with a program in it.
 struct Terminal {
     keyboard: File,
-    /// The program's end of it.
+    /// The program's end of the pseudo-terminal.
     line: OwnedFd,
-    /// All that was written to it.
+    /// All bytes that the program has written.
     written: Arc<Mutex<Vec<u8>>>,
     program: Child,
 }
@@ -65,14 +65,14 @@ impl Terminal {
         String::from_utf8_lossy(&self.written.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// The lines that stand on the screen, those that went off its top included.
+    /// The lines on the screen, including those that have scrolled off its top.
     fn lines(&self) -> Vec<String> {
         let mut screen = Screen::default();
         screen.show(&self.raw());
         screen.rows.iter().map(|row| row.iter().collect::<String>().trim_end().to_owned()).collect()
     }
 
-    /// Waits until this stands on the screen.
+    /// Waits until a line on the screen contains this text.
     async fn until(&self, text: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.lines().iter().any(|line| line.contains(text)) {
@@ -82,7 +82,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// That just one line has this in it.
+    /// Checks that exactly one line contains this text.
     fn once(&self, text: &str) -> Result<()> {
         let lines = self.lines();
         let count = lines.iter().filter(|line| line.contains(text)).count();
@@ -104,13 +104,13 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may have ended.
+        // The program may have ended already.
         let _ = self.program.kill();
         let _ = self.program.wait();
     }
 }
 
-/// As much of a terminal as the editor uses.
+/// An emulation of the terminal functions that the line editor uses.
 #[derive(Default)]
 struct Screen {
     rows: Vec<Vec<char>>,
@@ -155,7 +155,7 @@ impl Screen {
                 self.line().truncate(column);
                 self.rows.truncate(self.row + 1);
             }
-            // Colours and modes.
+            // Colours and modes do not change the text.
             _ => {}
         }
     }
@@ -208,13 +208,13 @@ async fn two_people_talk_at_their_terminals() -> Result<()> {
     ensure!(!ann.raw().contains("anns own password"), "the password is shown");
     bob.until("bob>").await?;
 
-    // A letter that was left out is put in; what was sent stands there once, with its number.
+    // A missing letter is inserted; the sent message is shown once, with its number.
     ann.press(&format!("hello bb{LEFT}o\r"))?;
     ann.until("ann: hello bob").await?;
     bob.until("ann: hello bob").await?;
     ann.once("hello bob")?;
 
-    // What comes while a line is typed goes above it.
+    // A message that arrives while a line is being typed is shown above that line.
     ann.press("half a li")?;
     ann.until("ann> half a li").await?;
     bob.press("/reply 1 hi ann\r")?;
@@ -227,7 +227,7 @@ async fn two_people_talk_at_their_terminals() -> Result<()> {
     ann.until("ann: half a line").await?;
     ann.once("half a line")?;
 
-    // Longer than the screen is wide; earlier lines come back.
+    // A line longer than the screen is wide; earlier lines can be recalled.
     let long = format!("it begins {}and ends", "and goes on ".repeat(10));
     bob.press(&format!("{long}\r"))?;
     bob.until("and ends").await?;
@@ -235,7 +235,7 @@ async fn two_people_talk_at_their_terminals() -> Result<()> {
     ann.press(UP)?;
     ann.until("ann> half a line").await?;
 
-    // Sentences, and nobody is waited for.
+    // Refused commands get a message at once.
     for (line, answer) in [
         ("/add nobody", "!! nobody is called nobody"),
         ("/role ann king", "!! /role needs a name, and 'member', 'admin' or 'owner'"),
@@ -259,7 +259,7 @@ async fn two_people_talk_at_their_terminals() -> Result<()> {
     single.program.stop().await
 }
 
-/// Issue 10, item 16: a mistyped name is no reason to sit there for ever.
+/// Issue 10, item 16: a user who waits for a mistyped name can leave.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_nobody_can_go() -> Result<()> {
     let mut single = Single::new().await?;

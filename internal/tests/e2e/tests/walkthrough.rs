@@ -1,4 +1,4 @@
-//! `schemas/WALKTHROUGH.md` as somebody pastes it: every block, in order, in one bash, against a running klatsch.
+//! Runs `schemas/WALKTHROUGH.md` as a reader would: every block, in order, in one bash, against a running klatsch.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 const DOCUMENT: &str = include_str!("../../../../schemas/WALKTHROUGH.md");
 
-/// The document's bash blocks, one behind the other.
+/// The document's bash blocks, concatenated.
 fn script() -> String {
     let blocks = DOCUMENT.split("```bash\n").skip(1);
     blocks.map(|block| block.split("```").next().expect("what is split has a first part")).collect()
