@@ -1,6 +1,6 @@
-//! How fast the embedded log is on this machine: `cargo run --release -p eventlog --example throughput -- [FOLDER]`.
+//! Measures the embedded log on this machine: `cargo run --release -p eventlog --example throughput -- [FOLDER]`.
 //!
-//! Without a folder it runs in memory.
+//! Without a folder, the log is in memory.
 
 use std::path::Path;
 

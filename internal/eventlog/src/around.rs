@@ -1,4 +1,5 @@
-//! A log around another one, for tests: what is made to go wrong is written down, everything else is the inner log's.
+//! A wrapper around a log, for tests: the test overrides the calls that shall fail, all others go to the inner
+//! log.
 
 use async_trait::async_trait;
 use events::topics::TopicSpec;
@@ -8,11 +9,12 @@ use crate::{
     TopicFound, TopicPartition, Watermarks,
 };
 
-/// Whoever is this is an [`EventLog`]. Each call goes to the inner log unless it is written anew.
+/// A type that implements this trait is an [`EventLog`]. Each method that it does not override calls the inner
+/// log.
 #[async_trait]
 #[expect(missing_docs, reason = "the same calls, with the same meaning")]
 pub trait Around: Send + Sync + 'static {
-    /// The log that it stands around.
+    /// The log that is wrapped.
     fn inner(&self) -> SharedLog;
 
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
@@ -64,7 +66,7 @@ pub trait Around: Send + Sync + 'static {
     }
 }
 
-/// A reader that is never given a record, as one of a partition without a leader.
+/// A reader that never returns a record, like the reader of a partition without a leader.
 #[derive(Debug)]
 pub struct SilentReader;
 

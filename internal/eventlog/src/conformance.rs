@@ -23,36 +23,36 @@ use tokio::time::timeout;
 
 use crate::{AppendReceipt, EventLog, NewRecord, PartitionReader, Position, Record, SharedLog};
 
-/// How long anything that must happen may take; far more than it needs anywhere.
+/// The timeout for what must happen; far longer than it needs on any engine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long to look for something that must not happen.
+/// How long a case waits to see that something does not happen.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Makes the log under test.
+/// Opens the log under test.
 #[async_trait]
 pub trait Factory: Send + Sync {
-    /// A handle to the log, as another process would have it.
+    /// Opens a handle to the log, as another process would.
     async fn open(&self) -> SharedLog;
 
-    /// Closes that handle and opens the log anew from what is durable.
+    /// Closes that handle and reopens the log from its durable state.
     async fn reopen(&self, log: SharedLog) -> SharedLog;
 
-    /// Makes the log trim all records of the topic's first partition that are there now, but the newest one. The topic
+    /// Makes the log trim the records that the topic's first partition has now, except the newest one. The topic
     /// was created with [`RETENTION`].
     async fn trim(&self, log: &SharedLog, topic: &str);
 
-    /// Part of every name that a case makes, so that runs on the same servers do not meet.
+    /// A part of every name that a case uses, so that runs on the same servers do not collide.
     fn run_name(&self) -> String;
 }
 
 /// The retention of topics that are to be trimmed.
 pub const RETENTION: Duration = Duration::from_secs(3600);
 
-/// One thing that every engine must do.
+/// One requirement on every engine.
 pub struct Case {
-    /// What it must do, in words.
+    /// The requirement in words.
     pub name: &'static str,
-    /// Panics when it does not.
+    /// The test; it panics when the requirement is not met.
     pub run: for<'a> fn(&'a dyn Factory) -> Running<'a>,
 }
 
@@ -96,7 +96,7 @@ pub const CASES: &[Case] = &[
     Case { name: "a lossy topic promises its partitions", run: |f| Box::pin(lossy::described(f)) },
 ];
 
-/// A name that nothing else has.
+/// A name that no other run or case uses.
 fn fresh(factory: &dyn Factory, what: &str) -> String {
     static SO_FAR: AtomicU64 = AtomicU64::new(0);
     format!("{what}-{}-{}", factory.run_name(), SO_FAR.fetch_add(1, Ordering::Relaxed))
@@ -168,12 +168,12 @@ fn number(record: &Record) -> u32 {
     u32::from_be_bytes(record.payload[..].try_into().expect("the body is a number"))
 }
 
-/// What must happen.
+/// Waits for something that must happen in time.
 async fn within<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("it happens in time")
 }
 
-/// What must not happen.
+/// Asserts that something does not happen.
 async fn not_within<T>(what: impl Future<Output = T>) {
     assert!(timeout(QUIET, what).await.is_err(), "it must not happen");
 }

@@ -1,5 +1,5 @@
-//! A group's partitions as owned tasks: one per partition, started when it is assigned, ended and awaited before it is
-//! released. The frame that both consumers run in.
+//! Runs a group's partitions as owned tasks: one task per partition, started when the partition is assigned, ended
+//! and awaited before the partition is released. Every consumer runs in this loop.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -15,21 +15,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Assigned, Commit, Committer, GroupEvent, LogError, SharedLog, TopicPartition};
 
-/// Before the group's commit is asked for again.
+/// The wait before the group's commit is read again after a failure.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// The first wait before a partition begins again is at most this long; each further one at most twice the one before.
+/// The longest first wait before a partition is restarted; the maximum doubles with each further restart.
 const AGAIN_BASE: Duration = Duration::from_millis(50);
-/// No wait before a partition begins again is longer.
+/// The longest wait before a partition is restarted.
 const AGAIN_MAX: Duration = Duration::from_secs(10);
-/// A partition that was worked on for this long begins again with the first wait.
+/// After a partition has run for this long, its next restart waits as the first one does.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 
 /// How a partition's task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was asked to stop, has finished what it began and committed.
+    /// It was asked to stop; it has finished its work in progress and committed.
     Stopped,
-    /// It has to begin again from the group's commit: soon, and later each time that it does not last.
+    /// It must be restarted from the group's commit. The wait grows with each restart that does not last.
     Again,
 }
 
@@ -42,31 +42,32 @@ pub enum ConsumeError {
     /// A partition's task failed for good.
     #[error("{at}: {source}")]
     Partition {
-        /// Whose.
+        /// The partition.
         at: TopicPartition,
-        /// Why.
+        /// The error of its task.
         source: BoxError,
     },
 }
 
-/// An error of any kind.
+/// An error of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A partition's work: until the token is cancelled or it fails for good. What it needs to retry, it retries inside.
+/// The work on a partition, which runs until the token is cancelled or it fails for good. It retries transient
+/// failures itself.
 pub type Work = Arc<
     dyn Fn(Assigned, Arc<dyn Committer>, CancellationToken) -> Pin<Box<dyn Future<Output = Outcome> + Send>>
         + Send
         + Sync,
 >;
 
-/// What a partition's task returns.
+/// The result of a partition's task.
 pub type Outcome = Result<Ended, BoxError>;
 
-/// Runs `work` for every partition that the group gives this member, until `shutdown`; then ends all of it in order.
-/// `entropy` is for jitter.
+/// Runs `work` for every partition that the group assigns to this member, until `shutdown`; then ends the tasks in
+/// order. `entropy` provides jitter.
 ///
 /// # Errors
-/// When the group or a partition's work fails for good; everything else has been stopped by then.
+/// When the group or a partition's work fails for good; all other tasks have ended by then.
 pub async fn consume(
     log: &SharedLog,
     group: &str,
@@ -121,24 +122,24 @@ pub async fn consume(
     ended
 }
 
-/// A partition's task that ended. One that panicked has failed for good.
+/// A partition's task that ended. A task that panicked has failed for good.
 type Joined = (TopicPartition, Outcome);
 
-/// The tasks of the partitions that are this member's.
+/// The tasks of the partitions that this member owns.
 struct Owned {
     log: SharedLog,
     group: String,
     work: Work,
     committer: Arc<dyn Committer>,
     entropy: Entropy,
-    /// When each began last, and how often it has begun again without lasting.
+    /// The time of each partition's last start, and its restarts since it last ran for [`STEADY_AFTER`].
     attempts: BTreeMap<TopicPartition, (Instant, u32)>,
-    /// Ends all of them.
+    /// Ends all tasks.
     stop: CancellationToken,
-    /// Ends one of them.
+    /// The token that ends each partition's task.
     tokens: BTreeMap<TopicPartition, CancellationToken>,
     tasks: JoinSet<Outcome>,
-    /// The partition of each task: one that panics cannot say it.
+    /// The partition of each task: a task that panics cannot return it.
     whose: HashMap<Id, TopicPartition>,
 }
 
@@ -166,14 +167,16 @@ impl Owned {
     async fn joined(&mut self) -> Option<Joined> {
         let (id, outcome) = match self.tasks.join_next_with_id().await? {
             Ok(joined) => joined,
-            // Nobody aborts one. What it said went to stderr, and stays out of errors: it may quote what users wrote.
+            // Tasks are never aborted, so this one panicked. Its message went to stderr; the error leaves it out,
+            // since it may quote users' text.
             Err(lost) => (lost.id(), Err("its task panicked".into())),
         };
         let at = self.whose.remove(&id).expect("every task is spawned for a partition");
         Some((at, outcome))
     }
 
-    /// Ends the tasks of these partitions and waits for them. Returns the tasks of other partitions that ended meanwhile.
+    /// Ends the tasks of these partitions and waits for them. Returns the tasks of other partitions that ended
+    /// meanwhile.
     async fn end(&mut self, partitions: &[TopicPartition]) -> Vec<Joined> {
         let (mut ending, mut others) = (Vec::new(), Vec::new());
         for at in partitions {
@@ -197,10 +200,10 @@ impl Owned {
         others
     }
 
-    /// A task ended by itself: it begins again, or all of it ends.
+    /// Handles a task that ended by itself: restarts it, or returns the error that ends all of them.
     fn restart(&mut self, at: TopicPartition, outcome: Outcome) -> Result<(), ConsumeError> {
         match outcome {
-            // Forgotten: who waits for its end when the partition is revoked would wait for ever.
+            // Remove the token: otherwise a later revocation would wait for a task that has already ended.
             Ok(Ended::Stopped) => drop(self.tokens.remove(&at)),
             Ok(Ended::Again) if self.tokens.contains_key(&at) => {
                 let wait = self.next_wait(&at);
@@ -213,7 +216,7 @@ impl Owned {
         Ok(())
     }
 
-    /// How long the partition waits before it begins again.
+    /// The wait before the partition is restarted.
     fn next_wait(&mut self, at: &TopicPartition) -> Duration {
         let (begun, attempts) = self.attempts.remove(at).unwrap_or_else(|| (Instant::now(), 0));
         let attempts = if begun.elapsed() >= STEADY_AFTER { 0 } else { attempts };
@@ -222,7 +225,7 @@ impl Owned {
         wait
     }
 
-    /// The wait and the look at the commit are in the task: the member must go on polling.
+    /// The wait and the read of the commit run inside the task, because the member must keep polling.
     fn begin_again(&mut self, at: TopicPartition, wait: Duration) {
         let (log, group, work) = (Arc::clone(&self.log), self.group.clone(), Arc::clone(&self.work));
         let (committer, token) = (Arc::clone(&self.committer), self.stop.child_token());
@@ -241,7 +244,7 @@ impl Owned {
     }
 }
 
-/// What the group has committed; asked until the log answers.
+/// Reads the group's commit; retries until the log answers.
 async fn committed(log: &SharedLog, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
     loop {
         match log.committed(group, at).await {

@@ -1,4 +1,4 @@
-//! A record of `chat.messages` as both consumers see it: the same reading, so the same decision.
+//! A decoded record of `chat.messages`. All consumers decode it here, so they decide alike.
 
 use bytes::Bytes;
 use domain::{Appended, ConversationId, Event, Fingerprint, Seq, SeqError};
@@ -6,41 +6,41 @@ use events::{Codec, DecodeError, HEADER_TRACE, MessageRecord};
 
 use crate::{Record, partition_of};
 
-/// What a record says.
+/// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meaning {
-    /// Nothing about any conversation.
+    /// A genesis record or a tick: it belongs to no conversation.
     Marker,
-    /// What a client asked for.
+    /// An event: the command of a client.
     Event(Box<Event>),
-    /// Bytes that are refused, by everybody and for ever.
+    /// The record is corrupt: every program refuses it, at any time.
     Corrupt(String),
-    /// A schema that this program does not know: the conversation is held until one does.
+    /// The schema is not known to this program: the conversation is held until the program is upgraded.
     Unknown(String),
-    /// It held its conversation, and an operator has dropped it: as corrupt, whatever it says.
+    /// An operator dropped the record, which held its conversation: it counts as corrupt, whatever it contains.
     Dropped,
 }
 
 /// A record with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedRecord {
-    /// Where the log put it.
+    /// The record's position and append time.
     pub appended: Appended,
-    /// Proof of which record it is.
+    /// A digest that identifies the record.
     pub fingerprint: Fingerprint,
-    /// The conversation of its key; none for markers and for keys that are no conversation.
+    /// The conversation of its key; `None` for markers and for keys that are no conversation id.
     pub conversation: Option<ConversationId>,
-    /// What it says.
+    /// The record's content.
     pub meaning: Meaning,
-    /// Its trace context, for the records that follow from it.
+    /// Its trace context, for the records that are derived from it.
     pub trace: Option<Bytes>,
 }
 
 impl DecodedRecord {
-    /// Reads `record` of a partition of `chat.messages`.
+    /// Decodes `record`, of a partition of `chat.messages`.
     ///
     /// # Errors
-    /// When the offset is beyond what a generation holds.
+    /// When the offset is above the maximum of a generation.
     pub fn read(
         codec: &Codec,
         generation: u8,
@@ -50,7 +50,7 @@ impl DecodedRecord {
     ) -> Result<Self, SeqError> {
         let appended = Appended { seq: Seq::new(generation, record.offset)?, append_time_ms: record.append_time_ms };
         let keyed = str::from_utf8(&record.key).ok().and_then(|key| key.parse::<ConversationId>().ok());
-        // A record in another partition than its key's would escape its conversation's order.
+        // A record that is not in its key's partition would not be ordered with its conversation's other records.
         let conversation = keyed.filter(|_| partition_of(&record.key, partitions) == partition);
         let meaning = match (codec.read_message(&record.headers, &record.payload), conversation) {
             (Ok(MessageRecord::Marker), _) => Meaning::Marker,

@@ -1,8 +1,8 @@
 //! The embedded engine: a log for one process on ordered tables, on disk or in memory.
 //!
-//! It keeps every promise of [`EventLog`] on one machine: one writer gives records their positions and syncs them in
-//! batches, readers see what is synced, groups are coordinated within the process. It uses tokio's time and the clock
-//! that it is given, nothing else, so a simulation can run it from a seed.
+//! It keeps every promise of [`EventLog`] on one machine: one writer assigns positions to records and syncs them
+//! in batches, readers see only synced records, and groups are coordinated within the process. It uses only
+//! tokio's time and the clock that it is given, so a simulation can run it from a seed.
 
 mod assignment;
 mod codec;
@@ -37,11 +37,11 @@ use crate::{
     PartitionReader, Position, RECORD_BYTES_MAX, TopicFound, TopicPartition, Watermarks, partition_of,
 };
 
-/// Bytes of records that wait for their sync. At the bound writers wait, then are told to come back.
+/// Bytes of records that wait for their sync. At the bound, appends wait, then fail with [`AppendError::Busy`].
 const QUEUE_BYTES_MAX: usize = 64 << 20;
-/// Creations and commits in the writer's queue, on top of the records that the intake admits.
+/// Creations and commits in the writer's queue, besides the records that the intake admits.
 const QUEUE_OTHERS_MAX: usize = 1024;
-/// How long closing waits for the queue to be written.
+/// How long closing waits until the queue is written.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// The embedded log.
@@ -50,20 +50,20 @@ pub struct EmbeddedLog {
     core: Arc<Core>,
     /// Admits records to `queue`.
     intake: Intake,
-    /// To the writer.
+    /// The queue to the writer.
     queue: mpsc::Sender<Item>,
-    /// For the append times of lossy records, which the writer does not see.
+    /// The clock for the append times of lossy records, which do not go through the writer.
     clock: Clock,
-    /// The writer's task, until it is closed.
+    /// The writer's task; `None` once closed.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the log, its readers and its members share.
+/// The state that the log, its readers and its members share.
 #[derive(Debug)]
 struct Core {
     catalog: Arc<Catalog>,
     groups: Arc<Groups>,
-    /// `None` once closed: the database can be opened anew although readers are still around.
+    /// `None` once closed, so that the database can be reopened while readers still exist.
     tables: RwLock<Option<Tables>>,
     /// The failure of the writer, if it has failed.
     failure: Arc<Failure>,
@@ -101,7 +101,7 @@ impl EmbeddedLog {
         Ok(Arc::new(Self { core: Arc::new(core), intake, queue, clock, writer: Mutex::new(Some(writer)) }))
     }
 
-    /// Keeps a record of a lossy topic in memory.
+    /// Appends a record to a lossy topic, in memory.
     fn keep(&self, topic: &Topic, partition: u32, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         if record.bytes() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge);
@@ -124,10 +124,10 @@ impl EmbeddedLog {
     }
 }
 
-/// Makes durable what a killed process has written and not synced: it is about to be shown to readers.
+/// Makes the writes durable that a killed process has written without a sync: readers are about to see them.
 async fn settle(tables: &Tables) -> Result<(), LogError> {
     let mut batch = Batch::default();
-    batch.remove(&tables.lows, vec![0]); // stands for nothing: any write syncs what came before it
+    batch.remove(&tables.lows, vec![0]); // the key is unused: a synced write of any key syncs all earlier writes
     tables.database.commit(batch, Durability::Power).await.map_err(broken)
 }
 
@@ -256,7 +256,7 @@ impl EventLog for EmbeddedLog {
 }
 
 impl Drop for EmbeddedLog {
-    /// The writer finishes what is queued; nobody waits for it.
+    /// Lets the writer finish the queue, without waiting for it.
     fn drop(&mut self) {
         self.core.closing.cancel();
     }

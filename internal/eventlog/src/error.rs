@@ -1,26 +1,26 @@
-//! What can go wrong with a log, sorted by what a caller does about it.
+//! The errors of a log, sorted by what a caller does about them.
 
 use environment::ErrorKind;
 
-/// A record was not appended, or it cannot be told. It has no [`ErrorKind`]: what a caller does depends on whether the
-/// record may be there all the same.
+/// A record was not appended, or its fate is unknown. The type has no [`ErrorKind`]: what a caller does depends on
+/// whether the record may be in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The queue is full: nothing was taken. Try again later.
+    /// The queue is full: the record was not accepted. Retry later.
     #[error("the log takes no more records at the moment: try again")]
     Busy,
-    /// The record is larger than the log takes: nothing was taken.
+    /// The record is larger than [`crate::RECORD_BYTES_MAX`]: it was not accepted.
     #[error("the record is larger than the log takes")]
     TooLarge,
-    /// There is no such topic or partition: nothing was taken.
+    /// The topic or partition does not exist: the record was not accepted.
     #[error("no topic {0} with such a partition: run 'klatschctl topics apply'")]
     NoTopic(String),
-    /// Not acknowledged in time: the record may be there now, may come to be there later, or never.
+    /// Not acknowledged in time: the record may be in the log, may be appended later, or never.
     #[error("the log did not answer in time: the record may or may not be there")]
     Unknown,
-    /// The writer failed for good; records in flight may be there. The log opens a new one by itself, but answers this
-    /// until every receipt of the old one has been read or dropped: nothing is appended behind a gap that its writer has
-    /// not heard of.
+    /// The writer failed for good; records in flight may be in the log. The log opens a new writer by itself, but
+    /// fails with this error until every receipt of the old writer has been read or dropped: nothing is appended
+    /// after a lost record whose producer has not yet heard of the loss.
     #[error("the log's writer failed for good: {0}")]
     Fatal(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The log was closed.
@@ -28,10 +28,10 @@ pub enum AppendError {
     Closed,
 }
 
-/// A log could not be read, described or joined.
+/// Reading, describing or joining a log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The offset is not there: trimmed, or beyond the end of a re-created topic.
+    /// The offset does not exist: it was trimmed, or lies beyond the end of a re-created topic.
     #[error("{topic}/{partition} has no offset {offset}: it was trimmed, or the topic is another one than it was")]
     OutOfRange {
         /// The topic.
@@ -41,13 +41,13 @@ pub enum LogError {
         /// The offset asked for.
         offset: u64,
     },
-    /// There is no such topic or partition.
+    /// The topic or partition does not exist.
     #[error("no topic {0} with such a partition: run 'klatschctl topics apply'")]
     NoTopic(String),
-    /// The log does not answer at the moment: back off and try again.
+    /// The log does not answer at the moment: back off and retry.
     #[error("the log is not reachable: {0}")]
     Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Trying again will not help.
+    /// A retry will not help.
     #[error("the log failed: {0}")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The log was closed.
@@ -56,7 +56,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// What a caller does about it.
+    /// The kind of the error, which decides what a caller does.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
@@ -68,29 +68,29 @@ impl LogError {
         }
     }
 
-    /// Whether trying again may mend it.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient
     }
 }
 
-/// A commit was not taken.
+/// A commit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The member does not own the partition any more: its commits count for nothing. Stop working on it.
+    /// The member no longer owns the partition: its commits are refused. Stop working on the partition.
     #[error("this member no longer owns the partition")]
     Fenced,
-    /// Not answered in time: try again, or let the next commit stand for it.
+    /// Not answered in time: retry, or leave it to the next commit.
     #[error("the log is not reachable: {0}")]
     Transient(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Trying again will not help.
+    /// A retry will not help.
     #[error("the log failed: {0}")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl CommitError {
-    /// What a caller does about it.
+    /// The kind of the error, which decides what a caller does.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
@@ -100,7 +100,7 @@ impl CommitError {
         }
     }
 
-    /// Whether trying again may mend it.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient

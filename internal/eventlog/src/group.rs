@@ -1,4 +1,4 @@
-//! Consumer groups: who owns which partition, and how far they have come.
+//! Consumer groups: the owners of partitions, and their committed offsets.
 
 use std::fmt;
 
@@ -30,60 +30,62 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// How far a group has come in a partition.
+/// The committed position of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// The next offset to work on. There is one convention, this one, everywhere.
+    /// The next offset to process; all code uses this convention.
     pub next: u64,
-    /// What the consumer keeps beside it; at most [`crate::METADATA_BYTES_MAX`] bytes.
+    /// The consumer's own data, stored with the offset; at most [`crate::METADATA_BYTES_MAX`] bytes.
     pub metadata: String,
 }
 
-/// A partition that became this member's.
+/// A partition that was assigned to this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
-    /// Which.
+    /// The partition.
     pub at: TopicPartition,
-    /// The group's commit when it was assigned; `None` when there is none.
+    /// The group's commit at the time of the assignment; `None` when there is none.
     pub commit: Option<Commit>,
 }
 
-/// Partitions that are to be given up.
+/// Partitions that the member must give up.
 #[derive(Debug)]
 pub struct Revocation {
-    /// Which.
+    /// The partitions.
     pub partitions: Vec<TopicPartition>,
-    /// Until this is dropped or sent to (within the group's bound), no other member gets them, and commits count.
+    /// Until this is dropped or sent to (within the group's time limit), no other member gets the partitions, and
+    /// commits are accepted.
     pub release: oneshot::Sender<()>,
 }
 
-/// What happens to a member.
+/// An event for a member of a group.
 #[derive(Debug)]
 pub enum GroupEvent {
-    /// These partitions became this member's; those it has stay.
+    /// These partitions were assigned, in addition to those that the member owns.
     Assigned(Vec<Assigned>),
-    /// Finish, commit, then release them.
+    /// The member must finish its work on these partitions, commit, then release them.
     Revoked(Revocation),
-    /// These are gone already (the member was too slow): stop, and commit nothing for them.
+    /// The member has lost these partitions already, because it was too slow: it must stop, and not commit for
+    /// them.
     Lost(Vec<TopicPartition>),
 }
 
 /// A member of a group. Dropping it leaves the group at once, without a commit.
 #[async_trait]
 pub trait GroupMember: Send {
-    /// What happens next; waits. Fails when the group cannot be worked in any more: its log was closed, or has failed for
-    /// good. Must be polled all the time: a member that does not poll for longer than the group's
-    /// bound (60 s) is taken for dead. Cancel safe.
+    /// Waits for the next event. Fails when the group cannot go on: its log was closed, or has failed for good.
+    /// Must be polled all the time: a member that does not poll for longer than the group's limit (60 s) is
+    /// declared dead. Cancel safe.
     async fn next(&mut self) -> Result<GroupEvent, LogError>;
 
-    /// A handle to commit with while another task is waiting in `next`.
+    /// A handle for commits while another task waits in `next`.
     fn committer(&self) -> Box<dyn Committer>;
 }
 
-/// Commits for one member.
+/// Commits the offsets of one member.
 #[async_trait]
 pub trait Committer: Send + Sync {
-    /// Commits, all or none per partition; durable when it returns. Only partitions that the member owns, or is asked
-    /// to give up and has not released, count: for others [`CommitError::Fenced`].
+    /// Commits, all or none per partition; durable when it returns. Only partitions that the member owns, or that
+    /// were revoked and not yet released, are accepted; for others the call fails with [`CommitError::Fenced`].
     async fn commit(&self, commits: &[(TopicPartition, Commit)]) -> Result<(), CommitError>;
 }

@@ -1,4 +1,4 @@
-//! The bound on what has been handed to a log and is not yet durable.
+//! The bound on the records that were enqueued and are not durable yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use tokio::time::timeout;
 
 use crate::AppendError;
 
-/// How long a writer waits at the bound before it is told to come back later.
+/// How long an append waits at the bound before it fails with [`AppendError::Busy`].
 const WAIT_MAX: Duration = Duration::from_secs(1);
-/// What a record costs besides its bytes. It bounds the number of small records too: at most
-/// `bytes_max / RECORD_COST` are in flight.
+/// The cost of a record besides its bytes. It also bounds the number of small records: at most `bytes_max /
+/// RECORD_COST` are in flight.
 const RECORD_COST: usize = 1024;
 
-/// Admits records up to a number of bytes in flight; at the bound writers wait in line, at most a second.
+/// Admits records up to a number of bytes in flight. At the bound, appends wait in order, at most a second.
 #[derive(Debug)]
 pub struct Intake {
     room: Arc<Semaphore>,
 }
 
-/// Room for one record; given back when dropped.
+/// A permit for one record; dropping it returns the bytes.
 #[derive(Debug)]
 pub struct Permit {
     _room: OwnedSemaphorePermit,
 }
 
 impl Intake {
-    /// Room for `bytes_max` bytes, each record counted with a kilobyte on top.
+    /// An intake of `bytes_max` bytes; each record counts a kilobyte more than its bytes.
     ///
     /// # Panics
     /// When one record of the largest size does not fit.
@@ -43,7 +43,7 @@ impl Intake {
         bytes_max / RECORD_COST
     }
 
-    /// Takes room for a record of `bytes`, first come first served: who waits is not overtaken.
+    /// Takes a permit for a record of `bytes`, first come first served: waiting calls are never overtaken.
     ///
     /// # Errors
     /// `Busy` after a second at the bound, `Closed` after [`Intake::close`], `TooLarge` beyond the size of a record.
@@ -52,7 +52,7 @@ impl Intake {
             return Err(AppendError::TooLarge);
         }
         let cost = u32::try_from(bytes + RECORD_COST).map_err(|_| AppendError::TooLarge)?;
-        // The quick way takes only what nobody waits for: freed room goes to those in line first.
+        // `try_acquire` fails while others wait, so returned bytes go to the waiting calls first.
         match Arc::clone(&self.room).try_acquire_many_owned(cost) {
             Ok(room) => return Ok(Permit { _room: room }),
             Err(TryAcquireError::Closed) => return Err(AppendError::Closed),
@@ -65,7 +65,7 @@ impl Intake {
         }
     }
 
-    /// Admits nothing more.
+    /// Refuses all further records.
     pub fn close(&self) {
         self.room.close();
     }

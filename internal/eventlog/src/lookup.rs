@@ -1,8 +1,8 @@
-//! Looking records up by their position, in bounded time.
+//! Looks up records by position, in bounded time.
 //!
-//! A reader waits for the next record for as long as it takes, which is right at a log's end and nowhere else. A position
-//! before the end can be empty all the same: a foreign transactional producer leaves a control record there, which
-//! counts as an offset and is nobody's to read. So whoever wants what stands before an end must not wait for ever.
+//! A reader waits for the next record without a limit, which is right only at a log's end. A position before the
+//! end can be empty, too: a transactional producer of another system leaves control records, which take offsets
+//! and cannot be read. So a lookup before the end must have a time limit.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use tokio::time::timeout;
 
 use crate::{EventLog, LogError, PartitionReader, Record};
 
-/// The longest that a log may take to give a record that stands before its end.
+/// The longest that a log may take to return a record before its end.
 pub const RECORD_WITHIN: Duration = Duration::from_secs(10);
-/// Offsets that [`last_record`] goes back from the end, at most: each transaction of a foreign producer leaves one.
+/// The most offsets that [`last_record`] goes back from the end: each transaction of such a producer leaves one.
 const BACK_MAX: u64 = 16;
-/// How long [`last_record`] waits for a later record than it has.
+/// How long [`last_record`] waits for a later record than the one it has found.
 const LATER_WITHIN: Duration = Duration::from_secs(1);
 
-/// Nothing came. That may be the log's fault as well as the position's.
+/// No record came. The cause may be the log, or a position without a record.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it gave no record within {RECORD_WITHIN:?}; if this stays, another producer's control record stands there, and the \
@@ -26,19 +26,19 @@ const LATER_WITHIN: Duration = Duration::from_secs(1);
 )]
 struct NoRecord;
 
-/// The next records of a reader that stands before the log's end, as [`PartitionReader::next`].
+/// The next records of a reader whose offset lies before the log's end, as [`PartitionReader::next`].
 ///
 /// # Errors
-/// As there, and [`LogError::Transient`] when nothing comes within [`RECORD_WITHIN`].
+/// As there, and [`LogError::Transient`] when no record comes within [`RECORD_WITHIN`].
 pub async fn next_before_end(reader: &mut dyn PartitionReader, records_max: usize) -> Result<Vec<Record>, LogError> {
     let next = timeout(RECORD_WITHIN, reader.next(records_max)).await;
     next.unwrap_or_else(|_| Err(LogError::Transient(NoRecord.into())))
 }
 
-/// The record at exactly `offset`; `None` when it is not there (trimmed, or never written).
+/// The record at exactly `offset`; `None` when it does not exist (trimmed, or never written).
 ///
 /// # Errors
-/// When the log cannot be read, or gives nothing within [`RECORD_WITHIN`].
+/// When the log cannot be read, or returns no record within [`RECORD_WITHIN`].
 pub async fn record_at(
     log: &dyn EventLog,
     topic: &str,
@@ -57,8 +57,8 @@ pub async fn record_at(
     }
 }
 
-/// Whether the record at `offset` is there and is the one of that fingerprint: then everything before it is what it was
-/// too, because a log that is cut short or made anew loses its end first.
+/// Whether the record at `offset` still exists and has that fingerprint. Then all records before it are unchanged,
+/// too: a log that is truncated or re-created loses its end first.
 ///
 /// # Errors
 /// As [`record_at`].
@@ -73,8 +73,8 @@ pub async fn stands(
     Ok(record.is_some_and(|record| record.fingerprint() == fingerprint))
 }
 
-/// The last record as of this call, also where the offsets before the end are empty, if there are not too many; `None`
-/// when the partition is empty. A log that is slow may have a later one.
+/// The last record as of this call, even if some offsets before the end are empty (at most [`BACK_MAX`]); `None`
+/// when the partition is empty. On a slow log there may be a later record than the one returned.
 ///
 /// # Errors
 /// As [`record_at`].

@@ -1,4 +1,4 @@
-//! How fast a log is on this machine: one load for every engine, so that figures can be compared and repeated.
+//! Measures a log on this machine: the same load for every engine, so that figures can be compared and repeated.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ pub enum MeasureError {
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A task of the load was lost.
+    /// A task of the load panicked or was cancelled.
     #[error("a task of the load was lost: {0}")]
     Lost(#[from] tokio::task::JoinError),
 }
 
-/// Loads a new topic of that name; says what was measured, a line each.
+/// Measures a new topic of that name; returns the results, a line each.
 ///
 /// # Errors
 /// When the log fails.
@@ -76,7 +76,7 @@ async fn one_by_one(log: &SharedLog, topic: &str, count: u32) -> Result<String, 
     Ok(format!("one append at a time: {}", percentiles(latencies)))
 }
 
-/// From the call to the acknowledgement, and to a reader that waits at the end.
+/// Measures the latency from the call to the acknowledgement, and to a reader that waits at the end.
 async fn paced(log: &SharedLog, topic: &str, count: u32) -> Result<String, MeasureError> {
     let next = log.watermarks(topic, 0).await?.next;
     let mut reader = log.reader(topic, 0, next).await?;
@@ -104,7 +104,7 @@ async fn paced(log: &SharedLog, topic: &str, count: u32) -> Result<String, Measu
     Ok(format!("{PACED_PER_SECOND} appends/s: acknowledged {acknowledged}; read {visible}"))
 }
 
-/// Tasks that each wait for their append before the next.
+/// Tasks that each wait for an append before the next one.
 async fn in_turn(log: &SharedLog, topic: &str, tasks: u32, each: u32) -> Result<String, MeasureError> {
     let (started, mut running) = (Instant::now(), JoinSet::new());
     for task in 0..tasks {
@@ -122,7 +122,7 @@ async fn in_turn(log: &SharedLog, topic: &str, tasks: u32, each: u32) -> Result<
     Ok(format!("{tasks} tasks, one append at a time each: {:.0} appends/s", rate(u64::from(tasks * each), started)))
 }
 
-/// Tasks that wait for their receipts at the end.
+/// Tasks that enqueue all records, then wait for their receipts.
 async fn at_once(log: &SharedLog, topic: &str, tasks: u32, each: u32) -> Result<String, MeasureError> {
     let (started, mut running) = (Instant::now(), JoinSet::new());
     for task in 0..tasks {

@@ -1,4 +1,4 @@
-//! Kafka's default partitioner, so that every producer in any language puts a key where we do.
+//! Kafka's default partitioner: every producer in any language assigns a key to the same partition as we do.
 
 /// The partition of `key` among `partitions`: `toPositive(murmur2(key)) % partitions`.
 ///
@@ -38,7 +38,7 @@ fn murmur2(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The values of Kafka's own `UtilsTest.testMurmur2`.
+    /// The test values of Kafka's own `UtilsTest.testMurmur2`.
     #[test]
     #[allow(clippy::cast_sign_loss)]
     fn hashes_as_kafka_does() {

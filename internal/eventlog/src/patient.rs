@@ -1,5 +1,5 @@
-//! Reading up to an end that is known, through what passes by itself: some seconds without a leader are no reason to
-//! begin a long work anew.
+//! Reads up to a known end and retries transient failures: some seconds without a leader must not restart a long
+//! task from its beginning.
 
 use std::time::Duration;
 
@@ -9,27 +9,28 @@ use tokio::time::{Instant, sleep};
 use crate::lookup::{last_record, next_before_end, stands};
 use crate::{EventLog, LogError, PartitionReader, Record, TopicPartition};
 
-/// How long nothing may come before it is given up.
+/// How long reading retries without a record before it fails.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(180);
-/// The wait before the next attempt; each further one is twice as long. One reader needs no jitter.
+/// The first wait before a retry; it doubles with each further one. A single reader needs no jitter.
 const AGAIN_BASE: Duration = Duration::from_millis(100);
-/// No wait is longer.
+/// The longest wait before a retry.
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// As often in a row as nothing must come, while the log shows what stands before, until its end counts as empty.
+/// The number of consecutive attempts without a record, while the last record before the end is readable, after
+/// which the offsets up to the end count as empty.
 const EMPTY_LOOKS: u32 = 2;
 
-/// Reading cannot go on.
+/// The reading cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum PatientError {
-    /// The log cannot be read; for good, or for too long.
+    /// The log cannot be read: for good, or for too long.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// What was read last is not there any more: going on would lead into another log.
+    /// The last record that was read no longer exists: continuing would read another log.
     #[error("{0}: the record at offset {1} is not the one that was read: the topic was re-created or cut short")]
     NotTheLog(TopicPartition, u64),
 }
 
-/// Nothing came for long.
+/// No record came for [`GIVE_UP_AFTER`].
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{at} gave nothing from offset {next} on for {GIVE_UP_AFTER:?}; what stands before is done: see to the partition's \
@@ -41,30 +42,31 @@ struct GaveUp {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Reads one partition in order, and again where it was interrupted.
+/// Reads one partition in order, and resumes after an interruption.
 pub struct PatientReader<'a> {
     log: &'a dyn EventLog,
     at: TopicPartition,
     next: u64,
-    /// A record that stands in this log, as far on as is known.
+    /// The last known record of this log, by offset and fingerprint.
     proof: Option<(u64, Fingerprint)>,
     /// `None` before the first read, and after an interruption.
     reader: Option<Box<dyn PartitionReader>>,
 }
 
 impl<'a> PatientReader<'a> {
-    /// Begins at `from`. `proof` is a record of this log, if one is known: before reading goes on after an interruption, it
-    /// must still stand.
+    /// Begins at `from`. `proof` is a record of this log, if one is known: after an interruption, reading only
+    /// resumes if that record is unchanged.
     #[must_use]
     pub fn new(log: &'a dyn EventLog, at: TopicPartition, from: u64, proof: Option<(u64, Fingerprint)>) -> Self {
         Self { log, at, next: from, proof, reader: None }
     }
 
-    /// The next records, at most `records_max`, of which the last may stand behind `end`, which the log has passed. None
-    /// when there are no more before `end`. Cancel safe.
+    /// The next records, at most `records_max`; the last of them may lie at or after `end`. `end` must not be
+    /// beyond the log's end. Returns none when there are no more records before `end`. Cancel safe.
     ///
     /// # Errors
-    /// What does not pass by itself, and [`LogError::Transient`], with what to do, when nothing comes for minutes.
+    /// Errors that a retry does not mend, and [`LogError::Transient`], with what to do, when no record comes for
+    /// minutes.
     pub async fn next(&mut self, end: u64, records_max: usize) -> Result<Vec<Record>, PatientError> {
         let (begun, mut wait, mut empty) = (Instant::now(), AGAIN_BASE, 0);
         while self.next < end {
@@ -73,7 +75,7 @@ impl<'a> PatientReader<'a> {
                 Err(PatientError::Log(LogError::Transient(source))) => source,
                 Err(error) => return Err(error),
             };
-            // The offsets before the end may be empty: a foreign producer's control records.
+            // The offsets before the end may be empty: control records of another system's producer.
             let over = is_over(self.log, &self.at, self.next, end).await;
             empty = if matches!(over, Ok(true)) { empty + 1 } else { 0 };
             if empty == EMPTY_LOOKS {
@@ -113,7 +115,7 @@ impl<'a> PatientReader<'a> {
     }
 }
 
-/// Whether the last record of all stands before `next`, though the log reaches to `end`.
+/// Whether the log's last record lies before `next`, although the log reaches to `end`.
 async fn is_over(log: &dyn EventLog, at: &TopicPartition, next: u64, end: u64) -> Result<bool, LogError> {
     if log.watermarks(&at.topic, at.partition).await?.next < end {
         return Ok(false);

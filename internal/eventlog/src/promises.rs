@@ -1,4 +1,4 @@
-//! Whether topics can keep their promises: for readiness.
+//! Checks for readiness whether topics keep their promises.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,17 +11,17 @@ use tokio::time::{sleep, timeout};
 
 use crate::{EventLog, LogError, record_at};
 
-/// Between two looks.
+/// The interval between two checks.
 const EVERY: Duration = Duration::from_secs(5);
-/// Between two looks while something is wrong.
+/// The interval between two checks while there is a fault.
 const EVERY_WRONG: Duration = Duration::from_millis(500);
-/// The longest that the log may take for one answer. Beyond, it counts as not reachable.
+/// The longest that the log may take for one answer. After that, it counts as not reachable.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Partitions that are looked at at once: on Kafka each costs round trips.
+/// Partitions that are checked concurrently: on Kafka each check costs round trips.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// Looks at the topics that a program reads or writes again and again, and tells each time what is wrong with them, if
-/// anything is.
+/// Checks the topics that a program reads or writes periodically, and reports each time the fault, if there is
+/// one.
 pub async fn watch(
     log: &dyn EventLog,
     topics: &[&str],
@@ -37,47 +37,48 @@ pub async fn watch(
     }
 }
 
-/// Some topics, and what is known of them.
+/// A set of topics with the results of earlier checks.
 #[derive(Debug)]
 pub struct Promises {
     topics: Vec<Known>,
 }
 
-/// A topic, and what is known of it.
+/// A topic with the results of earlier checks.
 #[derive(Debug)]
 struct Known {
     topic: &'static TopicSpec,
-    /// Whether all its genesis records were seen: they do not change.
+    /// Whether all its genesis records were seen; they never change, so they are not read again.
     begun: bool,
-    /// Partitions that did not answer at the last look.
+    /// Partitions that did not answer at the last check.
     silent: Vec<u32>,
-    /// That somebody added partitions: said once.
+    /// Says that somebody added partitions; logged once.
     grown: Option<String>,
 }
 
-/// What a look at a partition found.
+/// The result of a check of one partition.
 enum Look {
     Well,
     Fault(String),
-    /// It does not answer at the moment.
+    /// The partition does not answer at the moment.
     Silent(LogError),
 }
 
 impl Promises {
-    /// Those of that name. A topic of the lossy lane promises nothing: no program waits for it.
+    /// The topics of those names. Lossy topics are left out: they promise nothing, and no program waits for them.
     #[must_use]
     pub fn of(topics: &[&str]) -> Self {
         let known = |topic: &&str| Known { topic: spec_of(topic), begun: false, silent: Vec::new(), grown: None };
         Self { topics: topics.iter().map(known).filter(|known| known.topic.lane == Lane::Durable).collect() }
     }
 
-    /// What is wrong, in words: of each topic the first thing.
+    /// The first fault of each topic, in words.
     ///
-    /// A partition that does not answer, as one without a leader, is logged and no fault while others of its topic do:
-    /// every program would turn unready at once, and what harms some conversations or users would shut all of them out.
+    /// A partition that does not answer, such as one without a leader, is logged but is no fault while other
+    /// partitions of its topic answer: otherwise every program would become unready at once, and a failure that
+    /// affects some conversations or users would lock out all of them.
     ///
     /// # Errors
-    /// When the log does not answer, or no partition of a topic.
+    /// When the log does not answer, or no partition of a topic does.
     pub async fn fault(&mut self, log: &dyn EventLog, codec: &Codec) -> Result<Option<String>, LogError> {
         let mut faults = Vec::new();
         for known in &mut self.topics {
@@ -96,7 +97,7 @@ impl Known {
         if !found.faults.is_empty() {
             return Ok(Some(found.faults.join("; ")));
         }
-        // No reason to shut everybody out: only what is written to the added ones is lost.
+        // Added partitions do not make the program unready: only records written to them are ignored.
         if found.grown != self.grown {
             if let Some(reason) = &found.grown {
                 tracing::warn!(topic = topic.name, reason, "a topic has grown");
@@ -141,7 +142,7 @@ async fn look_at(
     begun: bool,
 ) -> Result<Look, LogError> {
     let name = &topic.name;
-    // Asked each time: a partition may be without a leader.
+    // Checked each time, because a partition may have lost its leader.
     let marks = match in_time(log.watermarks(name, partition)).await {
         Ok(marks) => marks,
         Err(error) if error.is_transient() => return Ok(Look::Silent(error)),
@@ -150,7 +151,8 @@ async fn look_at(
     if begun || marks.low > 0 {
         return Ok(Look::Well);
     }
-    // An error here is the topic's: offset 0 may hold what is nobody's to read, and then nothing ever comes.
+    // An error here is not transient: offset 0 may hold a record that cannot be read, and then a read never
+    // returns one.
     let first = in_time(record_at(log, name, partition, 0)).await?;
     let begins = first.is_some_and(|first| codec.is_genesis(&first.headers, &first.payload, topic.generation));
     let fault = || Look::Fault(format!("{name}/{partition} has no genesis record: run 'klatschctl topics apply'"));

@@ -1,4 +1,4 @@
-//! Copies of corrupt records, where people look: `chat.quarantine`.
+//! Copies corrupt records to the topic `chat.quarantine`, where operators look.
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,21 +10,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{AppendError, EventLog, NewRecord, Record, TopicPartition, append};
 
-/// How long a copy may take.
+/// The timeout of one copy.
 const COPY_WAIT: Duration = Duration::from_secs(5);
-/// How long none is tried after one that failed: many corrupt records in a row must not wait one by one.
+/// How long copying pauses after a failure, so that many corrupt records in a row do not each wait for the
+/// timeout.
 const COPY_REST: Duration = Duration::from_secs(60);
 
 /// Copies the corrupt records of one partition.
 #[derive(Debug, Default)]
 pub struct Quarantine {
-    /// None is copied before then: the last copy failed.
+    /// The end of the pause after a failed copy.
     not_before: Option<Instant>,
 }
 
 impl Quarantine {
-    /// Copies a record that is refused. Best effort, within a bound: the record itself stays in its topic, and a
-    /// quarantine without a leader is no reason to stop.
+    /// Copies a refused record, on a best-effort basis and within a time limit: the record itself stays in its
+    /// topic, so an unavailable quarantine must not stop the consumer.
     pub async fn copy(
         &mut self,
         (log, codec): (&dyn EventLog, &Codec),

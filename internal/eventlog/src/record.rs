@@ -1,4 +1,4 @@
-//! Records, before and after the log has them.
+//! Records before and after they are appended.
 
 use std::any::Any;
 use std::fmt;
@@ -14,18 +14,18 @@ use tokio::sync::oneshot;
 
 use crate::AppendError;
 
-/// What a header costs besides its name and bytes: its lengths.
+/// The cost of a header besides its name and bytes: its length fields.
 const HEADER_COST: usize = 16;
 
 /// A header of a record: a name and bytes.
 pub type Header = (String, Bytes);
 
-/// A record to be appended. Debug output has the body's length: it may be what somebody wrote.
+/// A record to be appended. Debug output shows only the body's length, because the body may be what a user wrote.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewRecord {
     /// The partitioning key: the lower-case hyphenated text of an id.
     pub key: String,
-    /// The partition; `None`: by the key, with Kafka's default hash ([`crate::partition_of`]).
+    /// The partition; `None` to choose it by the key, with Kafka's default hash ([`crate::partition_of`]).
     pub partition: Option<u32>,
     /// Headers, in order.
     pub headers: Vec<Header>,
@@ -34,7 +34,7 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
-    /// Its size as logs count it: key, headers (with a little for each) and body.
+    /// The size by which logs bound a record: key, headers (with a small cost for each) and body.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_COST);
@@ -42,12 +42,12 @@ impl NewRecord {
     }
 }
 
-/// A record as the log has it. Debug output has the body's length: it may be what somebody wrote.
+/// A record of the log. Debug output shows only the body's length, because the body may be what a user wrote.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its offset in the partition.
     pub offset: u64,
-    /// The log's time of the append, milliseconds since the Unix epoch. May run backwards after a failover.
+    /// The log's time of the append, milliseconds since the Unix epoch. It may run backwards after a failover.
     pub append_time_ms: i64,
     /// The partitioning key.
     pub key: Bytes,
@@ -58,8 +58,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// A digest of the record's offset, append time, key, headers and body: the same for the same record whoever reads
-    /// it, another one for whatever stands at that offset of a re-created topic.
+    /// A digest of the record's offset, append time, key, headers and body. Every reader computes the same one; a
+    /// record at the same offset of a re-created topic has another one.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
@@ -109,7 +109,7 @@ impl fmt::Debug for Record {
     }
 }
 
-/// Where a record was appended.
+/// The position of an appended record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// The partition.
@@ -127,16 +127,16 @@ pub struct Watermarks {
     pub next: u64,
 }
 
-/// Resolves when the record is durable, or when it is known not to be, or when neither can be told any more.
+/// Resolves when the record is durable, when the append has failed, or when its fate cannot be known any more.
 #[derive(Debug)]
 pub struct AppendReceipt {
     fate: oneshot::Receiver<Result<Position, AppendError>>,
-    /// Tells the engine that this receipt has been neither read nor dropped.
+    /// Shows the engine, until it is dropped, that this receipt was neither read nor dropped.
     unread: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl AppendReceipt {
-    /// A receipt and the end that an engine reports the record's fate to. Dropping that end reports
+    /// A receipt, and the sender by which the engine reports the record's fate. Dropping the sender reports
     /// [`AppendError::Unknown`].
     #[must_use]
     pub fn new() -> (oneshot::Sender<Result<Position, AppendError>>, Self) {
@@ -144,8 +144,8 @@ impl AppendReceipt {
         (report, Self { fate, unread: None })
     }
 
-    /// The same, holding `unread` until it has been read or dropped: so an engine knows when everybody has heard of a
-    /// failure.
+    /// As [`Self::new`]; the receipt keeps `unread` until it has been read or dropped, so that the engine knows
+    /// when every producer has heard of a failure.
     #[must_use]
     pub fn holding(unread: Arc<dyn Any + Send + Sync>) -> (oneshot::Sender<Result<Position, AppendError>>, Self) {
         let (report, receipt) = Self::new();

@@ -1,4 +1,4 @@
-//! The embedded engine passes the conformance suite, in memory and on disk.
+//! The embedded engine passes the conformance suite in memory and on disk.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,10 +17,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 struct Embedded {
-    /// `None`: in memory.
+    /// The folder; `None` for a log in memory.
     folder: Option<PathBuf>,
     open: Mutex<(Database, SharedLog)>,
-    /// What the clock is ahead of tokio's time.
+    /// How far the clock is ahead of tokio's time.
     ahead_ms: Arc<AtomicI64>,
     clock: Clock,
 }
@@ -31,7 +31,7 @@ impl Embedded {
         let ahead = Arc::clone(&ahead_ms);
         let clock = Clock::from_fn(move || {
             let since = i64::try_from(started.elapsed().as_millis()).unwrap();
-            // Back and forth by a few milliseconds, as clocks may.
+            // The clock jumps back by up to 6 ms at times, as real clocks may.
             since + ahead.load(Ordering::SeqCst) - since % 7
         });
         let database = match &folder {

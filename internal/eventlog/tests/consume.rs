@@ -1,4 +1,4 @@
-//! [`eventlog::consume`] under a group whose events the test deals out by hand.
+//! [`eventlog::consume`] with a group whose events the test sends by hand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 const GROUP: &str = "group";
 const TOPIC: &str = "topic";
 
-/// A log that has a group and nothing else.
+/// A log that only supports groups.
 struct Scripted {
     events: Mutex<Option<mpsc::UnboundedReceiver<GroupEvent>>>,
     /// The group's commit, the same in every partition.
     next: u64,
-    /// Times that it cannot be read before it can.
+    /// How often reading the commit fails before it succeeds.
     silent: Mutex<u32>,
 }
 
@@ -95,34 +95,35 @@ impl EventLog for Scripted {
     async fn close(&self) {}
 }
 
-/// What a partition's task does once it runs.
+/// The behaviour of a partition's task.
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    /// Waits for its end, as work does.
+    /// Waits until it is stopped, as real work does.
     Work,
     /// Ends by itself at once.
     End(Ended),
-    /// Works for a while and has to begin again.
+    /// Works for a while, then has to be restarted.
     Last(Duration),
     /// Fails for good.
     Fail,
     /// Panics at once.
     Panic,
-    /// Works, and panics when it is to end.
+    /// Works, and panics when it is stopped.
     PanicAtEnd,
 }
 
-/// A consumer over a scripted group.
+/// A consumer of a scripted group.
 struct Scene {
     tell: mpsc::UnboundedSender<GroupEvent>,
-    /// Tasks as they began: which partition, from where.
+    /// The started tasks: partition, and offset from which they begin.
     begun: mpsc::UnboundedReceiver<(u32, Option<u64>)>,
     shutdown: CancellationToken,
     consuming: JoinHandle<Result<(), ConsumeError>>,
 }
 
 impl Scene {
-    /// Tasks act as the script says, in the order in which they begin; then they work.
+    /// Starts the consumer. Tasks behave as `script` says, in the order in which they start; later ones act as
+    /// [`Act::Work`].
     fn start(script: impl IntoIterator<Item = Act>) -> Self {
         let (tell, events) = mpsc::unbounded_channel();
         let log: SharedLog = Arc::new(Scripted { events: Mutex::new(Some(events)), next: 7, silent: Mutex::new(1) });
@@ -166,7 +167,7 @@ impl Scene {
         self.tell.send(GroupEvent::Assigned(vec![assigned])).unwrap();
     }
 
-    /// Resolves when it is released.
+    /// Revokes the partition; the receiver resolves when it is released.
     fn revoke(&self, partition: u32) -> oneshot::Receiver<()> {
         let (release, released) = oneshot::channel();
         let partitions = vec![TopicPartition::new(TOPIC, partition)];
@@ -214,7 +215,7 @@ async fn one_that_is_lost_while_it_begins_again_is_not_worked_on() {
     }
     scene.tell.send(GroupEvent::Lost(vec![TopicPartition::new(TOPIC, 1)])).unwrap();
     scene.revoke(0).await.unwrap();
-    // Whether it began again before the loss came is a race; after the loss it does not.
+    // Whether the task restarted before the loss is a race; after the loss it must not restart.
     while scene.begun.try_recv().is_ok() {}
     scene.assign(2);
     assert_eq!(scene.begun().await, (2, Some(5)));
@@ -246,7 +247,7 @@ async fn work_that_fails_for_good_ends_all_of_it() {
     assert_eq!(error.to_string(), "topic/1: broken for good");
 }
 
-/// A task that panicked while its end was waited for was never recognised as the one.
+/// Regression: the end of a task that panicked during a revocation was not recognised.
 #[tokio::test(start_paused = true)]
 async fn one_that_panics_while_it_is_revoked_is_released_and_the_others_go_on() {
     let mut scene = Scene::start([Act::PanicAtEnd]);
@@ -271,7 +272,7 @@ async fn one_that_panics_ends_all_of_it_and_is_named() {
     assert_eq!(error.to_string(), "topic/1: its task panicked");
 }
 
-/// A log whose every answer is a failure would otherwise have all partitions begin again at full speed.
+/// Without the growing wait, a log that always fails would make all partitions restart at full speed.
 #[tokio::test(start_paused = true)]
 async fn a_partition_that_does_not_last_begins_again_later_each_time_and_one_that_lasted_soon() {
     let lasts = Act::Last(Duration::from_secs(60));

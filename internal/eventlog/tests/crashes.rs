@@ -1,4 +1,4 @@
-//! The embedded log through power cuts, kills and full queues.
+//! The embedded log under power cuts, kills and full queues.
 
 #![allow(clippy::unwrap_used)]
 
@@ -46,14 +46,14 @@ fn record(partition: u32, payload: impl Into<Vec<u8>>) -> NewRecord {
     NewRecord { key: "key".into(), partition: Some(partition), headers: Vec::new(), payload }
 }
 
-/// Lets every task go on until none can.
+/// Lets every task run until none can continue.
 async fn settle() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Reads what is there, checking that nothing is there twice or out of place.
+/// Reads all records and checks that they have neither gaps nor duplicates.
 async fn read_all(log: &EmbeddedLog, partition: u32) -> BTreeMap<u64, Bytes> {
     let mut found = BTreeMap::new();
     let range = log.watermarks(TOPIC, partition).await.unwrap();
@@ -67,7 +67,8 @@ async fn read_all(log: &EmbeddedLog, partition: u32) -> BTreeMap<u64, Bytes> {
     found
 }
 
-/// Interleaving 13 (`sim/README.md`): power loss on the embedded log between write and sync, with a reader waiting: no seq names two events.
+/// Interleaving 13 (`sim/README.md`): power loss on the embedded log between write and sync, with a reader
+/// waiting: no seq names two events.
 #[tokio::test(start_paused = true)]
 async fn power_loss_between_write_and_sync_with_a_reader_waiting() {
     for lucky in [0, 1] {
@@ -94,7 +95,7 @@ async fn power_loss_between_write_and_sync_with_a_reader_waiting() {
     }
 }
 
-/// What a killed process had written and not synced is shown after the restart: it must be durable by then.
+/// Writes of a killed process that were not synced are visible after the restart, so they must be durable by then.
 #[tokio::test(start_paused = true)]
 async fn what_is_shown_after_a_kill_survives_a_power_cut() {
     let (database, power) = Power::supply();
@@ -109,7 +110,8 @@ async fn what_is_shown_after_a_kill_survives_a_power_cut() {
     assert_eq!(read_all(&*open(database).await, 0).await.into_values().collect::<Vec<_>>(), ["unsynced"]);
 }
 
-/// Random appends, held syncs, cuts and kills: what was acknowledged or read stays what it was.
+/// Random appends, delayed syncs, power cuts and kills: acknowledged records and records that were read never
+/// change.
 #[tokio::test(start_paused = true)]
 async fn no_crash_takes_or_changes_what_anybody_saw() {
     for seed in 0..150 {
@@ -209,7 +211,7 @@ async fn after_a_failed_write_nothing_more_is_taken() {
     log.close().await;
 }
 
-/// A copy of the folder is what a killed process leaves behind.
+/// A copy of the folder is the state that a killed process leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_on_disk_loses_nothing_that_was_acknowledged() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -246,8 +248,8 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// A full disk, say: nothing is appended or committed any more. Consumers must not try for ever: a process that ends is
-/// started again.
+/// After a permanent write failure, such as a full disk, nothing can be appended or committed. The consumers must
+/// end instead of retrying for ever: a process that ends is restarted.
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_failed_for_good_ends_the_consumers_with_its_error() {
     let (database, power) = Power::supply();
@@ -255,7 +257,7 @@ async fn a_writer_that_failed_for_good_ends_the_consumers_with_its_error() {
     let (work, mut began) = (Arc::new(AtomicU32::new(0)), tokio::time::interval(Duration::from_secs(1)));
     let count = Arc::clone(&work);
     let appending = Arc::clone(&log);
-    // As the fan-out: a record that may be missing means to begin again.
+    // Like the fan-out, which restarts when a record may be missing.
     let run: Work = Arc::new(move |_, _, stop| {
         count.fetch_add(1, Ordering::SeqCst);
         let log = Arc::clone(&appending);

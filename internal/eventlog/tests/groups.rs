@@ -1,4 +1,4 @@
-//! The embedded log's groups under random joining, leaving, slowness and silence.
+//! The groups of the embedded log with members that join, leave, are slow or stop polling at random.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,11 +37,11 @@ async fn settle() {
     }
 }
 
-/// A member as its owner sees it.
+/// A member, with the state that its owner knows.
 struct Seen {
     member: Box<dyn GroupMember>,
     committer: Box<dyn Committer>,
-    /// Partitions with the commit that it knows of.
+    /// The owned partitions with the commits that the member knows of.
     owned: BTreeMap<TopicPartition, u64>,
     revoked: Vec<Revocation>,
 }
@@ -52,7 +52,7 @@ impl Seen {
         Self { committer: member.committer(), member, owned: BTreeMap::new(), revoked: Vec::new() }
     }
 
-    /// Takes every event that is there.
+    /// Receives all pending events.
     fn poll(&mut self, committed: &BTreeMap<TopicPartition, u64>) {
         while let Some(event) = self.member.next().now_or_never() {
             match event.unwrap() {
@@ -66,7 +66,7 @@ impl Seen {
                 GroupEvent::Revoked(revocation) => self.revoked.push(revocation),
                 GroupEvent::Lost(partitions) => {
                     for at in partitions {
-                        // It may have released it too late, and not have it any more.
+                        // The member may have released it too late and lost it before.
                         self.owned.remove(&at);
                         self.revoked.retain(|revocation| !revocation.partitions.contains(&at));
                     }
@@ -80,14 +80,14 @@ impl Seen {
             for at in partitions {
                 assert!(self.owned.remove(&at).is_some(), "only what it had is revoked");
             }
-            // It may be too late: then it is told of the loss.
+            // The release may be too late: then the member receives the loss.
             let _ = release.send(());
         }
     }
 }
 
-/// Whatever members do, a commit counts only from the owner, each partition's commits rise, and in the end everything
-/// is owned once and evenly.
+/// Whatever the members do, only the owner of a partition can commit, the commits of each partition only increase,
+/// and in the end every partition has one owner, evenly distributed.
 #[tokio::test(start_paused = true)]
 async fn random_members_never_own_or_commit_a_partition_twice() {
     for seed in 0..60 {
@@ -145,8 +145,8 @@ async fn random_members_never_own_or_commit_a_partition_twice() {
     }
 }
 
-/// Found by the simulator (seed 321): a member that was deaf while its partition went to another and came back took up
-/// its old work, and its old position overwrote the other's.
+/// Found by the simulator (seed 321): a member that did not receive its events while its partition went to another
+/// and came back resumed its old work, and its old commit overwrote the other member's.
 #[tokio::test(start_paused = true)]
 async fn who_was_replaced_unheard_commits_only_from_what_it_is_given_anew() {
     let log = open().await;
@@ -155,14 +155,14 @@ async fn who_was_replaced_unheard_commits_only_from_what_it_is_given_anew() {
     let at = deaf.owned.keys().next().unwrap().clone();
     let commit = |next| [(at.clone(), Commit { next, metadata: String::new() })];
     deaf.committer.commit(&commit(1)).await.unwrap();
-    // Taken for dead: everything is the other's, who comes further and leaves.
+    // The member is declared dead: the other one gets its partitions, commits further and leaves.
     tokio::time::sleep(Duration::from_secs(61)).await;
     let mut other = Seen::join(&log).await;
     settle().await;
     other.poll(&BTreeMap::from([(at.clone(), 1)]));
     other.committer.commit(&commit(9)).await.unwrap();
     drop(other);
-    // It polls again and is given the partition, but has not been told more than that it was lost.
+    // It polls again and is assigned the partition, but has only received the loss so far.
     let lost = deaf.member.next().await.unwrap();
     assert!(matches!(lost, GroupEvent::Lost(_)), "{lost:?}");
     settle().await;
@@ -184,7 +184,7 @@ async fn a_member_that_does_not_poll_loses_its_share_until_it_does() {
         member.poll(&none);
     }
     let poll_other = async {
-        // Polls all the time, as a member must.
+        // Poll all the time, as a member must.
         loop {
             if let Ok(event) = tokio::time::timeout(Duration::from_secs(5), other.member.next()).await {
                 let GroupEvent::Assigned(partitions) = event.unwrap() else { continue };

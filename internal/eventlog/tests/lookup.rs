@@ -1,4 +1,4 @@
-//! Looking records up in a log with offsets that hold none, as a foreign transactional producer leaves them in Kafka.
+//! Lookups in a log with empty offsets, as another system's transactional producer leaves them in Kafka.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,14 +16,14 @@ use tokio::time::Instant;
 
 const TOPIC: &str = "topic";
 
-/// A partition with records at these offsets, and an end.
+/// A partition with records at the given offsets, and an end.
 #[derive(Default)]
 struct Gapped {
     records: Vec<u64>,
     next: u64,
-    /// How many of the next readers are given nothing.
+    /// The number of readers that return nothing from now on.
     silent: AtomicU32,
-    /// Records have that time: another one is another log.
+    /// The append time of all records; changing it simulates another log.
     time_ms: AtomicI64,
 }
 
@@ -129,7 +129,7 @@ fn patient(log: &Gapped) -> PatientReader<'_> {
     PatientReader::new(log, TopicPartition::new(TOPIC, 0), 0, None)
 }
 
-/// The offsets up to `end`, two at a time.
+/// Reads the offsets up to `end`, two at a time.
 async fn read(reader: &mut PatientReader<'_>, end: u64) -> Result<Vec<u64>, PatientError> {
     let mut offsets = Vec::new();
     loop {

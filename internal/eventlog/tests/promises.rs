@@ -1,4 +1,4 @@
-//! What readiness is told about topics.
+//! The faults of topics that readiness reports.
 
 #![allow(clippy::unwrap_used)]
 
@@ -70,7 +70,7 @@ async fn a_watch_tells_when_it_turns() {
     watching.abort();
 }
 
-/// A log whose partitions can be without a leader.
+/// A log in which chosen partitions have no leader.
 struct Leaderless {
     inner: Arc<EmbeddedLog>,
     without: Mutex<Vec<(&'static str, u32)>>,
@@ -114,13 +114,13 @@ async fn a_partition_without_a_leader_is_no_fault_while_others_have_theirs() {
     log.set(RECEIPTS, 0..partitions);
     let fault = promises.fault(&log, &codec).await.unwrap_err().to_string();
     assert!(fault.contains("no leader"), "{fault}");
-    // What could not be looked at counts as not seen.
+    // A genesis record in a partition that did not answer counts as not seen.
     log.set(RECEIPTS, []);
     let fault = promises.fault(&log, &codec).await.unwrap().unwrap();
     assert!(fault.contains(&format!("{RECEIPTS}/3 has no genesis record")), "{fault}");
     begin(&log, RECEIPTS, 3..4).await;
     assert_eq!(promises.fault(&log, &codec).await.unwrap(), None);
-    // A fault of another partition is told, whoever is without a leader.
+    // The fault of another partition is reported even when partitions have no leader.
     let mut promises = Promises::of(&[MESSAGES]);
     let inner = EmbeddedLog::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
     inner.create(spec_of(MESSAGES)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Appends: order, positions, refusals, durability.
+//! Appends: order, positions, refusals and durability.
 
 use bytes::Bytes;
 
@@ -89,7 +89,7 @@ pub(super) async fn too_large(factory: &dyn Factory) {
     let largest = RECORD_BYTES_MAX - record(0, "").bytes();
     let refused = log.enqueue(&topic, record(0, vec![1; largest + 1])).await.map(drop);
     assert!(matches!(refused, Err(AppendError::TooLarge)), "{refused:?}");
-    // Bytes that do not shrink when they are compressed.
+    // The body must not be compressible, so that its size on the wire is its size here.
     let mut noise = 1_u32;
     let payload: Vec<u8> = std::iter::repeat_with(|| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

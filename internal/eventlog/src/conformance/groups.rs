@@ -1,4 +1,4 @@
-//! One member of a group, and its commits.
+//! A group with one member, and its commits.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ pub(super) fn commit(next: u64, metadata: &str) -> Commit {
     Commit { next, metadata: metadata.to_owned() }
 }
 
-/// Waits until the member has been assigned `count` partitions; says with which commits.
+/// Waits until the member has `count` partitions assigned; returns them with their commits.
 pub(super) async fn assigned(member: &mut dyn GroupMember, count: usize) -> BTreeMap<TopicPartition, Option<Commit>> {
     let mut owned = BTreeMap::new();
     while owned.len() < count {
@@ -79,7 +79,7 @@ pub(super) async fn redelivery(factory: &dyn Factory) {
     let records = read(log.as_ref(), &topic, 0, 0, 15).await;
     let done = commit(10, &format!("{:?}", records[9].fingerprint()));
     within(member.committer().commit(&[(at.clone(), done.clone())])).await.expect("committed");
-    // Five records were worked on and not committed when it died.
+    // The member dies before it commits five records that it has processed.
     drop(member);
     let other = factory.open().await;
     let mut next = other.join(&group, &[&topic]).await.expect("joined");

@@ -9,9 +9,9 @@ use tokio::time::sleep;
 use super::{Factory, fill, fresh, number, record, spec, with_topic, within};
 use crate::{EventLog, LogError, NewRecord, PartitionReader, Record, SharedLog};
 
-/// Between two records, where a test sends until one arrives.
+/// The pause between two records, where a test sends until one arrives.
 const PACE: Duration = Duration::from_millis(50);
-/// More records than any engine keeps of a lossy partition, or has on their way.
+/// More records than any engine keeps of a lossy partition or has in flight.
 const FLOOD: u32 = 30_000;
 
 /// A handle to the log with a new lossy topic.
@@ -74,13 +74,13 @@ pub(super) async fn flood(factory: &dyn Factory) {
     let (other, topic) = with_lossy(factory, 2).await;
     let mut reader = at_end(&*other, &topic.name, 1).await;
     for number in 0..FLOOD {
-        // No call waits: there is nothing to be awaited.
+        // `send_lossy` is not async: it cannot wait.
         other.send_lossy(&topic.name, record(1, number.to_be_bytes()));
         log.send_lossy(&topic.name, record(1, number.to_be_bytes()));
     }
     let positions = fill(&*log, &durable, 0, 0..50).await;
     assert_eq!(positions.len(), 50, "what is durable gets through meanwhile");
-    // The reader goes on, or is told that it was outrun; one that begins at the end goes on.
+    // The reader either continues or learns that it was too slow; a new reader that begins at the end continues.
     match within(reader.next(10)).await {
         Ok(records) => assert!(records.is_sorted_by_key(|record| record.offset)),
         Err(error) => assert!(matches!(error, LogError::OutOfRange { .. }), "{error:?}"),

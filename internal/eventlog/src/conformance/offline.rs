@@ -1,4 +1,4 @@
-//! Commits by operators.
+//! Commits by operators, for a group without members.
 
 use super::groups::{assigned, commit};
 use super::{Factory, fresh, with_topic, within};

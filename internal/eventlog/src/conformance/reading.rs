@@ -1,4 +1,4 @@
-//! Reading: what is visible, from where, and what an offset that is not there means.
+//! Reading: which records are visible, from which offset, and what a missing offset means.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(super) async fn cancel_safe(factory: &dyn Factory) {
     let (receipts, numbers) = tokio::join!(enqueue(log.as_ref(), &topic, 0, 0..RECORDS), async {
         let (mut numbers, mut micros) = (Vec::new(), 0);
         while numbers.len() < RECORDS as usize {
-            // Longer every time, so that the call is dropped wherever it can be.
+            // Increase the delay each time, so that the call is cancelled at every possible point.
             micros += 50;
             if let Ok(records) = tokio::time::timeout(Duration::from_micros(micros), reader.next(7)).await {
                 numbers.extend(records.expect("readable").iter().map(number));
@@ -140,7 +140,7 @@ pub(super) async fn by_time(factory: &dyn Factory) {
     fill(log.as_ref(), &topic, 0, 0..1500).await;
     for n in 1500..1510 {
         fill(log.as_ref(), &topic, 0, n..n + 1).await;
-        tokio::time::sleep(Duration::from_millis(2)).await; // so that append times differ: no condition to wait for
+        tokio::time::sleep(Duration::from_millis(2)).await; // makes append times differ
     }
     let records = read(log.as_ref(), &topic, 0, 0, 1510).await;
     let times: Vec<i64> = records.iter().map(|record| record.append_time_ms).collect();

@@ -1,4 +1,4 @@
-//! Several members of a group: who owns what while it moves.
+//! A group with several members: the owners of partitions during rebalances.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use super::groups::{assigned, commit};
 use super::{Factory, PATIENCE, fresh, with_topic, within};
 use crate::{CommitError, GroupEvent, GroupMember, Revocation, TopicPartition};
 
-/// Who owns what, as the members themselves have been told.
+/// The owner of each partition, by the events that the members have received.
 #[derive(Clone)]
 struct Ledger {
     owners: Arc<watch::Sender<BTreeMap<TopicPartition, &'static str>>>,
 }
 
-/// A member at work.
+/// A running member.
 struct Running {
     leave: CancellationToken,
     task: JoinHandle<()>,
@@ -31,7 +31,7 @@ impl Running {
 }
 
 impl Ledger {
-    /// Runs the member until it is told to leave.
+    /// Runs the member until it is stopped; then it leaves.
     fn run(&self, name: &'static str, mut member: Box<dyn GroupMember>) -> Running {
         let owners = Arc::clone(&self.owners);
         let leave = CancellationToken::new();
@@ -61,14 +61,14 @@ impl Ledger {
                     GroupEvent::Lost(partitions) => panic!("nobody was slow, but {partitions:?} was lost"),
                 }
             }
-            // Before the others can have them.
+            // Remove its partitions before others can be assigned them.
             owners.send_modify(|owners| owners.retain(|_, owner| *owner != name));
             drop(member);
         });
         Running { leave, task }
     }
 
-    /// Waits until every member has that many.
+    /// Waits until every member has that many partitions.
     async fn settled(&self, counts: &[(&'static str, usize)]) {
         let mut owners = self.owners.subscribe();
         let has = |owners: &BTreeMap<_, _>, name| owners.values().filter(|owner| **owner == name).count();
@@ -103,7 +103,7 @@ fn owned_by(ledger: &Ledger, name: &str) -> BTreeSet<TopicPartition> {
     owners.iter().filter(|(_, owner)| **owner == name).map(|(at, _)| at.clone()).collect()
 }
 
-/// The member's next event, which must be a revocation.
+/// Waits for the member's next event, which must be a revocation.
 async fn revoked(member: &mut dyn GroupMember) -> Revocation {
     match within(member.next()).await.expect("the group works") {
         GroupEvent::Revoked(revocation) => revocation,
@@ -129,7 +129,7 @@ pub(super) async fn commit_before_release(factory: &dyn Factory) {
         within(committer.commit(&commits)).await.expect("commits count until the release");
         release.send(()).expect("somebody waits for it");
         let commits = commits.into_iter().collect::<BTreeMap<_, _>>();
-        // It must go on polling for the group to go on.
+        // The member must keep polling, so that the group makes progress.
         super::not_within(first.next()).await;
         (first, commits)
     };

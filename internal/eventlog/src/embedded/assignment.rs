@@ -1,18 +1,19 @@
-//! Who should own which partition: spread evenly, topic by topic, moving as few as possible.
+//! Computes the owner of each partition: evenly distributed topic by topic, moving as few partitions as possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::TopicPartition;
 
-/// A member of a group: a number that rises with each joining.
+/// A member of a group; each joining gets a higher number.
 pub(super) type MemberId = u64;
 
 /// Topic name -> its number of partitions.
 pub(super) type Subscription = BTreeMap<String, u32>;
 
-/// The owner that each partition should have. Owners in `current` keep theirs as far as balance allows.
+/// The owner that each partition should have. Owners in `current` keep their partitions as far as balance allows.
 ///
-/// Per topic, no member has two more than another one. A pure function of its arguments.
+/// In each topic, the numbers of partitions of any two members differ by at most one. A pure function of its
+/// arguments.
 pub(super) fn balance(
     members: &BTreeMap<MemberId, &Subscription>,
     current: &BTreeMap<TopicPartition, MemberId>,
@@ -22,7 +23,8 @@ pub(super) fn balance(
         topics.insert(topic, *partitions);
     }
     let mut owners = BTreeMap::new();
-    // All topics' partitions by member, so that what does not divide evenly does not always go to the same one.
+    // Count the partitions of all topics per member, so that the remainders of uneven divisions do not always go
+    // to the same member.
     let mut totals: BTreeMap<MemberId, usize> = members.keys().map(|member| (*member, 0)).collect();
     for (topic, partitions) in topics {
         let subscribed = members.iter().filter(|(_, topics)| topics.contains_key(topic)).map(|(member, _)| *member);
@@ -35,7 +37,7 @@ pub(super) fn balance(
     owners
 }
 
-/// Each member's share of one topic.
+/// The number of partitions of one topic for each member.
 fn spread(
     topic: &str,
     partitions: u32,

@@ -1,21 +1,21 @@
-//! How topics, records, time marks and commits stand in the tables: big-endian keys, so that their order is the
-//! log's order, and compact values that begin with a version byte.
+//! The encoding of topics, records, time marks and commits in the tables: keys are big-endian, so they sort in log
+//! order; values are compact and begin with a version byte.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{Commit, Header, NewRecord, Record, TopicPartition};
 
-/// The first byte of every value; another one was written by a later program.
+/// The first byte of every value; a value with another one was written by a later version of the program.
 const VERSION: u8 = 1;
-/// Where a record's append time stands in its value: the writer fills it in when it gives the record its position.
+/// The append time's range in a record's value: the writer fills it in when it assigns the position.
 const TIME_AT: std::ops::Range<usize> = 1..9;
 
-/// What is stored cannot be read: written by a later version of the program, or damaged.
+/// A stored value that cannot be decoded: it was written by a later version of the program, or damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("the log's folder holds a {0} that this program cannot read: was it written by a later version?")]
 pub(super) struct Unreadable(pub(super) &'static str);
 
-/// The table prefix of one partition.
+/// The key prefix of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PartitionKey {
     pub(super) topic: u16,
@@ -35,7 +35,7 @@ impl PartitionKey {
         key
     }
 
-    /// Marks sort by time, then by offset; the sign bit is turned so that negative times come first.
+    /// Marks sort by time, then by offset; the sign bit is flipped so that negative times sort first.
     pub(super) fn mark(self, time_ms: i64, offset: u64) -> [u8; 20] {
         let mut key = [0; 20];
         key[..4].copy_from_slice(&self.bytes());
@@ -57,7 +57,7 @@ pub(super) fn mark_of(key: &[u8]) -> Result<(i64, u64), Unreadable> {
     Ok(((rest.get_u64() ^ 1 << 63).cast_signed(), rest.get_u64()))
 }
 
-/// A record's value, without its append time.
+/// Encodes a record's value, without its append time.
 pub(super) fn encode_record(record: &NewRecord) -> BytesMut {
     let mut out = BytesMut::with_capacity(record.bytes() + 16);
     out.put_u8(VERSION);
@@ -72,7 +72,7 @@ pub(super) fn encode_record(record: &NewRecord) -> BytesMut {
     out
 }
 
-/// Fills in the append time of an encoded record.
+/// Writes the append time into an encoded record.
 pub(super) fn stamp(value: &mut BytesMut, time_ms: i64) {
     value[TIME_AT].copy_from_slice(&time_ms.to_be_bytes());
 }
@@ -83,7 +83,7 @@ pub(super) fn time_of(value: &[u8]) -> Result<i64, Unreadable> {
     Ok(i64::from_be_bytes(bytes.try_into().map_err(|_| Unreadable("record"))?))
 }
 
-/// The record that stands at `offset`; key, header values and body share the value's bytes.
+/// Decodes the record at `offset`; key, header values and body share the bytes of `value`.
 pub(super) fn decode_record(offset: u64, value: &Bytes) -> Result<Record, Unreadable> {
     let append_time_ms = time_of(value)?;
     let mut rest = value.slice(TIME_AT.end..);
@@ -129,7 +129,7 @@ fn put_part(out: &mut BytesMut, part: &[u8]) {
     out.put_slice(part);
 }
 
-/// Seven bits a byte, lowest first, the high bit set on all but the last.
+/// A varint: seven bits per byte, lowest first; the high bit is set on all bytes but the last.
 fn put_varint(out: &mut BytesMut, mut number: u64) {
     while number >= 0x80 {
         out.put_u8((number & 0x7f) as u8 | 0x80);

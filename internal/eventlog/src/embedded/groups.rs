@@ -1,8 +1,8 @@
-//! The coordinator of consumer groups, within this process.
+//! The coordinator of consumer groups within this process.
 //!
-//! Cooperative, as Kafka's: a partition that is to move is first revoked from its owner, which goes on with all its
-//! others; it is handed on when the owner has released it and no commit of its is being written. An owner that does
-//! not release in time loses it.
+//! Rebalances are cooperative, as in Kafka: a partition that has to move is first revoked from its owner, which
+//! keeps working on its others. It is assigned to the new owner once the old one has released it and none of its
+//! commits is being written. An owner that does not release in time loses the partition.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,18 +17,18 @@ use tokio_util::task::TaskTracker;
 use super::assignment::{self, MemberId, Subscription};
 use crate::TopicPartition;
 
-/// How long an owner may take to release what is revoked.
+/// How long an owner may take to release revoked partitions.
 const RELEASE_WAIT: Duration = Duration::from_secs(10);
-/// Stands for nobody: the owner during an operator's commit.
+/// The owner of partitions during an operator's commit; no member has this id.
 const NOBODY: MemberId = 0;
 
 /// All groups of one log.
 #[derive(Debug)]
 pub(super) struct Groups {
     state: Mutex<State>,
-    /// The waits for releases.
+    /// The tasks that wait for releases.
     tasks: TaskTracker,
-    /// Ends those waits.
+    /// Ends those tasks.
     closing: CancellationToken,
 }
 
@@ -47,17 +47,17 @@ struct Group {
 #[derive(Debug)]
 struct Member {
     subscription: Subscription,
-    /// What it has not been told yet.
+    /// Events that the member has not received yet.
     pending: VecDeque<Pending>,
-    /// Set off when something is pending.
+    /// Notified when an event is added to `pending`.
     wake: Arc<Notify>,
-    /// Since when it has not polled; `None` while it does.
+    /// The time of its last poll; `None` while it polls.
     idle_since: Option<Instant>,
-    /// Not when it was taken for dead: it owns nothing until it polls again.
+    /// Whether the member is alive. One that has not polled for too long owns nothing until it polls again.
     active: bool,
 }
 
-/// An event before its commits are looked up.
+/// An event whose commits have not been looked up yet.
 #[derive(Debug)]
 pub(super) enum Pending {
     Assigned(Vec<TopicPartition>),
@@ -65,28 +65,29 @@ pub(super) enum Pending {
     Lost(Vec<TopicPartition>),
 }
 
-/// A partition that is somebody's.
+/// The ownership of a partition.
 #[derive(Debug)]
 struct Holding {
     member: MemberId,
     phase: Phase,
-    /// Whether the member has been told. Before, a commit of its comes from an earlier time as owner, whose end it has
-    /// not heard of: others may have committed in between.
+    /// Whether the member has received the assignment. Until then, a commit by the member belongs to an earlier
+    /// ownership whose loss it has not noticed; others may have committed in between.
     told: bool,
-    /// Commits for it that are being written.
+    /// The number of commits for the partition that are being written.
     writing: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Owned,
-    /// It is to be released; commits still count.
+    /// Revoked, not yet released; commits by the owner are still accepted.
     Revoking,
-    /// Given up or lost, and free as soon as no commit is being written: the next owner must see it.
+    /// Released or lost. The partition becomes free when no commit is being written, so that the next owner sees
+    /// every commit.
     Draining,
 }
 
-/// Says that a commit is being written for some partitions; dropping it says that it is done.
+/// Held while a commit for some partitions is being written; dropping it marks the end of the write.
 #[derive(Debug)]
 pub(super) struct WriteTicket {
     groups: Arc<Groups>,
@@ -99,7 +100,7 @@ impl Groups {
         Arc::new(Self { state: Mutex::default(), tasks, closing })
     }
 
-    /// A new member, and what wakes it.
+    /// Adds a member; returns its id and the signal for new events.
     pub(super) fn join(self: &Arc<Self>, group: &str, subscription: Subscription) -> (MemberId, Arc<Notify>) {
         let mut state = self.lock();
         state.members_so_far += 1;
@@ -116,7 +117,7 @@ impl Groups {
         (id, wake)
     }
 
-    /// The member is gone; what it owned goes to others at once.
+    /// Removes the member; its partitions go to others at once.
     pub(super) fn leave(self: &Arc<Self>, group: &str, id: MemberId) {
         let mut state = self.lock();
         if let Some(found) = state.groups.get_mut(group) {
@@ -126,7 +127,8 @@ impl Groups {
         self.rebalance(&mut state, group);
     }
 
-    /// The member begins (`true`) or ends to poll. One that was taken for dead becomes a member again.
+    /// Records that the member begins (`true`) or stops polling. A member that was declared dead becomes active
+    /// again.
     pub(super) fn polls(self: &Arc<Self>, group: &str, id: MemberId, polls: bool) {
         let mut state = self.lock();
         let Some(member) = state.member(group, id) else { return };
@@ -137,12 +139,12 @@ impl Groups {
         }
     }
 
-    /// Since when the member has not polled, if it does not and is not taken for dead already.
+    /// The time of the member's last poll; `None` while it polls, or when it was declared dead already.
     pub(super) fn idle_since(&self, group: &str, id: MemberId) -> Option<Instant> {
         self.lock().member(group, id).filter(|member| member.active)?.idle_since
     }
 
-    /// Takes the member for dead.
+    /// Declares the member dead: it loses its partitions.
     pub(super) fn expel(self: &Arc<Self>, group: &str, id: MemberId) {
         let mut state = self.lock();
         let Some(found) = state.groups.get_mut(group) else { return };
@@ -155,7 +157,7 @@ impl Groups {
         self.rebalance(&mut state, group);
     }
 
-    /// The next thing that the member has not been told.
+    /// The next event that the member has not received.
     pub(super) fn take_pending(&self, group: &str, id: MemberId) -> Option<Pending> {
         let mut state = self.lock();
         let found = state.groups.get_mut(group)?;
@@ -192,8 +194,8 @@ impl Groups {
         Some(WriteTicket { groups: Arc::clone(self), group: group.to_owned(), partitions })
     }
 
-    /// Begins an operator's commit; `None` while the group has members. Who joins meanwhile gets the partitions after
-    /// it.
+    /// Begins an operator's commit; `None` while the group has members. A member that joins meanwhile is assigned
+    /// the partitions after the commit.
     pub(super) fn begin_offline_commit(
         self: &Arc<Self>,
         group: &str,
@@ -224,7 +226,7 @@ impl Groups {
         }
     }
 
-    /// The member released what was revoked, or did not in time.
+    /// Handles the end of a revocation: the member released the partitions, or did not in time.
     fn released(self: &Arc<Self>, group: &str, id: MemberId, partitions: &[TopicPartition], in_time: bool) {
         let mut state = self.lock();
         let Some(found) = state.groups.get_mut(group) else { return };
@@ -240,14 +242,14 @@ impl Groups {
         }
         found.drop_drained();
         if !in_time && let Some(member) = found.members.get_mut(&id) {
-            // A revocation that it has not even been told of is of no use any more.
+            // Drop a revocation that the member has not even received.
             member.pending.retain(|event| !matches!(event, Pending::Revoked(of, _) if of == partitions));
             member.tell(Pending::Lost(given));
         }
         self.rebalance(&mut state, group);
     }
 
-    /// Brings the holdings nearer to balance: what is free is assigned, what must move is revoked.
+    /// Moves towards balance: assigns free partitions and revokes those that must move.
     fn rebalance(self: &Arc<Self>, state: &mut State, name: &str) {
         let Some(group) = state.groups.get_mut(name) else { return };
         if group.members.is_empty() && group.holdings.is_empty() {
@@ -263,7 +265,7 @@ impl Groups {
             let owner = group.holdings.get(&at).map(|held| (held.member, held.phase));
             match owner {
                 Some((owner, Phase::Owned)) if owner == member => continue,
-                // It does not know of it yet: no need to ask for it back.
+                // The owner has not received the assignment yet, so no revocation is needed.
                 Some((owner, Phase::Owned)) if group.withdraw(owner, &at) => {}
                 Some((owner, Phase::Owned)) => {
                     revoked.entry(owner).or_default().push(at);
@@ -298,7 +300,7 @@ impl Groups {
             tokio::select! {
                 biased;
                 () = groups.closing.cancelled() => {}
-                // Sent or dropped: both mean that the member is done.
+                // A release that is sent or dropped both mean that the member is done.
                 released = timeout(RELEASE_WAIT, release) => {
                     groups.released(&group, id, &partitions, released.is_ok());
                 }
@@ -318,7 +320,7 @@ impl State {
 }
 
 impl Group {
-    /// Takes all that the member holds; says what that was.
+    /// Takes all partitions of the member; returns them.
     fn take_all(&mut self, id: MemberId) -> Vec<TopicPartition> {
         let mut taken = Vec::new();
         for (at, held) in &mut self.holdings {
@@ -331,14 +333,14 @@ impl Group {
         taken
     }
 
-    /// Frees what nobody holds and no commit is being written for; whether there was any.
+    /// Frees the draining partitions without a commit in progress; returns whether there were any.
     fn drop_drained(&mut self) -> bool {
         let before = self.holdings.len();
         self.holdings.retain(|_, held| held.phase != Phase::Draining || held.writing > 0);
         self.holdings.len() < before
     }
 
-    /// Takes back an assignment that the member has not been told of; whether that was possible.
+    /// Takes back an assignment that the member has not received yet; returns whether that was possible.
     fn withdraw(&mut self, id: MemberId, at: &TopicPartition) -> bool {
         let busy = self.holdings.get(at).is_some_and(|held| held.writing > 0);
         let Some(member) = self.members.get_mut(&id).filter(|_| !busy) else { return false };
@@ -379,7 +381,7 @@ impl Member {
         self.wake.notify_one();
     }
 
-    /// Partitions that it owns without knowing.
+    /// The partitions that were assigned to the member and not received by it yet.
     fn untold(&self) -> BTreeSet<TopicPartition> {
         let assigned = self.pending.iter().filter_map(|event| match event {
             Pending::Assigned(partitions) => Some(partitions),

@@ -19,10 +19,10 @@ use crate::{
     TopicPartition,
 };
 
-/// How long a member may not poll before it is taken for dead.
+/// How long a member may go without polling before it is declared dead.
 const POLL_WAIT: Duration = Duration::from_secs(60);
 
-/// Who a member is.
+/// The identity of a member in its group.
 #[derive(Debug, Clone)]
 struct Identity {
     groups: Arc<Groups>,
@@ -35,9 +35,9 @@ pub(super) struct Member {
     core: Arc<Core>,
     identity: Identity,
     queue: mpsc::WeakSender<Item>,
-    /// Set off by the coordinator.
+    /// Notified by the coordinator when there is an event.
     wake: Arc<Notify>,
-    /// Ends the watch over this member's polling.
+    /// Dropping it ends the task that watches this member's polling.
     _watched: DropGuard,
 }
 
@@ -65,7 +65,7 @@ impl Member {
         Self { core, identity, queue, wake, _watched: gone.drop_guard() }
     }
 
-    /// The event with the commits as they are now: whoever owned the partitions before has finished writing.
+    /// The event with the commits as of now: the previous owner of the partitions has finished writing.
     fn event(&self, pending: Pending) -> Result<GroupEvent, LogError> {
         Ok(match pending {
             Pending::Assigned(partitions) => {
@@ -89,11 +89,11 @@ impl GroupMember for Member {
             if self.core.closing.is_cancelled() {
                 return Err(LogError::Closed);
             }
-            // Nothing can be committed any more, nor appended: its work would begin again for ever.
+            // Nothing can be committed or appended any more: the partitions would be restarted for ever.
             if let Some(failed) = self.core.failure.get() {
                 return Err(broken(failed));
             }
-            // A wake-up that comes between the look and the wait is kept for the wait.
+            // A notification between this check and the wait is not lost: `wake` keeps it for the wait.
             if let Some(pending) = self.identity.groups.take_pending(&self.identity.group, self.identity.id) {
                 return self.event(pending);
             }
@@ -136,7 +136,7 @@ impl Committer for MemberCommitter {
     }
 }
 
-/// While it lives, the member polls.
+/// While this exists, the member counts as polling.
 struct Polling<'a>(&'a Identity);
 
 impl<'a> Polling<'a> {
@@ -152,7 +152,7 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// Takes the member for dead when it has not polled for too long.
+/// Declares the member dead when it has not polled for too long.
 async fn watch(identity: Identity, gone: CancellationToken) {
     let Identity { groups, group, id } = &identity;
     loop {

@@ -1,4 +1,4 @@
-//! Reads one partition.
+//! A reader of one partition.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use super::codec;
 use super::topics::{self, Topic, broken};
 use crate::{LogError, PartitionReader, Record};
 
-/// Records fetched from the tables at a time.
+/// Records read from the tables at a time.
 const FETCH_RECORDS: usize = 128;
-/// Once a call has this many bytes of bodies it fetches no more.
+/// A call stops reading once it has this many bytes of bodies.
 const READ_BYTES: usize = 4 << 20;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Reader {
     durable: Seen<u64>,
 }
 
-/// The tables lack a record that lies between the watermarks.
+/// The tables lack a record between the watermarks.
 #[derive(Debug, thiserror::Error)]
 #[error("{topic}/{partition} has lost its record {offset}")]
 struct Missing {
@@ -68,7 +68,7 @@ impl Reader {
         if records.is_empty() { Err(self.gap()?) } else { Ok(records) }
     }
 
-    /// Why the next record is not there. What is trimmed lies below the low watermark before it goes.
+    /// The reason why the next record is missing. The low watermark passes a record before it is trimmed.
     fn gap(&self) -> Result<LogError, LogError> {
         let (topic, partition, offset) = (self.topic.name.clone(), self.partition, self.next);
         if self.next < self.topic.partition(self.partition)?.watermarks().low {

@@ -1,5 +1,5 @@
-//! The records of a lossy partition: the newest ones, in memory alone. They are never written to disk, and gone with the
-//! process; so are their offsets, which nobody keeps.
+//! The newest records of a lossy partition, in memory only. They and their offsets are never written to disk and
+//! are lost with the process.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,10 @@ use environment::Latest;
 
 use crate::{NewRecord, Record};
 
-/// Records kept of a partition. At the bound the oldest goes; a reader that still needed it is told that it is gone.
+/// Records kept per partition. At the bound the oldest is dropped; a reader that still needed it gets
+/// `OutOfRange`.
 const RECORDS_MAX: usize = 1024;
-/// Bytes of these records.
+/// The most bytes that those records may have.
 const BYTES_MAX: usize = 1 << 20;
 
 /// The newest records.
@@ -24,13 +25,13 @@ pub(super) struct Recent {
 #[derive(Debug, Default)]
 struct Kept {
     records: VecDeque<Record>,
-    /// Bytes of all records.
+    /// The total bytes of the records.
     bytes: usize,
 }
 
 impl Recent {
-    /// Adds a record behind `next`, which moves on, and drops what is too much or was appended before `keep_from_ms`: `low`
-    /// follows. Returns the record's offset.
+    /// Appends a record at `next`, advances `next`, and drops records over the bounds or appended before
+    /// `keep_from_ms`, which advances `low`. Returns the record's offset.
     pub(super) fn append(
         &self,
         (low, next): (&AtomicU64, &Latest<u64>),
@@ -55,7 +56,7 @@ impl Recent {
         offset
     }
 
-    /// At most `limit` records from `from` on; none when the one at `from` is not there any more.
+    /// At most `limit` records from `from` on; none when the record at `from` was dropped.
     pub(super) fn read(&self, from: u64, limit: usize) -> Vec<Record> {
         let kept = self.lock();
         let first = kept.records.front().map_or(0, |oldest| oldest.offset);

@@ -1,8 +1,8 @@
-//! Finding a record by time, although append times may run backwards.
+//! Finds a record by time, although append times may run backwards.
 //!
-//! Every [`MARK_EVERY`] records the writer leaves a mark: the highest append time so far, and the offset. Both only
-//! rise, so the last mark below a time says that all records up to there are older, and the record sought lies within
-//! the next [`MARK_EVERY`] ones. Exact, and a few hundred records are read at most.
+//! Every [`MARK_EVERY`] records the writer stores a mark: the highest append time so far, and the offset. Both
+//! only increase, so all records up to the last mark below a time are older, and the record sought is among the
+//! next [`MARK_EVERY`]. The result is exact and costs a read of a few hundred records at most.
 
 use std::ops::Bound;
 
@@ -33,7 +33,7 @@ impl Tail {
     /// The end of an empty partition.
     pub(super) const EMPTY: Self = Self { next: 0, time_ms_max: i64::MIN, unmarked: 0 };
 
-    /// Takes the next offset for a record appended at `time_ms`, leaving a mark where one is due.
+    /// Assigns the next offset to a record appended at `time_ms`, and stores a mark where one is due.
     pub(super) fn take(&mut self, key: PartitionKey, time_ms: i64, tables: &Tables, batch: &mut Batch) -> u64 {
         let offset = self.next;
         self.pass(offset, time_ms);
@@ -51,7 +51,7 @@ impl Tail {
     }
 }
 
-/// The end of a partition as found in the tables.
+/// The end of a partition, computed from the tables.
 pub(super) fn load_tail(tables: &Tables, key: PartitionKey, low: u64) -> Result<Tail, LogError> {
     let mut tail = Tail { next: low, ..Tail::EMPTY };
     if let Some((time_ms_max, offset)) = last_mark(tables, key, i64::MAX)? {
@@ -68,7 +68,7 @@ pub(super) fn load_tail(tables: &Tables, key: PartitionKey, low: u64) -> Result<
     }
 }
 
-/// The first record of the range that was appended at or after `time_ms`.
+/// The offset of the first record of the range that was appended at or after `time_ms`.
 pub(super) fn find(
     tables: &Tables,
     key: PartitionKey,
@@ -91,7 +91,7 @@ pub(super) fn find(
     }
 }
 
-/// Removes marks of records below `low`: the lookup then begins at `low`.
+/// Removes the marks of records below `low`; a lookup without an earlier mark begins at `low`.
 pub(super) fn trim_marks(
     tables: &Tables,
     key: PartitionKey,
@@ -108,7 +108,7 @@ pub(super) fn trim_marks(
     Ok(())
 }
 
-/// The last mark whose time is below `time_ms` (at `i64::MAX`: the last one).
+/// The last mark whose time is below `time_ms` (with `i64::MAX`: the last mark of all).
 fn last_mark(tables: &Tables, key: PartitionKey, time_ms: i64) -> Result<Option<(i64, u64)>, LogError> {
     let (first, end) = (key.bytes(), key.mark(time_ms, 0));
     let found = tables.marks.scan_back(Bound::Included(&first), Bound::Excluded(&end), 1).map_err(broken)?;

@@ -1,4 +1,4 @@
-//! The topics of the embedded log: what they are, and how far each partition reaches.
+//! The topics of the embedded log, with the watermarks of each partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -19,15 +19,15 @@ use crate::{LogError, Watermarks};
 /// The tables of the log. Their names begin with `log/`: the database is shared with the store.
 #[derive(Debug, Clone)]
 pub(super) struct Tables {
-    /// What they belong to.
+    /// The database of the tables.
     pub(super) database: Database,
     /// Topic name -> [`TopicRow`].
     pub(super) topics: Table,
     /// Partition and offset -> record.
     pub(super) records: Table,
-    /// Partition, time and offset -> nothing; see [`times`].
+    /// Partition, time and offset -> empty; see [`times`].
     pub(super) marks: Table,
-    /// Partition -> the first offset that was not trimmed; none: 0.
+    /// Partition -> the first offset that was not trimmed; 0 without a row.
     pub(super) lows: Table,
     /// Group, topic and partition -> commit.
     pub(super) commits: Table,
@@ -50,18 +50,19 @@ impl Tables {
 /// A topic as stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TopicRow {
-    /// Stands for the name in keys; dense, in order of creation.
+    /// Identifies the topic in keys, in place of its name; ids are consecutive, in order of creation.
     pub(super) id: u16,
     pub(super) partitions: u16,
     pub(super) generation: u8,
-    /// `None`: for ever.
+    /// How long records are kept; `None` for ever.
     pub(super) retention_ms: Option<u64>,
-    /// Whether its records are kept in memory alone. Topics of before there were such are not.
+    /// Whether records are only kept in memory. Rows written before lossy topics existed lack the field, which
+    /// means `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) lossy: bool,
 }
 
-/// A topic and how far its partitions reach.
+/// A topic and the watermarks of its partitions.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: String,
@@ -69,14 +70,14 @@ pub(super) struct Topic {
     pub(super) partitions: Vec<Partition>,
 }
 
-/// How far a partition reaches, for readers. Only the writer moves it.
+/// The readable range of a partition. Only the writer changes it, except in lossy topics.
 #[derive(Debug)]
 pub(super) struct Partition {
     /// The first offset that was not trimmed.
     pub(super) low: AtomicU64,
-    /// The offset after the last durable record; of a lossy topic, after the last one.
+    /// The offset after the last durable record; in a lossy topic, after the last record.
     pub(super) durable: Latest<u64>,
-    /// The records of a lossy topic, whose writers move the other fields themselves.
+    /// The records of a lossy topic. Appends to it change the other fields directly, without the writer.
     pub(super) recent: Option<Recent>,
 }
 
@@ -109,7 +110,7 @@ impl Topic {
     }
 
     pub(super) fn key(&self, partition: u32) -> PartitionKey {
-        // A `Topic` has at most 65,535 partitions, and callers have found this one in it.
+        // A `Topic` has at most 65,535 partitions, and callers have checked that it has this one.
         PartitionKey { topic: self.row.id, partition: u16::try_from(partition).unwrap_or(u16::MAX) }
     }
 
@@ -124,7 +125,7 @@ impl Partition {
     }
 
     pub(super) fn watermarks(&self) -> Watermarks {
-        // Low first: it never passes what was durable before, so `low <= next` holds.
+        // Load `low` first: it never passes an earlier value of `durable`, so `low <= next` holds.
         let low = self.low.load(Ordering::Acquire);
         Watermarks { low, next: self.durable.get() }
     }
@@ -154,7 +155,7 @@ impl Catalog {
     }
 }
 
-/// Reads the catalog and each partition's tail, by topic id.
+/// Reads the catalog and the tail of each partition, by topic id.
 pub(super) fn load(tables: &Tables) -> Result<(Catalog, Vec<Vec<Tail>>), LogError> {
     let mut rows = Vec::new();
     for (name, row) in tables.topics.scan(Bound::Unbounded, Bound::Unbounded, usize::MAX).map_err(broken)? {
@@ -189,7 +190,7 @@ fn low_of(tables: &Tables, key: PartitionKey) -> Result<u64, LogError> {
     }
 }
 
-/// At most `limit` records of the partition from `from` up to and without `end`, as stored.
+/// At most `limit` records of the partition in `from..end`, as stored.
 pub(super) fn scan(
     tables: &Tables,
     key: PartitionKey,
@@ -202,7 +203,7 @@ pub(super) fn scan(
     pairs.into_iter().map(|(key, value)| Ok((codec::offset_of(&key).map_err(broken)?, value))).collect()
 }
 
-/// Trying again will not help.
+/// Wraps an error that a retry will not mend.
 pub(super) fn broken(error: impl std::error::Error + Send + Sync + 'static) -> LogError {
     LogError::Broken(Box::new(error))
 }

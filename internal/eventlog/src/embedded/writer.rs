@@ -1,7 +1,8 @@
-//! The writer: one task that gives records their positions and makes them durable.
+//! The writer: one task that assigns positions to records and makes them durable.
 //!
-//! It takes whatever has queued up while it was syncing, writes it as one batch with one sync, and only then shows it
-//! to readers and answers the callers. Creations of topics and commits of groups travel in the same batches.
+//! It takes the items that were queued during the last sync, writes them as one batch with one sync, and only then
+//! publishes them to readers and answers the callers. Created topics and commits of groups are part of the same
+//! batches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,17 +25,17 @@ use super::topics::{self, Catalog, Tables, Topic, TopicRow, broken};
 use crate::intake::Permit;
 use crate::{AppendError, CommitError, LogError, Position};
 
-/// Most items in one batch; what waits behind them goes into the next.
+/// The most items in one batch; further ones go into the next batch.
 const BATCH_ITEMS_MAX: usize = 8192;
-/// How often partitions with a retention are looked at.
+/// The interval at which partitions with a retention are trimmed.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 /// Records trimmed from a partition in one batch: a long backlog is trimmed between appends, not before them.
 const TRIM_RECORDS_MAX: usize = 256;
 
-/// Who waits for an append.
+/// The sender of an append's result.
 type AppendReport = oneshot::Sender<Result<Position, AppendError>>;
 
-/// Something to be written.
+/// An item of the writer's queue.
 #[derive(Debug)]
 pub(super) enum Item {
     Append { topic: Arc<Topic>, partition: u32, value: BytesMut, report: AppendReport, permit: Permit },
@@ -50,20 +51,20 @@ pub(super) struct Writer {
     /// The ends of the partitions, by topic id and partition.
     tails: Vec<Vec<Tail>>,
     clock: Clock,
-    /// Whether some topic has a retention.
+    /// Whether any topic has a retention.
     trims: bool,
-    /// Set by a failed write. The tails are ahead of the tables then, so nothing more is taken.
+    /// Set when a write fails. The tails are ahead of the tables then, so the writer accepts nothing more.
     failure: Arc<Failure>,
 }
 
-/// Whether the writer has failed for good, and why: for those who would wait for what cannot come any more.
+/// Whether the writer has failed for good, and why. Tasks that wait for records or commits end by it.
 #[derive(Debug, Default)]
 pub(super) struct Failure {
     reason: OnceLock<String>,
     told: CancellationToken,
 }
 
-/// What a batch will have done once it is durable.
+/// What to publish and answer once a batch is durable.
 #[derive(Default)]
 struct Outcome {
     appended: Vec<(AppendReport, Position, Permit)>,
@@ -83,12 +84,12 @@ impl Failure {
         self.told.cancel();
     }
 
-    /// Why it has failed, if it has.
+    /// The error, if the writer has failed.
     pub(super) fn get(&self) -> Option<Failed> {
         self.reason.get().cloned().map(Failed)
     }
 
-    /// Waits until it fails.
+    /// Waits until the writer fails.
     pub(super) async fn wait(&self) {
         self.told.cancelled().await;
     }
@@ -106,7 +107,7 @@ impl Writer {
         Self { tables, catalog, tails, clock, trims, failure }
     }
 
-    /// Writes what comes until `closing`, then what is queued.
+    /// Writes the queue until `closing` is cancelled, then the rest of the queue.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Item>, closing: CancellationToken) {
         let mut items = Vec::new();
         let mut trim_at = Instant::now() + TRIM_EVERY;
@@ -190,7 +191,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Trims a bounded number of records from each partition; whether there may be more.
+    /// Trims a bounded number of records from each partition; returns whether there may be more.
     async fn trim(&mut self) -> bool {
         let now_ms = self.clock.now_ms();
         let (mut batch, mut lows, mut more) = (Batch::default(), Vec::new(), false);
@@ -211,16 +212,17 @@ impl Writer {
         if batch.is_empty() {
             return false;
         }
-        // Before they go: a reader that misses a record must be able to see why.
+        // Advance `low` before the records are removed: a reader that misses a record must see that it was
+        // trimmed.
         for (topic, partition, low) in lows {
             topic.partitions[partition as usize].low.store(low, Ordering::Release);
         }
-        // A trim that a power cut takes back is done again.
+        // A power cut may undo a trim, which is then repeated.
         self.commit(batch, Durability::Process).await.is_ok() && more
     }
 
-    /// The new low watermark and how many records go, if any do. The newest record stays, whatever its age: a cursor
-    /// names the record before it, and an empty partition would have none to name.
+    /// The new low watermark and the number of records to trim; `None` when there are none. The newest record
+    /// always stays: a cursor names the record before it, and an empty partition would have none.
     fn trim_partition(
         &self,
         topic: &Topic,
@@ -247,7 +249,8 @@ impl Writer {
 }
 
 impl Outcome {
-    /// Shows readers what is durable now, then answers: a receipt never runs ahead of the watermarks.
+    /// Publishes the durable records to readers, then answers the callers: a receipt never runs ahead of the
+    /// watermarks.
     fn publish(self, catalog: &Catalog) {
         for topic in self.created {
             catalog.add(topic);
@@ -255,7 +258,7 @@ impl Outcome {
         for (key, (topic, next)) in self.reached {
             topic.partitions[usize::from(key.partition)].durable.set(next);
         }
-        // Who does not wait for an answer any more does not need it.
+        // A caller that has stopped waiting does not need the answer.
         for (report, position, _permit) in self.appended {
             let _ = report.send(Ok(position));
         }
