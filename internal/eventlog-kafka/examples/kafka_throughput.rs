@@ -1,4 +1,4 @@
-//! How fast the log is on a Kafka: `cargo run --release -p eventlog-kafka --example kafka_throughput -- HOST:PORT`.
+//! Measures the log on a Kafka: `cargo run --release -p eventlog-kafka --example kafka_throughput -- HOST:PORT`.
 
 use anyhow::Context as _;
 use eventlog::measure::measure;

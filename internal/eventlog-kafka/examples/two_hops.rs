@@ -1,8 +1,8 @@
-//! How long two hops through a Kafka take: `cargo run --release -p eventlog-kafka --example two_hops -- HOST:PORT`.
+//! Measures two hops through a Kafka: `cargo run --release -p eventlog-kafka --example two_hops -- HOST:PORT`.
 //!
-//! A record is appended to one topic, read, appended to a second one, and read there: the floor of what any fan-out on a
-//! Kafka can do between a sender and a receiver. Once with nothing but librdkafka's client, as its documentation has it,
-//! and once through this log.
+//! A record is appended to one topic, read, appended to a second one, and read there: the lower bound of any
+//! fan-out's latency on a Kafka. Measured once with librdkafka's client alone, used as its documentation says, and
+//! once through this log.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const PARTITIONS: u32 = 12;
 const BODY_BYTES: usize = 250;
 const RECORDS: u32 = 2_000;
 const PER_SECOND: u32 = 200;
-/// A record that takes longer is taken for lost.
+/// A record that takes longer counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -56,7 +56,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// When it was appended, then filling.
+/// The time of the append, then padding.
 fn body(begun: Instant) -> Vec<u8> {
     let mut body = vec![b'x'; BODY_BYTES];
     body[..8].copy_from_slice(&u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX).to_le_bytes());

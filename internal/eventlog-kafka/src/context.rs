@@ -1,4 +1,4 @@
-//! What librdkafka tells a client besides its results: log lines and errors that it recovers from by itself.
+//! librdkafka's log lines, and the errors that it recovers from by itself.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -21,7 +21,7 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// librdkafka's own lines, one level down: it warns of every connection that it then opens anew.
+/// Logs librdkafka's lines one level lower: it warns of every connection that it then re-opens by itself.
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

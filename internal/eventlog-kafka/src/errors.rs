@@ -1,38 +1,38 @@
-//! Every error of Kafka, sorted once by what a caller does about it.
+//! Sorts the errors of Kafka by what a caller does about them.
 
 use eventlog::{AppendError, CommitError, LogError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// What an error of Kafka means.
+/// The meaning of an error of Kafka for its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It passes: back off and try again.
+    /// It passes: back off and retry.
     Transient,
-    /// Trying again will not help.
+    /// A retry will not help.
     Broken,
-    /// There is no such topic or partition.
+    /// The topic or partition does not exist.
     NoTopic,
     /// The record is too large.
     TooLarge,
-    /// The offset is not there.
+    /// The offset does not exist.
     OutOfRange,
-    /// The member is not, or no longer, who may do this.
+    /// The client is not, or no longer, allowed to do this as a member.
     Fenced,
     /// Not acknowledged in time.
     TimedOut,
-    /// Not taken: the queue is full.
+    /// Not accepted: the queue is full.
     QueueFull,
 }
 
-/// Sorts an error by its code; one without a code is of the client itself.
+/// Sorts an error by its code; an error without one comes from the client itself.
 pub(crate) fn kind_of(error: &KafkaError) -> Kind {
     error.rdkafka_error_code().map_or(Kind::Broken, kind)
 }
 
-/// The one place where codes are sorted. Codes that are not named pass by default: a consumer that backs off loses
-/// nothing, one that stops needs a person.
+/// The only place that sorts codes. Codes that are not listed count as transient: a consumer that backs off loses
+/// nothing, whereas one that stops needs an operator.
 pub(crate) fn kind(code: RDKafkaErrorCode) -> Kind {
     use RDKafkaErrorCode as Code;
     match code {
@@ -108,7 +108,7 @@ pub(crate) fn commit_error(error: KafkaError) -> CommitError {
     }
 }
 
-/// A record that the producer did not take, or whose delivery failed, other than by a fatal error.
+/// The error of a record that the producer did not accept or could not deliver, other than a fatal error.
 pub(crate) fn append_error(topic: &str, error: KafkaError) -> AppendError {
     match kind_of(&error) {
         Kind::NoTopic => AppendError::NoTopic(topic.to_owned()),
@@ -119,12 +119,12 @@ pub(crate) fn append_error(topic: &str, error: KafkaError) -> AppendError {
     }
 }
 
-/// A transient failure in words of our own.
+/// A transient error with a message of our own.
 pub(crate) fn transient(what: impl Into<Cause>) -> LogError {
     LogError::Transient(what.into())
 }
 
-/// A lasting failure in words of our own.
+/// A permanent error with a message of our own.
 pub(crate) fn broken(what: impl Into<Cause>) -> LogError {
     LogError::Broken(what.into())
 }

@@ -1,8 +1,8 @@
-//! The event log on Kafka, through librdkafka. `rdkafka` is named here and nowhere else.
+//! The event log on Kafka, through librdkafka. Only this crate names `rdkafka`.
 //!
-//! One producer (and one of lossy records, where there are any), one consumer for all partitions that are read (more only for a second reader of the same partition),
-//! one more consumer per membership of a group. Everything that blocks runs on plain threads or on the runtime's
-//! blocking threads; every wait and every queue has a bound.
+//! It has one producer, and a second one where lossy records are sent; one consumer for all partitions that are
+//! read, and more only when a partition has several readers; and one consumer per group membership. Everything
+//! that blocks runs on plain threads or on the runtime's blocking threads; every wait and every queue has a bound.
 
 mod config;
 mod context;
@@ -82,7 +82,7 @@ impl KafkaLog {
         self.readers.consumer().filter(|_| !self.closing.is_cancelled()).ok_or(LogError::Closed)
     }
 
-    /// The consumer to ask and the partition, if there is such a one.
+    /// The consumer for the request, and the partition, if it exists.
     async fn find(&self, topic: &str, partition: u32) -> Result<(Arc<BaseConsumer<Quiet>>, TopicPartition), LogError> {
         let consumer = self.consumer()?;
         if partition >= self.requests.partitions(&consumer, topic).await? {
@@ -100,10 +100,11 @@ impl KafkaLog {
         let partitions = partitions.map_err(|error| match error {
             LogError::NoTopic(topic) => AppendError::NoTopic(topic),
             LogError::Closed => AppendError::Closed,
-            // Nothing was taken: the brokers do not even say what the topic is.
+            // The record was not accepted: the topic's partitions are not known, because the brokers do not
+            // answer.
             LogError::Transient(_) | LogError::Broken(_) | LogError::OutOfRange { .. } => AppendError::Busy,
         })?;
-        // By the declared number: partitions that somebody added are nobody's.
+        // Use the declared number of partitions: those that somebody added are ignored.
         let declared = events::topics::find(topic).map_or(partitions, |spec| spec.partitions);
         let partition = record.partition.unwrap_or_else(|| partition_of(record.key.as_bytes(), declared));
         if partition < partitions { Ok(partition) } else { Err(AppendError::NoTopic(topic.to_owned())) }
@@ -118,7 +119,8 @@ impl EventLog for KafkaLog {
     }
 
     fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
-        // Which topics there are is not asked: that would be to wait. The producer loses what goes nowhere.
+        // Whether the topic exists is not checked, because that would mean to wait. The producer drops records
+        // without a topic.
         let partition = record.partition.filter(|_| events::topics::takes_lossy(topic));
         partition.is_some_and(|partition| self.lossy.send(topic, requests::number(partition), &record))
     }
@@ -183,7 +185,7 @@ impl EventLog for KafkaLog {
 }
 
 impl KafkaLog {
-    /// Tells every thread to end: the producer's once it has delivered what it has.
+    /// Tells all threads to end; the producer's thread ends once it has delivered its queue.
     fn end(&self) {
         self.producer.close();
         self.closing.cancel();
@@ -194,7 +196,7 @@ impl KafkaLog {
 }
 
 impl Drop for KafkaLog {
-    /// The threads end by themselves; nobody waits for them.
+    /// The threads end by themselves, without being awaited.
     fn drop(&mut self) {
         self.end();
     }

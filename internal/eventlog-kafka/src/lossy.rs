@@ -1,5 +1,5 @@
-//! Writing to topics of the lossy lane: a producer of its own, so that what it has on its way takes no room in the queue of
-//! what is durable, and no room on its connections.
+//! The producer for topics of the lossy lane. It is separate, so that its records take no space in the queue of
+//! durable records and no time on their connections.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +18,10 @@ use crate::config::KafkaConfig;
 use crate::errors::broken;
 use crate::{context, threads};
 
-/// How long the producer's thread waits for events before it looks whether it is still needed.
+/// How long the producer's thread waits for events before it checks whether it has to end.
 const POLL_WAIT: Duration = Duration::from_millis(100);
 
-/// Sends lossy records. The producer is made for the first of them: most programs send none.
+/// Sends lossy records. The producer is created for the first of them, because most programs send none.
 pub(crate) struct LossyProducer {
     config: KafkaConfig,
     producer: Mutex<Option<Arc<BaseProducer<Forgotten>>>>,
@@ -30,7 +30,7 @@ pub(crate) struct LossyProducer {
     tasks: TaskTracker,
 }
 
-/// What becomes of lossy records: nobody is told, and a log line says when that begins to go wrong.
+/// Handles the fate of lossy records: callers do not learn it, and a log line says when losses begin.
 struct Forgotten {
     /// Whether the last record was lost.
     loses: AtomicBool,
@@ -41,7 +41,7 @@ impl LossyProducer {
         Self { config, producer: Mutex::default(), closing, tasks }
     }
 
-    /// Hands a record over, if there is room for it.
+    /// Enqueues a record, if there is room for it.
     pub(crate) fn send(&self, topic: &str, partition: i32, record: &NewRecord) -> bool {
         let Some(producer) = self.producer() else { return false };
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
@@ -78,7 +78,7 @@ impl LossyProducer {
         Ok(producer)
     }
 
-    /// Takes nothing more, and gives up what is on its way.
+    /// Accepts no further record and drops those in flight.
     pub(crate) fn close(&self) {
         *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

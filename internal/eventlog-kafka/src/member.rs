@@ -1,8 +1,8 @@
-//! Membership in a consumer group: a consumer that is subscribed and fetches nothing.
+//! Membership in a consumer group: a consumer that is subscribed and fetches no records.
 //!
-//! It is used for assignments, revocations and commits alone; records are read by [`crate::reading`]. Two plain threads
-//! serve it: one polls, so that rebalances happen, and waits inside the rebalance until what is revoked has been
-//! released; the other one commits, which must go on during that wait.
+//! It is used only for assignments, revocations and commits; records are read by [`crate::reading`]. Two plain
+//! threads serve it: one polls, so that rebalances happen, and blocks inside the rebalance until revoked
+//! partitions are released; the other one commits, which must go on during that wait.
 
 mod commits;
 mod seat;
@@ -29,11 +29,12 @@ use crate::{context, requests, threads};
 use commits::MemberCommitter;
 use seat::Seat;
 
-/// Events that may wait for a member. Beyond, its thread waits with them, and so does the group, within its bounds.
+/// Events that may wait for a member. At the bound its thread waits, and so does the group, within its time
+/// limits.
 const EVENTS_MAX: usize = 64;
 /// Commits that may wait to be written.
 const COMMITS_MAX: usize = 64;
-/// How long a poll waits; also how soon the thread sees that the member has left.
+/// How long a poll waits; the thread notices that the member has left after at most this time.
 const POLL_WAIT: Duration = Duration::from_millis(100);
 
 /// The consumer of a member.
@@ -92,7 +93,7 @@ impl Drop for Member {
     }
 }
 
-/// While it lives, the member polls.
+/// While this exists, the member counts as polling.
 struct Polling<'a>(&'a Seat);
 
 impl<'a> Polling<'a> {
@@ -108,7 +109,7 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// Polls for a member.
+/// The polling thread of a member.
 struct Worker {
     consumer: Arc<GroupConsumer>,
     seat: Arc<Seat>,
@@ -116,7 +117,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Works until the member leaves; then closes the consumer, which may take a while.
+    /// Runs until the member leaves; then closes the consumer, which may take a while.
     fn run(self, closing: &CancellationToken) {
         if let Err(error) = self.subscribe() {
             self.seat.tell(Err(broken(error)));
@@ -139,7 +140,7 @@ impl Worker {
         self.consumer.subscribe(&self.topics.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// A member that does not poll gives its share to others, until it does again.
+    /// Unsubscribes a member that does not poll, so that others get its partitions, until it polls again.
     fn mind_polling(&self) {
         match self.seat.expulsion() {
             seat::Expulsion::None => {}
@@ -158,11 +159,12 @@ impl Worker {
 
     fn fault(&self, error: KafkaError) {
         match kind_of(&error) {
-            // Nothing is fetched; it connects anew, or rejoins, by itself.
+            // No records are fetched here; the consumer reconnects, or rejoins, by itself.
             Kind::Transient | Kind::TimedOut | Kind::QueueFull | Kind::OutOfRange | Kind::Fenced | Kind::TooLarge => {
                 tracing::debug!(%error, "the group goes on");
             }
-            // A broker that has just come up does not know what it leads: the topics are there again in a moment.
+            // A broker that has just started does not know which partitions it leads; the topics are known again
+            // in a moment.
             Kind::NoTopic if !self.lacks_a_topic() => tracing::debug!(%error, "the group goes on"),
             Kind::NoTopic | Kind::Broken => {
                 self.seat.tell(Err(log_error(&self.topics.join(", "), error)));
@@ -171,13 +173,13 @@ impl Worker {
         }
     }
 
-    /// Whether the cluster says that one of the topics is not there.
+    /// Whether the cluster's metadata lacks one of the topics.
     fn lacks_a_topic(&self) -> bool {
         let count = |topic: &String| requests::count_partitions(self.consumer.as_ref(), topic, requests::REQUEST_WAIT);
         self.topics.iter().any(|topic| matches!(count(topic), Ok(0)))
     }
 
-    /// Tells the member what it was assigned, with the group's commits of now: the last owner has left it.
+    /// Sends the member its new partitions with the group's current commits: the previous owner has released them.
     fn tell_assigned(&self) {
         let fresh = self.seat.fresh();
         if fresh.is_empty() {
@@ -188,7 +190,7 @@ impl Worker {
             Err(error) if matches!(kind_of(&error), Kind::Broken) => {
                 self.seat.tell(Err(transient(error)));
             }
-            // Asked again at the next turn.
+            // The next turn of the thread retries.
             Err(error) => tracing::debug!(%error, "the group's commits cannot be read yet"),
         }
     }
@@ -214,7 +216,7 @@ impl ConsumerContext for Rebalances {
         let named = requests::named(partitions);
         let done = if change == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.seat.freshen(named);
-            // From the end, and paused: nothing is to be fetched, and no commit to be looked up for that.
+            // Assign at the end and paused: then nothing is fetched, and librdkafka looks up no commit.
             partitions
                 .set_all_offsets(Offset::End)
                 .and_then(|()| consumer.incremental_assign(partitions))

@@ -1,9 +1,9 @@
-//! A broker inside this process for tests: librdkafka's mock cluster, which answers some requests with errors.
+//! A broker inside this process, for tests: librdkafka's mock cluster, which answers some requests with errors.
 //!
-//! It knows groups, but no administration: topics are made here, and a program that checks its topics does not start on
-//! it. It keeps 5 MiB of each partition. It does not look at the sequence numbers of producers without transactions: of
-//! two requests under way it takes the second though the first has failed, which no broker does. So use it with
-//! [`KafkaConfig::requests_in_flight`](crate::KafkaConfig) of 1.
+//! It supports groups but no administration: topics are created here, and a program that checks its topics does
+//! not start on it. It keeps 5 MiB of each partition. It ignores the sequence numbers of producers without
+//! transactions: of two requests in flight it accepts the second although the first has failed, which no real
+//! broker does. So use it with [`KafkaConfig::requests_in_flight`](crate::KafkaConfig) of 1.
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -14,12 +14,12 @@ use events::topics::TopicSpec;
 
 use crate::errors::broken;
 
-/// The broker; dropping it ends it.
+/// The mock broker; dropping it ends it.
 pub struct MockBroker {
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
-/// What a broker answers in trouble, by request: elections, overload, coordinators that move.
+/// The errors that a broker may answer, by request: during elections, overload, and moves of coordinators.
 const ANSWERS: [(RDKafkaApiKey, &[RDKafkaRespErr]); 9] = {
     use RDKafkaRespErr as E;
     const LEADER: E = E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
@@ -43,10 +43,10 @@ const ANSWERS: [(RDKafkaApiKey, &[RDKafkaRespErr]); 9] = {
 };
 
 impl MockBroker {
-    /// Starts one with these topics.
+    /// Starts a broker with these topics.
     ///
     /// # Errors
-    /// When librdkafka cannot.
+    /// When librdkafka cannot start it.
     pub fn start<'t>(topics: impl IntoIterator<Item = &'t TopicSpec>) -> Result<Self, LogError> {
         let cluster = MockCluster::new(1).map_err(broken)?;
         for topic in topics {
@@ -56,14 +56,14 @@ impl MockBroker {
         Ok(Self { cluster })
     }
 
-    /// Where it listens.
+    /// The broker's address.
     #[must_use]
     pub fn bootstrap(&self) -> String {
         self.cluster.bootstrap_servers()
     }
 
-    /// Answers the next `requests` requests of each kind with an error whenever `fails` says so; the number that it is
-    /// given says which of several errors it would be.
+    /// Answers the next `requests` requests of each kind, each with an error when `fails` returns a number for it;
+    /// the number selects one of the errors of that kind.
     pub fn trouble(&self, requests: usize, mut fails: impl FnMut() -> Option<usize>) {
         for (kind, errors) in ANSWERS {
             let answer = |()| match fails() {
@@ -75,7 +75,7 @@ impl MockBroker {
         }
     }
 
-    /// Answers everything as it should from now on.
+    /// Answers all further requests without errors.
     pub fn calm(&self) {
         ANSWERS.iter().for_each(|(kind, _)| self.cluster.clear_request_errors(*kind));
     }

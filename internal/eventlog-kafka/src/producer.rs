@@ -1,7 +1,7 @@
-//! The writing side: one idempotent producer, replaced when it fails for good.
+//! Appends records with one idempotent producer, which is replaced when it fails for good.
 //!
 //! `FutureProducer` is not used: it sleeps when the queue is full, and senders can overtake one another. Here an
-//! [`Intake`] below the queue's bounds keeps it from filling, and records are handed over one by one under a lock.
+//! [`Intake`] with a lower bound keeps the queue from filling, and records are enqueued one by one under a lock.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +23,12 @@ use crate::config::KafkaConfig;
 use crate::errors::{append_error, broken, transient};
 use crate::{context, threads};
 
-/// Bytes in flight. With a kilobyte for each record this is also below the records of librdkafka's queue.
+/// Bytes in flight. With a kilobyte added for each record, this also bounds the number of records below
+/// librdkafka's limit.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
-/// How long a producer's thread waits for events before it looks whether it is still needed.
+/// How long a producer's thread waits for events before it checks whether it has to end.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// How long the end waits for what is in flight.
+/// How long closing waits for the records in flight.
 const FLUSH_WAIT: Duration = Duration::from_secs(9);
 /// How long opening waits for the producer's id.
 const WARM_WAIT: Duration = Duration::from_secs(10);
@@ -36,34 +37,34 @@ const WARM_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Producer {
     config: KafkaConfig,
     intake: Intake,
-    /// The producer of now; `None` once closed.
+    /// The current producer; `None` once closed.
     current: Mutex<Option<Epoch>>,
     /// The producers' threads.
     tasks: TaskTracker,
 }
 
-/// One producer's life.
+/// One librdkafka producer, from its creation to its failure or close.
 struct Epoch {
     producer: Arc<BaseProducer<Deliveries>>,
-    /// Held by each of its receipts until it is read.
+    /// Each receipt holds a clone until it has been read.
     unread: Arc<dyn Any + Send + Sync>,
-    /// Ends its thread when dropped.
+    /// Dropping it ends the producer's thread.
     _serve: watch::Sender<()>,
 }
 
-/// A record that librdkafka has.
+/// A record in librdkafka's queue.
 struct InFlight {
     report: oneshot::Sender<Result<Position, AppendError>>,
     _permit: Permit,
 }
 
-/// What becomes of records, and of the producer.
+/// Handles the results of deliveries and the errors of the producer.
 struct Deliveries {
-    /// Any record that is not delivered ends it, so that none behind it is.
+    /// Whether a record that is not delivered ends the producer, so that no later record is appended.
     gapless: bool,
-    /// It will not deliver anything any more.
+    /// Whether the producer has failed and will deliver nothing any more.
     failed: AtomicBool,
-    /// It has its id: the first record need not wait for one.
+    /// Whether the producer has its id, so that the first record need not wait for it.
     warm: watch::Sender<bool>,
 }
 
@@ -85,7 +86,7 @@ impl Producer {
         Ok(Self { config, intake: Intake::new(IN_FLIGHT_BYTES_MAX), current: Mutex::new(Some(epoch)), tasks })
     }
 
-    /// Hands over a record for exactly that partition.
+    /// Enqueues a record for that partition.
     pub(crate) async fn enqueue(
         &self,
         topic: &str,
@@ -114,15 +115,15 @@ impl Producer {
         }
     }
 
-    /// The producer of now. One that failed is replaced once all who wrote through it have heard of it.
+    /// The current producer. One that failed is replaced once all its receipts have been read or dropped.
     fn usable<'a>(&self, current: &'a mut MutexGuard<'_, Option<Epoch>>) -> Result<&'a Epoch, AppendError> {
         let Some(epoch) = current.as_mut() else { return Err(AppendError::Closed) };
         if epoch.failed() {
             if Arc::strong_count(&epoch.unread) > 1 {
                 return Err(AppendError::Fatal(Box::new(Failed::Unread)));
             }
-            // Its thread does so too, up to a tenth of a second later: what it has left must not get there behind what its
-            // successor writes, which is the same again.
+            // The failed producer's thread purges, too, but up to a tenth of a second later: its remaining records
+            // must not be appended after those of its successor, which are the same ones again.
             give_up(&epoch.producer);
             tracing::warn!("the kafka producer failed for good: a new one takes its place");
             *epoch = Epoch::begin(&self.config, &self.tasks).map_err(|error| AppendError::Fatal(Box::new(error)))?;
@@ -130,7 +131,8 @@ impl Producer {
         Ok(epoch)
     }
 
-    /// Takes nothing more. What was taken is delivered by the producer's thread, within [`FLUSH_WAIT`].
+    /// Accepts no further record. Those in the queue are delivered by the producer's thread, within
+    /// [`FLUSH_WAIT`].
     pub(crate) fn close(&self) {
         self.intake.close();
         *self.lock() = None;
@@ -158,12 +160,12 @@ impl Epoch {
     }
 }
 
-/// Delivers nothing of what is left.
+/// Drops the remaining records without delivering them.
 fn give_up(producer: &BaseProducer<Deliveries>) {
     producer.purge(PurgeConfig::default().queue().inflight());
 }
 
-/// Serves a producer's events until its epoch ends, then delivers what is left.
+/// Serves a producer's events until its epoch ends, then delivers the remaining records.
 fn run(producer: &BaseProducer<Deliveries>, served: &watch::Receiver<()>) {
     let context = producer.client().context();
     let mut told = false;
@@ -177,26 +179,26 @@ fn run(producer: &BaseProducer<Deliveries>, served: &watch::Receiver<()>) {
         if !std::mem::replace(&mut told, true) {
             tracing::error!(reason = ?fatal, "the kafka producer failed for good: what is in flight is given up");
         }
-        // Again at every turn: what was handed over meanwhile must not wait for ever.
+        // Repeat this at every turn: records that were enqueued meanwhile must not wait for ever.
         give_up(producer);
     }
     if context.failed.load(Ordering::Acquire) {
-        // Within the last turn: what is left stands behind what was not delivered.
+        // The producer failed during the last turn: its remaining records come after one that was not delivered.
         give_up(producer);
     }
     if let Err(error) = producer.flush(FLUSH_WAIT) {
         tracing::warn!(%error, "what was in flight when the log was closed may not be there");
     }
-    // Dropped here at the latest, which answers what is still waiting.
+    // Dropping the producer answers the receipts that are still waiting.
 }
 
 impl Deliveries {
-    /// What a record is told that was taken and was not delivered. librdkafka keeps those behind it back where the
-    /// broker refused it; this is for whatever else may make a record fail.
+    /// The error for a record that was accepted and not delivered. When the broker refuses a record, librdkafka
+    /// holds the later ones back; this handles all other reasons why a record may fail.
     fn undelivered(&self, topic: &str, error: KafkaError) -> AppendError {
         let fate = self.fate(topic, error.clone());
         let purged = [RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::PurgeInflight];
-        // What is purged before the producer has failed is given up because it ends.
+        // A record that was purged before the producer failed was dropped by `close`.
         if !self.gapless || error.rdkafka_error_code().is_some_and(|code| purged.contains(&code)) {
             return fate;
         }
@@ -207,7 +209,7 @@ impl Deliveries {
         }
     }
 
-    /// What a failed record is told. An error that lasts ends the producer.
+    /// The error for a failed record. A permanent error ends the producer.
     fn fate(&self, topic: &str, error: KafkaError) -> AppendError {
         use RDKafkaErrorCode as Code;
         let failed = self.failed.load(Ordering::Acquire);
@@ -235,12 +237,12 @@ impl ProducerContext for Deliveries {
         let fate = match result {
             Ok(message) => match (u32::try_from(message.partition()), u64::try_from(message.offset())) {
                 (Ok(partition), Ok(offset)) => Ok(Position { partition, offset }),
-                // The broker had it already and no longer knows where.
+                // The broker has the record already, but no longer knows its offset.
                 _ => Err(AppendError::Unknown),
             },
             Err((error, message)) => Err(self.undelivered(message.topic(), error.clone())),
         };
-        // Who does not wait for an answer any more does not need it.
+        // A caller that has stopped waiting does not need the answer.
         let _ = in_flight.report.send(fate);
     }
 }
@@ -257,7 +259,7 @@ impl ClientContext for Deliveries {
         tracing::debug!(%error, reason, "kafka producer error");
     }
 
-    /// librdkafka says nowhere else that the producer has its id.
+    /// Only librdkafka's statistics show that the producer has its id.
     fn stats_raw(&self, statistics: &[u8]) {
         if *self.warm.borrow() {
             return;

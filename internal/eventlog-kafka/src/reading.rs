@@ -1,4 +1,5 @@
-//! The reading side: lanes of consumers, and readers that each take their records from one.
+//! Reading partitions: reader threads, each with a consumer, and readers that each get their records from one
+//! thread.
 
 mod reader_thread;
 mod record;
@@ -24,26 +25,26 @@ use crate::threads::{self, Mailbox};
 use reader_thread::{Command, ReaderThread};
 use shelf::Shelf;
 
-/// The most readers that one partition has at the same time; the next one waits.
+/// The most readers of one partition at the same time; further ones wait.
 const READERS_MAX: usize = 12;
-/// How long a reader waits for its turn.
+/// How long a reader waits for its permit.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 
-/// The partitions that a lane reads.
+/// The partitions that one reader thread reads.
 type Taken = BTreeSet<TopicPartition>;
 
-/// Hands out readers.
+/// Creates readers.
 pub(crate) struct Readers {
     config: KafkaConfig,
     lanes: Mutex<Vec<Handle>>,
-    /// Turns by partition.
+    /// The permits for readers, by partition.
     turns: Mutex<BTreeMap<TopicPartition, Arc<Semaphore>>>,
     closing: CancellationToken,
-    /// The lanes' threads.
+    /// The reader threads.
     tasks: TaskTracker,
 }
 
-/// A lane as seen from outside.
+/// The handle of a reader thread.
 struct Handle {
     consumer: Arc<BaseConsumer<Quiet>>,
     mailbox: Arc<Mailbox<Command>>,
@@ -51,7 +52,7 @@ struct Handle {
 }
 
 impl Readers {
-    /// Opens the first lane.
+    /// Starts the first reader thread.
     pub(crate) fn open(config: KafkaConfig, closing: CancellationToken, tasks: TaskTracker) -> Result<Self, LogError> {
         let readers = Self { config, lanes: Mutex::default(), turns: Mutex::default(), closing, tasks };
         let first = readers.lane()?;
@@ -59,12 +60,12 @@ impl Readers {
         Ok(readers)
     }
 
-    /// The first lane's consumer: it can be asked about topics as well.
+    /// The first thread's consumer, which also serves requests about topics.
     pub(crate) fn consumer(&self) -> Option<Arc<BaseConsumer<Quiet>>> {
         self.lock().first().map(|lane| Arc::clone(&lane.consumer))
     }
 
-    /// Forgets the lanes: their threads end with `closing`.
+    /// Drops the handles; the threads end with `closing`.
     pub(crate) fn close(&self) {
         self.lock().clear();
     }
@@ -87,7 +88,7 @@ impl Readers {
         turn.map_err(|_| transient(format!("{at} has too many readers")))?.map_err(broken)
     }
 
-    /// A lane that does not read the partition yet, marked as reading it.
+    /// A reader thread that does not read the partition yet, marked as reading it.
     fn take_lane(&self, at: &TopicPartition) -> Result<Arc<Mailbox<Command>>, LogError> {
         let mut lanes = self.lock();
         if self.closing.is_cancelled() {
@@ -126,11 +127,11 @@ impl Readers {
     }
 }
 
-/// Takes one partition's records from its shelf.
+/// Takes one partition's records from its shelf, a bounded buffer.
 struct Reader {
     at: TopicPartition,
     shelf: Arc<Shelf>,
-    /// The lane's.
+    /// The mailbox of the reader thread.
     mailbox: Arc<Mailbox<Command>>,
     closing: CancellationToken,
 }
@@ -154,7 +155,7 @@ impl PartitionReader for Reader {
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => {}
-                // A record that came between the look and the wait has left its mark.
+                // A notification between the check and the wait is not lost: `filled` keeps it.
                 () = self.shelf.filled.notified() => {}
             }
         }

@@ -1,5 +1,5 @@
-//! Questions to the brokers. librdkafka's calls for them block: they run on the runtime's blocking threads, a bounded
-//! number at a time, each for a bounded time.
+//! Requests to the brokers. librdkafka's calls for them block, so they run on the runtime's blocking threads, with
+//! a bound on their number and a timeout for each.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,19 +18,19 @@ use crate::config::KafkaConfig;
 use crate::context::Quiet;
 use crate::errors::{Kind, broken, kind_of, log_error};
 
-/// How long a request may take.
+/// The timeout of a request.
 pub(crate) const REQUEST_WAIT: Duration = Duration::from_secs(5);
-/// Before a request is made again.
+/// The wait before a request is retried.
 const RETRY_WAIT: Duration = Duration::from_millis(50);
-/// Offsets before an end among which a record is looked for first.
+/// The number of offsets before an end that are searched first for a record.
 const PROBE_BACK: u64 = 16;
-/// Requests at the same time; the next one waits.
+/// Concurrent requests; further ones wait.
 const REQUESTS_MAX: usize = 32;
 
-/// Asks about topics and groups.
+/// Makes requests about topics and groups.
 pub(crate) struct Requests {
     config: KafkaConfig,
-    /// Partitions by topic, as first seen: their number is fixed.
+    /// The number of partitions by topic, as first seen: it is fixed.
     partitions: Mutex<BTreeMap<String, u32>>,
     turns: Semaphore,
 }
@@ -48,7 +48,7 @@ impl Requests {
         Self { config, partitions: Mutex::default(), turns: Semaphore::new(REQUESTS_MAX) }
     }
 
-    /// The topic's partitions.
+    /// The number of the topic's partitions.
     pub(crate) async fn partitions(&self, consumer: &Arc<BaseConsumer<Quiet>>, topic: &str) -> Result<u32, LogError> {
         if let Some(count) = self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
             return Ok(*count);
@@ -73,7 +73,7 @@ impl Requests {
         Ok(Watermarks { low: u64::try_from(low).unwrap_or(0), next: u64::try_from(next).unwrap_or(0) })
     }
 
-    /// The offset of the last record before `end`: what lies behind it, the broker has shown to hold none.
+    /// The offset of the last record before `end`: the broker has shown that the offsets after it hold none.
     pub(crate) async fn last_before(
         &self,
         consumer: &Arc<BaseConsumer<Quiet>>,
@@ -108,7 +108,7 @@ impl Requests {
         let (asked, partition) = (Arc::clone(consumer), at.clone());
         let ask = move || {
             let mut times = TopicPartitionList::new();
-            // Negative times mean other things to the broker.
+            // Negative times have special meanings for the broker.
             let time = Offset::Offset(time_ms.max(0));
             times.add_partition_offset(&partition.topic, number(partition.partition), time)?;
             let found = asked.offsets_for_times(times, REQUEST_WAIT)?;
@@ -149,8 +149,8 @@ impl Requests {
         self.ask(&topic, ask).await?.map_err(broken)
     }
 
-    /// The answer; that there is no such partition only if the cluster says so, too. A broker that has just come up, or is
-    /// fenced for a moment, does not know what it leads: that passes.
+    /// Returns the answer, but believes "no such partition" only if the cluster's metadata agrees: a broker that
+    /// has just started, or is fenced for a moment, does not know which partitions it leads.
     async fn confirmed<T>(
         &self,
         consumer: &Arc<BaseConsumer<Quiet>>,
@@ -167,7 +167,7 @@ impl Requests {
         }
     }
 
-    /// Asks, again and again for [`REQUEST_WAIT`] while the cluster is not ready to answer.
+    /// Makes the request, and retries for [`REQUEST_WAIT`] while the cluster is not ready to answer.
     async fn ask<T: Send + 'static>(
         &self,
         topic: &str,
@@ -188,7 +188,7 @@ impl Requests {
     }
 }
 
-/// Whether the cluster is electing, and will answer in a moment. (A lost connection has had its time already.)
+/// Whether the cluster is electing and will answer in a moment. (A lost connection has used up its time already.)
 fn settles(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -207,7 +207,7 @@ fn settles(error: &KafkaError) -> bool {
     )
 }
 
-/// The offset of the last record among those, read up to the partition's end or behind them.
+/// The offset of the last record between `from` and `end`, reading up to the partition's end or past `end`.
 fn last_between(config: &ClientConfig, at: &TopicPartition, from: u64, end: u64) -> KafkaResult<Option<u64>> {
     let probe = BaseConsumer::from_config_and_context(config, Quiet)?;
     let mut partitions = TopicPartitionList::new();
@@ -218,7 +218,7 @@ fn last_between(config: &ClientConfig, at: &TopicPartition, from: u64, end: u64)
     while begun.elapsed() < REQUEST_WAIT {
         match probe.poll(Duration::from_millis(100)) {
             None => {}
-            // Only what stands behind the last record is skipped on the way there: the end is the broker's, as of now.
+            // Only offsets after the last record are skipped up to this end, which is the broker's current one.
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
             Some(Err(error)) if kind_of(&error) == Kind::Transient => {}
             Some(Err(error)) => return Err(error),
@@ -236,7 +236,7 @@ fn last_between(config: &ClientConfig, at: &TopicPartition, from: u64, end: u64)
     Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
 }
 
-/// The number of a topic's partitions; 0 when there is no such topic.
+/// The number of a topic's partitions; 0 when the topic does not exist.
 pub(crate) fn count_partitions<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
@@ -276,7 +276,7 @@ pub(crate) fn committed<C: ConsumerContext + ClientContext>(
     Ok(commits)
 }
 
-/// The list that commits these. There is one convention: what is committed is the next offset to work on.
+/// The list that commits these offsets. As everywhere, a commit is the next offset to process.
 pub(crate) fn with_commits(commits: &[(TopicPartition, Commit)]) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for (at, commit) in commits {
@@ -287,14 +287,14 @@ pub(crate) fn with_commits(commits: &[(TopicPartition, Commit)]) -> KafkaResult<
     Ok(list)
 }
 
-/// The partitions that a list names.
+/// The partitions in the list.
 pub(crate) fn named(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let elements = list.elements();
     let at = |partition: i32| u32::try_from(partition).unwrap_or(0);
     elements.iter().map(|element| TopicPartition::new(element.topic(), at(element.partition()))).collect()
 }
 
-/// A partition's number as librdkafka has it.
+/// A partition's number in librdkafka's type.
 pub(crate) fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::errors::broken;
 
-/// Runs `work` on a thread of its own. `tasks` waits for its end.
+/// Runs `work` on a thread of its own; `tasks` tracks it until its end.
 pub(crate) fn spawn(name: &str, tasks: &TaskTracker, work: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
     let alive = tasks.token();
     let run = move || {
@@ -19,7 +19,7 @@ pub(crate) fn spawn(name: &str, tasks: &TaskTracker, work: impl FnOnce() + Send 
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(broken)
 }
 
-/// What is to be done by a thread that also waits for other things: bounded by what its senders may have open.
+/// A queue of tasks for a thread that also waits for other events. Its senders bound its length.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
     state: Mutex<State<T>>,
@@ -42,7 +42,7 @@ impl<T> Mailbox<T> {
         self.wake();
     }
 
-    /// Ends the wait that is going on, or the next one.
+    /// Ends the current wait, or the next one.
     pub(crate) fn wake(&self) {
         self.lock().woken = true;
         self.arrival.notify_all();
@@ -52,7 +52,7 @@ impl<T> Mailbox<T> {
         self.lock().letters.pop_front()
     }
 
-    /// Waits for [`Mailbox::wake`], at most so long.
+    /// Waits for [`Mailbox::wake`], at most for `at_most`.
     pub(crate) fn wait(&self, at_most: Duration) {
         let waiting = |state: &mut State<T>| !state.woken;
         let waited = self.arrival.wait_timeout_while(self.lock(), at_most, waiting);

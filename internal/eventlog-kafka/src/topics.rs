@@ -1,4 +1,4 @@
-//! Creating topics and checking that they can keep the log's promises.
+//! Creates topics and checks whether they can keep the log's promises.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::requests::{REQUEST_WAIT, count_partitions};
 
 /// How long a new topic may take until every broker knows it.
 const CREATE_WAIT: Duration = Duration::from_secs(10);
-/// Between two looks for a new topic.
+/// The wait between two checks for a new topic.
 const LOOK_WAIT: Duration = Duration::from_millis(20);
-/// Copies of each record, and how many must have it before it counts as written.
+/// The replicas of each record, and the number that must have it before it is acknowledged.
 const REPLICAS: i32 = 3;
 const REPLICAS_IN_SYNC_MIN: i32 = 2;
 
@@ -76,7 +76,7 @@ impl Topics {
     pub(crate) async fn create(&self, consumer: &Arc<BaseConsumer<Quiet>>, spec: &TopicSpec) -> Result<(), LogError> {
         let partitions = i32::try_from(spec.partitions).map_err(broken)?;
         let replicas = if self.dev { 1 } else { REPLICAS };
-        // Of the moment, a record is rather lost than waited for.
+        // A lossy record should rather be lost than waited for.
         let durable = spec.lane == Lane::Durable;
         let in_sync = if self.dev || !durable { 1 } else { REPLICAS_IN_SYNC_MIN }.to_string();
         let unclean = (!durable).to_string();
@@ -91,7 +91,8 @@ impl Topics {
             .set("min.insync.replicas", &in_sync)
             .set("unclean.leader.election.enable", &unclean);
         if !durable && spec.retention.is_some() {
-            // A segment goes when its newest record is too old: by default one is filled for days.
+            // Kafka removes whole segments, once their newest record is too old; by default a segment is filled
+            // for days.
             topic = topic.set("segment.ms", &retention_ms);
         }
         let asked = self.admin.create_topics([&topic], &options()).await;
@@ -101,7 +102,7 @@ impl Topics {
                 Err((_, code)) => return Err(log_error(&spec.name, KafkaError::AdminOp(code))),
             }
         }
-        // The controller has it; what brokers say of it follows.
+        // The controller has created the topic; the brokers learn of it with a delay.
         let deadline = Instant::now() + CREATE_WAIT;
         loop {
             let (asking, name) = (Arc::clone(consumer), spec.name.clone());
@@ -132,13 +133,13 @@ impl Settings {
         self.get(name).parse().ok()
     }
 
-    /// How long records are kept; `None`: for ever.
+    /// The retention; `None` for ever.
     fn retention(&self) -> Result<Option<Duration>, LogError> {
         let retention_ms = self.number("retention.ms").ok_or_else(|| transient("the topic's retention is not told"))?;
         Ok(u64::try_from(retention_ms).ok().map(Duration::from_millis))
     }
 
-    /// What no cluster may differ in.
+    /// The faults that no cluster may have.
     fn faults(&self, topic: &str) -> Vec<String> {
         let mut faults = Vec::new();
         for (name, wanted) in
@@ -155,7 +156,7 @@ impl Settings {
         faults
     }
 
-    /// What a cluster with one broker cannot have.
+    /// The faults that are accepted on a development cluster, which has one broker.
     fn faults_in_production(&self, topic: &str, replicas: usize) -> Vec<String> {
         let mut faults = Vec::new();
         if i32::try_from(replicas).is_ok_and(|replicas| replicas < REPLICAS) {

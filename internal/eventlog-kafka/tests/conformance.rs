@@ -1,7 +1,7 @@
 //! The log on a real Kafka passes the conformance suite.
 //!
-//! Runs when `KLATSCH_TEST_SERVERS=1`, on the broker that `KLATSCH_TEST_KAFKA` names; `KLATSCH_TEST_CASE` picks the cases
-//! whose names contain it.
+//! Runs when `KLATSCH_TEST_SERVERS=1`, on the broker that `KLATSCH_TEST_KAFKA` names; `KLATSCH_TEST_CASE` selects
+//! the cases whose names contain it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// Cases at the same time: most of them wait for the broker.
+/// Concurrent cases: most of them wait for the broker.
 const AT_ONCE: usize = 4;
 
 struct Kafka {
@@ -47,7 +47,7 @@ impl Factory for Kafka {
     }
 
     fn run_name(&self) -> String {
-        // A broker that is used again has the topics of earlier runs.
+        // A broker may still have the topics of earlier runs.
         format!("{}", std::process::id())
     }
 }

@@ -1,4 +1,4 @@
-//! The log on Kafka in trouble, on librdkafka's own mock cluster: no server is needed.
+//! The log on Kafka under faults, on librdkafka's own mock cluster: no server is needed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -36,7 +36,7 @@ fn record(number: u32) -> NewRecord {
     NewRecord { key: "key".into(), partition: Some(0), headers: Vec::new(), payload }
 }
 
-/// The numbers of the first `count` records.
+/// Reads the numbers of the first `count` records.
 async fn numbers(log: &SharedLog, count: usize) -> Vec<u32> {
     let mut reader = log.reader(TOPIC, 0, 0).await.unwrap();
     let mut numbers = Vec::new();
@@ -52,7 +52,7 @@ async fn after_a_fatal_error_nothing_is_appended_until_everybody_has_heard_of_it
     let cluster = cluster();
     let log = connect(&cluster, None).await;
     append(log.as_ref(), TOPIC, record(0)).await.unwrap();
-    // What a broker says that has lost the producer's records: no retry can be safe.
+    // The error of a broker that has lost the producer's records: no retry can be safe.
     let lost = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     cluster.request_errors(RDKafkaApiKey::Produce, &[lost; 3]);
     let mut receipts = Vec::new();
@@ -82,15 +82,15 @@ async fn after_a_fatal_error_nothing_is_appended_until_everybody_has_heard_of_it
     log.close().await;
 }
 
-/// A record that makes a batch of its own.
+/// A record that fills a batch by itself.
 fn large(number: u32) -> NewRecord {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(600_000, 0);
     NewRecord { payload: payload.into(), ..record(number) }
 }
 
-/// What the first of many batches in flight is told for good. The fan-out would send all of them again; a device that has
-/// seen the later ones by then takes the first one for a repetition.
+/// The first of many batches in flight fails for good. The fan-out would send all of them again; a device that had
+/// received the later ones by then would drop the first one as a duplicate.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_timeout_nothing_is_appended_behind_a_record_that_failed() {
     let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
@@ -98,7 +98,7 @@ async fn without_a_timeout_nothing_is_appended_behind_a_record_that_failed() {
         let cluster = cluster();
         let log = connect(&cluster, None).await;
         append(log.as_ref(), TOPIC, record(0)).await.unwrap();
-        // Five batches leave before the first answer comes; the broker takes none of those behind a gap.
+        // Five batches are sent before the first answer arrives; the broker accepts none after a gap.
         cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
         let behind = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         cluster.request_errors(RDKafkaApiKey::Produce, &[refused, behind, behind, behind, behind]);
@@ -179,10 +179,11 @@ async fn a_slow_reader_of_a_long_backlog_misses_nothing() {
             assert_eq!(record.payload[..], next.to_be_bytes(), "offset {}", record.offset);
             next += 1;
         }
-        // Slower than the broker, so that the reader's shelf fills and the partition is paused again and again.
+        // Read more slowly than the broker sends, so that the reader's shelf fills and the partition is paused
+        // repeatedly.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // A reader that left while its partition was paused leaves nothing behind for the next one.
+    // A reader that left while its partition was paused must not affect the next one.
     let mut first = log.reader(TOPIC, 0, 0).await.unwrap();
     timeout(PATIENCE, first.next(1)).await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await; // its shelf fills
@@ -203,7 +204,7 @@ async fn a_member_that_the_group_has_forgotten_loses_its_share_and_gets_it_back(
     let commit = |next| [(at.clone(), Commit { next, metadata: "here".into() })];
     timeout(PATIENCE, committer.commit(&commit(5))).await.unwrap().unwrap();
     let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
-    // The broker says so to the first request after the session has ended.
+    // The broker answers so to the first request after the session has ended.
     cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[unknown]);
     let late = timeout(PATIENCE, committer.commit(&commit(6))).await.unwrap();
     assert!(matches!(late, Err(CommitError::Fenced)), "{late:?}");

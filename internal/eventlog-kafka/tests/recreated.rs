@@ -1,4 +1,4 @@
-//! A topic that is deleted and created anew under running readers and writers, on a real Kafka (see `conformance.rs`).
+//! A topic that is deleted and re-created while it is read and written, on a real Kafka (see `conformance.rs`).
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ async fn delete(bootstrap: &str, topic: &str) {
     }
 }
 
-/// Interleavings 10 and 19 (`sim/README.md`): nobody goes on reading as if it were the same topic.
+/// Interleavings 10 and 19 (`sim/README.md`): no reader continues as if it were the same topic.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_reader_notices_and_a_running_writer_goes_on() {
     if std::env::var("KLATSCH_TEST_SERVERS").as_deref() != Ok("1") {
@@ -55,7 +55,7 @@ async fn a_running_reader_notices_and_a_running_writer_goes_on() {
 
     delete(&bootstrap, &name).await;
     let other = connect(&bootstrap).await;
-    // The name is free some moments after the deletion has been accepted.
+    // The name becomes free some moments after the deletion was accepted.
     timeout(PATIENCE, async {
         while other.create(&topic).await.is_err() || other.describe(&topic).await.unwrap().is_none() {}
     })
@@ -76,7 +76,7 @@ async fn a_running_reader_notices_and_a_running_writer_goes_on() {
     });
     let noticed = noticed.await.unwrap();
     assert!(matches!(noticed, LogError::OutOfRange { .. } | LogError::NoTopic(_)), "{noticed:?}");
-    // The producer's sequence numbers mean nothing to the new topic: it may fail for good, and be replaced.
+    // The producer's sequence numbers are invalid in the new topic: it may fail for good and be replaced.
     let position = timeout(PATIENCE, async {
         loop {
             match append(log.as_ref(), &name, record(100)).await {

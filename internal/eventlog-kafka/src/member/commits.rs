@@ -17,9 +17,9 @@ use super::seat::{Seat, WriteTicket};
 use crate::errors::{Kind, commit_error, kind_of};
 use crate::requests;
 
-/// How long a commit is tried: brokers refuse it for moments while the group rebalances.
+/// How long a commit is retried: brokers refuse commits for moments while the group rebalances.
 const TRY_FOR: Duration = Duration::from_secs(5);
-/// Between two tries.
+/// The wait between two attempts.
 const RETRY_WAIT: Duration = Duration::from_millis(50);
 /// How long a caller waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(15);
@@ -31,7 +31,7 @@ pub(super) struct Order {
     reply: oneshot::Sender<Result<(), CommitError>>,
 }
 
-/// Commits for a member.
+/// The committer of a member.
 pub(super) struct MemberCommitter {
     seat: Arc<Seat>,
 }
@@ -77,7 +77,7 @@ pub(super) fn write_all(consumer: &GroupConsumer, seat: &Seat, orders: &Receiver
     for Order { commits, ticket, reply } in orders {
         let written = write(consumer, seat, &commits, &ticket).map_err(commit_error);
         drop(ticket);
-        // Who does not wait for an answer any more does not need it.
+        // A caller that has stopped waiting does not need the answer.
         let _ = reply.send(written);
     }
 }

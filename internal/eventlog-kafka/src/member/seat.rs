@@ -1,4 +1,4 @@
-//! A member's seat: what it owns, as its task and its two threads see it.
+//! The partitions that a member owns, shared by its task and its two threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
@@ -12,55 +12,56 @@ use tokio::time::Instant;
 
 use super::commits::Order;
 
-/// How long an owner may take to release what is revoked. Together with [`WRITES_WAIT`] well below the group's
-/// `max.poll.interval.ms`.
+/// How long an owner may take to release revoked partitions. Together with [`WRITES_WAIT`] it must stay well below
+/// the group's `max.poll.interval.ms`.
 const RELEASE_WAIT: Duration = Duration::from_secs(10);
-/// How long to wait for commits that are being written for what is given up.
+/// How long to wait for the commits in progress for revoked partitions.
 const WRITES_WAIT: Duration = Duration::from_secs(10);
-/// How long a member may not poll before it loses its share.
+/// How long a member may go without polling before it loses its partitions.
 const POLL_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) struct Seat {
     state: Mutex<State>,
-    /// Set off by releases, written commits and the leaving.
+    /// Notified by releases, written commits and the member's leaving.
     changed: Condvar,
     events: mpsc::Sender<Result<GroupEvent, LogError>>,
-    /// Runs the waits for releases.
+    /// The runtime for the tasks that wait for releases.
     runtime: Handle,
 }
 
 #[derive(Debug)]
 struct State {
     owned: BTreeMap<TopicPartition, Ownership>,
-    /// Assigned by the group, not yet told to the member.
+    /// Partitions that the group assigned and that the member has not been sent yet.
     fresh: BTreeSet<TopicPartition>,
-    /// How many of the events that wait for the member assign it that partition. While there is one, a commit of its comes
-    /// from an earlier time as owner, whose end it has not heard of: others may have committed in between.
+    /// The number of unreceived events that assign each partition to the member. While there is one, a commit by
+    /// the member belongs to an earlier ownership whose loss it has not noticed; others may have committed in
+    /// between.
     untold: BTreeMap<TopicPartition, u32>,
-    /// To the committing thread; `None` once the member has left.
+    /// The queue to the committing thread; `None` once the member has left.
     orders: Option<SyncSender<Order>>,
-    /// Since when the member has not polled; `None` while it does.
+    /// The time of the member's last poll; `None` while it polls.
     idle_since: Option<Instant>,
-    /// It is unsubscribed for not polling.
+    /// Whether the member was unsubscribed because it did not poll.
     expelled: bool,
 }
 
 #[derive(Debug, Default)]
 struct Ownership {
-    /// Commits that are being written.
+    /// The number of commits that are being written.
     writing: u32,
-    /// Given up: no further commit counts.
+    /// The partition is being given up: further commits are refused.
     ending: bool,
 }
 
-/// Whether the member's polling asks for something.
+/// The change of subscription that the member's polling requires.
 pub(super) enum Expulsion {
     None,
     Begins,
     Ends,
 }
 
-/// Says that a commit is being written for some partitions; dropping it says that it is done.
+/// Held while a commit for some partitions is being written; dropping it marks the end of the write.
 pub(super) struct WriteTicket {
     seat: Arc<Seat>,
     partitions: Vec<TopicPartition>,
@@ -80,7 +81,7 @@ impl Seat {
         Self { state: Mutex::new(state), changed: Condvar::new(), events, runtime: Handle::current() }
     }
 
-    /// The member is gone: it owns nothing, and whoever waits for it need not any more.
+    /// The member has left: it owns nothing, and all waits for it end.
     pub(super) fn leave(&self) {
         let mut state = self.lock();
         state.orders = None;
@@ -93,7 +94,7 @@ impl Seat {
         self.lock().orders.is_none()
     }
 
-    /// The member begins (`true`) or ends to poll.
+    /// Records that the member begins (`true`) or stops polling.
     pub(super) fn polls(&self, polls: bool) {
         self.lock().idle_since = (!polls).then(Instant::now);
     }
@@ -115,23 +116,23 @@ impl Seat {
         }
     }
 
-    /// Hands the member an event, waiting for room. Only for plain threads.
+    /// Sends the member an event, waiting for room. Only for plain threads.
     pub(super) fn tell(&self, event: Result<GroupEvent, LogError>) {
-        // A member that is gone needs no event.
+        // A member that has left needs no event.
         let _ = self.events.blocking_send(event);
     }
 
-    /// The group assigned these.
+    /// Adds partitions that the group assigned.
     pub(super) fn freshen(&self, partitions: Vec<TopicPartition>) {
         self.lock().fresh.extend(partitions);
     }
 
-    /// What was assigned and not yet told.
+    /// The partitions that were assigned and not yet sent to the member.
     pub(super) fn fresh(&self) -> Vec<TopicPartition> {
         self.lock().fresh.iter().cloned().collect()
     }
 
-    /// Tells the member of fresh partitions, with their commits.
+    /// Sends the member its new partitions, with their commits.
     pub(super) fn assign(&self, commits: Vec<(TopicPartition, Option<Commit>)>) {
         let mut state = self.lock();
         let mut assigned = Vec::new();
@@ -148,7 +149,7 @@ impl Seat {
         }
     }
 
-    /// The member was handed that event: what it was assigned before, it has ended.
+    /// Notes that the member has received the event, and so has ended its earlier work on those partitions.
     pub(super) fn handed(&self, event: &GroupEvent) {
         let GroupEvent::Assigned(partitions) = event else { return };
         let mut state = self.lock();
@@ -161,8 +162,8 @@ impl Seat {
         }
     }
 
-    /// The group takes these away: asks the member to release them, unless it is too late for that, and returns when
-    /// others may have them.
+    /// Handles a revocation: asks the member to release the partitions, unless they are lost already, and returns
+    /// when others may own them.
     pub(super) fn give_up(&self, partitions: Vec<TopicPartition>, lost: bool) {
         let mut state = self.lock();
         let told: Vec<_> = partitions.into_iter().filter(|at| !state.fresh.remove(at)).collect();
@@ -178,14 +179,14 @@ impl Seat {
         }
     }
 
-    /// Whether the member released them in time, or left.
+    /// Waits for the release; returns whether the member released the partitions in time, or left.
     fn await_release(&self, partitions: Vec<TopicPartition>) -> bool {
         let (release, released) = oneshot::channel();
         let waiting = Arc::new(Mutex::new(true));
         self.tell(Ok(GroupEvent::Revoked(Revocation { partitions, release })));
         let done = Arc::clone(&waiting);
         let wait = self.runtime.spawn(async move {
-            // Sent or dropped: both mean that the member is done.
+            // A release that is sent or dropped both mean that the member is done.
             let _ = released.await;
             *done.lock().unwrap_or_else(PoisonError::into_inner) = false;
         });
@@ -193,7 +194,7 @@ impl Seat {
         let still = || *waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         while still() && state.orders.is_some() && Instant::now() < deadline {
-            // Looks again soon: the release does not set off `changed`.
+            // Use a short timeout: the release does not notify `changed`.
             let waited = self.changed.wait_timeout(state, Duration::from_millis(5));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -202,7 +203,7 @@ impl Seat {
         in_time
     }
 
-    /// The member owns these no more. Waits for its commits, so that the next owner sees them.
+    /// Ends the ownership of these partitions. Waits for commits in progress, so that the next owner sees them.
     fn end(&self, partitions: &[TopicPartition]) {
         let mut state = self.lock();
         for at in partitions {
@@ -220,7 +221,8 @@ impl Seat {
         }
     }
 
-    /// Begins a commit; `None` when the member does not own all of the partitions, or has not been told so yet.
+    /// Begins a commit; `None` when the member does not own all of the partitions, or has not received the
+    /// assignment yet.
     pub(super) fn begin_commit(
         self: &Arc<Self>,
         partitions: Vec<TopicPartition>,
@@ -239,7 +241,7 @@ impl Seat {
         Some((WriteTicket { seat: Arc::clone(self), partitions }, orders))
     }
 
-    /// Waits before a commit is tried again; whether that makes sense.
+    /// Waits before a commit is retried; returns whether a retry makes sense.
     pub(super) fn may_retry(&self, ticket: &WriteTicket, wait: Duration) -> bool {
         let ending =
             |state: &State| ticket.partitions.iter().any(|at| state.owned.get(at).is_none_or(|owned| owned.ending));
@@ -271,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    /// From a plain thread, as the group does.
+    /// Runs `act` on a plain thread, as the group does.
     async fn in_thread(seat: &Arc<Seat>, act: impl FnOnce(&Seat) + Send + 'static) {
         let seat = Arc::clone(seat);
         tokio::task::spawn_blocking(move || act(&seat)).await.unwrap();
@@ -299,7 +301,7 @@ mod tests {
         hand();
         assert!(commits());
 
-        // Twice while it does not listen; another came to 9 in between.
+        // Assigned twice while the member does not listen; another member committed 9 in between.
         for next in [5, 9] {
             let lost = at.clone();
             in_thread(&seat, move |seat| seat.give_up(vec![lost], true)).await;

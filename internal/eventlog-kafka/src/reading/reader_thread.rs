@@ -1,8 +1,8 @@
-//! A lane: one consumer on its own thread, reading partitions that were assigned by hand, each from its own offset.
+//! A reader thread: one consumer that reads partitions assigned by hand, each from its own offset.
 //!
-//! A consumer reads a partition at one place only, so two readers of a partition need two lanes. One thread does all
-//! with its consumer: assigning, polling, pausing. So a record that was polled before a reader left never reaches the
-//! next reader of the same partition.
+//! A consumer has only one position in a partition, so two readers of a partition need two threads. All calls to a
+//! consumer are made on its thread: assigning, polling, pausing. So a record that was polled before a reader left
+//! never reaches the next reader of the same partition.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +25,12 @@ use crate::errors::{Kind, kind_of};
 use crate::requests::{REQUEST_WAIT, count_partitions};
 use crate::threads::Mailbox;
 
-/// Records polled before the lane looks into its mailbox again.
+/// Records that are polled before the thread checks its mailbox again.
 const BURST: usize = 1000;
-/// How long to wait for records at most: the consumer wakes the lane, this is for wake-ups that get lost.
+/// The longest wait for records. The consumer normally wakes the thread; this covers lost wake-ups.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// What a lane is asked to do.
+/// A command to the reader thread.
 pub(crate) enum Command {
     Open { at: TopicPartition, from: u64, shelf: Arc<Shelf>, turn: OwnedSemaphorePermit },
     Resume(TopicPartition),
@@ -40,7 +40,7 @@ pub(crate) enum Command {
 pub(crate) struct ReaderThread {
     pub(crate) consumer: Arc<BaseConsumer<Quiet>>,
     pub(crate) mailbox: Arc<Mailbox<Command>>,
-    /// Shared with who hands out partitions to lanes.
+    /// Shared with [`super::Readers`], which assigns partitions to threads.
     pub(crate) taken: Arc<Mutex<Taken>>,
     pub(crate) reading: BTreeMap<String, BTreeMap<i32, Reading>>,
 }
@@ -51,12 +51,12 @@ pub(crate) struct Reading {
     /// The lowest offset that the next record may have.
     next: u64,
     paused: bool,
-    /// Lets somebody else read the partition when it is dropped.
+    /// Dropping it lets another reader read the partition.
     _turn: OwnedSemaphorePermit,
 }
 
 impl ReaderThread {
-    /// Works until `closing`.
+    /// Runs until `closing`.
     pub(crate) fn run(mut self, closing: &CancellationToken) {
         while !closing.is_cancelled() {
             while let Some(command) = self.mailbox.take() {
@@ -100,7 +100,7 @@ impl ReaderThread {
                 if of_topic.is_empty() {
                     self.reading.remove(&at.topic);
                 }
-                // The mark stays with the partition: its next reader would begin paused.
+                // librdkafka keeps the pause with the partition: without this, its next reader would begin paused.
                 if reading.as_ref().is_some_and(|reading| reading.paused) {
                     self.log_failure("resume", self.consumer.resume(&list(&at)));
                 }
@@ -137,7 +137,7 @@ impl ReaderThread {
         self.reading.get_mut(topic)?.get_mut(&partition)
     }
 
-    /// The consumer says that something is wrong with a partition, but not with which one.
+    /// Handles an error of the consumer, which does not say which partition it is about.
     fn fault(&mut self, error: &KafkaError) {
         match kind_of(error) {
             Kind::OutOfRange => self.find_out_of_range(),
@@ -146,7 +146,7 @@ impl ReaderThread {
                 tracing::error!(%error, "reading failed");
                 self.fail_all(&Failure::Transient(error.to_string()));
             }
-            // It connects anew by itself.
+            // The consumer reconnects by itself.
             Kind::Transient | Kind::TimedOut | Kind::QueueFull => tracing::debug!(%error, "reading goes on"),
         }
     }
@@ -165,7 +165,8 @@ impl ReaderThread {
             }
         }
         if !found {
-            // Whichever it was, it is there again, or cannot be told: librdkafka has stopped reading it.
+            // The partition cannot be identified, or is in range again: librdkafka has stopped reading it, so all
+            // readers restart.
             self.fail_all(&Failure::Transient("an offset was out of range for a moment".to_owned()));
         }
     }
@@ -173,14 +174,14 @@ impl ReaderThread {
     fn find_missing(&mut self) {
         let topics: Vec<String> = self.reading.keys().cloned().collect();
         for topic in topics {
-            // An answer with an error says nothing about partitions: it names none while brokers elect, or come up.
+            // Metadata with an error says nothing about partitions: it lists none while brokers elect or start.
             let partitions = count_partitions(&self.consumer, &topic, REQUEST_WAIT);
             for (partition, reading) in self.reading.get(&topic).into_iter().flatten() {
                 match &partitions {
                     Ok(count) if u32::try_from(*partition).is_ok_and(|partition| partition >= *count) => {
                         reading.shelf.fail(Failure::NoTopic);
                     }
-                    // Whichever it was, librdkafka may have stopped reading it.
+                    // The partition cannot be identified, and librdkafka may have stopped reading it.
                     _ => reading.shelf.fail(Failure::Transient("a broker did not know a partition".to_owned())),
                 }
             }

@@ -1,4 +1,4 @@
-//! A message of Kafka as a record of the log.
+//! Converts a message of Kafka to a record of the log.
 
 use bytes::Bytes;
 use eventlog::Record;
@@ -11,7 +11,7 @@ pub(super) fn to_record(message: &BorrowedMessage<'_>) -> Record {
     for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
         headers.push((header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default())));
     }
-    // A topic that keeps its writers' times is refused by readiness; its records are read as they are.
+    // Readiness refuses a topic that keeps its producers' timestamps; its records are still read as they are.
     let append_time_ms = match message.timestamp() {
         Timestamp::LogAppendTime(time_ms) | Timestamp::CreateTime(time_ms) => time_ms,
         Timestamp::NotAvailable => 0,

@@ -1,4 +1,4 @@
-//! Where a reader finds its records: filled by a lane's thread, bounded.
+//! A bounded buffer of records for one reader, filled by a reader thread.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,12 +8,12 @@ use tokio::sync::Notify;
 
 use crate::errors::{broken, transient};
 
-/// Records that may wait for a reader; beyond, its partition is paused.
+/// Records that may wait for a reader; at the bound its partition is paused.
 const RECORDS_MAX: usize = 8192;
-/// Bytes that may wait for a reader; beyond, its partition is paused.
+/// Bytes that may wait for a reader; at the bound its partition is paused.
 const BYTES_MAX: usize = 8 << 20;
 
-/// Why a reader is of no use any more.
+/// Why a reader has failed.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
     OutOfRange(u64),
@@ -22,11 +22,11 @@ pub(crate) enum Failure {
     Broken(String),
 }
 
-/// One reader's records.
+/// The buffered records of one reader.
 #[derive(Debug)]
 pub(crate) struct Shelf {
     state: Mutex<State>,
-    /// Set off when there is something to take.
+    /// Notified when there is something to take.
     pub(crate) filled: Notify,
 }
 
@@ -35,7 +35,7 @@ struct State {
     records: VecDeque<Record>,
     bytes: usize,
     failure: Option<Failure>,
-    /// The lane has paused the partition and waits to be asked to go on.
+    /// Whether the thread has paused the partition and waits for a request to resume it.
     paused: bool,
 }
 
@@ -44,7 +44,7 @@ impl Shelf {
         Self { state: Mutex::default(), filled: Notify::new() }
     }
 
-    /// Adds a record; whether the partition must be paused now.
+    /// Adds a record; returns whether the partition must be paused now.
     pub(crate) fn push(&self, record: Record) -> bool {
         let mut state = self.lock();
         state.bytes += size(&record);
@@ -57,13 +57,13 @@ impl Shelf {
         pause
     }
 
-    /// The reader ends with this, once it has taken what is there.
+    /// Makes the reader fail with this error once it has taken the buffered records.
     pub(crate) fn fail(&self, failure: Failure) {
         self.lock().failure.get_or_insert(failure);
         self.filled.notify_one();
     }
 
-    /// What there is, at most so many; and whether the lane must be asked to go on.
+    /// Takes at most `records_max` records; also returns whether the thread must be asked to resume the partition.
     pub(crate) fn take(&self, records_max: usize) -> (Result<Vec<Record>, Failure>, bool) {
         let mut state = self.lock();
         let count = records_max.min(state.records.len());
