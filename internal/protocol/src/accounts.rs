@@ -1,4 +1,5 @@
-//! The bodies of accounts and sessions. Passwords and tokens are secrets: they show in no debug output.
+//! The bodies of requests and answers about accounts and sessions. Passwords and tokens are [`Secret`]s: debug
+//! output does not show them.
 
 use domain::UserId;
 use secret::Secret;
@@ -6,106 +7,107 @@ use serde::{Deserialize, Serialize};
 
 use crate::integer::integer;
 
-/// A wish for an account.
+/// A request to register an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Unique: 3 to 32 of `a-z`, `0-9`, `_`, `.` and `-`; upper case is lowered.
     pub name: String,
     /// 8 to 128 characters.
     pub password: Secret,
-    /// What others see, at most 64 characters; the name when absent.
+    /// The name shown to others, at most 64 characters; `name` when absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub display_name: Option<String>,
 }
 
-/// What one signs in with.
+/// A request to sign in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// The account's name.
     pub name: String,
     /// Its password.
     pub password: Secret,
-    /// What an earlier sign-in of this device gave it; see [`SessionBody::device_token`].
+    /// The device token that an earlier sign-in returned to this device; see [`SessionBody::device_token`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_token: Option<Secret>,
-    /// What the device is called in the list of sessions, at most 64 characters.
+    /// The device's label in the list of sessions, at most 64 characters.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub label: Option<String>,
 }
 
 impl Credentials {
-    /// Without a device token and a label.
+    /// Credentials without a device token and a label.
     pub fn new(name: impl Into<String>, password: Secret) -> Self {
         Self { name: name.into(), password, device_token: None, label: None }
     }
 }
 
-/// Another password.
+/// A request to change the password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordBody {
-    /// The password of now.
+    /// The present password.
     pub current_password: Secret,
-    /// 8 to 128 characters, and none that many people have.
+    /// 8 to 128 characters, and not on the list of common passwords.
     pub new_password: Secret,
 }
 
-/// A user's sessions.
+/// The active sessions of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionList {
-    /// Those that stand, the one used last first.
+    /// The sessions, the one used last first.
     pub sessions: Vec<ListedSessionBody>,
 }
 
-/// A session, for its user.
+/// A session, as its user sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedSessionBody {
-    /// Names it, to end it.
+    /// The id of the session, by which it can be ended.
     pub id: String,
-    /// What the device called itself; may be empty.
+    /// The label that the device gave at sign-in; may be empty.
     pub label: String,
     /// When it began, milliseconds since the Unix epoch.
     pub begun: i64,
-    /// When it was last refreshed, or began.
+    /// When it was last refreshed, or began, milliseconds since the Unix epoch.
     pub used: i64,
-    /// Whether it is the one that asks.
+    /// Whether it is the session of this request.
     pub current: bool,
 }
 
-/// The token that a session goes on with.
+/// A request to refresh a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshBody {
-    /// As the last answer gave it.
+    /// The refresh token of the last [`SessionBody`].
     pub refresh_token: Secret,
 }
 
-/// A session, begun or gone on with.
+/// A session after a sign-in or a refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionBody {
     /// For `Authorization: Bearer` and for the socket's `hello`.
     pub access_token: Secret,
-    /// Seconds that the access token is good for.
+    /// Seconds until the access token expires.
     #[serde(deserialize_with = "integer")]
     pub expires_in: u64,
-    /// For the next refresh: keep the one that the answer to it has, which may be this one.
+    /// The token for the next refresh. Each refresh returns the one to keep, which may be the same.
     pub refresh_token: Secret,
-    /// After a sign-in: keep it on the device, whoever signs out, and send it with the next sign-in to this account. A
-    /// device that does has sign-in attempts of its own, which no stranger can use up.
+    /// Returned by a sign-in. The device keeps it, even when the user signs out, and sends it with the next
+    /// sign-in to this account: then its sign-in attempts are limited separately from those of strangers, who
+    /// cannot use them up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_token: Option<Secret>,
     /// The user of the session.
     pub user: UserBody,
 }
 
-/// A user, for users.
+/// A user, as other users see them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserBody {
     /// The account's id.
     pub id: UserId,
     /// Its unique name.
     pub name: String,
-    /// What others see.
+    /// The name shown to others.
     pub display_name: String,
-    /// When it was made, milliseconds since the Unix epoch.
+    /// When it was registered, milliseconds since the Unix epoch.
     #[serde(deserialize_with = "integer")]
     pub created: i64,
 }
@@ -113,6 +115,6 @@ pub struct UserBody {
 /// Several users.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserList {
-    /// Those that there are, in the order asked.
+    /// The users that exist, in the order of the request.
     pub users: Vec<UserBody>,
 }

@@ -1,11 +1,12 @@
-//! A frame inside a batch, as it came: it may be another producer's, and of any form.
+//! A frame inside a batch, not parsed further: another producer may have written it, in any form.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A frame of [`crate::ServerFrame::Batch`] as JSON. Debug output has its `type`: the rest may be what somebody wrote.
+/// A frame of [`crate::ServerFrame::Batch`] as JSON. Debug output shows its `type` only: the rest may be message
+/// text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BatchedFrame(pub Value);

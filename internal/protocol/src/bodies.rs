@@ -5,44 +5,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::integer::{integer, maybe};
 
-/// A command is in the log; what it means arrives on the author's sockets, or through its outcome.
+/// A command is in the log. Its result arrives on the author's sockets, or can be asked for as its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
     /// Its conversation.
     pub conversation: ConversationId,
 }
 
-/// What stands under a command's id.
+/// What is known of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeState {
-    /// The command was accepted, or its id withdrawn: see `stands`.
+    /// The command was accepted, or its id was withdrawn: see `stands`.
     Settled,
-    /// It does not stand as of now. It may still land: send only the same id and payload again, or withdraw it.
+    /// No command was accepted under this id so far. It may still reach the log: send only the same id and payload
+    /// again, or withdraw it.
     Absent,
-    /// A copy of it was refused: see `code`. That is final for this copy; another that is on its way may still land.
+    /// A copy of it was refused: see `code`. That is final for this copy; another copy that is under way may still
+    /// be accepted.
     Refused,
 }
 
 /// The outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
-    /// Whether something stands under it.
+    /// The state of the command.
     pub outcome: OutcomeState,
-    /// Where it stands; of a refused one, the seq of the latest copy that was refused.
+    /// The seq of the event that was accepted; of a refused command, the seq of the latest copy that was refused.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub seq: Option<Seq>,
-    /// `message`, `command` or `withdrawal`.
+    /// What was accepted under the id: `message`, `command` or `withdrawal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stands: Option<crate::StandsName>,
-    /// Of a refused one: why.
+    /// Why a refused command was refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub code: Option<crate::ErrorCode>,
-    /// The same as a sentence.
+    /// The same reason as a sentence.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message: Option<String>,
 }
@@ -50,7 +52,7 @@ pub struct OutcomeBody {
 /// A user's reaction to a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactionBody {
-    /// Who.
+    /// The user who reacted.
     pub user: UserId,
     /// The emoji.
     pub emoji: String,
@@ -59,44 +61,46 @@ pub struct ReactionBody {
 /// An entry of a conversation's timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryBody {
-    /// Its seq in the log: the page key.
+    /// Its seq, which is also the key for paging.
     #[serde(deserialize_with = "integer")]
     pub seq: Seq,
-    /// The id of the command: how a message is addressed.
+    /// The id of its command, by which replies, edits and reactions refer to a message.
     pub id: CommandId,
-    /// Who.
+    /// The user whose command made the entry.
     pub author: UserId,
     /// The log's time, milliseconds since the Unix epoch.
     #[serde(deserialize_with = "integer")]
     pub time: i64,
     /// `message`, `created`, `joined`, `left` or `title`.
     pub kind: String,
-    /// Messages up to and including this entry.
+    /// The count of messages up to and including this entry.
     #[serde(deserialize_with = "integer")]
     pub ordinal: u64,
-    /// The event that changed the entry last: a client keeps the version with the higher one.
+    /// The seq of the event that changed the entry last: of two versions, a client keeps the one with the higher
+    /// `changed`.
     #[serde(deserialize_with = "integer")]
     pub changed: Seq,
     /// A message's text, or the new title. Empty for a deleted message.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "crate::text::optional")]
     pub body: Option<MessageText>,
-    /// The message it answers.
+    /// The id of the message that it replies to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<CommandId>,
-    /// Who joined or left.
+    /// The users who joined or left.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub users: Vec<UserId>,
     /// The log's time of the last edit, milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
     pub edited: Option<i64>,
-    /// Whether the message is gone.
+    /// Whether the message was deleted.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub deleted: bool,
-    /// Reactions that stand.
+    /// The present reactions.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub reactions: Vec<ReactionBody>,
-    /// Changed after the caller left: what is not known to be as of the leaving (reactions, and the text of a message
-    /// that was ever edited or deleted) is left out, and `changed` is the entry's own seq.
+    /// Whether the entry was changed after the caller left. Then whatever may be newer than the leaving
+    /// (reactions, and the text of a message that was ever edited or deleted) is left out, and `changed` is the
+    /// entry's own seq.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withheld: bool,
 }
@@ -104,22 +108,24 @@ pub struct EntryBody {
 /// A page of a timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPage {
-    /// The conversation's last accepted event, read before the entries: a syncing client's filter starts here.
+    /// The seq of the conversation's last accepted event, read before the entries: a syncing client begins its
+    /// filter with it.
     #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The entries, oldest first whichever way the page goes.
     pub entries: Vec<EntryBody>,
-    /// Whether there is more in the direction of the page; go on with `before`/`after` the outermost `seq`.
+    /// Whether there are more entries in the page's direction; continue with `before` or `after` the outermost
+    /// `seq`.
     pub more: bool,
 }
 
 /// A read mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkBody {
-    /// Read up to this entry.
+    /// The seq of the entry up to which the user has read.
     #[serde(deserialize_with = "integer")]
     pub seq: Seq,
-    /// Messages up to it.
+    /// The count of messages up to it.
     #[serde(deserialize_with = "integer")]
     pub ordinal: u64,
 }
@@ -127,52 +133,54 @@ pub struct MarkBody {
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberBody {
-    /// Who.
+    /// The member's user id.
     pub user: UserId,
     /// `member`, `admin` or `owner`.
     pub role: String,
-    /// The event that made them a member, the latest time.
+    /// The seq of the event that last made them a member.
     #[serde(deserialize_with = "integer")]
     pub joined: Seq,
-    /// The event that changed their membership last: the joining, or a change of role.
+    /// The seq of the event that changed their membership last: joining, or a change of role.
     #[serde(deserialize_with = "integer")]
     pub changed: Seq,
 }
 
-/// A page of members, by id.
+/// A page of members, ordered by user id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberPage {
     /// The members.
     pub members: Vec<MemberBody>,
-    /// Whether there are more; go on with `after` the last one.
+    /// Whether there are more; continue with `after` the last one.
     pub more: bool,
 }
 
-/// A conversation, for its members.
+/// A conversation, as one of its members sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConversationBody {
     /// Its id.
     pub id: ConversationId,
     /// `direct` or `group`.
     pub kind: String,
-    /// Empty for none.
+    /// The title; empty for none.
     pub title: String,
     /// The other member of a direct conversation.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub peer: Option<UserId>,
-    /// The caller's role; absent for who left.
+    /// The caller's role; absent for a user who has left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub role: Option<String>,
-    /// Its last accepted event.
+    /// The seq of its last accepted event.
     #[serde(deserialize_with = "integer")]
     pub head: Seq,
-    /// Who has taken the caller into this group, as long as the caller has neither said nor marked anything in it.
+    /// The user who added the caller to this group, for as long as the caller has neither sent nor marked anything
+    /// in it (an invitation that is not accepted yet).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub invited_by: Option<UserId>,
     /// The log's time of that event, milliseconds since the Unix epoch: the list is sorted by it.
     #[serde(deserialize_with = "integer")]
     pub time: i64,
-    /// Messages of others that stand beyond the caller's read mark; who answers has read what is before the answer.
+    /// The count of messages of others after the caller's read mark, deleted ones excluded. Sending a message
+    /// marks what comes before it as read.
     #[serde(deserialize_with = "integer")]
     pub unread: u64,
     /// The caller's read mark.
@@ -181,7 +189,8 @@ pub struct ConversationBody {
     /// The last message, if the caller may read it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_message: Option<EntryBody>,
-    /// It waits for an upgrade of the server: all of this is as of before, and reading it is answered `held`.
+    /// Whether the conversation is held until the server is upgraded: all of this is as of the hold, and reading
+    /// the timeline answers `held`.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub held: bool,
 }
@@ -191,7 +200,7 @@ pub struct ConversationBody {
 pub struct ConversationPage {
     /// The conversations.
     pub conversations: Vec<ConversationBody>,
-    /// Send it back as `page` to go on; absent at the end.
+    /// The page cursor of the next page, to be sent as `page`; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
 }
@@ -200,27 +209,27 @@ pub struct ConversationPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
-    /// Its rows are behind the watermark: read them.
+    /// Storage has passed the barrier: its rows can be read.
     Ready,
-    /// Its storage partition has not caught up: ask again.
+    /// Its storage partition has not caught up yet: ask again.
     Retry,
-    /// It waits for an upgrade: leave it unsynced and ask again later.
+    /// It is held until the server is upgraded: leave it unsynced and ask again later.
     Held,
 }
 
-/// One conversation of a sync.
+/// A conversation in a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncConversation {
     /// Its id.
     pub id: ConversationId,
     /// Whether it can be synced.
     pub state: SyncState,
-    /// Whether the caller is a member now; of who left, rows read as of the leaving.
+    /// Whether the caller is a member now. For a user who has left, rows are read as of the leaving.
     pub member: bool,
-    /// The event that changed the caller's membership last.
+    /// The seq of the event that changed the caller's membership last.
     #[serde(deserialize_with = "integer")]
     pub changed: Seq,
-    /// The last accepted event of any kind, read before any rows: the client's filter starts here.
+    /// The seq of the last accepted event of any kind, read before any rows: the client begins its filter with it.
     #[serde(deserialize_with = "integer")]
     pub head: Seq,
     /// The caller's read mark.
@@ -228,16 +237,17 @@ pub struct SyncConversation {
     pub mark: Option<MarkBody>,
 }
 
-/// A page of every conversation that the caller is or was in, with its head, by id.
+/// A page of all conversations that the caller is or was in, with their heads, ordered by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncPage {
-    /// By conversation id.
+    /// The conversations, ordered by id.
     pub conversations: Vec<SyncConversation>,
-    /// Whether the pages up to here name all: true on the last one at most. Its false means that a storage partition has
-    /// not caught up, or holds a conversation that the user may have come into among what was skipped: there may be some
-    /// that are not named. Use those that are ready, and ask again from the first page on.
+    /// Whether the pages up to this one name all conversations; true on the last page at most. When it is false on
+    /// the last page, a storage partition has not caught up, or holds a conversation that the user may have joined
+    /// in the events not judged yet, so some conversations may be missing. Use those that are ready, and ask again
+    /// from the first page on.
     pub complete: bool,
-    /// Send it back as `after` to go on; absent on the last page.
+    /// The page cursor of the next page, to be sent as `after`; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
 }

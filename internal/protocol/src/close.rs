@@ -1,28 +1,28 @@
-//! Websocket close codes. The range alone tells a client what to do: 4000-4099 come back with your cursor, 4100-4199
-//! stop and tell the user. Codes are only ever added.
+//! Websocket close codes. The range alone tells a client what to do: on 4000-4099 reconnect with its cursor, on
+//! 4100-4199 stop and tell the user. Codes are only ever added.
 
 /// Why the server closes a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCode {
-    /// The device could not keep up: its queue was full.
+    /// The device could not keep up: it read nothing for too long while the node wrote to it.
     Slow,
     /// The node is shutting down: connect to another one, at once.
     Draining,
-    /// The node lost its place in the log, or the log is not reachable.
+    /// The node lost its position in the log, or the log is not reachable.
     PositionLost,
-    /// Nothing was heard from the device for too long.
+    /// Nothing was received from the device for too long.
     Idle,
-    /// The token ended: refresh it and come back.
+    /// The token expired: refresh it and reconnect.
     TokenExpired,
     /// The node or the user has too many sockets: wait a little.
     TooMany,
     /// No valid token.
     Unauthorized,
-    /// Another frame before the `hello`.
+    /// The first frame was not `hello`.
     NoHello,
     /// A frame above the size bound.
     TooLarge,
-    /// Not the protocol: binary frames, too many malformed ones.
+    /// A violation of the protocol: a binary frame, too many malformed frames, too many pings.
     Protocol,
 }
 
@@ -75,7 +75,7 @@ impl CloseCode {
         }
     }
 
-    /// Whether the client should come back by itself.
+    /// Whether a client that was closed with this number should reconnect by itself.
     #[must_use]
     pub const fn reconnect(number: u16) -> bool {
         !matches!(number, 4100..=4199)

@@ -1,5 +1,5 @@
-//! What a client asks for: a command of some kind, which names itself and the conversation that it is for. That much is
-//! the same for every kind and stands here once; what a kind adds is in [`CommandKind`].
+//! Commands of clients: an id, a conversation, and a kind. The first two are the same for every kind and are
+//! defined once in [`CommandFrame`]; the kinds with their fields are in [`CommandKind`].
 
 use domain::kinds::{
     AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
@@ -9,16 +9,16 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, MessageText, R
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A command. It names itself with a UUIDv7 of the client's, the same one when it is sent again.
+/// A command. Its id is a UUIDv7 that the client makes, and stays the same when the command is sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct CommandFrame {
-    /// The command; of a withdrawal, the command that is given up.
+    /// The id of the command; for a withdrawal, the id of the command to withdraw.
     pub id: CommandId,
-    /// The conversation that it is for; `None` where one is opened, whose id is derived: the ack names it.
+    /// The conversation that it is for; `None` for `create`, where the id is derived and the ack names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<ConversationId>,
-    /// What is asked for.
+    /// The kind of the command, with its fields.
     #[serde(flatten)]
     pub what: CommandKind,
 }
@@ -39,46 +39,46 @@ pub enum CommandKind {
     AddMembers { members: Vec<UserId> },
     /// Removes a member.
     RemoveMember { user: UserId },
-    /// Leaves.
+    /// Leaves the conversation.
     Leave {},
     /// Changes a role.
     ChangeRole { user: UserId, role: String },
     /// Changes the title.
     ChangeTitle { title: String },
-    /// Says something.
+    /// Sends a message.
     Send {
         #[serde(with = "crate::text")]
         body: MessageText,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reply_to: Option<CommandId>,
     },
-    /// Edits an own message.
+    /// Edits a message of the user's own.
     Edit {
         target: CommandId,
         #[serde(with = "crate::text")]
         body: MessageText,
     },
-    /// Deletes an own message.
+    /// Deletes a message of the user's own.
     Delete { target: CommandId },
     /// Reacts to a message.
     React { target: CommandId, emoji: String },
-    /// Takes a reaction back.
+    /// Removes the user's reaction.
     Unreact { target: CommandId },
-    /// Gives up a command whose fate is unknown.
+    /// Withdraws a command whose fate is unknown, so that it cannot be accepted any more.
     Withdraw {},
 }
 
 impl CommandFrame {
-    /// The command of that id, for that conversation (`None` where it opens one).
+    /// A command with that id, for that conversation (`None` for one that opens a conversation).
     #[must_use]
     pub fn new(id: CommandId, conversation: impl Into<Option<ConversationId>>, what: CommandKind) -> Self {
         Self { id, conversation: conversation.into(), what }
     }
 
-    /// What the command asks for, as `author`'s.
+    /// The command as an action of `author`, with its id and its conversation.
     ///
     /// # Errors
-    /// A sentence, when a name in it is not one of those known.
+    /// A sentence, when it names an unknown kind of conversation or role, or lacks its conversation.
     pub fn into_action(self, author: UserId) -> Result<(CommandId, ConversationId, Action), String> {
         let action = self.what.into_action()?;
         let conversation = match (&action, self.conversation) {
@@ -138,7 +138,7 @@ impl CommandKind {
     }
 }
 
-/// The id of the conversation that is opened.
+/// The id of the conversation that `create` opens.
 fn opened(create: &Create, author: UserId, id: CommandId) -> Result<ConversationId, String> {
     match create.kind {
         ConversationKind::Group => Ok(ConversationId::group(author, id)),
@@ -149,7 +149,7 @@ fn opened(create: &Create, author: UserId, id: CommandId) -> Result<Conversation
     }
 }
 
-/// A command as it was parsed: whether it needs a conversation is for its kind to say.
+/// A command before the check whether its kind needs a conversation.
 #[derive(Deserialize)]
 struct Unchecked {
     id: CommandId,
@@ -164,7 +164,7 @@ impl TryFrom<Unchecked> for CommandFrame {
 
     fn try_from(Unchecked { id, conversation, what }: Unchecked) -> Result<Self, String> {
         let conversation = match (&what, conversation) {
-            // A field that the kind does not have is passed over, like any that is not known.
+            // `create` has no such field, so it is ignored as any unknown field is.
             (CommandKind::Create { .. }, _) => None,
             (_, None) => return Err("missing field `conversation`".to_owned()),
             (_, Some(named)) => Some(ConversationId::deserialize(named).map_err(|error| error.to_string())?),
@@ -173,7 +173,7 @@ impl TryFrom<Unchecked> for CommandFrame {
     }
 }
 
-/// So much of a client's text as fits into a sentence.
+/// The beginning of a client's text, short enough to be quoted in an error message.
 fn short(text: &str) -> String {
     text.chars().take(32).collect()
 }

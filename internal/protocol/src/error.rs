@@ -1,4 +1,4 @@
-//! The one closed list of what the outside world can be told, and its table to HTTP statuses.
+//! The closed list of error codes, used by HTTP and sockets alike, and their HTTP statuses.
 
 use domain::Refusal;
 use serde::{Deserialize, Serialize};
@@ -15,13 +15,13 @@ pub enum ErrorCode {
     TooLarge,
     /// The body did not come in time.
     TooSlow,
-    /// A field is empty, too long or contradicts another, or names the author where it cannot.
+    /// A field is empty, too long or contradicts another, or names the author where that is not allowed.
     Invalid,
     /// `limit` or another page parameter is out of range.
     PageOutOfRange,
-    /// No token, or none that this service accepts.
+    /// No token, or one that this service does not accept.
     Unauthorized,
-    /// The token was good once.
+    /// The token has expired.
     TokenExpired,
     /// Name or password is wrong.
     WrongCredentials,
@@ -33,13 +33,13 @@ pub enum ErrorCode {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
-    /// The name is another account's.
+    /// Another account has this name.
     NameTaken,
-    /// Not a member of the conversation, or there is none.
+    /// Not a member of the conversation, or there is no such conversation.
     NotMember,
     /// The role, or the kind of conversation, does not allow it.
     Forbidden,
-    /// It is so already.
+    /// The change has no effect: it was made before.
     Already,
     /// The conversation was created before.
     Exists,
@@ -47,7 +47,7 @@ pub enum ErrorCode {
     NoSuchMember,
     /// A user named has no account.
     NoSuchUser,
-    /// A user named is in too many groups that they have not accepted.
+    /// A user named has too many invitations: groups that they were added to and have not accepted.
     TooManyInvitations,
     /// A user named has declined to be in the group.
     Declined,
@@ -57,34 +57,34 @@ pub enum ErrorCode {
     NoSuchMessage,
     /// The message is another author's.
     NotAuthor,
-    /// Something else stands under this id.
+    /// Another command was accepted under this id.
     Conflict,
     /// The id was withdrawn.
     Withdrawn,
-    /// The id's stamp lies too far in the future.
+    /// The timestamp in the id is too far in the future.
     IdFromFuture,
-    /// The conversation waits for an upgrade: ask again later.
+    /// The conversation is held until the server is upgraded: ask again later.
     Held,
-    /// Not yet: the server has not caught up. Ask again.
+    /// The server has not caught up yet: ask again.
     Retry,
     /// Too many commands, or too many sockets.
     RateLimited,
-    /// The queue is full: try again.
+    /// A queue is full: try again.
     Busy,
     /// Not acknowledged in time: it may or may not have happened. Send it again with the same id.
     Unknown,
-    /// A part that this service needs does not answer.
+    /// A dependency of this service (the log, the store, another service) does not answer.
     Unavailable,
-    /// A fault of ours; the request id finds it in the logs.
+    /// A fault of the server; the request id finds it in the logs.
     Internal,
-    /// What a newer server says and this client does not know: read, never sent. It does not pass: the codes that do are
-    /// those of today.
+    /// A code of a newer server that this client does not know: read, never sent. It counts as not transient: the
+    /// codes for which a retry helps are those of today.
     #[serde(other)]
     Other,
 }
 
 impl ErrorCode {
-    /// Every code that is sent.
+    /// All codes that are sent.
     pub const ALL: [Self; 35] = [
         Self::BadRequest,
         Self::UnknownFrame,
@@ -123,7 +123,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// The HTTP status that goes with it.
+    /// The HTTP status of the code.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -148,7 +148,7 @@ impl ErrorCode {
         }
     }
 
-    /// Seconds after which asking again makes sense, for codes where it does.
+    /// Seconds after which a retry makes sense, for codes where it does.
     #[must_use]
     pub const fn retry_after_s(self) -> Option<u32> {
         match self {
@@ -179,7 +179,7 @@ impl From<Refusal> for ErrorCode {
     }
 }
 
-/// Why the reducer refused a command, as a sentence: what was wrong, and what to do.
+/// A reducer's refusal as a sentence: what was wrong, and what to do.
 #[must_use]
 pub const fn sentence(refusal: Refusal) -> &'static str {
     match refusal {
@@ -207,9 +207,9 @@ pub const fn sentence(refusal: Refusal) -> &'static str {
 pub struct ErrorBody {
     /// The stable code.
     pub code: ErrorCode,
-    /// A sentence.
+    /// A sentence for people.
     pub message: String,
-    /// Finds the request in the logs.
+    /// The id by which the request is found in the logs.
     pub request_id: String,
 }
 
@@ -227,8 +227,8 @@ mod tests {
         assert!(!ErrorCode::ALL.contains(&ErrorCode::Other));
     }
 
-    /// The reducer says no more than the code: an owner who makes themself a member, and an admin who removes themself,
-    /// are told so by the same sentence as who says nothing.
+    /// The reducer's refusal is only a code: the same sentence goes to an owner who makes themself a member, to an
+    /// admin who removes themself, and to the author of an empty message.
     #[test]
     fn the_sentence_of_invalid_covers_whatever_is_refused_as_that() {
         let words = sentence(Refusal::Invalid);

@@ -8,47 +8,48 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::integer::{integer, maybe};
 use crate::{BatchedFrame, CommandFrame, ErrorCode, FeedKind, SignalFrame};
 
-/// What a client sends.
+/// A frame from a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientFrame {
-    /// The first frame: the token (unless the upgrade carried it) and where to go on.
+    /// The first frame: the token (unless the upgrade request had it) and the position to resume at.
     Hello {
         /// The access token, for clients that cannot set headers.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         token: Option<Secret>,
-        /// The cursor of the last frame; absent at the first connect.
+        /// The cursor of the last frame that the device received; absent at the first connect.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         cursor: Option<String>,
-        /// Whose cursor that is, as the `welcome` before it said. Another user's is answered with `reset`.
+        /// The user of that cursor, as the earlier `welcome` named them. A cursor of another user is answered with
+        /// `reset`.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         user: Option<UserId>,
-        /// Whether the client takes several frames of the feed in one text: [`ServerFrame::Batch`].
+        /// Whether the client accepts several feed frames in one websocket message: [`ServerFrame::Batch`].
         #[serde(skip_serializing_if = "Option::is_none", default)]
         batch: Option<bool>,
-        /// Whether the client takes signals: [`crate::SignalFrame`].
+        /// Whether the client wants signals: [`crate::SignalFrame`].
         #[serde(skip_serializing_if = "Option::is_none", default)]
         signals: Option<bool>,
     },
-    /// Read up to this entry. Acknowledged with `mark_ack`; send it again until then.
+    /// A read mark: the user has read up to this entry. Acknowledged with `mark_ack`; to be sent again until then.
     Mark {
         /// The conversation.
         conversation: ConversationId,
-        /// The entry.
+        /// The seq of the entry.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
     },
-    /// Another access token of the same session, before the one of now ends: the socket goes on with it. Answered with
-    /// `renewed`, or with an `error`, and then goes on with the old one.
+    /// A new access token of the same session, sent before the present one expires. Answered with `renewed`, or
+    /// with an `error`; after an error the socket keeps its old token.
     Renew {
         /// The access token.
         token: Secret,
     },
-    /// Answers a ping; any frame does.
+    /// The answer to a ping; any other frame counts as one, too.
     Pong {},
-    /// The user is typing. Has no id and no answer: it is passed on or lost.
+    /// The user is typing. It has no id and no answer: it is passed on, or lost.
     Typing {
-        /// Where.
+        /// The conversation in which the user is typing.
         conversation: ConversationId,
     },
     /// A command.
@@ -56,32 +57,34 @@ pub enum ClientFrame {
     Command(CommandFrame),
 }
 
-/// Why a device has to sync from heads, as `welcome.reset` names it.
+/// The reasons why a device has to sync from heads, as `welcome.reset` names them.
 pub const RESET_REASONS: [&str; 4] = ["first", "gone", "too_far", "lapped"];
 
-/// What the server sends, feed frames aside.
+/// A frame from the server, other than feed frames and signals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
-    /// The answer to `hello`. With `reset`: sync from heads, and keep the cursor only together with what that gave.
+    /// The answer to `hello`. With `reset`, the device must sync from heads, and may store the cursor only
+    /// together with the result of that sync.
     Welcome {
-        /// Where the feed begins.
+        /// The cursor at which the feed begins.
         cursor: Cursor,
-        /// Who the socket belongs to.
+        /// The user of the socket.
         user: UserId,
-        /// The user's delivery partition: balancers may route by it.
+        /// The user's delivery partition, by which load balancers may route.
         #[serde(deserialize_with = "integer")]
         partition: u32,
-        /// One of [`RESET_REASONS`]; absent when the feed goes on where the device was.
+        /// One of [`RESET_REASONS`]; absent when the feed resumes at the device's cursor.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reset: Option<String>,
-        /// The server pings after so many milliseconds without a frame; silence of three of these ends the socket.
+        /// The server pings after this many milliseconds without a frame. A device that is silent for three times
+        /// as long is closed.
         #[serde(deserialize_with = "integer")]
         ping_ms: u64,
     },
-    /// The command is in the log. Not an address: what it means comes on the feed.
+    /// The command is in the log. The ack has no seq: the result of the command comes on the feed.
     Ack {
-        /// The command.
+        /// The command's id.
         id: CommandId,
         /// Its conversation.
         conversation: ConversationId,
@@ -90,60 +93,62 @@ pub enum ServerFrame {
     MarkAck {
         /// The conversation.
         conversation: ConversationId,
-        /// The entry, as the server found it.
+        /// The seq of the entry that the server found, which may be an earlier one than was sent.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
     },
-    /// The socket goes on with the token that was sent.
+    /// The socket now uses the token that was sent.
     Renewed {
-        /// When that token ends, milliseconds since the Unix epoch.
+        /// When that token expires, milliseconds since the Unix epoch.
         until: i64,
     },
-    /// A frame was not taken; with `id`, that command was not appended (`unknown`: it may have been).
+    /// A frame was refused. With `id`, that command was not appended (with the code `unknown`, it may have been).
     Error {
-        /// The command.
+        /// The command's id.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         id: Option<CommandId>,
-        /// The conversation of a mark that was not taken.
+        /// The conversation of a read mark that was refused.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         conversation: Option<ConversationId>,
         /// The stable code.
         code: ErrorCode,
         /// A sentence.
         message: String,
-        /// Seconds after which the same is taken, where the server knows that.
+        /// Seconds after which the same frame will be accepted, where the server knows that.
         #[serde(deserialize_with = "maybe", skip_serializing_if = "Option::is_none", default)]
         retry_after: Option<u32>,
     },
-    /// Nothing happened for a while.
+    /// A ping, after a while without frames.
     Ping {
-        /// Store it like a feed frame's.
+        /// The device's new cursor, to be stored as a feed frame's is.
         cursor: Cursor,
     },
-    /// Frames of the feed in their order, for a client that said `batch` in its `hello`. Of one frame alone, the frame
-    /// itself may come instead.
+    /// Feed frames in their order, for a client that set `batch` in its `hello`. A single frame may be sent by
+    /// itself instead.
     Batch {
-        /// Where the feed stands behind all of them: stored together with what they change, or not at all.
+        /// The cursor behind all of them. It must be stored together with the changes of all frames, or not at
+        /// all.
         cursor: Cursor,
-        /// Each as a [`FeedFrame`], or another producer's, which is passed over. None has a cursor of its own.
+        /// The frames: each is a [`FeedFrame`], or a frame of another producer, which is ignored. None has a
+        /// cursor of its own.
         frames: Vec<BatchedFrame>,
     },
 }
 
 impl ServerFrame {
-    /// The `type` of each. They are the server's alone: no frame of the feed may have one.
+    /// The `type` of each. They are reserved: no feed frame may have one.
     pub const TYPES: [&str; 7] = ["welcome", "ack", "mark_ack", "renewed", "error", "ping", "batch"];
 }
 
-/// What stands under an id.
+/// What was accepted under a command's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StandsName {
     /// A message.
     Message,
-    /// Another command.
+    /// A command that is no message.
     Command,
-    /// Its withdrawal.
+    /// A withdrawal: the command will never be accepted.
     Withdrawal,
 }
 
@@ -157,9 +162,9 @@ impl From<Stands> for StandsName {
     }
 }
 
-/// A frame of the feed, the durable lane: what `chat.deliveries` carries, rendered once by the fan-out. A client drops those
-/// with a `seq` that are not beyond its highest of that conversation. What is lossy is no such frame, but a
-/// [`crate::SignalFrame`].
+/// A frame of the feed, the durable lane: the payload of `chat.deliveries`, rendered once by the fan-out. A client
+/// drops a frame whose `seq` is not higher than the highest that it has seen in that conversation. Frames of the
+/// lossy lane are [`crate::SignalFrame`]s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FeedFrame {
@@ -170,75 +175,76 @@ pub enum FeedFrame {
         /// Its seq.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
-        /// The command.
+        /// The command's id.
         id: CommandId,
-        /// Who.
+        /// The author of the event.
         author: UserId,
         /// The log's time, milliseconds since the Unix epoch.
         #[serde(deserialize_with = "integer")]
         time: i64,
-        /// Messages up to and including it; absent where nothing is told of the conversation: of a withdrawal.
+        /// The count of messages up to and including it; absent for a withdrawal, which does not appear in the
+        /// conversation.
         #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
         ordinal: Option<u64>,
         /// What happened.
         #[serde(flatten)]
         what: FeedKind,
     },
-    /// A retry of a command that stands already. To the author alone.
+    /// A retry of a command that was settled before. Sent to the author only.
     Settled {
         /// The conversation.
         conversation: ConversationId,
         /// The seq of the retry.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
-        /// The command.
+        /// The command's id.
         id: CommandId,
-        /// Where it stands.
+        /// The seq of the event that was accepted under the id.
         #[serde(deserialize_with = "integer")]
         first_seq: Seq,
-        /// What stands there.
+        /// What that event is.
         stands: StandsName,
     },
-    /// The reducer's decision against this copy. To the author alone.
+    /// The reducer refused this copy of a command. Sent to the author only.
     Refused {
         /// The conversation.
         conversation: ConversationId,
         /// The seq of the copy.
         #[serde(deserialize_with = "integer")]
         seq: Seq,
-        /// The command.
+        /// The command's id.
         id: CommandId,
-        /// Why.
+        /// The reason.
         reason: ErrorCode,
-        /// The same as a sentence.
+        /// The reason as a sentence.
         #[serde(default)]
         message: String,
     },
-    /// A read mark of the user's own. Carries no seq in the conversation: the highest mark wins.
+    /// A read mark of the user's own. It has no seq of an event: of several marks, the highest counts.
     Read {
         /// The conversation.
         conversation: ConversationId,
-        /// Who read.
+        /// The user, on any of their devices.
         user: UserId,
-        /// Up to this entry.
+        /// The seq of the entry up to which they have read.
         #[serde(deserialize_with = "integer")]
         mark: Seq,
-        /// Messages up to it.
+        /// The count of messages up to it.
         #[serde(deserialize_with = "integer")]
         ordinal: u64,
     },
-    /// Something about the user's account. At least once.
+    /// An event of the user's account. Delivered at least once, so it may repeat.
     Account {
         /// `registered`, `signed_in`, `signed_out`.
         event: String,
-        /// When, milliseconds since the Unix epoch.
+        /// The time of the event, milliseconds since the Unix epoch.
         #[serde(deserialize_with = "integer")]
         time: i64,
     },
 }
 
 impl FeedFrame {
-    /// The frame of an event that was judged, for everybody concerned.
+    /// The frame of an event that was judged, for all of its recipients.
     #[must_use]
     pub fn of(event: &Event, appended: Appended, effects: &Effects) -> Self {
         let (conversation, seq, id) = (event.conversation, appended.seq, event.id);
@@ -262,7 +268,7 @@ impl FeedFrame {
         }
     }
 
-    /// The frame for those who hear that a message has changed, and not how: [`Effects::blind`].
+    /// The frame for recipients who may learn that a message has changed, but not how: [`Effects::blind`].
     #[must_use]
     pub fn withheld(mut self) -> Self {
         if let Self::Event { what: FeedKind::Edited { body, .. }, .. } = &mut self {
@@ -274,7 +280,7 @@ impl FeedFrame {
         self
     }
 
-    /// The conversation and seq that the client's filter looks at, for frames that have one.
+    /// The conversation and seq by which a client filters, for frames that have them.
     #[must_use]
     pub const fn event_key(&self) -> Option<(ConversationId, Seq)> {
         match self {
@@ -289,15 +295,15 @@ impl FeedFrame {
 /// A feed frame as a client receives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
-    /// Where the feed stands behind this frame.
+    /// The cursor behind this frame.
     pub cursor: Cursor,
     /// The frame.
     #[serde(flatten)]
     pub frame: FeedFrame,
 }
 
-/// Whether the text is a frame of the feed as every client takes it: a JSON object with a text `type` that is none of
-/// [`ServerFrame::TYPES`] and [`SignalFrame::TYPES`], and without a cursor of its own, be it `null`.
+/// Whether the text is a feed frame that every client accepts: a JSON object with a text `type` that is none of
+/// [`ServerFrame::TYPES`] and [`SignalFrame::TYPES`], and without a `cursor` field, not even `null`.
 #[must_use]
 pub fn is_frame(text: &str) -> bool {
     #[derive(Deserialize)]
@@ -312,12 +318,12 @@ pub fn is_frame(text: &str) -> bool {
     text.starts_with('{') && serde_json::from_str(text).is_ok_and(free)
 }
 
-/// A field is there, whatever it holds.
+/// True for a field that is present, whatever its value.
 fn there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(value).map(|_| true)
 }
 
-/// How a rendered feed frame begins, in front of the text of its cursor, and what follows that.
+/// The text before and after the cursor at the beginning of a rendered feed frame.
 const CURSOR: &str = "{\"cursor\":\"";
 const CURSOR_END: &str = "\",";
 
@@ -333,7 +339,8 @@ pub fn with_cursor(cursor: &Cursor, frame: &str) -> String {
     out
 }
 
-/// Rendered feed frames, each as [`with_cursor`] makes it, as the text of one [`ServerFrame::Batch`], without parsing them.
+/// Joins rendered feed frames, each as [`with_cursor`] makes it, into the text of one [`ServerFrame::Batch`],
+/// without parsing them.
 #[must_use]
 pub fn batch(frames: &[impl AsRef<str>]) -> String {
     let parts = || frames.iter().filter_map(|frame| frame.as_ref().strip_prefix(CURSOR)?.split_once(CURSOR_END));

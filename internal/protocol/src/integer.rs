@@ -1,8 +1,8 @@
-//! Integers in JSON, wherever a body or a frame has one.
+//! Deserializing the integer fields of bodies and frames.
 //!
-//! JSON knows numbers only, and JSON Schema calls `1.0` and `1e0` integers: some languages write every number like that.
-//! serde takes them for floating point and refuses them where an integer is expected. So every integer field of this
-//! crate names [`integer`] (or [`maybe`]), and a test writes each of them as a float.
+//! JSON has one type of number, and JSON Schema counts `1.0` and `1e0` as integers: some languages write every
+//! number like that. serde reads them as floating point and refuses them where an integer is expected. So every
+//! integer field of this crate uses [`integer`] (or [`maybe`]), and a test writes each of them as a float.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,12 +10,12 @@ use std::marker::PhantomData;
 use domain::Seq;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// The highest integer up to which floating point has all of them.
+/// Up to this number, a 64-bit float represents every integer exactly.
 const EXACT_MAX: u64 = 1 << 53;
 
-/// What such a field holds.
+/// A type that an integer field can have.
 pub(crate) trait Whole: Sized {
-    /// `None`: not in its range.
+    /// The number as this type; `None` when it is out of range.
     fn of(number: i128) -> Option<Self>;
 }
 
@@ -43,15 +43,15 @@ impl Whole for Seq {
     }
 }
 
-/// An integer, however JSON writes it.
+/// Deserializes an integer, in any notation that JSON allows.
 ///
 /// # Errors
-/// What is no whole number, or none that the field can hold.
+/// When it is not a whole number, or is out of the field's range.
 pub(crate) fn integer<'de, D: Deserializer<'de>, T: Whole>(json: D) -> Result<T, D::Error> {
     json.deserialize_any(Integer(PhantomData))
 }
 
-/// The same for a field that may be left out or `null`.
+/// As [`integer`], for a field that may be absent or `null`.
 ///
 /// # Errors
 /// As [`integer`].
@@ -84,7 +84,7 @@ impl<T: Whole> Visitor<'_> for Integer<T> {
         T::of(number.into()).ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
     }
 
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // exact: it is whole and within 53 bits
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // exact: a whole number within 53 bits
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
         let exact = number.fract() == 0.0 && number.abs() <= EXACT_MAX as f64;
         let whole = exact.then_some(number as i64).and_then(|whole| T::of(whole.into()));
@@ -119,7 +119,7 @@ mod tests {
         Seq::try_from(number).unwrap()
     }
 
-    /// The same with every number written with a point; says how many there are.
+    /// Writes every number with a decimal point; returns how many there are.
     fn floats(value: &mut Value) -> usize {
         match value {
             Value::Number(number) => {

@@ -1,4 +1,4 @@
-//! The kinds of accepted events, as frames of the feed name them.
+//! The kinds of accepted events in feed frames.
 
 use domain::kinds::{
     AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
@@ -7,7 +7,7 @@ use domain::kinds::{
 use domain::{Action, Change, CommandId, Content, Effects, Event, MessageText, Role, UserId};
 use serde::{Deserialize, Serialize};
 
-/// What happened in an accepted event.
+/// The kind of an accepted event, with its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[allow(missing_docs)] // the fields are those of `domain::Action` and its effects
@@ -22,11 +22,11 @@ pub enum FeedKind {
     },
     Left {
         user: UserId,
-        /// Who is the owner from here on, where the owner has left.
+        /// The new owner, if the owner has left.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         owner: Option<UserId>,
     },
-    /// Who makes another the owner is an admin from here on.
+    /// With the role `owner`, the author of the event, who was the owner, becomes an admin.
     RoleChanged {
         user: UserId,
         role: String,
@@ -40,7 +40,7 @@ pub enum FeedKind {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reply_to: Option<CommandId>,
     },
-    /// Without a body to who has joined since the message was said.
+    /// The body is absent for recipients who joined after the message was sent.
     Edited {
         target: CommandId,
         #[serde(skip_serializing_if = "Option::is_none", default, with = "crate::text::optional")]
@@ -49,7 +49,7 @@ pub enum FeedKind {
     Deleted {
         target: CommandId,
     },
-    /// An empty emoji takes the reaction back. Without one to who has joined since the message was said.
+    /// An empty emoji removes the reaction. It is absent for recipients who joined after the message was sent.
     Reacted {
         target: CommandId,
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -91,7 +91,7 @@ impl FeedKind {
     }
 }
 
-/// Those who were not members before.
+/// The members that the event has added.
 fn joined(effects: &Effects) -> Vec<UserId> {
     let joined = effects.changes.iter().find_map(|change| match change {
         Change::Timeline { content: Content::Joined(users), .. } => Some(users.clone()),
@@ -100,7 +100,7 @@ fn joined(effects: &Effects) -> Vec<UserId> {
     joined.unwrap_or_default()
 }
 
-/// Who is the owner from here on, where the owner has left.
+/// The new owner, if the owner has left.
 fn heir(effects: &Effects) -> Option<UserId> {
     effects.changes.iter().find_map(|change| match change {
         Change::Member { user, role: Some(Role::Owner) } => Some(*user),

@@ -1,9 +1,9 @@
-//! The protocol between clients and services: what is sent, and nothing about how.
+//! The protocol between clients and services: the types of what is sent, without any transport.
 //!
-//! The frames of the socket, the bodies of HTTP requests and answers, one closed list of error codes with the HTTP
-//! status of each, and the websocket close codes. Services, the client crate and the test kit all use these types, so
-//! the crate depends on no HTTP framework; extractors and answers that do are in `api`. `schemas/` describes the same
-//! for other languages, and tests hold the two together.
+//! It has the frames of the socket, the bodies of HTTP requests and answers, one closed list of error codes with
+//! the HTTP status of each, and the websocket close codes. Services, the client crate and the test kit all use
+//! these types, so the crate depends on no HTTP framework; axum's extractors and responses are in `api`.
+//! `schemas/` describes the same protocol for other languages, and tests check that both agree.
 
 mod accounts;
 mod batched;

@@ -1,5 +1,6 @@
-//! The bodies of HTTP requests. Each command names itself with a UUIDv7 of the client's, the same one when it is sent
-//! again; the rest of what it needs stands in the path. Fields that are not known are left alone.
+//! The bodies of HTTP requests. Each command has an id, a UUIDv7 that the client makes and that stays the same
+//! when the command is sent again. Conversations, users and messages that it concerns are in the path. Unknown
+//! fields are ignored.
 
 use domain::{CommandId, MessageText, Seq, UserId};
 use serde::{Deserialize, Serialize};
@@ -9,30 +10,30 @@ use crate::integer::integer;
 /// Opens a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
     /// `direct` or `group`.
     pub kind: String,
-    /// Groups may have one.
+    /// The title; only groups may have one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub title: Option<String>,
-    /// The first members, with or without the caller.
+    /// The first members; the caller may be left out.
     pub members: Vec<UserId>,
 }
 
 /// Adds members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddMembersBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
-    /// Who.
+    /// The users to add.
     pub members: Vec<UserId>,
 }
 
 /// Changes a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
     /// `member`, `admin` or `owner`.
     pub role: String,
@@ -41,29 +42,29 @@ pub struct RoleBody {
 /// Changes the title.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TitleBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
-    /// Empty for none.
+    /// The new title; empty for none.
     pub title: String,
 }
 
-/// Says something.
+/// Sends a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendBody {
-    /// The command, and the message's address from then on.
+    /// The command's id, by which the message is referred to from then on.
     pub id: CommandId,
     /// The text.
     #[serde(with = "crate::text")]
     pub body: MessageText,
-    /// The message it answers.
+    /// The id of the message that it replies to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<CommandId>,
 }
 
-/// Gives a message another text.
+/// Edits a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EditBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
     /// The new text.
     #[serde(with = "crate::text")]
@@ -73,23 +74,23 @@ pub struct EditBody {
 /// Reacts to a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
     /// The emoji.
     pub emoji: String,
 }
 
-/// A command that needs nothing but its id: in a body, or in the query of a `DELETE`.
+/// A command without other fields: in a body, or in the query of a `DELETE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandBody {
-    /// The command.
+    /// The command's id.
     pub id: CommandId,
 }
 
-/// Read up to an entry; also the answer, with the entry as the server found it.
+/// A request to mark everything up to an entry as read; also its answer, with the entry that the server found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkUpTo {
-    /// The entry.
+    /// The seq of the entry.
     #[serde(deserialize_with = "integer")]
     pub seq: Seq,
 }

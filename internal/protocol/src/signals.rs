@@ -1,28 +1,29 @@
 //! Signals as frames: the lossy lane.
 //!
-//! What a server sends by itself comes in one of two lanes, and each has a type of its own, so that nothing gets into the
-//! wrong one. A [`FeedFrame`](crate::FeedFrame) is durable: it comes as [`Received`](crate::Received), with the cursor that
-//! stands behind it, alone or in a batch. A [`SignalFrame`] is lossy: it has no cursor and no seq, comes in no batch, and
-//! only to clients that asked for signals in their `hello`.
+//! What a server sends by itself belongs to one of two lanes, and each has its own type, so that a frame cannot
+//! get into the wrong lane. A [`FeedFrame`](crate::FeedFrame) is durable: it is received as
+//! [`Received`](crate::Received), with the cursor behind it, alone or in a batch. A [`SignalFrame`] is lossy: it
+//! has no cursor and no seq, is never in a batch, and is sent only to clients that asked for signals in their
+//! `hello`.
 
 use domain::{ConversationId, Signal, UserId};
 use serde::{Deserialize, Serialize};
 
-/// What is true for a moment.
+/// A frame about the present moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SignalFrame {
-    /// Somebody is typing. Shown for [`domain::SIGNAL_SHOWN`], or until they say something there.
+    /// A user is typing. Shown for [`domain::SIGNAL_SHOWN`], or until the user sends a message there.
     Typing {
-        /// Where.
+        /// The conversation.
         conversation: ConversationId,
-        /// Who.
+        /// The user who is typing.
         user: UserId,
     },
 }
 
 impl SignalFrame {
-    /// The `type` of each. No frame of the feed may have one.
+    /// The `type` of each. They are reserved: no feed frame may have one.
     pub const TYPES: [&str; 1] = ["typing"];
 }
 

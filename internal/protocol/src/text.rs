@@ -1,5 +1,5 @@
-//! A message's text on the wire: the one place where JSON has it. Clients write and read the text itself, so what a frame
-//! or a body brings is taken as it is: a service checks it with the command that it belongs to.
+//! Message text in JSON: the only place where it is read and written as JSON. A received text is not checked here;
+//! a service checks it together with the command that it belongs to.
 
 use domain::MessageText;
 use serde::{Deserialize, Deserializer, Serializer};
@@ -12,7 +12,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     String::deserialize(deserializer).map(MessageText::from)
 }
 
-/// For a field that may be absent.
+/// The same for a field that may be absent.
 pub(crate) mod optional {
     use domain::MessageText;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,4 +1,4 @@
-//! What bodies and frames show of passwords and tokens: nothing in debug output, all of it on the wire.
+//! Bodies and frames show no password or token in debug output, and have them on the wire.
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Debug;
