@@ -1,20 +1,21 @@
-//! A secret text: a password, a token, a cookie. The one type of the workspace for it, used wherever such a text is kept
-//! in a value, so that no log line, panic message or `{:?}` of an enclosing value shows it.
+//! The type for secret texts: passwords, tokens, cookies. Every value of the workspace that holds such a text uses
+//! it, so that no log line, panic message or `{:?}` of an enclosing value shows the text.
 //!
-//! It is a crate of its own because options, engines, the protocol and the client all hold secrets and share nothing else.
+//! It is a crate of its own because options, engines, the protocol and the client all hold secrets but share no
+//! other crate.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A secret text. Its debug output is `[secret]`; it has no `Display`. Serialized, it is the text itself, because bodies
-/// that are sent carry it.
+/// A secret text. Its debug output is `[secret]`, and it has no `Display`. It serializes as the text itself,
+/// because bodies that are sent contain it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, from here on a secret.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -26,7 +27,7 @@ impl Secret {
     }
 }
 
-/// So that an option or an environment variable is read into one.
+/// Allows clap to parse an option or an environment variable into a secret.
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text)
