@@ -26,9 +26,9 @@ type Fallible = Result<(), Box<dyn std::error::Error>>;
 
 const USERS: usize = 50;
 const CONVERSATIONS: usize = 200;
-/// Messages that are written before the consumers are waited for.
+/// Messages that are appended before the example waits for the consumers.
 const AHEAD: usize = 5000;
-/// Appends under way at once.
+/// Appends that are not acknowledged yet.
 const APPENDS: usize = 512;
 
 #[tokio::main]
@@ -43,7 +43,8 @@ async fn main() -> Fallible {
 
     let begun = Instant::now();
     let mut world = World { random: Random::new(1), clock: Clock::system(), groups: Vec::new() };
-    // Writing keeps pace with the consumers: behind a lag, an audit reads more of `chat.deliveries` than it needs.
+    // Messages are appended no faster than the consumers process them: after a lag, an audit reads more of
+    // `chat.deliveries` than it needs.
     let mut said = 0;
     while said < messages {
         let some = AHEAD.min(messages - said);
@@ -133,7 +134,7 @@ impl World {
     }
 }
 
-/// Runs both consumers until they have come to the end.
+/// Runs both consumers until they have reached the end of the log.
 async fn consume(log: &SharedLog, store: &Arc<EmbeddedStore>) -> Fallible {
     let (stop, metrics, entropy) = (CancellationToken::new(), Metrics::new(), Entropy::system());
     let shared: SharedStore = store.attach()?;
@@ -166,7 +167,7 @@ async fn consume(log: &SharedLog, store: &Arc<EmbeddedStore>) -> Fallible {
 }
 
 async fn look(engines: &Engines) -> Fallible {
-    // The memory that the process needed before does not count.
+    // Resets the peak, so that memory used before does not count.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let before = memory("VmRSS");
     let begun = Instant::now();

@@ -1,14 +1,14 @@
-//! The audit: compares what is in the log with what is in the store and on its way to users.
+//! The audit: compares the log with the store's rows and with the deliveries to users.
 //!
 //! It reads `chat.messages`, judges every event again with the reducer, and compares two things with the result: the
-//! rows that the event must have left (each cell with its timestamp; [`store::Store`] is only read), and the deliveries
-//! that its recipients must have got. What storage has not applied, the fan-out has not delivered, or either holds is
-//! left out and counted, and the next audit begins before it; an audit that follows the log waits there. Everything is
-//! bounded: portions of some thousand records, memory as the consumers have it, and a throttle. A difference is checked
-//! a second time before it is reported.
+//! rows that the event must have written (each cell with its timestamp; [`store::Store`] is only read), and the
+//! deliveries that its recipients must have got. Events that storage has not applied, the fan-out has not delivered,
+//! or either of them holds are left out and counted. The next audit begins before them; an audit that follows the
+//! log waits for them. Everything is bounded: portions of some thousand records, memory as the consumers have it,
+//! and a throttle. A difference is checked a second time before it is reported.
 //!
-//! It does not look for rows of users and conversations that appear in no event, for ids and reactions that no event
-//! has made, nor at read marks.
+//! It looks neither for rows of users and conversations that appear in no event, nor for ids and reactions that no
+//! event has made, nor at read marks.
 
 mod bounds;
 mod deliveries;
@@ -52,7 +52,7 @@ pub use selection::{Conversations, Sample};
 
 /// How often an audit that follows the log looks for new records.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// Rows that are remembered as reported.
+/// The most rows that are remembered as reported.
 const TOLD_MAX: usize = 1 << 16;
 
 /// What to audit, and how.
@@ -60,11 +60,11 @@ const TOLD_MAX: usize = 1 << 16;
 pub struct AuditScope {
     /// The partitions of `chat.messages`, each with the offset to begin with; `None`: its oldest record.
     pub from: BTreeMap<u32, Option<u64>>,
-    /// The end of each partition's range, exclusive; `None`: as far as there is.
+    /// The end of each partition's range, exclusive; `None`: the end of the log.
     pub to: Option<u64>,
     /// The conversations to audit.
     pub conversations: Conversations,
-    /// Records of the log that are read in a second; 0: no limit.
+    /// The most records of the log that are read per second; 0: no limit.
     pub rate: u32,
     /// How long to wait before a difference is checked a second time.
     pub again_after: Duration,
@@ -107,8 +107,8 @@ pub struct Engines {
     pub codec: Codec,
 }
 
-/// Audits until the end of what can be audited or, following, until `stop`. A log that does not answer is waited for,
-/// up to minutes.
+/// Audits up to the last event that can be audited or, following the log, until `stop`. A log that does not answer
+/// is retried for minutes.
 ///
 /// # Errors
 /// When the log or the store cannot be read, or `told` fails. Differences are no error.
@@ -132,12 +132,12 @@ struct Audit<'a> {
     engines: &'a Engines,
     ranges: Vec<PartitionRange<'a>>,
     judges: BTreeMap<u32, Judge>,
-    /// How far each partition could be audited when it was looked at last.
+    /// How far each partition could be audited at the last look.
     bounds: BTreeMap<u32, Bounds>,
     lasts: LastDeliveries,
     rate: Rate,
     report: Report,
-    /// Conversations with rows that differ: their state as it is read back differs for that reason.
+    /// Conversations with rows that differ. Their states differ for the same reason, so they are not compared.
     differing: selection::Bounded,
     /// Rows that were reported as different: later events that change them are not reported again.
     told: BTreeSet<(&'static str, BTreeMap<&'static str, String>)>,
@@ -205,14 +205,15 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Finds how far each partition can be audited now.
+    /// Reads how far each partition can be audited now.
     async fn look(&mut self, what: &AuditScope, stop: &CancellationToken) -> Result<(), OpsError> {
         let (mut storage_lag, mut fanout_lag, mut held) = (0, 0, 0);
         for range in &mut self.ranges {
             let (log, store) = (&*self.engines.log, &*self.engines.store);
             let bounds = retry(stop, || Bounds::read(log, store, range.partition)).await?;
             let to = what.to.unwrap_or(u64::MAX);
-            // An audit that follows the log looks at each event once, when rows and deliveries are both there.
+            // An audit that follows the log judges each event once, when both its rows and its deliveries must be
+            // there.
             let end = if what.follow { bounds.settled() } else { bounds.applied };
             range.end = end.min(to).max(range.next);
             storage_lag += bounds.end.min(to).saturating_sub(bounds.applied.max(range.next));

@@ -2,10 +2,10 @@
 //!
 //! A table's digest is the sum, modulo 2^256, of SHA-256 over the table's name and each row's canonical bytes. A sum
 //! does not depend on the order of reading, which differs between engines. Rows are distinct (a row's bytes hold its
-//! key), so two tables with the same sum and the same number of rows are the same set of rows, unless SHA-256 sums
-//! collide: for anything that faults of ours, of disks or of networks do, that has the odds of 2^-256. Unlike with XOR,
-//! a row counted twice does not cancel itself. Against somebody who forges rows at will a plain sum of 256 bits is
-//! weak (Wagner's generalised birthday attack); this is a check for faults, not a seal.
+//! key), so two tables with the same sum and the same number of rows have the same rows, unless SHA-256 sums
+//! collide: for faults of software, disks or networks, that has the odds of 2^-256. Unlike with XOR, a row counted
+//! twice does not cancel itself. Against an attacker who can forge arbitrary rows, a plain sum of 256 bits is weak
+//! (Wagner's generalised birthday attack); this is a check for faults, not a seal.
 
 use std::collections::BTreeMap;
 
@@ -51,9 +51,9 @@ fn hex(bytes: &[u8]) -> String {
 pub struct TableSum {
     /// Its name.
     pub table: String,
-    /// Its rows.
+    /// The number of its rows.
     pub rows: u64,
-    /// The sum over them.
+    /// The sum over its rows, as hexadecimal digits.
     pub digest: String,
 }
 
@@ -62,16 +62,17 @@ pub struct TableSum {
 pub struct Checksum {
     /// The incarnation that was read; it is not compared.
     pub incarnation: u32,
-    /// How far storage had come, by source partition. Two stores that have come to different offsets differ, of course.
+    /// How far storage had come, by source partition. Stores that have come to different offsets have different
+    /// rows.
     pub applied: BTreeMap<String, u64>,
-    /// The tables by name.
+    /// The tables, in the order of their names.
     pub tables: Vec<TableSum>,
     /// SHA-256 over the tables' names, numbers of rows and digests.
     pub total: String,
 }
 
-/// Reads the log-derived tables, or the one named, and calls `progress` after each page with the table and its rows so
-/// far.
+/// Reads the log-derived tables, or only the named one. Calls `progress` after each page, with the table and the
+/// number of rows so far.
 ///
 /// # Errors
 /// When there is no such table or the store cannot be read.

@@ -1,4 +1,4 @@
-//! The doctor: reports in words what is reachable, what is misconfigured and how far everything has come. It changes
+//! The doctor: reports what is reachable, what is misconfigured and how far each consumer has come. It changes
 //! nothing.
 
 mod engines;
@@ -17,7 +17,7 @@ use store::SharedStore;
 pub enum Level {
     /// As it should be.
     Ok,
-    /// It works, and somebody should look.
+    /// It works, but a person should look at it.
     Warn,
     /// It does not work.
     Fail,
@@ -30,7 +30,7 @@ pub struct Finding {
     pub level: Level,
     /// The part that it is about.
     pub subject: String,
-    /// A sentence.
+    /// The finding in words.
     pub words: String,
 }
 
@@ -45,15 +45,15 @@ impl fmt::Display for Finding {
     }
 }
 
-/// An engine to examine.
+/// An engine to examine, or why it is not open.
 pub enum Opened<T> {
     /// It could be opened.
     Yes(T),
     /// It could not be opened, for that reason.
     No(String),
-    /// The operator did not say where it is: with services to ask, that is no fault.
+    /// The operator did not name it. That is no fault when there are services to ask.
     NotNamed(String),
-    /// A running 'klatsch' has it open: with services to ask, that is as it should be.
+    /// A running 'klatsch' has it open. That is no fault when there are services to ask.
     InUse(String),
 }
 
@@ -65,7 +65,7 @@ impl<T> Opened<T> {
         }
     }
 
-    /// Reports why the engine is not examined, if it is not.
+    /// Reports why the engine is not examined, unless it is open.
     fn tell(&self, subject: &str, services: bool, found: &mut Findings) {
         match self {
             Self::Yes(_) => {}
@@ -86,7 +86,7 @@ pub struct Targets {
     pub registry: Option<String>,
     /// Base URLs of services.
     pub services: Vec<String>,
-    /// Where the keys are published: a URL or a file.
+    /// Where the public keys are published: a URL or a file.
     pub jwks: Option<String>,
     /// The clock of this machine.
     pub clock: Clock,
@@ -120,7 +120,7 @@ impl Findings {
     }
 }
 
-/// Examines everything. Never fails: what cannot be examined is a finding.
+/// Examines everything. It never fails: a part that cannot be examined is a finding.
 pub async fn examine(targets: &Targets) -> Findings {
     let mut found = Findings::default();
     let services = !targets.services.is_empty();

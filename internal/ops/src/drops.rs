@@ -1,8 +1,8 @@
-//! Dropping an event that holds its conversation and that no upgrade will ever read.
+//! Drops an event that holds its conversation and that no later version will be able to read.
 //!
-//! A drop is a row beside the incarnations, which both consumers and every replay read; they take the event as corrupt.
-//! So a rebuild gives the same rows, whichever version does it. An event can only be dropped where both consumers wait
-//! at it: neither has judged it, and none will.
+//! A drop is a row outside the incarnations, which both consumers and every replay read; they treat the event as
+//! corrupt. So a rebuild gives the same rows, whichever version does it. An event can only be dropped where both
+//! consumers wait at it, so that neither has judged it, and none will.
 
 use domain::{ConversationId, Seq};
 use eventlog::{EventLog, Meaning, NewRecord, Record, append, partition_of};
@@ -13,7 +13,7 @@ use store::{Consumer, DROPS_MAX, Dropped, Store};
 use crate::OpsError;
 use crate::holds::{FirstEvent, first_behind, in_words};
 
-/// The most letters of a reason, or of a name.
+/// The most characters of a reason or a name.
 pub const WORDS_MAX: usize = 1000;
 
 /// An event that can be dropped.
@@ -22,7 +22,7 @@ pub struct Plan {
     partition: u32,
     dropped: Dropped,
     record: Record,
-    /// How this program reads it.
+    /// A description of the event, as this program reads it.
     pub words: String,
 }
 
@@ -71,8 +71,8 @@ pub async fn plan(store: &dyn Store, log: &dyn EventLog, codec: &Codec, dropped:
     Ok(Plan { partition, dropped, words: in_words(&message.meaning), record: *record })
 }
 
-/// Copies the event to `chat.quarantine`, with the reason and the name of the operator, and then drops it. When it is
-/// run again after a failure, the copy may be there twice.
+/// Copies the event to `chat.quarantine`, with the reason and the name of the operator, and then drops it. If it is
+/// repeated after a failure, there may be two copies.
 ///
 /// # Errors
 /// When the log or the store fails.
@@ -104,11 +104,11 @@ pub async fn list(store: &dyn Store) -> Result<Vec<(u32, Dropped)>, OpsError> {
     Ok(all)
 }
 
-/// The seq that an operator names.
+/// The seq that an operator has given.
 ///
 /// # Errors
 /// [`OpsError::Usage`] when it is no seq.
 pub fn at(conversation: ConversationId, seq: u64) -> Result<Seq, OpsError> {
-    let wrong = |error| OpsError::Usage(format!("{seq} is no place in {conversation}: {error}"));
+    let wrong = |error| OpsError::Usage(format!("{seq} is no seq in {conversation}: {error}"));
     Seq::try_from(seq).map_err(wrong)
 }

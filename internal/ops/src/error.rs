@@ -1,4 +1,4 @@
-//! Why an operation failed, and its exit code.
+//! Errors of operations, and their exit codes.
 
 use environment::ErrorKind;
 use eventlog::{AppendError, LogError, PatientError};
@@ -9,9 +9,9 @@ use store::StoreError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done, or as it should be.
+    /// Done, or no fault was found.
     Ok = 0,
-    /// The check failed, or what was compared differs.
+    /// A check failed, or there is a difference.
     Differs = 1,
     /// Called wrongly, or configured so that it cannot work.
     Usage = 64,
@@ -48,13 +48,13 @@ pub enum OpsError {
     /// It cannot be done as asked.
     #[error("{0}")]
     Usage(String),
-    /// Another program uses it at the moment.
+    /// Another program uses the data folder at the moment.
     #[error("{0}")]
     Busy(String),
     /// The data folder is missing, or cannot be opened.
     #[error("{0}")]
     Absent(String),
-    /// The state that was found forbids it; all faults.
+    /// The state that was found forbids it; lists all faults.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
     /// The log failed.
@@ -77,10 +77,10 @@ pub enum OpsError {
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Stopped before it was done; with what that leaves behind.
+    /// Stopped before it was done; tells in what state that leaves things.
     #[error("stopped before it was done: {0}")]
     Stopped(String),
-    /// Another failure that trying again does not mend.
+    /// Another failure, for which a retry does not help.
     #[error("{0}")]
     Failed(String),
 }
@@ -95,13 +95,13 @@ impl From<PatientError> for OpsError {
 }
 
 impl OpsError {
-    /// The error of a command that was stopped, where nothing more particular is known of what that leaves behind.
+    /// The error of a stopped command that has nothing more specific to say about the state that it leaves.
     #[must_use]
     pub fn stopped() -> Self {
         Self::Stopped("what was done by then is done".into())
     }
 
-    /// Replaces the words of a [`Self::Stopped`]; other errors stay as they are.
+    /// Replaces the text of a [`Self::Stopped`]; other errors are not changed.
     #[must_use]
     pub fn leaving(self, words: impl Into<String>) -> Self {
         if matches!(self, Self::Stopped(_)) { Self::Stopped(words.into()) } else { self }

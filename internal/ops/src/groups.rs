@@ -1,4 +1,4 @@
-//! The positions of the consumer groups, and setting a commit that was lost.
+//! The positions of the consumer groups, and how a lost commit is set.
 
 use std::fmt;
 
@@ -21,16 +21,16 @@ pub struct Position {
     pub topic: &'static str,
     /// The partition.
     pub partition: u32,
-    /// The next offset that it works on; `None` without a commit.
+    /// The next offset that the group processes; `None` without a commit.
     pub next: Option<u64>,
-    /// Where the partition ends.
+    /// The end of the partition.
     pub end: u64,
     /// The number of parked conversations and lagging delivery partitions.
     pub waiting: usize,
 }
 
 impl Position {
-    /// The number of records that the group has still to read.
+    /// The number of records that the group has not read yet.
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.end.saturating_sub(self.next.unwrap_or(0))
@@ -50,7 +50,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// The positions of all groups. Storage's commits are for watching only: it goes on from its rows.
+/// The positions of all groups. Storage's commits are informational: it resumes from its rows.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -76,12 +76,13 @@ async fn position(
     Ok(Position { group, topic, partition, next: commit.map(|commit| commit.next), end, waiting })
 }
 
-/// Counts what waits. The fan-out's metadata is a version, a fingerprint, and then a part for each that waits.
+/// Counts the parked conversations and lagging partitions in the fan-out's metadata: a version, a fingerprint, and a
+/// part for each of them.
 fn waiting(metadata: &str) -> usize {
     metadata.split(';').skip(2).count()
 }
 
-/// Checks that the fan-out may go on at `offset` of a partition; returns what that means for devices.
+/// Checks that the fan-out may resume at `offset` of a partition. Returns what that means for devices.
 ///
 /// # Errors
 /// When there is no such offset.

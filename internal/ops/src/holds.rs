@@ -23,7 +23,7 @@ pub struct Held {
     pub consumer: &'static str,
     /// The source partition.
     pub partition: u32,
-    /// The conversation; of `users.events`, the user.
+    /// The conversation; for `users.events`, the user.
     pub conversation: ConversationId,
     /// Events up to here were skipped.
     pub skipped_to: Option<Seq>,
@@ -47,7 +47,7 @@ fn topic_of(consumer: Consumer) -> &'static str {
     }
 }
 
-/// Every conversation that is held by a consumer, and the keys of read marks and account events that are.
+/// Every conversation that a consumer holds, and the keys of held read marks and account events.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -67,9 +67,9 @@ pub async fn list(store: &dyn Store) -> Result<Vec<Held>, OpsError> {
 pub struct ConversationHolds {
     /// Its source partition.
     pub partition: u32,
-    /// For each consumer: its row, if it has ever been held, and whether it is held now.
+    /// For each consumer: the conversation's row, if it was ever held, and whether it is held now.
     pub rows: Vec<(Held, bool)>,
-    /// For each hold of now, the event that it waits at, and why.
+    /// For each consumer that holds it now: the event that the hold waits at, and why.
     pub waits_at: Vec<(&'static str, String)>,
 }
 
@@ -99,7 +99,7 @@ pub async fn show(
     Ok(shown)
 }
 
-/// The first event of the conversation behind `done_through`, and how this program reads it.
+/// Describes the first event of the conversation after `done_through`, as this program reads it.
 async fn waits_at(
     log: &dyn EventLog,
     codec: &Codec,
@@ -115,15 +115,15 @@ async fn waits_at(
     })
 }
 
-/// The result of looking for an event.
+/// The result of the search for an event.
 pub(crate) enum FirstEvent {
     /// The record, and how this program reads it.
     Found(Box<Record>, Box<DecodedRecord>),
-    /// There is none before that offset.
+    /// There is none before this offset.
     NotUpTo(u64),
 }
 
-/// The first event of the conversation behind `done_through`, within a bound.
+/// Searches for the first event of the conversation after `done_through`, within a bound.
 pub(crate) async fn first_behind(
     log: &dyn EventLog,
     codec: &Codec,
@@ -158,7 +158,7 @@ pub(crate) fn in_words(meaning: &Meaning) -> String {
         Meaning::Event(event) if event.rules > domain::RULES_NEWEST => {
             format!("rules version {}, newer than this program's {}: upgrade", event.rules, domain::RULES_NEWEST)
         }
-        // Judging it is not tried here: the hold may come from a panic.
+        // Judging it is not tried here, since the hold may come from a panic.
         Meaning::Event(_) => KNOWN_WORDS.into(),
         Meaning::Unknown(what) => format!("{what}, which this program does not know: upgrade"),
         Meaning::Corrupt(reason) => format!("corrupt: {reason}"),
@@ -175,8 +175,8 @@ klatsch_storage_malformed_rows_total (of the fan-out: klatsch_fanout_...) tell";
 
 /// The answer to an operator who wants a conversation re-driven now.
 ///
-/// Only a partition's owner re-drives, and no command can be sent to it: it tries all its holds every minute and when
-/// it takes a partition over. An operator can only wait, or make another program the owner.
+/// Only a partition's owner re-drives, and no command can be sent to it: it retries all its holds every minute and
+/// when it is assigned a partition. An operator can only wait, or make another program the owner.
 pub const REDRIVE_WORDS: &str = "only the partition's owner re-drives: it tries every hold again each minute and when it \
 takes over a partition; to have that now, restart the consumer that holds it";
 
@@ -203,7 +203,7 @@ mod tests {
         }))
     }
 
-    /// Such a hold may have begun with a panic, which every program of that version repeats.
+    /// The hold may have begun with a panic, which every program of that version repeats.
     #[test]
     fn no_healing_is_promised_for_an_event_that_is_known_and_held() {
         let words = in_words(&event(RULES_NEWEST));

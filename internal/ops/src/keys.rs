@@ -1,4 +1,4 @@
-//! The ring of signing keys, read and changed by operators: a file that the user services read again.
+//! The ring of signing keys, as operators list and change it: a file that user services reload.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::OpsError;
 
-/// The doctor warns this long before the ring has no key that signs.
+/// How long before the ring has no signing key left the doctor warns.
 pub const WARNED_BEFORE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The ring in that file.
@@ -21,13 +21,13 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The ring in that file.
+    /// The ring in this file.
     #[must_use]
     pub fn new(file: PathBuf, clock: &Clock, entropy: &Entropy) -> Self {
         Self { file: KeyFile::new(file, entropy.clone()), clock: clock.clone() }
     }
 
-    /// A line for each key: what it is, from when on it signs, and until when.
+    /// A line for each key: its id and state, from when on it signs, and until when.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -44,8 +44,8 @@ impl Keys {
         Ok(rows.iter().map(|row| line(row, now_ms)).collect())
     }
 
-    /// Adds a new key that signs in so many minutes, for so many days if they are named; returns what it did, or
-    /// without `yes` what it would do.
+    /// Adds a new key that signs after `minutes`, and for `days` if they are given. Returns what was done or,
+    /// without `yes`, what would be done.
     ///
     /// # Errors
     /// When that is refused, or the file cannot be read or written.
@@ -59,7 +59,7 @@ impl Keys {
         })
     }
 
-    /// Takes a key out; returns that it did, or without `yes` that it would.
+    /// Removes a key. Returns what was done or, without `yes`, what would be done.
     ///
     /// # Errors
     /// When that is refused, or the file cannot be read or written.

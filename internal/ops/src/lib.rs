@@ -1,8 +1,8 @@
 //! The work of the operators' commands: topics, schemas, replay, checksums, the audit, holds, the doctor.
 //!
-//! `klatschctl` is a thin shell around this crate: it parses, opens the engines and prints. Everything here works on
-//! the seams ([`eventlog::EventLog`], [`store::Store`]). A command that writes makes a plan first and says what it
-//! would do.
+//! `klatschctl` is a thin shell around this crate: it parses, opens the engines and prints. Everything here uses
+//! only the interfaces [`eventlog::EventLog`] and [`store::Store`], no particular engine. A command that writes
+//! makes a plan first and reports what it would do.
 
 pub mod audit;
 pub mod checksum;

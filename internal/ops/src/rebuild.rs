@@ -1,8 +1,9 @@
-//! Builds the log-derived rows anew beside those that are served, compares them, and switches.
+//! Builds the log-derived rows in a new incarnation beside the served rows, compares them, and switches.
 //!
-//! Nothing that is served is touched before the switch, which is one compare-and-set. Killed anywhere before it, the
-//! store is as it was; the next run goes on with the same tables, from their own `applied + 1`. The earlier rows stay
-//! as storage left them: the way back is the same in the other direction (bring them up, switch).
+//! Served rows are not touched before the switch, which is one compare-and-set. If the rebuild is killed before
+//! that, the served rows are unchanged, and the next run continues with the same tables from their own `applied +
+//! 1`. After the switch the earlier rows stay as storage left them, and switching back works the same way: they are
+//! brought up, then switched to.
 
 mod compare;
 mod row;
@@ -21,11 +22,12 @@ use crate::replay::{self, Range};
 
 pub use compare::{Compared, compare};
 
-/// A round that found at most so many records to apply is near enough to the served rows to switch: programs wait for
-/// the rest, which storage applies in a moment.
+/// A round that found at most so many records to apply is near enough to the served rows to switch: programs wait
+/// for the remaining records, which storage applies within moments.
 const NEAR_RECORDS: u64 = 1000;
-/// The same for a round that is not half as small as the one before: the log grows about as fast as rows are built
-/// here, and further rounds come no nearer. Storage, which the switch leaves the rest to, writes in larger batches.
+/// The same for a round that is more than half as large as the one before: the log then grows about as fast as rows
+/// are built here, and further rounds come no nearer. Storage, which applies the remaining records after the switch,
+/// writes in larger batches.
 const NEAR_BESIDE_A_LOAD_RECORDS: u64 = 20_000;
 /// The number of holds that are listed when the new rows have more of them.
 const HOLDS_NAMED: usize = 20;
@@ -54,26 +56,27 @@ pub struct Pair {
 /// The progress of a round of [`Pair::bring_up`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Records applied in this round.
+    /// Records that were applied in this round.
     pub done: u64,
-    /// Records of this round in all.
+    /// All records of this round.
     pub of: u64,
 }
 
-/// The incarnation that a rebuild goes on with: one that was begun and never current. `None`: a new one must be made.
+/// The incarnation that a rebuild continues with: one that was begun and was never current. `None`: a new one must
+/// be made.
 #[must_use]
 pub fn begun(there: &Incarnations) -> Option<u32> {
     there.beside.iter().rev().find(|beside| beside.stage == Stage::Building).map(|beside| beside.number)
 }
 
-/// The incarnation that the way back leads to: the newest that was current and is not.
+/// The incarnation to switch back to: the newest that was current and is not now.
 #[must_use]
 pub fn before(there: &Incarnations) -> Option<u32> {
     there.beside.iter().rev().find(|beside| beside.stage == Stage::Served).map(|beside| beside.number)
 }
 
 impl Pair {
-    /// Opens both; `beside` must not be current.
+    /// Opens both incarnations; `beside` must not be the current one.
     ///
     /// # Errors
     /// When the store cannot be read, or there is no such incarnation.
@@ -85,11 +88,11 @@ impl Pair {
         Ok(Self { served: store.at(there.current).await?, beside: store.at(beside).await? })
     }
 
-    /// The ranges that are applied to the served rows and not to those beside.
+    /// The ranges of the log that are applied to the served rows and not yet to those beside.
     ///
     /// # Errors
-    /// When log or store cannot be read, the log is not the one that either incarnation has applied, or records are
-    /// gone.
+    /// When log or store cannot be read, the log is not the one that either incarnation has applied, or records were
+    /// trimmed.
     pub async fn behind(&self, log: &SharedLog) -> Result<Vec<Range>, OpsError> {
         replay::check_log(log, &self.served).await?;
         replay::check_log(log, &self.beside).await?;
@@ -113,9 +116,9 @@ impl Pair {
         Ok(ranges)
     }
 
-    /// Applies to the rows beside what is applied to those that are served, in rounds, until a round is a small one, or
-    /// small enough and not getting much smaller.
-    /// `progress` is called after every batch. Killed anywhere, the next call goes on.
+    /// Applies to the rows beside what is applied to the served rows, in rounds, until a round was small, or was
+    /// small enough and no longer shrinks by half. Calls `progress` after every batch. If it is killed, the next
+    /// call continues.
     ///
     /// # Errors
     /// As [`Self::behind`], and when `stop` is cancelled.
@@ -146,7 +149,7 @@ impl Pair {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<u64, OpsError> {
         let Engines { log, codec, entropy, .. } = engines;
-        // Records of the finished ranges, and of the present one.
+        // Records of the ranges that are done, and of the present range.
         let (mut before, mut now) = (0, 0);
         let tell = |range: &Range, done: Replayed| {
             now = done.next - range.from;
@@ -159,8 +162,8 @@ impl Pair {
         Ok(of)
     }
 
-    /// Conversations that storage holds beside and not in the served rows, in words: a program that cannot judge an
-    /// event must not be the one that builds what is served.
+    /// Conversations that storage holds in the rows beside but not in the served rows, in words: a program that
+    /// cannot judge an event must not build the rows that will be served.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -181,8 +184,9 @@ impl Pair {
 
     /// Brings the rows beside up once more and makes them the served ones, by a compare-and-set.
     ///
-    /// It does not check that each partition has come as far by then: every program waits before it turns to the new
-    /// rows until they have (see [`store::Following`]), and storage goes on from their `applied + 1` at once.
+    /// It does not check how far each partition has come by then: every program waits before it uses the new rows
+    /// until they have come as far as the old ones (see [`store::Following`]), and storage continues from their
+    /// `applied + 1` at once.
     ///
     /// # Errors
     /// As [`Self::bring_up`], and when another incarnation became current meanwhile.

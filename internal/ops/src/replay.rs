@@ -1,8 +1,8 @@
 //! Replays the log into the store: the plan, and its execution.
 //!
-//! Rows carry their event's seq as timestamp, so a replay over a full store changes nothing and may run beside a live
-//! storage consumer. Building rows anew is [`crate::rebuild`]'s work. A replay does not involve the fan-out, so devices
-//! get nothing.
+//! Rows have their event's seq as timestamp, so a replay over a full store changes nothing and may run beside a live
+//! storage consumer. To build rows in a new incarnation, see [`crate::rebuild`]. A replay does not involve the
+//! fan-out, so devices get nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Range {
     pub source: Source,
     /// The first offset.
     pub from: u64,
-    /// The offset behind the last one: where the log ends now.
+    /// The offset after the last one: the present end of the log.
     pub to: u64,
     /// The last offset that is applied in the target incarnation.
     pub applied: Option<u64>,
@@ -51,7 +51,7 @@ impl Range {
         self.to.saturating_sub(self.from)
     }
 
-    /// The number of them that storage has not applied yet.
+    /// The number of offsets in the range that storage has not applied yet.
     #[must_use]
     pub fn ahead(&self) -> u64 {
         self.to.saturating_sub(self.applied.map_or(0, |applied| applied + 1).max(self.from))
@@ -71,7 +71,7 @@ impl fmt::Display for Range {
     }
 }
 
-/// Finds the ranges, each up to where the log ends now.
+/// Finds the ranges, each up to the present end of the log.
 ///
 /// # Errors
 /// When the log or the store cannot be read, the log is not the one that the store has applied, or the range does not
@@ -109,7 +109,7 @@ pub async fn plan(log: &SharedLog, store: &SharedStore, selection: Selection) ->
     Ok(ranges)
 }
 
-/// The error for records that are gone although rows would have to be built from them.
+/// The error for records that were trimmed although rows have to be built from them.
 pub(crate) fn trimmed(source: Source, low: u64) -> OpsError {
     OpsError::Refused(vec![format!(
         "{}/{} begins at offset {low}: what came before was trimmed, and rows cannot be built again without it",
@@ -123,12 +123,13 @@ pub(crate) fn all_sources() -> impl Iterator<Item = Source> {
     STORAGE_SOURCES.into_iter().flat_map(of_topic)
 }
 
-/// Refuses a log that is not the one that the store has applied: rows of another cluster would overwrite those that are
-/// there. Every source is checked, whatever is to be replayed: a quiet partition cannot tell.
+/// Refuses a log that is not the one that the store has applied: rows of another cluster would overwrite the
+/// existing ones. Every source is checked, whatever is to be replayed, because a partition without new records
+/// cannot show a difference.
 pub(crate) async fn check_log(log: &SharedLog, store: &SharedStore) -> Result<(), OpsError> {
     let mut faults = Vec::new();
     for Source { topic, partition } in all_sources() {
-        // Read before the log's end, because a live consumer goes on.
+        // Read before the log's end, because a live consumer may apply more meanwhile.
         let Some(applied) = store.applied(Source { topic, partition }).await? else { continue };
         let (at, offset) = (format!("{topic}/{partition}"), applied.seq.offset());
         let next = log.watermarks(topic, partition).await?.next;

@@ -7,15 +7,15 @@ use crate::OpsError;
 /// The registry's report on each of our schemas, without registering any.
 ///
 /// # Errors
-/// When it does not answer.
+/// When the registry does not answer.
 pub async fn check(url: &str) -> Result<Vec<RegistryReport>, OpsError> {
     Ok(Codec::check(url).await?)
 }
 
-/// Registers every schema; those that are there already keep their ids.
+/// Registers every schema; those that exist already keep their ids.
 ///
 /// # Errors
-/// When the registry does not answer, or refuses one.
+/// When the registry does not answer, or refuses a schema.
 pub async fn register(url: &str) -> Result<(), OpsError> {
     Codec::register(url).await?;
     Ok(())

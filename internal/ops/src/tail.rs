@@ -10,17 +10,17 @@ use crate::OpsError;
 
 /// Records read at once.
 const RECORDS_AT_ONCE: usize = 500;
-/// Fields with what people wrote. Left out unless asked for.
+/// Fields that contain message text: they are left out unless asked for.
 const PRIVATE: [&str; 2] = ["body", "frame"];
 
-/// Where to begin in each partition.
+/// The record to begin with in each partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
-    /// With the oldest record.
+    /// The oldest record.
     Start,
-    /// With this offset.
+    /// The record at this offset.
     Offset(u64),
-    /// So many records before the end.
+    /// The record that is so many before the end.
     Last(u64),
 }
 
@@ -41,11 +41,11 @@ pub struct Tail {
     pub topic: String,
     /// One partition; `None`: all.
     pub partition: Option<u32>,
-    /// Where to begin.
+    /// The record to begin with.
     pub from: From,
-    /// Wait for more records at the end.
+    /// Whether to wait for more records at the end.
     pub follow: bool,
-    /// Show message bodies as well.
+    /// Whether to show message bodies.
     pub bodies: bool,
 }
 
@@ -65,7 +65,7 @@ pub struct Line {
     /// The record's type; absent when it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<&'static str>,
-    /// Its fields.
+    /// The record's fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<Value>,
     /// Why the record cannot be read.
@@ -109,7 +109,7 @@ fn conceal(fields: &mut Value) {
     }
 }
 
-/// Reads and hands each record to `show`, until the end as it is now or, following, until `stop`.
+/// Reads records and passes each to `show`, up to the present end or, following, until `stop`.
 ///
 /// # Errors
 /// When the log cannot be read or `show` fails.
@@ -148,7 +148,7 @@ pub async fn tail(
     if what.follow { follow(log, codec, what, next, stop, show).await } else { Ok(()) }
 }
 
-/// Follows all partitions: one task reads each, this one calls `show`.
+/// Follows all partitions: each has a task that reads it, and this one calls `show`.
 async fn follow(
     log: &dyn EventLog,
     codec: &Codec,

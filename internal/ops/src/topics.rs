@@ -1,9 +1,9 @@
-//! Topics: what is missing, what is wrong, and creating what is missing.
+//! Topics: finds what is missing or wrong, and creates what is missing.
 //!
-//! The order within a partition makes a crash anywhere harmless: the topic, then the fan-out's commit at 0, then the
-//! genesis record. Services do not regard a topic as ready while it lacks a genesis record, so in a topic with traffic
-//! the groups have had their commits. Two applies at once may leave two genesis records in a partition; every reader
-//! skips the second.
+//! The order within a partition makes a crash at any point harmless: the topic, then the fan-out's commit at 0, then
+//! the genesis record. Services do not regard a topic as ready while it lacks a genesis record, so every topic with
+//! traffic has had the groups' commits. Two applies at the same time may leave two genesis records in a partition;
+//! every reader skips the second.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::OpsError;
 
-/// The key of genesis records. It is no id, so no consumer takes one for an event.
+/// The key of genesis records. It is no id, so no consumer takes such a record for an event.
 pub const GENESIS_KEY: &str = "genesis";
 
 /// One thing to do.
@@ -60,16 +60,16 @@ fn kept(topic: &TopicSpec) -> String {
     }
 }
 
-/// What `topics apply` has to do, and what forbids it.
+/// What `topics apply` has to do, and the faults that prevent it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// What is missing, in the order in which it is created.
+    /// The missing parts, in the order in which they are created.
     pub steps: Vec<Step>,
-    /// Faults of topics that a person has to mend, in words. With any, nothing is done.
+    /// Faults of topics that a person has to repair, in words. If there are any, nothing is done.
     pub faults: Vec<String>,
-    /// Faults of topics of the lossy lane, in words: everything else runs.
+    /// Faults of topics of the lossy lane, in words: they prevent nothing.
     pub warnings: Vec<String>,
-    /// Commits of the fan-out that are gone, in words: only the fan-out cannot run without them.
+    /// Lost commits of the fan-out, in words: only the fan-out cannot run without them.
     pub lost: Vec<String>,
 }
 
@@ -134,7 +134,8 @@ async fn found(
 }
 
 impl Plan {
-    /// A topic of the lossy lane has to be there: no genesis record, no commit, and nothing waits for it.
+    /// A topic of the lossy lane only has to exist: it has no genesis records and no commits, and no service waits
+    /// for it.
     async fn look_at_lossy(&mut self, log: &dyn EventLog, topic: &'static TopicSpec) {
         match log.describe(topic).await {
             Ok(None) => self.steps.push(Step::Create(topic)),
@@ -155,7 +156,7 @@ impl Plan {
         }
         if found.lacks_commit {
             match found.beginning {
-                // The partition is empty: beginning at 0 skips nothing.
+                // The partition is empty, so a commit at 0 skips nothing.
                 Beginning::Empty | Beginning::GenesisAlone => self.steps.extend(start_of(topic, partition)),
                 Beginning::Used | Beginning::Foreign => self.lost.push(format!(
                     "group {GROUP_FANOUT} has no commit in {at}, which has records: it was lost or has expired; \
@@ -173,7 +174,7 @@ impl Plan {
 enum Beginning {
     Empty,
     GenesisAlone,
-    /// With its genesis record, or with a later record where that one was trimmed.
+    /// With its genesis record, or with a later record where the genesis record was trimmed.
     Used,
     Foreign,
 }
@@ -196,7 +197,7 @@ async fn beginning(
             Ok(if marks.next == 1 { Beginning::GenesisAlone } else { Beginning::Used })
         }
         Some(_) => Ok(Beginning::Foreign),
-        // Trimmed meanwhile.
+        // The record was trimmed meanwhile.
         None => Ok(Beginning::Used),
     }
 }
@@ -206,11 +207,11 @@ fn start_of(topic: &TopicSpec, partition: u32) -> Option<Step> {
     reads.then(|| Step::CommitStart { group: GROUP_FANOUT, at: TopicPartition::new(&topic.name, partition) })
 }
 
-/// Creates what is missing, calling `done` after each step. A crash anywhere and a second run are harmless.
+/// Creates what is missing, calling `done` after each step. It may crash at any point, and may be repeated.
 ///
 /// # Errors
-/// [`OpsError::Refused`] when a topic is wrong (nothing was done then) or when commits are lost (the rest was done);
-/// also when the log fails.
+/// [`OpsError::Refused`] when a topic is wrong (then nothing was done) or when commits are lost (then the rest was
+/// done); also when the log fails.
 pub async fn apply(
     log: &dyn EventLog,
     codec: &Codec,
@@ -231,7 +232,7 @@ pub async fn apply(
     Ok(plan.steps.len())
 }
 
-/// Does one step of a plan. Doing it twice is harmless.
+/// Performs one step of a plan. Repeating it is harmless.
 ///
 /// # Errors
 /// When the log fails.

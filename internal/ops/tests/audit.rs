@@ -1,5 +1,5 @@
-//! The audit over both consumers on the embedded engines: a healthy system has no difference, and damage done by hand
-//! is found, with its offset, and nothing else.
+//! The audit over both consumers on the embedded engines: a healthy system has no difference; each damage that the
+//! tests cause is found with its offset, and nothing else is.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use workload::{Reference, Stories, StoryConfig};
 
-/// `chat.deliveries` is the third topic that was made.
+/// The id of `chat.deliveries` in the embedded log: it is the third topic that was created.
 const DELIVERIES_ID: u16 = 2;
 
 struct World {
@@ -49,7 +49,7 @@ impl World {
         Self { now_ms, log_tables, store_tables, log, store, running: Vec::new() }
     }
 
-    /// Appends so many events of people.
+    /// Appends so many events of random users.
     async fn say(&self, seed: u64, events: u64) {
         let config = StoryConfig { users: 12, directs: 6, groups: 14, ..StoryConfig::default() };
         let mut stories = Stories::new(seed, config, self.now_ms.load(Ordering::SeqCst));
@@ -85,7 +85,7 @@ impl World {
         self.running.push((stop, task));
     }
 
-    /// Waits until both consumers have come to the end, then stops them.
+    /// Waits until both consumers have reached the end of the log, then stops them.
     async fn settle(&mut self) {
         for partition in 0..spec_of(MESSAGES).partitions {
             let next = self.log.watermarks(MESSAGES, partition).await.unwrap().next;
@@ -134,7 +134,8 @@ impl World {
         (report, found)
     }
 
-    /// Changes rows of a table behind the engine's back; `change` returns the new value for a key and value, if any.
+    /// Changes one row of a table behind the engine's back: the first one that `change` returns a new value for, or
+    /// `Some(None)` to remove the row. Returns its key.
     async fn spoil(
         tables: &Database,
         table: &str,
@@ -157,7 +158,7 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_be_bytes(bytes.try_into().unwrap())
 }
 
-/// The row with `from` in it, with `to` instead.
+/// The value with `to` in place of `from`, if it contains `from`.
 fn replaced(value: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
     let at = value.windows(from.len()).position(|some| some == from)?;
     Some([&value[..at], to, &value[at + from.len()..]].concat())
@@ -182,7 +183,7 @@ async fn a_healthy_system_has_no_difference_and_what_is_spoiled_is_found_by_posi
         (rows == 300).then_some(None)
     });
     let removed = removed.await;
-    // The embedded log would notice a missing record by itself, so a marker takes the delivery's offset.
+    // The embedded log would notice a missing record, so a marker takes the delivery's offset.
     let (mut deliveries, mut marker) = (0, Vec::new());
     let dropped = World::spoil(&world.log_tables, "log/records", |key, value| {
         if key[..2] == DELIVERIES_ID.to_be_bytes() {
@@ -217,7 +218,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
     let store: SharedStore = world.store.attach().unwrap();
     let (_, found) = world.audit(&AuditScope::everything()).await;
     assert_eq!(found, []);
-    // The last event of some partition that had no effect, and one that had.
+    // The last event of a partition that had no effect, and the last that had one.
     let codec = Codec::compiled_in();
     let mut without: Option<(domain::Event, Seq)> = None;
     let mut delivered: Option<(NewRecord, Delivery)> = None;
@@ -247,7 +248,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
     let (slot, ordinal) = (state.slot, state.ordinal + 1);
     let row = Row::Entry { seq, slot, ordinal, id, author, time_ms: 1, content };
     store.write(vec![row.write(conversation, seq)]).await.unwrap();
-    // A repetition is fine; one that names a stranger is not, nor one with other content, nor one for nobody.
+    // A repetition is allowed; deliveries with a wrong recipient, with other content, or of no event are not.
     append(&*world.log, DELIVERIES, record.clone()).await.unwrap();
     let stranger: domain::UserId = "00000000-0000-4000-8000-0000000000ff".parse().unwrap();
     let (at, nobody) = (delivery.event_key, Some((conversation, Seq::default())));
@@ -311,7 +312,7 @@ async fn what_is_on_its_way_or_held_is_no_difference() {
     assert_eq!(report.counts.storage_lag, 500 + 12);
     assert!(report.next.values().all(|next| *next == 0));
 
-    // Only storage runs: rows are compared, deliveries are lag, and the next audit begins before them.
+    // Only storage runs: rows are compared, deliveries count as lag, and the next audit begins before them.
     world.start_storage(RULES_NEWEST);
     for partition in 0..12 {
         let next = world.log.watermarks(MESSAGES, partition).await.unwrap().next;
@@ -363,7 +364,7 @@ async fn what_was_held_is_looked_at_once_it_is_healed() {
         ..AuditScope::everything()
     };
 
-    // An audit that follows the log waits where the holds begin, and reports it.
+    // An audit that follows the log waits at the first held event, and reports it.
     let store: SharedStore = world.store.attach().unwrap();
     let engines = Engines { log: world.log.clone(), store, codec: Codec::compiled_in() };
     let (stop, follow) = (CancellationToken::new(), AuditScope { follow: true, ..AuditScope::everything() });

@@ -1,5 +1,5 @@
-//! A group whose members are nearly all in one delivery partition: its recipients are listed in several records, each
-//! member in one of them, and the audit knows that.
+//! A group whose members are nearly all in one delivery partition: its recipients are split into several records,
+//! with each member in one of them, and the audit accepts that.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -22,19 +22,19 @@ use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Members: more than one record lists, fewer than two do.
+/// Number of members: more than one record may list, fewer than two may.
 const MEMBERS: usize = 2_300;
-/// `chat.deliveries` is the third topic that was made.
+/// The id of `chat.deliveries` in the embedded log: it is the third topic that was created.
 const DELIVERIES_ID: u16 = 2;
 
-/// So many users whose deliveries are in partition 0.
+/// Users whose deliveries go to partition 0.
 fn crowd() -> Vec<UserId> {
     let partitions = spec_of(DELIVERIES).partitions;
     let users = (1_u64..).map(|number| UserId::try_from(Uuid::from_u128(u128::from(number))).unwrap());
     { users }.filter(|user| partition_of(user.to_string().as_bytes(), partitions) == 0).take(MEMBERS).collect()
 }
 
-/// Runs both consumers until they have come to the end of the conversation's partition.
+/// Runs both consumers until they have reached the end of the conversation's partition.
 async fn consume(log: &SharedLog, store: &SharedStore, conversation: ConversationId) {
     let (stop, metrics, codec) = (CancellationToken::new(), Metrics::new(), Codec::compiled_in());
     let (storing, fanning) = (storage::StorageMetrics::new(&metrics), fanout::FanoutMetrics::new(&metrics));

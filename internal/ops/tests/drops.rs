@@ -1,4 +1,5 @@
-//! An event that no upgrade will ever read: once dropped, it holds no conversation any more, and every replay agrees.
+//! An event that no version will be able to read: once it is dropped, it no longer holds its conversation, and every
+//! replay gives the same rows.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -52,14 +53,14 @@ fn message(body: &str) -> Action {
     Action::SendMessage(SendMessage { body: body.into(), reply_to: None })
 }
 
-/// In the wire format, with an id that no registry gave to a schema of ours.
+/// Appends a record in the wire format, with a schema id that the registry has not assigned to a schema of ours.
 async fn put_unknown(log: &SharedLog, conversation: ConversationId) -> Seq {
     let (key, payload) = (conversation.to_string(), b"\0\0\0\x27\x0fnothing of ours".to_vec().into());
     let record = NewRecord { key, partition: None, headers: Vec::new(), payload };
     Seq::new(0, append(&**log, MESSAGES, record).await.unwrap().offset).unwrap()
 }
 
-/// The texts of a conversation's messages, as one incarnation has them.
+/// The texts of a conversation's messages in the current incarnation.
 async fn bodies(store: &EmbeddedStore, conversation: ConversationId) -> Vec<String> {
     let page = Page { anchor: None, direction: Direction::After, limit: 50 };
     let entries = store.attach().unwrap().timeline(conversation, page).await.unwrap().into_iter();
@@ -103,7 +104,7 @@ fn drop_of(conversation: ConversationId, seq: Seq) -> Dropped {
     Dropped { seq, conversation, by: "ann, on call".into(), why: "a stranger's".into(), time_ms: 1 }
 }
 
-/// A direct conversation with a message, the event that is held, and another message.
+/// A direct conversation with a message, an event that holds it, and another message.
 async fn held_conversation(log: &SharedLog) -> (ConversationId, Seq) {
     let conversation = ConversationId::direct(user(1), user(2));
     let create = Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] });
@@ -157,7 +158,7 @@ async fn a_dropped_event_holds_nobody_and_a_rebuild_comes_to_the_same_rows() {
     assert_eq!((&sums.tables, &sums.applied), (&full.tables, &full.applied));
 }
 
-/// Every replay honours the drop, even by a program that could judge the event by then.
+/// Every replay treats the event as dropped, even in a program that could judge it by then.
 #[tokio::test(start_paused = true)]
 async fn a_program_that_knows_the_event_by_then_drops_it_all_the_same() {
     let (log, store) = (ready_log().await, store().await);

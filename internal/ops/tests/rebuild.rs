@@ -1,4 +1,4 @@
-//! Building rows beside the served ones: killed anywhere, compared, switched under load, and back.
+//! Building rows beside the served ones: killed at any point, compared, switched under load, and switched back.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -28,7 +28,7 @@ async fn sums(store: &dyn Store) -> Checksum {
     checksum(store, None, |_, _| {}).await.unwrap()
 }
 
-/// Calls [`Pair::bring_up`], killed at the first batch that brings it to `until` records.
+/// Calls [`Pair::bring_up`] and kills it at the first batch that brings it to `until` records.
 async fn killed_at(pair: &Pair, engines: &Engines, until: u64) -> bool {
     let stop = CancellationToken::new();
     let mut tell = |now: ops::rebuild::Progress| {
@@ -55,7 +55,7 @@ async fn a_rebuild_that_is_killed_anywhere_changes_nothing_that_is_served_and_go
 
     let (mut kills, mut lacks) = (0, u64::MAX);
     loop {
-        // As a new process finds the store.
+        // The state that a new process finds in the store.
         assert_eq!(begun(&served.incarnations().await.unwrap()), Some(number));
         let pair = Pair::open(&*served, number).await.unwrap();
         let behind: u64 = pair.behind(&log).await.unwrap().iter().map(ops::replay::Range::records).sum();
@@ -96,7 +96,8 @@ async fn a_row_that_differs_is_missing_or_too_many_is_found() {
     pair.bring_up(&engines, &stop, &mut |_| {}).await.unwrap();
 
     let planted = |seq: u64, row: Row| vec![row.write(conversations[0], Seq::try_from(seq).unwrap())];
-    // A version that only one incarnation has, and a cell with another value under a timestamp that both have applied.
+    // A version that only one incarnation has, and a cell with another value under a timestamp that both have
+    // applied.
     let joined = Row::Joined { user: user(9), role: Role::Owner, seq: Seq::try_from(3).unwrap(), ordinal: 0 };
     pair.beside.write(planted(3, joined.clone())).await.unwrap();
     let stray = Row::Bucket { bucket: 7, start: Seq::try_from(2).unwrap() };
@@ -110,12 +111,12 @@ async fn a_row_that_differs_is_missing_or_too_many_is_found() {
     assert!(told.contains(&conversations[0].to_string()), "{told}");
 }
 
-/// A conversation that grows all the time.
+/// A conversation that grows continuously.
 struct Talk {
     log: SharedLog,
     store: SharedStore,
     conversation: ConversationId,
-    /// Messages that are in the log.
+    /// Number of messages in the log.
     said: AtomicU64,
 }
 
@@ -135,7 +136,7 @@ impl Talk {
     async fn go_on(self: Arc<Self>) {
         loop {
             let send = Action::SendMessage(SendMessage { body: "more".into(), reply_to: None });
-            // A new id each time, beyond those of `id`: a repeated one would be no message.
+            // A new id each time, beyond those that `id` returns: a repeated id would make no message.
             let stamp = BEGIN_MS + 1_000 + i64::try_from(self.said.load(Ordering::SeqCst)).unwrap();
             say(&*self.log, self.conversation, user(1), CommandId::first_at(stamp), send).await;
             self.said.fetch_add(1, Ordering::SeqCst);
@@ -143,8 +144,8 @@ impl Talk {
         }
     }
 
-    /// Asserts that all messages before this call are there behind the barrier: I4, whatever is built, switched or
-    /// killed.
+    /// Asserts that a read behind the barrier shows all messages sent before this call (I4), whatever is built,
+    /// switched or killed.
     async fn is_all_there(&self) {
         let said = self.said.load(Ordering::SeqCst);
         let source = self.source();
@@ -153,7 +154,7 @@ impl Talk {
         assert!(self.store.wait_applied(source, seq, Duration::from_secs(60)).await.unwrap(), "storage goes on");
         let page = Page { anchor: None, direction: Direction::After, limit: usize::MAX };
         let entries = self.store.timeline(self.conversation, page).await.unwrap();
-        // The first entries say who joined.
+        // The first entries tell who has joined.
         let messages = entries.iter().filter(|entry| entry.ordinal > 0).count() as u64;
         assert!(messages >= said, "{messages} of {said}");
     }
@@ -189,7 +190,7 @@ async fn rows_are_built_switched_and_switched_back_under_load_and_nothing_is_eve
             talk.is_all_there().await;
         }
         assert_eq!(following.incarnation(), number);
-        // The way back: what the old incarnation lacks is applied first, storage does the rest.
+        // Switching back: what the old incarnation lacks is applied first, storage applies the rest.
         let there = following.incarnations().await.unwrap();
         let old = before(&there).unwrap();
         Pair::open(&*following, old).await.unwrap().switch(&engines, &stop).await.unwrap();
@@ -200,7 +201,7 @@ async fn rows_are_built_switched_and_switched_back_under_load_and_nothing_is_eve
         let stages: Vec<Stage> = following.incarnations().await.unwrap().beside.iter().map(|one| one.stage).collect();
         assert!(stages.iter().all(|stage| *stage == Stage::Served), "{stages:?}");
     }
-    // The conversation goes on after the last switch.
+    // The conversation still grows after the last switch.
     let said = talk.said.load(Ordering::SeqCst);
     while talk.said.load(Ordering::SeqCst) < said + 20 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -88,7 +88,7 @@ async fn a_log_that_is_not_the_stores_is_refused_before_anything_is_written() {
     let partition = eventlog::partition_of(conversations[0].to_string().as_bytes(), 12);
     let plans = [Selection::FromStart, Selection::From { partition, offset: 5 }];
 
-    // The other log is as long, then longer: only the content of its records tells it apart.
+    // The other log is as long, then longer: only the content of its records differs.
     let other = ready_log().await;
     for partition in 0..12 {
         let tick = Codec::compiled_in().tick();
@@ -109,7 +109,7 @@ async fn a_log_that_is_not_the_stores_is_refused_before_anything_is_written() {
     let short = plan(&empty, &store, Selection::FromStart).await.unwrap_err().to_string();
     assert!(short.contains(&format!("chat.messages/{partition} ends at offset 1, but the store")), "{short}");
 
-    // Planned on the right log, run on the wrong one: each partition checks again.
+    // Planned on the right log, executed on the wrong one: every range is checked again.
     let ranges = plan(&log, &store, Selection::From { partition, offset: 0 }).await.unwrap();
     let (codec, stop) = (Codec::compiled_in(), CancellationToken::new());
     let ran = run(&other, &store, &codec, &Entropy::seeded(1), &ranges, &stop, |_, _| {}).await;

@@ -46,7 +46,7 @@ async fn apply_puts_everything_in_place_once() {
     assert_eq!(apply_all(&*log, 2).await.unwrap(), 0, "a second time finds nothing to do");
 }
 
-/// Whatever is wrong with it, everything else runs, and is put in place.
+/// A wrong lossy topic prevents nothing: `topics apply` creates everything else.
 #[tokio::test]
 async fn a_lossy_topic_that_is_not_as_it_must_be_is_worth_a_word_and_no_more() {
     let log = log().await;
@@ -99,7 +99,7 @@ async fn a_partition_with_foreign_records_is_refused_and_nothing_is_written() {
 async fn a_lost_commit_is_healed_only_where_nothing_could_be_passed_over() {
     let log = log().await;
     log.create(topics::spec_of(MESSAGES)).await.unwrap();
-    // As if the group's offsets had expired: genesis everywhere, traffic in one partition, no commits.
+    // As if the group's commits had expired: genesis records everywhere, traffic in one partition, no commits.
     for partition in 0..topics::spec_of(MESSAGES).partitions {
         let step = Step::Genesis { topic: topics::spec_of(MESSAGES), partition };
         carry_out(&*log, &Codec::compiled_in(), &Entropy::seeded(1), &step).await.unwrap();

@@ -1,8 +1,8 @@
-//! How far an audit may go: up to what storage has applied and the fan-out has committed. What lies beyond is still on
-//! its way, and counts as no difference.
+//! How far an audit may go: up to what storage has applied and the fan-out has committed. Later events are still
+//! being processed, and are no difference.
 //!
-//! The bounds are read in this order, so that all that is within them is there by the time it is compared: `applied`,
-//! the commit, the holds, and only then rows and deliveries.
+//! The bounds are read in this order, so that the effects of all events within them are there by the time they are
+//! compared: `applied`, the commit, the holds, and only then rows and deliveries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +23,13 @@ const HOLDS_MAX: usize = 10_000;
 pub(super) struct Bounds {
     /// The first offset that storage may not have applied yet.
     pub(super) applied: u64,
-    /// The first offset that the fan-out may not have delivered yet, parked conversations aside.
+    /// The first offset that the fan-out may not have delivered yet, except for parked conversations.
     pub(super) delivered: u64,
     /// The end of the log.
     pub(super) end: u64,
     /// Conversations that the fan-out has parked, with the first offset that it may not have delivered.
     pub(super) parked: BTreeMap<ConversationId, u64>,
-    /// Conversations that storage holds: what it skipped is behind this seq.
+    /// Conversations that storage holds: the events after this seq are skipped.
     pub(super) held_by_storage: BTreeMap<ConversationId, Seq>,
     /// The same for the fan-out.
     pub(super) held_by_fanout: BTreeMap<ConversationId, Seq>,
@@ -53,15 +53,15 @@ impl Bounds {
         })
     }
 
-    /// The first offset that cannot be audited completely yet, because it is on its way or skipped under a hold. A
-    /// later audit begins there, so that what heals is audited then.
+    /// The first offset that cannot be audited completely yet, because its event is still being processed or is
+    /// skipped under a hold. A later audit begins there, so that re-driven events are audited then.
     pub(super) fn settled(&self) -> u64 {
         let holds = self.held_by_storage.values().chain(self.held_by_fanout.values());
         let held = holds.map(|done| done.offset() + 1).min().unwrap_or(u64::MAX);
         self.arrived().min(held)
     }
 
-    /// The first offset that is still on its way: as [`Self::settled`], without the holds.
+    /// The first offset whose event is still being processed: as [`Self::settled`], without the holds.
     pub(super) fn arrived(&self) -> u64 {
         let parked = self.parked.values().min().copied().unwrap_or(u64::MAX);
         self.applied.min(self.delivered).min(parked)
@@ -84,9 +84,10 @@ async fn holds(
     Ok(held.into_iter().map(|(conversation, hold)| (conversation, done(hold))).collect())
 }
 
-/// The next offset and the parked positions of a commit: `1;FINGERPRINT;CONVERSATION:BACK;...`, the conversation as
-/// base64url, and how far before the commit its first unjudged event lies, in base 36. Where delivery partitions lag it
-/// is `2;FINGERPRINT;@PARTITION:BACK;...` with those: what is delivered to all of them ends at the first.
+/// Parses the next offset and the parked conversations of a commit: `1;FINGERPRINT;CONVERSATION:BACK;...`, with the
+/// conversation as base64url, and in base 36 how far before the commit its first unjudged event lies. Where delivery
+/// partitions lag it is `2;FINGERPRINT;@PARTITION:BACK;...` with those partitions: everything is delivered up to the
+/// first of them only.
 fn position_of(commit: &Commit) -> Result<(u64, BTreeMap<ConversationId, u64>), OpsError> {
     let wrong = || OpsError::Failed(format!("the fan-out's commit cannot be read: '{}'", commit.metadata));
     let mut parts = commit.metadata.split(';');

@@ -1,9 +1,8 @@
-//! Deliveries: what a portion of events must have sent to users, compared with `chat.deliveries`.
+//! Compares the deliveries that a portion of events must have caused with `chat.deliveries`.
 //!
 //! For each event there must be one record per delivery partition with recipients (several, where there are more
-//! recipients than a record lists). They are looked for from the time of the portion's first event on. Repetitions are
-//! allowed, as the clients' filter drops them; a record that the filter drops although it was not delivered before is
-//! out of order.
+//! The search begins at the time of the portion's first event. Repetitions are allowed, as the clients' filter drops
+//! them; a record that the filter drops although it was not delivered before is out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,34 +26,35 @@ use crate::OpsError;
 
 /// Records read at once.
 const RECORDS_AT_ONCE: usize = 500;
-/// How far brokers' clocks may be apart, milliseconds: a delivery is looked for from so long before its event on.
+/// How far the clocks of brokers may differ, in milliseconds: the search begins so long before the event.
 const SKEW_MS: i64 = 1_000;
-/// The same for the second search, when it was not found.
+/// The same for the second search, when the first has not found a delivery.
 pub(super) const SKEW_WIDE_MS: i64 = 600_000;
-/// What an event must have sent to one delivery partition.
+/// The delivery that an event must have caused in one delivery partition.
 #[derive(Debug)]
 struct ExpectedDelivery {
     partition: u32,
     recipients: Vec<UserId>,
-    /// The recipients whom the records found so far list: a long list comes in several records.
+    /// The recipients that the records found so far list: a long list is split into several records.
     named: BTreeSet<UserId>,
     frame: Arc<Map<String, Value>>,
     /// The append time of the event.
     time_ms: i64,
-    /// The offset at which it was found first: of the record that completes its recipients.
+    /// The offset at which it was first found complete.
     found: Option<u64>,
 }
 
 type EventKey = (ConversationId, Seq);
-/// A delivery by its event's conversation and seq, and whether it is for those who may read what the event is about:
-/// others get a frame of their own.
+/// A delivery by its event's conversation and seq, and whether it is for users who may read the message that the
+/// event is about: other users get another frame.
 type ExpectedKey = (EventKey, bool);
 
 /// The deliveries of a portion, by delivery partition.
 #[derive(Debug, Default)]
 pub(super) struct ExpectedDeliveries {
     by: BTreeMap<u32, BTreeMap<ExpectedKey, ExpectedDelivery>>,
-    /// Conversations of which an event of the portion is left out: no delivery of theirs can be called unexpected.
+    /// Conversations of which an event of the portion was not judged: none of their deliveries can be called
+    /// unexpected.
     pub(super) left_out: BTreeSet<ConversationId>,
 }
 
@@ -71,7 +71,8 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Reads a delivery partition from a time on, and not before an offset; `None` where nothing is that late.
+    /// A reader of a delivery partition that begins at a time, and not before an offset; `None` when there is no
+    /// record from that time on.
     pub(super) async fn reader(
         &self,
         partition: u32,
@@ -116,7 +117,7 @@ impl ExpectedDeliveries {
         }
     }
 
-    /// Finds and compares all of them; returns the differences.
+    /// Searches and compares all expected deliveries. Returns the differences.
     pub(super) async fn compare(
         mut self,
         search: &mut Search<'_>,
@@ -130,12 +131,13 @@ impl ExpectedDeliveries {
             counts.recipients += expected.values().map(|expected| expected.recipients.len() as u64).sum::<u64>();
             let mut reading =
                 Reading { partition, highest: BTreeMap::new(), left_out: &self.left_out, found: Vec::new() };
-            // Only a guess where the fan-out lagged: portions follow one another in deliveries as in the log.
+            // Only an estimate: where the fan-out lagged, the deliveries of this portion begin after those of the
+            // one before.
             let least = search.lasts.begin(partition);
             reading.run(search, &mut expected, (begin - SKEW_MS, least), counts).await?;
             if expected.values().any(|expected| expected.found.is_none()) {
-                // A second search, from much earlier on and up to a later end, so that nothing is reported that a clock
-                // explains.
+                // A second search, from an earlier time to a later end, so that differences between clocks are not
+                // reported.
                 reading.found.clear();
                 reading.highest.clear();
                 expected.values_mut().for_each(ExpectedDelivery::forget);
@@ -164,7 +166,7 @@ impl ExpectedDeliveries {
     }
 }
 
-/// The append time of the oldest record, where older ones were trimmed.
+/// The append time of the oldest record, if older ones were trimmed.
 async fn oldest_ms(log: &dyn EventLog, partition: u32) -> Result<Option<i64>, OpsError> {
     let marks = log.watermarks(DELIVERIES, partition).await?;
     if marks.low == 0 || marks.low == marks.next {
@@ -189,14 +191,14 @@ pub(super) fn delivery_difference(
 /// Reading one delivery partition for a portion.
 struct Reading<'a> {
     partition: u32,
-    /// The highest seq of each conversation so far, which is the clients' filter.
+    /// The highest seq of each conversation so far, as in the clients' filter.
     highest: BTreeMap<ConversationId, Seq>,
     left_out: &'a BTreeSet<ConversationId>,
     found: Vec<Difference>,
 }
 
 impl Reading<'_> {
-    /// Reads from a time on, and not before an offset, until everything expected was found, or the end.
+    /// Reads from a time on, and not before an offset, until all expected deliveries are found or the log ends.
     async fn run(
         &mut self,
         search: &mut Search<'_>,
@@ -228,10 +230,10 @@ impl Reading<'_> {
         expected: &mut BTreeMap<ExpectedKey, ExpectedDelivery>,
         counts: &mut Counts,
     ) -> bool {
-        // Records of other types and of later versions are not expected here either.
+        // Records of other types and later versions are not expected deliveries.
         let Ok(Some(delivery)) = search.codec.read_delivery(&record.headers, &record.payload) else { return false };
         let Some((conversation, seq)) = delivery.event_key else { return false };
-        // There may be two deliveries of one event: this is the one whose recipients match.
+        // An event may have two deliveries in a partition: this record belongs to the one with the same recipients.
         let halves = [true, false].map(|seen| ((conversation, seq), seen));
         let is_for = |half: &ExpectedKey| {
             let wanted = expected.get(half).map(|wanted| wanted.recipients.as_slice()).unwrap_or_default();
@@ -265,7 +267,7 @@ impl Reading<'_> {
         true
     }
 
-    /// Notes a delivery that no event of the portion has caused, though its seq lies in the portion.
+    /// Notes a delivery that no event of the portion has caused, although its seq is in the portion.
     fn unexpected(&mut self, search: &Search<'_>, record: &Record, (conversation, seq): EventKey) {
         let home = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
         let inside = search.slices.iter().any(|slice| slice.partition == home && slice.covers(seq.offset()));
@@ -278,12 +280,12 @@ impl Reading<'_> {
 }
 
 impl ExpectedDelivery {
-    /// Whether the recipients may come in several records.
+    /// Whether the recipients may be split into several records.
     fn is_split(&self) -> bool {
         self.recipients.len() > RECIPIENTS_PER_RECORD_MAX
     }
 
-    /// Recipients that no record has listed.
+    /// Recipients that no record lists.
     fn unnamed(&self) -> impl Iterator<Item = &UserId> {
         self.recipients.iter().filter(|user| !self.named.contains(user))
     }
@@ -302,7 +304,7 @@ impl ExpectedDelivery {
         }
         for (what, users) in [("does not name", wanted.difference(&named)), ("names", named.difference(&wanted))] {
             if self.is_split() && what == "does not name" {
-                continue; // Another record does, or it is missing.
+                continue; // another record may name them; if none does, the delivery is reported as missing
             }
             let users: Vec<String> = users.map(ToString::to_string).collect();
             if !users.is_empty() {

@@ -1,7 +1,8 @@
-//! What an accepted event must leave in the store, derived only from its effects and the definition of the tables.
+//! The cells that an accepted event must have written to the store, derived only from its effects and the definition
+//! of the tables.
 //!
-//! Written from the design and `schemas/cql`, not from storage's own code, so that a mistake in one of the two shows as
-//! a difference.
+//! This is written from the design and `schemas/cql`, not from storage's own code, so that a mistake in one of the
+//! two shows as a difference.
 
 use domain::kinds::{Create, Withdraw};
 use domain::{
@@ -14,7 +15,7 @@ use store::tables::{
     USER_CONVERSATIONS,
 };
 
-/// Slots of one bucket (CQL partition) of the timeline, as `schemas/cql` has it.
+/// Slots of one bucket (CQL partition) of the timeline, as in `schemas/cql`.
 const SLOTS_PER_BUCKET: u64 = 16_384;
 
 /// Cells of one row that an event must have written.
@@ -161,13 +162,13 @@ impl Writes<'_> {
             ("place", count(self.effects.slot)),
             ("ordinal", count(self.effects.ordinal)),
         ];
-        // A withdrawal does not show in the conversation.
+        // A withdrawal is not shown in the conversation.
         if self.event.rules < 2 || self.event.action != Action::Withdraw(Withdraw) {
             self.put(&HEADS, vec![self.conversation()], cells);
         }
         let stamp = self.event.id.stamp_ms();
         let (key, cells) = (vec![self.conversation()], vec![("newest_stamp", stamp.into())]);
-        // A monotone cell: its value is its timestamp.
+        // A monotone cell: its timestamp is its value.
         self.found.push(Write { table: &HEADS, key, timestamp: stamp, cells });
     }
 }
@@ -187,7 +188,7 @@ fn at(seq: Seq) -> Value {
     Value::Bigint(seq.timestamp())
 }
 
-/// Slots, ordinals and buckets count events: far below 2^63.
+/// Slots, ordinals and buckets are counts, far below 2^63.
 fn count(number: u64) -> Value {
     Value::Bigint(i64::try_from(number).unwrap_or(i64::MAX))
 }

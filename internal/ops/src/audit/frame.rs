@@ -1,7 +1,7 @@
-//! The frame that an event must have sent, as JSON: from the event, its effects and `schemas/PROTOCOL.md`.
+//! The frame that an event must have caused, as JSON: derived from the event, its effects and `schemas/PROTOCOL.md`.
 //!
-//! It is not made by the code that renders frames, and compared field by field: a field that a later release adds is no
-//! difference.
+//! It does not use the code that renders frames. It is compared field by field: a field that a later release adds is
+//! no difference.
 
 use domain::kinds::{
     AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 /// The fields that the event's frame must have.
 ///
-/// `seen`: whether it goes to those who may read what the event is about.
+/// With `seen`, the frame for users who may read the message that the event is about.
 pub(super) fn frame_of(event: &Event, appended: Appended, effects: &Effects, seen: bool) -> Map<String, Value> {
     let mut frame = fields(json!({
         "conversation": event.conversation.to_string(),
@@ -37,7 +37,8 @@ pub(super) fn frame_of(event: &Event, appended: Appended, effects: &Effects, see
     }));
     if effects.decision == Decision::Accepted {
         frame.extend(fields(what(event, effects)));
-        // A withdrawal tells nothing of the conversation; before version 2 it did.
+        // A withdrawal concerns its author only, so its frame has no ordinal; under version 1 of the rules it had
+        // one.
         let ordinal = if event.rules < 2 || event.action != Action::Withdraw(Withdraw) {
             json!(effects.ordinal)
         } else {
@@ -116,7 +117,7 @@ fn fields(value: Value) -> Map<String, Value> {
 /// The names of the fields that differ in a delivered frame; `None` when it is no JSON object.
 pub(super) fn differing(expected: &Map<String, Value>, delivered: &str) -> Option<Vec<String>> {
     let delivered: Map<String, Value> = serde_json::from_str(delivered).ok()?;
-    // Null: the field must not be there.
+    // A missing field counts as null: an expected null means that the field must be absent.
     let wrong = expected.iter().filter(|(name, value)| delivered.get(*name).unwrap_or(&Value::Null) != *value);
     Some(wrong.map(|(name, _)| name.clone()).collect())
 }

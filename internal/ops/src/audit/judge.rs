@@ -1,7 +1,8 @@
 //! Judges the events of a partition again, with the reducer and the facts as of each event.
 //!
-//! The judge knows a conversation that the audit has read from its first event. One that it meets in the middle of the
-//! log, or has dropped to stay bounded, it loads from the store as of the event before.
+//! The state of a conversation comes from the judge's own memory if the audit has read it from its first event. For
+//! a conversation that the judge meets in the middle of the log, or has evicted to stay bounded, it is loaded from
+//! the store as of the event before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,8 @@ use eventlog::{DecodedRecord, Meaning};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use store::{Answers, CacheEntry, Conversations, FactsLookup, Loaded, Store, StoreError, load};
 
-/// Conversations that are remembered as seen; beyond that, a conversation that is not in memory is loaded.
+/// The most conversations that are remembered as seen; beyond that, every conversation that is not in memory is
+/// loaded.
 const MET_MAX: usize = 1 << 18;
 /// Conversations that are loaded at once.
 const LOADS_AT_ONCE: usize = 32;
@@ -26,13 +28,13 @@ pub(super) struct Judged {
 /// Judges the events of one partition, in order.
 pub(super) struct Judge {
     cache: Conversations,
-    /// Conversations seen so far; `None` when there may be others, because the audit began in the middle or there are
-    /// too many.
+    /// Conversations seen so far; `None` when the set would be incomplete, because the audit began in the middle of
+    /// the log or there are too many.
     met: Option<BTreeSet<ConversationId>>,
 }
 
 impl Judge {
-    /// `from_start`: the first event judged will be the first of the log.
+    /// `from_start` tells whether the first event judged will be the first of the log.
     pub(super) fn new(from_start: bool) -> Self {
         Self { cache: Conversations::new(), met: from_start.then(BTreeSet::new) }
     }
@@ -83,7 +85,7 @@ impl Judge {
         let (conversation, as_of) = (event.conversation, appended.seq.before().unwrap_or_default());
         let mut loaded = match self.cache.take(conversation) {
             Some(CacheEntry::Ready(loaded)) => loaded,
-            // The conversation was dropped from memory after `load`, because an event of it was not judged.
+            // The conversation was evicted after `load`, because an event of it was not judged.
             Some(CacheEntry::Held) | None => loaded(store, conversation, appended).await?,
         };
         let mut answers = Answers::default();
@@ -105,7 +107,7 @@ impl Judge {
         Ok(Some(Judged { event: event.clone(), appended, effects }))
     }
 
-    /// Forgets a conversation of which an event was not judged: its next event loads it anew.
+    /// Evicts a conversation of which an event was not judged: its next event loads it again.
     pub(super) fn forget(&mut self, conversation: ConversationId) {
         self.cache.remove(conversation);
         if let Some(met) = &mut self.met {
@@ -124,7 +126,7 @@ impl Judge {
         state
     }
 
-    /// Drops conversations until memory is inside its bounds.
+    /// Evicts conversations until memory is within its bounds.
     pub(super) fn shrink(&mut self) {
         self.cache.shrink();
     }

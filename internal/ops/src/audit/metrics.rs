@@ -9,7 +9,7 @@ use super::{Counts, Fault, Report};
 
 /// The metrics of an audit, set from its report.
 ///
-/// All of them are gauges: an audit that begins again begins with 0, and the values are those of that audit.
+/// All of them are gauges: they describe the present audit, and a new audit starts them at 0.
 #[derive(Debug, Clone)]
 pub struct AuditMetrics {
     differences: Family<FaultLabel, Gauge>,
@@ -51,7 +51,7 @@ impl AuditMetrics {
         }
     }
 
-    /// Sets them from the report; `now_ms` when the audit has come to an end.
+    /// Sets them from the report; `finished_ms` is given when the audit has ended.
     pub fn set(&self, report: &Report, finished_ms: Option<i64>) {
         let value = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for fault in Fault::ALL {

@@ -1,4 +1,4 @@
-//! Where an audit begins and goes on: offsets by partition, on the command line and in a file.
+//! The offsets at which an audit begins, by partition, on the command line and in a file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,12 +17,12 @@ pub struct AuditOffsets {
 }
 
 impl AuditOffsets {
-    /// Parses offsets as an audit prints them: `PARTITION:OFFSET,...`.
+    /// Parses offsets in the form in which an audit prints them: `PARTITION:OFFSET,...`.
     ///
     /// # Errors
     /// When the text is of another form.
     pub fn parse(text: &str) -> Result<Self, OpsError> {
-        let wrong = |part: &str| OpsError::Usage(format!("'{part}' is no place: PARTITION:OFFSET"));
+        let wrong = |part: &str| OpsError::Usage(format!("'{part}' is no position: PARTITION:OFFSET"));
         let offset = |part: &str| {
             let (partition, offset) = part.split_once(':')?;
             Some((partition.parse().ok()?, offset.parse().ok()?))
@@ -31,7 +31,7 @@ impl AuditOffsets {
         Ok(Self { next: offsets.collect::<Result<_, _>>()? })
     }
 
-    /// Takes them from the content of a file; none when there is no such file yet.
+    /// Parses the content of a file; empty when there is no such file yet.
     ///
     /// # Errors
     /// When the file could not be read, or has another format.
@@ -45,7 +45,7 @@ impl AuditOffsets {
         serde_json::from_slice(&bytes).map_err(wrong)
     }
 
-    /// The content of the file.
+    /// The content of the file for these offsets.
     ///
     /// # Errors
     /// When they cannot be serialized.

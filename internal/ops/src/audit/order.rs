@@ -1,4 +1,4 @@
-//! The order of deliveries across portions: each must come behind the earlier ones of its conversation.
+//! The order of deliveries across portions: each must come after the earlier ones of its conversation.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,10 +10,10 @@ use super::deliveries::{SKEW_WIDE_MS, Search, delivery_difference};
 use super::report::{Difference, Fault};
 use crate::OpsError;
 
-/// Conversations whose last delivery in a delivery partition is remembered, over all partitions.
+/// The most conversations and delivery partitions whose last delivery is remembered.
 const LAST_MAX: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
 
-/// A delivery of a portion, at the offset where it was found first.
+/// A delivery of a portion, at the offset where it was first found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     /// The partition of the event.
@@ -25,7 +25,7 @@ pub(super) struct Found {
     pub(super) offset: u64,
 }
 
-/// What is remembered from one portion to the next.
+/// State that is kept from one portion to the next.
 #[derive(Debug)]
 pub(super) struct LastDeliveries {
     /// The last delivery of a conversation in a delivery partition.
@@ -70,7 +70,7 @@ impl Search<'_> {
         Ok(differences)
     }
 
-    /// Whether that delivery is also found before `end`: the offset found first may have been a repetition's.
+    /// Whether that delivery is also found before `end`: the offset first found may have been that of a repetition.
     async fn stands_before(&mut self, partition: u32, delivery: Found, end: u64) -> Result<bool, OpsError> {
         let reader = self.reader(partition, delivery.time_ms - SKEW_WIDE_MS, 0).await?;
         let Some(mut reader) = reader else { return Ok(false) };

@@ -27,7 +27,7 @@ struct Looked {
     touched: BTreeMap<ConversationId, Seq>,
     /// Those of them whose members or settings changed.
     reshaped: BTreeSet<ConversationId>,
-    /// Conversations of which an event was left out.
+    /// Conversations of which an event was not judged.
     left_out: BTreeSet<ConversationId>,
 }
 
@@ -89,7 +89,8 @@ impl Audit<'_> {
         let chosen: Vec<&DecodedRecord> = messages.iter().filter(selected).collect();
         let judged: Vec<&DecodedRecord> = chosen.iter().copied().filter(|message| !is_held(bounds, message)).collect();
         judge.load(&*self.engines.store, &judged).await?;
-        // Deliveries of conversations that were not selected lie between those that are looked for.
+        // Deliveries of conversations that were not selected are found among the expected ones, and are not
+        // unexpected.
         let others = messages.iter().filter(|message| !selected(message));
         deliveries.left_out.extend(others.filter_map(|message| message.conversation));
         for message in chosen {

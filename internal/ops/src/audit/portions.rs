@@ -1,4 +1,4 @@
-//! Reads the partitions of `chat.messages` side by side, in the order of append times, in bounded portions.
+//! Reads the partitions of `chat.messages` in parallel, in the order of append times, in bounded portions.
 
 use std::collections::VecDeque;
 
@@ -9,9 +9,9 @@ use crate::OpsError;
 
 /// Records of one portion, over all partitions.
 const CHUNK_RECORDS_MAX: usize = 4096;
-/// Bytes of payload of one portion, roughly.
+/// Bytes of payload of one portion, approximately: the last record may exceed it.
 const CHUNK_BYTES_MAX: usize = 16 << 20;
-/// Records taken from a partition at once.
+/// Records that are read from a partition at once.
 const RECORDS_AT_ONCE: usize = 500;
 
 /// A partition's range that is still to be audited.
@@ -45,12 +45,12 @@ impl<'a> PartitionRange<'a> {
         Self { partition, next, end: next, reader, buffer: VecDeque::new() }
     }
 
-    /// Fetches the next record, unless the lane is at its end.
+    /// Fetches the next records, unless the range is at its end.
     async fn fill(&mut self) -> Result<(), OpsError> {
         if self.buffer.is_empty() && self.next < self.end {
             self.buffer.extend(self.reader.next(self.end, RECORDS_AT_ONCE).await?);
         }
-        // There was a gap at the end: the next record lies behind it.
+        // There is a gap at the end of the range: the next record is behind it.
         if self.head().is_none() {
             self.next = self.next.max(self.end);
         }
@@ -62,7 +62,7 @@ impl<'a> PartitionRange<'a> {
     }
 }
 
-/// The next portion: of all lanes the records with the lowest append times. Empty at the end of all lanes.
+/// The next portion: the records with the lowest append times of all ranges. Empty when all ranges are at their end.
 pub(super) async fn chunk(ranges: &mut [PartitionRange<'_>]) -> Result<Vec<Slice>, OpsError> {
     let mut slices: Vec<Slice> = ranges
         .iter()

@@ -1,4 +1,4 @@
-//! A limit on the records read per second: an audit must not take what users need.
+//! A limit on the records that are read per second: an audit must not use capacity that users need.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Rate {
     /// Records per second; 0: no limit.
     per_second: u32,
-    /// When the records read so far are paid for.
+    /// When the records that were read so far are within the limit.
     paid: Instant,
 }
 
@@ -19,7 +19,7 @@ impl Rate {
         Self { per_second, paid: Instant::now() }
     }
 
-    /// Waits until `records` more may be read. Time in which nothing was read is not saved up.
+    /// Waits until `records` more may be read. Unused time is not saved up.
     pub(super) async fn spend(&mut self, records: usize, stop: &CancellationToken) {
         if self.per_second == 0 {
             return;

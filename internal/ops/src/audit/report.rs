@@ -1,4 +1,4 @@
-//! The findings of an audit, in words and as data.
+//! The findings of an audit, as text and as data.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,15 +17,16 @@ pub enum Fault {
     RowAltered,
     /// There is a row that no event has written.
     RowUnexpected,
-    /// A conversation as it is read back (members, settings, counters) is not what its events make of it.
+    /// The state of a conversation in the store (members, settings, counters) is not the one that follows from its
+    /// events.
     StateDiffers,
-    /// A member's devices never got an event.
+    /// A delivery is missing, so that the devices of its recipients never got the event.
     DeliveryMissing,
     /// A delivery has other content, or other recipients.
     DeliveryAltered,
     /// There is a delivery that no event has caused.
     DeliveryUnexpected,
-    /// A delivery comes behind a later one of its conversation: the clients' filter drops it.
+    /// A delivery comes after a later one of its conversation, so that the clients' filter drops it.
     DeliveryOutOfOrder,
 }
 
@@ -58,7 +59,7 @@ impl Fault {
     }
 }
 
-/// One difference, and where it is. Texts of people are never part of it.
+/// One difference, and where it is. It never contains message texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The kind of difference.
@@ -85,7 +86,7 @@ pub struct Difference {
     /// The offset there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_offset: Option<u64>,
-    /// What differs.
+    /// A description of the difference.
     pub words: String,
 }
 
@@ -123,7 +124,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How much was looked at, and what was left out.
+/// Counts of what was compared and what was left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Records of `chat.messages` read.
@@ -136,7 +137,7 @@ pub struct Counts {
     pub rows: u64,
     /// Cells compared.
     pub cells: u64,
-    /// Cells that a later event has written over: that event's comparison decides.
+    /// Cells that a later event has overwritten: they are compared for that event.
     pub overwritten: u64,
     /// Conversations whose state was read back and compared.
     pub states: u64,
@@ -152,11 +153,11 @@ pub struct Counts {
     pub storage_lag: u64,
     /// Events that the fan-out had not delivered, or whose conversation it had parked.
     pub fanout_lag: u64,
-    /// Events skipped under holds or, where an audit follows the log, records that wait behind the first of them.
+    /// Events skipped under holds or, in an audit that follows the log, records that wait behind the first of them.
     pub held: u64,
-    /// Events that this program cannot judge: it is older than they are.
+    /// Events that this program cannot judge, because they need a newer one.
     pub unknown: u64,
-    /// Deliveries that may have been trimmed.
+    /// Deliveries that may be missing because they were trimmed.
     pub trimmed: u64,
 }
 
@@ -168,7 +169,7 @@ pub struct Report {
     pub counts: Counts,
     /// Numbers of differences, by kind.
     pub differences: BTreeMap<Fault, u64>,
-    /// The offset at which the next audit of each partition goes on.
+    /// The offset at which the next audit begins, by partition.
     pub next: BTreeMap<u32, u64>,
 }
 

@@ -1,4 +1,5 @@
-//! Retries for the audit: one that follows the log must not end with some seconds without a leader.
+//! Retries for the audit: an audit that follows the log must not end because a partition has no leader for some
+//! seconds.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::{Exit, OpsError};
 /// How long a call is retried.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(180);
 
-/// Makes the call until it is answered, fails for good, or has failed for minutes.
+/// Repeats the call until it succeeds, fails for good, or has failed for minutes.
 ///
 /// # Errors
 /// The error of the call; a transient one when it has failed for that long, or was still failing when `stop` was

@@ -1,8 +1,8 @@
-//! Rows: what a portion of events must have left in the store, compared with what is there, cell by cell.
+//! Rows: compares the cells that a portion of events must have written with those in the store.
 //!
-//! A cell carries the seq of the event that wrote it as its timestamp. A lower timestamp than expected means that the
-//! write is missing; the same timestamp must come with the same value; a higher one means that a later event wrote over
-//! the cell, and that event's comparison decides.
+//! The timestamp of a cell is the seq of the event that wrote it. A lower timestamp than expected means that the
+//! write is missing; with the same timestamp the value must be the same; a higher one means that a later event has
+//! overwritten the cell, which is then compared for that event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +17,10 @@ use super::report::{Counts, Difference, Fault};
 
 /// Rows read at once.
 const ROWS_AT_ONCE: usize = 256;
-/// The one cell whose timestamp is no seq: a monotone cell, whose value is its timestamp.
+/// The one cell whose timestamp is no seq: a monotone cell, whose timestamp is its value.
 const MONOTONE: &str = "newest_stamp";
 
-/// The rows that a portion of one partition's events must have left.
+/// The rows that a portion of one partition's events must have written.
 #[derive(Debug, Default)]
 pub(super) struct ExpectedRows {
     /// The rows by table and bytes of the key.
@@ -34,7 +34,7 @@ pub(super) struct ExpectedRow {
     pub(super) conversation: ConversationId,
     /// The newest expected write of each cell.
     cells: BTreeMap<&'static str, Cell>,
-    /// Events that must not have written here: they were refused, or repetitions.
+    /// Refused events and repetitions, which must not have written to this row.
     never: BTreeSet<Seq>,
 }
 
@@ -46,13 +46,13 @@ struct Cell {
     seq: Seq,
 }
 
-/// The end of the portion, for judging timestamps that are too high.
+/// The ends of the portion and of the log, against which too high timestamps are judged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Horizon {
     pub(super) partition: u32,
-    /// The seq behind the last event judged.
+    /// The seq after the last event judged.
     pub(super) judged: Seq,
-    /// The end of the log: no cell can come from an event behind it.
+    /// The end of the log: no cell can come from an event at or after it.
     pub(super) end: Seq,
 }
 
@@ -63,7 +63,7 @@ impl ExpectedRows {
             let row = self.row(write.table, write.key, event.conversation);
             for (name, value) in write.cells {
                 let cell = Cell { timestamp: write.timestamp, value: value.to_bytes(), seq: appended.seq };
-                // As in the store: the later write wins, on a tie the larger bytes.
+                // As in the store: the later write wins; with equal timestamps, the larger bytes.
                 let stands = |old: &Cell| (old.timestamp, &old.value) >= (cell.timestamp, &cell.value);
                 if !row.cells.get(name).is_some_and(stands) {
                     row.cells.insert(name, cell);
@@ -99,7 +99,7 @@ impl ExpectedRows {
     }
 }
 
-/// Reads these rows and compares; returns those that differ, each with its difference.
+/// Reads these rows and compares them. Returns those that differ, each with its difference.
 pub(super) async fn compare(
     store: &dyn Store,
     rows: Vec<ExpectedRow>,
@@ -180,7 +180,7 @@ impl ExpectedRow {
 }
 
 impl Cell {
-    /// What is wrong with the cell that is stored, if anything is.
+    /// What is wrong with the stored cell, if anything is.
     fn fault(&self, name: &str, (timestamp, value): (i64, &[u8]), horizon: Horizon) -> Option<String> {
         let lengths = || format!("({} bytes, not {})", value.len(), self.value.len());
         if name == MONOTONE {
@@ -208,7 +208,7 @@ struct Wrong {
     missing: Vec<String>,
     others: Vec<String>,
     unexpected: bool,
-    /// The earliest event concerned.
+    /// The earliest event that is concerned.
     seq: Option<Seq>,
 }
 
@@ -250,7 +250,7 @@ fn seq_of(timestamp: i64) -> Option<Seq> {
     u64::try_from(timestamp).ok().and_then(|number| Seq::try_from(number).ok())
 }
 
-/// A key's value as people write it.
+/// A key's value as text.
 fn text_of(value: &Value) -> String {
     match value {
         Value::Uuid(uuid) => uuid.to_string(),

@@ -1,17 +1,17 @@
-//! The conversations that an audit looks at.
+//! The conversations that an audit compares.
 
 use std::collections::BTreeSet;
 
 use domain::ConversationId;
 use sha2::{Digest, Sha256};
 
-/// Conversations that a [`Bounded`] set holds.
+/// The most conversations that a [`Bounded`] set holds.
 const BOUNDED_MAX: usize = 1 << 16;
 
-/// A percentage of all conversations, always the same ones.
+/// A percentage of all conversations, the same ones in every audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// 1 to 100.
+    /// From 1 to 100.
     pub percent: u8,
 }
 
@@ -41,7 +41,7 @@ impl Conversations {
     }
 }
 
-/// A set of conversations with a bound; a full set counts every conversation as being in it.
+/// A bounded set of conversations; a full set counts every conversation as a member.
 #[derive(Debug, Default)]
 pub(super) struct Bounded(BTreeSet<ConversationId>);
 

@@ -1,7 +1,7 @@
-//! Conversations as they are read back: they must have no entry that no event has made, and the members, settings and
-//! counters that follow from the events.
+//! Compares conversations as the store returns them: there must be no entry that no event has made, and the members,
+//! settings and counters must follow from the events.
 //!
-//! Missing rows are found by [`super::rows`]; this finds rows that should not be there.
+//! [`super::rows`] finds missing rows; this module finds rows that should not be there.
 
 use domain::{ConversationId, ConversationState, Seq};
 use store::{Direction, Page, Store, StoreError};
@@ -28,19 +28,19 @@ pub(super) async fn foreign_entries(
     expected: &BTreeSet<Seq>,
 ) -> Result<Vec<Difference>, StoreError> {
     let mut found = Vec::new();
-    // One more than expected: a healthy timeline ends in one page, inside or behind the span.
+    // One more than expected: a correct timeline needs one page, which ends in the span or behind it.
     let limit = (expected.len() + 1).clamp(2, ENTRIES_AT_ONCE);
     let mut anchor = span.from.before();
     loop {
         let page = Page { anchor, direction: Direction::After, limit };
         let entries = match store.timeline(conversation, page).await {
             Ok(entries) => entries,
-            // A row that cannot be decoded also differs from what was written: the comparison of rows reports it.
+            // A row that cannot be decoded differs from what was written, too: the comparison of rows reports it.
             Err(StoreError::Broken(_)) => return Ok(found),
             Err(error) => return Err(error),
         };
         for entry in entries.iter().filter(|entry| entry.seq < span.to && !expected.contains(&entry.seq)) {
-            let words = format!("the timeline has an entry at place {} that no event has made", entry.slot);
+            let words = format!("the timeline has an entry at slot {} that no event has made", entry.slot);
             let mut difference = Difference::of(Fault::RowUnexpected, span.partition, conversation, entry.seq, words);
             difference.table = Some(store::tables::TIMELINE.name);
             found.push(difference);
@@ -52,7 +52,7 @@ pub(super) async fn foreign_entries(
     }
 }
 
-/// The difference of a conversation read back as of `as_of` from what its events make of it.
+/// Compares a conversation as of `as_of` in the store with the state that follows from its events.
 pub(super) async fn state_differs(
     store: &dyn Store,
     conversation: ConversationId,

@@ -15,7 +15,7 @@ use crate::{groups, holds};
 const LOOKS_AT_ONCE: usize = 16;
 /// A lag of more records than this is a warning.
 const LAG_MAX: u64 = 10_000;
-/// The log's clock may be ahead of this machine's by so much without a warning.
+/// The longest time that the log's clock may be ahead of this machine's without a warning, in milliseconds.
 const SKEW_MS_MAX: i64 = 2_000;
 
 pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings) {
@@ -63,7 +63,8 @@ pub(crate) async fn log(log: &dyn EventLog, clock: &Clock, found: &mut Findings)
     }
 }
 
-/// The newest append time. Records may be old, so it only tells when the log's clock is ahead, never that it is behind.
+/// The newest append time. Records may be old, so it can only show that the log's clock is ahead, never that it is
+/// behind.
 async fn newest_append(log: &dyn EventLog) -> Result<Option<i64>, LogError> {
     let all = topics::durable().flat_map(|topic| (0..topic.partitions).map(move |partition| (topic, partition)));
     let looks = all.map(|(topic, partition)| async move {
@@ -93,7 +94,7 @@ pub(crate) async fn store(store: &dyn Store, found: &mut Findings) {
     }
 }
 
-/// Reports how far storage has come, and that it has come there on this log.
+/// Reports how far storage has come, and whether it has applied this log.
 pub(crate) async fn applied(log: &dyn EventLog, store: &dyn Store, found: &mut Findings) {
     let sources = STORAGE_SOURCES
         .into_iter()
@@ -115,7 +116,7 @@ async fn lag(log: &dyn EventLog, store: &dyn Store, source: Source) -> Result<u6
     let Source { topic, partition } = source;
     let in_words = |error: LogError| error.to_string();
     let end = match log.watermarks(topic, partition).await {
-        // Reported already, with all topics.
+        // Missing topics are reported already.
         Err(LogError::NoTopic(_)) => return Ok(0),
         marks => marks.map_err(in_words)?.next,
     };

@@ -49,7 +49,7 @@ pub(crate) async fn keys(location: Option<&str>, clock: &Clock, found: &mut Find
     }
 }
 
-/// Reports whether one of the published keys signs now and later.
+/// Reports whether one of the published keys signs now, and until when.
 fn ring(keys: &Jwks, location: &str, now_ms: i64, found: &mut Findings) {
     let count = keys.keys.len();
     let remedy = "add one with 'klatschctl keys add'";
@@ -65,7 +65,7 @@ fn ring(keys: &Jwks, location: &str, now_ms: i64, found: &mut Findings) {
 
 #[derive(Deserialize)]
 struct ReadyBody {
-    /// Absent where strangers may ask.
+    /// Absent on the public listener.
     #[serde(default)]
     reasons: Vec<Reason>,
 }
@@ -84,7 +84,7 @@ pub(crate) async fn ready(url: &str, found: &mut Findings) {
         Err(words) => return found.fail(subject, words),
     };
     match (status, serde_json::from_slice::<ReadyBody>(&body)) {
-        // The public listener reports no more than that.
+        // The public listener does not give reasons.
         (200, _) => found.ok(subject, "ready"),
         (503, Err(_)) => {
             found.fail(subject, "not ready: why is said by its operators' listener (--ops-listen, port + 1000)");
@@ -101,7 +101,7 @@ pub(crate) async fn ready(url: &str, found: &mut Findings) {
     }
 }
 
-/// Status and body.
+/// Sends a GET request; returns status and body.
 async fn get(url: &str) -> Result<(u16, Vec<u8>), String> {
     let client = reqwest::Client::builder().timeout(ANSWER_WAIT).no_proxy().build();
     let client = client.map_err(|error| error.to_string())?;

@@ -1,8 +1,9 @@
 //! Compares every row of two incarnations while both change.
 //!
 //! First all served rows of each table are looked up beside, then those beside in the served ones (they must all be
-//! there: beside is never further). Rows that change meanwhile are kept and compared again, each time with the rows
-//! beside brought up, until they agree or differ for good. Nothing is tolerated: no clock, no window, no sample.
+//! there: the rows beside are never further). Rows that change meanwhile are kept and compared again, each time
+//! after the rows beside were brought up, until they agree or differ for good. The comparison is exact: it allows no
+//! difference because of time, and takes no samples.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,30 +20,30 @@ use super::row::{Row, Verdict, verdict};
 use super::{Engines, Pair};
 use crate::OpsError;
 
-/// Rows in change that are kept to be compared again. Beyond that, comparing gives up: there is more change than it can
-/// follow.
+/// The most changing rows that are kept to be compared again. With more, the comparison fails: rows change faster
+/// than it can follow.
 const ON_THEIR_WAY_MAX: usize = 100_000;
-/// How often rows in change are compared again.
+/// How often changing rows are compared again.
 const LOOKS_MAX: u32 = 20;
 /// The time between two comparisons.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A monotone cell that differs although its row did not change for so many comparisons does differ.
+/// A monotone cell that differs although its row has not changed for so many comparisons counts as different.
 const RESTED_LOOKS: u32 = 4;
 /// Rows that are looked up at once.
 const LOOKED_UP: usize = 512;
-/// Differences that are described in words.
+/// The most differences that are described.
 const TOLD_MAX: usize = 20;
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compared {
     /// The number of served rows of each table.
     pub rows: BTreeMap<&'static str, u64>,
     /// Rows that differ, or exist in one incarnation only.
     pub different: u64,
-    /// Some of them in words: table, key and cells, never values.
+    /// Descriptions of some of them: table, key and names of cells, never values.
     pub told: Vec<String>,
-    /// Rows that changed at every comparison: what both have applied of them is the same.
+    /// Rows that changed at every comparison; the cells that both incarnations have applied are the same.
     pub changing: u64,
 }
 
@@ -56,7 +57,7 @@ impl Compared {
     }
 }
 
-/// A row to be compared again.
+/// A row that changes, to be compared again.
 struct ChangingRow {
     table: &'static Table,
     key: Vec<Value>,
@@ -66,11 +67,11 @@ struct ChangingRow {
     rested: u32,
 }
 
-/// Compares every row; brings the rows beside up as needed. `progress` is called after each page with the table and its
-/// rows so far.
+/// Compares every row, and brings the rows beside up as needed. Calls `progress` after each page, with the table and
+/// the number of rows so far.
 ///
 /// # Errors
-/// When log or store cannot be read, too many rows change to be followed, or `stop` is cancelled.
+/// When log or store cannot be read, too many rows change, or `stop` is cancelled.
 pub async fn compare(
     engines: &Engines,
     pair: &Pair,
@@ -132,7 +133,7 @@ fn in_words(is_beside: bool, cells: &[&str]) -> String {
     if is_beside { format!("{} differ", cells.join(", ")) } else { "only in the served rows".to_owned() }
 }
 
-/// Looks for rows beside that are not served: beside is never further, so there must be none.
+/// Looks for rows beside that are not served: the rows beside are never further, so there must be none.
 async fn extra(
     pair: &Pair,
     table: &'static Table,
@@ -157,7 +158,7 @@ async fn extra(
     }
 }
 
-/// Compares rows in change until they agree, or differ for good.
+/// Compares changing rows until they agree, or differ for good.
 async fn settle(
     engines: &Engines,
     pair: &Pair,
@@ -184,7 +185,7 @@ async fn settle(
     Ok(())
 }
 
-/// Compares a row again; `None` when that has settled it.
+/// Compares a row again; `None` when the result is final.
 async fn look_again(
     pair: &Pair,
     row: ChangingRow,
@@ -203,7 +204,7 @@ async fn look_again(
     let rested = if now == before { rested + 1 } else { 0 };
     match verdict(table, &served, beside.as_deref(), as_of.of_row(table, &key)?)? {
         Verdict::Same => Ok(None),
-        // The rows beside were brought up since the row last changed.
+        // The rows beside were brought up since the row last changed, so it must be equal by now.
         Verdict::OnItsWay if rested >= RESTED_LOOKS => {
             compared.differs(table, &key, "differs although it rests");
             Ok(None)
@@ -229,7 +230,7 @@ impl AsOf {
         Ok(Self(all))
     }
 
-    /// The seq for a row of that key: every row names its conversation.
+    /// The seq up to which the row with this key is applied: every row names its conversation.
     fn of_row(&self, table: &Table, key: &[Value]) -> Result<i64, StoreError> {
         let named = table.key().zip(key).find(|(column, _)| column.name == "conversation");
         let conversation = match named {

@@ -1,8 +1,8 @@
 //! Compares one row of two incarnations: the same, different, or still changing.
 //!
-//! A cell's timestamp is the seq of the event that wrote it. So the comparison is exact, cell by cell, while both
-//! incarnations change: a served cell that is not younger than what the other incarnation has applied must be there to
-//! the byte. A younger one was written since and proves nothing yet.
+//! A cell's timestamp is the seq of the event that wrote it. So the comparison is exact, cell by cell, even while
+//! both incarnations change: a served cell whose seq the other incarnation has applied must be there, byte for byte.
+//! A cell with a later seq proves nothing yet.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use store::{StoreError, Value};
 /// The result of comparing a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Equal to the byte.
+    /// Equal, byte for byte.
     Same,
-    /// The cells that differ are younger than what both have applied.
+    /// The cells that differ are later than what both incarnations have applied.
     OnItsWay,
     /// These cells differ.
     Differs(Vec<&'static str>),
@@ -51,8 +51,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Compares a row of the served incarnation with the one under its key beside. The incarnation beside has applied
-/// everything up to `as_of`, and wrote nothing to the row between that and its reading.
+/// Compares a row of the served incarnation with the row of the same key beside. The incarnation beside has applied
+/// everything up to `as_of`, and had written nothing later to the row when it was read.
 pub(super) fn verdict(table: &Table, served: &[u8], beside: Option<&[u8]>, as_of: i64) -> Result<Verdict, StoreError> {
     if beside == Some(served) {
         return Ok(Verdict::Same);
@@ -75,12 +75,12 @@ pub(super) fn verdict(table: &Table, served: &[u8], beside: Option<&[u8]>, as_of
     Ok(match (differ.is_empty(), on_their_way) {
         (false, _) => Verdict::Differs(differ),
         (true, true) => Verdict::OnItsWay,
-        // Only the key exists: a row without cells.
+        // The row consists of its key only.
         (true, false) => Verdict::Differs(Vec::new()),
     })
 }
 
-/// Whether the cell's timestamp is its value and not an event's seq.
+/// Whether the cell's timestamp is its value instead of an event's seq.
 fn monotone(table: &Table, cell: &str) -> bool {
     table.name == MARKS.name || (table.name == HEADS.name && cell == "newest_stamp")
 }
@@ -105,14 +105,14 @@ mod tests {
         let of = |served: &[u8], beside: Option<&[u8]>, as_of| verdict(&HEADS, served, beside, as_of).unwrap();
         let one = head(5, &[1], 1 << 40);
         assert_eq!(of(&one, Some(&one), 0), Verdict::Same);
-        // Written since: the incarnation beside has applied up to 4.
+        // Written later: the incarnation beside has applied up to 4.
         assert_eq!(of(&head(5, &[1], 2 << 40), Some(&head(2, &[1], 1 << 40)), 4), Verdict::OnItsWay);
-        // Not written since: the incarnation beside has applied it, and has another value.
+        // Not written later: the incarnation beside has applied it, and has another value.
         assert_eq!(of(&head(5, &[1], 1 << 40), Some(&head(2, &[1], 1 << 40)), 5), Verdict::Differs(vec!["seq"]));
         assert_eq!(of(&head(9, &[1], 1 << 40), Some(&head(2, &[2], 1 << 40)), 5), Verdict::Differs(vec!["place"]));
         assert_eq!(of(&one, None, 2), Verdict::OnItsWay);
         assert_eq!(of(&one, None, 4), Verdict::Differs(vec!["place"]));
-        // A cell that exists beside only.
+        // A cell that exists only beside.
         let less = encode(&[("conversation", Part::Key(&[7; 16]))]);
         assert!(matches!(of(&less, Some(&one), 9), Verdict::Differs(_)));
         assert_eq!(Row::read(&one).unwrap().key(&HEADS).unwrap().len(), 1);

@@ -1,11 +1,11 @@
-//! A log that fails now and then, like one whose leaders come and go.
+//! A log that fails now and then, as when partitions change leaders.
 
 use async_trait::async_trait;
 use environment::Entropy;
 use eventlog::around::{Around, SilentReader};
 use eventlog::{Commit, LogError, PartitionReader, SharedLog, TopicPartition, Watermarks};
 
-/// One call in three fails, one reader in three gives nothing.
+/// One call in three fails, and one reader in three returns nothing.
 pub(crate) struct Fitful {
     pub(crate) inner: SharedLog,
     pub(crate) entropy: Entropy,
