@@ -40,12 +40,12 @@ type Running = Pin<Box<dyn Future<Output = Result<bool>>>>;
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "strangers",
-        what: "2,000 connections that say nothing, at a soft limit of 1,024 descriptors",
+        what: "2,000 connections that send nothing, at a soft limit of 1,024 descriptors",
         run: |wishes| Box::pin(strangers::run(wishes, "ulimit -Sn 1024")),
     },
     Attack {
         name: "strangers-hard",
-        what: "the same where 1,024 descriptors are all that there may be",
+        what: "the same at a hard limit of 1,024 descriptors",
         run: |wishes| Box::pin(strangers::run(wishes, "ulimit -n 1024")),
     },
     Attack {
@@ -55,17 +55,17 @@ pub const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "unread-pages",
-        what: "150 pages of history of the largest kind that are asked for and never read",
+        what: "150 pages of history, as large as they may be, that are requested and never read",
         run: |wishes| Box::pin(unread::run(wishes)),
     },
     Attack {
         name: "big-group",
-        what: "one letter again and again in a group of 9,990 members of one delivery partition",
+        what: "one-letter messages without end in a group of 9,990 members of one delivery partition",
         run: |wishes| Box::pin(crowd::run(wishes)),
     },
     Attack {
         name: "ground-ids",
-        what: "1,000 groups whose ids stand before all others, into which one account takes a user",
+        what: "1,000 groups whose ids sort before all others, to which one account adds a user",
         run: |wishes| Box::pin(ground::run(wishes)),
     },
     Attack {

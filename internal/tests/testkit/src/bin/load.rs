@@ -11,8 +11,8 @@ use testkit::runs::{self, Harm};
 const USAGE: &str = "usage: load [replay|rebuild|latency] single|cluster [OPTIONS]; 'load --help' says more";
 
 const HELP: &str = "\
-A load with disturbances on programs of its own, judged by an oracle that
-compares what every client sent and every device saw with log and store.
+A load with faults on programs of its own. An oracle compares what every
+device sent and received with log and store.
 
 usage: load [replay|rebuild|latency] single|cluster [OPTIONS]
 
@@ -21,15 +21,15 @@ usage: load [replay|rebuild|latency] single|cluster [OPTIONS]
                           registry (fetched and started)
   load replay ...         then the log is replayed, into new tables and over
                           what is there
-  load rebuild ...        with rows built anew, killed --kills times, switched
-                          and switched back
-  load latency ...        messages only, 200 a second unless told otherwise
+  load rebuild ...        rows are rebuilt in new tables, the rebuild is killed
+                          --kills times, then switched to and switched back
+  load latency ...        messages only, 200 a second unless --rate is given
 
 The world:
   --users N  --devices N (of each user)  --conversations N  --members N
   --messages N  --rate R (messages a second)  --seed S
-  --steady                without bursts and pauses
-Disturbances:
+  --steady                devices stay connected and lose nothing they stored
+Faults:
   --kills N               kill -9 at random moments
   --faults N              servers that stop and come back (cluster)
   --clocks N              clocks that jump (with libfaketime)

@@ -3,7 +3,8 @@
 //! ```text
 //! servers fetch                               fetch the programs only
 //! servers up  [kafka] [cql] [registry]        start them, print how to reach them, stay until Ctrl-C or end of input
-//! servers run [kafka] [cql] [registry] -- COMMAND ...    start them, run a command that is told of them, stop them
+//! servers run [kafka] [cql] [registry] -- COMMAND ...
+//!                                             start them, run a command with their addresses in its environment, stop them
 //! ```
 //! Without a server's name, all three are meant. `run` ends with the command's exit code.
 
