@@ -1,4 +1,5 @@
-//! A store around another one, for tests: what is made to go wrong is written down, everything else is the inner store's.
+//! A wrapper around a store, for tests: the test overrides the calls that shall fail, all others go to the inner
+//! store.
 
 mod forward;
 
@@ -13,14 +14,15 @@ use crate::{
     Mark, OutboxRow, Page, Session, SharedStore, Source, StoreError, UserConversation, Value,
 };
 
-/// Whoever is this is a [`crate::Store`]. Each call goes to the inner store unless it is written anew.
+/// A type that implements this trait is a [`crate::Store`]. Each method that it does not override calls the inner
+/// store.
 #[async_trait]
 #[expect(missing_docs, reason = "the same calls, with the same meaning")]
 pub trait Around: Send + Sync + 'static {
-    /// The store that it stands around.
+    /// The store that is wrapped.
     fn inner(&self) -> SharedStore;
 
-    /// What every call goes through that is not written anew: for what goes wrong with all of them.
+    /// Runs every call that is not overridden; override it to make all of them fail.
     async fn each<T: Send, F: Future<Output = Result<T, StoreError>> + Send>(&self, call: F) -> Result<T, StoreError> {
         call.await
     }

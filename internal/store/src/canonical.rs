@@ -1,7 +1,7 @@
-//! Canonical row bytes: what a row says, independent of the engine that keeps it.
+//! Canonical row bytes: the content of a row, independent of the engine that stores it.
 //!
-//! A row is the list of its columns that are there, sorted by name, each with its kind, its value in CQL's encoding
-//! and, for a cell, its timestamp. `klatschctl checksum` and the conformance suite compare stores by these bytes.
+//! A row is the list of its present columns, sorted by name, each with its kind, its value in CQL's encoding and,
+//! for a cell, its timestamp. `klatschctl checksum` and the conformance suite compare stores by these bytes.
 
 /// A column of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Part<'a> {
     Cell {
         /// Its value.
         value: &'a [u8],
-        /// Its timestamp, microseconds.
+        /// Its timestamp, in microseconds.
         timestamp: i64,
     },
 }

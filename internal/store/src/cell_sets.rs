@@ -1,21 +1,22 @@
-//! Which cells are written together: every kind of write to the tables derived from the log, as one list in code.
+//! The cell sets: which cells are written together. This list has every kind of write to the tables derived from
+//! the log.
 //!
-//! Engines take writes of these sets and no others. So a CQL server prepares one statement for each when a handle is
-//! opened, and never another: the list is the bound.
+//! Engines accept writes of these sets only. A CQL handle prepares one statement for each set when it is opened
+//! and none later, so the list bounds its statements.
 
 use crate::tables::{
     BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table,
     USER_CONVERSATIONS,
 };
 
-/// When cells may be written: all of a phase before any of the next.
+/// The order of writes: all cells of a phase are written before any of the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Timeline and version rows.
     Rows,
     /// Id rows.
     Ids,
-    /// Head rows and read marks: they say how far the rows before them go.
+    /// Head rows and read marks: they name rows of the earlier phases.
     Heads,
 }
 
@@ -29,11 +30,12 @@ impl Phase {
 pub struct CellSet {
     /// The table.
     pub table: &'static Table,
-    /// The cells, by name. A write leaves out those that it has nothing to say of, and names them in this order.
+    /// The cells, by name. A write may leave cells out; it names the others in this order.
     pub cells: &'static [&'static str],
-    /// When they may be written.
+    /// The phase in which they are written.
     pub phase: Phase,
-    /// Nearly every event of a conversation, or of an author, writes them over: of a batch the newest write is enough.
+    /// Whether nearly every event of a conversation, or of an author, overwrites the row, so that of a batch only
+    /// the newest write is needed.
     pub newest_only: bool,
 }
 
@@ -42,9 +44,9 @@ pub static ENTRY: CellSet =
     set(&TIMELINE, Phase::Rows, &["id", "author", "time", "place", "ordinal", "kind", "body", "reply_to", "users"]);
 /// Another text for a message.
 pub static EDIT: CellSet = set(&TIMELINE, Phase::Rows, &["body", "changed", "edited"]);
-/// A message is gone.
+/// The deletion of a message.
 pub static DELETION: CellSet = set(&TIMELINE, Phase::Rows, &["body", "deleted", "changed"]);
-/// Where a bucket of a timeline begins.
+/// The seq where a bucket of a timeline begins.
 pub static BUCKET: CellSet = set(&BUCKETS, Phase::Rows, &["start"]);
 /// A version of a membership.
 pub static MEMBER: CellSet = set(&MEMBERS, Phase::Rows, &["role"]);
@@ -56,13 +58,13 @@ pub static USER_ROLE: CellSet = set(&USER_CONVERSATIONS, Phase::Rows, &["role", 
 pub static SETTINGS_VERSION: CellSet = set(&SETTINGS, Phase::Rows, &["kind", "title"]);
 /// A reaction to a message.
 pub static REACTION: CellSet = set(&REACTIONS, Phase::Rows, &["emoji", "changed"]);
-/// A message that is gone does not count as unread.
+/// A deleted message, which does not count as unread.
 pub static GONE: CellSet = set(&DELETIONS, Phase::Rows, &["deleted"]);
-/// Somebody took a user into a group.
+/// The user who took a member into a group.
 pub static INVITED: CellSet = set(&INVITATIONS, Phase::Rows, &["inviter", "seq"]);
-/// A command that was refused.
+/// A refused command.
 pub static REFUSED: CellSet = set(&REFUSALS, Phase::Rows, &["reason", "seq"]);
-/// How far a user has spoken.
+/// The last message that a user has sent.
 pub static SPOKEN: CellSet = newest_of(&SENT, Phase::Rows, &["seq", "ordinal"]);
 /// An accepted id.
 pub static ID: CellSet = set(&IDS, Phase::Ids, &["author", "seq", "hash", "stands", "place"]);
@@ -77,7 +79,7 @@ pub static NEWEST_STAMP: CellSet = newest_of(&HEADS, Phase::Heads, &["newest_sta
 /// A read mark.
 pub static MARK: CellSet = newest_of(&MARKS, Phase::Heads, &["seq", "ordinal"]);
 
-/// Every set: as many statements as a CQL handle prepares for its writes.
+/// Every set; a CQL handle prepares one write statement for each.
 pub static ALL: [&CellSet; 19] = [
     &ENTRY,
     &EDIT,
@@ -101,10 +103,10 @@ pub static ALL: [&CellSet; 19] = [
 ];
 
 impl CellSet {
-    /// Where it stands in [`ALL`].
+    /// Its index in [`ALL`].
     ///
     /// # Panics
-    /// When it is a set of somebody's own.
+    /// When the set is not in the list.
     #[must_use]
     pub fn number(&'static self) -> usize {
         ALL.into_iter().position(|set| std::ptr::eq(set, self)).expect("every set stands in the list")
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
     use crate::tables;
 
-    /// Whoever adds a column to a table says here which write has it.
+    /// When you add a column, add it to the write that sets it.
     #[test]
     fn every_cell_of_every_table_is_written_by_some_set() {
         let written: BTreeSet<(&str, &str)> =
@@ -145,7 +147,7 @@ mod tests {
         }
     }
 
-    /// The embedded engine shows a batch in the order of tables.
+    /// The embedded engine makes a batch visible table by table, in this order.
     #[test]
     fn tables_of_an_earlier_phase_stand_before_those_of_a_later_one() {
         let phases = tables::ALL.map(|table| {

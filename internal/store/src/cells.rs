@@ -1,27 +1,28 @@
-//! A write as engines take it: some cells of one row, with their timestamp. Engines know nothing else of what happens.
+//! A write as engines receive it: some cells of one row, with a timestamp. Engines need no other knowledge of
+//! events.
 
 use crate::Value;
 use crate::cell_sets::{CellSet, Phase};
 use crate::tables::Table;
 
-/// Bytes that a write takes besides its values, and each value besides itself, about: as CQL sends them.
+/// The approximate overhead of a write, and of each of its values, in bytes on the wire in CQL.
 const WRITE_BYTES: usize = 32;
 const VALUE_BYTES: usize = 4;
 
 /// Cells of one row, all with one timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellWrites {
-    /// Which cells these may be, of which table, and when they may be written.
+    /// The cell set: it determines the table, the allowed cells and the phase.
     pub set: &'static CellSet,
     /// The key, in the order of [`Table::key`].
     pub key: Vec<Value>,
-    /// Microseconds, as in CQL: the event's seq; of a monotone cell its own value.
+    /// The timestamp in microseconds, as in CQL: the event's seq; for a monotone cell, its own value.
     pub timestamp: i64,
-    /// The cells by name, in the order of the set. One that is not named is not written.
+    /// The cells by name, in the order of the set. A cell that is left out is not written.
     pub cells: Vec<(&'static str, Value)>,
 }
 
-/// What is to be written is nothing of its table.
+/// A write does not match its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a write to {table} does not fit: {what}")]
 pub struct Unfit {
@@ -38,23 +39,23 @@ impl CellWrites {
         self.set.table
     }
 
-    /// When it may be written.
+    /// The phase of the write.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.set.phase
     }
 
-    /// The partition of the table that the row is in: the beginning of its key.
+    /// The partition of the row in its table: the first values of its key.
     #[must_use]
     pub fn partition(&self) -> &[Value] {
         let columns = self.table().partition_key.len();
         self.key.get(..columns).unwrap_or(&self.key)
     }
 
-    /// Whether its table has this key and these cells, and its set names them in this order.
+    /// Checks that the table has this key and these cells, and that the set names them in this order.
     ///
     /// # Errors
-    /// What does not fit. No engine writes such a thing.
+    /// What does not match. Engines refuse such a write.
     pub fn fits(&self) -> Result<(), Unfit> {
         let (table, cells) = (self.table(), &self.cells);
         let unfit = |what| Err(Unfit { table: table.name, what });
@@ -76,7 +77,7 @@ impl CellWrites {
         Ok(())
     }
 
-    /// About how many bytes it takes in a batch.
+    /// The approximate size of the write in a batch, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let values = self.key.iter().chain(self.cells.iter().map(|(_, value)| value));
@@ -85,7 +86,7 @@ impl CellWrites {
 }
 
 impl CellSet {
-    /// Cells of the set, of the row of that key.
+    /// A write of these cells to the row with that key.
     pub(crate) fn write(
         &'static self,
         timestamp: i64,

@@ -1,9 +1,9 @@
 //! The conformance suite that every engine of the store passes.
 //!
-//! An engine's tests hand a [`Factory`] to [`run`]. Most cases share one store and keep apart by fresh ids; those that
-//! make a new incarnation, or list what is not theirs alone, have a store each. Ids come from a seed, so a failure
-//! repeats. Users and conversations are UUIDs of one version each: CQL orders different versions otherwise than by
-//! bytes, which nothing here relies on.
+//! An engine's tests pass a [`Factory`] to [`run`]. Most cases share one store and use fresh ids; cases that make
+//! a new incarnation, or list rows of all ids, have a store of their own. Ids come from a seed, so a failure can
+//! be reproduced. All users and conversations have UUIDs of the same version: CQL sorts UUIDs of different
+//! versions otherwise than by bytes, and no code relies on that order.
 #![allow(clippy::unwrap_used)] // this is test code that other crates' tests link
 
 mod as_of;
@@ -29,10 +29,10 @@ use async_trait::async_trait;
 use crate::{SharedStore, StoreError};
 use fixture::Fixture;
 
-/// A store, empty at first, that no one else uses.
+/// A store for a test, empty at first, that nothing else uses.
 #[async_trait]
 pub trait Subject: Send + Sync {
-    /// A handle as another program would open it: pinned to the incarnation of now.
+    /// A handle as another program would open it: pinned to the incarnation that is current now.
     async fn open(&self) -> Result<SharedStore, StoreError>;
 }
 
@@ -47,7 +47,7 @@ type Run = fn(Fixture) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Case {
     name: &'static str,
-    /// Needs a store for itself.
+    /// Whether the case needs a store of its own.
     alone: bool,
     run: Run,
 }

@@ -1,5 +1,5 @@
-//! The conversations that a consumer keeps in memory, per partition: bounded, and economy only. Whatever is evicted is
-//! loaded again.
+//! The cache of conversations that a consumer keeps in memory, per partition. It is bounded and only saves reads:
+//! an evicted conversation is loaded again.
 
 use std::collections::BTreeSet;
 
@@ -10,26 +10,26 @@ use crate::Loaded;
 
 /// Conversations that a partition keeps in memory.
 const CONVERSATIONS_MAX: usize = 4096;
-/// Members and ids that a partition keeps in memory, over all conversations: some 100 MiB.
+/// Members and ids that a partition keeps in memory, over all conversations: about 100 MiB.
 const WEIGHT_MAX: usize = 1 << 20;
 
-/// A conversation, as far as this consumer has come.
+/// A conversation as of the consumer's position.
 #[derive(Debug)]
 pub enum CacheEntry {
-    /// Its next event cannot be judged by this program: what comes is skipped under the hold.
+    /// This program cannot judge its next event: later events are skipped under the hold.
     Held,
-    /// Judged up to the last event.
+    /// Judged up to its last event.
     Ready(Box<Loaded>),
 }
 
-/// Conversations by how lately they were used.
+/// Conversations by last use.
 #[derive(Debug)]
 pub struct Conversations {
-    /// The least lately used goes first.
+    /// The least recently used is evicted first.
     entries: LruCache<ConversationId, CacheEntry>,
-    /// Of all slots. What is in here changes only by being taken out and put back.
+    /// The total weight of the entries. An entry only changes by being taken out and put back.
     weight: usize,
-    /// Those put in with more ids than they may keep; some of them may have gone since.
+    /// Conversations that were put in with more ids than they may keep; some of them may be evicted by now.
     swollen: BTreeSet<ConversationId>,
 }
 
@@ -43,7 +43,7 @@ impl CacheEntry {
 }
 
 impl Conversations {
-    /// None yet.
+    /// An empty cache.
     #[must_use]
     pub fn new() -> Self {
         Self { entries: LruCache::unbounded(), weight: 0, swollen: BTreeSet::new() }
@@ -55,14 +55,14 @@ impl Conversations {
         self.entries.contains(&conversation)
     }
 
-    /// Takes the conversation out, to be put back.
+    /// Takes the conversation out; the caller puts it back.
     pub fn take(&mut self, conversation: ConversationId) -> Option<CacheEntry> {
         let entry = self.entries.pop(&conversation)?;
         self.weight -= entry.weight();
         Some(entry)
     }
 
-    /// Puts it in, in place of what is there.
+    /// Puts the conversation in, replacing the one that is there.
     pub fn put(&mut self, conversation: ConversationId, entry: CacheEntry) {
         if matches!(&entry, CacheEntry::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX) {
             self.swollen.insert(conversation);
@@ -71,13 +71,13 @@ impl Conversations {
         self.weight -= self.entries.put(conversation, entry).map_or(0, |before| before.weight());
     }
 
-    /// Forgets it.
+    /// Removes the conversation.
     pub fn remove(&mut self, conversation: ConversationId) {
         self.take(conversation);
     }
 
-    /// Brings the conversations back inside their bounds; where nothing is beyond them, that costs nothing. Storage
-    /// calls it only when everything in here is flushed.
+    /// Evicts conversations and ids down to the bounds; costs nothing when no bound is exceeded. Storage calls it
+    /// only when every row in the cache is flushed.
     pub fn shrink(&mut self) {
         self.shrink_to(CONVERSATIONS_MAX, WEIGHT_MAX);
     }
@@ -128,7 +128,7 @@ mod tests {
         CacheEntry::Ready(Box::new(Loaded { state, ids: IdCache::new(0, rows) }))
     }
 
-    /// What the running weight stands for.
+    /// The sum that `weight` must equal.
     fn sum(conversations: &Conversations) -> usize {
         conversations.entries.iter().map(|(_, entry)| entry.weight()).sum()
     }

@@ -1,7 +1,7 @@
-//! From the columns of a row to what it means: the same for every engine.
+//! Decodes the columns of a row into its meaning, in the same way for every engine.
 //!
-//! A row may be there in part, when a later event's cell came before the row it changes (a batch cut short, a replay
-//! beside a live writer): such a row reads as absent. What the rows up to `applied` say is complete.
+//! A row may be partial, when the cell of a later event was written before the row itself (by an interrupted
+//! batch, or a replay beside a live writer): such a row reads as absent. Rows up to `applied` are complete.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct RowValues {
     values: Vec<Option<Value>>,
 }
 
-/// A row that no program of this release has written: a newer one has, or it came to harm.
+/// A row that no program of this release has written: a newer program wrote it, or it is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a row of {table} cannot be read: column {column} is missing or malformed")]
 pub struct Malformed {
@@ -38,24 +38,24 @@ pub struct Malformed {
 /// A version of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemberVersion {
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// The event.
+    /// The seq of the event.
     pub seq: Seq,
-    /// The role from here on; `None` for who left.
+    /// The role from this event on; `None` when the user left or was removed.
     pub role: Option<Role>,
 }
 
-/// A reaction row, also one that was taken back.
+/// A reaction row, which may be of a removed reaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReactionRow {
     /// The message's seq.
     pub message: Seq,
-    /// Who.
+    /// The user who reacted.
     pub user: UserId,
-    /// The emoji; empty when it was taken back.
+    /// The emoji; empty when the reaction was removed.
     pub emoji: String,
-    /// The event.
+    /// The seq of the event.
     pub changed: Seq,
 }
 
@@ -66,7 +66,7 @@ impl RowValues {
         Self { table, values }
     }
 
-    /// The seq in the key of an entry, also of one that is there in part.
+    /// The seq in the key of an entry, even of a partial one.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -78,7 +78,7 @@ impl RowValues {
         seq.and_then(|number| Seq::try_from(number).ok()).ok_or_else(|| self.malformed("seq"))
     }
 
-    /// An entry without its reactions. Absent while its own cells are not there.
+    /// An entry without its reactions; absent while the entry's own cells are missing.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -117,7 +117,7 @@ impl RowValues {
         })
     }
 
-    /// A bucket and the seq where it begins.
+    /// A bucket and the seq of its first entry.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -133,7 +133,7 @@ impl RowValues {
         Ok(MemberVersion { user: self.user("user")?, seq: self.seq("seq")?, role: self.role()? })
     }
 
-    /// A user's own row. Absent while its joining is not there.
+    /// A user's own row; absent while the cells of the joining are missing.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -172,7 +172,7 @@ impl RowValues {
         })
     }
 
-    /// An id's row as of `as_of`: absent when it was accepted later, not deleted when it was deleted later.
+    /// An id's row as of `as_of`: absent when the id was accepted later, not deleted when it was deleted later.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -190,7 +190,7 @@ impl RowValues {
         Ok(Some((self.command_id("id")?, row)))
     }
 
-    /// Where a conversation ends. Absent while it has no event.
+    /// The head of a conversation; absent while no event was written.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -209,7 +209,7 @@ impl RowValues {
         }))
     }
 
-    /// The newest accepted stamp that a head row names, milliseconds since the Unix epoch.
+    /// The newest accepted stamp in a head row, milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -217,7 +217,7 @@ impl RowValues {
         if self.has("newest_stamp") { self.bigint("newest_stamp").map(Some) } else { Ok(None) }
     }
 
-    /// When a message was deleted: its seq, and the event's.
+    /// The deletion of a message: the message's seq, and the seq of the deletion.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -225,7 +225,7 @@ impl RowValues {
         Ok((self.seq("message")?, self.seq("deleted")?))
     }
 
-    /// Why a command was refused, and the copy.
+    /// The reason of a refusal, and the seq of the refused event.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -234,7 +234,7 @@ impl RowValues {
         Ok((reason, self.seq("seq")?))
     }
 
-    /// A read mark, or how far a user has spoken, and its conversation.
+    /// A read mark, or the last message that a user has sent, with its conversation.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -242,7 +242,7 @@ impl RowValues {
         Ok((self.conversation()?, Mark { seq: self.seq("seq")?, ordinal: self.number("ordinal")? }))
     }
 
-    /// Who took the row's user into a group.
+    /// The user who took the row's user into a group, with the conversation.
     ///
     /// # Errors
     /// When the row is malformed.
@@ -293,7 +293,7 @@ impl RowValues {
         }
     }
 
-    /// What somebody wrote: the one place on the way out of rows.
+    /// Reads the text of a message: the only place that takes it from rows.
     fn message_text(&mut self, name: &'static str) -> Result<MessageText, Malformed> {
         self.text(name).map(MessageText::recorded)
     }
@@ -340,8 +340,8 @@ impl RowValues {
     }
 }
 
-/// Folds versions into the members as of `as_of`. Each user's versions must come in the order of their seqs; those
-/// beyond `as_of` are skipped.
+/// Computes the members as of `as_of` from membership versions. The versions of a user must come in the order of
+/// their seqs; versions after `as_of` are skipped.
 #[derive(Debug)]
 pub struct MembersAsOf {
     as_of: Seq,
@@ -355,7 +355,7 @@ impl MembersAsOf {
         Self { as_of, members: BTreeMap::new() }
     }
 
-    /// The next version.
+    /// Adds the next version.
     pub fn absorb(&mut self, version: MemberVersion) {
         if version.seq > self.as_of {
             return;
@@ -363,7 +363,8 @@ impl MembersAsOf {
         match version.role {
             None => drop(self.members.remove(&version.user)),
             Some(role) => {
-                // A change of role keeps `since`: it is the first version after not having been a member.
+                // A change of role keeps `since`, which is set by the first version after a time without
+                // membership.
                 let fresh = Membership { role, since: version.seq, changed: version.seq };
                 let membership = self.members.entry(version.user).or_insert(fresh);
                 (membership.role, membership.changed) = (role, version.seq);
@@ -371,8 +372,8 @@ impl MembersAsOf {
         }
     }
 
-    /// Whether the first `limit` members are whole, which they are once a version of `next`, another user, has come:
-    /// all versions of a user stand together.
+    /// Whether the first `limit` members are complete, which they are once a version of another user, `next`,
+    /// follows: the versions of a user are adjacent.
     #[must_use]
     pub fn fill(&self, limit: usize, next: UserId) -> bool {
         self.members.len() >= limit && !self.members.contains_key(&next)
@@ -385,26 +386,26 @@ impl MembersAsOf {
     }
 }
 
-/// Reactions that an entry shows, at most: the first by user. Whoever is in a conversation may react to each message, so
-/// there may be as many as members.
+/// The most reactions that an entry shows: the first ones in the order of users. Every member may react to a
+/// message, so there may be as many reactions as members.
 pub const REACTIONS_SHOWN_MAX: usize = 300;
 
-/// Puts reactions to the entries of one page, row by row, by seq of their messages, then by user; the entries stand in
-/// any order.
+/// Adds reactions to the entries of one page, row by row, in the order of their messages' seqs, then of users; the
+/// entries may be in any order.
 ///
-/// One taken back does not show, but counts as a change of its message. A message that is gone has lost them all.
+/// A removed reaction is not shown, but counts as a change of its message. A deleted message shows no reactions.
 #[derive(Debug)]
 pub struct Reactions<'e> {
     slots: BTreeMap<Seq, &'e mut Entry>,
 }
 
 impl<'e> Reactions<'e> {
-    /// To these entries, which have none yet.
+    /// Adds reactions to these entries, which have none yet.
     pub fn new(entries: &'e mut [Entry]) -> Self {
         Self { slots: entries.iter_mut().map(|entry| (entry.seq, entry)).collect() }
     }
 
-    /// The next row.
+    /// Adds the next row.
     pub fn put(&mut self, row: ReactionRow) {
         let Some(entry) = self.slots.get_mut(&row.message) else { return };
         entry.changed = entry.changed.max(row.changed);
@@ -414,7 +415,7 @@ impl<'e> Reactions<'e> {
         }
     }
 
-    /// All rows have come. Engines that sort users' ids otherwise than as bytes are put right.
+    /// Ends the rows and sorts reactions by user, for engines that do not sort UUIDs by bytes.
     pub fn finish(self) {
         for entry in self.slots.into_values() {
             entry.reactions.sort_unstable_by_key(|reaction| reaction.user);

@@ -1,4 +1,4 @@
-//! Every cell that some write has is read by `decode`.
+//! Tests that `decode` reads every cell that is written.
 
 use domain::{CommandId, Refusal, Role, Seq};
 use uuid::Uuid;
@@ -7,13 +7,13 @@ use crate::rows::{KIND_JOINED, KIND_MESSAGE, KIND_TITLE, STANDS_MESSAGE};
 use crate::tables::{Column, ColumnType, Table};
 use crate::{RowValues, Value, cell_sets};
 
-/// Cells that are written and that nothing here reads, and why they are kept.
+/// Cells that are written but not read, and why they are kept.
 const UNREAD: [(&str, &str); 1] = [
-    // When: for people who look at the table. The cells' timestamp says the same.
+    // The time, for people who look at the table; the cells' timestamp is the same.
     ("invitations", "seq"),
 ];
 
-/// A whole row, with `more` in place of what is said of each column.
+/// A whole row; `more` replaces the default values of columns.
 fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
     let id = || Value::from(CommandId::first_at(1));
     let value = |column: &Column| match (column.name, column.kind) {
@@ -33,7 +33,7 @@ fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
     table.columns().map(value).map(Some).collect()
 }
 
-/// Everything that is read of a row of that table, as text.
+/// Everything that `decode` reads from a row of that table, as text.
 fn read(table: &'static Table, values: &[Option<Value>]) -> String {
     let row = || RowValues::new(table, values.to_vec());
     match table.name {
@@ -53,7 +53,7 @@ fn read(table: &'static Table, values: &[Option<Value>]) -> String {
     }
 }
 
-/// Issue 11, item 2: a cell that is written is read, which shows where another value of it reads differently.
+/// Issue 11, item 2. For every written cell, another value must change what `decode` returns.
 #[test]
 fn every_cell_that_is_written_is_read() {
     let mut unread = Vec::new();

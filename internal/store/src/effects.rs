@@ -1,14 +1,15 @@
-//! From what the reducer says of an event to the cells that are written: the one way, for every engine.
+//! Turns the reducer's effects into cell writes, in one way for every engine.
 //!
-//! The audit has its own, written by hand from the design, so that a mistake here shows as a difference.
+//! The audit has its own version, written by hand from the design, so that a mistake here shows up as a
+//! difference.
 
 use domain::kinds::Create;
 use domain::{Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, Role, UserId};
 
 use crate::{BUCKET_SLOTS, CellWrites, Row, bucket_of};
 
-/// The cells of one accepted event, or those of a refusal that is kept; none for others. Writing them again, in any
-/// order, changes nothing; a store writes them by their phases.
+/// The cells of an accepted event, or of a refusal that is stored; none for other events. Writing them again, in
+/// any order, changes nothing; a store writes them by their phases.
 #[must_use]
 pub fn rows_of(event: &Event, appended: Appended, effects: &Effects) -> Vec<CellWrites> {
     let mut rows = Rows { event, appended, effects, found: Vec::with_capacity(effects.changes.len() + 4) };
@@ -22,7 +23,7 @@ pub fn rows_of(event: &Event, appended: Appended, effects: &Effects) -> Vec<Cell
     rows.found
 }
 
-/// The rows of an event in the making.
+/// Collects the rows of one event.
 struct Rows<'a> {
     event: &'a Event,
     appended: Appended,
@@ -46,7 +47,7 @@ impl Rows<'_> {
                 let (message, slot) = (*message, *slot);
                 self.put(Row::Deletion { seq: message, slot, changed: seq });
                 self.put(Row::IdDeleted { id: *id, deleted: seq });
-                // Versions 1 and 2 differ in what counts as unread: what was written under one stays as it is.
+                // Version 2 changed what counts as unread; rows of version 1 must stay the same in a replay.
                 if event.rules >= 2 {
                     self.put(Row::Gone { message, slot, deleted: seq });
                 }
@@ -89,7 +90,8 @@ impl Rows<'_> {
         }
     }
 
-    /// Whether those whom the event takes in may decline. What was written under version 1 stays as it is.
+    /// Whether the new members may decline. Under version 1 no invitation is written, and that must stay so in a
+    /// replay.
     fn invites(&self) -> bool {
         let direct = matches!(self.event.action, Action::Create(Create { kind: ConversationKind::Direct, .. }));
         !direct && self.event.rules >= 2

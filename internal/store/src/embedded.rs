@@ -1,10 +1,10 @@
 //! The embedded engine: the store of one process on one machine, on disk or in memory.
 //!
-//! Rows keep a timestamp with every cell and merge as in CQL, so what holds on a cluster holds here: a replay or an
-//! old writer never puts an older value over a newer one. A write reads, merges and writes, which is why one task does
-//! all of it: it drains a bounded queue, merges a batch in memory and commits it at once. Readers go to the tables
-//! directly. Derived tables carry their incarnation in the name; handles are pinned to one. Rows of an incarnation that
-//! is not current any more can be read; written only through a handle that was opened beside the current one.
+//! Every cell has a timestamp, and rows merge as in CQL, so what holds on a cluster holds here: a replay or an old
+//! writer never overwrites a newer value. A write reads, merges and writes, so one task does all of them: it
+//! drains a bounded queue, merges a batch in memory and commits it at once. Readers read the tables directly.
+//! Derived tables have their incarnation in their name, and a handle is pinned to one. Rows of an incarnation that
+//! is no longer current can be read, but only be written through a handle that was opened beside the current one.
 
 mod admin;
 mod change;
@@ -33,25 +33,26 @@ use derived::Derived;
 use progress::Progress;
 use writer::{Job, Writer};
 
-/// Changes waiting for the writer. Beyond, callers wait.
+/// Changes in the writer's queue; at the bound, callers wait.
 const JOBS_MAX: usize = 256;
 
 /// The row of the meta table that names the current incarnation.
 const INCARNATION_KEY: &[u8] = b"incarnation";
 
-/// A handle to the embedded store, pinned to the incarnation that it found. [`EmbeddedStore::attach`] makes others.
+/// A handle to the embedded store, pinned to the incarnation that was current when it was opened.
+/// [`EmbeddedStore::attach`] makes further handles.
 #[derive(Debug)]
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     /// The tables of the pinned incarnation.
     pinned: Arc<Derived>,
-    /// Gone once this handle is closed. The writer ends when all handles' are.
+    /// `None` once this handle is closed. The writer ends when all handles are closed.
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    /// Wakes who waits on this handle when it is closed.
+    /// Wakes the waits on this handle when it is closed.
     closed: CancellationToken,
 }
 
-/// What all handles share.
+/// The state that all handles share.
 #[derive(Debug)]
 struct Shared {
     database: kv::Database,
@@ -64,7 +65,7 @@ struct Shared {
     clock: Clock,
 }
 
-/// The tables that outlive incarnations.
+/// The tables that do not belong to an incarnation.
 #[derive(Debug, Clone)]
 struct Kept {
     meta: RankedTable,
@@ -102,9 +103,9 @@ impl Kept {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `database`, minting the first incarnation where there is none, and starts its writer.
+    /// Opens the store in `database`, makes the first incarnation if there is none, and starts the writer.
     ///
-    /// At most one per database at a time: two writers would overwrite one another. Further handles come from
+    /// Only one writer may exist per database: two would overwrite one another's rows. Open further handles with
     /// [`Self::attach`].
     ///
     /// # Errors
@@ -133,7 +134,8 @@ impl EmbeddedStore {
         Ok(Arc::new(Self::handle(shared, pinned, jobs)))
     }
 
-    /// Another handle to the same store, as another program would have it: pinned to the incarnation of now.
+    /// Another handle to the same store, as another program would open it: pinned to the incarnation that is
+    /// current now.
     ///
     /// # Errors
     /// When this handle is closed or the tables cannot be opened.
@@ -156,22 +158,22 @@ impl EmbeddedStore {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
-    /// The pinned tables, if they are still those of the store, or were opened beside them.
+    /// The pinned tables, if they are current or were opened beside the current ones.
     fn tables(&self) -> Result<&Arc<Derived>, StoreError> {
         self.open_still()?;
         self.pinned.check(*self.shared.incarnation.borrow())?;
         Ok(&self.pinned)
     }
 
-    /// The pinned tables, to read from: they stay as long as the database is open, whatever is current. Reads finish
-    /// without waiting, so who reads in a loop gives way here.
+    /// The pinned tables, for reads: they exist as long as the database is open, even when another incarnation is
+    /// current. Reads never wait, so this call yields, for callers that read in a loop.
     async fn read(&self) -> Result<&Arc<Derived>, StoreError> {
         tokio::task::consume_budget().await;
         self.open_still()?;
         Ok(&self.pinned)
     }
 
-    /// The tables that outlive incarnations, to read from.
+    /// The tables that do not belong to an incarnation, for reads.
     fn kept(&self) -> Result<&Kept, StoreError> {
         self.open_still()?;
         Ok(&self.shared.kept)
@@ -181,7 +183,7 @@ impl EmbeddedStore {
         if self.closed.is_cancelled() { Err(StoreError::Closed) } else { Ok(()) }
     }
 
-    /// Hands a change to the writer and waits until its batch is committed.
+    /// Sends a change to the writer and waits until its batch is committed.
     async fn change<T: Send + 'static>(
         &self,
         durability: kv::Durability,
@@ -191,7 +193,7 @@ impl EmbeddedStore {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Hands a change to the writer. Changes take effect in the order in which they were handed over.
+    /// Sends a change to the writer. Changes take effect in the order in which they are sent.
     async fn begin<T: Send + 'static>(
         &self,
         durability: kv::Durability,
@@ -202,12 +204,12 @@ impl EmbeddedStore {
         Ok(answer)
     }
 
-    /// Finishes what this handle began. The last one to go ends the writer.
+    /// Finishes the changes of this handle. The last handle to close ends the writer.
     async fn shut(&self) {
         self.closed.cancel();
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(jobs) = jobs else { return };
-        // The queue is in order: when this is answered, everything before it is committed.
+        // The queue is in order: once this job is answered, all earlier ones are committed.
         let (job, answer) = writer::job(kv::Durability::Power, |_| Ok(()));
         if jobs.send(job).await.is_ok() {
             answer.await.map_or_else(|_| tracing::warn!("store writer ended early"), drop);

@@ -1,4 +1,4 @@
-//! What can go wrong with a store, sorted by what a caller does about it.
+//! The errors of a store, sorted by what a caller does about them.
 
 use std::error::Error;
 
@@ -6,30 +6,30 @@ use environment::ErrorKind;
 
 use crate::Malformed;
 
-/// The store did not do it, or it cannot be told.
+/// A call failed, or its result is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Not reachable, too slow or overloaded: a write may or may not be there. Back off and try again.
+    /// Not reachable, too slow or overloaded: a write may have been done or not. Back off and retry.
     #[error("the store is not reachable: {0}")]
     Transient(#[source] Box<dyn Error + Send + Sync>),
-    /// Another incarnation is current than the one that this handle is pinned to. Begin again with another handle.
+    /// The handle's incarnation is no longer current. Start again with another handle.
     #[error("the store is at incarnation {found}, this handle at {pinned}: begin again with the current one")]
     Incarnation {
-        /// What this handle is pinned to.
+        /// The incarnation that this handle is pinned to.
         pinned: u32,
-        /// What the store is at.
+        /// The store's current incarnation.
         found: u32,
     },
-    /// The tables are not there or not those of this program.
+    /// The tables are missing, or not those of this program.
     #[error("the store is not migrated: {0}; run 'klatschctl migrate'")]
     NotMigrated(String),
-    /// It cannot work as it is configured.
+    /// The store cannot work with its configuration.
     #[error("the store is configured wrongly: {0}")]
     Misconfigured(String),
-    /// A row says what this program does not know. Whatever has nothing to do with that row goes on.
+    /// A row that this program cannot read. Work that does not concern that row can go on.
     #[error("{0}; a newer program has written it, or it came to harm")]
     Malformed(#[from] Malformed),
-    /// Trying again will not help.
+    /// A retry will not help.
     #[error("the store failed: {0}")]
     Broken(#[source] Box<dyn Error + Send + Sync>),
     /// The store was closed.
@@ -38,7 +38,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What a caller does about it.
+    /// The kind of the error, which decides what a caller does.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
@@ -52,7 +52,7 @@ impl StoreError {
         }
     }
 
-    /// Whether trying again may mend it.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.kind() == ErrorKind::Transient

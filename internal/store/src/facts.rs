@@ -1,4 +1,4 @@
-//! Loading a conversation and its facts as of a seq in the log, for both consumers.
+//! Loads a conversation and its facts as of a seq in the log, for all consumers.
 
 use domain::{
     CommandId, ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role, Seq, past_of,
@@ -7,10 +7,10 @@ use environment::seeded_bugs::{Bug, seeded};
 
 use crate::{ChatStore, StoreError};
 
-/// A conversation in memory: its state, and the ids accepted lately.
+/// A conversation in memory: its state and its recently accepted ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// As of the last event that was applied to it.
+    /// The state as of the last event that was applied to it.
     pub state: ConversationState,
     /// The id cache.
     pub ids: IdCache,
@@ -18,7 +18,7 @@ pub struct Loaded {
 
 /// Loads a conversation as of `as_of`, for an event appended at `append_time_ms`.
 ///
-/// The caller has seen `applied >= as_of`, and then that the conversation is not held.
+/// The caller must have seen `applied >= as_of`, and after that that the conversation is not held.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -39,18 +39,18 @@ pub async fn load<S: ChatStore + ?Sized>(
     Ok(Loaded { state, ids: IdCache::new(t0_ms, rows) })
 }
 
-/// The facts of an event, where memory has them.
+/// The facts of an event, or what must be read to complete them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FactsLookup {
-    /// Exact.
+    /// The exact facts.
     Ready(domain::Facts),
-    /// An id is older than the cache: it must be read, as of the event before, and kept.
+    /// An id is older than the cache: its row must be read, as of the event before, and kept in the cache.
     Read(CommandId),
     /// The author's memberships must be read, as of the event before.
     ReadPast(Past),
 }
 
-/// What was read for an event and is kept nowhere else.
+/// Results of reads for one event that the cache does not keep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answers {
     /// Ids that were never accepted.
@@ -60,15 +60,16 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Takes the author's memberships, as they were read.
+    /// Adds the answer, from the author's memberships as they were read.
     pub fn learn(&mut self, past: Past, versions: Vec<(Seq, Option<Role>)>, as_of: Seq) {
         self.past = Some(past.answer(versions, as_of));
     }
 }
 
 impl Loaded {
-    /// The facts of `event` as far as memory is exact. On [`FactsLookup::Read`], read that id, [`IdCache::keep`] the row if
-    /// there is one, and pass the ids found absent in `answers`; on [`FactsLookup::ReadPast`], the answer.
+    /// The facts of `event`, as far as memory is exact. On [`FactsLookup::Read`], read that id and call
+    /// [`IdCache::keep`] with the row if there is one, otherwise add the id to `answers`; on
+    /// [`FactsLookup::ReadPast`], add the answer.
     #[must_use]
     pub fn facts(&self, event: &Event, answers: &Answers) -> FactsLookup {
         let mut found = [None, None];
@@ -96,7 +97,7 @@ impl Loaded {
         }
     }
 
-    /// Brings the conversation behind an event's effects.
+    /// Applies an event's effects to the conversation.
     pub fn absorb(&mut self, seq: Seq, effects: &domain::Effects, target: Option<&domain::IdRow>) {
         self.state.absorb(seq, &effects.changes);
         self.ids.absorb(seq, &effects.changes, target);

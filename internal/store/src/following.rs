@@ -1,13 +1,13 @@
-//! A handle that goes on with whatever incarnation is current, without a restart of who holds it.
+//! A handle that follows the current incarnation, so that its users need no restart.
 //!
-//! Services that answer people hold one: a switch must not end their sockets. When another incarnation becomes current,
-//! the handle waits until storage has come as far there as it had in the one before, in every source partition, and as
-//! far as this handle has ever said (`vouched`); only then it turns to it. Until then reads are answered from the rows
-//! before, and a wait for progress that they cannot answer waits for the turn, then goes on there. So whoever was told
-//! that something is applied finds it in every later read, whichever incarnation answers: the switch itself need not
-//! look at anybody's progress.
+//! Services that answer requests use one: a switch must not end their sockets. When another incarnation becomes
+//! current, the handle keeps the old one until storage in the new one has come as far as in the old one, in every
+//! source partition, and as far as this handle has ever answered (`vouched`); then it moves to the new one. Until
+//! then reads are answered from the old rows; a wait for progress beyond the old rows waits for the move, then
+//! continues in the new incarnation. So once a caller has learnt that a seq is applied, every later read includes
+//! it, whichever incarnation answers, and the switch itself need not check any progress.
 //!
-//! The two consumers do not hold one: their state belongs to one incarnation, so they begin again with the new one.
+//! Consumers do not use one: their state belongs to one incarnation, so they start again with the new one.
 
 mod forward;
 
@@ -25,35 +25,35 @@ use tokio_util::task::TaskTracker;
 
 use crate::{SharedStore, Source, StoreError};
 
-/// How often is looked which incarnation is current, while nobody meets the end of the one before.
+/// The interval of checks for another current incarnation, while no call reports that the old one has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often is looked whether storage has come far enough in a new one.
+/// The interval of checks whether storage has come far enough in the new incarnation.
 const REACHED_EVERY: Duration = Duration::from_millis(20);
-/// How often it is told that storage has not come far enough yet.
+/// The interval of warnings that storage has not come far enough yet.
 const TOLD_EVERY: Duration = Duration::from_secs(30);
 
-/// A handle to the store that follows a switch. See the module.
+/// A handle to the store that follows a switch; see the module's documentation.
 pub struct Following {
     shared: Arc<Shared>,
     stop: CancellationToken,
-    /// The task that looks.
+    /// The task that checks for a switch.
     tasks: TaskTracker,
-    /// Ends it with the handle when nobody calls `close`.
+    /// Ends the task when the handle is dropped without `close`.
     _ends_with_handle: DropGuard,
 }
 
 struct Shared {
-    /// The handle that this one began with: for what outlives incarnations.
+    /// The handle that this one began with: it serves the tables that do not belong to an incarnation.
     root: SharedStore,
     pin: watch::Sender<Arc<Pin>>,
-    /// Somebody met the end of the pinned incarnation: look now.
+    /// Notified when a call finds that the pinned incarnation has ended: check now.
     look: Notify,
 }
 
-/// What reads are answered from.
+/// The incarnation that answers reads.
 struct Pin {
     store: SharedStore,
-    /// What was said to be applied, by source.
+    /// The highest seq that was answered as applied, by source.
     vouched: Mutex<BTreeMap<Source, Seq>>,
 }
 
@@ -68,7 +68,8 @@ impl Pin {
 }
 
 impl Following {
-    /// Follows from `root` on, which goes on being used for what outlives incarnations. Needs a runtime.
+    /// Follows the current incarnation, beginning with that of `root`. `root` stays in use for the tables that do
+    /// not belong to an incarnation. Must be called within a runtime.
     #[must_use]
     pub fn new(root: SharedStore) -> Arc<Self> {
         let pin = watch::Sender::new(Pin::new(Arc::clone(&root)));
@@ -89,7 +90,7 @@ impl Following {
         Arc::clone(&self.shared.pin.borrow())
     }
 
-    /// The handle of now. Who has it may go on with it for one call.
+    /// The current handle; the caller may use it for one call.
     fn store(&self) -> SharedStore {
         Arc::clone(&self.shared.pin.borrow().store)
     }
@@ -102,7 +103,7 @@ impl Following {
             let rest = until.saturating_duration_since(Instant::now());
             match pin.store.wait_applied(source, seq, rest).await {
                 Ok(true) if self.shared.vouch(&pin, source, seq) => return Ok(true),
-                // It was true of the rows before; what is read next comes from others.
+                // It was true of the old rows, but the next read is answered from new ones.
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Superseded => {
@@ -134,7 +135,7 @@ impl Shared {
                 () = sleep(LOOK_EVERY) => {}
                 () = self.look.notified() => {}
             }
-            // A store that does not answer: those who call it are told.
+            // The store does not answer: calls on this handle fail with that error, too.
             if let Err(error) = self.catch_up().await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "not told which incarnation is current");
                 sleep(REACHED_EVERY).await;
@@ -142,7 +143,8 @@ impl Shared {
         }
     }
 
-    /// Turns to the current incarnation, if it is another one, once its rows are no older.
+    /// Moves to the current incarnation, if it is another one, once its rows are not older than those of the old
+    /// one.
     async fn catch_up(&self) -> Result<(), StoreError> {
         let pin = Arc::clone(&self.pin.borrow());
         let current = self.root.current_incarnation().await?;
@@ -165,7 +167,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Turns to `next`, if storage has come as far there; says whether it did.
+    /// Moves to `next` if storage has come as far there; returns whether it did.
     async fn turn(&self, pin: &Arc<Pin>, next: &Arc<Pin>) -> Result<bool, StoreError> {
         let mut reached = BTreeMap::new();
         for topic in STORAGE_SOURCES {
@@ -173,7 +175,7 @@ impl Shared {
                 let source = Source { topic, partition };
                 let before = match pin.store.applied(source).await {
                     Ok(before) => before.map(|applied| applied.seq),
-                    // The rows before are gone: there is nothing to go on with.
+                    // The old rows are gone, so there is nothing to compare with.
                     Err(error) if matches!(error.kind(), ErrorKind::Superseded | ErrorKind::Missing) => None,
                     Err(error) => return Err(error),
                 };
@@ -184,7 +186,7 @@ impl Shared {
                 reached.insert(source, now);
             }
         }
-        // Nobody vouches for the rows before between this look and the turn: they hold the same lock.
+        // No call can answer from the old rows between this check and the move: both hold the same lock.
         Ok(self.pin.send_if_modified(|pinned| {
             let all = reached.iter().all(|(source, now)| *now >= pin.vouched(*source));
             if all {
@@ -194,7 +196,7 @@ impl Shared {
         }))
     }
 
-    /// Notes that reads are told that `seq` is applied; `false` when they come from another incarnation by now.
+    /// Notes that `seq` is answered as applied; `false` when the handle has moved to another incarnation.
     fn vouch(&self, pin: &Arc<Pin>, source: Source, seq: Seq) -> bool {
         let now = self.pin.borrow();
         if !Arc::ptr_eq(&now, pin) {

@@ -5,23 +5,24 @@ use domain::{ConversationId, Seq};
 
 use crate::StoreError;
 
-/// The consumer that holds.
+/// The consumer that has the hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Consumer {
-    /// Its holds belong to the incarnation.
+    /// The storage consumer, for `chat.messages`. Its holds belong to the incarnation.
     Storage,
-    /// Its holds outlive incarnations.
+    /// The fan-out, for `chat.messages`. Its holds do not belong to an incarnation.
     Fanout,
-    /// Storage, of `chat.receipts`: read marks that it could not read. They belong to the incarnation.
+    /// The storage consumer, for read marks of `chat.receipts` that it cannot read. They belong to the
+    /// incarnation.
     Marks,
-    /// The fan-out, of `chat.receipts`. Outlive incarnations, as all of its holds.
+    /// The fan-out, for `chat.receipts`. They do not belong to an incarnation.
     MarksRelay,
-    /// The fan-out, of `users.events`, whose keys are users. Outlive incarnations.
+    /// The fan-out, for `users.events`, whose keys are users. They do not belong to an incarnation.
     AccountsRelay,
 }
 
 impl Consumer {
-    /// All there are.
+    /// All consumers.
     pub const ALL: [Self; 5] = [Self::Storage, Self::Fanout, Self::Marks, Self::MarksRelay, Self::AccountsRelay];
 
     /// The name in rows and messages.
@@ -40,45 +41,45 @@ impl Consumer {
 /// A hold row: two monotone cells whose timestamps are their values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hold {
-    /// Events up to here were skipped.
+    /// Events up to this seq were skipped.
     pub skipped_to: Option<Seq>,
-    /// Events up to here are done: they are never skipped.
+    /// Events up to this seq are done; they are never skipped.
     pub done_through: Option<Seq>,
 }
 
 impl Hold {
-    /// Held: something was skipped that is not done.
+    /// Whether the conversation is held: an event was skipped that is not done.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.skipped_to > self.done_through
     }
 }
 
-/// The most events of one source partition that are dropped: consumers keep them all in memory.
+/// The most dropped events of one source partition: consumers keep all of them in memory.
 pub const DROPS_MAX: usize = 1000;
 
-/// An event that an operator has dropped: it counts as corrupt, for both consumers and in every replay.
+/// An event that an operator has dropped: every consumer treats it as corrupt, in every replay, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
-    /// Its seq, which is one of the source partition's.
+    /// Its seq in the source partition.
     pub seq: Seq,
     /// Its conversation.
     pub conversation: ConversationId,
-    /// Who dropped it.
+    /// The operator who dropped it.
     pub by: String,
-    /// Why.
+    /// The operator's reason.
     pub why: String,
-    /// When, by the operator's clock.
+    /// The time on the operator's clock, milliseconds since the Unix epoch.
     pub time_ms: i64,
 }
 
 /// Hold rows: `(consumer, source partition) -> conversation -> skipped_to, done_through`.
 #[async_trait]
 pub trait HoldStore: Send + Sync + 'static {
-    /// The row; the default (not held) when there is none.
+    /// The row; the default value (not held) when there is none.
     async fn hold(&self, consumer: Consumer, partition: u32, conversation: ConversationId) -> Result<Hold, StoreError>;
 
-    /// Raises the cells that are given, in one write, durably. Lower values change nothing.
+    /// Raises the given cells, in one write, durably. Lower values change nothing.
     async fn put_hold(
         &self,
         consumer: Consumer,
@@ -87,8 +88,8 @@ pub trait HoldStore: Send + Sync + 'static {
         hold: Hold,
     ) -> Result<(), StoreError>;
 
-    /// The rows of one source partition that are held now, at most `limit`, from behind `after` on, in an order of the
-    /// engine's own, the same in every call; fewer than `limit` when there are no more.
+    /// At most `limit` held rows of one source partition, after `after`, in an order of the engine's own that is
+    /// the same in every call. Fewer than `limit` means that there are no more.
     async fn holds(
         &self,
         consumer: Consumer,
@@ -97,8 +98,8 @@ pub trait HoldStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError>;
 
-    /// Notes that an event is dropped, durably and for ever: this outlives incarnations, so that a replay comes to the same
-    /// rows. One that was dropped before stays as it was noted then.
+    /// Records that an event is dropped, durably and for ever: the record does not belong to an incarnation, so
+    /// that a replay gives the same rows. An existing record is not changed.
     async fn put_drop(&self, partition: u32, dropped: &Dropped) -> Result<(), StoreError>;
 
     /// The dropped events of a source partition in order, at most [`DROPS_MAX`].

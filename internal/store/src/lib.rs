@@ -1,4 +1,4 @@
-//! The store: the seam between the services and ScyllaDB (or Cassandra) or the embedded engine.
+//! The store: the interface between the services and ScyllaDB (or Cassandra) or the embedded engine.
 //!
 //! Rows derived from the log are written with the event's seq as their timestamp: the higher one wins in every cell,
 //! on a tie the larger bytes, so writing them again, late or out of order changes nothing. On those tables there is no
@@ -58,7 +58,7 @@ pub use value::Value;
 /// A shared handle to a store.
 pub type SharedStore = Arc<dyn Store>;
 
-/// Everything a store serves. Programs hold a [`SharedStore`]; their parts take the trait that they need.
+/// All traits of a store. Programs hold a [`SharedStore`]; their parts take the trait that they need.
 pub trait Store: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin + IncarnationStore {}
 
 impl<S: ChatStore + HistoryStore + HoldStore + UserStore + StoreAdmin + IncarnationStore> Store for S {}
@@ -72,32 +72,33 @@ pub struct Source {
     pub partition: u32,
 }
 
-/// How far storage has come in a source partition: everything up to `seq` is written, or skipped under a written hold.
+/// The progress of storage in a source partition: everything up to `seq` is written, or skipped under a written
+/// hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
-    /// The last record's seq.
+    /// The seq of the last record.
     pub seq: Seq,
-    /// The last record's fingerprint: proof that the partition is still the one it was.
+    /// The fingerprint of the last record, which proves that the partition was not re-created.
     pub fingerprint: Fingerprint,
 }
 
-/// What the two consumers need: rows in, and state and facts as of a seq in the log.
+/// What consumers need: writing rows, and reading state and facts as of a seq in the log.
 ///
-/// Every read of state or facts for an event at `s` is made in this order: `applied >= s - 1`, then the hold, then the
-/// rows as of `s - 1`. Rows beyond `as_of` may exist and never show.
+/// Every read of state or facts for an event at `s` is made in this order: `applied >= s - 1`, then the hold, then
+/// the rows as of `s - 1`. Rows after `as_of` may exist and are never visible.
 #[async_trait]
 pub trait ChatStore: Send + Sync + 'static {
-    /// Writes cells. When it returns they are there for every later read.
+    /// Writes cells. When it returns, every later read sees them.
     ///
     /// Ordering: by [`Phase`]: timeline and versions, then ids, then heads and marks. Not atomic: a failure may leave
     /// any prefix. Idempotent and commutative.
     async fn write(&self, writes: Vec<CellWrites>) -> Result<(), StoreError>;
 
-    /// The conversation as of `as_of`: members with roles and `since`, settings, counters. One that does not exist yet
-    /// is the default state.
+    /// The conversation as of `as_of`: members with roles and `since`, settings and counters; the default state
+    /// when it does not exist yet.
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError>;
 
-    /// The settings as of `as_of`: what [`ChatStore::conversation`] says of them, without reading the members.
+    /// The settings as of `as_of`, as in [`ChatStore::conversation`], without reading the members.
     async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError>;
 
     /// All id rows stamped at or after `from_stamp_ms`, as of `as_of`, up to the conversation's newest accepted stamp.
@@ -108,29 +109,29 @@ pub trait ChatStore: Send + Sync + 'static {
         as_of: Seq,
     ) -> Result<Vec<(CommandId, IdRow)>, StoreError>;
 
-    /// The row of one id as of `as_of` (a later deletion does not show); `None` when it was not accepted by then.
+    /// The row of one id as of `as_of` (without a later deletion); `None` when the id was not accepted by then.
     async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError>;
 
-    /// Publishes progress, after the rows. A lower `seq` than the stored one changes nothing.
+    /// Publishes progress, after the rows were written. A `seq` below the stored one changes nothing.
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError>;
 
-    /// Progress; `None` when nothing was applied under this incarnation.
+    /// The progress; `None` when nothing was applied in this incarnation.
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError>;
 
-    /// Waits until `applied >= seq`, at most for `wait`; says whether it is. Zero asks once.
+    /// Waits until `applied >= seq`, at most for `wait`; returns whether it is. A wait of zero checks once.
     ///
     /// Fails with [`StoreError::Incarnation`] when another incarnation became current meanwhile.
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError>;
 }
 
-/// What the API reads back: the newest values, at quorum.
+/// The reads of the API: the newest values, at quorum.
 #[async_trait]
 pub trait HistoryStore: Send + Sync + 'static {
-    /// At most `limit` entries of the timeline in key order (ascending or descending by seq), from after the page's
-    /// anchor on, with their reactions.
+    /// At most `limit` entries of the timeline, ascending or descending by seq, after the page's anchor, with
+    /// their reactions.
     async fn timeline(&self, conversation: ConversationId, page: Page) -> Result<Vec<Entry>, StoreError>;
 
-    /// The entry at a slot whose seq is known; `None` when it is not there.
+    /// The entry with that slot and seq; `None` when it does not exist.
     async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError>;
 
     /// Every membership version of one user in one conversation, by seq; `None` is a leaving.
@@ -140,9 +141,9 @@ pub trait HistoryStore: Send + Sync + 'static {
         user: UserId,
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError>;
 
-    /// A page of the members as of `as_of`, by id, from behind `after` on (`None` begins): `limit` of them, and fewer only
-    /// when there are no more. The other members are not read. Users' ids are all made in the same way, so every engine
-    /// orders them as bytes.
+    /// A page of the members as of `as_of`, by id, after `after` (`None`: from the first): `limit` of them; fewer
+    /// means that there are no more. The other members are not read. All users' ids are made in the same way, so
+    /// every engine sorts them by bytes.
     async fn members(
         &self,
         conversation: ConversationId,
@@ -151,9 +152,9 @@ pub trait HistoryStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(UserId, Membership)>, StoreError>;
 
-    /// A page of the conversations that the user is or was in, by id, from behind `after` on (`None` begins): `limit`
-    /// of them, and fewer only when there are no more. Ids are derived, all in the same way, so every engine orders
-    /// them as bytes.
+    /// A page of the conversations that the user is or was a member of, by id, after `after` (`None`: from the
+    /// first): `limit` of them; fewer means that there are no more. All ids are derived in the same way, so every
+    /// engine sorts them by bytes.
     async fn conversations_of(
         &self,
         user: UserId,
@@ -161,29 +162,30 @@ pub trait HistoryStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<UserConversation>, StoreError>;
 
-    /// One `(user, conversation)` row.
+    /// The user's own row of one conversation.
     async fn user_conversation(
         &self,
         user: UserId,
         conversation: ConversationId,
     ) -> Result<Option<UserConversation>, StoreError>;
 
-    /// The heads of conversations, in the order asked.
+    /// The heads of conversations, in the order of the argument.
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError>;
 
-    /// The user's read marks in conversations, in the order asked.
+    /// The user's read marks in conversations, in the order of the argument.
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
 
-    /// The user's last own messages in conversations, in the order asked; of messages under rules since version 2.
+    /// The user's last own messages in conversations, in the order of the argument. Messages under version 1 of
+    /// the rules do not count.
     async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError>;
 
-    /// Who took the user into groups, by the latest joining, in the order asked; `None` for direct conversations, for
-    /// groups that the user has begun, and for joinings under rules before version 2.
+    /// The users who took the user into groups, at the latest joining, in the order of the argument; `None` for
+    /// direct conversations, for groups that the user has created, and for joinings under version 1 of the rules.
     async fn inviters(&self, user: UserId, conversations: &[ConversationId])
     -> Result<Vec<Option<UserId>>, StoreError>;
 
-    /// How many messages said after `after` and not after `upto` were deleted by `as_of`; counts up to `limit`. Of
-    /// deletions under rules since version 2.
+    /// The number of messages after `after` and up to `upto` that were deleted by `as_of`; counts up to `limit`.
+    /// Deletions under version 1 of the rules do not count.
     async fn deleted(
         &self,
         conversation: ConversationId,
@@ -192,8 +194,9 @@ pub trait HistoryStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<usize, StoreError>;
 
-    /// Why a command of the author's was refused, and which copy of it, the latest if there are more; `None` also for
-    /// authors who never were members, and for refusals under rules before version 2.
+    /// The reason why a command of the author was refused, and the seq of the refused event (the latest, if there
+    /// are several). `None` also for authors who never were members, and for refusals under version 1 of the
+    /// rules.
     async fn refusal(
         &self,
         conversation: ConversationId,
@@ -202,34 +205,35 @@ pub trait HistoryStore: Send + Sync + 'static {
     ) -> Result<Option<(Refusal, Seq)>, StoreError>;
 }
 
-/// Which tables there are, and what is in them as bytes.
+/// The tables, and their content as bytes.
 #[async_trait]
 pub trait StoreAdmin: Send + Sync + 'static {
-    /// The incarnation that this handle is pinned to since it was opened.
+    /// The incarnation that this handle was pinned to when it was opened.
     fn incarnation(&self) -> u32;
 
-    /// The store's current incarnation. Another one than the pinned: begin again with another handle.
+    /// The store's current incarnation. When it is not the pinned one, start again with another handle.
     async fn current_incarnation(&self) -> Result<u32, StoreError>;
 
-    /// Empties every log-derived table at once, by making a new incarnation and switching to it; returns its number.
-    /// Handles keep the old one. For tests of what follows: who wants rows built anew builds them beside.
+    /// Empties every log-derived table at once: makes a new incarnation and switches to it; returns its number.
+    /// Existing handles keep the old one. For tests; to rebuild rows in production, build an incarnation beside
+    /// the current one.
     async fn new_incarnation(&self) -> Result<u32, StoreError>;
 
     /// The names of the log-derived tables, sorted (without `applied` and holds).
     fn derived_tables(&self) -> Vec<&'static str>;
 
-    /// Rows of a log-derived table in this handle's incarnation, in an order of the engine's own, from behind `after`
-    /// on; `None` begins. Each row comes as its canonical bytes (key and cells with their timestamps), the same in every
-    /// engine; with them what to pass to go on, `None` at the end.
+    /// Rows of a log-derived table in this handle's incarnation, in an order of the engine's own, after `after`
+    /// (`None`: from the first). Each row is returned as its canonical bytes (key and cells with their
+    /// timestamps), the same in every engine. The second value is the `after` of the next call, `None` at the end.
     async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError>;
 
-    /// The rows of a log-derived table under these keys (each in the order of [`tables::Table::key`]), as canonical bytes,
-    /// in the order asked; `None` where there is no row. For those who check what is there cell by cell.
+    /// The rows of a log-derived table with these keys (each in the order of [`tables::Table::key`]), as canonical
+    /// bytes, in the order of the argument; `None` where there is no row. For checks of single cells.
     async fn rows(&self, table: &str, keys: &[Vec<Value>]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
-    /// Whether the store answers.
+    /// Checks that the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Finishes what was begun and releases the store.
+    /// Finishes pending work and releases the store.
     async fn close(&self);
 }

@@ -1,7 +1,7 @@
-//! Every kind of row write derived from the log, and the cells that it comes to.
+//! Every kind of row that is derived from the log, and the cells that it is written as.
 //!
-//! A new one is added here (its variant and its cells) and in the list of [`crate::cell_sets`]; what writes it is
-//! [`crate::rows_of`], what reads it `decode`. Engines need not know of it.
+//! To add a kind, add its variant and its cells here, and its cell set to [`crate::cell_sets`]; [`crate::rows_of`]
+//! writes it, and `decode` reads it. Engines need no change.
 
 use domain::{CommandId, Content, ConversationId, IdRow, MessageText, Refusal, Role, Seq, Settings, Stands, UserId};
 
@@ -20,7 +20,7 @@ pub const fn bucket_of(slot: u64) -> u64 {
     slot / BUCKET_SLOTS
 }
 
-/// The role of who left.
+/// The role of a user who has left.
 pub(crate) const ROLE_LEFT: &str = "";
 
 pub(crate) const KIND_MESSAGE: &str = "message";
@@ -36,7 +36,7 @@ pub(crate) const STANDS_WITHDRAWAL: &str = "withdrawal";
 /// Cells by name.
 type Cells = Vec<(&'static str, Value)>;
 
-/// What a write says of one row: the cells it names, and no others.
+/// A write to one row: the cells that it names, and no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {
     /// A new entry: `timeline ((conversation, bucket), seq)`.
@@ -49,11 +49,11 @@ pub enum Row {
         ordinal: u64,
         /// The command's id.
         id: CommandId,
-        /// Who.
+        /// The author.
         author: UserId,
         /// The log's time, milliseconds since the Unix epoch.
         time_ms: i64,
-        /// What.
+        /// The entry's content.
         content: Content,
     },
     /// Another text for a message: cells `body`, `changed`, `edited` of its timeline row.
@@ -69,7 +69,7 @@ pub enum Row {
         /// The log's time of that event.
         time_ms: i64,
     },
-    /// A message is gone: cells `body` (empty), `deleted`, `changed` of its timeline row.
+    /// The deletion of a message: cells `body` (empty), `deleted`, `changed` of its timeline row.
     Deletion {
         /// The message's seq.
         seq: Seq,
@@ -78,48 +78,48 @@ pub enum Row {
         /// The event that deleted it.
         changed: Seq,
     },
-    /// Where a bucket of the timeline begins: `buckets (conversation, bucket)`.
+    /// The beginning of a bucket of the timeline: `buckets (conversation, bucket)`.
     Bucket {
         /// The bucket.
         bucket: u64,
         /// The seq of its first entry.
         start: Seq,
     },
-    /// A member's version: `members (conversation, user, seq)`.
+    /// A version of a membership: `members (conversation, user, seq)`.
     Member {
-        /// Who.
+        /// The user.
         user: UserId,
-        /// The event.
+        /// The seq of the event.
         seq: Seq,
-        /// The role from here on; `None` for who left.
+        /// The role from this event on; `None` when the user left or was removed.
         role: Option<Role>,
     },
     /// The user's own row, on joining: `user_conversations (user, conversation)`, cells `role`, `changed`, `joined`,
     /// `joined_ordinal`.
     Joined {
-        /// Who.
+        /// The user.
         user: UserId,
         /// The role.
         role: Role,
-        /// The event.
+        /// The seq of the event.
         seq: Seq,
-        /// Messages before the joining: they are not unread.
+        /// The number of messages before the joining, which do not count as unread.
         ordinal: u64,
     },
     /// The user's own row, on a change of role or on leaving: cells `role`, `changed`.
     UserRole {
-        /// Who.
+        /// The user.
         user: UserId,
-        /// The role from here on; `None` for who left.
+        /// The role from this event on; `None` when the user left or was removed.
         role: Option<Role>,
-        /// The event.
+        /// The seq of the event.
         seq: Seq,
     },
     /// A version of the settings: `settings (conversation, seq)`.
     Settings {
-        /// The event.
+        /// The seq of the event.
         seq: Seq,
-        /// The settings from here on.
+        /// The settings from this event on.
         settings: Settings,
     },
     /// A user's reaction: `reactions ((conversation, bucket), message seq, user)`.
@@ -128,49 +128,49 @@ pub enum Row {
         message: Seq,
         /// The message's slot.
         slot: u64,
-        /// Who reacted.
+        /// The user who reacted.
         user: UserId,
-        /// The emoji; empty when it was taken back.
+        /// The emoji; empty when the reaction was removed.
         emoji: String,
-        /// The event.
+        /// The seq of the event.
         changed: Seq,
     },
-    /// A message that is gone does not count as unread: `deletions ((conversation, bucket), message)`.
+    /// A deleted message, which does not count as unread: `deletions ((conversation, bucket), message)`.
     Gone {
         /// The message's seq.
         message: Seq,
         /// The message's slot.
         slot: u64,
-        /// The event that deleted it.
+        /// The seq of the deletion.
         deleted: Seq,
     },
-    /// How far a user has spoken, and so read: `sent (user, conversation)`.
+    /// The last message that a user has sent, which also counts as read: `sent (user, conversation)`.
     Sent {
-        /// Who.
+        /// The user.
         user: UserId,
-        /// Their last message.
+        /// The seq of the user's last message.
         seq: Seq,
-        /// Messages up to and including it.
+        /// The number of messages up to and including it.
         ordinal: u64,
     },
-    /// Somebody took a user into a group: `invitations (user, conversation)`.
+    /// The user who took another into a group: `invitations (user, conversation)`.
     Invited {
-        /// Who was taken in.
+        /// The user who was taken in.
         user: UserId,
-        /// By whom.
+        /// The user who took them in.
         inviter: UserId,
-        /// The joining.
+        /// The seq of the joining.
         seq: Seq,
     },
-    /// A command that was refused: `refusals ((conversation, author), id)`.
+    /// A refused command: `refusals ((conversation, author), id)`.
     Refusal {
         /// The author of the command.
         author: UserId,
-        /// Its id.
+        /// The command's id.
         id: CommandId,
-        /// Why.
+        /// The reason.
         reason: Refusal,
-        /// The copy that was refused.
+        /// The seq of the refused event.
         seq: Seq,
     },
     /// An accepted id: `ids ((conversation, week), id)`.
@@ -184,23 +184,23 @@ pub enum Row {
     IdDeleted {
         /// The id.
         id: CommandId,
-        /// The event that deleted it.
+        /// The seq of the deletion.
         deleted: Seq,
     },
     /// The conversation's newest accepted stamp: cell `newest_stamp` of the head, timestamp = value.
     NewestStamp {
-        /// Milliseconds since the Unix epoch.
+        /// The stamp, milliseconds since the Unix epoch.
         stamp_ms: i64,
     },
     /// The last accepted event of any kind: `heads (conversation)`.
     Head {
-        /// The event.
+        /// The seq of the event.
         seq: Seq,
-        /// The log's time.
+        /// The log's time of the event.
         time_ms: i64,
-        /// Timeline entries after it.
+        /// The number of timeline entries after it.
         slot: u64,
-        /// Messages after it.
+        /// The number of messages after it.
         ordinal: u64,
     },
     /// The last message: cells `message_seq`, `message_place` of the head.
@@ -210,17 +210,17 @@ pub enum Row {
         /// The message's slot.
         slot: u64,
     },
-    /// A read mark: `marks (user, conversation)`. The higher one stands, whenever it is written.
+    /// A read mark: `marks (user, conversation)`. The higher one wins, whenever it is written.
     Mark {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// How far they have read.
+        /// The user's read mark.
         mark: Mark,
     },
 }
 
 impl Row {
-    /// The cells, for a row that belongs to `conversation`, of the event at `seq`: that is their timestamp, but for
+    /// The cell writes of a row of `conversation`, for the event at `seq`. The seq is their timestamp, except for
     /// monotone cells, whose timestamp is their value.
     #[must_use]
     pub fn write(self, conversation: ConversationId, seq: Seq) -> CellWrites {

@@ -1,11 +1,12 @@
-//! The sessions of signed-in devices: the user service's own truth, as the accounts are.
+//! The sessions of signed-in devices. Like the accounts, they are the user service's own data, not derived from
+//! the log.
 
 use async_trait::async_trait;
 use domain::UserId;
 
 use crate::{Malformed, StoreError};
 
-/// The length of the buckets that ended sessions are named in.
+/// The length of the buckets of ended sessions, in milliseconds.
 pub const ENDED_BUCKET_MS: i64 = 60_000;
 
 /// A signed-in device.
@@ -13,22 +14,22 @@ pub const ENDED_BUCKET_MS: i64 = 60_000;
 pub struct Session {
     /// The session's id (random bytes; part of the refresh token).
     pub id: [u8; 16],
-    /// Whose.
+    /// The user.
     pub user: UserId,
     /// SHA-256 of the secret of the refresh token that is valid now.
     pub secret_hash: [u8; 32],
-    /// When it ends unless refreshed, milliseconds since the Unix epoch.
+    /// The expiry unless refreshed, milliseconds since the Unix epoch.
     pub expires_ms: i64,
-    /// Absent in a session whose last refresh token was given out before sessions had it.
+    /// Absent in a session whose last refresh token was issued before token families existed.
     pub family: Option<TokenFamily>,
 }
 
-/// What tells the refresh tokens of a session from made-up ones, and finds the successor of the last one again.
+/// Recognizes the refresh tokens of a session, and recovers the successor of the last replaced one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenFamily {
-    /// SHA-256 of what all tokens of the session have in common.
+    /// SHA-256 of the part that all tokens of the session share.
     pub hash: [u8; 32],
-    /// The token that was replaced last, if any was.
+    /// The token that was replaced last, if there is one.
     pub replaced: Option<ReplacedToken>,
 }
 
@@ -37,22 +38,22 @@ pub struct TokenFamily {
 pub struct ReplacedToken {
     /// SHA-256 of its secret.
     pub secret_hash: [u8; 32],
-    /// The secret of its successor, encrypted so that the replaced token's own secret is needed to read it.
+    /// The secret of its successor, encrypted so that the replaced token's own secret is needed to decrypt it.
     pub successor: [u8; 32],
 }
 
 impl TokenFamily {
-    /// As it is stored: the hash, and the replaced token behind it if there is one.
+    /// The stored form: the hash, followed by the replaced token if there is one.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let replaced = self.replaced.iter().flat_map(|replaced| [replaced.secret_hash, replaced.successor]);
         [self.hash].into_iter().chain(replaced).flatten().collect()
     }
 
-    /// What [`Self::to_bytes`] has written.
+    /// Decodes the bytes of [`Self::to_bytes`].
     ///
     /// # Errors
-    /// When it has not.
+    /// When the bytes have another form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let malformed = Malformed { table: "sessions", column: "token_family" };
         match bytes.as_chunks() {
@@ -71,44 +72,45 @@ impl TokenFamily {
 pub struct ListedSession {
     /// The session's id.
     pub id: [u8; 16],
-    /// What the device called itself when it signed in; may be empty.
+    /// The name that the device gave itself when it signed in; may be empty.
     pub label: String,
-    /// When it began, milliseconds since the Unix epoch.
+    /// The time of the sign-in, milliseconds since the Unix epoch.
     pub begun_ms: i64,
-    /// When it was last refreshed, or began.
+    /// The time of the last refresh or, without one, of the sign-in.
     pub used_ms: i64,
 }
 
-/// Sessions. They outlive incarnations.
+/// The session tables. They do not belong to an incarnation.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// Adds a session.
     async fn create_session(&self, session: &Session) -> Result<(), StoreError>;
 
-    /// The session of that id; expired ones may still show.
+    /// The session with that id; expired ones may still be returned.
     async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError>;
 
-    /// Replaces the session's secret, expiry and family if its secret is still `expected`, atomically; says whether it was.
+    /// Replaces the session's secret, expiry and family if its secret is still `expected`, atomically; returns
+    /// whether it was.
     async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError>;
 
-    /// Ends a session of `user`: names it in [`SessionStore::ended_sessions`] of the bucket of `now_ms`, then removes it
-    /// and its row in the list. One that is not there is fine, and is named all the same.
+    /// Ends a session of `user`: adds it to [`SessionStore::ended_sessions`] of the bucket of `now_ms`, then
+    /// removes the session and its row in the list. A session that does not exist is added all the same.
     async fn end_session(&self, user: UserId, id: &[u8; 16], now_ms: i64) -> Result<(), StoreError>;
 
-    /// The sessions that were ended in a bucket (milliseconds since the Unix epoch, divided by [`ENDED_BUCKET_MS`]), for
-    /// an hour at least.
+    /// The sessions that were ended in a bucket (milliseconds since the Unix epoch, divided by
+    /// [`ENDED_BUCKET_MS`]); kept for an hour at least.
     async fn ended_sessions(&self, bucket: i64) -> Result<Vec<[u8; 16]>, StoreError>;
 
-    /// Sets a row of the user's list. The list and the sessions are not one change: a row may be there without its
-    /// session, and says nothing then.
+    /// Sets a row of the user's list. The list and the sessions do not change atomically: a row without its
+    /// session means nothing.
     async fn list_session(&self, user: UserId, row: &ListedSession) -> Result<(), StoreError>;
 
-    /// The user's list, in the order of ids.
+    /// The user's list, ordered by id.
     async fn sessions_of(&self, user: UserId) -> Result<Vec<ListedSession>, StoreError>;
 
-    /// Notes that the user ended all other sessions at `at_ms`: those that are in no list have ended, too.
+    /// Records that the user ended all other sessions at `at_ms`, including those that are in no list.
     async fn cut_sessions(&self, user: UserId, at_ms: i64) -> Result<(), StoreError>;
 
-    /// When [`SessionStore::cut_sessions`] was last noted, if ever.
+    /// The time that [`SessionStore::cut_sessions`] recorded last, if any.
     async fn sessions_cut(&self, user: UserId) -> Result<Option<i64>, StoreError>;
 }

@@ -1,16 +1,16 @@
-//! The tables of rows derived from the log, as one list in code: both engines follow it, and a test holds
-//! `schemas/cql` against it.
+//! The list of the tables with rows derived from the log: every engine uses it, and a test compares `schemas/cql`
+//! with it.
 //!
-//! Key columns are always there and never change; cells carry a timestamp each and may be absent. Every type has one
-//! encoding, CQL's: bigint as eight bytes, big-endian, two's complement; text as UTF-8; boolean as one byte; uuid as
-//! sixteen; blob as it is. So "the larger bytes" on a tie of timestamps means the same in every engine.
+//! Key columns are always present and never change; cells have a timestamp each and may be absent. Every type has
+//! one encoding, CQL's: bigint as eight bytes, big-endian, two's complement; text as UTF-8; boolean as one byte;
+//! uuid as sixteen; blob as it is. So "the larger bytes" on a tie of timestamps means the same in every engine.
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
     /// `uuid`.
     Uuid,
-    /// `bigint`; in a key never negative, so that its bytes sort like its numbers.
+    /// `bigint`; never negative in a key, so that its bytes sort as its numbers do.
     Bigint,
     /// `text`.
     Text,
@@ -39,7 +39,7 @@ impl ColumnType {
 pub struct Column {
     /// Its name.
     pub name: &'static str,
-    /// What it holds.
+    /// Its type.
     pub kind: ColumnType,
 }
 
@@ -48,7 +48,7 @@ pub struct Column {
 pub struct Table {
     /// Its name within an incarnation.
     pub name: &'static str,
-    /// The columns that choose the partition.
+    /// The columns that determine the partition.
     pub partition_key: &'static [Column],
     /// The columns that order the rows of a partition, ascending.
     pub clustering_key: &'static [Column],
@@ -67,7 +67,7 @@ impl Table {
         self.key().chain(self.cells)
     }
 
-    /// Where a cell stands among [`Self::cells`].
+    /// The index of a cell in [`Self::cells`].
     #[must_use]
     pub fn cell(&self, name: &str) -> Option<usize> {
         self.cells.iter().position(|column| column.name == name)
@@ -95,7 +95,7 @@ pub static TIMELINE: Table = Table {
     ],
 };
 
-/// Where each bucket of a timeline begins.
+/// The first seq of each bucket of a timeline.
 pub static BUCKETS: Table = Table {
     name: "buckets",
     partition_key: &[uuid("conversation")],
@@ -103,7 +103,7 @@ pub static BUCKETS: Table = Table {
     cells: &[bigint("start")],
 };
 
-/// Versions of memberships; the role of who left is empty.
+/// Versions of memberships; the role is empty for a user who left.
 pub static MEMBERS: Table = Table {
     name: "members",
     partition_key: &[uuid("conversation")],
@@ -127,7 +127,7 @@ pub static SETTINGS: Table = Table {
     cells: &[text("kind"), text("title")],
 };
 
-/// Reactions to messages; the emoji of one taken back is empty.
+/// Reactions to messages; the emoji of a removed one is empty.
 pub static REACTIONS: Table = Table {
     name: "reactions",
     partition_key: &[uuid("conversation"), bigint("bucket")],
@@ -135,7 +135,7 @@ pub static REACTIONS: Table = Table {
     cells: &[text("emoji"), bigint("changed")],
 };
 
-/// Messages that are gone.
+/// Deleted messages.
 pub static DELETIONS: Table = Table {
     name: "deletions",
     partition_key: &[uuid("conversation"), bigint("bucket")],
@@ -143,7 +143,7 @@ pub static DELETIONS: Table = Table {
     cells: &[bigint("deleted")],
 };
 
-/// How far each user has spoken.
+/// Each user's last message.
 pub static SENT: Table = Table {
     name: "sent",
     partition_key: &[uuid("user")],
@@ -151,7 +151,7 @@ pub static SENT: Table = Table {
     cells: &[bigint("seq"), bigint("ordinal")],
 };
 
-/// Who took each user into a group.
+/// The user who took each user into a group.
 pub static INVITATIONS: Table = Table {
     name: "invitations",
     partition_key: &[uuid("user")],
@@ -159,7 +159,7 @@ pub static INVITATIONS: Table = Table {
     cells: &[uuid("inviter"), bigint("seq")],
 };
 
-/// Refused commands of those who are or were members.
+/// Refused commands of current and former members.
 pub static REFUSALS: Table = Table {
     name: "refusals",
     partition_key: &[uuid("conversation"), uuid("author")],
@@ -175,7 +175,7 @@ pub static IDS: Table = Table {
     cells: &[uuid("author"), bigint("seq"), bigint("place"), blob("hash"), text("stands"), bigint("deleted")],
 };
 
-/// Where each conversation ends.
+/// The head of each conversation.
 pub static HEADS: Table = Table {
     name: "heads",
     partition_key: &[uuid("conversation")],
@@ -199,7 +199,7 @@ pub static MARKS: Table = Table {
     cells: &[bigint("seq"), bigint("ordinal")],
 };
 
-/// Every derived table. Those of an earlier [`crate::cell_sets::Phase`] stand before those of a later one.
+/// Every derived table, in the order of [`crate::cell_sets::Phase`].
 pub static ALL: [&Table; 13] = [
     &TIMELINE,
     &BUCKETS,

@@ -1,8 +1,8 @@
-//! What the API reads back.
+//! The types that the API's reads return.
 
 use domain::{CommandId, Content, ConversationId, Role, Seq, UserId};
 
-/// Which way a page goes.
+/// The direction of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Towards older entries: descending by seq.
@@ -14,66 +14,66 @@ pub enum Direction {
 /// A page of a timeline, by key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Exclusive; `None`: from the newest (before) or the oldest (after).
+    /// The seq where the page begins, exclusive; `None` for the newest (before) or the oldest entry (after).
     pub anchor: Option<Seq>,
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
-    /// At most so many entries.
+    /// The most entries of the page.
     pub limit: usize,
 }
 
-/// An entry of the timeline as it reads now.
+/// An entry of the timeline in its current form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its seq.
     pub seq: Seq,
     /// Its slot in the timeline.
     pub slot: u64,
-    /// Messages up to and including it.
+    /// The number of messages up to and including it.
     pub ordinal: u64,
     /// The command's id.
     pub id: CommandId,
-    /// Who.
+    /// The author.
     pub author: UserId,
     /// The log's time, milliseconds since the Unix epoch.
     pub time_ms: i64,
-    /// What; a deleted message has an empty body.
+    /// The content; a deleted message has an empty body.
     pub content: Content,
-    /// The event that changed it last, reactions included; its own seq if none has.
+    /// The event that changed it last, reactions included; its own seq if there is none.
     pub changed: Seq,
     /// The log's time of the last edit.
     pub edited_ms: Option<i64>,
-    /// Whether the message is gone.
+    /// Whether the message was deleted.
     pub deleted: bool,
-    /// Reactions that stand, by user.
+    /// Its current reactions, by user.
     pub reactions: Vec<MessageReaction>,
 }
 
 /// One user's reaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageReaction {
-    /// Who.
+    /// The user who reacted.
     pub user: UserId,
     /// The emoji.
     pub emoji: String,
 }
 
-/// Where a conversation ends.
+/// The head of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// The last accepted event of any kind.
+    /// The seq of the last accepted event of any kind.
     pub seq: Seq,
-    /// The log's time of it, milliseconds since the Unix epoch.
+    /// The log's time of that event, milliseconds since the Unix epoch.
     pub time_ms: i64,
-    /// Timeline entries.
+    /// The number of timeline entries.
     pub slot: u64,
-    /// Messages.
+    /// The number of messages.
     pub ordinal: u64,
     /// The last message, if there is one.
     pub last_message: Option<LastMessage>,
 }
 
-/// Where the last message stands.
+/// The last message of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastMessage {
     /// Its seq.
@@ -82,26 +82,26 @@ pub struct LastMessage {
     pub slot: u64,
 }
 
-/// How far a user has read.
+/// A user's read mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
-    /// The entry's seq: also the row's timestamp.
+    /// The seq of the last entry that was read; it is also the timestamp of the row.
     pub seq: Seq,
-    /// Messages up to it.
+    /// The number of messages up to that entry.
     pub ordinal: u64,
 }
 
-/// A user's row of a conversation.
+/// A user's own row of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserConversation {
     /// The conversation.
     pub conversation: ConversationId,
-    /// The role now; `None` for who left.
+    /// The current role; `None` for a user who has left.
     pub role: Option<Role>,
-    /// The event that changed the role last (of who left: the leaving).
+    /// The event that changed the role last; for a user who has left, the leaving.
     pub changed: Seq,
-    /// The latest joining.
+    /// The seq of the latest joining.
     pub joined: Seq,
-    /// Messages before the latest joining.
+    /// The number of messages before the latest joining.
     pub joined_ordinal: u64,
 }

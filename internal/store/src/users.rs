@@ -1,4 +1,4 @@
-//! The user tables: the user service's own truth: accounts with unique names, and an outbox.
+//! The tables of the user service's own data: accounts with unique names, and an outbox.
 
 use async_trait::async_trait;
 use domain::UserId;
@@ -10,29 +10,29 @@ use crate::{SessionStore, StoreError};
 pub struct Account {
     /// Its id.
     pub id: UserId,
-    /// Unique; lower case.
+    /// The unique name, in lower case.
     pub name: String,
-    /// What others see.
+    /// The name that is shown to others.
     pub display_name: String,
-    /// A PHC string. Never logged.
+    /// The password hash as a PHC string. Never logged.
     pub password_hash: String,
-    /// When it was made, milliseconds since the Unix epoch.
+    /// The time of its creation, milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
 
-/// What became of a creation.
+/// The result of creating an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountCreated {
-    /// The name is this account's.
+    /// The name belongs to this account.
     Created,
-    /// The name is another's.
+    /// The name belongs to another account.
     NameTaken,
 }
 
-/// An event that a row promises: published, then removed.
+/// An event that is to be published; its row is removed after that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// A UUIDv7: rows come in its order, and consumers drop repetitions by it.
+    /// A UUIDv7: rows are read in its order, and consumers drop duplicates by it.
     pub id: [u8; 16],
     /// The user of the event, which is the record key.
     pub user: UserId,
@@ -42,28 +42,29 @@ pub struct OutboxRow {
     pub payload: Vec<u8>,
 }
 
-/// The user service's tables. They outlive incarnations.
+/// The tables of the user service. They do not belong to an incarnation.
 #[async_trait]
 pub trait UserStore: SessionStore {
-    /// Makes the account, if its name is free, and puts `event` into the outbox. Durable when it returns.
+    /// Creates the account, if its name is free, and adds `event` to the outbox. Durable when it returns.
     ///
-    /// The outbox row is written first; whoever drains the outbox publishes it only if the name is that account's. A
-    /// creation that was cut short after the name was taken is completed by the next read of that name.
+    /// The outbox row is written first; the task that drains the outbox publishes it only if the name belongs to
+    /// that account. A creation that was interrupted after the name was taken is completed by the next read of
+    /// that name.
     async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError>;
 
-    /// The account of that id.
+    /// The account with that id.
     async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError>;
 
-    /// The accounts of those ids, in their order; `None` for an id that has none. Costs a read for each.
+    /// The accounts with those ids, in their order; `None` for an id without one. Costs a read for each.
     async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError>;
 
-    /// The account of that name.
+    /// The account with that name.
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError>;
 
-    /// Replaces the account's password hash if it is still `expected`, atomically; says whether it was.
+    /// Replaces the account's password hash if it is still `expected`, atomically; returns whether it was.
     async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError>;
 
-    /// Adds to the outbox.
+    /// Adds an event to the outbox.
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError>;
 
     /// The oldest rows of the outbox, at most `limit`.

@@ -1,4 +1,4 @@
-//! Values of columns, with the one encoding that every engine shares.
+//! Values of columns, with one encoding for all engines.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::tables::ColumnType;
 
-/// A value of a column. Its debug output has the length of a text and not the text, which may be what somebody wrote.
+/// A value of a column. Debug output shows only the length of a text, because it may be what a user wrote.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// `uuid`.
@@ -23,7 +23,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What kind of value it is.
+    /// The type of the value.
     #[must_use]
     pub const fn kind(&self) -> ColumnType {
         match self {
@@ -35,7 +35,7 @@ impl Value {
         }
     }
 
-    /// Appends its bytes, as CQL has them on the wire.
+    /// Appends the value in CQL's wire encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Uuid(uuid) => out.extend(uuid.as_bytes()),
@@ -46,7 +46,7 @@ impl Value {
         }
     }
 
-    /// How many bytes that are.
+    /// The length of that encoding in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -58,13 +58,13 @@ impl Value {
         }
     }
 
-    /// Whether it has none: an empty text or blob, which is a value, too.
+    /// Whether that encoding is empty, as of an empty text or blob, which is still a value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its bytes, as CQL has them on the wire.
+    /// The value in CQL's wire encoding.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len());
@@ -72,7 +72,7 @@ impl Value {
         out
     }
 
-    /// The same, of a value that is not needed any more.
+    /// As [`Self::to_bytes`], without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         match self {
@@ -82,7 +82,7 @@ impl Value {
         }
     }
 
-    /// The value of that kind; `None` when the bytes are none.
+    /// Decodes a value of that type; `None` when the bytes are not one.
     #[must_use]
     pub fn decode(kind: ColumnType, bytes: &[u8]) -> Option<Self> {
         Some(match kind {
@@ -144,7 +144,7 @@ impl From<ConversationId> for Value {
     }
 }
 
-/// As bytes: so they sort by their stamps on every server.
+/// As bytes, so that ids sort by their stamps on every server.
 impl From<CommandId> for Value {
     fn from(id: CommandId) -> Self {
         Self::Blob(id.as_bytes().to_vec())
@@ -157,7 +157,7 @@ impl From<String> for Value {
     }
 }
 
-/// As rows have it: the one place on the way to them.
+/// The text as it is stored in rows: the only place where it is written to them.
 impl From<MessageText> for Value {
     fn from(text: MessageText) -> Self {
         Self::Text(text.into_record())

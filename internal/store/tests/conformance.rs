@@ -1,4 +1,4 @@
-//! The embedded engine against the suite: in memory, on disk, and under paused time.
+//! The embedded engine passes the conformance suite: in memory, on disk, and under paused time.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 struct Embedded {
     first: Arc<EmbeddedStore>,
-    /// Removed when the store is done with.
+    /// The temporary folder, removed with the store.
     _folder: Option<TempDir>,
 }
 

@@ -1,4 +1,5 @@
-//! What only the embedded engine promises: reopening, being killed, one writer for all handles, bounded sessions.
+//! What only the embedded engine promises: reopening, surviving a kill, one writer for all handles, bounded
+//! sessions.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -32,7 +33,7 @@ fn at(offset: u64) -> Seq {
     Seq::new(0, offset).unwrap()
 }
 
-/// The rows of the message at `offset`, the n-th of its conversation.
+/// The rows of the message at `offset`, which is also its number in the conversation.
 fn message(offset: u64) -> Vec<CellWrites> {
     let (seq, slot) = (at(offset), offset);
     let content = Content::Message { body: format!("message {offset}").into(), reply_to: None };
@@ -47,7 +48,7 @@ fn message(offset: u64) -> Vec<CellWrites> {
     rows.into_iter().map(|row| row.write(conversation(), seq)).collect()
 }
 
-/// What is written of a read mark of that user.
+/// The writes of a read mark of that user.
 fn mark(seq: Seq, ordinal: u64) -> Vec<CellWrites> {
     vec![Row::Mark { user: user(1), mark: Mark { seq, ordinal } }.write(conversation(), seq)]
 }
@@ -134,7 +135,7 @@ async fn what_was_current_before_stays_over_reopening_until_it_is_dropped() {
     assert_eq!(store.make_incarnation().await.unwrap(), 3, "numbers are never used again");
 }
 
-/// Folders from before incarnations stood side by side say nothing of their stages.
+/// Folders from before stages existed do not store the stages of their incarnations.
 #[tokio::test]
 async fn a_folder_without_stages_opens_and_what_was_current_in_it_is_a_way_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -205,7 +206,7 @@ async fn closing_finishes_what_was_begun_and_refuses_the_rest() {
     assert!(matches!(store.write(message(0)).await, Err(StoreError::Closed)));
     assert!(matches!(store.account(user(1)).await, Err(StoreError::Closed)));
     store.close().await;
-    // Another handle is not closed with it.
+    // Closing one handle does not close another.
     assert_eq!(all_entries(&other).await.len(), written);
     other.write(message(200)).await.unwrap();
     other.close().await;
@@ -224,7 +225,7 @@ async fn sessions_that_have_ended_are_swept_as_new_ones_begin() {
     for number in 0..20 {
         store.create_session(&session(number, 2000 + i64::from(number))).await.unwrap();
     }
-    // One is refreshed, one is signed out, the others end.
+    // One session is refreshed, one is signed out, the others expire.
     assert!(store.rotate_session(&[3; 32], &session(3, 9000)).await.unwrap());
     store.end_session(user(1), &[4; 16], 0).await.unwrap();
     now.store(5000, Ordering::SeqCst);
@@ -274,7 +275,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         let mut written = lines.filter_map(|line| line.strip_prefix("written ")?.parse::<u64>().ok());
         let last = written.by_ref().find(|written| *written >= least + 37 * round).unwrap();
         child.kill().unwrap();
-        // What it said before it died counts as well.
+        // Lines that it printed before it died count as well.
         let last = written.last().unwrap_or(last);
         child.wait().unwrap();
 
@@ -282,7 +283,7 @@ async fn what_was_acknowledged_survives_a_kill() {
         let entries = all_entries(&store).await;
         let applied = store.applied(SOURCE).await.unwrap().unwrap();
         assert!(applied.seq >= at(last), "{applied:?} after {last} was acknowledged");
-        // What is applied is there, all of it, in order; and rows stand before what names them.
+        // All entries up to `applied` are there, in order; and rows are written before the rows that name them.
         let count = u64::try_from(entries.len()).unwrap();
         assert!(count > applied.seq.offset(), "{count} entries, {applied:?}");
         assert!(entries.iter().map(|entry| entry.seq).eq((0..count).map(at)));
@@ -292,7 +293,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
 }
 
-/// Issue 11, item 2: a program with a bug hears of it, and the store goes on.
+/// Issue 11, item 2: a program with a bug gets an error, and the store goes on.
 #[tokio::test]
 async fn a_write_that_is_not_of_its_table_is_refused_whole() {
     let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await.unwrap();

@@ -1,5 +1,5 @@
-//! The cells that one event of every kind writes, pinned: a store that was filled years ago and a replay into a new one
-//! must come to the same bytes.
+//! The cells that one event of every kind writes, pinned: a store that was filled years ago and a replay into a
+//! new one must have the same bytes.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +15,15 @@ use uuid::Uuid;
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/golden/cells.tsv");
 /// The log's time of the first event.
 const START_MS: i64 = 1_700_000_000_000;
-/// Before the newest timeline slot of the conversation: the next entry begins a bucket of the timeline.
+/// The slot of the conversation's next entry, which begins the second bucket of the timeline.
 const SECOND_BUCKET: u64 = 16_384;
 
-/// The users that the samples of the kinds name.
+/// The users that the samples of the kinds use.
 fn user(number: u8) -> UserId {
     UserId::try_from(Uuid::from_bytes([number; 16])).unwrap()
 }
 
-/// One conversation, judged event by event, and the lines of what each event writes.
+/// One conversation, judged event by event, and the lines of each event's writes.
 struct Script {
     rules: u32,
     conversation: ConversationId,
@@ -32,7 +32,7 @@ struct Script {
     /// The offset of the next event.
     offset: u64,
     accepted: BTreeSet<Kind>,
-    /// The cell sets of what was written, by number.
+    /// The cell sets that were written, by number.
     sets: BTreeSet<usize>,
     lines: String,
 }
@@ -82,7 +82,7 @@ impl Script {
     }
 }
 
-/// What the id row among the changes says.
+/// What the id row among the changes stands for.
 fn stands(changes: &[domain::Change]) -> domain::Stands {
     let row = changes.iter().find_map(|change| match change {
         domain::Change::Id { row, .. } => Some(row.stands),
@@ -112,8 +112,8 @@ fn id(number: i64) -> CommandId {
     CommandId::first_at(START_MS + number)
 }
 
-/// Samples of every kind under those rules, each by somebody who may; at the end what a member may not. Also the numbers
-/// of the cell sets that are written.
+/// Samples of every kind under those rules, each by an author who may send it; at the end a command that is
+/// refused. Also returns the numbers of the cell sets that were written.
 fn script(rules: u32) -> (String, BTreeSet<usize>) {
     let [group, direct] = [0, 1].map(|number| Kind::Create.samples().swap_remove(number));
     let target = Kind::EditMessage.samples()[0].target().unwrap();
@@ -125,7 +125,7 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
         number += 1;
         id(number)
     };
-    // Reactions and edits need a message that stands, so what ends something comes last.
+    // Reactions and edits need a message that exists, so these kinds come last.
     let last = [Kind::DeleteMessage, Kind::Withdraw];
     let kinds = [Kind::SendMessage].into_iter().chain(Kind::ALL);
     for kind in kinds.filter(|kind| *kind != Kind::Create && !last.contains(kind)).chain(last) {
@@ -149,8 +149,8 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
     (script.lines + &pair.lines, script.sets)
 }
 
-/// Lines change with `KLATSCH_BLESS=1`, and only where what is written was decided to change: of a store that is there
-/// the old cells stay what they are.
+/// Change lines with `KLATSCH_BLESS=1`, and only where the written cells were changed by decision: existing stores
+/// keep their old cells.
 #[test]
 fn the_cells_of_every_kind_are_pinned() {
     let written: String = (1..=RULES_NEWEST).map(|rules| script(rules).0).collect();
@@ -164,7 +164,7 @@ fn the_cells_of_every_kind_are_pinned() {
     assert_eq!(golden.lines().count(), written.lines().count(), "lines of schemas/golden/cells.tsv");
 }
 
-/// What [`script`] writes is held against its table as it is written; read marks are no kind's.
+/// [`script`] checks its writes against their tables; read marks belong to no kind.
 #[test]
 fn every_cell_write_of_every_kind_fits_its_table() {
     let mut sets: BTreeSet<usize> = (1..=RULES_NEWEST).flat_map(|rules| script(rules).1).collect();

@@ -1,7 +1,7 @@
-//! How fast the embedded engine is on disk. Not run by default, since it asserts figures:
+//! The speed of the embedded engine on disk. Not run by default, because it asserts figures:
 //! `cargo test --release -p store --test speed -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used)]
-// Real time is what is measured here.
+// Real time is measured here.
 #![allow(clippy::disallowed_methods)]
 
 use std::sync::Arc;

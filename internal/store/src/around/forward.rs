@@ -1,4 +1,4 @@
-//! Whoever stands around a store is one.
+//! Implements the store's traits for every [`Around`].
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! State and facts as of a seq in the log: rows ahead never leak.
+//! State and facts as of a seq in the log: rows after that seq are never visible.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,8 @@ pub(super) async fn settings(fixture: Fixture) {
 
 pub(super) async fn counters(fixture: Fixture) {
     let conversation = fixture.conversation();
-    // Every second entry is a message; places on both sides of each edge, and buckets of one entry.
+    // Every second entry is a message; the slots lie on both sides of each bucket's edge, and some buckets have
+    // one entry.
     let slots = [0, 1, 16_382, 16_383, 16_384, 16_385, 32_767, 32_768, 49_151, 49_152, 65_536];
     let mut starts = BTreeMap::new();
     let mut rows = Vec::new();
@@ -112,7 +113,8 @@ pub(super) async fn ids_from(fixture: Fixture) {
     let (conversation, author) = (fixture.conversation(), fixture.user());
     let edge = CommandId::week_of(NEW_YEAR_MS) * WEEK_MS;
     assert_eq!(fixture.store.ids_from(conversation, 0, at(99)).await.unwrap(), []);
-    // Stamps around the edges of three weeks, and two of one millisecond; the seqs follow no order of stamps.
+    // Stamps around the edges of three weeks, two of them in one millisecond; the order of seqs differs from that
+    // of stamps.
     let stamps = [edge - 2, edge - 1, edge, edge, edge + 1, edge + WEEK_MS - 1, edge + WEEK_MS, edge + 2 * WEEK_MS];
     let mut ids = BTreeMap::new();
     let mut rows = Vec::new();

@@ -1,4 +1,4 @@
-//! Incarnations side by side: building, switching, going back, dropping, following.
+//! Incarnations side by side: building, switching, switching back, dropping, and following a switch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(super) async fn built_and_switched(fixture: Fixture) {
     assert!(matches!(left, Err(StoreError::Incarnation { pinned: 1, found: 2 })), "{left:?}");
     assert_eq!(all_rows(&*served).await, before, "a read that began before finishes on its rows");
 
-    // On the new rows it goes on; the way back leads to the old ones, from where they were left.
+    // Storage continues on the new rows; switching back returns to the old rows as they were left.
     let new = fixture.subject.open().await.unwrap();
     assert_eq!(new.incarnation(), 2);
     applied(&new, source, 8).await;
@@ -104,7 +104,7 @@ pub(super) async fn follows(fixture: Fixture) {
     let beside = root.at(root.make_incarnation().await.unwrap()).await.unwrap();
     applied(&beside, source, 4).await;
     assert!(root.switch_incarnation(1, 2).await.unwrap());
-    // Storage is behind there: reads go on here, and who waits for more is told to ask again.
+    // Storage lags in the new incarnation: reads still use the old one, and a wait for more ends without success.
     assert!(!following.wait_applied(source, at(6), SHORT).await.unwrap());
     assert_eq!((following.incarnation(), all_rows(&*following).await), (1, rows.clone()));
     let waiting = tokio::spawn({

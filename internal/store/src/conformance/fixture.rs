@@ -1,4 +1,4 @@
-//! What every case starts from: a store, randomness from a seed, and short ways to make ids and writes.
+//! The base of every case: a store, randomness from a seed, and helpers that make ids and writes.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::conformance::Subject;
 use crate::tables::{self, Table};
 use crate::{CellWrites, Direction, Entry, HistoryStore, Mark, Page, Row, SharedStore, StoreAdmin, canonical};
 
-/// 2025-01-01, a time of day for stamps.
+/// 2025-01-01T00:00:00Z, for stamps.
 pub(super) const NEW_YEAR_MS: i64 = 1_735_689_600_000;
 
 pub(super) struct Fixture {
@@ -61,7 +61,7 @@ impl Fixture {
         self.store.write(cells(conversation, rows)).await.unwrap();
     }
 
-    /// A message's entry with a text of its own.
+    /// The timeline entry of a message with a text of its own.
     pub(super) fn message(&self, seq: Seq, slot: u64, ordinal: u64) -> Entry {
         Entry {
             seq,
@@ -131,12 +131,12 @@ pub(super) fn stamped(seq: Seq, row: Row) -> Stamped {
     (seq, row)
 }
 
-/// What is written of these rows.
+/// The cell writes of these rows.
 pub(super) fn cells(conversation: ConversationId, rows: Vec<Stamped>) -> Vec<CellWrites> {
     rows.into_iter().map(|(seq, row)| row.write(conversation, seq)).collect()
 }
 
-/// What is written of a read mark.
+/// The cell writes of a read mark.
 pub(super) fn mark(user: UserId, conversation: ConversationId, mark: Mark) -> Vec<CellWrites> {
     cells(conversation, vec![(mark.seq, Row::Mark { user, mark })])
 }

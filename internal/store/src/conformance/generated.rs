@@ -1,4 +1,4 @@
-//! Random conversations as the reducer tells them: rows to write, and what must read back, from perfect knowledge.
+//! Random conversations judged by the reducer: the rows to write, and what reading them must return.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +17,12 @@ use crate::{
     rows_of,
 };
 
-/// An event and what became of it.
+/// An event and its result.
 pub(super) struct Step {
     pub(super) seq: Seq,
     pub(super) append_time_ms: i64,
     pub(super) writes: Vec<CellWrites>,
-    /// After the event.
+    /// The state after the event.
     pub(super) state: ConversationState,
 }
 
@@ -35,13 +35,13 @@ pub(super) struct GeneratedConversation {
     pub(super) head: Option<Head>,
     pub(super) users: BTreeMap<UserId, UserConversation>,
     pub(super) versions: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
-    /// The last message of each.
+    /// Each user's last message.
     pub(super) sent: BTreeMap<UserId, Mark>,
-    /// Who took each of those in who did not begin it.
+    /// The user who took in each member who was not there from the start.
     pub(super) inviters: BTreeMap<UserId, UserId>,
-    /// Deleted messages, with the events that deleted them.
+    /// Deleted messages, with the seqs of their deletions.
     pub(super) gone: BTreeMap<Seq, Seq>,
-    /// The latest refusals that are kept.
+    /// The latest stored refusals.
     pub(super) refusals: BTreeMap<(UserId, CommandId), (Refusal, Seq)>,
     /// The kinds of its accepted events.
     pub(super) kinds: BTreeSet<Kind>,
@@ -51,7 +51,8 @@ pub(super) struct GeneratedConversation {
 }
 
 impl GeneratedConversation {
-    /// About `count` events: some refused, some retried, clocks skewed, broker time running back now and then.
+    /// About `count` events: some are refused, some retried; clocks are skewed, and broker time sometimes runs
+    /// backwards.
     pub(super) fn new(fixture: &Fixture, count: usize) -> Self {
         let people: Vec<UserId> = (0..6).map(|_| fixture.user()).collect();
         let creation = fixture.id();
@@ -73,7 +74,7 @@ impl GeneratedConversation {
             state: ConversationState::default(),
             events: Vec::new(),
         };
-        // Near the end of a bucket, so that the history crosses into the next.
+        // Begin near the end of a bucket, so that the history crosses into the next one.
         generated.state.slot = fixture.one_of(&[0, BUCKET_SLOTS - 20, 3 * BUCKET_SLOTS - 1]) + fixture.entropy.below(2);
         let (mut seq, mut time_ms) = (at(1 + fixture.entropy.below(9)), NEW_YEAR_MS);
         for number in 0..count {
@@ -162,7 +163,8 @@ impl GeneratedConversation {
         self.steps.push(Step { seq: appended.seq, append_time_ms: appended.append_time_ms, writes, state });
     }
 
-    /// What an event writes. This conversation begins behind the beginning of a bucket: its first entry names it.
+    /// The writes of an event. The conversation begins inside a bucket, so its first entry also writes that
+    /// bucket's row.
     fn writes(&self, event: &Event, appended: Appended, effects: &Effects) -> Vec<CellWrites> {
         let mut writes = rows_of(event, appended, effects);
         if self.entries.is_empty() {
@@ -258,7 +260,7 @@ fn sent(effects: &Effects, seq: Seq) -> Option<LastMessage> {
     })
 }
 
-/// The least user.
+/// The user id with the lowest bytes.
 fn nobody() -> UserId {
     uuid::Uuid::nil().try_into().unwrap()
 }

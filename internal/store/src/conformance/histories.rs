@@ -1,4 +1,4 @@
-//! Whole conversations, told by the reducer and read back.
+//! Whole conversations that are generated with the reducer, written and read back.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::conformance::fixture::{Fixture, at, expect_timeline};
 use crate::conformance::generated::GeneratedConversation;
 use crate::load;
 
-/// Writes it as storage may: in order, cut anywhere, some of it twice.
+/// Writes the conversation as storage may: in order, split anywhere, with some writes repeated.
 async fn write(fixture: &Fixture, generated: &GeneratedConversation) {
     let mut from = 0;
     while from < generated.steps.len() {
@@ -25,7 +25,7 @@ fn as_of(row: &IdRow, seq: Seq) -> Option<IdRow> {
     (row.seq <= seq).then_some(IdRow { deleted, ..*row })
 }
 
-/// What no told conversation has in it, no case here is about.
+/// The cases only cover the kinds that occur in the generated conversations.
 pub(super) async fn of_every_kind(fixture: Fixture) {
     let generated: BTreeSet<Kind> = (0..60).flat_map(|_| GeneratedConversation::new(&fixture, 80).kinds).collect();
     assert_eq!(generated, BTreeSet::from(Kind::ALL));

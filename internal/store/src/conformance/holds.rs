@@ -1,4 +1,4 @@
-//! Hold rows: monotone cells, listed while held.
+//! Hold rows: monotone cells, which are listed while the conversation is held.
 
 use crate::conformance::fixture::{Fixture, at};
 use crate::{Consumer, Dropped, Hold};
@@ -11,7 +11,7 @@ pub(super) async fn only_rise(fixture: Fixture) {
     let (store, conversation) = (&*fixture.store, fixture.conversation());
     for consumer in Consumer::ALL {
         let steps = [
-            // A hold begins with what is done, in the same write; the first event of all is at 0.
+            // The first write of a hold also says what is done; the very first event has seq 0.
             (hold(0, None), hold(0, None), true),
             (hold(10, 9), hold(10, 9), true),
             (hold(12, None), hold(12, 9), true),
@@ -44,7 +44,7 @@ pub(super) async fn lists_what_is_held(fixture: Fixture) {
             held.push((*conversation, row));
         }
     }
-    // Another partition's and another consumer's.
+    // Holds of another partition and of another consumer.
     store.put_hold(Consumer::Storage, partition + 1, conversations[0], hold(9, 1)).await.unwrap();
     store.put_hold(Consumer::Fanout, partition, conversations[1], hold(8, None)).await.unwrap();
     for (consumer, number) in Consumer::ALL.into_iter().skip(2).zip(2..) {
@@ -52,7 +52,7 @@ pub(super) async fn lists_what_is_held(fixture: Fixture) {
         let listed = store.holds(consumer, partition, None, 9).await.unwrap();
         assert_eq!(listed, [(conversations[number], hold(8, None))], "{consumer:?}");
     }
-    // In the engine's own order, which goes on behind any of them.
+    // Listed in the engine's own order; a page can begin after any of them.
     let all = store.holds(Consumer::Storage, partition, None, 100).await.unwrap();
     let mut sorted = all.clone();
     sorted.sort_unstable_by_key(|(conversation, _)| *conversation);
@@ -64,7 +64,7 @@ pub(super) async fn lists_what_is_held(fixture: Fixture) {
     assert_eq!(store.holds(Consumer::Storage, partition, None, 7).await.unwrap(), all[..7]);
     assert_eq!(store.holds(Consumer::Storage, partition, None, 0).await.unwrap(), []);
     assert_eq!(store.holds(Consumer::Fanout, partition, None, 9).await.unwrap(), [(conversations[1], hold(8, None))]);
-    // Healed: no longer listed.
+    // No longer held, so no longer listed.
     store.put_hold(Consumer::Storage, partition, all[0].0, hold(None, 1000)).await.unwrap();
     assert_eq!(store.holds(Consumer::Storage, partition, None, 100).await.unwrap(), all[1..]);
 }

@@ -12,7 +12,7 @@ use crate::{AccountCreated, Applied, Consumer, Hold, Mark, Row, StoreError};
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// Something in every derived table.
+/// Writes at least one row to every derived table.
 async fn fill(fixture: &Fixture) -> GeneratedConversation {
     let generated = GeneratedConversation::new(fixture, 80);
     let mut writes = mark(fixture.user(), generated.conversation, Mark { seq: at(1), ordinal: 0 });
@@ -44,7 +44,7 @@ pub(super) async fn new_one_is_empty(fixture: Fixture) {
     let last = generated.steps.last().unwrap().seq;
     assert_eq!(new.conversation(generated.conversation, last).await.unwrap(), ConversationState::default());
 
-    // Replayed into the new tables: the same bytes.
+    // A replay into the new tables gives the same bytes.
     for step in &generated.steps {
         new.write(step.writes.clone()).await.unwrap();
     }
@@ -61,7 +61,7 @@ pub(super) async fn zombie(fixture: Fixture) {
     let other = fixture.subject.open().await.unwrap();
     other.new_incarnation().await.unwrap();
     let new = fixture.subject.open().await.unwrap();
-    // It goes on, not knowing: what it writes is refused, or goes to its own old tables.
+    // The old handle does not know of the switch: its writes are refused, or go to its own old tables.
     let source = source(&fixture);
     for step in &generated.steps {
         gone_or_fine(&zombie.write(step.writes.clone()).await);
@@ -76,10 +76,10 @@ pub(super) async fn zombie(fixture: Fixture) {
     assert_eq!(new.applied(source).await.unwrap(), None);
     let found = new.hold(Consumer::Storage, source.partition, generated.conversation).await.unwrap();
     assert_eq!(found, Hold::default());
-    // And it learns of it before long.
+    // It learns of the switch before long.
     let known = zombie.wait_applied(source, at(1 << 40), LONG).await;
     assert!(matches!(known, Err(StoreError::Incarnation { pinned: 1, found: 2 })), "{known:?}");
-    // The new program's rows are its own.
+    // The rows that the new program writes are visible to it alone.
     let user = fixture.user();
     let row = Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 };
     new.write(vec![row.write(generated.conversation, at(1))]).await.unwrap();

@@ -1,11 +1,11 @@
-//! What a user's lists are made of: own rows, heads, read marks, membership versions.
+//! The parts of a user's lists: own rows, heads, read marks and membership versions.
 
 use domain::Role;
 
 use crate::conformance::fixture::{self, Fixture, at, member, stamped};
 use crate::{Head, LastMessage, Mark, Row, UserConversation};
 
-/// Conversations of somebody with many: more than any engine reads at once.
+/// The conversations of a user with many: more than any engine reads at once.
 const LISTED: usize = 2005;
 
 pub(super) async fn user_conversations(fixture: Fixture) {
@@ -45,7 +45,7 @@ pub(super) async fn lists_are_read_in_pages(fixture: Fixture) {
     let mut conversations: Vec<_> = (0..LISTED).map(|_| fixture.conversation()).collect();
     let write = |conversation: &_| joined.clone().write(*conversation, at(1));
     let mut rows: Vec<_> = conversations.iter().map(write).collect();
-    // Of one, only the leaving is there yet: it is not listed, and no page is the shorter for it.
+    // One conversation only has its leaving yet: it is not listed, and the page is still full.
     rows.push(left.write(fixture.conversation(), at(2)));
     fixture.store.write(rows).await.unwrap();
     conversations.sort_unstable();
@@ -120,7 +120,7 @@ pub(super) async fn members_are_read_in_pages(fixture: Fixture) {
     let conversation = fixture.conversation();
     let mut users: Vec<_> = (0..6).map(|_| fixture.user()).collect();
     users.sort_unstable();
-    // One has left, one is back, one has had many roles, and one comes later.
+    // One member has left, one has rejoined, one has changed roles often, and one joins later.
     let role = |number: u64| Some(if number.is_multiple_of(2) { Role::Admin } else { Role::Member });
     let mut versions: Vec<_> = users[..5].iter().map(|user| member(*user, at(1), Some(Role::Member))).collect();
     versions.extend((2..9).map(|number| member(users[1], at(number), role(number))));

@@ -1,4 +1,4 @@
-//! Timestamps decide, cell by cell, in whatever order writes come.
+//! Timestamps decide each cell, in whatever order the writes come.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use crate::conformance::generated::GeneratedConversation;
 use crate::tables::{self, Column, Table};
 use crate::{CellWrites, Direction, Entry, Mark, Page, Row, Value, canonical, cell_sets};
 
-/// Cells by name, each with its timestamp and value: compared in that order, as CQL does.
+/// Cells by name, each with its timestamp and value: compared in that order, as in CQL.
 type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
 
-/// What a store must hold: the simplest thing that can be right.
+/// A model of what a store must hold, as simple as possible.
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<(&'static str, Vec<Vec<u8>>), Cells>,
@@ -75,7 +75,7 @@ pub(super) async fn higher_timestamp_wins(fixture: Fixture) {
 
 pub(super) async fn larger_bytes_win_a_tie(fixture: Fixture) {
     let user = fixture.user();
-    // Length counts only where one is a prefix of the other; numbers compare by their bytes.
+    // The length only counts when one value is a prefix of the other; numbers compare by their bytes.
     for titles in [["a", "b"], ["b", "ab"], ["ab", "a"], ["", "a"]] {
         let settings = |title: &str| {
             let settings = Settings { kind: ConversationKind::Group, title: title.into() };
@@ -86,7 +86,7 @@ pub(super) async fn larger_bytes_win_a_tie(fixture: Fixture) {
             for which in order {
                 fixture.write(conversation, vec![settings(titles[which])]).await;
             }
-            // In one write, too.
+            // Also within one write.
             fixture.write(conversation, order.iter().map(|which| settings(titles[*which])).collect()).await;
             let state = fixture.store.conversation(conversation, at(3)).await.unwrap();
             assert_eq!(state.settings.unwrap().title.as_str(), *titles.iter().max().unwrap());
@@ -135,7 +135,7 @@ pub(super) async fn any_order_is_the_same(fixture: Fixture) {
         let mut model = Model::default();
         let mut writes: Vec<CellWrites> = generated.steps.iter().flat_map(|step| step.writes.clone()).collect();
         writes.iter().for_each(|write| model.write(write));
-        // Any order, and a third of them twice or more.
+        // In any order, and a third of them repeated.
         for _ in 0..writes.len() / 3 {
             writes.push(fixture.one_of(&writes).clone());
         }
@@ -156,7 +156,7 @@ pub(super) async fn wild_writes_merge_as_cells(fixture: Fixture) {
     let users = [fixture.user(), fixture.user()];
     let ids = [fixture.id(), fixture.id()];
     let (mut models, mut sets) = ([Model::default(), Model::default()], BTreeSet::new());
-    // Few keys, few timestamps: every kind of tie and overtaking comes up.
+    // Few keys and few timestamps produce every kind of tie and overtaking.
     for _ in 0..40 {
         let mut batch = Vec::new();
         for _ in 0..1 + fixture.below(12) {

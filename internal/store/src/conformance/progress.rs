@@ -1,4 +1,4 @@
-//! Progress per source partition.
+//! The progress of storage per source partition.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use domain::Fingerprint;
 use crate::conformance::fixture::{Fixture, at};
 use crate::{Applied, Source};
 
-/// A bound that a passing test never reaches.
+/// A timeout that a passing test never reaches.
 const LONG: Duration = Duration::from_secs(30);
 
 pub(super) fn source(fixture: &Fixture) -> Source {
@@ -23,7 +23,7 @@ pub(super) async fn only_rises(fixture: Fixture) {
     let messages = source(&fixture);
     let receipts = Source { topic: "chat.receipts", ..messages };
     assert_eq!(store.applied(messages).await.unwrap(), None);
-    // The numbers of a fingerprint fill all 64 bits.
+    // Fingerprints use all 64 bits.
     for (set, stands) in [
         (applied(10, u64::MAX), applied(10, u64::MAX)),
         (applied(9, 1), applied(10, u64::MAX)),
@@ -48,7 +48,7 @@ pub(super) async fn waits(fixture: Fixture) {
     let waiter = |seq, store: crate::SharedStore| {
         tokio::spawn(async move { store.wait_applied(source, at(seq), LONG).await.unwrap() })
     };
-    // On the handle that writes and on another program's.
+    // Waiters on the handle that writes and on another program's handle.
     let waiters = [waiter(0, store.clone()), waiter(5, store.clone()), waiter(7, other.clone())];
     for seq in [0, 4, 6] {
         tokio::task::yield_now().await;

@@ -7,7 +7,7 @@ use crate::conformance::fixture::{
 };
 use crate::{BUCKET_SLOTS, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, Row, bucket_of};
 
-/// Messages at these slots, their seqs ten apart from 10 on, and the buckets that they begin.
+/// Writes messages at these slots, with seqs ten apart from 10 on, and the rows of the buckets that they begin.
 async fn write_messages(fixture: &Fixture, conversation: ConversationId, slots: &[u64]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (number, slot) in (1_u64..).zip(slots) {
@@ -25,7 +25,7 @@ async fn write_messages(fixture: &Fixture, conversation: ConversationId, slots: 
     entries
 }
 
-/// Pages from every anchor, at and between entries, against a plain slice.
+/// Reads pages from every anchor, at and between entries, and compares them with a plain slice.
 async fn expect_every_anchor(fixture: &Fixture, conversation: ConversationId, entries: &[Entry]) {
     let last = entries.last().unwrap().seq.offset() + 15;
     for anchor in (0..last).step_by(5).map(at) {
@@ -44,7 +44,7 @@ async fn expect_every_anchor(fixture: &Fixture, conversation: ConversationId, en
 pub(super) async fn pages(fixture: Fixture) {
     let conversation = fixture.conversation();
     let entries = write_messages(&fixture, conversation, &(0..12).collect::<Vec<_>>()).await;
-    // A neighbour's rows never show.
+    // The rows of another conversation are never visible.
     write_messages(&fixture, fixture.conversation(), &[0, 1, 2]).await;
     expect_timeline(&*fixture.store, conversation, &entries).await;
     expect_every_anchor(&fixture, conversation, &entries).await;
@@ -55,14 +55,14 @@ pub(super) async fn pages(fixture: Fixture) {
 pub(super) async fn pages_across_buckets(fixture: Fixture) {
     let conversation = fixture.conversation();
     let edge = BUCKET_SLOTS;
-    // A full edge, a bucket of one entry, and one that begins late.
+    // A full bucket edge, a bucket with one entry, and a bucket that begins late.
     let slots = [0, 1, edge - 2, edge - 1, edge, edge + 1, 2 * edge, 3 * edge - 1, 3 * edge, 4 * edge + 7];
     let entries = write_messages(&fixture, conversation, &slots).await;
     expect_timeline(&*fixture.store, conversation, &entries).await;
     expect_every_anchor(&fixture, conversation, &entries).await;
 }
 
-/// Edits whose entries are not there yet lie before, between and behind the entries: they cost a page nothing.
+/// Edits whose entries are not written yet lie before, between and after the entries: pages are still full.
 pub(super) async fn pages_behind_rows_in_part(fixture: Fixture) {
     let (conversation, edge) = (fixture.conversation(), BUCKET_SLOTS);
     let slots = [0, 1, 2, edge - 1, edge, edge + 1, 2 * edge];
@@ -187,7 +187,7 @@ pub(super) async fn reactions(fixture: Fixture) {
     entries[2].reactions = vec![reaction(1, "x")];
     entries[2].content = Content::Message { body: "e".into(), reply_to: None };
     (entries[2].changed, entries[2].edited_ms) = (at(70), Some(5));
-    entries[3].changed = at(62); // taken back, and a change all the same
+    entries[3].changed = at(62); // a removed reaction is a change, too
     expect_timeline(&*fixture.store, conversation, &entries).await;
     for entry in &entries {
         assert_eq!(fixture.store.entry(conversation, entry.slot, entry.seq).await.unwrap().as_ref(), Some(entry));
@@ -235,13 +235,13 @@ pub(super) async fn what_a_head_names_is_there(fixture: Fixture) {
     let messages: Vec<Entry> = (1..2_000).map(|seq| fixture.message(at(seq), seq - 1, seq)).collect();
     let written = messages.clone();
     let writing = tokio::spawn(async move {
-        // One by one, then more than an engine may write at once.
+        // One by one at first, then more than an engine may write at once.
         let (single, large) = written.split_at(100);
         for messages in single.chunks(1).chain([large]) {
             store.write(cells(conversation, backwards(messages))).await.unwrap();
         }
     });
-    // A task, too: on one thread the two take turns.
+    // A task of its own, so that the two alternate on one thread.
     let reading = tokio::spawn(async move {
         let mut seen = 0;
         while seen < messages.len() {
@@ -261,7 +261,7 @@ pub(super) async fn what_a_head_names_is_there(fixture: Fixture) {
     reading.await.unwrap();
 }
 
-/// To the back of the queue, and no further: `yield_now` waits until the runtime has nothing else to do.
+/// Yields only to the tasks that are queued: `yield_now` waits until the runtime has nothing else to do.
 async fn give_way() {
     let mut given = false;
     let wait = |context: &mut std::task::Context<'_>| {

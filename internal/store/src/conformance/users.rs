@@ -5,10 +5,10 @@ use environment::Clock;
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS};
 use crate::{Account, AccountCreated, ENDED_BUCKET_MS, ListedSession, OutboxRow, ReplacedToken, Session, TokenFamily};
 
-/// Longer than a suite runs.
+/// A session lifetime longer than the suite runs.
 const SESSION_MS: i64 = 86_400_000;
 
-/// An account whose name begins like that, and its event.
+/// An account whose name begins with `name`, and its event.
 pub(super) fn account(fixture: &Fixture, name: &str) -> (Account, OutboxRow) {
     let id = fixture.user();
     let account = Account {
@@ -38,7 +38,7 @@ fn session(fixture: &Fixture) -> Session {
     Session { id, user: fixture.user(), secret_hash, expires_ms, family }
 }
 
-/// The session after another token has replaced its own.
+/// The session with its token replaced by another one.
 fn rotated(fixture: &Fixture, before: &Session) -> Session {
     let replaced = ReplacedToken { secret_hash: before.secret_hash, successor: fixture.entropy.bytes() };
     let family = before.family.clone().map(|family| TokenFamily { replaced: Some(replaced), ..family });
@@ -109,7 +109,7 @@ pub(super) async fn rotation(fixture: Fixture) {
     assert!(!store.rotate_session(&second.secret_hash, &first).await.unwrap(), "an ended session stays ended");
     assert_eq!(store.session(&first.id).await.unwrap(), None);
     store.end_session(first.user, &first.id, NEW_YEAR_MS).await.unwrap();
-    // One from before sessions had a family gets one when it is gone on with.
+    // A session from before token families gets one when it is refreshed.
     let earlier = Session { family: None, ..session(&fixture) };
     store.create_session(&earlier).await.unwrap();
     assert_eq!(store.session(&earlier.id).await.unwrap(), Some(earlier.clone()));
@@ -157,7 +157,7 @@ pub(super) async fn a_users_sessions(fixture: Fixture) {
 
 pub(super) async fn ended_sessions(fixture: Fixture) {
     let store = &*fixture.store;
-    // A minute that no other case ends sessions in.
+    // A minute in which no other case ends sessions.
     let now_ms = NEW_YEAR_MS + 77 * 86_400_000;
     let bucket = now_ms.div_euclid(ENDED_BUCKET_MS);
     assert_eq!(store.ended_sessions(bucket).await.unwrap(), Vec::<[u8; 16]>::new());

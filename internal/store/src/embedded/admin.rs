@@ -1,4 +1,4 @@
-//! What is in the tables, as bytes.
+//! The content of the tables as bytes.
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A batch in the making: changed rows in memory over the tables.
+//! A batch that is being built: changed rows in memory on top of the tables.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,14 +13,14 @@ use crate::embedded::row::{self, CellWrite};
 /// A table and its rank in a batch.
 #[derive(Debug, Clone)]
 pub(super) struct RankedTable {
-    /// Unique. A batch takes effect in the order of ranks, where an engine shows a batch half applied.
+    /// Unique. A batch takes effect in the order of ranks, where the database makes a batch visible in parts.
     pub(super) rank: u32,
     pub(super) table: Table,
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
 
-/// Changes on the way to one commit. Later reads in the batch see them.
+/// The changes of one commit. Later reads in the same batch see them.
 pub(super) struct Changes {
     rows: BTreeMap<(u32, Bytes), (Table, Option<Bytes>)>,
     bytes: usize,
@@ -39,7 +39,7 @@ impl Changes {
         Self { rows: BTreeMap::new(), bytes: 0, incarnation, hooks: Vec::new() }
     }
 
-    /// The incarnation at this point of the batch.
+    /// The incarnation as of this point of the batch.
     pub(super) fn incarnation(&self) -> u32 {
         self.incarnation
     }
@@ -48,12 +48,12 @@ impl Changes {
         self.incarnation = incarnation;
     }
 
-    /// Runs `hook` when the batch is committed, before anybody is answered.
+    /// Runs `hook` when the batch is committed, before any caller is answered.
     pub(super) fn on_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.hooks.push(Box::new(hook));
     }
 
-    /// The value of `key` as of now in the batch.
+    /// The value of `key` as of this point of the batch.
     pub(super) fn get(&self, slot: &RankedTable, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match self.rows.get(&(slot.rank, Bytes::copy_from_slice(key))) {
             Some((_, value)) => Ok(value.clone()),
@@ -69,7 +69,7 @@ impl Changes {
         self.set(slot, key.into(), None);
     }
 
-    /// Merges cells into a row: each by its timestamp.
+    /// Merges cells into a row, each by its timestamp.
     pub(super) fn merge(
         &mut self,
         slot: &RankedTable,
@@ -89,17 +89,17 @@ impl Changes {
         self.rows.insert((slot.rank, key), (slot.table.clone(), value));
     }
 
-    /// Rows changed.
+    /// The number of changed rows.
     pub(super) fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// Bytes that went into the batch, at least.
+    /// A lower bound of the bytes in the batch.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The batch if anything changed, the incarnation after it, and what to run once it is committed.
+    /// The batch if anything changed, the incarnation after it, and the hooks to run once it is committed.
     pub(super) fn finish(self) -> (Option<Batch>, u32, Vec<Hook>) {
         let mut batch = Batch::default();
         for ((_, key), (table, value)) in self.rows {

@@ -1,4 +1,4 @@
-//! Rows in; state and facts as of a seq in the log out.
+//! Writes rows; reads state and facts as of a seq in the log.
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::embedded::{EmbeddedStore, broken, row};
 use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, SETTINGS, TIMELINE};
 use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, Value};
 
-/// Rows that one job of the writer merges: a large write gives way to others in between.
+/// Rows that one job of the writer merges: other jobs run between the parts of a large write.
 const JOB_ROWS_MAX: usize = 1024;
 
 #[async_trait]
@@ -24,7 +24,7 @@ impl ChatStore for EmbeddedStore {
         writes.sort_by_key(CellWrites::phase);
         let encoded: Vec<EncodedWrite> = writes.into_iter().map(EncodedWrite::of).collect::<Result<_, _>>()?;
         let mut writes = encoded.into_iter().peekable();
-        // One after another: what fails leaves a prefix, in the order of phases.
+        // The jobs run one after another, so that a failure leaves a prefix in the order of phases.
         while writes.peek().is_some() {
             let chunk: Vec<EncodedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();
             self.merge(Arc::clone(&tables), chunk).await?;
@@ -62,7 +62,7 @@ impl ChatStore for EmbeddedStore {
         let head = tables.table(&HEADS).get(&[conversation.into()])?;
         let newest_ms = head.map(|head| head.newest_stamp_ms()).transpose()?.flatten();
         let Some(newest_ms) = newest_ms else { return Ok(Vec::new()) };
-        // Ids sort by their stamps, and so do weeks: one range from the first id of a stamp to that of another.
+        // Ids sort by their stamps, and so do weeks: ids between two stamps are one range of keys.
         let edge = |stamp_ms: i64| row::key(&id_key(conversation, CommandId::first_at(stamp_ms.max(0))));
         let range = (Bound::Included(edge(from_stamp_ms)), Bound::Excluded(edge(newest_ms + 1)));
         let mut found = Vec::new();
@@ -86,7 +86,8 @@ impl ChatStore for EmbeddedStore {
             tables.check(changes.incarnation())?;
             let (key, value) = (source_key(source), applied_value(applied));
             let old = changes.get(&tables.applied, &key)?;
-            // Seq, then fingerprint, both big-endian: the larger bytes are what CQL's rule of timestamps leaves.
+            // The value is the seq, then the fingerprint, both big-endian: keeping the larger bytes is CQL's rule
+            // for timestamps and ties.
             if old.is_none_or(|old| old[..] < value[..]) {
                 changes.put(&tables.applied, key, value.to_vec());
             }
@@ -114,7 +115,7 @@ impl ChatStore for EmbeddedStore {
                 tokio::select! {
                     biased;
                     () = self.closed.cancelled() => {}
-                    // A switch says so, then forgets the progress of the incarnation that was left: that wakes as well.
+                    // A switch also wakes this wait: it drops the progress of the incarnation that was left.
                     reached = progress.wait_for(|known| known >= Some(seq)) => if reached.is_err() && self.tables().is_ok() {
                         return Err(StoreError::Closed);
                     }
@@ -126,11 +127,13 @@ impl ChatStore for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Merges rows. What the log can bring back need not survive a power cut: a lost suffix is applied again.
+    /// Merges rows. They need not survive a power cut, because the log can restore them: a lost suffix is applied
+    /// again.
     async fn merge(&self, tables: Arc<Derived>, writes: Vec<EncodedWrite>) -> Result<(), StoreError> {
         let wall_clock = self.shared.clock.now_ms();
         let change = self.change(Durability::Process, move |changes| {
-            // Here, in the writer's order: a handle of an older incarnation never writes after the new one was made.
+            // Check this in the writer's order: a handle of an older incarnation never writes after a new one
+            // became current.
             tables.check(changes.incarnation())?;
             for write in &writes {
                 let timestamp = if seeded(Bug::WallClockTimestamp) { wall_clock } else { write.timestamp };
@@ -142,7 +145,7 @@ impl EmbeddedStore {
     }
 }
 
-/// The bucket that holds what stands at `seq`, or would: the last one that begins at or before it.
+/// The bucket that an entry at `seq` belongs to: the last one that begins at or before `seq`.
 pub(super) async fn bucket_at(
     tables: &Derived,
     conversation: ConversationId,
@@ -156,7 +159,7 @@ pub(super) async fn bucket_at(
     each.await
 }
 
-/// The counters after the last entry at or before `as_of`.
+/// The slot and the ordinal after the last entry at or before `as_of`.
 async fn counters(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Result<(u64, u64), StoreError> {
     let Some(bucket) = bucket_at(tables, conversation, as_of).await? else { return Ok((0, 0)) };
     let last = row::key(&[conversation.into(), bucket.into(), as_of.into()]);

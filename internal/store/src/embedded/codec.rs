@@ -1,8 +1,8 @@
-//! Bytes of rows without timestamps: fields one behind another, each with its length.
+//! The encoding of rows without timestamps: a sequence of fields, each with its length.
 
 use crate::Malformed;
 
-/// Writes fields.
+/// Encodes fields.
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<u8>);
 
@@ -23,7 +23,7 @@ impl Fields {
     }
 }
 
-/// Reads fields in the order in which they were written.
+/// Decodes fields in the order in which they were encoded.
 #[derive(Debug)]
 pub(super) struct Parse<'a> {
     table: &'static str,
@@ -35,7 +35,7 @@ impl<'a> Parse<'a> {
         Self { table, bytes }
     }
 
-    /// Whether no field follows: a row from before there were further ones.
+    /// Whether no field follows; rows of earlier versions have fewer fields.
     pub(super) fn at_end(&self) -> bool {
         self.bytes.is_empty()
     }

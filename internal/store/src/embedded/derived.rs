@@ -11,10 +11,10 @@ use crate::embedded::row::{self, CellWrite};
 use crate::tables::{self, Table};
 use crate::{CellWrites, RowValues, StoreError, Value};
 
-/// Rows that are read at once before others on this thread get their turn.
+/// Rows that are read at once before other tasks of this thread get their turn.
 pub(super) const READ_ROWS_MAX: usize = 512;
 
-/// Ranks of one incarnation in a batch: its derived tables, its holds, its progress.
+/// The number of ranks of one incarnation in a batch: for its derived tables, its holds and its progress.
 const RANKS: u32 = 16;
 const RANK_HOLDS: u32 = 14;
 const RANK_APPLIED: u32 = 15;
@@ -23,34 +23,34 @@ const RANK_APPLIED: u32 = 15;
 #[derive(Debug)]
 pub(super) struct Derived {
     pub(super) incarnation: u32,
-    /// Opened while another incarnation was current: written to whatever is current.
+    /// Whether they were opened beside another incarnation: then they may be written whatever is current.
     beside: bool,
     /// In the order of [`tables::ALL`].
     tables: Vec<DerivedTable>,
-    /// Storage's holds.
+    /// The holds of storage.
     pub(super) holds: RankedTable,
     /// Progress per source partition.
     pub(super) applied: RankedTable,
 }
 
-/// A table of rows with timestamps.
+/// A table of rows whose cells have timestamps.
 #[derive(Debug)]
 pub(super) struct DerivedTable {
     pub(super) spec: &'static Table,
     pub(super) slot: RankedTable,
 }
 
-/// A write on its way to the writer: encoded, so that the writer only merges.
+/// A write to the writer, encoded already, so that the writer only has to merge it.
 #[derive(Debug)]
 pub(super) struct EncodedWrite {
-    /// Where the table stands in [`tables::ALL`].
+    /// The table's index in [`tables::ALL`].
     pub(super) table: usize,
     pub(super) key: Bytes,
     pub(super) timestamp: i64,
     pub(super) cells: Vec<CellWrite>,
 }
 
-/// Part of a table: from the lower to the upper bound.
+/// A range of a table: its lower and its upper bound.
 pub(super) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 impl Derived {
@@ -68,7 +68,7 @@ impl Derived {
         Ok(Self { incarnation, beside, tables, holds, applied })
     }
 
-    /// Whether these may be used as the tables of the store, of which `current` is the incarnation.
+    /// Whether these tables may be used while `current` is the store's incarnation.
     pub(super) fn check(&self, current: u32) -> Result<(), StoreError> {
         if self.beside || current == self.incarnation {
             Ok(())
@@ -93,7 +93,7 @@ fn position(spec: &'static Table) -> usize {
 
 impl EncodedWrite {
     /// # Errors
-    /// When it does not fit its table: nobody but a program with a bug writes that.
+    /// When the write does not match its table, which only a bug can cause.
     pub(super) fn of(write: CellWrites) -> Result<Self, StoreError> {
         write.fits().map_err(broken)?;
         let table = write.table();
@@ -111,21 +111,21 @@ impl EncodedWrite {
 }
 
 impl DerivedTable {
-    /// The row of that key.
+    /// The row with that key.
     pub(super) fn get(&self, key: &[Value]) -> Result<Option<RowValues>, StoreError> {
         let key = row::key(key);
         let found = self.slot.table.get(&key).map_err(broken)?;
         Ok(found.map(|found| row::values(self.spec, &key, &found)).transpose()?)
     }
 
-    /// The canonical bytes of the row of that key.
+    /// The canonical bytes of the row with that key.
     pub(super) fn canonical(&self, key: &[Value]) -> Result<Option<Vec<u8>>, StoreError> {
         let key = row::key(key);
         let found = self.slot.table.get(&key).map_err(broken)?;
         Ok(found.map(|found| row::canonical(self.spec, &key, &found)).transpose()?)
     }
 
-    /// At most `limit` rows of a range, from its beginning on or, `back`, from its end.
+    /// At most `limit` rows of a range, from its beginning or, with `back`, from its end.
     pub(super) fn rows(&self, range: &Range, limit: usize, back: bool) -> Result<Vec<RowValues>, StoreError> {
         let pairs = self.pairs(range, limit, back)?;
         Ok(pairs.iter().map(|(key, row)| row::values(self.spec, key, row)).collect::<Result<_, _>>()?)
@@ -137,9 +137,10 @@ impl DerivedTable {
         if back { table.scan_back(from, to, limit) } else { table.scan(from, to, limit) }.map_err(broken)
     }
 
-    /// Hands rows of a range to `each`, in order or, `back`, from its end, until it breaks off or the range ends.
+    /// Passes the rows of a range to `each`, in order or, with `back`, from its end, until `each` breaks or the
+    /// range ends.
     ///
-    /// Reads `first` rows at once, then more: pass how many are likely to be wanted.
+    /// Reads `first` rows at once, then more: pass the number that is probably needed.
     pub(super) async fn each<B>(
         &self,
         mut range: Range,

@@ -1,4 +1,4 @@
-//! What the API reads back: the newest values.
+//! The reads of the API: the newest values.
 
 use std::ops::{Bound, ControlFlow};
 
@@ -74,11 +74,11 @@ impl HistoryStore for EmbeddedStore {
         if let Some(after) = after {
             from = match under(&[conversation.into(), after.into()]).1 {
                 Bound::Excluded(end) => Bound::Included(end),
-                // No key is behind it.
+                // No key follows it.
                 _ => return Ok(Vec::new()),
             };
         }
-        // One more, which shows that the last one has no further versions.
+        // Read one more row, to see whether the last member has further versions.
         let first = limit.saturating_add(1).min(READ_ROWS_MAX);
         let each = self.read().await?.table(&MEMBERS).each::<()>((from, to), false, first, |row| {
             let version = row.member_version()?;
@@ -163,7 +163,7 @@ impl HistoryStore for EmbeddedStore {
         limit: usize,
     ) -> Result<usize, StoreError> {
         let tables = self.read().await?;
-        // Buckets follow one another as seqs do.
+        // Buckets have the same order as seqs.
         let first = bucket_at(tables, conversation, after).await?.unwrap_or(0);
         let from = Bound::Excluded(row::key(&[conversation.into(), first.into(), after.into()]));
         let mut found = 0;
@@ -204,9 +204,10 @@ fn marks_of(
     conversations.iter().map(mark).collect()
 }
 
-/// The part of the timeline that a page comes from; `None` when nothing can be there.
+/// The range of the timeline that a page comes from; `None` when it is empty.
 ///
-/// Buckets follow one another as seqs do, so a conversation's timeline is one range, cut at the anchor in its bucket.
+/// Buckets have the same order as seqs, so a conversation's timeline is one range, which the anchor in its bucket
+/// bounds.
 async fn page_range(tables: &Derived, conversation: ConversationId, page: &Page) -> Result<Option<Range>, StoreError> {
     let (mut from, mut to) = under(&[conversation.into()]);
     let Some(anchor) = page.anchor else { return Ok(Some((from, to))) };
@@ -215,14 +216,14 @@ async fn page_range(tables: &Derived, conversation: ConversationId, page: &Page)
     match (page.direction, edge) {
         (Direction::Before, Some(edge)) => to = edge,
         (Direction::After, Some(edge)) => from = edge,
-        // The anchor lies before the first entry.
+        // The anchor is before the first entry.
         (Direction::Before, None) => return Ok(None),
         (Direction::After, None) => {}
     }
     Ok(Some((from, to)))
 }
 
-/// Reads the reactions to the entries of one page: they are sorted as the timeline is, so they are one range.
+/// Reads the reactions to the entries of one page: reactions sort as the timeline does, so they are one range.
 async fn add_reactions(
     tables: &Derived,
     conversation: ConversationId,

@@ -1,4 +1,4 @@
-//! Hold rows. Storage's belong to the incarnation, the fan-out's outlive it.
+//! Hold rows. Those of storage belong to the incarnation, those of the fan-out do not.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl HoldStore for EmbeddedStore {
             tables.check(changes.incarnation())?;
             let (slot, key) = (slot(&tables, &kept, consumer), key(consumer, partition, conversation));
             let old = changes.get(slot, &key)?.map_or(Ok(Hold::default()), |value| decode(&value))?;
-            // The cells' timestamps are their values: the later one is the higher one.
+            // The cells' timestamps are their values, so the higher value is the later one.
             let raised = Hold {
                 skipped_to: old.skipped_to.max(hold.skipped_to),
                 done_through: old.done_through.max(hold.done_through),
@@ -115,8 +115,8 @@ fn slot<'a>(tables: &'a Derived, kept: &'a Kept, consumer: Consumer) -> &'a Rank
     }
 }
 
-/// What rows of a consumer's partition begin with. Those of messages, which were there first, begin with the partition's
-/// number; there are never so many partitions that this is another's.
+/// The key prefix of a consumer's partition. For holds of messages, which came first, it is just the partition's
+/// number; no partition's number is large enough to collide with another consumer's prefix.
 fn prefix(consumer: Consumer, partition: u32) -> [u8; 4] {
     let beyond = match consumer {
         Consumer::Storage | Consumer::Fanout => 0,
@@ -126,7 +126,7 @@ fn prefix(consumer: Consumer, partition: u32) -> [u8; 4] {
     (partition | beyond).to_be_bytes()
 }
 
-/// What is kept of a dropped event beside its seq.
+/// The value of a dropped event's row, beside its seq.
 #[derive(Serialize, Deserialize)]
 struct Noted {
     conversation: Uuid,
@@ -156,7 +156,7 @@ fn conversation(key: &[u8]) -> Result<ConversationId, StoreError> {
     uuid.and_then(|uuid| ConversationId::try_from(uuid).ok()).ok_or_else(|| malformed("conversation").into())
 }
 
-/// Two numbers, each one more than the seq; 0 for none.
+/// Two numbers, each the seq plus one; 0 for none.
 fn encode(hold: Hold) -> Vec<u8> {
     let number = |seq: Option<Seq>| seq.map_or(0, |seq| seq.get() + 1).to_be_bytes();
     [number(hold.skipped_to), number(hold.done_through)].concat()

@@ -1,4 +1,4 @@
-//! Incarnations side by side: their stages stand in the meta table, their tables carry the number in the name.
+//! Incarnations side by side: the meta table has their stages; their tables have the number in their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::embedded::derived::Derived;
 use crate::embedded::{EmbeddedStore, INCARNATION_KEY, Shared, broken};
 use crate::{Beside, IncarnationStore, Incarnations, SharedStore, Stage, StoreError, no_incarnation};
 
-/// Keys of the meta table: this, and the number big-endian. A folder from before there were stages has none: then what
-/// has tables below the current number has been current.
+/// Keys of the meta table: this prefix and the number, big-endian. A folder from before stages existed has none:
+/// an incarnation below the current number that has tables was current once.
 const STAGE_PREFIX: &[u8] = b"incarnation/";
-/// Numbers that are read at once; a store has a few.
+/// Numbers that are read at once; a store has only a few.
 const NUMBERS_MAX: usize = 1 << 16;
 
 const BUILDING: u8 = b'b';
@@ -25,7 +25,7 @@ const DROPPED: u8 = b'd';
 impl IncarnationStore for EmbeddedStore {
     async fn incarnations(&self) -> Result<Incarnations, StoreError> {
         let (meta, database) = (self.kept()?.meta.table.clone(), self.shared.database.clone());
-        // In the writer's order, so that number and stages are of one moment.
+        // Read in the writer's order, so that the current number and the stages belong to the same moment.
         let change = self.change(Durability::Process, move |changes| {
             let (current, stages) = (changes.incarnation(), stages(&meta)?);
             let beside = tables_of(&database).into_iter().filter(|number| *number != current);
@@ -62,7 +62,7 @@ impl IncarnationStore for EmbeddedStore {
         let change = self.change(Durability::Power, move |changes| {
             let known = stages(&meta.table)?.into_keys().chain(tables_of(&shared.database));
             let number = known.max().unwrap_or(0).max(changes.incarnation()) + 1;
-            // Made before anybody hears of them; after a crash here they are still empty.
+            // Made before the number is published; after a crash at this point the tables are still empty.
             Derived::open(&shared.database, number, true)?;
             changes.put(&meta, stage_key(number), vec![BUILDING]);
             Ok(number)
@@ -82,7 +82,7 @@ impl IncarnationStore for EmbeddedStore {
             if changes.incarnation() == incarnation {
                 return Err(StoreError::Misconfigured(format!("incarnation {incarnation} is the current one")));
             }
-            // Its rows go when the store is opened next: until then there may be handles to them.
+            // Its rows are removed when the store is opened next: until then handles to them may exist.
             changes.put(&meta, stage_key(incarnation), vec![DROPPED]);
             Ok(())
         });
@@ -90,7 +90,7 @@ impl IncarnationStore for EmbeddedStore {
     }
 }
 
-/// Makes `to` current if `from` is, as one change of the writer's; says whether it did.
+/// Makes `to` current if `from` is, as one change of the writer; returns whether it did.
 pub(super) fn switch(shared: &Arc<Shared>, changes: &mut Changes, from: u32, to: u32) -> Result<bool, StoreError> {
     let meta = &shared.kept.meta;
     let dropped = changes.get(meta, &stage_key(to))?.is_some_and(|stage| stage[..] == [DROPPED]);
@@ -112,7 +112,7 @@ pub(super) fn switch(shared: &Arc<Shared>, changes: &mut Changes, from: u32, to:
     Ok(true)
 }
 
-/// Removes the tables of incarnations that were dropped: no handle to them can be left when a store is opened.
+/// Removes the tables of dropped incarnations: when a store is opened, no handle to them exists.
 pub(super) fn remove_dropped(database: &kv::Database, meta: &kv::Table) -> Result<(), StoreError> {
     let stages = stages(meta)?;
     for name in database.table_names() {
@@ -138,7 +138,7 @@ fn stage_key(number: u32) -> Vec<u8> {
     [STAGE_PREFIX, &number.to_be_bytes()].concat()
 }
 
-/// The incarnations that have tables.
+/// The numbers of the incarnations that have tables.
 fn tables_of(database: &kv::Database) -> BTreeSet<u32> {
     database.table_names().iter().filter_map(|name| number_of(name)).collect()
 }

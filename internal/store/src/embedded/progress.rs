@@ -1,4 +1,4 @@
-//! Who waits for progress, per incarnation and source partition.
+//! Publishes progress to waits, per incarnation and source partition.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,14 +10,15 @@ use crate::{Source, StoreError};
 
 type Sources = BTreeMap<(u32, Source), Latest<Option<Seq>>>;
 
-/// Progress as those who wait see it.
+/// The progress that waits observe.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     sources: Mutex<Sources>,
 }
 
 impl Progress {
-    /// Progress from now on. `read` says how far it is, where nobody has waited yet.
+    /// Observes progress from now on. `read` returns the stored progress when nobody has waited for this source
+    /// yet.
     pub(super) fn watch(
         &self,
         incarnation: u32,
@@ -28,14 +29,14 @@ impl Progress {
         if let Some(progress) = sources.get(&(incarnation, source)) {
             return Ok(progress.seen());
         }
-        // Read under the lock: what is committed after this read is published after this insert.
+        // Read under the lock: a commit after this read is published after this insert.
         let progress = Latest::new(read()?);
         let seen = progress.seen();
         sources.insert((incarnation, source), progress);
         Ok(seen)
     }
 
-    /// Wakes who waits, after the commit.
+    /// Wakes the waits, after the commit.
     pub(super) fn publish(&self, incarnation: u32, source: Source, seq: Seq) {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(progress) = sources.get(&(incarnation, source)) else { return };
@@ -44,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// Forgets an incarnation that is current no more: who waits there is woken.
+    /// Drops the progress of an incarnation that is no longer current, which wakes its waits.
     pub(super) fn forget(&self, left: u32) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|(incarnation, _), _| *incarnation != left);

@@ -1,4 +1,4 @@
-//! A row's bytes: its cells, each with its timestamp, and how they merge.
+//! The bytes of a row: its cells with their timestamps, and how they merge.
 //!
 //! Each cell: its index among the table's cells (1 byte), timestamp (8), length of the value (4), value; sorted by
 //! index, absent cells left out. Numbers are big-endian.
@@ -6,7 +6,7 @@
 use crate::tables::Table;
 use crate::{Malformed, RowValues, Value, canonical};
 
-/// More than any table has.
+/// An upper bound of the cells of any table.
 const CELLS_MAX: usize = 16;
 
 /// A cell to write.
@@ -18,10 +18,10 @@ pub(super) struct CellWrite {
     pub(super) value: Vec<u8>,
 }
 
-/// A cell as it stands.
+/// A stored cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Cell<'a> {
-    // Compared in this order, as CQL does: the later one stands, on a tie the larger bytes.
+    // Compared in this order, as in CQL: the later timestamp wins; on a tie, the larger bytes.
     timestamp: i64,
     value: &'a [u8],
 }
@@ -72,7 +72,7 @@ pub(super) fn canonical(table: &'static Table, key: &[u8], row: &[u8]) -> Result
     Ok(canonical::encode(&columns))
 }
 
-/// The bytes of a key: its columns one behind another. All but blobs have a fixed width, and a blob stands last.
+/// The bytes of a key: its columns one after another. All but blobs have a fixed width, and a blob is always last.
 pub(super) fn key(values: &[Value]) -> Vec<u8> {
     let mut key = Vec::with_capacity(48);
     for value in values {
@@ -96,7 +96,7 @@ fn key_parts<'a>(table: &'static Table, mut key: &'a [u8]) -> Result<Vec<&'a [u8
     Ok(parts)
 }
 
-/// The table is not known where bytes are parsed; it makes no difference to what can be done about them.
+/// The parser does not know the table, but callers treat the error alike for all tables.
 const MALFORMED: Malformed = Malformed { table: "a derived table", column: "(its cells)" };
 
 fn parse(mut row: &[u8]) -> Result<Cells<'_>, Malformed> {

@@ -1,4 +1,5 @@
-//! Sessions. The one writer makes each change whole: a secret is current or not, a session is there or was ended.
+//! Sessions. The single writer makes each change atomic: a secret is either current or not, a session exists or
+//! has ended.
 
 use std::ops::Bound;
 
@@ -13,12 +14,12 @@ use crate::embedded::users::user;
 use crate::embedded::{EmbeddedStore, Kept, broken};
 use crate::{ENDED_BUCKET_MS, ListedSession, Malformed, Session, SessionStore, StoreError, TokenFamily};
 
-/// Sessions that have ended and are removed when a new one begins: more than one, so that they cannot pile up.
+/// Expired sessions that are removed when a session begins: more than one, so that they cannot accumulate.
 const SWEPT_PER_SESSION: usize = 4;
 
-/// Buckets that ended sessions are named in for so long; then they are removed when further ones end.
+/// How many buckets the lists of ended sessions are kept for; older ones are removed when further sessions end.
 const ENDED_KEPT_BUCKETS: i64 = 120;
-/// Old names of ended sessions that are removed when one ends: more than one, so that they cannot pile up.
+/// Old entries of ended sessions that are removed when one ends: more than one, so that they cannot accumulate.
 const SWEPT_PER_END: usize = 4;
 
 #[async_trait]
@@ -106,7 +107,7 @@ impl SessionStore for EmbeddedStore {
     }
 }
 
-/// Sets a session and its place in the order of ends.
+/// Stores a session and its row in the order of expiry.
 fn put_session(changes: &mut Changes, kept: &Kept, session: &Session) -> Result<(), StoreError> {
     remove_session(changes, kept, session.id)?;
     changes.put(&kept.sessions, session.id.to_vec(), encode_session(session));
@@ -123,11 +124,11 @@ fn remove_session(changes: &mut Changes, kept: &Kept, id: [u8; 16]) -> Result<()
     Ok(())
 }
 
-/// Removes some sessions that have ended, so that they stay in proportion to those that begin.
+/// Removes some expired sessions, so that their number stays in proportion to the new ones.
 fn sweep_sessions(changes: &mut Changes, kept: &Kept, now_ms: i64) -> Result<(), StoreError> {
     for key in ended(&kept.session_ends, now_ms)? {
         let Some(id) = key.get(8..).and_then(|id| <[u8; 16]>::try_from(id).ok()) else { continue };
-        // A change earlier in this batch may have given it a new end.
+        // An earlier change of this batch may have extended it.
         let session = changes.get(&kept.sessions, &id)?.map(|value| decode_session(id, &value)).transpose()?;
         if session.as_ref().is_none_or(|session| session.expires_ms < now_ms) {
             if let Some(session) = session {
@@ -150,7 +151,7 @@ fn end_key(expires_ms: i64, id: [u8; 16]) -> Vec<u8> {
     [&expires_ms.max(0).to_be_bytes()[..], &id].concat()
 }
 
-/// Removes some names of sessions that ended long ago.
+/// Removes some entries of sessions that ended long ago.
 fn sweep_ended(changes: &mut Changes, kept: &Kept, bucket: i64) -> Result<(), StoreError> {
     let before = bucket_key(bucket - ENDED_KEPT_BUCKETS, None);
     let ended = &kept.ended_sessions;
@@ -161,7 +162,7 @@ fn sweep_ended(changes: &mut Changes, kept: &Kept, bucket: i64) -> Result<(), St
     Ok(())
 }
 
-/// The key of a session in a bucket; the bucket's first key without one.
+/// The key of an ended session in a bucket; without an id, the first key of the bucket.
 fn bucket_key(bucket: i64, id: Option<[u8; 16]>) -> Vec<u8> {
     let mut key = bucket.max(0).to_be_bytes().to_vec();
     key.extend(id.into_iter().flatten());

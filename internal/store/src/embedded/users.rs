@@ -1,4 +1,4 @@
-//! The accounts and the outbox. The one writer makes each change whole: a name is free or taken.
+//! Accounts and the outbox. The single writer makes each change atomic: a name is either free or taken.
 
 use std::ops::Bound;
 
@@ -20,7 +20,7 @@ impl UserStore for EmbeddedStore {
             let id = account.id.as_bytes();
             match changes.get(&kept.names, account.name.as_bytes())? {
                 Some(owner) if owner[..] != id[..] => return Ok(AccountCreated::NameTaken),
-                // A retry: the account stands.
+                // A retry: the account exists already.
                 Some(_) => {}
                 None => {
                     changes.put(&kept.names, account.name.as_bytes().to_vec(), id.to_vec());

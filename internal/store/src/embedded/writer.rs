@@ -1,4 +1,4 @@
-//! The one task that changes rows: it drains a bounded queue into batches.
+//! The task that makes all changes: it drains a bounded queue into batches.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::StoreError;
 use crate::embedded::broken;
 use crate::embedded::change::Changes;
 
-/// Changed rows of a batch: beyond, it is committed before more is taken.
+/// Changed rows in a batch; at the bound it is committed before further jobs are taken.
 const BATCH_ROWS_MAX: usize = 4096;
-/// Bytes of a batch: beyond, it is committed before more is taken.
+/// Bytes in a batch; at the bound it is committed before further jobs are taken.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
 type Run = Box<dyn FnOnce(&mut Changes) -> Finish + Send>;
@@ -21,7 +21,7 @@ type Finish = Box<dyn FnOnce(Result<(), Arc<KvError>>) + Send>;
 /// A change and how durable it must be.
 pub(super) struct Job {
     durability: Durability,
-    /// Makes the change; gives back what answers the caller once the batch is committed.
+    /// Makes the change; returns the function that answers the caller once the batch is committed.
     run: Run,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Debug for Job {
     }
 }
 
-/// A job that makes `change`, and where its answer comes.
+/// A job that makes `change`, and the receiver of its result.
 pub(super) fn job<T: Send + 'static>(
     durability: Durability,
     change: impl FnOnce(&mut Changes) -> Result<T, StoreError> + Send + 'static,
@@ -40,23 +40,23 @@ pub(super) fn job<T: Send + 'static>(
     let run: Run = Box::new(move |changes| {
         let changed = change(changes);
         Box::new(move |committed| {
-            // Who asked may have gone: the change stands all the same.
+            // The caller may have stopped waiting; the change stays all the same.
             drop(reply.send(committed.map_err(broken).and(changed)));
         })
     });
     (Job { durability, run }, answer)
 }
 
-/// The writer's own.
+/// The state of the writer's task.
 pub(super) struct Writer {
     pub(super) database: Database,
-    /// Says the current incarnation.
+    /// Publishes the current incarnation.
     pub(super) current: watch::Sender<u32>,
     pub(super) queue: mpsc::Receiver<Job>,
 }
 
 impl Writer {
-    /// Runs until every sender is gone and the queue is empty.
+    /// Runs until all senders are dropped and the queue is empty.
     pub(super) async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
             let mut changes = Changes::new(*self.current.borrow());
@@ -69,7 +69,7 @@ impl Writer {
                 if changes.rows() >= BATCH_ROWS_MAX || changes.bytes() >= BATCH_BYTES_MAX {
                     break;
                 }
-                // Merging reads from disk: let others on this thread have their turn.
+                // Merging reads from disk: let other tasks of this thread run.
                 tokio::task::consume_budget().await;
                 next = self.queue.try_recv().ok();
             }
@@ -85,7 +85,7 @@ impl Writer {
         };
         match &committed {
             Ok(()) => {
-                // First of all: who is woken by a hook looks here.
+                // Publish the incarnation first: tasks that a hook wakes read it.
                 self.current.send_if_modified(|current| std::mem::replace(current, incarnation) != incarnation);
                 hooks.into_iter().for_each(|hook| hook());
             }

@@ -1,4 +1,5 @@
-//! Every call of the seam, handed on: log-derived rows to the handle of now, the rest to the one it began with.
+//! Forwards every call: rows derived from the log to the current handle, all others to the handle that it began
+//! with.
 
 use std::time::Duration;
 
@@ -258,7 +259,8 @@ impl StoreAdmin for Following {
         self.store().incarnation()
     }
 
-    /// Asks the store, so that one that does not answer shows; this handle is at the current one, or about to be.
+    /// Calls the store, so that a store that does not answer is noticed; this handle is at the current incarnation
+    /// or moves to it.
     async fn current_incarnation(&self) -> Result<u32, StoreError> {
         self.root().current_incarnation().await?;
         Ok(self.incarnation())
@@ -295,7 +297,7 @@ impl IncarnationStore for Following {
         self.root().incarnations().await
     }
 
-    /// Pinned, as everywhere: it does not follow.
+    /// A pinned handle, as from any other store: it does not follow.
     async fn at(&self, incarnation: u32) -> Result<SharedStore, StoreError> {
         self.root().at(incarnation).await
     }
