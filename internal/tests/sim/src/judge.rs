@@ -180,8 +180,8 @@ async fn held(store: &EmbeddedStore) -> Result<Vec<String>> {
     Ok(held)
 }
 
-/// Every reset needs a reason: a first connection, an absence longer than the retention, or a range longer than the
-/// setup allows.
+/// Every reset needs a reason: a first connection, deliveries that were trimmed, re-created or cannot be read, or a
+/// range longer than the setup allows.
 fn resets_are_justified(world: &World, plan: &Plan) -> Result<()> {
     let leapt = plan.steps.iter().any(|step| matches!(step.what, What::Leap { ms } if ms > WEEK_MS));
     let replaced = plan.steps.iter().any(|step| {

@@ -23,7 +23,7 @@ pub enum Foreign {
     /// Bytes without headers, not in the wire format or not decodable.
     Headerless(Stream),
     /// Bytes without headers, of a schema that is not registered. Another version of the program might know it, so
-    /// the conversation is held; in other topics, the content does not reach the user of the key.
+    /// consumers hold its key; in `chat.deliveries`, the devices of the key's user are reset.
     Unregistered(Stream),
     /// A valid record under another key than its own.
     WrongKey(Stream),
@@ -33,7 +33,7 @@ pub enum Foreign {
     Account,
     /// A delivery of a frame type that no client knows.
     Push,
-    /// A delivery of an unknown schema: it may concern any user.
+    /// A delivery of an unknown schema. It may be for any user, so all devices of its partition are reset.
     UnknownDelivery,
 }
 

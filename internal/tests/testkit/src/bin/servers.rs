@@ -4,7 +4,8 @@
 //! servers fetch                               fetch the programs only
 //! servers up  [kafka] [cql] [registry]        start them, print how to reach them, stay until Ctrl-C or end of input
 //! servers run [kafka] [cql] [registry] -- COMMAND ...
-//!                                             start them, run a command with their addresses in its environment, stop them
+//!                                             start them, run a command with their addresses in its environment,
+//!                                             stop them
 //! ```
 //! Without a server's name, all three are meant. `run` ends with the command's exit code.
 
