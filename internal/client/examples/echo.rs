@@ -1,9 +1,9 @@
-//! A bot that says again what others say. Run it with a name and KLATSCH_PASSWORD:
-//! `cargo run -p client --example echo -- http://127.0.0.1:8080 echo`
+//! A bot that echoes what others write. Run it with a name, and its password in KLATSCH_PASSWORD: `cargo run -p
+//! client --example echo -- http://127.0.0.1:8080 echo`
 
 use client::{Client, ClientError, Secret};
 
-/// Answers until the server says not to come back.
+/// Echoes messages until the client stops for good.
 pub(crate) async fn echo(url: &str, name: &str, password: &Secret) -> Result<(), ClientError> {
     let mut bot = Client::sign_in(url, name, password).await?;
     loop {

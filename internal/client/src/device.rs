@@ -1,7 +1,8 @@
-//! The rules of a device (`schemas/PROTOCOL.md`), without I/O: frames and answers go in, outputs come out.
+//! The rules that a device must follow (`schemas/PROTOCOL.md`), without I/O: frames and HTTP answers go in,
+//! outputs come out.
 //!
-//! Per conversation a frame counts only if it lies beyond the highest seen. A command is sent again, under the same id,
-//! until its fate is known. Syncing is `sync.rs`.
+//! In each conversation, a frame is processed only if its seq is higher than the highest seen before. A command is
+//! sent again, under the same id, until its fate is known. Syncing is in `sync.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,30 +21,31 @@ use crate::tracked::{AGAIN_AFTER, ASK_AFTER, RESEND_AFTER, Tracked, is_passing};
 use crate::wire::Inbound;
 use crate::{ClientEvent, Fate};
 
-/// Commands that may be open at once. At the bound no more are taken.
+/// Commands that may be open at once. At the bound new ones are refused with [`ClientError::TooManyOpen`].
 pub(crate) const OPEN_COMMANDS_MAX: usize = 1000;
-/// Refused commands that are remembered, to be asked for after a reset. Beyond, the oldest ids are forgotten.
+/// Refused commands that are kept, so that their outcome is asked for after a reset. Beyond, the oldest ids are
+/// forgotten.
 const REFUSED_KEPT_MAX: usize = 100;
 
-/// What is to be done or told, in order.
+/// Work and events that the device gives to its runner, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Output {
     Event(ClientEvent),
     Send(ClientFrame),
     /// Ask for the outcome of a command.
     Ask(Asking),
-    /// Ask for the sync list; the answer comes back under this number.
+    /// Request the sync list; the answer is passed to [`Device::synced`] with this number.
     Sync(u64),
-    /// The socket is of no use any more: connect again.
+    /// Close the socket and connect again, for this reason.
     Drop(&'static str),
 }
 
-/// A question for a command's outcome.
+/// A request for a command's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asking {
     pub(crate) conversation: ConversationId,
     pub(crate) id: CommandId,
-    /// The stretch of the feed that it belongs to: what was asked before a reset does not count behind it.
+    /// The device's `stretch` when it was asked: an answer from before a reset is ignored after it.
     stretch: u64,
 }
 
@@ -52,17 +54,17 @@ pub(crate) struct Asking {
 pub(crate) struct Device {
     pub(crate) user: UserId,
     pub(crate) state: DeviceState,
-    /// Whether the socket stands and was welcomed.
+    /// Whether there is a socket that was welcomed.
     pub(crate) connected: bool,
     /// The sync after a reset, while it lasts.
     pub(crate) syncing: Option<Syncing>,
-    /// Asking again for conversations that could not be synced.
+    /// The repeated syncs for conversations that could not be synced.
     pub(crate) resync: Resync,
-    /// The number of the latest sync: answers to earlier ones are too old to be used.
+    /// The number of the latest sync request; answers to earlier ones are ignored as outdated.
     pub(crate) syncs: u64,
-    /// How often the socket was lost or the feed began anew, on a standing socket too.
+    /// How often the feed was interrupted: by a lost socket, or by a reset on an open one.
     stretch: u64,
-    /// When it last said that its user is typing, where that is not long ago.
+    /// When it last sent `typing` for a conversation; only times within the last `TYPING_EVERY`.
     typed: BTreeMap<ConversationId, Instant>,
     /// Frames that the filter dropped.
     pub(crate) filtered: u64,
@@ -70,7 +72,7 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// A device of `user` with what it kept; of another user's state nothing is taken.
+    /// A device of `user` with its saved state. Another user's state is ignored.
     pub(crate) fn new(user: UserId, state: DeviceState) -> Self {
         let state = if state.user.is_some_and(|other| other != user) { DeviceState::default() } else { state };
         Self {
@@ -87,14 +89,14 @@ impl Device {
         }
     }
 
-    /// The first frame on a new socket; the token travels in the upgrade.
+    /// The first frame on a new socket. It has no token, because the upgrade request has it.
     pub(crate) fn hello(&self) -> ClientFrame {
         let cursor = self.state.cursor.map(|cursor| cursor.to_string());
         let user = cursor.is_some().then_some(self.user);
         ClientFrame::Hello { token: None, user, cursor, batch: Some(true), signals: Some(true) }
     }
 
-    /// Takes a command to be brought to a fate. `Withdraw` replaces the command of its id.
+    /// Accepts a command, to be sent until its fate is known. A `Withdraw` replaces the command with its id.
     ///
     /// # Errors
     /// When the command is malformed or too many are open.
@@ -114,7 +116,7 @@ impl Device {
         Ok(conversation)
     }
 
-    /// The user is typing. Said at most so often as the server takes it, and only while the socket stands.
+    /// The user is typing. Sends `typing` at most as often as the server accepts it, and only while connected.
     pub(crate) fn typing(&mut self, conversation: ConversationId, now: Instant) {
         self.typed.retain(|_, at| *at + TYPING_EVERY > now);
         if self.connected && !self.typed.contains_key(&conversation) {
@@ -123,7 +125,7 @@ impl Device {
         }
     }
 
-    /// The socket is gone.
+    /// The socket was lost.
     pub(crate) fn disconnected(&mut self) {
         self.connected = false;
         self.syncing = None;
@@ -133,13 +135,13 @@ impl Device {
         self.forget_asked();
     }
 
-    /// Whatever is still being asked does not count any more.
+    /// Ignores the answers to outstanding requests for outcomes, so that they are asked again.
     pub(crate) fn forget_asked(&mut self) {
         self.stretch += 1;
         self.state.commands.values_mut().for_each(|tracked| tracked.asking = false);
     }
 
-    /// A frame from the server.
+    /// Handles a frame from the server.
     pub(crate) fn receive(&mut self, inbound: Inbound, now: Instant) {
         match inbound {
             Inbound::Server(ServerFrame::Welcome { cursor, reset, partition, .. }) => {
@@ -178,20 +180,20 @@ impl Device {
                 self.pass(cursor);
             }
             Inbound::Server(ServerFrame::Renewed { until }) => tracing::debug!(until, "token renewed"),
-            Inbound::Server(ServerFrame::Batch { .. }) => {} // parsed to `Inbound::Batch`
-            // Taking the cursor of a welcome that was not understood would leave a gap, if it was one with a reset.
+            Inbound::Server(ServerFrame::Batch { .. }) => {} // the parser returns `Inbound::Batch` instead
+            // A welcome that was not understood may have had a reset: storing its cursor would leave a gap.
             Inbound::Passed(_) if !self.connected => self.out.push_back(Output::Drop("the first frame was no welcome")),
             Inbound::Passed(cursor) => self.pass(cursor),
             Inbound::Feed(received) => self.take_or_buffer(*received, now),
             Inbound::Batch(cursor, frames) => self.take_batch(cursor, frames, now),
-            // It changes nothing that is kept, and waits for no sync.
+            // A signal changes no stored state, so it need not wait for a sync.
             Inbound::Signal(signal) => self.event(ClientEvent::Signal(signal)),
             Inbound::Unknown => {}
         }
     }
 
-    /// After a welcome that goes on where the device was: what is not known to be in the log is sent again, and what was
-    /// to be asked for since an earlier reset is asked.
+    /// After a welcome without a reset: sends every command again that is not known to be in the log, and asks for
+    /// outcomes that an earlier reset made doubtful.
     pub(crate) fn resume(&mut self, now: Instant) {
         for tracked in self.state.commands.values_mut() {
             tracked.due = (tracked.acked && !tracked.doubtful).then(|| now + ASK_AFTER);
@@ -199,7 +201,7 @@ impl Device {
         self.on_time(now);
     }
 
-    /// Does what is due.
+    /// Sends or asks whatever is due.
     pub(crate) fn on_time(&mut self, now: Instant) {
         if !self.connected || self.syncing.is_some() {
             return;
@@ -215,7 +217,7 @@ impl Device {
         self.resync_if_due(now);
     }
 
-    /// When something is due next.
+    /// The time at which something is due next.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         if !self.connected || self.syncing.is_some() {
             return None;
@@ -241,7 +243,7 @@ impl Device {
         }
     }
 
-    /// A copy of the command was not appended (`unknown`: it may have been).
+    /// An error answered a copy of the command: it was not appended (with `unknown`, it may have been).
     fn not_taken(
         &mut self,
         id: CommandId,
@@ -257,13 +259,14 @@ impl Device {
             let again = retry_after_s.map_or(AGAIN_AFTER, |seconds| Duration::from_secs(u64::from(seconds)));
             tracked.due = Some(now + again.max(AGAIN_AFTER));
         } else if tracked.copies == 0 || (tracked.is_given_up() && code == ErrorCode::NotMember) {
-            // Who never was a member has nothing that could be given up: no copy that is in the log stands.
+            // `not_member` for a withdrawal: a user who was never a member cannot have an accepted copy in the
+            // log.
             self.rejected(id, code, message);
         } else if tracked.is_given_up() {
-            // Nor is its withdrawal taken, as of now: never given up, but not sent without a pause either.
+            // The withdrawal is refused for now. It is sent again until it is accepted, but after a pause.
             tracked.due = Some(now + ASK_AFTER);
         } else {
-            // An earlier copy may stand: only the outcome tells.
+            // An earlier copy may have been accepted: only the outcome can tell.
             tracked.rejected = Some((code, message));
             self.ask(id);
         }
@@ -297,14 +300,16 @@ impl Device {
                 self.refused(id, seq.unwrap_or_default(), reason, message.unwrap_or_default());
             }
             Ok(OutcomeBody { outcome: OutcomeState::Absent | OutcomeState::Refused, .. }) => {
-                // An earlier copy may still land: only a withdrawal makes sure of the no that a later one got.
+                // An earlier copy may still reach the log and be accepted: only a withdrawal makes the rejection
+                // of the later copy final.
                 if tracked.rejected.is_some() {
                     tracked.command = CommandFrame::new(id, tracked.conversation, CommandKind::Withdraw {});
                 }
-                // Sent again under the same id, unless it was refused: then it still is.
+                // It is sent again under the same id, unless the reducer has refused it: then it stays refused.
                 (tracked.acked, tracked.doubtful, tracked.due) = (false, false, None);
             }
-            // Whatever the code: a question that was refused says nothing about the command, which may stand.
+            // Whatever the code: that the request was refused says nothing about the command, which may have been
+            // accepted.
             Err(error) => {
                 tracing::debug!(%error, "outcome not known yet");
                 tracked.due = Some(now + error.retry_after().unwrap_or(ASK_AFTER));
@@ -319,7 +324,7 @@ impl Device {
         }
     }
 
-    /// All of it in one go: a state that has the cursor has what the frames change.
+    /// The whole batch at once: a state with the batch's cursor must have the changes of all its frames.
     fn take_batch(&mut self, cursor: Cursor, frames: Vec<Option<FeedFrame>>, now: Instant) {
         for frame in frames {
             match frame {
@@ -340,7 +345,7 @@ impl Device {
         }
     }
 
-    /// A feed frame: past the filter it counts.
+    /// Processes a feed frame that is not held back by a sync: filters it, and reports it.
     pub(crate) fn take(&mut self, received: Received, now: Instant) {
         let Received { cursor, frame } = received;
         self.state.cursor = Some(cursor);
@@ -363,7 +368,7 @@ impl Device {
         self.event(ClientEvent::Feed(Box::new(frame)));
     }
 
-    /// What a frame says about the device's own commands.
+    /// Updates the device's own commands from what a frame says about them.
     fn evidence(&mut self, frame: &FeedFrame) {
         match frame {
             FeedFrame::Event { id, author, seq, what, .. } if *author == self.user => {
@@ -383,7 +388,7 @@ impl Device {
     fn stands(&mut self, id: CommandId, seq: Seq, stands: StandsName) {
         if let Some(Tracked { conversation, rejected, .. }) = self.state.commands.remove(&id) {
             let fate = match rejected {
-                // Given up because of that: it says more than that it was given up.
+                // It was withdrawn because of that rejection, which says more than the withdrawal.
                 Some((code, message)) if stands == StandsName::Withdrawal => Fate::Rejected { code, message },
                 _ => Fate::Stands { seq, stands },
             };

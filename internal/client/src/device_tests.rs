@@ -1,4 +1,4 @@
-//! The rules of a device, one by one.
+//! Tests of the rules of a device.
 
 mod commands;
 
@@ -41,7 +41,7 @@ fn send(n: i64) -> CommandFrame {
     CommandFrame::new(id(n), talk(2), CommandKind::Send { body: "hi".into(), reply_to: None })
 }
 
-/// A message of user 2's at `seq`, or of the device's own user's.
+/// A message in conversation 2 at seq `at`, by that author.
 fn message(author: u8, at: u64, n: i64, next: u64) -> Inbound {
     message_in(2, author, at, n, next)
 }
@@ -91,7 +91,7 @@ fn absent() -> OutcomeBody {
     OutcomeBody { id: id(0), outcome: OutcomeState::Absent, seq: None, stands: None, code: None, message: None }
 }
 
-/// A device and the time, with what it wants done sorted out.
+/// A device and the time, with its outputs sorted by type.
 struct World {
     device: Device,
     now: Instant,
@@ -114,7 +114,7 @@ impl World {
         Self { device, now: Instant::now(), seen, fates, sent, marks, asked, syncs, resets, synced, dropped }
     }
 
-    /// Synced, with conversation 2 at head 10 and the cursor at 5.
+    /// A device after its sync, with conversation 2 at head 10 and the cursor at 5.
     fn live() -> Self {
         let mut world = Self::new();
         world.hear(welcome(5, Some("first")));
@@ -193,7 +193,7 @@ async fn a_frame_counts_once_and_only_beyond_the_highest() {
     assert_eq!((world.device.filtered, world.device.state.cursor), (3, Some(cursor(10))));
 }
 
-/// The frames of some that come alone, in one batch.
+/// Joins single feed frames into one batch.
 fn batch(frames: impl IntoIterator<Item = Inbound>, next: u64) -> Inbound {
     let frame = |inbound| if let Inbound::Feed(received) = inbound { Some(received.frame) } else { None };
     Inbound::Batch(cursor(next), frames.into_iter().map(frame).collect())
@@ -267,7 +267,7 @@ async fn a_conversation_that_cannot_be_synced_yet_is_asked_for_again() {
     world.hear(message(2, 12, 2, 7));
     assert_eq!((world.seen.len(), world.device.state.cursor), (0, Some(cursor(7))));
     world.pass(Duration::from_secs(3));
-    // Frames from now on may lie beyond what the answer covers.
+    // The answer may not include frames that come from now on.
     world.hear(message(2, 13, 3, 8));
     world.hear(message(2, 14, 4, 9));
     world.answer_sync(page(true, &[(2, SyncState::Ready, 13), (3, SyncState::Ready, 4)]));
@@ -288,7 +288,7 @@ async fn while_a_sync_is_incomplete_unnamed_conversations_are_unsynced_too() {
     world.answer_sync(page(false, &[(3, SyncState::Ready, 9)]));
     assert_eq!(world.device.state.highest[&talk(3)], seq(4), "what is synced is not raised");
     assert!(world.device.state.unsynced.contains(&talk(2)));
-    // There was nothing new: it takes twice as long until it is asked for again.
+    // Nothing became ready, so the pause before the next resync is twice as long.
     world.pass(Duration::from_secs(5));
     assert!(world.syncs.is_empty());
     world.pass(Duration::from_secs(1));
@@ -316,7 +316,7 @@ async fn a_conversation_that_comes_up_while_another_is_held_does_not_wait_for_lo
     world.answer_sync(page(false, &[(2, SyncState::Ready, 12), (3, SyncState::Held, 4)]));
     assert_eq!(world.seen, [13]);
 
-    // While it is being asked for: the next question comes as soon.
+    // The same while a resync is running: the next one comes after the short pause.
     world.pass(Duration::from_secs(3));
     world.answer_sync(page(false, &[(3, SyncState::Held, 4)]));
     world.pass(Duration::from_secs(6));

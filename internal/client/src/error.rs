@@ -1,41 +1,41 @@
-//! Why a call to the public API did not succeed.
+//! The errors of calls to the public API.
 
 use std::time::Duration;
 
 use protocol::ErrorCode;
 
-/// Why a call did not succeed.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server said no, in its own words.
+    /// The server refused the call.
     #[error("{message}")]
     Refused {
         /// The stable code.
         code: ErrorCode,
-        /// The server's sentence.
+        /// The server's sentence for people.
         message: String,
-        /// When to ask again, if that makes sense.
+        /// How long to wait before a retry, if a retry makes sense.
         retry_after: Option<Duration>,
-        /// Finds the request in the server's logs.
+        /// The id by which the request is found in the server's logs.
         request_id: String,
     },
-    /// No answer.
+    /// The server did not answer.
     #[error("{url} does not answer: {source}")]
     Unreachable {
-        /// Who was asked.
+        /// The URL that was called.
         url: String,
-        /// Why.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An answer that is not of the protocol.
+    /// An answer that does not conform to the protocol.
     #[error("{url} does not speak the protocol of Klatsch: {what}")]
     Protocol {
-        /// Who was asked.
+        /// The URL that was called.
         url: String,
-        /// What was odd.
+        /// What was wrong with the answer.
         what: String,
     },
-    /// Not a URL that can be used.
+    /// The base URL cannot be used.
     #[error("'{0}' is not a base URL like http://127.0.0.1:8080 (TLS is a matter of the proxy in front)")]
     Address(String),
     /// A command that cannot be sent.
@@ -44,7 +44,7 @@ pub enum ClientError {
     /// Too many commands are open: wait for some to be settled.
     #[error("too many commands wait for their outcome: try again when some are settled")]
     TooManyOpen,
-    /// Nobody has signed in.
+    /// No user has signed in.
     #[error("not signed in")]
     SignedOut,
 }
@@ -59,7 +59,7 @@ impl ClientError {
         }
     }
 
-    /// When the server wants to be asked again.
+    /// How long the server asks to wait before a retry.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,4 +1,4 @@
-//! The short way in: sign in, and one function for each thing that a bot says.
+//! The simple interface for bots: signing in, and one function for each command.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use secret::Secret;
 
 use crate::{Client, ClientError, ClientEvent, ClientOptions, DeviceState, Endpoints, Http, Identity};
 
-/// A message that somebody has said, as the feed brings it.
+/// A new message on the feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'e> {
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// How it is addressed: by answers, edits and reactions.
+    /// Its id, by which replies, edits and reactions refer to it.
     pub id: CommandId,
-    /// Who said it; that may be the client's own user, on any device.
+    /// Its author, who may be the client's own user, on any device.
     pub author: UserId,
-    /// The text, which debug output does not show: `said.body.reveal()` reads it.
+    /// The text. Debug output does not show it: `said.body.reveal()` reads it.
     pub body: &'e MessageText,
-    /// The message that it answers.
+    /// The id of the message that it replies to.
     pub reply_to: Option<CommandId>,
 }
 
 impl ClientEvent {
-    /// The message, if that is what the event brings.
+    /// The message, if the event is one.
     #[must_use]
     pub fn message(&self) -> Option<Message<'_>> {
         let Self::Feed(frame) = self else { return None };
@@ -38,11 +38,11 @@ impl ClientEvent {
 }
 
 impl Client {
-    /// Signs in at the server of that base URL (`http://127.0.0.1:8080`), as a new device: it connects and syncs with the
-    /// first [`Self::next`]. A device that is to go on where it was keeps its state: see [`Self::new`].
+    /// Signs in at the server with that base URL (`http://127.0.0.1:8080`), as a new device: it connects and syncs
+    /// with the first [`Self::next`]. A device that is to resume stores its state: see [`Self::new`].
     ///
     /// # Errors
-    /// `wrong_credentials`, an address that is none, or no answer.
+    /// `wrong_credentials`, an invalid URL, or no answer.
     pub async fn sign_in(url: &str, name: &str, password: &Secret) -> Result<Self, ClientError> {
         let http = Http::new(Endpoints::new(url, None, None)?)?;
         let user = http.sign_in(name, password).await?;
@@ -51,10 +51,11 @@ impl Client {
         Ok(Self::new(ClientOptions { http: Arc::new(http), identity, state: DeviceState::default(), clock, entropy }))
     }
 
-    /// Says something. As with every command, the id names it in [`ClientEvent::Logged`] and [`ClientEvent::Fate`].
+    /// Sends a message. The id that is returned names the command in [`ClientEvent::Logged`] and
+    /// [`ClientEvent::Fate`], as with every command.
     ///
     /// # Errors
-    /// As [`Self::submit`]; so with all that follow.
+    /// As [`Self::submit`].
     pub fn send(&mut self, conversation: ConversationId, body: &str) -> Result<CommandId, ClientError> {
         self.submit(CommandFrame::new(
             self.mint(),
@@ -63,7 +64,7 @@ impl Client {
         ))
     }
 
-    /// Answers a message.
+    /// Replies to a message.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -75,7 +76,7 @@ impl Client {
         ))
     }
 
-    /// Gives an own message another text.
+    /// Edits a message of the user's own.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -88,7 +89,7 @@ impl Client {
         self.submit(CommandFrame::new(self.mint(), conversation, CommandKind::Edit { target, body: body.into() }))
     }
 
-    /// Deletes an own message.
+    /// Deletes a message of the user's own.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -96,7 +97,7 @@ impl Client {
         self.submit(CommandFrame::new(self.mint(), conversation, CommandKind::Delete { target }))
     }
 
-    /// Reacts to a message; the user's earlier reaction to it goes.
+    /// Reacts to a message, replacing the user's earlier reaction to it.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -113,7 +114,7 @@ impl Client {
         ))
     }
 
-    /// Takes a reaction back.
+    /// Removes the user's reaction.
     ///
     /// # Errors
     /// As [`Self::submit`].

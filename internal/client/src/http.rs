@@ -1,4 +1,4 @@
-//! The public API over HTTP: one function for each call, tokens refreshed as they end.
+//! The public API over HTTP: one function for each call. Access tokens are refreshed before they expire.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,24 +17,24 @@ use tokio::time::Instant;
 
 use crate::error::ClientError;
 
-/// The longest that a call may take. A sync waits for storage, within a bound of its own that is shorter.
+/// The timeout of a call. A sync call waits for storage on the server, whose own bound is shorter.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// A token is refreshed so long before it ends; in the middle of its time, if that is shorter than twice this.
+/// A token is refreshed this long before it expires, or halfway through its life if that is later.
 const REFRESH_AHEAD: Duration = Duration::from_secs(60);
 
-/// Where the services are.
+/// The base URLs of the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
-    /// Accounts and sessions.
+    /// The user service: accounts and sessions.
     pub users: String,
-    /// Conversations.
+    /// The chat service: conversations.
     pub chat: String,
-    /// The socket.
+    /// The websocket service.
     pub socket: String,
 }
 
 impl Endpoints {
-    /// All at one base URL, unless told otherwise.
+    /// All services at the base URL `url`, except those that are given separately.
     ///
     /// # Errors
     /// When one is not an `http://` URL.
@@ -47,27 +47,27 @@ impl Endpoints {
         Ok(Self { users: base(users.unwrap_or(url))?, chat: base(url)?, socket: base(socket.unwrap_or(url))? })
     }
 
-    /// The address of the socket.
+    /// The URL of the socket.
     #[must_use]
     pub fn socket_url(&self) -> String {
         format!("ws{}/v1/socket", self.socket.trim_start_matches("http"))
     }
 }
 
-/// What to read of a timeline. With neither `before` nor `after`: the newest entries.
+/// Which entries of a timeline to read. With neither `before` nor `after`, the newest ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HistoryQuery {
-    /// Entries before this one.
+    /// Only entries before this seq.
     pub before: Option<Seq>,
-    /// Entries after this one.
+    /// Only entries after this seq.
     pub after: Option<Seq>,
-    /// At most so many.
+    /// The most entries to return.
     pub limit: Option<usize>,
-    /// Wait until everything up to here is in the rows.
+    /// Wait until the rows include everything up to this seq.
     pub at_least: Option<Seq>,
 }
 
-/// What signing in gave.
+/// The tokens of a session.
 struct Signed {
     access: Access,
     refresh_token: Secret,
@@ -82,17 +82,17 @@ pub(crate) struct Access {
     pub(crate) renew_at: Instant,
 }
 
-/// Calls the API, as one user once signed in.
+/// Calls the API; after signing in, as that user.
 pub struct Http {
     http: reqwest::Client,
     endpoints: Endpoints,
     session: Mutex<Option<Signed>>,
-    /// A refresh token is good for one use: one refresh at a time.
+    /// Allows one refresh at a time, because a refresh token can be used once.
     refreshing: Semaphore,
 }
 
 impl Http {
-    /// Calls to those addresses.
+    /// A caller for the services at `endpoints`.
     ///
     /// # Errors
     /// When no HTTP client can be made.
@@ -102,13 +102,13 @@ impl Http {
         Ok(Self { http, endpoints, session: Mutex::new(None), refreshing: Semaphore::new(1) })
     }
 
-    /// Where the services are.
+    /// The base URLs of the services.
     #[must_use]
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
 
-    /// Makes an account.
+    /// Registers an account.
     ///
     /// # Errors
     /// `name_taken`, `invalid`, or no answer.
@@ -117,7 +117,7 @@ impl Http {
         self.send(Method::POST, &self.users_url("/v1/users"), Some(&body), None).await
     }
 
-    /// Signs in: every later call is made as that user.
+    /// Signs in. Every later call is made as that user.
     ///
     /// # Errors
     /// `wrong_credentials`, or no answer.
@@ -143,7 +143,7 @@ impl Http {
         self.get(&self.users_url(&format!("/v1/users/{id}"))).await
     }
 
-    /// Opens a conversation; its id is derived, and `exists` says that it is there already.
+    /// Opens a conversation, whose id is derived. The error `exists` means that it was created before.
     ///
     /// # Errors
     /// A refusal, or no answer.
@@ -192,7 +192,7 @@ impl Http {
         self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/messages?{query}"))).await
     }
 
-    /// The members of a conversation, from behind `after` on, by id.
+    /// A page of a conversation's members, ordered by id, after the user `after`.
     ///
     /// # Errors
     /// A refusal, or no answer.
@@ -205,7 +205,7 @@ impl Http {
         self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/members{query}"))).await
     }
 
-    /// What stands under a command's id.
+    /// The outcome of a command.
     ///
     /// # Errors
     /// `retry`, `held`, another refusal, or no answer.
@@ -213,10 +213,10 @@ impl Http {
         self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/outcome/{id}"))).await
     }
 
-    /// Every conversation that the user is or was in, with its head: all pages as one.
+    /// All conversations that the user is or was in, with their heads; the pages are joined into one.
     ///
     /// # Errors
-    /// A refusal, or no answer, to one of them.
+    /// A refusal, or no answer, for any of the pages.
     pub async fn sync(&self) -> Result<SyncPage, ClientError> {
         let (mut conversations, mut after): (Vec<SyncConversation>, Option<String>) = (Vec::new(), None);
         loop {
@@ -227,22 +227,23 @@ impl Http {
             conversations.extend(page.conversations);
             match page.next {
                 None => return Ok(SyncPage { conversations, complete: page.complete, next: None }),
-                // Without this, a server that goes round in circles would be followed for ever.
+                // Without this check, a server whose pages repeat would be followed for ever.
                 Some(_) if !moves => return Err(protocol(&url, "the pages of its sync are not by id".into())),
                 next => after = next,
             }
         }
     }
 
-    /// A token that is good now, and where possible for a while.
+    /// A token that is valid now, and if possible for a while.
     ///
     /// # Errors
-    /// When it cannot be refreshed: `session_ended` means that the user has to sign in again.
+    /// When it cannot be refreshed; `session_ended` means that the user has to sign in again.
     pub async fn access_token(&self) -> Result<Secret, ClientError> {
         self.access().await.map(|access| access.token)
     }
 
-    /// The same, and when it is to be replaced. One that has not ended yet will do where no newer one is to be had.
+    /// As [`Self::access_token`], with the time at which to renew it. A token that is due for renewal but has not
+    /// expired is still returned if no newer one can be got.
     pub(crate) async fn access(&self) -> Result<Access, ClientError> {
         match self.fresh().await {
             Err(error) if error.code().is_none_or(|code| code.status() != 401) => {
@@ -254,7 +255,7 @@ impl Http {
         }
     }
 
-    /// A token that need not be replaced yet.
+    /// A token that is not due for renewal yet.
     ///
     /// # Errors
     /// As [`Self::access_token`], and when the user service does not answer.
@@ -263,7 +264,7 @@ impl Http {
         if access.renew_at > Instant::now() { Ok(access) } else { self.refresh(&access.token).await }
     }
 
-    /// Replaces the token `used`, unless somebody has done so already.
+    /// Refreshes the token `used`, unless another call has done so already.
     ///
     /// # Errors
     /// As [`Self::access_token`].
@@ -307,8 +308,8 @@ impl Http {
         self.call(Method::GET, url, None::<&()>).await
     }
 
-    /// A call with a token, which is refreshed once when the server says that it has ended, or that it knows no key that has
-    /// signed it.
+    /// A call with a token. The token is refreshed once if the server answers that it has expired, or that its
+    /// signing key is unknown.
     async fn call<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
@@ -366,7 +367,7 @@ fn unreachable(url: &str, error: &reqwest::Error) -> ClientError {
     ClientError::Unreachable { url: base_of(url).to_owned(), source: innermost(error).into() }
 }
 
-/// The innermost cause says it ("connection refused"); those above it repeat the URL.
+/// The innermost cause says what happened ("connection refused"); those above it repeat the URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(inner) = cause.source() {
@@ -381,7 +382,7 @@ fn base_of(url: &str) -> &str {
     url[host..].find('/').map_or(url, |at| &url[..host + at])
 }
 
-/// As a part of a URL: everything but letters, digits, `-`, `_`, `.` and `~` in percent notation.
+/// Percent-encodes everything but letters, digits, `-`, `_`, `.` and `~`, for use in a URL.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

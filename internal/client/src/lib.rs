@@ -1,4 +1,4 @@
-//! The Rust client of Klatsch: one device of one user, over the public API and nothing else. Bots and the terminal of
+//! The Rust client of Klatsch: one device of one user, which uses only the public API. Bots and the terminal of
 //! `klatschctl` are built on it. `examples/echo.rs` is a whole bot:
 //!
 //! ```no_run
@@ -17,38 +17,41 @@
 //! # }
 //! ```
 //!
-//! [`Client::next`] gives what happens, one [`ClientEvent`] at a time, and does all the work meanwhile: it connects, syncs,
-//! filters, sends again, refreshes the token, and comes back by itself with its cursor. Nothing runs between two calls but
-//! the socket's own task. So call it again and again, also while nothing is expected; it may be abandoned (in a
-//! `select!`) and called again.
+//! [`Client::next`] returns one [`ClientEvent`] at a time, and does all the work while it waits: it connects,
+//! syncs, filters, sends commands again, refreshes the token, and reconnects with its cursor. Between two calls
+//! nothing runs but the socket's own task. So call it in a loop, also while no event is expected. It is cancel
+//! safe: it may be dropped (in a `select!`) and called again.
 //!
 //! # What it guarantees
 //!
-//! - A command that [`Client::submit`] has taken ends with a [`Fate`], and has its effect at most once, however often it
-//!   was sent and whatever was killed; while the process lives, or with [`Client::checkpoint`] kept, across its end.
-//! - A frame is handed out once, in the order of its conversation. What the server could not bring is a
-//!   [`ClientEvent::Reset`], then [`ClientEvent::Synced`]: the rows are read over [`Client::http`]. A bot that only answers
-//!   what comes may ignore both, and then misses what was said before it came, or while a reset left it out.
-//! - What [`Client::checkpoint`] gives covers exactly the events that were handed out: kept in a [`StateFile`] and given to
-//!   [`Client::new`], the device goes on behind them.
+//! - A command that [`Client::submit`] has accepted ends with a [`Fate`], and takes effect at most once, however
+//!   often it was sent and whichever process was killed. This holds while the client's process lives, and also
+//!   across its restart if the state from [`Client::checkpoint`] was stored.
+//! - A frame is returned once, in the order of its conversation. What the feed could not deliver is announced by a
+//!   [`ClientEvent::Reset`], then a [`ClientEvent::Synced`]: the application reads the rows over [`Client::http`].
+//!   A bot that only answers new messages may ignore both; it then misses messages that were sent before its first
+//!   sync, and those that a reset left out.
+//! - The state from [`Client::checkpoint`] covers exactly the events that were returned. A device whose state is
+//!   saved in a [`StateFile`] and given to [`Client::new`] resumes after them.
 //!
 //! # Its bounds
 //!
 //! | what | bound | beyond |
 //! |---|---|---|
-//! | open commands | 1,000 | [`ClientError::TooManyOpen`]: wait for some to end |
-//! | refused commands remembered | 100 | the oldest ids are forgotten |
-//! | frames that wait for a sync | 10,000 | it connects again: the server has them |
+//! | open commands | 1,000 | [`ClientError::TooManyOpen`]: wait until some are settled |
+//! | refused commands that are kept | 100 | the oldest ids are forgotten |
+//! | frames that wait for a sync | 10,000 | it reconnects: the server still has them |
 //! | entries of a [`View`] | 2,000 | the oldest are forgotten: they can be read again |
-//! | waits before connecting again | 10 s | |
-//! | silence of the server | three pings, 2 minutes at most | it connects again |
+//! | the wait before a reconnect | 10 s | |
+//! | silence of the server | three ping intervals, 2 minutes at most | it reconnects |
 //! | a call over HTTP | 20 s | [`ClientError::Unreachable`] |
 //!
 //! # Errors
 //!
-//! A call fails with a [`ClientError`]; [`ClientError::code`] is the server's stable code, its text is for people.
-//! Connections that fail are no errors: they are events, and tried again. Only [`ClientEvent::Stopped`] is an end: signed
-//! out, say, or not let in. The rules of a device are `device::Device`, which does no I/O.
+//! A call fails with a [`ClientError`]; [`ClientError::code`] is the server's stable code, and the error's text is
+//! for people. Failed connections are not errors: they are reported as events, and retried. Only
+//! [`ClientEvent::Stopped`] is final: for example, the user was signed out, or the server refuses the client. The
+//! rules of a device are in `device::Device`, which does no I/O.
 
 mod device;
 #[cfg(test)]
@@ -66,7 +69,7 @@ mod tracked;
 mod view;
 mod wire;
 
-// A bot depends on this crate alone: what it is given and what it gives is named here.
+// A bot depends on this crate alone, so the types in its interface are re-exported here.
 pub use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 pub use error::ClientError;
 pub use front::Message;
@@ -81,104 +84,106 @@ pub use state::{DeviceState, StateError, StateFile};
 pub use tracked::Tracked;
 pub use view::{Applied, Change, ENTRIES_MAX, View};
 
-/// What happens to a device.
+/// An event of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClientEvent {
-    /// The socket stands, and the feed goes on (or, with a reset, begins).
+    /// The socket is open and welcomed, and the feed resumes (or, with a reset, begins).
     Connected {
         /// The user's delivery partition.
         partition: u32,
     },
-    /// The socket is gone; it is connected again by itself.
+    /// The socket was lost. The client reconnects by itself.
     Disconnected {
         /// The close code, if the server gave one.
         code: Option<u16>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The server says not to come back: nothing happens any more.
+    /// The client has stopped for good and will not reconnect.
     Stopped {
         /// The close code, if there was one.
         code: Option<u16>,
-        /// Why, for the user.
+        /// The reason, for the user.
         reason: String,
     },
-    /// The feed does not reach back to where the device was: what it has cached is to be thrown away.
+    /// The feed cannot resume at the device's cursor: the application must discard what it has cached.
     Reset {
         /// The server's reason.
         reason: String,
     },
-    /// These conversations are synced: rows read from now on, with `at_least` the head, and the feed are all there is.
+    /// These conversations are synced: rows that are read from now on, with `at_least` set to the head, and the
+    /// feed together are complete.
     Synced {
-        /// After a reset all, later those that could not be synced then.
+        /// After a reset, all that could be listed; later, those that could not be synced then.
         conversations: Vec<SyncConversation>,
     },
     /// A frame that passed the filter.
     Feed(Box<FeedFrame>),
-    /// Something of the moment, such as that somebody is typing: see [`View::signal`]. It may be lost, and nothing that is kept
-    /// depends on it.
+    /// A signal about the present moment, such as that somebody is typing: see [`View::signal`]. It may be lost,
+    /// and no stored state depends on it.
     Signal(SignalFrame),
     /// A command is in the log.
     Logged {
         /// The command.
         id: CommandId,
     },
-    /// What became of a command. `Refused` may still turn into another, when another copy of the command was on its way;
-    /// the others are final.
+    /// The fate of a command. `Refused` may still be followed by another fate, if another copy of the command was
+    /// under way; the others are final.
     Fate {
         /// The command.
         id: CommandId,
         /// Its conversation.
         conversation: ConversationId,
-        /// What.
+        /// The fate.
         fate: Fate,
     },
     /// A read mark is in the log.
     Marked {
         /// The conversation.
         conversation: ConversationId,
-        /// Up to this entry.
+        /// The seq of the entry up to which the user has read.
         seq: Seq,
     },
 }
 
 impl ClientEvent {
-    /// Whether nothing happens any more.
+    /// Whether this is the last event.
     #[must_use]
     pub fn is_end(&self) -> bool {
         matches!(self, Self::Stopped { .. })
     }
 }
 
-/// What became of a command.
+/// The fate of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// Something stands under its id.
+    /// A command was accepted under its id.
     Stands {
-        /// Where.
+        /// The seq of the accepted event.
         seq: Seq,
-        /// What.
+        /// What that event is.
         stands: StandsName,
     },
-    /// The reducer refused it.
+    /// The reducer refused a copy of it.
     Refused {
-        /// Where that copy stands.
+        /// The seq of that copy.
         seq: Seq,
-        /// Why.
+        /// The reason.
         reason: ErrorCode,
-        /// The same as a sentence; empty from a server that does not say.
+        /// The reason as a sentence; empty from a server that sends none.
         message: String,
     },
-    /// It does not stand and never will: no copy was appended, or its id was withdrawn because one was turned away.
+    /// It was not accepted and never will be: no copy was appended, or its id was withdrawn because the server
+    /// rejected a copy.
     Rejected {
-        /// Why.
+        /// The server's code.
         code: ErrorCode,
-        /// A sentence.
+        /// A sentence for people.
         message: String,
     },
 }
 
-/// Who a client is.
+/// The user of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The account's id.

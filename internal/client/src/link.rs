@@ -1,4 +1,5 @@
-//! One socket, in a task of its own, between two bounded channels: reading and writing are safe to abandon that way.
+//! One socket, in a task of its own between two bounded channels. The channels make reading and writing cancel
+//! safe.
 
 use std::time::Duration;
 
@@ -20,28 +21,29 @@ use crate::http::{Access, Http};
 
 /// How long connecting may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
-/// How long a server may take to answer a close.
+/// How long a server may take to answer a close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// Frames between the socket's task and the client, each way. At the bound the task reads no further.
+/// Frames that wait between the socket's task and the client, in each direction. At the bound the task stops
+/// reading.
 const FRAMES_WAITING_MAX: usize = 256;
-/// Bytes of a frame. A record of the log has a megabyte at most.
+/// The largest frame, in bytes. A record of the log has a megabyte at most.
 const FRAME_BYTES_MAX: usize = 4 << 20;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What comes from the socket.
+/// What the socket's task reports.
 #[derive(Debug)]
 pub(crate) enum FromSocket {
     Text(String),
     Closed { code: Option<u16>, reason: String },
 }
 
-/// A socket that stands.
+/// An open socket.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) out: mpsc::Sender<String>,
     pub(crate) inbound: mpsc::Receiver<FromSocket>,
-    /// When the token that it was opened with is to be replaced.
+    /// When the token that it was opened with is to be renewed.
     pub(crate) renew_at: Instant,
     task: JoinHandle<()>,
 }
@@ -58,7 +60,7 @@ impl Link {
         let (closed, _) = mpsc::channel(1);
         self.out = closed;
         self.inbound.close();
-        // Frames that came meanwhile make room for the task to end.
+        // Frames that came meanwhile are dropped, so that the task is not blocked by a full channel.
         while self.inbound.try_recv().is_ok() {}
         let _ = timeout(CLOSE_WAIT, &mut self.task).await;
     }
@@ -67,13 +69,13 @@ impl Link {
 /// Why there is no socket.
 #[derive(Debug)]
 pub(crate) enum NoLink {
-    /// Try again later.
+    /// Worth a retry.
     Later(String),
-    /// Coming back is of no use.
+    /// A retry is of no use.
     Never(String),
 }
 
-/// Connects; a token that is refused is refreshed once.
+/// Connects. If the server refuses the token, it is refreshed once.
 pub(crate) async fn connect(http: &Http) -> Result<Link, NoLink> {
     let access = http.access().await.map_err(signed_out)?;
     match open(http, &access).await {
@@ -126,8 +128,9 @@ fn refused(error: &Error) -> NoLink {
     }
 }
 
-/// Moves frames until one side is gone. Both ways at the same time: a node that waits for its frames to be taken takes
-/// none meanwhile, so who only writes waits for ever, and comes back to the same.
+/// Moves frames in both directions until one side ends. Both run concurrently: a node that waits until its frames
+/// are read does not read meanwhile, so a client that only writes would block for ever, again after each
+/// reconnect.
 async fn pump(socket: Socket, mut frames: mpsc::Receiver<String>, deliver: mpsc::Sender<FromSocket>) {
     let (mut out, mut inbound) = socket.split();
     let ended = tokio::select! {
@@ -136,14 +139,14 @@ async fn pump(socket: Socket, mut frames: mpsc::Receiver<String>, deliver: mpsc:
         closed = read(&mut inbound, &deliver) => closed,
     };
     match (ended, out.reunite(inbound)) {
-        // Nobody listens any more: fine.
+        // If the client no longer receives, nothing is left to do.
         (Some(closed), _) => drop(deliver.send(closed).await),
         (None, Ok(socket)) => hang_up(socket).await,
         (None, Err(_)) => {}
     }
 }
 
-/// Writes frames, and all that are queued in one flush, until there will be no more.
+/// Writes frames, with one flush for all that are queued, until the channel is closed.
 async fn write(out: &mut SplitSink<Socket, Message>, frames: &mut mpsc::Receiver<String>) -> Result<(), Error> {
     while let Some(first) = frames.recv().await {
         out.feed(Message::text(first)).await?;
@@ -155,7 +158,7 @@ async fn write(out: &mut SplitSink<Socket, Message>, frames: &mut mpsc::Receiver
     Ok(())
 }
 
-/// Reads until the socket is closed, which it returns, or nobody listens any more.
+/// Reads until the socket is closed, and returns how it was; `None` when the client no longer receives.
 async fn read(inbound: &mut SplitStream<Socket>, deliver: &mpsc::Sender<FromSocket>) -> Option<FromSocket> {
     loop {
         match inbound.next().await {
@@ -190,7 +193,7 @@ fn closed_by(error: &Error) -> FromSocket {
     FromSocket::Closed { code: None, reason: error.to_string() }
 }
 
-/// A frame as text.
+/// A frame as JSON text.
 pub(crate) fn text_of(frame: &ClientFrame) -> Result<String, ClientError> {
     serde_json::to_string(frame).map_err(|error| ClientError::Malformed(error.to_string()))
 }
@@ -198,17 +201,17 @@ pub(crate) fn text_of(frame: &ClientFrame) -> Result<String, ClientError> {
 /// What to do after a close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
-    /// Connect again at once (a little spread).
+    /// Reconnect at once, after a little jitter.
     Soon,
-    /// With back-off.
+    /// Reconnect with back-off.
     Later,
-    /// With back-off that begins at seconds: another socket of the user would make room at once.
+    /// Reconnect with a back-off of seconds: sooner, this socket would in turn displace another one of the user.
     MuchLater,
-    /// Do not come back.
+    /// Do not reconnect.
     Stop,
 }
 
-/// The range of the code tells.
+/// What to do after a close with that code.
 pub(crate) fn after(code: Option<u16>) -> After {
     match code {
         Some(code) if !CloseCode::reconnect(code) => After::Stop,

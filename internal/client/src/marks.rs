@@ -1,8 +1,9 @@
-//! Read marks on their way: one at a time per conversation, the highest, sent again until it is acknowledged.
+//! Read marks that are being sent: for each conversation only the highest, one at a time, sent again until it is
+//! acknowledged.
 //!
-//! An answer does not say to which mark it belongs: it names the entry that the server found, which may be an earlier
-//! one. But each mark gets one, while the socket lasts. So an acknowledgement counts for the mark sent last only when
-//! no other answer is outstanding.
+//! An answer does not say which mark it belongs to: it names the entry that the server found, which may be an
+//! earlier one. But as long as the socket lasts, each mark gets one answer. So an acknowledgement counts for the
+//! mark sent last only when no other answer is outstanding.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use domain::{ConversationId, Seq};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// A mark that was not acknowledged is sent again after so long; servers gather marks for two seconds.
+/// A mark that was not acknowledged is sent again after this time; servers gather marks for two seconds.
 const RESEND_AFTER: Duration = Duration::from_secs(15);
 
 /// The marks that are not acknowledged yet.
@@ -19,7 +20,7 @@ const RESEND_AFTER: Duration = Duration::from_secs(15);
 #[serde(transparent)]
 pub(crate) struct Marks {
     wanted: BTreeMap<ConversationId, Wanted>,
-    /// Answers that are still to come on this socket.
+    /// The count of answers that are outstanding on this socket.
     #[serde(skip)]
     outstanding: BTreeMap<ConversationId, u32>,
 }
@@ -27,11 +28,11 @@ pub(crate) struct Marks {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Seq", into = "Seq")]
 struct Wanted {
-    /// Read up to here.
+    /// The highest seq that the user has read.
     seq: Seq,
-    /// What was sent and is not answered.
+    /// The seq that was sent last and is not answered.
     sent: Option<Seq>,
-    /// When to send (again); `None`: at once.
+    /// When to send it (again); `None` for at once.
     due: Option<Instant>,
 }
 
@@ -68,7 +69,7 @@ impl Marks {
         out
     }
 
-    /// One of those that were sent is in the log.
+    /// A mark of that conversation was acknowledged.
     pub(crate) fn acked(&mut self, conversation: ConversationId) {
         let last = self.answered(conversation);
         let Some(wanted) = self.wanted.get_mut(&conversation).filter(|_| last) else { return };
@@ -79,7 +80,7 @@ impl Marks {
         }
     }
 
-    /// It was not taken: later again, or never.
+    /// A mark of that conversation was refused: it is sent again at `again_at`, or dropped.
     pub(crate) fn failed(&mut self, conversation: ConversationId, again_at: Option<Instant>) {
         self.answered(conversation);
         match again_at {
@@ -92,13 +93,14 @@ impl Marks {
         }
     }
 
-    /// The socket is gone, and what was on its way with it. A reset on a standing socket takes nothing off its way.
+    /// The socket was lost, and with it the marks and answers that were under way. (A reset on an open socket does
+    /// not affect them.)
     pub(crate) fn disconnected(&mut self) {
         self.wanted.values_mut().for_each(|wanted| (wanted.sent, wanted.due) = (None, None));
         self.outstanding.clear();
     }
 
-    /// An answer has come; says whether it was the last one outstanding.
+    /// Counts an answer; returns whether it was the last one outstanding.
     fn answered(&mut self, conversation: ConversationId) -> bool {
         let Some(count) = self.outstanding.get_mut(&conversation) else { return true };
         *count = count.saturating_sub(1);
@@ -109,7 +111,7 @@ impl Marks {
         last
     }
 
-    /// When something is to be sent.
+    /// When a mark is to be sent.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         self.wanted.values().map(|wanted| wanted.due.unwrap_or(now)).min()
     }
@@ -158,7 +160,7 @@ mod tests {
         marks.failed(conversation, Some(now));
         assert_eq!(marks.send(now), [(conversation, seq(9))], "9 was not taken");
 
-        // A mark that was refused for good leaves its late answers behind, too.
+        // A mark that was refused for good can still have late answers outstanding.
         marks.want(conversation, seq(11));
         marks.send(now + RESEND_AFTER);
         marks.failed(conversation, None);
@@ -169,7 +171,7 @@ mod tests {
         marks.acked(conversation);
         assert!(marks.is_empty());
 
-        // The socket is lost: nothing is on its way.
+        // The socket is lost: nothing is outstanding.
         marks.want(conversation, seq(13));
         marks.send(now);
         marks.disconnected();

@@ -1,55 +1,56 @@
-//! When a socket's token is replaced by a newer one. That is done in band, before the old one ends, so that the socket
-//! is not interrupted.
+//! When a socket's token is renewed. A newer token is sent over the socket before the old one expires, so that the
+//! socket is not interrupted.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long after an attempt that came to nothing the next one begins. Nothing bounds the attempts but the token's end:
-/// then the server closes the socket, and the client connects again.
+/// The pause after a failed attempt. Attempts are repeated until the token expires: then the server closes the
+/// socket, and the client reconnects.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// The renewals of one socket.
 #[derive(Debug, Default)]
 pub(crate) struct Renewal {
-    /// When the next attempt begins. `None`: there is no socket, or a token is being asked for.
+    /// When the next attempt begins. `None` while there is no socket, or a token is being fetched.
     due: Option<Instant>,
-    /// When the token has to be replaced in turn that was sent and is not confirmed yet.
+    /// The time at which the token that was sent, and is not confirmed yet, will itself be due for renewal.
     sent: Option<Instant>,
 }
 
 impl Renewal {
-    /// A socket stands, with a token that has to be replaced then.
+    /// A socket was opened, with a token that is due for renewal at `renew_at`.
     pub(crate) fn connected(&mut self, renew_at: Instant) {
         *self = Self { due: Some(renew_at), sent: None };
     }
 
-    /// The socket is gone.
+    /// The socket was lost.
     pub(crate) fn lost(&mut self) {
         *self = Self::default();
     }
 
-    /// When there is something to do.
+    /// When the next attempt is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether another token has to be asked for now.
+    /// Whether a newer token has to be fetched now.
     pub(crate) fn begins(&mut self, now: Instant) -> bool {
         self.due.take_if(|due| *due <= now).is_some()
     }
 
-    /// No token was to be had.
+    /// No newer token could be fetched.
     pub(crate) fn failed(&mut self, now: Instant) {
         self.due = Some(now + AGAIN_AFTER);
     }
 
-    /// Another token goes to the server, which has to be replaced then. It counts once the server says so.
+    /// A newer token is being sent to the server; it is itself due for renewal at `renew_at`. It counts once the
+    /// server confirms it.
     pub(crate) fn sent(&mut self, renew_at: Instant, now: Instant) {
         (self.sent, self.due) = (Some(renew_at), Some(now + AGAIN_AFTER));
     }
 
-    /// The server goes on with the token that was sent.
+    /// The server has confirmed the token that was sent.
     pub(crate) fn confirmed(&mut self) {
         self.due = self.sent.take().or(self.due);
     }

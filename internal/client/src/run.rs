@@ -1,4 +1,4 @@
-//! The device with its socket, its calls and its timers.
+//! Runs the device with its socket, its HTTP calls and its timers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use crate::state::DeviceState;
 use crate::wire;
 use crate::{ClientEvent, Identity};
 
-/// The first wait before connecting again is at most this long.
+/// The longest wait before the first reconnect.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
-/// No wait is longer.
+/// The longest wait before any reconnect.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// The attempt whose back-off is seconds: a tenth of a second, doubled so often.
+/// The number of an attempt whose back-off is seconds: a tenth of a second, doubled this many times.
 const ATTEMPT_OF_SECONDS: u32 = 7;
-/// Outcomes that are asked for at once.
+/// Requests for outcomes that may run at the same time.
 const ASKS_AT_ONCE: usize = 8;
-/// A server that says nothing of its own pings is given up after so long.
+/// A server that names no ping interval is given up after this much silence.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// How many pings may be missed.
+/// How many ping intervals may pass in silence.
 const PINGS_MISSED_MAX: u32 = 3;
 
-/// What a client is made from.
+/// The parts that a client is made from.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// Signed in.
+    /// The HTTP client, signed in.
     pub http: Arc<Http>,
-    /// As whom.
+    /// The user who is signed in.
     pub identity: Identity,
-    /// What the device kept.
+    /// The saved state of the device, or the default for a new one.
     pub state: DeviceState,
-    /// Stamps command ids.
+    /// The clock for the timestamps in command ids.
     pub clock: Clock,
     /// Source of ids and jitter.
     pub entropy: Entropy,
 }
 
-/// A device on the public API.
+/// A device that is connected to the public API.
 pub struct Client {
     http: Arc<Http>,
     identity: Identity,
@@ -59,15 +59,15 @@ pub struct Client {
     renewal: Renewal,
     /// Connection attempts since the last welcome.
     attempts: u32,
-    /// When the server was last heard of.
+    /// When something was last received from the server.
     heard: Instant,
-    /// When it has to be heard of again.
+    /// The longest silence before the socket is given up.
     silence_max: Duration,
     events: VecDeque<ClientEvent>,
     outbox: VecDeque<ClientFrame>,
     asks: VecDeque<Asking>,
     asks_running: usize,
-    /// A sync to be asked for again.
+    /// The number of a sync that is to be requested again, and when.
     sync_again: Option<(u64, Instant)>,
     jobs: JoinSet<Done>,
 }
@@ -79,10 +79,10 @@ enum SocketState {
     Stopped,
 }
 
-/// A call that has come back.
+/// The result of a background call.
 enum Done {
     Connected(Result<Link, NoLink>),
-    /// A newer token, for the socket that stands.
+    /// A newer token, for the open socket.
     Renewed(Result<Access, ClientError>),
     Synced(u64, Result<SyncPage, ClientError>),
     Outcome(Asking, Result<OutcomeBody, ClientError>),
@@ -127,23 +127,23 @@ impl Client {
         &self.http
     }
 
-    /// As whom.
+    /// The user of this client.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// An id for a new command.
+    /// A new id for a command.
     ///
     /// # Panics
-    /// Never: what is minted is a UUIDv7.
+    /// Never: a minted id is a UUIDv7.
     #[must_use]
     pub fn mint(&self) -> CommandId {
         CommandId::try_from(self.entropy.uuid_v7(&self.clock)).expect("a minted id is a UUIDv7")
     }
 
-    /// Takes a command and brings it to a fate, whatever happens to sockets and servers meanwhile. A `withdraw` of an
-    /// open command takes its place.
+    /// Accepts a command. It is sent until its fate is known, whatever happens to sockets and servers meanwhile. A
+    /// `withdraw` with the id of an open command replaces that command.
     ///
     /// # Errors
     /// When it is malformed, or too many commands are open.
@@ -154,50 +154,51 @@ impl Client {
         Ok(id)
     }
 
-    /// The user has read up to `seq`.
+    /// Marks the conversation as read up to `seq`.
     pub fn mark(&mut self, conversation: ConversationId, seq: Seq) {
         self.device.state.marks.want(conversation, seq);
     }
 
-    /// The user is typing in that conversation: call it as often as a key is pressed. Others are told now and then, or not.
+    /// The user is typing in that conversation. It may be called for every key: `typing` is sent only as often as
+    /// the server accepts it, and may be lost.
     pub fn typing(&mut self, conversation: ConversationId) {
         self.device.typing(conversation, Instant::now());
         self.carry_out();
     }
 
-    /// What to keep, so that a later run goes on behind exactly the events that [`Self::next`] has returned; `None`
-    /// while there are more of them.
+    /// The state to store, with which a later run resumes after exactly the events that [`Self::next`] has
+    /// returned; `None` while there are events that it has not returned.
     #[must_use]
     pub fn checkpoint(&self) -> Option<&DeviceState> {
         self.events.is_empty().then_some(&self.device.state)
     }
 
-    /// Everything that the device knows now, events not handed out yet included.
+    /// The present state, which includes events that [`Self::next`] has not returned yet.
     #[must_use]
     pub fn state(&self) -> &DeviceState {
         &self.device.state
     }
 
-    /// Whether the socket stands, was welcomed, and no sync is under way.
+    /// Whether the socket is open and welcomed, no sync is under way, and all events were returned.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.device.connected && self.device.syncing.is_none() && self.events.is_empty()
     }
 
-    /// Feed frames that the filter dropped: what came twice.
+    /// The count of feed frames that the filter dropped as duplicates.
     #[must_use]
     pub fn filtered(&self) -> u64 {
         self.device.filtered
     }
 
-    /// Closes the socket and opens another one: as when a network comes and goes.
+    /// Closes the socket and opens another one, as a network interruption would.
     pub fn reconnect(&mut self) {
         if let SocketState::Up(_) = self.socket {
             self.lost(None, "asked to reconnect".into(), After::Soon);
         }
     }
 
-    /// What happens next. Waits; may be abandoned and called again. After [`ClientEvent::Stopped`] it never returns.
+    /// Waits for the next event. Cancel safe. After [`ClientEvent::Stopped`] it never returns.
     pub async fn next(&mut self) -> ClientEvent {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -223,7 +224,7 @@ impl Client {
         if let SocketState::Up(link) = std::mem::replace(&mut self.socket, SocketState::Stopped) {
             for frame in self.outbox.drain(..) {
                 if let Ok(text) = link::text_of(&frame) {
-                    // At the bound the rest is left: nothing of it was promised.
+                    // When the channel is full, the rest is dropped: these frames were not promised to be sent.
                     let _ = link.out.try_send(text);
                 }
             }
@@ -231,7 +232,7 @@ impl Client {
         }
     }
 
-    /// Waits for one thing. Whatever it waits for may be abandoned.
+    /// Waits for the next thing to handle. Cancel safe.
     async fn happens(&mut self) -> Happening {
         let wake = self.wake_at();
         let (link, outbox, jobs) = (&mut self.socket, &mut self.outbox, &mut self.jobs);
@@ -342,7 +343,7 @@ impl Client {
         }
     }
 
-    /// Hands another token to the server, if the socket stands that it was asked for.
+    /// Sends a newer token to the server, if the socket is still open.
     fn renew(&mut self, answer: Result<Access, ClientError>, now: Instant) {
         if !matches!(self.socket, SocketState::Up(_)) {
             return;
@@ -359,7 +360,7 @@ impl Client {
         }
     }
 
-    /// The socket is gone, or could not be had.
+    /// The socket was lost, or could not be opened.
     fn lost(&mut self, code: Option<u16>, reason: String, after: After) {
         self.device.disconnected();
         self.renewal.lost();
@@ -369,7 +370,7 @@ impl Client {
             self.socket = SocketState::Stopped;
             return self.events.push_back(ClientEvent::Stopped { code, reason });
         }
-        // A server that drains all its sockets at once must not get them all back at once.
+        // Jitter: the clients of a node that drains must not all reconnect in the same moment.
         let attempt = match after {
             After::Soon => 0,
             After::MuchLater => self.attempts.max(ATTEMPT_OF_SECONDS),
@@ -381,13 +382,13 @@ impl Client {
         self.events.push_back(ClientEvent::Disconnected { code, reason });
     }
 
-    /// Takes what the device wants done.
+    /// Carries out the outputs of the device.
     fn carry_out(&mut self) {
         while let Some(output) = self.device.out.pop_front() {
             match output {
                 Output::Event(event) => {
                     if let ClientEvent::Reset { .. } = event {
-                        // The answers would not count.
+                        // Answers from before the reset would be ignored.
                         self.asks.clear();
                     }
                     self.events.push_back(event);

@@ -1,4 +1,4 @@
-//! What a device keeps between its runs, and the file that it is kept in.
+//! The state that a device keeps between its runs, and the file that holds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -11,27 +11,29 @@ use serde::{Deserialize, Serialize};
 use crate::marks::Marks;
 use crate::tracked::Tracked;
 
-/// What a device keeps, always as one: a cursor without its highest seqs would let frames show twice.
+/// The state of a device. It must be stored as a whole: with a cursor but without the `highest` seqs that belong
+/// to it, frames would be shown twice.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeviceState {
-    /// Whose.
+    /// The user of the device.
     pub user: Option<UserId>,
-    /// Where the feed goes on; `None` before the first sync is complete.
+    /// The cursor at which the feed resumes; `None` before the first sync is complete.
     pub cursor: Option<Cursor>,
     /// The filter: the highest feed seq of each conversation.
     pub highest: BTreeMap<ConversationId, Seq>,
-    /// Conversations that could not be synced yet. Their frames are not shown: the sync will tell.
+    /// Conversations that could not be synced yet. Their frames are not shown: a later sync covers them.
     pub unsynced: BTreeSet<ConversationId>,
-    /// Whether the last sync may have left conversations unnamed: any that is not in the filter may be unsynced too.
+    /// Whether the last sync may have omitted conversations: any conversation that is not in `highest` may be
+    /// unsynced, too.
     pub incomplete: bool,
-    /// Commands whose fate is open, and those refused lately.
+    /// Commands whose fate is open, and recently refused ones.
     pub commands: BTreeMap<CommandId, Tracked>,
     /// Read marks that are not acknowledged yet.
     pub(crate) marks: Marks,
 }
 
 impl DeviceState {
-    /// Commands that the user still waits for.
+    /// The count of commands that the user still waits for.
     #[must_use]
     pub fn open_commands(&self) -> usize {
         self.commands.values().filter(|tracked| tracked.is_open()).count()
@@ -47,34 +49,35 @@ impl DeviceState {
 /// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The file system says no.
+    /// An error of the file system.
     #[error("{what}: {source}")]
     Io {
         /// What was being done, with the path.
         what: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file holds something else.
+    /// The file does not contain a state.
     #[error("{path} is not a state file ({why}): remove it, or name another")]
     NotOne {
-        /// Which file.
+        /// The path of the file.
         path: String,
         /// What is wrong with it.
         why: serde_json::Error,
     },
 }
 
-/// A file with a device's state, locked as long as this is kept: two devices must not share one.
+/// A file with a device's state. It is locked for as long as this value lives, because two devices must not share
+/// a state.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
-    /// Beside the state itself, which is replaced by renaming.
+    /// The lock is a file of its own, because the state file is replaced by renaming.
     _lock: File,
 }
 
 impl StateFile {
-    /// Locks the file, creating its folder; `None` when another process has it.
+    /// Locks the file, and creates its folder; `None` when another process has locked it.
     ///
     /// # Errors
     /// When the folder or the lock file cannot be made.
@@ -92,16 +95,16 @@ impl StateFile {
         }
     }
 
-    /// Where it is.
+    /// The path of the state file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What was kept last; the default when there is nothing yet.
+    /// The state that was saved last; the default when there is none yet.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
+    /// When the file exists and cannot be read.
     pub fn load(&self) -> Result<DeviceState, StateError> {
         let path = self.path.display();
         match fs::read(&self.path) {
@@ -113,7 +116,7 @@ impl StateFile {
         }
     }
 
-    /// Replaces what was kept, all or nothing.
+    /// Replaces the saved state atomically.
     ///
     /// # Errors
     /// When it cannot be written.

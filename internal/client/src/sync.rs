@@ -1,9 +1,9 @@
-//! Syncing from heads, and asking again for what could not be synced.
+//! Syncing from heads, and repeating that for conversations that could not be synced.
 //!
-//! After a reset the cursor that came with it is kept only together with the heads, at the end; frames that come
-//! meanwhile wait. A conversation that the server cannot answer for yet stays unsynced and is asked for again; its
-//! frames in between are dropped, because the sync that ends this was begun after them and so includes them. Those that
-//! come while it is being asked for wait.
+//! After a reset, the new cursor is stored only together with the heads, at the end of the sync; frames that
+//! arrive before are buffered. A conversation that the server cannot read yet stays *unsynced*, and the sync is
+//! requested again (a *resync*). Its frames are dropped while no resync is running, because the resync that covers
+//! it begins after them and so includes them. Frames that arrive during a resync are buffered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,20 +16,20 @@ use crate::ClientEvent;
 use crate::device::{Device, Output};
 use crate::error::ClientError;
 
-/// Frames that wait for a sync. Beyond, the device connects again: the server has them.
+/// Frames that are buffered for a sync. Beyond, the device reconnects: the server still has them.
 const FRAMES_WAITING_MAX: usize = 10_000;
-/// Unsynced conversations are asked for again after so long; twice as long each time that there was nothing new.
+/// The pause before a resync; it doubles with each resync that made nothing ready.
 const RESYNC_AFTER: Duration = Duration::from_secs(3);
-/// When nothing but held ones are left, after so long; and no pause is longer.
+/// The pause when only held conversations are left, and the longest pause of all.
 const RESYNC_HELD_AFTER: Duration = Duration::from_secs(30);
 
 /// A sync after a reset.
 #[derive(Debug)]
 pub(crate) struct Syncing {
-    /// The cursor to keep, at the end.
+    /// The cursor to store at the end.
     cursor: Cursor,
     waiting: Vec<Received>,
-    /// A later cursor without a frame, behind all frames that wait.
+    /// A cursor without a frame that came after all buffered frames.
     passed: Option<Cursor>,
 }
 
@@ -38,7 +38,7 @@ impl Syncing {
         self.passed = Some(cursor);
     }
 
-    /// Lets a frame wait; says whether there was room.
+    /// Buffers a frame; returns whether there was room.
     pub(crate) fn buffer(&mut self, received: Received) -> bool {
         self.passed = None;
         self.waiting.push(received);
@@ -46,25 +46,25 @@ impl Syncing {
     }
 }
 
-/// Asking again for conversations that could not be synced.
+/// The repeated syncs for conversations that could not be synced.
 #[derive(Debug, Default)]
 pub(crate) struct Resync {
-    /// When; `None`: at once.
+    /// When the next one is due; `None` for at once.
     due: Option<Instant>,
-    /// Whether it is being asked.
+    /// Whether one is running.
     asking: bool,
-    /// Frames of unsynced conversations that came since.
+    /// Frames of unsynced conversations that came since it began.
     waiting: BTreeMap<ConversationId, Vec<(Seq, FeedFrame)>>,
     count: usize,
-    /// Answers in a row that made nothing ready.
+    /// Answers in a row that made no conversation ready.
     fruitless: u32,
-    /// Whether another unsynced conversation has come up since it was asked: the answer may be from before.
+    /// Whether another unsynced conversation was found since it began: the answer may be from before that.
     overtaken: bool,
 }
 
 impl Resync {
-    /// A conversation has come up that was not known to be unsynced: a held one elsewhere is no reason to let it wait
-    /// for long.
+    /// A frame came of a conversation that was not known to be unsynced. Resets the pause: a held conversation
+    /// elsewhere is no reason to let this one wait for long.
     pub(crate) fn found_another(&mut self, now: Instant) {
         let soon = now + RESYNC_AFTER;
         (self.fruitless, self.due) = (0, self.due.map(|due| due.min(soon)));
@@ -77,7 +77,8 @@ impl Resync {
         }
         self.count += 1;
         if self.count > FRAMES_WAITING_MAX {
-            // The answer on its way is of no use without these: asked again later.
+            // The outstanding answer is of no use without these frames: it is ignored, and the resync repeated
+            // later.
             (self.waiting, self.count, self.asking) = (BTreeMap::new(), 0, false);
             return;
         }
@@ -86,8 +87,9 @@ impl Resync {
 }
 
 impl Device {
-    /// Begins the sync of a reset, on a new socket or on the one that stands: there, marks and commands stay on their
-    /// way, but the outcomes that are being asked for may be from before what the new cursor leaves out.
+    /// Begins the sync after a reset, on a new or an open socket. On an open one, read marks and commands that are
+    /// under way stay so; but requests for outcomes are repeated, because their answers may be from before the new
+    /// cursor.
     pub(crate) fn begin_sync(&mut self, cursor: Cursor, reason: String) {
         self.syncing = Some(Syncing { cursor, waiting: Vec::new(), passed: None });
         self.forget_asked();
@@ -119,7 +121,8 @@ impl Device {
         self.out.push_back(Output::Sync(self.syncs));
     }
 
-    /// The answer to the sync of that number. A failed one is asked again by who asks: `Some` is when.
+    /// Handles the answer to the sync with that number. Returns a pause if the caller is to request it again after
+    /// that.
     pub(crate) fn synced(
         &mut self,
         number: u64,
@@ -164,16 +167,17 @@ impl Device {
         if let Some(cursor) = syncing.passed {
             self.state.cursor = Some(cursor);
         }
-        // What a frame would have told may lie before the cursor: ask. That goes for refusals too, which say nothing
-        // about other copies. It is kept with the cursor: the socket may be gone before the answers come.
+        // The frames that settled these commands may lie before the new cursor, so their outcomes must be asked
+        // for; also those of refused commands, since a refusal says nothing about other copies. The flag is stored
+        // with the cursor, because the socket may be lost before the answers come.
         for tracked in self.state.commands.values_mut() {
             (tracked.doubtful, tracked.due) = (tracked.copies > 0 || !tracked.is_open(), None);
         }
         self.on_time(now);
     }
 
-    /// What is ready now is synced. What is not named although the answer is complete has no events up to its
-    /// watermark: all its frames came since, and waited.
+    /// Conversations that are ready now are synced. A conversation that a complete answer does not name had no
+    /// events when the answer was made: all its frames came since, and are buffered.
     fn finish_resync(&mut self, page: SyncPage, now: Instant) {
         if !self.resync.asking {
             return;

@@ -1,4 +1,4 @@
-//! Commands whose fate is not known for good, and when to do something about them.
+//! Commands whose fate is not final, and when to send them or ask for them again.
 
 use std::time::Duration;
 
@@ -7,37 +7,39 @@ use protocol::{CommandFrame, CommandKind, ErrorCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// A copy that was not acknowledged is sent again after so long: longer than a server waits for the log.
+/// A command without an acknowledgement is sent again after this time, which is longer than a server waits for the
+/// log.
 pub(crate) const RESEND_AFTER: Duration = Duration::from_secs(15);
-/// Of a command that is in the log and has not been heard of, the outcome is asked after so long.
+/// The outcome of an acknowledged command is asked for after this time, if no frame has told it.
 pub(crate) const ASK_AFTER: Duration = Duration::from_secs(10);
-/// A command that was not taken for now is sent again after so long.
+/// A command that was refused with a transient error is sent again after this time.
 pub(crate) const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// A command whose fate is open, or that was refused (which another copy may overrule).
+/// A command whose fate is open, or that was refused (a refusal may be overruled by another copy that is
+/// accepted).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tracked {
-    /// What is sent, every time.
+    /// The command as it is sent, each time.
     pub command: CommandFrame,
-    /// Where it belongs.
+    /// Its conversation.
     pub conversation: ConversationId,
-    /// Copies that are in the log, or may be, or may come to be.
+    /// The count of copies that are in the log, may be, or may still get there.
     pub copies: u32,
     /// Whether a copy is known to be in the log.
     pub acked: bool,
-    /// The latest refusal by the reducer.
+    /// The latest refusal by the reducer, with the seq of that copy.
     pub refused: Option<(Seq, ErrorCode)>,
-    /// A refusal before the append, while earlier copies may stand: unless one of them does, the command is withdrawn,
-    /// so that none ever will.
+    /// A refusal before the append, while an earlier copy may have been accepted. Unless one was, the command is
+    /// withdrawn, so that none ever will be.
     pub rejected: Option<(ErrorCode, String)>,
-    /// A reset came since it was sent: what became of it may lie before the cursor, so its outcome has to be asked for,
-    /// on this socket or a later one, until there is an answer.
+    /// Whether a reset came since it was sent. The frame with its fate may lie before the new cursor, so its
+    /// outcome has to be asked for, on this socket or a later one, until there is an answer.
     #[serde(default)]
     pub doubtful: bool,
-    /// When to send or ask again; `None`: at once.
+    /// When to send it or ask for it again; `None` for at once.
     #[serde(skip)]
     pub(crate) due: Option<Instant>,
-    /// Whether its outcome is being asked.
+    /// Whether a request for its outcome is running.
     #[serde(skip)]
     pub(crate) asking: bool,
 }
@@ -63,24 +65,25 @@ impl Tracked {
         self.refused.is_none()
     }
 
-    /// Whether nothing but a withdrawal is sent any more, because a copy was refused before the append.
+    /// Whether only its withdrawal is sent from now on, because a copy was refused before the append.
     pub(crate) fn is_given_up(&self) -> bool {
         self.rejected.is_some() && matches!(self.command.what, CommandKind::Withdraw { .. })
     }
 
-    /// When something is to be done about it: `None` for nothing, or while it is being asked for.
+    /// When it is to be sent or asked for; `None` when there is nothing to do, or while its outcome is being asked
+    /// for.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         let wanted = (self.is_open() || self.doubtful) && !self.asking;
         wanted.then(|| self.due.unwrap_or(now))
     }
 
-    /// Whether, when due, its outcome is asked for instead of sending it.
+    /// Whether its outcome is asked for when it is due; otherwise the command is sent.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.acked || self.doubtful
     }
 }
 
-/// Whether the same command may be taken when it is sent again.
+/// Whether the error is transient: the same command may be accepted when it is sent again.
 pub(crate) fn is_passing(code: ErrorCode) -> bool {
     match code {
         ErrorCode::Held

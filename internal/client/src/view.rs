@@ -1,8 +1,9 @@
-//! The messages of one conversation as a device shows them: rows read and frames received, merged.
+//! The messages of one conversation as a device shows them, merged from rows and feed frames.
 //!
-//! Rows and frames may come in any order and more than once: the higher `changed` wins, and nothing is removed. A frame
-//! that comes before the rows below it (at the beginning, after a reset, after joining) may tell of entries that are
-//! not here: then the rows have to be as of that frame at least.
+//! Rows and frames may come in any order and more than once: of two versions of an entry, the one with the higher
+//! `changed` wins, and no entry is removed because rows lack it. A frame that comes before the rows have been read
+//! (at the beginning, after a reset, after joining) may change an entry that is not here: then the rows must be
+//! read as of that frame or later.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,25 +11,25 @@ use domain::{CommandId, ConversationId, MessageText, SIGNAL_SHOWN, Seq, TYPING_M
 use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, SignalFrame};
 use tokio::time::Instant;
 
-/// Entries that a view keeps. Beyond, the oldest are forgotten: they can be read again.
+/// Entries that a view keeps. Beyond, the oldest are dropped: they can be read again.
 pub const ENTRIES_MAX: usize = 2000;
 
-/// What a merge changed, for who shows it.
+/// A change that a merge made to the shown entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// An entry that was not there.
+    /// A new entry.
     New(EntryBody),
-    /// An entry that reads differently now.
+    /// An entry that has changed.
     Changed(EntryBody),
 }
 
-/// What a frame did.
+/// The effects of a frame on a view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// To the entries.
+    /// The changes of entries.
     pub changes: Vec<Change>,
-    /// The rows have to be read, as of at least this seq, and given to [`View::read`]: nothing was read yet, or the
-    /// user has just (re)joined, or a message has changed in a way that only the rows tell.
+    /// If set, the rows must be read, as of at least this seq, and given to [`View::read`]: nothing was read yet,
+    /// the user has just (re)joined, or a message has changed in a way that only the rows show.
     pub reread: Option<Seq>,
 }
 
@@ -39,23 +40,24 @@ pub struct View {
     me: UserId,
     entries: BTreeMap<Seq, EntryBody>,
     by_id: HashMap<CommandId, Seq>,
-    /// The rows are not read yet, or not since the user has (re)joined: a frame can tell of entries that are not here.
+    /// Whether the rows have not been read yet, or not since the user (re)joined: a frame can change entries that
+    /// are not here.
     unread: bool,
-    /// Since when each of the others has been typing; those who have stopped may still be here.
+    /// When each of the other users last sent `typing`. Expired ones may still be here.
     typing: BTreeMap<UserId, Instant>,
-    /// The user has left: what comes of the moment is no affair of theirs.
+    /// Whether the user has left. Signals are ignored then.
     left: bool,
 }
 
 impl View {
-    /// Nothing yet: the rows are to be read.
+    /// An empty view, whose rows are to be read.
     #[must_use]
     pub fn new(conversation: ConversationId, me: UserId) -> Self {
         let (entries, by_id) = (BTreeMap::new(), HashMap::new());
         Self { conversation, me, entries, by_id, unread: true, typing: BTreeMap::new(), left: false }
     }
 
-    /// Which conversation.
+    /// The conversation of the view.
     #[must_use]
     pub fn conversation(&self) -> ConversationId {
         self.conversation
@@ -78,7 +80,7 @@ impl View {
         self.entries.last_key_value().map(|(seq, _)| *seq)
     }
 
-    /// Takes a signal.
+    /// Applies a signal.
     pub fn signal(&mut self, signal: &SignalFrame, now: Instant) {
         let SignalFrame::Typing { conversation, user } = signal;
         if *conversation == self.conversation && *user != self.me && !self.left {
@@ -89,19 +91,19 @@ impl View {
         }
     }
 
-    /// Who is typing: who has said so within [`SIGNAL_SHOWN`], and no message since.
+    /// The users who are typing: those whose signal came within [`SIGNAL_SHOWN`], and no message since.
     pub fn typing(&self, now: Instant) -> impl Iterator<Item = UserId> {
         self.typing.iter().filter(move |(_, since)| now < **since + SIGNAL_SHOWN).map(|(user, _)| *user)
     }
 
-    /// Merges the newest rows, as of the seq that [`Applied::reread`] named last if it named one: what frames lie on
-    /// from now on.
+    /// Merges the newest rows, read as of the seq in the latest [`Applied::reread`] if there was one. From now on
+    /// frames are applied to them.
     pub fn read(&mut self, rows: impl IntoIterator<Item = EntryBody>) -> Vec<Change> {
         self.unread = false;
         self.merge(rows)
     }
 
-    /// Merges other rows, as of whenever.
+    /// Merges other rows, such as older pages, read as of any seq.
     pub fn merge(&mut self, rows: impl IntoIterator<Item = EntryBody>) -> Vec<Change> {
         rows.into_iter().filter_map(|row| self.put(row)).collect()
     }
@@ -138,7 +140,7 @@ impl View {
         }
         self.moments(*author, what);
         let changes = match what {
-            // As the rows have it: who is in the conversation, and what it is called, is not said here.
+            // As the rows have it: a `created` entry shows neither members nor title.
             FeedKind::Created { .. } => of(entry("created"), self),
             FeedKind::Joined { members } => of(EntryBody { users: members.clone(), ..entry("joined") }, self),
             FeedKind::Left { user, .. } => of(EntryBody { users: vec![*user], ..entry("left") }, self),
@@ -150,7 +152,8 @@ impl View {
             }
             FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => self.lose(*target),
             FeedKind::Edited { target, body: Some(body) } => self.change(*target, *seq, |entry| {
-                // A row may show a deletion from beyond the seq that it is named by, and the edit before it comes after it.
+                // A row may already show a deletion although its `changed` is lower, and the edit before the
+                // deletion comes after the row.
                 if !entry.deleted {
                     (entry.body, entry.edited) = (Some(body.clone()), Some(*time));
                 }
@@ -170,13 +173,13 @@ impl View {
         Applied { changes, reread: self.unread.then_some(*seq) }
     }
 
-    /// What an event says about who is typing.
+    /// Updates who is typing from an event.
     fn moments(&mut self, author: UserId, what: &FeedKind) {
         match what {
             FeedKind::Message { .. } => drop(self.typing.remove(&author)),
             FeedKind::Left { user, .. } if *user == self.me => (self.left, self.typing) = (true, BTreeMap::new()),
             FeedKind::Left { user, .. } => drop(self.typing.remove(user)),
-            // A joining of the user's own has made this view anew.
+            // When the user joins, the view has been replaced by an empty one already.
             FeedKind::Created { .. }
             | FeedKind::Joined { .. }
             | FeedKind::RoleChanged { .. }
@@ -188,14 +191,14 @@ impl View {
         }
     }
 
-    /// Forgets what was kept from before an absence: laid on such an entry, a reaction would make it look newer than
-    /// the edit that this device was not told of.
+    /// Drops what was kept from before the user left: a reaction applied to such an entry would make it look newer
+    /// than an edit that this device was not sent.
     fn forget(&mut self) {
         *self = Self::new(self.conversation, self.me);
     }
 
-    /// A message from before the latest joining has changed, and the frame does not say how: who was a member then reads it
-    /// again, and nothing is laid on what is here.
+    /// A message has changed whose change the frame withholds, because the user joined after it was sent. A device
+    /// that has the message drops it and reads the rows again; nothing is applied to the old version.
     fn lose(&mut self, target: CommandId) -> Vec<Change> {
         if let Some(seq) = self.by_id.remove(&target) {
             self.entries.remove(&seq);
@@ -220,7 +223,7 @@ impl View {
         Some(if fresh { Change::New(entry) } else { Change::Changed(entry) })
     }
 
-    /// Changes a message that is here; of one that is not, a later reading tells.
+    /// Changes a message that is here. One that is not here will be read later with its changes.
     fn change(&mut self, target: CommandId, seq: Seq, change: impl FnOnce(&mut EntryBody)) -> Vec<Change> {
         let Some(entry) = self.by_id.get(&target).and_then(|at| self.entries.get_mut(at)) else { return Vec::new() };
         if entry.kind != "message" || entry.changed >= seq {
@@ -256,7 +259,7 @@ mod tests {
         let mut view = View::new(conversation, user(2));
         view.read([]);
         view.apply(&frame(1, message("old")));
-        // Removed at 2, the text edited at 3, added again at 4.
+        // The user was removed at 2, the text edited at 3, the user added again at 4.
         assert_eq!(view.apply(&frame(4, FeedKind::Joined { members: vec![user(2)] })).reread, Some(seq(4)));
         let reacted = FeedKind::Reacted { target: CommandId::first_at(1), emoji: Some("+1".into()) };
         assert_eq!(view.apply(&frame(5, reacted)).reread, Some(seq(5)), "rows as of the reaction are wanted");
@@ -279,7 +282,7 @@ mod tests {
         let older: Vec<EntryBody> = writer.entries().cloned().collect();
         writer.apply(&edited(3));
 
-        // After a reset at 2: the edit is held back until the sync is complete, and storage has not come to it.
+        // After a reset at 2, the edit is buffered until the sync is complete, and storage has not reached it yet.
         let mut view = View::new(conversation, user(2));
         assert_eq!(view.apply(&edited(3)).reread, Some(seq(3)), "there is nothing yet that it changes");
         view.merge(older);
@@ -289,7 +292,8 @@ mod tests {
         assert_eq!(view.apply(&frame(5, message("more"))).reread, None);
     }
 
-    /// Issue 10, item 8: to who was away when it was said, or has come back since, the frame says only that.
+    /// Issue 10, item 8: for a user who joined after the message was sent, the frame only says that it has
+    /// changed.
     #[test]
     fn a_change_that_a_frame_withholds_is_read() {
         let conversation = ConversationId::direct(user(1), user(2));
@@ -306,7 +310,7 @@ mod tests {
         assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body, Some("new".into()));
     }
 
-    /// As history has the entry: who is in the conversation now, and what it is called, is said of the conversation.
+    /// The entry is as history shows it: present members and title belong to the conversation, not to the entry.
     #[test]
     fn the_entry_of_a_creation_names_nobody_and_stays_as_it_is() {
         let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
@@ -318,7 +322,7 @@ mod tests {
         for (n, later) in [
             (2, FeedKind::TitleChanged { title: "Coffee".into() }),
             (3, FeedKind::Left { user: user(2), owner: None }),
-            // No message: what stands under that id cannot be changed, whatever a frame says.
+            // The entry with that id is no message, so no edit applies to it.
             (4, FeedKind::Edited { target: CommandId::first_at(1), body: Some("Coffee".into()) }),
         ] {
             view.apply(&frame(n, later));

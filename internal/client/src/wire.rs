@@ -1,4 +1,4 @@
-//! Frames as they come.
+//! Parsing the frames from a server.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,14 @@ use serde::Deserialize;
 pub(crate) enum Inbound {
     Server(ServerFrame),
     Feed(Box<Received>),
-    /// Several frames of the feed, and the cursor behind them all. `None`: one that this client does not know.
+    /// Several feed frames, and the cursor behind all of them. `None` is a frame that this client does not know.
     Batch(Cursor, Vec<Option<FeedFrame>>),
-    /// What is true for a moment: it moves no cursor.
+    /// A signal. It does not move the cursor.
     Signal(SignalFrame),
-    /// A feed frame that this client does not know, or that only looks like one of the server's own: it is passed over,
-    /// not its cursor.
+    /// A feed frame that this client does not know, or that has a type reserved for server frames. The frame is
+    /// ignored, but its cursor is stored.
     Passed(Cursor),
-    /// Another that it does not know.
+    /// Any other frame that this client does not know.
     Unknown,
 }
 
@@ -32,21 +32,22 @@ struct Peek<'a> {
 
 /// Parses a frame.
 ///
-/// Any producer may put frames on the feed, with whatever type, and the server sets a cursor before each. One that is
-/// named like a frame of the server's own must not end the socket: the device would come back to the same frame for ever.
+/// Any producer may put frames with any type on the feed, and the server adds a cursor to each. A feed frame with
+/// the type of a server frame must not end the socket: the device would reconnect and receive the same frame for
+/// ever.
 ///
 /// # Errors
-/// When it is no JSON object with a type, or a frame of the server's own that is not whole.
+/// When it is no JSON object with a type, or an incomplete server frame.
 pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
     let peek: Peek<'_> = serde_json::from_str(text)?;
     match (&*peek.kind, peek.cursor) {
-        // The server's have none: this one comes from the feed, and answers nothing.
+        // The server's own frames of these types have no cursor: this one is a feed frame of another producer.
         ("ack" | "mark_ack" | "renewed" | "error", Some(cursor)) => Ok(Inbound::Passed(cursor)),
         ("welcome" | "ack" | "mark_ack" | "renewed" | "error" | "ping", cursor) => {
             let passed = |error| cursor.map(Inbound::Passed).ok_or(error);
             serde_json::from_str(text).map(Inbound::Server).or_else(passed)
         }
-        // Passing over one that is not whole would be a gap.
+        // Ignoring a batch that cannot be parsed would leave a gap.
         ("batch", _) => match serde_json::from_str(text)? {
             ServerFrame::Batch { cursor, frames } => {
                 let frames = frames.into_iter().map(|frame| serde_json::from_value(frame.0).ok());
@@ -99,7 +100,7 @@ mod tests {
         let typing = format!(r#""type":"typing","conversation":"{id}","user":"{id}""#);
         assert!(matches!(parse(&format!("{{{typing}}}")).unwrap(), Inbound::Signal(SignalFrame::Typing { .. })));
         assert_eq!(parse(r#"{"type":"typing"}"#).unwrap(), Inbound::Unknown);
-        // With a cursor it is a frame of the feed that another producer has named so.
+        // With a cursor, it is a feed frame of another producer that has this type.
         let cursor = "0.1.2.0000000000000003";
         let fed = parse(&format!(r#"{{"cursor":"{cursor}",{typing}}}"#)).unwrap();
         assert_eq!(fed, Inbound::Passed(cursor.parse().unwrap()));

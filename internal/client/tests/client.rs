@@ -16,13 +16,13 @@ use secret::Secret;
 use server::{Fault, Server, is_message};
 use tokio::time::timeout;
 
-/// A test that waits longer than this waits for ever.
+/// The timeout of every wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn http(server: &Server, name: &str) -> (Arc<Http>, Identity) {
     let http = Http::new(Endpoints::new(&server.url(), None, None).unwrap()).unwrap();
     let password = Secret::new("password");
-    // Somebody may have made the account before.
+    // The account may exist already.
     let _ = http.register(name, &password).await;
     let user = http.sign_in(name, &password).await.unwrap();
     (Arc::new(http), Identity { user: user.id, name: user.name })
@@ -33,7 +33,7 @@ async fn client(server: &Server, name: &str, state: DeviceState) -> Client {
     Client::new(ClientOptions { http, identity, state, clock: Clock::system(), entropy: Entropy::seeded(7) })
 }
 
-/// Pulls events until one is as wanted.
+/// Takes events until `wanted` accepts one.
 async fn until<T>(client: &mut Client, mut wanted: impl FnMut(ClientEvent) -> Option<T>) -> T {
     let waiting = async {
         loop {
@@ -167,7 +167,7 @@ async fn a_token_that_has_ended_is_refreshed_on_every_way() {
     server.fail_with(Fault::ExpireTokens);
     ann.reconnect();
     until(&mut ann, |event| matches!(event, ClientEvent::Connected { .. }).then_some(())).await;
-    // One refresh token is good once: calls at the same time share a refresh.
+    // A refresh token can be used once: concurrent calls share a refresh.
     server.fail_with(Fault::ExpireTokens);
     let (one, two) = tokio::join!(ann.http().sync(), ann.http().sync());
     assert!(one.is_ok() && two.is_ok());
@@ -182,7 +182,7 @@ async fn a_socket_is_renewed_before_its_token_ends_and_is_never_connected_again_
     synced(&mut ann).await;
     let renewed = async {
         server.is_renewed(3).await;
-        // What the server refuses is tried again.
+        // A renewal that the server refuses is retried.
         server.fail_with(Fault::NoRenewal);
         server.is_renewed(4).await;
     };
@@ -192,7 +192,7 @@ async fn a_socket_is_renewed_before_its_token_ends_and_is_never_connected_again_
     }
     let world = server.world.lock().unwrap();
     let different: BTreeSet<&String> = world.renewals.iter().collect();
-    // A token may be sent twice where the answer to the first takes long.
+    // A token may be sent twice when the answer to the first attempt takes long.
     assert!(different.len() >= 3, "{:?}", world.renewals);
     assert_eq!(world.hellos, 1, "no socket but the first");
 }

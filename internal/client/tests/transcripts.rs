@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use transcript::{Fate, Kept, Picture, Subject, all, play_all};
 
-/// How often what the client keeps is looked at.
+/// How often the client's state is copied.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// What the device shows and keeps, for the player.
+/// The device's shown and stored state, which the player compares.
 #[derive(Default)]
 struct Shown {
     views: BTreeMap<ConversationId, View>,
@@ -38,13 +38,13 @@ struct Screen {
     wishes: mpsc::UnboundedSender<ClientFrame>,
 }
 
-/// Rows that were asked for, as of at least that seq.
+/// The result of a request for rows, as of at least that seq.
 type Rows = (ConversationId, Seq, Result<HistoryPage, client::ClientError>);
 
 struct Application {
     client: Client,
     shown: Arc<Mutex<Shown>>,
-    /// The seq that the rows have to be read as of.
+    /// The seq as of which the rows have to be read.
     wanted: BTreeMap<ConversationId, Seq>,
     reads: JoinSet<Rows>,
 }
@@ -65,7 +65,8 @@ impl Application {
                     None => return,
                 },
                 event = self.client.next() => self.happened(event),
-                // What a frame changes without an event (its cursor, where the filter drops it) is looked at, too.
+                // Some frames change the state without an event (the cursor of a frame that the filter drops):
+                // this copies it.
                 () = sleep(LOOK_EVERY) => {}
             }
             if let Some(state) = self.client.checkpoint() {
@@ -133,7 +134,8 @@ impl Application {
     }
 
     fn read(&mut self, (conversation, at_least, answer): Rows) {
-        // Rows from before what the latest frame wanted would make it look newer than it is: others are on their way.
+        // These rows are older than the latest frame requires, and would be shown as newer than they are: another
+        // request is running.
         if self.wanted.get(&conversation) != Some(&at_least) {
             return;
         }
@@ -180,7 +182,7 @@ async fn every_device_transcript_is_followed() {
     play_all(begin).await;
 }
 
-/// A frame that is told of in no transcript is one that clients in other languages are never tried with.
+/// A feed frame that is in no transcript would never be tested with clients in other languages.
 #[test]
 fn every_frame_of_the_feed_is_in_a_transcript() {
     let (mut types, mut kinds, mut signals, mut batches) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
@@ -204,7 +206,7 @@ fn every_frame_of_the_feed_is_in_a_transcript() {
     assert!(batches > 0, "no frame comes in a batch");
 }
 
-/// The variants of an enum, as serde lists them when it meets another one.
+/// The variants of an enum, as serde lists them in the error about an unknown one.
 fn variants<T: DeserializeOwned>(unknown: Value) -> BTreeSet<String> {
     let words = serde_json::from_value::<T>(unknown).err().expect("there is no such variant").to_string();
     let (_, list) = words.split_once("expected").unwrap_or_else(|| panic!("{words}"));

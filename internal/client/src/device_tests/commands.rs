@@ -1,4 +1,4 @@
-//! What becomes of commands.
+//! Tests of the fates of commands.
 
 use super::*;
 
@@ -69,7 +69,7 @@ async fn an_outcome_asked_before_a_reset_on_a_standing_socket_does_not_count_beh
     world.answer_sync(page(true, &[(2, SyncState::Ready, 20)]));
     let stale = world.asked.pop().unwrap();
 
-    // Another copy lands, before the cursor of the next reset.
+    // Another copy is accepted, before the cursor of the next reset.
     world.hear(welcome(60, Some("lapped")));
     world.answer_sync(page(true, &[(2, SyncState::Ready, 30)]));
     assert_eq!(world.asked.len(), 1, "asked again");
@@ -103,7 +103,7 @@ async fn what_a_reset_left_to_be_asked_is_asked_on_a_later_socket_too() {
     world.hear(welcome(52, None));
     assert_eq!(world.asked.len(), 2, "by another process");
 
-    // No answer is asked for again, an answer is not.
+    // A failed request for an outcome is repeated; an answered one is not.
     world.answer_ask(Err(ClientError::SignedOut));
     world.answer_ask(Ok(settled(15, StandsName::Message)));
     assert_eq!(world.asked.len(), 0);
@@ -132,7 +132,7 @@ async fn a_question_that_is_refused_is_no_answer_to_it() {
     world.answer_ask(Ok(settled(11, StandsName::Message)));
     assert_eq!(world.fates, [(id(1), Fate::Stands { seq: seq(11), stands: StandsName::Message })]);
 
-    // That goes for what a reset made doubtful, too.
+    // The same holds for a command that a reset made doubtful.
     world.submit(send(2));
     world.drop_socket();
     world.hear(welcome(50, Some("gone")));
@@ -174,7 +174,7 @@ async fn a_refusal_is_told_once_asked_for_after_a_reset_and_overruled_by_what_st
     assert_eq!(world.fates[1], (id(1), Fate::Stands { seq: seq(25), stands: StandsName::Message }));
 }
 
-/// Other content under the same id, say, is refused behind what stands.
+/// For example, other content under the same id is refused after the first was accepted.
 #[tokio::test]
 async fn what_stands_wins_over_a_refusal_behind_it() {
     let stands = Fate::Stands { seq: seq(11), stands: StandsName::Message };
@@ -188,7 +188,7 @@ async fn what_stands_wins_over_a_refusal_behind_it() {
     world.hear(refused(7));
     assert_eq!(world.fates, [(id(1), stands.clone())]);
 
-    // The frame of what stands was missed: the outcome says it, with its lower seq.
+    // The frame of the accepted copy was missed: the outcome reports it, with its lower seq.
     let mut world = World::live();
     world.submit(send(1));
     world.hear(refused(7));
@@ -207,7 +207,7 @@ async fn a_refusal_before_the_append_is_final_only_when_no_other_copy_can_stand(
     let rejected = Fate::Rejected { code: ErrorCode::NotMember, message: "no".into() };
     assert_eq!(world.fates, [(id(1), rejected)]);
 
-    // The first copy was lost on its way, or was it?
+    // It is not known whether the first copy was lost.
     world.submit(send(2));
     world.drop_socket();
     world.hear(welcome(6, None));
@@ -233,7 +233,7 @@ async fn what_was_turned_away_and_is_absent_may_still_land_and_is_withdrawn() {
         world.answer_ask(Ok(absent()));
         assert_eq!((&*world.sent, withdrawn(&world, n), world.fates.len()), (&[id(n); 3][..], true, 0), "not final");
         if n == 2 {
-            // Only the withdrawal is sent from then on, also on another socket; and not without a pause.
+            // Only the withdrawal is sent from then on, also on another socket, and with a pause.
             world.drop_socket();
             world.hear(welcome(6, None));
             world.hear(error(n, ErrorCode::IdFromFuture));
@@ -242,7 +242,7 @@ async fn what_was_turned_away_and_is_absent_may_still_land_and_is_withdrawn() {
             world.pass(Duration::from_secs(5));
             assert_eq!((&*world.sent, withdrawn(&world, n)), (&[id(n); 5][..], true));
         }
-        // The first copy was there before, or the withdrawal was.
+        // Either the first copy came first, or the withdrawal.
         let (stands, fate) = if n == 1 {
             (StandsName::Message, Fate::Stands { seq: seq(11), stands: StandsName::Message })
         } else {

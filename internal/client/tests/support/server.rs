@@ -1,5 +1,5 @@
-//! A scripted server: the public API for one conversation, in memory, with faults on demand. It keeps the promises that
-//! a client may rely on (one id, one message; frames in order behind a cursor) and none beyond them.
+//! A scripted server: the public API for one conversation, in memory, with faults on demand. It gives the
+//! guarantees that a client may rely on (one id, one message; frames in order behind a cursor) and no others.
 #![allow(dead_code, clippy::unwrap_used, clippy::result_large_err)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,7 +23,7 @@ use secret::Secret;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-/// What goes wrong, once each.
+/// The faults; each happens once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The next command is logged, and the socket closes without an acknowledgement.
@@ -34,22 +34,22 @@ pub(crate) enum Fault {
     Reset,
     /// The next `hello` is answered with this close code.
     Close(u16),
-    /// Tokens given so far have ended.
+    /// Tokens issued so far have expired.
     ExpireTokens,
-    /// The key of the tokens given so far is not known any more.
+    /// The server no longer knows the key that signed the tokens issued so far.
     ForgetKey,
-    /// The newest rows, when next asked for, cannot be read yet.
+    /// The next request for the newest rows is answered `retry`.
     NoRows,
     /// The next `renew` is answered with an error.
     NoRenewal,
 }
 
-/// What devices did, in order.
+/// What devices did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Did {
-    /// Got rows up to there.
+    /// Read rows up to that seq.
     Read(Seq),
-    /// Marked as read up to there.
+    /// Marked messages as read up to that seq.
     Mark(Seq),
 }
 
@@ -60,24 +60,25 @@ pub(crate) struct World {
     pub(crate) log: Vec<FeedFrame>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) hellos: usize,
-    /// Conversations in which nothing happens: the sync names them, too.
+    /// Further conversations, without events, which the sync names, too.
     pub(crate) others: Vec<ConversationId>,
-    /// What others do while the next sync is answered, so that the frames come before the answer.
+    /// Commands of other users that are judged while the next sync is answered, so that their frames come before
+    /// the answer.
     pub(crate) meanwhile: Vec<(UserId, CommandFrame)>,
-    /// Whether the conversation may be left, as a group may, and a direct conversation may not.
+    /// Whether members may leave the conversation, as they may leave a group but not a direct conversation.
     pub(crate) may_be_left: bool,
     /// Whether the next page of a sync cannot be answered yet.
     pub(crate) unready: bool,
-    /// Places whose frames go to nobody, as to users who are no members then.
+    /// Indexes in `log` of frames that are sent to nobody, as if the user was no member then.
     pub(crate) untold: BTreeSet<usize>,
     pub(crate) did: Vec<Did>,
     /// Tokens that sockets were renewed with.
     pub(crate) renewals: Vec<String>,
-    /// How long tokens that are given from now on are good, in seconds, if it was said.
+    /// The life of tokens issued from now on, in seconds, if a test has set it.
     pub(crate) tokens_last: Option<u64>,
-    /// Tokens numbered below this are no good.
+    /// Tokens numbered below this have expired.
     tokens_from: u64,
-    /// The key of tokens before that number is not known.
+    /// The key of tokens numbered below this is not known.
     known_from: u64,
     tokens: u64,
 }
@@ -86,11 +87,11 @@ pub(crate) struct World {
 pub(crate) struct Server {
     pub(crate) world: Arc<Mutex<World>>,
     grown: watch::Sender<usize>,
-    /// How many frames a device is known to have taken: it has answered the ping behind them.
+    /// How many frames a device is known to have received: it has answered the ping behind them.
     taken: watch::Sender<usize>,
     /// How often sockets were renewed.
     renewed: watch::Sender<usize>,
-    /// How far somebody has read.
+    /// The highest seq that was marked as read.
     marked: watch::Sender<Seq>,
     pub(crate) address: SocketAddr,
 }
@@ -181,12 +182,12 @@ impl Server {
         (id, conversation)
     }
 
-    /// Waits until somebody has read so far.
+    /// Waits until a user has marked that seq as read.
     pub(crate) async fn is_marked(&self, seq: Seq) {
         self.marked.subscribe().wait_for(|marked| *marked >= seq).await.unwrap();
     }
 
-    /// What a socket is told that wants to go on with that token.
+    /// The answer to a `renew` with that token.
     fn renew(&self, token: &Secret) -> ServerFrame {
         if self.takes(Fault::NoRenewal) {
             let (code, message) = (ErrorCode::Unauthorized, "scripted".to_owned());
@@ -198,7 +199,7 @@ impl Server {
         ServerFrame::Renewed { until: 0 }
     }
 
-    /// Waits until sockets were renewed so often.
+    /// Waits until sockets were renewed that many times.
     pub(crate) async fn is_renewed(&self, times: usize) {
         self.renewed.subscribe().wait_for(|renewed| *renewed >= times).await.unwrap();
     }
@@ -327,7 +328,7 @@ async fn history(
         return Err(refuse(ErrorCode::Retry));
     }
     let mut world = server.world.lock().unwrap();
-    // The rows are those of whoever was a member all the time.
+    // The rows as a user sees them who was a member all the time.
     let mut view = View::new(conversation, "00000000-0000-4000-8000-000000000000".parse().unwrap());
     world.log.iter().for_each(|frame| drop(view.apply(frame)));
     let before = |entry: &&EntryBody| query.before.is_none_or(|before| entry.seq.get() < before);
@@ -360,7 +361,7 @@ struct SyncQuery {
     after: Option<ConversationId>,
 }
 
-/// Two conversations at a time.
+/// Two conversations per page.
 async fn sync(State(server): State<Server>, headers: HeaderMap, Query(query): Query<SyncQuery>) -> Answer<SyncPage> {
     server.caller(&headers)?;
     let page = sync_page(&server, &query);
@@ -475,7 +476,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
     }
 }
 
-/// Waits until there is something at `next`.
+/// Waits until the log has an entry at `next`.
 async fn longer(grown: &mut watch::Receiver<usize>, next: usize) {
     if grown.wait_for(|length| *length > next).await.is_err() {
         std::future::pending().await
@@ -483,6 +484,6 @@ async fn longer(grown: &mut watch::Receiver<usize>, next: usize) {
 }
 
 async fn say(socket: &mut WebSocket, frame: &ServerFrame) {
-    // A device that has gone is noticed at the next read.
+    // A closed connection is noticed at the next read.
     let _ = socket.send(Message::Text(serde_json::to_string(frame).unwrap().into())).await;
 }

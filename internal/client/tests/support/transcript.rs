@@ -1,5 +1,6 @@
-//! Plays a device transcript (`schemas/golden/device`) against a device: a server on the loopback that says what the
-//! transcript says, and compares what the device sends, shows and keeps. `schemas/golden/device/README.md` is the format.
+//! Plays a device transcript (`schemas/golden/device`) against a device: a server on the loopback sends what the
+//! transcript says, and compares what the device sends, shows and stores. The format is in
+//! `schemas/golden/device/README.md`.
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,14 +22,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// What waits longer than this waits for ever.
+/// The timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Between looks at what a device shows: it works on after it has answered a ping.
+/// The pause between comparisons of what a device shows: after its answer to a ping it may still be working.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// What every transcript in the folder is called.
+/// The paths of all transcripts in the folder.
 pub(crate) fn all() -> Vec<PathBuf> {
-    // Two crates include this file, and their folders are not equally deep.
+    // Two crates include this file, and their folders are at different depths.
     let mut above =
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("schemas/golden/device"));
     let folder = above.find(|folder| folder.is_dir()).expect("the workspace has device transcripts");
@@ -39,17 +40,17 @@ pub(crate) fn all() -> Vec<PathBuf> {
     found
 }
 
-/// What a device says that it keeps.
+/// The stored state of a device, as it reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kept {
-    /// Where it goes on.
+    /// The cursor at which it resumes.
     pub(crate) cursor: Option<Cursor>,
-    /// The filter.
+    /// The filter: the highest seq of each conversation.
     pub(crate) highest: BTreeMap<ConversationId, Seq>,
 }
 
-/// A conversation as it is shown.
+/// A conversation as a device shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Picture {
@@ -60,7 +61,7 @@ pub(crate) struct Picture {
     pub(crate) mark: Option<Seq>,
 }
 
-/// What became of a command.
+/// The fate of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fate {
@@ -71,19 +72,19 @@ pub(crate) enum Fate {
     NotTaken,
 }
 
-/// A device that transcripts are played against.
+/// A device under test.
 pub(crate) trait Subject {
-    /// Does what its user wants: a command, or a mark.
+    /// Performs an action of its user: a command, or a read mark.
     fn act(&mut self, wish: ClientFrame);
-    /// What it keeps now.
+    /// The state that it stores now.
     fn kept(&mut self) -> Kept;
-    /// What it shows of a conversation now.
+    /// The conversation as it shows it now.
     fn picture(&mut self, conversation: ConversationId) -> Picture;
-    /// What it believes of a command.
+    /// The fate of a command, as far as it knows.
     fn fate(&mut self, id: CommandId) -> Fate;
 }
 
-/// A line.
+/// A line of a transcript.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Line {
@@ -102,7 +103,7 @@ enum Line {
     Fate { id: CommandId, is: Fate },
 }
 
-/// What is asked for over HTTP.
+/// The requests over HTTP that a transcript can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Asked {
@@ -111,11 +112,11 @@ enum Asked {
     Outcome,
 }
 
-/// Answers to what is asked for; a question without one waits for it.
+/// The answers that a transcript gives to requests. A request without one waits for it.
 #[derive(Debug, Clone, Default)]
 struct Answers {
-    /// All answers to syncs so far. A question is answered by the first that is given after it: one that the device has
-    /// abandoned takes none away from the next.
+    /// All answers to syncs so far. A request gets the first answer that is given after it, so that one which the
+    /// device has abandoned takes none away from the next.
     syncs: Vec<Value>,
     rows: HashMap<ConversationId, (Seq, Vec<EntryBody>)>,
     outcomes: HashMap<String, Value>,
@@ -131,13 +132,13 @@ struct Server {
     sockets: mpsc::UnboundedSender<WebSocket>,
 }
 
-/// Plays all transcripts at once: some wait for what devices do after seconds only.
+/// Plays all transcripts concurrently, because some wait for things that devices do only after seconds.
 pub(crate) async fn play_all<S: Subject, F: Future<Output = S>>(begin: impl Fn(String, UserId) -> F + Copy) {
     let paths = all();
     join_all(paths.iter().map(|path| play(path, begin))).await;
 }
 
-/// Plays the transcript; `begin` makes the device, whose services are all at that URL.
+/// Plays one transcript. `begin` makes the device, for services at that base URL.
 async fn play<S: Subject, F: Future<Output = S>>(path: &Path, begin: impl FnOnce(String, UserId) -> F) {
     let text = std::fs::read_to_string(path).unwrap();
     let user: UserId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
@@ -182,13 +183,13 @@ struct Player<S> {
     opened: mpsc::UnboundedReceiver<WebSocket>,
     subject: S,
     socket: Option<WebSocket>,
-    /// The last cursor that was sent: for pings.
+    /// The last cursor that was sent, for pings.
     cursor: Option<String>,
-    /// What the device has sent and no line has named yet.
+    /// Frames from the device that no line has named yet.
     sent: Vec<Value>,
-    /// The latest remark, for people.
+    /// The latest remark of the transcript, for error messages.
     about: String,
-    /// Questions that lines have named.
+    /// The count of requests of each kind that lines have named.
     taken: BTreeMap<u8, u32>,
 }
 
@@ -250,7 +251,7 @@ impl<S: Subject> Player<S> {
         Ok(())
     }
 
-    /// The device comes, with that cursor in its `hello`.
+    /// Waits until the device connects with that cursor in its `hello`.
     async fn opens(&mut self, cursor: Option<Cursor>) -> Result<(), String> {
         self.socket = Some(self.opened.recv().await.ok_or("the server has ended")?);
         let hello = self.receive().await?;
@@ -270,7 +271,7 @@ impl<S: Subject> Player<S> {
         socket.send(Message::text(frame.to_string())).await.map_err(|error| error.to_string())
     }
 
-    /// Whatever the device sends next; a pong says whether it was one.
+    /// Receives the device's next frame; returns whether it was a pong.
     async fn hear(&mut self) -> Result<bool, String> {
         let frame = self.receive().await?;
         let pong = frame["type"] == "pong";
@@ -291,7 +292,7 @@ impl<S: Subject> Player<S> {
         }
     }
 
-    /// Waits until the device has taken all that was sent, and then for what it comes to.
+    /// Waits until the device has received all that was sent, and then until its state is as expected.
     async fn until<T: PartialEq + std::fmt::Debug>(
         &mut self,
         look: impl Fn(&mut S) -> T,
@@ -337,7 +338,7 @@ async fn session(State(server): State<Server>) -> Json<Value> {
 }
 
 impl Server {
-    /// Notes that it was asked, and waits for the answer.
+    /// Counts the request, and waits for its answer.
     async fn answer<T>(&self, what: Asked, of: impl Fn(&Answers) -> Option<T>) -> Result<T, Response> {
         self.asked.send_modify(|asked| *asked.entry(what as u8).or_default() += 1);
         let mut answers = self.answers.subscribe();
