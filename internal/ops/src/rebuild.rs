@@ -1,9 +1,9 @@
 //! Builds the log-derived rows in a new incarnation beside the served rows, compares them, and switches.
 //!
-//! Served rows are not touched before the switch, which is one compare-and-set. If the rebuild is killed before
-//! that, the served rows are unchanged, and the next run continues with the same tables from their own `applied +
-//! 1`. After the switch the earlier rows stay as storage left them, and switching back works the same way: they are
-//! brought up, then switched to.
+//! Served rows are not touched before the switch, which is one compare-and-set. If the rebuild is killed before that,
+//! the served rows are unchanged, and the next run continues with the same tables, from their own `applied + 1`. After
+//! the switch the earlier rows stay as storage left them, and switching back works the same way: they are brought up,
+//! then switched to.
 
 mod compare;
 mod row;
