@@ -1,11 +1,12 @@
-//! How fast message rows are written, beside a bare loop over the driver that writes the same rows.
+//! Measures how fast message rows are written, beside a bare loop over the driver that writes the same rows.
 //!
 //! ```text
 //! cargo run --release -p store-scylla --example write_throughput -- 127.0.0.1:9042 [MESSAGES]
 //! ```
-//! Each message is a timeline row and an id row; each conversation of a call has one head. Calls are what a storage
-//! consumer writes: 500 messages each, four at a time as for four partitions. The bare loop uses prepared statements in
-//! unlogged batches per partition, too, but sends all of a call at once: it keeps no order between the phases.
+//! Each message is a timeline row and an id row; each conversation of a call has one head. Calls have the size of
+//! a storage consumer's: 500 messages each, four at a time as for four partitions. The bare loop also uses
+//! prepared statements in unlogged batches per partition, but sends all of a call at once, without an order of
+//! phases.
 #![allow(clippy::disallowed_methods)] // measures real time
 
 use std::time::Instant;
@@ -40,7 +41,7 @@ async fn main() -> Result<()> {
     let bare = Bare::connect(&server, &config.keyspace.incarnation(1)).await?;
     println!("messages/s, {messages} messages in calls of {MESSAGES_PER_CALL}, {CALLS_AT_ONCE} calls at once");
     for per_call in [20, 100, 500] {
-        // Once before anything counts: the server compiles its own code as it goes.
+        // A warm-up run: the server's just-in-time compiler needs it.
         through_store(&store, &calls(messages / 4, per_call, 99)).await?;
         let (mut ours, mut theirs) = (Speed::default(), Speed::default());
         for round in 0..ROUNDS {
@@ -57,7 +58,7 @@ async fn main() -> Result<()> {
 /// The messages of one call, by conversation.
 type Call = Vec<Vec<Message>>;
 
-/// A message, of which three rows are written.
+/// A message, which is written as three rows.
 #[derive(Debug, Clone)]
 struct Message {
     conversation: ConversationId,
@@ -102,7 +103,7 @@ fn message(conversation: Uuid, slot: u64) -> Message {
     }
 }
 
-/// What the store is given, as the consumer does it: of a batch the last head of a conversation is enough.
+/// The writes as the consumer makes them: of a batch, only the last head of a conversation.
 fn writes(call: &Call) -> Vec<CellWrites> {
     let mut writes = Vec::new();
     for messages in call {
@@ -121,11 +122,11 @@ fn writes(call: &Call) -> Vec<CellWrites> {
     writes
 }
 
-/// Of one run, or the best of several.
+/// The figures of one run, or the best of several.
 #[derive(Default)]
 struct Speed {
     per_second: f64,
-    /// Of this process, microseconds per message.
+    /// CPU time of this process, microseconds per message.
     cpu_us: f64,
 }
 
@@ -158,7 +159,7 @@ impl Stopwatch {
     }
 }
 
-/// User and system time so far, in hundredths of a second; 0 where the system does not tell.
+/// User and system time so far, in hundredths of a second; 0 where the system does not report it.
 fn cpu_ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
@@ -173,7 +174,7 @@ async fn through_store(store: &SharedStore, calls: &[Call]) -> Result<Speed> {
     Ok(watch.stop(messages))
 }
 
-/// The driver, used as its book says.
+/// The driver, used as its documentation says.
 struct Bare {
     session: Session,
     entry: PreparedStatement,
@@ -254,7 +255,7 @@ impl Bare {
             self.session.execute_unpaged(statement, single).await?;
             return Ok(());
         }
-        // Full batches as the store makes them.
+        // Full batches, as the store makes them.
         for values in values.chunks(100) {
             let statements = values.iter().map(|_| BatchStatement::from(statement.clone())).collect();
             let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);

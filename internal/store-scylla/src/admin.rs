@@ -1,4 +1,4 @@
-//! [`StoreAdmin`]: what is in the tables.
+//! [`StoreAdmin`]: the content of the tables.
 
 use async_trait::async_trait;
 use store::{StoreAdmin, StoreError, Value, tables};

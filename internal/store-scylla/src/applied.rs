@@ -1,8 +1,8 @@
-//! How far storage has come: reading it, publishing it, and waiting for it with one poller for the whole handle.
+//! The progress of storage: reading it, publishing it, and waiting for it with one poller for the whole handle.
 //!
-//! The server cannot notify, so somebody has to ask again and again. One task does so for all waiters: one read per
-//! source with a waiter, 2 ms apart while it moves and up to 50 ms while it does not. The same task checks the
-//! incarnation, so that no caller waits where storage writes no more.
+//! The server cannot notify, so progress must be polled. One task polls for all waiters: one read per source with
+//! a waiter, every 2 ms while the progress moves and up to every 50 ms while it does not. The same task checks the
+//! incarnation, so that no caller waits where storage no longer writes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,7 +25,7 @@ const INCARNATION_EVERY: Duration = Duration::from_secs(1);
 /// Sources read at once; there are as many as source partitions.
 const READS_IN_FLIGHT: usize = 32;
 
-/// The progress of every source partition, as far as it is known here.
+/// The last known progress of every source partition.
 pub(crate) struct Progress {
     cql: Arc<Cql>,
     read: PreparedStatement,
@@ -39,15 +39,15 @@ pub(crate) struct Progress {
 
 struct Watched {
     seen: watch::Sender<Seen>,
-    /// A caller began to wait since the last read.
+    /// Whether a caller has begun to wait since the last read.
     nudged: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// The last applied seq. It never goes back: within an incarnation `applied` does not.
+    /// The last applied seq. It never decreases, because `applied` does not within an incarnation.
     seq: Option<Seq>,
-    /// The poller could not go on: waiters read for themselves, and so get the error.
+    /// The poller's read failed: waiters read for themselves and so get the error.
     failed: bool,
 }
 
@@ -111,7 +111,7 @@ impl Progress {
                 }
             }
         };
-        // A read in progress may overtake the poller's notice, so closing is checked here as well.
+        // A read in progress may overtake the poller's notification, so closing is checked here, too.
         let outcome = tokio::select! {
             biased;
             () = self.cql.closing().cancelled() => return Err(StoreError::Closed),
@@ -120,7 +120,7 @@ impl Progress {
         outcome.unwrap_or_else(|_| unanswered.map_or(Ok(false), |error| Err(StoreError::Transient(error))))
     }
 
-    /// Reads once, and checks whether this is still the same incarnation.
+    /// Reads once, and checks that the handle's incarnation is still current.
     async fn look(&self, source: Source, seq: Seq) -> Result<bool, StoreError> {
         let (found, applied) = tokio::try_join!(self.cql.current_incarnation(), self.get(source))?;
         self.cql.check(found)?;
@@ -159,7 +159,7 @@ impl Progress {
     }
 
     async fn check_incarnation(&self) {
-        // An error is not reported: every waiter has a deadline, and every other call its own error.
+        // An error is not reported: every waiter has a deadline, and every other call reports its own error.
         if let Ok(found) = self.cql.current_incarnation().await
             && self.cql.check(found).is_err()
             && self.moved_to.swap(found, Ordering::Relaxed) != found
@@ -216,7 +216,7 @@ pub(crate) async fn poll(progress: Arc<Progress>, closing: CancellationToken) {
 }
 
 impl Progress {
-    /// Adapts the intervals to the waiters: no waiter, no reads; a new one is read for soon.
+    /// Adapts the intervals to the waiters: no reads without a waiter, and an early read for a new one.
     fn follow_waiters(&self, intervals: &mut BTreeMap<Source, PollInterval>) {
         let soon = Instant::now() + POLL_MIN;
         for (source, watched) in self.lock().iter_mut() {
@@ -238,7 +238,8 @@ impl Progress {
                 let before = self.known(*source);
                 match self.get(*source).await {
                     Ok(_) => {}
-                    // The server is away or slow: it is asked again, less often; waiters have deadlines.
+                    // The server is slow or unreachable: polling continues at a longer interval, and waiters have
+                    // deadlines.
                     Err(StoreError::Transient(_)) => {}
                     Err(_) => self.saw(*source, None, true),
                 }

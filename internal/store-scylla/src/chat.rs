@@ -14,7 +14,7 @@ use crate::ScyllaStore;
 use crate::cql::{Cql, TableRead};
 use crate::rows::number;
 
-/// Weeks of ids read at once. Mostly there are one or two.
+/// Weeks of ids that are read at once. Mostly there are one or two.
 const WEEKS_IN_FLIGHT: usize = 16;
 const PAGE_ROWS: i32 = 5000;
 
@@ -35,7 +35,7 @@ impl ChatReads {
     pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
         let newest = "conversation = ? ORDER BY bucket DESC";
         let as_of = "conversation = ? AND seq <= ? ORDER BY seq DESC LIMIT 1";
-        // Not LIMIT 1: a row that is there in part does not count.
+        // No LIMIT 1, because a partial row does not count.
         let entries = "conversation = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC";
         Ok(Self {
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ?", PAGE_ROWS).await?,
@@ -68,7 +68,7 @@ impl ChatReads {
         Ok(row.map(|row| row.settings().map(|(_, settings)| settings)).transpose()?)
     }
 
-    /// The slot and the ordinal behind the last entry as of `as_of`.
+    /// The slot and the ordinal after the last entry as of `as_of`.
     async fn counters(&self, cql: &Cql, conversation: Uuid, as_of: Seq) -> Result<(u64, u64), StoreError> {
         let Some(bucket) = self.bucket_at(cql, conversation, as_of).await? else { return Ok((0, 0)) };
         let mut last = None;
@@ -81,8 +81,8 @@ impl ChatReads {
         Ok(last.map_or((0, 0), |entry| (entry.slot + 1, entry.ordinal)))
     }
 
-    /// The newest bucket that begins at or before `as_of`. Its first entry is written, since `applied` is not before
-    /// `as_of`.
+    /// The newest bucket that begins at or before `as_of`. Its first entry is already written, because `applied`
+    /// has reached `as_of`.
     async fn bucket_at(&self, cql: &Cql, conversation: Uuid, as_of: Seq) -> Result<Option<u64>, StoreError> {
         let mut found = None;
         cql.each_row(&self.buckets, (conversation,), |row| {

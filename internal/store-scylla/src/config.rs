@@ -1,28 +1,28 @@
-//! Where the CQL server is and how to use it.
+//! The connection settings of the CQL server.
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use secret::Secret;
 
-/// How many bytes a keyspace's name may have: both servers allow 48, and incarnations append to it.
+/// The longest name of a keyspace in bytes: both servers allow 48, and incarnations append to it.
 const KEYSPACE_BYTES_MAX: usize = 36;
 
-/// Where the server is and how to use it.
+/// The connection settings of the CQL server.
 #[derive(Debug, Clone)]
 pub struct ScyllaConfig {
-    /// `host:port` of some nodes; the others are found through them.
+    /// `host:port` of some nodes; the driver finds the others through them.
     pub contact_points: Vec<String>,
-    /// The keyspace. Incarnations have keyspaces of their own beside it.
+    /// The base keyspace. Each incarnation has a keyspace of its own beside it.
     pub keyspace: Keyspace,
-    /// The datacenter whose nodes are used, and whose quorum counts. `None` only where there is one datacenter: each session
-    /// keeps to the one that it found.
+    /// The datacenter whose nodes are used, and whose quorum counts. `None` is allowed only with a single
+    /// datacenter: each session then stays with the one that it found.
     pub datacenter: Option<String>,
-    /// Copies of every row. Used when keyspaces are made.
+    /// The number of replicas of every row, for keyspaces that are created.
     pub replication_factor: u8,
-    /// Connections.
+    /// The number of connections.
     pub pool: Pool,
-    /// Where the server asks for them.
+    /// The credentials, if the server requires them.
     pub credentials: Option<Credentials>,
 }
 
@@ -41,7 +41,7 @@ impl ScyllaConfig {
     }
 }
 
-/// How many connections to each node.
+/// The number of connections to each node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
     /// For ScyllaDB. A node of Cassandra counts as one shard.
@@ -50,7 +50,7 @@ pub enum Pool {
     PerHost(NonZeroUsize),
 }
 
-/// Who we are to the server.
+/// The credentials of this program.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// The role.
@@ -59,19 +59,19 @@ pub struct Credentials {
     pub password: Secret,
 }
 
-/// A role without a password, or a password without a role.
+/// Incomplete credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadCredentials {
-    /// No password.
+    /// A role without a password.
     #[error("a role for the store was given without its password")]
     NoPassword,
-    /// No role.
+    /// A password without a role.
     #[error("a password for the store was given without the role that it belongs to")]
     NoRole,
 }
 
 impl Credentials {
-    /// Both or neither.
+    /// Both or none.
     ///
     /// # Errors
     /// When one of them is missing.
@@ -87,11 +87,11 @@ impl Credentials {
     }
 }
 
-/// A keyspace's name: safe to stand in a statement as it is.
+/// The name of a keyspace; it can be used in a statement without quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyspace(String);
 
-/// A text that cannot name a keyspace.
+/// A text that cannot be the name of a keyspace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' cannot name a keyspace: up to {KEYSPACE_BYTES_MAX} lower-case letters, digits and underscores, \

@@ -1,4 +1,5 @@
-//! The one way to the server: prepared statements, a bound of requests in flight, errors sorted.
+//! All requests to the server go through this module: prepared statements, a bound on requests in flight, sorted
+//! errors.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,14 +23,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Keyspace;
 use crate::error::{self, Sorted, Unreadable};
 
-/// Requests in flight. More only wait longer at the server; callers beyond it wait here, first come, first served.
+/// Requests in flight. More would only wait longer at the server; further callers wait here, first come, first
+/// served.
 const REQUESTS_MAX: usize = 256;
 
-/// What ties a handle to an incarnation.
+/// The relation of a handle to its incarnation.
 pub(crate) struct Tie {
     /// The incarnation.
     pub(crate) pinned: u32,
-    /// Another one was current when the handle was opened: it goes on whatever is current.
+    /// Whether another incarnation was current when the handle was opened: then the handle works whichever is
+    /// current.
     pub(crate) beside: bool,
     /// Ends the handle.
     pub(crate) closing: CancellationToken,
@@ -37,11 +40,11 @@ pub(crate) struct Tie {
 
 /// A session, pinned to an incarnation.
 pub(crate) struct Cql {
-    /// Shared by the handles of a process.
+    /// Shared by all handles of a process.
     session: Arc<Session>,
     permits: Semaphore,
     closing: CancellationToken,
-    /// The keyspace of what outlives incarnations.
+    /// The keyspace of the tables that do not belong to an incarnation.
     base: String,
     /// The keyspace of the pinned incarnation.
     derived: String,
@@ -51,12 +54,12 @@ pub(crate) struct Cql {
     incarnation: PreparedStatement,
 }
 
-/// What a statement may do.
+/// Whether a statement may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Reads, and writes that may be made twice: the driver repeats them on another node.
+    /// Reads, and writes that may be executed twice: the driver retries them on another node.
     Idempotent,
-    /// A lightweight transaction: never repeated, since the first try may have been applied.
+    /// A lightweight transaction: never retried, because the first attempt may have been applied.
     Conditional,
 }
 
@@ -77,12 +80,12 @@ impl Cql {
         Ok(Self { session, permits, closing, base, derived, pinned, beside, incarnation })
     }
 
-    /// For another handle.
+    /// The session, for another handle.
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
     }
 
-    /// Whether this handle is still to be used, where `current` is the store's incarnation.
+    /// Whether this handle may be used while `current` is the store's incarnation.
     pub(crate) fn check(&self, current: u32) -> Result<(), StoreError> {
         if self.beside || current == self.pinned {
             return Ok(());
@@ -95,7 +98,7 @@ impl Cql {
         &self.closing
     }
 
-    /// Prepares a statement. `{base}` and `{derived}` in its text stand for the keyspaces.
+    /// Prepares a statement. `{base}` and `{derived}` in its text are replaced by the keyspaces.
     pub(crate) async fn prepare(&self, kind: Kind, text: &str) -> Result<PreparedStatement, StoreError> {
         let text = text.replace("{base}", &self.base).replace("{derived}", &self.derived);
         let mut statement = self.session.prepare(Statement::new(text)).await.map_err(|error| unprepared(&error))?;
@@ -117,7 +120,7 @@ impl Cql {
         Ok(TableRead { table, statement })
     }
 
-    /// Executes a statement whose answer is nothing, or a row or two.
+    /// Executes a statement whose answer has no rows, or only a few.
     pub(crate) async fn execute(
         &self,
         statement: &PreparedStatement,
@@ -139,8 +142,8 @@ impl Cql {
         }
     }
 
-    /// Executes a lightweight transaction and says whether it was applied. The two servers differ in what else they
-    /// answer, so nothing else is read.
+    /// Executes a lightweight transaction; returns whether it was applied. The rest of the answer differs between
+    /// the two servers and is not read.
     pub(crate) async fn apply(
         &self,
         statement: &PreparedStatement,
@@ -149,7 +152,7 @@ impl Cql {
         was_applied(self.execute(statement, values).await?)
     }
 
-    /// The first row of an answer.
+    /// The first row of a result.
     pub(crate) async fn first<R>(
         &self,
         statement: &PreparedStatement,
@@ -162,7 +165,7 @@ impl Cql {
         rows.maybe_first_row().map_err(unreadable)
     }
 
-    /// Every row of an answer, page by page, until `take` breaks.
+    /// Passes every row of a result to `take`, page by page, until it breaks.
     pub(crate) async fn each<R>(
         &self,
         statement: &PreparedStatement,
@@ -183,7 +186,7 @@ impl Cql {
         .await
     }
 
-    /// Every row of a table that is asked for, page by page, until `take` breaks.
+    /// Passes every row that a table read returns to `take`, page by page, until it breaks.
     pub(crate) async fn each_row(
         &self,
         read: &TableRead,
@@ -201,7 +204,7 @@ impl Cql {
         .await
     }
 
-    /// The first row of a table that is asked for.
+    /// The first row that a table read returns.
     pub(crate) async fn first_row(
         &self,
         read: &TableRead,
@@ -216,7 +219,7 @@ impl Cql {
         Ok(first)
     }
 
-    /// One page of an answer, and where the next begins.
+    /// One page of a result, and the position of the next one.
     pub(crate) async fn page(
         &self,
         statement: &PreparedStatement,
@@ -262,7 +265,7 @@ impl Cql {
         let _permit = self.permit().await?;
         match self.read_incarnation().await {
             Ok(found) => found,
-            // Without a look at the incarnation, which just failed.
+            // Sort the error without reading the incarnation, because that read has just failed.
             Err(error) => Err(plain(error)),
         }
     }
@@ -279,7 +282,7 @@ impl Cql {
         }))
     }
 
-    /// The server's sessions end with the handle; from here on nothing is begun any more.
+    /// The server's sessions end with the handle; no request begins after this.
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         if self.closing.is_cancelled() {
             return Err(StoreError::Closed);
@@ -287,7 +290,7 @@ impl Cql {
         self.permits.acquire().await.map_err(|_| StoreError::Closed)
     }
 
-    /// A table that is gone means that the incarnation was dropped, or that there never was one.
+    /// A missing table means that the incarnation was dropped, or never existed.
     async fn explain(&self, error: ExecutionError) -> StoreError {
         if error::of_execution(&error) == Sorted::Missing
             && let Ok(Ok(found)) = self.read_incarnation().await
@@ -309,7 +312,7 @@ pub(crate) fn was_applied(result: QueryResult) -> Result<bool, StoreError> {
     }
 }
 
-/// Sorts an error without a look at the incarnation.
+/// Sorts an error without reading the incarnation.
 pub(crate) fn plain(error: ExecutionError) -> StoreError {
     match error::of_execution(&error) {
         Sorted::Transient => StoreError::Transient(Box::new(error)),

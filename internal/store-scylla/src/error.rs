@@ -1,22 +1,22 @@
 //! The driver's errors, sorted by what a caller does about them.
 //!
-//! The driver's enums are non-exhaustive, so each match ends with an arm for what a later driver may add: that counts
+//! The driver's enums are non-exhaustive, so each match ends with an arm for variants of later drivers: they count
 //! as broken, which stops a program with a clear error and never skips anything.
 
 use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError, SchemaAgreementError};
 
-/// What to do about an error.
+/// The meaning of an error for its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sorted {
-    /// Back off and try again.
+    /// Back off and retry.
     Transient,
-    /// A table or keyspace is not there: not migrated, or emptied meanwhile.
+    /// A table or keyspace is missing: not migrated, or dropped meanwhile.
     Missing,
-    /// Trying again will not help.
+    /// A retry will not help.
     Broken,
 }
 
-/// An answer that none of our statements can have.
+/// An answer that does not fit our statements.
 #[derive(Debug, thiserror::Error)]
 #[error("the server's answer cannot be read")]
 pub(crate) struct Unreadable(#[source] pub(crate) Box<dyn std::error::Error + Send + Sync>);
@@ -25,7 +25,7 @@ pub(crate) fn of_execution(error: &ExecutionError) -> Sorted {
     match error {
         ExecutionError::LastAttemptError(error) => of_attempt(error),
         ExecutionError::PrepareError(error) => of_prepare(error),
-        // No node at all, or none with a connection: they come back.
+        // No node is known, or none has a connection: that passes.
         ExecutionError::EmptyPlan
         | ExecutionError::ConnectionPoolError(_)
         | ExecutionError::RequestTimeout(_)
@@ -60,7 +60,7 @@ fn of_attempt(error: &RequestAttemptError) -> Sorted {
     match error {
         RequestAttemptError::DbError(error, message) => of_server(error, message),
         RequestAttemptError::UnableToAllocStreamId | RequestAttemptError::BrokenConnectionError(_) => Sorted::Transient,
-        // A statement's tables were changed under it, or the two sides do not speak the same protocol.
+        // A table was changed under a prepared statement, or driver and server do not speak the same protocol.
         RequestAttemptError::SerializationError(_)
         | RequestAttemptError::CqlRequestSerialization(_)
         | RequestAttemptError::BodyExtensionsParseError(_)
@@ -85,9 +85,9 @@ fn of_server(error: &DbError, message: &str) -> Sorted {
         | DbError::ReadFailure { .. }
         | DbError::WriteFailure { .. }
         | DbError::RateLimitReached { .. }
-        // The driver prepares again by itself: what remains is a server that forgets faster than that.
+        // The driver re-prepares by itself: this is a server that drops statements faster than that.
         | DbError::Unprepared { .. }
-        // A bug of the server's, which one request met and the next may not.
+        // A bug of the server, which another attempt may not meet.
         | DbError::ServerError => Sorted::Transient,
         DbError::Invalid | DbError::ConfigError => of_invalid(message),
         DbError::SyntaxError
@@ -101,7 +101,8 @@ fn of_server(error: &DbError, message: &str) -> Sorted {
     }
 }
 
-/// Only the text tells: "unconfigured table x", "table x does not exist", "Keyspace 'x' does not exist".
+/// Only the text distinguishes them: "unconfigured table x", "table x does not exist", "Keyspace 'x' does not
+/// exist".
 fn of_invalid(message: &str) -> Sorted {
     let message = message.to_ascii_lowercase();
     let absent = [

@@ -1,4 +1,4 @@
-//! [`HistoryStore`]: what the API reads back.
+//! [`HistoryStore`]: the reads of the API.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -16,16 +16,16 @@ use crate::ScyllaStore;
 use crate::cql::{Cql, TableRead};
 use crate::rows::number;
 
-/// Heads read at once for one list.
+/// Concurrent reads of heads for one list.
 const HEADS_IN_FLIGHT: usize = 64;
-/// Marks that one statement names: ScyllaDB takes no more keys at once, unless it is told to.
+/// Marks that one statement names: ScyllaDB accepts no more keys by default.
 const MARKS_PER_READ: usize = 100;
-/// Such statements at the same time.
+/// Concurrent statements of that kind.
 const MARK_READS_IN_FLIGHT: usize = 8;
 /// Entries may have 16 KiB each.
 const PAGE_ENTRIES: i32 = 100;
 const PAGE_ROWS: i32 = 1000;
-/// Versions of members: more than those of a page that the API asks for, mostly.
+/// Member versions per page of a result: mostly more than a page of the API needs.
 const MEMBER_ROWS: i32 = 250;
 
 /// The statements of [`HistoryStore`].
@@ -35,10 +35,10 @@ pub(crate) struct HistoryReads {
     entries_before: TableRead,
     entries_after: TableRead,
     entry: TableRead,
-    /// Of the messages between two seqs.
+    /// The reactions to the messages between two seqs.
     reactions: TableRead,
     versions: TableRead,
-    /// Versions of the members behind one.
+    /// The membership versions of all users after one.
     members: TableRead,
     conversations: TableRead,
     conversation: TableRead,
@@ -46,7 +46,7 @@ pub(crate) struct HistoryReads {
     marks: TableRead,
     sent: TableRead,
     invitations: TableRead,
-    /// Of the messages between two seqs.
+    /// The deletions of messages between two seqs.
     deletions: TableRead,
     refusal: TableRead,
 }
@@ -84,7 +84,7 @@ impl HistoryReads {
         cql.each_row(&self.buckets, (conversation,), |row| {
             let (bucket, start) = row.bucket()?;
             match (page.direction, page.anchor) {
-                // From the bucket that holds the anchor on, down to the first one: they come in this order.
+                // From the anchor's bucket down to the first one: rows come in descending order.
                 (Direction::Before, anchor) if anchor.is_none_or(|anchor| start < anchor) => {
                     buckets.extend((0..=bucket).rev());
                     return Ok(ControlFlow::Break(()));
@@ -104,7 +104,7 @@ impl HistoryReads {
             buckets.reverse();
         }
         if buckets.is_empty() {
-            // The first bucket can be looked for without its row.
+            // The first bucket can be read without a bucket row.
             buckets.push(0);
         }
         Ok(buckets)
@@ -117,8 +117,8 @@ impl HistoryReads {
         };
         let mut anchor = page.anchor.map_or(open, Seq::timestamp);
         let mut entries = Vec::new();
-        // Rows that are there in part count for the server and show to nobody: the bucket ends where there are fewer rows
-        // than were asked for, not fewer entries.
+        // Partial rows count for the server's limit and are not returned: the bucket ends when there are fewer
+        // rows, not fewer entries, than requested.
         while entries.len() < limit {
             let missing = limit - entries.len();
             let mut rows = 0;
@@ -148,7 +148,7 @@ impl HistoryReads {
             Ok(ControlFlow::Continue(()))
         })
         .await?;
-        // The server orders UUIDs by their version first, everybody else by their bytes.
+        // The server sorts UUIDs by their version first; all other code sorts them by their bytes.
         reactions.finish();
         Ok(())
     }
@@ -207,7 +207,8 @@ impl HistoryStore for ScyllaStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        // The server orders UUIDs by their version first; users all have the same, and nil has a lower one.
+        // The server sorts UUIDs by their version first: all users' ids have the same version, and the nil UUID a
+        // lower one.
         let after = after.map_or(Uuid::nil(), |after| after.uuid());
         self.cql
             .each_row(&self.history.members, (conversation.uuid(), after), |row| {
@@ -232,7 +233,8 @@ impl HistoryStore for ScyllaStore {
         if limit == 0 {
             return Ok(found);
         }
-        // The server orders UUIDs by their version first; conversations all have the same, and nil has a lower one.
+        // The server sorts UUIDs by their version first: all conversations' ids have the same version, and the nil
+        // UUID a lower one.
         let after = after.map_or(Uuid::nil(), |after| after.uuid());
         self.cql
             .each_row(&self.history.conversations, (user.uuid(), after), |row| {
@@ -253,7 +255,7 @@ impl HistoryStore for ScyllaStore {
     }
 
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
-        // One read for a conversation that is named twice.
+        // Reads a conversation that is named twice only once.
         let wanted: BTreeMap<ConversationId, Option<Head>> = conversations.iter().map(|id| (*id, None)).collect();
         let heads: BTreeMap<ConversationId, Option<Head>> = stream::iter(wanted.into_keys())
             .map(|id| async move {
@@ -330,7 +332,7 @@ impl ScyllaStore {
         self.of_conversations(read, user, conversations, store::RowValues::mark).await
     }
 
-    /// What a table has for a user in each of the conversations, in the order asked.
+    /// The user's row of a table for each of the conversations, in the order of the argument.
     async fn of_conversations<T: Copy + Send>(
         &self,
         read: &TableRead,

@@ -1,4 +1,4 @@
-//! [`HoldStore`]: storage's holds live with the incarnation, the fan-out's beside it.
+//! [`HoldStore`]: the holds of storage belong to the incarnation, those of the fan-out do not.
 
 use std::ops::ControlFlow;
 
@@ -14,8 +14,9 @@ use crate::applied::part;
 use crate::cql::{Cql, Kind};
 
 const PAGE_ROWS: i32 = 1000;
-/// In milliseconds, beyond every time of an operator's clock (2109): a write as of so long before it stands against
-/// later ones. Read as microseconds it is long past, as servers want it of a timestamp.
+/// An upper bound, in milliseconds, of operators' clocks (the year 2109). A drop is written with a timestamp of
+/// this value minus its time, so that an earlier drop wins over later ones. As microseconds the timestamp lies in
+/// the past, as servers expect.
 const LATEST_MS: i64 = 1 << 42;
 
 /// The statements of both tables.
@@ -92,7 +93,7 @@ impl HoldStore for ScyllaStore {
         let cells = cells.into_iter().filter_map(|(statement, seq)| Some((statement, seq?.timestamp())));
         let (statements, values): (Vec<_>, Vec<_>) = cells
             .map(|(statement, at)| {
-                // The timestamp is the value, so a lower one never wins.
+                // The timestamp is the value, so a lower value never wins.
                 let values = (at, at, consumer.name(), part(partition), conversation.uuid());
                 (BatchStatement::from(statement.clone()), values)
             })
@@ -100,7 +101,7 @@ impl HoldStore for ScyllaStore {
         if statements.is_empty() {
             return Ok(());
         }
-        // Both cells are of one row: the batch is one mutation, so nobody sees the one without the other.
+        // Both cells belong to one row: the batch is one mutation, so no reader sees one without the other.
         let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
         batch.set_is_idempotent(true);
         self.cql.batch(&batch, values).await
@@ -125,7 +126,7 @@ impl HoldStore for ScyllaStore {
             }
             Ok(if held.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        // The nil UUID is no conversation, and the server sorts it first.
+        // The nil UUID is no conversation's id, and the server sorts it first.
         let after = after.map_or(Uuid::nil(), |after| after.uuid());
         self.cql.each(&self.holds.of(consumer).all, (consumer.name(), part(partition), after), take).await?;
         Ok(held)

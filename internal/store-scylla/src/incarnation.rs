@@ -1,4 +1,5 @@
-//! The current number: read and moved by lightweight transactions alone, so that of two who move it one fails.
+//! The current incarnation's number. It is read and changed only by lightweight transactions, so that of two
+//! concurrent changes one fails.
 
 use scylla::client::session::Session;
 use scylla::statement::{Consistency, Statement};
@@ -7,11 +8,11 @@ use store::StoreError;
 use crate::config::Keyspace;
 use crate::cql::{plain, unreadable, was_applied};
 
-/// The current number; `None` before the first was made.
+/// The current number; `None` before the first incarnation was made.
 pub(crate) async fn read(session: &Session, keyspace: &Keyspace) -> Result<Option<u32>, StoreError> {
     let mut statement =
         Statement::new(format!("SELECT number FROM {}.incarnation WHERE scope = 'store'", keyspace.name()));
-    // Serial: a number that was minted a moment ago must not be missed.
+    // A serial read, so that a number that was just written is not missed.
     statement.set_consistency(Consistency::LocalSerial);
     statement.set_is_idempotent(true);
     let rows = session.query_unpaged(statement, ()).await.map_err(plain)?.into_rows_result().map_err(unreadable)?;
@@ -19,7 +20,7 @@ pub(crate) async fn read(session: &Session, keyspace: &Keyspace) -> Result<Optio
     Ok(row.and_then(|(number,)| u32::try_from(number?).ok()))
 }
 
-/// Makes `to` current if `from` still is. `false`: another one was made meanwhile.
+/// Makes `to` current if `from` still is; `false` when another incarnation became current meanwhile.
 pub(crate) async fn advance(
     session: &Session,
     keyspace: &Keyspace,
@@ -38,7 +39,7 @@ pub(crate) async fn advance(
         }
     };
     match outcome.map_err(plain).and_then(was_applied) {
-        // It may have been applied all the same.
+        // The transaction may have been applied all the same.
         Err(StoreError::Transient(error)) => match read(session, keyspace).await? {
             Some(found) if found == to => Ok(true),
             _ => Err(StoreError::Transient(error)),

@@ -1,4 +1,4 @@
-//! [`IncarnationStore`]: a keyspace for each incarnation, one number that says which is current.
+//! [`IncarnationStore`]: a keyspace for each incarnation, and the number of the current one.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl IncarnationStore for ScyllaStore {
         }
         let session = Arc::clone(self.cql.session());
         migrate::check_at(&session, &self.config.keyspace, number).await?;
-        // Whoever closes this handle closes those that came from it: the session is one.
+        // Closing this handle closes the handles that were made from it, because they share the session.
         let tie = Tie { pinned: number, beside, closing: self.closing.child_token() };
         Ok(Arc::new(Self::over(session, self.config.clone(), tie).await?))
     }

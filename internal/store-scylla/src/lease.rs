@@ -1,7 +1,8 @@
-//! Only one migration at a time: two that create one table at the same time can leave it twice under one name.
+//! The migration lease: only one migration runs at a time. Two that create the same table concurrently can create
+//! it twice under one name.
 //!
-//! The lease runs out by itself when its holder dies. It keeps migrations apart in practice; that no two mint the same
-//! incarnation is the compare-and-set's work.
+//! The lease expires by itself when its holder dies. It keeps migrations apart in practice; the compare-and-set
+//! guarantees that no two of them make the same incarnation current.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::config::Keyspace;
 use crate::cql::{plain, was_applied};
 
 const SECONDS: u32 = 60;
-/// Long enough for the lease of a migration that died.
+/// Longer than the lease of a migration that died.
 const WAIT_MAX: Duration = Duration::from_secs(SECONDS as u64 + 15);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
@@ -26,7 +27,7 @@ pub(crate) struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// Waits for it.
+    /// Waits until the lease is free, and takes it.
     pub(crate) async fn take(session: &'a Session, keyspace: &Keyspace) -> Result<Self, StoreError> {
         let holder = session.session_id();
         let lease = Self { session, table: format!("{}.migration_lease", keyspace.name()), holder };
@@ -41,7 +42,7 @@ impl<'a> Lease<'a> {
                 Ok(true) => return Ok(lease),
                 Ok(false) if begun.elapsed() < WAIT_MAX => {}
                 Ok(false) => return Err(busy("another migration is running")),
-                // It may be ours now; if not, the next question says so.
+                // The lease may have been taken by this call; otherwise the next attempt fails.
                 Err(StoreError::Transient(_)) if begun.elapsed() < WAIT_MAX => {
                     if lease.renew().await.is_ok() {
                         return Ok(lease);
@@ -53,7 +54,7 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// Before each step.
+    /// Renews the lease; to be called before each step.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         let text =
             format!("UPDATE {} USING TTL {SECONDS} SET holder = ? WHERE scope = 'store' IF holder = ?", self.table);
@@ -61,7 +62,7 @@ impl<'a> Lease<'a> {
         if was_applied(renewed?)? { Ok(()) } else { Err(busy("this migration took too long and lost its turn")) }
     }
 
-    /// Gives it back. One that stays runs out.
+    /// Releases the lease. When that fails, the lease expires.
     pub(crate) async fn give_back(self) {
         let text = format!("DELETE FROM {} WHERE scope = 'store' IF holder = ?", self.table);
         if let Err(error) = self.session.query_unpaged(text, (self.holder,)).await {

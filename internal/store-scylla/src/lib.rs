@@ -1,9 +1,9 @@
 //! The store on ScyllaDB or Apache Cassandra 5: the engine for production.
 //!
-//! Rows derived from the log live in a keyspace per incarnation and are written with the event's seq as their
-//! timestamp, so replays and late writers change nothing. Everything a program does goes through `cql`: prepared,
-//! token-aware, within a time and within a bound of requests in flight. The tables are made by [`migrate`] and by who
-//! builds an incarnation beside the current one, never by a service. The CQL itself stands in `schemas/cql`.
+//! Rows derived from the log are in a keyspace per incarnation and are written with the event's seq as their
+//! timestamp, so replays and late writers change nothing. All requests go through `cql`: prepared, token-aware,
+//! with a timeout and a bound on requests in flight. Tables are created by [`migrate`] and when an incarnation is
+//! built beside the current one, never by a service. The CQL is in `schemas/cql`.
 
 mod admin;
 mod applied;
@@ -40,7 +40,7 @@ use scylla::client::session::Session;
 /// A store on a CQL server, pinned to the incarnation that was current when it was opened.
 pub struct ScyllaStore {
     cql: Arc<Cql>,
-    /// What [`store::StoreAdmin::new_incarnation`] needs to make tables.
+    /// The settings with which [`store::StoreAdmin::new_incarnation`] creates tables.
     config: ScyllaConfig,
     writes: write::RowWriter,
     reads: chat::ChatReads,
@@ -52,7 +52,7 @@ pub struct ScyllaStore {
     /// The poller's task.
     tasks: TaskTracker,
     closing: CancellationToken,
-    /// Ends the poller with the handle when nobody calls `close`.
+    /// Ends the poller when the handle is dropped without `close`.
     _ends_with_handle: DropGuard,
 }
 
@@ -60,16 +60,17 @@ impl ScyllaStore {
     /// Connects, finds the current incarnation and prepares every statement.
     ///
     /// # Errors
-    /// [`StoreError::Transient`] when no server answers, [`StoreError::NotMigrated`] when [`migrate`] has work to do,
-    /// [`StoreError::Misconfigured`] when the datacenter is not one of the cluster's, or none is named where there are several.
+    /// [`StoreError::Transient`] when no server answers, [`StoreError::NotMigrated`] when migrations are missing,
+    /// [`StoreError::Misconfigured`] when the cluster has no such datacenter, or has several and none is
+    /// configured.
     pub async fn connect(config: ScyllaConfig) -> Result<SharedStore, StoreError> {
         Ok(Arc::new(Self::open(config).await?))
     }
 
-    /// Like [`Self::connect`], without the sharing.
+    /// As [`Self::connect`], but not shared.
     ///
     /// # Errors
-    /// Like [`Self::connect`].
+    /// As [`Self::connect`].
     pub async fn open(config: ScyllaConfig) -> Result<Self, StoreError> {
         let session = Arc::new(session::connect(&config).await?);
         let pinned = migrate::check(&session, &config.keyspace).await?;
@@ -77,7 +78,7 @@ impl ScyllaStore {
         Self::over(session, config, tie).await
     }
 
-    /// A handle over a session that may have others.
+    /// A handle on a session that other handles may share.
     async fn over(session: Arc<Session>, config: ScyllaConfig, tie: Tie) -> Result<Self, StoreError> {
         let closing = tie.closing.clone();
         let cql = Arc::new(Cql::new(session, &config.keyspace, tie).await?);

@@ -1,4 +1,4 @@
-//! Making the tables. Idempotent, and resumable after dying anywhere.
+//! Creates the tables. Idempotent, and can be resumed after a crash at any point.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,39 +14,42 @@ use crate::lease::Lease;
 use crate::migrations::{BASE, DERIVED, Migration, added_column};
 use crate::{incarnation, session};
 
-/// Tables are made on every node: slow, and rare.
+/// A table is created on every node, which is slow and rare.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
-/// The row that says that this store began to make a keyspace. Numbers below are no migrations either.
+/// The number of the row which records that this store began to create a keyspace. Like the numbers below 0, it is
+/// no migration.
 const BEGUN: i32 = 0;
-/// The row that says that an incarnation was given up: its keyspace is gone, or about to go.
+/// The number of the row which records that an incarnation was dropped: its keyspace is gone, or about to be
+/// dropped.
 const DROPPED: i32 = -1;
-/// The row that says that an incarnation was current before another one.
+/// The number of the row which records that an incarnation was current once.
 const LEFT: i32 = -2;
 
-/// What [`migrate`] did.
+/// The result of [`migrate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The current incarnation.
     pub incarnation: u32,
-    /// Whether it was made now.
+    /// Whether it was made by this call.
     pub minted: bool,
-    /// The migrations that were applied now, with their keyspaces.
+    /// The migrations that this call applied, with their keyspaces.
     pub applied: Vec<String>,
-    /// What is not as configured, in words.
+    /// Deviations from the configuration, in words.
     pub notes: Vec<String>,
 }
 
-/// Makes keyspaces and tables, and the first incarnation. What is there already stays.
+/// Creates keyspaces, tables and the first incarnation. Existing ones are not changed.
 ///
 /// # Errors
-/// [`StoreError::Transient`] when the server does not answer or another migration runs: call again. [`StoreError::Broken`]
-/// when a migration was edited after it was applied, or a keyspace of an incarnation is another store's.
+/// [`StoreError::Transient`] when the server does not answer or another migration runs: call again.
+/// [`StoreError::Broken`] when a migration was edited after it was applied, or the keyspace of an incarnation
+/// belongs to another store.
 pub async fn migrate(config: &ScyllaConfig) -> Result<Report, StoreError> {
     let session = session::connect(config).await?;
     let keyspace = &config.keyspace;
     let mut schema = Schema { session: &session, config, applied: Vec::new() };
     schema.create_keyspace(keyspace.name(), schema.without_tablets().await?).await?;
-    // The tables that say what was applied; they may be there already.
+    // The tables that record the applied migrations; they may exist already.
     schema.run(&BASE[0], keyspace.name()).await?;
     let lease = Lease::take(&session, keyspace).await?;
     let outcome = schema.bring_up(&lease).await;
@@ -59,7 +62,7 @@ pub async fn migrate(config: &ScyllaConfig) -> Result<Report, StoreError> {
     Ok(Report { incarnation, minted, applied: schema.applied, notes })
 }
 
-/// Makes the next incarnation; with `to_it`, it is current at the end. Returns its number.
+/// Makes the next incarnation and, with `to_it`, makes it current. Returns its number.
 pub(crate) async fn make(session: &Session, config: &ScyllaConfig, to_it: bool) -> Result<u32, StoreError> {
     let lease = Lease::take(session, &config.keyspace).await?;
     let mut schema = Schema { session, config, applied: Vec::new() };
@@ -73,7 +76,7 @@ pub(crate) async fn remove(session: &Session, config: &ScyllaConfig, number: u32
     let lease = Lease::take(session, &config.keyspace).await?;
     let schema = Schema { session, config, applied: Vec::new() };
     let target = config.keyspace.incarnation(number);
-    // Noted first: whoever dies in between leaves a keyspace that nobody takes for an incarnation.
+    // Record this first: a crash in between leaves a keyspace that does not count as an incarnation.
     let outcome = match schema.record(&target, DROPPED, "dropped", &[]).await {
         Ok(()) => schema.change(format!("DROP KEYSPACE IF EXISTS {target}")).await,
         Err(error) => Err(error),
@@ -97,13 +100,13 @@ pub(crate) async fn all(session: &Session, keyspace: &Keyspace) -> Result<Incarn
     Ok(Incarnations { current, beside: beside.collect() })
 }
 
-/// Notes that an incarnation has been current: it is about to be left.
+/// Records that an incarnation has been current, before another one becomes current.
 pub(crate) async fn mark_left(session: &Session, config: &ScyllaConfig, number: u32) -> Result<(), StoreError> {
     let schema = Schema { session, config, applied: Vec::new() };
     schema.record(&config.keyspace.incarnation(number), LEFT, "left", &[]).await
 }
 
-/// The current incarnation, if everything that this program needs was applied.
+/// The current incarnation, if all migrations that this program needs were applied.
 pub(crate) async fn check(session: &Session, keyspace: &Keyspace) -> Result<u32, StoreError> {
     let current = incarnation::read(session, keyspace).await?;
     let current = current.ok_or_else(|| StoreError::NotMigrated("no incarnation was made".to_owned()))?;
@@ -111,7 +114,7 @@ pub(crate) async fn check(session: &Session, keyspace: &Keyspace) -> Result<u32,
     Ok(current)
 }
 
-/// Whether everything that this program needs was applied to the base and to that incarnation.
+/// Checks that all migrations that this program needs were applied to the base keyspace and to that incarnation.
 pub(crate) async fn check_at(session: &Session, keyspace: &Keyspace, current: u32) -> Result<(), StoreError> {
     for (set, target) in [(&BASE[..], keyspace.name().to_owned()), (&DERIVED[..], keyspace.incarnation(current))] {
         let recorded = recorded(session, keyspace, &target).await?;
@@ -142,7 +145,7 @@ impl Schema<'_> {
         match incarnation::read(self.session, keyspace).await? {
             Some(current) => {
                 self.apply(&DERIVED, &keyspace.incarnation(current), lease).await?;
-                // Those beside it, too: there must be a way back after an upgrade.
+                // The incarnations beside it, too, so that a switch back is possible after an upgrade.
                 for Beside { number, .. } in all(self.session, keyspace).await?.beside {
                     self.apply(&DERIVED, &keyspace.incarnation(number), lease).await?;
                 }
@@ -161,7 +164,7 @@ impl Schema<'_> {
         let current = incarnation::read(self.session, keyspace).await?;
         let current = current.ok_or_else(|| StoreError::NotMigrated("no incarnation was made".to_owned()))?;
         let made = marks(self.session, keyspace).await?;
-        // One whose making was cut short is finished; numbers are never used again.
+        // An interrupted incarnation is completed; numbers are never reused.
         let last = made.keys().copied().max().unwrap_or(0).max(current);
         let begun = |marks: &BTreeSet<i32>| marks.iter().all(|mark| *mark == BEGUN);
         let to = if last > current && made.get(&last).is_some_and(begun) { last } else { last + 1 };
@@ -172,7 +175,7 @@ impl Schema<'_> {
         Ok(to)
     }
 
-    /// Makes an incarnation's tables, before anybody hears of its number.
+    /// Creates an incarnation's tables, before its number is published.
     async fn make_tables(&mut self, lease: &Lease<'_>, to: u32) -> Result<(), StoreError> {
         let keyspace = &self.config.keyspace;
         let target = keyspace.incarnation(to);
@@ -216,7 +219,7 @@ impl Schema<'_> {
 
     async fn run(&self, migration: &Migration, target: &str) -> Result<(), StoreError> {
         for statement in migration.statements(target) {
-            // Not every server knows ADD IF NOT EXISTS, and a migration may have died behind its statement.
+            // Not every server supports ADD IF NOT EXISTS, and a migration may have died after its statement.
             let added = added_column(&statement).map(|(table, column)| (table.to_owned(), column.to_owned()));
             match added {
                 Some((table, column)) if self.has_column(target, &table, &column).await? => {}
@@ -233,7 +236,7 @@ impl Schema<'_> {
         Ok(result.into_rows_result().map_err(unreadable)?.rows_num() > 0)
     }
 
-    /// Without tablets where the server has them: lightweight transactions did not work on them for long.
+    /// Without tablets where the server has them: for a long time they did not support lightweight transactions.
     async fn without_tablets(&self) -> Result<&'static str, StoreError> {
         let text = "SELECT table_name FROM system_schema.tables \
                     WHERE keyspace_name = 'system_schema' AND table_name = 'scylla_keyspaces'";
@@ -250,15 +253,15 @@ impl Schema<'_> {
         .await
     }
 
-    /// One change of the schema. The driver returns when every node has it.
+    /// Makes one change of the schema. The driver returns when every node has it.
     async fn change(&self, text: String) -> Result<(), StoreError> {
         let mut statement = Statement::new(text);
-        statement.set_is_idempotent(true); // IF NOT EXISTS, or looked for before
+        statement.set_is_idempotent(true); // with IF NOT EXISTS, or checked before
         statement.set_request_timeout(Some(SCHEMA_TIMEOUT));
         self.session.query_unpaged(statement, ()).await.map(drop).map_err(plain)
     }
 
-    /// What is there already may have been made by a migration that died before every node had it.
+    /// Waits until all nodes agree: an existing table may be from a migration that died before every node had it.
     async fn agree(&self) -> Result<(), StoreError> {
         match self.session.await_schema_agreement().await {
             Ok(_) => Ok(()),
@@ -276,7 +279,7 @@ impl Schema<'_> {
         Ok(())
     }
 
-    /// How a keyspace is replicated; `None` when there is none of that name.
+    /// The replication of a keyspace; `None` when it does not exist.
     async fn replication(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
         let text = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
         let result = self.session.query_unpaged(text, (name,)).await.map_err(plain)?;
@@ -298,16 +301,16 @@ impl Schema<'_> {
     }
 }
 
-/// The digests of what was applied to a keyspace, by number.
+/// The digests of the migrations that were applied to a keyspace, by number.
 async fn recorded(session: &Session, keyspace: &Keyspace, target: &str) -> Result<BTreeMap<i32, Vec<u8>>, StoreError> {
     let text = format!("SELECT number, digest FROM {}.schema_migrations WHERE keyspace_name = ?", keyspace.name());
     let rows = session.query_unpaged(text, (target,)).await.map_err(plain)?.into_rows_result().map_err(unreadable)?;
     rows.rows::<(i32, Vec<u8>)>().map_err(unreadable)?.map(|row| row.map_err(unreadable)).collect()
 }
 
-/// What is noted of each incarnation ever made, by number.
+/// The recorded stages of each incarnation ever made, by number.
 async fn marks(session: &Session, keyspace: &Keyspace) -> Result<BTreeMap<u32, BTreeSet<i32>>, StoreError> {
-    // All of a small table: some rows for each keyspace.
+    // Reads all of a small table: a few rows for each keyspace.
     let text = format!("SELECT keyspace_name, number FROM {}.schema_migrations", keyspace.name());
     let rows = session.query_unpaged(text, ()).await.map_err(plain)?.into_rows_result().map_err(unreadable)?;
     let mut marks: BTreeMap<u32, BTreeSet<i32>> = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// One numbered file.
+/// One numbered file of CQL.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Migration {
     /// Counted from 1 within its set.
@@ -11,7 +11,7 @@ pub(crate) struct Migration {
     text: &'static str,
 }
 
-/// What outlives incarnations.
+/// The tables that do not belong to an incarnation.
 pub(crate) const BASE: [Migration; 6] = [
     Migration { number: 1, name: "base/0001_store", text: include_str!("../../../schemas/cql/base/0001_store.cql") },
     Migration { number: 2, name: "base/0002_holds", text: include_str!("../../../schemas/cql/base/0002_holds.cql") },
@@ -29,7 +29,7 @@ pub(crate) const BASE: [Migration; 6] = [
     },
 ];
 
-/// What an incarnation consists of.
+/// The tables of an incarnation.
 pub(crate) const DERIVED: [Migration; 4] = [
     Migration {
         number: 1,
@@ -54,19 +54,19 @@ pub(crate) const DERIVED: [Migration; 4] = [
 ];
 
 impl Migration {
-    /// The statements, for a keyspace.
+    /// The statements of the file for a keyspace.
     pub(crate) fn statements(&self, keyspace: &str) -> Vec<String> {
         statements(self.text).iter().map(|statement| statement.replace("{keyspace}", keyspace)).collect()
     }
 
-    /// Over the statements alone: a comment may be corrected after a release.
+    /// A digest of the statements without comments, because a comment may be corrected after a release.
     pub(crate) fn digest(&self) -> [u8; 32] {
         Sha256::digest(statements(self.text).join(";\n")).into()
     }
 }
 
-/// The statements of a file, without comments and with single spaces. No statement of ours holds a string with `;` or
-/// `--` in it.
+/// The statements of a file, without comments and with single spaces. None of our statements has a string with `;`
+/// or `--`.
 fn statements(text: &str) -> Vec<String> {
     let code: Vec<&str> = text.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     let split = code.join("\n");
@@ -74,7 +74,7 @@ fn statements(text: &str) -> Vec<String> {
     split.split(';').map(words).filter(|statement| !statement.is_empty()).collect()
 }
 
-/// The table and the column that a statement adds, if it is of that form: `ALTER TABLE k.t ADD column type`.
+/// The table and the column that a statement adds, if it has the form `ALTER TABLE k.t ADD column type`.
 pub(crate) fn added_column(statement: &str) -> Option<(&str, &str)> {
     let (table, column) = statement.strip_prefix("ALTER TABLE ")?.split_once(" ADD ")?;
     Some((table.split_once('.')?.1, column.split_once(' ')?.0))
@@ -165,7 +165,7 @@ mod tests {
         let statements: Vec<String> = DERIVED.iter().flat_map(|migration| migration.statements("k")).collect();
         assert!(statements.iter().all(|statement| statement.starts_with("CREATE TABLE IF NOT EXISTS k.")));
         let mut made: BTreeMap<String, Created> = statements.iter().map(|statement| created(statement)).collect();
-        // What the seam keeps beside the derived tables.
+        // The tables that the engine keeps besides the derived ones.
         assert!(made.remove("applied").is_some() && made.remove("holds").is_some());
         let names = |columns: &[tables::Column]| columns.iter().map(|column| column.name.to_owned()).collect();
         let wanted = tables::ALL.iter().map(|table| {

@@ -1,4 +1,4 @@
-//! Statements for cell writes: one for each set of cells, prepared once, and its values.
+//! The statements for cell writes: one for each cell set, prepared once, with its values.
 
 use scylla::frame::response::result::ColumnType;
 use scylla::serialize::SerializationError;
@@ -28,8 +28,9 @@ impl Statements {
     }
 }
 
-/// Every write is an `INSERT`, which is an upsert of exactly the cells that it has: those that it leaves out are unset.
-/// What else an `INSERT` leaves, that there is such a row, means nothing here: a row in part reads as absent.
+/// Every write is an `INSERT`, which is an upsert of exactly the cells that the write has: cells that it leaves
+/// out are unset. An `INSERT` also marks the row as existing; that has no meaning here, because a partial row
+/// reads as absent.
 fn text(set: &CellSet) -> String {
     let columns: Vec<&str> = set.table.key().map(|column| column.name).chain(set.cells.iter().copied()).collect();
     let marks = vec!["?"; columns.len()].join(", ");
@@ -40,7 +41,7 @@ fn text(set: &CellSet) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound<'a>(pub(crate) &'a CellWrites);
 
-/// What is to be written is not what the statement is for.
+/// A write does not match its statement.
 #[derive(Debug, thiserror::Error)]
 #[error("a write to {table} does not fit its statement: {what}")]
 struct Unfit {
@@ -89,7 +90,7 @@ fn put(value: &Value, kind: &ColumnType<'_>, cell: CellWriter<'_>) -> Result<(),
     Ok(())
 }
 
-/// Places, ordinals and buckets count events: they stay far below 2^63.
+/// Slots, ordinals and buckets count events, so they stay far below 2^63.
 #[allow(clippy::cast_possible_wrap)]
 pub(crate) const fn number(number: u64) -> i64 {
     number as i64

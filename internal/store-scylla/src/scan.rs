@@ -12,13 +12,13 @@ use tokio::sync::OnceCell;
 
 use crate::cql::{Cql, Kind, unreadable};
 
-/// Ranges that the ring is cut into: no single question goes over the whole cluster.
+/// The number of token ranges of a scan, so that no single request covers the whole cluster.
 const RANGES: u8 = 16;
 const PAGE_ROWS: i32 = 500;
-/// Rows that are read by their keys at once.
+/// Concurrent reads of rows by their keys.
 const ROWS_IN_FLIGHT: usize = 64;
 
-/// The statements, prepared when a table is first asked for: services never do.
+/// The statements, prepared when a table is first scanned: services never scan.
 pub(crate) struct Scans {
     tables: Vec<Statements>,
 }
@@ -30,13 +30,13 @@ struct Statements {
     by_key: OnceCell<PreparedStatement>,
 }
 
-/// Where a scan stands: in which range, and from where in it.
+/// The position of a scan: the token range, and the paging state within it.
 struct Position {
     range: u8,
     from: PagingState,
 }
 
-/// A value of `after` that no scan has returned.
+/// An `after` that no scan has returned.
 #[derive(Debug, thiserror::Error)]
 #[error("not a position of a scan")]
 struct BadPosition;
@@ -52,7 +52,7 @@ impl Scans {
         found.ok_or_else(|| StoreError::Broken(format!("there is no table {table}").into()))
     }
 
-    /// The rows of these keys, in the order asked.
+    /// The rows with these keys, in the order of the argument.
     pub(crate) async fn rows(
         &self,
         cql: &Cql,
@@ -91,7 +91,7 @@ impl Scans {
                 .map(|row| render(table, row.map_err(unreadable)?))
                 .collect::<Result<_, _>>()?;
             let Some(next) = position.next(next) else { return Ok((rows, None)) };
-            // A page may be empty, a range too: the caller gets rows or the end.
+            // A page or a range may be empty: continue until there are rows or the scan ends.
             if !rows.is_empty() {
                 return Ok((rows, Some(next.to_bytes())));
             }
@@ -120,7 +120,7 @@ fn cql_value(value: &Value) -> CqlValue {
     }
 }
 
-/// The columns stand as selected: key, cells, timestamps of the cells.
+/// The columns are in the order of the `SELECT`: key, cells, timestamps of the cells.
 fn render(table: &Table, row: ColumnIterator<'_, '_>) -> Result<Vec<u8>, StoreError> {
     let mut raw = Vec::new();
     for column in row {

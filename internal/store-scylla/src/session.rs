@@ -1,4 +1,4 @@
-//! The driver's session: who is connected how.
+//! The driver's session: connections and the execution profile.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use store::StoreError;
 
 use crate::config::{Pool, ScyllaConfig};
 
-/// A request that takes longer is given up: its caller backs off and tries again.
+/// The timeout of a request: its caller backs off and retries.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// A node that does not take a connection within this time is passed over.
+/// The timeout of a connection: the driver then uses other nodes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to the cluster.
@@ -27,9 +27,9 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StoreError
         .default_execution_profile_handle(profile.clone())
         .compression(Some(Compression::Lz4))
         .connection_timeout(CONNECT_TIMEOUT)
-        // Enough for routing; the columns of every table of the cluster are nobody's business here.
+        // Enough for routing; the columns of all tables of the cluster are not needed.
         .fetch_full_schema_metadata(false)
-        // Migrations wait for each of their steps; what they made is looked up by the sessions that use it.
+        // Migrations await every step; sessions that use new tables read their metadata themselves.
         .refresh_metadata_on_auto_schema_agreement(false)
         .pool_size(match config.pool {
             Pool::PerShard(connections) => PoolSize::PerShard(connections),
@@ -47,13 +47,13 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, StoreError
     Ok(session)
 }
 
-/// How requests are made: to that datacenter alone.
+/// The execution profile: only nodes of that datacenter are used.
 fn profile_of(datacenter: Option<&str>) -> ExecutionProfile {
     let mut policy = DefaultPolicy::builder().token_aware(true).permit_dc_failover(false);
     if let Some(datacenter) = datacenter {
         policy = policy.prefer_datacenter(datacenter.to_owned());
     }
-    // The quorum of one datacenter: the one whose `applied` is read.
+    // The quorum of the local datacenter, which is the one whose `applied` is read.
     ExecutionProfile::builder()
         .load_balancing_policy(policy.build())
         .consistency(Consistency::LocalQuorum)
@@ -62,11 +62,11 @@ fn profile_of(datacenter: Option<&str>) -> ExecutionProfile {
         .build()
 }
 
-/// A cluster that does not answer yet may do so later; a configuration that cannot work will not.
+/// A cluster that does not answer yet is a transient error; a wrong configuration is not.
 fn unconnected(error: NewSessionError) -> StoreError {
     match error {
         NewSessionError::EmptyKnownNodesList | NewSessionError::IllegalConfig(_) => StoreError::Broken(Box::new(error)),
-        // Non-exhaustive: unresolved names, refused connections and unreadable metadata are all worth another try.
+        // Non-exhaustive: unresolved names, refused connections and unreadable metadata are all worth a retry.
         error => StoreError::Transient(Box::new(error)),
     }
 }
@@ -78,12 +78,12 @@ fn datacenter_of(session: &Session, config: &ScyllaConfig) -> Result<Option<Stri
     Ok(chosen.map(str::to_owned))
 }
 
-/// The datacenter to use; `None` where the servers do not say theirs.
+/// Chooses the datacenter; `None` when the servers do not report theirs.
 ///
-/// With a misspelt one every request would fail, for ever, as if the cluster were down. Without one, each request would be
-/// answered by the quorum of some datacenter: what was written in one may not be read in another yet, `applied` before its
-/// rows among it. So an only one is the chosen one for as long as the session lives: another that joins later would be
-/// asked as soon as it is there, long before its rows are.
+/// With a misspelt name every request would fail, for ever, as if the cluster were down. Without a name, each
+/// request would be answered by the quorum of any datacenter: rows written in one may not be readable in another
+/// yet, while `applied` already is. So a single datacenter is kept for as long as the session lives: another one
+/// that joins later would otherwise be used at once, long before it has the rows.
 fn choose<'a>(wanted: Option<&'a str>, known: &BTreeSet<&'a str>) -> Result<Option<&'a str>, String> {
     let names = || known.iter().copied().collect::<Vec<_>>().join(", ");
     match wanted {
@@ -110,7 +110,7 @@ mod tests {
         assert!(choose(None, &two).is_err_and(|fault| fault.contains("(a, b)")));
     }
 
-    /// What is chosen after connecting reaches the session through the handle that it was given.
+    /// A datacenter chosen after connecting reaches the session through its profile handle.
     #[test]
     fn a_datacenter_that_is_chosen_later_is_the_one_of_the_sessions_profile() {
         let mut handle = profile_of(None).into_handle();

@@ -1,4 +1,4 @@
-//! [`SessionStore`]: sessions by lightweight transactions, and what is written plainly beside them.
+//! [`SessionStore`]: sessions are changed by lightweight transactions; the lists beside them by plain writes.
 
 use std::ops::ControlFlow;
 
@@ -16,7 +16,7 @@ use crate::cql::{Cql, Kind};
 pub(crate) struct SessionTables {
     create: PreparedStatement,
     session: PreparedStatement,
-    /// Serial: also finishes a transaction that was cut short.
+    /// A serial read, which also completes an interrupted transaction.
     session_serial: PreparedStatement,
     rotate: PreparedStatement,
     delete: PreparedStatement,
@@ -44,7 +44,7 @@ impl SessionTables {
             .await?,
             session: plain(session).await?,
             session_serial,
-            // All cells, so that they all live on together.
+            // Writes all cells, so that all of them get the new time to live.
             rotate: conditional(
                 "UPDATE {base}.sessions SET account = ?, secret_hash = ?, expires = ?, token_family = ? WHERE id = ? \
                  IF secret_hash = ?",
@@ -86,7 +86,7 @@ impl SessionStore for ScyllaStore {
     async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
         let Session { id, user, secret_hash, expires_ms, family } = session;
         let family = family.as_ref().map(TokenFamily::to_bytes);
-        // Ids are random: one that is there is this very session, created by an earlier try.
+        // Ids are random: an existing session is this one, created by an earlier attempt.
         self.cql.apply(&self.users.sessions.create, (id, user.uuid(), secret_hash, expires_ms, family)).await?;
         Ok(())
     }
@@ -102,8 +102,8 @@ impl SessionStore for ScyllaStore {
         let tables = &self.users.sessions;
         match self.cql.apply(&tables.rotate, values).await {
             Err(StoreError::Transient(error)) => {
-                // It may have been applied, and the new secret is nobody else's. Without this look a device whose
-                // answer was lost on the way would have to sign in again.
+                // It may have been applied, and no other device has the new secret. Without this read, a device
+                // whose answer was lost would have to sign in again.
                 let found = tables.read(&self.cql, &tables.session_serial, id).await?;
                 match found.is_some_and(|found| found.secret_hash == *secret_hash) {
                     true => Ok(true),
@@ -116,7 +116,8 @@ impl SessionStore for ScyllaStore {
 
     async fn end_session(&self, user: UserId, id: &[u8; 16], now_ms: i64) -> Result<(), StoreError> {
         let (cql, tables) = (&*self.cql, &self.users.sessions);
-        // Its name first: cut short anywhere, it has ended for every node or is ended again by who asked.
+        // Add it to the ended sessions first: if the call is interrupted, the session has ended for every node, or
+        // the caller retries.
         cql.execute(&tables.put_ended, (now_ms.div_euclid(ENDED_BUCKET_MS), id)).await?;
         cql.apply(&tables.delete, (id,)).await?;
         cql.execute(&tables.delete_listed, (user.uuid(), id)).await?;
@@ -165,7 +166,7 @@ impl SessionStore for ScyllaStore {
     }
 }
 
-/// The user of an `id` cell.
+/// The user id in an `id` cell.
 pub(crate) fn user(id: Uuid, table: &'static str) -> Result<UserId, Malformed> {
     UserId::try_from(id).map_err(|_| Malformed { table, column: "id" })
 }

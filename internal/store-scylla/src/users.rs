@@ -1,4 +1,4 @@
-//! [`UserStore`]: accounts by lightweight transactions, and the outbox.
+//! [`UserStore`]: accounts are changed by lightweight transactions; the outbox by plain writes.
 
 use async_trait::async_trait;
 use domain::UserId;
@@ -13,15 +13,15 @@ use crate::ScyllaStore;
 use crate::cql::{Cql, Kind};
 use crate::sessions::{SessionTables, user};
 
-/// Partitions of the outbox. A fixed number: every drain reads them all.
+/// Partitions of the outbox. Fixed, because every drain reads all of them.
 const OUTBOX_SHARDS: u8 = 8;
-/// Accounts of one call that are read at the same time.
+/// Concurrent reads of accounts in one call.
 const ACCOUNTS_AT_ONCE: usize = 32;
 
 /// The statements of [`UserStore`].
 pub(crate) struct UserTables {
     take_name: PreparedStatement,
-    /// Serial: also finishes a transaction that was cut short.
+    /// A serial read, which also completes an interrupted transaction.
     name_serial: PreparedStatement,
     name: PreparedStatement,
     put_account: PreparedStatement,
@@ -48,7 +48,7 @@ impl UserTables {
             .await?,
             name_serial,
             name: plain(&name).await?,
-            // Where it is missing only: whoever finishes a creation late must not put the first password back.
+            // Only inserts a missing account: completing a creation late must not restore the first password.
             put_account: conditional(&format!(
                 "INSERT INTO {{base}}.accounts ({account}) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS"
             ))
@@ -100,7 +100,7 @@ impl UserStore for ScyllaStore {
         let (cql, users) = (&*self.cql, &self.users);
         if !cql.apply(&users.take_name, cells(account)).await? {
             let holder = users.read_account(cql, &users.name_serial, AccountKey::Name(&account.name)).await?;
-            // Our own, when an earlier try got through without our hearing of it.
+            // The name may be this account's own, when the answer of an earlier attempt was lost.
             if holder.is_none_or(|holder| holder.id != account.id) {
                 self.remove_outbox(&event.id).await?;
                 return Ok(AccountCreated::NameTaken);
@@ -124,7 +124,7 @@ impl UserStore for ScyllaStore {
         if let Some(account) = self.account(taken.id).await? {
             return Ok(Some(account));
         }
-        // The creation was cut short here.
+        // The creation was interrupted here.
         users.put_account(cql, &taken).await?;
         Ok(Some(taken))
     }
@@ -187,7 +187,7 @@ fn cells(account: &Account) -> (&str, Uuid, &str, &str, i64) {
     (name, id.uuid(), display_name, password_hash, *created_ms)
 }
 
-/// By the last, random byte of the id.
+/// The outbox partition, by the last, random byte of the id.
 fn shard(id: &[u8; 16]) -> i32 {
     i32::from(id[15] % OUTBOX_SHARDS)
 }

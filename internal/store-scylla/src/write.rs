@@ -1,4 +1,4 @@
-//! Writing cells: grouped by partition, in phases, many in flight.
+//! Writes cells: grouped by partition, in phases, with many requests in flight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use store::{CellWrites, Phase, StoreError, Value};
 use crate::cql::Cql;
 use crate::rows::{Bound, Statements};
 
-/// Writes of one call in flight. Twice as many gained nothing but waiting.
+/// Concurrent writes of one call. Twice as many only added waiting.
 const WRITES_IN_FLIGHT: usize = 128;
-/// Statements of one batch; 50 rows of a partition cost a tenth of 50 single writes.
+/// Statements in one batch. In a batch, 50 rows of a partition cost a tenth of 50 single writes.
 const BATCH_STATEMENTS_MAX: usize = 100;
-/// Bytes of one batch, about: a larger one holds up its replica and everybody behind it.
+/// Approximate bytes of one batch: a larger one delays its replica and all requests after it.
 const BATCH_BYTES_MAX: usize = 32 * 1024;
 
 /// Writes cells derived from the log.
@@ -50,27 +50,28 @@ impl RowWriter {
     }
 }
 
-/// Writes to one partition, few and small enough for one batch.
+/// Writes to one partition that fit into one batch.
 #[derive(Default)]
 struct Group<'a> {
     writes: Vec<Bound<'a>>,
     bytes: usize,
 }
 
-/// A partition: its table, and the beginning of the key.
+/// A partition: its table, and the first values of the key.
 type Partition<'a> = (&'static str, &'a [Value]);
 
-/// The writes of a phase in groups that one batch can write. The order of the groups does not matter: every cell carries
-/// its own timestamp.
+/// The writes of a phase in groups that fit into one batch each. The order of the groups does not matter: every
+/// cell has its own timestamp.
 fn groups(writes: &[CellWrites], phase: Phase) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
-    // Where the group that a partition fills now stands. Looked up, never walked: its order would differ every time.
+    // The index of the group that each partition currently fills. Never iterated, because a hash map's order
+    // varies.
     let mut filling: HashMap<Partition<'_>, usize> = HashMap::new();
     let mut last = None;
     for write in writes.iter().filter(|write| write.phase() == phase) {
         let (partition, bytes) = ((write.table().name, write.partition()), write.bytes());
         let known = match last {
-            // Mostly a write goes where the one before it went.
+            // Most writes go to the same partition as the one before.
             Some((before, at)) if before == partition => Some(at),
             _ => filling.get(&partition).copied(),
         };
@@ -124,7 +125,8 @@ mod tests {
         let large: Vec<Row> = (16_380..16_388).map(|slot| entry(slot, 10_000)).chain([head]).collect();
         let all = [written(1, small), written(2, large)].concat();
         let sizes: Vec<usize> = groups(&all, Phase::Rows).iter().map(|group| group.writes.len()).collect();
-        // Two of 150 small ones; four large ones on either side of a bucket's edge, three fit.
+        // Two groups of 150 small writes; of four large writes on either side of a bucket's edge, three fit into a
+        // group.
         assert_eq!(sizes, [100, 50, 3, 1, 3, 1]);
         assert_eq!(groups(&all, Phase::Heads).len(), 1);
         assert_eq!(groups(&all, Phase::Ids).len(), 0);

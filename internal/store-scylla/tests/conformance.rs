@@ -1,4 +1,4 @@
-//! The suite of the seam against a real server.
+//! The engine passes the conformance suite on a real server.
 
 mod support;
 

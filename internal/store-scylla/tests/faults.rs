@@ -1,4 +1,5 @@
-//! A server that hangs, or is gone for a while: every call says so in time, and goes on when it is back.
+//! A server that hangs or is unreachable for a while: every call fails in time, and works again when the server is
+//! back.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -17,19 +18,19 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 const SOURCE: Source = Source { topic: "chat.messages", partition: 0 };
-/// Far beyond any of the engine's own limits.
+/// Far longer than the engine's own timeouts.
 const SOON: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Open,
-    /// Bytes are taken and not passed on.
+    /// Bytes are accepted and not forwarded.
     Hangs,
-    /// Connections are dropped as they come.
+    /// Connections are closed as soon as they are opened.
     Cut,
 }
 
-/// The line between the store and the server.
+/// Starts a proxy between the store and the server.
 async fn line_to(server: String) -> Result<(SocketAddr, watch::Sender<Line>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

@@ -1,4 +1,4 @@
-//! What only this engine does: making tables, telling what is wrong with them, many partitions in one call.
+//! What only this engine does: creating tables, reporting faults in them, many partitions in one call.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -48,19 +48,19 @@ async fn tables_are_made_once_and_a_store_opens_only_on_all_of_them() -> Result<
     assert_eq!((store.incarnation(), store.current_incarnation().await?), (1, 1));
     store.ping().await?;
 
-    // As if the last migration had been cut short before it was recorded, with half its tables made.
+    // The last migration was interrupted before it was recorded, with half of its tables created.
     run(&config, "DROP TABLE {derived}.applied").await;
     run(&config, "DELETE FROM {base}.schema_migrations WHERE keyspace_name = '{derived}' AND number = 2").await;
     let opened = ScyllaStore::open(config.clone()).await;
     assert!(matches!(&opened, Err(StoreError::NotMigrated(text)) if text.contains("0002_progress")));
     assert_eq!(migrate(&config).await?.applied.len(), 1);
     ScyllaStore::open(config.clone()).await?.close().await;
-    // And one that had added its column, which not every server can be asked to do once only.
+    // Another one had added its column, which not every server can do conditionally.
     run(&config, "DELETE FROM {base}.schema_migrations WHERE keyspace_name = '{base}' AND number = 6").await;
     assert_eq!(migrate(&config).await?.applied.len(), 1);
     ScyllaStore::open(config.clone()).await?.close().await;
 
-    // Another program's idea of a migration under the same number.
+    // Another program's migration with the same number.
     let edited = "UPDATE {base}.schema_migrations SET digest = 0x00 WHERE keyspace_name = '{derived}' AND number = 1";
     run(&config, edited).await;
     assert!(matches!(ScyllaStore::open(config.clone()).await, Err(StoreError::NotMigrated(_))));
@@ -90,7 +90,7 @@ async fn a_migration_goes_on_where_one_died() -> Result<()> {
     let Some(server) = support::server()? else { return Ok(()) };
     let config = support::fresh(&server)?;
     migrate(&config).await?;
-    // Its tables were made, its number was not; and it holds the lease for a while yet.
+    // Its tables were created, its number was not, and its lease has not expired yet.
     run(&config, "DELETE FROM {base}.incarnation WHERE scope = 'store' IF EXISTS").await;
     run(
         &config,
@@ -173,7 +173,8 @@ fn conversation(number: u128) -> ConversationId {
     uuid::Uuid::from_u128(number).try_into().unwrap()
 }
 
-/// Large bodies split batches, many conversations fill the bound of requests in flight, pages end inside results.
+/// Large bodies split batches, many conversations fill the bound on requests in flight, and pages end inside
+/// results.
 #[tokio::test]
 async fn a_large_call_is_there_when_it_returns() -> Result<()> {
     const CONVERSATIONS: u128 = 400;

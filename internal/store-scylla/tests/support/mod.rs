@@ -1,15 +1,15 @@
-//! The CQL server that tests use, and fresh keyspaces in it.
+//! The CQL server for tests, and fresh keyspaces on it.
 
 use anyhow::{Context as _, Result};
 use environment::{Clock, Entropy};
 use store_scylla::{Keyspace, ScyllaConfig};
 
-/// Asks for tests against real servers; then a missing one is a failure.
+/// Requests tests against real servers; then a missing server is a failure.
 const WANTED: &str = "KLATSCH_TEST_SERVERS";
-/// `host:port`.
+/// `host:port` of the CQL server.
 const SERVER: &str = "KLATSCH_TEST_CQL";
 
-/// Where the server is; `None` when nobody asked for tests against one.
+/// The server's address; `None` when tests against servers were not requested.
 pub(crate) fn server() -> Result<Option<String>> {
     if std::env::var(WANTED).is_ok_and(|wanted| wanted == "1") {
         return std::env::var(SERVER).map(Some).with_context(|| format!("{WANTED}=1, but {SERVER} names no server"));
@@ -21,7 +21,7 @@ pub(crate) fn server() -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A keyspace that nobody has used.
+/// The settings of a keyspace that no other test uses.
 pub(crate) fn fresh(server: &str) -> Result<ScyllaConfig> {
     let keyspace: Keyspace = format!("t{}", Entropy::system().uuid_v7(&Clock::system()).simple()).parse()?;
     Ok(ScyllaConfig { replication_factor: 1, ..ScyllaConfig::new(vec![server.to_owned()], keyspace) })
