@@ -1,4 +1,5 @@
-//! `klatschctl chat`: from its options to the terminal, with an editor of lines where a person sits there.
+//! `klatschctl chat`: turns its options into a [`ChatOptions`] and runs the terminal, with a line editor if a
+//! person uses it interactively.
 
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::path::PathBuf;
@@ -15,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::options::{ChatArguments, TargetOptions};
 use crate::{ChatOptions, Ended, PERSON_WAIT, SCRIPT_WAIT, StatePath, Target, TerminalError, editor, run};
 
-/// Runs the terminal on this process's standard input and output, with an editor of lines where a person sits there;
-/// `colour` says whether the output may be coloured.
+/// Runs the terminal on this process's standard input and output, with a line editor if both are an interactive
+/// terminal. `colour` says whether the output may be coloured.
 ///
 /// # Errors
-/// As [`run`], and when no password is to be had.
+/// As [`run`], and when there is no password.
 pub async fn chat(
     arguments: ChatArguments,
     colour: bool,
@@ -49,7 +50,7 @@ pub async fn chat(
         keys: Arc::default(),
     };
     if once && interactive {
-        // Nothing is piped in, and nobody is to be waited for.
+        // No input is piped in, so the terminal shows the conversation and ends.
         return run(options, tokio::io::empty(), stdout(), clock, entropy, stop).await;
     }
     if editor::is_possible() && !once {
@@ -71,7 +72,7 @@ fn chosen(target: TargetOptions, members: Vec<String>) -> Result<Target, Termina
     }
 }
 
-/// `klatsch` in the user's folder for configuration.
+/// The folder `klatsch` in the user's configuration folder.
 fn default_folder() -> Result<StatePath, TerminalError> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
@@ -80,10 +81,10 @@ fn default_folder() -> Result<StatePath, TerminalError> {
     Ok(StatePath::Folder(config.ok_or_else(unknown)?.join("klatsch")))
 }
 
-/// Asks without showing what is typed, where the terminal can do that.
+/// Asks for the password, without echoing it if the terminal can do that.
 fn ask_password(name: &str) -> Result<Secret, TerminalError> {
     let failed = |source| TerminalError::io("asking for the password", source);
-    // Before the question: who answers at once must not be seen either.
+    // The echo is switched off before the question, so that a fast answer is not shown either.
     let hidden = echo("-echo");
     let mut line = String::new();
     let asked = write!(stderr(), "password of {name}: ").and_then(|()| stderr().flush());
@@ -96,7 +97,7 @@ fn ask_password(name: &str) -> Result<Secret, TerminalError> {
     Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
 }
 
-/// Switches the terminal's echo; says whether that could be done.
+/// Switches the terminal's echo; returns whether that worked.
 fn echo(setting: &str) -> bool {
     let stty = Command::new("stty").arg(setting).stdin(Stdio::inherit()).stderr(Stdio::null()).status();
     stty.is_ok_and(|status| status.success())

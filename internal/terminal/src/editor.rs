@@ -1,8 +1,9 @@
-//! A terminal to type into: an editor of lines with history and cursor keys, and what others say above the line.
+//! The interactive terminal: a line editor with history and cursor keys. Output appears above the line being
+//! typed.
 //!
-//! The editor's thread reads lines and writes them into a pipe that the chat reads from, as it reads from a script. What
-//! the chat writes goes above the line that is being typed. A line that was sent is taken off the screen: it comes back
-//! with its number once the log has it, and so stands there once.
+//! The editor's thread reads lines and writes them into a pipe, from which the chat reads as it does from a
+//! script. What the chat writes appears above the line being typed. An entered line is erased from the screen: the
+//! chat shows the message again, with its number, once it is in the log, so that it is on the screen once.
 
 use std::io::{IsTerminal, Write, stdin, stdout};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,30 +25,31 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use unicode_width::UnicodeWidthStr;
 
-/// Bytes of lines that were typed and not read yet. At the bound the editor waits.
+/// Bytes of typed lines that the chat has not read yet. At the bound the editor waits.
 const TYPED_BYTES_MAX: usize = 64 << 10;
-/// Lines that the cursor keys bring back. They are kept in memory only: what people say is not written down here.
+/// Lines in the editor's history. They are kept in memory only, so that no message is written to a history file.
 const HISTORY_LINES: usize = 500;
-/// How long a line that is entered waits for what is being written above it.
+/// How long an entered line waits until output that is being written above it is complete.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(200);
-/// The line that ends the chat, so that no other is asked for.
+/// The line that ends the chat; the editor reads no other line after it.
 const QUIT: &str = "/quit";
 
-/// Whether a person sits at both ends, at a terminal that can move its cursor.
+/// Whether input and output are an interactive terminal that can move its cursor.
 pub(crate) fn is_possible() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     stdin().is_terminal() && stdout().is_terminal() && !dumb
 }
 
-/// The terminal while it is edited on. Dropped, it is again as it was.
+/// The terminal while the editor uses it. Dropping it restores the terminal's settings.
 pub(crate) struct Terminal {
     before: Option<Termios>,
 }
 
-/// What is typed, a line each.
+/// The typed lines.
 pub(crate) type Typed = BufReader<DuplexStream>;
 
-/// Begins to edit with this prompt; `keys` hears of what is typed. Ctrl-C cancels `stop`, as it does outside of an editor; Ctrl-D ends what is typed.
+/// Starts the editor with this prompt. `keys` is notified while a message is typed. Ctrl-C cancels `stop`, as it
+/// does without an editor; Ctrl-D ends the input.
 pub(crate) fn start(
     prompt: String,
     stop: CancellationToken,
@@ -83,20 +85,20 @@ fn edit(
             Ok(line) => {
                 let columns = editor.dimensions().map_or(80, |(columns, _)| usize::from(columns));
                 screen.erase(rows(prompt, &line, columns));
-                // The chat has ended when nobody reads any more.
+                // Writing fails when the chat has ended and no longer reads.
                 if runtime.block_on(typed.write_all(format!("{line}\n").as_bytes())).is_err() || line.trim() == QUIT {
                     return;
                 }
             }
             Err(ReadlineError::Eof) => return,
-            // The window has another size: the line is asked for again.
+            // The window was resized: the line is read again.
             Err(ReadlineError::Signal(_)) => {}
             Err(_) => return stop.cancel(),
         }
     }
 }
 
-/// Rows of the screen that a line takes with its prompt.
+/// The rows of the screen that a line takes, with its prompt.
 fn rows(prompt: &str, line: &str, columns: usize) -> usize {
     let columns = columns.max(1);
     let mut first = prompt.width();
@@ -108,18 +110,19 @@ fn rows(prompt: &str, line: &str, columns: usize) -> usize {
     rows
 }
 
-/// The screen between a line that was entered and its being taken away: until then nothing is put below it. Never locked
-/// while something is written: the editor may have to read a line before it takes that.
+/// Synchronizes output with entered lines: while an entered line is on the screen and not erased yet, output is
+/// held back. The lock is not held while something is written, because the editor may have to read a line before
+/// it accepts output.
 #[derive(Clone, Default)]
 struct Screen(Arc<(Mutex<Below>, Condvar)>);
 
 #[derive(Default)]
 struct Below {
-    /// Something is being written above the line.
+    /// Whether output is being written above the line.
     writing: bool,
-    /// A line was entered, and stands there yet.
+    /// Whether a line was entered and is not erased yet.
     entered: bool,
-    /// What is said meanwhile.
+    /// The output that is held back meanwhile.
     waiting: String,
 }
 
@@ -128,16 +131,16 @@ impl Screen {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds back what is said from now on. Not where something is still being written: that waits for the editor, which
-    /// asks this.
+    /// Holds back output from now on, unless output is still being written after the wait: that write waits for
+    /// the editor, which calls this.
     fn enter(&self) {
         let written = self.0.1.wait_timeout_while(self.below(), WRITTEN_WITHIN, |below| below.writing);
         let (mut below, _) = written.unwrap_or_else(PoisonError::into_inner);
         below.entered = !below.writing;
     }
 
-    /// Takes the line that was entered, of so many rows, off the screen, and shows what was held back. A line beside which
-    /// something may have been written stays.
+    /// Erases the entered line, which takes `rows` rows, and shows the output that was held back. A line is not
+    /// erased if output may have been written next to it.
     fn erase(&self, rows: usize) {
         let mut below = self.below();
         if !std::mem::take(&mut below.entered) {
@@ -145,11 +148,11 @@ impl Screen {
         }
         let waiting = std::mem::take(&mut below.waiting);
         let mut out = stdout().lock();
-        // A terminal that is gone is noticed where something is said.
+        // A closed terminal is noticed at the next output.
         let _ = write!(out, "\x1b[{rows}A\r\x1b[J{waiting}").and_then(|()| out.flush());
     }
 
-    /// Writes the text above the line, or holds it back until the line that was entered is gone.
+    /// Writes the text above the line, or holds it back until the entered line is erased.
     fn write(&self, text: String, print: impl FnOnce(String) -> rustyline::Result<()>) -> std::io::Result<()> {
         let mut below = self.below();
         if below.entered {
@@ -165,8 +168,8 @@ impl Screen {
     }
 }
 
-/// Tells the screen when a line is entered: the editor asks whether it is one, while it still holds the terminal. And says
-/// when something is typed that others are to read: the editor asks for a hint at every key.
+/// Hooks into the editor. Its validator is called when a line is entered, before the editor releases the terminal,
+/// and notifies the screen. Its hinter is called at every key, and notifies `keys` while a message is typed.
 struct Entering {
     screen: Screen,
     keys: Arc<Notify>,
@@ -197,7 +200,7 @@ impl Hinter for Entering {
 impl Highlighter for Entering {}
 impl Helper for Entering {}
 
-/// Writes whole lines above the one that is being typed.
+/// Buffers output, and writes whole lines above the one being typed.
 struct Above<P> {
     printer: P,
     text: Vec<u8>,
@@ -217,10 +220,11 @@ impl<P: ExternalPrinter> Write for Above<P> {
 }
 
 impl Drop for Terminal {
-    /// The editor may still wait for a key, with the terminal as it needs it.
+    /// The editor's thread may still wait for a key, with the terminal in its own mode: so the settings are
+    /// restored here.
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            // Nothing can be done about a terminal that is gone.
+            // Errors are ignored: the terminal may be closed.
             let _ = tcsetattr(stdin(), OptionalActions::Now, before);
             let mut out = stdout().lock();
             let _ = write!(out, "\r\x1b[K\x1b[?2004l").and_then(|()| out.flush());

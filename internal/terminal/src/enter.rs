@@ -1,4 +1,4 @@
-//! Signing in and finding, or beginning, the conversation.
+//! Signing in, and finding or creating the conversation.
 
 use std::io::Write;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::TerminalError;
 use crate::{ChatOptions, Target, say};
 use client::{ClientError, Http, Identity};
 
-/// How often to look whether somebody has come.
+/// How often to check whether the other user has registered.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Pages of the conversation list that are searched for a title.
+/// The most pages of the conversation list that are searched for a title.
 const LIST_PAGES_MAX: usize = 20;
 
-/// Signs in, making the account where that was asked for and the name is new.
+/// Signs in. With `register`, the account is registered first if the name is new.
 pub(crate) async fn enter(
     http: &Http,
     options: &ChatOptions,
@@ -46,7 +46,7 @@ pub(crate) async fn enter(
     }
 }
 
-/// The conversation to talk in; `None` when nobody came, or it was told to stop.
+/// The conversation to talk in; `None` when the other user did not register in time, or `stop` was cancelled.
 pub(crate) async fn open(
     http: &Http,
     me: &Identity,
@@ -92,13 +92,14 @@ pub(crate) async fn open(
     }
 }
 
-/// Answers after which the creation, which is decided in the log, is the thing to try.
+/// Whether the answer leaves open if the conversation exists: then creating it decides, because that goes through
+/// the log.
 fn is_unsure(error: &ClientError) -> bool {
     use ErrorCode::{Held, NotFound, NotMember, Retry};
     matches!(error.code(), Some(NotMember | NotFound | Retry | Held))
 }
 
-/// The user of that name, waiting until there is one, for as long as was asked.
+/// The user of that name. Waits up to `wait` until there is one.
 async fn find(
     http: &Http,
     name: &str,

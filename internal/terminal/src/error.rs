@@ -1,28 +1,28 @@
-//! Why the terminal ended without doing what it was asked for.
+//! The errors of the terminal.
 
 use client::{ClientError, StateError};
 
-/// Why the terminal ended.
+/// Why the terminal failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TerminalError {
-    /// It cannot be done as asked.
+    /// The options or the input ask for something impossible.
     #[error("{0}")]
     Usage(String),
-    /// The public API.
+    /// A call to the public API failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The file with what the device keeps.
+    /// The state file cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The terminal itself, or a pipe in its place.
+    /// Reading or writing the terminal, or a pipe in its place, failed.
     #[error("{what}: {source}")]
     Io {
         /// What was being done.
         what: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Something else that trying again does not mend.
+    /// Another failure that a retry does not help.
     #[error("{0}")]
     Failed(String),
 }

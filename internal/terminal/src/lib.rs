@@ -1,9 +1,9 @@
-//! The chat terminal of `klatschctl chat`: lines in, lines out, nothing drawn. People type into it, through an editor of
-//! lines; scripts pipe into it.
+//! The chat terminal of `klatschctl chat`. It reads and writes plain lines, without a drawn screen: people use it
+//! through a line editor, scripts through pipes.
 //!
-//! It is built on the `client` crate alone. `command.rs` is the program around it (options, password, editor), [`run`]
-//! the terminal itself: signing in (`enter.rs`), one conversation on the screen (`room.rs`), what is typed (`line.rs`,
-//! `typed.rs`) and how it looks (`render.rs`).
+//! It is built on the `client` crate alone. `command.rs` is the program around it (options, password, editor);
+//! [`run`] is the terminal itself: signing in (`enter.rs`), showing one conversation (`room.rs`), handling typed
+//! lines (`line.rs`, `typed.rs`), and formatting (`render.rs`).
 
 mod command;
 mod editor;
@@ -35,63 +35,63 @@ pub use command::chat;
 pub use error::TerminalError;
 pub use options::ChatArguments;
 
-/// A user has so many devices on one machine without naming state files.
+/// The most devices of one user in one folder, when no state file is named.
 const DEVICES_MAX: usize = 16;
 
-/// How long a script waits for somebody who has not registered yet, unless told otherwise.
+/// How long a script waits for a user who has not registered yet, by default.
 const SCRIPT_WAIT: Duration = Duration::from_secs(60);
-/// How long a person does, who may have mistyped the name.
+/// The same for an interactive terminal. It is bounded because the name may be mistyped.
 const PERSON_WAIT: Duration = Duration::from_secs(300);
 
-/// With whom.
+/// The conversation to talk in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// One other, by name.
+    /// A direct conversation with the user of that name.
     With(String),
-    /// The group of this title that the user is in, or else a new one with these members.
+    /// The group with this title that the user is in, or else a new one with these members.
     Group {
         /// Its title.
         title: String,
-        /// Whom to begin it with, by name.
+        /// The names of the first members of a new group.
         members: Vec<String>,
     },
-    /// A conversation that is there.
+    /// An existing conversation, by id.
     Conversation(ConversationId),
 }
 
-/// Where the device keeps what it needs to go on.
+/// Where the device's state is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatePath {
     /// In exactly this file.
     File(PathBuf),
-    /// In a file of this folder, named for the user: the first that no other device uses.
+    /// In a file of this folder, named after the server and the user: the first one that no other device uses.
     Folder(PathBuf),
 }
 
-/// What the terminal is to do.
+/// The options of the terminal.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
-    /// Where the services are.
+    /// The base URLs of the services.
     pub endpoints: Endpoints,
     /// The user's name.
     pub name: String,
     /// And password.
     pub password: Secret,
-    /// Make the account if the name is new.
+    /// Whether to register the account if the name is new.
     pub register: bool,
     /// With whom to talk.
     pub target: Target,
     /// What the device keeps.
     pub state: StatePath,
-    /// Show what there is, send what is piped in, and end; otherwise stay until the input ends.
+    /// Whether to show the newest messages, send the input and end, instead of staying until the input ends.
     pub once: bool,
-    /// A person sits there, who can wait for others to come.
+    /// Whether a person uses the terminal, rather than a script.
     pub interactive: bool,
-    /// How long to wait for somebody who has not registered yet.
+    /// How long to wait for a user who has not registered yet.
     pub wait: Duration,
-    /// The output may be coloured.
+    /// Whether the output may be coloured.
     pub colour: bool,
-    /// Notified whenever a key is pressed, where an editor sees that: the others are told that the user is typing.
+    /// Notified at each key of a message, if there is an editor: others are then told that the user is typing.
     pub keys: Arc<Notify>,
 }
 
@@ -100,17 +100,19 @@ pub struct ChatOptions {
 pub enum Ended {
     /// Everything that was sent was accepted.
     Done,
-    /// A command was not accepted, or a line was none.
+    /// A command was not accepted, or a line was invalid.
     NotAccepted,
-    /// Nobody came to talk with, or commands are still open.
+    /// The other user did not register in time, or commands are still open.
     Unsettled,
 }
 
-/// Runs the terminal until its input has ended and everything sent is settled, `/quit`, or `stop`.
+/// Runs the terminal until its input has ended and all commands are settled, until `/quit`, or until `stop` is
+/// cancelled.
 ///
 /// # Errors
-/// When signing in or opening the conversation fails, the server says not to come back, or the terminal is gone.
-/// Otherwise [`Ended::NotAccepted`] says that a command was not accepted, [`Ended::Unsettled`] that some are still open.
+/// When signing in or opening the conversation fails, the client stops for good, or the terminal is closed.
+/// [`Ended::NotAccepted`] is returned instead when a command was not accepted, [`Ended::Unsettled`] when some are
+/// still open.
 pub async fn run(
     options: ChatOptions,
     input: impl AsyncBufRead + Unpin + Send,

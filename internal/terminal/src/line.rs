@@ -1,8 +1,8 @@
-//! What a typed line asks for.
+//! Parsing typed lines.
 
 use std::str::FromStr;
 
-/// What a line asks for. Messages are named by their number in the conversation, or `last` for one's own last.
+/// A typed line. Messages are named by their number in the conversation, or by `last` for the user's own last one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
     Nothing,
@@ -23,7 +23,7 @@ pub(crate) enum Line {
     Quit,
 }
 
-/// A message.
+/// A reference to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     Number(u64),
@@ -54,7 +54,7 @@ A line that begins with // says the rest of it, with one slash.";
 impl FromStr for Line {
     type Err = String;
 
-    /// Reads a line; says what is wrong with it.
+    /// Parses a line; the error says what is wrong with it.
     fn from_str(line: &str) -> Result<Self, String> {
         let line = line.trim_end_matches(['\r', '\n']);
         if line.trim().is_empty() {
@@ -89,7 +89,7 @@ impl FromStr for Line {
                 }
                 Self::Role(first.to_owned(), role.to_owned())
             }
-            // Who ends a message with it, or says whom to leave, means something else.
+            // With further text, the user probably means something else, such as a message.
             "leave" if rest.is_empty() => Self::Leave,
             "leave" => return Err("/leave stands alone".to_owned()),
             "title" => Self::Title(rest.to_owned()),

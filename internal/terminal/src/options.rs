@@ -1,4 +1,4 @@
-//! The options of `klatschctl chat`. The doc comments are the help texts.
+//! The options of `klatschctl chat`. Their doc comments are the help texts.
 
 use std::path::PathBuf;
 
@@ -6,18 +6,18 @@ use clap::Args;
 use domain::ConversationId;
 use secret::Secret;
 
-/// Over the options that say where the services are.
+/// The heading of the options with the services' URLs.
 const SERVICES: &str = "Which server";
 
-/// How the chat is called, in lines of at most 80 columns, which clap does not break.
+/// The usage of the command, in lines of at most 80 columns, because clap does not wrap usage lines.
 const CHAT_USAGE: &str = "klatschctl chat [OPTIONS] --name <NAME>
        <--with <NAME>|--group <TITLE>|--conversation <ID>>";
 
-/// What `klatschctl chat` is told.
+/// The options of `klatschctl chat`.
 #[derive(Debug, Args)]
 #[command(override_usage = CHAT_USAGE)]
 pub struct ChatArguments {
-    /// Base URL of the chat service, and of the others unless they are named
+    /// Base URL of the chat service, and of the other services unless they are given
     #[arg(long, help_heading = SERVICES, env = "KLATSCH_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
     /// Base URL of the user service
@@ -32,36 +32,36 @@ pub struct ChatArguments {
     /// Your password; asked for when it is not given. Others on this machine can see flags: prefer the environment
     #[arg(long, env = "KLATSCH_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     pub(crate) password: Option<Secret>,
-    /// Make the account if the name is new
+    /// Register the account if the name is new
     #[arg(long)]
     pub(crate) register: bool,
     #[command(flatten)]
     pub(crate) target: TargetOptions,
-    /// Whom to begin a new group with
+    /// The first members of a new group
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "group")]
     pub(crate) members: Vec<String>,
-    /// How long to wait for somebody who has not registered yet, in seconds. Unless named, 300 at a terminal, else 60
+    /// How long to wait for a user who has not registered yet, in seconds. By default, 300 at a terminal, else 60
     #[arg(long, value_name = "SECONDS")]
     pub(crate) wait: Option<u64>,
-    /// Where this device keeps how far it has come; by default a file in your configuration folder
+    /// The file in which this device keeps its state; by default one in your configuration folder
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Show what there is, send what is piped in, and end
+    /// Show the newest messages, send what is piped in, and end
     #[arg(long)]
     pub(crate) once: bool,
 }
 
-/// With whom.
+/// The conversation to talk in.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct TargetOptions {
-    /// Talk with one other
+    /// Talk with the user of this name
     #[arg(long, value_name = "NAME")]
     pub(crate) with: Option<String>,
-    /// Talk in the group of this title; one that you are not in is made
+    /// Talk in your group with this title; if there is none, it is created
     #[arg(long, value_name = "TITLE")]
     pub(crate) group: Option<String>,
-    /// Talk in this conversation
+    /// Talk in the conversation with this id
     #[arg(long, value_name = "ID")]
     pub(crate) conversation: Option<ConversationId>,
 }

@@ -1,11 +1,11 @@
-//! Entries as lines of text.
+//! Formats timeline entries as lines of text.
 
 use std::collections::HashMap;
 
 use domain::UserId;
 use protocol::EntryBody;
 
-/// What others said must not steer the terminal: control characters are shown as a replacement.
+/// Replaces control characters, so that a text of another user cannot control the terminal.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -16,7 +16,7 @@ pub(crate) fn time_of_day(time_ms: i64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// Names by id, as far as they are known.
+/// The known names of users, by id.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     known: HashMap<UserId, String>,
@@ -29,7 +29,7 @@ impl Names {
 
     pub(crate) fn of(&self, user: UserId) -> String {
         let known = self.known.get(&user);
-        // Its last digits: ids that are minted in a row begin alike.
+        // The last digits of the id, because ids that are minted in a row begin alike.
         known.cloned().unwrap_or_else(|| user.to_string().split_off(28))
     }
 
@@ -49,10 +49,10 @@ impl Names {
     }
 }
 
-/// Colours, where the terminal may have them.
+/// Adds colours, if the output may be coloured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ink {
-    /// Whether it may.
+    /// Whether the output may be coloured.
     pub(crate) colour: bool,
 }
 
@@ -62,8 +62,8 @@ impl Ink {
     const BOLD: &str = "\x1b[1m";
     const PLAIN: &str = "\x1b[0m";
 
-    /// A line of ours with its colours: what is not said by anybody is faint, what went wrong is red, and of a message
-    /// its number and time are faint and its author's name is bold.
+    /// A line with its colours: errors are red; in a message, the number and time are faint and the author's name
+    /// is bold; all other lines are faint.
     pub(crate) fn line(self, line: &str) -> String {
         let (faint, red, bold, plain) = (Self::FAINT, Self::RED, Self::BOLD, Self::PLAIN);
         if !self.colour {
@@ -73,7 +73,7 @@ impl Ink {
             return format!("{red}{line}{plain}");
         }
         let is_message = line.starts_with('#') || line.starts_with("*#");
-        // Number, time and author have no blanks in them; the author ends with a colon.
+        // Number, time and author contain no blanks; the author ends with a colon.
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some(number), Some(time), Some(author), Some(text)) if is_message => {
@@ -84,8 +84,8 @@ impl Ink {
     }
 }
 
-/// An entry as a line; `changed` marks one that was shown before and reads differently now. `answered` is the number of
-/// the message that it replies to, if that is known here.
+/// An entry as a line. `changed` marks one that was shown before and has changed. `answered` is the number of the
+/// message that it replies to: `Some(None)` if that message is not loaded, `None` if it is no reply.
 pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u64>>, changed: bool) -> String {
     let (time, author) = (time_of_day(entry.time), names.of(entry.author));
     let body = entry.body.as_ref().map(|body| plain(body.reveal())).unwrap_or_default();
@@ -107,7 +107,7 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u6
             };
             format!("{mark}#{} {time} {author}: {answered}{text}{edited}{reactions}", entry.ordinal)
         }
-        // The entry names neither members nor a title: who is in it now is what `/who` says.
+        // The entry has neither members nor a title; `/who` lists the members.
         "created" => format!("-- {time} {author} began the conversation"),
         "joined" => format!("-- {time} {author} added {}", names.list(&others)),
         "left" if entry.users.contains(&entry.author) => format!("-- {time} {author} left"),

@@ -1,4 +1,4 @@
-//! One conversation on the terminal: what happens is shown, what is typed is sent, and where it stands is kept.
+//! One conversation on the terminal: shows events, sends typed lines, and saves the device's state.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,13 +17,13 @@ use crate::render::{self, Ink, Names};
 use crate::{ChatOptions, Ended, TerminalError, say};
 use client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, StateFile, View};
 
-/// Entries shown at the beginning.
+/// Entries that are shown at the beginning.
 pub(crate) const HISTORY_SHOWN: usize = 30;
-/// How long to wait, after the input's end, for what was sent to be settled.
+/// How long to wait, after the end of the input, until all commands are settled.
 const SETTLE_WAIT: Duration = Duration::from_secs(60);
-/// How often what the device keeps is written while things happen.
+/// How often the device's state is saved while there are events.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// When a reading that failed for now is tried again.
+/// The pause before rows are read again after a transient error.
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A conversation on the terminal.
@@ -35,28 +35,28 @@ pub(crate) struct Room {
     pub(crate) ink: Ink,
     once: bool,
     interactive: bool,
-    /// What the user's own commands were, to say which of them failed.
+    /// The typed lines of the user's open commands, to say which of them failed.
     pub(crate) sent: BTreeMap<CommandId, String>,
     /// The newest entry on the screen.
     shown: Option<Seq>,
-    /// What is on the screen, by the seq where each entry was changed last. At the bound the oldest are forgotten: what
-    /// becomes of them is not shown any more.
+    /// The shown entries: the `changed` of each as it was shown, by seq. At the bound the oldest are dropped, and
+    /// their later changes are not shown.
     screen: BTreeMap<Seq, Seq>,
-    /// How far the user has read, as told to the server.
+    /// The read mark that was sent last.
     marked: Option<Seq>,
-    /// Rows that have to be read: as of at least this seq, at this time. Until they are, nothing new is shown or marked
-    /// as read: they come before what the feed has brought since.
+    /// Rows that have to be read, as of at least this seq, at this time. Until they are read, no new entry is
+    /// shown or marked as read, because the missing rows come before it.
     read: Option<(Seq, Instant)>,
-    /// Whether something was not accepted.
+    /// Whether a command or line was not accepted.
     pub(crate) failed: bool,
-    /// Whether the user has left the conversation, so that nothing more is to be said in it.
+    /// Whether the user has left the conversation; then no more input is read.
     left: bool,
     saved: Instant,
-    /// Notified whenever a key is pressed.
+    /// Notified at each key of a message.
     keys: Arc<Notify>,
-    /// Who is on the screen as typing, and until when nothing more has to be said about it.
+    /// The users who were shown as typing, and until when this is not shown again.
     typing: BTreeMap<UserId, Instant>,
-    /// Whether the socket was lost since the last word about it.
+    /// Whether the loss of the socket was shown, and no reconnect since.
     lost: bool,
 }
 
@@ -91,8 +91,8 @@ impl Room {
         self.view.conversation()
     }
 
-    /// Shows what was said before. A device that resumes gets what it missed from the feed, and is shown what came
-    /// before that; a script that does not stay is shown the newest.
+    /// Shows earlier messages. A device that resumes receives what it missed from the feed, and shows the messages
+    /// before that; with `once`, the newest are shown.
     pub(crate) async fn begin(&mut self, resumes: bool, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let line = format!("-- conversation {}, /help for help", self.conversation());
         say(output, &self.ink.line(&line))?;
@@ -102,7 +102,7 @@ impl Room {
         self.read_rows(query, output).await
     }
 
-    /// Until the input has ended and everything is settled, or it is told to stop.
+    /// Runs until the input has ended and everything is settled, or `stop` is cancelled.
     pub(crate) async fn stay(
         &mut self,
         input: impl AsyncBufRead + Unpin + Send,
@@ -144,7 +144,7 @@ impl Room {
         }
     }
 
-    /// Writes down where it stands and says good-bye.
+    /// Saves the state and closes the connection.
     pub(crate) async fn leave(
         self,
         output: &mut (dyn Write + Send),
@@ -163,7 +163,8 @@ impl Room {
         Ok(ended)
     }
 
-    /// A script's next line may be about the message that its last one sends.
+    /// A script's next line is read once no command is open, since it may refer to the message that the last one
+    /// sends.
     fn takes_lines(&self) -> bool {
         self.interactive || self.client.state().open_commands() == 0
     }
@@ -205,7 +206,7 @@ impl Room {
             ClientEvent::Synced { conversations } => {
                 let here = conversations.iter().find(|one| one.id == self.conversation());
                 if let Some(here) = here {
-                    // As long as it could not be synced, there were frames that the view was not told of.
+                    // While the conversation was unsynced, the view did not get its frames.
                     self.forget();
                     self.want_rows(here.head);
                 }
@@ -221,8 +222,8 @@ impl Room {
         }
     }
 
-    /// Says once that somebody is typing, and again when they have stopped meanwhile. In the output of a script that would
-    /// only be in the way.
+    /// Shows once that a user is typing, and again if they had stopped meanwhile. Not shown in the output of
+    /// scripts.
     async fn signalled(&mut self, signal: &SignalFrame, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let now = Instant::now();
         self.view.signal(signal, now);
@@ -246,7 +247,7 @@ impl Room {
         if let Some(seq) = self.view.apply(frame).reread {
             self.want_rows(seq);
         }
-        // Who has said it, or left, may begin to type anew.
+        // A user who has sent a message or left may be shown as typing again.
         let typing: Vec<UserId> = self.view.typing(Instant::now()).collect();
         self.typing.retain(|user, _| typing.contains(user));
         match frame.event_key() {
@@ -255,7 +256,8 @@ impl Room {
         }
     }
 
-    /// The rows are to be read anew: laid on older ones, what comes next would make them look newer than they are.
+    /// Empties the view, so that the rows are read again: frames applied to outdated entries would make them look
+    /// newer than they are.
     fn forget(&mut self) {
         self.view = View::new(self.conversation(), self.client.identity().user);
     }
@@ -265,7 +267,7 @@ impl Room {
         let why = match fate {
             Fate::Stands { stands: StandsName::Withdrawal, .. } => "withdrawn".to_owned(),
             Fate::Stands { .. } => {
-                // Only now: a leaving that is refused, as in a direct conversation, leaves everything as it was.
+                // Set only once it is accepted: leaving can be refused, for example in a direct conversation.
                 self.left |= what.is_some_and(|text| text.parse() == Ok(Line::Leave));
                 return Ok(());
             }
@@ -290,7 +292,7 @@ impl Room {
         self.read_rows(query, output).await
     }
 
-    /// Reads and shows rows; what cannot be read yet is tried again later.
+    /// Reads and shows rows. After a transient error they are read again later.
     async fn read_rows(&mut self, query: HistoryQuery, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         match self.client.http().history(self.conversation(), query).await {
             Ok(page) => {
@@ -328,7 +330,8 @@ impl Room {
         }
     }
 
-    /// Shows what reads differently than on the screen, and then, unless rows are missing below, what is new up to `to`.
+    /// Shows the entries that have changed since they were shown, and then, unless rows have to be read first, new
+    /// ones up to `to`.
     async fn show(&mut self, to: Seq, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let differs = |entry: &&EntryBody| self.screen.get(&entry.seq).is_some_and(|changed| *changed < entry.changed);
         let differing: Vec<EntryBody> = self.view.entries().filter(differs).cloned().collect();
@@ -376,7 +379,7 @@ impl Room {
     }
 
     async fn learn_name(&mut self, user: UserId) {
-        // Without a name the id has to do.
+        // If the name cannot be read, part of the id is shown instead.
         if !self.names.knows(user)
             && let Ok(found) = self.client.http().user(user).await
         {
@@ -385,7 +388,7 @@ impl Room {
     }
 }
 
-/// The next line; none comes after the end.
+/// The next line; never resolves after the end of the input.
 async fn next_line<I: AsyncBufRead + Unpin>(lines: &mut Option<Lines<I>>) -> std::io::Result<Option<String>> {
     match lines {
         Some(lines) => lines.next_line().await,
@@ -393,7 +396,7 @@ async fn next_line<I: AsyncBufRead + Unpin>(lines: &mut Option<Lines<I>>) -> std
     }
 }
 
-/// The code as it stands on the wire, where there is no sentence.
+/// The code's name on the wire, for refusals without a sentence.
 fn name_of(code: ErrorCode) -> String {
     serde_json::to_value(code).ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }

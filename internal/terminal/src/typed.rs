@@ -1,4 +1,4 @@
-//! What is typed.
+//! Handles typed lines.
 
 use std::io::Write;
 
@@ -11,11 +11,11 @@ use crate::room::{HISTORY_SHOWN, Room};
 use crate::{render, say};
 use client::HistoryQuery;
 
-/// The most that one page of history has.
+/// The most entries on one page of history.
 const HISTORY_MAX: usize = 200;
 
 impl Room {
-    /// Does what a line asks for; says whether that was to quit.
+    /// Executes a line; returns whether it was `/quit`.
     pub(crate) async fn typed(&mut self, text: &str, output: &mut (dyn Write + Send)) -> Result<bool, TerminalError> {
         let line = match text.parse::<Line>() {
             Ok(line) => line,
@@ -128,7 +128,7 @@ impl Room {
         self.submit(command(id, conversation, user.id), text)
     }
 
-    /// The message that a person means.
+    /// The id of the message that a line refers to.
     fn message(&self, which: Which) -> Result<CommandId, TerminalError> {
         let me = self.client.identity().user;
         let mut messages = self.view.entries().rev().filter(|entry| entry.kind == "message");
@@ -165,7 +165,7 @@ impl Room {
         for entry in &page.entries {
             self.show_entry(entry, false, output).await?;
         }
-        // Those on the screen are in the view from now on, so that they can be named.
+        // The shown entries are added to the view, so that lines can refer to them.
         self.view.merge(page.entries);
         Ok(())
     }

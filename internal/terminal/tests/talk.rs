@@ -19,10 +19,10 @@ use tokio::io::BufReader;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// A test that waits longer than this waits for ever.
+/// The timeout of every wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes the account.
+/// Registers the account.
 async fn registered(server: &Server, name: &str) -> UserId {
     let http = Http::new(Endpoints::new(&server.url(), None, None).unwrap()).unwrap();
     http.register(name, &Secret::new("password")).await.unwrap().id
@@ -75,7 +75,7 @@ async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
         assert_eq!(lines.iter().filter(|line| **line == wanted).count(), 1, "'{wanted}' once in\n{shown}");
     }
 
-    // Somebody answers while ann is away: with her state, she is shown the old lines and then what she missed.
+    // Bob answers while Ann is away. With her state, she is shown the old lines and then what she missed.
     let (outcome, _) = talk(chat(&server, "bob", "ann", folder.path()), "hi ann\n").await;
     assert_eq!(outcome.unwrap(), Ended::Done);
     let (outcome, shown) = talk(chat(&server, "ann", "bob", folder.path()), "back\n").await;
@@ -90,7 +90,7 @@ async fn lines_that_are_piped_in_are_sent_settled_and_shown() {
     assert_eq!(texts, wanted, "{shown}");
 }
 
-/// Issue 10, item 16: a name that nobody has is told, and nobody waits for ever.
+/// Issue 10, item 16: an unknown name is reported, and the wait for it is bounded.
 #[tokio::test]
 async fn somebody_who_does_not_come_is_not_waited_for_longer_than_asked() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
@@ -104,7 +104,7 @@ async fn somebody_who_does_not_come_is_not_waited_for_longer_than_asked() {
     assert_eq!(sentences, ["!! nobody is called nobody", "!! there is no such message here"], "{shown}");
 }
 
-/// A direct conversation cannot be left.
+/// Leaving a direct conversation is refused.
 #[tokio::test]
 async fn who_may_not_leave_stays_and_who_has_left_says_nothing_more() {
     let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
@@ -123,7 +123,7 @@ async fn who_may_not_leave_stays_and_who_has_left_says_nothing_more() {
     assert_eq!(said, 2, "nothing was sent behind the leaving");
 }
 
-/// Talks without saying anything, until `until` is there.
+/// Runs the terminal without input until `until` resolves.
 async fn listen(options: ChatOptions, until: impl Future<Output = ()>) -> String {
     let (_typed, input) = tokio::io::duplex(1);
     let (mut output, stop) = (Vec::new(), CancellationToken::new());
@@ -138,7 +138,7 @@ async fn listen(options: ChatOptions, until: impl Future<Output = ()>) -> String
     String::from_utf8(output).unwrap()
 }
 
-/// Ann has said something to Bob, at place 2, and been told of it. Gives what Bob says.
+/// Ann has sent a message to Bob, at seq 2, and has seen it. Returns what makes Bob's messages.
 async fn one_has_spoken(server: &Server, folder: &Path) -> impl Fn(&str) -> (UserId, CommandFrame) + use<> {
     let bob = registered(server, "bob").await;
     assert_eq!(talk(chat(server, "ann", "bob", folder), "one\n").await.0.unwrap(), Ended::Done);
@@ -155,7 +155,7 @@ fn texts(shown: &str) -> Vec<&str> {
     messages.filter_map(|line| line.rsplit(' ').next()).collect()
 }
 
-/// That nothing beyond `seen` was marked as read before the rows up to `newest` were there.
+/// Asserts that nothing beyond `seen` was marked as read before the rows up to `newest` were read.
 fn assert_marked_behind_the_rows(server: &Server, seen: Seq, newest: Seq) {
     let did = server.world.lock().unwrap().did.clone();
     let marked = did.iter().position(|did| matches!(did, Did::Mark(seq) if *seq > seen)).unwrap();
@@ -195,7 +195,8 @@ async fn what_a_reset_has_left_out_of_older_messages_is_shown_too() {
     server.fail_with(Fault::Reset);
     server.world.lock().unwrap().unready = true;
     let shown = listen(chat(&server, "ann", "bob", folder.path()), async {
-        // The rows are there before the conversation is synced: what comes until it is goes past the view.
+        // The rows can be read before the conversation is synced; frames that come until then are not given to the
+        // view.
         server.is_marked(seq(3)).await;
         server
             .judge(bob, CommandFrame::new(id(100), conversation, CommandKind::Edit { target, body: "changed".into() }));
