@@ -13,7 +13,7 @@ use process::ConfigFault;
 use store::embedded::EmbeddedStore;
 use store::{Following, SharedStore};
 
-/// What the services stand on.
+/// The engines that all services use.
 pub(crate) struct Engines {
     pub(crate) log: SharedLog,
     pub(crate) store: SharedStore,
@@ -21,7 +21,7 @@ pub(crate) struct Engines {
     pub(crate) keys: KeyRing,
 }
 
-/// Opens everything in `folder`, with all topics in place.
+/// Opens everything in `folder`, and creates missing topics.
 pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Engines> {
     let private = process::private::folder(folder);
     private.map_err(|error| {
@@ -44,12 +44,13 @@ pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> any
     if made > 0 {
         tracing::info!(steps = made, "topics put in place");
     }
-    // One for all services: a switch to another incarnation ends nobody's socket.
+    // All services share one store that follows the current incarnation, so that a switch to another one closes no
+    // socket.
     Ok(Engines { log, store: Following::new(store), codec, keys })
 }
 
 impl Engines {
-    /// The log first: nothing is said any more when the store goes.
+    /// Closes the log first, so that nothing is appended any more when the store closes.
     pub(crate) async fn close(&self) {
         self.log.close().await;
         self.store.close().await;

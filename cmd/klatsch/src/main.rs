@@ -1,4 +1,5 @@
-//! Klatsch in one process on the embedded engines: every service, one port, one data folder, nothing else to install.
+//! Klatsch in one process on the embedded engines: every service behind one port, with one data folder and no
+//! other dependencies.
 
 mod engines;
 mod services;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 struct Options {
     #[command(flatten)]
     listen: ListenOptions,
-    /// Where everything is kept; made where it is not there. One process at a time; 'klatschctl' works beside it
+    /// The data folder, created if it does not exist. One process at a time; 'klatschctl' works beside it
     #[arg(long, env = "KLATSCH_DATA", value_name = "FOLDER", default_value = "data")]
     data: PathBuf,
     #[command(flatten)]
@@ -32,7 +33,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    // Somebody sits before it: what it does all the time is for those who ask.
+    // The program is started at a terminal, so by default only warnings are logged.
     process::program_logging(process::telemetry::TERMINAL_FILTER, run)
 }
 
@@ -53,17 +54,17 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     ended
 }
 
-/// For operators' commands. Without it the service is as good; they say what to do.
+/// The socket for operators' commands. The service also runs without it; those commands then say what to do.
 fn door(data: &Path) -> Option<CommandSocket> {
     let opened = CommandSocket::open(data);
     let warn = |error: &std::io::Error| tracing::warn!(%error, "no socket for operators' commands: they need a stopped klatsch");
     opened.inspect_err(warn).ok()
 }
 
-/// The one line that is for people and not for the log.
+/// Prints the one line that is for people and not for the log.
 fn announce(address: SocketAddr, data: &Path, begun: Instant) {
     let here = if data.is_relative() && !data.starts_with(".") { "./" } else { "" };
     let (data, seconds) = (data.display(), begun.elapsed().as_secs_f64());
-    // A standard output that is closed is no reason to stop.
+    // A closed standard output is no reason to stop.
     let _ = writeln!(stdout(), "klatsch is ready at http://{address} after {seconds:.2} s, data in {here}{data}");
 }

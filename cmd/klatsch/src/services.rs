@@ -1,4 +1,4 @@
-//! Every service in one process: the same code as in the programs of their own, behind one listener.
+//! Every service in one process, behind one listener: the same code as in the separate programs.
 
 use auth::{EndedSessions, Verifier};
 use environment::{Clock, Entropy};
@@ -17,17 +17,17 @@ pub(crate) struct Services {
     pub(crate) proxies: ProxyOptions,
 }
 
-/// Where they are reached.
+/// The listeners of the process.
 pub(crate) struct Doors {
     pub(crate) public: TcpListener,
     pub(crate) operators: Option<TcpListener>,
-    /// For operators' commands, in the data folder.
+    /// The socket for operators' commands, in the data folder.
     pub(crate) commands: Option<CommandSocket>,
     pub(crate) bounds: Bounds,
 }
 
 impl Services {
-    /// Runs them all until `stop`; calls `announced` once everything is ready.
+    /// Runs all services until `stop`; calls `announced` once everything is ready.
     pub(crate) async fn run(
         self,
         engines: &Engines,
@@ -36,7 +36,7 @@ impl Services {
         announced: impl FnOnce(),
     ) -> anyhow::Result<()> {
         let Self { clock, entropy, origins, proxies } = self;
-        // One for all: what the user service ends is ended for the others at once.
+        // Shared by all services: a session that the user service ends is ended for the others at once.
         let ended = EndedSessions::default();
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone()).read_by(origins.clone());
@@ -44,7 +44,7 @@ impl Services {
         let verifier = Verifier::of_ring(engines.keys.clone(), clock.clone()).without(ended.clone());
         let mut tasks = Tasks::new(readiness.clone());
 
-        // Ended in the reverse order: intake first, then what works the log off.
+        // Tasks end in the reverse order: intake first, then the consumers of the log.
         let counters = storage::StorageMetrics::new(&metrics);
         let deps = storage::Deps::new(log.clone(), store.clone(), codec.clone(), entropy.clone(), counters);
         let ready = readiness.clone();
@@ -102,7 +102,7 @@ impl Services {
     }
 }
 
-/// What the services for people are told.
+/// The configurations of the services that clients call.
 struct Configs {
     users: users::Config,
     chat: chat::Config,
@@ -113,11 +113,12 @@ impl Configs {
     fn new(proxies: ProxyOptions, origins: Origins) -> Self {
         let trusted_proxies = proxies.trusted_proxies;
         let users = users::Config { trusted_proxies, ..users::Config::default() };
-        // Each read of the embedded store takes a core while it works on rows: commands keep the other half.
+        // Each read of the embedded store occupies a core while it works on rows: commands keep the other half of
+        // the cores.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let reads_at_work = (cores / 2).max(1);
         let chat = chat::Config { trusted_proxies, reads_at_work, ..chat::Config::default() };
-        // A user's commands over HTTP and over sockets count together.
+        // A user's commands over HTTP and over sockets share one rate limit.
         let allowance = chat.allowance.clone();
         Self { users, chat, sockets: sockets::Config { origins, allowance, ..sockets::Config::default() } }
     }

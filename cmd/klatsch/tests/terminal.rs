@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_klatsch");
 
-/// Told nothing by the environment of whoever runs the tests.
+/// The program, without variables from the environment of the test run.
 fn klatsch(data: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     for variable in ["KLATSCH_LOG", "KLATSCH_LOG_FORMAT", "RUST_LOG", "KLATSCH_DATA", "KLATSCH_LISTEN"] {
@@ -18,7 +18,7 @@ fn klatsch(data: &Path) -> Command {
     command
 }
 
-/// Starts it, waits for its line, and ends it as Ctrl-C does: what it said on both outputs.
+/// Starts it, waits for its line, and ends it as Ctrl-C does; returns both outputs.
 fn start_and_stop(mut command: Command) -> (String, String) {
     let mut program = command.spawn().unwrap();
     let mut said = BufReader::new(program.stdout.take().unwrap());

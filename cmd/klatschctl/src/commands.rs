@@ -1,4 +1,5 @@
-//! From the options to what does it: here, or inside the `klatsch` that has the data folder.
+//! Executes the command that the options name: in this process, or inside the `klatsch` that has the data folder
+//! open.
 
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use crate::engines::Engines;
 use crate::options::{Command, Options};
 use crate::{chat, keys};
 
-/// How long a data folder may be in use by a process that takes no commands: a `klatsch` that starts or stops.
+/// How long to wait for a process that has the data folder open and accepts no commands: a `klatsch` that starts
+/// or stops.
 const TAKEN_WITHIN: Duration = Duration::from_secs(2);
-/// How often is looked meanwhile.
+/// How often to check meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<Ended, OpsError> {
@@ -43,7 +45,8 @@ fn ended(exit: Exit) -> Ended {
     Ended { exit: exit as u8, error: None }
 }
 
-/// The `klatsch` that has the data folder. `None` where nobody has it, or who has it takes no commands.
+/// A client for the `klatsch` that has the data folder open. `None` if no process has it open, or that process
+/// accepts no commands.
 async fn beside(engines: &mut Engines, stop: &CancellationToken) -> Option<CommandClient> {
     let until = Instant::now() + TAKEN_WITHIN;
     loop {

@@ -1,4 +1,4 @@
-//! Picking and opening the engines: the one place of this program that knows which there are.
+//! Choosing and opening the engines. No other file of this program names them.
 
 use std::path::{Path, PathBuf};
 
@@ -17,13 +17,13 @@ use store::SharedStore;
 use store::embedded::EmbeddedStore;
 use store_scylla::{ScyllaConfig, ScyllaStore};
 
-/// Over the options that say which Klatsch is meant.
+/// The heading of the options that name the engines.
 const ENGINES: &str = "Which Klatsch: a data folder, or servers";
 
-/// Which Klatsch: the folder of a 'klatsch', or servers.
+/// The engines to work on: the data folder of a 'klatsch', or servers.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EngineOptions {
-    /// The data folder of 'klatsch', which may be running: then it does the work
+    /// The data folder of 'klatsch'. If 'klatsch' is running, it executes the command
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DATA", value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
     /// Kafka brokers to begin with
@@ -37,15 +37,15 @@ pub(crate) struct EngineOptions {
     /// Confluent-compatible schema registry
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_REGISTRY", value_name = "URL", value_parser = operate::base_url)]
     pub(crate) registry: Option<String>,
-    /// For development on one broker and one node: one copy of everything is enough
+    /// For development on one broker and one node: allow topics and tables without replicas
     #[arg(long, global = true, help_heading = ENGINES, env = "KLATSCH_DEV")]
     pub(crate) dev: bool,
 }
 
-/// The engines that were asked for, opened as they are needed.
+/// The engines that the options name, opened when they are first needed.
 pub(crate) struct Engines {
     which: Which,
-    /// The registry, with servers.
+    /// The URL of the schema registry, if there is one.
     registry: Option<String>,
     dev: bool,
     clock: Clock,
@@ -56,7 +56,7 @@ pub(crate) struct Engines {
 enum Which {
     Embedded {
         folder: PathBuf,
-        /// Both engines share it.
+        /// The database that both engines share, once it is open.
         database: Option<Database>,
     },
     Servers {
@@ -67,7 +67,7 @@ enum Which {
 }
 
 impl Engines {
-    /// Opens nothing yet.
+    /// Checks the options, and opens nothing yet.
     pub(crate) fn new(options: &EngineOptions, clock: &Clock) -> Result<Self, OpsError> {
         let EngineOptions { data, kafka, cql, keyspace, registry, dev } = options.clone();
         let which = match data {
@@ -85,7 +85,7 @@ impl Engines {
         Ok(Self { which, registry, dev, clock: clock.clone(), log: None, store: None })
     }
 
-    /// The data folder, if another process has it.
+    /// The data folder, if another process has it open.
     pub(crate) fn in_use(&mut self) -> Option<PathBuf> {
         let Which::Embedded { folder, database } = &mut self.which else { return None };
         matches!(opened(folder, database), Err(OpsError::Busy(_))).then(|| folder.clone())
@@ -168,7 +168,7 @@ impl operate::Engines for Engines {
     }
 }
 
-/// The database in `folder`, opened once. A folder that is not there is a wrong one: `klatsch` makes it.
+/// The database in `folder`, opened once. A missing folder is an error, because only `klatsch` creates one.
 fn opened(folder: &Path, database: &mut Option<Database>) -> Result<Database, OpsError> {
     if let Some(database) = database {
         return Ok(database.clone());

@@ -1,4 +1,4 @@
-//! That every command ends by the table of exit codes.
+//! Tests that every command ends with the exit code of the table.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 use crate::commands;
 use crate::options::Options;
 
-/// A command with what it needs; how it ends when nobody says where log and store are; on a folder that is not there;
-/// and on a folder with all topics and no messages. `None`: it is not tried so.
+/// A command line, and its exit codes: without options for log and store; on a missing folder; and on a folder
+/// with all topics and no messages. `None` where that case is not tested.
 type Row = (&'static str, Option<Exit>, Option<Exit>, Option<Exit>);
 
-/// For those that work on log and store.
+/// A row of a command that works on log and store.
 const fn on_engines(words: &'static str, fresh: Exit) -> Row {
     (words, Some(Exit::Usage), Some(Exit::Unavailable), Some(fresh))
 }
 
-/// Every command at least once, in an order in which each finds what it needs.
+/// Every command at least once, in an order in which each finds the state that it needs.
 const COMMANDS: &[Row] = &[
     on_engines("topics check", Exit::Differs),
     on_engines("topics apply", Exit::Ok),
@@ -31,7 +31,8 @@ const COMMANDS: &[Row] = &[
     on_engines("migrate", Exit::Ok),
     on_engines("replay storage --from-start --yes", Exit::Ok),
     on_engines("replay storage --partition 99 --from-offset 0", Exit::Usage),
-    // It is filled from the start of every partition, which is said before anything is opened.
+    // A new incarnation is filled from the start of every partition, so the options are refused before anything is
+    // opened.
     (
         "replay storage --partition 1 --from-offset 0 --into-new-incarnation",
         Some(Exit::Usage),
@@ -63,7 +64,7 @@ const COMMANDS: &[Row] = &[
     ("doctor --url nonsense", Some(Exit::Usage), Some(Exit::Usage), Some(Exit::Usage)),
     // Nobody listens on that port.
     ("doctor --url http://127.0.0.1:1", Some(Exit::Differs), Some(Exit::Unavailable), Some(Exit::Differs)),
-    // The file is made by the service.
+    // Only the service creates the file.
     ("keys list", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
     ("keys add", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
     ("keys retire kid", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
@@ -75,7 +76,7 @@ const COMMANDS: &[Row] = &[
     ("nonsense", Some(Exit::Usage), None, None),
 ];
 
-/// How a command line ends, as `main` has it.
+/// The exit code and error of a command line, as `main` would report them.
 async fn exit(words: &str, data: Option<&Path>) -> (u8, Option<String>) {
     let data = data.map(|folder| ["--data".to_owned(), folder.display().to_string()]);
     let words = std::iter::once("klatschctl").chain(words.split(' ')).map(str::to_owned);

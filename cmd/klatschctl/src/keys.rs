@@ -1,4 +1,5 @@
-//! `klatschctl keys`: the file of signing keys, here or in a data folder. No program need run, and none is asked.
+//! `klatschctl keys`: works on the file of signing keys, by itself or in a data folder. It needs no running
+//! program.
 
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ const IN_FOLDER: &str = "signing-key.pem";
 
 #[derive(Debug, Args)]
 pub(crate) struct KeysOptions {
-    /// The file of the keys; without, that of the data folder
+    /// The file of the keys; by default, the one in the data folder
     #[arg(long, global = true, env = "KLATSCH_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
     #[command(subcommand)]
@@ -24,30 +25,31 @@ pub(crate) struct KeysOptions {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Every key, whether it signs, and from when until when
+    /// List every key: whether it signs, from when and until when
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
-    /// Add a key. It is published at once, and signs later: then everybody knows it
+    /// Add a key. It is published at once, and signs later, when every service knows it
     Add {
-        /// From when on it signs
+        /// The time until it signs
         #[arg(long, value_name = "MINUTES", default_value_t = 10)]
         after: u64,
-        /// How long it signs, unless another one follows before
+        /// How long it signs, unless a newer key replaces it before
         #[arg(long, value_name = "DAYS")]
         lasts: Option<u64>,
         /// Do it; without, only say what would be done
         #[arg(long)]
         yes: bool,
     },
-    /// Take a key out that signs no more
+    /// Remove a key that no longer signs
     Retire {
-        /// Which, as 'keys list' names it
+        /// The key's id, as 'keys list' shows it
         #[arg(value_name = "ID")]
         id: String,
-        /// Also one that signs, or whose tokens may be good: they are refused within two minutes, and another key signs
+        /// Also remove a key that signs, or whose tokens may be valid: they are refused within two minutes, and
+        /// another key signs
         #[arg(long)]
         now: bool,
         /// Do it; without, only say what would be done

@@ -1,4 +1,4 @@
-//! The operator's and the visitor's command line: a shell around the crates `operate` and `terminal`.
+//! The command line for operators, and for chatting: a thin program around the crates `operate` and `terminal`.
 
 mod chat;
 mod commands;
@@ -19,17 +19,17 @@ use process::telemetry;
 
 use options::Options;
 
-/// How long blocking work that nobody waits for any more may hold up the exit: a read from the terminal never ends.
+/// How long unfinished blocking work may delay the exit: a read from the terminal never ends.
 const BLOCKING_LEFT: Duration = Duration::from_millis(100);
 
-/// What is logged unless told otherwise. librdkafka repeats what the error that follows says.
+/// The default log filter. librdkafka's messages only repeat the error that follows.
 const LOG_FILTER: &str = "warn,eventlog_kafka=error";
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => {
-            // Nothing can be done about a terminal that is closed.
+            // Ignored: the terminal may be closed.
             let _ = error.print();
             return code(if error.use_stderr() { Exit::Usage } else { Exit::Ok });
         }
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             }
             ExitCode::from(exit)
         }
-        // Whoever read the output has seen enough.
+        // The reader of the output (such as `head`) has closed the pipe: this is no failure.
         Err(OpsError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -1,4 +1,4 @@
-//! Flags and environment. The doc comments are the help texts.
+//! The program's options and commands. Their doc comments are the help texts.
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -7,9 +7,9 @@ use terminal::ChatArguments;
 use crate::engines::EngineOptions;
 use crate::keys::KeysOptions;
 
-/// Looks after Klatsch, and talks through it.
+/// Operates Klatsch, and chats over it.
 ///
-/// What writes says what it would do, and does it with --yes.
+/// Commands that change something only say what they would do, unless run with --yes.
 #[derive(Debug, Parser)]
 #[command(name = "klatschctl", version, after_help = after_help())]
 pub(crate) struct Options {
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     pub(crate) command: Command,
 }
 
-/// Below the options: how every command ends, and what is read from the environment besides.
+/// The end of the help: the exit codes, and the environment variables.
 fn after_help() -> String {
     format!("{}\n\n{}", ops::Exit::help(), process::telemetry::HELP)
 }
@@ -28,12 +28,12 @@ fn after_help() -> String {
 pub(crate) enum Command {
     #[command(flatten)]
     Operate(operate::Command),
-    /// The keys that access tokens are signed with: what there is, a new one, an old one taken out. The file only: programs
-    /// that run read it again
+    /// List, add and remove the keys that access tokens are signed with. Only the file is changed: running
+    /// programs read it again
     Keys(KeysOptions),
-    /// Talk: a small chat terminal on the public API
+    /// Chat: a small terminal on the public API
     Chat(ChatArguments),
-    /// Write what a shell needs to complete this program's commands, to be put where the shell looks for it
+    /// Write a shell's completion script for this program, to be put where the shell looks for it
     Completions {
         /// Which shell
         shell: Shell,
@@ -53,7 +53,7 @@ mod tests {
         Options::command().debug_assert();
     }
 
-    /// A terminal's width; clap breaks the texts, but no usage line.
+    /// The width of a terminal. clap wraps the texts, but not the usage lines.
     const COLUMNS: usize = 80;
 
     #[test]
@@ -64,7 +64,7 @@ mod tests {
         assert!(walked > 30, "{walked}");
     }
 
-    /// Of the command and all those below it: how many there are.
+    /// Checks the command and all its subcommands; returns how many there are.
     fn assert_narrow(command: &clap::Command) -> usize {
         let mut narrow = command.clone().term_width(COLUMNS);
         for help in [narrow.render_long_help(), narrow.render_help()] {
@@ -136,7 +136,7 @@ mod tests {
         }
     }
 
-    /// Messages tell people what to run, and are written far from here.
+    /// Messages name commands to run, and are far from the commands in the code.
     #[test]
     fn every_command_that_our_texts_name_is_there() {
         let (known, mut named) = (Options::command(), 0);

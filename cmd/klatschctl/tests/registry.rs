@@ -1,4 +1,4 @@
-//! The program from outside, on a data folder whose records only a registry's ids can tell apart.
+//! Runs the program on a data folder whose records can be decoded only with the ids of a registry.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use events::{Codec, SchemaKind};
 use kv::Database;
 use workload::{Reference, Stories, StoryConfig};
 
-/// A registry that has numbered our schemas in its own way.
+/// A registry that has given our schemas ids of its own.
 async fn registry() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -36,7 +36,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         (bootstrap.listener().await?, bootstrap.serving(), bootstrap.readiness.clone());
     let bounds = bootstrap.bounds;
     let mut tasks = Tasks::new(bootstrap.readiness.clone());
-    // Started first, so ended last: the health routes answer until the work is done.
+    // Started first, so it ends last: health checks are answered until the work is done.
     tasks.spawn("health server", move |token| process::serve_within(bounds, listener, Router::new(), serving, token));
     tasks.spawn("storage", |token| storage::run(deps, readiness, token));
     let ended = tasks.run(stop).await.context("running storage-consumer");

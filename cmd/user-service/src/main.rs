@@ -22,8 +22,8 @@ struct Options {
     log: LogOptions,
     #[command(flatten)]
     store: StoreOptions,
-    /// The keys that access tokens are signed with, PKCS#8 PEM ('klatschctl keys' adds one, and takes one out); made where
-    /// it is not there, and read again while the service runs. All processes share it
+    /// The keys that access tokens are signed with, PKCS#8 PEM ('klatschctl keys' adds and removes keys); created
+    /// if it does not exist, and read again while the service runs. All processes share it
     #[arg(long, env = "KLATSCH_KEY_FILE", value_name = "FILE", default_value = "signing-key.pem")]
     key_file: PathBuf,
     #[command(flatten)]

@@ -53,7 +53,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
     let (listener, serving) = (bootstrap.listener().await?, bootstrap.serving().read_by(origins));
     tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));
-    // Ended before the server is: health is still answered for while devices are asked to move.
+    // Ends before the HTTP server, which still answers health checks while the sockets are being closed.
     tasks.spawn("sockets", |token| sockets.drain(token));
     let ended = tasks.run(stop).await.context("running websocket-service");
     engines.close().await;
