@@ -105,7 +105,7 @@ impl Metrics {
             frame_bytes: counter("socket_frame_bytes", "Bytes of feed frames sent"),
             records: counter("socket_reader_records", "Delivery records read"),
             outrun: counter("socket_outrun", "Sockets that went on from the log, outrun by the recent records"),
-            positions_lost: counter("socket_reader_places_lost", "Readers that lost their place in the log"),
+            positions_lost: counter("socket_reader_places_lost", "Readers that lost their position in the log"),
             range_reads: counter("socket_range_reads", "Range reads for devices that came back"),
             range_records: counter("socket_range_records", "Records read for devices that came back"),
             ring_records: registry.register("socket_ring_records", "Recent records kept", Family::default()),

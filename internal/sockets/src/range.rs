@@ -33,11 +33,12 @@ const CHUNK_BYTES_MAX: usize = 128 * 1024;
 const CHUNKS_AHEAD_MAX: usize = 2;
 /// How long a pass waits, per chunk, for sockets that have not taken the chunks before.
 const GRACE: Duration = Duration::from_millis(250);
-/// The sum of these waits over a pass: a device on a slow line must not delay those that wait together with it.
+/// The most that these waits may add up to in a pass: a device on a slow line must not delay those that wait
+/// together with it.
 const GRACE_OF_PASS: Duration = Duration::from_secs(2);
-/// The sum of these waits over a pass while many sockets are late: then the node is slow, or all of their lines
-/// are, and to read on would only make them come back for the same records. Of the wait for a chunk, only the time
-/// after the last socket that took it counts.
+/// The most that they may add up to in a pass while many sockets are late: then the node is slow, or all of their
+/// lines are, and to read on would only make them come back for the same records. Of the wait for a chunk, only
+/// the time after the last socket that took it counts.
 const GRACE_OF_MANY: Duration = Duration::from_secs(10);
 /// The longest wait for one chunk while many sockets are late.
 const GRACE_OF_CHUNK: Duration = Duration::from_secs(2);

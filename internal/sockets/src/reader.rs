@@ -1,9 +1,9 @@
 //! The node's only reader of a partition of `chat.deliveries`.
 //!
 //! It begins at the log's end. Whenever it resumes after an error, and periodically while it runs, it verifies
-//! that the record before its position is still the same one. If the topic was re-created or trimmed below that
-//! position, the position is lost: every socket of the partition is closed with `PositionLost`, and the reader
-//! begins again at the log's end.
+//! that the record before its position is still the same one. If it is not, because the topic was re-created or
+//! trimmed past that record, the position is lost: every socket of the partition is closed with `PositionLost`,
+//! and the reader begins again at the log's end.
 //!
 //! A burst can be read faster than it is written to sockets. Before the ring drops an entry that a socket has not
 //! taken, the reader waits: for as long as the node itself has not served that socket, and otherwise within
@@ -62,7 +62,7 @@ struct Empty {
 /// Why a reader cannot go on from where it was.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("the record before this place is gone or another one: the topic was trimmed or re-created")]
+    #[error("the record before this position is gone or is another one: the topic was trimmed or re-created")]
     Differs,
     #[error(transparent)]
     Log(LogError),
@@ -143,7 +143,7 @@ impl Reader<'_> {
         self.partition.hub.open(self.partition.ring(start));
         let lost = self.follow(start).await;
         let (partition, code) = (self.partition.number, CloseCode::PositionLost.number());
-        tracing::warn!(partition, code, error = %lost, "reader lost its place: its sockets are closed");
+        tracing::warn!(partition, code, error = %lost, "reader lost its position: its sockets are closed");
         self.partition.metrics.positions_lost.inc();
         self.partition.hub.close();
         self.pause().await;

@@ -92,8 +92,8 @@ pub(crate) async fn open(
     }
 }
 
-/// Whether the answer leaves open if the conversation exists: then creating it decides, because that goes through
-/// the log.
+/// Whether the error leaves it open if the conversation exists. Then the command to create it, which the log
+/// decides, finds out.
 fn is_unsure(error: &ClientError) -> bool {
     use ErrorCode::{Held, NotFound, NotMember, Retry};
     matches!(error.code(), Some(NotMember | NotFound | Retry | Held))

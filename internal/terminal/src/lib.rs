@@ -75,13 +75,13 @@ pub struct ChatOptions {
     pub endpoints: Endpoints,
     /// The user's name.
     pub name: String,
-    /// And password.
+    /// The user's password.
     pub password: Secret,
     /// Whether to register the account if the name is new.
     pub register: bool,
-    /// With whom to talk.
+    /// The conversation to talk in.
     pub target: Target,
-    /// What the device keeps.
+    /// Where the device's state is stored.
     pub state: StatePath,
     /// Whether to show the newest messages, send the input and end, instead of staying until the input ends.
     pub once: bool,
