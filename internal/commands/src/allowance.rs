@@ -1,4 +1,4 @@
-//! How often a user may send commands and marks: over all of the user's sockets and HTTP calls.
+//! The rate limit of a user's commands and marks, over all of the user's sockets and HTTP calls.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,21 +9,22 @@ use domain::UserId;
 use environment::Buckets;
 use protocol::ErrorCode;
 
-/// Commands and marks that a user may send at once, after a pause, to one process.
+/// The commands and marks that a user may send to one process at once, after a pause.
 pub const COMMANDS_BURST: u32 = 120;
-/// Commands and marks that a user may send per second in the long run. Beyond: `rate_limited`.
+/// The commands and marks that a user may send per second in the long run; beyond that, the answer is
+/// `rate_limited`.
 pub const COMMANDS_PER_SECOND: u32 = 60;
-/// So many users that a command names count as one more command: each of them is looked up.
+/// The number of named users that count as one more command, because each of them is looked up.
 pub const NAMES_PER_COMMAND: usize = 16;
-/// Users remembered. At the bound the least recent one may begin anew.
+/// Users whose buckets are kept. At the bound the least recently used bucket is dropped, and so counts as full.
 const USERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 
-/// What users may send. Clones share it: a process that serves HTTP and sockets gives both the same.
+/// The token buckets of users. Clones share them: a process that serves HTTP and sockets gives both the same.
 #[derive(Debug, Clone)]
 pub struct Allowance(Arc<Buckets<UserId>>);
 
 impl Allowance {
-    /// So many at once, and so many per second in the long run.
+    /// Buckets with this burst and this rate per second.
     #[must_use]
     pub fn new(burst: u32, per_second: u32) -> Self {
         Self(Arc::new(Buckets::new(burst, Duration::from_secs(1) / per_second.max(1), USERS_MAX)))
@@ -33,10 +34,11 @@ impl Allowance {
         self.take_many(user, 1)
     }
 
-    /// For the users that a command names: each of them is looked up before anything is decided or charged for.
+    /// Takes tokens for the users that a command names: each of them is looked up before the command is decided or
+    /// charged.
     ///
     /// # Errors
-    /// As for a command.
+    /// As for a command: `rate_limited`.
     pub(crate) fn take_for_names(&self, user: UserId, names: usize) -> Result<(), ApiError> {
         match u32::try_from(names / NAMES_PER_COMMAND).unwrap_or(u32::MAX) {
             0 => Ok(()),
@@ -62,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// Each of them costs a read or more, whether the command is refused or not.
+    /// Each named user costs a read or more, whether the command is refused or not.
     #[tokio::test(start_paused = true)]
     async fn who_names_many_users_sends_fewer_commands() {
         let (allowance, user) = (Allowance::default(), UserId::try_from(Uuid::nil()).unwrap());

@@ -1,4 +1,5 @@
-//! The barrier: what was in the log when a request came is in the store when it is answered.
+//! The barrier: a request that passed it reads from the store everything that was in the log when the request
+//! arrived.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use tokio::time::{Instant, timeout};
 use crate::faults;
 use crate::watermark::Watermarks;
 
-/// How long the record at an end is waited for before it is asked whether there is one.
+/// How long to wait for the last position to be applied, before checking whether it holds a record.
 const END_IS_RECORD_WITHIN: Duration = Duration::from_millis(300);
 
-/// Waits for storage. Cheap to clone; clones share their questions to the log.
+/// Waits for storage. Cheap to clone; clones share their requests to the log.
 #[derive(Clone)]
 pub struct Barrier {
     watermarks: Arc<Watermarks>,
@@ -24,7 +25,7 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// The barrier between that log and the store derived from it.
+    /// The barrier between this log and the store derived from it.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore) -> Self {
         Self { watermarks: Arc::new(Watermarks::new(log)), store }
@@ -38,27 +39,27 @@ impl Barrier {
         Source { topic: topics::MESSAGES, partition }
     }
 
-    /// The seq of the last record that is in the partition now; `None` for an empty one.
+    /// The seq of the last position in the partition as of now; `None` for an empty partition.
     ///
     /// # Errors
-    /// When the log cannot be asked.
+    /// When the log does not answer.
     pub async fn watermark(&self, source: Source) -> Result<Option<Seq>, ApiError> {
         self.watermarks.end(source).await
     }
 
-    /// Whether everything up to `seq` is applied, waiting for it at most so long.
+    /// Waits until everything up to `seq` is applied, at most for `wait`; returns whether it is.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// When the store does not answer.
     pub async fn applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, ApiError> {
         self.store.wait_applied(source, seq, wait).await.map_err(faults::of_store)
     }
 
-    /// Whether everything that is in the partition now gets applied within `wait`. After a yes, whether a conversation
-    /// is held has to be asked before its rows mean anything.
+    /// Waits until everything that is in the partition now is applied, at most for `wait`; returns whether it is.
+    /// After that, the caller must check whether the conversation is held before it trusts the rows.
     ///
     /// # Errors
-    /// When the log or the store cannot be asked.
+    /// When the log or the store does not answer.
     pub async fn passed(&self, source: Source, wait: Duration) -> Result<bool, ApiError> {
         let begun = Instant::now();
         let Ok(end) = timeout(wait, self.watermark(source)).await else { return Ok(false) };
@@ -68,9 +69,9 @@ impl Barrier {
         }
     }
 
-    /// Whether all that stands up to the end at `seq` gets applied before the deadline. What stands there last may be
-    /// nobody's to read, a foreign producer's control record, and is never applied; so who waits for long looks for the last
-    /// record before it.
+    /// Waits until everything up to the end at `seq` is applied, until the deadline. The last position may be the
+    /// control record of another system's producer, which cannot be read and is never applied; so after a short
+    /// wait this looks for the last record before it.
     async fn applied_all(&self, source: Source, seq: Seq, deadline: Instant) -> Result<bool, ApiError> {
         let left = || deadline.saturating_duration_since(Instant::now());
         if self.applied(source, seq, left().min(END_IS_RECORD_WITHIN)).await? {
@@ -79,7 +80,7 @@ impl Barrier {
         match timeout(left(), self.watermarks.last_record(source, seq)).await {
             Ok(Ok(Some(last))) => self.applied(source, last, left()).await,
             Ok(Ok(None)) => Ok(true),
-            // The log does not say: the end itself is waited for.
+            // The log does not answer: wait for the end itself.
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the last record before an end could not be looked for");
                 self.applied(source, seq, left()).await
@@ -88,10 +89,10 @@ impl Barrier {
         }
     }
 
-    /// Whether storage holds the conversation: its rows may lack what was skipped.
+    /// Whether storage holds the conversation: then its rows may lack skipped events.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// When the store does not answer.
     pub async fn held(&self, conversation: ConversationId) -> Result<bool, ApiError> {
         let partition = Self::source_of(conversation).partition;
         let hold = self.store.hold(Consumer::Storage, partition, conversation).await;
@@ -112,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// A log whose partitions end with control records of a foreign producer's transactions.
+    /// A log whose partitions end with control records of another system's transactions.
     struct Marked {
         inner: SharedLog,
         markers: u64,
@@ -135,7 +136,7 @@ mod tests {
         }
     }
 
-    /// Issue 10, item 5: a marker is never applied, so nobody may wait for it.
+    /// Issue 10, item 5: a control record is never applied, so no request may wait for it.
     #[tokio::test(start_paused = true)]
     async fn a_control_record_at_the_end_is_not_waited_for() {
         let clock = Clock::from_fn(|| 0);

@@ -1,14 +1,15 @@
-//! What can be told of a command by itself. The reducer judges the same at log order; here it is a sentence.
+//! Checks of a command that need no state. The reducer makes the same checks; here a failure is a sentence for the
+//! client.
 
 use api::ApiError;
 use domain::limits::STAMP_AHEAD_MS_MAX;
 use domain::{Action, CommandId, UserId};
 use protocol::ErrorCode;
 
-/// Refuses what the reducer is sure to refuse.
+/// Refuses a command that the reducer would refuse in any state.
 ///
 /// # Errors
-/// `invalid` or `id_from_future`, with what was wrong and what was expected.
+/// `invalid` or `id_from_future`, with a sentence that says what was wrong and what was expected.
 pub(crate) fn check(id: CommandId, author: UserId, action: &Action, now_ms: i64) -> Result<(), ApiError> {
     if id.stamp_ms() > now_ms.saturating_add(STAMP_AHEAD_MS_MAX) {
         let ahead_s = id.stamp_ms().saturating_sub(now_ms) / 1000;
@@ -23,7 +24,7 @@ fn invalid(message: String) -> ApiError {
     ApiError::new(ErrorCode::Invalid, message)
 }
 
-/// The title that the action gives, if it gives one.
+/// The new title, if the action sets one.
 fn title_of(action: &Action) -> Option<&str> {
     let title = match action {
         Action::Create(create) => create.title.as_deref(),
@@ -57,7 +58,7 @@ mod tests {
         UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()
     }
 
-    /// What the reducer decides where membership and role are no obstacle.
+    /// The reducer's decision where membership and role allow the action.
     fn judged(id: CommandId, author: UserId, action: &Action) -> Decision {
         let mut state = ConversationState::default();
         let conversation = match action {

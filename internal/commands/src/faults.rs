@@ -1,4 +1,4 @@
-//! What the outside world is told when the log or the store fails or is behind: the one place where that becomes codes.
+//! Maps failures and delays of the log and the store to the error codes that clients see; no other module does.
 
 use api::ApiError;
 use environment::ErrorKind;
@@ -6,25 +6,25 @@ use eventlog::{AppendError, LogError};
 use protocol::ErrorCode;
 use store::StoreError;
 
-/// Not a member, or there is no such conversation: nobody is told which.
+/// The user is not a member, or the conversation does not exist: clients do not learn which.
 #[must_use]
 pub fn not_member() -> ApiError {
     ApiError::new(ErrorCode::NotMember, "there is no such conversation, or you are not a member of it")
 }
 
-/// Storage holds the conversation: its rows may lack what was skipped.
+/// Storage holds the conversation: its rows may lack skipped events.
 #[must_use]
 pub fn held() -> ApiError {
     ApiError::new(ErrorCode::Held, "the conversation waits for an upgrade of the server: ask again later")
 }
 
-/// Storage has not come so far in time.
+/// Storage has not come far enough in time.
 #[must_use]
 pub fn retry() -> ApiError {
     ApiError::new(ErrorCode::Retry, "the server has not caught up with the log yet: ask again")
 }
 
-/// The store did not answer, or not with what was asked for.
+/// The store did not answer, or failed.
 #[must_use]
 pub fn of_store(error: StoreError) -> ApiError {
     if may_pass(error.kind()) { ApiError::unavailable(error) } else { ApiError::internal(error) }
@@ -36,7 +36,7 @@ pub fn of_log(error: LogError) -> ApiError {
     if may_pass(error.kind()) { ApiError::unavailable(error) } else { ApiError::internal(error) }
 }
 
-/// Whether the same request may be answered later, without anybody mending this program or its data.
+/// Whether a retry of the request may succeed without a change of this program or its data.
 fn may_pass(kind: ErrorKind) -> bool {
     match kind {
         ErrorKind::Transient | ErrorKind::Superseded | ErrorKind::Missing | ErrorKind::Closed => true,
@@ -44,7 +44,7 @@ fn may_pass(kind: ErrorKind) -> bool {
     }
 }
 
-/// The log did not take the record: nothing was appended, except where the code says `unknown`.
+/// The log did not accept the record: nothing was appended, except where the code is `unknown`.
 #[must_use]
 pub fn of_enqueue(error: AppendError) -> ApiError {
     match error {
@@ -53,8 +53,8 @@ pub fn of_enqueue(error: AppendError) -> ApiError {
     }
 }
 
-/// The log had taken the record and did not acknowledge it. Where it cannot be told whether the record is there, or
-/// may yet get there, the answer is `unknown`, never a failure.
+/// The log accepted the record and did not acknowledge it. Where the record may be in the log, or may still be
+/// appended, the code is `unknown`, never a failure.
 #[must_use]
 pub fn of_append(error: AppendError) -> ApiError {
     match error {

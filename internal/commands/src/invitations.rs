@@ -1,12 +1,13 @@
-//! Groups that somebody was taken into and has not accepted: said nothing in and marked nothing as read. They are bounded
-//! per user. To leave one is to decline it; who has done so twice is not taken in again: once may have been a mistake.
+//! Invitations: groups that a user was taken into and has not accepted. A user accepts a group by sending a
+//! message or marking one as read. Invitations are bounded per user. Leaving a group that was not accepted
+//! declines it; a user who has declined a group twice is not taken in again (once may have been a mistake).
 //!
-//! The reducer never looks outside its conversation, so this is asked when the command is taken, of rows that may be a
-//! moment behind: commands that several processes take at once may pass a bound by some. A store that does not answer
-//! stops no command here.
+//! The reducer never looks outside its conversation, so this is checked when the command is received, against rows
+//! that may lag a little: commands that several processes receive at once may exceed a bound by a few. A store
+//! that does not answer blocks no command here.
 //!
-//! Whom a user has written to in a direct conversation is trusted: neither bound nor declining keeps them from taking the
-//! user in. So nobody can use the bounds up against a user's friends.
+//! A user trusts everybody to whom they have written in a direct conversation: neither the bounds nor a declined
+//! group keep those from taking the user in. So nobody can use up the bounds to keep a user's friends out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -24,59 +25,61 @@ use tokio::time::{Instant, timeout};
 
 use crate::people::taken_in;
 
-/// Groups that wait for one user to accept them. Beyond, the user is taken into no more: `too_many_invitations`.
+/// Groups that wait for one user to accept them. At the bound, commands that take the user in are answered
+/// `too_many_invitations`.
 pub const INVITATIONS_MAX: usize = 500;
-/// Of those, groups that one user has taken the other into.
+/// The most of those groups into which the same user has taken the other one.
 pub const INVITATIONS_BY_ONE_MAX: usize = 100;
-/// Leavings of a group that was never accepted, after which the user is not taken in again: `declined`.
+/// How often a user must leave a group without having accepted it, until they are not taken in again: `declined`.
 pub const LEAVINGS_MAX: usize = 2;
-/// How long all of a check may take. Beyond, the command is let through.
+/// The longest that a check may take; after that, the command is let through.
 const CHECK_WAIT: Duration = Duration::from_secs(1);
-/// Users that are looked at at once.
+/// Users that are checked concurrently.
 const AT_ONCE: usize = 16;
 /// Rows of a user that are read at once.
 const ROWS_AT_ONCE: usize = 1000;
-/// Users whose invitations are remembered per process; of each [`INVITATIONS_MAX`] groups at most, or a little more.
+/// Users whose invitations are cached per process; for each of them [`INVITATIONS_MAX`] groups, or a few more.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// How long what is remembered counts, while it is within the bounds: accepting and declining shorten it meanwhile.
+/// How long a cache entry is valid below the bounds. Groups that are accepted or declined meanwhile still count.
 const REMEMBERED_GOOD: Duration = Duration::from_secs(60);
-/// The same at a bound: a user who has just accepted some is asked about again soon, and not by every command.
+/// The same at a bound: short, so that a user who accepts some groups can soon be taken in again, but not zero, so
+/// that not every command reads the store.
 const AT_BOUND_GOOD: Duration = Duration::from_secs(1);
-/// How long a reservation that was made here counts while no row says so: until then storage has come to it, or the group was
-/// never written.
+/// How long a reservation of this process counts while the rows do not show the group: by then storage has written
+/// it, or the group was never created.
 const TAKEN_GOOD: Duration = Duration::from_secs(60);
-/// Users that a refusal names.
+/// The most users that a refusal names.
 const NAMED_MAX: usize = 3;
 
-/// Asks the store, and remembers. Cheap to clone.
+/// Checks invitations against the store, with a cache. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Invitations {
     store: SharedStore,
     known: Arc<Mutex<LruCache<UserId, Waiting>>>,
 }
 
-/// The groups that wait for one user.
+/// The groups that wait for one user to accept them.
 #[derive(Debug, Clone)]
 struct Waiting {
-    /// By conversation; [`INVITATIONS_MAX`] of the rows at most, and those that none shows yet.
+    /// By conversation: at most [`INVITATIONS_MAX`] from the rows, and reservations that the rows do not show yet.
     groups: BTreeMap<ConversationId, Invitation>,
-    /// When the rows were read.
+    /// The time when the rows were read.
     at: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Invitation {
     inviter: UserId,
-    /// When the reservation was made here, of a group that no row has shown yet.
+    /// The time of the reservation, for a group that the rows do not show yet; `None` for groups from the rows.
     taken: Option<Instant>,
 }
 
-/// What the rows say of a user's groups.
+/// The groups of a user, as the rows say.
 #[derive(Debug, Default)]
 struct Found {
-    /// Those that wait, with who has taken the user into each of them.
+    /// The groups that wait, with the inviter of each.
     waiting: Vec<(ConversationId, UserId)>,
-    /// All of them.
+    /// The ids of all groups and other conversations of the user.
     seen: BTreeSet<ConversationId>,
 }
 
@@ -86,8 +89,8 @@ impl Waiting {
         self.groups.len() >= INVITATIONS_MAX || own >= INVITATIONS_BY_ONE_MAX
     }
 
-    /// Takes a reservation for a group, if there is one: before the group is written, or commands that come at once would all
-    /// find the same room.
+    /// Reserves room for a group, if there is any. Without reservations before the group is written, concurrent
+    /// commands would all find the same room.
     fn reserve(&mut self, conversation: ConversationId, inviter: UserId) -> bool {
         if self.groups.contains_key(&conversation) {
             return true;
@@ -99,7 +102,7 @@ impl Waiting {
         free
     }
 
-    /// What was found, with the reservations that were made here before and that the rows do not show yet.
+    /// A new entry from the rows, with the earlier reservations that the rows do not show yet.
     fn anew(found: Found, before: Option<&Self>) -> Self {
         let Found { waiting, seen } = found;
         let rows = waiting.into_iter().map(|(id, inviter)| (id, Invitation { inviter, taken: None }));
@@ -112,7 +115,7 @@ impl Waiting {
     }
 }
 
-/// Why a user is not taken in.
+/// The reason why a user may not be taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closed {
     Full,
@@ -124,7 +127,7 @@ impl Invitations {
         Self { store, known: Arc::new(Mutex::new(LruCache::new(REMEMBERED_MAX))) }
     }
 
-    /// Whether all users whom the action takes into a group may be taken in by its author.
+    /// Checks that the author may take in every user whom the action takes into a group.
     ///
     /// # Errors
     /// `too_many_invitations` or `declined`, naming users.
@@ -172,7 +175,8 @@ impl Invitations {
         Ok(())
     }
 
-    /// Why `author` may not take the user in, with a reservation made when nothing is against it; `again`: into a group that the user may have been in before.
+    /// Why `author` may not take the user in; `None` after a reservation was made. `again` says that the user may
+    /// have been in the group before.
     async fn closed(
         &self,
         author: UserId,
@@ -191,7 +195,7 @@ impl Invitations {
         Ok(Some(closed).filter(|_| !trusted))
     }
 
-    /// Takes a reservation for a group that waits for the user, if there is one.
+    /// Reserves room for a group in the user's invitations, if there is any.
     async fn reserve(&self, author: UserId, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
         let good = |waiting: &&mut Waiting| {
             waiting.at.elapsed() < if waiting.is_full_for(author) { AT_BOUND_GOOD } else { REMEMBERED_GOOD }
@@ -202,7 +206,7 @@ impl Invitations {
             return Ok(taken);
         }
         let found = self.groups_of(user).await?;
-        // Others may have asked meanwhile, and made reservations.
+        // Other commands may have made reservations during the read.
         Ok(self.with(|known| {
             let mut waiting = Waiting::anew(found, known.peek(&user));
             let taken = take(&mut waiting);
@@ -211,7 +215,7 @@ impl Invitations {
         }))
     }
 
-    /// The user's groups, as the rows say.
+    /// Reads the user's groups from the rows.
     async fn groups_of(&self, user: UserId) -> Result<Found, StoreError> {
         let (mut found, mut after) = (Found::default(), None);
         loop {
@@ -229,7 +233,7 @@ impl Invitations {
         }
     }
 
-    /// Who has taken the user into each of the groups, where the user has not accepted it.
+    /// The inviter of each group that the user has not accepted; `None` for the others.
     async fn waiting(&self, user: UserId, ids: &[ConversationId]) -> Result<Vec<Option<UserId>>, StoreError> {
         let inviters = self.store.inviters(user, ids).await?;
         if inviters.iter().all(Option::is_none) {
@@ -240,7 +244,8 @@ impl Invitations {
         Ok(inviters.into_iter().zip(accepted).map(|(inviter, accepted)| inviter.filter(|_| !accepted)).collect())
     }
 
-    /// Whether the user has left the group as often as it takes, by themselves, without having accepted it.
+    /// Whether the user, without having accepted the group, has left it at least [`LEAVINGS_MAX`] times, the last
+    /// time by themselves.
     async fn has_declined(&self, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
         let row = self.store.user_conversation(user, conversation).await?;
         let Some(row) = row.filter(|row| row.role.is_none()) else { return Ok(false) };
@@ -263,7 +268,7 @@ impl Invitations {
         Ok(self.store.sent(user, &[ConversationId::direct(user, other)]).await?.iter().any(Option::is_some))
     }
 
-    /// Takes reservations back that were made for a group that is not written.
+    /// Returns the reservations for a group that will not be written.
     fn give_back(&self, conversation: ConversationId, users: &BTreeSet<UserId>) {
         self.with(|known| {
             for user in users {

@@ -1,9 +1,9 @@
 //! Checking a command and appending it to the log: the library that the HTTP API and the socket service both link.
 //!
-//! Checks here are advisory, for quick answers: a "no" from the store is final only once `applied` has passed a
-//! watermark taken since the request came, and the conversation is not held; otherwise the command is appended and the
-//! reducer decides at log order. A store that does not answer stops no command but those that take users in: whether
-//! they have an account is looked up here, and written into the event.
+//! These checks are advisory, for quick answers. A refusal by the store's rows is final only if `applied` has
+//! passed a watermark that was read after the request arrived, and the conversation is not held; otherwise the
+//! command is appended and the reducer decides. A store that does not answer blocks only commands that take users
+//! in: those users' accounts are looked up here, and the event records the result.
 
 mod allowance;
 mod barrier;
@@ -46,14 +46,15 @@ pub use quota::{
     WRITTEN_BYTES_PER_RECORD,
 };
 
-/// Commands of one process that are being checked or wait for the log. At the bound the answer is `busy`, at once.
+/// Commands of one process that are being checked or wait for the log. At the bound, further ones are answered
+/// `busy` at once.
 const IN_FLIGHT_MAX: usize = 8192;
-/// The longest that an acknowledgement is waited for: beyond what the engines wait themselves, so that a fault in one
-/// cannot hold a permit for ever.
+/// The timeout of an acknowledgement. It is longer than the engines' own timeouts, so that a fault in one of them
+/// cannot keep a permit for ever.
 const LOGGED_WAIT: Duration = Duration::from_secs(12);
-/// How long a mark waits for storage to pass its entry.
+/// How long a mark waits until storage has applied its entry.
 const MARK_APPLIED_WAIT: Duration = Duration::from_millis(200);
-/// Bytes of a trace context that travels along; a W3C `traceparent` has 55.
+/// The most bytes of a trace context that is written into the record; a W3C `traceparent` has 55.
 const TRACE_BYTES_MAX: usize = 64;
 
 /// Checks and appends commands. Cheap to clone.
@@ -63,7 +64,7 @@ pub struct Commands {
     store: SharedStore,
     codec: Codec,
     clock: Clock,
-    /// The version of the rules that events are made under.
+    /// The version of the rules of new events.
     rules: u32,
     barrier: Barrier,
     memberships: Memberships,
@@ -71,12 +72,12 @@ pub struct Commands {
     invitations: Invitations,
     quota: Quota,
     marks: MarkQueue,
-    /// Places of commands in flight.
+    /// The permits for commands in flight.
     permits: Arc<Semaphore>,
     allowance: Allowance,
 }
 
-/// A command that the log has taken into its queue.
+/// A command that the log has accepted into its queue.
 #[derive(Debug)]
 pub struct Submitted {
     /// The command.
@@ -84,7 +85,7 @@ pub struct Submitted {
     /// Its conversation.
     pub conversation: ConversationId,
     receipt: AppendReceipt,
-    /// Given back when the command's fate is known.
+    /// Returned when the command's fate is known.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -92,7 +93,7 @@ impl Submitted {
     /// Waits until the command is durable in the log.
     ///
     /// # Errors
-    /// `unknown` when that cannot be told in time.
+    /// `unknown` when the log does not answer in time.
     pub async fn logged(self) -> Result<Accepted, ApiError> {
         if seeded(Bug::AckBeforeLog) {
             return Ok(Accepted { id: self.id, conversation: self.conversation });
@@ -104,8 +105,9 @@ impl Submitted {
 }
 
 impl Commands {
-    /// Commands that are appended to `log` under the `rules` of that version and checked against `store`; and the writer
-    /// of their read marks, which the service runs as a task of its own and stops after its last caller.
+    /// Makes the service that checks commands against `store` and appends them to `log` under that version of the
+    /// rules, and the writer of its read marks. The caller runs the writer as a task and stops it after its last
+    /// use.
     #[must_use]
     pub fn new(log: SharedLog, store: SharedStore, codec: Codec, clock: Clock, rules: u32) -> (Self, MarkWriter) {
         let (marks, writer) = MarkWriter::new(SharedLog::clone(&log), codec.clone());
@@ -134,26 +136,27 @@ impl Commands {
         (commands, writer)
     }
 
-    /// Holds users to that allowance.
+    /// Applies this allowance to users.
     #[must_use]
     pub fn within(self, allowance: Allowance) -> Self {
         Self { allowance, ..self }
     }
 
-    /// The barrier between that log and that store.
+    /// The barrier between the log and the store.
     #[must_use]
     pub fn barrier(&self) -> &Barrier {
         &self.barrier
     }
 
-    /// Checks the command and hands it to the log. Of two calls that follow one another, the first one's event stands
-    /// first, if both are of one conversation. Takes half a second at most, two more
-    /// where users are taken in, and as long as the log's queue is full.
+    /// Checks the command and enqueues it in the log. Of two successive calls for one conversation, the first
+    /// one's event comes first. Takes at most half a second, two more where users are taken in, plus the wait
+    /// while the log's queue is full.
     ///
-    /// `trace` is a W3C `traceparent`; another text is left out.
+    /// `trace` is a W3C `traceparent`; any other text is left out.
     ///
     /// # Errors
-    /// Why the command was not appended: final for this copy (`unknown`: it may have been).
+    /// Why the command was not appended. Final for this attempt, except that after `unknown` it may have been
+    /// appended.
     pub async fn submit(
         &self,
         author: UserId,
@@ -171,7 +174,7 @@ impl Commands {
         self.check_member(author, conversation, id, &action).await?;
         let looked_up = self.look_up(author, conversation, id, &action).await?;
         self.check_invited(author, conversation, id, &action).await?;
-        // Last: what is refused is not written.
+        // The quota is charged last, because a refused command writes nothing.
         self.quota.charge(author, conversation, &action).await?;
         let (received_ms, rules, key_id) = (now_ms, self.rules, None);
         let event = Event { id, conversation, author, received_ms, rules, key_id, looked_up, action };
@@ -180,15 +183,16 @@ impl Commands {
         Ok(Submitted { id, conversation, receipt, _permit: permit })
     }
 
-    /// Raises the user's read mark to the entry at `seq` (or the nearest entry before it) and waits until that is in
-    /// the log; returns the entry's seq. Marks are coalesced to one per user and conversation in two seconds, so this
-    /// may take that long.
+    /// Raises the user's read mark to the entry at `seq` (or the nearest entry before it) and waits until the mark
+    /// is in the log; returns the entry's seq. Marks are coalesced to one per user and conversation in two
+    /// seconds, so this may take that long.
     ///
     /// # Errors
-    /// `not_member`, `held`, or `retry` when there is no such row yet; in doubt whether it was appended, `unknown`.
+    /// `not_member`, `held`, or `retry` when the row does not exist yet; `unknown` when the mark may have been
+    /// appended.
     pub async fn mark(&self, user: UserId, conversation: ConversationId, seq: Seq) -> Result<Seq, ApiError> {
         self.allowance.take(user)?;
-        // Not by what is remembered: the answer tells what stands there.
+        // The cache is not used here, because the answer reveals the entry's seq.
         match self.memberships.check_anew(user, conversation).await {
             Answer::Member => {}
             Answer::Former | Answer::Stranger => return Err(faults::not_member()),
@@ -196,7 +200,8 @@ impl Commands {
             Answer::Unsure => return Err(faults::retry()),
         }
         let mark = self.entry_at(conversation, seq).await?;
-        // After the entry: whose membership ended before it is not told of it, nor is who joined after it.
+        // Check this after the entry was read: a user who left before the entry, or joined after it, must not
+        // learn of it.
         let row = self.store.user_conversation(user, conversation).await.map_err(faults::of_store)?;
         let row = row.filter(|row| row.role.is_some()).ok_or_else(faults::not_member)?;
         let mark = if mark.seq < row.joined { self.entry_before(user, conversation, mark).await? } else { Some(mark) };
@@ -215,21 +220,22 @@ impl Commands {
         if action.kind() == Kind::Create {
             return Ok(());
         }
-        // Of a group's creation: there is nothing yet to be a member of, and nobody else's command has that id there.
+        // The withdrawal of a group's creation: the group has no members yet, and only the creator's own commands
+        // have that id there.
         if action.kind() == Kind::Withdraw && conversation == ConversationId::group(author, id) {
             return Ok(());
         }
         match self.memberships.check(author, conversation).await {
             Answer::Member => self.check_target(author, conversation, id, action).await,
             Answer::Unsure => Ok(()),
-            // Of a command from the time of membership, whose fate is open.
+            // A former member may withdraw a command from the time of their membership.
             Answer::Former if action.kind() == Kind::Withdraw => Ok(()),
             Answer::Former if self.memberships.stands(author, conversation, id).await => Ok(()),
             Answer::Former | Answer::Stranger => Err(faults::not_member()),
         }
     }
 
-    /// A message that one may not read answers like one that is not there.
+    /// Refuses a message that the author may not read in the same way as one that does not exist.
     async fn check_target(
         &self,
         author: UserId,
@@ -244,9 +250,10 @@ impl Commands {
         }
     }
 
-    /// Whether everybody whom the action takes in has an account. A conversation with nobody is not begun. Members to
-    /// add are refused in the log, like everything that a group does not take. A command that stands already is let
-    /// through, so that its author hears where: it was taken under rules that did not ask.
+    /// Whether all users whom the action takes in have an account. A new conversation with unknown users is
+    /// refused here; added members are refused by the reducer, like everything else that a group does not allow. A
+    /// command that was accepted before is let through, so that its author learns its outcome: earlier rules did
+    /// not require the look-up.
     async fn look_up(
         &self,
         author: UserId,
@@ -265,7 +272,7 @@ impl Commands {
         Err(people::no_such(&missing))
     }
 
-    /// Whether everybody whom the action takes in may be taken in. A command that stands already is let through, too.
+    /// Checks that the users may be taken in. A command that was accepted before is let through here, too.
     async fn check_invited(
         &self,
         author: UserId,
@@ -288,8 +295,8 @@ impl Commands {
         NewRecord { key: event.conversation.to_string(), partition: None, headers, payload: encoded.payload }
     }
 
-    /// The entry at `seq` or the nearest before it. A client may know an entry before its row is there: then only
-    /// `applied` tells whether the row found is the nearest.
+    /// The entry at `seq`, or the nearest before it. A client may know an entry whose row is not written yet: only
+    /// `applied` shows whether the row found is the nearest.
     async fn entry_at(&self, conversation: ConversationId, seq: Seq) -> Result<Mark, ApiError> {
         if let Some(mark) = self.newest_entry(conversation, seq).await?.filter(|mark| mark.seq == seq) {
             return Ok(mark);
@@ -308,7 +315,7 @@ impl Commands {
         self.newest_entry(conversation, seq).await?.ok_or_else(none)
     }
 
-    /// The same entry or the nearest before it that belongs to a membership of the user's, if there is one.
+    /// The same entry, or the nearest before it within a membership of the user, if there is one.
     async fn entry_before(
         &self,
         user: UserId,
@@ -318,7 +325,7 @@ impl Commands {
         let versions = self.store.memberships(conversation, user).await.map_err(faults::of_store)?;
         match MembershipSpans::of(&versions).newest(mark.seq) {
             Some(seq) if seq == mark.seq => Ok(Some(mark)),
-            // Who left saw themselves leave: there is an entry.
+            // A leaving is an entry that the leaving user may read.
             Some(left) => Ok(self.newest_entry(conversation, left).await?.filter(|entry| entry.seq == left)),
             None => Ok(None),
         }

@@ -1,7 +1,7 @@
-//! Read marks on their way to `chat.receipts`: one record per user and conversation in two seconds.
+//! Appends read marks to `chat.receipts`: at most one record per user and conversation in two seconds.
 //!
-//! The first mark goes out at once and opens a window; the highest of those that come inside the window goes out at its
-//! end. A mark is answered when it, or a higher one, is durable.
+//! The first mark is appended at once and opens a window; the highest mark that comes during the window is
+//! appended at its end. A mark is answered when it, or a higher one, is durable.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,22 +21,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::faults;
 
-/// One record per user and conversation in so long.
+/// The length of a window: at most one record is appended per user and conversation in this time.
 pub const MARK_WINDOW: Duration = Duration::from_secs(2);
-/// Marks waiting for the writer. At the bound callers are told to come back.
+/// Marks in the writer's queue. At the bound, callers are told to retry.
 const REQUESTS_MAX: usize = 1024;
-/// Open windows. At the bound marks of other conversations are told to come back.
+/// Open windows. At the bound, callers with marks of other conversations are told to retry.
 const WINDOWS_MAX: usize = 65_536;
-/// Calls that wait for one window's end, one per device and retry. At the bound they are told to come back.
+/// Calls that wait for the end of one window, one per device and retry. At the bound, callers are told to retry.
 const WAITERS_MAX: usize = 64;
-/// Records that the log has not acknowledged. At the bound the writer takes nothing new.
+/// Records that the log has not acknowledged. At the bound, the writer accepts no further marks.
 const IN_FLIGHT_MAX: usize = 1024;
 
 type Key = (UserId, ConversationId);
-/// Who waits for a mark, and what they are told.
+/// The sender of a mark's result to its caller.
 type Waiter = oneshot::Sender<Result<(), ErrorCode>>;
 
-/// Where [`crate::Commands::mark`] leaves its marks.
+/// The queue through which [`crate::Commands::mark`] sends marks to the writer.
 #[derive(Clone)]
 pub(crate) struct MarkQueue {
     requests: mpsc::Sender<Request>,
@@ -49,7 +49,7 @@ struct Request {
 }
 
 impl MarkQueue {
-    /// Leaves a mark and waits until it, or a higher one, is in the log.
+    /// Queues a mark and waits until it, or a higher one, is in the log.
     pub(crate) async fn put(&self, key: Key, mark: Mark) -> Result<(), ApiError> {
         let (done, fate) = oneshot::channel();
         let taken = self.requests.try_send(Request { key, mark, done }).map_err(|refused| match refused {
@@ -57,7 +57,7 @@ impl MarkQueue {
             mpsc::error::TrySendError::Closed(_) => ErrorCode::Unavailable,
         });
         let fate = match taken {
-            // The writer is gone, and the mark may have been in flight: sending it again is always right.
+            // The writer has ended, and the mark may have been in flight: sending it again is always safe.
             Ok(()) => fate.await.unwrap_or(Err(ErrorCode::Unknown)),
             Err(code) => Err(code),
         };
@@ -71,21 +71,21 @@ pub struct MarkWriter {
     codec: Codec,
     requests: mpsc::Receiver<Request>,
     windows: BTreeMap<Key, Window>,
-    /// When each window ends; all last equally long, so they end in the order they began.
+    /// The end of each window. All have the same length, so they end in the order in which they began.
     ends: VecDeque<(Instant, Key)>,
     in_flight: FuturesUnordered<BoxFuture<'static, Flown>>,
 }
 
-/// Two seconds of one user in one conversation.
+/// The window of one user in one conversation.
 #[derive(Default)]
 struct Window {
-    /// The highest mark known to be durable.
+    /// The highest mark that is known to be durable.
     logged: Option<Mark>,
-    /// What goes out at the end.
+    /// The mark to append at the end of the window, with its waiting callers.
     waiting: Option<(Mark, Vec<Waiter>)>,
 }
 
-/// A record that has met its fate.
+/// A record whose fate is known.
 struct Flown {
     key: Key,
     mark: Mark,
@@ -107,8 +107,8 @@ impl MarkWriter {
         (MarkQueue { requests: sender }, writer)
     }
 
-    /// Appends marks until `shutdown`, or until no [`crate::Commands`] are left; then appends what waits, at once, and
-    /// returns when the log has answered for all of it.
+    /// Appends marks until `shutdown`, or until all [`crate::Commands`] are dropped; then appends the waiting
+    /// marks at once, and returns when the log has answered for all of them.
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let room = self.in_flight.len() < IN_FLIGHT_MAX;
@@ -214,7 +214,7 @@ impl MarkWriter {
     }
 }
 
-/// Answers those who still wait.
+/// Answers the callers that still wait.
 fn answer(waiters: impl IntoIterator<Item = Waiter>, fate: Result<(), ErrorCode>) {
     for waiter in waiters {
         let _ = waiter.send(fate);

@@ -1,4 +1,4 @@
-//! Who may speak where, as far as the store knows: advisory, for quick answers.
+//! Checks membership in the store: advisory, for quick answers.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,30 +12,30 @@ use tokio::time::timeout;
 
 use crate::{Barrier, faults};
 
-/// How long a "no" waits for storage to pass the watermark.
+/// How long a negative answer waits for storage to pass the watermark.
 const APPLIED_WAIT: Duration = Duration::from_millis(200);
-/// How long all of a check may take; beyond, the reducer decides.
+/// The longest that a check may take; after that, the reducer decides.
 const CHECK_WAIT: Duration = Duration::from_millis(400);
-/// Memberships remembered per process, about 5 MiB. At the bound the least recently used is asked for again.
+/// Memberships cached per process, about 5 MiB. At the bound the least recently used is dropped.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 
-/// What the store knows of a membership.
+/// The store's answer about a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// A member, now or a moment ago.
+    /// The user is a member, or was one a moment ago.
     Member,
-    /// No member any more as of everything that was in the log when the check began.
+    /// The user is a former member, as of everything that was in the log when the check began.
     Former,
-    /// Never a member, as of then.
+    /// The user never was a member, as of the same.
     Stranger,
     /// The store is behind, holds the conversation, or does not answer.
     Unsure,
 }
 
-/// Asks the store, and remembers who is a member. Cheap to clone.
+/// Checks memberships in the store and caches who is a member. Cheap to clone.
 ///
-/// Only "yes" is remembered. It may be stale, which is harmless: the reducer decides who speaks, and every read of the
-/// API asks the store anew.
+/// Only positive answers are cached. They may be stale, which is harmless: the reducer decides who may speak, and
+/// every read of the API asks the store.
 #[derive(Clone)]
 pub(crate) struct Memberships {
     store: SharedStore,
@@ -48,7 +48,7 @@ impl Memberships {
         Self { store, barrier, known: Arc::new(Mutex::new(LruCache::new(REMEMBERED_MAX))) }
     }
 
-    /// Whether `user` is a member; never fails and never takes long.
+    /// Whether `user` is a member. Never fails, and takes [`CHECK_WAIT`] at most.
     pub(crate) async fn check(&self, user: UserId, conversation: ConversationId) -> Answer {
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&(user, conversation)).is_some() {
             return Answer::Member;
@@ -56,7 +56,7 @@ impl Memberships {
         self.check_anew(user, conversation).await
     }
 
-    /// The same, whatever is remembered: a member is one now.
+    /// As [`Self::check`], without the cache: [`Answer::Member`] means a member as of now.
     pub(crate) async fn check_anew(&self, user: UserId, conversation: ConversationId) -> Answer {
         match timeout(CHECK_WAIT, self.ask(user, conversation)).await {
             Ok(Ok(answer)) => answer,
@@ -97,8 +97,9 @@ impl Memberships {
         })
     }
 
-    /// Whether `user` may react to the message: it is there, and was said while they were a member. `None`: the reducer
-    /// decides, since the store is behind, holds the conversation or does not answer. Also of a retry of what stands.
+    /// Whether `user` may react to the message: it exists, and was sent during a membership of the user. `None`
+    /// leaves it to the reducer: the store is behind, holds the conversation or does not answer, or the command is
+    /// a retry of one that was accepted.
     pub(crate) async fn reads(
         &self,
         user: UserId,
@@ -134,8 +135,9 @@ impl Memberships {
         Ok(row.author == user || Past::At(row.seq).answer(versions, applied.seq))
     }
 
-    /// Whether a command of this user's was accepted under `id` in a conversation that the user is not in any more: its
-    /// retry is a duplicate before it is refused, so the reducer must see it. Asked after [`Answer::Former`].
+    /// Whether a command of this user was accepted under `id`, in a conversation that the user has left. The
+    /// reducer checks duplicates before it refuses, so it must see such a retry. To be called after
+    /// [`Answer::Former`].
     pub(crate) async fn stands(&self, user: UserId, conversation: ConversationId, id: CommandId) -> bool {
         let asked = async {
             let source = Barrier::source_of(conversation);
@@ -144,7 +146,7 @@ impl Memberships {
         };
         match timeout(CHECK_WAIT, asked).await {
             Ok(Ok(row)) => row.is_some_and(|row| row.author == user),
-            // It cannot be told: appending is always safe.
+            // The answer is not known: appending is always safe.
             Ok(Err(_)) | Err(_) => true,
         }
     }

@@ -1,8 +1,8 @@
-//! The users that a command names: looked up when the command is taken, and the event says so.
+//! Looks up the users that a command names, when it is received; the event records the result.
 //!
-//! The reducer never looks outside its conversation, so what it needs of the user tables has to stand in the event:
-//! that everybody named has an account. A store that does not answer is no reason to guess: the command is refused with
-//! a code that passes.
+//! The reducer never looks outside its conversation, so the event must record what the reducer needs from the user
+//! tables: that all named users have an account. When the store does not answer, the command is refused with a
+//! code that says to retry.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -18,16 +18,16 @@ use tokio::time::timeout;
 
 use crate::faults;
 
-/// How long the look-up of everybody that a command names may take. Beyond, the answer is `unavailable`.
+/// The longest that the look-up of all users of a command may take; after that, the answer is `unavailable`.
 const LOOK_UP_WAIT: Duration = Duration::from_secs(1);
-/// Users that are asked for at once.
+/// Users that are looked up at once.
 const READ_AT_ONCE: usize = 64;
-/// Users remembered per process, about 5 MiB. At the bound the least recently used is asked for again.
+/// Users cached per process, about 5 MiB. At the bound the least recently used is dropped.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
-/// Missing users that the refusal names.
+/// The most missing users that a refusal names.
 const NAMED_MAX: usize = 3;
 
-/// Asks the user tables, and remembers who has an account: accounts do not go away. Cheap to clone.
+/// Looks up users, and caches those that have an account, because accounts are never removed. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct People {
     store: SharedStore,
@@ -39,7 +39,7 @@ impl People {
         Self { store, known: Arc::new(Mutex::new(LruCache::new(REMEMBERED_MAX))) }
     }
 
-    /// Those of the users, in order, that have no account.
+    /// The users without an account, in order.
     ///
     /// # Errors
     /// When the store does not answer in time.
@@ -70,12 +70,12 @@ impl People {
     }
 }
 
-/// The users whom the action takes in, without the author, who is signed in.
+/// The users whom the action takes in, without the author, who has an account.
 pub(crate) fn taken_in(author: UserId, action: &Action) -> BTreeSet<UserId> {
     action.about().taken_in.iter().copied().filter(|user| *user != author).collect()
 }
 
-/// Refused, for these users have no account.
+/// The refusal of a command that names users without an account.
 pub(crate) fn no_such(missing: &[UserId]) -> ApiError {
     let named: Vec<String> = missing.iter().take(NAMED_MAX).map(UserId::to_string).collect();
     let more = match missing.len().saturating_sub(NAMED_MAX) {

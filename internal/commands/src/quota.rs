@@ -1,9 +1,9 @@
-//! What a user may cause to be written, in bytes: each command is charged for its record, its rows, and what the fan-out
-//! writes for everybody who hears of it. One letter said in a large group is written many times over.
+//! The quota of bytes that a user may cause to be written. Each command is charged for its record, its rows, and
+//! what the fan-out writes for its recipients: one letter in a large group is written for every member.
 //!
-//! A bucket per user and process: who is served by three processes has three. It bounds what one account costs; it is no
-//! fair share between accounts. The size of a conversation is read from the store and remembered for a while, and a
-//! store that does not answer stops no command.
+//! Buckets are per user and process: a user who is served by three processes has three buckets. The quota bounds
+//! the cost of one account; it does not distribute capacity between accounts. The size of a conversation is read
+//! from the store and cached for a while; a store that does not answer blocks no command.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,47 +21,49 @@ use tokio::time::{Instant, timeout};
 
 use crate::Barrier;
 
-/// Bytes that a user may cause to be written per hour in the long run, per process: about 1,500 short messages to a group
-/// of 10,000 members, or 40,000 to one of ten. Beyond: `rate_limited`, with the time after which there is enough again.
+/// Bytes that a user may cause to be written per hour in the long run, per process: about 1,500 short messages to
+/// a group of 10,000 members, or 40,000 to one of ten. Beyond that, the answer is `rate_limited`, with the time
+/// after which there is enough again.
 pub const WRITTEN_BYTES_PER_HOUR: u64 = 256 << 20;
-/// Bytes that a user may cause to be written at once, after a pause: those of an hour.
+/// Bytes that a user may cause to be written at once, after a pause: one hour's quota.
 pub const WRITTEN_BYTES_BURST: u64 = WRITTEN_BYTES_PER_HOUR;
-/// What a record or a row is charged beside its text.
+/// The charge for a record or a row, in addition to its text.
 pub const WRITTEN_BYTES_PER_RECORD: u64 = 300;
-/// What each recipient of an event is charged: an entry in a list of recipients.
+/// The charge for each recipient of an event: an entry in a list of recipients.
 pub const WRITTEN_BYTES_PER_RECIPIENT: u64 = 16;
-/// What each user named by a command is charged, in every record that names them.
+/// The charge for each user that a command names, in every record that names them.
 pub const WRITTEN_BYTES_PER_NAME: u64 = 40;
-/// Records and rows of a command that do not depend on who hears of it: the event, and its timeline, id and head rows.
+/// Records and rows of a command that do not depend on its recipients: the event, and its timeline, id and head
+/// rows.
 const RECORDS: u64 = 4;
-/// Rows of everybody whom a command takes in: the membership, and the user's own.
+/// Rows for each user whom a command takes in: the membership, and the user's own row.
 const ROWS_PER_MEMBER: u64 = 2;
-/// Users remembered. At the bound the least recent one's bucket counts as full again.
+/// Users whose buckets are kept. At the bound the least recently used bucket is dropped, and so counts as full.
 const USERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
-/// Conversations whose size is remembered. At the bound the least recently used is asked for again.
+/// Conversations whose size is cached. At the bound the least recently used is dropped.
 const SIZES_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
-/// How long a size counts as known: it is an estimate, and asking reads every member.
+/// How long a cached size is valid: it is an estimate, and a new one reads every member.
 const SIZE_GOOD: Duration = Duration::from_secs(600);
-/// How long the size is not asked for again when the store did not tell it.
+/// How long the size is not read again after a read that failed.
 const SIZE_UNKNOWN: Duration = Duration::from_secs(10);
-/// How long a command waits for it. Beyond, what was known of it counts, or else it counts as small, until it is there.
+/// How long a command waits for the size. After that, the last known size counts, or 1 when there is none.
 const SIZE_WAIT: Duration = Duration::from_millis(200);
-/// Sizes that are asked for at once. Beyond, what was known of the others counts.
+/// Concurrent reads of sizes. At the bound, the last known size counts.
 const QUESTIONS_MAX: usize = 16;
 
-/// Buckets of bytes. Cheap to clone; clones share the buckets.
+/// The buckets of all users. Cheap to clone; clones share the buckets.
 #[derive(Clone)]
 pub(crate) struct Quota {
     store: SharedStore,
     buckets: Arc<Mutex<LruCache<UserId, Bucket>>>,
     sizes: Arc<Mutex<LruCache<ConversationId, Size>>>,
-    /// Permits to ask for a size.
+    /// The permits to read a size.
     questions: Arc<Semaphore>,
 }
 
 struct Bucket {
     bytes: f64,
-    /// When `bytes` was right.
+    /// The time at which `bytes` was computed.
     at: Instant,
 }
 
@@ -78,7 +80,7 @@ impl Quota {
         Self { store, buckets, sizes, questions: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
     }
 
-    /// Takes what the command costs from its author's bucket.
+    /// Charges the author's bucket for the command.
     ///
     /// # Errors
     /// `rate_limited`, with the time after which the bucket holds enough.
@@ -91,7 +93,7 @@ impl Quota {
         let about = action.about();
         let recipients = match about.audience {
             Audience::Author => 1,
-            // Of a conversation that is opened, the rows are not there yet.
+            // A new conversation has no rows yet.
             Audience::Members if action.kind() == Kind::Create => about.taken_in.len() as u64 + 1,
             Audience::Members => self.members(conversation).await + about.taken_in.len() as u64,
         };
@@ -102,8 +104,8 @@ impl Quota {
         Ok(())
     }
 
-    /// The conversation has so many members from now on, if all who are taken in join. The rows say so a little later,
-    /// and are not asked while a size counts as known.
+    /// Caches the size that the conversation has once all named users have joined: the rows show it only later,
+    /// and are not read while a cached size is valid.
     fn has_grown(&self, conversation: ConversationId, members: u64) {
         let good_until = Instant::now() + SIZE_GOOD;
         self.sizes().put(conversation, Size { members, good_until });
@@ -117,7 +119,7 @@ impl Quota {
         let gained = now.duration_since(bucket.at).as_secs_f64() * per_second;
         *bucket = Bucket { bytes: (bucket.bytes + gained).min(burst), at: now };
         if bucket.bytes < cost {
-            // Rounded up: who comes back after exactly so long finds room.
+            // Rounded up, so that a retry after exactly this time succeeds.
             let wait = Duration::from_secs_f64((cost - bucket.bytes) / per_second) + Duration::from_millis(1);
             let seconds = wait.as_millis().div_ceil(1000);
             let words = format!(
@@ -130,19 +132,19 @@ impl Quota {
         Ok(())
     }
 
-    /// How many hear of what is said in the conversation, about.
+    /// The approximate number of members of the conversation.
     async fn members(&self, conversation: ConversationId) -> u64 {
         let now = Instant::now();
         let known = self.sizes().get(&conversation).copied();
         if let Some(size) = known.filter(|size| now < size.good_until) {
             return size.members;
         }
-        // Before it is asked: others count what was known meanwhile, and whoever asks is the only one.
+        // Cache the last known size before the read: other commands use it meanwhile, and only this one reads.
         let members = known.map_or(1, |size| size.members);
         self.sizes().put(conversation, Size { members, good_until: now + SIZE_UNKNOWN });
         let Ok(turn) = Arc::clone(&self.questions).try_acquire_owned() else { return members };
-        // In a task of its own: the rows of a large conversation take longer than a command may wait for them, and it is
-        // the large ones whose size matters.
+        // The read has a task of its own: the rows of a large conversation take longer than a command may wait,
+        // and the size matters most for large ones.
         let quota = self.clone();
         let question = tokio::spawn(async move {
             let _turn = turn;
@@ -166,7 +168,7 @@ impl Quota {
     }
 }
 
-/// The bytes that are written for a command of which so many hear.
+/// The bytes that are written for a command with that many recipients.
 fn cost(action: &Action, recipients: u64) -> u64 {
     let about = action.about();
     let (text, joining) = (about.text_bytes as u64, about.taken_in.len() as u64);
@@ -195,7 +197,7 @@ mod tests {
         Action::SendMessage(SendMessage { body: "x".repeat(bytes).into(), reply_to: None })
     }
 
-    /// Issue 10, item 4: 48 MB sent became 6.2 GB written.
+    /// Issue 10, item 4: 48 MB that were sent became 6.2 GB that were written.
     #[tokio::test(start_paused = true)]
     async fn a_user_is_charged_for_what_is_written_and_told_when_to_come_again() {
         let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
@@ -219,7 +221,7 @@ mod tests {
         quota.take(user(1), crowd).unwrap();
     }
 
-    /// A group that has just grown is as dear as it is, though its size was remembered from before.
+    /// A group that has just grown is charged with its new size, although the old size was cached.
     #[tokio::test(start_paused = true)]
     async fn a_conversation_counts_with_all_who_are_taken_in() {
         let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();

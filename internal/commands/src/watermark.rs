@@ -1,7 +1,8 @@
-//! Where the log ends, asked once for all who want to know it at the same moment.
+//! Reads the end of a partition once for all callers that ask at the same time.
 //!
-//! When thousands of devices come back they all sync, and each sync asks for every partition's end. One question to the
-//! broker at a time serves all who asked before it was put: so the load on the broker does not grow with the clients.
+//! When thousands of devices reconnect, all of them sync, and each sync reads the end of every partition. One
+//! request to the broker at a time serves all callers that asked before it was sent, so the load on the broker
+//! does not grow with the number of clients.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,27 +16,27 @@ use tokio::sync::Mutex;
 
 use crate::faults;
 
-/// The ends of all source partitions.
+/// The ends of all source partitions, as the log reports them.
 pub(crate) struct Watermarks {
     log: SharedLog,
     gates: BTreeMap<Source, Gate>,
 }
 
-/// One partition's questions: one at a time.
+/// The requests of one partition: one at a time.
 #[derive(Default)]
 struct Gate {
-    /// Questions put so far.
+    /// The number of requests so far.
     put: AtomicU64,
-    /// Held while a question is under way; the answer to the last one.
+    /// The last answer; locked while a request is in progress.
     last: Mutex<Option<Answer>>,
-    /// The last record before an end: the end that was asked for last, and what was found.
+    /// The last record before an end: the end that was asked for, and the record's seq.
     last_record: Mutex<Option<(Seq, Option<Seq>)>>,
 }
 
 struct Answer {
-    /// The number of its question.
+    /// The number of its request.
     number: u64,
-    /// `None`: it failed, which the one who put it has been told with the cause.
+    /// `None` when the request failed; the caller that made it gets the cause.
     end: Option<Option<Seq>>,
 }
 
@@ -47,7 +48,8 @@ impl Watermarks {
         Self { log, gates: sources.map(|source| (source, Gate::default())).collect() }
     }
 
-    /// The seq of the last record that is in the partition at some moment during this call; `None` for an empty one.
+    /// The seq of the last position in the partition at some moment during this call; `None` for an empty
+    /// partition.
     pub(crate) async fn end(&self, source: Source) -> Result<Option<Seq>, ApiError> {
         match self.gates.get(&source) {
             Some(gate) => gate.pass(self.ask(source)).await,
@@ -55,7 +57,8 @@ impl Watermarks {
         }
     }
 
-    /// The seq of the last record at or before `end`, which was an end. Who asks for the same one asks once.
+    /// The seq of the last record at or before `end`, which must be an end that the log reported. Calls with the
+    /// same `end` share one request.
     pub(crate) async fn last_record(&self, source: Source, end: Seq) -> Result<Option<Seq>, ApiError> {
         let Some(gate) = self.gates.get(&source) else { return Ok(Some(end)) };
         let mut found = gate.last_record.lock().await;
@@ -79,7 +82,7 @@ impl Watermarks {
 }
 
 impl Gate {
-    /// The answer to a question that is put after this call began: `question`, or that of another who waits here.
+    /// The answer to a request that was sent after this call began: its own, or that of another waiting caller.
     async fn pass(
         &self,
         question: impl Future<Output = Result<Option<Seq>, ApiError>>,
@@ -106,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn who_asks_together_is_answered_together_and_never_with_an_older_end() {
         let (gate, end, asked) = (Gate::default(), AtomicU64::new(0), AtomicU64::new(0));
-        // The end is what it is when the question is put; the answer takes its time.
+        // The end is read when the request is sent; the answer comes later.
         let question = async || {
             let end = Seq::new(0, end.load(Ordering::SeqCst)).unwrap();
             asked.fetch_add(1, Ordering::SeqCst);

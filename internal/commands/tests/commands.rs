@@ -1,5 +1,5 @@
-//! Commands and read marks against the embedded engines in memory. Storage is played by hand, so that a test decides
-//! how far it has come.
+//! Commands and read marks with the embedded engines in memory. The tests act as storage, so that they decide how
+//! far it has come.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,7 +44,7 @@ impl World {
         Self { log, store, commands, writer: Some(writer), ids: AtomicI64::new(1) }
     }
 
-    /// Accounts of these users.
+    /// Creates accounts for these users.
     async fn register(&self, users: &[UserId]) {
         for user in users {
             let account = Account {
@@ -72,7 +72,7 @@ impl World {
         Ok(id)
     }
 
-    /// Everything in the conversation's partition of a topic.
+    /// All records in the conversation's partition of a topic.
     async fn logged(&self, topic: &'static str, conversation: ConversationId) -> Vec<Record> {
         let partition = Barrier::source_of(conversation).partition;
         let marks = self.log.watermarks(topic, partition).await.unwrap();
@@ -96,7 +96,7 @@ impl World {
         records.iter().filter_map(read).map(|mark| mark.seq.get()).collect()
     }
 
-    /// A record that stands for what others say in the partition.
+    /// Appends a record of somebody else to the partition.
     async fn pad(&self, conversation: ConversationId) {
         let record = NewRecord {
             key: conversation.to_string(),
@@ -244,7 +244,7 @@ async fn the_retry_of_who_was_removed_meanwhile_reaches_the_reducer() {
     assert_eq!(code(world.say(user(2), c, "something new").await), ErrorCode::NotMember);
 }
 
-/// Issue 10, item 3: in the same words whether there is such a conversation or not, and without a record.
+/// Issue 10, item 3: the answer is the same whether the conversation exists or not, and nothing is appended.
 #[tokio::test(start_paused = true)]
 async fn a_withdrawal_by_who_never_was_a_member_is_refused_and_one_by_who_was_is_not() {
     let (world, c) = (World::new().await, group());
@@ -262,7 +262,7 @@ async fn a_withdrawal_by_who_never_was_a_member_is_refused_and_one_by_who_was_is
     world.commands.submit(user(2), withdraw(c), None).await.unwrap();
 }
 
-/// Issue 10, item 3: what is remembered of a membership does not show what came after it.
+/// Issue 10, item 3: a cached membership must not reveal entries from after it.
 #[tokio::test(start_paused = true)]
 async fn who_has_left_marks_nothing_and_who_joined_later_nothing_from_before() {
     let (mut world, c) = (World::new().await, group());
@@ -288,12 +288,12 @@ async fn creating_and_withdrawing_need_no_store() {
     let accepted = world.commands.submit(user(1), create(world.id()), None).await.unwrap().logged().await.unwrap();
     assert_eq!(accepted.conversation, ConversationId::direct(user(1), user(2)));
     world.store.close().await;
-    // Whom the service has met it knows.
+    // The service has cached users whom it has looked up before.
     let id = world.id();
     world.commands.submit(user(1), create(id), None).await.unwrap().logged().await.unwrap();
     let withdraw = CommandFrame::new(id, group(), CommandKind::Withdraw {});
     world.commands.submit(user(3), withdraw, None).await.unwrap().logged().await.unwrap();
-    // Nor does a store that is away stop a message.
+    // An unavailable store does not block messages either.
     world.say(user(1), group(), "hi").await.unwrap();
     assert_eq!(world.events(group()).await.len(), 2);
 }
@@ -321,15 +321,15 @@ async fn users_who_do_not_exist_are_taken_in_nowhere() {
     }
     assert_eq!(world.events(c).await, []);
     world.commands.submit(user(1), add(vec![user(2), user(3)]), None).await.unwrap().logged().await.unwrap();
-    // The author is signed in, so there is an account.
+    // The author has an account, because the author is signed in.
     world.commands.submit(user(1), add(vec![user(1), user(2)]), None).await.unwrap().logged().await.unwrap();
     assert!(world.events(c).await.iter().all(|event| event.looked_up));
-    // Who is added to what stands already is refused in the log: the event says that somebody is not there.
+    // The reducer refuses additions to an existing group: the event says that a user was not found.
     world.commands.submit(user(1), add(vec![user(2), ghosts[0]]), None).await.unwrap().logged().await.unwrap();
     assert!(!world.events(c).await.last().unwrap().looked_up);
 }
 
-/// Issue 10, item 4: nobody guesses whether there is such a user.
+/// Issue 10, item 4: without the store, the service does not guess whether a user exists.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_takes_nobody_in() {
     let world = World::new().await;
@@ -343,7 +343,8 @@ async fn a_store_that_is_away_takes_nobody_in() {
     assert_eq!(world.events(ConversationId::direct(user(1), user(2))).await, []);
 }
 
-/// A group of before has members whom nobody looked up: who opened it and never heard is told that it stands.
+/// A group from before version 2 has members that were never looked up: a retry of its creation still learns its
+/// outcome.
 #[tokio::test(start_paused = true)]
 async fn the_retry_of_a_command_that_stands_is_let_through_and_says_that_nobody_was_looked_up() {
     let (world, id) = (World::new().await, CommandId::first_at(NOW_MS - 1));
@@ -384,7 +385,7 @@ async fn a_mark_takes_its_numbers_from_the_row_at_or_before_it() {
     world.entry(c, 0, 1).await;
     world.entry(c, 1, 3).await;
     assert_eq!(world.commands.mark(user(1), c, seq(3)).await.unwrap(), seq(3));
-    // The log has nothing at 5: no server has ever told a client of it.
+    // The log ends before 5: no server has sent a client that seq.
     assert_eq!(code(world.commands.mark(user(1), c, seq(5)).await), ErrorCode::Invalid);
     for _ in 0..6 {
         world.pad(c).await;
@@ -428,7 +429,7 @@ async fn marks_are_one_record_in_two_seconds_and_each_is_answered() {
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
     assert_eq!(world.marks(c).await, [1, 10]);
-    // What is below a mark in the log is there already.
+    // A mark below one that is in the log is answered at once.
     world.commands.mark(user(1), c, seq(4)).await.unwrap();
     assert_eq!(world.marks(c).await, [1, 10]);
 }
@@ -455,7 +456,7 @@ async fn marks_that_wait_are_flushed_when_the_service_stops() {
     assert!(mark > Mark { seq: seq(1), ordinal: 9 }, "marks are compared by their place");
 }
 
-/// Issue 10, item 4: what is said in a large group is written once more for every member.
+/// Issue 10, item 4: a message in a large group is written once more for every member.
 #[tokio::test(start_paused = true)]
 async fn who_has_had_an_hours_share_written_is_told_when_there_is_room_again() {
     let (mut world, crowd) = (World::new().await, 2..9_991);
