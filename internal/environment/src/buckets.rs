@@ -1,4 +1,4 @@
-//! Token buckets by key: how often somebody may do something.
+//! Token buckets by key: rate limits.
 
 use std::fmt;
 use std::hash::Hash;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::time::Instant;
 
-/// A bucket for each key. The keys that are remembered are bounded: the least recently used is forgotten, and its bucket
-/// counts as full again.
+/// A token bucket for each key. The number of keys is bounded: the least recently used bucket is dropped, and so
+/// counts as full.
 pub struct Buckets<K: Hash + Eq> {
     burst: u32,
     one_per: Duration,
-    /// When a bucket will be full again. What is not there is full.
+    /// The time at which each bucket will be full. A key that is missing has a full bucket.
     full_at: Mutex<LruCache<K, Instant>>,
 }
 
@@ -25,16 +25,16 @@ impl<K: Hash + Eq> fmt::Debug for Buckets<K> {
 }
 
 impl<K: Hash + Eq + Clone> Buckets<K> {
-    /// Buckets of `burst` tokens, one of which comes back in `one_per`; of at most so many keys.
+    /// Buckets of `burst` tokens, refilled by one token per `one_per`; for at most `keys_max` keys.
     #[must_use]
     pub fn new(burst: u32, one_per: Duration, keys_max: NonZeroUsize) -> Self {
         Self { burst: burst.max(1), one_per, full_at: Mutex::new(LruCache::new(keys_max)) }
     }
 
-    /// Whether there is a token. None is taken.
+    /// Checks whether there is a token, without taking it.
     ///
     /// # Errors
-    /// After how long there will be one.
+    /// The time until there is one.
     pub fn look(&self, key: &K) -> Result<(), Duration> {
         self.next(&mut self.lock(), key).map(drop)
     }
@@ -42,15 +42,15 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// Takes a token.
     ///
     /// # Errors
-    /// After how long there will be one.
+    /// The time until there is one.
     pub fn take(&self, key: &K) -> Result<(), Duration> {
         self.take_many(key, 1)
     }
 
-    /// Takes so many tokens. It is enough that there is one: what the others lack is owed, and the next wait is longer.
+    /// Takes several tokens. One available token is enough; the others are owed, so the next wait is longer.
     ///
     /// # Errors
-    /// After how long there will be one.
+    /// The time until there is one.
     pub fn take_many(&self, key: &K, tokens: u32) -> Result<(), Duration> {
         let mut full_at = self.lock();
         let next = self.next(&mut full_at, key)?;
@@ -58,7 +58,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         Ok(())
     }
 
-    /// Gives a token back.
+    /// Returns a token.
     pub fn give_back(&self, key: &K) {
         let mut full_at = self.lock();
         if let Some(at) = full_at.peek_mut(key) {
@@ -74,12 +74,13 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         self.lock().pop(key);
     }
 
-    /// How many keys are remembered.
+    /// The number of keys that are kept.
     pub fn remembered(&self) -> usize {
         self.lock().len()
     }
 
-    /// When the bucket would be full if one more is taken; after how long there is one, when there is none.
+    /// The time at which the bucket will be full after taking one more token; the error is the time until there is
+    /// a token.
     fn next(&self, full_at: &mut LruCache<K, Instant>, key: &K) -> Result<Instant, Duration> {
         let now = Instant::now();
         let next = full_at.get(key).copied().unwrap_or(now).max(now) + self.one_per;

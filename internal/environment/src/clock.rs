@@ -17,7 +17,7 @@ impl Clock {
     /// The operating system's clock.
     #[must_use]
     pub fn system() -> Self {
-        // The one place that asks the operating system: everything else is handed a `Clock`.
+        // Only here is the operating system's clock read; all other code is given a `Clock`.
         #[allow(clippy::disallowed_methods)]
         Self::from_fn(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -25,12 +25,12 @@ impl Clock {
         })
     }
 
-    /// A clock that says what `now_ms` returns, in milliseconds since the Unix epoch.
+    /// A clock that returns `now_ms()`, in milliseconds since the Unix epoch.
     pub fn from_fn(now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self { now_ms: Arc::new(now_ms) }
     }
 
-    /// A clock that stands at the value of `cell` (milliseconds since the Unix epoch), which the caller moves.
+    /// A clock that returns the value of `cell` (milliseconds since the Unix epoch), which the caller sets.
     #[must_use]
     pub fn manual(cell: Arc<AtomicI64>) -> Self {
         Self::from_fn(move || cell.load(Ordering::SeqCst))

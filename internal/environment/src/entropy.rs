@@ -21,13 +21,13 @@ impl Entropy {
     /// Seeded by the operating system.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give: no id or token could be trusted then.
+    /// When the operating system provides no randomness: then no id or token would be safe.
     #[must_use]
     pub fn system() -> Self {
         Self::from_rng(StdRng::try_from_rng(&mut SysRng).expect("the operating system provides randomness"))
     }
 
-    /// The stream that belongs to `seed`: the same one on every machine.
+    /// The stream of `seed`, the same on every machine.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self::from_rng(StdRng::seed_from_u64(seed))

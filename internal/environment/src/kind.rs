@@ -1,24 +1,25 @@
-//! What a caller does about an error: one sorting for all that a program stands on.
+//! Sorts the errors of the log and the store by what a caller does about them.
 //!
-//! The errors of the log and of the store say it themselves (`kind()`), in a match without a wildcard: a variant that is
-//! added does not compile before somebody has decided what callers do about it.
+//! The errors provide it themselves (`kind()`), in a match without a wildcard: a new variant does not compile
+//! until its kind is decided.
 
 /// What a caller does about an error of the log or of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// Not reachable, too slow or overloaded: back off and try again. A write may or may not have been done.
+    /// Not reachable, too slow or overloaded: back off and retry. A write may or may not have been done.
     Transient,
-    /// What the caller works with is not current any more (another incarnation, another owner): begin again with what is.
+    /// What the caller uses is no longer current (another incarnation, another owner): start again with the
+    /// current one.
     Superseded,
-    /// A topic or a table is not there: an operator makes it.
+    /// A topic or a table is missing: an operator must create it.
     Missing,
-    /// The position is not in the log: it was trimmed, or the topic is another one than it was.
+    /// The position is not in the log: it was trimmed, or the topic was re-created.
     OutOfRange,
-    /// One row cannot be read by this program: what it belongs to is held, everything else goes on.
+    /// This program cannot read one row: what the row belongs to is held, everything else goes on.
     Poison,
-    /// It cannot work as it is configured.
+    /// It cannot work with its configuration.
     Misconfigured,
-    /// Trying again does not help: stop, and say so.
+    /// A retry will not help: stop with the error.
     Broken,
     /// This process has closed it.
     Closed,

@@ -1,20 +1,20 @@
-//! A value that changes, and those who wait for it to.
+//! A value that changes, and waits for its changes.
 //!
-//! As tokio's `watch`, but whoever waits is woken in the order in which they began to: `watch` spreads its waiters over
-//! eight lists at random, and a world that is run again from its seed would take another course.
+//! As tokio's `watch`, but waiting tasks are woken in the order in which they began to wait: `watch` distributes
+//! them over eight lists at random, so a simulation that is repeated with its seed would run differently.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::task::consume_budget;
 
-/// The end that changes the value. Dropping it tells everybody that it will not change any more.
+/// The writing end. Dropping it tells the readers that the value will not change any more.
 #[derive(Debug)]
 pub struct Latest<T> {
     shared: Arc<Shared<T>>,
 }
 
-/// An end that sees it. Cheap to clone.
+/// A reading end. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Seen<T> {
     shared: Arc<Shared<T>>,
@@ -26,30 +26,30 @@ struct Shared<T> {
     changed: Notify,
 }
 
-/// The value will not change any more.
+/// The value will not change any more, because the writing end was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled;
 
 impl<T: Copy> Latest<T> {
-    /// A value that nobody sees yet.
+    /// A value without readers.
     #[must_use]
     pub fn new(value: T) -> Self {
         Self { shared: Arc::new(Shared { value: Mutex::new((value, false)), changed: Notify::new() }) }
     }
 
-    /// An end that sees it.
+    /// A reading end.
     #[must_use]
     pub fn seen(&self) -> Seen<T> {
         Seen { shared: Arc::clone(&self.shared) }
     }
 
-    /// What it is now.
+    /// The current value.
     #[must_use]
     pub fn get(&self) -> T {
         self.shared.lock().0
     }
 
-    /// Changes it.
+    /// Changes the value and wakes the waiting tasks.
     pub fn set(&self, value: T) {
         self.shared.lock().0 = value;
         self.shared.changed.notify_waiters();
@@ -64,18 +64,18 @@ impl<T> Drop for Latest<T> {
 }
 
 impl<T: Copy> Seen<T> {
-    /// What it is now.
+    /// The current value.
     #[must_use]
     pub fn get(&self) -> T {
         self.shared.lock().0
     }
 
-    /// Waits until it is as wanted. Cancel safe.
+    /// Waits until the value is as `wanted`. Cancel safe.
     ///
     /// # Errors
-    /// [`Settled`] when it is not and will not change any more.
+    /// [`Settled`] when the value is not as wanted and will not change any more.
     pub async fn wait_for(&self, wanted: impl Fn(T) -> bool) -> Result<T, Settled> {
-        consume_budget().await; // who always finds what it wants gives way now and then
+        consume_budget().await; // a caller whose condition always holds must yield at times
         let mut changed = std::pin::pin!(self.shared.changed.notified());
         loop {
             changed.as_mut().enable();

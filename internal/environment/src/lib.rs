@@ -1,9 +1,9 @@
-//! What a program takes from its host, as values that are passed in: the time of day and randomness; and how errors of
-//! what it stands on are sorted.
+//! What a program gets from its host, passed in as values: the time of day and randomness. Also the kinds of
+//! errors of the log and the store, token buckets, and a value whose changes can be awaited.
 //!
-//! Services never ask the operating system themselves. A test or a simulator hands in a [`Clock`] that it moves and an
-//! [`Entropy`] made from a seed, and the same code runs the same way again. Durations and timers are tokio's, which a
-//! test can pause.
+//! Services never read the operating system's clock or randomness themselves. A test or a simulator passes in a
+//! [`Clock`] that it sets and an [`Entropy`] with a seed, and the same code runs the same way again. Durations and
+//! timers are tokio's, which a test can pause.
 
 mod buckets;
 mod clock;

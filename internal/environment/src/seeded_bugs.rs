@@ -1,4 +1,5 @@
-//! Bugs on purpose, to see whether tests bite: compiled in only with the feature `seeded-bugs`, which no program has.
+//! Deliberate bugs that show whether the tests find them: compiled in only with the feature `seeded-bugs`, which
+//! no program has.
 //!
 //! Each is one wrong line somewhere in a service, switched on at run time for the whole process.
 
@@ -9,13 +10,13 @@ pub const COMPILED_IN: bool = cfg!(feature = "seeded-bugs");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Bug {
-    /// Read marks: progress is published before they are written.
+    /// The progress of read marks is published before the marks are written.
     CommitBeforeStore = 1,
-    /// Nobody looks whether an id was accepted before.
+    /// The facts of an event do not say whether its id was accepted before.
     NoDuplicateFilter,
-    /// Ids are told apart by their stamps alone.
+    /// The duplicate check looks up the id of the event's target instead of the event's own id.
     FilterOnWrongKey,
-    /// Between looking for a socket's place in the ring and taking it, records go by.
+    /// Records are missed between finding a socket's position in the ring and attaching to it.
     RingAttachWithoutLock,
     /// A sync reads heads without waiting for storage.
     ResetWithoutBarrier,
@@ -25,23 +26,23 @@ pub enum Bug {
     LatestInsteadOfAsOf,
     /// `applied` is published before the rows are written.
     AppliedTooEarly,
-    /// The fan-out writes that it holds a conversation after the commit has passed what it skipped.
+    /// The fan-out writes a hold after it has committed past the events that the hold skips.
     HoldAfterCommit,
-    /// The fan-out's producer gives a record up.
+    /// The fan-out goes on after a record that could not be appended.
     ProducerGivesUp,
-    /// A command is acknowledged when it is handed over, not when the log has it.
+    /// A command is acknowledged when it is enqueued, not when it is durable in the log.
     AckBeforeLog,
-    /// What a socket was too slow for is left out, and the socket goes on.
+    /// Frames that a slow socket could not take are dropped, and the socket stays open.
     DropInsteadOfClose,
-    /// A node that is stopped moves devices past what is queued for them.
+    /// A node that stops moves the cursors of its devices past frames that are still queued.
     DrainForgets,
-    /// Rows carry the time of day instead of the seq.
+    /// Rows have the time of day as their timestamp instead of the seq.
     WallClockTimestamp,
-    /// Ordinals count from where memory began.
+    /// Ordinals restart at 0 when a conversation is loaded into memory.
     OrdinalFromMemory,
-    /// Commits count whoever they come from.
+    /// Commits are accepted from members that no longer own the partition.
     ZombieCommitAccepted,
-    /// The commit does not say what is parked.
+    /// The commit does not list the parked conversations.
     ParkedForgotten,
     /// The fan-out judges every event by the newest rules that it knows, not by the event's own.
     JudgedByNewestRules,
@@ -49,24 +50,24 @@ pub enum Bug {
     RelayCommitsEarly,
     /// A parked conversation whose queue in memory has overflowed counts as complete.
     OverflowCountsAsComplete,
-    /// A part of storage's re-drive that ends before the intake says that one event more is done.
+    /// A part of storage's re-drive that ends before the intake reports one event too many as done.
     RedriveDoneTooFar,
-    /// A hold because of a row that cannot be read begins one event too late.
+    /// The hold for an unreadable row begins one event too late.
     MalformedHeldTooLate,
-    /// Events taken in while the fan-out's hold is written are not said to be skipped.
+    /// Events that arrive while the fan-out's hold is written are not recorded as skipped.
     HoldForgetsTheMeanwhile,
-    /// After an error, the reader of deliveries goes on without looking whether its log is the one it was.
+    /// After an error, the reader of deliveries continues without checking that the log is the same one.
     ReaderGoesOnBlindly,
-    /// A list shows a last message as changed by an event that the membership read does not cover.
+    /// A list shows the last message as changed by an event after the user's membership.
     ListBeyondMembership,
-    /// A signal comes with the feed's cursor.
+    /// A signal moves the cursor of the feed.
     SignalMovesCursor,
-    /// The members that signals go to are looked up once and for all.
+    /// The members who receive signals are looked up only once.
     SignalToWhoWasRemoved,
 }
 
 impl Bug {
-    /// All of them.
+    /// All bugs.
     pub const ALL: [Self; 27] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
@@ -106,7 +107,7 @@ mod switch {
 
     static ON: AtomicU8 = AtomicU8::new(0);
 
-    /// Switches that bug on, and all others off.
+    /// Switches that bug on and all others off; `None` switches all off.
     pub fn switch(bug: Option<Bug>) {
         ON.store(bug.map_or(0, |bug| bug as u8), Ordering::SeqCst);
     }
@@ -121,7 +122,7 @@ mod switch {
 #[cfg(feature = "seeded-bugs")]
 pub use switch::{bites, switch};
 
-/// Never: the bugs are not compiled in.
+/// Always `false`: the bugs are not compiled in.
 #[cfg(not(feature = "seeded-bugs"))]
 #[must_use]
 #[inline(always)]
