@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 pub struct Bootstrap {
     /// The program's name.
     pub name: &'static str,
-    /// The time of day.
+    /// The clock.
     pub clock: Clock,
-    /// Randomness.
+    /// The source of randomness.
     pub entropy: Entropy,
     /// The metrics that `/metrics` reports.
     pub metrics: Metrics,
@@ -30,11 +30,11 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Listens as the options say, otherwise on `port` of the loopback address, and starts to serve the health routes
-    /// there and to operators beside it.
+    /// Listens on the address of the options, by default on `port` of the loopback address, and serves the health
+    /// routes there and on the operators' listener.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be bound.
     pub async fn new(
         name: &'static str,
         options: &ListenOptions,
@@ -48,7 +48,8 @@ impl Bootstrap {
         let (metrics, readiness, entropy) = (Metrics::new(), Readiness::default(), Entropy::system());
         let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
         if let Some(operators) = operators {
-            // Served until the process ends: operators ask here why it does not get ready, or does not end.
+            // Runs until the process ends, so that operators can ask why the program does not become ready, or
+            // does not end.
             tokio::spawn(process::serve_operators(operators, serving.clone(), CancellationToken::new()));
         }
         let ended = CancellationToken::new();
@@ -61,10 +62,10 @@ impl Bootstrap {
         Ok(Self { name, bounds, clock, entropy, metrics, readiness, stop, waiting, listener })
     }
 
-    /// Hands the listener to the service.
+    /// Returns the listener, for the service.
     ///
     /// # Errors
-    /// When it was handed over already.
+    /// When it was returned before.
     pub async fn listener(&mut self) -> anyhow::Result<TcpListener> {
         if let Some((ended, health)) = self.waiting.take() {
             ended.cancel();

@@ -1,4 +1,4 @@
-//! The keys that access tokens are verified with, as the user service publishes them.
+//! The keys that verify access tokens, as the user service publishes them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use store::{ENDED_BUCKET_MS, SharedStore};
 
 use crate::Bootstrap;
 
-/// A verifier, and the tasks that fetch its keys again and again and follow the ended sessions. The program is not
-/// ready before it has the keys once; later it goes on with those it has.
+/// A verifier, and the tasks that periodically fetch its keys and the ended sessions. The program is not ready
+/// until it has fetched the keys once; later it continues with the last ones.
 ///
 /// # Errors
-/// When keys cannot be fetched from such a location.
+/// When keys cannot be fetched from that kind of location.
 pub fn follow_keys(
     bootstrap: &Bootstrap,
     options: &KeysOptions,

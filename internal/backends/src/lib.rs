@@ -1,8 +1,9 @@
 //! The backends of a program in a cluster: Kafka, the CQL store and the schema registry.
 //!
-//! The engines may be slow to come up, or down: a program waits for them with back-off, serves its health routes
+//! The engines may be slow to start, or down: a program waits for them with back-off, serves its health routes
 //! meanwhile and reports there what it waits for. A fault that waiting cannot mend (topics that cannot keep the
-//! promises, missing tables, a registry that refuses a schema) ends it at once, in words. Only `cmd/*` uses this crate.
+//! promises, missing tables, a registry that refuses a schema) ends the program at once with an error. Only
+//! `cmd/*` uses this crate.
 
 mod bootstrap;
 mod keys;
@@ -30,14 +31,14 @@ pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Engines {
     /// The event log.
     pub log: SharedLog,
-    /// The store; it follows when another incarnation becomes current.
+    /// The store, as a handle that follows the current incarnation.
     pub store: SharedStore,
-    /// Writes the schema ids of the registry.
+    /// Encodes records with the schema ids of the registry.
     pub codec: Codec,
 }
 
 impl Engines {
-    /// Waits for all three, checks them, and returns them; `None` when the program was asked to end meanwhile.
+    /// Waits for all three, checks them and returns them; `None` when the program is asked to end meanwhile.
     ///
     /// # Errors
     /// A fault that waiting cannot mend.
@@ -136,7 +137,7 @@ pub enum StoreOptionsError {
     Credentials(#[from] BadCredentials),
 }
 
-/// The store's configuration, with these nodes; in development one copy of every row is enough.
+/// The store's configuration with these nodes; in development one replica of every row is enough.
 ///
 /// # Errors
 /// When the keyspace has no valid name, or only one of role and password is given.
@@ -179,7 +180,7 @@ mod tests {
         assert_eq!(config.contact_points, ["s1:9042", "s2:9042"]);
         assert_eq!((config.datacenter.as_deref(), config.replication_factor), (Some("south"), 3));
         assert!(config.credentials.is_none());
-        // The password is missing; it has no flag.
+        // The role without its password, which has no command-line flag.
         let alone = KeyspaceOptions { cql_user: Some("klatsch".into()), cql_password: None, ..options.keyspace };
         assert!(scylla_config(&options.cql, &alone, false).unwrap_err().to_string().contains("without its password"));
     }
