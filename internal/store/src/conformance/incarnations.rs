@@ -79,7 +79,7 @@ pub(super) async fn zombie(fixture: Fixture) {
     // It learns of the switch before long.
     let known = zombie.wait_applied(source, at(1 << 40), LONG).await;
     assert!(matches!(known, Err(StoreError::Incarnation { pinned: 1, found: 2 })), "{known:?}");
-    // The rows that the new program writes are visible to it alone.
+    // The new program reads the rows that it writes.
     let user = fixture.user();
     let row = Row::Joined { user, role: Role::Member, seq: at(1), ordinal: 0 };
     new.write(vec![row.write(generated.conversation, at(1))]).await.unwrap();
