@@ -1,5 +1,5 @@
-//! A bot that echoes what others write. Run it with a name, and its password in KLATSCH_PASSWORD: `cargo run -p
-//! client --example echo -- http://127.0.0.1:8080 echo`
+//! A bot that echoes what others write. Run it with a name, and its password in KLATSCH_PASSWORD:
+//! `cargo run -p client --example echo -- http://127.0.0.1:8080 echo`
 
 use client::{Client, ClientError, Secret};
 

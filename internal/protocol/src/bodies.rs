@@ -179,8 +179,8 @@ pub struct ConversationBody {
     /// The log's time of that event, milliseconds since the Unix epoch: the list is sorted by it.
     #[serde(deserialize_with = "integer")]
     pub time: i64,
-    /// The count of messages of others after the caller's read mark, deleted ones excluded. Sending a message
-    /// marks what comes before it as read.
+    /// The count of messages of others after the caller's read mark. Deleted ones are excluded, up to a bound.
+    /// Sending a message marks what comes before it as read.
     #[serde(deserialize_with = "integer")]
     pub unread: u64,
     /// The caller's read mark.

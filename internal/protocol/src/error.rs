@@ -73,7 +73,7 @@ pub enum ErrorCode {
     Busy,
     /// Not acknowledged in time: it may or may not have happened. Send it again with the same id.
     Unknown,
-    /// A dependency of this service (the log, the store, another service) does not answer.
+    /// A dependency of this service (such as the log or the store) does not answer, or the node is shutting down.
     Unavailable,
     /// A fault of the server; the request id finds it in the logs.
     Internal,
