@@ -52,8 +52,7 @@ const FAILED_PAUSE: Duration = Duration::from_millis(500);
 /// What a pass sends to a waiting socket.
 #[derive(Debug, Clone)]
 pub(crate) enum Served {
-    /// Records in order. The first chunk contains the record before the cursor, or begins right behind it: the
-    /// cursor is valid.
+    /// Records in order. The first chunk contains the record before the cursor, so the cursor is valid.
     Chunk(Arc<[Entry]>),
     /// The record before the cursor is gone or is another one.
     Gone,
