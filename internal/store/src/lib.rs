@@ -1,9 +1,10 @@
 //! The store: the interface between the services and ScyllaDB (or Cassandra) or the embedded engine.
 //!
-//! Rows derived from the log are written with the event's seq as their timestamp: the higher one wins in every cell,
-//! on a tie the larger bytes, so writing them again, late or out of order changes nothing. On those tables there is no
-//! delete, no null, no counter and no write from outside this seam. They live under an *incarnation*: rows are built
-//! anew only in new tables, beside those that are served. The user tables are the user service's own truth.
+//! Rows derived from the log are written with the event's seq as their timestamp: in every cell the higher
+//! timestamp wins, on a tie the larger bytes, so writing rows again, late or out of order changes nothing. These
+//! tables have no deletes, no nulls, no counters and no writes but through this crate. They belong to an
+//! *incarnation*: rows are only rebuilt in new tables, beside those that are in use. The user tables are the user
+//! service's own data, not derived from the log.
 
 mod cells;
 mod conversations;
