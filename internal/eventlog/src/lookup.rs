@@ -73,7 +73,7 @@ pub async fn stands(
     Ok(record.is_some_and(|record| record.fingerprint() == fingerprint))
 }
 
-/// The last record as of this call, even if some offsets before the end are empty (at most [`BACK_MAX`]); `None`
+/// The last record as of this call, even if some offsets before the end are empty (at most 15); `None`
 /// when the partition is empty. On a slow log there may be a later record than the one returned.
 ///
 /// # Errors
