@@ -19,6 +19,7 @@ use store::{Applied, Consumer, Hold, Mark, Row};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::replay::{Replay, replay_range};
 use crate::{Deps, Replayed, StorageError, lag_commits};
 
 /// How often held marks are tried again.
@@ -54,7 +55,7 @@ pub async fn replay_marks(
     from: u64,
     to: u64,
     stop: CancellationToken,
-    mut progress: impl FnMut(Replayed) + Send,
+    progress: impl FnMut(Replayed) + Send,
 ) -> Result<Replayed, StorageError> {
     let at = TopicPartition::new(RECEIPTS, partition);
     let mut receipts = Receipts::new(deps, at.clone(), stop);
@@ -63,27 +64,15 @@ pub async fn replay_marks(
     if from > receipts.next {
         return Err(StorageError::Gap { at, from, applied });
     }
-    let mut done = Replayed { records: 0, next: from };
     let (log, proof) = (Arc::clone(&receipts.access.seams.log), receipts.proof());
-    let mut reader = PatientReader::new(&*log, at, from, proof);
-    while done.next < to {
-        let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
-        let records = tokio::select! {
-            biased;
-            () = receipts.access.stop.cancelled() => return Err(StorageError::Consumer(ConsumerError::Stopped)),
-            records = reader.next(to, room) => records?,
-        };
-        let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
-        let Some(last) = records.last() else {
-            done.next = to;
-            progress(done);
-            break;
-        };
-        done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
-        receipts.apply(&records).await?;
-        progress(done);
+    let (reader, stop) = (PatientReader::new(&*log, at, from, proof), receipts.access.stop.clone());
+    replay_range(&mut receipts, reader, from..to, &stop, progress).await
+}
+
+impl Replay for Receipts {
+    async fn apply_again(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        self.apply(records).await
     }
-    Ok(done)
 }
 
 struct Receipts {

@@ -1,9 +1,10 @@
 //! Replaying a range of the log into the store, with the same code as live, and so with the same rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError};
-use eventlog::{PatientReader, TopicPartition};
+use eventlog::{PatientReader, Record, TopicPartition};
 use events::topics::MESSAGES;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,7 @@ pub async fn replay(
     from: u64,
     to: u64,
     stop: CancellationToken,
-    mut progress: impl FnMut(Replayed) + Send,
+    progress: impl FnMut(Replayed) + Send,
 ) -> Result<Replayed, StorageError> {
     let at = TopicPartition::new(MESSAGES, partition);
     let mut work = Partition::new(deps, at.clone(), stop);
@@ -50,27 +51,51 @@ pub async fn replay(
         Some(before) => Some(work.access.seq(before).map_err(ConsumerError::Seq)?),
         None => None,
     };
-    let mut done = Replayed { records: 0, next: from };
-    let (log, proof) = (Arc::clone(&work.deps.seams.log), work.proof());
-    let mut reader = PatientReader::new(&*log, at, from, proof);
+    let (log, stop, proof) = (Arc::clone(&work.deps.seams.log), work.access.stop.clone(), work.proof());
+    let reader = PatientReader::new(&*log, at, from, proof);
+    replay_range(&mut work, reader, from..to, &stop, progress).await
+}
+
+/// What a range of the log is applied to again.
+pub(crate) trait Replay {
+    /// Applies the next records of the range, of which there is one at least, with everything that follows from them.
+    async fn apply_again(&mut self, records: &[Record]) -> Result<(), StorageError>;
+}
+
+impl Replay for Partition {
+    async fn apply_again(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        self.apply(records).await?;
+        while !self.redrives.is_empty() {
+            self.redrive_on().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Applies what the reader has of that range, batch by batch.
+pub(crate) async fn replay_range(
+    work: &mut impl Replay,
+    mut reader: PatientReader<'_>,
+    range: Range<u64>,
+    stop: &CancellationToken,
+    mut progress: impl FnMut(Replayed) + Send,
+) -> Result<Replayed, StorageError> {
+    let (to, mut done) = (range.end, Replayed { records: 0, next: range.start });
     while done.next < to {
         let room = usize::try_from(to - done.next).unwrap_or(usize::MAX).min(BATCH_RECORDS_MAX);
         let records = tokio::select! {
             biased;
-            () = work.access.stop.cancelled() => return Err(ConsumerError::Stopped.into()),
+            () = stop.cancelled() => return Err(ConsumerError::Stopped.into()),
             records = reader.next(to, room) => records?,
         };
         let records: Vec<_> = records.into_iter().take_while(|record| record.offset < to).collect();
-        let Some(last) = records.last() else {
+        match records.last() {
+            Some(last) => {
+                done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
+                work.apply_again(&records).await?;
+            }
             // There are no more: the offsets that are left hold no records.
-            done.next = to;
-            progress(done);
-            break;
-        };
-        done = Replayed { records: done.records + records.len() as u64, next: last.offset + 1 };
-        work.apply(&records).await?;
-        while !work.redrives.is_empty() {
-            work.redrive_on().await?;
+            None => done.next = to,
         }
         progress(done);
     }
