@@ -11,7 +11,7 @@ use std::time::Duration;
 use client::{Endpoints, Http};
 use domain::{CommandId, Seq, UserId};
 use environment::{Clock, Entropy};
-use protocol::{CommandFrame, CommandKind, FeedFrame};
+use protocol::{CommandFrame, CommandKind, FeedFrame, SignalFrame};
 use secret::Secret;
 use server::{Did, Fault, Server, is_message};
 use terminal::{ChatOptions, Ended, StatePath, Target, TerminalError, run};
@@ -238,6 +238,55 @@ async fn what_was_said_during_an_absence_is_shown_before_what_comes_after_it() {
     let shown = listen(options, server.is_marked(newest)).await;
     assert_eq!(texts(&shown), ["one", "two", "three", "four"], "{shown}");
     assert_marked_behind_the_rows(&server, seen, newest);
+}
+
+/// Bob types twice before each of two messages. Returns what Ann's terminal shows.
+async fn bob_types(server: &Server, interactive: bool) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let says = one_has_spoken(server, folder.path()).await;
+    let (bob, two) = says("two");
+    let signal = SignalFrame::Typing { conversation: two.conversation.unwrap(), user: bob };
+    let options = ChatOptions { interactive, ..chat(server, "ann", "bob", folder.path()) };
+    listen(options, async {
+        server.judge(bob, two);
+        server.is_marked(seq(3)).await;
+        for (body, newest) in [("three", seq(4)), ("four", seq(5))] {
+            for _ in 0..2 {
+                server.signals.send(signal).unwrap();
+            }
+            server.judge(bob, says(body).1);
+            server.is_marked(newest).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_is_typing_is_shown_once_until_they_have_said_it() {
+    let shown = bob_types(&Server::start().await, true).await;
+    let wanted = ["two", "typing", "three", "typing", "four"];
+    let lines = shown.lines().filter(|line| line.contains('#') || line.contains("is typing"));
+    let last: Vec<_> = lines.filter_map(|line| line.rsplit(' ').next()).filter(|word| *word != "one").collect();
+    assert_eq!(last, wanted, "{shown}");
+    assert!(shown.contains("-- bob is typing\n"), "{shown}");
+    let shown = bob_types(&Server::start().await, false).await;
+    assert!(shown.contains("four") && !shown.contains("typing"), "no affair of a script's:\n{shown}");
+}
+
+#[tokio::test]
+async fn keys_that_are_pressed_tell_the_others_that_somebody_is_typing() {
+    let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
+    let says = one_has_spoken(&server, folder.path()).await;
+    let (bob, two) = says("two");
+    let options = ChatOptions { interactive: true, ..chat(&server, "ann", "bob", folder.path()) };
+    let keys = std::sync::Arc::clone(&options.keys);
+    listen(options, async {
+        server.judge(bob, two);
+        server.is_marked(seq(3)).await;
+        keys.notify_one();
+        server.typed.subscribe().wait_for(|typed| *typed > 0).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

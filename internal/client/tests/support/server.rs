@@ -17,11 +17,11 @@ use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
 use protocol::{
     Accepted, ClientFrame, CommandFrame, CommandKind, ConversationBody, Credentials, EntryBody, ErrorBody, ErrorCode,
     FeedFrame, FeedKind, HistoryPage, OutcomeBody, OutcomeState, Received, RefreshBody, Registration, ServerFrame,
-    SessionBody, StandsName, SyncConversation, SyncPage, SyncState, UserBody,
+    SessionBody, SignalFrame, StandsName, SyncConversation, SyncPage, SyncState, UserBody,
 };
 use secret::Secret;
-use serde::Deserialize;
-use tokio::sync::watch;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, watch};
 
 /// The faults; each happens once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,10 @@ pub(crate) struct Server {
     renewed: watch::Sender<usize>,
     /// The highest seq that was marked as read.
     marked: watch::Sender<Seq>,
+    /// For the sockets that are open.
+    pub(crate) signals: broadcast::Sender<SignalFrame>,
+    /// How many `typing` frames came.
+    pub(crate) typed: watch::Sender<usize>,
     pub(crate) address: SocketAddr,
 }
 
@@ -103,8 +107,8 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (grown, taken, marked) = (watch::channel(0).0, watch::channel(0).0, watch::channel(Seq::default()).0);
-        let renewed = watch::channel(0).0;
-        let server = Self { world: Arc::default(), grown, taken, renewed, marked, address };
+        let (renewed, typed, signals) = (watch::channel(0).0, watch::channel(0).0, broadcast::channel(10).0);
+        let server = Self { world: Arc::default(), grown, taken, renewed, marked, signals, typed, address };
         let routes = Router::new()
             .route("/v1/users", post(register))
             .route("/v1/users/{id}", get(by_id))
@@ -423,7 +427,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
     }
     let brought: Option<Cursor> = brought.map(|text| text.parse().unwrap());
     let fresh = server.takes(Fault::Reset) || brought.is_none();
-    let mut grown = server.grown.subscribe();
+    let (mut grown, mut signals) = (server.grown.subscribe(), server.signals.subscribe());
     let mut next = if fresh { *grown.borrow() } else { usize::try_from(brought.unwrap().next).unwrap() - 1 };
     let reset = fresh.then(|| "first".to_owned());
     let welcome = ServerFrame::Welcome { cursor: cursor(next), user, partition: 0, reset, ping_ms: 5000 };
@@ -442,6 +446,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
                         server.marked.send_replace(seq);
                         say(&mut socket, &ServerFrame::MarkAck { conversation, seq }).await;
                     }
+                    ClientFrame::Typing { .. } => server.typed.send_modify(|typed| *typed += 1),
                     ClientFrame::Command(command) => {
                         if server.takes(Fault::LoseCommand) {
                             return;
@@ -455,6 +460,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
                     _ => {}
                 }
             }
+            Ok(signal) = signals.recv() => say(&mut socket, &signal).await,
             () = longer(&mut grown, next) => {
                 let (frame, untold) = {
                     let world = server.world.lock().unwrap();
@@ -483,7 +489,7 @@ async fn longer(grown: &mut watch::Receiver<usize>, next: usize) {
     }
 }
 
-async fn say(socket: &mut WebSocket, frame: &ServerFrame) {
+async fn say(socket: &mut WebSocket, frame: &(impl Serialize + Sync)) {
     // A closed connection is noticed at the next read.
     let _ = socket.send(Message::Text(serde_json::to_string(frame).unwrap().into())).await;
 }
