@@ -242,7 +242,23 @@ async fn the_cursor_of_a_reset_is_kept_only_with_the_heads_and_frames_wait_for_t
 
     world.answer_sync(page(true, &[(2, SyncState::Ready, 11)]));
     assert_eq!((&*world.seen, world.device.state.cursor), (&[12][..], Some(cursor(8))));
-    assert_eq!((world.resets, &*world.synced), (2, &[1][..]));
+    assert_eq!((world.resets, &*world.synced), (1, &[1][..]));
+}
+
+#[tokio::test]
+async fn a_reset_is_told_with_its_sync_and_not_when_another_node_knows_the_cursor_of_before() {
+    let mut world = World::live();
+    let told = (world.resets, world.synced.len());
+    world.drop_socket();
+    world.hear(welcome(9, Some("lapped")));
+    world.drop_socket();
+    world.hear(welcome(5, None));
+    world.hear(message(2, 11, 2, 6));
+    assert_eq!(((world.resets, world.synced.len()), &*world.seen), (told, &[11][..]), "what was cached is good");
+    world.drop_socket();
+    world.hear(welcome(9, Some("lapped")));
+    world.answer_sync(page(true, &[(2, SyncState::Ready, 12)]));
+    assert_eq!((world.resets, world.synced.len()), (told.0 + 1, told.1 + 1));
 }
 
 #[tokio::test]

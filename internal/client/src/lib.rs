@@ -106,7 +106,8 @@ pub enum ClientEvent {
         /// The reason, for the user.
         reason: String,
     },
-    /// The feed cannot resume at the device's cursor: the application must discard what it has cached.
+    /// The feed cannot resume at the device's cursor: the application must discard what it has cached. It is told only
+    /// when the sync is done, directly before its [`Self::Synced`].
     Reset {
         /// The server's reason.
         reason: String,

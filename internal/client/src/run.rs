@@ -386,16 +386,16 @@ impl Client {
     fn carry_out(&mut self) {
         while let Some(output) = self.device.out.pop_front() {
             match output {
-                Output::Event(event) => {
-                    if let ClientEvent::Reset { .. } = event {
-                        // Answers from before the reset would be ignored.
-                        self.asks.clear();
-                    }
-                    self.events.push_back(event);
-                }
+                Output::Event(event) => self.events.push_back(event),
                 Output::Send(frame) => self.outbox.push_back(frame),
                 Output::Ask(asking) => self.asks.push_back(asking),
-                Output::Sync(number) => self.sync(number),
+                Output::Sync(number) => {
+                    if self.device.syncing.is_some() {
+                        // After a reset, answers from before it would be ignored.
+                        self.asks.clear();
+                    }
+                    self.sync(number);
+                }
                 Output::Drop(reason) => self.lost(None, reason.into(), After::Later),
             }
         }

@@ -28,6 +28,8 @@ const RESYNC_HELD_AFTER: Duration = Duration::from_secs(30);
 pub(crate) struct Syncing {
     /// The cursor to store at the end.
     cursor: Cursor,
+    /// Why the server has reset the device.
+    reason: String,
     waiting: Vec<Received>,
     /// A cursor without a frame that came after all buffered frames.
     passed: Option<Cursor>,
@@ -91,10 +93,9 @@ impl Device {
     /// under way stay so; but requests for outcomes are repeated, because their answers may be from before the new
     /// cursor.
     pub(crate) fn begin_sync(&mut self, cursor: Cursor, reason: String) {
-        self.syncing = Some(Syncing { cursor, waiting: Vec::new(), passed: None });
+        self.syncing = Some(Syncing { cursor, reason, waiting: Vec::new(), passed: None });
         self.forget_asked();
         self.syncs += 1;
-        self.event(ClientEvent::Reset { reason });
         self.out.push_back(Output::Sync(self.syncs));
     }
 
@@ -160,6 +161,9 @@ impl Device {
         }
         self.state.cursor = Some(syncing.cursor);
         self.resync = Resync { due: Some(now + RESYNC_AFTER), ..Resync::default() };
+        // Not before: when the socket drops during the sync, the device comes with the cursor of before, which another
+        // node may know. Then the feed goes on, and what the reader has cached is good.
+        self.event(ClientEvent::Reset { reason: syncing.reason });
         self.event(ClientEvent::Synced { conversations });
         for received in syncing.waiting {
             self.take(received, now);
