@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Pings and pongs that a socket may send at once. A normal device sends one pong per [`crate::Config::ping`].
+/// Beyond, it is closed with `Protocol`.
+pub const SIGNS_BURST: u32 = 60;
+/// Pings and pongs that a socket may send per second in the long run.
+pub const SIGNS_PER_SECOND: u32 = 5;
+
 /// Tokens that come back at a steady rate, up to a burst.
 #[derive(Debug)]
 pub(crate) struct Budget {

@@ -11,7 +11,8 @@ use protocol::CloseCode;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;
-use crate::hub::{Attach, Seat, Taken};
+use crate::hub::{Attach, Seat};
+use crate::mailbox::Taken;
 use crate::partition::{Partition, Stay};
 use crate::range::{self, Served, Ticket};
 use crate::wire::Blocked;

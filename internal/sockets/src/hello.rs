@@ -10,8 +10,7 @@ use secret::Secret;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::budget::Budget;
-use crate::intake::{SIGNS_BURST, SIGNS_PER_SECOND};
+use crate::budget::{Budget, SIGNS_BURST, SIGNS_PER_SECOND};
 use crate::node::Node;
 use crate::parse::parse;
 use crate::wire::{Ending, Heard, Wire};

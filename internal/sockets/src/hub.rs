@@ -13,10 +13,9 @@ use domain::{Cursor, UserId};
 use environment::Latest;
 use environment::seeded_bugs::{Bug, seeded};
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::{Entry, Hidden};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Taken};
 use crate::ring::{Ring, Standing};
 use crate::wire::Blocked;
 
@@ -77,21 +76,6 @@ pub(crate) enum Attach {
     Differs,
     /// There is no ring at the moment: the reader has no position.
     NotRunning,
-}
-
-/// The result of taking frames from a mailbox.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    /// Frames in order, and the cursor behind them.
-    Frames(Vec<Utf8Bytes>, Cursor),
-    /// Everything was taken: this is the device's cursor.
-    Nothing(Cursor),
-    /// The ring dropped an entry that the socket had not taken. The cursor is that of the device.
-    Outrun(Cursor),
-    /// A record that may be for the user cannot be read.
-    Gap,
-    /// The reader lost its position.
-    Lost,
 }
 
 impl Hub {

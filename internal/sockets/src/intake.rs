@@ -14,7 +14,7 @@ use process::TraceParent;
 use protocol::{ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
 use secret::Secret;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, SIGNS_BURST, SIGNS_PER_SECOND};
 use crate::hello::Guest;
 use crate::metrics::{Metrics, SignalFate};
 use crate::node::Node;
@@ -26,12 +26,6 @@ use crate::signals::{SIGNALS_BURST, SIGNALS_PER_SECOND};
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Malformed or unknown frames of one socket. Beyond, it is closed with `Protocol`.
 pub const MALFORMED_MAX: u32 = 10;
-
-/// Pings and pongs that a socket may send at once. A normal device sends one pong per [`crate::Config::ping`].
-/// Beyond, it is closed with `Protocol`.
-pub const SIGNS_BURST: u32 = 60;
-/// Pings and pongs that a socket may send per second in the long run.
-pub const SIGNS_PER_SECOND: u32 = 5;
 
 /// A device's intake.
 pub(crate) struct Intake {

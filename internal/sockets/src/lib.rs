@@ -73,9 +73,9 @@ use store::SharedStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use budget::{SIGNS_BURST, SIGNS_PER_SECOND};
 pub use commands::Allowance;
 pub use config::Config;
-pub use intake::{SIGNS_BURST, SIGNS_PER_SECOND};
 pub use parse::parse as parse_frame;
 
 use node::Node;

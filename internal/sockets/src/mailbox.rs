@@ -6,8 +6,8 @@ use std::sync::Arc;
 use domain::Cursor;
 use environment::seeded_bugs::{Bug, seeded};
 use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::hub::Taken;
 use crate::ring::Ring;
 use crate::wire::Blocked;
 
@@ -28,6 +28,21 @@ pub(crate) struct Mailbox {
     outrun: bool,
     /// Whether a record was passed that may be for the user and that this program cannot read.
     gap: bool,
+}
+
+/// The result of taking frames from a mailbox.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// Frames in order, and the cursor behind them.
+    Frames(Vec<Utf8Bytes>, Cursor),
+    /// Everything was taken: this is the device's cursor.
+    Nothing(Cursor),
+    /// The ring dropped an entry that the socket had not taken. The cursor is that of the device.
+    Outrun(Cursor),
+    /// A record that may be for the user cannot be read.
+    Gap,
+    /// The reader lost its position.
+    Lost,
 }
 
 impl Mailbox {

@@ -266,7 +266,7 @@ mod tests {
     use events::{Codec, Delivery, Encoded};
 
     use super::*;
-    use crate::hub::Taken;
+    use crate::mailbox::Taken;
     use crate::ring::{Bounds, Ring};
     use crate::tick_log::{AtEnd, TickLog};
     use crate::wire::Blocked;
