@@ -16,11 +16,17 @@ use clap::Parser as _;
 use operate::Ended;
 use ops::{Exit, OpsError};
 use process::telemetry;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use options::Options;
 
 /// How long unfinished blocking work may delay the exit: a read from the terminal never ends.
 const BLOCKING_LEFT: Duration = Duration::from_millis(100);
+
+/// How long a command that is told to stop may take altogether. One that writes to a pipe that nobody reads does not
+/// notice that it has to stop.
+const ENDED_WITHIN: Duration = Duration::from_secs(15);
 
 /// The default log filter. librdkafka's messages only repeat the error that follows.
 const LOG_FILTER: &str = "warn,eventlog_kafka=error";
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         let stop = process::shutdown::on_signals().map_err(|error| OpsError::io("listening to signals", error))?;
+        tokio::spawn(give_up(stop.clone()));
         commands::run(options, &stop).await
     });
     runtime.shutdown_timeout(BLOCKING_LEFT);
@@ -55,6 +62,13 @@ fn main() -> ExitCode {
         Err(OpsError::Io { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// Ends the process when it was told to stop and still runs.
+async fn give_up(stop: CancellationToken) {
+    stop.cancelled().await;
+    sleep(ENDED_WITHIN).await;
+    std::process::exit(Exit::Stopped as i32);
 }
 
 fn failed(error: &OpsError) -> ExitCode {

@@ -1,17 +1,22 @@
 //! `klatschctl` on the data folder of a running `klatsch`, which executes the commands (issue 10, item 16).
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::load::LoadConfig;
 use testkit::programs::{Ran, Setup, Single, executable};
 use testkit::runs::{self, Harm};
+use tokio::time::sleep;
 
+/// The exit code of a command that was told to stop and given up.
+const STOPPED: i32 = 130;
 /// Number of lines that the doctor prints.
 const FINDINGS: usize = 8;
 
@@ -40,6 +45,19 @@ async fn healthy(data: &Path) -> Result<()> {
         if said.lines().all(|line| line.starts_with("ok  ")) {
             return Ok(());
         }
+    }
+}
+
+/// Waits until the pipe takes no more: half of it is used, and no more a while later.
+async fn full(pipe: &ChildStdout) -> Result<()> {
+    let mut before = 0;
+    loop {
+        let now = ioctl_fionread(pipe)?;
+        if now == before && now > 32 * 1024 {
+            return Ok(());
+        }
+        before = now;
+        sleep(Duration::from_millis(500)).await;
     }
 }
 
@@ -89,8 +107,16 @@ async fn operators_see_beside_it_what_they_see_alone() -> Result<()> {
     killed.kill()?;
     killed.wait()?;
     let mut stopped = following(&data).await?;
+    let mut output = stopped.stdout.take().context("no output")?;
+    let reading = std::thread::spawn(move || io::copy(&mut output, &mut io::sink()));
     kill_process(Pid::from_child(&stopped), Signal::INT)?;
     ensure!(stopped.wait()?.success(), "a tail that is told to stop has done what it should");
+    reading.join().map_err(|_| anyhow!("the reader panicked"))??;
+    // One that waits for a reader, such as a pager, ends too.
+    let mut unread = following(&data).await?;
+    full(unread.stdout.as_ref().context("no output")?).await?;
+    kill_process(Pid::from_child(&unread), Signal::INT)?;
+    ensure!(unread.wait()?.code() == Some(STOPPED), "it was given up");
 
     single.program.stop().await?;
     ensure!(!data.join("operators.sock").exists(), "the socket stays behind");
