@@ -77,6 +77,8 @@ struct State {
     calm: bool,
     rates: Rates,
     broker_down: Option<Instant>,
+    /// A partition of `chat.deliveries` has no leader until then.
+    leaderless: Option<(u32, Instant)>,
     store_down: Option<Instant>,
     /// The kind of process that the store is slow for, by how much, and until when.
     slow: Option<(Kind, Duration, Instant)>,
@@ -121,6 +123,16 @@ impl Weather {
         self.state().broker_down = Some(Instant::now() + time);
     }
 
+    /// That partition of `chat.deliveries` has no leader for a while.
+    pub(crate) fn lose_leader(&self, partition: u32, time: Duration) {
+        self.state().leaderless = Some((partition, Instant::now() + time));
+    }
+
+    /// The partition of `chat.deliveries` that has no leader now.
+    pub(crate) fn leaderless(&self) -> Option<u32> {
+        self.state().leaderless.filter(|(_, until)| *until > Instant::now()).map(|(partition, _)| partition)
+    }
+
     pub(crate) fn store_down(&self, time: Duration) {
         self.state().store_down = Some(Instant::now() + time);
     }
@@ -139,8 +151,17 @@ impl Weather {
 
     /// Waits until the broker is up.
     pub(crate) async fn broker_up(&self) {
+        self.over(|state| state.broker_down).await;
+    }
+
+    /// Returns when all partitions of `chat.deliveries` have leaders.
+    pub(crate) async fn leader_elected(&self) {
+        self.over(|state| state.leaderless.map(|(_, until)| until)).await;
+    }
+
+    async fn over(&self, end: fn(&State) -> Option<Instant>) {
         loop {
-            let until = self.state().broker_down;
+            let until = end(&self.state());
             match until {
                 Some(until) if until > Instant::now() => tokio::select! {
                     biased;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eventlog::{AppendError, AppendReceipt, NewRecord, Position, SharedLog};
+use events::topics::DELIVERIES;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -116,8 +117,8 @@ fn fatal() -> AppendError {
 
 async fn run(log: SharedLog, life: Arc<Life>, shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver<Leaving>) {
     let recorder = Arc::clone(&life.recorder);
-    let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, usize::MAX).await > 0 {
+    let (mut batch, mut waiting) = (Vec::new(), Vec::new());
+    while more(&mut queue, &mut batch, &mut waiting, &life).await {
         let travel = async {
             life.delay(Duration::from_millis(life.weather.rates().log_ms)).await;
             if !gives_up(life.kind) {
@@ -135,6 +136,7 @@ async fn run(log: SharedLog, life: Arc<Life>, shared: Arc<Shared>, mut queue: mp
             batch.push(more);
         }
         if life.is_dead() {
+            batch.retain(|leaving| !waits_for_leader(leaving, &waiting, &life));
             // The records that had left the process are appended, the others are lost.
             let lands = usize::try_from(life.below(batch.len() as u64 + 1)).unwrap_or(0);
             life.trace.add("records of the dead that landed", lands as u64);
@@ -145,9 +147,43 @@ async fn run(log: SharedLog, life: Arc<Life>, shared: Arc<Shared>, mut queue: mp
             return;
         }
         for leaving in batch.drain(..) {
+            if waits_for_leader(&leaving, &waiting, &life) {
+                waiting.push(leaving);
+                continue;
+            }
             one(&log, &life, &shared, &recorder, leaving).await;
         }
+        // A producer that fails gives up what waits, at once.
+        for leaving in waiting.extract_if(.., |leaving| leaving.epoch < shared.epoch()) {
+            let _ = leaving.report.send(Err(fatal()));
+        }
     }
+}
+
+/// Waits for records to send: new ones, or those that waited for a leader. There are no more once it is closed.
+async fn more(
+    queue: &mut mpsc::UnboundedReceiver<Leaving>,
+    batch: &mut Vec<Leaving>,
+    waiting: &mut Vec<Leaving>,
+    life: &Life,
+) -> bool {
+    tokio::select! {
+        biased;
+        () = life.weather.leader_elected(), if !waiting.is_empty() => {
+            // What a dead producer had not sent is gone.
+            let left = std::mem::take(waiting);
+            batch.extend(left.into_iter().filter(|_| !life.is_dead()));
+            true
+        }
+        taken = queue.recv_many(batch, usize::MAX) => taken > 0,
+    }
+}
+
+/// A record waits behind those of its partition that wait already.
+fn waits_for_leader(leaving: &Leaving, waiting: &[Leaving], life: &Life) -> bool {
+    let Some(partition) = leaving.record.partition.filter(|_| leaving.topic == DELIVERIES) else { return false };
+    life.weather.leaderless() == Some(partition)
+        || waiting.iter().any(|other| other.record.partition == Some(partition))
 }
 
 /// Whether the producer may give up on a record. The fan-out's never does.

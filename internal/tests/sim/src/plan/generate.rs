@@ -202,7 +202,7 @@ fn disturbance(random: &mut Random) -> What {
         96..98 => What::Leap { ms: *random.pick(&[2 * 60_000, HOUR_MS, 31 * DAY_MS]) },
         98 if random.chance(50) => What::Empty,
         98 => What::Recreate { fewer: index(random, 5) as u64 },
-        _ => What::Wait,
+        _ => What::Leaderless { device, ms: [2_000, 8_000, 40_000][process % 3] },
     }
 }
 

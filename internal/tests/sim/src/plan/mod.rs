@@ -125,6 +125,8 @@ pub enum What {
     Ghost { storage: bool, ms: u64 },
     /// The broker is down.
     BrokerDown { ms: u64 },
+    /// The partition of `chat.deliveries` with that device's user has no leader.
+    Leaderless { device: usize, ms: u64 },
     /// The store is down.
     StoreDown { ms: u64 },
     /// The store is slow for one kind of process.

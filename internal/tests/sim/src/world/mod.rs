@@ -155,6 +155,12 @@ impl World {
                 trace.count("broker outages");
                 weather.broker_down(ms(time));
             }
+            What::Leaderless { device: which, ms: time } => {
+                trace.count("delivery partitions without a leader");
+                let user = self.people.devices[device(which)].memory().user.to_string();
+                let partition = eventlog::partition_of(user.as_bytes(), topics::spec_of(DELIVERIES).partitions);
+                weather.lose_leader(partition, ms(time));
+            }
             What::StoreDown { ms: time } => {
                 trace.count("store outages");
                 weather.store_down(ms(time));
