@@ -32,8 +32,6 @@ const REREADS_AT_ONCE: usize = 2;
 const REREAD_EVENTS_MAX: usize = 500;
 /// Records that one request reads, about: then the loop judges what was found.
 const REREAD_RECORDS_MAX: u64 = 20 * BATCH_RECORDS_MAX as u64;
-/// How long a follower waits before it tries a conversation again that cannot be judged.
-const HELD_AGAIN: Duration = Duration::from_secs(10);
 /// Rows of holds that are written at once.
 const HOLDS_AT_ONCE: usize = 64;
 
@@ -78,7 +76,9 @@ impl Background {
             }
             Request::Reread { conversation, from, to, last, cold, out } => {
                 if out.is_some() {
-                    self.put_hold(conversation, Hold { skipped_to: None, done_through: out }).await?;
+                    // Still held, also when its last skipped event is delivered: what was taken in since is not.
+                    let skipped_to = Some(self.access.seq(to)?.before().unwrap_or_default());
+                    self.put_hold(conversation, Hold { skipped_to, done_through: out }).await?;
                 }
                 Reply::For(conversation, Found::Reread(self.reread(conversation, from, (to, last), cold).await?))
             }
@@ -90,8 +90,8 @@ impl Background {
                 self.put_hold(conversation, hold).await?;
                 Reply::For(conversation, Found::Healed)
             }
-            Request::Wait(conversation) => {
-                sleep(HELD_AGAIN).await;
+            Request::Wait(conversation, wait) => {
+                sleep(wait).await;
                 Reply::For(conversation, Found::Again)
             }
             Request::List(after, limit) => {
@@ -140,8 +140,11 @@ impl Background {
                 OwnHold::Unknown if own.is_held() => {
                     return Ok(Found::Redrive(own.done_through.unwrap_or_default().next().min(seq)));
                 }
-                OwnHold::Awaited if own.is_held() && own.done_through < Some(seq) => return Ok(Found::Held),
-                OwnHold::Unknown | OwnHold::Awaited | OwnHold::Redriven => {}
+                OwnHold::Followed if own.is_held() && own.done_through < Some(seq) => {
+                    let skipped_to = own.skipped_to.filter(|skipped_to| *skipped_to >= seq);
+                    return Ok(skipped_to.map_or(Found::NotWritten, Found::Skipped));
+                }
+                OwnHold::Unknown | OwnHold::Followed | OwnHold::Redriven => {}
             }
         }
         // An event can only be dropped while it is held, so others need no look-up.
@@ -182,13 +185,14 @@ impl Background {
         Ok(Found::Ready(loaded, answers))
     }
 
-    /// Waits until storage has come to `as_of`; returns whether it goes on from there and does not hold the
-    /// conversation.
+    /// Waits until storage has come to `as_of`; returns whether the conversation's rows are complete as of then: a hold
+    /// of storage's begins behind the rows that it has written.
     async fn applied(&self, conversation: ConversationId, as_of: Seq) -> Result<bool, ConsumerError> {
         let source = self.access.source();
         let wait = || self.access.store("wait for storage", |store| store.wait_applied(source, as_of, APPLIED_WAIT));
         while !wait().await? {}
-        Ok(!self.access.hold(Consumer::Storage, conversation).await?.is_held())
+        let hold = self.access.hold(Consumer::Storage, conversation).await?;
+        Ok(!hold.is_held() || hold.done_through >= Some(as_of))
     }
 
     async fn is_dropped(&self, message: &DecodedRecord) -> Result<bool, ConsumerError> {
@@ -270,10 +274,8 @@ mod tests {
     use super::*;
     use crate::FanoutMetrics;
 
-    /// What is held is delivered by whoever holds it, later, and to every delivery partition: devices that had a later
-    /// event from a follower before would drop it.
-    #[tokio::test(start_paused = true)]
-    async fn a_follower_goes_on_with_what_is_held_only_behind_it() {
+    /// The background of partition 0 on an empty log, with storage far ahead, and a conversation.
+    async fn alone() -> (Background, ConversationId) {
         let (codec, clock, entropy) = (Codec::compiled_in(), Clock::from_fn(|| 0), Entropy::seeded(1));
         let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
         log.create(spec_of(MESSAGES)).await.unwrap();
@@ -285,10 +287,18 @@ mod tests {
         let at = TopicPartition::new(MESSAGES, 0);
         let access = PartitionAccess::new(deps.seams.clone(), at, CancellationToken::new());
         let background = Background::new(deps, access, committer);
-        let seq = |offset| Seq::new(0, offset).unwrap();
         let source = background.access.source();
-        let applied = store::Applied { seq: seq(100), fingerprint: Fingerprint(0) };
+        let applied = store::Applied { seq: Seq::new(0, 100).unwrap(), fingerprint: Fingerprint(0) };
         background.access.store("tell", |store| store.set_applied(source, applied)).await.unwrap();
+        (background, conversation)
+    }
+
+    /// What is held is delivered by whoever holds it, later, and to every delivery partition: devices that had a later
+    /// event from a follower before would drop it.
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_goes_on_with_what_is_held_only_behind_it() {
+        let (background, conversation) = alone().await;
+        let seq = |offset| Seq::new(0, offset).unwrap();
         let hold = Hold { skipped_to: Some(seq(60)), done_through: Some(seq(9)) };
         background.put_hold(conversation, hold).await.unwrap();
 
@@ -297,12 +307,34 @@ mod tests {
             let (meaning, fingerprint) = (Meaning::Dropped, Fingerprint(0));
             let message =
                 DecodedRecord { appended, fingerprint, conversation: Some(conversation), meaning, trace: None };
-            background.open(conversation, OwnHold::Awaited, &message).await.unwrap()
+            background.open(conversation, OwnHold::Followed, &message).await.unwrap()
         };
-        assert!(matches!(at(60).await, Found::Held));
+        assert!(matches!(at(60).await, Found::Skipped(to) if to == seq(60)));
+        assert!(matches!(at(61).await, Found::NotWritten), "the loop that it follows has not come there");
         assert!(matches!(at(9).await, Found::Ready(..)), "that is out");
         background.put_hold(conversation, Hold { skipped_to: None, done_through: Some(seq(100)) }).await.unwrap();
         assert!(matches!(at(60).await, Found::Ready(..)), "it is healed");
+
+        // Storage's rows are complete up to where its hold begins.
+        let hold = Hold { skipped_to: Some(seq(90)), done_through: Some(seq(80)) };
+        background.access.put_hold(Consumer::Storage, conversation, hold).await.unwrap();
+        assert!(matches!(at(81).await, Found::Ready(..)));
+        assert!(matches!(at(82).await, Found::Held));
+    }
+
+    /// The last event that was skipped may be delivered long before the ones that came since.
+    #[tokio::test(start_paused = true)]
+    async fn a_re_driven_conversation_stays_held_until_it_is_healed() {
+        let (background, conversation) = alone().await;
+        let seq = |offset| Seq::new(0, offset).unwrap();
+        let held = Hold { skipped_to: Some(seq(60)), done_through: Some(seq(9)) };
+        background.put_hold(conversation, held).await.unwrap();
+        let (from, to, out) = (61, 100, Some(seq(60)));
+        let request = Request::Reread { conversation, from, to, last: None, cold: false, out };
+        // The row is written first; there is nothing to read.
+        assert!(background.clone().run(request).await.is_err());
+        let hold = background.access.hold(Consumer::Fanout, conversation).await.unwrap();
+        assert_eq!(hold, Hold { skipped_to: Some(seq(99)), done_through: Some(seq(60)) });
     }
 
     /// A held conversation that cannot be healed costs one read in each pass, however long the log is behind it.

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use domain::SeqError;
+use tokio::sync::watch;
 
 use crate::lagging::{Following, Reached};
 use crate::outbox::{Outbox, Sent, first_source};
@@ -13,39 +15,66 @@ use crate::request::Request;
 impl Partition {
     /// A delivery partition accepts no records: from `source` on, a follower delivers to it. The follower also waits
     /// for the records that were handed over before.
-    pub(crate) fn lag(&mut self, partition: u32, source: u64) {
+    pub(crate) fn lag(&mut self, partition: u32, source: u64) -> Result<(), SeqError> {
         let sent = self.outbox.take(partition);
         // Parked conversations are judged later, and their deliveries would have to go there as well.
-        let from = self.state.parked.firsts().iter().map(|(_, first)| first.offset()).fold(source, u64::min);
-        let reached = first_source(&sent).map_or(from, |first| first.min(from));
+        let from = self.state.parked.first_to_judge().map_or(source, |first| first.offset().min(source));
+        // Behind the intake as long as something is not acknowledged: re-driven records have no source of their own.
+        let reached = match first_source(&sent) {
+            Some(first) => first.min(from).min(self.state.intake.saturating_sub(1)),
+            None => from,
+        };
         tracing::warn!(partition = %self.access.at, delivery_partition = partition, from = reached, "a delivery partition lags");
-        self.follow(partition, from, reached, sent);
+        self.follow(partition, from, reached, sent)?;
         self.correct_commit(partition);
+        Ok(())
     }
 
     /// Leaves the deliveries of the event at `source` to that partition's follower. A follower that began behind it
     /// starts anew: a conversation that was parked or held before is judged only now.
-    pub(crate) async fn leave_to_follower(&mut self, partition: u32, source: u64) {
+    pub(crate) async fn leave_to_follower(&mut self, partition: u32, source: u64) -> Result<(), SeqError> {
         if self.lagging.covers(partition, source) {
-            return;
+            return Ok(());
         }
         let from = self.lagging.reached(partition).map_or(source, |reached| reached.min(source));
         self.end_follower(partition).await;
-        self.follow(partition, from, from, VecDeque::new());
+        self.follow(partition, from, from, VecDeque::new())?;
         self.correct_commit(partition);
+        Ok(())
     }
 
     /// Starts a follower from `from` on. Deliveries may be missing from `reached` on, of which those in `sent` are in
     /// flight.
-    pub(crate) fn follow(&mut self, partition: u32, from: u64, reached: u64, sent: VecDeque<Sent>) {
-        let reached = Arc::new(AtomicU64::new(reached));
-        let background = self.background.following(Arc::new(Reached(Arc::clone(&reached))));
+    pub(crate) fn follow(
+        &mut self,
+        partition: u32,
+        from: u64,
+        reached: u64,
+        sent: VecDeque<Sent>,
+    ) -> Result<(), SeqError> {
+        let (tell, reached) = watch::channel(reached);
+        let background = self.background.following(Arc::new(Reached(tell)));
         let mut follower = Self::over(Arc::clone(&self.deps), background, Some(partition));
         follower.outbox = Outbox::beginning(Arc::clone(&self.deps.limits), partition, sent);
         follower.state.intake = from;
         follower.wanted.push(Request::Read { from, last: None, wait: Duration::ZERO });
         self.deps.metrics.lagging.inc();
         self.lagging.begin(partition, from, reached, following(follower));
+        self.state.lags = true;
+        self.give_up_redrives()
+    }
+
+    /// Re-driven conversations whose rows wait to be written stay held as they are: such a row says of events that they
+    /// are delivered, while one of them may be lost with the follower that waits for its acknowledgement; the next
+    /// follower passes over it as long as it is skipped. All other re-drives give up when their request is answered.
+    fn give_up_redrives(&mut self) -> Result<(), SeqError> {
+        let parked = &self.state.parked;
+        let redriven = |request: &Request| request.row_of().filter(|conversation| parked.is_redriven(*conversation));
+        let given_up: Vec<_> = self.settling.extract_if(.., |(_, request)| redriven(request).is_some()).collect();
+        for conversation in given_up.iter().filter_map(|(_, request)| request.row_of()) {
+            self.state.stay_held(conversation)?;
+        }
+        Ok(())
     }
 
     /// Corrects a waiting commit, which was made when the deliveries to that partition were still waited for.
@@ -59,24 +88,31 @@ impl Partition {
         }
     }
 
-    /// Ends followers that have caught up, and starts one where records have waited for long while others went on.
-    pub(crate) async fn mind_lagging(&mut self) {
+    /// Ends followers that have caught up, lets one that is close catch up, and starts one where records have waited for
+    /// long while others went on.
+    pub(crate) async fn mind_lagging(&mut self) -> Result<(), SeqError> {
         for partition in self.lagging.caught_up(self.state.intake) {
             tracing::info!(partition = %self.access.at, delivery_partition = partition, "a delivery partition has caught up");
             self.end_follower(partition).await;
+            if !self.state.lags {
+                self.state.begin_pass_anew();
+            }
         }
+        self.lagging.pause_if_close(self.state.intake);
         if !self.state.is_follower() {
             for partition in self.outbox.stale() {
                 if self.lagging.has_room() {
-                    self.lag(partition, self.state.intake);
+                    self.lag(partition, self.state.intake)?;
                 }
             }
         }
+        Ok(())
     }
 
     async fn end_follower(&mut self, partition: u32) {
         self.deps.metrics.lagging.dec();
         self.lagging.end(partition).await;
+        self.state.lags = !self.lagging.is_empty();
     }
 
     /// Ends all followers, because the partition's work ends.

@@ -1,5 +1,7 @@
 //! Holding a conversation, and judging it again later: pure, like the judge.
 
+use std::time::Duration;
+
 use domain::{ConversationId, Seq, SeqError};
 use environment::seeded_bugs::{Bug, seeded};
 use store::{CacheEntry, Hold};
@@ -9,6 +11,8 @@ use crate::parked::PARKED_MAX;
 use crate::request::Request;
 use crate::state::{Pass, State};
 
+/// How long a follower waits before it tries a conversation again that cannot be judged.
+const HELD_AGAIN: Duration = Duration::from_secs(10);
 /// Conversations that are re-driven at once: the other half of the room is for those whose facts are not there yet.
 const REDRIVES_MAX: usize = PARKED_MAX / 2;
 
@@ -16,11 +20,12 @@ impl State {
     /// Holds a parked conversation from the event at `first` on: everything before it is delivered, everything taken in
     /// since is skipped.
     ///
-    /// A follower holds nothing: it delivers to a partition whose devices are behind anyway, and waits.
+    /// A follower holds nothing: it waits until the conversation can be judged, or until the loop that it follows holds
+    /// it.
     pub(crate) fn hold(&mut self, conversation: ConversationId, first: Seq) -> Result<Decision, SeqError> {
         if self.is_follower() {
             self.cache.remove(conversation);
-            return Ok(Decision::Ask(Request::Wait(conversation)));
+            return Ok(Decision::Ask(Request::Wait(conversation, HELD_AGAIN)));
         }
         tracing::warn!(conversation_id = %conversation, seq = %first, "conversation held");
         self.metrics.holds.inc();
@@ -43,6 +48,15 @@ impl State {
         Ok(Decision::Nothing)
     }
 
+    /// Gives a re-drive up: the conversation stays held, from where its row says, and what was taken in meanwhile is
+    /// skipped. Events that were delivered already are delivered again later, and dropped by the devices' filter.
+    pub(crate) fn stay_held(&mut self, conversation: ConversationId) -> Result<Decision, SeqError> {
+        self.skip(conversation, Hold { skipped_to: Some(self.taken_in()?), done_through: None });
+        self.parked.remove(conversation);
+        self.cache.put(conversation, CacheEntry::Held);
+        Ok(Decision::Nothing)
+    }
+
     /// Skips an event of a held conversation.
     pub(crate) fn skip_event(&mut self, conversation: ConversationId, seq: Seq) {
         self.metrics.skipped.inc();
@@ -58,6 +72,7 @@ impl State {
 
     /// The re-driven conversation has come to the intake: nothing up to there is skipped any more.
     pub(crate) fn heal(&mut self, conversation: ConversationId) -> Result<Decision, SeqError> {
+        self.parked.heals(conversation);
         let hold = Hold { skipped_to: None, done_through: Some(self.taken_in()?) };
         Ok(Decision::AskBehind(Request::Heal(conversation, hold)))
     }
@@ -65,6 +80,7 @@ impl State {
     /// The row is written: what was taken in meanwhile is judged like that of any parked conversation.
     pub(crate) fn healed(&mut self, conversation: ConversationId) {
         self.parked.is_healed(conversation);
+        self.pass.healed.extend(self.pass.asked.then_some(conversation));
         self.metrics.healed.inc();
         tracing::info!(conversation_id = %conversation, "held conversation re-driven");
     }
@@ -72,6 +88,15 @@ impl State {
     /// Begins to re-drive every held conversation of the partition, unless that is in progress.
     pub(crate) fn begin_pass(&mut self) {
         if !self.pass.under_way && !self.is_follower() {
+            self.pass = Pass { under_way: true, ..Pass::default() };
+        }
+    }
+
+    /// Begins with the first held conversation, also if a pass is in progress.
+    pub(crate) fn begin_pass_anew(&mut self) {
+        if self.pass.asked {
+            self.pass.again = true;
+        } else {
             self.pass = Pass { under_way: true, ..Pass::default() };
         }
     }
@@ -89,13 +114,15 @@ impl State {
         Decision::Ask(Request::List(self.pass.after, limit))
     }
 
-    /// Parks held conversations to be judged again, as far as there is room. `limit` were asked for.
+    /// Parks held conversations to be judged again, as far as there is room, unless a delivery partition lags: its
+    /// follower passes over held events, so a re-drive has to deliver them there itself. `limit` were asked for.
     pub(crate) fn redrive(
         &mut self,
         held: Vec<(ConversationId, Hold)>,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Decision)>, SeqError> {
         self.pass.asked = false;
+        let healed = std::mem::take(&mut self.pass.healed);
         let (last_part, mut decisions) = (held.len() < limit, Vec::new());
         for (conversation, hold) in held {
             if !self.parked.has_room() {
@@ -104,13 +131,21 @@ impl State {
             }
             self.pass.after = Some(conversation);
             let first = hold.done_through.unwrap_or_default().next();
-            if first.offset() >= self.intake || self.parked.contains(conversation) {
+            if first.offset() >= self.intake || self.parked.contains(conversation) || healed.contains(&conversation) {
                 continue;
             }
-            self.cache.remove(conversation);
-            decisions.push((conversation, self.park_from(conversation, first, true)?));
+            match self.cache.take(conversation) {
+                _ if !self.lags => decisions.push((conversation, self.park_from(conversation, first, true)?)),
+                // The row was written late, by an owner before this one. A follower waits for what it does not skip.
+                Some(CacheEntry::Ready(_)) => drop(self.stay_held(conversation)?),
+                Some(CacheEntry::Held) => self.cache.put(conversation, CacheEntry::Held),
+                None => {}
+            }
         }
         self.pass.under_way = !last_part;
+        if std::mem::take(&mut self.pass.again) {
+            self.pass = Pass { under_way: true, ..Pass::default() };
+        }
         Ok(decisions)
     }
 }

@@ -1,6 +1,8 @@
 //! The pure judge: from the state and one event (a record that was read, or an answer that came back) it derives the
 //! one thing that is to be done next. The loop does it, and calls the judge again.
 
+use std::time::Duration;
+
 use domain::{ConversationId, Event, Seq, SeqError};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{DecodedRecord, Meaning};
@@ -10,6 +12,10 @@ use crate::decision::Decision;
 use crate::records::Outgoing;
 use crate::request::{Found, OwnHold, Request};
 use crate::state::State;
+
+/// How long a follower waits for the loop that it follows to write what it has skipped: that is written with each
+/// commit.
+const WRITTEN_AGAIN: Duration = Duration::from_millis(100);
 
 /// The result of judging an event.
 enum Verdict {
@@ -80,7 +86,12 @@ impl State {
     pub(crate) fn go_on(&mut self, conversation: ConversationId, found: Found) -> Result<Decision, SeqError> {
         let Some(first) = self.parked.first(conversation) else { return Ok(Decision::Nothing) };
         let mut answers = Answers::default();
+        let written = matches!(found, Found::Holding(_) | Found::Healed);
+        if self.gives_up(conversation) && !written {
+            return self.stay_held(conversation);
+        }
         match found {
+            Found::Redrive(_) if self.lags => return self.stay_held(conversation),
             Found::Ready(loaded, read) => {
                 self.cache.put(conversation, CacheEntry::Ready(loaded));
                 answers = read;
@@ -88,6 +99,8 @@ impl State {
             Found::Redrive(from) => self.parked.park_from(conversation, from, true),
             Found::Dropped => self.parked.drop_first(conversation),
             Found::Held => return self.hold(conversation, first),
+            Found::Skipped(to) => self.parked.skip_to(conversation, to),
+            Found::NotWritten => return Ok(Decision::Ask(Request::Wait(conversation, WRITTEN_AGAIN))),
             Found::Reread(read) => {
                 let next = Seq::new(self.generation, read.next)?;
                 self.parked.refill(conversation, read.queue, next, read.complete);
@@ -103,7 +116,15 @@ impl State {
     /// parked.
     pub(crate) fn delivered(&mut self, conversation: ConversationId, seq: Seq) -> Result<Decision, SeqError> {
         self.parked.went_on(conversation, seq.next());
+        if self.gives_up(conversation) {
+            return self.stay_held(conversation);
+        }
         self.next(conversation, &Answers::default())
+    }
+
+    /// Whether a re-drive of the conversation must not go on.
+    fn gives_up(&self, conversation: ConversationId) -> bool {
+        self.lags && self.parked.is_redriven(conversation)
     }
 
     /// Parks a conversation from the event at `first` on, whose events have to be read from the log.
@@ -156,7 +177,7 @@ impl State {
 
     fn own_hold(&self, conversation: ConversationId) -> OwnHold {
         if self.is_follower() {
-            OwnHold::Awaited
+            OwnHold::Followed
         } else if self.parked.is_redriven(conversation) {
             OwnHold::Redriven
         } else {

@@ -129,7 +129,7 @@ fn words(decision: &Decision) -> String {
             let how = match own_hold {
                 OwnHold::Unknown => "open",
                 OwnHold::Redriven => "open again",
-                OwnHold::Awaited => "open unless held",
+                OwnHold::Followed => "open unless held",
             };
             format!("{how} for {}", message.appended.seq.offset())
         }
@@ -139,7 +139,7 @@ fn words(decision: &Decision) -> String {
             format!("hold {:?}..={:?}", done_through.map(Seq::offset), skipped_to.map(Seq::offset))
         }
         Request::Heal(_, Hold { done_through, .. }) => format!("heal {:?}", done_through.map(Seq::offset)),
-        Request::Wait(_) => "wait".to_owned(),
+        Request::Wait(..) => "wait".to_owned(),
         Request::List(_, limit) => format!("list {limit}"),
         Request::Commit(..) | Request::Read { .. } => "not the judge's".to_owned(),
     };
@@ -232,6 +232,104 @@ fn what_cannot_be_judged_is_held_and_skipped() {
     check("storage holds it", None, storage_holds);
     let follower = vec![(Read(create(10, 1)), "open unless held for 10"), (Back(1, Found::Held), "wait")];
     check("a follower holds nothing", Some(0), follower);
+}
+
+#[test]
+fn a_follower_passes_over_what_is_skipped_and_nothing_else() {
+    let table = vec![
+        (Read(create(10, 1)), "open unless held for 10"),
+        (Read(say(11, group(1))), "nothing"),
+        (Read(say(12, group(1))), "nothing"),
+        (Read(say(13, group(1))), "nothing"),
+        (Back(1, Found::Skipped(seq(11))), "open unless held for 12"),
+        // The row follows with the next commit of the loop that is followed.
+        (Back(1, Found::NotWritten), "wait"),
+        (Back(1, Found::Again), "open unless held for 12"),
+        (Back(1, Found::Skipped(seq(20))), "nothing"),
+    ];
+    let state = check("skipped", Some(0), table);
+    assert_eq!((state.parked.len(), state.intake), (0, 14), "nothing holds it up");
+}
+
+/// A follower passes over what is skipped, so a re-drive has to deliver to all partitions by itself.
+#[test]
+fn nothing_is_re_driven_while_a_partition_lags() {
+    let reread = |queue: Vec<DecodedRecord>| Found::Reread(Reread { queue: queue.into(), next: 10, complete: true });
+    let begun = || vec![(Held(vec![(1, 3)], 50), "reread 4..10 cold")];
+    let mut judged = begun();
+    judged.push((Back(1, reread(vec![create(4, 1), say(7, group(1))])), "open again for 4"));
+    judged.push((Back(1, empty(1)), "deliver 4 to 2"));
+    let mut healing = judged_to_the_end(begun());
+    let healed = healing.pop();
+
+    let mut state = check("before its first event", None, begun());
+    state.lags = true;
+    assert_eq!(Back(1, reread(vec![create(4, 1)])).to(&mut state), "nothing");
+    stays_held(&mut state);
+    let mut state = check("between two events", None, judged);
+    state.lags = true;
+    assert_eq!(Delivered(1, 4).to(&mut state), "nothing");
+    stays_held(&mut state);
+    let mut state = check("a hold that is found", None, vec![(Read(say(10, group(1))), "open for 10")]);
+    state.lags = true;
+    assert_eq!(Back(1, Found::Redrive(seq(4))).to(&mut state), "nothing");
+    assert_eq!(state.skips[&group(1)], Hold { skipped_to: Some(seq(10)), done_through: None });
+
+    let mut state = check("its row is written", None, healing);
+    state.lags = true;
+    let (said, expected) = healed.expect("it is healed");
+    assert_eq!(said.to(&mut state), expected, "its deliveries were acknowledged before");
+    let mut state = judge(None);
+    state.begin_pass();
+    assert!(words(&state.continue_pass()).starts_with("list"));
+    state.lags = true;
+    assert_eq!(Held(vec![(1, 3)], 1).to(&mut state), "");
+    state.lags = false;
+    state.begin_pass_anew();
+    assert_eq!(words(&state.continue_pass()), "list 50", "from the beginning");
+    assert_eq!(Held(vec![(1, 3)], 50).to(&mut state), "reread 4..10 cold");
+}
+
+/// A follower waits for what is held and not skipped yet, so the loop that it follows must skip it.
+#[test]
+fn a_row_that_was_written_late_holds_what_is_in_memory() {
+    let mut state = check("warm", None, warm(1));
+    state.lags = true;
+    assert_eq!(Held(vec![(1, 8)], 50).to(&mut state), "");
+    assert_eq!(state.skips[&group(1)].skipped_to, Some(seq(10)));
+    assert_eq!(Read(say(11, group(1))).to(&mut state), "nothing");
+    assert_eq!(state.skips[&group(1)].skipped_to, Some(seq(11)));
+}
+
+#[test]
+fn a_list_from_before_a_heal_begins_no_re_drive() {
+    let mut state = check(
+        "healing",
+        None,
+        judged_to_the_end(vec![(Held(vec![(1, 3)], 50), "reread 4..10 cold")]).into_iter().take(5).collect(),
+    );
+    state.begin_pass();
+    assert!(words(&state.continue_pass()).starts_with("list"));
+    assert_eq!(Back(1, Found::Healed).to(&mut state), "deliver 10 to 2");
+    assert_eq!(Delivered(1, 10).to(&mut state), "nothing");
+    assert_eq!(Held(vec![(1, 3)], 50).to(&mut state), "");
+}
+
+/// A re-drive of group 1 from 4 to the intake, up to its row.
+fn judged_to_the_end(mut table: Vec<(Said, &'static str)>) -> Vec<(Said, &'static str)> {
+    let read = Reread { queue: vec![create(4, 1)].into(), next: 10, complete: true };
+    table.push((Back(1, Found::Reread(read)), "open again for 4"));
+    table.push((Back(1, empty(1)), "deliver 4 to 2"));
+    table.push((Delivered(1, 4), "behind: heal Some(9)"));
+    table.push((Read(say(10, group(1))), "nothing"));
+    table.push((Back(1, Found::Healed), "deliver 10 to 2"));
+    table
+}
+
+fn stays_held(state: &mut State) {
+    assert_eq!(state.skips[&group(1)], Hold { skipped_to: Some(seq(9)), done_through: None });
+    assert_eq!(Read(say(10, group(1))).to(state), "nothing");
+    assert_eq!((state.skips[&group(1)].skipped_to, state.parked.len()), (Some(seq(10)), 0));
 }
 
 #[test]

@@ -25,6 +25,8 @@ struct Parked {
     since: Option<VecDeque<DecodedRecord>>,
     /// Whether it is parked to be judged again after a hold: at the end, `done_through` is raised.
     redrive: bool,
+    /// Whether that is being written.
+    healing: bool,
 }
 
 /// The parked conversations of one partition.
@@ -75,10 +77,17 @@ impl ParkedSet {
         self.all.values().filter(|parked| parked.redrive).count()
     }
 
+    /// That the hold is over is being written.
+    pub(crate) fn heals(&mut self, conversation: ConversationId) {
+        if let Some(parked) = self.all.get_mut(&conversation) {
+            parked.healing = true;
+        }
+    }
+
     /// The hold is over.
     pub(crate) fn is_healed(&mut self, conversation: ConversationId) {
         if let Some(parked) = self.all.get_mut(&conversation) {
-            parked.redrive = false;
+            (parked.redrive, parked.healing) = (false, false);
         }
     }
 
@@ -99,7 +108,10 @@ impl ParkedSet {
 
     fn insert(&mut self, conversation: ConversationId, first: Seq, complete: bool, redrive: bool) {
         self.remove(conversation);
-        self.all.insert(conversation, Parked { first, queue: VecDeque::new(), complete, since: None, redrive });
+        self.all.insert(
+            conversation,
+            Parked { first, queue: VecDeque::new(), complete, since: None, redrive, healing: false },
+        );
     }
 
     /// Adds another event of a parked conversation.
@@ -183,10 +195,25 @@ impl ParkedSet {
         }
     }
 
+    /// Passes over its events up to that seq, whether they are in memory or not.
+    pub(crate) fn skip_to(&mut self, conversation: ConversationId, seq: Seq) {
+        let Some(parked) = self.all.get_mut(&conversation) else { return };
+        let skipped = parked.queue.iter().take_while(|message| message.appended.seq <= seq).count();
+        parked.queue.drain(..skipped);
+        self.queued -= skipped;
+        parked.first = parked.first.max(seq.next());
+    }
+
     pub(crate) fn remove(&mut self, conversation: ConversationId) {
         if let Some(parked) = self.all.remove(&conversation) {
             self.queued -= parked.queue.len() + parked.since.map_or(0, |since| since.len());
         }
+    }
+
+    /// The first seq from which a parked conversation is judged. Those that are re-driven do not count: they are held until
+    /// no delivery partition lags.
+    pub(crate) fn first_to_judge(&self) -> Option<Seq> {
+        self.all.values().filter(|parked| parked.healing || !parked.redrive).map(|parked| parked.first).min()
     }
 
     /// The conversations, with the seq of their first unjudged event.
@@ -256,5 +283,20 @@ mod tests {
             assert_eq!(parked.is_complete(*conversation), last == at(500), "what there was no room for is read again");
         }
         assert_eq!(parked.queued, 0);
+    }
+
+    /// What a follower that begins now has to deliver: a re-driven conversation stays held, unless its row is being
+    /// written.
+    #[test]
+    fn a_conversation_that_heals_is_judged_whatever_memory_has_of_it() {
+        let conversation = ConversationId::direct(
+            UserId::try_from(Uuid::from_u128(1)).unwrap(),
+            UserId::try_from(Uuid::from_u128(2)).unwrap(),
+        );
+        let mut parked = ParkedSet::new(QUEUED_MAX);
+        parked.park_from(conversation, Seq::new(0, 7).unwrap(), true);
+        assert_eq!(parked.first_to_judge(), None);
+        parked.heals(conversation);
+        assert_eq!(parked.first_to_judge(), Some(Seq::new(0, 7).unwrap()));
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::background::{Background, Requests};
 use crate::catch_up_wait::CatchUpWait;
 use crate::decision::Decision;
-use crate::lagging::Lagging;
+use crate::lagging::{Lagging, TOLD_EVERY};
 use crate::outbox::{Destination, HandOver, Outbox};
 use crate::position::Position;
 use crate::records::{Outgoing, Records};
@@ -133,7 +133,7 @@ impl Partition {
             self.carry_out(*conversation, decision).await?;
         }
         for (partition, offset) in &position.lagging {
-            self.follow(*partition, *offset, *offset, VecDeque::new());
+            self.follow(*partition, *offset, *offset, VecDeque::new())?;
         }
         tracing::info!(partition = %self.access.at, next = self.state.intake, parked = self.state.parked.len(), "fan-out resumes");
         self.committed = position;
@@ -149,7 +149,8 @@ impl Partition {
 
     /// Works until it is told to stop.
     pub(crate) async fn work(&mut self) -> Result<(), FanoutError> {
-        let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
+        let commit_every = if self.state.is_follower() { TOLD_EVERY } else { COMMIT_EVERY };
+        let mut commits = interval_at(Instant::now() + commit_every, commit_every);
         let mut housekeeping = interval(HOLDS_EVERY);
         let mut ticks = interval(self.tick_every());
         for timer in [&mut commits, &mut housekeeping, &mut ticks] {
@@ -162,15 +163,17 @@ impl Partition {
                 self.wanted.push(list);
             }
             self.send_out(&requests);
-            let reads = self.backlog.is_empty() && !self.wait.waits();
+            let reads = self.backlog.is_empty() && !self.wait.waits() && !self.lagging.pauses();
+            let pause_over = self.lagging.pause_over(self.state.intake);
             let reading = reader.as_mut().filter(|_| reads);
             tokio::select! {
                 biased;
                 () = self.access.stop.cancelled() => return Ok(()),
                 _ = commits.tick() => {
-                    self.mind_lagging().await;
+                    self.mind_lagging().await?;
                     self.commit();
                 }
+                () = pause_over => self.mind_lagging().await?,
                 // The first tick comes at once, so a new owner tries the holds.
                 _ = housekeeping.tick() => self.state.begin_pass(),
                 _ = ticks.tick() => self.tick().await?,
@@ -246,7 +249,7 @@ impl Partition {
 
     /// Takes in what was read, in order, until it is done or one more conversation would have to be parked than can be.
     async fn take_in_backlog(&mut self) -> Result<(), FanoutError> {
-        if self.backlog.is_empty() || self.paused && !self.state.parked.has_room() {
+        if self.backlog.is_empty() || self.lagging.pauses() || self.paused && !self.state.parked.has_room() {
             return Ok(());
         }
         let mut backlog = std::mem::take(&mut self.backlog);
@@ -287,8 +290,11 @@ impl Partition {
                     return Ok(());
                 }
                 Decision::Deliver(seq, records) => {
+                    // The row of its hold says that a re-driven event is still owed: no follower has to go back to it.
+                    let redriven = self.state.parked.is_redriven(conversation);
+                    let source = if redriven { self.state.intake } else { seq.offset() };
                     for record in records {
-                        self.deliver(record, seq.offset()).await?;
+                        self.deliver(record, source).await?;
                     }
                     decision = self.state.delivered(conversation, seq)?;
                 }
@@ -296,12 +302,12 @@ impl Partition {
         }
     }
 
-    /// Hands over a delivery of the event at `source`, unless its partition lags.
+    /// Hands over a delivery of the event at `source`, or of a held event that is re-driven when the intake is there,
+    /// unless its partition lags.
     async fn deliver(&mut self, delivery: Outgoing, source: u64) -> Result<(), FanoutError> {
         let Outgoing { partition, record, recipients } = delivery;
         if self.lagging.contains(partition) {
-            self.leave_to_follower(partition, source).await;
-            return Ok(());
+            return Ok(self.leave_to_follower(partition, source).await?);
         }
         // A follower has nothing else to do; and where no more partitions may lag, waiting is all that is left.
         let patient = self.state.is_follower() || !self.lagging.has_room();
@@ -310,7 +316,7 @@ impl Partition {
                 self.deps.metrics.deliveries.inc();
                 self.deps.metrics.recipients.inc_by(recipients);
             }
-            HandOver::Stuck => self.lag(partition, source),
+            HandOver::Stuck => self.lag(partition, source)?,
         }
         Ok(())
     }

@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, Seams, key_of};
@@ -15,11 +14,12 @@ use eventlog::{Assigned, Commit, CommitError, Committer, NewRecord, Quarantine, 
 use events::topics::{DELIVERIES, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
 use process::{Backoff, FaultLog, retry_until_stopped};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{COMMIT_AT_END, SETTLE_AT_END};
-use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached};
+use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached, TOLD_EVERY};
 use crate::outbox::{Destination, HandOver, Outbox, Sent, first_source};
 use crate::pending_holds::PendingHolds;
 use crate::position::{Position, before};
@@ -129,7 +129,8 @@ impl Relay {
     /// Works until it is told to stop.
     async fn consume(&mut self) -> Result<(), FanoutError> {
         self.resume()?;
-        let mut commits = interval_at(Instant::now() + COMMIT_EVERY, COMMIT_EVERY);
+        let commit_every = if self.follows.is_some() { TOLD_EVERY } else { COMMIT_EVERY };
+        let mut commits = interval_at(Instant::now() + commit_every, commit_every);
         let mut holds = interval(HOLDS_EVERY);
         for timer in [&mut commits, &mut holds] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -142,6 +143,8 @@ impl Relay {
             let mut again = None;
             loop {
                 self.commit_settled().await?;
+                let pause_over = self.lagging.pause_over(self.next);
+                let reads = again.is_none() && !self.lagging.pauses();
                 tokio::select! {
                     biased;
                     () = self.access.stop.cancelled() => return Ok(()),
@@ -149,13 +152,14 @@ impl Relay {
                         self.mind_lagging().await;
                         self.commit();
                     }
+                    () = pause_over => self.mind_lagging().await,
                     // The first tick comes at once, so a new owner tries the held records.
                     _ = holds.tick() => self.list_holds(),
                     back = self.held.back() => self.take_back(back).await?,
                     acknowledged = self.outbox.acknowledged() => acknowledged?,
                     error = self.lagging.failed() => return Err(error),
                     () = at_time(again) => break,
-                    records = reader.next(BATCH_RECORDS_MAX), if again.is_none() => match records {
+                    records = reader.next(BATCH_RECORDS_MAX), if reads => match records {
                         Ok(records) => {
                             faults.well();
                             backoff.reset();
@@ -254,8 +258,8 @@ impl Relay {
     /// Starts a follower from `from` on. Deliveries may be missing from `reached` on, of which those in `sent` are in
     /// flight.
     fn follow(&mut self, partition: u32, from: u64, reached: u64, sent: VecDeque<Sent>) {
-        let reached = Arc::new(AtomicU64::new(reached));
-        let committer = Arc::new(Reached(Arc::clone(&reached)));
+        let (tell, reached) = watch::channel(reached);
+        let committer = Arc::new(Reached(tell));
         let commit = Some(Commit { next: from, metadata: String::new() });
         let outbox = Outbox::beginning(Arc::clone(&self.deps.limits), partition, sent);
         let mut follower =
@@ -273,6 +277,7 @@ impl Relay {
             self.deps.metrics.lagging.dec();
             self.lagging.end(partition).await;
         }
+        self.lagging.pause_if_close(self.next);
         if self.follows.is_none() {
             for partition in self.outbox.stale() {
                 if self.lagging.has_room() {

@@ -33,7 +33,7 @@ pub(crate) enum Request {
     /// Write that the conversation is held no more.
     Heal(ConversationId, Hold),
     /// Try later whether the conversation can be judged by then.
-    Wait(ConversationId),
+    Wait(ConversationId, Duration),
     /// List so many of our holds, from behind that conversation on.
     List(Option<ConversationId>, usize),
     /// Commit the position, after the skips before it are written.
@@ -43,15 +43,32 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// The conversation whose hold it writes.
+    pub(crate) fn row_of(&self) -> Option<ConversationId> {
+        match self {
+            Self::Hold(conversation, _) | Self::Heal(conversation, _) => Some(*conversation),
+            Self::Reread { conversation, out, .. } => out.map(|_| *conversation),
+            Self::Open { .. }
+            | Self::Complete { .. }
+            | Self::Wait(..)
+            | Self::List(..)
+            | Self::Commit(..)
+            | Self::Read { .. } => None,
+        }
+    }
+
     /// The conversation whose facts are asked for.
     pub(crate) fn conversation(&self) -> Option<ConversationId> {
         match self {
             Self::Open { conversation, .. }
             | Self::Complete { conversation, .. }
             | Self::Reread { conversation, .. } => Some(*conversation),
-            Self::Hold(..) | Self::Heal(..) | Self::Wait(_) | Self::List(..) | Self::Commit(..) | Self::Read { .. } => {
-                None
-            }
+            Self::Hold(..)
+            | Self::Heal(..)
+            | Self::Wait(..)
+            | Self::List(..)
+            | Self::Commit(..)
+            | Self::Read { .. } => None,
         }
     }
 }
@@ -63,9 +80,9 @@ pub(crate) enum OwnHold {
     Unknown,
     /// The conversation is being judged again, and the row says nothing new.
     Redriven,
-    /// A follower opens it. What is held is judged again by the loop that it follows, from before any event that came
-    /// since; so the follower waits: a later event delivered first would make devices drop the earlier ones.
-    Awaited,
+    /// A follower opens it. Events that the loop it follows has skipped are delivered by that loop's re-drive, once no
+    /// partition lags; so the follower passes over exactly those.
+    Followed,
 }
 
 /// The answer to a request.
@@ -91,6 +108,10 @@ pub(crate) enum Found {
     Held,
     /// An operator has dropped its first event.
     Dropped,
+    /// For a follower: the loop that it follows has skipped its events up to there.
+    Skipped(Seq),
+    /// For a follower: the loop that it follows holds it, and has not written yet that its first event is skipped.
+    NotWritten,
     /// Its events from the log.
     Reread(Reread),
     /// The row that says that we hold it is written.

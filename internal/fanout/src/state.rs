@@ -1,7 +1,7 @@
 //! The state of one partition's fan-out: how far it has taken events in, and the state of each conversation. No I/O, no
 //! clock: `judge.rs` and `hold.rs` change it, event by event, and return what is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{ConversationId, Fingerprint, Seq, SeqError};
 use eventlog::DecodedRecord;
@@ -19,6 +19,10 @@ pub(crate) struct Pass {
     pub(crate) asked: bool,
     /// The last conversation of the previous parts.
     pub(crate) after: Option<ConversationId>,
+    /// Whether another pass follows at once.
+    pub(crate) again: bool,
+    /// The conversations that were healed since the next part was requested: its rows may be from before.
+    pub(crate) healed: BTreeSet<ConversationId>,
 }
 
 /// The state of one partition.
@@ -39,6 +43,8 @@ pub(crate) struct State {
     pub(crate) skips: BTreeMap<ConversationId, Hold>,
     /// The pass over the holds.
     pub(crate) pass: Pass,
+    /// Whether a delivery partition lags. Held conversations are re-driven only while none does.
+    pub(crate) lags: bool,
 }
 
 impl State {
@@ -61,6 +67,7 @@ impl State {
             parked: ParkedSet::new(queued_max),
             skips: BTreeMap::new(),
             pass: Pass::default(),
+            lags: false,
         }
     }
 

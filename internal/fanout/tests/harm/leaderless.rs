@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 
 /// The deliveries of each user and conversation, by seq.
-type Deliveries = BTreeMap<(UserId, ConversationId), Vec<Seq>>;
+pub(super) type Deliveries = BTreeMap<(UserId, ConversationId), Vec<Seq>>;
 
 /// Events in all: their deliveries to one partition are far beyond what may be in flight to it (a twelfth of 32 MiB).
 const EVENTS: u64 = 8_000;
@@ -26,7 +26,7 @@ const CONVERSATIONS: u64 = 2_000;
 
 /// A log of which one partition of `chat.deliveries` acknowledges nothing while it has no leader. What it was handed by
 /// then is lost, as with a producer that died.
-struct Leaderless {
+pub(super) struct Leaderless {
     inner: SharedLog,
     partition: u32,
     sick: Mutex<Option<Vec<Waiting>>>,
@@ -36,13 +36,23 @@ struct Leaderless {
 type Waiting = (NewRecord, oneshot::Sender<Result<Position, AppendError>>);
 
 impl Leaderless {
+    /// The partition has a leader, at first.
+    pub(super) fn new(inner: SharedLog, partition: u32) -> Self {
+        Self { inner, partition, sick: Mutex::new(None) }
+    }
+
+    /// The partition has no leader from now on.
+    pub(super) fn falls_sick(&self) {
+        self.sick.lock().unwrap().get_or_insert_default();
+    }
+
     /// The number of records that it was handed and has not acknowledged.
-    fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.sick.lock().unwrap().as_ref().map_or(0, Vec::len)
     }
 
     /// Gives it a leader again, and appends what it was handed, in order.
-    async fn heal(&self) {
+    pub(super) async fn heal(&self) {
         loop {
             let waiting = {
                 let mut sick = self.sick.lock().unwrap();
@@ -62,7 +72,7 @@ impl Leaderless {
     }
 
     /// The producer is gone, and the records that it was handed with it.
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
         if let Some(waiting) = self.sick.lock().unwrap().as_mut() {
             waiting.clear();
         }
@@ -92,7 +102,7 @@ fn person(number: u64) -> UserId {
     format!("00000000-0000-4000-8000-{number:012x}").parse().unwrap()
 }
 
-fn partition_of(user: UserId) -> u32 {
+pub(super) fn partition_of(user: UserId) -> u32 {
     eventlog::partition_of(user.to_string().as_bytes(), spec_of(DELIVERIES).partitions)
 }
 
@@ -126,14 +136,14 @@ async fn say_one(log: &SharedLog, number: u64, expected: &mut Deliveries) {
 }
 
 /// The devices of one delivery partition, with what their filter lets through.
-struct Devices {
+pub(super) struct Devices {
     partition: u32,
     delivered: Deliveries,
     next: u64,
 }
 
 impl Devices {
-    fn of(partition: u32) -> Self {
+    pub(super) fn of(partition: u32) -> Self {
         Self { partition, delivered: Deliveries::new(), next: 0 }
     }
 
@@ -168,7 +178,7 @@ impl Devices {
     }
 
     /// Waits until every device has got everything, in order.
-    async fn all_delivered(&mut self, log: &SharedLog, expected: &Deliveries, within: Duration) {
+    pub(super) async fn all_delivered(&mut self, log: &SharedLog, expected: &Deliveries, within: Duration) {
         let mut left = within.as_secs();
         loop {
             let lack = self.lack(log, expected).await;
@@ -201,7 +211,8 @@ async fn all_committed(log: &SharedLog) {
 async fn a_delivery_partition_without_a_leader_stops_nobody_far_beyond_every_bound() {
     let (inner, store) = (log(1_700_000_000_000).await, new_store().await);
     let sick = partition_of(person(1));
-    let leaderless = Arc::new(Leaderless { inner: inner.clone(), partition: sick, sick: Mutex::new(Some(Vec::new())) });
+    let leaderless = Arc::new(Leaderless::new(inner.clone(), sick));
+    leaderless.falls_sick();
     let log: SharedLog = leaderless.clone();
     let storage = Running::storage(&log, &store, RULES_NEWEST);
     let running = Running::fanout(&log, &store);

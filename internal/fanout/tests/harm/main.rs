@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in helpers of tests too
 
 mod cut;
+mod held;
 mod leaderless;
 mod log;
 mod sick;
@@ -128,10 +129,19 @@ impl Running {
     }
 
     fn fanout_with(codec: Codec, log: &SharedLog, store: &Arc<EmbeddedStore>) -> Self {
+        Self::fanout_by(codec, log, store, RULES_NEWEST)
+    }
+
+    fn fanout_of(log: &SharedLog, store: &Arc<EmbeddedStore>, rules_newest: u32) -> Self {
+        Self::fanout_by(Codec::compiled_in(), log, store, rules_newest)
+    }
+
+    fn fanout_by(codec: Codec, log: &SharedLog, store: &Arc<EmbeddedStore>, rules_newest: u32) -> Self {
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let counters = fanout::FanoutMetrics::new(&metrics);
         let entropy = Entropy::seeded(3);
-        let deps = fanout::Deps::new(log.clone(), store.attach().unwrap(), codec, entropy, counters);
+        let mut deps = fanout::Deps::new(log.clone(), store.attach().unwrap(), codec, entropy, counters);
+        deps.rules_newest = rules_newest;
         let task = tokio::spawn(fanout::run(deps, Readiness::default(), stop.clone()));
         Self { stop, task, metrics }
     }
