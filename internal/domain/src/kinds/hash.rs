@@ -32,6 +32,12 @@ impl HashInput {
         self.bytes(text.as_bytes())
     }
 
+    /// The text as the record has it. A hash of a short text can be found by trying texts, so whoever must not read the
+    /// text must not have its hash either, or the hash must be keyed. Today the log and the rows have the text itself
+    /// beside the hash. Once texts are sealed, the record has the sealed form: made by a deterministic cipher (such as
+    /// AES-SIV, RFC 5297) under a key of the author's that the id's time chooses. A retry then still has the same hash,
+    /// no consumer needs a key to judge, and after the key is destroyed nobody can try texts. So neither this encoding
+    /// nor the rows change with sealing.
     pub(super) fn message_text(&mut self, text: &MessageText) -> &mut Self {
         self.text(text.reveal())
     }
