@@ -185,14 +185,14 @@ impl Background {
         Ok(Found::Ready(loaded, answers))
     }
 
-    /// Waits until storage has come to `as_of`; returns whether the conversation's rows are complete as of then: a hold
-    /// of storage's begins behind the rows that it has written.
+    /// Waits until storage has come to `as_of`; returns whether it goes on from there. An event that storage holds is held
+    /// here, too; those before it are not, and their rows are complete.
     async fn applied(&self, conversation: ConversationId, as_of: Seq) -> Result<bool, ConsumerError> {
         let source = self.access.source();
         let wait = || self.access.store("wait for storage", |store| store.wait_applied(source, as_of, APPLIED_WAIT));
         while !wait().await? {}
         let hold = self.access.hold(Consumer::Storage, conversation).await?;
-        Ok(!hold.is_held() || hold.done_through >= Some(as_of))
+        Ok(!hold.is_held() || hold.done_through > Some(as_of))
     }
 
     async fn is_dropped(&self, message: &DecodedRecord) -> Result<bool, ConsumerError> {
@@ -318,8 +318,8 @@ mod tests {
         // Storage's rows are complete up to where its hold begins.
         let hold = Hold { skipped_to: Some(seq(90)), done_through: Some(seq(80)) };
         background.access.put_hold(Consumer::Storage, conversation, hold).await.unwrap();
-        assert!(matches!(at(81).await, Found::Ready(..)));
-        assert!(matches!(at(82).await, Found::Held));
+        assert!(matches!(at(80).await, Found::Ready(..)));
+        assert!(matches!(at(81).await, Found::Held), "that is the event at which storage holds it");
     }
 
     /// The last event that was skipped may be delivered long before the ones that came since.

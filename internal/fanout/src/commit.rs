@@ -20,12 +20,12 @@ pub(crate) const COMMIT_AT_END: Duration = Duration::from_secs(5);
 pub(crate) const SETTLE_AT_END: Duration = Duration::from_secs(3);
 
 impl Partition {
-    /// Requests the commit of the position if it has changed: it is made once the deliveries before it are
-    /// acknowledged, and the skips before it are written. While the store or the group do not answer, commits are late,
-    /// and deliveries go on.
+    /// Requests the commit of the position if it has changed, or something was skipped: it is made once the deliveries
+    /// before it are acknowledged, and the skips before it are written. While the store or the group do not answer,
+    /// commits are late, and deliveries go on.
     pub(crate) fn commit(&mut self) {
         let position = self.position();
-        if self.committing.is_some() || position == self.committed {
+        if self.committing.is_some() || position == self.committed && self.state.skips.is_empty() {
             return;
         }
         let skips = self.take_skips();
@@ -68,7 +68,7 @@ impl Partition {
             self.state.skip(conversation, hold);
         }
         let mut position = self.position();
-        if position == self.committed {
+        if position == self.committed && self.state.skips.is_empty() {
             return Ok(());
         }
         let skips = self.take_skips();

@@ -17,6 +17,7 @@ impl Partition {
     /// for the records that were handed over before.
     pub(crate) fn lag(&mut self, partition: u32, source: u64) -> Result<(), SeqError> {
         let sent = self.outbox.take(partition);
+        self.begin_lagging()?;
         // Parked conversations are judged later, and their deliveries would have to go there as well.
         let from = self.state.parked.first_to_judge().map_or(source, |first| first.offset().min(source));
         // Behind the intake as long as something is not acknowledged: re-driven records have no source of their own.
@@ -60,14 +61,15 @@ impl Partition {
         follower.wanted.push(Request::Read { from, last: None, wait: Duration::ZERO });
         self.deps.metrics.lagging.inc();
         self.lagging.begin(partition, from, reached, following(follower));
-        self.state.lags = true;
-        self.give_up_redrives()
+        self.begin_lagging()
     }
 
-    /// Re-driven conversations whose rows wait to be written stay held as they are: such a row says of events that they
-    /// are delivered, while one of them may be lost with the follower that waits for its acknowledgement; the next
-    /// follower passes over it as long as it is skipped. All other re-drives give up when their request is answered.
-    fn give_up_redrives(&mut self) -> Result<(), SeqError> {
+    /// A partition lags: re-driven conversations whose rows wait to be written stay held as they are. Such a row says of
+    /// events that they are delivered, while one of them may be lost with the follower that waits for its acknowledgement;
+    /// the next follower passes over it as long as it is skipped. All other re-drives give up when their request is
+    /// answered.
+    fn begin_lagging(&mut self) -> Result<(), SeqError> {
+        self.state.lags = true;
         let parked = &self.state.parked;
         let redriven = |request: &Request| request.row_of().filter(|conversation| parked.is_redriven(*conversation));
         let given_up: Vec<_> = self.settling.extract_if(.., |(_, request)| redriven(request).is_some()).collect();

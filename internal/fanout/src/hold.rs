@@ -136,10 +136,10 @@ impl State {
             }
             match self.cache.take(conversation) {
                 _ if !self.lags => decisions.push((conversation, self.park_from(conversation, first, true)?)),
-                // The row was written late, by an owner before this one. A follower waits for what it does not skip.
-                Some(CacheEntry::Ready(_)) => drop(self.stay_held(conversation)?),
                 Some(CacheEntry::Held) => self.cache.put(conversation, CacheEntry::Held),
-                None => {}
+                // A row that an owner before this one wrote late, or one that lacks what it had skipped at last: a
+                // follower waits for what is not skipped.
+                Some(CacheEntry::Ready(_)) | None => drop(self.stay_held(conversation)?),
             }
         }
         self.pass.under_way = !last_part;

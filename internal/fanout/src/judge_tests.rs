@@ -284,6 +284,7 @@ fn nothing_is_re_driven_while_a_partition_lags() {
     assert!(words(&state.continue_pass()).starts_with("list"));
     state.lags = true;
     assert_eq!(Held(vec![(1, 3)], 1).to(&mut state), "");
+    assert_eq!(state.skips[&group(1)].skipped_to, Some(seq(9)), "whatever its row lacks");
     state.lags = false;
     state.begin_pass_anew();
     assert_eq!(words(&state.continue_pass()), "list 50", "from the beginning");

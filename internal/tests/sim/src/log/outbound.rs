@@ -170,10 +170,9 @@ async fn more(
     tokio::select! {
         biased;
         () = life.weather.leader_elected(), if !waiting.is_empty() => {
+            batch.append(waiting);
             // What a dead producer had not sent is gone.
-            let left = std::mem::take(waiting);
-            batch.extend(left.into_iter().filter(|_| !life.is_dead()));
-            true
+            !life.is_dead()
         }
         taken = queue.recv_many(batch, usize::MAX) => taken > 0,
     }
