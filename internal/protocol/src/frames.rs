@@ -271,11 +271,19 @@ impl FeedFrame {
     /// The frame for recipients who may learn that a message has changed, but not how: [`Effects::blind`].
     #[must_use]
     pub fn withheld(mut self) -> Self {
-        if let Self::Event { what: FeedKind::Edited { body, .. }, .. } = &mut self {
-            *body = None;
-        }
-        if let Self::Event { what: FeedKind::Reacted { emoji, .. }, .. } = &mut self {
-            *emoji = None;
+        let Self::Event { what, .. } = &mut self else { return self };
+        match what {
+            FeedKind::Edited { target: _, body } => *body = None,
+            FeedKind::Reacted { target: _, emoji } => *emoji = None,
+            // These change no message, or have nothing to tell.
+            FeedKind::Created { .. }
+            | FeedKind::Joined { .. }
+            | FeedKind::Left { .. }
+            | FeedKind::RoleChanged { .. }
+            | FeedKind::TitleChanged { .. }
+            | FeedKind::Message { .. }
+            | FeedKind::Deleted { .. }
+            | FeedKind::Withdrawn {} => {}
         }
         self
     }

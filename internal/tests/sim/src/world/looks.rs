@@ -59,10 +59,28 @@ async fn end_of(log: &SharedLog, conversation: ConversationId) -> Result<u64, Lo
 /// Whether the whole content of the entry is in these versions. Its `changed` is not compared: it names a version
 /// that the entry is at least as new as.
 fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> + Clone)) -> bool {
-    let text = |version: &EntryBody| (&version.body, version.deleted) == (&entry.body, entry.deleted);
-    let left_out = entry.withheld && entry.body.is_none();
+    // Every field, so that a new one is compared, or left to others by a decision. The first ones never change, and are
+    // compared with what history has at the end; of a withheld one, nothing else is shown.
+    let EntryBody {
+        seq: _,
+        id: _,
+        author: _,
+        time: _,
+        kind: _,
+        ordinal: _,
+        reply_to: _,
+        users: _,
+        changed: _,
+        edited: _,
+        body,
+        deleted,
+        reactions,
+        withheld,
+    } = entry;
+    let text = |version: &EntryBody| (&version.body, version.deleted) == (body, *deleted);
+    let left_out = *withheld && body.is_none();
     let reacted = |reaction: &ReactionBody| versions.clone().any(|version| version.reactions.contains(reaction));
-    (left_out || versions.clone().any(text)) && entry.reactions.iter().all(reacted)
+    (left_out || versions.clone().any(text)) && reactions.iter().all(reacted)
 }
 
 impl Looks {

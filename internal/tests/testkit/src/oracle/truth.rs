@@ -217,14 +217,22 @@ pub fn as_of(versions: &[EntryBody], at: Seq) -> Option<&EntryBody> {
 /// What is shown of an entry that changed after the reader had left.
 fn withheld(newest: &EntryBody) -> EntryBody {
     let untouched = newest.edited.is_none() && !newest.deleted;
+    // Field by field: a new one is shown only if somebody has decided that.
     EntryBody {
+        seq: newest.seq,
+        id: newest.id,
+        author: newest.author,
+        time: newest.time,
+        kind: newest.kind.clone(),
+        ordinal: newest.ordinal,
         changed: newest.seq,
         body: newest.body.clone().filter(|_| untouched || newest.kind != "message"),
+        reply_to: newest.reply_to,
+        users: newest.users.clone(),
         edited: None,
         deleted: false,
         reactions: Vec::new(),
         withheld: true,
-        ..newest.clone()
     }
 }
 
