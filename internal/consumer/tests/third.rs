@@ -1,10 +1,14 @@
-//! A third consumer, written as anybody would write one: it counts the messages of each day. Everything else that it
-//! needs is in the crate, and no other code knows of it.
+//! A third consumer, small: it counts the messages of each day. Everything else that it needs is in the crate, and no
+//! other code knows of it.
+//!
+//! What one that lasts does besides: it commits its position (fan-out and storage do); it bounds the conversations in
+//! memory; it waits for storage (`ChatStore::wait_applied`) before it reads facts beside a live one; it judges what it
+//! held again after an upgrade, and passes over what an operator has dropped (`PartitionAccess::holds`, `drops`).
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +60,8 @@ const GROUP: Group<Counts> = Group {
 /// Counts from the beginning of the partition: it keeps no position.
 async fn count(access: &PartitionAccess, days: &watch::Sender<Days>) -> Outcome {
     let (mut conversations, ids) = (BTreeMap::<ConversationId, Loaded>::new(), Counter::default());
+    // Behind an event that this program cannot judge, nothing of its conversation can be judged.
+    let mut held = BTreeSet::new();
     let mut reader = access.open(0).await?;
     loop {
         let records = tokio::select! {
@@ -65,7 +71,15 @@ async fn count(access: &PartitionAccess, days: &watch::Sender<Days>) -> Outcome 
         };
         for record in records {
             let message = access.message(&record)?;
-            let (Meaning::Event(event), appended) = (&message.meaning, message.appended) else { continue };
+            let appended = message.appended;
+            let event = match &message.meaning {
+                Meaning::Event(event) if !held.contains(&event.conversation) => event,
+                Meaning::Unknown(_) => {
+                    held.extend(message.conversation);
+                    continue;
+                }
+                Meaning::Event(_) | Meaning::Marker | Meaning::Corrupt(_) | Meaning::Dropped => continue,
+            };
             let (key, time_ms) = (event.conversation, appended.append_time_ms);
             let loaded = match conversations.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -83,8 +97,13 @@ async fn count(access: &PartitionAccess, days: &watch::Sender<Days>) -> Outcome 
                     |change: &Change| matches!(change, Change::Timeline { content: Content::Message { .. }, .. });
                 effects.changes.iter().filter(|change| is_message(change)).count() as u64
             };
-            if let Ok(messages) = judge(loaded, (event, appended), &facts, RULES_NEWEST, says) {
-                days.send_modify(|days| *days.entry(time_ms / DAY_MS).or_default() += messages);
+            match judge(loaded, (event, appended), &facts, RULES_NEWEST, says) {
+                Ok(messages) => days.send_modify(|days| *days.entry(time_ms / DAY_MS).or_default() += messages),
+                // The state may be half changed.
+                Err(_) => {
+                    conversations.remove(&key);
+                    held.insert(key);
+                }
             }
         }
     }
