@@ -24,9 +24,9 @@ use options::Options;
 /// How long unfinished blocking work may delay the exit: a read from the terminal never ends.
 const BLOCKING_LEFT: Duration = Duration::from_millis(100);
 
-/// How long a command that is told to stop may take altogether. One that writes to a pipe that nobody reads does not
-/// notice that it has to stop.
-const ENDED_WITHIN: Duration = Duration::from_secs(15);
+/// How long a command that is told to stop may take altogether: three times what an operator's command may take, so
+/// that only one that does not notice is meant, such as one that writes to a pipe that nobody reads.
+const ENDED_WITHIN: Duration = operate::END_WITHIN.saturating_mul(3);
 
 /// The default log filter. librdkafka's messages only repeat the error that follows.
 const LOG_FILTER: &str = "warn,eventlog_kafka=error";

@@ -1,6 +1,7 @@
 //! Why the work on a partition ends.
 
 use consumer::ConsumerError;
+use eventlog::consume::{Ended, Outcome};
 use eventlog::{AppendError, CommitError, LogError, TopicPartition};
 use process::RetryError;
 
@@ -39,6 +40,20 @@ pub enum FanoutError {
 impl FanoutError {
     /// The process is stopping, which is no fault.
     pub(crate) const STOPPED: Self = Self::Consumer(ConsumerError::Stopped);
+
+    /// How the work on the partition `at` ended, in the terms of its group.
+    pub(crate) fn outcome(ended: Result<(), Self>, at: &TopicPartition) -> Outcome {
+        match ended {
+            Ok(()) | Err(Self::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
+            // A revocation should follow; if it does not, the partition is still ours and must not stand still.
+            Err(Self::Fenced) => Ok(Ended::Again),
+            Err(Self::Again(error)) => {
+                tracing::warn!(partition = %at, %error, "deliveries not acknowledged");
+                Ok(Ended::Again)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl From<LogError> for FanoutError {

@@ -26,7 +26,7 @@ impl Partition {
             None => from,
         };
         tracing::warn!(partition = %self.access.at, delivery_partition = partition, from = reached, "a delivery partition lags");
-        self.follow(partition, from, reached, sent)?;
+        self.follow(partition, from, reached, sent);
         self.correct_commit(partition);
         Ok(())
     }
@@ -39,20 +39,24 @@ impl Partition {
         }
         let from = self.lagging.reached(partition).map_or(source, |reached| reached.min(source));
         self.end_follower(partition).await;
-        self.follow(partition, from, from, VecDeque::new())?;
+        self.begin_lagging()?;
+        self.follow(partition, from, from, VecDeque::new());
         self.correct_commit(partition);
+        Ok(())
+    }
+
+    /// Goes on with the followers that the partition's last owner had.
+    pub(crate) fn follow_on(&mut self, lagging: &[(u32, u64)]) -> Result<(), SeqError> {
+        for (partition, offset) in lagging {
+            self.begin_lagging()?;
+            self.follow(*partition, *offset, *offset, VecDeque::new());
+        }
         Ok(())
     }
 
     /// Starts a follower from `from` on. Deliveries may be missing from `reached` on, of which those in `sent` are in
     /// flight.
-    pub(crate) fn follow(
-        &mut self,
-        partition: u32,
-        from: u64,
-        reached: u64,
-        sent: VecDeque<Sent>,
-    ) -> Result<(), SeqError> {
+    fn follow(&mut self, partition: u32, from: u64, reached: u64, sent: VecDeque<Sent>) {
         let (tell, reached) = watch::channel(reached);
         let background = self.background.following(Arc::new(Reached(tell)));
         let mut follower = Self::over(Arc::clone(&self.deps), background, Some(partition));
@@ -61,7 +65,6 @@ impl Partition {
         follower.wanted.push(Request::Read { from, last: None, wait: Duration::ZERO });
         self.deps.metrics.lagging.inc();
         self.lagging.begin(partition, from, reached, following(follower));
-        self.begin_lagging()
     }
 
     /// A partition lags: re-driven conversations whose rows wait to be written stay held as they are. Such a row says of

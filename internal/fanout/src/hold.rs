@@ -88,7 +88,7 @@ impl State {
     /// Begins to re-drive every held conversation of the partition, unless that is in progress.
     pub(crate) fn begin_pass(&mut self) {
         if !self.pass.under_way && !self.is_follower() {
-            self.pass = Pass { under_way: true, ..Pass::default() };
+            self.pass = Pass::begun();
         }
     }
 
@@ -97,7 +97,7 @@ impl State {
         if self.pass.asked {
             self.pass.again = true;
         } else {
-            self.pass = Pass { under_way: true, ..Pass::default() };
+            self.pass = Pass::begun();
         }
     }
 
@@ -144,7 +144,7 @@ impl State {
         }
         self.pass.under_way = !last_part;
         if std::mem::take(&mut self.pass.again) {
-            self.pass = Pass { under_way: true, ..Pass::default() };
+            self.pass = Pass::begun();
         }
         Ok(decisions)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, Seams};
 use domain::ConversationId;
-use eventlog::consume::{Ended, Outcome};
+use eventlog::consume::Outcome;
 use eventlog::{Assigned, Committer, DecodedRecord, LogError, NewRecord, PartitionReader, Record};
 use events::topics::{DELIVERIES, spec_of};
 use futures_util::stream::StreamExt;
@@ -81,16 +81,7 @@ pub(crate) async fn run(
     };
     partition.end_followers().await;
     partition.deps.metrics.parked.dec_by(partition.counted);
-    match outcome {
-        Ok(()) | Err(FanoutError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
-        // A revocation should follow; if it does not, the partition is still ours and must not stand still.
-        Err(FanoutError::Fenced) => Ok(Ended::Again),
-        Err(FanoutError::Again(error)) => {
-            tracing::warn!(partition = %partition.access.at, %error, "deliveries not acknowledged");
-            Ok(Ended::Again)
-        }
-        Err(error) => Err(error.into()),
-    }
+    FanoutError::outcome(outcome, &partition.access.at)
 }
 
 impl Partition {
@@ -132,9 +123,7 @@ impl Partition {
             let decision = self.state.park_from(*conversation, self.access.seq(*offset)?, false)?;
             self.carry_out(*conversation, decision).await?;
         }
-        for (partition, offset) in &position.lagging {
-            self.follow(*partition, *offset, *offset, VecDeque::new())?;
-        }
+        self.follow_on(&position.lagging)?;
         tracing::info!(partition = %self.access.at, next = self.state.intake, parked = self.state.parked.len(), "fan-out resumes");
         self.committed = position;
         Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, Seams, key_of};
 use domain::{ConversationId, Fingerprint, UserId};
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::consume::{Ended, Outcome};
+use eventlog::consume::Outcome;
 use eventlog::{Assigned, Commit, CommitError, Committer, NewRecord, Quarantine, Record};
 use events::topics::{DELIVERIES, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
@@ -55,11 +55,7 @@ pub(crate) async fn run(
         failed => failed,
     };
     relay.end_followers().await;
-    match outcome {
-        Ok(()) | Err(FanoutError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
-        Err(FanoutError::Again(_) | FanoutError::Fenced) => Ok(Ended::Again),
-        Err(error) => Err(error.into()),
-    }
+    FanoutError::outcome(outcome, &relay.access.at)
 }
 
 pub(crate) struct Relay {

@@ -25,6 +25,13 @@ pub(crate) struct Pass {
     pub(crate) healed: BTreeSet<ConversationId>,
 }
 
+impl Pass {
+    /// A pass at its beginning.
+    pub(crate) fn begun() -> Self {
+        Self { under_way: true, ..Self::default() }
+    }
+}
+
 /// The state of one partition.
 pub(crate) struct State {
     /// The generation of `chat.messages`.

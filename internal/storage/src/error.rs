@@ -1,6 +1,7 @@
 //! Why the work on a partition ends.
 
 use consumer::ConsumerError;
+use eventlog::consume::{Ended, Outcome};
 use eventlog::{PatientError, TopicPartition};
 
 /// The work on the partition ends. Transient errors were retried before.
@@ -19,6 +20,16 @@ pub enum StorageError {
         /// The last offset applied.
         applied: Option<u64>,
     },
+}
+
+impl StorageError {
+    /// How the work on a partition ended, in the terms of its group.
+    pub(crate) fn outcome(ended: Result<(), Self>) -> Outcome {
+        match ended {
+            Ok(()) | Err(Self::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl From<PatientError> for StorageError {

@@ -45,10 +45,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> Outcome {
     let mut partition = Partition::new(deps, assigned.at, stop);
-    match partition.consume(&*committer).await {
-        Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
-        Err(error) => Err(error.into()),
-    }
+    StorageError::outcome(partition.consume(&*committer).await)
 }
 
 impl Partition {

@@ -39,10 +39,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> Outcome {
     let mut receipts = Receipts::new(deps, assigned.at, stop);
-    match receipts.consume(&*committer).await {
-        Ok(()) | Err(StorageError::Consumer(ConsumerError::Stopped)) => Ok(Ended::Stopped),
-        Err(error) => Err(error.into()),
-    }
+    StorageError::outcome(receipts.consume(&*committer).await)
 }
 
 /// Applies `from..to` of one partition of `chat.receipts` again, as [`crate::replay`] does with messages.
