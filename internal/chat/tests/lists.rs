@@ -11,7 +11,7 @@ use chat::Config;
 use domain::{Content, ConversationId, ConversationKind, Fingerprint, Role, Seq, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::around::Around;
+use store::wrapper::StoreWrapper;
 use store::{Applied, CellWrites, Consumer, Head, Hold, Row, SharedStore, StoreError};
 use world::{User, World, user_id};
 
@@ -50,7 +50,7 @@ struct BeforeHeads {
 }
 
 #[async_trait]
-impl Around for BeforeHeads {
+impl StoreWrapper for BeforeHeads {
     fn inner(&self) -> SharedStore {
         self.inner.clone()
     }

@@ -104,8 +104,8 @@ impl Barrier {
 mod tests {
     use async_trait::async_trait;
     use environment::Clock;
-    use eventlog::around::Around;
     use eventlog::embedded::EmbeddedLog;
+    use eventlog::wrapper::LogWrapper;
     use eventlog::{LogError, NewRecord, Watermarks as Marks, append};
     use events::Codec;
     use store::embedded::EmbeddedStore;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl Around for Marked {
+    impl LogWrapper for Marked {
         fn inner(&self) -> SharedLog {
             self.inner.clone()
         }

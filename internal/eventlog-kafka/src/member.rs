@@ -1,11 +1,11 @@
-//! Membership in a consumer group: a consumer that is subscribed and fetches no records.
+//! GroupMembership in a consumer group: a consumer that is subscribed and fetches no records.
 //!
 //! It is used only for assignments, revocations and commits; records are read by [`crate::reading`]. Two plain
 //! threads serve it: one polls, so that rebalances happen, and blocks inside the rebalance until revoked
 //! partitions are released; the other one commits, which must go on during that wait.
 
 mod commits;
-mod seat;
+mod membership;
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -27,7 +27,7 @@ use crate::config::KafkaConfig;
 use crate::errors::{Kind, broken, kind_of, log_error, transient};
 use crate::{context, requests, threads};
 use commits::MemberCommitter;
-use seat::Seat;
+use membership::GroupMembership;
 
 /// Events that may wait for a member. At the bound its thread waits, and so does the group, within its time
 /// limits.
@@ -42,7 +42,7 @@ pub(crate) type GroupConsumer = BaseConsumer<Rebalances>;
 
 /// A member; dropping it leaves the group.
 pub(crate) struct Member {
-    seat: Arc<Seat>,
+    membership: Arc<GroupMembership>,
     events: mpsc::Receiver<Result<GroupEvent, LogError>>,
     closing: CancellationToken,
 }
@@ -57,49 +57,53 @@ pub(crate) fn join(
 ) -> Result<Member, LogError> {
     let (tell, events) = mpsc::channel(EVENTS_MAX);
     let (order, orders) = sync_channel(COMMITS_MAX);
-    let seat = Arc::new(Seat::new(tell, order));
-    let rebalances = Rebalances { seat: Arc::clone(&seat) };
+    let membership = Arc::new(GroupMembership::new(tell, order));
+    let rebalances = Rebalances { membership: Arc::clone(&membership) };
     let consumer = GroupConsumer::from_config_and_context(&config.member(group), rebalances).map_err(broken)?;
     let consumer = Arc::new(consumer);
-    let committing = (Arc::clone(&consumer), Arc::clone(&seat));
+    let committing = (Arc::clone(&consumer), Arc::clone(&membership));
     threads::spawn("kafka-commits", tasks, move || commits::write_all(&committing.0, &committing.1, &orders))?;
-    let worker = Worker { consumer, seat: Arc::clone(&seat), topics: topics.iter().map(ToString::to_string).collect() };
+    let worker = Worker {
+        consumer,
+        membership: Arc::clone(&membership),
+        topics: topics.iter().map(ToString::to_string).collect(),
+    };
     let ended = closing.clone();
     threads::spawn("kafka-group", tasks, move || worker.run(&ended))?;
-    Ok(Member { seat, events, closing })
+    Ok(Member { membership, events, closing })
 }
 
 #[async_trait]
 impl GroupMember for Member {
     async fn next(&mut self) -> Result<GroupEvent, LogError> {
-        let _polling = Polling::begin(&self.seat);
+        let _polling = Polling::begin(&self.membership);
         let event = tokio::select! {
             biased;
             () = self.closing.cancelled() => Err(LogError::Closed),
             event = self.events.recv() => event.unwrap_or(Err(LogError::Closed)),
         }?;
-        self.seat.handed(&event);
+        self.membership.handed(&event);
         Ok(event)
     }
 
     fn committer(&self) -> Box<dyn Committer> {
-        Box::new(MemberCommitter::new(Arc::clone(&self.seat)))
+        Box::new(MemberCommitter::new(Arc::clone(&self.membership)))
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.seat.leave();
+        self.membership.leave();
     }
 }
 
 /// While this exists, the member counts as polling.
-struct Polling<'a>(&'a Seat);
+struct Polling<'a>(&'a GroupMembership);
 
 impl<'a> Polling<'a> {
-    fn begin(seat: &'a Seat) -> Self {
-        seat.polls(true);
-        Self(seat)
+    fn begin(membership: &'a GroupMembership) -> Self {
+        membership.polls(true);
+        Self(membership)
     }
 }
 
@@ -112,7 +116,7 @@ impl Drop for Polling<'_> {
 /// The polling thread of a member.
 struct Worker {
     consumer: Arc<GroupConsumer>,
-    seat: Arc<Seat>,
+    membership: Arc<GroupMembership>,
     topics: Vec<String>,
 }
 
@@ -120,12 +124,12 @@ impl Worker {
     /// Runs until the member leaves; then closes the consumer, which may take a while.
     fn run(self, closing: &CancellationToken) {
         if let Err(error) = self.subscribe() {
-            self.seat.tell(Err(broken(error)));
-            self.seat.leave();
+            self.membership.tell(Err(broken(error)));
+            self.membership.leave();
         }
-        while !self.seat.has_left() {
+        while !self.membership.has_left() {
             if closing.is_cancelled() {
-                self.seat.leave();
+                self.membership.leave();
                 break;
             }
             self.mind_polling();
@@ -142,16 +146,16 @@ impl Worker {
 
     /// Unsubscribes a member that does not poll, so that others get its partitions, until it polls again.
     fn mind_polling(&self) {
-        match self.seat.expulsion() {
-            seat::Expulsion::None => {}
-            seat::Expulsion::Begins => {
+        match self.membership.expulsion() {
+            membership::Expulsion::None => {}
+            membership::Expulsion::Begins => {
                 tracing::warn!(topics = ?self.topics, "a member of the group has not polled for too long: it loses its share");
                 self.consumer.unsubscribe();
             }
-            seat::Expulsion::Ends => {
+            membership::Expulsion::Ends => {
                 if let Err(error) = self.subscribe() {
-                    self.seat.tell(Err(broken(error)));
-                    self.seat.leave();
+                    self.membership.tell(Err(broken(error)));
+                    self.membership.leave();
                 }
             }
         }
@@ -167,8 +171,8 @@ impl Worker {
             // in a moment.
             Kind::NoTopic if !self.lacks_a_topic() => tracing::debug!(%error, "the group goes on"),
             Kind::NoTopic | Kind::Broken => {
-                self.seat.tell(Err(log_error(&self.topics.join(", "), error)));
-                self.seat.leave();
+                self.membership.tell(Err(log_error(&self.topics.join(", "), error)));
+                self.membership.leave();
             }
         }
     }
@@ -181,14 +185,14 @@ impl Worker {
 
     /// Sends the member its new partitions with the group's current commits: the previous owner has released them.
     fn tell_assigned(&self) {
-        let fresh = self.seat.fresh();
+        let fresh = self.membership.fresh();
         if fresh.is_empty() {
             return;
         }
         match requests::committed(self.consumer.as_ref(), &fresh) {
-            Ok(commits) => self.seat.assign(commits),
+            Ok(commits) => self.membership.assign(commits),
             Err(error) if matches!(kind_of(&error), Kind::Broken) => {
-                self.seat.tell(Err(transient(error)));
+                self.membership.tell(Err(transient(error)));
             }
             // The next turn of the thread retries.
             Err(error) => tracing::debug!(%error, "the group's commits cannot be read yet"),
@@ -198,7 +202,7 @@ impl Worker {
 
 /// Follows the group's rebalances, on the polling thread.
 pub(crate) struct Rebalances {
-    seat: Arc<Seat>,
+    membership: Arc<GroupMembership>,
 }
 
 impl ClientContext for Rebalances {
@@ -215,14 +219,14 @@ impl ConsumerContext for Rebalances {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, change: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let named = requests::named(partitions);
         let done = if change == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.seat.freshen(named);
+            self.membership.freshen(named);
             // Assign at the end and paused: then nothing is fetched, and librdkafka looks up no commit.
             partitions
                 .set_all_offsets(Offset::End)
                 .and_then(|()| consumer.incremental_assign(partitions))
                 .and_then(|()| consumer.pause(partitions))
         } else {
-            self.seat.give_up(named, consumer.assignment_lost());
+            self.membership.give_up(named, consumer.assignment_lost());
             consumer.incremental_unassign(partitions)
         };
         if let Err(error) = done {

@@ -22,13 +22,13 @@ mod patient;
 mod quarantine;
 mod record;
 
-pub mod around;
 pub mod conformance;
 pub mod consume;
 pub mod embedded;
 pub mod intake;
 pub mod measure;
 pub mod promises;
+pub mod wrapper;
 
 use std::sync::Arc;
 use std::time::Duration;

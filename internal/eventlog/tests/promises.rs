@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use environment::Clock;
-use eventlog::around::Around;
 use eventlog::embedded::EmbeddedLog;
 use eventlog::promises::{Promises, watch};
+use eventlog::wrapper::LogWrapper;
 use eventlog::{EventLog, LogError, NewRecord, SharedLog, Watermarks, append};
 use events::Codec;
 use events::topics::{MESSAGES, RECEIPTS, SIGNALS, spec_of};
@@ -83,7 +83,7 @@ impl Leaderless {
 }
 
 #[async_trait]
-impl Around for Leaderless {
+impl LogWrapper for Leaderless {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

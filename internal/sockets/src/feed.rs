@@ -11,7 +11,7 @@ use protocol::CloseCode;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;
-use crate::hub::{Attach, Seat};
+use crate::hub::{Attach, Registration};
 use crate::mailbox::Taken;
 use crate::partition::{Partition, Stay};
 use crate::range::{self, Served, Ticket};
@@ -81,7 +81,7 @@ pub(crate) struct Feed {
     scanned: Weight,
     /// Whether the socket's write waits for the device to read.
     blocked: Blocked,
-    /// Keeps the partition's reader running. Declared after `source`, because the seat must be dropped first.
+    /// Keeps the partition's reader running. Declared after `source`, because the registration must be dropped first.
     _stay: Stay,
 }
 
@@ -110,7 +110,7 @@ enum Source {
     /// A reset: the feed is to begin at the ring's end, and the device syncs.
     Reset(Reset),
     Range(Ticket),
-    Ring(Seat),
+    Ring(Registration),
 }
 
 impl Reset {
@@ -176,10 +176,10 @@ impl Feed {
                     let served = ticket.recv().await;
                     self.served(served)
                 }
-                Source::Ring(seat) => match seat.take(FRAMES_MAX) {
+                Source::Ring(registration) => match registration.take(FRAMES_MAX) {
                     Taken::Nothing(cursor) => {
                         self.cursor = cursor;
-                        seat.woken().await;
+                        registration.woken().await;
                         None
                     }
                     taken => self.taken(taken),
@@ -193,8 +193,8 @@ impl Feed {
 
     /// The newest cursor of the device; `None` while there are frames to be sent.
     pub(crate) fn stands(&mut self) -> Option<Cursor> {
-        if let Source::Ring(seat) = &self.source {
-            self.cursor = seat.stands()?;
+        if let Source::Ring(registration) = &self.source {
+            self.cursor = registration.cursor()?;
         }
         // Before a reset the cursor may be past frames that were thrown away.
         let stands = self.resumed && self.frames.is_empty() && !matches!(self.source, Source::Reset(_));
@@ -209,8 +209,8 @@ impl Feed {
 
     /// A seeded bug (`Bug::DrainForgets`): throws the waiting frames away, and returns the cursor behind them.
     pub(crate) fn forget(&mut self) -> Option<Cursor> {
-        while let Source::Ring(seat) = &self.source
-            && matches!(seat.take(FRAMES_MAX), Taken::Frames(..))
+        while let Source::Ring(registration) = &self.source
+            && matches!(registration.take(FRAMES_MAX), Taken::Frames(..))
         {}
         self.stands()
     }
@@ -248,8 +248,8 @@ impl Feed {
             return Some(Fed::End(CloseCode::PositionLost));
         }
         let behind = match self.partition.hub.attach(self.user, self.cursor, self.resumed, &self.blocked) {
-            Attach::Attached(seat) => {
-                self.attached(seat);
+            Attach::Attached(registration) => {
+                self.attached(registration);
                 return self.good("ring", self.cursor);
             }
             Attach::Differs => return self.reset(Reset::Gone),
@@ -270,8 +270,8 @@ impl Feed {
         None
     }
 
-    fn attached(&mut self, seat: Seat) {
-        self.source = Source::Ring(seat);
+    fn attached(&mut self, registration: Registration) {
+        self.source = Source::Ring(registration);
         (self.live, self.laps, self.failures) = (true, 0, 0);
         (self.brought, self.scanned) = (Weight::default(), Weight::default());
     }
@@ -289,8 +289,8 @@ impl Feed {
         if !self.partition.running(RUNNING_WAIT).await {
             return Some(Fed::End(CloseCode::PositionLost));
         }
-        let (seat, cursor) = self.partition.hub.attach_at_end(self.user, &self.blocked)?;
-        self.attached(seat);
+        let (registration, cursor) = self.partition.hub.attach_at_end(self.user, &self.blocked)?;
+        self.attached(registration);
         (self.cursor, self.resumed) = (cursor, true);
         self.partition.metrics.reset(reason.name());
         Some(Fed::Reset(reason, cursor))
@@ -342,7 +342,7 @@ impl Feed {
             self.cursor = last.end;
         }
         match self.partition.hub.attach(self.user, self.cursor, true, &self.blocked) {
-            Attach::Attached(seat) => self.attached(seat),
+            Attach::Attached(registration) => self.attached(registration),
             Attach::Differs => return self.reset(Reset::Gone),
             Attach::Older(_) | Attach::Ahead | Attach::NotRunning => {}
         }

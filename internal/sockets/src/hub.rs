@@ -41,7 +41,7 @@ struct Inner {
 
 /// A socket's registration at a hub, which ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Registration {
     hub: Arc<Hub>,
     user: UserId,
     id: u64,
@@ -66,7 +66,7 @@ pub(crate) struct Crowd {
 #[derive(Debug)]
 pub(crate) enum Attach {
     /// The socket is registered, and reads from the ring.
-    Attached(Seat),
+    Attached(Registration),
     /// The cursor is older than the ring, this many offsets before its end: read the log.
     Older(u64),
     /// The cursor is ahead of what the reader has read: only the log can tell whether it is valid.
@@ -180,35 +180,35 @@ impl Hub {
             let numbers: VecDeque<u64> = missed.map(|(number, _)| number).collect();
             if seeded(Bug::RingAttachWithoutLock) {
                 let end = ring.end();
-                return Attach::Attached(self.seat(inner, user, end, VecDeque::new(), blocked));
+                return Attach::Attached(self.register(inner, user, end, VecDeque::new(), blocked));
             }
             numbers.iter().for_each(|number| ring.await_takers(*number, 1));
-            Attach::Attached(self.seat(inner, user, cursor, numbers, blocked))
+            Attach::Attached(self.register(inner, user, cursor, numbers, blocked))
         })
     }
 
     /// Registers a socket of `user` at the end of the ring, and returns the cursor there; `None` when there is no
     /// ring.
-    pub(crate) fn attach_at_end(self: &Arc<Self>, user: UserId, blocked: &Blocked) -> Option<(Seat, Cursor)> {
+    pub(crate) fn attach_at_end(self: &Arc<Self>, user: UserId, blocked: &Blocked) -> Option<(Registration, Cursor)> {
         self.with(|inner| {
             let end = inner.ring.as_ref()?.end();
-            Some((self.seat(inner, user, end, VecDeque::new(), blocked), end))
+            Some((self.register(inner, user, end, VecDeque::new(), blocked), end))
         })
     }
 
-    fn seat(
+    fn register(
         self: &Arc<Self>,
         inner: &mut Inner,
         user: UserId,
         from: Cursor,
         numbers: VecDeque<u64>,
         blocked: &Blocked,
-    ) -> Seat {
+    ) -> Registration {
         let (id, wake) = (inner.next_id, Arc::new(Notify::new()));
         inner.next_id += 1;
         let mailbox = Mailbox::new(id, from, numbers, Arc::clone(&wake), blocked.clone());
         inner.users.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(mailbox);
-        Seat { hub: Arc::clone(self), user, id, wake }
+        Registration { hub: Arc::clone(self), user, id, wake }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
@@ -216,7 +216,7 @@ impl Hub {
     }
 }
 
-impl Seat {
+impl Registration {
     /// The next frames, at most `frames_max`.
     pub(crate) fn take(&self, frames_max: usize) -> Taken {
         let taken = self.with(|mailbox, ring, takes| {
@@ -228,7 +228,7 @@ impl Seat {
     }
 
     /// The device's cursor; `None` while frames wait for it.
-    pub(crate) fn stands(&self) -> Option<Cursor> {
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
         self.with(|mailbox, ring, _| mailbox.stands(ring))?
     }
 
@@ -247,7 +247,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.with(|mailbox, ring, _| mailbox.leave(ring));
         self.hub.with(|inner| {

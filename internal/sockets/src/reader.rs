@@ -298,16 +298,16 @@ mod tests {
         let mut takers = tokio::task::JoinSet::new();
         for (index, user) in users.iter().enumerate() {
             let (blocked, frames) = (Blocked::default(), frames_per_ms[index]);
-            let (seat, _) = partition.hub.attach_at_end(*user, &blocked).unwrap();
+            let (registration, _) = partition.hub.attach_at_end(*user, &blocked).unwrap();
             takers.spawn(async move {
                 if let Some(later) = node {
                     sleep(later).await;
                 }
                 blocked.set(node.is_none());
                 loop {
-                    match seat.take(frames) {
+                    match registration.take(frames) {
                         Taken::Frames(..) => sleep(Duration::from_millis(1)).await,
-                        Taken::Nothing(_) => seat.woken().await,
+                        Taken::Nothing(_) => registration.woken().await,
                         Taken::Outrun(_) => return Some(index),
                         Taken::Gap | Taken::Lost => return None,
                     }

@@ -51,7 +51,7 @@ use mailbox::Mailboxes;
 use members::{Asked, Members};
 use rate::SignalRate;
 
-pub(crate) use mailbox::Seat;
+pub(crate) use mailbox::Subscription;
 pub use members::MEMBERS_KEPT;
 pub(crate) use members::MembersCache;
 
@@ -137,13 +137,13 @@ impl Signals {
     }
 
     /// Registers one socket of `user` for signals, and starts the partition's reader if none runs.
-    pub(crate) fn enter(self: &Arc<Self>, user: UserId) -> Seat {
+    pub(crate) fn subscribe(self: &Arc<Self>, user: UserId) -> Subscription {
         let number = self.partition(user);
-        let (seat, first) = Mailboxes::enter(self, number, user);
+        let (subscription, first) = Mailboxes::subscribe(self, number, user);
         if first {
             self.tasks.spawn(reader::run(Arc::clone(self), number));
         }
-        seat
+        subscription
     }
 
     /// Sends the signal to the members, if its user is one of them, as one record for each partition with

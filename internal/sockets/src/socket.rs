@@ -24,7 +24,7 @@ use crate::heartbeat::Heartbeat;
 use crate::hello::{self, Guest};
 use crate::intake::Intake;
 use crate::node::Node;
-use crate::signals::Seat;
+use crate::signals::Subscription;
 use crate::socket_count::CountedSocket;
 use crate::wire::{Ending, Heard, Wire};
 
@@ -99,9 +99,9 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
 }
 
 /// The next signals for a device; never resolves for one that did not ask for signals. Cancel safe.
-async fn next_signals(seat: Option<&Seat>) -> Vec<Utf8Bytes> {
-    match seat {
-        Some(seat) => seat.next().await,
+async fn next_signals(subscription: Option<&Subscription>) -> Vec<Utf8Bytes> {
+    match subscription {
+        Some(subscription) => subscription.next().await,
         None => pending().await,
     }
 }
@@ -114,7 +114,7 @@ struct Session<'w> {
     user: UserId,
     feed: Feed,
     /// Its registration for signals, if the device asked for them.
-    signals: Option<Seat>,
+    signals: Option<Subscription>,
     /// Whether the device accepts several frames in one websocket message.
     batches: bool,
     intake: Intake,
@@ -151,7 +151,7 @@ impl<'w> Session<'w> {
             wire,
             counted,
             user: guest.user,
-            signals: guest.signals.then(|| node.signals.enter(guest.user)),
+            signals: guest.signals.then(|| node.signals.subscribe(guest.user)),
             batches: guest.batches,
             intake: Intake::new(Arc::clone(node), guest, trace),
             heartbeat: Heartbeat::new(node.config.ping, node.node_clock.now()),

@@ -10,8 +10,8 @@ use consumer::Seams;
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use environment::{Clock, Entropy};
-use eventlog::around::{Around, SilentReader};
 use eventlog::embedded::EmbeddedLog;
+use eventlog::wrapper::{LogWrapper, SilentReader};
 use eventlog::{
     Header, LogError, NewRecord, PartitionReader, Record, SharedLog, TopicPartition, Watermarks, append, partition_of,
 };
@@ -155,7 +155,7 @@ impl Silent {
 }
 
 #[async_trait]
-impl Around for Silent {
+impl LogWrapper for Silent {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

@@ -24,12 +24,12 @@ mod timeline;
 mod users;
 mod value;
 
-pub mod around;
 pub mod canonical;
 pub mod cell_sets;
 pub mod conformance;
 pub mod embedded;
 pub mod tables;
+pub mod wrapper;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use eventlog::around::Around;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{LogError, SharedLog, Watermarks};
 
 pub(crate) struct Leaderless {
@@ -23,7 +23,7 @@ impl Leaderless {
 }
 
 #[async_trait]
-impl Around for Leaderless {
+impl LogWrapper for Leaderless {
     fn inner(&self) -> SharedLog {
         self.log.clone()
     }

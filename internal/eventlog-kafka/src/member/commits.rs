@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::GroupConsumer;
-use super::seat::{Seat, WriteTicket};
+use super::membership::{GroupMembership, WriteTicket};
 use crate::errors::{Kind, commit_error, kind_of};
 use crate::requests;
 
@@ -33,7 +33,7 @@ pub(super) struct Order {
 
 /// The committer of a member.
 pub(super) struct MemberCommitter {
-    seat: Arc<Seat>,
+    membership: Arc<GroupMembership>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +47,8 @@ enum Refused {
 }
 
 impl MemberCommitter {
-    pub(super) fn new(seat: Arc<Seat>) -> Self {
-        Self { seat }
+    pub(super) fn new(membership: Arc<GroupMembership>) -> Self {
+        Self { membership }
     }
 }
 
@@ -59,7 +59,7 @@ impl Committer for MemberCommitter {
             return Err(CommitError::Broken(Box::new(Refused::MetadataTooLong)));
         }
         let partitions = commits.iter().map(|(at, _)| at.clone()).collect();
-        let (ticket, orders) = self.seat.begin_commit(partitions).ok_or(CommitError::Fenced)?;
+        let (ticket, orders) = self.membership.begin_commit(partitions).ok_or(CommitError::Fenced)?;
         let (reply, written) = oneshot::channel();
         match orders.try_send(Order { commits: commits.to_vec(), ticket, reply }) {
             Ok(()) => {}
@@ -73,9 +73,9 @@ impl Committer for MemberCommitter {
 }
 
 /// Writes commits until the member has left.
-pub(super) fn write_all(consumer: &GroupConsumer, seat: &Seat, orders: &Receiver<Order>) {
+pub(super) fn write_all(consumer: &GroupConsumer, membership: &GroupMembership, orders: &Receiver<Order>) {
     for Order { commits, ticket, reply } in orders {
-        let written = write(consumer, seat, &commits, &ticket).map_err(commit_error);
+        let written = write(consumer, membership, &commits, &ticket).map_err(commit_error);
         drop(ticket);
         // A caller that has stopped waiting does not need the answer.
         let _ = reply.send(written);
@@ -84,7 +84,7 @@ pub(super) fn write_all(consumer: &GroupConsumer, seat: &Seat, orders: &Receiver
 
 fn write(
     consumer: &GroupConsumer,
-    seat: &Seat,
+    membership: &GroupMembership,
     commits: &[(TopicPartition, Commit)],
     ticket: &WriteTicket,
 ) -> Result<(), KafkaError> {
@@ -95,7 +95,7 @@ fn write(
             Err(error)
                 if kind_of(&error) == Kind::Transient
                     && Instant::now() < deadline
-                    && seat.may_retry(ticket, RETRY_WAIT) => {}
+                    && membership.may_retry(ticket, RETRY_WAIT) => {}
             written => return written,
         }
     }

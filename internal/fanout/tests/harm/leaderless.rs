@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use eventlog::around::Around;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{AppendError, AppendReceipt, Position};
 use events::topics::DELIVERIES;
 use tokio::sync::oneshot;
@@ -80,7 +80,7 @@ impl Leaderless {
 }
 
 #[async_trait]
-impl Around for Leaderless {
+impl LogWrapper for Leaderless {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use eventlog::around::Around;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{
     AppendError, AppendReceipt, LogError, NewRecord, PartitionReader, Position, Record, SharedLog, TopicPartition,
     Watermarks,
@@ -81,7 +81,7 @@ impl PartitionReader for Failing {
 }
 
 #[async_trait]
-impl Around for Harmed {
+impl LogWrapper for Harmed {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

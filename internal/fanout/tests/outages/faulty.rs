@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Seq};
-use store::around::Around;
+use store::wrapper::StoreWrapper;
 use store::{Consumer, Hold, Malformed, SharedStore, StoreError};
 use tokio::time::sleep;
 
@@ -60,7 +60,7 @@ pub(crate) struct FaultyStore {
 }
 
 #[async_trait]
-impl Around for FaultyStore {
+impl StoreWrapper for FaultyStore {
     fn inner(&self) -> SharedStore {
         self.inner.clone()
     }

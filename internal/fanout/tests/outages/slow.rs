@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use eventlog::around::Around;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{LogError, PartitionReader, Record, SharedLog};
 use tokio::time::{Instant, sleep_until};
 
@@ -34,7 +34,7 @@ impl PartitionReader for SlowReader {
 }
 
 #[async_trait]
-impl Around for SlowLog {
+impl LogWrapper for SlowLog {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use environment::Entropy;
-use eventlog::around::{Around, SilentReader};
+use eventlog::wrapper::{LogWrapper, SilentReader};
 use eventlog::{Commit, LogError, PartitionReader, SharedLog, TopicPartition, Watermarks};
 
 /// One call in three fails, and one reader in three returns nothing.
@@ -18,7 +18,7 @@ impl Fitful {
 }
 
 #[async_trait]
-impl Around for Fitful {
+impl LogWrapper for Fitful {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

@@ -45,7 +45,7 @@ pub(super) struct Waiting {
 
 /// A socket's registration, which ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Subscription {
     signals: Arc<Signals>,
     partition: u32,
     user: UserId,
@@ -54,13 +54,13 @@ pub(crate) struct Seat {
 
 impl Mailboxes {
     /// Registers a socket of `user`; returns whether a reader has to be started for it.
-    pub(super) fn enter(signals: &Arc<Signals>, partition: u32, user: UserId) -> (Seat, bool) {
+    pub(super) fn subscribe(signals: &Arc<Signals>, partition: u32, user: UserId) -> (Subscription, bool) {
         let mailbox = Arc::new(Mailbox::default());
         let mut inner = signals.partitions[partition as usize].inner();
         inner.users.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(Arc::clone(&mailbox));
         let first = !std::mem::replace(&mut inner.reading, true);
         drop(inner);
-        (Seat { signals: Arc::clone(signals), partition, user, mailbox }, first)
+        (Subscription { signals: Arc::clone(signals), partition, user, mailbox }, first)
     }
 
     /// Puts a signal into the mailboxes of those users, and wakes their sockets; returns how many older signals
@@ -105,7 +105,7 @@ impl Mailbox {
     }
 }
 
-impl Seat {
+impl Subscription {
     /// Waits for signals, and returns their frames. Signals that have become too old meanwhile are dropped. Cancel
     /// safe: signals that are not returned still wait.
     pub(crate) async fn next(&self) -> Vec<Utf8Bytes> {
@@ -121,7 +121,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut inner = self.signals.partitions[self.partition as usize].inner();
         if let Some(mailboxes) = inner.users.get_mut(&self.user) {

@@ -33,7 +33,7 @@ pub(super) struct Members {
     store: SharedStore,
     barrier: Barrier,
     cache: MembersCache,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// The members that were looked up. Cheap to clone; clones share the cache. The readers of the feed invalidate its
@@ -61,7 +61,7 @@ enum Entry {
 pub(super) struct LookUp {
     conversation: ConversationId,
     number: u64,
-    _turn: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The result of asking for the members.
@@ -78,7 +78,7 @@ pub(super) enum Asked {
 
 impl Members {
     pub(super) fn new(store: SharedStore, barrier: Barrier, cache: MembersCache) -> Self {
-        Self { store, barrier, cache, turns: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
+        Self { store, barrier, cache, permits: Arc::new(Semaphore::new(LOOK_UPS_MAX)) }
     }
 
     /// The members of the signal's conversation, if they are cached; else the signal waits for a look-up, or is
@@ -96,11 +96,11 @@ impl Members {
             Some(Entry::LookUp(..)) => return Asked::Busy,
             Some(Entry::Members(..)) | None => {}
         }
-        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return Asked::Busy };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Asked::Busy };
         known.look_ups += 1;
         let number = known.look_ups;
         known.conversations.put(conversation, Entry::LookUp(number, vec![signal]));
-        Asked::LookUp(LookUp { conversation, number, _turn: turn })
+        Asked::LookUp(LookUp { conversation, number, _permit: permit })
     }
 
     /// Looks up the members. Returns them, and the signals that wait for them; no members when they could not be

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, IdRow, Seq};
-use store::around::Around;
+use store::wrapper::StoreWrapper;
 use store::{Applied, CellWrites, Consumer, Dropped, Hold, Malformed, Phase, SharedStore, Source, StoreError};
 use tokio::time::sleep;
 
@@ -127,7 +127,7 @@ async fn write_in_parts(store: SharedStore, life: Arc<Life>, parts: Vec<Vec<Cell
 /// although they took effect. All others only read, except for those about accounts, which are created outside the
 /// simulation.
 #[async_trait]
-impl Around for SimStore {
+impl StoreWrapper for SimStore {
     fn inner(&self) -> SharedStore {
         Arc::clone(&self.inner)
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use eventlog::around::Around;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{AppendError, AppendReceipt, NewRecord, SharedLog};
 use store::{Account, AccountCreated, OutboxRow, Session, SharedStore, StoreError};
 
@@ -31,7 +31,7 @@ pub(crate) struct FaultyLog {
 }
 
 #[async_trait]
-impl Around for FaultyLog {
+impl LogWrapper for FaultyLog {
     fn inner(&self) -> SharedLog {
         self.log.clone()
     }
@@ -60,7 +60,7 @@ fn unanswered() -> StoreError {
 }
 
 #[async_trait]
-impl store::around::Around for FaultyStore {
+impl store::wrapper::StoreWrapper for FaultyStore {
     fn inner(&self) -> SharedStore {
         self.store.clone()
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
-use eventlog::around::Around;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{LogError, PartitionReader, Record, SharedLog, Watermarks};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -129,7 +129,7 @@ impl PartitionReader for Reader {
 }
 
 #[async_trait]
-impl Around for Doctored {
+impl LogWrapper for Doctored {
     fn inner(&self) -> SharedLog {
         Arc::clone(&self.inner.read().unwrap())
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use eventlog::around::Around;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{
     AppendError, AppendReceipt, LogError, NewRecord, PartitionReader, Record, SharedLog, TopicFound, Watermarks,
 };
@@ -48,7 +48,7 @@ impl Switch {
 }
 
 #[async_trait]
-impl Around for Switch {
+impl LogWrapper for Switch {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

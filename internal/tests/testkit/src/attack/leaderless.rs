@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use environment::{Clock, Entropy};
-use eventlog::around::Around;
 use eventlog::embedded::EmbeddedLog;
+use eventlog::wrapper::LogWrapper;
 use eventlog::{AppendError, AppendReceipt, NewRecord, Position, SharedLog, append, partition_of};
 use events::Codec;
 use events::topics::{self, DELIVERIES, MESSAGES, spec_of};
@@ -126,7 +126,7 @@ impl Leaderless {
 }
 
 #[async_trait]
-impl Around for Leaderless {
+impl LogWrapper for Leaderless {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
     }

@@ -18,7 +18,7 @@ use crate::{
 /// store.
 #[async_trait]
 #[expect(missing_docs, reason = "the same calls, with the same meaning")]
-pub trait Around: Send + Sync + 'static {
+pub trait StoreWrapper: Send + Sync + 'static {
     /// The store that is wrapped.
     fn inner(&self) -> SharedStore;
 

@@ -1,11 +1,11 @@
-//! Implements the store's traits for every [`Around`].
+//! Implements the store's traits for every [`StoreWrapper`].
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
 
-use super::Around;
+use super::StoreWrapper;
 use crate::{
     Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
     HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Session, SessionStore,
@@ -13,17 +13,17 @@ use crate::{
 };
 
 #[async_trait]
-impl<S: Around> ChatStore for S {
+impl<S: StoreWrapper> ChatStore for S {
     async fn write(&self, writes: Vec<CellWrites>) -> Result<(), StoreError> {
-        Around::write(self, writes).await
+        StoreWrapper::write(self, writes).await
     }
 
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
-        Around::conversation(self, conversation, as_of).await
+        StoreWrapper::conversation(self, conversation, as_of).await
     }
 
     async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
-        Around::settings(self, conversation, as_of).await
+        StoreWrapper::settings(self, conversation, as_of).await
     }
 
     async fn ids_from(
@@ -32,34 +32,34 @@ impl<S: Around> ChatStore for S {
         from_stamp_ms: i64,
         as_of: Seq,
     ) -> Result<Vec<(CommandId, IdRow)>, StoreError> {
-        Around::ids_from(self, conversation, from_stamp_ms, as_of).await
+        StoreWrapper::ids_from(self, conversation, from_stamp_ms, as_of).await
     }
 
     async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError> {
-        Around::id(self, conversation, id, as_of).await
+        StoreWrapper::id(self, conversation, id, as_of).await
     }
 
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
-        Around::set_applied(self, source, applied).await
+        StoreWrapper::set_applied(self, source, applied).await
     }
 
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
-        Around::applied(self, source).await
+        StoreWrapper::applied(self, source).await
     }
 
     async fn wait_applied(&self, source: Source, seq: Seq, wait: Duration) -> Result<bool, StoreError> {
-        Around::wait_applied(self, source, seq, wait).await
+        StoreWrapper::wait_applied(self, source, seq, wait).await
     }
 }
 
 #[async_trait]
-impl<S: Around> HistoryStore for S {
+impl<S: StoreWrapper> HistoryStore for S {
     async fn timeline(&self, conversation: ConversationId, page: Page) -> Result<Vec<Entry>, StoreError> {
-        Around::timeline(self, conversation, page).await
+        StoreWrapper::timeline(self, conversation, page).await
     }
 
     async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        Around::entry(self, conversation, slot, seq).await
+        StoreWrapper::entry(self, conversation, slot, seq).await
     }
 
     async fn memberships(
@@ -67,7 +67,7 @@ impl<S: Around> HistoryStore for S {
         conversation: ConversationId,
         user: UserId,
     ) -> Result<Vec<(Seq, Option<Role>)>, StoreError> {
-        Around::memberships(self, conversation, user).await
+        StoreWrapper::memberships(self, conversation, user).await
     }
 
     async fn members(
@@ -77,7 +77,7 @@ impl<S: Around> HistoryStore for S {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<Vec<(UserId, Membership)>, StoreError> {
-        Around::members(self, conversation, as_of, after, limit).await
+        StoreWrapper::members(self, conversation, as_of, after, limit).await
     }
 
     async fn conversations_of(
@@ -86,7 +86,7 @@ impl<S: Around> HistoryStore for S {
         after: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<UserConversation>, StoreError> {
-        Around::conversations_of(self, user, after, limit).await
+        StoreWrapper::conversations_of(self, user, after, limit).await
     }
 
     async fn user_conversation(
@@ -94,19 +94,19 @@ impl<S: Around> HistoryStore for S {
         user: UserId,
         conversation: ConversationId,
     ) -> Result<Option<UserConversation>, StoreError> {
-        Around::user_conversation(self, user, conversation).await
+        StoreWrapper::user_conversation(self, user, conversation).await
     }
 
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, StoreError> {
-        Around::heads(self, conversations).await
+        StoreWrapper::heads(self, conversations).await
     }
 
     async fn marks(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
-        Around::marks(self, user, conversations).await
+        StoreWrapper::marks(self, user, conversations).await
     }
 
     async fn sent(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Mark>>, StoreError> {
-        Around::sent(self, user, conversations).await
+        StoreWrapper::sent(self, user, conversations).await
     }
 
     async fn inviters(
@@ -114,7 +114,7 @@ impl<S: Around> HistoryStore for S {
         user: UserId,
         conversations: &[ConversationId],
     ) -> Result<Vec<Option<UserId>>, StoreError> {
-        Around::inviters(self, user, conversations).await
+        StoreWrapper::inviters(self, user, conversations).await
     }
 
     async fn deleted(
@@ -124,7 +124,7 @@ impl<S: Around> HistoryStore for S {
         as_of: Seq,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        Around::deleted(self, conversation, said, as_of, limit).await
+        StoreWrapper::deleted(self, conversation, said, as_of, limit).await
     }
 
     async fn refusal(
@@ -133,14 +133,14 @@ impl<S: Around> HistoryStore for S {
         author: UserId,
         id: CommandId,
     ) -> Result<Option<(Refusal, Seq)>, StoreError> {
-        Around::refusal(self, conversation, author, id).await
+        StoreWrapper::refusal(self, conversation, author, id).await
     }
 }
 
 #[async_trait]
-impl<S: Around> HoldStore for S {
+impl<S: StoreWrapper> HoldStore for S {
     async fn hold(&self, consumer: Consumer, partition: u32, conversation: ConversationId) -> Result<Hold, StoreError> {
-        Around::hold(self, consumer, partition, conversation).await
+        StoreWrapper::hold(self, consumer, partition, conversation).await
     }
 
     async fn put_hold(
@@ -150,7 +150,7 @@ impl<S: Around> HoldStore for S {
         conversation: ConversationId,
         hold: Hold,
     ) -> Result<(), StoreError> {
-        Around::put_hold(self, consumer, partition, conversation, hold).await
+        StoreWrapper::put_hold(self, consumer, partition, conversation, hold).await
     }
 
     async fn holds(
@@ -160,146 +160,146 @@ impl<S: Around> HoldStore for S {
         after: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
-        Around::holds(self, consumer, partition, after, limit).await
+        StoreWrapper::holds(self, consumer, partition, after, limit).await
     }
 
     async fn put_drop(&self, partition: u32, dropped: &Dropped) -> Result<(), StoreError> {
-        Around::put_drop(self, partition, dropped).await
+        StoreWrapper::put_drop(self, partition, dropped).await
     }
 
     async fn drops(&self, partition: u32) -> Result<Vec<Dropped>, StoreError> {
-        Around::drops(self, partition).await
+        StoreWrapper::drops(self, partition).await
     }
 }
 
 #[async_trait]
-impl<S: Around> SessionStore for S {
+impl<S: StoreWrapper> SessionStore for S {
     async fn create_session(&self, session: &Session) -> Result<(), StoreError> {
-        Around::create_session(self, session).await
+        StoreWrapper::create_session(self, session).await
     }
 
     async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
-        Around::session(self, id).await
+        StoreWrapper::session(self, id).await
     }
 
     async fn rotate_session(&self, expected: &[u8; 32], session: &Session) -> Result<bool, StoreError> {
-        Around::rotate_session(self, expected, session).await
+        StoreWrapper::rotate_session(self, expected, session).await
     }
 
     async fn end_session(&self, user: UserId, id: &[u8; 16], now_ms: i64) -> Result<(), StoreError> {
-        Around::end_session(self, user, id, now_ms).await
+        StoreWrapper::end_session(self, user, id, now_ms).await
     }
 
     async fn ended_sessions(&self, bucket: i64) -> Result<Vec<[u8; 16]>, StoreError> {
-        Around::ended_sessions(self, bucket).await
+        StoreWrapper::ended_sessions(self, bucket).await
     }
 
     async fn list_session(&self, user: UserId, row: &ListedSession) -> Result<(), StoreError> {
-        Around::list_session(self, user, row).await
+        StoreWrapper::list_session(self, user, row).await
     }
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<ListedSession>, StoreError> {
-        Around::sessions_of(self, user).await
+        StoreWrapper::sessions_of(self, user).await
     }
 
     async fn cut_sessions(&self, user: UserId, at_ms: i64) -> Result<(), StoreError> {
-        Around::cut_sessions(self, user, at_ms).await
+        StoreWrapper::cut_sessions(self, user, at_ms).await
     }
 
     async fn sessions_cut(&self, user: UserId) -> Result<Option<i64>, StoreError> {
-        Around::sessions_cut(self, user).await
+        StoreWrapper::sessions_cut(self, user).await
     }
 }
 
 #[async_trait]
-impl<S: Around> UserStore for S {
+impl<S: StoreWrapper> UserStore for S {
     async fn create_account(&self, account: &Account, event: &OutboxRow) -> Result<AccountCreated, StoreError> {
-        Around::create_account(self, account, event).await
+        StoreWrapper::create_account(self, account, event).await
     }
 
     async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
-        Around::account(self, id).await
+        StoreWrapper::account(self, id).await
     }
 
     async fn accounts(&self, ids: &[UserId]) -> Result<Vec<Option<Account>>, StoreError> {
-        Around::accounts(self, ids).await
+        StoreWrapper::accounts(self, ids).await
     }
 
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
-        Around::account_by_name(self, name).await
+        StoreWrapper::account_by_name(self, name).await
     }
 
     async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
-        Around::set_password(self, user, expected, hash).await
+        StoreWrapper::set_password(self, user, expected, hash).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {
-        Around::add_outbox(self, event).await
+        StoreWrapper::add_outbox(self, event).await
     }
 
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        Around::outbox(self, limit).await
+        StoreWrapper::outbox(self, limit).await
     }
 
     async fn remove_outbox(&self, id: &[u8; 16]) -> Result<(), StoreError> {
-        Around::remove_outbox(self, id).await
+        StoreWrapper::remove_outbox(self, id).await
     }
 }
 
 #[async_trait]
-impl<S: Around> StoreAdmin for S {
+impl<S: StoreWrapper> StoreAdmin for S {
     fn incarnation(&self) -> u32 {
-        Around::incarnation(self)
+        StoreWrapper::incarnation(self)
     }
 
     async fn current_incarnation(&self) -> Result<u32, StoreError> {
-        Around::current_incarnation(self).await
+        StoreWrapper::current_incarnation(self).await
     }
 
     async fn new_incarnation(&self) -> Result<u32, StoreError> {
-        Around::new_incarnation(self).await
+        StoreWrapper::new_incarnation(self).await
     }
 
     fn derived_tables(&self) -> Vec<&'static str> {
-        Around::derived_tables(self)
+        StoreWrapper::derived_tables(self)
     }
 
     async fn scan(&self, table: &str, after: Option<Vec<u8>>) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
-        Around::scan(self, table, after).await
+        StoreWrapper::scan(self, table, after).await
     }
 
     async fn rows(&self, table: &str, keys: &[Vec<Value>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        Around::rows(self, table, keys).await
+        StoreWrapper::rows(self, table, keys).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        Around::ping(self).await
+        StoreWrapper::ping(self).await
     }
 
     async fn close(&self) {
-        Around::close(self).await;
+        StoreWrapper::close(self).await;
     }
 }
 
 #[async_trait]
-impl<S: Around> IncarnationStore for S {
+impl<S: StoreWrapper> IncarnationStore for S {
     async fn incarnations(&self) -> Result<Incarnations, StoreError> {
-        Around::incarnations(self).await
+        StoreWrapper::incarnations(self).await
     }
 
     async fn at(&self, incarnation: u32) -> Result<SharedStore, StoreError> {
-        Around::at(self, incarnation).await
+        StoreWrapper::at(self, incarnation).await
     }
 
     async fn make_incarnation(&self) -> Result<u32, StoreError> {
-        Around::make_incarnation(self).await
+        StoreWrapper::make_incarnation(self).await
     }
 
     async fn switch_incarnation(&self, from: u32, to: u32) -> Result<bool, StoreError> {
-        Around::switch_incarnation(self, from, to).await
+        StoreWrapper::switch_incarnation(self, from, to).await
     }
 
     async fn drop_incarnation(&self, incarnation: u32) -> Result<(), StoreError> {
-        Around::drop_incarnation(self, incarnation).await
+        StoreWrapper::drop_incarnation(self, incarnation).await
     }
 }

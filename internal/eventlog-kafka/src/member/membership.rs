@@ -20,7 +20,7 @@ const WRITES_WAIT: Duration = Duration::from_secs(10);
 /// How long a member may go without polling before it loses its partitions.
 const POLL_WAIT: Duration = Duration::from_secs(60);
 
-pub(super) struct Seat {
+pub(super) struct GroupMembership {
     state: Mutex<State>,
     /// Notified by releases, written commits and the member's leaving.
     changed: Condvar,
@@ -63,11 +63,11 @@ pub(super) enum Expulsion {
 
 /// Held while a commit for some partitions is being written; dropping it marks the end of the write.
 pub(super) struct WriteTicket {
-    seat: Arc<Seat>,
+    membership: Arc<GroupMembership>,
     partitions: Vec<TopicPartition>,
 }
 
-impl Seat {
+impl GroupMembership {
     /// Must be called within a tokio runtime.
     pub(super) fn new(events: mpsc::Sender<Result<GroupEvent, LogError>>, orders: SyncSender<Order>) -> Self {
         let state = State {
@@ -238,7 +238,7 @@ impl Seat {
                 owned.writing += 1;
             }
         }
-        Some((WriteTicket { seat: Arc::clone(self), partitions }, orders))
+        Some((WriteTicket { membership: Arc::clone(self), partitions }, orders))
     }
 
     /// Waits before a commit is retried; returns whether a retry makes sense.
@@ -256,14 +256,14 @@ impl Seat {
 
 impl Drop for WriteTicket {
     fn drop(&mut self) {
-        let mut state = self.seat.lock();
+        let mut state = self.membership.lock();
         for at in &self.partitions {
             if let Some(owned) = state.owned.get_mut(at) {
                 owned.writing = owned.writing.saturating_sub(1);
             }
         }
         drop(state);
-        self.seat.changed.notify_all();
+        self.membership.changed.notify_all();
     }
 }
 
@@ -274,29 +274,29 @@ mod tests {
     use super::*;
 
     /// Runs `act` on a plain thread, as the group does.
-    async fn in_thread(seat: &Arc<Seat>, act: impl FnOnce(&Seat) + Send + 'static) {
-        let seat = Arc::clone(seat);
-        tokio::task::spawn_blocking(move || act(&seat)).await.unwrap();
+    async fn in_thread(membership: &Arc<GroupMembership>, act: impl FnOnce(&GroupMembership) + Send + 'static) {
+        let membership = Arc::clone(membership);
+        tokio::task::spawn_blocking(move || act(&membership)).await.unwrap();
     }
 
     #[tokio::test]
     async fn who_lost_a_partition_and_got_it_back_unheard_commits_only_from_what_it_is_given_anew() {
         let ((tell, mut events), (order, _orders)) = (mpsc::channel(8), sync_channel(8));
-        let (seat, at) = (Arc::new(Seat::new(tell, order)), TopicPartition::new("topic", 0));
+        let (membership, at) = (Arc::new(GroupMembership::new(tell, order)), TopicPartition::new("topic", 0));
         let assign = |next| {
             let (at, commit) = (at.clone(), Some(Commit { next, metadata: String::new() }));
-            move |seat: &Seat| {
-                seat.freshen(vec![at.clone()]);
-                seat.assign(vec![(at, commit)]);
+            move |membership: &GroupMembership| {
+                membership.freshen(vec![at.clone()]);
+                membership.assign(vec![(at, commit)]);
             }
         };
-        let commits = || seat.begin_commit(vec![at.clone()]).is_some();
+        let commits = || membership.begin_commit(vec![at.clone()]).is_some();
         let mut hand = || {
             let event = events.try_recv().unwrap().unwrap();
-            seat.handed(&event);
+            membership.handed(&event);
             event
         };
-        in_thread(&seat, assign(1)).await;
+        in_thread(&membership, assign(1)).await;
         assert!(!commits(), "it has not heard of it");
         hand();
         assert!(commits());
@@ -304,8 +304,8 @@ mod tests {
         // Assigned twice while the member does not listen; another member committed 9 in between.
         for next in [5, 9] {
             let lost = at.clone();
-            in_thread(&seat, move |seat| seat.give_up(vec![lost], true)).await;
-            in_thread(&seat, assign(next)).await;
+            in_thread(&membership, move |membership| membership.give_up(vec![lost], true)).await;
+            in_thread(&membership, assign(next)).await;
             assert!(!commits(), "from the time before");
         }
         for event in 0..4 {

@@ -13,7 +13,7 @@ use crate::{
 /// log.
 #[async_trait]
 #[expect(missing_docs, reason = "the same calls, with the same meaning")]
-pub trait Around: Send + Sync + 'static {
+pub trait LogWrapper: Send + Sync + 'static {
     /// The log that is wrapped.
     fn inner(&self) -> SharedLog;
 
@@ -78,52 +78,52 @@ impl PartitionReader for SilentReader {
 }
 
 #[async_trait]
-impl<L: Around> EventLog for L {
+impl<L: LogWrapper> EventLog for L {
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
-        Around::enqueue(self, topic, record).await
+        LogWrapper::enqueue(self, topic, record).await
     }
 
     fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {
-        Around::send_lossy(self, topic, record)
+        LogWrapper::send_lossy(self, topic, record)
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
-        Around::reader(self, topic, partition, from).await
+        LogWrapper::reader(self, topic, partition, from).await
     }
 
     async fn watermarks(&self, topic: &str, partition: u32) -> Result<Watermarks, LogError> {
-        Around::watermarks(self, topic, partition).await
+        LogWrapper::watermarks(self, topic, partition).await
     }
 
     async fn last_before(&self, topic: &str, partition: u32, end: u64) -> Result<Option<u64>, LogError> {
-        Around::last_before(self, topic, partition, end).await
+        LogWrapper::last_before(self, topic, partition, end).await
     }
 
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
-        Around::offset_at(self, topic, partition, time_ms).await
+        LogWrapper::offset_at(self, topic, partition, time_ms).await
     }
 
     async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {
-        Around::join(self, group, topics).await
+        LogWrapper::join(self, group, topics).await
     }
 
     async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
-        Around::committed(self, group, at).await
+        LogWrapper::committed(self, group, at).await
     }
 
     async fn commit_offline(&self, group: &str, commits: &[(TopicPartition, Commit)]) -> Result<(), LogError> {
-        Around::commit_offline(self, group, commits).await
+        LogWrapper::commit_offline(self, group, commits).await
     }
 
     async fn describe(&self, topic: &TopicSpec) -> Result<Option<TopicFound>, LogError> {
-        Around::describe(self, topic).await
+        LogWrapper::describe(self, topic).await
     }
 
     async fn create(&self, topic: &TopicSpec) -> Result<(), LogError> {
-        Around::create(self, topic).await
+        LogWrapper::create(self, topic).await
     }
 
     async fn close(&self) {
-        Around::close(self).await;
+        LogWrapper::close(self).await;
     }
 }
