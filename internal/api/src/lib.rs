@@ -7,9 +7,11 @@ mod error;
 mod extract;
 mod label;
 mod layer;
+mod routes;
 
 pub use authenticated::Authenticated;
 pub use error::ApiError;
 pub use extract::{Caller, Json, Path, Query, bearer};
 pub use label::check_label;
 pub use layer::{REQUEST_ID_HEADER, finish_errors};
+pub use routes::Routes;

@@ -1,9 +1,8 @@
 //! Conversations: open one, read its summary, rename it.
 
-use api::{ApiError, Caller, Json, Path};
+use api::{ApiError, Caller, Json, Path, Routes};
+use axum::Extension;
 use axum::extract::State;
-use axum::routing::{get, post, put};
-use axum::{Extension, Router};
 use commands::faults;
 use domain::ConversationId;
 use process::TraceParent;
@@ -11,11 +10,11 @@ use protocol::{CommandFrame, CommandKind, ConversationBody, CreateBody, TitleBod
 
 use crate::service::{Chat, Logged, Reader};
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new()
-        .route("/v1/conversations", post(create))
-        .route("/v1/conversations/{conversation}", get(show))
-        .route("/v1/conversations/{conversation}/title", put(change_title))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new()
+        .post("/v1/conversations", create)
+        .get("/v1/conversations/{conversation}", show)
+        .put("/v1/conversations/{conversation}/title", change_title)
 }
 
 async fn create(

@@ -1,9 +1,7 @@
 //! The timeline of a conversation, by key in both directions.
 
-use api::{ApiError, Json, Path, Query};
-use axum::Router;
+use api::{ApiError, Json, Path, Query, Routes};
 use axum::extract::State;
-use axum::routing::get;
 use commands::{Barrier, faults};
 use domain::{CommandId, ConversationId, IdRow, MembershipSpan, Seq, Stands, UserId};
 use protocol::{EntryBody, ErrorCode, HistoryPage};
@@ -15,10 +13,10 @@ use crate::reading::Reading;
 use crate::service::{Chat, Reader};
 use crate::view;
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new()
-        .route("/v1/conversations/{conversation}/messages", get(history))
-        .route("/v1/conversations/{conversation}/messages/{message}", get(message))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new()
+        .get("/v1/conversations/{conversation}/messages", history)
+        .get("/v1/conversations/{conversation}/messages/{message}", message)
 }
 
 #[derive(Deserialize)]

@@ -41,7 +41,7 @@ pub use read_limits::{
     ADDRESS_READS_BURST, ADDRESS_READS_PER_SECOND, READ_TURN_WAIT, READS_AT_ONCE, READS_BURST, READS_PER_SECOND,
     READS_WAITING_MAX,
 };
-pub use routes::ROUTES;
+pub use routes::routes;
 pub use sync::{SyncCursor, parse as parse_sync_cursor};
 
 /// Reads that work on rows at the same time where the store is on another machine.
@@ -136,5 +136,5 @@ pub fn start(config: &Config, deps: &Deps, tasks: &mut Tasks) -> Router {
         marks.run(token).await;
         Ok::<(), TaskError>(())
     });
-    routes::router(service)
+    routes::all().router().with_state(service)
 }

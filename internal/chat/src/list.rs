@@ -7,10 +7,8 @@
 
 use std::pin::pin;
 
-use api::{ApiError, Json, Query};
-use axum::Router;
+use api::{ApiError, Json, Query, Routes};
 use axum::extract::State;
-use axum::routing::get;
 use commands::faults;
 use domain::{ConversationId, UserId};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -26,8 +24,8 @@ pub const CONVERSATIONS_MAX: usize = 100;
 /// Conversations of one page that are read at the same time.
 const AT_ONCE: usize = 16;
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new().route("/v1/conversations", get(list))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new().get("/v1/conversations", list)
 }
 
 #[derive(Deserialize)]

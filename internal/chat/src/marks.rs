@@ -1,16 +1,14 @@
 //! Read marks. They are returned in a conversation's summary and in a sync.
 
-use api::{ApiError, Caller, Json, Path};
-use axum::Router;
+use api::{ApiError, Caller, Json, Path, Routes};
 use axum::extract::State;
-use axum::routing::put;
 use domain::ConversationId;
 use protocol::MarkUpTo;
 
 use crate::service::Chat;
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new().route("/v1/conversations/{conversation}/mark", put(mark))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new().put("/v1/conversations/{conversation}/mark", mark)
 }
 
 /// Answers when the mark, or a higher one, is in the log.

@@ -1,9 +1,8 @@
 //! The members of a conversation.
 
-use api::{ApiError, Caller, Json, Path, Query};
+use api::{ApiError, Caller, Json, Path, Query, Routes};
+use axum::Extension;
 use axum::extract::State;
-use axum::routing::{delete, get, post, put};
-use axum::{Extension, Router};
 use commands::faults;
 use domain::{ConversationId, Membership, UserId};
 use process::TraceParent;
@@ -13,12 +12,13 @@ use serde::Deserialize;
 use crate::paging::{self, PAGE_MAX};
 use crate::service::{Chat, Logged, Reader};
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new()
-        .route("/v1/conversations/{conversation}/members", get(list).post(add))
-        .route("/v1/conversations/{conversation}/members/{user}", delete(remove))
-        .route("/v1/conversations/{conversation}/members/{user}/role", put(change_role))
-        .route("/v1/conversations/{conversation}/leave", post(leave))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new()
+        .get("/v1/conversations/{conversation}/members", list)
+        .post("/v1/conversations/{conversation}/members", add)
+        .delete("/v1/conversations/{conversation}/members/{user}", remove)
+        .put("/v1/conversations/{conversation}/members/{user}/role", change_role)
+        .post("/v1/conversations/{conversation}/leave", leave)
 }
 
 #[derive(Deserialize)]

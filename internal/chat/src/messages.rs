@@ -1,20 +1,21 @@
 //! Messages: sending, editing and deleting them, and reacting to them. They are read in `history`.
 
-use api::{Caller, Json, Path, Query};
+use api::{Caller, Json, Path, Query, Routes};
+use axum::Extension;
 use axum::extract::State;
-use axum::routing::{post, put};
-use axum::{Extension, Router};
 use domain::{CommandId, ConversationId};
 use process::TraceParent;
 use protocol::{CommandBody, CommandFrame, CommandKind, EditBody, ReactBody, SendBody};
 
 use crate::service::{Chat, Logged};
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new()
-        .route("/v1/conversations/{conversation}/messages", post(send))
-        .route("/v1/conversations/{conversation}/messages/{message}", put(edit).delete(delete))
-        .route("/v1/conversations/{conversation}/messages/{message}/reaction", put(react).delete(unreact))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new()
+        .post("/v1/conversations/{conversation}/messages", send)
+        .put("/v1/conversations/{conversation}/messages/{message}", edit)
+        .delete("/v1/conversations/{conversation}/messages/{message}", delete)
+        .put("/v1/conversations/{conversation}/messages/{message}/reaction", react)
+        .delete("/v1/conversations/{conversation}/messages/{message}/reaction", unreact)
 }
 
 async fn send(

@@ -1,9 +1,8 @@
 //! The outcome of a command: what is recorded under its id, and withdrawing it.
 
-use api::{ApiError, Caller, Json, Path};
+use api::{ApiError, Caller, Json, Path, Routes};
+use axum::Extension;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Extension, Router};
 use commands::{Barrier, faults};
 use domain::{CommandId, ConversationId};
 use process::TraceParent;
@@ -12,10 +11,10 @@ use protocol::{CommandBody, CommandFrame, CommandKind, OutcomeBody, OutcomeState
 use crate::reading::NEWEST;
 use crate::service::{Chat, Logged, Reader};
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new()
-        .route("/v1/conversations/{conversation}/outcome/{id}", get(outcome))
-        .route("/v1/conversations/{conversation}/withdraw", post(withdraw))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new()
+        .get("/v1/conversations/{conversation}/outcome/{id}", outcome)
+        .post("/v1/conversations/{conversation}/withdraw", withdraw)
 }
 
 /// Needs no membership: a removed member still learns the outcome of a command, and only of their own commands.

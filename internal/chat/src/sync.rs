@@ -11,10 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 
-use api::{ApiError, Json, Query};
-use axum::Router;
+use api::{ApiError, Json, Query, Routes};
 use axum::extract::State;
-use axum::routing::get;
 use commands::{Barrier, faults};
 use domain::{ConversationId, Seq, UserId};
 use environment::seeded_bugs::{Bug, seeded};
@@ -28,8 +26,8 @@ use crate::paging;
 use crate::service::{Chat, Reader};
 use crate::view;
 
-pub(crate) fn router() -> Router<Chat> {
-    Router::new().route("/v1/sync", get(sync))
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new().get("/v1/sync", sync)
 }
 
 /// The most conversations of one page, and the default size: each costs the read of a head.

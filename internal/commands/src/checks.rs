@@ -17,30 +17,13 @@ pub(crate) fn check(id: CommandId, author: UserId, action: &Action, now_ms: i64)
         return Err(ApiError::new(ErrorCode::IdFromFuture, message));
     }
     action.check(author).map_err(invalid)?;
-    title_of(action).map_or(Ok(()), api::check_label).map_err(|fault| invalid(format!("the title {fault}")))
+    // An empty title is none.
+    let title = action.about().title.filter(|title| !title.is_empty());
+    title.map_or(Ok(()), api::check_label).map_err(|fault| invalid(format!("the title {fault}")))
 }
 
 fn invalid(message: String) -> ApiError {
     ApiError::new(ErrorCode::Invalid, message)
-}
-
-/// The new title, if the action sets one.
-fn title_of(action: &Action) -> Option<&str> {
-    let title = match action {
-        Action::Create(create) => create.title.as_deref(),
-        Action::ChangeTitle(change) => Some(change.title.as_str()),
-        Action::AddMembers(_)
-        | Action::RemoveMember(_)
-        | Action::Leave(_)
-        | Action::ChangeRole(_)
-        | Action::SendMessage(_)
-        | Action::EditMessage(_)
-        | Action::DeleteMessage(_)
-        | Action::AddReaction(_)
-        | Action::RemoveReaction(_)
-        | Action::Withdraw(_) => None,
-    };
-    title.filter(|title| !title.is_empty())
 }
 
 #[cfg(test)]

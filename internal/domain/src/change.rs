@@ -1,6 +1,8 @@
-//! The changes that an accepted event makes.
+//! The changes that an accepted event makes. Every question that depends on the kind of a change is answered here, so
+//! that a new kind of change needs no look at the state, the id cache or the consumers' memory.
 
-use crate::{CommandId, Content, IdRow, MessageText, Role, Seq, Settings, UserId};
+use crate::state::one_more;
+use crate::{CommandId, Content, ConversationState, IdRow, Membership, MessageText, Role, Seq, Settings, UserId};
 
 /// One change to the stored state of a conversation. The event's seq is its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +76,53 @@ impl Change {
             | Self::Member { .. }
             | Self::Settings(_)
             | Self::Id { .. } => None,
+        }
+    }
+
+    /// The user whose membership changes, with the role from this event on; `None` for other changes.
+    #[must_use]
+    pub fn membership(&self) -> Option<(UserId, Option<Role>)> {
+        match self {
+            Self::Member { user, role } => Some((*user, *role)),
+            Self::Timeline { .. }
+            | Self::Body { .. }
+            | Self::Deleted { .. }
+            | Self::Reaction { .. }
+            | Self::Settings(_)
+            | Self::Id { .. } => None,
+        }
+    }
+
+    /// Applies the change to the state, for the event at `seq`.
+    pub(crate) fn apply_to(&self, state: &mut ConversationState, seq: Seq) {
+        match self {
+            Self::Timeline { slot, ordinal, .. } => (state.slot, state.ordinal) = (one_more(*slot), *ordinal),
+            Self::Member { user, role: None } => drop(state.members.remove(user)),
+            Self::Member { user, role: Some(role) } => {
+                let fresh = Membership { role: *role, since: seq, changed: seq };
+                let membership = state.members.entry(*user).or_insert(fresh);
+                (membership.role, membership.changed) = (*role, seq);
+            }
+            Self::Settings(settings) => state.settings = Some(settings.clone()),
+            Self::Body { .. } | Self::Deleted { .. } | Self::Reaction { .. } | Self::Id { .. } => {}
+        }
+    }
+
+    /// The id whose row the event at `seq` changes, with the new row; `None` for other changes. `known` returns the
+    /// row that an id has so far.
+    pub(crate) fn id_row(
+        &self,
+        seq: Seq,
+        known: impl FnOnce(CommandId) -> Option<IdRow>,
+    ) -> Option<(CommandId, IdRow)> {
+        match self {
+            Self::Id { id, row } => Some((*id, *row)),
+            Self::Deleted { id, .. } => known(*id).map(|row| (*id, IdRow { deleted: Some(seq), ..row })),
+            Self::Timeline { .. }
+            | Self::Body { .. }
+            | Self::Reaction { .. }
+            | Self::Member { .. }
+            | Self::Settings(_) => None,
         }
     }
 

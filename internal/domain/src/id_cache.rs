@@ -58,19 +58,9 @@ impl IdCache {
     /// Adds what an accepted event changes: its id, and the deletion of its target.
     pub fn absorb(&mut self, seq: Seq, changes: &[Change], target: Option<&IdRow>) {
         for change in changes {
-            match change {
-                Change::Id { id, row } => self.keep(*id, *row),
-                Change::Deleted { id, .. } => {
-                    // Kept even when the row is older than t0: until it is flushed, only memory has the deletion.
-                    if let Some(row) = self.rows.get(id).or(target).copied() {
-                        self.keep(*id, IdRow { deleted: Some(seq), ..row });
-                    }
-                }
-                Change::Timeline { .. }
-                | Change::Body { .. }
-                | Change::Reaction { .. }
-                | Change::Member { .. }
-                | Change::Settings(_) => {}
+            // Kept even when the row is older than t0: until it is flushed, only memory has the deletion.
+            if let Some((id, row)) = change.id_row(seq, |id| self.rows.get(&id).or(target).copied()) {
+                self.keep(id, row);
             }
         }
     }

@@ -150,22 +150,7 @@ impl ConversationState {
 
     /// Applies the changes of the event at `seq` to the state.
     pub fn absorb(&mut self, seq: Seq, changes: &[Change]) {
-        for change in changes {
-            match change {
-                Change::Timeline { slot, ordinal, .. } => {
-                    self.slot = one_more(*slot);
-                    self.ordinal = *ordinal;
-                }
-                Change::Member { user, role: None } => drop(self.members.remove(user)),
-                Change::Member { user, role: Some(role) } => {
-                    let fresh = Membership { role: *role, since: seq, changed: seq };
-                    let membership = self.members.entry(*user).or_insert(fresh);
-                    (membership.role, membership.changed) = (*role, seq);
-                }
-                Change::Settings(settings) => self.settings = Some(settings.clone()),
-                Change::Body { .. } | Change::Deleted { .. } | Change::Reaction { .. } | Change::Id { .. } => {}
-            }
-        }
+        changes.iter().for_each(|change| change.apply_to(self, seq));
     }
 }
 

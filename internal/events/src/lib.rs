@@ -8,11 +8,11 @@
 mod codec;
 mod convert;
 mod describe;
-mod message;
 mod records;
 mod registry;
 mod schemas;
 mod signal;
+mod table;
 
 pub mod topics;
 
@@ -20,8 +20,7 @@ pub use codec::{
     Codec, DecodeError, Encoded, HEADER_EVENT, HEADER_ID, HEADER_SCHEMA, HEADER_TRACE, HEADER_VERSION, says_its_schema,
 };
 pub use convert::{AccountEvent, Delivery, Quarantined, ReadMark, UserEvent};
-pub use message::MessageRecord;
-pub use records::SchemaKind;
+pub use records::{MessageRecord, SchemaKind};
 pub use registry::{RegistryError, RegistryReport};
 pub use signal::SignalRecord;
 

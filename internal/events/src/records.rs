@@ -1,72 +1,23 @@
-//! The record types: the table below has one line for each, with the fields of its schema in `schemas/avro`. All
-//! code that covers every type is generated from the table: the structs, [`SchemaKind`], and the description for
-//! people. Versions never change; `message` and `convert` convert them to the domain's types.
+//! The record types: the table has one line for each, with the fields of its schema in `schemas/avro`. `table` makes of
+//! it the structs, [`SchemaKind`], and the description for people. Versions never change.
+//!
+//! Behind the table are the conversions between events and the records of `chat.messages`; only there are old versions
+//! upgraded. Both matches name every kind and every record type, so that the compiler asks for new ones. Records of
+//! other topics are converted in `convert` and `signal`.
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use domain::kinds::{
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
+    RemoveReaction, SendMessage, Withdraw,
+};
+use domain::{Action, CommandId, ConversationKind, Event, MessageText, Role, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::codec::{Codec, DecodeError};
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct EnvelopeV1 {
-    pub(crate) id: Uuid,
-    pub(crate) conversation: Uuid,
-    pub(crate) author: Uuid,
-    pub(crate) received: i64,
-    pub(crate) rules: i32,
-    pub(crate) key_id: Option<String>,
-}
-
-macro_rules! records {
-    ($($name:ident = $event:literal v $version:literal { $($field:ident: $type:ty),* })*) => {
-        $(#[derive(Debug, Serialize, Deserialize)]
-        pub(crate) struct $name { $(pub(crate) $field: $type),* })*
-
-        /// A record type.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[allow(missing_docs)] // each is described in its schema
-        pub enum SchemaKind { $($name),* }
-
-        impl SchemaKind {
-            /// Every record type, in the order of the ids that they have without a registry.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            /// The record's name in its schema, version included.
-            #[must_use]
-            pub const fn record_name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name)),* }
-            }
-
-            /// The event's name, without the version: the header `event`.
-            #[must_use]
-            pub const fn event_name(self) -> &'static str {
-                match self { $(Self::$name => $event),* }
-            }
-
-            /// The version: the header `version`.
-            #[must_use]
-            pub const fn version(self) -> &'static str {
-                match self { $(Self::$name => $version),* }
-            }
-
-            /// The schema's text.
-            #[must_use]
-            pub const fn text(self) -> &'static str {
-                match self {
-                    $(Self::$name => include_str!(concat!("../../../schemas/avro/", stringify!($name), ".avsc"))),*
-                }
-            }
-        }
-
-        /// Decodes a record of that type into JSON, with its fields named as in its schema.
-        pub(crate) fn fields_of(kind: SchemaKind, datum: &[u8]) -> Result<Value, DecodeError> {
-            match kind { $(SchemaKind::$name => as_json::<$name>(kind, datum)),* }
-        }
-    };
-}
+use crate::codec::{Codec, DecodeError, Encoded};
+use crate::convert::{id, misplaced, users};
+use crate::table::{as_json, records};
 
 // The order determines the ids of schemas where no registry is configured: append, never reorder.
 records! {
@@ -99,7 +50,247 @@ records! {
     TypingV1 = "typing" v "1" { recipients: Vec<Uuid>, conversation: Uuid, user: Uuid }
 }
 
-fn as_json<T: Serialize + DeserializeOwned>(kind: SchemaKind, datum: &[u8]) -> Result<Value, DecodeError> {
-    let record: T = Codec::read(kind, datum)?;
-    serde_json::to_value(&record).map_err(|error| DecodeError::Corrupt(error.to_string()))
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EnvelopeV1 {
+    pub(crate) id: Uuid,
+    pub(crate) conversation: Uuid,
+    pub(crate) author: Uuid,
+    pub(crate) received: i64,
+    pub(crate) rules: i32,
+    pub(crate) key_id: Option<String>,
+}
+
+/// A record of `chat.messages`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageRecord {
+    /// An event: the command of a client.
+    Event(Box<Event>),
+    /// A genesis record or a tick, which belong to no conversation.
+    Marker,
+}
+
+impl Codec {
+    /// Encodes an event.
+    #[must_use]
+    pub fn event(&self, event: &Event) -> Encoded {
+        let (envelope, looked_up) = (envelope(event), event.looked_up);
+        // Programs that only know version 1 of the rules only know version 1 of the records.
+        let first = event.rules < 2;
+        match event.action.clone() {
+            Action::Create(Create { kind, title, members }) => {
+                let (kind, members) = (kind.name().to_owned(), uuids(&members));
+                if first {
+                    let record = ConversationCreatedV1 { envelope, kind, title, members };
+                    return self.encode(SchemaKind::ConversationCreatedV1, &record);
+                }
+                let record = ConversationCreatedV2 { envelope, kind, title, members, looked_up };
+                self.encode(SchemaKind::ConversationCreatedV2, &record)
+            }
+            Action::AddMembers(AddMembers { members }) => {
+                let members = uuids(&members);
+                if first {
+                    return self.encode(SchemaKind::MembersAddedV1, &MembersAddedV1 { envelope, members });
+                }
+                self.encode(SchemaKind::MembersAddedV2, &MembersAddedV2 { envelope, members, looked_up })
+            }
+            Action::RemoveMember(RemoveMember { user }) => {
+                self.encode(SchemaKind::MemberRemovedV1, &MemberRemovedV1 { envelope, user: user.uuid() })
+            }
+            Action::Leave(Leave) => self.encode(SchemaKind::MemberLeftV1, &MemberLeftV1 { envelope }),
+            Action::ChangeRole(ChangeRole { user, role }) => {
+                let record = RoleChangedV1 { envelope, user: user.uuid(), role: role.name().to_owned() };
+                self.encode(SchemaKind::RoleChangedV1, &record)
+            }
+            Action::ChangeTitle(ChangeTitle { title }) => {
+                self.encode(SchemaKind::TitleChangedV1, &TitleChangedV1 { envelope, title })
+            }
+            Action::SendMessage(SendMessage { body, reply_to }) => {
+                let record =
+                    MessageSentV1 { envelope, body: body.into_record(), reply_to: reply_to.map(|id| id.uuid()) };
+                self.encode(SchemaKind::MessageSentV1, &record)
+            }
+            Action::EditMessage(EditMessage { target, body }) => self.encode(
+                SchemaKind::MessageEditedV1,
+                &MessageEditedV1 { envelope, target: target.uuid(), body: body.into_record() },
+            ),
+            Action::DeleteMessage(DeleteMessage { target }) => {
+                self.encode(SchemaKind::MessageDeletedV1, &MessageDeletedV1 { envelope, target: target.uuid() })
+            }
+            Action::AddReaction(AddReaction { target, emoji }) => {
+                self.encode(SchemaKind::ReactionAddedV1, &ReactionAddedV1 { envelope, target: target.uuid(), emoji })
+            }
+            Action::RemoveReaction(RemoveReaction { target }) => {
+                self.encode(SchemaKind::ReactionRemovedV1, &ReactionRemovedV1 { envelope, target: target.uuid() })
+            }
+            Action::Withdraw(Withdraw) => self.encode(SchemaKind::IdWithdrawnV1, &IdWithdrawnV1 { envelope }),
+        }
+    }
+
+    /// Decodes a record of `chat.messages`.
+    ///
+    /// # Errors
+    /// After [`DecodeError::UnknownSchema`] the conversation of the record's key is held; after
+    /// [`DecodeError::Corrupt`] the record is refused.
+    pub fn read_message(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<MessageRecord, DecodeError> {
+        let (kind, datum) = self.open(headers, payload)?;
+        let read = match kind {
+            SchemaKind::GenesisV1 | SchemaKind::TickV1 => return Ok(MessageRecord::Marker),
+            SchemaKind::ConversationCreatedV1 => Self::read::<ConversationCreatedV1>(kind, datum)?.into_event(),
+            SchemaKind::ConversationCreatedV2 => Self::read::<ConversationCreatedV2>(kind, datum)?.into_event(),
+            SchemaKind::MembersAddedV1 => Self::read::<MembersAddedV1>(kind, datum)?.into_event(),
+            SchemaKind::MembersAddedV2 => Self::read::<MembersAddedV2>(kind, datum)?.into_event(),
+            SchemaKind::MemberRemovedV1 => Self::read::<MemberRemovedV1>(kind, datum)?.into_event(),
+            SchemaKind::MemberLeftV1 => Self::read::<MemberLeftV1>(kind, datum)?.into_event(),
+            SchemaKind::RoleChangedV1 => Self::read::<RoleChangedV1>(kind, datum)?.into_event(),
+            SchemaKind::TitleChangedV1 => Self::read::<TitleChangedV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageSentV1 => Self::read::<MessageSentV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageEditedV1 => Self::read::<MessageEditedV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageDeletedV1 => Self::read::<MessageDeletedV1>(kind, datum)?.into_event(),
+            SchemaKind::ReactionAddedV1 => Self::read::<ReactionAddedV1>(kind, datum)?.into_event(),
+            SchemaKind::ReactionRemovedV1 => Self::read::<ReactionRemovedV1>(kind, datum)?.into_event(),
+            SchemaKind::IdWithdrawnV1 => Self::read::<IdWithdrawnV1>(kind, datum)?.into_event(),
+            SchemaKind::ReadMarkV1
+            | SchemaKind::DeliveryV1
+            | SchemaKind::QuarantinedV1
+            | SchemaKind::UserRegisteredV1
+            | SchemaKind::SessionStartedV1
+            | SchemaKind::SessionEndedV1
+            | SchemaKind::TypingV1 => Err(misplaced(kind)),
+        };
+        Ok(MessageRecord::Event(Box::new(read?)))
+    }
+}
+
+impl ConversationCreatedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let action = creation(&self.kind, self.title, &self.members)?;
+        event(self.envelope, false, action)
+    }
+}
+
+impl ConversationCreatedV2 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let action = creation(&self.kind, self.title, &self.members)?;
+        event(self.envelope, self.looked_up, action)
+    }
+}
+
+impl MembersAddedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::AddMembers(AddMembers { members: users(&self.members)? }))
+    }
+}
+
+impl MembersAddedV2 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, self.looked_up, Action::AddMembers(AddMembers { members: users(&self.members)? }))
+    }
+}
+
+impl MemberRemovedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::RemoveMember(RemoveMember { user: id(self.user)? }))
+    }
+}
+
+impl MemberLeftV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::Leave(Leave))
+    }
+}
+
+impl RoleChangedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let role = Role::from_name(&self.role).ok_or_else(|| DecodeError::Corrupt("no such role".into()))?;
+        event(self.envelope, false, Action::ChangeRole(ChangeRole { user: id(self.user)?, role }))
+    }
+}
+
+impl TitleChangedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::ChangeTitle(ChangeTitle { title: self.title }))
+    }
+}
+
+impl MessageSentV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let reply_to = self.reply_to.map(id).transpose()?;
+        event(
+            self.envelope,
+            false,
+            Action::SendMessage(SendMessage { body: MessageText::recorded(self.body), reply_to }),
+        )
+    }
+}
+
+impl MessageEditedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(
+            self.envelope,
+            false,
+            Action::EditMessage(EditMessage { target: id(self.target)?, body: MessageText::recorded(self.body) }),
+        )
+    }
+}
+
+impl MessageDeletedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::DeleteMessage(DeleteMessage { target: id(self.target)? }))
+    }
+}
+
+impl ReactionAddedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::AddReaction(AddReaction { target: id(self.target)?, emoji: self.emoji }))
+    }
+}
+
+impl ReactionRemovedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::RemoveReaction(RemoveReaction { target: id(self.target)? }))
+    }
+}
+
+impl IdWithdrawnV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::Withdraw(Withdraw))
+    }
+}
+
+fn creation(kind: &str, title: Option<String>, members: &[Uuid]) -> Result<Action, DecodeError> {
+    let named = ConversationKind::from_name(kind);
+    let kind = named.ok_or_else(|| DecodeError::Corrupt("no such kind of conversation".into()))?;
+    Ok(Action::Create(Create { kind, title, members: users(members)? }))
+}
+
+fn envelope(event: &Event) -> EnvelopeV1 {
+    EnvelopeV1 {
+        id: event.id.uuid(),
+        conversation: event.conversation.uuid(),
+        author: event.author.uuid(),
+        received: event.received_ms,
+        rules: i32::try_from(event.rules).unwrap_or(i32::MAX),
+        key_id: event.key_id.clone(),
+    }
+}
+
+fn event(envelope: EnvelopeV1, looked_up: bool, action: Action) -> Result<Event, DecodeError> {
+    // Versions count from 1. No program will ever know version 0, so the record is corrupt and waits for no
+    // upgrade.
+    let rules = u32::try_from(envelope.rules).ok().filter(|rules| *rules > 0);
+    let rules = rules.ok_or_else(|| DecodeError::Corrupt(format!("no rules are of version {}", envelope.rules)))?;
+    Ok(Event {
+        id: id::<CommandId>(envelope.id)?,
+        conversation: id(envelope.conversation)?,
+        author: id(envelope.author)?,
+        received_ms: envelope.received,
+        rules,
+        key_id: envelope.key_id,
+        looked_up,
+        action,
+    })
+}
+
+pub(crate) fn uuids(users: &[UserId]) -> Vec<Uuid> {
+    users.iter().map(UserId::uuid).collect()
 }

@@ -5,7 +5,6 @@ use domain::{Signal, UserId};
 
 use crate::codec::{Codec, DecodeError, Encoded};
 use crate::convert::{id, misplaced, users};
-use crate::message::uuids;
 use crate::records::*;
 
 /// A record of `chat.signals`.

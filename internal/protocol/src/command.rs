@@ -9,6 +9,8 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, MessageText, R
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::fields::{FieldType, NamedField};
+
 /// A command. Its id is a UUIDv7 that the client makes, and stays the same when the command is sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
@@ -112,6 +114,27 @@ impl CommandKind {
         }
     }
 
+    /// The fields of commands of that type, beside the command's id and conversation: to say which one is wrong.
+    #[must_use]
+    pub fn fields_of(name: &str) -> &'static [NamedField] {
+        const USER: NamedField = ("user", FieldType::User, true);
+        const MEMBERS: NamedField = ("members", FieldType::Users, true);
+        const TARGET: NamedField = ("target", FieldType::Command, true);
+        const BODY: NamedField = ("body", FieldType::Text, true);
+        match name {
+            "create" => &[("kind", FieldType::Text, true), ("title", FieldType::Text, false), MEMBERS],
+            "add_members" => &[MEMBERS],
+            "remove_member" => &[USER],
+            "change_role" => &[USER, ("role", FieldType::Text, true)],
+            "change_title" => &[("title", FieldType::Text, true)],
+            "send" => &[BODY, ("reply_to", FieldType::Command, false)],
+            "edit" => &[TARGET, BODY],
+            "react" => &[TARGET, ("emoji", FieldType::Text, true)],
+            "delete" | "unreact" => &[TARGET],
+            _ => &[],
+        }
+    }
+
     fn into_action(self) -> Result<Action, String> {
         Ok(match self {
             Self::Create { kind, title, members } => {
@@ -198,7 +221,12 @@ mod tests {
             let opens = action.kind() == Kind::Create;
             let command = CommandFrame::new(id, (!opens).then_some(conversation), CommandKind::of(action.clone()));
             let json = serde_json::to_value(&command).unwrap();
-            types.insert(json["type"].as_str().unwrap().to_owned());
+            let name = json["type"].as_str().unwrap().to_owned();
+            let listed: BTreeSet<&str> = CommandKind::fields_of(&name).iter().map(|(field, ..)| *field).collect();
+            let mut sent: BTreeSet<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+            sent.retain(|field| !["type", "id", "conversation"].contains(field));
+            assert!(sent.is_subset(&listed), "a field of '{name}' is not listed: {sent:?}");
+            types.insert(name);
             let parsed: CommandFrame = serde_json::from_value(json).unwrap();
             assert_eq!(parsed, command);
             let (same, at, meant) = parsed.into_action(user(1)).unwrap();

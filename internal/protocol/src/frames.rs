@@ -272,19 +272,7 @@ impl FeedFrame {
     #[must_use]
     pub fn withheld(mut self) -> Self {
         let Self::Event { what, .. } = &mut self else { return self };
-        match what {
-            FeedKind::Edited { target: _, body } => *body = None,
-            FeedKind::Reacted { target: _, emoji } => *emoji = None,
-            // These change no message, or have nothing to tell.
-            FeedKind::Created { .. }
-            | FeedKind::Joined { .. }
-            | FeedKind::Left { .. }
-            | FeedKind::RoleChanged { .. }
-            | FeedKind::TitleChanged { .. }
-            | FeedKind::Message { .. }
-            | FeedKind::Deleted { .. }
-            | FeedKind::Withdrawn {} => {}
-        }
+        what.withhold();
         self
     }
 

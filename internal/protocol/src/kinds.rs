@@ -89,6 +89,38 @@ impl FeedKind {
             Action::Withdraw(Withdraw) => Self::Withdrawn {},
         }
     }
+
+    /// Takes out what recipients who joined after the target may not read: its text and reactions.
+    pub(crate) fn withhold(&mut self) {
+        match self {
+            Self::Edited { target: _, body } => *body = None,
+            Self::Reacted { target: _, emoji } => *emoji = None,
+            // These change no message, or have nothing to tell.
+            Self::Created { .. }
+            | Self::Joined { .. }
+            | Self::Left { .. }
+            | Self::RoleChanged { .. }
+            | Self::TitleChanged { .. }
+            | Self::Message { .. }
+            | Self::Deleted { .. }
+            | Self::Withdrawn {} => {}
+        }
+    }
+
+    /// Whether users join or leave by the event.
+    #[must_use]
+    pub fn changes_members(&self) -> bool {
+        match self {
+            Self::Created { .. } | Self::Joined { .. } | Self::Left { .. } => true,
+            Self::RoleChanged { .. }
+            | Self::TitleChanged { .. }
+            | Self::Message { .. }
+            | Self::Edited { .. }
+            | Self::Deleted { .. }
+            | Self::Reacted { .. }
+            | Self::Withdrawn {} => false,
+        }
+    }
 }
 
 /// The members that the event has added.

@@ -11,6 +11,7 @@ mod bodies;
 mod close;
 mod command;
 mod error;
+mod fields;
 mod frames;
 mod integer;
 mod kinds;
@@ -31,6 +32,7 @@ pub use bodies::{
 pub use close::CloseCode;
 pub use command::{CommandFrame, CommandKind};
 pub use error::{ErrorBody, ErrorCode, sentence};
+pub use fields::{FieldType, NamedField};
 pub use frames::{
     ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, batch, is_frame, with_cursor,
 };

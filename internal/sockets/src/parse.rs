@@ -1,9 +1,8 @@
 //! Parses a device's text into a frame, or into an error that says what is wrong with it.
 
-use domain::{CommandId, ConversationId, Seq, UserId};
-use protocol::{ClientFrame, CommandFrame, CommandKind, ErrorCode, ServerFrame, is_object};
+use domain::{CommandId, ConversationId};
+use protocol::{ClientFrame, CommandFrame, CommandKind, ErrorCode, FieldType, NamedField, ServerFrame, is_object};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// The types of frames that are not commands.
@@ -83,81 +82,23 @@ fn wrong_field(kind: &str, text: &str) -> Option<String> {
     None
 }
 
-/// The type of a field's value.
-#[derive(Debug, Clone, Copy)]
-enum Field {
-    Text,
-    Command,
-    Conversation,
-    User,
-    Users,
-    Seq,
-    Flag,
-}
-
-impl Field {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Text => "a text",
-            Self::Command => "an id, a text with a UUIDv7",
-            Self::Conversation => "a conversation's id, a text with a UUID",
-            Self::User => "a user's id, a text with a UUID",
-            Self::Users => "a list of users' ids",
-            Self::Seq => "the seq of an entry, a whole number",
-            Self::Flag => "true or false",
-        }
-    }
-
-    fn takes(self, value: &Value) -> bool {
-        fn is<T: DeserializeOwned>(value: &Value) -> bool {
-            T::deserialize(value).is_ok()
-        }
-        match self {
-            Self::Text => value.is_string(),
-            Self::Command => is::<CommandId>(value),
-            Self::Conversation => is::<ConversationId>(value),
-            Self::User => is::<UserId>(value),
-            Self::Users => is::<Vec<UserId>>(value),
-            Self::Seq => is::<Seq>(value),
-            Self::Flag => value.is_boolean(),
-        }
-    }
-}
-
-/// A field of a frame: its name, its type, and whether it is required.
-type Named = (&'static str, Field, bool);
-
 /// The fields of every command: its id, and its conversation.
-const ID: Named = ("id", Field::Command, true);
-const CONVERSATION: Named = ("conversation", Field::Conversation, true);
+const ID: NamedField = ("id", FieldType::Command, true);
+const CONVERSATION: NamedField = ("conversation", FieldType::Conversation, true);
 
-/// The other fields of a frame of that type. This list only serves to name a wrong field; whether a frame is
-/// accepted is decided by parsing it.
-fn fields_of(kind: &str) -> &'static [Named] {
-    const USER: Named = ("user", Field::User, true);
-    const MEMBERS: Named = ("members", Field::Users, true);
-    const TARGET: Named = ("target", Field::Command, true);
-    const BODY: Named = ("body", Field::Text, true);
+/// The other fields of a frame of that type.
+fn fields_of(kind: &str) -> &'static [NamedField] {
     match kind {
         "hello" => &[
-            ("token", Field::Text, false),
-            ("cursor", Field::Text, false),
-            ("user", Field::User, false),
-            ("batch", Field::Flag, false),
-            ("signals", Field::Flag, false),
+            ("token", FieldType::Text, false),
+            ("cursor", FieldType::Text, false),
+            ("user", FieldType::User, false),
+            ("batch", FieldType::Flag, false),
+            ("signals", FieldType::Flag, false),
         ],
-        "renew" => &[("token", Field::Text, true)],
-        "mark" => &[("seq", Field::Seq, true)],
-        "create" => &[("kind", Field::Text, true), ("title", Field::Text, false), MEMBERS],
-        "add_members" => &[MEMBERS],
-        "remove_member" => &[USER],
-        "change_role" => &[USER, ("role", Field::Text, true)],
-        "change_title" => &[("title", Field::Text, true)],
-        "send" => &[BODY, ("reply_to", Field::Command, false)],
-        "edit" => &[TARGET, BODY],
-        "react" => &[TARGET, ("emoji", Field::Text, true)],
-        "delete" | "unreact" => &[TARGET],
-        _ => &[],
+        "renew" => &[("token", FieldType::Text, true)],
+        "mark" => &[("seq", FieldType::Seq, true)],
+        command => CommandKind::fields_of(command),
     }
 }
 

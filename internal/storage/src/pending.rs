@@ -17,16 +17,9 @@ pub(crate) struct EventWrites {
 
 impl EventWrites {
     pub(crate) fn of(event: &Event, appended: Appended, effects: &Effects) -> Self {
-        let members = effects.changes.iter().filter_map(|change| match change {
-            Change::Member { user, role } => Some((*user, appended.seq, *role)),
-            Change::Timeline { .. }
-            | Change::Body { .. }
-            | Change::Deleted { .. }
-            | Change::Reaction { .. }
-            | Change::Settings(_)
-            | Change::Id { .. } => None,
-        });
-        Self { cells: rows_of(event, appended, effects), members: members.collect() }
+        let members = effects.changes.iter().filter_map(Change::membership);
+        let members = members.map(|(user, role)| (user, appended.seq, role)).collect();
+        Self { cells: rows_of(event, appended, effects), members }
     }
 }
 

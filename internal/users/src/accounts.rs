@@ -2,11 +2,9 @@
 
 use std::net::IpAddr;
 
-use api::{ApiError, Json, Path, Query};
-use axum::Router;
+use api::{ApiError, Json, Path, Query, Routes};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use axum::routing::get;
 use domain::UserId;
 use events::AccountEvent;
 use process::TraceParent;
@@ -22,12 +20,13 @@ use crate::rate_limits::Attempt;
 /// Attempts to create an account in the store, which may answer late. Each attempt creates the same account.
 const CREATE_ATTEMPTS: u32 = 3;
 
-pub(crate) fn router() -> Router<App> {
-    Router::new()
-        .route("/v1/users", get(by_ids).post(register))
-        .route("/v1/users/{id}", get(by_id))
-        .route("/v1/users/by-name/{name}", get(by_name))
-        .route("/v1/me", get(me))
+pub(crate) fn routes() -> Routes<App> {
+    Routes::new()
+        .get("/v1/users", by_ids)
+        .post("/v1/users", register)
+        .get("/v1/users/{id}", by_id)
+        .get("/v1/users/by-name/{name}", by_name)
+        .get("/v1/me", me)
 }
 
 async fn register(

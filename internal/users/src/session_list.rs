@@ -1,11 +1,9 @@
 //! The list of a user's sessions: read it, end one, end all others, and change the password.
 
-use api::{ApiError, Json, Path};
+use api::{ApiError, Json, Path, Routes};
 use auth::SessionId;
-use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, put};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
@@ -22,12 +20,12 @@ use crate::rate_limits::Attempt;
 /// Sessions of one user. Beyond that, a new one ends the one that was used longest ago.
 pub const SESSIONS_PER_USER_MAX: usize = 100;
 
-pub(crate) fn router() -> Router<App> {
-    Router::new()
-        .route("/v1/sessions", get(list))
-        .route("/v1/sessions/others", delete(end_others))
-        .route("/v1/sessions/{session}", delete(end_one))
-        .route("/v1/me/password", put(change_password))
+pub(crate) fn routes() -> Routes<App> {
+    Routes::new()
+        .get("/v1/sessions", list)
+        .delete("/v1/sessions/others", end_others)
+        .delete("/v1/sessions/{session}", end_one)
+        .put("/v1/me/password", change_password)
 }
 
 async fn list(State(app): State<App>, LimitedCaller(caller): LimitedCaller) -> Result<Json<SessionList>, ApiError> {

@@ -4,13 +4,11 @@
 
 use std::time::Duration;
 
-use api::{ApiError, Caller, Json};
+use api::{ApiError, Caller, Json, Routes};
 use auth::{Jwks, SessionId};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderName, StatusCode, header};
-use axum::routing::{delete, get, post};
 use domain::UserId;
 use events::AccountEvent;
 use process::TraceParent;
@@ -42,12 +40,12 @@ const _: () = assert!(ACCESS_TTL.as_secs() + auth::LEEWAY.as_secs() < auth::VERI
 /// shorter than [`auth::KNOWN_BEFORE_USE`].
 const JWKS_CACHE: &str = "public, max-age=60";
 
-pub(crate) fn router() -> Router<App> {
-    Router::new()
-        .route("/v1/sessions", post(sign_in))
-        .route("/v1/sessions/refresh", post(refresh))
-        .route("/v1/sessions/current", delete(sign_out))
-        .route("/.well-known/jwks.json", get(jwks))
+pub(crate) fn routes() -> Routes<App> {
+    Routes::new()
+        .post("/v1/sessions", sign_in)
+        .post("/v1/sessions/refresh", refresh)
+        .delete("/v1/sessions/current", sign_out)
+        .get("/.well-known/jwks.json", jwks)
 }
 
 async fn sign_in(

@@ -19,7 +19,7 @@ impl EventKind for AddMembers {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::None, audience: Audience::Members, taken_in: &self.members, text_bytes: 0 }
+        About { target: Target::None, audience: Audience::Members, taken_in: &self.members, title: None, text_bytes: 0 }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {

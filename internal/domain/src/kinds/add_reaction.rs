@@ -22,6 +22,7 @@ impl EventKind for AddReaction {
             target: Target::Readable(self.target),
             audience: Audience::Members,
             taken_in: &[],
+            title: None,
             text_bytes: self.emoji.len(),
         }
     }

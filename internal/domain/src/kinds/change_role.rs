@@ -17,7 +17,7 @@ impl EventKind for ChangeRole {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::None, audience: Audience::Members, taken_in: &[], text_bytes: 0 }
+        About { target: Target::None, audience: Audience::Members, taken_in: &[], title: None, text_bytes: 0 }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {

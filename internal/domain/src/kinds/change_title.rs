@@ -17,7 +17,13 @@ impl EventKind for ChangeTitle {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::None, audience: Audience::Members, taken_in: &[], text_bytes: self.title.len() }
+        About {
+            target: Target::None,
+            audience: Audience::Members,
+            taken_in: &[],
+            title: Some(&self.title),
+            text_bytes: self.title.len(),
+        }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {

@@ -27,6 +27,7 @@ impl EventKind for Create {
             target: Target::None,
             audience: Audience::Members,
             taken_in: &self.members,
+            title: self.title.as_deref(),
             text_bytes: self.title.as_ref().map_or(0, String::len),
         }
     }

@@ -15,7 +15,13 @@ impl EventKind for DeleteMessage {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::Own(self.target), audience: Audience::Members, taken_in: &[], text_bytes: 0 }
+        About {
+            target: Target::Own(self.target),
+            audience: Audience::Members,
+            taken_in: &[],
+            title: None,
+            text_bytes: 0,
+        }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {

@@ -21,6 +21,7 @@ impl EventKind for EditMessage {
             target: Target::Own(self.target),
             audience: Audience::Members,
             taken_in: &[],
+            title: None,
             text_bytes: self.body.bytes(),
         }
     }

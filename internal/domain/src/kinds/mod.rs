@@ -250,6 +250,8 @@ pub struct About<'a> {
     pub audience: Audience,
     /// The users who become members by the action, as the command named them: each must have an account.
     pub taken_in: &'a [UserId],
+    /// The new title, if it sets one: services refuse some characters in it that events may have.
+    pub title: Option<&'a str>,
     /// Bytes of its text, which count towards the author's quota.
     pub text_bytes: usize,
 }

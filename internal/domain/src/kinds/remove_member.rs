@@ -15,7 +15,7 @@ impl EventKind for RemoveMember {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::None, audience: Audience::Members, taken_in: &[], text_bytes: 0 }
+        About { target: Target::None, audience: Audience::Members, taken_in: &[], title: None, text_bytes: 0 }
     }
 
     fn check(&self, author: UserId) -> Result<(), String> {

@@ -18,7 +18,13 @@ impl EventKind for SendMessage {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::None, audience: Audience::Members, taken_in: &[], text_bytes: self.body.bytes() }
+        About {
+            target: Target::None,
+            audience: Audience::Members,
+            taken_in: &[],
+            title: None,
+            text_bytes: self.body.bytes(),
+        }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {

@@ -13,7 +13,7 @@ impl EventKind for Withdraw {
     }
 
     fn about(&self) -> About<'_> {
-        About { target: Target::None, audience: Audience::Author, taken_in: &[], text_bytes: 0 }
+        About { target: Target::None, audience: Audience::Author, taken_in: &[], title: None, text_bytes: 0 }
     }
 
     fn check(&self, _author: UserId) -> Result<(), String> {

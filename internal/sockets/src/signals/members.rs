@@ -10,7 +10,7 @@ use commands::{Barrier, faults};
 use domain::{ConversationId, Signal, TYPING_MEMBERS_MAX, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use lru::LruCache;
-use protocol::{FeedFrame, FeedKind};
+use protocol::FeedFrame;
 use store::SharedStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -175,16 +175,7 @@ impl MembersCache {
 /// Whether a rendered frame of the feed changes the members of its conversation.
 fn changes_members(frame: &str) -> bool {
     match serde_json::from_str(frame) {
-        Ok(FeedFrame::Event { what, .. }) => match what {
-            FeedKind::Created { .. } | FeedKind::Joined { .. } | FeedKind::Left { .. } => true,
-            FeedKind::RoleChanged { .. }
-            | FeedKind::TitleChanged { .. }
-            | FeedKind::Message { .. }
-            | FeedKind::Edited { .. }
-            | FeedKind::Deleted { .. }
-            | FeedKind::Reacted { .. }
-            | FeedKind::Withdrawn {} => false,
-        },
+        Ok(FeedFrame::Event { what, .. }) => what.changes_members(),
         Ok(
             FeedFrame::Settled { .. } | FeedFrame::Refused { .. } | FeedFrame::Read { .. } | FeedFrame::Account { .. },
         ) => false,

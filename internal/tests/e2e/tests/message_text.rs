@@ -40,7 +40,7 @@ const READERS: [(&str, &str); 8] = [
 const SCREENS: [(&str, &str); 1] = [("internal/terminal/src/render.rs", "the terminal")];
 /// Files that convert the text to and from the form that the log or the rows store.
 const RECORDERS: [(&str, &str); 4] = [
-    ("internal/events/src/message.rs", "Avro"),
+    ("internal/events/src/records.rs", "Avro"),
     ("internal/ops/src/audit/expected.rs", "the audit's own rows"),
     ("internal/store/src/decode.rs", "from columns"),
     ("internal/store/src/value.rs", "to columns"),

@@ -1,0 +1,61 @@
+//! The types of the fields of frames, as an error message names them when a field is wrong. Whether a frame is accepted
+//! is decided by parsing it, never by these lists.
+
+use domain::{CommandId, ConversationId, Seq, UserId};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A field of a frame: its name, its type, and whether it is required.
+pub type NamedField = (&'static str, FieldType, bool);
+
+/// The type of a field's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldType {
+    /// A text.
+    Text,
+    /// The id of a command.
+    Command,
+    /// The id of a conversation.
+    Conversation,
+    /// The id of a user.
+    User,
+    /// A list of ids of users.
+    Users,
+    /// The seq of an entry.
+    Seq,
+    /// True or false.
+    Flag,
+}
+
+impl FieldType {
+    /// The type, to follow "must be".
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Command => "an id, a text with a UUIDv7",
+            Self::Conversation => "a conversation's id, a text with a UUID",
+            Self::User => "a user's id, a text with a UUID",
+            Self::Users => "a list of users' ids",
+            Self::Seq => "the seq of an entry, a whole number",
+            Self::Flag => "true or false",
+        }
+    }
+
+    /// Whether the value is of the type.
+    #[must_use]
+    pub fn takes(self, value: &Value) -> bool {
+        fn is<T: DeserializeOwned>(value: &Value) -> bool {
+            T::deserialize(value).is_ok()
+        }
+        match self {
+            Self::Text => value.is_string(),
+            Self::Command => is::<CommandId>(value),
+            Self::Conversation => is::<ConversationId>(value),
+            Self::User => is::<UserId>(value),
+            Self::Users => is::<Vec<UserId>>(value),
+            Self::Seq => is::<Seq>(value),
+            Self::Flag => value.is_boolean(),
+        }
+    }
+}
