@@ -4,6 +4,9 @@
 //! The device keeps it and shows it at the next sign-in to that name. It proves nothing but that; nothing is stored.
 //! The seal is made with the newest key of the ring and valid under every key that is in it: a token whose key was
 //! removed is worth nothing, and the next sign-in gives another one.
+//!
+//! It hangs on the keys that sign access tokens, as refresh tokens do not, since it is no credential: when those keys are
+//! lost, a device is a stranger for one sign-in, and whoever has stolen one needs no attempts.
 
 use auth::KeyRing;
 use base64::Engine;
