@@ -27,6 +27,40 @@ fn every_route_is_described_and_nothing_else() {
     assert_eq!(described, served);
 }
 
+/// Issue 11, line a: what an entry shows is described. The checks of answers let a field pass that the document lacks.
+#[test]
+fn every_field_of_an_entry_is_described() {
+    let id = domain::CommandId::first_at(1);
+    let user = domain::UserId::try_from(uuid::Uuid::from_u128(1)).unwrap();
+    let full = protocol::EntryBody {
+        seq: domain::Seq::default(),
+        id,
+        author: user,
+        time: 1,
+        kind: "message".to_owned(),
+        ordinal: 1,
+        changed: domain::Seq::default(),
+        body: Some("hi".into()),
+        reply_to: Some(id),
+        users: vec![user],
+        edited: Some(1),
+        deleted: true,
+        reactions: vec![protocol::ReactionBody { user, emoji: "!".to_owned() }],
+        withheld: true,
+    };
+    let full = serde_json::to_value(full).unwrap();
+    let shown: BTreeSet<&String> = full.as_object().unwrap().keys().collect();
+    let schemas = &contract::document()["components"]["schemas"];
+    let mut described: BTreeSet<&String> = schemas["EntryFields"]["properties"].as_object().unwrap().keys().collect();
+    for kind in schemas["Entry"]["oneOf"].as_array().unwrap() {
+        let name = kind["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+        for part in schemas[name]["allOf"].as_array().unwrap() {
+            described.extend(part["properties"].as_object().into_iter().flat_map(|fields| fields.keys()));
+        }
+    }
+    assert_eq!(shown, described);
+}
+
 /// Issue 10, item 15: one field of a union says which of its members a value is, and each member requires its own
 /// fields.
 #[test]

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, Membership, Refusal, Role, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{
-    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, Reactions, StoreError, UserConversation, bucket_of,
-    tables,
+    ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError,
+    UserConversation, bucket_of, tables,
 };
 use uuid::Uuid;
 
@@ -35,8 +35,8 @@ pub(crate) struct HistoryReads {
     entries_before: TableRead,
     entries_after: TableRead,
     entry: TableRead,
-    /// The reactions to the messages between two seqs.
-    reactions: TableRead,
+    /// The rows of each table that annotates entries, for those between two seqs.
+    annotations: Vec<TableRead>,
     versions: TableRead,
     /// The membership versions of all users after one.
     members: TableRead,
@@ -55,7 +55,11 @@ impl HistoryReads {
     pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
         let before = "conversation = ? AND bucket = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
         let after = "conversation = ? AND bucket = ? AND seq > ? ORDER BY seq ASC LIMIT ?";
-        let reactions = "conversation = ? AND bucket = ? AND message >= ? AND message <= ?";
+        let annotating = "conversation = ? AND bucket = ? AND message >= ? AND message <= ?";
+        let mut annotations = Vec::with_capacity(ANNOTATING.len());
+        for table in ANNOTATING {
+            annotations.push(cql.prepare_read(table, annotating, PAGE_ROWS).await?);
+        }
         let (behind, one) = ("user = ? AND conversation > ?", "user = ? AND conversation = ?");
         let marks = "user = ? AND conversation IN ?";
         let deletions = "conversation = ? AND bucket = ? AND message > ? AND message <= ?";
@@ -64,7 +68,7 @@ impl HistoryReads {
             entries_before: cql.prepare_read(&tables::TIMELINE, before, PAGE_ENTRIES).await?,
             entries_after: cql.prepare_read(&tables::TIMELINE, after, PAGE_ENTRIES).await?,
             entry: cql.prepare_read(&tables::TIMELINE, "conversation = ? AND bucket = ? AND seq = ?", 1).await?,
-            reactions: cql.prepare_read(&tables::REACTIONS, reactions, PAGE_ROWS).await?,
+            annotations,
             versions: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user = ?", PAGE_ROWS).await?,
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user > ?", MEMBER_ROWS).await?,
             conversations: cql.prepare_read(&tables::USER_CONVERSATIONS, behind, PAGE_ROWS).await?,
@@ -133,23 +137,25 @@ impl HistoryReads {
                 break;
             }
         }
-        self.add_reactions(cql, key, &mut entries).await?;
+        self.annotate(cql, key, &mut entries).await?;
         Ok(entries)
     }
 
-    /// Adds the reactions to entries of one bucket.
-    async fn add_reactions(&self, cql: &Cql, key: (Uuid, u64), entries: &mut [Entry]) -> Result<(), StoreError> {
+    /// Adds what annotates entries of one bucket.
+    async fn annotate(&self, cql: &Cql, key: (Uuid, u64), entries: &mut [Entry]) -> Result<(), StoreError> {
         let seqs = || entries.iter().map(|entry| entry.seq);
         let (Some(first), Some(last)) = (seqs().min(), seqs().max()) else { return Ok(()) };
-        let mut reactions = Reactions::new(entries);
+        let mut annotations = Annotations::new(entries);
         let values = (key.0, number(key.1), first.timestamp(), last.timestamp());
-        cql.each_row(&self.reactions, values, |row| {
-            reactions.put(row.reaction()?);
-            Ok(ControlFlow::Continue(()))
-        })
-        .await?;
+        for read in &self.annotations {
+            cql.each_row(read, values, |row| {
+                annotations.put(row)?;
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        }
         // The server sorts UUIDs by their version first; all other code sorts them by their bytes.
-        reactions.finish();
+        annotations.finish();
         Ok(())
     }
 }
@@ -176,7 +182,7 @@ impl HistoryStore for ScyllaStore {
         let key = (conversation.uuid(), bucket_of(slot));
         let row = self.cql.first_row(&self.history.entry, (key.0, number(key.1), seq.timestamp())).await?;
         let mut entry: Vec<Entry> = row.map(store::RowValues::entry).transpose()?.flatten().into_iter().collect();
-        self.history.add_reactions(&self.cql, key, &mut entry).await?;
+        self.history.annotate(&self.cql, key, &mut entry).await?;
         Ok(entry.pop())
     }
 

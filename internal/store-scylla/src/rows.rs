@@ -6,18 +6,18 @@ use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::value::SerializeValue;
 use scylla::serialize::writers::{CellWriter, RowWriter};
 use scylla::statement::prepared::PreparedStatement;
-use store::cell_sets::{self, CellSet};
+use store::{CELL_SETS, CellSet};
 use store::{CellWrites, StoreError, Value};
 
 use crate::cql::{Cql, Kind};
 
-/// The statement of each set, in the order of [`cell_sets::ALL`].
+/// The statement of each set, in the order of [`CELL_SETS`].
 pub(crate) struct Statements(Vec<PreparedStatement>);
 
 impl Statements {
     pub(crate) async fn prepare(cql: &Cql) -> Result<Self, StoreError> {
-        let mut statements = Vec::with_capacity(cell_sets::ALL.len());
-        for set in cell_sets::ALL {
+        let mut statements = Vec::with_capacity(CELL_SETS.len());
+        for set in CELL_SETS {
             statements.push(cql.prepare(Kind::Idempotent, &text(set)).await?);
         }
         Ok(Self(statements))
@@ -102,8 +102,9 @@ mod tests {
 
     #[test]
     fn a_statement_names_the_key_and_the_cells_of_its_set() {
+        let edit = CELL_SETS.into_iter().find(|set| set.cells == ["body", "changed", "edited"]).unwrap();
         assert_eq!(
-            text(&cell_sets::EDIT),
+            text(edit),
             "INSERT INTO {derived}.timeline (conversation, bucket, seq, body, changed, edited) VALUES (?, ?, ?, ?, ?, ?) \
              USING TIMESTAMP ?"
         );

@@ -100,7 +100,7 @@ impl CellSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell_sets::{EDIT, HEAD};
+    use crate::rows::{EDIT, HEAD};
     use crate::tables::{ColumnType, HEADS};
 
     fn values(kinds: &[ColumnType]) -> Vec<Value> {

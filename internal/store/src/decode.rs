@@ -1,4 +1,4 @@
-//! Decodes the columns of a row into its meaning, in the same way for every engine.
+//! Decodes the columns of a row into its meaning, in the same way for every engine; entries of the timeline in `entry`.
 //!
 //! A row may be partial, when the cell of a later event was written before the row itself (by an interrupted
 //! batch, or a replay beside a live writer): such a row reads as absent. Rows up to `applied` are complete.
@@ -6,17 +6,14 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, Content, ConversationId, ConversationKind, IdRow, Membership, MessageText, PayloadHash, Refusal, Role,
-    Seq, Settings, Stands, UserId,
+    CommandId, ConversationId, ConversationKind, IdRow, Membership, MessageText, PayloadHash, Refusal, Role, Seq,
+    Settings, Stands, UserId,
 };
 use uuid::Uuid;
 
-use crate::rows::{
-    KIND_CREATED, KIND_JOINED, KIND_LEFT, KIND_MESSAGE, KIND_TITLE, ROLE_LEFT, STANDS_COMMAND, STANDS_MESSAGE,
-    STANDS_WITHDRAWAL,
-};
+use crate::rows::{ROLE_LEFT, STANDS_COMMAND, STANDS_MESSAGE, STANDS_WITHDRAWAL};
 use crate::tables::Table;
-use crate::{Entry, Head, LastMessage, Mark, MessageReaction, UserConversation, Value};
+use crate::{Head, LastMessage, Mark, UserConversation, Value};
 
 /// A row as an engine read it.
 #[derive(Debug, Clone)]
@@ -46,75 +43,11 @@ pub struct MemberVersion {
     pub role: Option<Role>,
 }
 
-/// A reaction row, which may be of a removed reaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReactionRow {
-    /// The message's seq.
-    pub message: Seq,
-    /// The user who reacted.
-    pub user: UserId,
-    /// The emoji; empty when the reaction was removed.
-    pub emoji: String,
-    /// The seq of the event.
-    pub changed: Seq,
-}
-
 impl RowValues {
     /// The row of `table` with these values, in the order of [`Table::columns`].
     #[must_use]
     pub fn new(table: &'static Table, values: Vec<Option<Value>>) -> Self {
         Self { table, values }
-    }
-
-    /// The seq in the key of an entry, even of a partial one.
-    ///
-    /// # Errors
-    /// When the row is malformed.
-    pub fn entry_seq(&self) -> Result<Seq, Malformed> {
-        let seq = match self.position("seq").map(|at| self.values.get(at)) {
-            Some(Some(Some(Value::Bigint(number)))) => u64::try_from(*number).ok(),
-            _ => None,
-        };
-        seq.and_then(|number| Seq::try_from(number).ok()).ok_or_else(|| self.malformed("seq"))
-    }
-
-    /// An entry without its reactions; absent while the entry's own cells are missing.
-    ///
-    /// # Errors
-    /// When the row is malformed.
-    pub fn entry(mut self) -> Result<Option<Entry>, Malformed> {
-        if !self.has("id") {
-            return Ok(None);
-        }
-        let (seq, id) = (self.seq("seq")?, self.command_id("id")?);
-        Ok(Some(Entry {
-            seq,
-            slot: self.number("place")?,
-            ordinal: self.number("ordinal")?,
-            id,
-            author: self.user("author")?,
-            time_ms: self.bigint("time")?,
-            changed: self.optional_seq("changed")?.unwrap_or(seq),
-            edited_ms: if self.has("edited") { Some(self.bigint("edited")?) } else { None },
-            deleted: self.take("deleted") == Some(Value::Boolean(true)),
-            content: self.content()?,
-            reactions: Vec::new(),
-        }))
-    }
-
-    fn content(&mut self) -> Result<Content, Malformed> {
-        let kind = self.text("kind")?;
-        Ok(match kind.as_str() {
-            KIND_MESSAGE => {
-                let reply_to = if self.has("reply_to") { Some(self.command_id("reply_to")?) } else { None };
-                Content::Message { body: self.message_text("body")?, reply_to }
-            }
-            KIND_CREATED => Content::Created,
-            KIND_JOINED => Content::Joined(self.users()?),
-            KIND_LEFT => Content::Left(*self.users()?.first().ok_or(self.malformed("users"))?),
-            KIND_TITLE => Content::Title(self.text("body")?),
-            _ => return Err(self.malformed("kind")),
-        })
     }
 
     /// A bucket and the seq of its first entry.
@@ -157,19 +90,6 @@ impl RowValues {
     pub fn settings(mut self) -> Result<(Seq, Settings), Malformed> {
         let kind = ConversationKind::from_name(&self.text("kind")?).ok_or(self.malformed("kind"))?;
         Ok((self.seq("seq")?, Settings { kind, title: self.text("title")? }))
-    }
-
-    /// A reaction.
-    ///
-    /// # Errors
-    /// When the row is malformed.
-    pub fn reaction(mut self) -> Result<ReactionRow, Malformed> {
-        Ok(ReactionRow {
-            message: self.seq("message")?,
-            user: self.user("user")?,
-            emoji: self.text("emoji")?,
-            changed: self.seq("changed")?,
-        })
     }
 
     /// An id's row as of `as_of`: absent when the id was accepted later, not deleted when it was deleted later.
@@ -250,43 +170,51 @@ impl RowValues {
         Ok((self.conversation()?, self.user("inviter")?))
     }
 
+    pub(crate) fn table(&self) -> &'static Table {
+        self.table
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.table.columns().position(|column| column.name == name)
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.position(name).is_some_and(|at| matches!(self.values.get(at), Some(Some(_))))
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(self.position(name)?)?.as_ref()
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         let at = self.position(name)?;
         self.values.get_mut(at)?.take()
     }
 
-    fn malformed(&self, column: &'static str) -> Malformed {
+    pub(crate) fn malformed(&self, column: &'static str) -> Malformed {
         Malformed { table: self.table.name, column }
     }
 
-    fn bigint(&mut self, name: &'static str) -> Result<i64, Malformed> {
+    pub(crate) fn bigint(&mut self, name: &'static str) -> Result<i64, Malformed> {
         match self.take(name) {
             Some(Value::Bigint(number)) => Ok(number),
             _ => Err(self.malformed(name)),
         }
     }
 
-    fn number(&mut self, name: &'static str) -> Result<u64, Malformed> {
+    pub(crate) fn number(&mut self, name: &'static str) -> Result<u64, Malformed> {
         u64::try_from(self.bigint(name)?).map_err(|_| self.malformed(name))
     }
 
-    fn seq(&mut self, name: &'static str) -> Result<Seq, Malformed> {
+    pub(crate) fn seq(&mut self, name: &'static str) -> Result<Seq, Malformed> {
         Seq::try_from(self.number(name)?).map_err(|_| self.malformed(name))
     }
 
-    fn optional_seq(&mut self, name: &'static str) -> Result<Option<Seq>, Malformed> {
+    pub(crate) fn optional_seq(&mut self, name: &'static str) -> Result<Option<Seq>, Malformed> {
         if self.has(name) { self.seq(name).map(Some) } else { Ok(None) }
     }
 
-    fn text(&mut self, name: &'static str) -> Result<String, Malformed> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<String, Malformed> {
         match self.take(name) {
             Some(Value::Text(text)) => Ok(text),
             _ => Err(self.malformed(name)),
@@ -294,45 +222,45 @@ impl RowValues {
     }
 
     /// Reads the text of a message: the only place that takes it from rows.
-    fn message_text(&mut self, name: &'static str) -> Result<MessageText, Malformed> {
+    pub(crate) fn message_text(&mut self, name: &'static str) -> Result<MessageText, Malformed> {
         self.text(name).map(MessageText::recorded)
     }
 
-    fn blob(&mut self, name: &'static str) -> Result<Vec<u8>, Malformed> {
+    pub(crate) fn blob(&mut self, name: &'static str) -> Result<Vec<u8>, Malformed> {
         match self.take(name) {
             Some(Value::Blob(bytes)) => Ok(bytes),
             _ => Err(self.malformed(name)),
         }
     }
 
-    fn uuid(&mut self, name: &'static str) -> Result<Uuid, Malformed> {
+    pub(crate) fn uuid(&mut self, name: &'static str) -> Result<Uuid, Malformed> {
         match self.take(name) {
             Some(Value::Uuid(uuid)) => Ok(uuid),
             _ => Err(self.malformed(name)),
         }
     }
 
-    fn user(&mut self, name: &'static str) -> Result<UserId, Malformed> {
+    pub(crate) fn user(&mut self, name: &'static str) -> Result<UserId, Malformed> {
         UserId::try_from(self.uuid(name)?).map_err(|_| self.malformed(name))
     }
 
-    fn users(&mut self) -> Result<Vec<UserId>, Malformed> {
+    pub(crate) fn users(&mut self) -> Result<Vec<UserId>, Malformed> {
         let bytes = self.blob("users")?;
         let (chunks, []) = bytes.as_chunks::<16>() else { return Err(self.malformed("users")) };
         chunks.iter().map(|id| UserId::try_from(Uuid::from_bytes(*id)).map_err(|_| self.malformed("users"))).collect()
     }
 
-    fn conversation(&mut self) -> Result<ConversationId, Malformed> {
+    pub(crate) fn conversation(&mut self) -> Result<ConversationId, Malformed> {
         ConversationId::try_from(self.uuid("conversation")?).map_err(|_| self.malformed("conversation"))
     }
 
-    fn command_id(&mut self, name: &'static str) -> Result<CommandId, Malformed> {
+    pub(crate) fn command_id(&mut self, name: &'static str) -> Result<CommandId, Malformed> {
         let bytes = self.blob(name)?;
         let uuid = Uuid::from_slice(&bytes).map_err(|_| self.malformed(name))?;
         CommandId::try_from(uuid).map_err(|_| self.malformed(name))
     }
 
-    fn role(&mut self) -> Result<Option<Role>, Malformed> {
+    pub(crate) fn role(&mut self) -> Result<Option<Role>, Malformed> {
         match self.text("role")?.as_str() {
             ROLE_LEFT => Ok(None),
             name => Role::from_name(name).map(Some).ok_or(self.malformed("role")),
@@ -383,43 +311,6 @@ impl MembersAsOf {
     #[must_use]
     pub fn finish(self) -> BTreeMap<UserId, Membership> {
         self.members
-    }
-}
-
-/// The most reactions that an entry shows: the first ones in the order of users. Every member may react to a
-/// message, so there may be as many reactions as members.
-pub const REACTIONS_SHOWN_MAX: usize = 300;
-
-/// Adds reactions to the entries of one page, row by row, in the order of their messages' seqs, then of users; the
-/// entries may be in any order.
-///
-/// A removed reaction is not shown, but counts as a change of its message. A deleted message shows no reactions.
-#[derive(Debug)]
-pub struct Reactions<'e> {
-    slots: BTreeMap<Seq, &'e mut Entry>,
-}
-
-impl<'e> Reactions<'e> {
-    /// Adds reactions to these entries, which have none yet.
-    pub fn new(entries: &'e mut [Entry]) -> Self {
-        Self { slots: entries.iter_mut().map(|entry| (entry.seq, entry)).collect() }
-    }
-
-    /// Adds the next row.
-    pub fn put(&mut self, row: ReactionRow) {
-        let Some(entry) = self.slots.get_mut(&row.message) else { return };
-        entry.changed = entry.changed.max(row.changed);
-        let shows = !row.emoji.is_empty() && !entry.deleted;
-        if shows && entry.reactions.len() < REACTIONS_SHOWN_MAX {
-            entry.reactions.push(MessageReaction { user: row.user, emoji: row.emoji });
-        }
-    }
-
-    /// Ends the rows and sorts reactions by user, for engines that do not sort UUIDs by bytes.
-    pub fn finish(self) {
-        for entry in self.slots.into_values() {
-            entry.reactions.sort_unstable_by_key(|reaction| reaction.user);
-        }
     }
 }
 

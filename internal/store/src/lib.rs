@@ -6,12 +6,14 @@
 //! *incarnation*: rows are only rebuilt in new tables, beside those that are in use. The user tables are the user
 //! service's own data, not derived from the log.
 
+mod cell_sets;
 mod cells;
 mod conversations;
 mod decode;
 #[cfg(test)]
 mod decode_tests;
 mod effects;
+mod entry;
 mod error;
 mod facts;
 mod following;
@@ -25,7 +27,6 @@ mod users;
 mod value;
 
 pub mod canonical;
-pub mod cell_sets;
 pub mod conformance;
 pub mod embedded;
 pub mod tables;
@@ -42,17 +43,18 @@ use domain::{
 pub use cell_sets::{CellSet, Phase};
 pub use cells::{CellWrites, Unfit};
 pub use conversations::{CacheEntry, Conversations};
-pub use decode::{Malformed, MemberVersion, MembersAsOf, REACTIONS_SHOWN_MAX, ReactionRow, Reactions, RowValues};
+pub use decode::{Malformed, MemberVersion, MembersAsOf, RowValues};
 pub use effects::rows_of;
+pub use entry::{ANNOTATING, Annotations, Entry, MessageReaction, REACTIONS_SHOWN_MAX};
 pub use error::StoreError;
 pub use facts::{Answers, FactsLookup, Loaded, load};
 pub use following::Following;
 pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
 pub use replaced::{is_of_another_incarnation, replaced, still_current};
-pub use rows::{BUCKET_SLOTS, Row, bucket_of};
+pub use rows::{BUCKET_SLOTS, CELL_SETS, Row, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
-pub use timeline::{Direction, Entry, Head, LastMessage, Mark, MessageReaction, Page, UserConversation};
+pub use timeline::{Direction, Head, LastMessage, Mark, Page, UserConversation};
 pub use users::{Account, AccountCreated, OutboxRow, UserStore};
 pub use value::Value;
 

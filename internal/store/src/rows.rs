@@ -1,15 +1,16 @@
 //! Every kind of row that is derived from the log, and the cells that it is written as.
 //!
-//! To add a kind, add its variant and its cells here, and its cell set to [`crate::cell_sets`]; [`crate::rows_of`]
-//! writes it, and `decode` reads it. Engines need no change.
+//! To add a kind, add its variant, its cells and its cell set here; [`crate::rows_of`] writes it, and `decode` or `entry`
+//! reads it. Engines need no change.
 
 use domain::{CommandId, Content, ConversationId, IdRow, MessageText, Refusal, Role, Seq, Settings, Stands, UserId};
 
-use crate::cell_sets::{
-    BUCKET, DELETION, EDIT, ENTRY, GONE, HEAD, ID, ID_DELETED, INVITED, JOINED, LAST_MESSAGE, MARK, MEMBER,
-    NEWEST_STAMP, REACTION, REFUSED, SETTINGS_VERSION, SPOKEN, USER_ROLE,
+use crate::cell_sets::{newest_of, set};
+use crate::tables::{
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE,
+    USER_CONVERSATIONS,
 };
-use crate::{CellWrites, Mark, Value};
+use crate::{CellSet, CellWrites, Mark, Phase, Value};
 
 /// Timeline entries per partition of the timeline.
 pub const BUCKET_SLOTS: u64 = 16_384;
@@ -293,6 +294,70 @@ impl Row {
         }
     }
 }
+
+/// A new entry of a timeline.
+pub(crate) static ENTRY: CellSet =
+    set(&TIMELINE, Phase::Rows, &["id", "author", "time", "place", "ordinal", "kind", "body", "reply_to", "users"]);
+/// Another text for a message.
+pub(crate) static EDIT: CellSet = set(&TIMELINE, Phase::Rows, &["body", "changed", "edited"]);
+/// The deletion of a message.
+pub(crate) static DELETION: CellSet = set(&TIMELINE, Phase::Rows, &["body", "deleted", "changed"]);
+/// The seq where a bucket of a timeline begins.
+pub(crate) static BUCKET: CellSet = set(&BUCKETS, Phase::Rows, &["start"]);
+/// A version of a membership.
+pub(crate) static MEMBER: CellSet = set(&MEMBERS, Phase::Rows, &["role"]);
+/// A user's own row, on joining.
+pub(crate) static JOINED: CellSet =
+    set(&USER_CONVERSATIONS, Phase::Rows, &["role", "changed", "joined", "joined_ordinal"]);
+/// A user's own row, on a change of role or on leaving.
+pub(crate) static USER_ROLE: CellSet = set(&USER_CONVERSATIONS, Phase::Rows, &["role", "changed"]);
+/// A version of the settings.
+pub(crate) static SETTINGS_VERSION: CellSet = set(&SETTINGS, Phase::Rows, &["kind", "title"]);
+/// A reaction to a message.
+pub(crate) static REACTION: CellSet = set(&REACTIONS, Phase::Rows, &["emoji", "changed"]);
+/// A deleted message, which does not count as unread.
+pub(crate) static GONE: CellSet = set(&DELETIONS, Phase::Rows, &["deleted"]);
+/// The user who took a member into a group.
+pub(crate) static INVITED: CellSet = set(&INVITATIONS, Phase::Rows, &["inviter", "seq"]);
+/// A refused command.
+pub(crate) static REFUSED: CellSet = set(&REFUSALS, Phase::Rows, &["reason", "seq"]);
+/// The last message that a user has sent.
+pub(crate) static SPOKEN: CellSet = newest_of(&SENT, Phase::Rows, &["seq", "ordinal"]);
+/// An accepted id.
+pub(crate) static ID: CellSet = set(&IDS, Phase::Ids, &["author", "seq", "hash", "stands", "place"]);
+/// The deletion of the message under an id.
+pub(crate) static ID_DELETED: CellSet = set(&IDS, Phase::Ids, &["deleted"]);
+/// The last accepted event of a conversation.
+pub(crate) static HEAD: CellSet = newest_of(&HEADS, Phase::Heads, &["seq", "time", "place", "ordinal"]);
+/// The last message of a conversation.
+pub(crate) static LAST_MESSAGE: CellSet = newest_of(&HEADS, Phase::Heads, &["message_seq", "message_place"]);
+/// The newest accepted stamp of a conversation.
+pub(crate) static NEWEST_STAMP: CellSet = newest_of(&HEADS, Phase::Heads, &["newest_stamp"]);
+/// A read mark.
+pub(crate) static MARK: CellSet = newest_of(&MARKS, Phase::Heads, &["seq", "ordinal"]);
+
+/// Every set; a CQL handle prepares one write statement for each.
+pub static CELL_SETS: [&CellSet; 19] = [
+    &ENTRY,
+    &EDIT,
+    &DELETION,
+    &BUCKET,
+    &MEMBER,
+    &JOINED,
+    &USER_ROLE,
+    &SETTINGS_VERSION,
+    &REACTION,
+    &GONE,
+    &INVITED,
+    &REFUSED,
+    &SPOKEN,
+    &ID,
+    &ID_DELETED,
+    &HEAD,
+    &LAST_MESSAGE,
+    &NEWEST_STAMP,
+    &MARK,
+];
 
 fn content_cells(content: Content, cells: &mut Cells) {
     let users = |users: &[UserId]| Value::Blob(users.iter().flat_map(|user| *user.as_bytes()).collect());

@@ -199,7 +199,7 @@ pub static MARKS: Table = Table {
     cells: &[bigint("seq"), bigint("ordinal")],
 };
 
-/// Every derived table, in the order of [`crate::cell_sets::Phase`].
+/// Every derived table, in the order of [`crate::Phase`].
 pub static ALL: [&Table; 13] = [
     &TIMELINE,
     &BUCKETS,

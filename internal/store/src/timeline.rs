@@ -1,6 +1,6 @@
 //! The types that the API's reads return.
 
-use domain::{CommandId, Content, ConversationId, Role, Seq, UserId};
+use domain::{ConversationId, Role, Seq};
 
 /// The direction of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,42 +20,6 @@ pub struct Page {
     pub direction: Direction,
     /// The most entries of the page.
     pub limit: usize,
-}
-
-/// An entry of the timeline in its current form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its seq.
-    pub seq: Seq,
-    /// Its slot in the timeline.
-    pub slot: u64,
-    /// The number of messages up to and including it.
-    pub ordinal: u64,
-    /// The command's id.
-    pub id: CommandId,
-    /// The author.
-    pub author: UserId,
-    /// The log's time, milliseconds since the Unix epoch.
-    pub time_ms: i64,
-    /// The content; a deleted message has an empty body.
-    pub content: Content,
-    /// The event that changed it last, reactions included; its own seq if there is none.
-    pub changed: Seq,
-    /// The log's time of the last edit.
-    pub edited_ms: Option<i64>,
-    /// Whether the message was deleted.
-    pub deleted: bool,
-    /// Its current reactions, by user.
-    pub reactions: Vec<MessageReaction>,
-}
-
-/// One user's reaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MessageReaction {
-    /// The user who reacted.
-    pub user: UserId,
-    /// The emoji.
-    pub emoji: String,
 }
 
 /// The head of a conversation.

@@ -172,6 +172,6 @@ fn every_cell_write_of_every_kind_fits_its_table() {
     let mark = Row::Mark { user: user(1), mark: Mark { seq, ordinal: 1 } }.write(conversation, seq);
     mark.fits().unwrap();
     sets.insert(mark.set.number());
-    let all: BTreeSet<usize> = (0..store::cell_sets::ALL.len()).collect();
+    let all: BTreeSet<usize> = (0..store::CELL_SETS.len()).collect();
     assert_eq!(sets, all, "these sets are written by no kind, or their writes are not looked at");
 }

@@ -1,24 +1,22 @@
-//! Parsing typed lines.
+//! Parsing typed lines. A kind's typed command is here alone: `typed` finds the message or the user that it names, and
+//! submits it.
 
 use std::str::FromStr;
 
+use domain::{CommandId, UserId};
+use protocol::CommandKind;
+
 /// A typed line. Messages are named by their number in the conversation, or by `last` for the user's own last one.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
     Nothing,
-    Say(String),
-    Reply(Which, String),
-    Edit(Which, String),
-    Delete(Which),
-    React(Which, String),
-    Unreact(Which),
+    /// A command that names neither a message nor a user.
+    Command(CommandKind),
+    /// A command about a message, to be made with the message's id.
+    OfMessage(Which, Box<dyn FnOnce(CommandId) -> CommandKind + Send>),
+    /// A command about the user of that name, to be made with the user's id.
+    OfUser(String, Box<dyn FnOnce(UserId) -> CommandKind + Send>),
     Who,
     History(Option<usize>),
-    Add(String),
-    Remove(String),
-    Role(String, String),
-    Title(String),
-    Leave,
     Help,
     Quit,
 }
@@ -60,9 +58,10 @@ impl FromStr for Line {
         if line.trim().is_empty() {
             return Ok(Self::Nothing);
         }
-        let Some(command) = line.strip_prefix('/') else { return Ok(Self::Say(line.to_owned())) };
+        let say = |body: &str| Self::Command(CommandKind::Send { body: body.into(), reply_to: None });
+        let Some(command) = line.strip_prefix('/') else { return Ok(say(line)) };
         if command.starts_with('/') {
-            return Ok(Self::Say(command.to_owned()));
+            return Ok(say(command));
         }
         let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let rest = rest.trim();
@@ -71,28 +70,41 @@ impl FromStr for Line {
         };
         let which = |text: &str| if text.is_empty() { Err(format!("/{name} needs a message")) } else { text.parse() };
         let (first, second) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let second = second.trim();
         Ok(match name {
-            "reply" => Self::Reply(which(first)?, text(second.trim(), "a text")?),
-            "edit" => Self::Edit(which(first)?, text(second.trim(), "a text")?),
-            "delete" => Self::Delete(which(rest)?),
-            "react" => Self::React(which(first)?, text(second.trim(), "an emoji")?),
-            "unreact" => Self::Unreact(which(rest)?),
+            "reply" => {
+                let (to, body) = (which(first)?, text(second, "a text")?);
+                let reply = |to| CommandKind::Send { body: body.into(), reply_to: Some(to) };
+                Self::OfMessage(to, Box::new(reply))
+            }
+            "edit" => {
+                let (target, body) = (which(first)?, text(second, "a text")?);
+                Self::OfMessage(target, Box::new(|target| CommandKind::Edit { target, body: body.into() }))
+            }
+            "delete" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Delete { target })),
+            "react" => {
+                let (target, emoji) = (which(first)?, text(second, "an emoji")?);
+                Self::OfMessage(target, Box::new(|target| CommandKind::React { target, emoji }))
+            }
+            "unreact" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Unreact { target })),
+            "add" => {
+                Self::OfUser(text(rest, "a name")?, Box::new(|user| CommandKind::AddMembers { members: vec![user] }))
+            }
+            "remove" => Self::OfUser(text(rest, "a name")?, Box::new(|user| CommandKind::RemoveMember { user })),
+            "role" => {
+                let role = second.to_owned();
+                if domain::Role::from_name(&role).is_none() {
+                    return Err("/role needs a name, and 'member', 'admin' or 'owner'".to_owned());
+                }
+                Self::OfUser(first.to_owned(), Box::new(|user| CommandKind::ChangeRole { user, role }))
+            }
+            // With further text, the user probably means something else, such as a message.
+            "leave" if rest.is_empty() => Self::Command(CommandKind::Leave {}),
+            "leave" => return Err("/leave stands alone".to_owned()),
+            "title" => Self::Command(CommandKind::ChangeTitle { title: rest.to_owned() }),
             "who" => Self::Who,
             "history" if rest.is_empty() => Self::History(None),
             "history" => Self::History(Some(rest.parse().map_err(|_| format!("'{rest}' is not a number"))?)),
-            "add" => Self::Add(text(rest, "a name")?),
-            "remove" => Self::Remove(text(rest, "a name")?),
-            "role" => {
-                let role = second.trim();
-                if domain::Role::from_name(role).is_none() {
-                    return Err("/role needs a name, and 'member', 'admin' or 'owner'".to_owned());
-                }
-                Self::Role(first.to_owned(), role.to_owned())
-            }
-            // With further text, the user probably means something else, such as a message.
-            "leave" if rest.is_empty() => Self::Leave,
-            "leave" => return Err("/leave stands alone".to_owned()),
-            "title" => Self::Title(rest.to_owned()),
             "help" => Self::Help,
             "quit" => Self::Quit,
             _ => return Err(format!("there is no /{name}\n{HELP}")),
@@ -102,21 +114,45 @@ impl FromStr for Line {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    const MESSAGE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+    const BOB: &str = "00000000-0000-4000-8000-000000000002";
+
+    /// What the line asks for: the reference, and the command as JSON with [`MESSAGE`] or [`BOB`] in it.
+    fn asks(line: &str) -> (String, serde_json::Value) {
+        let (named, command) = match line.parse().unwrap_or_else(|words| panic!("{line}: {words}")) {
+            Line::Command(command) => (String::new(), command),
+            Line::OfMessage(which, command) => (format!("{which:?}"), command(MESSAGE.parse().unwrap())),
+            Line::OfUser(name, command) => (name, command(BOB.parse().unwrap())),
+            Line::Nothing | Line::Who | Line::History(_) | Line::Help | Line::Quit => panic!("{line} is no command"),
+        };
+        (named, serde_json::to_value(command).unwrap())
+    }
 
     #[test]
     fn lines_are_messages_or_commands() {
-        let line = |text: &str| text.parse::<Line>();
-        assert_eq!(line("  "), Ok(Line::Nothing));
-        assert_eq!(line("hi there\r\n"), Ok(Line::Say("hi there".into())));
-        assert_eq!(line("//me waves"), Ok(Line::Say("/me waves".into())));
-        assert_eq!(line("/edit 12  new  text"), Ok(Line::Edit(Which::Number(12), "new  text".into())));
-        assert_eq!(line("/delete last"), Ok(Line::Delete(Which::Last)));
-        assert_eq!(line("/react #3 👍"), Ok(Line::React(Which::Number(3), "👍".into())));
-        assert_eq!(line("/history 5"), Ok(Line::History(Some(5))));
-        assert_eq!(line("/reply #2 so do I"), Ok(Line::Reply(Which::Number(2), "so do I".into())));
-        assert_eq!(line("/role bob admin"), Ok(Line::Role("bob".into(), "admin".into())));
-        assert_eq!((line("/remove bob"), line("/leave")), (Ok(Line::Remove("bob".into())), Ok(Line::Leave)));
+        assert!(matches!("  ".parse(), Ok(Line::Nothing)));
+        assert!(matches!("/history 5".parse(), Ok(Line::History(Some(5)))));
+        let [none, twelve, three, last, bob] = ["", "Number(12)", "Number(3)", "Last", "bob"];
+        for (line, named, command) in [
+            ("hi there\r\n", none, json!({"type": "send", "body": "hi there"})),
+            ("//me waves", none, json!({"type": "send", "body": "/me waves"})),
+            ("/edit 12  new  text", twelve, json!({"type": "edit", "target": MESSAGE, "body": "new  text"})),
+            ("/delete last", last, json!({"type": "delete", "target": MESSAGE})),
+            ("/react #3 👍", three, json!({"type": "react", "target": MESSAGE, "emoji": "👍"})),
+            ("/unreact #3", three, json!({"type": "unreact", "target": MESSAGE})),
+            ("/reply 3 so do I", three, json!({"type": "send", "body": "so do I", "reply_to": MESSAGE})),
+            ("/add bob", bob, json!({"type": "add_members", "members": [BOB]})),
+            ("/remove bob", bob, json!({"type": "remove_member", "user": BOB})),
+            ("/role bob admin", bob, json!({"type": "change_role", "user": BOB, "role": "admin"})),
+            ("/title Tea", none, json!({"type": "change_title", "title": "Tea"})),
+            ("/leave", none, json!({"type": "leave"})),
+        ] {
+            assert_eq!(asks(line), (named.to_owned(), command), "{line}");
+        }
         for wrong in [
             "/edit 12",
             "/edit x y",
@@ -129,7 +165,7 @@ mod tests {
             "/role bob king",
             "/reply 1",
         ] {
-            assert!(line(wrong).is_err(), "{wrong}");
+            assert!(wrong.parse::<Line>().is_err(), "{wrong}");
         }
     }
 }

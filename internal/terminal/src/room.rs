@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{CommandId, ConversationId, SIGNAL_SHOWN, Seq, UserId};
-use protocol::{EntryBody, ErrorCode, FeedFrame, SignalFrame, StandsName};
+use protocol::{CommandKind, EntryBody, ErrorCode, FeedFrame, SignalFrame, StandsName};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -268,7 +268,7 @@ impl Room {
             Fate::Stands { stands: StandsName::Withdrawal, .. } => "withdrawn".to_owned(),
             Fate::Stands { .. } => {
                 // Set only once it is accepted: leaving can be refused, for example in a direct conversation.
-                self.left |= what.is_some_and(|text| text.parse() == Ok(Line::Leave));
+                self.left |= what.is_some_and(|text| matches!(text.parse(), Ok(Line::Command(CommandKind::Leave {}))));
                 return Ok(());
             }
             Fate::Refused { reason, message, .. } if message.is_empty() => name_of(reason),

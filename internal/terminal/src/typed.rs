@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use domain::{CommandId, ConversationId, UserId};
+use domain::{CommandId, UserId};
 use protocol::{CommandFrame, CommandKind, ErrorCode};
 
 use crate::TerminalError;
@@ -31,24 +31,12 @@ impl Room {
             Line::Help => return say(output, HELP).map(|()| false),
             Line::Who => self.who(output).await,
             Line::History(count) => self.history(count, output).await,
-            Line::Add(name) => {
-                let add = |id, conversation, user| {
-                    CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] })
-                };
-                self.about(&name, text, add).await
-            }
-            Line::Remove(name) => {
-                let remove =
-                    |id, conversation, user| CommandFrame::new(id, conversation, CommandKind::RemoveMember { user });
-                self.about(&name, text, remove).await
-            }
-            Line::Role(name, role) => {
-                let change = |id, conversation, user| {
-                    CommandFrame::new(id, conversation, CommandKind::ChangeRole { user, role })
-                };
-                self.about(&name, text, change).await
-            }
-            line => self.command(line, text),
+            Line::Command(command) => self.submit(command, text),
+            Line::OfMessage(which, command) => self.message(which).and_then(|id| self.submit(command(id), text)),
+            Line::OfUser(name, command) => match self.user(&name).await {
+                Ok(user) => self.submit(command(user), text),
+                Err(error) => Err(error),
+            },
         };
         match outcome {
             Ok(()) => {}
@@ -61,47 +49,9 @@ impl Room {
         Ok(false)
     }
 
-    fn command(&mut self, line: Line, text: &str) -> Result<(), TerminalError> {
-        let (id, conversation) = (self.client.mint(), self.conversation());
-        let frame = match line {
-            Line::Say(body) => {
-                CommandFrame::new(id, conversation, CommandKind::Send { body: body.into(), reply_to: None })
-            }
-            Line::Reply(which, body) => CommandFrame::new(
-                id,
-                conversation,
-                CommandKind::Send { body: body.into(), reply_to: Some(self.message(which)?) },
-            ),
-            Line::Leave => CommandFrame::new(id, conversation, CommandKind::Leave {}),
-            Line::Title(title) => CommandFrame::new(id, conversation, CommandKind::ChangeTitle { title }),
-            Line::Edit(which, body) => CommandFrame::new(
-                id,
-                conversation,
-                CommandKind::Edit { target: self.message(which)?, body: body.into() },
-            ),
-            Line::Delete(which) => {
-                CommandFrame::new(id, conversation, CommandKind::Delete { target: self.message(which)? })
-            }
-            Line::React(which, emoji) => {
-                CommandFrame::new(id, conversation, CommandKind::React { target: self.message(which)?, emoji })
-            }
-            Line::Unreact(which) => {
-                CommandFrame::new(id, conversation, CommandKind::Unreact { target: self.message(which)? })
-            }
-            Line::Nothing
-            | Line::Who
-            | Line::History(_)
-            | Line::Add(_)
-            | Line::Remove(_)
-            | Line::Role(..)
-            | Line::Help
-            | Line::Quit => return Ok(()),
-        };
-        self.submit(frame, text)
-    }
-
     /// From here on the command survives a crash.
-    fn submit(&mut self, frame: CommandFrame, text: &str) -> Result<(), TerminalError> {
+    fn submit(&mut self, command: CommandKind, text: &str) -> Result<(), TerminalError> {
+        let frame = CommandFrame::new(self.client.mint(), self.conversation(), command);
         let id = self.client.submit(frame)?;
         self.sent.insert(id, text.to_owned());
         if let Some(state) = self.client.checkpoint() {
@@ -110,13 +60,8 @@ impl Room {
         Ok(())
     }
 
-    /// Sends a command that concerns the user of that name.
-    async fn about(
-        &mut self,
-        name: &str,
-        text: &str,
-        command: impl FnOnce(CommandId, ConversationId, UserId) -> CommandFrame,
-    ) -> Result<(), TerminalError> {
+    /// The user of that name.
+    async fn user(&mut self, name: &str) -> Result<UserId, TerminalError> {
         let user = match self.client.http().user_by_name(name).await {
             Err(error) if error.code() == Some(ErrorCode::NotFound) => {
                 return Err(TerminalError::Usage(format!("nobody is called {name}")));
@@ -124,8 +69,7 @@ impl Room {
             found => found?,
         };
         self.names.learn(user.id, &user.name);
-        let (id, conversation) = (self.client.mint(), self.conversation());
-        self.submit(command(id, conversation, user.id), text)
+        Ok(user.id)
     }
 
     /// The id of the message that a line refers to.

@@ -46,8 +46,7 @@ pub(super) fn frame_of(event: &Event, appended: Appended, effects: &Effects, see
         };
         frame.insert("ordinal".into(), ordinal);
         if !seen {
-            let text = if matches!(event.action, Action::EditMessage(_)) { "body" } else { "emoji" };
-            frame.insert(text.into(), Value::Null);
+            frame.extend(unseen(&event.action).iter().map(|field| ((*field).to_owned(), Value::Null)));
         }
     }
     frame
@@ -92,6 +91,23 @@ fn what(event: &Event, effects: &Effects) -> Value {
             json!({ "kind": "reacted", "target": target.to_string(), "emoji": "" })
         }
         Action::Withdraw(Withdraw) => json!({ "kind": "withdrawn" }),
+    }
+}
+
+/// The fields that users do not receive who may not read the message that the action is about.
+fn unseen(action: &Action) -> &'static [&'static str] {
+    match action {
+        Action::EditMessage(_) => &["body"],
+        Action::AddReaction(_) | Action::RemoveReaction(_) => &["emoji"],
+        Action::Create(_)
+        | Action::AddMembers(_)
+        | Action::RemoveMember(_)
+        | Action::Leave(_)
+        | Action::ChangeRole(_)
+        | Action::ChangeTitle(_)
+        | Action::SendMessage(_)
+        | Action::DeleteMessage(_)
+        | Action::Withdraw(_) => &[],
     }
 }
 

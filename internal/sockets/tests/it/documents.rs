@@ -203,6 +203,24 @@ fn asyncapi_has_every_frame_with_its_fields_and_no_other() {
     assert_eq!(messages, names(document["channels"]["socket"]["messages"].as_object().unwrap().keys()));
 }
 
+/// Issue 11, line a: a generated client gets what these two lists name.
+#[test]
+fn asyncapi_lists_every_message_and_every_kind_of_event() {
+    let document = asyncapi();
+    let last = |reference: &Value| reference["$ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let listed = |list: &Value| names(list.as_array().unwrap().iter().map(last));
+    let operations = document["operations"].as_object().unwrap();
+    let mut all = Names::new();
+    operations.values().for_each(|operation| all.extend(listed(&operation["messages"])));
+    assert_eq!(all, names(document["components"]["messages"].as_object().unwrap().keys()));
+    let asked = listed(&operations["ask"]["messages"]);
+    assert!(asked.is_superset(&commands()), "commands that are not asked: {:?}", &commands() - &asked);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let one_of = schemas.values().find(|schema| schema["properties"]["type"]["const"] == "event").unwrap();
+    let kind = |name: &String| schemas[name]["properties"]["kind"]["const"].as_str().unwrap().to_owned();
+    assert_eq!(names(listed(&one_of["oneOf"]).iter().map(kind)), kinds());
+}
+
 /// Fails for a new variant that has no sample here.
 #[test]
 fn the_samples_are_of_every_type_and_kind() {

@@ -8,7 +8,7 @@ use crate::canonical::Part;
 use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
 use crate::conformance::generated::GeneratedConversation;
 use crate::tables::{self, Column, Table};
-use crate::{CellWrites, Direction, Entry, Mark, Page, Row, Value, canonical, cell_sets};
+use crate::{CELL_SETS, CellWrites, Direction, Entry, Mark, Page, Row, Value, canonical};
 
 /// Cells by name, each with its timestamp and value: compared in that order, as in CQL.
 type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
@@ -170,7 +170,7 @@ pub(super) async fn wild_writes_merge_as_cells(fixture: Fixture) {
         }
         fixture.store.write(batch).await.unwrap();
     }
-    assert!(sets.into_iter().eq(0..cell_sets::ALL.len()), "writes of every set");
+    assert!(sets.into_iter().eq(0..CELL_SETS.len()), "writes of every set");
     for (conversation, model) in conversations.into_iter().zip(models) {
         let rows = fixture.rows_of(conversation).await;
         assert_eq!(rows, model.rows());

@@ -9,11 +9,10 @@ use crate::embedded::EmbeddedStore;
 use crate::embedded::chat::bucket_at;
 use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, under};
 use crate::embedded::row;
-use crate::tables::{
-    DELETIONS, HEADS, INVITATIONS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS,
-};
+use crate::tables::{DELETIONS, HEADS, INVITATIONS, MARKS, MEMBERS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS};
 use crate::{
-    Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, Reactions, StoreError, UserConversation, bucket_of,
+    ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError,
+    UserConversation, bucket_of,
 };
 
 #[async_trait]
@@ -30,7 +29,7 @@ impl HistoryStore for EmbeddedStore {
             });
             each.await?;
         }
-        add_reactions(tables, conversation, &mut entries).await?;
+        annotate(tables, conversation, &mut entries).await?;
         Ok(entries)
     }
 
@@ -39,7 +38,7 @@ impl HistoryStore for EmbeddedStore {
         let key = [conversation.into(), bucket_of(slot).into(), seq.into()];
         let Some(row) = tables.table(&TIMELINE).get(&key)? else { return Ok(None) };
         let mut entries: Vec<Entry> = row.entry()?.into_iter().collect();
-        add_reactions(tables, conversation, &mut entries).await?;
+        annotate(tables, conversation, &mut entries).await?;
         Ok(entries.pop())
     }
 
@@ -223,23 +222,21 @@ async fn page_range(tables: &Derived, conversation: ConversationId, page: &Page)
     Ok(Some((from, to)))
 }
 
-/// Reads the reactions to the entries of one page: reactions sort as the timeline does, so they are one range.
-async fn add_reactions(
-    tables: &Derived,
-    conversation: ConversationId,
-    entries: &mut [Entry],
-) -> Result<(), StoreError> {
+/// Reads what annotates the entries of one page: such rows sort as the timeline does, so they are one range of each table.
+async fn annotate(tables: &Derived, conversation: ConversationId, entries: &mut [Entry]) -> Result<(), StoreError> {
     let slot = |entry: &Entry| [conversation.into(), bucket_of(entry.slot).into(), entry.seq.into()];
     let first = entries.iter().min_by_key(|entry| entry.seq).map(slot);
     let last = entries.iter().max_by_key(|entry| entry.seq).map(slot);
     let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
-    let range = (under(&first).0, under(&last).1);
-    let mut reactions = Reactions::new(entries);
-    let each = tables.table(&REACTIONS).each::<()>(range, false, READ_ROWS_MAX, |row| {
-        reactions.put(row.reaction()?);
-        Ok(ControlFlow::Continue(()))
-    });
-    each.await?;
-    reactions.finish();
+    let mut annotations = Annotations::new(entries);
+    for table in ANNOTATING {
+        let range = (under(&first).0, under(&last).1);
+        let each = tables.table(table).each::<()>(range, false, READ_ROWS_MAX, |row| {
+            annotations.put(row)?;
+            Ok(ControlFlow::Continue(()))
+        });
+        each.await?;
+    }
+    annotations.finish();
     Ok(())
 }

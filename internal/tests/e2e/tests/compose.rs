@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_yaml_ng::Value;
-use testkit::programs::{PROGRAMS, Ran, Setup};
+use testkit::programs::{self, Ran, Setup};
 
 /// The keys that a service may have: those of the compose specification that the file uses.
 const SERVICE_KEYS: [&str; 10] = [
@@ -161,10 +161,23 @@ fn what_is_applied_is_applied_and_not_only_shown() -> Result<()> {
     Ok(())
 }
 
+/// Issue 11, line a: a program that is forgotten here would be built and never started.
+#[test]
+fn every_service_and_consumer_is_started_and_in_the_readme() -> Result<()> {
+    let started: BTreeSet<String> = services(&compose()?)?.values().filter_map(program).collect();
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../README.md"))?;
+    for program in programs::all()? {
+        assert!(program.starts_with("klatsch") || started.contains(program), "docker-compose.yml starts no {program}");
+        let named = [format!("`{program}`"), format!("`cmd/{program}`")].iter().any(|name| readme.contains(name));
+        assert!(named, "README.md does not name {program}");
+    }
+    Ok(())
+}
+
 /// The output of that command with `--help`: the arguments before it must parse.
 async fn help(command: &[String]) -> Result<String> {
     let (program, arguments) = command.split_first().context("no command")?;
-    let program = PROGRAMS.into_iter().find(|known| known == program).context("not one of our programs")?;
+    let program = programs::all()?.iter().find(|known| *known == program).context("not one of our programs")?;
     let arguments = arguments.iter().map(Into::into).chain(["--help".into()]).collect();
     Ran::of(Setup { program, arguments, ..Setup::default() }).await?.success()
 }

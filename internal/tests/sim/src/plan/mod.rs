@@ -186,7 +186,7 @@ pub enum Verb {
     Title,
     /// Creates the conversation, perhaps again.
     Create,
-    /// A stranger edits, deletes, reacts to or replies to a message that it cannot see.
+    /// A stranger replies to a message that it cannot see, or sends another command about one: edits, reacts, deletes.
     StrangerTouch,
     /// A stranger withdraws an id: its own, or another user's.
     StrangerWithdraw,

@@ -3,6 +3,7 @@
 use domain::{CommandId, Seq, UserId};
 use protocol::{CommandFrame, CommandKind};
 use testkit::foreign::{About, Foreign, Stream};
+use testkit::load::about_message;
 use workload::Random;
 
 use super::{Room, World};
@@ -45,16 +46,12 @@ impl World {
         Some(match verb {
             Verb::StrangerTouch => {
                 let target = self.seen(room, random)?;
-                match random.below(4) {
-                    0 => CommandFrame::new(id, conversation, CommandKind::Edit { target, body: "a stranger's".into() }),
-                    1 => CommandFrame::new(id, conversation, CommandKind::Delete { target }),
-                    2 => CommandFrame::new(id, conversation, CommandKind::React { target, emoji: "👀".into() }),
-                    _ => CommandFrame::new(
-                        id,
-                        conversation,
-                        CommandKind::Send { body: format!("hi {id}").into(), reply_to: Some(target) },
-                    ),
-                }
+                let command = if random.chance(25) {
+                    CommandKind::Send { body: format!("hi {id}").into(), reply_to: Some(target) }
+                } else {
+                    about_message(target, random)
+                };
+                CommandFrame::new(id, conversation, command)
             }
             Verb::StrangerWithdraw => {
                 let id = if random.chance(50) { id } else { self.seen(room, random)? };

@@ -1,6 +1,6 @@
 //! Commands that no client should send: in conversations that the user is not in, or with users that do not exist.
 
-use domain::{CommandId, Seq, UserId};
+use domain::{Action, CommandId, Seq, UserId};
 use protocol::{CommandFrame, CommandKind};
 use uuid::Uuid;
 use workload::Random;
@@ -18,16 +18,7 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
     let command = match random.below(10) {
         0 => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
         1 => CommandFrame::new(seen(world, room, random)?, conversation, CommandKind::Withdraw {}),
-        2 => {
-            let (target, emoji) = (seen(world, room, random)?, "👀".into());
-            CommandFrame::new(id, conversation, CommandKind::React { target, emoji })
-        }
-        3 => CommandFrame::new(
-            id,
-            conversation,
-            CommandKind::Edit { target: seen(world, room, random)?, body: "a stranger's".into() },
-        ),
-        4 => CommandFrame::new(id, conversation, CommandKind::Delete { target: seen(world, room, random)? }),
+        2..5 => CommandFrame::new(id, conversation, about_message(seen(world, room, random)?, random)),
         5 => {
             let reply_to = Some(seen(world, room, random)?);
             CommandFrame::new(id, conversation, CommandKind::Send { body: format!("message {id}").into(), reply_to })
@@ -52,6 +43,18 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
     Some(Chosen { device, command, route, is_message: false })
 }
 
+/// A command about that message, of any kind that is about one: the kinds say so themselves, so a new one is among them.
+///
+/// # Panics
+/// When a command about a message has no `target`.
+#[must_use]
+pub fn about_message(target: CommandId, random: &mut Random) -> CommandKind {
+    let samples: Vec<Action> = Action::samples().into_iter().filter(|action| action.target().is_some()).collect();
+    let mut command = serde_json::to_value(CommandKind::of(random.pick(&samples).clone())).expect("a command is JSON");
+    command["target"] = serde_json::json!(target);
+    serde_json::from_value(command).expect("a command about another message is one")
+}
+
 /// The number of a user who was not a member of the conversation at first.
 fn stranger(world: &World, room: &Meeting, random: &mut Random) -> Option<usize> {
     let outside: Vec<usize> = (0..world.config.users).filter(|user| !room.members.contains(user)).collect();
@@ -66,4 +69,26 @@ fn seen_at(world: &World, room: &Meeting, random: &mut Random) -> Option<Seq> {
 /// A message of that conversation, taken from a device of its founder.
 fn seen(world: &World, room: &Meeting, random: &mut Random) -> Option<CommandId> {
     world.devices[world.device_of(room.founder, random)].memory().kept.recent_message(room.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn strangers_send_commands_of_every_kind_that_is_about_a_message() {
+        let (mut random, target, mut kinds) = (Random::new(1), CommandId::first_at(7), BTreeSet::new());
+        let stranger = UserId::try_from(Uuid::from_u128(1)).unwrap();
+        for _ in 0..200 {
+            let conversation = domain::ConversationId::group(stranger, target);
+            let command = CommandFrame::new(CommandId::first_at(8), conversation, about_message(target, &mut random));
+            let (_, _, action) = command.into_action(stranger).unwrap();
+            assert_eq!(action.target(), Some(target));
+            kinds.insert(action.kind());
+        }
+        let about = Action::samples().into_iter().filter(|action| action.target().is_some());
+        assert_eq!(kinds, about.map(|action| action.kind()).collect());
+    }
 }

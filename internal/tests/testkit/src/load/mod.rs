@@ -12,6 +12,7 @@ mod world;
 
 pub use actions::mint;
 pub use faults::{Fault, Faults, disturb_cluster, disturb_single, step_clocks};
+pub use hostile::about_message;
 pub use kills::{Killed, kill_cluster, kill_single};
 pub use producers::{Written, write_foreign};
 pub use world::{Meeting, World};

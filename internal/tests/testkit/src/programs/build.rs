@@ -5,22 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
 /// Names a folder with programs that are already built, to be used unchanged.
 const GIVEN: &str = "KLATSCH_PROGRAMS";
-/// All programs of `cmd`.
-pub const PROGRAMS: [&str; 7] = [
-    "klatsch",
-    "klatschctl",
-    "user-service",
-    "chat-service",
-    "storage-consumer",
-    "fanout-consumer",
-    "websocket-service",
-];
+/// The workspace.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../..");
 
 /// Whether building is switched off.
 static AS_THEY_ARE: AtomicBool = AtomicBool::new(false);
@@ -28,6 +20,24 @@ static AS_THEY_ARE: AtomicBool = AtomicBool::new(false);
 /// From now on, this process uses the programs beside its own executable and builds none.
 pub fn build_nothing() {
     AS_THEY_ARE.store(true, Ordering::Relaxed);
+}
+
+/// The names of all programs, sorted: each is the name of its folder in `cmd`.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn all() -> Result<&'static [String]> {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    if let Some(names) = NAMES.get() {
+        return Ok(names);
+    }
+    let folders = std::fs::read_dir(Path::new(ROOT).join("cmd")).context("listing cmd")?;
+    let mut names = Vec::new();
+    for folder in folders {
+        names.push(folder?.file_name().into_string().ok().context("a folder of cmd has a strange name")?);
+    }
+    names.sort_unstable();
+    Ok(NAMES.get_or_init(|| names))
 }
 
 /// The executable of the program of that name, built with the profile of this process.
@@ -75,13 +85,13 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
     // No `--package`: so Cargo chooses the dependencies' features for all default members, as it does for `cargo
     // run` and, except for what only tests need, for `cargo test --workspace`. What these have built is not built
     // again.
-    for program in PROGRAMS {
+    for program in all()? {
         command.args(["--bin", program]);
     }
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../..")).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.current_dir(ROOT).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().context("running cargo, which builds the programs")?;
     ensure!(output.status.success(), "cargo could not build the programs");
     Ok(String::from_utf8(output.stdout)?.lines().filter_map(artifact).collect())

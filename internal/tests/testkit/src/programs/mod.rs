@@ -7,7 +7,7 @@ mod cluster;
 mod program;
 mod single;
 
-pub use build::{PROGRAMS, build_nothing, executable};
+pub use build::{all, build_nothing, executable};
 pub use cluster::{Cluster, Service};
 pub use program::{Program, Ran, Setup};
 pub use single::Single;

@@ -1,0 +1,169 @@
+//! The entries of the timeline, as the API reads them: their type, and how they are made of their row and of the rows
+//! that annotate them.
+//!
+//! To show something new of an entry, add its field here: from a cell of the timeline in [`RowValues::entry`], from rows
+//! of another table in [`Annotations`]. Engines need no change.
+
+use std::collections::BTreeMap;
+
+use domain::{CommandId, Content, Seq, UserId};
+
+use crate::rows::{KIND_CREATED, KIND_JOINED, KIND_LEFT, KIND_MESSAGE, KIND_TITLE};
+use crate::tables::{REACTIONS, Table};
+use crate::{Malformed, RowValues, Value};
+
+/// The tables whose rows annotate entries. Their keys are conversation, bucket, the entry's seq as `message`, and then
+/// others; engines read the rows for the entries of a page.
+pub static ANNOTATING: [&Table; 1] = [&REACTIONS];
+
+/// The most reactions that an entry shows: the first ones in the order of users. Every member may react to a
+/// message, so there may be as many reactions as members.
+pub const REACTIONS_SHOWN_MAX: usize = 300;
+
+/// An entry of the timeline in its current form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its seq.
+    pub seq: Seq,
+    /// Its slot in the timeline.
+    pub slot: u64,
+    /// The number of messages up to and including it.
+    pub ordinal: u64,
+    /// The command's id.
+    pub id: CommandId,
+    /// The author.
+    pub author: UserId,
+    /// The log's time, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// The content; a deleted message has an empty body.
+    pub content: Content,
+    /// The event that changed it last, reactions included; its own seq if there is none.
+    pub changed: Seq,
+    /// The log's time of the last edit.
+    pub edited_ms: Option<i64>,
+    /// Whether the message was deleted.
+    pub deleted: bool,
+    /// Its current reactions, by user.
+    pub reactions: Vec<MessageReaction>,
+}
+
+/// One user's reaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageReaction {
+    /// The user who reacted.
+    pub user: UserId,
+    /// The emoji.
+    pub emoji: String,
+}
+
+impl RowValues {
+    /// The seq in the key of an entry, even of a partial one.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn entry_seq(&self) -> Result<Seq, Malformed> {
+        let seq = match self.get("seq") {
+            Some(Value::Bigint(number)) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        seq.and_then(|number| Seq::try_from(number).ok()).ok_or_else(|| self.malformed("seq"))
+    }
+
+    /// An entry without its reactions; absent while the entry's own cells are missing.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn entry(mut self) -> Result<Option<Entry>, Malformed> {
+        if !self.has("id") {
+            return Ok(None);
+        }
+        let (seq, id) = (self.seq("seq")?, self.command_id("id")?);
+        Ok(Some(Entry {
+            seq,
+            slot: self.number("place")?,
+            ordinal: self.number("ordinal")?,
+            id,
+            author: self.user("author")?,
+            time_ms: self.bigint("time")?,
+            changed: self.optional_seq("changed")?.unwrap_or(seq),
+            edited_ms: if self.has("edited") { Some(self.bigint("edited")?) } else { None },
+            deleted: self.take("deleted") == Some(Value::Boolean(true)),
+            content: self.content()?,
+            reactions: Vec::new(),
+        }))
+    }
+
+    fn content(&mut self) -> Result<Content, Malformed> {
+        let kind = self.text("kind")?;
+        Ok(match kind.as_str() {
+            KIND_MESSAGE => {
+                let reply_to = if self.has("reply_to") { Some(self.command_id("reply_to")?) } else { None };
+                Content::Message { body: self.message_text("body")?, reply_to }
+            }
+            KIND_CREATED => Content::Created,
+            KIND_JOINED => Content::Joined(self.users()?),
+            KIND_LEFT => Content::Left(*self.users()?.first().ok_or(self.malformed("users"))?),
+            KIND_TITLE => Content::Title(self.text("body")?),
+            _ => return Err(self.malformed("kind")),
+        })
+    }
+}
+
+/// Adds the rows of [`ANNOTATING`] tables to the entries of one page: of each table in the order of the entries' seqs,
+/// then of the further key; the entries may be in any order.
+///
+/// A removed reaction is not shown, but counts as a change of its message. A deleted message shows no reactions.
+#[derive(Debug)]
+pub struct Annotations<'e> {
+    slots: BTreeMap<Seq, &'e mut Entry>,
+}
+
+impl<'e> Annotations<'e> {
+    /// Adds rows to these entries, which have no annotations yet.
+    pub fn new(entries: &'e mut [Entry]) -> Self {
+        Self { slots: entries.iter_mut().map(|entry| (entry.seq, entry)).collect() }
+    }
+
+    /// Adds the next row.
+    ///
+    /// # Errors
+    /// When the row is malformed, or its table is not [`ANNOTATING`].
+    pub fn put(&mut self, mut row: RowValues) -> Result<(), Malformed> {
+        let (message, changed) = (row.seq("message")?, row.seq("changed")?);
+        let Some(entry) = self.slots.get_mut(&message) else { return Ok(()) };
+        entry.changed = entry.changed.max(changed);
+        match row.table() {
+            table if *table == REACTIONS => add_reaction(entry, row.user("user")?, row.text("emoji")?),
+            _ => return Err(row.malformed("message")),
+        }
+        Ok(())
+    }
+
+    /// Ends the rows and sorts annotations by user, for engines that do not sort UUIDs by bytes.
+    pub fn finish(self) {
+        for entry in self.slots.into_values() {
+            entry.reactions.sort_unstable_by_key(|reaction| reaction.user);
+        }
+    }
+}
+
+fn add_reaction(entry: &mut Entry, user: UserId, emoji: String) {
+    let shows = !emoji.is_empty() && !entry.deleted;
+    if shows && entry.reactions.len() < REACTIONS_SHOWN_MAX {
+        entry.reactions.push(MessageReaction { user, emoji });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_annotate_are_keyed_as_the_timeline_is() {
+        for table in ANNOTATING {
+            let key: Vec<&str> = table.key().map(|column| column.name).collect();
+            assert_eq!(key[..3], ["conversation", "bucket", "message"], "{}", table.name);
+            assert!(table.cell("changed").is_some(), "{}", table.name);
+        }
+    }
+}
