@@ -7,7 +7,7 @@ use std::time::Duration;
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess};
 use domain::{Fingerprint, Seq};
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::consume::{Ended, Outcome};
+use eventlog::consume::Outcome;
 use eventlog::{Assigned, Committer, DecodedRecord, Meaning, PartitionReader, Quarantine, Record, TopicPartition};
 use store::{Applied, Conversations};
 use tokio::sync::watch;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use consumer::{BATCH_RECORDS_MAX, ConsumerError, PartitionAccess, key_of};
 use domain::{ConversationId, Fingerprint, Seq, UserId};
 use environment::seeded_bugs::Bug;
-use eventlog::consume::{Ended, Outcome};
+use eventlog::consume::Outcome;
 use eventlog::{Assigned, Committer, PatientReader, Quarantine, Record, TopicPartition};
 use events::topics::RECEIPTS;
 use events::{DecodeError, ReadMark};
