@@ -60,7 +60,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// The router that serves them.
-    #[must_use]
     pub fn router(self) -> Router<S> {
         self.router
     }

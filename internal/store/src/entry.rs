@@ -130,13 +130,21 @@ impl<'e> Annotations<'e> {
     /// When the row is malformed, or its table is not [`ANNOTATING`].
     pub fn put(&mut self, mut row: RowValues) -> Result<(), Malformed> {
         let (message, changed) = (row.seq("message")?, row.seq("changed")?);
-        let Some(entry) = self.slots.get_mut(&message) else { return Ok(()) };
-        entry.changed = entry.changed.max(changed);
         match row.table() {
-            table if *table == REACTIONS => add_reaction(entry, row.user("user")?, row.text("emoji")?),
+            table if *table == REACTIONS => {
+                let (user, emoji) = (row.user("user")?, row.text("emoji")?);
+                self.change(message, changed, |entry| add_reaction(entry, user, emoji));
+            }
             _ => return Err(row.malformed("message")),
         }
         Ok(())
+    }
+
+    fn change(&mut self, message: Seq, changed: Seq, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.slots.get_mut(&message) {
+            entry.changed = entry.changed.max(changed);
+            change(entry);
+        }
     }
 
     /// Ends the rows and sorts annotations by user, for engines that do not sort UUIDs by bytes.

@@ -7,7 +7,7 @@ use eventlog::{DecodedRecord, Meaning, Record};
 use events::{Codec, DecodeError, HEADER_SCHEMA, MessageRecord};
 use store::canonical::{self, Part};
 use store::tables;
-use store::{RowValues, Value};
+use store::{Annotations, RowValues, Value};
 
 /// Number of hexadecimal digits in a schema's fingerprint.
 const FINGERPRINT: usize = 16;
@@ -80,6 +80,7 @@ pub(crate) fn row(bytes: &[u8]) {
     };
     let values = || RowValues::new(table, table.columns().map(value).collect());
     drop((values().entry(), values().bucket(), values().member_version(), values().user_conversation()));
-    drop((values().settings(), values().reaction(), values().head(), values().mark(), values().newest_stamp_ms()));
+    drop((values().settings(), values().head(), values().mark(), values().newest_stamp_ms()));
+    drop(Annotations::new(&mut []).put(values()));
     drop(values().id_row(domain::Seq::default()));
 }
