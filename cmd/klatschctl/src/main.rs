@@ -24,9 +24,9 @@ use options::Options;
 /// How long unfinished blocking work may delay the exit: a read from the terminal never ends.
 const BLOCKING_LEFT: Duration = Duration::from_millis(100);
 
-/// How long a command that is told to stop may take altogether: three times what an operator's command may take, so
-/// that only one that does not notice is meant, such as one that writes to a pipe that nobody reads.
-const ENDED_WITHIN: Duration = operate::END_WITHIN.saturating_mul(3);
+/// How long a command may go on after it was told to stop: three times what `operate` allows. Only one that does not
+/// notice takes so long, such as one that writes to a pipe that nobody reads.
+const GIVE_UP_AFTER: Duration = operate::END_WITHIN.saturating_mul(3);
 
 /// The default log filter. librdkafka's messages only repeat the error that follows.
 const LOG_FILTER: &str = "warn,eventlog_kafka=error";
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 /// Ends the process when it was told to stop and still runs.
 async fn give_up(stop: CancellationToken) {
     stop.cancelled().await;
-    sleep(ENDED_WITHIN).await;
+    sleep(GIVE_UP_AFTER).await;
     std::process::exit(Exit::Stopped as i32);
 }
 

@@ -2,8 +2,7 @@
 //!
 //! A command becomes one append to the log and is answered when that is durable; the service never writes to the store.
 //! Reads come from the store, under one rule: users see nothing from outside their membership (see `reading`). One
-//! resource per file; `routes` names them all.
-//! `reading`. One resource per file; `routes` names them all.
+//! resource per file, with its routes; `routes` merges them.
 
 mod conversations;
 mod history;
@@ -41,7 +40,7 @@ pub use read_limits::{
     ADDRESS_READS_BURST, ADDRESS_READS_PER_SECOND, READ_TURN_WAIT, READS_AT_ONCE, READS_BURST, READS_PER_SECOND,
     READS_WAITING_MAX,
 };
-pub use routes::routes;
+pub use routes::route_table;
 pub use sync::{SyncCursor, parse as parse_sync_cursor};
 
 /// Reads that work on rows at the same time where the store is on another machine.
@@ -136,5 +135,5 @@ pub fn start(config: &Config, deps: &Deps, tasks: &mut Tasks) -> Router {
         marks.run(token).await;
         Ok::<(), TaskError>(())
     });
-    routes::all().router().with_state(service)
+    routes::routes().router().with_state(service)
 }

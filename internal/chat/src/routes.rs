@@ -7,11 +7,11 @@ use crate::{conversations, history, list, marks, members, messages, outcome, syn
 
 /// Method and path of every route; health routes are the runtime's.
 #[must_use]
-pub fn routes() -> Vec<(&'static str, &'static str)> {
-    all().table().to_vec()
+pub fn route_table() -> Vec<(&'static str, &'static str)> {
+    routes().table().to_vec()
 }
 
-pub(crate) fn all() -> Routes<Chat> {
+pub(crate) fn routes() -> Routes<Chat> {
     conversations::routes()
         .merge(list::routes())
         .merge(members::routes())

@@ -1,5 +1,4 @@
-//! The changes that an accepted event makes. Every question that depends on the kind of a change is answered here, so
-//! that a new kind of change needs no look at the state, the id cache or the consumers' memory.
+//! The changes that an accepted event makes, and what each does to the state, the id cache and the consumers' memory.
 
 use crate::state::one_more;
 use crate::{CommandId, Content, ConversationState, IdRow, Membership, MessageText, Role, Seq, Settings, UserId};

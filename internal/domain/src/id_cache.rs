@@ -58,7 +58,7 @@ impl IdCache {
     /// Adds what an accepted event changes: its id, and the deletion of its target.
     pub fn absorb(&mut self, seq: Seq, changes: &[Change], target: Option<&IdRow>) {
         for change in changes {
-            // Kept even when the row is older than t0: until it is flushed, only memory has the deletion.
+            // A deletion is kept even when the row is older than t0: until it is flushed, only memory has the deletion.
             if let Some((id, row)) = change.id_row(seq, |id| self.rows.get(&id).or(target).copied()) {
                 self.keep(id, row);
             }

@@ -1,4 +1,4 @@
-//! GroupMembership in a consumer group: a consumer that is subscribed and fetches no records.
+//! Membership in a consumer group: a consumer that is subscribed and fetches no records.
 //!
 //! It is used only for assignments, revocations and commits; records are read by [`crate::reading`]. Two plain
 //! threads serve it: one polls, so that rebalances happen, and blocks inside the rebalance until revoked

@@ -1,4 +1,4 @@
-//! Conversions between records and the domain's types, except for the records of `chat.messages`, which `message`
+//! Conversions between records and the domain's types, except for the records of `chat.messages`, which `records`
 //! converts.
 
 use std::fmt;

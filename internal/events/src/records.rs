@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use crate::codec::{Codec, DecodeError, Encoded};
 use crate::convert::{id, misplaced, users};
-use crate::table::{as_json, records};
+use crate::table::{as_json, record_types};
 
 // The order determines the ids of schemas where no registry is configured: append, never reorder.
-records! {
+record_types! {
     ConversationCreatedV1 = "conversation_created" v "1" {
         envelope: EnvelopeV1, kind: String, title: Option<String>, members: Vec<Uuid>
     }

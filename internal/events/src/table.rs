@@ -1,4 +1,4 @@
-//! Makes code of the table of record types in `records`: whatever covers every type follows from its lines.
+//! The macro that generates, from the table of record types in `records`, all code that covers every type.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,7 +8,7 @@ use crate::SchemaKind;
 use crate::codec::{Codec, DecodeError};
 
 /// Generates the structs of the records, [`SchemaKind`], and the description for people (`fields_of`).
-macro_rules! records {
+macro_rules! record_types {
     ($($name:ident = $event:literal v $version:literal { $($field:ident: $type:ty),* })*) => {
         $(#[derive(Debug, Serialize, Deserialize)]
         pub(crate) struct $name { $(pub(crate) $field: $type),* })*
@@ -56,7 +56,7 @@ macro_rules! records {
     };
 }
 
-pub(crate) use records;
+pub(crate) use record_types;
 
 /// The fields of a record as JSON, named as in its schema.
 pub(crate) fn as_json<T: Serialize + DeserializeOwned>(kind: SchemaKind, datum: &[u8]) -> Result<Value, DecodeError> {

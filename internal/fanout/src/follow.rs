@@ -39,23 +39,26 @@ impl Partition {
         }
         let from = self.lagging.reached(partition).map_or(source, |reached| reached.min(source));
         self.end_follower(partition).await;
+        // Behind that end, after which nothing may lag.
         self.begin_lagging()?;
         self.follow(partition, from, from, VecDeque::new());
         self.correct_commit(partition);
         Ok(())
     }
 
-    /// Goes on with the followers that the partition's last owner had.
-    pub(crate) fn follow_on(&mut self, lagging: &[(u32, u64)]) -> Result<(), SeqError> {
-        for (partition, offset) in lagging {
+    /// Goes on with the followers of the partition's last owner.
+    pub(crate) fn resume_followers(&mut self, lagging: &[(u32, u64)]) -> Result<(), SeqError> {
+        if !lagging.is_empty() {
             self.begin_lagging()?;
+        }
+        for (partition, offset) in lagging {
             self.follow(*partition, *offset, *offset, VecDeque::new());
         }
         Ok(())
     }
 
     /// Starts a follower from `from` on. Deliveries may be missing from `reached` on, of which those in `sent` are in
-    /// flight.
+    /// flight. [`Self::begin_lagging`] comes first.
     fn follow(&mut self, partition: u32, from: u64, reached: u64, sent: VecDeque<Sent>) {
         let (tell, reached) = watch::channel(reached);
         let background = self.background.following(Arc::new(Reached(tell)));

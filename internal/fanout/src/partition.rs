@@ -123,7 +123,7 @@ impl Partition {
             let decision = self.state.park_from(*conversation, self.access.seq(*offset)?, false)?;
             self.carry_out(*conversation, decision).await?;
         }
-        self.follow_on(&position.lagging)?;
+        self.resume_followers(&position.lagging)?;
         tracing::info!(partition = %self.access.at, next = self.state.intake, parked = self.state.parked.len(), "fan-out resumes");
         self.committed = position;
         Ok(())

@@ -194,7 +194,7 @@ impl Feed {
     /// The newest cursor of the device; `None` while there are frames to be sent.
     pub(crate) fn stands(&mut self) -> Option<Cursor> {
         if let Source::Ring(registration) = &self.source {
-            self.cursor = registration.cursor()?;
+            self.cursor = registration.stands()?;
         }
         // Before a reset the cursor may be past frames that were thrown away.
         let stands = self.resumed && self.frames.is_empty() && !matches!(self.source, Source::Reset(_));

@@ -228,7 +228,7 @@ impl Registration {
     }
 
     /// The device's cursor; `None` while frames wait for it.
-    pub(crate) fn cursor(&self) -> Option<Cursor> {
+    pub(crate) fn stands(&self) -> Option<Cursor> {
         self.with(|mailbox, ring, _| mailbox.stands(ring))?
     }
 

@@ -113,7 +113,7 @@ struct Session<'w> {
     counted: &'w CountedSocket,
     user: UserId,
     feed: Feed,
-    /// Its registration for signals, if the device asked for them.
+    /// Its subscription to signals, if the device asked for them.
     signals: Option<Subscription>,
     /// Whether the device accepts several frames in one websocket message.
     batches: bool,

@@ -13,7 +13,7 @@ use crate::tables::{REACTIONS, Table};
 use crate::{Malformed, RowValues, Value};
 
 /// The tables whose rows annotate entries. Their keys are conversation, bucket, the entry's seq as `message`, and then
-/// others; engines read the rows for the entries of a page.
+/// others, and they have a cell `changed`; engines read the rows for the entries of a page.
 pub static ANNOTATING: [&Table; 1] = [&REACTIONS];
 
 /// The most reactions that an entry shows: the first ones in the order of users. Every member may react to a
@@ -127,7 +127,7 @@ impl<'e> Annotations<'e> {
     /// Adds the next row.
     ///
     /// # Errors
-    /// When the row is malformed, or its table is not [`ANNOTATING`].
+    /// When the row is malformed, or its table is not one of [`ANNOTATING`].
     pub fn put(&mut self, mut row: RowValues) -> Result<(), Malformed> {
         let (message, changed) = (row.seq("message")?, row.seq("changed")?);
         match row.table() {
@@ -147,7 +147,7 @@ impl<'e> Annotations<'e> {
         }
     }
 
-    /// Ends the rows and sorts annotations by user, for engines that do not sort UUIDs by bytes.
+    /// Ends the rows and sorts reactions by user, for engines that do not sort UUIDs by bytes.
     pub fn finish(self) {
         for entry in self.slots.into_values() {
             entry.reactions.sort_unstable_by_key(|reaction| reaction.user);
@@ -165,13 +165,24 @@ fn add_reaction(entry: &mut Entry, user: UserId, emoji: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CELL_SETS;
+    use crate::rows::ENTRY;
+    use crate::tables::TIMELINE;
 
     #[test]
     fn tables_that_annotate_are_keyed_as_the_timeline_is() {
         for table in ANNOTATING {
             let key: Vec<&str> = table.key().map(|column| column.name).collect();
             assert_eq!(key[..3], ["conversation", "bucket", "message"], "{}", table.name);
-            assert!(table.cell("changed").is_some(), "{}", table.name);
+        }
+    }
+
+    /// Devices keep the version of an entry that was changed last.
+    #[test]
+    fn what_changes_an_entry_says_when() {
+        for set in CELL_SETS {
+            let changes = set.table == &TIMELINE && set != &ENTRY || ANNOTATING.contains(&set.table);
+            assert!(!changes || set.cells.contains(&"changed"), "{set:?}");
         }
     }
 }

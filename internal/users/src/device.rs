@@ -5,8 +5,9 @@
 //! The seal is made with the newest key of the ring and valid under every key that is in it: a token whose key was
 //! removed is worth nothing, and the next sign-in gives another one.
 //!
-//! It hangs on the keys that sign access tokens, as refresh tokens do not, since it is no credential: when those keys are
-//! lost, a device is a stranger for one sign-in, and whoever has stolen one needs no attempts.
+//! Unlike refresh tokens, it is sealed with the keys that sign access tokens, because it is no credential. When those keys
+//! are lost, a device counts as unknown for one sign-in; whoever has stolen one of them can sign access tokens, and needs
+//! no sign-in attempts.
 
 use auth::KeyRing;
 use base64::Engine;

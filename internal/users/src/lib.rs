@@ -41,7 +41,7 @@ pub use rate_limits::{
     ADDRESS_ATTEMPT_PER, ADDRESS_ATTEMPTS, ADDRESS_CALL_PER, ADDRESS_CALLS, ATTEMPT_PER, ATTEMPTS, CALL_PER, CALLS,
     REGISTRATION_PER, REGISTRATIONS,
 };
-pub use routes::routes;
+pub use routes::route_table;
 pub use session_list::SESSIONS_PER_USER_MAX;
 pub use sessions::{ACCESS_TTL, REFRESH_AGAIN_WITHIN, REFRESH_TTL};
 
@@ -141,5 +141,5 @@ pub fn start(config: &Config, deps: Deps, tasks: &mut Tasks) -> Result<Router, U
         Ok::<_, Infallible>(())
     });
     tasks.spawn("relay of users.events", |token| relay.run(token));
-    Ok(routes::all().router().with_state(app))
+    Ok(routes::routes().router().with_state(app))
 }

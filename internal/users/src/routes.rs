@@ -7,10 +7,10 @@ use crate::{accounts, session_list, sessions};
 
 /// Method and path of every route; health routes are the runtime's.
 #[must_use]
-pub fn routes() -> Vec<(&'static str, &'static str)> {
-    all().table().to_vec()
+pub fn route_table() -> Vec<(&'static str, &'static str)> {
+    routes().table().to_vec()
 }
 
-pub(crate) fn all() -> Routes<App> {
+pub(crate) fn routes() -> Routes<App> {
     accounts::routes().merge(sessions::routes()).merge(session_list::routes())
 }

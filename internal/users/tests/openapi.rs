@@ -24,7 +24,7 @@ fn every_route_is_described_and_nothing_else() {
         }
     }
     let served: BTreeSet<_> =
-        users::routes().into_iter().map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
+        users::route_table().into_iter().map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
     assert_eq!(described, served);
 }
 

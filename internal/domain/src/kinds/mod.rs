@@ -157,7 +157,7 @@ impl Action {
         self.fields().kind()
     }
 
-    /// The action's subject: its target, audience, new members and text.
+    /// The action's subject: its target, audience, new members, title and text.
     #[must_use]
     pub fn about(&self) -> About<'_> {
         self.fields().about()

@@ -43,7 +43,7 @@ pub(super) struct Waiting {
     pub(super) append_time_ms: i64,
 }
 
-/// A socket's registration, which ends when it is dropped.
+/// A socket's subscription to signals, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     signals: Arc<Signals>,

@@ -202,7 +202,7 @@ const NO_SERVER_IN: [(&str, &[&str]); 2] =
 const HIDDEN: [(&str, &str); 3] = [("rdkafka", "eventlog-kafka"), ("scylla", "store-scylla"), ("fjall", "kv")];
 
 /// Names of the code that makes rows of effects, and of its parts.
-const MAKES_ROWS: [&str; 7] = ["rows_of", "Row", "CellWrites", "CellSet", "CELL_SETS", "bucket_of", "BUCKET_PLACES"];
+const MAKES_ROWS: [&str; 7] = ["rows_of", "Row", "CellWrites", "CellSet", "CELL_SETS", "bucket_of", "BUCKET_SLOTS"];
 
 /// The most lines that a source file may have.
 const LINES_MAX: usize = 500;

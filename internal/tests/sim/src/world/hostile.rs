@@ -46,10 +46,9 @@ impl World {
         Some(match verb {
             Verb::StrangerTouch => {
                 let target = self.seen(room, random)?;
-                let command = if random.chance(25) {
-                    CommandKind::Send { body: format!("hi {id}").into(), reply_to: Some(target) }
-                } else {
-                    about_message(target, random)
+                let command = match random.below(4) {
+                    3 => CommandKind::Send { body: format!("hi {id}").into(), reply_to: Some(target) },
+                    _ => about_message(id, target),
                 };
                 CommandFrame::new(id, conversation, command)
             }

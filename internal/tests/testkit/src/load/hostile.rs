@@ -18,7 +18,7 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
     let command = match random.below(10) {
         0 => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
         1 => CommandFrame::new(seen(world, room, random)?, conversation, CommandKind::Withdraw {}),
-        2..5 => CommandFrame::new(id, conversation, about_message(seen(world, room, random)?, random)),
+        2..5 => CommandFrame::new(id, conversation, about_message(id, seen(world, room, random)?)),
         5 => {
             let reply_to = Some(seen(world, room, random)?);
             CommandFrame::new(id, conversation, CommandKind::Send { body: format!("message {id}").into(), reply_to })
@@ -43,15 +43,18 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
     Some(Chosen { device, command, route, is_message: false })
 }
 
-/// A command about that message, of any kind that is about one: the kinds say so themselves, so a new one is among them.
+/// A command about the message `target`, of any kind that is about one: the kinds say so themselves, so a new one is
+/// among them. The command's id selects it, so that a new kind does not change the course of a random world.
 ///
 /// # Panics
 /// When a command about a message has no `target`.
 #[must_use]
-pub fn about_message(target: CommandId, random: &mut Random) -> CommandKind {
-    let samples: Vec<Action> = Action::samples().into_iter().filter(|action| action.target().is_some()).collect();
-    let mut command = serde_json::to_value(CommandKind::of(random.pick(&samples).clone())).expect("a command is JSON");
-    command["target"] = serde_json::json!(target);
+pub fn about_message(id: CommandId, target: CommandId) -> CommandKind {
+    let about: Vec<Action> = Action::samples().into_iter().filter(|action| action.target().is_some()).collect();
+    let number = id.uuid().as_u128() % about.len() as u128;
+    let action = about[usize::try_from(number).expect("a remainder is smaller")].clone();
+    let mut command = serde_json::to_value(CommandKind::of(action)).expect("a command is JSON");
+    *command.get_mut("target").expect("a command about a message names it") = serde_json::json!(target);
     serde_json::from_value(command).expect("a command about another message is one")
 }
 
@@ -75,6 +78,8 @@ fn seen(world: &World, room: &Meeting, random: &mut Random) -> Option<CommandId>
 mod tests {
     use std::collections::BTreeSet;
 
+    use domain::Kind;
+
     use super::*;
 
     #[test]
@@ -83,12 +88,15 @@ mod tests {
         let stranger = UserId::try_from(Uuid::from_u128(1)).unwrap();
         for _ in 0..200 {
             let conversation = domain::ConversationId::group(stranger, target);
-            let command = CommandFrame::new(CommandId::first_at(8), conversation, about_message(target, &mut random));
+            let id = mint(&mut random, true);
+            let command = CommandFrame::new(id, conversation, about_message(id, target));
             let (_, _, action) = command.into_action(stranger).unwrap();
             assert_eq!(action.target(), Some(target));
             kinds.insert(action.kind());
         }
         let about = Action::samples().into_iter().filter(|action| action.target().is_some());
         assert_eq!(kinds, about.map(|action| action.kind()).collect());
+        let known = [Kind::EditMessage, Kind::DeleteMessage, Kind::AddReaction, Kind::RemoveReaction];
+        assert!(kinds.is_superset(&known.into()), "{kinds:?}");
     }
 }
