@@ -48,14 +48,19 @@ fn every_field_of_an_entry_is_described() {
         reactions: vec![protocol::ReactionBody { user, emoji: "!".to_owned() }],
         withheld: true,
     };
+    let text = format!("{full:#?}");
     let full = serde_json::to_value(full).unwrap();
-    let shown: BTreeSet<&String> = full.as_object().unwrap().keys().collect();
+    let shown: BTreeSet<&str> = full.as_object().unwrap().keys().map(String::as_str).collect();
+    let fields = text.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": ")).map(|(name, _)| name);
+    assert_eq!(shown, fields.filter(|name| !name.starts_with(' ')).collect(), "each field has a value that is sent");
     let schemas = &contract::document()["components"]["schemas"];
-    let mut described: BTreeSet<&String> = schemas["EntryFields"]["properties"].as_object().unwrap().keys().collect();
+    let names =
+        |fields: &'static Value| fields.as_object().into_iter().flat_map(|fields| fields.keys().map(String::as_str));
+    let mut described: BTreeSet<&str> = names(&schemas["EntryFields"]["properties"]).collect();
     for kind in schemas["Entry"]["oneOf"].as_array().unwrap() {
         let name = kind["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
         for part in schemas[name]["allOf"].as_array().unwrap() {
-            described.extend(part["properties"].as_object().into_iter().flat_map(|fields| fields.keys()));
+            described.extend(names(&part["properties"]));
         }
     }
     assert_eq!(shown, described);

@@ -38,7 +38,10 @@ impl World {
         let Some(command) = command else { return };
         let trace = &self.shared.trace;
         trace.fault("commands sent", &format!("device {number} sends {command:?}"));
-        if let Ok((_, _, action)) = command.clone().into_action(self.people.devices[number].memory().user) {
+        // Strangers' commands about messages are of every kind by themselves: they do not count.
+        let strange = matches!(step.what, What::Say { verb: Verb::StrangerTouch, .. });
+        let me = self.people.devices[number].memory().user;
+        if !strange && let Ok((_, _, action)) = command.clone().into_action(me) {
             trace.count(action.kind().name());
         }
         let route = if http { Route::Http } else { Route::Socket };
