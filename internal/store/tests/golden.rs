@@ -15,6 +15,8 @@ use uuid::Uuid;
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/golden/cells.tsv");
 /// The log's time of the first event.
 const START_MS: i64 = 1_700_000_000_000;
+/// The kinds that share one conversation, in the order of [`Kind::ALL`].
+const FIRST_KINDS: usize = 12;
 /// The slot of the conversation's next entry, which begins the second bucket of the timeline.
 const SECOND_BUCKET: u64 = 16_384;
 
@@ -127,7 +129,7 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
     };
     // Reactions and edits need a message that exists, so these kinds come last.
     let last = [Kind::DeleteMessage, Kind::Withdraw];
-    let kinds = [Kind::SendMessage].into_iter().chain(Kind::ALL);
+    let kinds = [Kind::SendMessage].into_iter().chain(Kind::ALL.into_iter().take(FIRST_KINDS));
     for kind in kinds.filter(|kind| *kind != Kind::Create && !last.contains(kind)).chain(last) {
         let author = match kind {
             Kind::Leave => user(3),
@@ -141,6 +143,18 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
     }
     for (author, kind) in [(2, Kind::DeleteMessage), (1, Kind::Leave)] {
         script.tell(user(author), next(), kind.samples().swap_remove(0));
+    }
+    // Each later kind has a conversation of its own, so that it changes no line of another.
+    for (kind, number) in Kind::ALL.into_iter().skip(FIRST_KINDS).zip((300..).step_by(100)) {
+        let mut own = Script::new(rules, ConversationId::group(user(1), id(number)));
+        own.tell(user(1), id(number), Kind::Create.samples().swap_remove(0));
+        own.tell(user(1), target, Kind::SendMessage.samples().swap_remove(0));
+        for (action, number) in kind.samples().into_iter().zip(number + 1..) {
+            own.tell(user(1), id(number), action);
+        }
+        script.accepted.append(&mut own.accepted);
+        script.sets.append(&mut own.sets);
+        script.lines += &own.lines;
     }
     assert_eq!(script.accepted, BTreeSet::from(Kind::ALL), "cells of every kind");
     let mut pair = Script::new(rules, ConversationId::direct(user(1), user(2)));
