@@ -92,6 +92,19 @@ impl Change {
         }
     }
 
+    /// Whether members or settings change, so that they must be read anew.
+    #[must_use]
+    pub fn reshapes(&self) -> bool {
+        match self {
+            Self::Member { .. } | Self::Settings(_) => true,
+            Self::Timeline { .. }
+            | Self::Body { .. }
+            | Self::Deleted { .. }
+            | Self::Reaction { .. }
+            | Self::Id { .. } => false,
+        }
+    }
+
     /// Applies the change to the state, for the event at `seq`.
     pub(crate) fn apply_to(&self, state: &mut ConversationState, seq: Seq) {
         match self {

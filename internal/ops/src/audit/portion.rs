@@ -188,8 +188,7 @@ impl Looked {
         let conversation = judged.event.conversation;
         self.rows.add(judged);
         self.touched.insert(conversation, judged.appended.seq);
-        let reshapes = |change: &Change| matches!(change, Change::Member { .. } | Change::Settings(_));
-        if judged.effects.changes.iter().any(reshapes) {
+        if judged.effects.changes.iter().any(Change::reshapes) {
             self.reshaped.insert(conversation);
         }
     }
