@@ -20,11 +20,7 @@ impl Partition {
         self.begin_lagging()?;
         // Parked conversations are judged later, and their deliveries would have to go there as well.
         let from = self.state.parked.first_to_judge().map_or(source, |first| first.offset().min(source));
-        // Behind the intake as long as something is not acknowledged: re-driven records have no source of their own.
-        let reached = match first_source(&sent) {
-            Some(first) => first.min(from).min(self.state.intake.saturating_sub(1)),
-            None => from,
-        };
+        let reached = reached(first_source(&sent), from, self.state.intake);
         tracing::warn!(partition = %self.access.at, delivery_partition = partition, from = reached, "a delivery partition lags");
         self.follow(partition, from, reached, sent);
         self.correct_commit(partition);
@@ -133,4 +129,24 @@ impl Partition {
 /// Boxed here, where the recursion of the types must end: a follower is the same loop.
 fn following(mut follower: Partition) -> Following {
     Box::pin(async move { follower.work().await })
+}
+
+/// Up to which offset nothing is missing when a partition begins to lag: `unacknowledged` is the first source of what
+/// was handed over before, and `from` the first event that its follower judges. It is before the intake as long as
+/// something is not acknowledged, so that the follower does not end: a re-driven event has the intake as its source.
+fn reached(unacknowledged: Option<u64>, from: u64, intake: u64) -> u64 {
+    unacknowledged.map_or(from, |first| first.min(from).min(intake.saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_does_not_end_before_everything_is_acknowledged() {
+        let intake = 7;
+        assert_eq!(reached(None, intake, intake), intake);
+        assert_eq!(reached(Some(3), 5, intake), 3);
+        assert!(reached(Some(intake), intake, intake) < intake, "a re-driven event");
+    }
 }
