@@ -120,7 +120,7 @@ mod switch {
 }
 
 #[cfg(feature = "seeded-bugs")]
-pub use switch::{bites, switch};
+pub use switch::{seeded, switch};
 
 /// Always `false`: the bugs are not compiled in.
 #[cfg(not(feature = "seeded-bugs"))]
