@@ -56,7 +56,7 @@ fn courses(bug: Bug) -> (Vec<(Setup, Course)>, u64) {
         Bug::OverflowCountsAsComplete => (vec![parked_beyond_memory()], 3),
         Bug::RedriveDoneTooFar => (vec![driven_again_in_small_parts()], 2),
         Bug::MalformedHeldTooLate => (vec![rows_that_cannot_be_read()], 3),
-        Bug::HoldForgetsTheMeanwhile => ((4..8).map(|number| held_and_killed(number * 70)).collect(), 2),
+        Bug::HoldAfterCommit => ((4..8).map(|number| held_and_killed(number * 70)).collect(), 2),
         Bug::ReaderGoesOnBlindly => (vec![created_anew()], 4),
         Bug::ListBeyondMembership => (vec![left_while_reading()], 8),
         Bug::SignalMovesCursor => (vec![typing_while_one_is_removed()], 2),
