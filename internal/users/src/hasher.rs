@@ -7,7 +7,8 @@ use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::password_hash::{self, CustomizedPasswordHasher};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
-/// Computes hashes. The number of hashes at the same time bounds the memory that is kept. Cheap to clone.
+/// Computes hashes. The number of hashes at the same time bounds the memory that is kept; one that is late counts twice.
+/// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hasher {
     params: Params,

@@ -21,6 +21,7 @@ mod routes;
 mod session_list;
 mod sessions;
 mod sign_in;
+mod spare_time;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -55,8 +56,9 @@ pub mod limits {
 pub struct Config {
     /// The cost of a password hash.
     pub password_cost: PasswordCost,
-    /// Password hashes computed at the same time; each takes a core and the cost's memory. By default half the cores:
-    /// a rush of sign-ins leaves the rest of the process the other half.
+    /// Password hashes computed at the same time; each takes a core and the cost's memory, or twice that where other
+    /// work leaves it no time. By default half the cores: a rush of sign-ins leaves the rest of the process the other
+    /// half, and gives way to it on its own.
     pub hashes_at_once: usize,
     /// The number of proxies in front that say in `X-Forwarded-For` where a request comes from.
     pub trusted_proxies: usize,

@@ -1,4 +1,5 @@
-//! Password hashes: expensive on purpose, so computed off the async threads, a few at a time, in fair turns.
+//! Password hashes: expensive on purpose, so computed off the async threads, a few at a time, in fair turns, in the time
+//! that messages leave.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::fields::Password;
 use crate::hasher::Hasher;
 use crate::metrics::UsersMetrics;
 use crate::queue::{FairQueue, Full, Share, Turn};
+use crate::spare_time::SpareTime;
 use crate::{Config, UsersError};
 
 /// What one hash costs, in argon2id's terms.
@@ -48,6 +50,7 @@ pub(crate) struct Passwords {
     /// A hash of no account: checking against it takes as long as checking against any.
     nobodys: Arc<str>,
     queue: FairQueue,
+    spare_time: SpareTime,
     entropy: Entropy,
     metrics: UsersMetrics,
 }
@@ -62,6 +65,7 @@ impl Passwords {
             hasher: Hasher::new(params),
             nobodys: format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${hash}").into(),
             queue: FairQueue::new(config.hashes_at_once),
+            spare_time: SpareTime::default(),
             entropy,
             metrics,
         })
@@ -94,14 +98,14 @@ impl Passwords {
     async fn work<T: Send + 'static>(
         &self,
         turn: Turn,
-        work: impl FnOnce(&Hasher) -> T + Send + 'static,
+        work: impl Fn(&Hasher) -> T + Send + Sync + 'static,
     ) -> Result<T, ApiError> {
         let begun = tokio::time::Instant::now();
-        let hasher = self.hasher.clone();
+        let (hasher, spare_time) = (self.hasher.clone(), self.spare_time.clone());
         // The turn moves with the work: a request that is given up does not make room before its hash is done.
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            work(&hasher)
+            spare_time.run(move || work(&hasher))
         });
         let done = done.await.map_err(ApiError::internal)?;
         self.metrics.password_seconds.observe(begun.elapsed().as_secs_f64());
