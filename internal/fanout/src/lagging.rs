@@ -43,8 +43,8 @@ const CLOSE: u64 = 4 * BATCH_RECORDS_MAX as u64;
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How long the intake does not pause again when that was not enough.
 const NO_PAUSE_FOR: Duration = Duration::from_secs(30);
-/// How often a follower tells how far it has come; it does not commit anything.
-pub(crate) const TOLD_EVERY: Duration = Duration::from_millis(50);
+/// How often a follower reports how far it has come; it does not commit anything.
+pub(crate) const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// The work of a follower, which only ends by failing.
 pub(crate) type Following = Pin<Box<dyn Future<Output = Result<(), FanoutError>> + Send>>;

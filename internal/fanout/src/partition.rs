@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::background::{Background, Requests};
 use crate::catch_up_wait::CatchUpWait;
 use crate::decision::Decision;
-use crate::lagging::{Lagging, TOLD_EVERY};
+use crate::lagging::{Lagging, REPORT_EVERY};
 use crate::outbox::{Destination, HandOver, Outbox};
 use crate::position::Position;
 use crate::records::{Outgoing, Records};
@@ -138,7 +138,7 @@ impl Partition {
 
     /// Works until it is told to stop.
     pub(crate) async fn work(&mut self) -> Result<(), FanoutError> {
-        let commit_every = if self.state.is_follower() { TOLD_EVERY } else { COMMIT_EVERY };
+        let commit_every = if self.state.is_follower() { REPORT_EVERY } else { COMMIT_EVERY };
         let mut commits = interval_at(Instant::now() + commit_every, commit_every);
         let mut housekeeping = interval(HOLDS_EVERY);
         let mut ticks = interval(self.tick_every());

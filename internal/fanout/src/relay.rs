@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_unti
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{COMMIT_AT_END, SETTLE_AT_END};
-use crate::lagging::{Following, LAGGING_MAX, Lagging, Reached, TOLD_EVERY};
+use crate::lagging::{Following, LAGGING_MAX, Lagging, REPORT_EVERY, Reached};
 use crate::outbox::{Destination, HandOver, Outbox, Sent, first_source};
 use crate::pending_holds::PendingHolds;
 use crate::position::{Position, before};
@@ -125,7 +125,7 @@ impl Relay {
     /// Works until it is told to stop.
     async fn consume(&mut self) -> Result<(), FanoutError> {
         self.resume()?;
-        let commit_every = if self.follows.is_some() { TOLD_EVERY } else { COMMIT_EVERY };
+        let commit_every = if self.follows.is_some() { REPORT_EVERY } else { COMMIT_EVERY };
         let mut commits = interval_at(Instant::now() + commit_every, commit_every);
         let mut holds = interval(HOLDS_EVERY);
         for timer in [&mut commits, &mut holds] {

@@ -23,7 +23,7 @@ pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &
     let codec = engines.codec().await?;
     let read = Read { log: engines.log().await?, store: engines.store().await?, codec };
     let metrics = Metrics::new();
-    let mut shown = AuditOutput { options, cx, set: AuditMetrics::new(&metrics), metrics, told: 0 };
+    let mut shown = AuditOutput { options, cx, set: AuditMetrics::new(&metrics), metrics, shown_at: 0 };
     let serving = match options.listen {
         None => None,
         Some(address) => {
@@ -32,7 +32,7 @@ pub(crate) async fn run(engines: &mut dyn Engines, options: &AuditOptions, cx: &
             Some(tokio::spawn(process::serve(listener, axum::Router::new(), serving, cx.stop.clone())))
         }
     };
-    let audited = audit::audit(&read, &what, cx.stop, |told| shown.tell(&told)).await;
+    let audited = audit::audit(&read, &what, cx.stop, |event| shown.show(&event)).await;
     if let Some(serving) = serving {
         serving.abort();
     }
@@ -76,20 +76,20 @@ struct AuditOutput<'a> {
     metrics: Metrics,
     set: AuditMetrics,
     /// The number of records at the last line of progress.
-    told: u64,
+    shown_at: u64,
 }
 
 impl AuditOutput<'_> {
-    fn tell(&mut self, told: &AuditEvent<'_>) -> Result<(), OpsError> {
-        match told {
+    fn show(&mut self, event: &AuditEvent<'_>) -> Result<(), OpsError> {
+        match event {
             AuditEvent::Difference(difference) if self.options.json => self.cx.json(difference),
             AuditEvent::Difference(difference) => self.cx.say(difference.to_string()),
             AuditEvent::Portion(report) => {
                 // An audit that follows the log is at its end after every portion.
                 self.keep(report, self.options.follow)?;
                 let records = report.counts.records;
-                if records - self.told >= PROGRESS_EVERY && self.cx.output.is_terminal() {
-                    self.told = records;
+                if records - self.shown_at >= PROGRESS_EVERY && self.cx.output.is_terminal() {
+                    self.shown_at = records;
                     self.cx.output.tell(&format!("{records} records, {} differences\n", report.differences()));
                 }
                 Ok(())

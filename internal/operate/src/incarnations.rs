@@ -113,10 +113,10 @@ async fn turn(
 fn judge(found: &Compared, from: u32, number: u32, cx: &Context<'_>) -> Result<(), OpsError> {
     let rows: u64 = found.rows.values().sum();
     if found.different > 0 {
-        let more = found.different - found.told.len() as u64;
+        let more = found.different - found.examples.len() as u64;
         let more = (more > 0).then(|| format!("and {more} more"));
-        let told = found.told.iter().cloned().chain(more).chain([not_switched(number)]);
-        return Err(OpsError::Refused(told.collect()));
+        let lines = found.examples.iter().cloned().chain(more).chain([not_switched(number)]);
+        return Err(OpsError::Refused(lines.collect()));
     }
     cx.say(format!(
         "{rows} rows compared, cell by cell with their timestamps: incarnations {from} and {number} are the same"

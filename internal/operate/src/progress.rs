@@ -19,12 +19,12 @@ pub(crate) struct Progress<'a> {
     output: &'a dyn Output,
     what: String,
     begun: Instant,
-    told: Option<Instant>,
+    shown_at: Option<Instant>,
 }
 
 impl<'a> Progress<'a> {
     pub(crate) fn new(output: &'a dyn Output, what: impl Into<String>) -> Self {
-        Self { output, what: what.into(), begun: Instant::now(), told: None }
+        Self { output, what: what.into(), begun: Instant::now(), shown_at: None }
     }
 
     /// Shows that `done` of `of` are done.
@@ -40,7 +40,7 @@ impl<'a> Progress<'a> {
 
     /// Ends the line, so that further output begins a new one.
     pub(crate) fn end(&self) {
-        if self.output.is_terminal() && self.told.is_some() {
+        if self.output.is_terminal() && self.shown_at.is_some() {
             self.output.tell("\r\x1b[K");
         }
     }
@@ -48,10 +48,10 @@ impl<'a> Progress<'a> {
     fn line(&mut self, text: impl FnOnce(&str) -> String) {
         let every = if self.output.is_terminal() { TERMINAL_EVERY } else { LINE_EVERY };
         // A short command shows no progress.
-        if self.told.unwrap_or(self.begun).elapsed() < every {
+        if self.shown_at.unwrap_or(self.begun).elapsed() < every {
             return;
         }
-        self.told = Some(Instant::now());
+        self.shown_at = Some(Instant::now());
         let text = text(&self.what);
         let line = if self.output.is_terminal() { format!("\r{text}\x1b[K") } else { format!("{text}\n") };
         self.output.tell(&line);

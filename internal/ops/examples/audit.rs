@@ -171,13 +171,13 @@ async fn look(engines: &Engines) -> Fallible {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let before = memory("VmRSS");
     let begun = Instant::now();
-    let told = |told: AuditEvent<'_>| {
-        if let AuditEvent::Difference(difference) = told {
+    let tell = |event: AuditEvent<'_>| {
+        if let AuditEvent::Difference(difference) = event {
             println!("{difference}");
         }
         Ok(())
     };
-    let report = audit(engines, &AuditScope::everything(), &CancellationToken::new(), told).await?;
+    let report = audit(engines, &AuditScope::everything(), &CancellationToken::new(), tell).await?;
     let took = begun.elapsed();
     println!("{report}");
     println!(

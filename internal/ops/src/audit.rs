@@ -53,7 +53,7 @@ pub use selection::{Conversations, Sample};
 /// How often an audit that follows the log looks for new records.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// The most rows that are remembered as reported.
-const TOLD_MAX: usize = 1 << 16;
+const REPORTED_MAX: usize = 1 << 16;
 
 /// What to audit, and how.
 #[derive(Debug, Clone)]
@@ -111,15 +111,15 @@ pub struct Engines {
 /// is retried for minutes.
 ///
 /// # Errors
-/// When the log or the store cannot be read, or `told` fails. Differences are no error.
+/// When the log or the store cannot be read, or `tell` fails. Differences are no error.
 pub async fn audit(
     engines: &Engines,
     what: &AuditScope,
     stop: &CancellationToken,
-    mut told: impl FnMut(AuditEvent<'_>) -> Result<(), OpsError> + Send,
+    mut tell: impl FnMut(AuditEvent<'_>) -> Result<(), OpsError> + Send,
 ) -> Result<Report, OpsError> {
     let mut audit = Audit::begin(engines, what, stop).await?;
-    match audit.run(what, stop, &mut told).await {
+    match audit.run(what, stop, &mut tell).await {
         // `stop` was cancelled while the audit waited for an answer.
         Err(error) if stop.is_cancelled() && error.exit() == Exit::Unavailable => {}
         ended => ended?,
@@ -140,7 +140,7 @@ struct Audit<'a> {
     /// Conversations with rows that differ. Their states differ for the same reason, so they are not compared.
     differing: selection::Bounded,
     /// Rows that were reported as different: later events that change them are not reported again.
-    told: BTreeSet<(&'static str, BTreeMap<&'static str, String>)>,
+    reported: BTreeSet<(&'static str, BTreeMap<&'static str, String>)>,
 }
 
 impl<'a> Audit<'a> {
@@ -158,7 +158,7 @@ impl<'a> Audit<'a> {
         }
         let differing = selection::Bounded::default();
         let (bounds, lasts, rate) = (BTreeMap::new(), LastDeliveries::new(), Rate::new(what.rate));
-        Ok(Self { engines, ranges, judges, bounds, lasts, rate, report, differing, told: BTreeSet::new() })
+        Ok(Self { engines, ranges, judges, bounds, lasts, rate, report, differing, reported: BTreeSet::new() })
     }
 
     /// Audits until the end, or until `stop`.
@@ -166,7 +166,7 @@ impl<'a> Audit<'a> {
         &mut self,
         what: &AuditScope,
         stop: &CancellationToken,
-        told: &mut (impl FnMut(AuditEvent<'_>) -> Result<(), OpsError> + Send),
+        tell: &mut (impl FnMut(AuditEvent<'_>) -> Result<(), OpsError> + Send),
     ) -> Result<(), OpsError> {
         loop {
             self.look(what, stop).await?;
@@ -185,14 +185,14 @@ impl<'a> Audit<'a> {
                 }
                 for difference in &differences {
                     *self.report.differences.entry(difference.fault).or_default() += 1;
-                    told(AuditEvent::Difference(difference))?;
+                    tell(AuditEvent::Difference(difference))?;
                 }
                 for slice in &portion {
                     let settled = self.bounds[&slice.partition].settled().min(slice.to);
                     let next = self.report.next.entry(slice.partition).or_default();
                     *next = settled.max(*next);
                 }
-                told(AuditEvent::Portion(&self.report))?;
+                tell(AuditEvent::Portion(&self.report))?;
             }
             if !what.follow || stop.is_cancelled() {
                 return Ok(());
@@ -232,6 +232,6 @@ impl<'a> Audit<'a> {
     /// Whether this is the first difference of its row.
     fn is_first(&mut self, difference: &Difference) -> bool {
         let Some(table) = difference.table else { return true };
-        self.told.len() >= TOLD_MAX || self.told.insert((table, difference.key.clone()))
+        self.reported.len() >= REPORTED_MAX || self.reported.insert((table, difference.key.clone()))
     }
 }

@@ -121,8 +121,8 @@ impl World {
         let store: SharedStore = self.store.attach().unwrap();
         let engines = Engines { log: self.log.clone(), store, codec: Codec::compiled_in() };
         let (stop, mut found) = (CancellationToken::new(), Vec::new());
-        let report = audit(&engines, what, &stop, |told| {
-            if let AuditEvent::Difference(difference) = told {
+        let report = audit(&engines, what, &stop, |event| {
+            if let AuditEvent::Difference(difference) = event {
                 println!("{difference}");
                 found.push(difference.clone());
             }
@@ -433,8 +433,8 @@ async fn an_audit_goes_on_where_another_stopped_and_follows_the_log() {
     let (progress, mut seen) = tokio::sync::watch::channel(0);
     let following = tokio::spawn(async move {
         let what = AuditScope { follow: true, ..AuditScope::everything() };
-        audit(&engines, &what, &token, |told| {
-            if let AuditEvent::Portion(report) = told {
+        audit(&engines, &what, &token, |event| {
+            if let AuditEvent::Portion(report) = event {
                 progress.send_replace(report.counts.events);
             }
             Ok(())

@@ -62,8 +62,8 @@ async fn consume(log: &SharedLog, store: &SharedStore, conversation: Conversatio
 async fn differences(log: &SharedLog, store: &SharedStore) -> Vec<Difference> {
     let engines = Engines { log: log.clone(), store: store.clone(), codec: Codec::compiled_in() };
     let (what, stop, mut found) = (AuditScope::everything(), CancellationToken::new(), Vec::new());
-    let report = audit(&engines, &what, &stop, |told| {
-        if let AuditEvent::Difference(difference) = told {
+    let report = audit(&engines, &what, &stop, |event| {
+        if let AuditEvent::Difference(difference) = event {
             found.push(difference.clone());
         }
         Ok(())

@@ -9,7 +9,7 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, MessageText, R
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fields::{FieldType, NamedField};
+use crate::fields::{Field, FieldType};
 
 /// A command. Its id is a UUIDv7 that the client makes, and stays the same when the command is sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,22 +116,24 @@ impl CommandKind {
 
     /// The fields of commands of that type, beside the command's id and conversation: to say which one is wrong.
     #[must_use]
-    pub fn fields_of(name: &str) -> &'static [NamedField] {
-        const USER: NamedField = ("user", FieldType::User, true);
-        const MEMBERS: NamedField = ("members", FieldType::Users, true);
-        const TARGET: NamedField = ("target", FieldType::Command, true);
-        const BODY: NamedField = ("body", FieldType::Text, true);
+    pub fn fields_of(name: &str) -> Vec<Field> {
+        const USER: Field = Field::required("user", FieldType::User);
+        const MEMBERS: Field = Field::required("members", FieldType::Users);
+        const TARGET: Field = Field::required("target", FieldType::Command);
+        const BODY: Field = Field::required("body", FieldType::Text);
         match name {
-            "create" => &[("kind", FieldType::Text, true), ("title", FieldType::Text, false), MEMBERS],
-            "add_members" => &[MEMBERS],
-            "remove_member" => &[USER],
-            "change_role" => &[USER, ("role", FieldType::Text, true)],
-            "change_title" => &[("title", FieldType::Text, true)],
-            "send" => &[BODY, ("reply_to", FieldType::Command, false)],
-            "edit" => &[TARGET, BODY],
-            "react" => &[TARGET, ("emoji", FieldType::Text, true)],
-            "delete" | "unreact" => &[TARGET],
-            _ => &[],
+            "create" => {
+                vec![Field::required("kind", FieldType::Text), Field::optional("title", FieldType::Text), MEMBERS]
+            }
+            "add_members" => vec![MEMBERS],
+            "remove_member" => vec![USER],
+            "change_role" => vec![USER, Field::required("role", FieldType::Text)],
+            "change_title" => vec![Field::required("title", FieldType::Text)],
+            "send" => vec![BODY, Field::optional("reply_to", FieldType::Command)],
+            "edit" => vec![TARGET, BODY],
+            "react" => vec![TARGET, Field::required("emoji", FieldType::Text)],
+            "delete" | "unreact" => vec![TARGET],
+            _ => Vec::new(),
         }
     }
 
@@ -236,7 +238,7 @@ mod tests {
         }
         assert_eq!(types.len(), Kind::ALL.len(), "a type for each kind");
         for (name, sent) in types {
-            let listed = CommandKind::fields_of(&name).iter().map(|(field, ..)| (*field).to_owned()).collect();
+            let listed = CommandKind::fields_of(&name).into_iter().map(|field| field.name.to_owned()).collect();
             assert_eq!(sent, listed, "the fields of '{name}'");
         }
     }

@@ -5,8 +5,30 @@ use domain::{CommandId, ConversationId, Seq, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A field of a frame: its name, its type, and whether it is required.
-pub type NamedField = (&'static str, FieldType, bool);
+/// A field of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// The type of its value.
+    pub field_type: FieldType,
+    /// Whether a frame without it is refused.
+    pub is_required: bool,
+}
+
+impl Field {
+    /// A field that a frame must have.
+    #[must_use]
+    pub const fn required(name: &'static str, field_type: FieldType) -> Self {
+        Self { name, field_type, is_required: true }
+    }
+
+    /// A field that a frame may lack.
+    #[must_use]
+    pub const fn optional(name: &'static str, field_type: FieldType) -> Self {
+        Self { name, field_type, is_required: false }
+    }
+}
 
 /// The type of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

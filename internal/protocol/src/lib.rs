@@ -32,7 +32,7 @@ pub use bodies::{
 pub use close::CloseCode;
 pub use command::{CommandFrame, CommandKind};
 pub use error::{ErrorBody, ErrorCode, sentence};
-pub use fields::{FieldType, NamedField};
+pub use fields::{Field, FieldType};
 pub use frames::{
     ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, batch, is_frame, with_cursor,
 };

@@ -1,7 +1,7 @@
 //! Parses a device's text into a frame, or into an error that says what is wrong with it.
 
 use domain::{CommandId, ConversationId};
-use protocol::{ClientFrame, CommandFrame, CommandKind, ErrorCode, FieldType, NamedField, ServerFrame, is_object};
+use protocol::{ClientFrame, CommandFrame, CommandKind, ErrorCode, Field, FieldType, ServerFrame, is_object};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -71,33 +71,33 @@ fn wrong_field(kind: &str, text: &str) -> Option<String> {
         _ if is_unknown(text) => &[],
         _ => &[ID, CONVERSATION],
     };
-    for (name, field, needed) in named.iter().chain(fields_of(kind)) {
-        match frame.get(*name) {
-            None | Some(Value::Null) if !needed => {}
-            None => return Some(format!("a '{kind}' frame needs '{name}': {}", field.words())),
-            Some(value) if field.takes(value) => {}
-            Some(value) => return Some(format!("'{name}' must be {}, not {}", field.words(), shown(value))),
+    for Field { name, field_type, is_required } in named.iter().copied().chain(fields_of(kind)) {
+        match frame.get(name) {
+            None | Some(Value::Null) if !is_required => {}
+            None => return Some(format!("a '{kind}' frame needs '{name}': {}", field_type.words())),
+            Some(value) if field_type.takes(value) => {}
+            Some(value) => return Some(format!("'{name}' must be {}, not {}", field_type.words(), shown(value))),
         }
     }
     None
 }
 
 /// The fields of every command: its id, and its conversation.
-const ID: NamedField = ("id", FieldType::Command, true);
-const CONVERSATION: NamedField = ("conversation", FieldType::Conversation, true);
+const ID: Field = Field::required("id", FieldType::Command);
+const CONVERSATION: Field = Field::required("conversation", FieldType::Conversation);
 
 /// The other fields of a frame of that type.
-fn fields_of(kind: &str) -> &'static [NamedField] {
+fn fields_of(kind: &str) -> Vec<Field> {
     match kind {
-        "hello" => &[
-            ("token", FieldType::Text, false),
-            ("cursor", FieldType::Text, false),
-            ("user", FieldType::User, false),
-            ("batch", FieldType::Flag, false),
-            ("signals", FieldType::Flag, false),
+        "hello" => vec![
+            Field::optional("token", FieldType::Text),
+            Field::optional("cursor", FieldType::Text),
+            Field::optional("user", FieldType::User),
+            Field::optional("batch", FieldType::Flag),
+            Field::optional("signals", FieldType::Flag),
         ],
-        "renew" => &[("token", FieldType::Text, true)],
-        "mark" => &[("seq", FieldType::Seq, true)],
+        "renew" => vec![Field::required("token", FieldType::Text)],
+        "mark" => vec![Field::required("seq", FieldType::Seq)],
         command => CommandKind::fields_of(command),
     }
 }

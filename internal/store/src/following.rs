@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The interval of checks whether storage has come far enough in the new incarnation.
 const REACHED_EVERY: Duration = Duration::from_millis(20);
 /// The interval of warnings that storage has not come far enough yet.
-const TOLD_EVERY: Duration = Duration::from_secs(30);
+const WARN_EVERY: Duration = Duration::from_secs(30);
 
 /// A handle to the store that follows a switch; see the module's documentation.
 pub struct Following {
@@ -152,14 +152,14 @@ impl Shared {
             return Ok(());
         }
         let next = Pin::new(self.root.at(current).await?);
-        let mut told = Instant::now();
+        let mut warned = Instant::now();
         while !self.turn(&pin, &next).await? {
             sleep(REACHED_EVERY).await;
             if self.root.current_incarnation().await? != current {
                 return Ok(());
             }
-            if told.elapsed() >= TOLD_EVERY {
-                told = Instant::now();
+            if warned.elapsed() >= WARN_EVERY {
+                warned = Instant::now();
                 tracing::warn!(incarnation = current, "waiting until storage has come as far as it had before");
             }
         }

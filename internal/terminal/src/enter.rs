@@ -107,20 +107,20 @@ async fn find(
     stop: &CancellationToken,
     output: &mut (dyn Write + Send),
 ) -> Result<Option<UserBody>, TerminalError> {
-    let (begun, mut told) = (Instant::now(), false);
+    let (begun, mut said) = (Instant::now(), false);
     loop {
         match http.user_by_name(name).await {
             Ok(user) => return Ok(Some(user)),
             Err(error) if error.code() == Some(ErrorCode::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
-        if !told {
+        if !said {
             let (minutes, seconds) = (wait.as_secs() / 60, wait.as_secs() % 60);
             say(
                 output,
                 &format!("-- nobody is called {name} yet: waiting {minutes}:{seconds:02} for them to register"),
             )?;
-            told = true;
+            said = true;
         }
         if begun.elapsed() >= wait {
             say(output, &format!("-- {name} did not come: is that their name?"))?;

@@ -72,7 +72,7 @@ struct Holding {
     phase: Phase,
     /// Whether the member has received the assignment. Until then, a commit by the member belongs to an earlier
     /// ownership whose loss it has not noticed; others may have committed in between.
-    told: bool,
+    is_known: bool,
     /// The number of commits for the partition that are being written.
     writing: u32,
 }
@@ -165,7 +165,7 @@ impl Groups {
         if let Pending::Assigned(partitions) = &pending {
             for at in partitions {
                 if let Some(held) = found.holdings.get_mut(at).filter(|held| held.member == id) {
-                    held.told = true;
+                    held.is_known = true;
                 }
             }
         }
@@ -181,7 +181,7 @@ impl Groups {
     ) -> Option<WriteTicket> {
         let mut state = self.lock();
         let found = state.groups.get_mut(group)?;
-        let counts = |held: &Holding| held.member == id && held.told && held.phase != Phase::Draining;
+        let counts = |held: &Holding| held.member == id && held.is_known && held.phase != Phase::Draining;
         let owned = |at| seeded(Bug::ZombieCommitAccepted) || found.holdings.get(at).is_some_and(counts);
         if !partitions.iter().all(owned) {
             return None;
@@ -207,7 +207,7 @@ impl Groups {
             return None;
         }
         for at in &partitions {
-            let free = || Holding { member: NOBODY, phase: Phase::Draining, told: false, writing: 0 };
+            let free = || Holding { member: NOBODY, phase: Phase::Draining, is_known: false, writing: 0 };
             found.holdings.entry(at.clone()).or_insert_with(free).writing += 1;
         }
         Some(WriteTicket { groups: Arc::clone(self), group: group.to_owned(), partitions })
@@ -274,7 +274,7 @@ impl Groups {
                 Some((_, Phase::Revoking | Phase::Draining)) => continue,
                 None => {}
             }
-            group.holdings.insert(at.clone(), Holding { member, phase: Phase::Owned, told: false, writing: 0 });
+            group.holdings.insert(at.clone(), Holding { member, phase: Phase::Owned, is_known: false, writing: 0 });
             assigned.entry(member).or_default().push(at);
         }
         for (id, partitions) in revoked {

@@ -61,7 +61,7 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 pub(super) struct Failure {
     reason: OnceLock<String>,
-    told: CancellationToken,
+    failed: CancellationToken,
 }
 
 /// What to publish and answer once a batch is durable.
@@ -81,7 +81,7 @@ pub(super) struct Failed(String);
 impl Failure {
     fn set(&self, reason: String) {
         let _ = self.reason.set(reason); // the first one counts
-        self.told.cancel();
+        self.failed.cancel();
     }
 
     /// The error, if the writer has failed.
@@ -91,7 +91,7 @@ impl Failure {
 
     /// Waits until the writer fails.
     pub(super) async fn wait(&self) {
-        self.told.cancelled().await;
+        self.failed.cancelled().await;
     }
 }
 

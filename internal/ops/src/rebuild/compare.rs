@@ -32,7 +32,7 @@ const RESTED_LOOKS: u32 = 4;
 /// Rows that are looked up at once.
 const LOOKED_UP: usize = 512;
 /// The most differences that are described.
-const TOLD_MAX: usize = 20;
+const EXAMPLES_MAX: usize = 20;
 
 /// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Compared {
     /// Rows that differ, or exist in one incarnation only.
     pub different: u64,
     /// Descriptions of some of them: table, key and names of cells, never values.
-    pub told: Vec<String>,
+    pub examples: Vec<String>,
     /// Rows that changed at every comparison; the cells that both incarnations have applied are the same.
     pub changing: u64,
 }
@@ -50,9 +50,9 @@ pub struct Compared {
 impl Compared {
     fn differs(&mut self, table: &Table, key: &[Value], what: &str) {
         self.different += 1;
-        if self.told.len() < TOLD_MAX {
+        if self.examples.len() < EXAMPLES_MAX {
             let key: Vec<String> = key.iter().map(shown).collect();
-            self.told.push(format!("{} {}: {what}", table.name, key.join(" ")));
+            self.examples.push(format!("{} {}: {what}", table.name, key.join(" ")));
         }
     }
 }

@@ -99,7 +99,8 @@ fn of(partition: u32) -> ConversationId {
 #[test]
 #[ignore = "it is what the other test runs and records"]
 fn process() {
-    let (Ok(folder), Ok(acknowledged)) = (std::env::var("POWERCUT_FOLDER"), std::env::var("POWERCUT_TOLD")) else {
+    let (Ok(folder), Ok(acknowledged)) = (std::env::var("POWERCUT_FOLDER"), std::env::var("POWERCUT_ACKNOWLEDGED"))
+    else {
         return;
     };
     let mut acknowledged = File::create(acknowledged).unwrap();
@@ -149,7 +150,7 @@ fn record(work: &Path) -> Option<Recording> {
         .arg(&trace)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "process", "--ignored", "--nocapture"])
-        .envs([("POWERCUT_FOLDER", &folder), ("POWERCUT_TOLD", &acknowledged)])
+        .envs([("POWERCUT_FOLDER", &folder), ("POWERCUT_ACKNOWLEDGED", &acknowledged)])
         .output();
     let output = match traced {
         Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("Operation not permitted") => output,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use workload::Random;
 
 use super::hostile::hostile;
-use super::world::{Meeting, World};
+use super::world::{LoadRoom, World};
 use crate::device::{Device, Route};
 
 /// How many of the newest messages may be edited, deleted and reacted to.
@@ -105,7 +105,7 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
 }
 
 /// Mostly a connected device of a member; sometimes any device.
-fn speaker(world: &World, room: &Meeting, random: &mut Random) -> usize {
+fn speaker(world: &World, room: &LoadRoom, random: &mut Random) -> usize {
     let mut number = 0;
     for _ in 0..TRIES {
         let stranger = random.below(200) == 0;
@@ -141,7 +141,7 @@ fn repetition(world: &World, random: &mut Random) -> Option<Chosen> {
     Some(Chosen { device: number, command, route, is_message: false })
 }
 
-fn membership(world: &World, room: &Meeting, random: &mut Random) -> Option<Chosen> {
+fn membership(world: &World, room: &LoadRoom, random: &mut Random) -> Option<Chosen> {
     let by = if random.chance(85) { room.founder } else { *random.pick(&room.members) };
     let mut number = world.device_of(by, random);
     let (id, conversation) = (mint(random, false), room.id);
@@ -267,7 +267,7 @@ mod tests {
         }
         // No commands of strangers, which are of every kind by themselves.
         let config = LoadConfig { users: 4, devices: 1, hostile_percent: 0, ..LoadConfig::default() };
-        let rooms = vec![Meeting { id, founder: 0, members: vec![0, 1, 2], direct: false }];
+        let rooms = vec![LoadRoom { id, founder: 0, members: vec![0, 1, 2], direct: false }];
         World { config, accounts, devices, rooms }
     }
 

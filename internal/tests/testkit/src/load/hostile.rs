@@ -6,7 +6,7 @@ use uuid::Uuid;
 use workload::Random;
 
 use super::actions::{Chosen, mint};
-use super::world::{Meeting, World};
+use super::world::{LoadRoom, World};
 use crate::device::Route;
 
 /// A hostile command; `None` when the chosen one makes no sense now, or was a read mark.
@@ -59,18 +59,18 @@ pub fn about_message(id: CommandId, target: CommandId) -> CommandKind {
 }
 
 /// The number of a user who was not a member of the conversation at first.
-fn stranger(world: &World, room: &Meeting, random: &mut Random) -> Option<usize> {
+fn stranger(world: &World, room: &LoadRoom, random: &mut Random) -> Option<usize> {
     let outside: Vec<usize> = (0..world.config.users).filter(|user| !room.members.contains(user)).collect();
     if outside.is_empty() { None } else { Some(*random.pick(&outside)) }
 }
 
 /// The seq of an entry of that conversation, taken from a device of its founder.
-fn seen_at(world: &World, room: &Meeting, random: &mut Random) -> Option<Seq> {
+fn seen_at(world: &World, room: &LoadRoom, random: &mut Random) -> Option<Seq> {
     world.devices[world.device_of(room.founder, random)].memory().kept.newest(room.id)
 }
 
 /// A message of that conversation, taken from a device of its founder.
-fn seen(world: &World, room: &Meeting, random: &mut Random) -> Option<CommandId> {
+fn seen(world: &World, room: &LoadRoom, random: &mut Random) -> Option<CommandId> {
     world.devices[world.device_of(room.founder, random)].memory().kept.recent_message(room.id)
 }
 

@@ -15,7 +15,7 @@ pub use faults::{Fault, Faults, disturb_cluster, disturb_single, step_clocks};
 pub use hostile::about_message;
 pub use kills::{Killed, kill_cluster, kill_single};
 pub use producers::{Written, write_foreign};
-pub use world::{Meeting, World};
+pub use world::{LoadRoom, World};
 
 /// The size and the mix of a load.
 #[derive(Debug, Clone)]

@@ -38,12 +38,12 @@ pub struct World {
     /// All devices; those of user `n` are `n * devices ..`.
     pub devices: Vec<Device>,
     /// The conversations.
-    pub rooms: Vec<Meeting>,
+    pub rooms: Vec<LoadRoom>,
 }
 
 /// A conversation as the load knows it.
 #[derive(Debug, Clone)]
-pub struct Meeting {
+pub struct LoadRoom {
     /// Its id.
     pub id: ConversationId,
     /// The number of the user who created it.
@@ -114,7 +114,7 @@ impl World {
             let sent = self.devices[device].send(command, Route::Socket, None);
             let conversation = sent.map_err(anyhow::Error::msg)?;
             opened.push((device, id));
-            self.rooms.push(Meeting { id: conversation, founder, members: members.into_iter().collect(), direct });
+            self.rooms.push(LoadRoom { id: conversation, founder, members: members.into_iter().collect(), direct });
         }
         let stands = |(device, id): &(usize, CommandId)| {
             let memory = self.devices[*device].memory();

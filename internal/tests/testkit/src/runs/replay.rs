@@ -180,7 +180,7 @@ async fn say_something(world: &World) -> Result<()> {
     world.until("all devices are back", REACHED_WITHIN, |device| device.memory().live).await?;
     let mut random = Random::new(world.config.seed ^ 0x5a1d);
     for room in &world.rooms {
-        let member = |room: &crate::load::Meeting| {
+        let member = |room: &crate::load::LoadRoom| {
             let devices = world.devices.iter();
             devices.into_iter().find(|device| device.memory().kept.rooms.get(&room.id).is_some_and(Room::is_member))
         };
