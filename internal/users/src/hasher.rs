@@ -1,7 +1,7 @@
 //! Argon2id with reused memory. Each hash takes 19 MiB; allocated and freed by many threads, that can make an allocator
 //! hold a gigabyte.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::password_hash::{self, CustomizedPasswordHasher};
@@ -28,13 +28,25 @@ impl Hasher {
 
     /// A block of memory that was used before, if there is one, in the size that `params` need.
     fn take(&self, params: &Params) -> Vec<Block> {
-        let mut blocks = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut blocks = self.try_idle().and_then(|mut idle| idle.pop()).unwrap_or_default();
         blocks.resize(params.block_count(), Block::default());
         blocks
     }
 
     fn give_back(&self, blocks: Vec<Block>) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
+        if let Some(mut idle) = self.try_idle() {
+            idle.push(blocks);
+        }
+    }
+
+    /// The blocks that are not in use. `None` while another thread takes or returns one: it may be a thread that gives
+    /// way to all others, for which nobody else should wait.
+    fn try_idle(&self) -> Option<MutexGuard<'_, Vec<Vec<Block>>>> {
+        match self.idle.try_lock() {
+            Ok(idle) => Some(idle),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
