@@ -50,7 +50,7 @@ pub const READS_AT_WORK: usize = 64;
 pub mod limits {
     pub use commands::{COMMANDS_BURST, COMMANDS_PER_SECOND, MARK_WINDOW, NAMES_PER_COMMAND};
     pub use commands::{INVITATIONS_BY_ONE_MAX, INVITATIONS_MAX, LEAVINGS_MAX};
-    pub use commands::{WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR};
+    pub use commands::{WRITTEN_BYTES_AT_ONCE, WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR, WRITTEN_BYTES_PER_SECOND};
 
     pub use crate::list::CONVERSATIONS_MAX;
     pub use crate::paging::{PAGE_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};

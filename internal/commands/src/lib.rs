@@ -42,8 +42,8 @@ use membership::{Answer, Memberships};
 use people::People;
 use quota::Quota;
 pub use quota::{
-    WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR, WRITTEN_BYTES_PER_NAME, WRITTEN_BYTES_PER_RECIPIENT,
-    WRITTEN_BYTES_PER_RECORD,
+    WRITTEN_BYTES_AT_ONCE, WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR, WRITTEN_BYTES_PER_NAME,
+    WRITTEN_BYTES_PER_RECIPIENT, WRITTEN_BYTES_PER_RECORD, WRITTEN_BYTES_PER_SECOND,
 };
 
 /// Commands of one process that are being checked or wait for the log. At the bound, further ones are answered

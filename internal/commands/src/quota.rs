@@ -1,6 +1,9 @@
 //! The quota of bytes that a user may cause to be written. Each command is charged for its record, its rows, and
 //! what the fan-out writes for its recipients: one letter in a large group is written for every member.
 //!
+//! There are two buckets: whoever has an hour's quota left must not spend it in a few seconds, at the cost of everybody
+//! else's latency.
+//!
 //! Buckets are per user and process: a user who is served by three processes has three buckets. The quota bounds
 //! the cost of one account; it does not distribute capacity between accounts. The size of a conversation is read
 //! from the store and cached for a while; a store that does not answer blocks no command.
@@ -12,6 +15,7 @@ use std::time::Duration;
 use api::ApiError;
 use domain::kinds::Audience;
 use domain::{Action, ConversationId, Kind, UserId};
+use environment::Buckets;
 use events::topics;
 use lru::LruCache;
 use protocol::ErrorCode;
@@ -25,8 +29,15 @@ use crate::Barrier;
 /// a group of 10,000 members, or 40,000 to one of ten. Beyond that, the answer is `rate_limited`, with the time
 /// after which there is enough again.
 pub const WRITTEN_BYTES_PER_HOUR: u64 = 256 << 20;
-/// Bytes that a user may cause to be written at once, after a pause: one hour's quota.
+/// Bytes that a user may cause to be written in a row, after a pause: one hour's quota.
 pub const WRITTEN_BYTES_BURST: u64 = WRITTEN_BYTES_PER_HOUR;
+/// Bytes that a user may cause to be written per second, per process: six short messages to a group of 10,000 members,
+/// fifty to one of 1,000. Beyond that, the answer is `rate_limited`. (At four times that, compactions of the embedded
+/// engine were felt in everybody's messages.)
+pub const WRITTEN_BYTES_PER_SECOND: u64 = SECOND_KIB as u64 * 1024;
+/// Bytes that a user may cause to be written at once, after a pause of a few seconds. A command that takes more than is
+/// left is written, and the next one waits for as much longer.
+pub const WRITTEN_BYTES_AT_ONCE: u64 = 4 * WRITTEN_BYTES_PER_SECOND;
 /// The charge for a record or a row, in addition to its text.
 pub const WRITTEN_BYTES_PER_RECORD: u64 = 300;
 /// The charge for each recipient of an event: an entry in a list of recipients.
@@ -38,6 +49,8 @@ pub const WRITTEN_BYTES_PER_NAME: u64 = 40;
 const RECORDS: u64 = 4;
 /// Rows for each user whom a command takes in: the membership, and the user's own row.
 const ROWS_PER_MEMBER: u64 = 2;
+/// [`WRITTEN_BYTES_PER_SECOND`] in KiB.
+const SECOND_KIB: u32 = 1 << 10;
 /// Users whose buckets are kept. At the bound the least recently used bucket is dropped, and so counts as full.
 const USERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 /// Conversations whose size is cached. At the bound the least recently used is dropped.
@@ -55,7 +68,10 @@ const QUESTIONS_MAX: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Quota {
     store: SharedStore,
-    buckets: Arc<Mutex<LruCache<UserId, Bucket>>>,
+    /// The buckets of the bound per second, in KiB.
+    of_second: Arc<Buckets<UserId>>,
+    /// The buckets of the bound per hour.
+    of_hour: Arc<Mutex<LruCache<UserId, Bucket>>>,
     sizes: Arc<Mutex<LruCache<ConversationId, Size>>>,
     /// The permits to read a size.
     questions: Arc<Semaphore>,
@@ -75,9 +91,10 @@ struct Size {
 
 impl Quota {
     pub(crate) fn new(store: SharedStore) -> Self {
-        let buckets = Arc::new(Mutex::new(LruCache::new(USERS_MAX)));
+        let of_second = Arc::new(Buckets::new(4 * SECOND_KIB, Duration::from_secs(1) / SECOND_KIB, USERS_MAX));
+        let of_hour = Arc::new(Mutex::new(LruCache::new(USERS_MAX)));
         let sizes = Arc::new(Mutex::new(LruCache::new(SIZES_MAX)));
-        Self { store, buckets, sizes, questions: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
+        Self { store, of_second, of_hour, sizes, questions: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
     }
 
     /// Charges the author's bucket for the command.
@@ -111,10 +128,21 @@ impl Quota {
         self.sizes().put(conversation, Size { members, good_until });
     }
 
+    /// Takes from both buckets, or from none.
     fn take(&self, user: UserId, cost: u64) -> Result<(), ApiError> {
+        let words = "what you have just sent takes too much room, in groups once more for every member: wait a moment, \
+                     then send it again";
+        let too_fast = |wait| ApiError::new(ErrorCode::RateLimited, words).after(wait);
+        self.of_second.look(&user).map_err(too_fast)?;
+        self.take_of_hour(user, cost)?;
+        let kib = u32::try_from(cost.div_ceil(1024)).unwrap_or(u32::MAX);
+        self.of_second.take_many(&user, kib).map_err(too_fast)
+    }
+
+    fn take_of_hour(&self, user: UserId, cost: u64) -> Result<(), ApiError> {
         let (now, cost, burst) = (Instant::now(), cost as f64, WRITTEN_BYTES_BURST as f64);
         let per_second = WRITTEN_BYTES_PER_HOUR as f64 / 3600.0;
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.of_hour.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets.get_or_insert_mut(user, || Bucket { bytes: burst, at: now });
         let gained = now.duration_since(bucket.at).as_secs_f64() * per_second;
         *bucket = Bucket { bytes: (bucket.bytes + gained).min(burst), at: now };
@@ -206,19 +234,51 @@ mod tests {
         assert!(crowd > 9_990 * WRITTEN_BYTES_PER_RECIPIENT && crowd > 50 * alone, "{alone} {crowd}");
         let mut sent = 0;
         let refused = loop {
-            match quota.take(user(1), crowd) {
+            match quota.take_of_hour(user(1), crowd) {
                 Ok(()) => sent += 1,
                 Err(error) => break error,
             }
         };
         assert_eq!(sent, WRITTEN_BYTES_BURST / crowd);
         assert_eq!(refused.code, ErrorCode::RateLimited);
-        quota.take(user(2), crowd).unwrap();
+        quota.take_of_hour(user(2), crowd).unwrap();
         let wait = refused.retry_after.unwrap();
         tokio::time::advance(wait.mul_f64(0.9)).await;
-        assert!(quota.take(user(1), crowd).is_err());
+        assert!(quota.take_of_hour(user(1), crowd).is_err());
         tokio::time::advance(wait.mul_f64(0.1) + Duration::from_millis(1)).await;
+        quota.take_of_hour(user(1), crowd).unwrap();
+    }
+
+    /// Issue 10, item 4: an hour's quota that was spent in seconds, in a group of 10,000, was felt by everybody.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_spends_an_hours_quota_in_a_few_seconds() {
+        let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
+        let quota = Quota::new(store);
+        let (crowd, hundred) = (cost(&message(1), 9_990), cost(&message(100), 100));
+        let sent = || (0..1_000).take_while(|_| quota.take(user(1), crowd).is_ok()).count() as u64;
+        assert_eq!(sent(), WRITTEN_BYTES_AT_ONCE / crowd + 1, "the last one overdraws");
+        for second in 0..3 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let sent = sent();
+            assert!(sent.abs_diff(WRITTEN_BYTES_PER_SECOND / crowd) <= 1, "{sent} in second {second}");
+        }
+        let refused = quota.take(user(1), crowd).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::RateLimited);
+        tokio::time::advance(refused.retry_after.unwrap()).await;
         quota.take(user(1), crowd).unwrap();
+        assert!(hundred * u64::from(crate::COMMANDS_PER_SECOND) < WRITTEN_BYTES_PER_SECOND, "{hundred}");
+    }
+
+    /// Who has used up the hour may still send what there is room for: what is refused is not charged.
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_the_hour_refuses_takes_nothing_of_the_second() {
+        let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::from_fn(|| 0)).await.unwrap();
+        let quota = Quota::new(store);
+        quota.take_of_hour(user(1), WRITTEN_BYTES_BURST - 1_000).unwrap();
+        for _ in 0..1_000 {
+            quota.take(user(1), 100_000).unwrap_err();
+        }
+        quota.take(user(1), 1_000).unwrap();
     }
 
     /// A group that has just grown is charged with its new size, although the old size was cached.

@@ -154,7 +154,10 @@ fn requests() -> Section {
     let names = number(chat::limits::NAMES_PER_COMMAND);
     let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let (burst, hourly) = (count(chat::limits::WRITTEN_BYTES_BURST), count(chat::limits::WRITTEN_BYTES_PER_HOUR));
-    let written = format!("{} at once, then {} an hour", bytes(burst), bytes(hourly));
+    let at_a_time = bytes(count(chat::limits::WRITTEN_BYTES_AT_ONCE));
+    let each_second = bytes(count(chat::limits::WRITTEN_BYTES_PER_SECOND));
+    let quickly = format!("{at_a_time} at once, then {each_second} a second");
+    let written = format!("{} in a row, then {} an hour", bytes(burst), bytes(hourly));
     let at_once = format!(
         "{}, and {} more wait up to {}",
         number(chat::READS_AT_ONCE),
@@ -179,7 +182,8 @@ fn requests() -> Section {
             ),
             ("commands and marks of a user, over all sockets and HTTP, per process", commands, "`rate_limited`"),
             ("users that a command names, for each of which it counts as one more", names, "`rate_limited`"),
-            ("bytes that a user's commands cause to be written, per process", written, "`rate_limited`"),
+            ("bytes that a user's commands cause to be written, per process", quickly, "`rate_limited`"),
+            ("the same in the long run", written, "`rate_limited`"),
             (
                 "reads of a user, over all devices, per process",
                 rate(chat::READS_BURST, chat::READS_PER_SECOND),
