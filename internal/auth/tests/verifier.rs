@@ -94,8 +94,8 @@ async fn tokens_for_others_or_with_other_algorithms_are_refused() {
         (json!({ "exp": null }), "malformed"),
         (json!({ "sid": "!" }), "session"),
     ] {
-        let told = reason(verifier.verify(&forged(&signing, &header, &change)).await);
-        assert!(told.contains(words), "{change}: {told}");
+        let reason = reason(verifier.verify(&forged(&signing, &header, &change)).await);
+        assert!(reason.contains(words), "{change}: {reason}");
     }
     // The public key used as the secret of a symmetric algorithm: the classic confusion.
     let public = BASE64.decode(&ring.jwks().keys[0].x).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chat::Config;
 use domain::{Content, ConversationId, Fingerprint, Seq};
-use eventlog::partition_of;
+use eventlog::partition_of_id;
 use events::topics;
 use process::TaskError;
 use reqwest::{Method, StatusCode};
@@ -255,7 +255,7 @@ async fn a_partition_that_fails_at_once_makes_its_own_conversations_retry() {
     let other: ConversationId = other.as_str().unwrap().parse().unwrap();
     for topic in [topics::MESSAGES, topics::RECEIPTS] {
         let partitions = topics::spec_of(topic).partitions;
-        log.set(vec![(topic, partition_of(c.to_string().as_bytes(), partitions))]);
+        log.set(vec![(topic, partition_of_id(c.uuid(), partitions))]);
         let sync = ann.get("/v1/sync").await.body;
         assert_eq!((&conversation(&sync, c)["state"], &sync["complete"]), (&json!("retry"), &json!(false)));
         assert_eq!(conversation(&sync, other)["state"], "ready");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::ApiError;
 use domain::{ConversationId, Seq};
-use eventlog::{SharedLog, partition_of};
+use eventlog::{SharedLog, partition_of_id};
 use events::topics;
 use store::{Consumer, SharedStore, Source};
 use tokio::time::{Instant, timeout};
@@ -35,7 +35,7 @@ impl Barrier {
     #[must_use]
     pub fn source_of(conversation: ConversationId) -> Source {
         let partitions = topics::spec_of(topics::MESSAGES).partitions;
-        let partition = partition_of(conversation.to_string().as_bytes(), partitions);
+        let partition = partition_of_id(conversation.uuid(), partitions);
         Source { topic: topics::MESSAGES, partition }
     }
 

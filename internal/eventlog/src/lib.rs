@@ -40,7 +40,7 @@ pub use decoded_record::{DecodedRecord, Meaning};
 pub use error::{AppendError, CommitError, LogError};
 pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation, TopicPartition};
 pub use lookup::{RECORD_WITHIN, last_record, next_before_end, record_at, stands};
-pub use partitioner::partition_of;
+pub use partitioner::{partition_of, partition_of_id};
 pub use patient::{PatientError, PatientReader};
 pub use quarantine::Quarantine;
 pub use record::{AppendReceipt, Header, NewRecord, Position, Record, Watermarks};

@@ -1,5 +1,7 @@
 //! Kafka's default partitioner: every producer in any language assigns a key to the same partition as we do.
 
+use uuid::Uuid;
+
 /// The partition of `key` among `partitions`: `toPositive(murmur2(key)) % partitions`.
 ///
 /// Source: Apache Kafka, `org.apache.kafka.clients.producer.internals.BuiltInPartitioner.partitionForKey`.
@@ -9,6 +11,16 @@
 #[must_use]
 pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % partitions
+}
+
+/// The partition of the records whose key is that id, as text.
+///
+/// # Panics
+/// As [`partition_of`].
+#[must_use]
+pub fn partition_of_id(id: Uuid, partitions: u32) -> u32 {
+    let mut text = Uuid::encode_buffer();
+    partition_of(id.hyphenated().encode_lower(&mut text).as_bytes(), partitions)
 }
 
 /// MurmurHash2, 32 bit, with Kafka's seed. Source: `org.apache.kafka.common.utils.Utils.murmur2`.
@@ -37,6 +49,12 @@ fn murmur2(data: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_in_the_partition_of_its_text() {
+        let id = Uuid::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_cdef);
+        assert_eq!(partition_of_id(id, 1_000_003), partition_of(id.to_string().as_bytes(), 1_000_003));
+    }
 
     /// The test values of Kafka's own `UtilsTest.testMurmur2`.
     #[test]

@@ -345,7 +345,7 @@ mod tests {
         let (spec, author) = (spec_of(MESSAGES), UserId::try_from(Uuid::nil()).unwrap());
         log.create(spec).await.unwrap();
         let conversation = ConversationId::direct(author, author);
-        let partition = eventlog::partition_of(conversation.to_string().as_bytes(), spec.partitions);
+        let partition = eventlog::partition_of_id(conversation.uuid(), spec.partitions);
         let (id, rules) = (CommandId::first_at(1), domain::RULES_NEWEST);
         let event = Event {
             id,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use domain::limits::RECIPIENTS_PER_RECORD_MAX;
 use domain::{Effects, Event, UserId};
 use environment::seeded_bugs::{Bug, seeded};
-use eventlog::{DecodedRecord, NewRecord, partition_of};
+use eventlog::{DecodedRecord, NewRecord, partition_of_id};
 use events::{Codec, Delivery, HEADER_TRACE};
 
 /// A delivery record.
@@ -76,7 +76,7 @@ fn lists(by_partition: BTreeMap<u32, Vec<UserId>>) -> impl Iterator<Item = (u32,
 pub(crate) fn by_partition(recipients: &[UserId], partitions: u32) -> BTreeMap<u32, Vec<UserId>> {
     let mut by: BTreeMap<u32, Vec<UserId>> = BTreeMap::new();
     for user in recipients {
-        let mut partition = partition_of(user.to_string().as_bytes(), partitions);
+        let mut partition = partition_of_id(user.uuid(), partitions);
         if seeded(Bug::WrongPartitionHash) {
             partition = (partition + 1) % partitions;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use domain::{Appended, ConversationId, Event, RULES_NEWEST, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{Commit, EventLog, NewRecord, SharedLog, TopicPartition, append, partition_of};
+use eventlog::{Commit, EventLog, NewRecord, SharedLog, TopicPartition, append, partition_of_id};
 use events::Codec;
 use events::topics::{self, DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, TopicSpec, USERS, spec_of};
 use process::{Metrics, Readiness};
@@ -149,10 +149,7 @@ impl World {
                     };
                     let (conversation, seq) = delivery.event_key.unwrap();
                     for user in delivery.recipients {
-                        assert_eq!(
-                            partition_of(user.to_string().as_bytes(), spec_of(DELIVERIES).partitions),
-                            partition
-                        );
+                        assert_eq!(partition_of_id(user.uuid(), spec_of(DELIVERIES).partitions), partition);
                         let feed = seen.entry((user, conversation)).or_default();
                         if feed.last().is_none_or(|(highest, _)| *highest < seq) {
                             feed.push((seq, delivery.frame.clone()));

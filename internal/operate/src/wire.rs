@@ -177,9 +177,9 @@ mod tests {
             "tail chat.deliveries --partition 1 --from -3 --bodies -f",
         ] {
             let request = Request::new(command(words), Some("http://r".into()), &Console);
-            let (line, told) = (request.line().unwrap(), format!("{request:?}"));
+            let (line, shown) = (request.line().unwrap(), format!("{request:?}"));
             assert_eq!(line.matches('\n').count(), 1, "{line}");
-            assert_eq!(format!("{:?}", Request::parse(line.as_bytes()).unwrap()), told);
+            assert_eq!(format!("{:?}", Request::parse(line.as_bytes()).unwrap()), shown);
         }
     }
 

@@ -5,7 +5,7 @@
 //! consumers wait at it, so that neither has judged it, and none will.
 
 use domain::{ConversationId, Seq};
-use eventlog::{EventLog, Meaning, NewRecord, Record, append, partition_of};
+use eventlog::{EventLog, Meaning, NewRecord, Record, append, partition_of_id};
 use events::topics::{MESSAGES, QUARANTINE, spec_of};
 use events::{Codec, Quarantined};
 use store::{Consumer, DROPS_MAX, Dropped, Store};
@@ -38,7 +38,7 @@ pub async fn plan(store: &dyn Store, log: &dyn EventLog, codec: &Codec, dropped:
             return Err(OpsError::Usage(format!("say {what}, in at most {WORDS_MAX} letters")));
         }
     }
-    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let partition = partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
     let drops = store.drops(partition).await?;
     if let Some(before) = drops.iter().find(|before| before.seq == seq) {
         return refused(format!("{seq} was dropped already, by {}: {}", before.by, before.why));

@@ -1,7 +1,7 @@
 //! Holds: conversations whose next event a consumer could not judge.
 
 use domain::{ConversationId, Seq};
-use eventlog::{DecodedRecord, EventLog, Meaning, Record, next_before_end, partition_of};
+use eventlog::{DecodedRecord, EventLog, Meaning, Record, next_before_end, partition_of_id};
 use events::Codec;
 use events::topics::{MESSAGES, RECEIPTS, USERS, spec_of};
 use serde::Serialize;
@@ -83,7 +83,7 @@ pub async fn show(
     codec: &Codec,
     conversation: ConversationId,
 ) -> Result<ConversationHolds, OpsError> {
-    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let partition = partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
     let mut shown = ConversationHolds { partition, rows: Vec::new(), waits_at: Vec::new() };
     for consumer in [Consumer::Storage, Consumer::Fanout] {
         let hold = store.hold(consumer, partition, conversation).await?;

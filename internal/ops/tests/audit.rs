@@ -228,7 +228,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
             let Some(delivery) = codec.read_delivery(&record.headers, &record.payload).unwrap() else { continue };
             let (conversation, seq) = delivery.event_key.unwrap();
             if delivery.frame.contains("\"refused\"") && !delivery.frame.contains("conflict") {
-                let home = eventlog::partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+                let home = eventlog::partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
                 let event = eventlog::record_at(&*world.log, MESSAGES, home, seq.offset()).await.unwrap().unwrap();
                 let event = codec.read_message(&event.headers, &event.payload).unwrap();
                 let events::MessageRecord::Event(event) = event else { continue };

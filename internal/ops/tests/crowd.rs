@@ -12,7 +12,7 @@ use domain::limits::{MEMBERS_PER_EVENT_MAX, RECIPIENTS_PER_RECORD_MAX};
 use domain::{Action, ConversationId, ConversationKind, Seq, UserId};
 use environment::Entropy;
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{SharedLog, TopicPartition, partition_of};
+use eventlog::{SharedLog, TopicPartition, partition_of_id};
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, spec_of};
 use kv::{Batch, Database, Durability};
@@ -31,7 +31,7 @@ const DELIVERIES_ID: u16 = 2;
 fn crowd() -> Vec<UserId> {
     let partitions = spec_of(DELIVERIES).partitions;
     let users = (1_u64..).map(|number| UserId::try_from(Uuid::from_u128(u128::from(number))).unwrap());
-    { users }.filter(|user| partition_of(user.to_string().as_bytes(), partitions) == 0).take(MEMBERS).collect()
+    { users }.filter(|user| partition_of_id(user.uuid(), partitions) == 0).take(MEMBERS).collect()
 }
 
 /// Runs both consumers until they have reached the end of the conversation's partition.
@@ -45,7 +45,7 @@ async fn consume(log: &SharedLog, store: &SharedStore, conversation: Conversatio
         tokio::spawn(async move { storage::run(storing, Readiness::default(), one).await.unwrap() }),
         tokio::spawn(async move { fanout::run(fanning, Readiness::default(), other).await.unwrap() }),
     ];
-    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let partition = partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
     let next = log.watermarks(MESSAGES, partition).await.unwrap().next;
     let (source, last) = (store::Source { topic: MESSAGES, partition }, Seq::new(0, next - 1).unwrap());
     assert!(store.wait_applied(source, last, Duration::from_secs(3600)).await.unwrap());

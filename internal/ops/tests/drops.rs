@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, Content, ConversationId, ConversationKind, Event, RULES_NEWEST, RULES_TRIAL, Seq};
 use environment::Entropy;
-use eventlog::{NewRecord, SharedLog, append, partition_of};
+use eventlog::{NewRecord, SharedLog, append, partition_of_id};
 use events::Codec;
 use events::topics::{DELIVERIES, MESSAGES, QUARANTINE, spec_of};
 use ops::checksum::checksum;
@@ -88,7 +88,7 @@ async fn delivered(log: &SharedLog, what: &str) -> usize {
 }
 
 async fn until_held(store: &EmbeddedStore, conversation: ConversationId, held: bool) {
-    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let partition = partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
     for consumer in [Consumer::Storage, Consumer::Fanout] {
         let is = async || store.hold(consumer, partition, conversation).await.unwrap().is_held();
         let waiting = async {
@@ -193,7 +193,7 @@ async fn a_program_that_knows_the_event_by_then_drops_it_all_the_same() {
     let mut deps = storage::Deps::new(log.clone(), pinned, codec, entropy, metrics);
     assert_eq!(deps.rules_newest, RULES_NEWEST);
     deps.rules_newest = RULES_TRIAL;
-    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let partition = partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
     let (deps, stop) = (std::sync::Arc::new(deps), CancellationToken::new());
     storage::replay(deps, partition, 0, seq.offset() + 2, stop, |_| {}).await.unwrap();
     assert_eq!(bodies(&store, conversation).await, ["behind"]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Role, Seq};
 use environment::Entropy;
-use eventlog::{SharedLog, partition_of};
+use eventlog::{SharedLog, partition_of_id};
 use events::Codec;
 use events::topics::{MESSAGES, spec_of};
 use ops::checksum::{Checksum, checksum};
@@ -132,7 +132,7 @@ impl Talk {
     }
 
     fn source(&self) -> Source {
-        let partition = partition_of(self.conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+        let partition = partition_of_id(self.conversation.uuid(), spec_of(MESSAGES).partitions);
         Source { topic: MESSAGES, partition }
     }
 

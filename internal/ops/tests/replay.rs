@@ -60,17 +60,17 @@ async fn a_part_of_a_partition_can_be_replayed_and_a_gap_is_refused() {
     let (log, store) = (ready_log().await, store().await);
     let conversations = traffic(&*log).await;
     let store: SharedStore = store;
-    let partition = eventlog::partition_of(conversations[0].to_string().as_bytes(), 12);
+    let partition = eventlog::partition_of_id(conversations[0].uuid(), 12);
     let from = Selection::From { partition, offset: 5 };
     assert!(matches!(plan(&log, &store, from).await, Err(OpsError::Usage(_))), "a gap");
     replay_all(&log, &store).await;
     let full = checksum(&*store, None, |_, _| {}).await.unwrap();
     let ranges = plan(&log, &store, from).await.unwrap();
     assert_eq!((ranges.len(), ranges[0].from, ranges[0].ahead()), (1, 5, 0));
-    let (codec, stop, mut told) = (Codec::compiled_in(), CancellationToken::new(), 0);
-    let tell = |_: &ops::replay::Range, done: storage::Replayed| told = done.records;
+    let (codec, stop, mut records) = (Codec::compiled_in(), CancellationToken::new(), 0);
+    let tell = |_: &ops::replay::Range, done: storage::Replayed| records = done.records;
     run(&log, &store, &codec, &Entropy::seeded(1), &ranges, &stop, tell).await.unwrap();
-    assert_eq!(told, ranges[0].records());
+    assert_eq!(records, ranges[0].records());
     assert_eq!(checksum(&*store, None, |_, _| {}).await.unwrap(), full);
     for wrong in [Selection::From { partition: 99, offset: 0 }, Selection::From { partition, offset: 1000 }] {
         assert!(matches!(plan(&log, &store, wrong).await, Err(OpsError::Usage(_))), "{wrong:?}");
@@ -85,7 +85,7 @@ async fn a_log_that_is_not_the_stores_is_refused_before_anything_is_written() {
     let store: SharedStore = store;
     replay_all(&log, &store).await;
     let full = checksum(&*store, None, |_, _| {}).await.unwrap();
-    let partition = eventlog::partition_of(conversations[0].to_string().as_bytes(), 12);
+    let partition = eventlog::partition_of_id(conversations[0].uuid(), 12);
     let plans = [Selection::FromStart, Selection::From { partition, offset: 5 }];
 
     // The other log is as long, then longer: only the content of its records differs.

@@ -164,15 +164,15 @@ async fn every_failure_has_the_common_form() {
         .route("/echo", post(|api::Json(body): api::Json<Value>| async { api::Json(body) }));
     let server = start(router).await;
     let client = Client::new();
-    let told = code_of(client.get(server.url("/panic")).send().await.unwrap()).await;
-    assert_eq!(told, (StatusCode::INTERNAL_SERVER_ERROR, "internal".into()));
-    let told = code_of(client.get(server.url("/nowhere")).send().await.unwrap()).await;
-    assert_eq!(told, (StatusCode::NOT_FOUND, "not_found".into()));
-    let told = code_of(client.delete(server.url("/echo")).send().await.unwrap()).await;
-    assert_eq!(told, (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed".into()));
+    let answer = code_of(client.get(server.url("/panic")).send().await.unwrap()).await;
+    assert_eq!(answer, (StatusCode::INTERNAL_SERVER_ERROR, "internal".into()));
+    let answer = code_of(client.get(server.url("/nowhere")).send().await.unwrap()).await;
+    assert_eq!(answer, (StatusCode::NOT_FOUND, "not_found".into()));
+    let answer = code_of(client.delete(server.url("/echo")).send().await.unwrap()).await;
+    assert_eq!(answer, (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed".into()));
     let large = "a".repeat(process::serve::BODY_BYTES_MAX);
-    let told = code_of(client.post(server.url("/echo")).json(&large).send().await.unwrap()).await;
-    assert_eq!(told, (StatusCode::PAYLOAD_TOO_LARGE, "too_large".into()));
+    let answer = code_of(client.post(server.url("/echo")).json(&large).send().await.unwrap()).await;
+    assert_eq!(answer, (StatusCode::PAYLOAD_TOO_LARGE, "too_large".into()));
     let torn = client.post(server.url("/echo")).header("content-type", "application/json").body("{").send();
     assert_eq!(code_of(torn.await.unwrap()).await, (StatusCode::BAD_REQUEST, "bad_request".into()));
 }
@@ -180,8 +180,8 @@ async fn every_failure_has_the_common_form() {
 #[tokio::test]
 async fn a_service_that_starts_says_no_to_nothing() {
     let server = start(process::serve::starting()).await;
-    let told = code_of(Client::new().get(server.url("/v1/me")).send().await.unwrap()).await;
-    assert_eq!(told, (StatusCode::SERVICE_UNAVAILABLE, "unavailable".into()));
+    let answer = code_of(Client::new().get(server.url("/v1/me")).send().await.unwrap()).await;
+    assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, "unavailable".into()));
     assert_eq!(Client::new().get(server.url("/livez")).send().await.unwrap().status(), StatusCode::OK);
 }
 

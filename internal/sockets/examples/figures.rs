@@ -17,7 +17,7 @@ use auth::{SigningKey, Verifier};
 use domain::{CommandId, ConversationId, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{NewRecord, SharedLog, append, partition_of};
+use eventlog::{NewRecord, SharedLog, append, partition_of_id};
 use events::topics::{self, DELIVERIES};
 use events::{Codec, Delivery, Encoded};
 use futures_util::{SinkExt, StreamExt};
@@ -206,7 +206,7 @@ fn key(seed: u64) -> SigningKey {
 fn user(index: usize) -> UserId {
     let partitions = topics::spec_of(DELIVERIES).partitions;
     let id = |nonce: u128| UserId::try_from(Uuid::from_u128((index as u128) << 64 | nonce)).unwrap();
-    let here = |user: &UserId| partition_of(user.to_string().as_bytes(), partitions) == 0;
+    let here = |user: &UserId| partition_of_id(user.uuid(), partitions) == 0;
     (0..).map(id).find(here).unwrap()
 }
 

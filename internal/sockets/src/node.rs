@@ -6,7 +6,7 @@ use auth::Verifier;
 use commands::Commands;
 use domain::UserId;
 use environment::{Clock, Entropy};
-use eventlog::partition_of;
+use eventlog::partition_of_id;
 use events::topics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -100,7 +100,7 @@ impl Node {
     /// The partition that a user's deliveries are in.
     pub(crate) fn partition(&self, user: UserId) -> &Arc<Partition> {
         let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        &self.partitions[partition_of(user.to_string().as_bytes(), count) as usize]
+        &self.partitions[partition_of_id(user.uuid(), count) as usize]
     }
 }
 

@@ -38,7 +38,7 @@ use std::time::Duration;
 use commands::Barrier;
 use domain::{ConversationId, Signal, UserId};
 use environment::{Clock, Entropy};
-use eventlog::{NewRecord, partition_of};
+use eventlog::{NewRecord, partition_of_id};
 use events::topics::{self, SIGNALS};
 use events::{Codec, Encoded, SignalRecord};
 use store::SharedStore;
@@ -169,7 +169,7 @@ impl Signals {
 
     /// The partition that a user's signals are in: that of their deliveries.
     fn partition(&self, user: UserId) -> u32 {
-        partition_of(user.to_string().as_bytes(), u32::try_from(self.partitions.len()).unwrap_or(u32::MAX))
+        partition_of_id(user.uuid(), u32::try_from(self.partitions.len()).unwrap_or(u32::MAX))
     }
 
     /// The age of a record: this node's time minus the log's append time.

@@ -13,7 +13,8 @@ use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::wrapper::{LogWrapper, SilentReader};
 use eventlog::{
-    Header, LogError, NewRecord, PartitionReader, Record, SharedLog, TopicPartition, Watermarks, append, partition_of,
+    Header, LogError, NewRecord, PartitionReader, Record, SharedLog, TopicPartition, Watermarks, append,
+    partition_of_id,
 };
 use events::Codec;
 use events::topics::{MESSAGES, QUARANTINE, RECEIPTS, spec_of};
@@ -95,7 +96,7 @@ impl Fixture {
         while groups.len() < count {
             let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
             let conversation = ConversationId::group(author, id);
-            if partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions) == PARTITION {
+            if partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions) == PARTITION {
                 let action =
                     Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![author] });
                 groups.insert(conversation, event(id, conversation, action));

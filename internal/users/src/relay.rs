@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use environment::{Clock, Entropy};
 use eventlog::promises::Promises;
-use eventlog::{AppendError, LogError, NewRecord, SharedLog, partition_of};
+use eventlog::{AppendError, LogError, NewRecord, SharedLog, partition_of_id};
 use events::topics::{USERS, spec_of};
 use events::{Codec, HEADER_ID, HEADER_TRACE};
 use process::{Backoff, Condition, FaultLog};
@@ -158,7 +158,7 @@ impl Relay {
             let rows = self.store.outbox(ROWS_MAX).await?;
             let mut done = 0;
             for row in &rows {
-                let partition = partition_of(row.user.to_string().as_bytes(), partitions);
+                let partition = partition_of_id(row.user.uuid(), partitions);
                 if sick.contains_key(&partition) {
                     continue;
                 }

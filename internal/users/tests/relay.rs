@@ -128,8 +128,8 @@ async fn readiness_tells_what_is_wrong_with_the_topic() {
     let empty = eventlog::embedded::EmbeddedLog::open(kv::Database::in_memory(), world.clock()).await.unwrap();
     world.log = empty;
     let service = world.start().await;
-    let told = || service.readiness.reasons().into_iter().any(|reason| reason.reason.contains("topics apply"));
-    while !told() {
+    let is_said = || service.readiness.reasons().into_iter().any(|reason| reason.reason.contains("topics apply"));
+    while !is_said() {
         tokio::task::yield_now().await;
     }
     world::begin_topic(&*world.log).await;

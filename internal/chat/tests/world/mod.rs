@@ -15,7 +15,7 @@ use chat::{Config, Deps};
 use domain::{CommandId, ConversationId, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{NewRecord, Record, SharedLog, partition_of};
+use eventlog::{NewRecord, Record, SharedLog, partition_of_id};
 use events::{Codec, topics};
 use process::{Metrics, Readiness, Serving, TaskError};
 use reqwest::{Client, Method, StatusCode};
@@ -151,7 +151,7 @@ impl World {
     /// A group's id whose partition is not that of `other`.
     pub(crate) fn id_apart(&self, creator: UserId, other: ConversationId) -> CommandId {
         let partitions = topics::spec_of(topics::MESSAGES).partitions;
-        let partition = |c: ConversationId| partition_of(c.to_string().as_bytes(), partitions);
+        let partition = |c: ConversationId| partition_of_id(c.uuid(), partitions);
         loop {
             let id = self.id();
             if partition(ConversationId::group(creator, id)) != partition(other) {
@@ -286,7 +286,7 @@ impl User<'_> {
     /// The seqs of the marks in the log.
     pub(crate) async fn seqs_of_marks(&self, conversation: ConversationId) -> Vec<u64> {
         let partitions = topics::spec_of(topics::RECEIPTS).partitions;
-        let partition = partition_of(conversation.to_string().as_bytes(), partitions);
+        let partition = partition_of_id(conversation.uuid(), partitions);
         let mut reader = self.world.log.reader(topics::RECEIPTS, partition, 0).await.unwrap();
         let records = reader.next(100).await.unwrap();
         let read = |record: &Record| Codec::compiled_in().read_receipt(&record.headers, &record.payload).unwrap();

@@ -103,7 +103,7 @@ fn person(number: u64) -> UserId {
 }
 
 pub(super) fn partition_of(user: UserId) -> u32 {
-    eventlog::partition_of(user.to_string().as_bytes(), spec_of(DELIVERIES).partitions)
+    eventlog::partition_of_id(user.uuid(), spec_of(DELIVERIES).partitions)
 }
 
 /// Event `number` of all: the pairs take turns.

@@ -36,7 +36,7 @@ fn conversation() -> ConversationId {
 
 /// The conversation's partition of that topic.
 fn partition_in(topic: &str) -> TopicPartition {
-    let partition = eventlog::partition_of(conversation().to_string().as_bytes(), spec_of(topic).partitions);
+    let partition = eventlog::partition_of_id(conversation().uuid(), spec_of(topic).partitions);
     TopicPartition::new(topic, partition)
 }
 

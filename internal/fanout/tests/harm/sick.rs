@@ -176,7 +176,7 @@ async fn a_quarantine_without_a_leader_stops_no_partition_and_no_end() {
 async fn a_delivery_partition_without_a_leader_stops_no_other_and_no_end() {
     let (log, store) = (log(1_700_000_000_000).await, new_store().await);
     let storage = Running::storage(&log, &store, RULES_NEWEST);
-    let of = |n| eventlog::partition_of(user(n).to_string().as_bytes(), spec_of(DELIVERIES).partitions);
+    let of = |n| eventlog::partition_of_id(user(n).uuid(), spec_of(DELIVERIES).partitions);
     assert_ne!(of(1), of(2));
     let running = Running::fanout(&Harmed::silent(log.clone(), DELIVERIES, Some(of(1))), &store);
     for round in 1..6 {

@@ -9,7 +9,7 @@ use domain::kinds::{Create, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append, partition_of};
+use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append, partition_of_id};
 use events::Codec;
 use events::topics::{self, DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
 use process::{Metrics, Readiness};
@@ -92,7 +92,7 @@ impl World {
         while groups.len() < count {
             let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
             let conversation = ConversationId::group(author, id);
-            if partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions) == PARTITION {
+            if partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions) == PARTITION {
                 let action =
                     Action::Create(Create { kind: ConversationKind::Group, title: None, members: vec![author] });
                 groups.insert(conversation, Event { id, ..self.event(conversation, action, RULES_NEWEST) });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use domain::limits::RECIPIENTS_PER_RECORD_MAX;
 use domain::{ConversationId, Seq, UserId};
-use eventlog::{EventLog, PatientReader, Record, TopicPartition, partition_of};
+use eventlog::{EventLog, PatientReader, Record, TopicPartition, partition_of_id};
 use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use events::{Codec, Delivery};
 use serde_json::{Map, Value};
@@ -102,7 +102,7 @@ impl ExpectedDeliveries {
         let frames = [false, true].map(|seen| Arc::new(frame_of(event, *appended, effects, seen)));
         let partitions = spec_of(DELIVERIES).partitions;
         for user in &effects.recipients {
-            let to = partition_of(user.to_string().as_bytes(), partitions);
+            let to = partition_of_id(user.uuid(), partitions);
             let seen = effects.blind.binary_search(user).is_err();
             let expected = self.by.entry(to).or_default().entry(((event.conversation, appended.seq), seen));
             let expected = expected.or_insert_with(|| ExpectedDelivery {
@@ -269,7 +269,7 @@ impl Reading<'_> {
 
     /// Notes a delivery that no event of the portion has caused, although its seq is in the portion.
     fn unexpected(&mut self, search: &Search<'_>, record: &Record, (conversation, seq): EventKey) {
-        let home = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+        let home = partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
         let inside = search.slices.iter().any(|slice| slice.partition == home && slice.covers(seq.offset()));
         if inside && seq.generation() == spec_of(MESSAGES).generation && !self.left_out.contains(&conversation) {
             let (event, at) = ((home, conversation, seq), (self.partition, record.offset));

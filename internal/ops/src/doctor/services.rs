@@ -138,8 +138,8 @@ mod tests {
         };
         let week = i64::try_from(WARNED_BEFORE.as_secs()).unwrap();
         for (until, level) in [(Some(400), Level::Fail), (Some(800), Level::Warn), (None, Level::Warn)] {
-            let (told, words) = of(until);
-            assert!(told == level && words.contains("keys add"), "{until:?}: {words}");
+            let (found, words) = of(until);
+            assert!(found == level && words.contains("keys add"), "{until:?}: {words}");
         }
         let mut found = Findings::default();
         let late = format!(r#"{{"keys":[{{"kty":"OKP","use_until":{}}}]}}"#, 501 + week);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::ConversationId;
-use eventlog::partition_of;
+use eventlog::partition_of_id;
 use events::topics::{MESSAGES, spec_of};
 use sha2::{Digest as _, Sha256};
 use store::tables::{self, Table};
@@ -237,7 +237,7 @@ impl AsOf {
             Some((_, Value::Uuid(uuid))) => ConversationId::try_from(*uuid).ok(),
             _ => None,
         };
-        let of = |id: ConversationId| partition_of(id.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+        let of = |id: ConversationId| partition_of_id(id.uuid(), spec_of(MESSAGES).partitions);
         let partition = conversation.and_then(|id| usize::try_from(of(id)).ok());
         let as_of = partition.and_then(|partition| self.0.get(partition)).copied();
         as_of.ok_or_else(|| StoreError::Broken(format!("a row of {} names no conversation", table.name).into()))
@@ -256,7 +256,7 @@ fn shown(value: &Value) -> String {
     match value {
         Value::Uuid(uuid) => uuid.to_string(),
         Value::Bigint(number) => number.to_string(),
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => text.to_string(),
         Value::Boolean(truth) => truth.to_string(),
         Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     }

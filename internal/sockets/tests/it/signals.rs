@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::{Fingerprint, Role, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{SharedLog, partition_of};
+use eventlog::{SharedLog, partition_of_id};
 use events::topics::{self, DELIVERIES, MESSAGES, SIGNALS, spec_of};
 use events::{Codec, Delivery};
 use protocol::{FeedFrame, FeedKind, SignalFrame};
@@ -20,7 +20,7 @@ use crate::common::{
 
 /// Changes members of the tests' conversation at the next seq of its log, and sets storage's `applied` to that.
 async fn members(world: &World, changes: &[(UserId, bool)]) {
-    let partition = partition_of(conversation().to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let partition = partition_of_id(conversation().uuid(), spec_of(MESSAGES).partitions);
     append_to(&*world.log, MESSAGES, partition, world.codec.tick()).await;
     let next = world.log.watermarks(MESSAGES, partition).await.unwrap().next;
     let seq = Seq::new(0, next - 1).unwrap();

@@ -14,7 +14,7 @@ use auth::{EndedSessions, KeyRing, SigningKey};
 use domain::UserId;
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of};
+use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of_id};
 use events::topics::{USERS, spec_of};
 use events::{Codec, HEADER_ID, UserEvent};
 use process::{Metrics, Readiness};
@@ -109,7 +109,7 @@ impl World {
 
     /// The first `count` events of a user, with the id in their header; waits for them.
     pub(crate) async fn events_of(&self, user: UserId, count: usize) -> Vec<(UserEvent, String)> {
-        let partition = partition_of(user.to_string().as_bytes(), spec_of(USERS).partitions);
+        let partition = partition_of_id(user.uuid(), spec_of(USERS).partitions);
         let mut reader = self.log.reader(USERS, partition, 0).await.unwrap();
         let mut events = Vec::new();
         while events.len() < count {

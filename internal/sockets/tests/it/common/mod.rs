@@ -11,7 +11,7 @@ use auth::{EndedSessions, SigningKey, Verifier};
 use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of, record_at};
+use eventlog::{EventLog, NewRecord, SharedLog, append, partition_of_id, record_at};
 use events::topics::{self, DELIVERIES, spec_of};
 use events::{Codec, Delivery, Encoded};
 use kv::Database;
@@ -220,7 +220,7 @@ pub fn conversation() -> ConversationId {
 }
 
 pub fn partition_of_user(user: UserId) -> u32 {
-    partition_of(user.to_string().as_bytes(), spec_of(DELIVERIES).partitions)
+    partition_of_id(user.uuid(), spec_of(DELIVERIES).partitions)
 }
 
 /// The `index`-th user of a partition.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::{ConversationId, Seq, UserId};
-use eventlog::{LogError, SharedLog, partition_of};
+use eventlog::{LogError, SharedLog, partition_of_id};
 use events::topics::{MESSAGES, spec_of};
 use protocol::{ConversationPage, EntryBody, HistoryPage, ReactionBody};
 use testkit::oracle::{Fault, Truth, Verdict};
@@ -52,7 +52,7 @@ impl World {
 
 /// The next offset of the conversation's partition.
 async fn end_of(log: &SharedLog, conversation: ConversationId) -> Result<u64, LogError> {
-    let partition = partition_of(conversation.to_string().as_bytes(), spec_of(MESSAGES).partitions);
+    let partition = partition_of_id(conversation.uuid(), spec_of(MESSAGES).partitions);
     Ok(log.watermarks(MESSAGES, partition).await?.next)
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use domain::{ConversationId, UserId};
-use eventlog::partition_of;
+use eventlog::partition_of_id;
 use events::topics::{DELIVERIES, spec_of};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::ErrorCode;
@@ -99,7 +99,7 @@ async fn populate(target: &mut Target, attacker: &Account) -> Result<(Vec<UserId
     let engines = Engines::embedded(&single.data()).await?;
     let registered = engines.store.account(attacker.user).await?.context("the attacker has an account")?;
     let partitions = spec_of(DELIVERIES).partitions;
-    let home = |user: UserId| partition_of(user.to_string().as_bytes(), partitions);
+    let home = |user: UserId| partition_of_id(user.uuid(), partitions);
     let partition = home(attacker.user);
     let users = std::iter::repeat_with(|| UserId::try_from(Uuid::now_v7())).filter_map(Result::ok);
     let users: Vec<UserId> = users.filter(|user| home(*user) == partition).take(MEMBERS + RETURNING / 2).collect();

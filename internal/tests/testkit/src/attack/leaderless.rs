@@ -13,7 +13,7 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_N
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::wrapper::LogWrapper;
-use eventlog::{AppendError, AppendReceipt, NewRecord, Position, SharedLog, append, partition_of};
+use eventlog::{AppendError, AppendReceipt, NewRecord, Position, SharedLog, append, partition_of_id};
 use events::Codec;
 use events::topics::{self, DELIVERIES, MESSAGES, spec_of};
 use process::{Metrics, Readiness};
@@ -169,7 +169,7 @@ fn person(number: u128) -> UserId {
 }
 
 fn home(user: UserId) -> u32 {
-    partition_of(user.to_string().as_bytes(), spec_of(DELIVERIES).partitions)
+    partition_of_id(user.uuid(), spec_of(DELIVERIES).partitions)
 }
 
 /// The pairs send messages in turn, at a steady rate.
