@@ -167,11 +167,11 @@ fn cpu_ticks() -> u64 {
 }
 
 async fn through_store(store: &SharedStore, calls: &[Call]) -> Result<Speed> {
-    let messages = calls.len() * MESSAGES_PER_CALL;
-    let calls: Vec<_> = calls.iter().map(writes).collect();
     let watch = Stopwatch::start();
-    stream::iter(calls).map(|call| store.write(call)).buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
-    Ok(watch.stop(messages))
+    // As in the consumer, the writes of a call are made just before.
+    let calls_made = stream::iter(calls).map(|call| store.write(writes(call)));
+    calls_made.buffer_unordered(CALLS_AT_ONCE).try_collect::<()>().await?;
+    Ok(watch.stop(calls.len() * MESSAGES_PER_CALL))
 }
 
 /// The driver, used as its documentation says.

@@ -67,19 +67,21 @@ fn groups(writes: &[CellWrites], phase: Phase) -> Vec<Group<'_>> {
     // The index of the group that each partition currently fills. Never iterated, because a hash map's order
     // varies.
     let mut filling: HashMap<Partition<'_>, usize> = HashMap::new();
-    let mut last = None;
+    let mut last: Option<(Partition<'_>, usize)> = None;
     for write in writes.iter().filter(|write| write.phase() == phase) {
         let (partition, bytes) = ((write.table().name, write.partition()), write.bytes());
-        let known = match last {
+        let at = match last {
             // Most writes go to the same partition as the one before.
-            Some((before, at)) if before == partition => Some(at),
-            _ => filling.get(&partition).copied(),
+            Some((before, at)) if before == partition && groups[at].takes(bytes) => at,
+            _ => {
+                let at = filling.entry(partition).or_insert(groups.len());
+                if groups.get(*at).is_none_or(|group| !group.takes(bytes)) {
+                    *at = groups.len();
+                    groups.push(Group::default());
+                }
+                *at
+            }
         };
-        let at = known.filter(|at| groups[*at].takes(bytes)).unwrap_or_else(|| {
-            groups.push(Group::default());
-            filling.insert(partition, groups.len() - 1);
-            groups.len() - 1
-        });
         groups[at].writes.push(Bound(write));
         groups[at].bytes += bytes;
         last = Some((partition, at));

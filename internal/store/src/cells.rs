@@ -80,8 +80,10 @@ impl CellWrites {
     /// The approximate size of the write in a batch, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let values = self.key.iter().chain(self.cells.iter().map(|(_, value)| value));
-        WRITE_BYTES + values.map(|value| VALUE_BYTES + value.len()).sum::<usize>()
+        let bytes = |value: &Value| VALUE_BYTES + value.len();
+        let key: usize = self.key.iter().map(bytes).sum();
+        let cells: usize = self.cells.iter().map(|(_, value)| bytes(value)).sum();
+        WRITE_BYTES + key + cells
     }
 }
 

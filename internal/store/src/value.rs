@@ -1,5 +1,6 @@
 //! Values of columns, with one encoding for all engines.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
@@ -15,7 +16,7 @@ pub enum Value {
     /// `bigint`.
     Bigint(i64),
     /// `text`.
-    Text(String),
+    Text(Cow<'static, str>),
     /// `boolean`.
     Boolean(bool),
     /// `blob`.
@@ -76,7 +77,7 @@ impl Value {
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         match self {
-            Self::Text(text) => text.into_bytes(),
+            Self::Text(text) => text.into_owned().into_bytes(),
             Self::Blob(bytes) => bytes,
             Self::Uuid(_) | Self::Bigint(_) | Self::Boolean(_) => self.to_bytes(),
         }
@@ -88,7 +89,7 @@ impl Value {
         Some(match kind {
             ColumnType::Uuid => Self::Uuid(Uuid::from_slice(bytes).ok()?),
             ColumnType::Bigint => Self::Bigint(i64::from_be_bytes(bytes.try_into().ok()?)),
-            ColumnType::Text => Self::Text(std::str::from_utf8(bytes).ok()?.to_owned()),
+            ColumnType::Text => Self::Text(std::str::from_utf8(bytes).ok()?.to_owned().into()),
             ColumnType::Boolean => Self::Boolean(*bytes.first().filter(|_| bytes.len() == 1)? != 0),
             ColumnType::Blob => Self::Blob(bytes.to_vec()),
         })
@@ -153,20 +154,21 @@ impl From<CommandId> for Value {
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Text(text.into())
     }
 }
 
 /// The text as it is stored in rows: the only place where it is written to them.
 impl From<MessageText> for Value {
     fn from(text: MessageText) -> Self {
-        Self::Text(text.into_record())
+        Self::Text(text.into_record().into())
     }
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+/// Names of kinds and roles.
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
     }
 }
 

@@ -92,11 +92,11 @@ impl Writes<'_> {
             Change::Reaction { seq: message, slot, emoji, .. } => {
                 let mut key = self.entry_key(*slot, *message);
                 key.push(self.event.author.uuid().into());
-                self.put(&REACTIONS, key, vec![("emoji", emoji.as_str().into()), ("changed", now)]);
+                self.put(&REACTIONS, key, vec![("emoji", emoji.clone().into()), ("changed", now)]);
             }
             Change::Member { user, role } => self.member(*user, *role),
             Change::Settings(settings) => {
-                let cells = vec![("kind", settings.kind.name().into()), ("title", settings.title.as_str().into())];
+                let cells = vec![("kind", settings.kind.name().into()), ("title", settings.title.clone().into())];
                 self.put(&SETTINGS, vec![self.conversation(), at(seq)], cells);
             }
             Change::Id { id, row } => self.put(&IDS, id_key(self.event, *id), id_cells(row)),
@@ -129,7 +129,7 @@ impl Writes<'_> {
             Content::Created => cells.push(("kind", "created".into())),
             Content::Joined(users) => cells.extend([("kind", "joined".into()), ("users", users_of(users))]),
             Content::Left(user) => cells.extend([("kind", "left".into()), ("users", users_of(&[*user]))]),
-            Content::Title(title) => cells.extend([("kind", "title".into()), ("body", title.as_str().into())]),
+            Content::Title(title) => cells.extend([("kind", "title".into()), ("body", title.clone().into())]),
         }
         self.put(&TIMELINE, self.entry_key(slot, seq), cells);
         if slot.is_multiple_of(SLOTS_PER_BUCKET) {

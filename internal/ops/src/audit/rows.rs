@@ -255,7 +255,7 @@ fn text_of(value: &Value) -> String {
     match value {
         Value::Uuid(uuid) => uuid.to_string(),
         Value::Bigint(number) => number.to_string(),
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => text.to_string(),
         Value::Boolean(truth) => truth.to_string(),
         Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
