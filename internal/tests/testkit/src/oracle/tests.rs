@@ -2,7 +2,7 @@
 
 use domain::{Appended, CommandId, ConversationId, Cursor, Decision, Event, Fingerprint, Seq, UserId};
 use eventlog::{DecodedRecord, Meaning};
-use events::Delivery;
+use events::{Delivery, ReadMark};
 use protocol::{EntryBody, FeedFrame, Received};
 use tokio::time::Instant;
 use workload::{Random, Reference, Stories, StoryConfig};
@@ -225,6 +225,26 @@ async fn deliveries_out_of_order_missing_or_to_others_are_noticed() {
     let again = spoiled.logged.deliveries[0].clone();
     spoiled.logged.deliveries[0].extend(again);
     assert!(spoiled.verdict().is_zero());
+}
+
+/// Simulator seeds 206507 and 208292: another producer logged marks before the conversation was there.
+#[tokio::test]
+async fn a_logged_mark_must_be_shown_where_the_user_can_see_its_entry() {
+    let mut world = world();
+    let (number, conversation, entry) = world.somewhere();
+    let user = world.memories[number].user;
+    world.logged.marks.push(ReadMark { user, conversation, seq: entry.seq, ordinal: entry.ordinal });
+    assert_eq!(world.verdict().count(Fault::MarkDiffers), 1);
+    world.memories[number].kept.marks.insert(conversation, entry.seq);
+    assert_eq!(world.verdict().count(Fault::MarkDiffers), 0);
+
+    let nowhere = ConversationId::try_from(uuid::Uuid::from_u128(1)).unwrap();
+    for conversation in [conversation, nowhere] {
+        world.logged.marks.push(ReadMark { user, conversation, seq: Seq::new(0, 9_999).unwrap(), ordinal: 1 });
+        assert_eq!(world.verdict().count(Fault::MarkDiffers), 0, "no sync lists it");
+    }
+    world.memories[number].kept.marks.insert(conversation, Seq::new(0, 10_000).unwrap());
+    assert_eq!(world.verdict().count(Fault::MarkDiffers), 1, "nobody has logged that");
 }
 
 #[tokio::test]

@@ -108,6 +108,14 @@ impl Truth {
     pub fn conversations_of(&self, user: UserId) -> impl Iterator<Item = (ConversationId, &Story)> {
         self.stories.iter().filter(move |(_, story)| story.spans.contains_key(&user)).map(|(id, story)| (*id, story))
     }
+
+    /// Whether each device of the user must show a logged mark. Another producer may log a mark at what the user cannot
+    /// see, even before the user is in the conversation; a sync lists the user's conversations only, so a device that
+    /// missed its frame does not show it.
+    pub fn must_show_mark(&self, user: UserId, conversation: ConversationId, seq: Seq) -> bool {
+        let story = self.stories.get(&conversation);
+        story.is_some_and(|story| story.visible(user).any(|(visible, _)| visible == seq))
+    }
 }
 
 impl Story {
