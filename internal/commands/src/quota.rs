@@ -37,7 +37,7 @@ pub const WRITTEN_BYTES_BURST: u64 = WRITTEN_BYTES_PER_HOUR;
 pub const WRITTEN_BYTES_PER_SECOND: u64 = SECOND_KIB as u64 * 1024;
 /// Bytes that a user may cause to be written at once, after a pause of a few seconds. A command that takes more than is
 /// left is written, and the next one waits for as much longer.
-pub const WRITTEN_BYTES_AT_ONCE: u64 = 4 * WRITTEN_BYTES_PER_SECOND;
+pub const WRITTEN_BYTES_AT_ONCE: u64 = AT_ONCE_KIB as u64 * 1024;
 /// The charge for a record or a row, in addition to its text.
 pub const WRITTEN_BYTES_PER_RECORD: u64 = 300;
 /// The charge for each recipient of an event: an entry in a list of recipients.
@@ -51,6 +51,8 @@ const RECORDS: u64 = 4;
 const ROWS_PER_MEMBER: u64 = 2;
 /// [`WRITTEN_BYTES_PER_SECOND`] in KiB.
 const SECOND_KIB: u32 = 1 << 10;
+/// [`WRITTEN_BYTES_AT_ONCE`] in KiB.
+const AT_ONCE_KIB: u32 = 4 * SECOND_KIB;
 /// Users whose buckets are kept. At the bound the least recently used bucket is dropped, and so counts as full.
 const USERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 /// Conversations whose size is cached. At the bound the least recently used is dropped.
@@ -91,7 +93,7 @@ struct Size {
 
 impl Quota {
     pub(crate) fn new(store: SharedStore) -> Self {
-        let of_second = Arc::new(Buckets::new(4 * SECOND_KIB, Duration::from_secs(1) / SECOND_KIB, USERS_MAX));
+        let of_second = Arc::new(Buckets::new(AT_ONCE_KIB, Duration::from_secs(1) / SECOND_KIB, USERS_MAX));
         let of_hour = Arc::new(Mutex::new(LruCache::new(USERS_MAX)));
         let sizes = Arc::new(Mutex::new(LruCache::new(SIZES_MAX)));
         Self { store, of_second, of_hour, sizes, questions: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
