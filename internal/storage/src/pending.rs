@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{Appended, Change, ConversationId, Effects, Event, Role, Seq, UserId};
-use store::{CellWrites, Value, rows_of};
+use store::{CellWrites, rows_of};
 
 /// A change of a membership: the user, the event's seq, and the role from there on (`None` after leaving).
 type MemberChange = (UserId, Seq, Option<Role>);
@@ -33,7 +33,7 @@ pub(crate) struct Pending {
 struct Writes {
     cells: Vec<CellWrites>,
     /// Writes of which the newest is enough, by cell set and key.
-    newest: BTreeMap<(usize, Vec<Value>), CellWrites>,
+    newest: BTreeMap<(usize, Vec<u8>), CellWrites>,
     /// The membership changes, by seq.
     members: Vec<MemberChange>,
 }
@@ -46,11 +46,11 @@ impl Pending {
         let writes = self.conversations.entry(conversation).or_default();
         writes.members.extend(event.members);
         for write in event.cells {
-            if !write.set.newest_only {
+            if !write.set().newest_only {
                 writes.cells.push(write);
                 continue;
             }
-            let row = (write.set.number(), write.key.clone());
+            let row = (write.set().number(), write.key_bytes().to_vec());
             if writes.newest.get(&row).is_none_or(|old| old.timestamp < write.timestamp) {
                 writes.newest.insert(row, write);
             }

@@ -1,13 +1,10 @@
 //! The statements for cell writes: one for each cell set, prepared once, with its values.
 
-use scylla::frame::response::result::ColumnType;
 use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
-use scylla::serialize::value::SerializeValue;
-use scylla::serialize::writers::{CellWriter, RowWriter};
+use scylla::serialize::writers::RowWriter;
 use scylla::statement::prepared::PreparedStatement;
-use store::{CELL_SETS, CellSet};
-use store::{CellWrites, StoreError, Value};
+use store::{CELL_SETS, CellSet, CellWrites, StoreError};
 
 use crate::cql::{Cql, Kind};
 
@@ -24,7 +21,7 @@ impl Statements {
     }
 
     pub(crate) fn of(&self, write: &CellWrites) -> &PreparedStatement {
-        &self.0[write.set.number()]
+        &self.0[write.set().number()]
     }
 }
 
@@ -41,53 +38,25 @@ fn text(set: &CellSet) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound<'a>(pub(crate) &'a CellWrites);
 
-/// A write does not match its statement.
-#[derive(Debug, thiserror::Error)]
-#[error("a write to {table} does not fit its statement: {what}")]
-struct Unfit {
-    table: &'static str,
-    what: &'static str,
-}
-
 impl SerializeRow for Bound<'_> {
-    fn serialize(&self, ctx: &RowSerializationContext<'_>, out: &mut RowWriter<'_>) -> Result<(), SerializationError> {
-        let CellWrites { set, key, timestamp, cells } = self.0;
-        let unfit = |what| SerializationError::new(Unfit { table: set.table.name, what });
-        let mut types = ctx.columns().iter().map(|column| column.typ());
-        let mut next = || types.next().ok_or_else(|| unfit("it has more values"));
-        for value in key {
-            put(value, next()?, out.make_cell_writer())?;
+    fn serialize(&self, _: &RowSerializationContext<'_>, out: &mut RowWriter<'_>) -> Result<(), SerializationError> {
+        let Self(write) = self;
+        write.fits().map_err(SerializationError::new)?;
+        let key = write.key().map(|(_, value)| Some(value));
+        let timestamp = write.timestamp.to_be_bytes();
+        for value in key.chain(write.values()).chain([Some(timestamp.as_slice())]) {
+            let cell = out.make_cell_writer();
+            match value {
+                Some(value) => cell.set_value(value).map_err(SerializationError::new)?,
+                None => cell.set_unset(),
+            };
         }
-        let mut cells = cells.iter().peekable();
-        for name in set.cells {
-            let (kind, cell) = (next()?, out.make_cell_writer());
-            match cells.next_if(|(given, _)| given == name) {
-                Some((_, value)) => put(value, kind, cell)?,
-                None => drop(cell.set_unset()),
-            }
-        }
-        timestamp.serialize(next()?, out.make_cell_writer())?;
-        match (cells.next(), types.next()) {
-            (None, None) => Ok(()),
-            (Some(_), _) => Err(unfit("it has other cells, or in another order")),
-            (None, Some(_)) => Err(unfit("it has fewer values")),
-        }
+        Ok(())
     }
 
     fn is_empty(&self) -> bool {
         false
     }
-}
-
-fn put(value: &Value, kind: &ColumnType<'_>, cell: CellWriter<'_>) -> Result<(), SerializationError> {
-    match value {
-        Value::Uuid(uuid) => uuid.serialize(kind, cell),
-        Value::Bigint(number) => number.serialize(kind, cell),
-        Value::Text(text) => text.serialize(kind, cell),
-        Value::Boolean(truth) => truth.serialize(kind, cell),
-        Value::Blob(bytes) => bytes.serialize(kind, cell),
-    }?;
-    Ok(())
 }
 
 /// Slots, ordinals and buckets count events, so they stay far below 2^63.

@@ -114,7 +114,7 @@ fn cql_value(value: &Value) -> CqlValue {
     match value {
         Value::Uuid(uuid) => CqlValue::Uuid(*uuid),
         Value::Bigint(number) => CqlValue::BigInt(*number),
-        Value::Text(text) => CqlValue::Text(text.to_string()),
+        Value::Text(text) => CqlValue::Text(text.clone()),
         Value::Boolean(truth) => CqlValue::Boolean(*truth),
         Value::Blob(bytes) => CqlValue::Blob(bytes.clone()),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
-use store::{CellWrites, Phase, StoreError, Value};
+use store::{CellWrites, Phase, StoreError};
 
 use crate::cql::Cql;
 use crate::rows::{Bound, Statements};
@@ -57,8 +57,8 @@ struct Group<'a> {
     bytes: usize,
 }
 
-/// A partition: its table, and the first values of the key.
-type Partition<'a> = (&'static str, &'a [Value]);
+/// A partition: its table, and the values of its key.
+type Partition<'a> = (&'static str, &'a [u8]);
 
 /// The writes of a phase in groups that fit into one batch each. The order of the groups does not matter: every
 /// cell has its own timestamp.

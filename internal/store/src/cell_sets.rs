@@ -4,7 +4,7 @@
 //! and none later, so the list bounds its statements.
 
 use crate::CELL_SETS;
-use crate::tables::Table;
+use crate::tables::{CELLS_MAX, Column, Table};
 
 /// The order of writes: all cells of a phase are written before any of the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,13 +27,15 @@ impl Phase {
 pub struct CellSet {
     /// The table.
     pub table: &'static Table,
-    /// The cells, by name. A write may leave cells out; it names the others in this order.
+    /// The cells, by name. A write names all of them in this order; it may leave some unset.
     pub cells: &'static [&'static str],
     /// The phase in which they are written.
     pub phase: Phase,
     /// Whether nearly every event of a conversation, or of an author, overwrites the row, so that of a batch only
     /// the newest write is needed.
     pub newest_only: bool,
+    /// Of each cell, its index among the table's cells.
+    indices: [u8; CELLS_MAX],
 }
 
 impl CellSet {
@@ -47,12 +49,46 @@ impl CellSet {
     }
 }
 
+impl CellSet {
+    /// The cells of the set, in its order: the index among the table's cells, and the column.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (u8, &'static Column)> {
+        let table = self.table;
+        let indices = self.indices.iter().take(self.cells.len());
+        indices.filter_map(|index| Some((*index, table.cells.get(usize::from(*index))?)))
+    }
+}
+
 pub(crate) const fn set(table: &'static Table, phase: Phase, cells: &'static [&'static str]) -> CellSet {
-    CellSet { table, cells, phase, newest_only: false }
+    CellSet { table, cells, phase, newest_only: false, indices: indices(table, cells) }
 }
 
 pub(crate) const fn newest_of(table: &'static Table, phase: Phase, cells: &'static [&'static str]) -> CellSet {
-    CellSet { table, cells, phase, newest_only: true }
+    CellSet { table, cells, phase, newest_only: true, indices: indices(table, cells) }
+}
+
+/// A set with a cell of no column does not compile.
+const fn indices(table: &Table, cells: &[&str]) -> [u8; CELLS_MAX] {
+    let mut indices = [0; CELLS_MAX];
+    let mut at = 0;
+    while at < cells.len() {
+        let mut index = 0;
+        while !same(table.cells[index as usize].name, cells[at]) {
+            index += 1;
+        }
+        indices[at] = index;
+        at += 1;
+    }
+    indices
+}
+
+/// `==`, which does not exist in a `const fn`.
+const fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
 }
 
 #[cfg(test)]

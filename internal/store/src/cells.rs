@@ -1,25 +1,30 @@
-//! A write as engines receive it: some cells of one row, with a timestamp. Engines need no other knowledge of
-//! events.
+//! A write as engines receive it: some cells of one row, with a timestamp, encoded as every engine stores them.
+//! Engines need no other knowledge of events.
 
-use crate::Value;
+use std::fmt;
+
 use crate::cell_sets::{CellSet, Phase};
-use crate::tables::Table;
+use crate::tables::{Column, Table};
+use crate::{Value, ValueRef};
 
-/// The approximate overhead of a write, and of each of its values, in bytes on the wire in CQL.
+/// The approximate overhead of a write in a batch, in bytes on the wire in CQL.
 const WRITE_BYTES: usize = 32;
-const VALUE_BYTES: usize = 4;
+/// The bytes of the length before each cell's value; this length marks a cell that is not written.
+const LENGTH_BYTES: usize = 4;
+const UNSET: u32 = u32::MAX;
 
 /// Cells of one row, all with one timestamp.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CellWrites {
-    /// The cell set: it determines the table, the allowed cells and the phase.
-    pub set: &'static CellSet,
-    /// The key, in the order of [`Table::key`].
-    pub key: Vec<Value>,
+    set: &'static CellSet,
     /// The timestamp in microseconds, as in CQL: the event's seq; for a monotone cell, its own value.
     pub timestamp: i64,
-    /// The cells by name, in the order of the set. A cell that is left out is not written.
-    pub cells: Vec<(&'static str, Value)>,
+    /// The values of the key, one after another, then those of the set's cells, each after its length. One buffer,
+    /// because a busy consumer makes and drops a hundred thousand of these a second.
+    bytes: Vec<u8>,
+    /// The bytes of the key.
+    key: usize,
+    unfit: Option<&'static str>,
 }
 
 /// A write does not match its table.
@@ -32,24 +37,63 @@ pub struct Unfit {
     pub what: &'static str,
 }
 
+impl CellSet {
+    /// A write to the row with that key, whose values are in the order of [`Table::key`]. `cells` are all cells of
+    /// the set in its order, by name; those that are [`ValueRef::Unset`] are not written.
+    ///
+    /// # Panics
+    /// When a value has 4 GiB, which no store holds.
+    #[must_use]
+    pub fn write(&'static self, timestamp: i64, key: &[ValueRef<'_>], cells: &[(&str, ValueRef<'_>)]) -> CellWrites {
+        let unfit = self.unfit(key, cells);
+        let key_bytes = key.iter().map(ValueRef::len).sum();
+        let cell_bytes: usize = cells.iter().map(|(_, value)| LENGTH_BYTES + value.len()).sum();
+        let mut bytes = Vec::with_capacity(key_bytes + cell_bytes);
+        key.iter().for_each(|value| value.encode(&mut bytes));
+        for (_, value) in cells {
+            let length = match value {
+                ValueRef::Unset => UNSET,
+                value => u32::try_from(value.len()).expect("a value fits in memory many times"),
+            };
+            bytes.extend_from_slice(&length.to_be_bytes());
+            value.encode(&mut bytes);
+        }
+        CellWrites { set: self, timestamp, bytes, key: key_bytes, unfit }
+    }
+
+    /// What does not match the table or the set, if anything.
+    fn unfit(&self, key: &[ValueRef<'_>], cells: &[(&str, ValueRef<'_>)]) -> Option<&'static str> {
+        let fits = |column: &Column, value: &ValueRef<'_>| *value != ValueRef::Unset && value.fits(column.kind);
+        if key.len() != self.table.key().count()
+            || !self.table.key().zip(key).all(|(column, value)| fits(column, value))
+        {
+            return Some("its key has other columns");
+        }
+        if !self.cells.iter().eq(cells.iter().map(|(name, _)| name)) {
+            return Some("it has other cells, or in another order");
+        }
+        let fit = self.columns().zip(cells).all(|((_, column), (_, value))| value.fits(column.kind));
+        (!fit).then_some("a cell has a value of another type")
+    }
+}
+
 impl CellWrites {
+    /// The cell set: it determines the table, the allowed cells and the phase.
+    #[must_use]
+    pub const fn set(&self) -> &'static CellSet {
+        self.set
+    }
+
     /// The table.
     #[must_use]
-    pub fn table(&self) -> &'static Table {
+    pub const fn table(&self) -> &'static Table {
         self.set.table
     }
 
     /// The phase of the write.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub const fn phase(&self) -> Phase {
         self.set.phase
-    }
-
-    /// The partition of the row in its table: the first values of its key.
-    #[must_use]
-    pub fn partition(&self) -> &[Value] {
-        let columns = self.table().partition_key.len();
-        self.key.get(..columns).unwrap_or(&self.key)
     }
 
     /// Checks that the table has this key and these cells, and that the set names them in this order.
@@ -57,96 +101,135 @@ impl CellWrites {
     /// # Errors
     /// What does not match. Engines refuse such a write.
     pub fn fits(&self) -> Result<(), Unfit> {
-        let (table, cells) = (self.table(), &self.cells);
-        let unfit = |what| Err(Unfit { table: table.name, what });
-        if !table.key().map(|column| column.kind).eq(self.key.iter().map(Value::kind)) {
-            return unfit("its key has other columns");
-        }
-        let mut named = self.set.cells.iter();
-        for (name, value) in cells {
-            if !named.any(|cell| cell == name) {
-                return unfit("it has other cells, or in another order");
-            }
-            let Some(column) = table.cell(name).and_then(|at| table.cells.get(at)) else {
-                return unfit("it has a cell of no column");
-            };
-            if column.kind != value.kind() {
-                return unfit("a cell has a value of another type");
-            }
-        }
-        Ok(())
+        self.unfit.map_or(Ok(()), |what| Err(Unfit { table: self.table().name, what }))
+    }
+
+    /// The values of the key, one after another.
+    #[must_use]
+    pub fn key_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.key).unwrap_or_default()
+    }
+
+    /// The columns of the key with their values.
+    pub fn key(&self) -> impl Iterator<Item = (&'static Column, &[u8])> {
+        self.table().split_key(self.key_bytes())
+    }
+
+    /// The partition of the row in its table: the first values of its key.
+    #[must_use]
+    pub fn partition(&self) -> &[u8] {
+        let columns = self.table().partition_key.len();
+        let bytes = self.key().take(columns).map(|(_, value)| value.len()).sum();
+        self.bytes.get(..bytes).unwrap_or_default()
+    }
+
+    /// The values of all cells of the set, in its order; `None` for a cell that is not written.
+    pub fn values(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut rest = self.bytes.get(self.key..).unwrap_or_default();
+        self.set.cells.iter().map_while(move |_| {
+            let (length, after) = rest.split_first_chunk::<LENGTH_BYTES>()?;
+            let length = Some(u32::from_be_bytes(*length)).filter(|length| *length != UNSET);
+            let (value, after) = after.split_at_checked(length.unwrap_or_default() as usize)?;
+            rest = after;
+            Some(length.map(|_| value))
+        })
+    }
+
+    /// The cells that are written: the index among the table's cells, the column, and the value.
+    pub fn cells(&self) -> impl Iterator<Item = (u8, &'static Column, &[u8])> {
+        let all = self.set.columns().zip(self.values());
+        all.filter_map(|((index, column), value)| Some((index, column, value?)))
     }
 
     /// The approximate size of the write in a batch, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let bytes = |value: &Value| VALUE_BYTES + value.len();
-        let key: usize = self.key.iter().map(bytes).sum();
-        let cells: usize = self.cells.iter().map(|(_, value)| bytes(value)).sum();
-        WRITE_BYTES + key + cells
+        WRITE_BYTES + self.bytes.len()
     }
 }
 
-impl CellSet {
-    /// A write of these cells to the row with that key.
-    pub(crate) fn write(
-        &'static self,
-        timestamp: i64,
-        key: impl Into<Vec<Value>>,
-        cells: impl Into<Vec<(&'static str, Value)>>,
-    ) -> CellWrites {
-        CellWrites { set: self, key: key.into(), timestamp, cells: cells.into() }
+/// As [`Value`] shows them: of a text only the length.
+impl fmt::Debug for CellWrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(column, value): (&Column, &[u8])| (column.name, Value::decode(column.kind, value));
+        let key: Vec<_> = self.key().map(shown).collect();
+        let cells: Vec<_> = self.cells().map(|(_, column, value)| shown((column, value))).collect();
+        let mut out = f.debug_struct("CellWrites");
+        out.field("table", &self.table().name).field("key", &key).field("timestamp", &self.timestamp);
+        out.field("cells", &cells).field("unfit", &self.unfit).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::{EDIT, HEAD};
-    use crate::tables::{ColumnType, HEADS};
+    use crate::rows::EDIT;
+    use crate::tables::ColumnType;
 
-    fn values(kinds: &[ColumnType]) -> Vec<Value> {
-        let of = |kind: &ColumnType| match kind {
-            ColumnType::Uuid => uuid::Uuid::nil().into(),
-            ColumnType::Bigint => 1_u64.into(),
-            ColumnType::Text => "a".into(),
-            ColumnType::Boolean => true.into(),
-            ColumnType::Blob => vec![1].into(),
-        };
-        kinds.iter().map(of).collect()
-    }
+    const KEY: [ValueRef<'_>; 3] = [ValueRef::Uuid(uuid::Uuid::nil()), ValueRef::Bigint(2), ValueRef::Bigint(3)];
 
-    fn edit(cells: Vec<(&'static str, Value)>) -> CellWrites {
-        EDIT.write(1, values(&[ColumnType::Uuid, ColumnType::Bigint, ColumnType::Bigint]), cells)
+    fn cells<'a>(
+        body: impl Into<ValueRef<'a>>,
+        changed: impl Into<ValueRef<'a>>,
+        edited: impl Into<ValueRef<'a>>,
+    ) -> [(&'static str, ValueRef<'a>); 3] {
+        [("body", body.into()), ("changed", changed.into()), ("edited", edited.into())]
     }
 
     #[test]
-    fn what_is_of_its_table_fits_whole_or_in_part() {
-        let whole = vec![("body", "b".into()), ("changed", 1_u64.into()), ("edited", 1_u64.into())];
-        assert_eq!(edit(whole.clone()).fits(), Ok(()));
-        assert_eq!(edit(whole[1..2].to_vec()).fits(), Ok(()));
-        assert_eq!(edit(Vec::new()).fits(), Ok(()));
+    fn what_is_written_comes_back_and_what_is_unset_does_not() {
+        let whole = EDIT.write(1, &KEY, &cells("b", 4_u64, 5_u64));
+        assert_eq!(whole.fits(), Ok(()));
+        let read = |write: &CellWrites| -> Vec<(&str, Option<Value>)> {
+            let key = write.key().map(|(column, value)| (column.name, Value::decode(column.kind, value)));
+            key.chain(write.cells().map(|(_, column, value)| (column.name, Value::decode(column.kind, value))))
+                .collect()
+        };
+        let key =
+            [("conversation", Some(uuid::Uuid::nil().into())), ("bucket", Some(2.into())), ("seq", Some(3.into()))];
+        let written = [("body", Some("b".into())), ("changed", Some(4.into())), ("edited", Some(5.into()))];
+        assert_eq!(read(&whole), [key.clone(), written].concat());
+        assert_eq!(whole.partition(), &whole.key_bytes()[..24]);
+        let part = EDIT.write(1, &KEY, &cells("", ValueRef::Unset, 5_u64));
+        assert_eq!(part.fits(), Ok(()));
+        assert_eq!(read(&part), [&key[..], &[("body", Some("".into())), ("edited", Some(5.into()))]].concat());
+        assert_eq!(part.values().map(|value| value.map(<[u8]>::len)).collect::<Vec<_>>(), [Some(0), None, Some(8)]);
+        for (index, column, _) in whole.cells() {
+            assert_eq!(&crate::tables::TIMELINE.cells[usize::from(index)], column);
+        }
     }
 
     #[test]
     fn what_is_not_of_its_table_does_not_fit() {
-        let (body, changed) = (("body", Value::from("b")), ("changed", Value::from(1_u64)));
-        let no_column = CellSet { table: &HEADS, cells: &["nothing"], phase: Phase::Heads, newest_only: false };
-        let no_column =
-            Box::leak(Box::new(no_column)).write(1, values(&[ColumnType::Uuid]), [("nothing", true.into())]);
-        let short = HEAD.write(1, Vec::new(), Vec::new());
+        let whole = cells("b", 4_u64, 5_u64);
+        let [body, changed, edited] = whole;
+        let (no_id, text) = (ValueRef::Unset, ValueRef::Text("1"));
         for (write, what) in [
-            (edit(vec![changed.clone(), body.clone()]), "another order"),
-            (edit(vec![body.clone(), body.clone()]), "another order"),
-            (edit(vec![("title", "t".into())]), "other cells"),
-            (edit(vec![("body", 1_u64.into())]), "another type"),
-            (edit(vec![(body.0, body.1), ("changed", "1".into())]), "another type"),
-            (no_column, "no column"),
-            (short, "key"),
-            (HEAD.write(1, values(&[ColumnType::Text]), Vec::new()), "key"),
+            (EDIT.write(1, &KEY, &[changed, body, edited]), "another order"),
+            (EDIT.write(1, &KEY, &[body, body, edited]), "another order"),
+            (EDIT.write(1, &KEY, &whole[..2]), "other cells"),
+            (EDIT.write(1, &KEY, &[body, changed, edited, edited]), "other cells"),
+            (EDIT.write(1, &KEY, &cells(1_u64, 4_u64, 5_u64)), "another type"),
+            (EDIT.write(1, &KEY, &cells("b", "1", 5_u64)), "another type"),
+            (EDIT.write(1, &[], &whole), "key"),
+            (EDIT.write(1, &KEY[..2], &whole), "key"),
+            (EDIT.write(1, &[no_id, KEY[1], KEY[2]], &whole), "key"),
+            (EDIT.write(1, &[KEY[0], KEY[1], text], &whole), "key"),
         ] {
             let unfit = write.fits().unwrap_err();
             assert!(unfit.what.contains(what), "{unfit}: {write:?}");
+        }
+    }
+
+    #[test]
+    fn every_type_fits_a_column_of_its_own_only() {
+        use ColumnType::{Bigint, Blob, Boolean, Text, Uuid};
+        let values = [KEY[0], KEY[1], "a".into(), true.into(), ValueRef::Blob(&[1])];
+        for (at, value) in values.into_iter().enumerate() {
+            assert_eq!(
+                [Uuid, Bigint, Text, Boolean, Blob].map(|kind| value.fits(kind)),
+                std::array::from_fn(|i| i == at)
+            );
         }
     }
 }

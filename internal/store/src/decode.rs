@@ -216,7 +216,7 @@ impl RowValues {
 
     pub(crate) fn text(&mut self, name: &'static str) -> Result<String, Malformed> {
         match self.take(name) {
-            Some(Value::Text(text)) => Ok(text.into_owned()),
+            Some(Value::Text(text)) => Ok(text),
             _ => Err(self.malformed(name)),
         }
     }

@@ -15,7 +15,7 @@ const UNREAD: [(&str, &str); 1] = [
 
 /// A whole row; `more` replaces the default values of columns.
 fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
-    let id = || Value::from(CommandId::first_at(1));
+    let id = || Value::from(CommandId::first_at(1).as_bytes().to_vec());
     let value = |column: &Column| match (column.name, column.kind) {
         (name, _) if more.iter().any(|(other, _)| *other == name) => {
             more.iter().find(|(other, _)| *other == name).unwrap().1.clone()
@@ -25,7 +25,7 @@ fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
         ("hash", _) => vec![1; 16].into(),
         ("id" | "reply_to", ColumnType::Blob) => id(),
         (_, ColumnType::Uuid) => Uuid::from_u128(7).into(),
-        (_, ColumnType::Bigint) => 5_u64.into(),
+        (_, ColumnType::Bigint) => 5_i64.into(),
         (_, ColumnType::Text) => "text".into(),
         (_, ColumnType::Boolean) => true.into(),
         (_, ColumnType::Blob) => vec![7; 16].into(),
@@ -83,7 +83,7 @@ fn every_cell_that_is_written_is_read() {
                 let whole = row(table, variant);
                 let mut other = whole.clone();
                 other[at] = Some(match &whole[at] {
-                    Some(Value::Text(_)) => Value::from(1_u64),
+                    Some(Value::Text(_)) => Value::from(1_i64),
                     _ => Value::from("of another type"),
                 });
                 assert!(!read(table, &whole).contains("Err"), "{}: {}", table.name, read(table, &whole));

@@ -10,7 +10,7 @@ use crate::tables::{
     BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE,
     USER_CONVERSATIONS,
 };
-use crate::{CellSet, CellWrites, Mark, Phase, Value};
+use crate::{CellSet, CellWrites, Mark, Phase, ValueRef};
 
 /// Timeline entries per partition of the timeline.
 pub const BUCKET_SLOTS: u64 = 16_384;
@@ -33,9 +33,6 @@ pub(crate) const KIND_TITLE: &str = "title";
 pub(crate) const STANDS_MESSAGE: &str = "message";
 pub(crate) const STANDS_COMMAND: &str = "command";
 pub(crate) const STANDS_WITHDRAWAL: &str = "withdrawal";
-
-/// Cells by name.
-type Cells = Vec<(&'static str, Value)>;
 
 /// A write to one row: the cells that it names, and no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,71 +222,74 @@ impl Row {
     /// monotone cells, whose timestamp is their value.
     #[must_use]
     pub fn write(self, conversation: ConversationId, seq: Seq) -> CellWrites {
-        let (of, at) = (Value::from(conversation), seq.timestamp());
+        let (of, at) = (ValueRef::from(conversation), seq.timestamp());
         match self {
             Self::Entry { seq, slot, ordinal, id, author, time_ms, content } => {
-                let mut cells = vec![("id", id.into()), ("author", author.into()), ("time", time_ms.into())];
-                cells.extend([("place", slot.into()), ("ordinal", ordinal.into())]);
-                content_cells(content, &mut cells);
-                ENTRY.write(at, [of, bucket_of(slot).into(), seq.into()], cells)
+                let content = ContentCells::from(content);
+                let [kind, body, reply_to, users] = content.cells();
+                let (id, author, time) = (("id", (&id).into()), ("author", author.into()), ("time", time_ms.into()));
+                let (place, ordinal) = (("place", slot.into()), ("ordinal", ordinal.into()));
+                let cells = [id, author, time, place, ordinal, kind, body, reply_to, users];
+                ENTRY.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
             }
             Self::Edit { seq, slot, body, changed, time_ms } => {
-                let cells = [("body", body.into()), ("changed", changed.into()), ("edited", time_ms.into())];
-                EDIT.write(at, [of, bucket_of(slot).into(), seq.into()], cells)
+                let body = body.into_record();
+                let cells = [("body", body.as_str().into()), ("changed", changed.into()), ("edited", time_ms.into())];
+                EDIT.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
             }
             Self::Deletion { seq, slot, changed } => {
                 let cells = [("body", "".into()), ("deleted", true.into()), ("changed", changed.into())];
-                DELETION.write(at, [of, bucket_of(slot).into(), seq.into()], cells)
+                DELETION.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
             }
-            Self::Bucket { bucket, start } => BUCKET.write(at, [of, bucket.into()], [("start", start.into())]),
+            Self::Bucket { bucket, start } => BUCKET.write(at, &[of, bucket.into()], &[("start", start.into())]),
             Self::Member { user, seq, role } => {
-                MEMBER.write(at, [of, user.into(), seq.into()], [("role", role_name(role).into())])
+                MEMBER.write(at, &[of, user.into(), seq.into()], &[("role", role_name(role).into())])
             }
             Self::Joined { user, role, seq, ordinal } => {
-                let mut cells = vec![("role", role.name().into()), ("changed", seq.into())];
-                cells.extend([("joined", seq.into()), ("joined_ordinal", ordinal.into())]);
-                JOINED.write(at, [user.into(), of], cells)
+                let (role, seq, ordinal) = (role.name().into(), seq.into(), ordinal.into());
+                let cells = [("role", role), ("changed", seq), ("joined", seq), ("joined_ordinal", ordinal)];
+                JOINED.write(at, &[user.into(), of], &cells)
             }
             Self::UserRole { user, role, seq } => {
-                USER_ROLE.write(at, [user.into(), of], [("role", role_name(role).into()), ("changed", seq.into())])
+                USER_ROLE.write(at, &[user.into(), of], &[("role", role_name(role).into()), ("changed", seq.into())])
             }
             Self::Settings { seq, settings: Settings { kind, title } } => {
-                let cells = [("kind", kind.name().into()), ("title", title.into())];
-                SETTINGS_VERSION.write(at, [of, seq.into()], cells)
+                let cells = [("kind", kind.name().into()), ("title", title.as_str().into())];
+                SETTINGS_VERSION.write(at, &[of, seq.into()], &cells)
             }
             Self::Reaction { message, slot, user, emoji, changed } => {
                 let key = [of, bucket_of(slot).into(), message.into(), user.into()];
-                REACTION.write(at, key, [("emoji", emoji.into()), ("changed", changed.into())])
+                REACTION.write(at, &key, &[("emoji", emoji.as_str().into()), ("changed", changed.into())])
             }
             Self::Gone { message, slot, deleted } => {
-                GONE.write(at, [of, bucket_of(slot).into(), message.into()], [("deleted", deleted.into())])
+                GONE.write(at, &[of, bucket_of(slot).into(), message.into()], &[("deleted", deleted.into())])
             }
             Self::Sent { user, seq, ordinal } => {
-                SPOKEN.write(at, [user.into(), of], [("seq", seq.into()), ("ordinal", ordinal.into())])
+                SPOKEN.write(at, &[user.into(), of], &[("seq", seq.into()), ("ordinal", ordinal.into())])
             }
             Self::Invited { user, inviter, seq } => {
-                INVITED.write(at, [user.into(), of], [("inviter", inviter.into()), ("seq", seq.into())])
+                INVITED.write(at, &[user.into(), of], &[("inviter", inviter.into()), ("seq", seq.into())])
             }
             Self::Refusal { author, id, reason, seq } => {
                 let cells = [("reason", reason.name().into()), ("seq", seq.into())];
-                REFUSED.write(at, [of, author.into(), id.into()], cells)
+                REFUSED.write(at, &[of, author.into(), (&id).into()], &cells)
             }
-            Self::Id { id, row } => ID.write(at, [of, id.week().into(), id.into()], id_cells(&row)),
+            Self::Id { id, row } => ID.write(at, &[of, id.week().into(), (&id).into()], &id_cells(&row)),
             Self::IdDeleted { id, deleted } => {
-                ID_DELETED.write(at, [of, id.week().into(), id.into()], [("deleted", deleted.into())])
+                ID_DELETED.write(at, &[of, id.week().into(), (&id).into()], &[("deleted", deleted.into())])
             }
-            Self::NewestStamp { stamp_ms } => NEWEST_STAMP.write(stamp_ms, [of], [("newest_stamp", stamp_ms.into())]),
+            Self::NewestStamp { stamp_ms } => NEWEST_STAMP.write(stamp_ms, &[of], &[("newest_stamp", stamp_ms.into())]),
             Self::Head { seq, time_ms, slot, ordinal } => {
-                let mut cells = vec![("seq", seq.into()), ("time", time_ms.into())];
-                cells.extend([("place", slot.into()), ("ordinal", ordinal.into())]);
-                HEAD.write(at, [of], cells)
+                let (time, place, ordinal) = (time_ms.into(), slot.into(), ordinal.into());
+                let cells = [("seq", seq.into()), ("time", time), ("place", place), ("ordinal", ordinal)];
+                HEAD.write(at, &[of], &cells)
             }
             Self::LastMessage { seq, slot } => {
-                LAST_MESSAGE.write(at, [of], [("message_seq", seq.into()), ("message_place", slot.into())])
+                LAST_MESSAGE.write(at, &[of], &[("message_seq", seq.into()), ("message_place", slot.into())])
             }
             Self::Mark { user, mark: Mark { seq, ordinal } } => {
                 let cells = [("seq", seq.into()), ("ordinal", ordinal.into())];
-                MARK.write(seq.timestamp(), [user.into(), of], cells)
+                MARK.write(seq.timestamp(), &[user.into(), of], &cells)
             }
         }
     }
@@ -359,28 +359,50 @@ pub static CELL_SETS: [&CellSet; 19] = [
     &MARK,
 ];
 
-fn content_cells(content: Content, cells: &mut Cells) {
-    let users = |users: &[UserId]| Value::Blob(users.iter().flat_map(|user| *user.as_bytes()).collect());
-    match content {
-        Content::Message { body, reply_to } => {
-            cells.extend([("kind", KIND_MESSAGE.into()), ("body", body.into())]);
-            cells.extend(reply_to.map(|id| ("reply_to", id.into())));
+/// What the cells of an entry hold of its content.
+struct ContentCells {
+    kind: &'static str,
+    body: Option<String>,
+    reply_to: Option<CommandId>,
+    users: Option<Vec<u8>>,
+}
+
+impl From<Content> for ContentCells {
+    fn from(content: Content) -> Self {
+        let of = |kind| Self { kind, body: None, reply_to: None, users: None };
+        let bytes = |users: &[UserId]| Some(users.iter().flat_map(|user| *user.as_bytes()).collect());
+        match content {
+            Content::Message { body, reply_to } => {
+                Self { body: Some(body.into_record()), reply_to, ..of(KIND_MESSAGE) }
+            }
+            Content::Created => of(KIND_CREATED),
+            Content::Joined(joined) => Self { users: bytes(&joined), ..of(KIND_JOINED) },
+            Content::Left(user) => Self { users: bytes(&[user]), ..of(KIND_LEFT) },
+            Content::Title(title) => Self { body: Some(title), ..of(KIND_TITLE) },
         }
-        Content::Created => cells.push(("kind", KIND_CREATED.into())),
-        Content::Joined(joined) => cells.extend([("kind", KIND_JOINED.into()), ("users", users(&joined))]),
-        Content::Left(user) => cells.extend([("kind", KIND_LEFT.into()), ("users", users(&[user]))]),
-        Content::Title(title) => cells.extend([("kind", KIND_TITLE.into()), ("body", title.into())]),
     }
 }
 
-fn id_cells(row: &IdRow) -> Cells {
-    let mut cells = vec![("author", row.author.into()), ("seq", row.seq.into()), ("hash", row.hash.0.to_vec().into())];
-    match row.stands {
-        Stands::Message { slot } => cells.extend([("stands", STANDS_MESSAGE.into()), ("place", slot.into())]),
-        Stands::Command => cells.push(("stands", STANDS_COMMAND.into())),
-        Stands::Withdrawal => cells.push(("stands", STANDS_WITHDRAWAL.into())),
+impl ContentCells {
+    fn cells(&self) -> [(&'static str, ValueRef<'_>); 4] {
+        let (body, users) = (self.body.as_deref().into(), self.users.as_deref().into());
+        [("kind", self.kind.into()), ("body", body), ("reply_to", self.reply_to.as_ref().into()), ("users", users)]
     }
-    cells
+}
+
+fn id_cells(row: &IdRow) -> [(&'static str, ValueRef<'_>); 5] {
+    let (stands, slot) = match row.stands {
+        Stands::Message { slot } => (STANDS_MESSAGE, Some(slot)),
+        Stands::Command => (STANDS_COMMAND, None),
+        Stands::Withdrawal => (STANDS_WITHDRAWAL, None),
+    };
+    [
+        ("author", row.author.into()),
+        ("seq", row.seq.into()),
+        ("hash", row.hash.0.as_slice().into()),
+        ("stands", stands.into()),
+        ("place", slot.into()),
+    ]
 }
 
 fn role_name(role: Option<Role>) -> &'static str {

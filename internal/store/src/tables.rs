@@ -21,6 +21,17 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// The bytes of every value of the type, if all have the same number.
+    #[must_use]
+    pub const fn width(self) -> Option<usize> {
+        match self {
+            Self::Uuid => Some(16),
+            Self::Bigint => Some(8),
+            Self::Boolean => Some(1),
+            Self::Text | Self::Blob => None,
+        }
+    }
+
     /// The name in CQL.
     #[must_use]
     pub const fn cql(self) -> &'static str {
@@ -33,6 +44,9 @@ impl ColumnType {
         }
     }
 }
+
+/// An upper bound of the cells of any table.
+pub(crate) const CELLS_MAX: usize = 16;
 
 /// A column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +74,17 @@ impl Table {
     /// The key's columns in order: partition key, then clustering key.
     pub fn key(&self) -> impl Iterator<Item = &'static Column> + use<> {
         self.partition_key.iter().chain(self.clustering_key)
+    }
+
+    /// The columns of a key with their values, from those values one after another: all have a fixed width, except
+    /// the last of some keys. Ends where the bytes end.
+    pub fn split_key<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = (&'static Column, &'a [u8])> + use<'a> {
+        let mut rest = key;
+        self.key().map_while(move |column| {
+            let (value, after) = rest.split_at_checked(column.kind.width().unwrap_or(rest.len()))?;
+            rest = after;
+            Some((column, value))
+        })
     }
 
     /// All columns in order: key, then cells.

@@ -298,7 +298,7 @@ async fn what_was_acknowledged_survives_a_kill() {
 async fn a_write_that_is_not_of_its_table_is_refused_whole() {
     let store = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await.unwrap();
     let mut writes = message(0);
-    writes[1].cells.push(("title", "of another table".into()));
+    writes[1] = writes[1].set().write(1, &[], &[("title", "of another table".into())]);
     let refused = store.write(writes).await.unwrap_err();
     assert!(matches!(refused, StoreError::Broken(_)), "{refused:?}");
     assert_eq!(all_entries(&store).await, []);

@@ -9,6 +9,7 @@ use domain::{
     Action, Appended, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, RULES_NEWEST,
     Seq, UserId, apply,
 };
+use store::tables::Column;
 use store::{CellWrites, Mark, Row, Value, rows_of};
 use uuid::Uuid;
 
@@ -66,7 +67,7 @@ impl Script {
         self.lines += &format!("{rules}\t{}\t{}\n", kind.name(), if accepted { "accepted" } else { "refused" });
         for write in rows_of(&event, appended, &effects) {
             write.fits().unwrap();
-            self.sets.insert(write.set.number());
+            self.sets.insert(write.set().number());
             line(&mut self.lines, &write);
         }
         self.state.absorb(seq, &effects.changes);
@@ -94,14 +95,15 @@ fn stands(changes: &[domain::Change]) -> domain::Stands {
 }
 
 fn line(out: &mut String, write: &CellWrites) {
-    let key: Vec<String> = write.key.iter().map(text).collect();
-    let cells: Vec<String> = write.cells.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+    let key: Vec<String> = write.key().map(|(column, value)| text(column, value)).collect();
+    let cells = write.cells().map(|(_, column, value)| format!("{}={}", column.name, text(column, value)));
+    let cells: Vec<String> = cells.collect();
     let (table, phase, timestamp) = (write.table().name, write.phase(), write.timestamp);
     writeln!(out, "\t{table}\t{phase:?}\t{timestamp}\t{}\t{}", key.join(" "), cells.join(" ")).unwrap();
 }
 
-fn text(value: &Value) -> String {
-    match value {
+fn text(column: &Column, value: &[u8]) -> String {
+    match Value::decode(column.kind, value).unwrap() {
         Value::Uuid(uuid) => uuid.to_string(),
         Value::Bigint(number) => number.to_string(),
         Value::Text(text) => format!("{text:?}"),
@@ -185,7 +187,7 @@ fn every_cell_write_of_every_kind_fits_its_table() {
     let (seq, conversation) = (Seq::new(0, 1).unwrap(), ConversationId::direct(user(1), user(2)));
     let mark = Row::Mark { user: user(1), mark: Mark { seq, ordinal: 1 } }.write(conversation, seq);
     mark.fits().unwrap();
-    sets.insert(mark.set.number());
+    sets.insert(mark.set().number());
     let all: BTreeSet<usize> = (0..store::CELL_SETS.len()).collect();
     assert_eq!(sets, all, "these sets are written by no kind, or their writes are not looked at");
 }

@@ -21,11 +21,11 @@ struct Model {
 
 impl Model {
     fn write(&mut self, write: &CellWrites) {
-        let key = write.key.iter().map(Value::to_bytes).collect();
+        let key = write.key().map(|(_, value)| value.to_vec()).collect();
         let row = self.rows.entry((write.table().name, key)).or_default();
-        for (name, value) in &write.cells {
-            let cell = (write.timestamp, value.to_bytes());
-            let old = row.entry(*name).or_insert_with(|| cell.clone());
+        for (_, column, value) in write.cells() {
+            let cell = (write.timestamp, value.to_vec());
+            let old = row.entry(column.name).or_insert_with(|| cell.clone());
             *old = old.clone().max(cell);
         }
     }
@@ -162,10 +162,10 @@ pub(super) async fn wild_writes_merge_as_cells(fixture: Fixture) {
         for _ in 0..1 + fixture.below(12) {
             let which = fixture.below(2);
             let timestamp = i64::try_from(fixture.below(4)).unwrap();
-            let row = wild_row(&fixture, &users, &ids).write(conversations[which], at(0));
-            let write = CellWrites { timestamp, ..row };
+            let mut write = wild_row(&fixture, &users, &ids).write(conversations[which], at(0));
+            write.timestamp = timestamp;
             models[which].write(&write);
-            sets.insert(write.set.number());
+            sets.insert(write.set().number());
             batch.push(write);
         }
         fixture.store.write(batch).await.unwrap();

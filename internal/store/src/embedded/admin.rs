@@ -8,7 +8,7 @@ use kv::Durability;
 
 use crate::embedded::derived::READ_ROWS_MAX;
 use crate::embedded::{EmbeddedStore, incarnations, row};
-use crate::{IncarnationStore as _, StoreAdmin, StoreError, Value, tables};
+use crate::{IncarnationStore as _, StoreAdmin, StoreError, Value, ValueRef, tables};
 
 #[async_trait]
 impl StoreAdmin for EmbeddedStore {
@@ -49,7 +49,8 @@ impl StoreAdmin for EmbeddedStore {
         let spec = tables::named(table).ok_or_else(|| unknown(table))?;
         let mut rows = Vec::with_capacity(keys.len());
         for key in keys {
-            rows.push(self.read().await?.table(spec).canonical(key)?);
+            let key: Vec<ValueRef<'_>> = key.iter().map(Value::borrow).collect();
+            rows.push(self.read().await?.table(spec).canonical(&key)?);
         }
         Ok(rows)
     }

@@ -6,9 +6,9 @@ use std::fmt;
 use bytes::Bytes;
 use kv::{Batch, Table};
 
-use crate::StoreError;
 use crate::embedded::broken;
-use crate::embedded::row::{self, CellWrite};
+use crate::embedded::row;
+use crate::{CellWrites, StoreError};
 
 /// A table and its rank in a batch.
 #[derive(Debug, Clone)]
@@ -75,9 +75,10 @@ impl Changes {
         slot: &RankedTable,
         key: &Bytes,
         timestamp: i64,
-        cells: &[CellWrite],
+        write: &CellWrites,
     ) -> Result<(), StoreError> {
         let old = self.get(slot, key)?;
+        let cells = write.cells().map(|(index, _, value)| (index, value));
         if let Some(merged) = row::merge(old.as_deref().unwrap_or_default(), timestamp, cells)? {
             self.set(slot, key.clone(), Some(merged.into()));
         }

@@ -9,10 +9,10 @@ use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, S
 use environment::seeded_bugs::{Bug, seeded};
 use kv::Durability;
 
-use crate::embedded::derived::{Derived, EncodedWrite, READ_ROWS_MAX, under};
+use crate::embedded::derived::{Derived, PlacedWrite, READ_ROWS_MAX, under};
 use crate::embedded::{EmbeddedStore, broken, row};
 use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, SETTINGS, TIMELINE};
-use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, Value};
+use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, ValueRef};
 
 /// Rows that one job of the writer merges: other jobs run between the parts of a large write.
 const JOB_ROWS_MAX: usize = 1024;
@@ -22,11 +22,11 @@ impl ChatStore for EmbeddedStore {
     async fn write(&self, mut writes: Vec<CellWrites>) -> Result<(), StoreError> {
         let tables = Arc::clone(self.read().await?);
         writes.sort_by_key(CellWrites::phase);
-        let encoded: Vec<EncodedWrite> = writes.into_iter().map(EncodedWrite::of).collect::<Result<_, _>>()?;
+        let encoded: Vec<PlacedWrite> = writes.into_iter().map(PlacedWrite::of).collect::<Result<_, _>>()?;
         let mut writes = encoded.into_iter().peekable();
         // The jobs run one after another, so that a failure leaves a prefix in the order of phases.
         while writes.peek().is_some() {
-            let chunk: Vec<EncodedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();
+            let chunk: Vec<PlacedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();
             self.merge(Arc::clone(&tables), chunk).await?;
         }
         Ok(())
@@ -63,7 +63,7 @@ impl ChatStore for EmbeddedStore {
         let newest_ms = head.map(|head| head.newest_stamp_ms()).transpose()?.flatten();
         let Some(newest_ms) = newest_ms else { return Ok(Vec::new()) };
         // Ids sort by their stamps, and so do weeks: ids between two stamps are one range of keys.
-        let edge = |stamp_ms: i64| row::key(&id_key(conversation, CommandId::first_at(stamp_ms.max(0))));
+        let edge = |stamp_ms: i64| row::key(&id_key(conversation, &CommandId::first_at(stamp_ms.max(0))));
         let range = (Bound::Included(edge(from_stamp_ms)), Bound::Excluded(edge(newest_ms + 1)));
         let mut found = Vec::new();
         let each = tables.table(&IDS).each::<()>(range, false, READ_ROWS_MAX, |row| {
@@ -75,7 +75,7 @@ impl ChatStore for EmbeddedStore {
     }
 
     async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError> {
-        let row = self.read().await?.table(&IDS).get(&id_key(conversation, id))?;
+        let row = self.read().await?.table(&IDS).get(&id_key(conversation, &id))?;
         Ok(row.map(|row| row.id_row(as_of)).transpose()?.flatten().map(|(_, row)| row))
     }
 
@@ -129,15 +129,15 @@ impl ChatStore for EmbeddedStore {
 impl EmbeddedStore {
     /// Merges rows. They need not survive a power cut, because the log can restore them: a lost suffix is applied
     /// again.
-    async fn merge(&self, tables: Arc<Derived>, writes: Vec<EncodedWrite>) -> Result<(), StoreError> {
+    async fn merge(&self, tables: Arc<Derived>, writes: Vec<PlacedWrite>) -> Result<(), StoreError> {
         let wall_clock = self.shared.clock.now_ms();
         let change = self.change(Durability::Process, move |changes| {
             // Check this in the writer's order: a handle of an older incarnation never writes after a new one
             // became current.
             tables.check(changes.incarnation())?;
-            for write in &writes {
+            for PlacedWrite { table, key, write } in &writes {
                 let timestamp = if seeded(Bug::WallClockTimestamp) { wall_clock } else { write.timestamp };
-                changes.merge(&tables.at(write.table).slot, &write.key, timestamp, &write.cells)?;
+                changes.merge(&tables.at(*table).slot, key, timestamp, write)?;
             }
             Ok(())
         });
@@ -178,7 +178,7 @@ fn settings(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Resul
     Ok(row.map(|row| row.settings()).transpose()?.map(|(_, settings)| settings))
 }
 
-fn id_key(conversation: ConversationId, id: CommandId) -> [Value; 3] {
+fn id_key(conversation: ConversationId, id: &CommandId) -> [ValueRef<'_>; 3] {
     [conversation.into(), id.week().into(), id.into()]
 }
 

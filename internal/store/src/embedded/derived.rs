@@ -7,9 +7,9 @@ use kv::Database;
 
 use crate::embedded::broken;
 use crate::embedded::change::RankedTable;
-use crate::embedded::row::{self, CellWrite};
+use crate::embedded::row;
 use crate::tables::{self, Table};
-use crate::{CellWrites, RowValues, StoreError, Value};
+use crate::{CellWrites, RowValues, StoreError, ValueRef};
 
 /// Rows that are read at once before other tasks of this thread get their turn.
 pub(super) const READ_ROWS_MAX: usize = 512;
@@ -40,14 +40,13 @@ pub(super) struct DerivedTable {
     pub(super) slot: RankedTable,
 }
 
-/// A write to the writer, encoded already, so that the writer only has to merge it.
+/// A write for the writer, with its row found, so that the writer only has to merge it.
 #[derive(Debug)]
-pub(super) struct EncodedWrite {
+pub(super) struct PlacedWrite {
     /// The table's index in [`tables::ALL`].
     pub(super) table: usize,
     pub(super) key: Bytes,
-    pub(super) timestamp: i64,
-    pub(super) cells: Vec<CellWrite>,
+    pub(super) write: CellWrites,
 }
 
 /// A range of a table: its lower and its upper bound.
@@ -91,35 +90,25 @@ fn position(spec: &'static Table) -> usize {
     found.expect("every table stands in the list")
 }
 
-impl EncodedWrite {
+impl PlacedWrite {
     /// # Errors
     /// When the write does not match its table, which only a bug can cause.
     pub(super) fn of(write: CellWrites) -> Result<Self, StoreError> {
         write.fits().map_err(broken)?;
-        let table = write.table();
-        let cell = |(name, value): (&'static str, Value)| {
-            let index = table.cell(name).and_then(|index| u8::try_from(index).ok());
-            CellWrite { index: index.expect("it fits its table"), value: value.into_bytes() }
-        };
-        Ok(Self {
-            table: position(table),
-            key: row::key(&write.key).into(),
-            timestamp: write.timestamp,
-            cells: write.cells.into_iter().map(cell).collect(),
-        })
+        Ok(Self { table: position(write.table()), key: Bytes::copy_from_slice(write.key_bytes()), write })
     }
 }
 
 impl DerivedTable {
     /// The row with that key.
-    pub(super) fn get(&self, key: &[Value]) -> Result<Option<RowValues>, StoreError> {
+    pub(super) fn get(&self, key: &[ValueRef<'_>]) -> Result<Option<RowValues>, StoreError> {
         let key = row::key(key);
         let found = self.slot.table.get(&key).map_err(broken)?;
         Ok(found.map(|found| row::values(self.spec, &key, &found)).transpose()?)
     }
 
     /// The canonical bytes of the row with that key.
-    pub(super) fn canonical(&self, key: &[Value]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn canonical(&self, key: &[ValueRef<'_>]) -> Result<Option<Vec<u8>>, StoreError> {
         let key = row::key(key);
         let found = self.slot.table.get(&key).map_err(broken)?;
         Ok(found.map(|found| row::canonical(self.spec, &key, &found)).transpose()?)
@@ -170,7 +159,7 @@ impl DerivedTable {
 }
 
 /// The rows whose keys begin with these values.
-pub(super) fn under(prefix: &[Value]) -> Range {
+pub(super) fn under(prefix: &[ValueRef<'_>]) -> Range {
     let prefix = row::key(prefix);
     let end = kv::end_of_prefix(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
     (Bound::Included(prefix), end)

@@ -184,7 +184,7 @@ impl HistoryStore for EmbeddedStore {
         author: UserId,
         id: CommandId,
     ) -> Result<Option<(Refusal, Seq)>, StoreError> {
-        let key = [conversation.into(), author.into(), id.into()];
+        let key = [conversation.into(), author.into(), (&id).into()];
         let row = self.read().await?.table(&REFUSALS).get(&key)?;
         Ok(row.map(|row| row.refusal()).transpose()?)
     }

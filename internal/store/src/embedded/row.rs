@@ -3,20 +3,8 @@
 //! Each cell: its index among the table's cells (1 byte), timestamp (8), length of the value (4), value; sorted by
 //! index, absent cells left out. Numbers are big-endian.
 
-use crate::tables::Table;
-use crate::{Malformed, RowValues, Value, canonical};
-
-/// An upper bound of the cells of any table.
-const CELLS_MAX: usize = 16;
-
-/// A cell to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CellWrite {
-    /// Its index among the table's cells.
-    pub(super) index: u8,
-    /// Its encoded value.
-    pub(super) value: Vec<u8>,
-}
+use crate::tables::{CELLS_MAX, Table};
+use crate::{Malformed, RowValues, Value, ValueRef, canonical};
 
 /// A stored cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,13 +16,18 @@ struct Cell<'a> {
 
 type Cells<'a> = [Option<Cell<'a>>; CELLS_MAX];
 
-/// The row after merging `writes`, all of `timestamp`, into `old` (empty: no row). `None` when that changes nothing.
-pub(super) fn merge(old: &[u8], timestamp: i64, writes: &[CellWrite]) -> Result<Option<Vec<u8>>, Malformed> {
+/// The row after merging `writes`, all of `timestamp`, into `old` (empty: no row): values by their index among the
+/// table's cells. `None` when that changes nothing.
+pub(super) fn merge<'a>(
+    old: &'a [u8],
+    timestamp: i64,
+    writes: impl Iterator<Item = (u8, &'a [u8])>,
+) -> Result<Option<Vec<u8>>, Malformed> {
     let mut cells = parse(old)?;
     let mut changed = false;
-    for write in writes {
-        let cell = Some(Cell { timestamp, value: &write.value });
-        let slot = cells.get_mut(usize::from(write.index)).ok_or(MALFORMED)?;
+    for (index, value) in writes {
+        let cell = Some(Cell { timestamp, value });
+        let slot = cells.get_mut(usize::from(index)).ok_or(MALFORMED)?;
         if *slot < cell {
             *slot = cell;
             changed = true;
@@ -73,7 +66,7 @@ pub(super) fn canonical(table: &'static Table, key: &[u8], row: &[u8]) -> Result
 }
 
 /// The bytes of a key: its columns one after another. All but blobs have a fixed width, and a blob is always last.
-pub(super) fn key(values: &[Value]) -> Vec<u8> {
+pub(super) fn key(values: &[ValueRef<'_>]) -> Vec<u8> {
     let mut key = Vec::with_capacity(48);
     for value in values {
         value.encode(&mut key);
@@ -81,19 +74,12 @@ pub(super) fn key(values: &[Value]) -> Vec<u8> {
     key
 }
 
-fn key_parts<'a>(table: &'static Table, mut key: &'a [u8]) -> Result<Vec<&'a [u8]>, Malformed> {
-    let mut parts = Vec::with_capacity(4);
-    for column in table.key() {
-        let width = match column.kind {
-            crate::tables::ColumnType::Uuid => 16,
-            crate::tables::ColumnType::Bigint => 8,
-            _ => key.len(),
-        };
-        let (part, rest) = key.split_at_checked(width).ok_or(Malformed { table: table.name, column: column.name })?;
-        parts.push(part);
-        key = rest;
+fn key_parts<'a>(table: &'static Table, key: &'a [u8]) -> Result<Vec<&'a [u8]>, Malformed> {
+    let parts: Vec<&[u8]> = table.split_key(key).map(|(_, value)| value).collect();
+    match table.key().nth(parts.len()) {
+        None => Ok(parts),
+        Some(column) => Err(Malformed { table: table.name, column: column.name }),
     }
-    Ok(parts)
 }
 
 /// The parser does not know the table, but callers treat the error alike for all tables.
@@ -131,18 +117,18 @@ fn encode(cells: &Cells<'_>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn write(index: u8, value: &[u8]) -> CellWrite {
-        CellWrite { index, value: value.to_vec() }
+    fn merged(old: &[u8], timestamp: i64, writes: &[(u8, &[u8])]) -> Option<Vec<u8>> {
+        merge(old, timestamp, writes.iter().copied()).unwrap()
     }
 
     #[test]
     fn the_later_cell_stands_and_on_a_tie_the_larger_bytes() {
-        let row = merge(&[], 5, &[write(0, b"b"), write(3, b"x")]).unwrap().unwrap();
-        assert_eq!(merge(&row, 4, &[write(0, b"z"), write(3, b"z")]), Ok(None), "older");
-        assert_eq!(merge(&row, 5, &[write(0, b"a"), write(3, b"x")]), Ok(None), "a tie, smaller or the same");
-        let tie = merge(&row, 5, &[write(0, b"ba")]).unwrap().unwrap();
+        let row = merged(&[], 5, &[(0, b"b"), (3, b"x")]).unwrap();
+        assert_eq!(merged(&row, 4, &[(0, b"z"), (3, b"z")]), None, "older");
+        assert_eq!(merged(&row, 5, &[(0, b"a"), (3, b"x")]), None, "a tie, smaller or the same");
+        let tie = merged(&row, 5, &[(0, b"ba")]).unwrap();
         assert_eq!(parse(&tie).unwrap()[0], Some(Cell { timestamp: 5, value: b"ba" }));
-        let newer = merge(&tie, 6, &[write(0, b"")]).unwrap().unwrap();
+        let newer = merged(&tie, 6, &[(0, b"")]).unwrap();
         let cells = parse(&newer).unwrap();
         assert_eq!((cells[0].unwrap().timestamp, cells[0].unwrap().value), (6, &b""[..]));
         assert_eq!(cells[3], Some(Cell { timestamp: 5, value: b"x" }), "each cell by itself");

@@ -1,7 +1,7 @@
 //! Message text stays out of debug output, and few files read it (issue 11, item 6): a value of every public type
 //! that holds a message's text is printed, and the files that read the text are listed, each with its reason.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use protocol::{
     BatchedFrame, ClientFrame, CommandFrame, CommandKind, EditBody, EntryBody, FeedFrame, FeedKind, HistoryPage,
     Received, SendBody, ServerFrame,
 };
-use store::{Entry, Row, RowValues, rows_of};
+use store::tables::Column;
+use store::{Entry, Row, RowValues, Value, rows_of};
 
 /// The message text of every value below.
 const WRITTEN: &str = "what nobody else may read";
@@ -43,7 +44,7 @@ const RECORDERS: [(&str, &str); 4] = [
     ("internal/events/src/records.rs", "Avro"),
     ("internal/ops/src/audit/expected.rs", "the audit's own rows"),
     ("internal/store/src/decode.rs", "from columns"),
-    ("internal/store/src/value.rs", "to columns"),
+    ("internal/store/src/rows.rs", "to columns"),
 ];
 
 /// What a message becomes on its way through the system.
@@ -192,9 +193,10 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
     let applied = view.apply(&frame);
     let rows = rows_of(event, *appended, effects);
     let values = rows.iter().map(|row| {
-        let cell = |name| row.cells.iter().find(|(cell, _)| *cell == name).map(|(_, value)| value.clone());
-        let cells = row.table().cells.iter().map(|column| cell(column.name));
-        RowValues::new(row.table(), row.key.iter().cloned().map(Some).chain(cells).collect())
+        let written: BTreeMap<&str, Value> =
+            row.key().chain(row.cells().map(|(_, column, value)| (column, value))).filter_map(decoded).collect();
+        let of = |column: &Column| written.get(column.name).cloned();
+        RowValues::new(row.table(), row.table().columns().map(of).collect())
     });
     let mut printed = vec![
         ("protocol::FeedFrame", both(&frame)),
@@ -215,6 +217,10 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
     ];
     printed.extend(feed.message().map(|message| ("client::Message", both(&message))));
     Ok(printed)
+}
+
+fn decoded((column, value): (&'static Column, &[u8])) -> Option<(&'static str, Value)> {
+    Some((column.name, Value::decode(column.kind, value)?))
 }
 
 fn both(value: &impl Debug) -> String {
