@@ -8,6 +8,7 @@ pub mod device;
 pub mod engines;
 pub mod foreign;
 pub mod load;
+pub mod numbered;
 pub mod oracle;
 pub mod programs;
 pub mod runs;

@@ -1,0 +1,41 @@
+//! Measures the programs on real servers, each beside a floor: the same work by the bare drivers and nothing else.
+//!
+//! ```text
+//! bench NAME [--devices N] [--rounds N] [--rate N] [--seconds N]
+//! ```
+//! It uses the programs beside its own executable. `deploy/bench/README.md` says what is measured and how to read it.
+
+mod backlog;
+mod paced;
+mod processes;
+mod report;
+mod wishes;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::wishes::Wishes;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match act().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, options)) = arguments.split_first() else { bail!(wishes::USAGE) };
+    let wishes = Wishes::parse(options)?;
+    testkit::programs::build_nothing();
+    match name.as_str() {
+        "backlog" => backlog::run(&wishes).await,
+        "paced" => paced::run(&wishes).await,
+        _ => bail!(wishes::USAGE),
+    }
+}
