@@ -290,8 +290,7 @@ impl Commands {
         let encoded = self.codec.event(event);
         let mut headers = encoded.headers;
         let sane = |text: &&str| text.len() <= TRACE_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
-        headers
-            .extend(trace.filter(sane).map(|text| (HEADER_TRACE.to_owned(), Bytes::copy_from_slice(text.as_bytes()))));
+        headers.extend(trace.filter(sane).map(|text| (HEADER_TRACE.into(), Bytes::copy_from_slice(text.as_bytes()))));
         NewRecord { key: event.conversation.to_string(), partition: None, headers, payload: encoded.payload }
     }
 

@@ -44,14 +44,41 @@ pub struct Cursor {
     pub fingerprint: Fingerprint,
 }
 
+/// The length of most texts of cursors.
+const TEXT_BYTES: usize = 40;
+
 /// A text that is no cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor: send back the text of the last frame as it was, or none to start anew")]
 pub struct CursorError;
 
+impl Cursor {
+    /// Appends its text. Every frame has one, so it is written without the formatting machinery.
+    pub fn put(&self, out: &mut String) {
+        for number in [u64::from(self.generation), u64::from(self.partition), self.next] {
+            put_number(out, number);
+            out.push('.');
+        }
+        for digit in (0..16).rev() {
+            let value = (self.fingerprint.0 >> (4 * digit)) & 0xf;
+            out.push(char::from_digit(value as u32, 16).unwrap_or('0'));
+        }
+    }
+}
+
+/// Appends the number in decimal.
+fn put_number(out: &mut String, number: u64) {
+    if number > 9 {
+        put_number(out, number / 10);
+    }
+    out.push(char::from(b'0' + (number % 10) as u8));
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}.{}", self.generation, self.partition, self.next, self.fingerprint)
+        let mut text = String::with_capacity(TEXT_BYTES);
+        self.put(&mut text);
+        f.write_str(&text)
     }
 }
 

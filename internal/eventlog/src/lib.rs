@@ -38,12 +38,13 @@ use events::topics::{Lane, TopicSpec};
 
 pub use decoded_record::{DecodedRecord, Meaning};
 pub use error::{AppendError, CommitError, LogError};
+pub use events::Header;
 pub use group::{Assigned, Commit, Committer, GroupEvent, GroupMember, Revocation, TopicPartition};
 pub use lookup::{RECORD_WITHIN, last_record, next_before_end, record_at, stands};
 pub use partitioner::{partition_of, partition_of_id};
 pub use patient::{PatientError, PatientReader};
 pub use quarantine::Quarantine;
-pub use record::{AppendReceipt, Header, NewRecord, Position, Record, Watermarks};
+pub use record::{AppendReceipt, NewRecord, Position, Record, Watermarks};
 
 /// The most bytes of a record, as [`NewRecord::bytes`] counts them.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;

@@ -70,7 +70,7 @@ pub async fn stands(
     fingerprint: Fingerprint,
 ) -> Result<bool, LogError> {
     let record = record_at(log, topic, partition, offset).await?;
-    Ok(record.is_some_and(|record| record.fingerprint() == fingerprint))
+    Ok(record.is_some_and(|record| record.has(fingerprint)))
 }
 
 /// The last record as of this call, even if some offsets before the end are empty (at most 15); `None`

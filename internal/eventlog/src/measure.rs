@@ -49,7 +49,7 @@ fn record(number: u32) -> NewRecord {
     NewRecord {
         key: format!("0190a000-0000-7000-8000-{number:012}"),
         partition: None,
-        headers: vec![("event".to_owned(), Bytes::from_static(b"message-sent"))],
+        headers: vec![("event".into(), Bytes::from_static(b"message-sent"))],
         payload: Bytes::from(vec![b'x'; BODY_BYTES]),
     }
 }

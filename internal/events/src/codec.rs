@@ -1,5 +1,6 @@
 //! Encodes and decodes the records of the log.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,16 @@ pub const HEADER_TRACE: &str = "traceparent";
 /// The header with an id by which consumers drop duplicates, on records that may be written more than once.
 pub const HEADER_ID: &str = "id";
 
+/// A header of a record: a name and bytes. Names of ours cost no allocation ([`header_name`]).
+pub type Header = (Cow<'static, str>, Bytes);
+
+/// The name of a header.
+#[must_use]
+pub fn header_name(name: &str) -> Cow<'static, str> {
+    const OURS: [&str; 5] = [HEADER_EVENT, HEADER_VERSION, HEADER_SCHEMA, HEADER_TRACE, HEADER_ID];
+    OURS.into_iter().find(|ours| *ours == name).map_or_else(|| name.to_owned().into(), Cow::Borrowed)
+}
+
 /// The prefix of Confluent's wire format: a zero byte and the schema's id, big-endian.
 const PREFIX_BYTES: usize = 5;
 
@@ -30,7 +41,7 @@ const PREFIX_BYTES: usize = 5;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The headers `event`, `version` and `schema`.
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<Header>,
     /// The body in Confluent's wire format.
     pub payload: Bytes,
 }
@@ -56,7 +67,7 @@ pub enum DecodeError {
 
 /// Whether a record names its schema in a header, as the records of all our programs do.
 #[must_use]
-pub fn says_its_schema(headers: &[(String, Bytes)]) -> bool {
+pub fn says_its_schema(headers: &[Header]) -> bool {
     headers.iter().any(|(name, value)| name == HEADER_SCHEMA && is_fingerprint(value))
 }
 
@@ -95,7 +106,7 @@ impl Codec {
         payload.get_mut().put_u8(0);
         payload.get_mut().put_u32(self.ids[kind as usize]);
         known.writer.write_ser(&mut payload, record).expect("a record struct has the fields of its schema");
-        let header = |name: &str, value: &'static str| (name.to_owned(), Bytes::from_static(value.as_bytes()));
+        let header = |name: &'static str, value: &'static str| (name.into(), Bytes::from_static(value.as_bytes()));
         Encoded {
             headers: vec![
                 header(HEADER_EVENT, kind.event_name()),
@@ -109,7 +120,7 @@ impl Codec {
     /// The kind of the record, by its `schema` header or else by its id, and its datum.
     pub(crate) fn open<'p>(
         &self,
-        headers: &[(String, Bytes)],
+        headers: &[Header],
         payload: &'p [u8],
     ) -> Result<(SchemaKind, &'p [u8]), DecodeError> {
         let Some((prefix, datum)) = payload.split_at_checked(PREFIX_BYTES) else {

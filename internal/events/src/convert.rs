@@ -7,7 +7,7 @@ use bytes::Bytes;
 use domain::{ConversationId, Seq, UserId};
 use uuid::Uuid;
 
-use crate::codec::{Codec, DecodeError, Encoded};
+use crate::codec::{Codec, DecodeError, Encoded, Header};
 use crate::records::*;
 
 /// A user's read mark, from a record of `chat.receipts`.
@@ -21,18 +21,6 @@ pub struct ReadMark {
     pub seq: Seq,
     /// The number of messages up to and including that entry.
     pub ordinal: u64,
-}
-
-/// A record of `chat.deliveries`. Debug output shows only the frame's length, because its text may be what a user
-/// wrote.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The recipients; all of them belong to the record's partition.
-    pub recipients: Vec<UserId>,
-    /// The conversation and seq of the event, by which a client drops duplicates.
-    pub event_key: Option<(ConversationId, Seq)>,
-    /// The socket frame as JSON, without its cursor.
-    pub frame: String,
 }
 
 /// A copy of a corrupt record, in `chat.quarantine`. Debug output shows only the payload's length, as for every
@@ -49,18 +37,6 @@ pub struct Quarantined {
     pub reason: String,
     /// The body of the corrupt record.
     pub payload: Bytes,
-}
-
-impl fmt::Debug for Delivery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { recipients, event_key, frame } = self;
-        let frame = format_args!("[frame of {} bytes]", frame.len());
-        f.debug_struct("Delivery")
-            .field("recipients", recipients)
-            .field("place", event_key)
-            .field("frame", &frame)
-            .finish()
-    }
 }
 
 impl fmt::Debug for Quarantined {
@@ -122,7 +98,7 @@ impl Codec {
     ///
     /// # Errors
     /// As [`Codec::read_message`].
-    pub fn read_receipt(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<Option<ReadMark>, DecodeError> {
+    pub fn read_receipt(&self, headers: &[Header], payload: &[u8]) -> Result<Option<ReadMark>, DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
         match kind {
             SchemaKind::GenesisV1 | SchemaKind::TickV1 => Ok(None),
@@ -130,38 +106,6 @@ impl Codec {
                 let record: ReadMarkV1 = Self::read(kind, datum)?;
                 let (user, conversation) = (id(record.user)?, id(record.conversation)?);
                 Ok(Some(ReadMark { user, conversation, seq: seq(record.seq)?, ordinal: number(record.ordinal)? }))
-            }
-            other => Err(misplaced(other)),
-        }
-    }
-
-    /// Encodes a delivery.
-    #[must_use]
-    pub fn delivery(&self, delivery: &Delivery) -> Encoded {
-        let record = DeliveryV1 {
-            recipients: delivery.recipients.iter().map(UserId::uuid).collect(),
-            conversation: delivery.event_key.map(|(conversation, _)| conversation.uuid()),
-            seq: delivery.event_key.map(|(_, seq)| seq.timestamp()),
-            frame: delivery.frame.clone(),
-        };
-        self.encode(SchemaKind::DeliveryV1, &record)
-    }
-
-    /// Decodes a record of `chat.deliveries`; `None` for genesis records and ticks.
-    ///
-    /// # Errors
-    /// As [`Codec::read_message`].
-    pub fn read_delivery(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<Option<Delivery>, DecodeError> {
-        let (kind, datum) = self.open(headers, payload)?;
-        match kind {
-            SchemaKind::GenesisV1 | SchemaKind::TickV1 => Ok(None),
-            SchemaKind::DeliveryV1 => {
-                let record: DeliveryV1 = Self::read(kind, datum)?;
-                let event_key = match (record.conversation, record.seq) {
-                    (Some(conversation), Some(place)) => Some((id(conversation)?, seq(place)?)),
-                    _ => None,
-                };
-                Ok(Some(Delivery { recipients: users(&record.recipients)?, event_key, frame: record.frame }))
             }
             other => Err(misplaced(other)),
         }
@@ -189,7 +133,7 @@ impl Codec {
 
     /// Whether the record is a genesis record of that generation.
     #[must_use]
-    pub fn is_genesis(&self, headers: &[(String, Bytes)], payload: &[u8], generation: u8) -> bool {
+    pub fn is_genesis(&self, headers: &[Header], payload: &[u8], generation: u8) -> bool {
         let record = self.open(headers, payload).and_then(|(kind, datum)| match kind {
             SchemaKind::GenesisV1 => Self::read::<GenesisV1>(kind, datum),
             other => Err(misplaced(other)),
@@ -223,11 +167,7 @@ impl Codec {
     ///
     /// # Errors
     /// As [`Codec::read_message`].
-    pub fn read_user_event(
-        &self,
-        headers: &[(String, Bytes)],
-        payload: &[u8],
-    ) -> Result<Option<UserEvent>, DecodeError> {
+    pub fn read_user_event(&self, headers: &[Header], payload: &[u8]) -> Result<Option<UserEvent>, DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
         let (id, of, time_ms, what) = match kind {
             SchemaKind::GenesisV1 | SchemaKind::TickV1 => return Ok(None),
@@ -261,7 +201,7 @@ fn number(number: i64) -> Result<u64, DecodeError> {
     u64::try_from(number).map_err(|_| DecodeError::Corrupt(format!("{number} is negative")))
 }
 
-fn seq(number: i64) -> Result<Seq, DecodeError> {
+pub(crate) fn seq(number: i64) -> Result<Seq, DecodeError> {
     Seq::try_from(self::number(number)?).map_err(|error| DecodeError::Corrupt(error.to_string()))
 }
 

@@ -1,9 +1,8 @@
 //! Records as JSON for people, as in `klatschctl tail`.
 
-use bytes::Bytes;
 use serde_json::Value;
 
-use crate::codec::{Codec, DecodeError};
+use crate::codec::{Codec, DecodeError, Header};
 use crate::records::{SchemaKind, fields_of};
 
 impl Codec {
@@ -11,7 +10,7 @@ impl Codec {
     ///
     /// # Errors
     /// When the schema is not known or the bytes do not match it.
-    pub fn describe(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<(SchemaKind, Value), DecodeError> {
+    pub fn describe(&self, headers: &[Header], payload: &[u8]) -> Result<(SchemaKind, Value), DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
         Ok((kind, fields_of(kind, datum)?))
     }

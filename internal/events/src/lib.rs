@@ -7,6 +7,7 @@
 
 mod codec;
 mod convert;
+mod delivery;
 mod describe;
 mod records;
 mod registry;
@@ -17,9 +18,11 @@ mod table;
 pub mod topics;
 
 pub use codec::{
-    Codec, DecodeError, Encoded, HEADER_EVENT, HEADER_ID, HEADER_SCHEMA, HEADER_TRACE, HEADER_VERSION, says_its_schema,
+    Codec, DecodeError, Encoded, HEADER_EVENT, HEADER_ID, HEADER_SCHEMA, HEADER_TRACE, HEADER_VERSION, Header,
+    header_name, says_its_schema,
 };
-pub use convert::{AccountEvent, Delivery, Quarantined, ReadMark, UserEvent};
+pub use convert::{AccountEvent, Quarantined, ReadMark, UserEvent};
+pub use delivery::{Delivery, DeliveryRef};
 pub use records::{MessageRecord, SchemaKind};
 pub use registry::{RegistryError, RegistryReport};
 pub use signal::SignalRecord;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::codec::{Codec, DecodeError, Encoded};
+use crate::codec::{Codec, DecodeError, Encoded, Header};
 use crate::convert::{id, misplaced, users};
 use crate::table::{as_json, record_types};
 
@@ -131,7 +131,7 @@ impl Codec {
     /// # Errors
     /// After [`DecodeError::UnknownSchema`] the conversation of the record's key is held; after
     /// [`DecodeError::Corrupt`] the record is refused.
-    pub fn read_message(&self, headers: &[(String, Bytes)], payload: &[u8]) -> Result<MessageRecord, DecodeError> {
+    pub fn read_message(&self, headers: &[Header], payload: &[u8]) -> Result<MessageRecord, DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
         let read = match kind {
             SchemaKind::GenesisV1 | SchemaKind::TickV1 => return Ok(MessageRecord::Marker),

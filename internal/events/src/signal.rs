@@ -1,9 +1,8 @@
 //! Conversions between signals and the records of `chat.signals`. Each kind of signal has its own record type.
 
-use bytes::Bytes;
 use domain::{Signal, UserId};
 
-use crate::codec::{Codec, DecodeError, Encoded};
+use crate::codec::{Codec, DecodeError, Encoded, Header};
 use crate::convert::{id, misplaced, users};
 use crate::records::*;
 
@@ -33,11 +32,7 @@ impl Codec {
     ///
     /// # Errors
     /// As [`Codec::read_message`], but no conversation is held: readers of signals skip the record.
-    pub fn read_signal(
-        &self,
-        headers: &[(String, Bytes)],
-        payload: &[u8],
-    ) -> Result<Option<SignalRecord>, DecodeError> {
+    pub fn read_signal(&self, headers: &[Header], payload: &[u8]) -> Result<Option<SignalRecord>, DecodeError> {
         let (kind, datum) = self.open(headers, payload)?;
         match kind {
             SchemaKind::GenesisV1 | SchemaKind::TickV1 => Ok(None),

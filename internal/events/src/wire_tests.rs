@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use crate::samples::{delivery_in_full, events, in_full, kind_of, records};
 use crate::schemas;
-use crate::{Codec, DecodeError, MessageRecord, SchemaKind};
+use crate::{Codec, DecodeError, Header, MessageRecord, SchemaKind};
 
 /// Decodes the record as the reader of its topic does, and returns the value as text.
-fn read(codec: &Codec, kind: SchemaKind, headers: &[(String, Bytes)], payload: &[u8]) -> String {
+fn read(codec: &Codec, kind: SchemaKind, headers: &[Header], payload: &[u8]) -> String {
     match kind {
         SchemaKind::ReadMarkV1 => format!("{:?}", codec.read_receipt(headers, payload).unwrap()),
         SchemaKind::DeliveryV1 => {
@@ -122,7 +122,7 @@ fn golden_bytes_of_every_version_still_decode() {
         let kind = *SchemaKind::ALL.iter().find(|kind| kind.record_name() == name).unwrap();
         let datum = hex.as_bytes().chunks(2).map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap());
         let payload: Vec<u8> = [0; 5].into_iter().chain(datum).collect();
-        let headers = [("schema".to_owned(), Bytes::from(fingerprint.to_owned()))];
+        let headers = [("schema".into(), Bytes::from(fingerprint.to_owned()))];
         assert_eq!(format!("{:?}", read(&codec, kind, &headers, &payload)), expected, "{name}");
         seen.insert(kind);
     }
@@ -155,7 +155,7 @@ fn a_registry_that_numbers_anew_makes_no_record_unreadable() {
 fn an_unknown_schema_is_told_from_corrupt_bytes() {
     let codec = Codec::compiled_in();
     let encoded = codec.event(&events()[7]);
-    let unknown = [("schema".to_owned(), Bytes::from_static(b"0123456789abcdef"))];
+    let unknown = [("schema".into(), Bytes::from_static(b"0123456789abcdef"))];
     assert!(matches!(codec.read_message(&unknown, &encoded.payload), Err(DecodeError::UnknownSchema(_))));
     let mut renumbered = encoded.payload.to_vec();
     renumbered[4] = 250;
@@ -169,7 +169,7 @@ fn an_unknown_schema_is_told_from_corrupt_bytes() {
     assert!(matches!(codec.read_message(&encoded.headers, &longer), Err(DecodeError::Corrupt(_))));
     // Records of another producer (issue 10, item 5): these headers name no schema, so no conversation is held for
     // one.
-    let header = |value: &'static [u8]| vec![("schema".to_owned(), Bytes::from_static(value))];
+    let header = |value: &'static [u8]| vec![("schema".into(), Bytes::from_static(value))];
     let json = b"{\"hello\":\"I am JSON\"}";
     for headers in [vec![], header(b"0123456789abcdef"), header(b"greeting/v1")] {
         let read = codec.read_message(&headers, json);

@@ -49,7 +49,7 @@ impl Records {
             let event_key = Some((event.conversation, message.appended.seq));
             let encoded = self.codec.delivery(&Delivery { recipients, event_key, frame: frame.to_owned() });
             let mut headers = encoded.headers;
-            headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.to_owned(), trace)));
+            headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.into(), trace)));
             let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
             Outgoing { partition, record, recipients: count }
         };

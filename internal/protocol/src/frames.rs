@@ -326,13 +326,17 @@ const CURSOR_END: &str = "\",";
 /// Puts the cursor in front of a rendered feed frame (a JSON object that is not empty) without parsing it.
 #[must_use]
 pub fn with_cursor(cursor: &Cursor, frame: &str) -> String {
-    let rest = frame.strip_prefix('{').unwrap_or(frame);
-    let mut out = String::with_capacity(rest.len() + 64);
-    out.push_str(CURSOR);
-    out.push_str(&cursor.to_string());
-    out.push_str(CURSOR_END);
-    out.push_str(rest);
+    let mut out = String::with_capacity(frame.len() + 64);
+    put_with_cursor(&mut out, cursor, frame);
     out
+}
+
+/// As [`with_cursor`], appended to `out`.
+pub fn put_with_cursor(out: &mut String, cursor: &Cursor, frame: &str) {
+    out.push_str(CURSOR);
+    cursor.put(out);
+    out.push_str(CURSOR_END);
+    out.push_str(frame.strip_prefix('{').unwrap_or(frame));
 }
 
 /// Joins rendered feed frames, each as [`with_cursor`] makes it, into the text of one [`ServerFrame::Batch`],

@@ -1,14 +1,14 @@
 //! Several frames in one websocket message, for devices that asked for batches: fewer messages to write and to
 //! read, and one cursor for all frames of a message.
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use crate::text_frame::TextFrame;
 
 /// The largest batch, in bytes, approximately. A frame that is larger is sent alone.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// The frames in their order, in as few messages as the bound allows. A frame that is alone in its message stays
 /// as it is.
-pub(crate) fn batched(frames: Vec<Utf8Bytes>) -> Vec<Utf8Bytes> {
+pub(crate) fn batched(frames: Vec<TextFrame>) -> Vec<TextFrame> {
     let (mut texts, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
     for frame in frames {
         bytes += frame.len();
@@ -24,14 +24,15 @@ pub(crate) fn batched(frames: Vec<Utf8Bytes>) -> Vec<Utf8Bytes> {
     texts
 }
 
-fn text_of(mut frames: Vec<Utf8Bytes>) -> Utf8Bytes {
+fn text_of(mut frames: Vec<TextFrame>) -> TextFrame {
     match frames.pop() {
         Some(only) if frames.is_empty() => only,
         Some(last) => {
             frames.push(last);
-            protocol::batch(&frames).into()
+            let texts: Vec<&str> = frames.iter().map(TextFrame::text).collect();
+            TextFrame::new(&protocol::batch(&texts))
         }
-        None => Utf8Bytes::default(),
+        None => TextFrame::default(),
     }
 }
 
@@ -47,15 +48,13 @@ mod tests {
         let frame = |next: u64| {
             let cursor = Cursor { generation: 0, partition: 1, next, fingerprint: Fingerprint(next) };
             let padding = "x".repeat(if next == 40 { BATCH_BYTES_MAX } else { 4000 });
-            Utf8Bytes::from(protocol::with_cursor(
-                &cursor,
-                &format!(r#"{{"type":"test","at":{next},"text":"{padding}"}}"#),
-            ))
+            let text = format!(r#"{{"type":"test","at":{next},"text":"{padding}"}}"#);
+            TextFrame::new(&protocol::with_cursor(&cursor, &text))
         };
         let texts = batched((1..=50).map(frame).collect());
         let mut at = 0;
         for text in &texts {
-            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            let value: serde_json::Value = serde_json::from_str(text.text()).unwrap();
             let (cursor, frames) = match serde_json::from_value(value.clone()) {
                 Ok(ServerFrame::Batch { cursor, frames }) => {
                     (cursor, frames.into_iter().map(|frame| frame.0).collect())

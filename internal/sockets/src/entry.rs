@@ -3,10 +3,10 @@
 use domain::{Cursor, UserId};
 use eventlog::Record;
 use events::{Codec, DecodeError, says_its_schema};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::metrics::{Metrics, Unreadable};
 use crate::signals::MembersCache;
+use crate::text_frame::{TextFrame, TextFrames};
 
 /// Bytes that an entry takes beside its frame and recipients, approximately.
 const ENTRY_COST: usize = 96;
@@ -22,8 +22,8 @@ pub(crate) struct Entry {
     pub(crate) end: Cursor,
     /// The recipients, sorted; none for markers.
     recipients: Box<[UserId]>,
-    /// The frame as it is sent, with its cursor. Empty for markers.
-    pub(crate) frame: Utf8Bytes,
+    /// The frame as it is written, with its cursor. Empty for markers.
+    pub(crate) frame: TextFrame,
     /// The users whom the record may be for, if this program does not know its schema.
     pub(crate) hidden: Hidden,
 }
@@ -81,7 +81,7 @@ impl Entry {
     }
 
     #[cfg(test)]
-    pub(crate) fn of(end: Cursor, recipients: Box<[UserId]>, frame: Utf8Bytes) -> Self {
+    pub(crate) fn of(end: Cursor, recipients: Box<[UserId]>, frame: TextFrame) -> Self {
         Self { end, recipients, frame, hidden: Hidden::Nothing }
     }
 }
@@ -117,21 +117,27 @@ impl Renderer {
         }
     }
 
-    /// The record, ready to be sent.
-    pub(crate) fn entry(&self, record: &Record) -> Entry {
+    /// The records, ready to be sent.
+    pub(crate) fn entries(&self, records: &[Record]) -> Vec<Entry> {
+        let (mut text, mut frames) = (String::new(), TextFrames::default());
+        records.iter().map(|record| self.entry(record, &mut text, &mut frames)).collect()
+    }
+
+    /// The record, ready to be sent; `text` is a buffer for the frame's text.
+    fn entry(&self, record: &Record, text: &mut String, frames: &mut TextFrames) -> Entry {
         let end = self.cursor_behind(record);
-        let nobody = |hidden| Entry { end, recipients: Box::default(), frame: Utf8Bytes::default(), hidden };
-        match self.codec.read_delivery(&record.headers, &record.payload) {
+        let nobody = |hidden| Entry { end, recipients: Box::default(), frame: TextFrame::default(), hidden };
+        match self.codec.read_delivery_ref(&record.headers, &record.payload) {
             Ok(None) => nobody(Hidden::Nothing),
             // Any producer may append a frame. One that clients cannot parse, or would mistake for a server frame,
             // would make them disconnect again and again.
-            Ok(Some(delivery)) if !protocol::is_frame(&delivery.frame) => {
+            Ok(Some(delivery)) if !protocol::is_frame(delivery.frame) => {
                 self.unreadable(record, Unreadable::Corrupt, NO_FRAME);
                 nobody(Hidden::Nothing)
             }
             Ok(Some(delivery)) => {
                 if let Some((conversation, _)) = delivery.event_key {
-                    self.members.fed(conversation, &delivery.frame);
+                    self.members.fed(conversation, delivery.frame);
                 }
                 let mut recipients = delivery.recipients;
                 if recipients.is_empty() {
@@ -142,7 +148,9 @@ impl Renderer {
                     recipients.sort_unstable();
                 }
                 recipients.dedup();
-                let frame = protocol::with_cursor(&end, &delivery.frame).into();
+                text.clear();
+                protocol::put_with_cursor(text, &end, delivery.frame);
+                let frame = frames.frame(text);
                 Entry { end, recipients: recipients.into(), frame, hidden: Hidden::Nothing }
             }
             Err(error @ DecodeError::Corrupt(_)) => {

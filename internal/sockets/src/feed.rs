@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use domain::{Cursor, UserId};
 use protocol::CloseCode;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::entry::Entry;
 use crate::hub::{Attach, Registration};
 use crate::mailbox::Taken;
 use crate::partition::{Partition, Stay};
 use crate::range::{self, Served, Ticket};
+use crate::text_frame::TextFrame;
 use crate::wire::Blocked;
 
 /// Frames taken from the ring at a time.
@@ -48,7 +48,7 @@ pub(crate) enum Fed {
     /// The device has to sync; frames from this cursor on follow.
     Reset(Reset, Cursor),
     /// The next frames.
-    Frames(Vec<Utf8Bytes>),
+    Frames(Vec<TextFrame>),
     /// The feed ends: the socket is to be closed with this code.
     End(CloseCode),
 }
@@ -62,7 +62,7 @@ pub(crate) struct Feed {
     cursor: Cursor,
     source: Source,
     /// Frames of range reads that were not returned yet.
-    frames: Vec<Utf8Bytes>,
+    frames: Vec<TextFrame>,
     /// Whether the device's cursor was found valid and `Resumed` was returned, which happens once.
     resumed: bool,
     /// Whether the device has reached the ring once. From then on the node sends it every record that it misses,

@@ -104,8 +104,9 @@ async fn first_text(wire: &mut Wire) -> Result<Utf8Bytes, Ending> {
 
 /// Sends the error about a device's first frame; returns how its socket ends.
 async fn refuse(wire: &mut Wire, refusal: &ServerFrame, code: CloseCode) -> Ending {
-    match wire.feed_frame(refusal).await {
-        Ok(()) => Ending::Close(code), // the close flushes
+    wire.feed_frame(refusal);
+    match wire.flush().await {
+        Ok(()) => Ending::Close(code),
         Err(ending) => ending,
     }
 }

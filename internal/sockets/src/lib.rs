@@ -52,10 +52,12 @@ mod ring;
 mod signals;
 mod socket;
 mod socket_count;
+mod text_frame;
 #[cfg(test)]
 mod tick_log;
 mod upgrade;
 mod wire;
+mod write_queue;
 
 use std::convert::Infallible;
 use std::sync::Arc;

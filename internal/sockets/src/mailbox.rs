@@ -6,9 +6,9 @@ use std::sync::Arc;
 use domain::Cursor;
 use environment::seeded_bugs::{Bug, seeded};
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::ring::Ring;
+use crate::text_frame::TextFrame;
 use crate::wire::Blocked;
 
 /// A queue that held more numbers than this gives its memory back once it is empty.
@@ -34,7 +34,7 @@ pub(crate) struct Mailbox {
 #[derive(Debug)]
 pub(crate) enum Taken {
     /// Frames in order, and the cursor behind them.
-    Frames(Vec<Utf8Bytes>, Cursor),
+    Frames(Vec<TextFrame>, Cursor),
     /// Everything was taken: this is the device's cursor.
     Nothing(Cursor),
     /// The ring dropped an entry that the socket had not taken. The cursor is that of the device.

@@ -59,6 +59,7 @@ impl Node {
             topic,
             log: Log(Arc::clone(&deps.log)),
             codec: deps.codec.clone(),
+            clock: deps.clock.clone(),
             entropy: deps.entropy.clone(),
             metrics: metrics.clone(),
             members: members.clone(),

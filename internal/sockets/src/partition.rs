@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use environment::Entropy;
+use environment::{Clock, Entropy};
 use eventlog::SharedLog;
 use events::topics::TopicSpec;
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ pub(crate) struct Partition {
     pub(crate) ranges: Ranges,
     pub(crate) renderer: Renderer,
     pub(crate) log: Log,
+    pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
     pub(crate) node_clock: Arc<NodeClock>,
@@ -70,6 +71,7 @@ pub(crate) struct Common {
     pub(crate) topic: &'static TopicSpec,
     pub(crate) log: Log,
     pub(crate) codec: events::Codec,
+    pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
     pub(crate) members: MembersCache,
@@ -81,7 +83,7 @@ pub(crate) struct Common {
 
 impl Partition {
     pub(crate) fn new(number: u32, common: Common) -> Arc<Self> {
-        let Common { topic, log, codec, entropy, metrics, members, node_clock, config, tasks, stop } = common;
+        let Common { topic, log, codec, clock, entropy, metrics, members, node_clock, config, tasks, stop } = common;
         Arc::new(Self {
             topic,
             number,
@@ -89,6 +91,7 @@ impl Partition {
             ranges: Ranges::default(),
             renderer: Renderer::new(codec, metrics.clone(), members, (topic.generation, number)),
             log,
+            clock,
             entropy,
             metrics,
             node_clock,

@@ -183,7 +183,7 @@ impl Pass<'_> {
             }
             let records = position::in_time(reader.next(CHUNK_RECORDS_MAX)).await?;
             self.partition.metrics.range_records.inc_by(records.len() as u64);
-            let entries = records.iter().map(|record| self.partition.renderer.entry(record)).collect();
+            let entries = self.partition.renderer.entries(&records);
             for chunk in parts(entries, CHUNK_BYTES_MAX) {
                 at = chunk.last().map_or(at, |entry| entry.end.next);
                 self.serve(&chunk.into(), at).await;

@@ -195,6 +195,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::text_frame::TextFrame;
 
     fn behind(offset: u64) -> Cursor {
         Cursor { generation: 0, partition: 0, next: offset + 1, fingerprint: Fingerprint(offset) }
@@ -202,7 +203,7 @@ mod tests {
 
     fn entry(offset: u64, members: u32) -> Entry {
         let user = |number: u32| UserId::try_from(Uuid::from_u128(u128::from(number))).unwrap();
-        Entry::of(behind(offset), (0..members).map(user).collect(), "{}".into())
+        Entry::of(behind(offset), (0..members).map(user).collect(), TextFrame::new("{}"))
     }
 
     /// Issue 10, item 4.

@@ -15,7 +15,6 @@ use protocol::{CloseCode, ServerFrame};
 use secret::Secret;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::batch::batched;
 use crate::feed::{Fed, Feed, Reset};
@@ -26,6 +25,7 @@ use crate::intake::Intake;
 use crate::node::Node;
 use crate::signals::Subscription;
 use crate::socket_count::CountedSocket;
+use crate::text_frame::TextFrame;
 use crate::wire::{Ending, Heard, Wire};
 
 /// How long the answers in flight may take when the node ends a socket.
@@ -99,7 +99,7 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
 }
 
 /// The next signals for a device; never resolves for one that did not ask for signals. Cancel safe.
-async fn next_signals(subscription: Option<&Subscription>) -> Vec<Utf8Bytes> {
+async fn next_signals(subscription: Option<&Subscription>) -> Vec<TextFrame> {
     match subscription {
         Some(subscription) => subscription.next().await,
         None => pending().await,
@@ -134,7 +134,7 @@ enum Event {
     Answer(ServerFrame),
     Heard(Result<Heard, Ending>),
     Fed(Fed),
-    Signals(Vec<Utf8Bytes>),
+    Signals(Vec<TextFrame>),
 }
 
 impl<'w> Session<'w> {
@@ -176,7 +176,7 @@ impl<'w> Session<'w> {
                     if seeded(Bug::DrainForgets)
                         && let Some(cursor) = self.feed.forget()
                     {
-                        self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
+                        self.wire.feed_frame(&ServerFrame::Ping { cursor });
                     }
                     self.leave = Some(self.node.node_clock.now() + self.jitter());
                     timer.as_mut().reset(Instant::now() + self.due_in());
@@ -246,7 +246,7 @@ impl<'w> Session<'w> {
             self.heartbeat.pinged(now);
             // While frames wait to be sent, they do the work of the ping.
             if let Some(cursor) = self.feed.stands() {
-                self.wire.feed_frame(&ServerFrame::Ping { cursor }).await?;
+                self.wire.feed_frame(&ServerFrame::Ping { cursor });
                 self.flush().await?;
             }
         }
@@ -265,31 +265,31 @@ impl<'w> Session<'w> {
 
     /// Sends an answer, and any others that are ready, in one flush.
     async fn answer(&mut self, answer: &ServerFrame) -> Result<(), Ending> {
-        self.say(answer).await?;
+        self.say(answer);
         while let Some(answer) = self.intake.answer().now_or_never() {
-            self.say(&answer).await?;
+            self.say(&answer);
         }
         self.flush().await
     }
 
-    async fn say(&mut self, answer: &ServerFrame) -> Result<(), Ending> {
+    fn say(&mut self, answer: &ServerFrame) {
         if let ServerFrame::Renewed { until } = answer {
             self.expires = hello::end_of(&self.node, *until);
         }
-        self.wire.feed_frame(answer).await
+        self.wire.feed_frame(answer);
     }
 
     async fn fed(&mut self, fed: Fed) -> Result<(), Ending> {
         match fed {
             Fed::Frames(frames) => return self.frames(frames).await,
-            Fed::Resumed(cursor) => self.welcome(cursor, None).await?,
-            Fed::Reset(reason, cursor) => self.welcome(cursor, Some(reason)).await?,
+            Fed::Resumed(cursor) => self.welcome(cursor, None),
+            Fed::Reset(reason, cursor) => self.welcome(cursor, Some(reason)),
             Fed::End(code) => return Err(Ending::Close(code)),
         }
         self.flush().await
     }
 
-    async fn welcome(&mut self, cursor: Cursor, reset: Option<Reset>) -> Result<(), Ending> {
+    fn welcome(&mut self, cursor: Cursor, reset: Option<Reset>) {
         let welcome = ServerFrame::Welcome {
             cursor,
             user: self.user,
@@ -297,29 +297,29 @@ impl<'w> Session<'w> {
             reset: reset.map(|reason| reason.name().to_owned()),
             ping_ms: u64::try_from(self.node.config.ping.as_millis()).unwrap_or(u64::MAX),
         };
-        self.wire.feed_frame(&welcome).await
+        self.wire.feed_frame(&welcome);
     }
 
-    async fn frames(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), Ending> {
+    async fn frames(&mut self, frames: Vec<TextFrame>) -> Result<(), Ending> {
         self.node.metrics.frames.inc_by(frames.len() as u64);
         let texts = if self.batches { batched(frames) } else { frames };
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         self.node.metrics.frame_bytes.inc_by(bytes as u64);
         for text in texts {
-            self.wire.feed(text).await?;
+            self.wire.feed(text);
         }
         self.flush().await
     }
 
     /// Sends signals. They do not count as sent for the heartbeat: pings must still move the cursor of a quiet
     /// feed.
-    async fn signal(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), Ending> {
+    async fn signal(&mut self, frames: Vec<TextFrame>) -> Result<(), Ending> {
         for frame in frames {
             let frame = match self.node.partition(self.user).hub.end().filter(|_| seeded(Bug::SignalMovesCursor)) {
-                Some(end) => protocol::with_cursor(&end, &frame).into(),
+                Some(end) => TextFrame::new(&protocol::with_cursor(&end, frame.text())),
                 None => frame,
             };
-            self.wire.feed(frame).await?;
+            self.wire.feed(frame);
         }
         self.wire.flush().await
     }

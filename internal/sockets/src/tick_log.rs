@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{Cursor, UserId};
-use environment::Entropy;
+use environment::{Clock, Entropy};
 use eventlog::{
     AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, NewRecord, PartitionReader, Record,
     TopicFound, TopicPartition, Watermarks,
@@ -70,6 +70,7 @@ impl TickLog {
             topic: topics::spec_of(topics::DELIVERIES),
             log: Log(self.clone()),
             codec: Codec::compiled_in(),
+            clock: Clock::system(),
             entropy: Entropy::seeded(1),
             metrics: Metrics::new(&process::Metrics::new()),
             members: MembersCache::new(),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, TryFutureExt};
 use protocol::{CloseCode, ServerFrame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::unconstrained;
@@ -17,6 +17,8 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::handshake::Socket;
 use crate::node_clock::NodeClock;
+use crate::text_frame::TextFrame;
+use crate::write_queue::WriteQueue;
 
 /// How long closing may take: sending the close frame, receiving the device's, and closing the connection.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -61,6 +63,7 @@ impl Blocked {
 pub(crate) struct Wire {
     socket: Socket,
     patience: Patience,
+    queue: WriteQueue,
 }
 
 /// The bound on how long a device may read nothing.
@@ -93,7 +96,8 @@ impl Patience {
 
 impl Wire {
     pub(crate) fn new(socket: Socket, node_clock: Arc<NodeClock>, write_wait: Duration) -> Self {
-        Self { socket, patience: Patience { node_clock, write_wait, blocked: Blocked::default() } }
+        let patience = Patience { node_clock, write_wait, blocked: Blocked::default() };
+        Self { socket, patience, queue: WriteQueue::default() }
     }
 
     /// A handle to whether a write waits for the device.
@@ -113,28 +117,38 @@ impl Wire {
         }
     }
 
-    /// Puts a text into the write buffer, and writes the buffer first if it is full.
-    pub(crate) async fn feed(&mut self, text: Utf8Bytes) -> Result<(), Ending> {
-        self.patience.written(self.socket.feed(Message::Text(text))).await
+    /// Queues a text; [`Self::flush`] writes it. Whoever queues bounds how much.
+    pub(crate) fn feed(&mut self, text: TextFrame) {
+        self.queue.push(text);
     }
 
-    /// Writes the buffer.
-    pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
-        self.patience.written(self.socket.flush()).await
-    }
-
-    /// Puts a server frame into the write buffer.
-    pub(crate) async fn feed_frame(&mut self, frame: &ServerFrame) -> Result<(), Ending> {
+    /// Queues a server frame.
+    pub(crate) fn feed_frame(&mut self, frame: &ServerFrame) {
         let text = serde_json::to_string(frame).expect("frames are plain data");
-        self.feed(text.into()).await
+        self.feed(TextFrame::new(&text));
+    }
+
+    /// Writes the queue. Where this is cancelled, nothing may be written but by [`Self::end`].
+    pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
+        let Self { socket, patience, queue } = self;
+        // Pongs first: what the library has begun to write must not be cut in two.
+        patience.written(socket.flush()).await?;
+        while !queue.is_empty() {
+            patience.written(queue.write_some(socket.get_mut()).map_err(Error::Io)).await?;
+        }
+        Ok(())
     }
 
     /// Closes the socket in order, within [`CLOSE_WAIT`]: both close frames, then the node's side of the
     /// connection, then the device's. A connection that is dropped with unread bytes is reset, and a reset
     /// discards what the device has not read yet, among it the close frame.
     pub(crate) async fn end(self, ending: Ending) {
-        let Self { mut socket, patience } = self;
+        let Self { mut socket, patience, queue } = self;
         let closing = async {
+            // The device cannot read a close frame in the middle of another one.
+            if queue.finish(socket.get_mut()).await.is_err() {
+                return;
+            }
             match ending {
                 Ending::Gone => return,
                 Ending::Left => {} // the answering close frame is queued; reading on sends it

@@ -203,8 +203,8 @@ impl Relay {
         };
         let encoded = self.codec.user_event(&event);
         let mut headers = encoded.headers;
-        headers.push((HEADER_ID.to_owned(), Bytes::from(event.id.as_hyphenated().to_string())));
-        headers.push((HEADER_TRACE.to_owned(), Bytes::from(trace)));
+        headers.push((HEADER_ID.into(), Bytes::from(event.id.as_hyphenated().to_string())));
+        headers.push((HEADER_TRACE.into(), Bytes::from(trace)));
         let key = event.user.to_string();
         Ok(Verdict::Publish(NewRecord { key, partition: None, headers, payload: encoded.payload }))
     }

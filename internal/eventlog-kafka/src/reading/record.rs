@@ -1,26 +1,31 @@
 //! Converts a message of Kafka to a record of the log.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use eventlog::Record;
+use events::header_name;
 use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers as _, Timestamp};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Timestamp};
 
-/// Copies the message out of the consumer's memory.
+/// Room for the values of our own headers; a record with more costs one more allocation.
+const HEADERS_BYTES: usize = 128;
+
+/// Copies the message out of the consumer's memory: key, header values and body into one buffer that they share.
 pub(super) fn to_record(message: &BorrowedMessage<'_>) -> Record {
-    let mut headers = Vec::new();
-    for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
-        headers.push((header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default())));
-    }
+    let (key, payload) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+    let found = || message.headers().into_iter().flat_map(|headers| headers.iter());
+    let mut buffer = BytesMut::with_capacity(key.len() + HEADERS_BYTES + payload.len());
+    buffer.extend_from_slice(key);
+    found().for_each(|header| buffer.extend_from_slice(header.value.unwrap_or_default()));
+    buffer.extend_from_slice(payload);
+    let mut rest = buffer.freeze();
+    let key = rest.split_to(key.len());
+    let header =
+        |header: Header<'_, &[u8]>| (header_name(header.key), rest.split_to(header.value.unwrap_or_default().len()));
+    let headers = found().map(header).collect();
     // Readiness refuses a topic that keeps its producers' timestamps; its records are still read as they are.
     let append_time_ms = match message.timestamp() {
         Timestamp::LogAppendTime(time_ms) | Timestamp::CreateTime(time_ms) => time_ms,
         Timestamp::NotAvailable => 0,
     };
-    Record {
-        offset: u64::try_from(message.offset()).unwrap_or(0),
-        append_time_ms,
-        key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
-        headers,
-        payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
-    }
+    Record { offset: u64::try_from(message.offset()).unwrap_or(0), append_time_ms, key, headers, payload: rest }
 }

@@ -60,9 +60,9 @@ pub(super) async fn by_partition(factory: &dyn Factory) {
 pub(super) async fn round_trip(factory: &dyn Factory) {
     let (log, topic) = with_topic(factory, 1).await;
     let headers = vec![
-        ("event".to_owned(), Bytes::from_static(b"message-sent")),
-        ("empty".to_owned(), Bytes::new()),
-        ("event".to_owned(), Bytes::from_static(&[0, 255])),
+        ("event".into(), Bytes::from_static(b"message-sent")),
+        ("empty".into(), Bytes::new()),
+        ("event".into(), Bytes::from_static(&[0, 255])),
     ];
     let written = [
         NewRecord { headers, ..record(0, [0, 1, 255]) },

@@ -33,7 +33,7 @@ async fn at_end(log: &dyn EventLog, topic: &str, partition: u32) -> Box<dyn Part
 async fn send_until_read(log: &dyn EventLog, topic: &str, reader: &mut dyn PartitionReader) -> Record {
     let sending = async {
         for number in 0_u32.. {
-            let headers = vec![("event".to_owned(), Bytes::from_static(b"typing"))];
+            let headers = vec![("event".into(), Bytes::from_static(b"typing"))];
             log.send_lossy(topic, NewRecord { headers, ..record(1, number.to_be_bytes()) });
             sleep(PACE).await;
         }

@@ -3,6 +3,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use events::header_name;
+
 use crate::{Commit, Header, NewRecord, Record, TopicPartition};
 
 /// The first byte of every value; a value with another one was written by a later version of the program.
@@ -92,7 +94,7 @@ pub(super) fn decode_record(offset: u64, value: &Bytes) -> Result<Record, Unread
         let count = take_varint(&mut rest)?;
         let mut headers = Vec::with_capacity(usize::try_from(count).ok()?.min(64));
         for _ in 0..count {
-            let name = String::from_utf8(take_part(&mut rest)?.to_vec()).ok()?;
+            let name = header_name(std::str::from_utf8(&take_part(&mut rest)?).ok()?);
             headers.push((name, take_part(&mut rest)?));
         }
         Some((key, headers))
@@ -163,7 +165,7 @@ mod tests {
         NewRecord {
             key: key.to_owned(),
             partition: None,
-            headers: vec![("event".into(), Bytes::from_static(b"x")), (String::new(), Bytes::from(vec![7; 300]))],
+            headers: vec![("event".into(), Bytes::from_static(b"x")), ("".into(), Bytes::from(vec![7; 300]))],
             payload: Bytes::from(vec![1; payload]),
         }
     }

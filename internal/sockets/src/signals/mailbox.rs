@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{SIGNAL_SHOWN, Signal, UserId};
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::Signals;
+use crate::text_frame::TextFrame;
 
 /// The most signals that wait for one socket. At the bound the oldest is dropped.
 const WAITING_MAX: usize = 16;
@@ -38,7 +38,7 @@ struct Mailbox {
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
     pub(super) signal: Signal,
-    pub(super) frame: Utf8Bytes,
+    pub(super) frame: TextFrame,
     /// When the log appended it, in milliseconds.
     pub(super) append_time_ms: i64,
 }
@@ -108,11 +108,11 @@ impl Mailbox {
 impl Subscription {
     /// Waits for signals, and returns their frames. Signals that have become too old meanwhile are dropped. Cancel
     /// safe: signals that are not returned still wait.
-    pub(crate) async fn next(&self) -> Vec<Utf8Bytes> {
+    pub(crate) async fn next(&self) -> Vec<TextFrame> {
         loop {
             let waiting = std::mem::take(&mut *self.mailbox.waiting());
             let fresh = |waiting: &Waiting| self.signals.age(waiting.append_time_ms) <= SIGNAL_SHOWN;
-            let frames: Vec<Utf8Bytes> = waiting.into_iter().filter(fresh).map(|waiting| waiting.frame).collect();
+            let frames: Vec<TextFrame> = waiting.into_iter().filter(fresh).map(|waiting| waiting.frame).collect();
             if !frames.is_empty() {
                 return frames;
             }
@@ -145,7 +145,7 @@ mod tests {
 
     fn typing(number: u128, append_time_ms: i64) -> Waiting {
         let signal = Signal::Typing { conversation: ConversationId::direct(user(1), user(2)), user: user(number) };
-        Waiting { signal, frame: format!("{number} at {append_time_ms}").into(), append_time_ms }
+        Waiting { signal, frame: TextFrame::new(&format!("{number} at {append_time_ms}")), append_time_ms }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::Signals;
 use super::mailbox::Waiting;
 use crate::metrics::SignalFate;
 use crate::position;
+use crate::text_frame::TextFrame;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
@@ -93,7 +94,8 @@ impl Reader<'_> {
         if signals.age(append_time_ms) > SIGNAL_SHOWN {
             return signals.metrics.signal(SignalFate::TooOld);
         }
-        let frame = serde_json::to_string(&SignalFrame::from(read.signal)).expect("frames are plain data").into();
+        let text = serde_json::to_string(&SignalFrame::from(read.signal)).expect("frames are plain data");
+        let frame = TextFrame::new(&text);
         let waiting = Waiting { signal: read.signal, frame, append_time_ms };
         let pushed_out = signals.partitions[self.partition as usize].push(&read.recipients, &waiting);
         signals.metrics.signals_pushed_out.inc_by(pushed_out);

@@ -18,7 +18,7 @@ pub(crate) fn avro_record(bytes: &[u8]) {
     let codec = Codec::compiled_in();
     let (headers, payload) = match bytes.split_at_checked(FINGERPRINT) {
         Some((schema, payload)) if schema.iter().all(u8::is_ascii_hexdigit) => {
-            (vec![(HEADER_SCHEMA.to_owned(), Bytes::copy_from_slice(schema))], payload)
+            (vec![(HEADER_SCHEMA.into(), Bytes::copy_from_slice(schema))], payload)
         }
         _ => (Vec::new(), bytes),
     };
@@ -53,7 +53,7 @@ pub(crate) fn avro_record(bytes: &[u8]) {
 }
 
 /// Decodes the same record as consumers do.
-fn message(codec: &Codec, conversation: ConversationId, headers: Vec<(String, Bytes)>, payload: &[u8]) {
+fn message(codec: &Codec, conversation: ConversationId, headers: Vec<events::Header>, payload: &[u8]) {
     let key = Bytes::from(conversation.to_string());
     let partition = eventlog::partition_of(&key, 12);
     let record = Record { offset: 1, append_time_ms: 1, key, headers, payload: Bytes::copy_from_slice(payload) };
