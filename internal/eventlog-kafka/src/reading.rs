@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use eventlog::{LogError, PartitionReader, Record, TopicPartition};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
@@ -116,6 +117,7 @@ impl Readers {
             mailbox: Arc::clone(&mailbox),
             taken: Arc::clone(&taken),
             reading: BTreeMap::new(),
+            buffer: BytesMut::new(),
         };
         let closing = self.closing.clone();
         threads::spawn("kafka-reader", &self.tasks, move || lane.run(&closing))?;

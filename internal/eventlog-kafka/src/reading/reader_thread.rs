@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use eventlog::{Record, TopicPartition};
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
@@ -43,6 +44,8 @@ pub(crate) struct ReaderThread {
     /// Shared with [`super::Readers`], which assigns partitions to threads.
     pub(crate) taken: Arc<Mutex<Taken>>,
     pub(crate) reading: BTreeMap<String, BTreeMap<i32, Reading>>,
+    /// Room for the bytes of the next records.
+    pub(crate) buffer: BytesMut,
 }
 
 /// A partition that is being read.
@@ -119,7 +122,7 @@ impl ReaderThread {
     }
 
     fn shelve(&mut self, message: &BorrowedMessage<'_>) {
-        let record: Record = to_record(message);
+        let record: Record = to_record(message, &mut self.buffer);
         let (topic, partition) = (rdkafka::Message::topic(message), rdkafka::Message::partition(message));
         let Some(reading) = self.find(topic, partition) else { return };
         if record.offset < reading.next {

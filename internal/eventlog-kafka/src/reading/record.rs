@@ -9,15 +9,23 @@ use rdkafka::message::{BorrowedMessage, Header, Headers as _, Timestamp};
 /// Room for the values of our own headers; a record with more costs one more allocation.
 const HEADERS_BYTES: usize = 128;
 
-/// Copies the message out of the consumer's memory: key, header values and body into one buffer that they share.
-pub(super) fn to_record(message: &BorrowedMessage<'_>) -> Record {
+/// Records share buffers of about this size, so that one allocation serves many. A record that is kept keeps its whole
+/// buffer: nothing keeps records for long.
+const SHARED_BYTES: usize = 64 * 1024;
+
+/// Copies the message out of the consumer's memory: key, header values and body into `buffer`, which it leaves for the
+/// next record.
+pub(super) fn to_record(message: &BorrowedMessage<'_>, buffer: &mut BytesMut) -> Record {
     let (key, payload) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
     let found = || message.headers().into_iter().flat_map(|headers| headers.iter());
-    let mut buffer = BytesMut::with_capacity(key.len() + HEADERS_BYTES + payload.len());
+    let bytes = key.len() + HEADERS_BYTES + payload.len();
+    if buffer.capacity() < bytes {
+        *buffer = BytesMut::with_capacity(bytes.max(SHARED_BYTES));
+    }
     buffer.extend_from_slice(key);
     found().for_each(|header| buffer.extend_from_slice(header.value.unwrap_or_default()));
     buffer.extend_from_slice(payload);
-    let mut rest = buffer.freeze();
+    let mut rest = buffer.split().freeze();
     let key = rest.split_to(key.len());
     let header =
         |header: Header<'_, &[u8]>| (header_name(header.key), rest.split_to(header.value.unwrap_or_default().len()));
