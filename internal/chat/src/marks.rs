@@ -3,6 +3,7 @@
 use api::{ApiError, Caller, Json, Path, Routes};
 use axum::extract::State;
 use domain::ConversationId;
+use process::command_seconds::MARK_KIND;
 use protocol::MarkUpTo;
 
 use crate::service::Chat;
@@ -18,6 +19,8 @@ async fn mark(
     Path(conversation): Path<ConversationId>,
     Json(MarkUpTo { seq }): Json<MarkUpTo>,
 ) -> Result<Json<MarkUpTo>, ApiError> {
-    let seq = chat.commands.mark(caller.user, conversation, seq).await?;
-    Ok(Json(MarkUpTo { seq }))
+    let timer = chat.command_seconds.begin(MARK_KIND);
+    let marked = chat.commands.mark(caller.user, conversation, seq).await;
+    timer.answered(marked.as_ref().err().map(|refusal| refusal.code));
+    Ok(Json(MarkUpTo { seq: marked? }))
 }

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use commands::{Barrier, Commands, MarkWriter};
 use domain::UserId;
-use process::{Peer, TraceParent, client_address, network_of};
+use process::{CommandSeconds, Peer, TraceParent, client_address, network_of};
 use protocol::{Accepted, CommandFrame};
 use store::SharedStore;
 
@@ -27,6 +27,8 @@ pub(crate) struct Chat {
     pub(crate) barrier: Barrier,
     pub(crate) commands: Commands,
     pub(crate) reads: ReadLimits,
+    /// From a command to its answer.
+    pub(crate) command_seconds: CommandSeconds,
     /// The number of proxies that say where a request comes from.
     trusted_proxies: usize,
     /// How long a read waits for storage.
@@ -70,6 +72,7 @@ impl Chat {
             store,
             commands,
             reads: ReadLimits::new(config),
+            command_seconds: deps.serving.metrics.commands().clone(),
             trusted_proxies: config.trusted_proxies,
             read_wait: config.read_wait,
             verifier: deps.verifier.clone(),
@@ -79,7 +82,12 @@ impl Chat {
 
     /// Hands the caller's command to the log and waits until it is durable there.
     pub(crate) async fn submit(&self, caller: &Caller, trace: TraceParent, command: CommandFrame) -> Logged {
-        let submitted = self.commands.submit(caller.user, command, Some(&trace.to_string())).await?;
-        Ok((StatusCode::ACCEPTED, Json(submitted.logged().await?)))
+        let timer = self.command_seconds.begin(command.what.name());
+        let logged = match self.commands.submit(caller.user, command, Some(&trace.to_string())).await {
+            Ok(submitted) => submitted.logged().await,
+            Err(refusal) => Err(refusal),
+        };
+        timer.answered(logged.as_ref().err().map(|refusal| refusal.code));
+        Ok((StatusCode::ACCEPTED, Json(logged?)))
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use crate::statistics::{ProducerObserver, STATISTICS_EVERY};
+
 /// The most records in librdkafka's queue. The intake admits fewer, so the queue is never full.
 const QUEUE_RECORDS_MAX: u32 = 100_000;
 /// The most kilobytes in librdkafka's queue; the intake admits fewer here, too.
@@ -35,6 +37,8 @@ pub struct KafkaConfig {
     /// Produce requests in flight on one connection, 1 to 5. A broker keeps them in order by the sequence numbers
     /// of an idempotent producer; the mock broker ignores those and needs 1.
     pub requests_in_flight: u8,
+    /// Is told how the producer is, every five seconds.
+    pub observer: ProducerObserver,
 }
 
 impl KafkaConfig {
@@ -48,6 +52,7 @@ impl KafkaConfig {
             delivery_timeout: None,
             session_timeout: Duration::from_secs(10),
             requests_in_flight: 5,
+            observer: ProducerObserver::default(),
         }
     }
 
@@ -91,7 +96,7 @@ impl KafkaConfig {
             .set("queue.buffering.max.messages", QUEUE_RECORDS_MAX.to_string())
             .set("queue.buffering.max.kbytes", QUEUE_KBYTES_MAX.to_string())
             // The statistics show when the producer has its id, which the first record would otherwise wait for.
-            .set("statistics.interval.ms", "250");
+            .set("statistics.interval.ms", STATISTICS_EVERY.as_millis().to_string());
         config
     }
 

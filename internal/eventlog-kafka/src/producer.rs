@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::KafkaConfig;
 use crate::errors::{append_error, broken, transient};
+use crate::statistics::Looks;
 use crate::{context, threads};
 
 /// Bytes in flight. With a kilobyte added for each record, this also bounds the number of records below
@@ -66,6 +67,7 @@ struct Deliveries {
     failed: AtomicBool,
     /// Whether the producer has its id, so that the first record need not wait for it.
     warm: watch::Sender<bool>,
+    looks: Looks,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +148,8 @@ impl Producer {
 impl Epoch {
     fn begin(config: &KafkaConfig, tasks: &TaskTracker) -> Result<Self, LogError> {
         let (failed, warm) = (AtomicBool::new(false), watch::Sender::new(false));
-        let context = Deliveries { gapless: config.is_gapless(), failed, warm };
+        let looks = Looks::new(config.observer.clone());
+        let context = Deliveries { gapless: config.is_gapless(), failed, warm, looks };
         let producer = BaseProducer::from_config_and_context(&config.producer(), context).map_err(broken)?;
         let producer = Arc::new(producer);
         let (serve, served) = watch::channel(());
@@ -261,6 +264,7 @@ impl ClientContext for Deliveries {
 
     /// Only librdkafka's statistics show that the producer has its id.
     fn stats_raw(&self, statistics: &[u8]) {
+        self.looks.look(statistics);
         if *self.warm.borrow() {
             return;
         }

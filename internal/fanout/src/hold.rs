@@ -43,7 +43,7 @@ impl State {
         if taken_in > hold.skipped_to {
             self.skip(conversation, Hold { skipped_to: taken_in, done_through: None });
         }
-        self.parked.remove(conversation);
+        self.is_held(conversation);
         self.cache.put(conversation, CacheEntry::Held);
         Ok(Decision::Nothing)
     }
@@ -52,9 +52,17 @@ impl State {
     /// skipped. Events that were delivered already are delivered again later, and dropped by the devices' filter.
     pub(crate) fn stay_held(&mut self, conversation: ConversationId) -> Result<Decision, SeqError> {
         self.skip(conversation, Hold { skipped_to: Some(self.taken_in()?), done_through: None });
-        self.parked.remove(conversation);
+        self.is_held(conversation);
         self.cache.put(conversation, CacheEntry::Held);
         Ok(Decision::Nothing)
+    }
+
+    /// The conversation is parked no more, because it is held.
+    fn is_held(&mut self, conversation: ConversationId) {
+        if let Some(appended_ms) = self.parked.since_ms(conversation) {
+            self.held.begin(conversation, appended_ms);
+        }
+        self.parked.remove(conversation);
     }
 
     /// Skips an event of a held conversation.
@@ -81,6 +89,7 @@ impl State {
     pub(crate) fn healed(&mut self, conversation: ConversationId) {
         self.parked.is_healed(conversation);
         self.pass.healed.extend(self.pass.asked.then_some(conversation));
+        self.held.end(conversation);
         self.metrics.healed.inc();
         tracing::info!(conversation_id = %conversation, "held conversation re-driven");
     }

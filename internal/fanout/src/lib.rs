@@ -50,6 +50,7 @@ mod commit;
 mod decision;
 mod error;
 mod follow;
+mod held;
 mod hold;
 mod hold_records;
 mod judge;
@@ -66,6 +67,7 @@ mod records;
 mod relay;
 mod request;
 mod state;
+mod undelivered;
 
 use std::sync::Arc;
 

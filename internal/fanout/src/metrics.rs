@@ -1,8 +1,11 @@
 //! The metrics of the fan-out.
 
-use process::Metrics;
+use environment::Clock;
+use process::{Ages, Latency, Metrics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+
+use crate::undelivered::UndeliveredLabels;
 
 /// The fan-out's metrics.
 #[derive(Debug, Clone)]
@@ -39,6 +42,15 @@ pub struct FanoutMetrics {
     pub(crate) lagging: Gauge,
     /// Commits.
     pub(crate) commits: Counter,
+    /// Conversations that are known to be held now.
+    pub(crate) held: Gauge,
+    /// From the append of an event to the acknowledgement of its deliveries: of those that were acknowledged together, the
+    /// event that waited longest.
+    pub(crate) append_to_delivered: Latency,
+    /// The age of the oldest event that is not delivered.
+    pub(crate) oldest_undelivered: Ages<UndeliveredLabels>,
+    /// The clock of these.
+    pub(crate) clock: Clock,
 }
 
 impl FanoutMetrics {
@@ -67,6 +79,18 @@ impl FanoutMetrics {
                 Gauge::default(),
             ),
             commits: counter("fanout_commits", "Positions committed"),
+            held: metrics.register("fanout_held", "Conversations known to be held now", Gauge::default()),
+            append_to_delivered: metrics.register(
+                "append_to_delivered_seconds",
+                "From the append of an event to the acknowledgement of its deliveries; one for each group acknowledged",
+                Latency::default(),
+            ),
+            oldest_undelivered: metrics.register(
+                "fanout_oldest_undelivered_seconds",
+                "Age of the oldest event that is not delivered, by why it waits: flowing, parked, held, lagging",
+                Ages::new(metrics.clock().clone()),
+            ),
+            clock: metrics.clock().clone(),
         }
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Sent {
     number: u64,
     /// The offset of the event that it was made from.
     source: u64,
+    /// When that event was appended; see [`Destination::appended_ms`].
+    appended_ms: Option<i64>,
     at: Instant,
     receipt: AppendReceipt,
     _room: OwnedSemaphorePermit,
@@ -78,6 +80,9 @@ pub(crate) struct Destination {
     pub(crate) partition: u32,
     /// The offset in the source partition; `u64::MAX` for a record that was made from no event.
     pub(crate) source: u64,
+    /// When that event was appended, milliseconds since the Unix epoch; `None` where nobody has waited for the record
+    /// since then. For the metrics.
+    pub(crate) appended_ms: Option<i64>,
     /// Whether to wait for a stuck partition; otherwise the record is not handed over.
     pub(crate) patient: bool,
 }
@@ -100,11 +105,13 @@ pub(crate) struct Outbox {
     acknowledged: BTreeMap<u32, Instant>,
     /// The number of records handed over so far.
     handed: u64,
+    /// The earliest append time of the events whose records were acknowledged since [`Self::take_delivered`].
+    delivered_ms: Option<i64>,
 }
 
 impl Outbox {
     pub(crate) fn new(limits: Arc<InFlightLimits>) -> Self {
-        Self { limits, in_flight: BTreeMap::new(), acknowledged: BTreeMap::new(), handed: 0 }
+        Self { limits, in_flight: BTreeMap::new(), acknowledged: BTreeMap::new(), handed: 0, delivered_ms: None }
     }
 
     /// An outbox that begins with records of that partition that another outbox has handed over.
@@ -139,6 +146,7 @@ impl Outbox {
                     let sent = Sent {
                         number: self.handed,
                         source: destination.source,
+                        appended_ms: destination.appended_ms,
                         at: Instant::now(),
                         receipt,
                         _room: room,
@@ -207,6 +215,7 @@ impl Outbox {
             // A partition acknowledges in order.
             while let Some(oldest) = sent.front_mut() {
                 let Poll::Ready(fate) = Pin::new(&mut oldest.receipt).poll(context) else { break };
+                self.delivered_ms = earliest(self.delivered_ms, oldest.appended_ms);
                 sent.pop_front();
                 self.acknowledged.insert(*partition, Instant::now());
                 any = true;
@@ -253,6 +262,17 @@ impl Outbox {
             .collect()
     }
 
+    /// The earliest append time of the events whose records were acknowledged since the last call.
+    pub(crate) fn take_delivered(&mut self) -> Option<i64> {
+        self.delivered_ms.take()
+    }
+
+    /// The earliest append time of the events whose records are in flight.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        // Each partition's records are in the order of their events.
+        self.in_flight.values().filter_map(|sent| sent.front()?.appended_ms).min()
+    }
+
     /// Partitions with records in flight.
     pub(crate) fn unsettled(&self) -> Vec<u32> {
         self.in_flight.iter().filter(|(_, sent)| !sent.is_empty()).map(|(partition, _)| *partition).collect()
@@ -262,6 +282,10 @@ impl Outbox {
     pub(crate) fn take(&mut self, partition: u32) -> VecDeque<Sent> {
         self.in_flight.remove(&partition).unwrap_or_default()
     }
+}
+
+fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
 }
 
 /// The lowest source offset of the records.
@@ -284,7 +308,7 @@ mod tests {
 
     async fn sent(limits: &InFlightLimits, partition: u32, number: u64, receipt: AppendReceipt) -> Sent {
         let room = limits.of(partition).acquire_owned().await.unwrap();
-        Sent { number, source: number, at: Instant::now(), receipt, _room: room }
+        Sent { number, source: number, appended_ms: Some(1_000), at: Instant::now(), receipt, _room: room }
     }
 
     /// A producer that failed is not replaced before a partition whose source cannot be read has heard of it.
@@ -312,6 +336,10 @@ mod tests {
         report.send(Ok(eventlog::Position { partition: 5, offset: 9 })).unwrap();
         outbox.acknowledged().await.unwrap();
         assert_eq!(outbox.unsettled(), [3]);
+        assert_eq!(
+            (outbox.oldest_ms(), outbox.take_delivered(), outbox.take_delivered()),
+            (Some(1_000), Some(1_000), None)
+        );
         assert!(outbox.has_acknowledged(0) && !outbox.has_acknowledged(1));
         assert_eq!(first_source(&outbox.take(3)), Some(0));
         assert!(outbox.has_acknowledged(2));

@@ -17,6 +17,8 @@ pub const QUEUED_MAX: usize = 2000;
 struct Parked {
     /// The first unjudged event is here or later.
     first: Seq,
+    /// When the first unjudged event was appended, milliseconds since the Unix epoch; `None` until it was read.
+    since_ms: Option<i64>,
     /// The events from `first` on.
     queue: VecDeque<DecodedRecord>,
     /// Whether the queue reaches up to the intake; otherwise the log has the rest.
@@ -96,6 +98,7 @@ impl ParkedSet {
         self.insert(conversation, message.appended.seq, true, false);
         // Its first event is kept in any case: the intake has not passed it yet, so nothing would read it again.
         if let Some(parked) = self.all.get_mut(&conversation) {
+            parked.since_ms = Some(message.appended.append_time_ms);
             parked.queue.push_back(message);
             self.queued += 1;
         }
@@ -110,7 +113,7 @@ impl ParkedSet {
         self.remove(conversation);
         self.all.insert(
             conversation,
-            Parked { first, queue: VecDeque::new(), complete, since: None, redrive, healing: false },
+            Parked { first, since_ms: None, queue: VecDeque::new(), complete, since: None, redrive, healing: false },
         );
     }
 
@@ -174,7 +177,9 @@ impl ParkedSet {
 
     /// The next event to judge, taken out.
     pub(crate) fn take(&mut self, conversation: ConversationId) -> Option<DecodedRecord> {
-        let message = self.all.get_mut(&conversation)?.queue.pop_front()?;
+        let parked = self.all.get_mut(&conversation)?;
+        let message = parked.queue.pop_front()?;
+        parked.since_ms = Some(message.appended.append_time_ms);
         self.queued -= 1;
         Some(message)
     }
@@ -214,6 +219,17 @@ impl ParkedSet {
     /// no delivery partition lags.
     pub(crate) fn first_to_judge(&self) -> Option<Seq> {
         self.all.values().filter(|parked| parked.healing || !parked.redrive).map(|parked| parked.first).min()
+    }
+
+    /// The append time of the earliest unjudged event, milliseconds since the Unix epoch. Re-driven conversations do not
+    /// count: they are held until they have come to the intake.
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        self.all.values().filter(|parked| !parked.redrive).filter_map(|parked| parked.since_ms).min()
+    }
+
+    /// The append time of the conversation's first unjudged event; `None` until it was read.
+    pub(crate) fn since_ms(&self, conversation: ConversationId) -> Option<i64> {
+        self.all.get(&conversation)?.since_ms
     }
 
     /// The conversations, with the seq of their first unjudged event.

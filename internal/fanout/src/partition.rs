@@ -27,6 +27,7 @@ use crate::position::Position;
 use crate::records::{Outgoing, Records};
 use crate::request::{Reply, Request};
 use crate::state::State;
+use crate::undelivered::Undelivered;
 use crate::{Deps, FanoutError};
 
 /// How often the position is committed while something changes.
@@ -41,7 +42,7 @@ pub(crate) struct Partition {
     /// The state that the judge decides by.
     pub(crate) state: State,
     /// Records that were read and not taken in yet.
-    backlog: VecDeque<DecodedRecord>,
+    pub(crate) backlog: VecDeque<DecodedRecord>,
     /// The first of the backlog would have to be parked, and there was no room.
     paused: bool,
     /// The log had more than was read at once.
@@ -52,6 +53,8 @@ pub(crate) struct Partition {
     faults: FaultLog,
     /// The number of parked conversations in the metric.
     counted: i64,
+    /// The metrics of what is not delivered yet.
+    pub(crate) undelivered: Undelivered,
     pub(crate) outbox: Outbox,
     /// Delivery partitions that accept no records at the moment.
     pub(crate) lagging: Lagging,
@@ -81,6 +84,7 @@ pub(crate) async fn run(
     };
     partition.end_followers().await;
     partition.deps.metrics.parked.dec_by(partition.counted);
+    partition.undelivered.end(&partition.deps.metrics);
     FanoutError::outcome(outcome, &partition.access.at)
 }
 
@@ -90,7 +94,9 @@ impl Partition {
         let (access, metrics) = (background.access.clone(), deps.metrics.clone());
         let Seams { codec, entropy, .. } = &access.seams;
         let records = Records { codec: codec.clone(), partitions: spec_of(DELIVERIES).partitions, only };
+        let undelivered = Undelivered::new(&metrics, access.at.partition, only.is_some());
         Self {
+            undelivered,
             state: State::new(access.spec.generation, deps.rules_newest, metrics, records, deps.queued_max),
             outbox: Outbox::new(Arc::clone(&deps.limits)),
             backoff: Backoff::new(entropy.clone()),
@@ -148,6 +154,7 @@ impl Partition {
         let (mut requests, mut reader, mut replies_first) = (Requests::new(), None, false);
         loop {
             self.take_in_backlog().await?;
+            self.observe();
             if let Decision::Ask(list) = self.state.continue_pass() {
                 self.wanted.push(list);
             }
@@ -199,6 +206,8 @@ impl Partition {
                 for record in &records {
                     self.backlog.push_back(self.access.message(record)?);
                 }
+                // Handing over what they lead to may take long: from now on they wait.
+                self.observe();
                 Ok(true)
             }
             Err(error) if error.is_transient() => {
@@ -283,7 +292,8 @@ impl Partition {
                     let redriven = self.state.parked.is_redriven(conversation);
                     let source = if redriven { self.state.intake } else { seq.offset() };
                     for record in records {
-                        self.deliver(record, source).await?;
+                        // How long an event has waited for an upgrade is not how long deliveries take.
+                        self.deliver(record, source, !redriven).await?;
                     }
                     decision = self.state.delivered(conversation, seq)?;
                 }
@@ -293,14 +303,15 @@ impl Partition {
 
     /// Hands over a delivery of the event at `source`, or of a held event that is re-driven when the intake is there,
     /// unless its partition lags.
-    async fn deliver(&mut self, delivery: Outgoing, source: u64) -> Result<(), FanoutError> {
-        let Outgoing { partition, record, recipients } = delivery;
+    async fn deliver(&mut self, delivery: Outgoing, source: u64, timed: bool) -> Result<(), FanoutError> {
+        let Outgoing { partition, record, appended_ms, recipients } = delivery;
         if self.lagging.contains(partition) {
             return Ok(self.leave_to_follower(partition, source).await?);
         }
         // A follower has nothing else to do; and where no more partitions may lag, waiting is all that is left.
         let patient = self.state.is_follower() || !self.lagging.has_room();
-        match self.hand_over(record, Destination { partition, source, patient }).await? {
+        let destination = Destination { partition, source, appended_ms: timed.then_some(appended_ms), patient };
+        match self.hand_over(record, destination).await? {
             HandOver::Over => {
                 self.deps.metrics.deliveries.inc();
                 self.deps.metrics.recipients.inc_by(recipients);
@@ -352,7 +363,8 @@ impl Partition {
             let (headers, payload) = (encoded.headers, encoded.payload);
             let record = NewRecord { key: "tick".into(), partition: Some(partition), headers, payload };
             // Where there is no room, there are records.
-            self.hand_over(record, Destination { partition, source: u64::MAX, patient: false }).await?;
+            let destination = Destination { partition, source: u64::MAX, appended_ms: None, patient: false };
+            self.hand_over(record, destination).await?;
         }
         Ok(())
     }

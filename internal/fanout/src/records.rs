@@ -15,6 +15,8 @@ pub(crate) struct Outgoing {
     /// The delivery partition.
     pub(crate) partition: u32,
     pub(crate) record: NewRecord,
+    /// When the event was appended, milliseconds since the Unix epoch.
+    pub(crate) appended_ms: i64,
     /// The number of recipients.
     pub(crate) recipients: u64,
 }
@@ -51,7 +53,8 @@ impl Records {
             let mut headers = encoded.headers;
             headers.extend(message.trace.clone().map(|trace| (HEADER_TRACE.into(), trace)));
             let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
-            Outgoing { partition, record, recipients: count }
+            let appended_ms = message.appended.append_time_ms;
+            Outgoing { partition, record, appended_ms, recipients: count }
         };
         let mut by_partition = by_partition(recipients, self.partitions);
         by_partition.retain(|partition, _| self.only.is_none_or(|only| only == *partition));

@@ -228,7 +228,7 @@ impl Relay {
         let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
         let patient = self.follows.is_some() || !self.lagging.has_room();
         let (Seams { log, entropy, .. }, destination) =
-            (&self.access.seams, Destination { partition, source, patient });
+            (&self.access.seams, Destination { partition, source, appended_ms: None, patient });
         match self.outbox.send(&**log, record, destination, entropy, &self.access.stop).await? {
             HandOver::Over => drop(self.deps.metrics.deliveries.inc()),
             HandOver::Stuck => self.lag(partition, source),

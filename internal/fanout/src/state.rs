@@ -8,6 +8,7 @@ use eventlog::DecodedRecord;
 use store::{Conversations, Hold};
 
 use crate::FanoutMetrics;
+use crate::held::HeldSince;
 use crate::parked::ParkedSet;
 use crate::records::Records;
 
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) cache: Conversations,
     pub(crate) parked: ParkedSet,
+    /// Since when conversations are held, for the metrics.
+    pub(crate) held: HeldSince,
     /// Holds to be written: events skipped since the last commit.
     pub(crate) skips: BTreeMap<ConversationId, Hold>,
     /// The pass over the holds.
@@ -72,6 +75,7 @@ impl State {
             fingerprint: None,
             cache: Conversations::new(),
             parked: ParkedSet::new(queued_max),
+            held: HeldSince::default(),
             skips: BTreeMap::new(),
             pass: Pass::default(),
             lags: false,

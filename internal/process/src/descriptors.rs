@@ -53,7 +53,7 @@ fn wanted(maximum: Option<u64>) -> u64 {
     maximum.map_or(of_use, |maximum| maximum.min(of_use))
 }
 
-fn limit() -> u64 {
+pub(crate) fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 

@@ -4,10 +4,13 @@
 //! Nothing here is global but the log subscriber: tokens, registries and readiness are made once in `main` (or by a
 //! test) and passed down.
 
+pub mod ages;
 pub mod catch_panic;
 pub mod client;
+pub mod command_seconds;
 pub mod descriptors;
 pub mod health;
+pub mod latency;
 pub mod listen;
 pub mod metrics;
 pub mod options;
@@ -21,10 +24,14 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;
+pub mod usage;
 
+pub use ages::{Age, Ages, PartitionLabel};
 pub use catch_panic::{Panicked, catch_panic};
 pub use client::{Peer, ProxyOptions, client_address, network_of};
+pub use command_seconds::{CommandSeconds, CommandTimer};
 pub use health::{Condition, Readiness};
+pub use latency::Latency;
 pub use listen::{bind, bind_operators};
 pub use metrics::Metrics;
 pub use origins::{OriginOptions, Origins};

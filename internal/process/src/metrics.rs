@@ -1,13 +1,20 @@
 //! Metrics: a registry that is made in `main` and passed down. There is no global one.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use environment::Clock;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+
+use crate::{CommandSeconds, Latency};
+
+/// What all names of ours begin with.
+const PREFIX: &str = "klatsch";
 
 /// A process's metrics. Cheap to clone; clones share the registry.
 #[derive(Debug, Clone)]
@@ -17,45 +24,119 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct Shared {
-    registry: Mutex<Registry>,
+    /// The clock of metrics that show an age, or the time since an append.
+    clock: Clock,
+    registries: Mutex<Registries>,
     /// The metrics of the HTTP servers of this process: all of them count into the same ones.
     http: OnceLock<HttpMetrics>,
+    /// The times of commands: those that come over sockets and those that come over HTTP count into the same ones.
+    commands: OnceLock<CommandSeconds>,
+}
+
+#[derive(Debug)]
+struct Registries {
+    /// Our own metrics.
+    ours: Registry,
+    /// Metrics under names that every program has.
+    common: Registry,
+    /// Everything that was registered, in order.
+    described: Vec<Described>,
+}
+
+/// A metric that was registered, whether it has a series by now or not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Described {
+    /// Its name as it is served. That of a histogram is followed by `_bucket`, `_count` and `_sum` there.
+    pub name: String,
+    /// `counter`, `gauge`, `histogram` or `info`.
+    pub kind: String,
+    /// What it is, in words.
+    pub help: String,
 }
 
 impl Metrics {
-    /// A registry whose metrics all begin with `klatsch_`.
+    /// A registry whose metrics begin with `klatsch_`, and whose ages are told by the operating system's clock.
     #[must_use]
     pub fn new() -> Self {
-        let registry = Mutex::new(Registry::with_prefix("klatsch"));
-        Self { shared: Arc::new(Shared { registry, http: OnceLock::new() }) }
+        Self::with_clock(Clock::system())
+    }
+
+    /// A registry whose ages are told by that clock.
+    #[must_use]
+    pub fn with_clock(clock: Clock) -> Self {
+        let (ours, common) = (Registry::with_prefix(PREFIX), Registry::default());
+        let registries = Mutex::new(Registries { ours, common, described: Vec::new() });
+        Self { shared: Arc::new(Shared { clock, registries, http: OnceLock::new(), commands: OnceLock::new() }) }
+    }
+
+    /// The clock of metrics that show an age, or the time since an append. Nothing else may depend on it.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// Registers a metric and returns it. Names end with their unit; a counter's `_total` is added.
     ///
     /// A name must be registered once: a service's metrics are made where the service is made.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
-        self.with(|registry| registry.register(name, help, metric.clone()));
+        let mut registries = self.registries();
+        registries.describe(&format!("{PREFIX}_{name}"), help, metric.metric_type());
+        registries.ours.register(name, help, metric.clone());
         metric
     }
 
-    /// Gives access to the registry, for what [`Metrics::register`] does not cover.
-    pub fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
-        act(&mut self.shared.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Registers a metric under a name that every program has, without our prefix.
+    pub(crate) fn register_common<M: Metric>(&self, name: &str, help: &str, metric: M) {
+        let mut registries = self.registries();
+        registries.describe(name, help, metric.metric_type());
+        registries.common.register(name, help, metric);
+    }
+
+    /// Everything that was registered, sorted by name, also what has no series yet.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        let mut described = self.registries().described.clone();
+        described.sort_unstable();
+        described
     }
 
     /// All metrics in the OpenMetrics text format.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        let written = self.with(|registry| prometheus_client::encoding::text::encode(&mut text, registry));
+        let (mut text, registries) = (String::new(), self.registries());
+        let written = encode_registry(&mut text, &registries.ours)
+            .and_then(|()| encode_registry(&mut text, &registries.common))
+            .and_then(|()| encode_eof(&mut text));
         if written.is_err() {
             tracing::error!("metrics could not be written");
         }
         text
     }
 
+    /// The times of commands.
+    #[must_use]
+    pub fn commands(&self) -> &CommandSeconds {
+        self.shared.commands.get_or_init(|| CommandSeconds::new(self))
+    }
+
     pub(crate) fn http(&self) -> &HttpMetrics {
         self.shared.http.get_or_init(|| HttpMetrics::new(self))
+    }
+
+    fn registries(&self) -> MutexGuard<'_, Registries> {
+        self.shared.registries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registries {
+    fn describe(&mut self, name: &str, help: &str, kind: MetricType) {
+        let suffix = match kind {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            MetricType::Gauge | MetricType::Histogram | MetricType::Unknown => "",
+        };
+        let (name, kind, help) = (format!("{name}{suffix}"), kind.as_str().to_owned(), help.to_owned());
+        self.described.push(Described { name, kind, help });
     }
 }
 
@@ -65,16 +146,11 @@ impl Default for Metrics {
     }
 }
 
-/// Buckets for durations in seconds, from 0.25 ms to 8 s.
-pub fn seconds_buckets() -> impl Iterator<Item = f64> {
-    exponential_buckets(0.000_25, 2.0, 16)
-}
-
 /// The metrics that every HTTP server counts.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
-    pub(crate) request_seconds: Family<RouteLabels, Histogram>,
+    pub(crate) request_seconds: Family<RouteLabels, Latency>,
     pub(crate) connections: Gauge,
     pub(crate) let_go: Counter,
 }
@@ -95,10 +171,9 @@ pub(crate) struct RouteLabels {
 
 impl HttpMetrics {
     fn new(metrics: &Metrics) -> Self {
-        let seconds = Family::new_with_constructor((|| Histogram::new(seconds_buckets())) as fn() -> Histogram);
         Self {
             requests: metrics.register("http_requests", "Requests by route and status", Family::default()),
-            request_seconds: metrics.register("http_request_seconds", "Time to answer by route", seconds),
+            request_seconds: metrics.register("http_request_seconds", "Time to answer by route", Family::default()),
             connections: metrics.register("http_connections", "Open connections, sockets included", Gauge::default()),
             let_go: metrics.register(
                 "http_connections_let_go",
@@ -119,5 +194,9 @@ mod tests {
         let counter = metrics.register("logins", "Sign-ins", Counter::<u64>::default());
         counter.inc();
         assert!(metrics.text().contains("klatsch_logins_total 1"), "{}", metrics.text());
+        assert!(metrics.text().ends_with("# EOF\n"), "{}", metrics.text());
+        let described =
+            Described { name: "klatsch_logins_total".into(), kind: "counter".into(), help: "Sign-ins".into() };
+        assert_eq!(metrics.described(), [described]);
     }
 }

@@ -114,6 +114,25 @@ impl CommandKind {
         }
     }
 
+    /// The name of the command's type, as clients write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::AddMembers { .. } => "add_members",
+            Self::RemoveMember { .. } => "remove_member",
+            Self::Leave {} => "leave",
+            Self::ChangeRole { .. } => "change_role",
+            Self::ChangeTitle { .. } => "change_title",
+            Self::Send { .. } => "send",
+            Self::Edit { .. } => "edit",
+            Self::Delete { .. } => "delete",
+            Self::React { .. } => "react",
+            Self::Unreact { .. } => "unreact",
+            Self::Withdraw {} => "withdraw",
+        }
+    }
+
     /// The fields of commands of that type, beside the command's id and conversation: to say which one is wrong.
     #[must_use]
     pub fn fields_of(name: &str) -> Vec<Field> {
@@ -224,6 +243,7 @@ mod tests {
             let command = CommandFrame::new(id, (!opens).then_some(conversation), CommandKind::of(action.clone()));
             let json = serde_json::to_value(&command).unwrap();
             let name = json["type"].as_str().unwrap().to_owned();
+            assert_eq!(name, command.what.name());
             let fields = json
                 .as_object()
                 .unwrap()

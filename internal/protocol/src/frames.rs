@@ -322,6 +322,10 @@ fn there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
 /// The text before and after the cursor at the beginning of a rendered feed frame.
 const CURSOR: &str = "{\"cursor\":\"";
 const CURSOR_END: &str = "\",";
+/// The beginning of a rendered event, behind its cursor, and the name of the field with its append time. That field comes
+/// before everything that users have written.
+const EVENT: &str = "\"type\":\"event\",";
+const TIME: &str = "\"time\":";
 
 /// Puts the cursor in front of a rendered feed frame (a JSON object that is not empty) without parsing it.
 #[must_use]
@@ -337,6 +341,15 @@ pub fn put_with_cursor(out: &mut String, cursor: &Cursor, frame: &str) {
     cursor.put(out);
     out.push_str(CURSOR_END);
     out.push_str(frame.strip_prefix('{').unwrap_or(frame));
+}
+
+/// When the event of a rendered feed frame, as [`with_cursor`] makes it, was appended: milliseconds since the Unix epoch.
+/// `None` for frames of other types. Reads only what stands in front of the event's own fields, and parses nothing else.
+#[must_use]
+pub fn appended_ms(frame: &str) -> Option<i64> {
+    let (_, rest) = frame.strip_prefix(CURSOR)?.split_once(CURSOR_END)?;
+    let (_, time) = rest.strip_prefix(EVENT)?.split_once(TIME)?;
+    time.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Joins rendered feed frames, each as [`with_cursor`] makes it, into the text of one [`ServerFrame::Batch`],
@@ -407,6 +420,31 @@ mod tests {
         let cursor = Cursor { generation: 0, partition: 1, next: 2, fingerprint: Fingerprint(3) };
         let text = with_cursor(&cursor, &serde_json::to_string(&frame).unwrap());
         assert_eq!(serde_json::from_str::<Received>(&text).unwrap(), Received { cursor, frame });
+    }
+
+    #[test]
+    fn the_append_time_of_an_event_is_read_and_nothing_that_a_user_wrote() {
+        let cursor = Cursor { generation: 0, partition: 1, next: 2, fingerprint: Fingerprint(3) };
+        let user = domain::UserId::try_from(uuid::Uuid::nil()).unwrap();
+        let conversation = domain::ConversationId::direct(user, user);
+        let rendered = |frame: &FeedFrame| with_cursor(&cursor, &serde_json::to_string(frame).unwrap());
+        let id: CommandId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let body = domain::MessageText::from("\"time\":7,".to_owned());
+        let event = FeedFrame::Event {
+            conversation,
+            seq: Seq::try_from(5).unwrap(),
+            id,
+            author: user,
+            time: 1_757_000_000_020,
+            ordinal: None,
+            what: FeedKind::Message { body, reply_to: None },
+        };
+        assert_eq!(appended_ms(&rendered(&event)), Some(1_757_000_000_020));
+        let account = FeedFrame::Account { event: "signed_in".into(), time: 12 };
+        assert_eq!(appended_ms(&rendered(&account)), None, "this time is none of the log");
+        let read = FeedFrame::Read { conversation, user, mark: Seq::try_from(5).unwrap(), ordinal: 2 };
+        assert_eq!(appended_ms(&rendered(&read)), None);
+        assert_eq!(appended_ms(r#"{"cursor":"0","type":"event","time":"soon"}"#), None);
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub use command::{CommandFrame, CommandKind};
 pub use error::{ErrorBody, ErrorCode, sentence};
 pub use fields::{Field, FieldType};
 pub use frames::{
-    ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, batch, is_frame, put_with_cursor,
-    with_cursor,
+    ClientFrame, FeedFrame, RESET_REASONS, Received, ServerFrame, StandsName, appended_ms, batch, is_frame,
+    put_with_cursor, with_cursor,
 };
 pub use kinds::FeedKind;
 pub use object::is_object;

@@ -10,7 +10,8 @@ use domain::{CommandId, ConversationId, UserId};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use process::TraceParent;
+use process::command_seconds::MARK_KIND;
+use process::{CommandTimer, TraceParent};
 use protocol::{ClientFrame, CloseCode, CommandFrame, ErrorCode, ServerFrame};
 use secret::Secret;
 
@@ -43,7 +44,7 @@ pub(crate) struct Intake {
     malformed: u32,
     /// The command that is being checked and handed to the log. The next one waits for it, so that commands keep
     /// their order.
-    submitting: Option<BoxFuture<'static, Result<Submitted, ServerFrame>>>,
+    submitting: Option<BoxFuture<'static, Result<(Submitted, CommandTimer), ServerFrame>>>,
     /// The answers that are outstanding.
     flying: FuturesUnordered<BoxFuture<'static, ServerFrame>>,
 }
@@ -106,8 +107,11 @@ impl Intake {
                     return Ok(Some(self.rate_limited(None, Some(conversation))));
                 }
                 let (node, user) = (Arc::clone(&self.node), self.user);
+                let timer = node.metrics.command_seconds.begin(MARK_KIND);
                 self.flying.push(Box::pin(async move {
-                    match node.commands.mark(user, conversation, seq).await {
+                    let marked = node.commands.mark(user, conversation, seq).await;
+                    timer.answered(marked.as_ref().err().map(|refusal| refusal.code));
+                    match marked {
                         Ok(seq) => acknowledged(&node.metrics, ServerFrame::MarkAck { conversation, seq }),
                         Err(refusal) => refused(&node.metrics, None, Some(conversation), refusal),
                     }
@@ -132,7 +136,7 @@ impl Intake {
                 submitted = async { self.submitting.as_mut().expect("guarded").await }, if self.submitting.is_some() => {
                     self.submitting = None;
                     match submitted {
-                        Ok(submitted) => self.fly(submitted),
+                        Ok((submitted, timer)) => self.fly(submitted, timer),
                         Err(refusal) => return refusal,
                     }
                 }
@@ -168,16 +172,24 @@ impl Intake {
         let (id, conversation) = (command.id, command.conversation);
         let (node, user) = (Arc::clone(&self.node), self.user);
         let trace = self.trace.child(&node.entropy).to_string();
+        let timer = node.metrics.command_seconds.begin(command.what.name());
         self.submitting = Some(Box::pin(async move {
-            let submitted = node.commands.submit(user, command, Some(&trace)).await;
-            submitted.map_err(|refusal| refused(&node.metrics, Some(id), conversation, refusal))
+            match node.commands.submit(user, command, Some(&trace)).await {
+                Ok(submitted) => Ok((submitted, timer)),
+                Err(refusal) => {
+                    timer.answered(Some(refusal.code));
+                    Err(refused(&node.metrics, Some(id), conversation, refusal))
+                }
+            }
         }));
     }
 
-    fn fly(&mut self, submitted: Submitted) {
+    fn fly(&mut self, submitted: Submitted, timer: CommandTimer) {
         let (id, conversation, node) = (submitted.id, submitted.conversation, Arc::clone(&self.node));
         self.flying.push(Box::pin(async move {
-            match submitted.logged().await {
+            let logged = submitted.logged().await;
+            timer.answered(logged.as_ref().err().map(|refusal| refusal.code));
+            match logged {
                 Ok(_) => acknowledged(&node.metrics, ServerFrame::Ack { id, conversation }),
                 Err(refusal) => refused(&node.metrics, Some(id), Some(conversation), refusal),
             }

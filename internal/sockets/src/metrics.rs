@@ -1,5 +1,7 @@
 //! The metrics of a node.
 
+use environment::Clock;
+use process::{CommandSeconds, Latency};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -31,6 +33,13 @@ pub(crate) struct Metrics {
     resets: Family<ReasonLabel, Counter>,
     closes: Family<ReasonLabel, Counter>,
     commands: Family<CodeLabel, Counter>,
+    /// From a command to its answer.
+    pub(crate) command_seconds: CommandSeconds,
+    /// From the append of an event to the flush that wrote it to a device that was connected already: of each flush, the
+    /// event that waited longest.
+    append_to_written: Latency,
+    /// The clock of that.
+    clock: Clock,
     unreadable: Family<ReasonLabel, Counter>,
     signals: Family<FateLabel, Counter>,
     /// Signals that newer ones have pushed out before a socket took them.
@@ -113,6 +122,13 @@ impl Metrics {
             resumes: registry.register("socket_resumes", "Devices that went on from their cursor", Family::default()),
             resets: registry.register("socket_resets", "Devices told to sync, by reason", Family::default()),
             closes: registry.register("socket_closes", "Sockets closed, by reason", Family::default()),
+            command_seconds: registry.commands().clone(),
+            append_to_written: registry.register(
+                "append_to_written_seconds",
+                "From the append of an event to the write to a device that was online then; one for each flush, of its first event",
+                Latency::default(),
+            ),
+            clock: registry.clock().clone(),
             commands: registry.register("socket_commands", "Commands and marks, by answer", Family::default()),
             unreadable: registry.register("socket_unreadable_records", "Deliveries not readable", Family::default()),
             signals: registry.register("socket_signals", "Signals, by what became of them", Family::default()),
@@ -159,6 +175,19 @@ impl Metrics {
     pub(crate) fn answered(&self, code: Option<ErrorCode>) {
         let named = code.and_then(|code| serde_json::to_value(code).ok()?.as_str().map(str::to_owned));
         self.commands.get_or_create(&CodeLabel { code: named.unwrap_or_else(|| "ok".to_owned()) }).inc();
+    }
+
+    /// Now, for [`Self::written`]: milliseconds since the Unix epoch.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Frames were written to a device that has been online since then; the first of them is of an event that was appended
+    /// at that time. What was appended before the device came waited for the device, and does not count.
+    pub(crate) fn written(&self, appended_ms: Option<i64>, online_since_ms: i64) {
+        if let Some(appended_ms) = appended_ms.filter(|appended_ms| *appended_ms >= online_since_ms) {
+            self.append_to_written.observe_between(appended_ms, self.clock.now_ms());
+        }
     }
 
     pub(crate) fn signal(&self, fate: SignalFate) {

@@ -125,6 +125,8 @@ struct Session<'w> {
     expired: Option<Duration>,
     /// When the socket is closed because the node drains: a moment of the node's clock.
     leave: Option<Duration>,
+    /// When the device was welcomed, milliseconds since the Unix epoch. For the metrics.
+    online_since_ms: i64,
 }
 
 /// The reasons for which the session wakes up.
@@ -158,6 +160,7 @@ impl<'w> Session<'w> {
             expires: guest.expires,
             expired: None,
             leave: None,
+            online_since_ms: i64::MAX,
             node: Arc::clone(node),
         }
     }
@@ -290,6 +293,7 @@ impl<'w> Session<'w> {
     }
 
     fn welcome(&mut self, cursor: Cursor, reset: Option<Reset>) {
+        self.online_since_ms = self.node.metrics.now_ms();
         let welcome = ServerFrame::Welcome {
             cursor,
             user: self.user,
@@ -302,13 +306,16 @@ impl<'w> Session<'w> {
 
     async fn frames(&mut self, frames: Vec<TextFrame>) -> Result<(), Ending> {
         self.node.metrics.frames.inc_by(frames.len() as u64);
+        let appended_ms = frames.first().and_then(|first| protocol::appended_ms(first.text()));
         let texts = if self.batches { batched(frames) } else { frames };
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         self.node.metrics.frame_bytes.inc_by(bytes as u64);
         for text in texts {
             self.wire.feed(text);
         }
-        self.flush().await
+        self.flush().await?;
+        self.node.metrics.written(appended_ms, self.online_since_ms);
+        Ok(())
     }
 
     /// Sends signals. They do not count as sent for the heartbeat: pings must still move the cursor of a quiet

@@ -1,6 +1,7 @@
 //! The metrics of the storage consumer.
 
-use process::Metrics;
+use environment::Clock;
+use process::{Ages, Latency, Metrics, PartitionLabel};
 use prometheus_client::metrics::counter::Counter;
 
 /// The storage consumer's metrics.
@@ -28,6 +29,12 @@ pub struct StorageMetrics {
     pub(crate) skipped: Counter,
     /// Held conversations that were re-driven to the end.
     pub(crate) healed: Counter,
+    /// From the append of an event to its rows: of each batch, the event that waited longest.
+    pub(crate) append_to_stored: Latency,
+    /// The age of the first event that is not applied.
+    pub(crate) lag: Ages<PartitionLabel>,
+    /// The clock of these.
+    pub(crate) clock: Clock,
 }
 
 impl StorageMetrics {
@@ -50,6 +57,17 @@ impl StorageMetrics {
             holds: counter("storage_holds", "Holds begun"),
             skipped: counter("storage_skipped_events", "Events skipped under a hold"),
             healed: counter("storage_healed_holds", "Held conversations re-driven to the end"),
+            append_to_stored: metrics.register(
+                "append_to_stored_seconds",
+                "From the append of an event to its rows; one for each batch, of its first event",
+                Latency::default(),
+            ),
+            lag: metrics.register(
+                "storage_lag_seconds",
+                "Age of the first event of chat.messages that was read and is not applied; 0 at the end of the log",
+                Ages::new(metrics.clock().clone()),
+            ),
+            clock: metrics.clock().clone(),
         }
     }
 }

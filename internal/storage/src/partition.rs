@@ -9,6 +9,7 @@ use domain::{Fingerprint, Seq};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::consume::Outcome;
 use eventlog::{Assigned, Committer, DecodedRecord, Meaning, PartitionReader, Quarantine, Record, TopicPartition};
+use process::{Age, PartitionLabel};
 use store::{Applied, Conversations};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -36,6 +37,8 @@ pub(crate) struct Partition {
     pub(crate) dropped: BTreeSet<Seq>,
     /// The next offset, for the commits that show the lag.
     next: watch::Sender<u64>,
+    /// Since when an event waits, for the metrics.
+    lag: Age,
 }
 
 pub(crate) async fn run(
@@ -50,7 +53,9 @@ pub(crate) async fn run(
 
 impl Partition {
     pub(crate) fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
+        let lag = deps.metrics.lag.of(PartitionLabel { partition: at.partition });
         Self {
+            lag,
             access: PartitionAccess::new(deps.seams.clone(), at, stop),
             deps,
             applied: None,
@@ -88,7 +93,7 @@ impl Partition {
                 // The first tick comes at once, so a new owner tries the holds.
                 _ = holds.tick() => self.redrive_all(),
                 records = reader.next(BATCH_RECORDS_MAX) => match records {
-                    Ok(records) => self.apply(&records).await?,
+                    Ok(records) => self.store(&records).await?,
                     Err(error) if error.is_transient() => reader = self.reader_again(self.next_offset()).await?,
                     Err(error) => return Err(ConsumerError::Log(error).into()),
                 },
@@ -97,6 +102,17 @@ impl Partition {
             // One slice per turn, whether there are records to apply or not.
             self.redrive_on().await?;
         }
+    }
+
+    /// Applies a batch, and says meanwhile since when it waits. A full batch has others behind it.
+    async fn store(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+        self.lag.since(Some(first.append_time_ms));
+        self.apply(records).await?;
+        let metrics = &self.deps.metrics;
+        metrics.append_to_stored.observe_between(first.append_time_ms, metrics.clock.now_ms());
+        self.lag.since((records.len() == BATCH_RECORDS_MAX).then_some(last.append_time_ms));
+        Ok(())
     }
 
     /// Reads how far the store has come, and checks that the log is the same as before.

@@ -24,6 +24,8 @@ pub struct ScyllaConfig {
     pub pool: Pool,
     /// The credentials, if the server requires them.
     pub credentials: Option<Credentials>,
+    /// Is told of every request.
+    pub observer: Observer,
 }
 
 impl ScyllaConfig {
@@ -37,6 +39,7 @@ impl ScyllaConfig {
             replication_factor: 3,
             pool: Pool::PerShard(NonZeroUsize::MIN),
             credentials: None,
+            observer: Observer::default(),
         }
     }
 }

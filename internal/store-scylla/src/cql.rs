@@ -18,10 +18,12 @@ use scylla::value::{CqlValue, Row};
 use store::tables::Table;
 use store::{RowValues, StoreError, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Keyspace;
+use crate::config::ScyllaConfig;
 use crate::error::{self, Sorted, Unreadable};
+use crate::observer::{Observer, Op, Outcome};
 
 /// Requests in flight. More would only wait longer at the server; further callers wait here, first come, first
 /// served.
@@ -52,6 +54,7 @@ pub(crate) struct Cql {
     /// See [`Tie`].
     beside: bool,
     incarnation: PreparedStatement,
+    observer: Observer,
 }
 
 /// Whether a statement may be repeated.
@@ -70,14 +73,15 @@ pub(crate) struct TableRead {
 }
 
 impl Cql {
-    pub(crate) async fn new(session: Arc<Session>, keyspace: &Keyspace, tie: Tie) -> Result<Self, StoreError> {
+    pub(crate) async fn new(session: Arc<Session>, config: &ScyllaConfig, tie: Tie) -> Result<Self, StoreError> {
+        let (keyspace, observer) = (&config.keyspace, config.observer.clone());
         let Tie { pinned, beside, closing } = tie;
         let (base, derived) = (keyspace.name().to_owned(), keyspace.incarnation(pinned));
         let text = format!("SELECT number FROM {base}.incarnation WHERE scope = 'store'");
         let mut incarnation = session.prepare(text).await.map_err(|error| unprepared(&error))?;
         incarnation.set_is_idempotent(true);
         let permits = Semaphore::new(REQUESTS_MAX);
-        Ok(Self { session, permits, closing, base, derived, pinned, beside, incarnation })
+        Ok(Self { session, permits, closing, base, derived, pinned, beside, incarnation, observer })
     }
 
     /// The session, for another handle.
@@ -126,20 +130,26 @@ impl Cql {
         statement: &PreparedStatement,
         values: impl SerializeRow + Send + Sync,
     ) -> Result<QueryResult, StoreError> {
-        let _permit = self.permit().await?;
-        match self.session.execute_unpaged(statement, values).await {
-            Ok(result) => Ok(result),
-            Err(error) => Err(self.explain(error).await),
-        }
+        let executed = async {
+            let _permit = self.permit().await?;
+            match self.session.execute_unpaged(statement, values).await {
+                Ok(result) => Ok(result),
+                Err(error) => Err(self.explain(error).await),
+            }
+        };
+        self.observed(op_of(statement), executed).await
     }
 
     /// Writes the rows of one partition.
     pub(crate) async fn batch(&self, batch: &Batch, values: impl BatchValues + Send + Sync) -> Result<(), StoreError> {
-        let _permit = self.permit().await?;
-        match self.session.batch(batch, values).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.explain(error).await),
-        }
+        let executed = async {
+            let _permit = self.permit().await?;
+            match self.session.batch(batch, values).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.explain(error).await),
+            }
+        };
+        self.observed(Op::Batch, executed).await
     }
 
     /// Executes a lightweight transaction; returns whether it was applied. The rest of the answer differs between
@@ -226,11 +236,14 @@ impl Cql {
         values: impl SerializeRow + Send + Sync,
         from: PagingState,
     ) -> Result<(QueryRowsResult, Option<PagingState>), StoreError> {
-        let _permit = self.permit().await?;
-        let (result, next) = match self.session.execute_single_page(statement, values, from).await {
-            Ok(page) => page,
-            Err(error) => return Err(self.explain(error).await),
+        let executed = async {
+            let _permit = self.permit().await?;
+            match self.session.execute_single_page(statement, values, from).await {
+                Ok(page) => Ok(page),
+                Err(error) => Err(self.explain(error).await),
+            }
         };
+        let (result, next) = self.observed(Op::Page, executed).await?;
         let next = match next {
             PagingStateResponse::HasMorePages { state } => Some(state),
             PagingStateResponse::NoMorePages => None,
@@ -282,6 +295,14 @@ impl Cql {
         }))
     }
 
+    /// The outcome of a request, of which the observer is told.
+    async fn observed<T>(&self, op: Op, request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let result = request.await;
+        self.observer.observe(op, Outcome::of(&result), begun.elapsed());
+        result
+    }
+
     /// The server's sessions end with the handle; no request begins after this.
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         if self.closing.is_cancelled() {
@@ -299,6 +320,16 @@ impl Cql {
             return StoreError::Incarnation { pinned: self.pinned, found };
         }
         plain(error)
+    }
+}
+
+fn op_of(statement: &PreparedStatement) -> Op {
+    if !statement.get_is_idempotent() {
+        Op::Conditional
+    } else if statement.get_statement().starts_with("SELECT") {
+        Op::Read
+    } else {
+        Op::Write
     }
 }
 

@@ -18,6 +18,7 @@ mod incarnations;
 mod lease;
 mod migrate;
 mod migrations;
+mod observer;
 mod rows;
 mod scan;
 mod session;
@@ -33,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub use config::{BadCredentials, BadKeyspace, Credentials, Keyspace, Pool, ScyllaConfig};
 pub use migrate::{Report, migrate};
+pub use observer::{Observer, Op, Outcome};
 
 use cql::{Cql, Tie};
 use scylla::client::session::Session;
@@ -81,7 +83,7 @@ impl ScyllaStore {
     /// A handle on a session that other handles may share.
     async fn over(session: Arc<Session>, config: ScyllaConfig, tie: Tie) -> Result<Self, StoreError> {
         let closing = tie.closing.clone();
-        let cql = Arc::new(Cql::new(session, &config.keyspace, tie).await?);
+        let cql = Arc::new(Cql::new(session, &config, tie).await?);
         let applied = Arc::new(applied::Progress::prepare(Arc::clone(&cql)).await?);
         let tasks = TaskTracker::new();
         tasks.spawn(applied::poll(Arc::clone(&applied), closing.clone()));

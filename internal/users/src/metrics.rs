@@ -1,12 +1,10 @@
 //! The metrics of the user service.
 
-use process::Metrics;
-use process::metrics::seconds_buckets;
+use process::{Latency, Metrics};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
 /// The user service's metrics.
 #[derive(Debug, Clone)]
@@ -15,7 +13,7 @@ pub(crate) struct UsersMetrics {
     pub(crate) sign_ins: Family<Labels, Counter>,
     pub(crate) refreshes: Family<Labels, Counter>,
     pub(crate) sign_outs: Counter,
-    pub(crate) password_seconds: Histogram,
+    pub(crate) password_seconds: Latency,
     pub(crate) published: Counter,
     /// Rows of the outbox that could be neither published nor dropped when they were read last.
     pub(crate) outbox_waiting: Gauge,
@@ -45,13 +43,12 @@ impl UsersMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let counter = |name: &str, help: &str| metrics.register(name, help, Counter::default());
         let outcomes = |name: &str, help: &str| metrics.register(name, help, Family::default());
-        let seconds = Histogram::new(seconds_buckets());
         Self {
             registered: counter("users_registered", "Accounts made"),
             sign_ins: outcomes("users_sign_ins", "Sign-ins by outcome"),
             refreshes: outcomes("users_refreshes", "Refreshes by outcome"),
             sign_outs: counter("users_sign_outs", "Sessions ended by their users"),
-            password_seconds: metrics.register("users_password_seconds", "Time of a password hash", seconds),
+            password_seconds: metrics.register("users_password_seconds", "Time of a password hash", Latency::default()),
             published: counter("users_events_published", "Events of the outbox that the log has taken"),
             outbox_waiting: metrics.register("users_outbox_waiting", "Rows that wait", Gauge::default()),
         }

@@ -108,7 +108,7 @@ impl Passwords {
             spare_time.run(move || work(&hasher))
         });
         let done = done.await.map_err(ApiError::internal)?;
-        self.metrics.password_seconds.observe(begun.elapsed().as_secs_f64());
+        self.metrics.password_seconds.observe(begun.elapsed());
         Ok(done)
     }
 }

@@ -68,7 +68,7 @@ async fn counted(State(metrics): State<Metrics>, request: Request, next: Next) -
     let http = metrics.http();
     let status = response.status().as_u16();
     http.requests.get_or_create(&RequestLabels { method: method.clone(), route: route.clone(), status }).inc();
-    http.request_seconds.get_or_create(&RouteLabels { method, route }).observe(begun.elapsed().as_secs_f64());
+    http.request_seconds.get_or_create(&RouteLabels { method, route }).observe(begun.elapsed());
     response
 }
 

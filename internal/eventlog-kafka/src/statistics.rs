@@ -1,0 +1,120 @@
+//! How the producer is, from librdkafka's statistics. Every process has one producer, which speaks to every broker that
+//! leads a partition: so this also shows whether the brokers can be reached at all.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rdkafka::statistics::{Broker, Statistics, Window};
+
+/// How often librdkafka makes statistics.
+pub(crate) const STATISTICS_EVERY: Duration = Duration::from_millis(250);
+/// One in so many is looked at: every five seconds. Parsing one takes longer than all else that the thread does.
+const LOOKED_AT: u32 = 20;
+
+/// How the producer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProducerStatistics {
+    /// Brokers that the cluster has, as far as the producer knows.
+    pub brokers: u64,
+    /// Brokers to which it has a connection.
+    pub brokers_up: u64,
+    /// Records that wait in its queue, or for their acknowledgement.
+    pub queue_records: u64,
+    /// Bytes of these.
+    pub queue_bytes: u64,
+    /// The 99th percentile of the time from a request to its answer, of the slowest broker, in microseconds.
+    pub rtt_p99_us: u64,
+    /// The longest time by which a broker delayed its answers because of a quota, in milliseconds.
+    pub throttle_ms: u64,
+    /// Requests that failed or were not answered in time, since the producer began.
+    pub errors: u64,
+    /// Requests that were sent again, since the producer began.
+    pub retries: u64,
+}
+
+/// Is told how the producer is. By default nobody is told.
+#[derive(Clone, Default)]
+pub struct ProducerObserver(Option<Arc<Observe>>);
+
+type Observe = dyn Fn(ProducerStatistics) + Send + Sync;
+
+impl ProducerObserver {
+    /// Calls `observe`, which must not block.
+    pub fn new(observe: impl Fn(ProducerStatistics) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(observe)))
+    }
+}
+
+/// Looks at a producer's statistics now and then.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    observer: ProducerObserver,
+    /// The number of statistics so far.
+    made: AtomicU32,
+}
+
+impl Looks {
+    pub(crate) fn new(observer: ProducerObserver) -> Self {
+        Self { observer, made: AtomicU32::new(0) }
+    }
+
+    /// Statistics came, as librdkafka's JSON.
+    pub(crate) fn look(&self, statistics: &[u8]) {
+        let Some(observe) = &self.observer.0 else { return };
+        if !self.made.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOKED_AT) {
+            return;
+        }
+        match serde_json::from_slice::<Statistics>(statistics) {
+            Ok(statistics) => observe(ProducerStatistics::of(&statistics)),
+            Err(error) => tracing::debug!(%error, "librdkafka's statistics cannot be read"),
+        }
+    }
+}
+
+impl ProducerStatistics {
+    fn of(statistics: &Statistics) -> Self {
+        // The others are names under which brokers were looked up at first, and groups.
+        let brokers: Vec<&Broker> = statistics.brokers.values().filter(|broker| broker.nodeid >= 0).collect();
+        let longest = |window: fn(&Broker) -> Option<&Window>, value: fn(&Window) -> i64| {
+            let values = brokers.iter().filter_map(|broker| window(broker).map(value));
+            values.max().and_then(|longest| u64::try_from(longest).ok()).unwrap_or(0)
+        };
+        Self {
+            brokers: brokers.len() as u64,
+            brokers_up: brokers.iter().filter(|broker| broker.state == "UP").count() as u64,
+            queue_records: statistics.msg_cnt,
+            queue_bytes: statistics.msg_size,
+            rtt_p99_us: longest(|broker| broker.rtt.as_ref(), |window| window.p99),
+            throttle_ms: longest(|broker| broker.throttle.as_ref(), |window| window.max),
+            errors: brokers.iter().map(|broker| broker.txerrs + broker.rxerrs + broker.req_timeouts).sum(),
+            retries: brokers.iter().map(|broker| broker.txretries).sum(),
+        }
+    }
+}
+
+impl fmt::Debug for ProducerObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProducerObserver").field(&self.0.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_counted_and_the_slowest_one_shown() {
+        let broker = |nodeid, state: &str, p99, errors| {
+            let rtt = Some(Window { p99, ..Window::default() });
+            Broker { nodeid, state: state.into(), rtt, txerrs: errors, req_timeouts: 1, ..Broker::default() }
+        };
+        let brokers = [broker(-1, "UP", 9_000, 5), broker(1, "UP", 1_200, 0), broker(2, "DOWN", 3_400, 2)];
+        let brokers = brokers.into_iter().map(|broker| (broker.nodeid.to_string(), broker)).collect();
+        let statistics = Statistics { brokers, msg_cnt: 7, msg_size: 900, ..Statistics::default() };
+        let found = ProducerStatistics::of(&statistics);
+        assert_eq!((found.brokers, found.brokers_up, found.queue_records, found.queue_bytes), (2, 1, 7, 900));
+        assert_eq!((found.rtt_p99_us, found.throttle_ms, found.errors, found.retries), (3_400, 0, 4, 0));
+    }
+}
