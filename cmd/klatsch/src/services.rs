@@ -38,7 +38,8 @@ impl Services {
         let Self { clock, entropy, origins, proxies } = self;
         // Shared by all services: a session that the user service ends is ended for the others at once.
         let ended = EndedSessions::default();
-        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let (metrics, readiness) = (Metrics::with_clock(clock.clone()), Readiness::default());
+        process::usage::register(&metrics, "klatsch", env!("CARGO_PKG_VERSION"));
         let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone()).read_by(origins.clone());
         let (log, store, codec) = (Arc::clone(&engines.log), Arc::clone(&engines.store), engines.codec.clone());
         let verifier = Verifier::of_ring(engines.keys.clone(), clock.clone()).without(ended.clone());

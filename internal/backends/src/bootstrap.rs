@@ -45,7 +45,9 @@ impl Bootstrap {
         let operators = process::bind_operators(options, bound.local_addr()?).await?;
         let listener = bound.into_std().context("taking the listener")?;
         let second = listener.try_clone().context("sharing the listener")?;
-        let (metrics, readiness, entropy) = (Metrics::new(), Readiness::default(), Entropy::system());
+        let (clock, readiness, entropy) = (Clock::system(), Readiness::default(), Entropy::system());
+        let metrics = Metrics::with_clock(clock.clone());
+        process::usage::register(&metrics, name, env!("CARGO_PKG_VERSION"));
         let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
         if let Some(operators) = operators {
             // Runs until the process ends, so that operators can ask why the program does not become ready, or
@@ -58,7 +60,6 @@ impl Bootstrap {
         let health =
             tokio::spawn(process::serve_within(bounds, second, process::serve::starting(), serving, ended.clone()));
         let waiting = Some((ended, health));
-        let clock = Clock::system();
         Ok(Self { name, bounds, clock, entropy, metrics, readiness, stop, waiting, listener })
     }
 

@@ -6,6 +6,7 @@
 //! `cmd/*` uses this crate.
 
 mod bootstrap;
+mod engine_metrics;
 mod keys;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use store::{Following, SharedStore, StoreError};
 use store_scylla::{BadCredentials, BadKeyspace, Credentials, ScyllaConfig, ScyllaStore};
 
 pub use bootstrap::Bootstrap;
+pub use engine_metrics::EngineMetrics;
 pub use keys::follow_keys;
 
 /// How long the chat and socket services wait for an acknowledgement before they answer `unknown`.
@@ -85,8 +87,10 @@ async fn connect(
         }
     };
     condition.not_ready(format!("waiting for Kafka at {}", log.kafka));
+    let metrics = EngineMetrics::new(&bootstrap.metrics);
     let config = KafkaConfig {
         dev: log.dev,
+        observer: metrics.kafka(),
         delivery_timeout,
         ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", bootstrap.name))
     };
@@ -111,6 +115,7 @@ async fn connect(
     condition.not_ready(format!("waiting for the store at {}", store.cql.join(",")));
     let config = scylla_config(&store.cql, &store.keyspace, log.dev);
     let config = config.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
+    let config = ScyllaConfig { observer: metrics.store(), ..config };
     let transient = StoreError::is_transient;
     let store =
         match retry_until_stopped("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone()))

@@ -13,6 +13,7 @@ pub mod mock;
 mod producer;
 mod reading;
 mod requests;
+mod statistics;
 mod threads;
 mod topics;
 
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::KafkaConfig;
+pub use statistics::{ProducerObserver, ProducerStatistics};
 
 use context::Quiet;
 use errors::broken;

@@ -34,7 +34,10 @@ struct Labels {
 impl CommandSeconds {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let words = "Time from a command to its answer; a mark's includes the 2 s in which marks are gathered";
-        Self { seconds: metrics.register("command_seconds", words, Family::default()) }
+        let seconds: Family<Labels, Latency> = metrics.register("command_seconds", words, Family::default());
+        // There from the start: alerts tell a process that answered no command yet from one that tells nothing.
+        let _ = seconds.get_or_create(&Labels { kind: "send", answer: "ack" });
+        Self { seconds }
     }
 
     /// Begins to measure a command of that kind.

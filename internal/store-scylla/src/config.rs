@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use secret::Secret;
 
+use crate::observer::Observer;
+
 /// The longest name of a keyspace in bytes: both servers allow 48, and incarnations append to it.
 const KEYSPACE_BYTES_MAX: usize = 36;
 

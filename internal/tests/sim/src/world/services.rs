@@ -103,7 +103,7 @@ impl Services {
             codec: self.codec.clone(),
             entropy: Entropy::seeded(seed),
             readiness: Readiness::default(),
-            metrics: Metrics::new(),
+            metrics: Metrics::with_clock(self.wall.clock(self.setup.host_skews_ms[process])),
             stop: CancellationToken::new(),
         };
         let stop = given.stop.clone();
