@@ -106,10 +106,17 @@ mod tests {
         let metrics = Metrics::new();
         let engines = EngineMetrics::new(&metrics);
         for errors in [3, 5, 1] {
-            engines.kafka.set(ProducerStatistics { errors, brokers_up: errors, rtt_p99_us: 1_500, ..Default::default() });
+            engines.kafka.set(ProducerStatistics {
+                errors,
+                brokers_up: errors,
+                rtt_p99_us: 1_500,
+                ..Default::default()
+            });
         }
         let text = metrics.text();
-        for line in ["klatsch_kafka_request_errors_total 6", "klatsch_kafka_brokers_up 1", "klatsch_kafka_rtt_seconds 0.0015"] {
+        for line in
+            ["klatsch_kafka_request_errors_total 6", "klatsch_kafka_brokers_up 1", "klatsch_kafka_rtt_seconds 0.0015"]
+        {
             assert!(text.contains(line), "{line} is not in {text}");
         }
     }

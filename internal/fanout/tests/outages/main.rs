@@ -16,7 +16,7 @@ use fanout::PARKED_MAX;
 use store::Consumer;
 
 use faulty::State;
-use world::World;
+use world::{NOW_MS, World};
 
 /// Rules that no program knows.
 const RULES_UNKNOWN: u32 = RULES_TRIAL + 1;
@@ -74,6 +74,54 @@ fn a_store_that_is_away_delays_no_warm_conversation() {
 #[test]
 fn a_store_that_hangs_delays_no_warm_conversation() {
     lives(a_warm_conversation_goes_on(State::Hangs));
+}
+
+/// The metrics show what waits, and why, while nothing moves; and nothing once it is done.
+#[test]
+fn what_waits_is_shown_with_its_age_and_its_reason() {
+    lives(async {
+        let mut world = World::new().await;
+        let [(warm, create_warm), (cold, create_cold), (held, create_held)] = world.groups(3).try_into().unwrap();
+        world.start("storage", RULES_NEWEST);
+        world.start("fanout", RULES_NEWEST);
+        let mut in_cold = vec![world.append(&create_cold).await];
+        world.append(&create_held).await;
+        world.append(&world.message(held, RULES_TRIAL)).await;
+        world.holds(Consumer::Fanout, 1, LATER).await;
+        world.stop("fanout").await;
+        world.start("fanout", RULES_NEWEST);
+        let in_warm = vec![world.append(&create_warm).await];
+        world.delivers(warm, &in_warm, LATER).await;
+        let undelivered = |reason: &str, seconds: &str| {
+            format!("klatsch_fanout_oldest_undelivered_seconds{{partition=\"0\",reason=\"{reason}\"}} {seconds}")
+        };
+        let lag = |seconds: &str| format!("klatsch_storage_lag_seconds{{partition=\"0\"}} {seconds}");
+        world.metrics_ms.store(NOW_MS + 30_000, Ordering::SeqCst);
+        world.shows("fanout", &undelivered("held", "30.0"), LATER).await;
+        for reason in ["flowing", "parked"] {
+            world.shows("fanout", &undelivered(reason, "0.0"), LATER).await;
+        }
+        world.shows("storage", &lag("0.0"), LATER).await;
+
+        world.fate.set(State::Away);
+        in_cold.push(world.say(cold).await);
+        world.shows("fanout", &undelivered("parked", "30.0"), LATER).await;
+        world.shows("storage", &lag("30.0"), LATER).await;
+        // Nothing happens, and they grow.
+        world.metrics_ms.store(NOW_MS + 95_500, Ordering::SeqCst);
+        world.shows("fanout", &undelivered("parked", "95.5"), Duration::ZERO).await;
+        world.shows("storage", &lag("95.5"), Duration::ZERO).await;
+        world.shows("fanout", &undelivered("flowing", "0.0"), Duration::ZERO).await;
+
+        world.fate.set(State::Well);
+        world.delivers(cold, &in_cold, LATER).await;
+        world.shows("fanout", &undelivered("parked", "0.0"), LATER).await;
+        world.shows("storage", &lag("0.0"), LATER).await;
+        world.stop("fanout").await;
+        world.start("fanout", RULES_TRIAL);
+        world.shows("fanout", &undelivered("held", "0.0"), NEXT_LOOK).await;
+        world.shows("fanout", "klatsch_fanout_held 0", LATER).await;
+    });
 }
 
 /// A conversation becomes held while nothing can be written: the others go on, commits come later.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use domain::kinds::{Create, SendMessage};
@@ -16,13 +16,15 @@ use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{Consumer, HoldStore, SharedStore};
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::faulty::{Fate, FaultyStore};
 use crate::slow::SlowLog;
 
-const NOW_MS: i64 = 1_700_000_000_000;
+/// When every record is appended.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 /// The partition of all conversations.
 pub(crate) const PARTITION: u32 = 0;
 
@@ -35,6 +37,9 @@ pub(crate) struct World {
     codec: Codec,
     entropy: Entropy,
     clock: Clock,
+    /// The time by which the metrics tell ages.
+    pub(crate) metrics_ms: Arc<AtomicI64>,
+    metrics: BTreeMap<&'static str, Metrics>,
     running: BTreeMap<&'static str, (CancellationToken, JoinHandle<()>)>,
 }
 
@@ -58,11 +63,14 @@ impl World {
         }
         let store = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
         let (fate, read_ms, running) = (Arc::default(), Arc::default(), BTreeMap::new());
-        Self { log, store, fate, read_ms, codec, entropy, clock, running }
+        let (metrics_ms, metrics) = (Arc::new(AtomicI64::new(NOW_MS)), BTreeMap::new());
+        Self { log, store, fate, read_ms, codec, entropy, clock, metrics_ms, metrics, running }
     }
 
     pub(crate) fn start(&mut self, service: &'static str, rules_newest: u32) {
-        let (stop, metrics) = (CancellationToken::new(), Metrics::new());
+        let stop = CancellationToken::new();
+        let metrics = Metrics::with_clock(Clock::manual(Arc::clone(&self.metrics_ms)));
+        self.metrics.insert(service, metrics.clone());
         let inner: SharedStore = self.store.attach().unwrap();
         let store: SharedStore = Arc::new(FaultyStore { inner, fate: Arc::clone(&self.fate) });
         let (codec, entropy) = (self.codec.clone(), self.entropy.clone());
@@ -122,6 +130,17 @@ impl World {
     /// Appends a message to the conversation, under today's rules.
     pub(crate) async fn say(&self, conversation: ConversationId) -> Seq {
         self.append(&self.message(conversation, RULES_NEWEST)).await
+    }
+
+    /// Waits until a service's metrics have that line.
+    pub(crate) async fn shows(&self, service: &'static str, line: &str, within: Duration) {
+        let shown = async {
+            while !self.metrics[service].text().lines().any(|shown| shown == line) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let shown = timeout(within, shown).await;
+        assert!(shown.is_ok(), "{service} does not show {line}:\n{}", self.metrics[service].text());
     }
 
     /// The delivered seqs, in order, as the clients' filter leaves them.

@@ -174,11 +174,13 @@ const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
         "e2e",
         &[
             "auth",
+            "backends",
             "chat",
             "client",
             "eventlog",
             "eventlog-kafka",
             "fanout",
+            "ops",
             "protocol",
             "process",
             "secret",

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use auth::{EndedSessions, KeyRing, SigningKey, Verifier};
+use backends::EngineMetrics;
 use environment::{Clock, Entropy};
 use eventlog::SharedLog;
 use eventlog_kafka::mock::MockBroker;
-use eventlog_kafka::{KafkaConfig, KafkaLog};
+use eventlog_kafka::{KafkaConfig, KafkaLog, ProducerObserver};
 use events::Codec;
 use events::topics;
 use process::{Metrics, Readiness, Serving, Tasks};
@@ -35,7 +36,7 @@ const REQUESTS: usize = 50_000;
 async fn a_broker_that_fails_one_request_in_a_hundred_loses_doubles_and_reorders_nothing() -> Result<()> {
     let broker = MockBroker::start(topics::all())?;
     let (codec, entropy) = (Codec::compiled_in(), Entropy::system());
-    let log = connect(&broker, "oracle", None).await?;
+    let log = connect(&broker, "oracle", None, ProducerObserver::default()).await?;
     lay_out(&log, &codec, &entropy).await?;
     let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await?;
     let mut running = Running::start(&broker, &store, &codec).await?;
@@ -58,14 +59,25 @@ async fn a_broker_that_fails_one_request_in_a_hundred_loses_doubles_and_reorders
     runs::judge(&engines, &mut world, &mut report).await?;
     println!("{report}");
     report.verdict.demand_zero()?;
+    let metrics = running.metrics.text();
+    for line in ["klatsch_kafka_brokers 1", "klatsch_kafka_brokers_up 1"] {
+        ensure!(metrics.lines().any(|shown| shown == line), "{line} is not in {metrics}");
+    }
+    ensure!(!metrics.contains("klatsch_kafka_rtt_seconds 0.0\n"), "requests took no time: {metrics}");
     running.stop().await?;
     engines.close().await;
     Ok(())
 }
 
-async fn connect(broker: &MockBroker, name: &str, delivery_timeout: Option<Duration>) -> Result<SharedLog> {
+async fn connect(
+    broker: &MockBroker,
+    name: &str,
+    delivery_timeout: Option<Duration>,
+    observer: ProducerObserver,
+) -> Result<SharedLog> {
     let config = KafkaConfig {
         dev: true,
+        observer,
         delivery_timeout,
         session_timeout: Duration::from_secs(6),
         requests_in_flight: 1,
@@ -78,13 +90,17 @@ async fn connect(broker: &MockBroker, name: &str, delivery_timeout: Option<Durat
 struct Running {
     endpoints: Endpoints,
     stop: CancellationToken,
+    /// The metrics of the first one's connection.
+    metrics: Metrics,
     parts: Vec<(SharedLog, JoinHandle<Result<()>>)>,
 }
 
 impl Running {
     async fn start(broker: &MockBroker, store: &SharedStore, codec: &Codec) -> Result<Self> {
         let stop = CancellationToken::new();
-        let front = connect(broker, "front", Some(Duration::from_secs(10))).await?;
+        let metrics = Metrics::new();
+        let observer = EngineMetrics::new(&metrics).kafka();
+        let front = connect(broker, "front", Some(Duration::from_secs(10)), observer).await?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let endpoints = Endpoints { users: url.clone(), chat: vec![url.clone()], sockets: vec![url] };
@@ -93,12 +109,12 @@ impl Running {
         let mut parts = vec![(front, run(tasks, &stop))];
         // Two consumers, so that partitions are reassigned.
         for name in ["consumers-0", "consumers-1"] {
-            let log = connect(broker, name, None).await?;
+            let log = connect(broker, name, None, ProducerObserver::default()).await?;
             let mut tasks = Tasks::new(Readiness::default());
             consume(&mut tasks, &log, store, codec);
             parts.push((log, run(tasks, &stop)));
         }
-        Ok(Self { endpoints, stop, parts })
+        Ok(Self { endpoints, stop, metrics, parts })
     }
 
     /// Stops everything in order. Nothing may have ended by itself before.
