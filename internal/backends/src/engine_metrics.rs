@@ -73,9 +73,18 @@ impl KafkaMetrics {
             brokers_up: gauge("kafka_brokers_up", "Brokers that the producer has a connection to"),
             queue_records: gauge("kafka_queue_records", "Records that the producer has not had acknowledged yet"),
             queue_bytes: gauge("kafka_queue_bytes", "Bytes of these records"),
-            rtt: seconds("kafka_rtt_seconds", "99th percentile of request to answer, of the slowest broker"),
-            throttle: seconds("kafka_throttle_seconds", "Longest delay of an answer by a broker's quota"),
-            errors: counter("kafka_request_errors", "Requests of the producer that failed or were not answered"),
+            rtt: seconds(
+                "kafka_rtt_seconds",
+                "99th percentile of request to answer, of the slowest broker, in a sample of 250 ms",
+            ),
+            throttle: seconds(
+                "kafka_throttle_seconds",
+                "Longest delay of an answer by a broker's quota, in a sample of 250 ms",
+            ),
+            errors: counter(
+                "kafka_request_errors",
+                "Requests of the producer that could not be sent or were not answered",
+            ),
             retries: counter("kafka_request_retries", "Requests of the producer that were sent again"),
             before: Arc::default(),
         }

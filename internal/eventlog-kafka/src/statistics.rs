@@ -13,7 +13,7 @@ pub(crate) const STATISTICS_EVERY: Duration = Duration::from_millis(250);
 /// One in so many is looked at: every five seconds. Parsing one takes longer than all else that the thread does.
 const LOOKED_AT: u32 = 20;
 
-/// How the producer is.
+/// How the producer is. Times are those of the last [`STATISTICS_EVERY`], and zero where it was quiet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProducerStatistics {
     /// Brokers that the cluster has, as far as the producer knows.
@@ -28,7 +28,8 @@ pub struct ProducerStatistics {
     pub rtt_p99_us: u64,
     /// The longest time by which a broker delayed its answers because of a quota, in milliseconds.
     pub throttle_ms: u64,
-    /// Requests that failed or were not answered in time, since the producer began.
+    /// Requests that could not be sent, had unreadable answers or none in time, since the producer began. An answer that
+    /// names an error is none of these.
     pub errors: u64,
     /// Requests that were sent again, since the producer began.
     pub retries: u64,

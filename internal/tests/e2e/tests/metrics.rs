@@ -6,7 +6,6 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use auth::{EndedSessions, KeyRing, SigningKey, Verifier};
@@ -64,8 +63,8 @@ async fn exported() -> Result<Vec<Described>> {
     let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone());
     let mut tasks = Tasks::new(readiness.clone());
     let deps = users::Deps {
-        store: Arc::clone(&store),
-        log: Arc::clone(&log),
+        store: store.clone(),
+        log: log.clone(),
         codec: codec.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
@@ -76,8 +75,8 @@ async fn exported() -> Result<Vec<Described>> {
     };
     let mut router = users::start(&users::Config::default(), deps, &mut tasks)?;
     let deps = chat::Deps {
-        log: Arc::clone(&log),
-        store: Arc::clone(&store),
+        log: log.clone(),
+        store: store.clone(),
         codec: codec.clone(),
         clock: clock.clone(),
         verifier: verifier.clone(),

@@ -63,7 +63,6 @@ async fn a_broker_that_fails_one_request_in_a_hundred_loses_doubles_and_reorders
     for line in ["klatsch_kafka_brokers 1", "klatsch_kafka_brokers_up 1"] {
         ensure!(metrics.lines().any(|shown| shown == line), "{line} is not in {metrics}");
     }
-    ensure!(!metrics.contains("klatsch_kafka_rtt_seconds 0.0\n"), "requests took no time: {metrics}");
     running.stop().await?;
     engines.close().await;
     Ok(())
