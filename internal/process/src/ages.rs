@@ -18,8 +18,11 @@ const NOTHING: i64 = i64::MAX;
 #[derive(Debug, Clone)]
 pub struct Ages<L> {
     clock: Clock,
-    ages: Arc<Mutex<Vec<(L, Weak<AtomicI64>)>>>,
+    ages: Arc<Mutex<Kept<L>>>,
 }
+
+/// The ages that are kept somewhere, with their labels.
+type Kept<L> = Vec<(L, Weak<AtomicI64>)>;
 
 /// The age of the oldest thing that waits somewhere. Its label set is exported for as long as it is kept; of several with
 /// the same label set, the oldest counts.

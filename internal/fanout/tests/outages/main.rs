@@ -117,8 +117,10 @@ fn what_waits_is_shown_with_its_age_and_its_reason() {
         world.delivers(cold, &in_cold, LATER).await;
         world.shows("fanout", &undelivered("parked", "0.0"), LATER).await;
         world.shows("storage", &lag("0.0"), LATER).await;
-        world.stop("fanout").await;
-        world.start("fanout", RULES_TRIAL);
+        for service in ["storage", "fanout"] {
+            world.stop(service).await;
+            world.start(service, RULES_TRIAL);
+        }
         world.shows("fanout", &undelivered("held", "0.0"), NEXT_LOOK).await;
         world.shows("fanout", "klatsch_fanout_held 0", LATER).await;
     });
