@@ -71,7 +71,7 @@ impl Default for Config {
             sockets_per_user_max: 20,
             sockets_max: 50_000,
             drain_window: Duration::from_secs(5),
-            ring_records_max: 4096,
+            ring_records_max: 16_384,
             ring_bytes_max: 4 << 20,
             ring_list_bytes_max: 4 << 20,
             range_records_max: 20_000,

@@ -11,6 +11,9 @@ use crate::text_frame::{TextFrame, TextFrames};
 /// Bytes that an entry takes beside its frame and recipients, approximately.
 const ENTRY_COST: usize = 96;
 
+/// What a frame gains by its cursor and header, less what its record has besides the frame, approximately.
+const CURSOR_BYTES: usize = 48;
+
 /// The reason that is logged for a frame that [`protocol::is_frame`] refuses.
 const NO_FRAME: &str = "its frame is not a JSON object with a text `type` of the feed, or has a cursor of its own";
 
@@ -119,7 +122,8 @@ impl Renderer {
 
     /// The records, ready to be sent.
     pub(crate) fn entries(&self, records: &[Record]) -> Vec<Entry> {
-        let (mut text, mut frames) = (String::new(), TextFrames::default());
+        let bytes = records.iter().map(|record| record.payload.len() + CURSOR_BYTES).sum();
+        let (mut text, mut frames) = (String::new(), TextFrames::new(bytes));
         records.iter().map(|record| self.entry(record, &mut text, &mut frames)).collect()
     }
 

@@ -39,7 +39,7 @@ const BATCH_RECORDS_MAX: usize = 256;
 /// after each batch: so sockets get many frames at once, which costs the node a third of what single ones do. If the
 /// log's clock is behind by as much, live frames come up to [`PAUSE`] later.
 const BEHIND: Duration = Duration::from_secs(1);
-/// Records taken at a time by a reader that is behind.
+/// Records taken at a time by a reader that is behind: one of the [`RING_PARTS`] of a ring.
 const BATCH_BEHIND_MAX: usize = 4096;
 /// At most one part in this many of the ring is filled at a time.
 const RING_PARTS: usize = 4;

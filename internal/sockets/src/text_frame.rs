@@ -21,9 +21,11 @@ const SHARED_BYTES: usize = 16 * 1024;
 pub(crate) struct TextFrame(Bytes);
 
 /// Makes frames that share buffers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TextFrames {
     buffer: BytesMut,
+    /// Bytes that the frames to come will take, approximately.
+    to_come: usize,
 }
 
 impl TextFrame {
@@ -53,11 +55,18 @@ impl TextFrame {
 }
 
 impl TextFrames {
+    /// For frames of about so many bytes in total: what is allocated beyond them would be kept, unused, as long as they
+    /// are.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { buffer: BytesMut::new(), to_come: bytes }
+    }
+
     pub(crate) fn frame(&mut self, text: &str) -> TextFrame {
         let bytes = HEADER_BYTES_MAX + text.len();
         if self.buffer.capacity() < bytes {
-            self.buffer = BytesMut::with_capacity(bytes.max(SHARED_BYTES));
+            self.buffer = BytesMut::with_capacity(bytes.max(self.to_come.min(SHARED_BYTES)));
         }
+        self.to_come = self.to_come.saturating_sub(bytes);
         put(&mut self.buffer, text);
         TextFrame(self.buffer.split().freeze())
     }
@@ -96,12 +105,20 @@ mod tests {
 
     use super::*;
 
+    /// A batch of one record, as on a quiet day, must not keep a buffer for forty.
+    #[test]
+    fn a_frame_alone_takes_the_memory_of_one() {
+        let mut frames = TextFrames::new(300);
+        frames.frame(&"x".repeat(290));
+        assert!(frames.buffer.capacity() < 32, "{}", frames.buffer.capacity());
+    }
+
     /// At every border of the header's length, and across several shared buffers.
     #[tokio::test]
     async fn a_client_reads_what_was_framed() {
         let lengths = [0, 1, 125, 126, 127, 65_535, 65_536, 100_000].into_iter().chain((0..200).map(|more| more * 7));
         let texts: Vec<String> = lengths.map(|length| "\u{e9}x".repeat(length / 3 + 1)[..].to_owned()).collect();
-        let mut frames = TextFrames::default();
+        let mut frames = TextFrames::new(texts.iter().map(String::len).sum());
         let shared: Vec<TextFrame> = texts.iter().map(|text| frames.frame(text)).collect();
         let own: Vec<TextFrame> = texts.iter().map(|text| TextFrame::new(text)).collect();
         assert_eq!(shared, own);

@@ -11,6 +11,9 @@ use crate::text_frame::TextFrame;
 /// Messages that are written by one call of the system.
 const SLICES_MAX: usize = 64;
 
+/// A queue that had room for more messages than this gives its memory back once it is empty.
+const IDLE_MAX: usize = 4;
+
 /// A queue of messages. Whoever adds to it bounds how much.
 #[derive(Debug, Default)]
 pub(crate) struct WriteQueue {
@@ -63,6 +66,9 @@ impl WriteQueue {
             }
             written -= message.len();
             self.messages.pop_front();
+        }
+        if self.messages.capacity() > IDLE_MAX {
+            self.messages = VecDeque::new();
         }
     }
 }
