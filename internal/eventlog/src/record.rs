@@ -72,7 +72,9 @@ impl Record {
         Fingerprint(digest_of([self.offset, self.append_time_ms.cast_unsigned(), key, headers, payload]))
     }
 
-    /// Whether `fingerprint` is this record's, or was it in a version before XXH3: stores remember where they stood.
+    /// Whether `fingerprint` is this record's, or was it in a version before XXH3: stores and groups remember where they
+    /// stood. Devices do not get this grace: one with an old cursor syncs once. Nor does a program before XXH3 believe a
+    /// new position: consumers are upgraded together.
     #[must_use]
     pub fn has(&self, fingerprint: Fingerprint) -> bool {
         self.fingerprint() == fingerprint || self.old_fingerprint() == fingerprint
@@ -197,7 +199,7 @@ mod tests {
         Record { offset: 7, append_time_ms: 1_735_689_600_000, key, headers, payload }
     }
 
-    /// Both forms, for ever: cursors of devices and the rows of stores have them.
+    /// Both forms, for ever: stores and the commits of groups have them.
     #[test]
     fn fingerprints_are_pinned() {
         let record = record();

@@ -44,7 +44,7 @@ impl fmt::Debug for Delivery {
         let frame = format_args!("[frame of {} bytes]", frame.len());
         f.debug_struct("Delivery")
             .field("recipients", recipients)
-            .field("place", event_key)
+            .field("event_key", event_key)
             .field("frame", &frame)
             .finish()
     }
@@ -102,10 +102,10 @@ impl Codec {
                 let mut datum = Datum(datum);
                 let recipients = datum.ids().ok_or_else(corrupt)??;
                 let conversation = datum.option(Datum::uuid).ok_or_else(corrupt)?;
-                let place = datum.option(Datum::number).ok_or_else(corrupt)?;
+                let number = datum.option(Datum::number).ok_or_else(corrupt)?;
                 let frame = datum.text().filter(|_| datum.0.is_empty()).ok_or_else(corrupt)?;
-                let event_key = match (conversation, place) {
-                    (Some(conversation), Some(place)) => Some((id(conversation)?, seq(place)?)),
+                let event_key = match (conversation, number) {
+                    (Some(conversation), Some(number)) => Some((id(conversation)?, seq(number)?)),
                     _ => None,
                 };
                 Ok(Some(DeliveryRef { recipients, event_key, frame }))
@@ -177,7 +177,7 @@ impl<'p> Datum<'p> {
                 return Some(Ok(ids));
             }
             let (block, _) = self.bytes(count.checked_mul(ID_BYTES)?)?.as_chunks::<ID_BYTES>();
-            ids.reserve_exact(count);
+            ids.reserve(count);
             for one in block {
                 match id(Uuid::from_bytes(*one)) {
                     Ok(id) => ids.push(id),

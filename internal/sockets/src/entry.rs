@@ -2,7 +2,7 @@
 
 use domain::{Cursor, UserId};
 use eventlog::Record;
-use events::{Codec, DecodeError, says_its_schema};
+use events::{Codec, DecodeError, DeliveryRef, says_its_schema};
 
 use crate::metrics::{Metrics, Unreadable};
 use crate::signals::MembersCache;
@@ -11,8 +11,8 @@ use crate::text_frame::{TextFrame, TextFrames};
 /// Bytes that an entry takes beside its frame and recipients, approximately.
 const ENTRY_COST: usize = 96;
 
-/// What a frame gains by its cursor and header, less what its record has besides the frame, approximately.
-const CURSOR_BYTES: usize = 48;
+/// What a frame gains by its cursor and header, approximately.
+const FRAME_COST: usize = 64;
 
 /// The reason that is logged for a frame that [`protocol::is_frame`] refuses.
 const NO_FRAME: &str = "its frame is not a JSON object with a text `type` of the feed, or has a cursor of its own";
@@ -122,50 +122,62 @@ impl Renderer {
 
     /// The records, ready to be sent.
     pub(crate) fn entries(&self, records: &[Record]) -> Vec<Entry> {
-        let bytes = records.iter().map(|record| record.payload.len() + CURSOR_BYTES).sum();
-        let (mut text, mut frames) = (String::new(), TextFrames::new(bytes));
-        records.iter().map(|record| self.entry(record, &mut text, &mut frames)).collect()
+        let read: Vec<_> = records.iter().map(|record| (record, self.read(record))).collect();
+        let frames = read.iter().filter_map(|(_, read)| read.as_ref().ok());
+        let mut frames = TextFrames::new(frames.map(|delivery| delivery.frame.len() + FRAME_COST).sum());
+        let mut text = String::new();
+        read.into_iter().map(|(record, read)| self.entry(record, read, &mut text, &mut frames)).collect()
     }
 
-    /// The record, ready to be sent; `text` is a buffer for the frame's text.
-    fn entry(&self, record: &Record, text: &mut String, frames: &mut TextFrames) -> Entry {
-        let end = self.cursor_behind(record);
-        let nobody = |hidden| Entry { end, recipients: Box::default(), frame: TextFrame::default(), hidden };
+    /// The delivery, if clients can be sent it; else the users whom the record may be for.
+    fn read<'r>(&self, record: &'r Record) -> Result<DeliveryRef<'r>, Hidden> {
         match self.codec.read_delivery_ref(&record.headers, &record.payload) {
-            Ok(None) => nobody(Hidden::Nothing),
+            Ok(None) => Err(Hidden::Nothing),
             // Any producer may append a frame. One that clients cannot parse, or would mistake for a server frame,
             // would make them disconnect again and again.
             Ok(Some(delivery)) if !protocol::is_frame(delivery.frame) => {
                 self.unreadable(record, Unreadable::Corrupt, NO_FRAME);
-                nobody(Hidden::Nothing)
+                Err(Hidden::Nothing)
             }
-            Ok(Some(delivery)) => {
-                if let Some((conversation, _)) = delivery.event_key {
-                    self.members.fed(conversation, delivery.frame);
-                }
-                let mut recipients = delivery.recipients;
-                if recipients.is_empty() {
-                    // A plain keyed record, which any producer may append: it is for the user of its key.
-                    recipients.extend(key_of(record));
-                }
-                if !recipients.is_sorted() {
-                    recipients.sort_unstable();
-                }
-                recipients.dedup();
-                text.clear();
-                protocol::put_with_cursor(text, &end, delivery.frame);
-                let frame = frames.frame(text);
-                Entry { end, recipients: recipients.into(), frame, hidden: Hidden::Nothing }
-            }
+            Ok(Some(delivery)) => Ok(delivery),
             Err(error @ DecodeError::Corrupt(_)) => {
                 self.unreadable(record, Unreadable::Corrupt, error);
-                nobody(Hidden::Nothing)
+                Err(Hidden::Nothing)
             }
             Err(error @ DecodeError::UnknownSchema(_)) => {
                 self.unreadable(record, Unreadable::UnknownSchema, error);
-                nobody(hidden_in(record))
+                Err(hidden_in(record))
             }
         }
+    }
+
+    /// The entry of a record that was read; `text` is a buffer for its frame's text.
+    fn entry(
+        &self,
+        record: &Record,
+        read: Result<DeliveryRef<'_>, Hidden>,
+        text: &mut String,
+        frames: &mut TextFrames,
+    ) -> Entry {
+        let end = self.cursor_behind(record);
+        let DeliveryRef { mut recipients, event_key, frame } = match read {
+            Ok(delivery) => delivery,
+            Err(hidden) => return Entry { end, recipients: Box::default(), frame: TextFrame::default(), hidden },
+        };
+        if let Some((conversation, _)) = event_key {
+            self.members.fed(conversation, frame);
+        }
+        if recipients.is_empty() {
+            // A plain keyed record, which any producer may append: it is for the user of its key.
+            recipients.extend(key_of(record));
+        }
+        if !recipients.is_sorted() {
+            recipients.sort_unstable();
+        }
+        recipients.dedup();
+        text.clear();
+        protocol::put_with_cursor(text, &end, frame);
+        Entry { end, recipients: recipients.into(), frame: frames.frame(text), hidden: Hidden::Nothing }
     }
 
     fn unreadable(&self, record: &Record, what: Unreadable, error: impl std::fmt::Display) {
@@ -202,4 +214,28 @@ pub(crate) fn parts(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
         parts.last_mut().expect("there is one").push(entry);
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{Delivery, Encoded};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A record of a large group has far more bytes of recipients than of its frame, and its frame is kept for long.
+    #[test]
+    fn what_is_allocated_for_frames_is_not_more_than_they_need() {
+        let metrics = Metrics::new(&process::Metrics::new());
+        let renderer = Renderer::new(Codec::compiled_in(), metrics, MembersCache::new(), (0, 0));
+        let recipients = (0..800).map(|number| UserId::try_from(Uuid::from_u128(number)).unwrap()).collect();
+        let frame = format!(r#"{{"type":"x","text":"{}"}}"#, "x".repeat(300));
+        let delivery = Delivery { recipients, event_key: None, frame };
+        let Encoded { headers, payload } = renderer.codec.delivery(&delivery);
+        let record = Record { offset: 7, append_time_ms: 0, key: "key".into(), headers, payload };
+        let entry = renderer.entries(&[record]).remove(0);
+        assert_eq!(entry.recipients().len(), 800);
+        let (frame, kept) = (entry.frame.len(), entry.frame.kept());
+        assert!(kept < frame + 2 * FRAME_COST, "{kept} bytes are kept for {frame}");
+    }
 }

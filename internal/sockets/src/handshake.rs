@@ -17,8 +17,7 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// The read buffer that each socket has from the beginning. Larger messages make it grow, and give the memory
 /// back.
 const READ_BUFFER_BYTES: usize = 1024;
-/// Frames are gathered up to this many bytes before they are written, or until a flush. The buffer grows when
-/// needed.
+/// For pongs and close frames, which tungstenite writes itself. The buffer grows when needed.
 const WRITE_BUFFER_BYTES: usize = 2048;
 
 /// A websocket on an upgraded connection.

@@ -39,7 +39,7 @@ const BATCH_RECORDS_MAX: usize = 256;
 /// after each batch: so sockets get many frames at once, which costs the node a third of what single ones do. If the
 /// log's clock is behind by as much, live frames come up to [`PAUSE`] later.
 const BEHIND: Duration = Duration::from_secs(1);
-/// Records taken at a time by a reader that is behind: one of the [`RING_PARTS`] of a ring.
+/// Records taken at a time by a reader that is behind, and at most one of the [`RING_PARTS`] of the ring.
 const BATCH_BEHIND_MAX: usize = 4096;
 /// At most one part in this many of the ring is filled at a time.
 const RING_PARTS: usize = 4;
@@ -209,7 +209,7 @@ impl Reader<'_> {
                     Ok(false) => return Lost::Differs,
                     Err(error) => return Lost::Log(error),
                 },
-                read = reader.next(if behind { BATCH_BEHIND_MAX } else { BATCH_RECORDS_MAX }) => match read {
+                read = reader.next(batch_max(partition, behind)) => match read {
                     Ok(records) => {
                         self.well();
                         partition.metrics.records.inc_by(records.len() as u64);
@@ -261,6 +261,12 @@ impl Reader<'_> {
         self.faults.well();
         self.backoff.reset();
     }
+}
+
+/// The records to take next.
+fn batch_max(partition: &Partition, behind: bool) -> usize {
+    let of_ring = partition.config.ring_records_max / RING_PARTS;
+    if behind { BATCH_BEHIND_MAX.min(of_ring).max(BATCH_RECORDS_MAX) } else { BATCH_RECORDS_MAX }
 }
 
 fn is_behind(partition: &Partition, last: &Record) -> bool {

@@ -1,7 +1,7 @@
 //! A text message of the websocket as it is written: its header and its text in one buffer, made once and shared by
 //! all sockets that write it.
 //!
-//! The library that reads from sockets would copy each text into a buffer of each socket, and keep that buffer.
+//! Tungstenite, which reads from sockets, would copy each text into a buffer of each socket, and keep that buffer.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ const FINAL_TEXT: u8 = 0x81;
 const HEADER_BYTES_MAX: usize = 10;
 /// Frames share buffers of about this size: large enough that one allocation serves many frames, and small because
 /// one frame that waits for a slow device keeps its whole buffer.
-const SHARED_BYTES: usize = 16 * 1024;
+const SHARED_BYTES: usize = 4 * 1024;
 
 /// A text message with its header. Empty when there is nothing to write. Debug output shows only the length, because
 /// the text may be what a user wrote.
@@ -47,6 +47,12 @@ impl TextFrame {
             _ => 2,
         };
         self.0.get(header..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+
+    /// The bytes of the buffer that this frame keeps, if it is the only one of it.
+    #[cfg(test)]
+    pub(crate) fn kept(self) -> usize {
+        self.0.try_into_mut().map_or(0, |buffer| buffer.capacity())
     }
 
     pub(crate) fn into_bytes(self) -> Bytes {
@@ -105,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// A batch of one record, as on a quiet day, must not keep a buffer for forty.
+    /// A batch of one record, as on a quiet day, must not keep a buffer for ten.
     #[test]
     fn a_frame_alone_takes_the_memory_of_one() {
         let mut frames = TextFrames::new(300);

@@ -1,7 +1,9 @@
 //! The messages that are to be written to one socket.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -33,12 +35,16 @@ impl WriteQueue {
 
     /// Writes at least a part of the first message. Cancel safe.
     pub(crate) async fn write_some(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        for (slice, message) in slices.iter_mut().zip(&self.messages) {
-            *slice = IoSlice::new(message);
-        }
-        let count = self.messages.len().min(SLICES_MAX);
-        match stream.write_vectored(slices.get(..count).unwrap_or_default()).await? {
+        // The slices are not kept across the wait: every socket would have room for them for as long as it is open.
+        let written = poll_fn(|context| {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            for (slice, message) in slices.iter_mut().zip(&self.messages) {
+                *slice = IoSlice::new(message);
+            }
+            let count = self.messages.len().min(SLICES_MAX);
+            Pin::new(&mut *stream).poll_write_vectored(context, slices.get(..count).unwrap_or_default())
+        });
+        match written.await? {
             0 => Err(io::ErrorKind::WriteZero.into()),
             written => {
                 self.drop_written(written);

@@ -19,6 +19,8 @@ use crate::wishes::Wishes;
 const FRAMES: u64 = 1_000_000;
 /// The run is void when no frame has come for this long.
 const QUIET: Duration = Duration::from_secs(30);
+/// How long doubles are waited for after the last frame.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 /// How often progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -105,6 +107,7 @@ async fn round(ground: &Ground, contestant: Contestant, devices: usize) -> Resul
     complete(&seen, devices).await?;
     let (took, cpu) = (begun.elapsed(), cpu_of(pid)? - cpu);
     println!("{:<20}{:>8.2} s of CPU in {:.2} s", contestant.name(), cpu.as_secs_f64(), took.as_secs_f64());
+    nothing_else(&seen).await?;
     reading.shutdown().await;
     node.kill().await?;
     Ok((cpu, took))
@@ -113,7 +116,7 @@ async fn round(ground: &Ground, contestant: Contestant, devices: usize) -> Resul
 /// Waits until every device has its last frame.
 ///
 /// # Errors
-/// When anything was lost, doubled or closed: such a run is void.
+/// When frames stop coming before: such a run is void.
 pub(crate) async fn complete(seen: &Seen, devices: usize) -> Result<()> {
     let (mut last, mut since) = (0, Instant::now());
     while seen.complete.load(Ordering::Relaxed) < devices as u64 {
@@ -124,6 +127,15 @@ pub(crate) async fn complete(seen: &Seen, devices: usize) -> Result<()> {
         ensure!(since.elapsed() < QUIET, "void: only {frames} frames came");
         sleep(LOOK_EVERY).await;
     }
+    Ok(())
+}
+
+/// Waits for what should not come any more.
+///
+/// # Errors
+/// When anything was lost, doubled or closed: such a run is void.
+pub(crate) async fn nothing_else(seen: &Seen) -> Result<()> {
+    sleep(AFTERWARDS).await;
     ensure!(seen.faults() == [0; 4], "void: {seen:?}");
     Ok(())
 }

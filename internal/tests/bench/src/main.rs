@@ -1,7 +1,7 @@
 //! Measures the programs on real servers, each beside a floor: the same work by the bare drivers and nothing else.
 //!
 //! ```text
-//! bench NAME [--devices N] [--rounds N] [--rate N] [--seconds N]
+//! bench NAME [--devices N] [--rounds N] [--rate N] [--seconds N] [--only CONTESTANT]
 //! ```
 //! It uses the programs beside its own executable. `deploy/bench/README.md` says what is measured and how to read it.
 

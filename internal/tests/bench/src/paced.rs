@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use testkit::numbered::{self, Appender, Seen};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::backlog::{Contestant, Ground, complete};
+use crate::backlog::{Contestant, Ground, complete, nothing_else};
 use crate::processes::cpu_of;
 use crate::report::Report;
 use crate::wishes::Wishes;
 
+/// A run whose last frame comes later than this is void.
+const LATE_MAX: Duration = Duration::from_millis(500);
 /// How often frames are appended.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -43,6 +45,9 @@ async fn round(ground: &Ground, contestant: Contestant, wishes: &Wishes) -> Resu
     complete(&seen, wishes.devices).await?;
     let (took, cpu) = (begun.elapsed(), cpu_of(pid)? - cpu);
     println!("{:<20}{:>8.2} s of CPU in {:.2} s", contestant.name(), cpu.as_secs_f64(), took.as_secs_f64());
+    nothing_else(&seen).await?;
+    let late = took.saturating_sub(Duration::from_secs(wishes.seconds));
+    ensure!(late < LATE_MAX, "void: the last frame came {:.2} s late, so the rate was not kept", late.as_secs_f64());
     reading.shutdown().await;
     node.kill().await?;
     Ok((each * devices) as f64 / cpu.as_secs_f64())

@@ -296,7 +296,7 @@ fn record(codec: &Codec, user: UserId, number: u64) -> Result<NewRecord> {
         seq: Seq::try_from(number)?,
         id: CommandId::try_from(id)?,
         author: author(),
-        time: 0,
+        time: Clock::system().now_ms(),
         ordinal: Some(number),
         what: FeedKind::Message { body: ".".repeat(BODY_BYTES).into(), reply_to: None },
     };
