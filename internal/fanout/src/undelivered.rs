@@ -15,13 +15,13 @@ pub(crate) struct UndeliveredLabels {
     reason: &'static str,
 }
 
-/// The ages of one partition's work. Of all events that are behind the first undelivered one, none is older by the log's
-/// clock unless the log's clock ran backwards.
+/// The ages of one partition's work: for each reason, that of the event that was appended first among those that wait for
+/// it.
 #[derive(Debug)]
 pub(crate) struct Undelivered {
     flowing: Age,
-    /// The ages of events that wait for another reason. A follower has none of them: it parks and holds nothing that the
-    /// loop it follows does not know.
+    /// The ages of events that wait for another reason. `None` for a follower: whatever it waits for, its delivery
+    /// partition lags.
     waiting: Option<Waiting>,
 }
 

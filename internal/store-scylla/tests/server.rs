@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use store::{
     Applied, CellWrites, ChatStore as _, Direction, HistoryStore as _, Page, Row, Source, StoreAdmin as _, StoreError,
     bucket_of,
 };
-use store_scylla::{ScyllaConfig, ScyllaStore, migrate};
+use store_scylla::{Observer, Op, Outcome, ScyllaConfig, ScyllaStore, migrate};
 
 const SOURCE: Source = Source { topic: "chat.messages", partition: 3 };
 
@@ -29,6 +30,36 @@ async fn run(config: &ScyllaConfig, text: &str) {
 
 fn at(offset: u64) -> Seq {
     Seq::new(0, offset).unwrap()
+}
+
+/// What the metrics of the store are made of.
+#[tokio::test]
+async fn an_observer_is_told_what_each_request_was_and_how_it_ended() -> Result<()> {
+    let Some(server) = support::server()? else { return Ok(()) };
+    let config = support::fresh(&server)?;
+    migrate(&config).await?;
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&requests);
+    let observer = Observer::new(move |op, outcome, waited| told.lock().unwrap().push((op, outcome, waited)));
+    let store = ScyllaStore::open(ScyllaConfig { observer, ..config.clone() }).await?;
+    let seen = |op: Option<Op>, outcome: Outcome| {
+        let requests = requests.lock().unwrap();
+        requests
+            .iter()
+            .any(|(one, how, waited)| op.is_none_or(|op| op == *one) && *how == outcome && *waited > Duration::ZERO)
+    };
+    store.set_applied(SOURCE, Applied { seq: at(1), fingerprint: Fingerprint(1) }).await?;
+    assert!(seen(Some(Op::Write), Outcome::Ok), "{requests:?}");
+    let user = UserId::try_from(uuid::Uuid::from_u128(1))?;
+    let page = Page { anchor: None, direction: Direction::Before, limit: 1 };
+    store.timeline(ConversationId::direct(user, user), page).await?;
+    assert!(seen(Some(Op::Page), Outcome::Ok), "{requests:?}");
+    assert!(!seen(None, Outcome::Transient) && !seen(None, Outcome::Failed), "{requests:?}");
+    run(&config, "DROP TABLE {derived}.applied").await;
+    assert!(store.set_applied(SOURCE, Applied { seq: at(2), fingerprint: Fingerprint(2) }).await.is_err());
+    assert!(seen(Some(Op::Write), Outcome::Failed), "{requests:?}");
+    store.close().await;
+    Ok(())
 }
 
 #[tokio::test]
