@@ -13,7 +13,7 @@ pub(crate) const STATISTICS_EVERY: Duration = Duration::from_millis(250);
 /// One in so many is looked at: every five seconds. Parsing one takes longer than all else that the thread does.
 const LOOKED_AT: u32 = 20;
 
-/// How the producer is. Times are those of the last [`STATISTICS_EVERY`], and zero where it was quiet.
+/// How the producer is. Times are those of the last 250 ms, and zero where it was quiet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProducerStatistics {
     /// Brokers that the cluster has, as far as the producer knows.
