@@ -44,7 +44,7 @@ impl fmt::Debug for Delivery {
         let frame = format_args!("[frame of {} bytes]", frame.len());
         f.debug_struct("Delivery")
             .field("recipients", recipients)
-            .field("event_key", event_key)
+            .field("place", event_key)
             .field("frame", &frame)
             .finish()
     }
