@@ -61,7 +61,7 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) async fn new() -> Result<Self> {
         println!("{}", machine());
-        numbered::raise_descriptors()?;
+        process::descriptors::raise()?;
         leave_first_core()?;
         let folder = tempfile::tempdir()?;
         let jwks = folder.path().join("jwks.json");

@@ -135,7 +135,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["domain", "events", "testkit"]),
-    ("bench", &["eventlog", "eventlog-kafka", "testkit"]),
+    ("bench", &["eventlog", "eventlog-kafka", "process", "testkit"]),
     (
         "sim",
         &[

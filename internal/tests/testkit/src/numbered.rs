@@ -8,12 +8,11 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use auth::SigningKey;
 use domain::{CommandId, ConversationId, Seq, UserId};
 use environment::{Clock, Entropy};
@@ -316,18 +315,4 @@ pub fn user(index: usize) -> UserId {
 
 fn author() -> UserId {
     UserId::try_from(Uuid::from_u128(1)).expect("every UUID names a user")
-}
-
-/// Raises this process's limit of open descriptors to the hard limit: each device needs one.
-///
-/// # Errors
-/// When the system does not let it.
-pub fn raise_descriptors() -> Result<()> {
-    let limits = std::fs::read_to_string("/proc/self/limits")?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).context("no limit of descriptors")?;
-    let hard = line.split_whitespace().nth(4).context("no hard limit of descriptors")?;
-    let process = std::process::id().to_string();
-    let raised = Command::new("prlimit").args(["--pid", &process, &format!("--nofile={hard}:{hard}")]).status()?;
-    ensure!(raised.success(), "prlimit could not raise the limit of descriptors to {hard}");
-    Ok(())
 }

@@ -13,7 +13,7 @@ use eventlog_kafka::{KafkaConfig, KafkaLog};
 use tokio::time::{Instant, sleep};
 
 use super::Wishes;
-use crate::numbered::{Cluster, Seen, Users, append, connect, raise_descriptors};
+use crate::numbered::{Cluster, Seen, Users, append, connect};
 
 /// Number of devices, unless `--count` is given.
 const DEVICES: usize = 1_000;
@@ -29,7 +29,6 @@ const WITHIN: Duration = Duration::from_secs(1800);
 pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     ensure!(wishes.url.is_none(), "the backlog needs a Kafka of its own");
     let devices = wishes.count.unwrap_or(DEVICES);
-    raise_descriptors()?;
     let folder = tempfile::tempdir()?;
     let jwks = folder.path().join("jwks.json");
     let users = Users::new(&jwks)?;
