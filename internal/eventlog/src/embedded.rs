@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use groups::Groups;
 use topics::{Catalog, Tables, Topic, broken};
-use writer::{Failure, Item, Writer};
+use writer::{Append, Failure, Item, Writer};
 
 use crate::intake::Intake;
 use crate::{
@@ -109,8 +109,7 @@ impl EmbeddedLog {
         let now_ms = self.clock.now_ms();
         let keep_from_ms = topic.row.retention_ms.map_or(i64::MIN, |time| now_ms.saturating_sub_unsigned(time));
         let found = topic.partition(partition).map_err(|_| AppendError::NoTopic(topic.name.clone()))?;
-        let recent = found.recent.as_ref().ok_or_else(|| AppendError::NoTopic(topic.name.clone()))?;
-        let offset = recent.append((&found.low, &found.durable), record, (now_ms, keep_from_ms));
+        let offset = found.recent.append((&found.low, &found.durable), record, (now_ms, keep_from_ms));
         let (report, receipt) = AppendReceipt::new();
         let _ = report.send(Ok(Position { partition, offset }));
         Ok(receipt)
@@ -167,7 +166,8 @@ impl EventLog for EmbeddedLog {
         }
         let permit = self.intake.admit(record.bytes()).await?;
         let (report, receipt) = AppendReceipt::new();
-        let item = Item::Append { topic, partition, value: codec::encode_record(&record), report, permit };
+        let value = codec::encode_record(&record);
+        let item = Item::Append(Append { topic, partition, record, value, report, permit });
         self.queue.send(item).await.map_err(|_| AppendError::Closed)?;
         Ok(receipt)
     }
@@ -189,10 +189,10 @@ impl EventLog for EmbeddedLog {
     async fn offset_at(&self, topic: &str, partition: u32, time_ms: i64) -> Result<Option<u64>, LogError> {
         let topic = self.core.topic(topic)?;
         let range = topic.partition(partition)?.watermarks();
-        match &topic.partition(partition)?.recent {
-            Some(recent) => Ok(recent.offset_at(time_ms)),
-            None => times::find(&self.core.tables()?, topic.key(partition), range, time_ms),
+        if topic.row.lossy {
+            return Ok(topic.partition(partition)?.recent.offset_at(time_ms));
         }
+        times::find(&self.core.tables()?, topic.key(partition), range, time_ms)
     }
 
     async fn join(&self, group: &str, topics: &[&str]) -> Result<Box<dyn GroupMember>, LogError> {

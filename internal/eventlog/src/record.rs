@@ -39,6 +39,12 @@ impl NewRecord {
         let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_COST);
         self.key.len() + headers.sum::<usize>() + self.payload.len()
     }
+
+    /// The record at that offset, appended at that time (milliseconds since the Unix epoch).
+    pub(crate) fn at(self, offset: u64, append_time_ms: i64) -> Record {
+        let Self { key, headers, payload, .. } = self;
+        Record { offset, append_time_ms, key: Bytes::from(key), headers, payload }
+    }
 }
 
 /// A record of the log. Debug output shows only the body's length, because the body may be what a user wrote.

@@ -43,9 +43,12 @@ impl Reader {
 
     /// At most `records_max` records from `self.next` on, all below `end`.
     fn fetch(&self, end: u64, records_max: usize) -> Result<Vec<Record>, LogError> {
-        if let Some(recent) = &self.topic.partition(self.partition)?.recent {
-            let records = recent.read(self.next, records_max);
-            return if records.is_empty() { Err(self.gap()?) } else { Ok(records) };
+        let records = self.topic.partition(self.partition)?.recent.read(self.next, end, records_max);
+        if !records.is_empty() {
+            return Ok(records);
+        }
+        if self.topic.row.lossy {
+            return Err(self.gap()?);
         }
         let tables = self.core.tables()?;
         let key = self.topic.key(self.partition);

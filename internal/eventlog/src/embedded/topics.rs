@@ -77,8 +77,9 @@ pub(super) struct Partition {
     pub(super) low: AtomicU64,
     /// The offset after the last durable record; in a lossy topic, after the last record.
     pub(super) durable: Latest<u64>,
-    /// The records of a lossy topic. Appends to it change the other fields directly, without the writer.
-    pub(super) recent: Option<Recent>,
+    /// The newest records; in a lossy topic all there are, and appends change the other fields directly, without the
+    /// writer.
+    pub(super) recent: Recent,
 }
 
 impl TopicRow {
@@ -105,7 +106,7 @@ struct PartitionCount(u32);
 impl Topic {
     /// A topic without records.
     pub(super) fn empty(name: String, row: TopicRow) -> Self {
-        let partitions = (0..row.partitions).map(|_| Partition::new((0, 0), row.lossy)).collect();
+        let partitions = (0..row.partitions).map(|_| Partition::new(0, 0)).collect();
         Self { name, row, partitions }
     }
 
@@ -120,8 +121,8 @@ impl Topic {
 }
 
 impl Partition {
-    fn new((low, durable): (u64, u64), lossy: bool) -> Self {
-        Self { low: AtomicU64::new(low), durable: Latest::new(durable), recent: lossy.then(Recent::default) }
+    fn new(low: u64, durable: u64) -> Self {
+        Self { low: AtomicU64::new(low), durable: Latest::new(durable), recent: Recent::default() }
     }
 
     pub(super) fn watermarks(&self) -> Watermarks {
@@ -174,7 +175,7 @@ pub(super) fn load(tables: &Tables) -> Result<(Catalog, Vec<Vec<Tail>>), LogErro
             let key = PartitionKey { topic: row.id, partition };
             let low = low_of(tables, key)?;
             let tail = times::load_tail(tables, key, low)?;
-            partitions.push(Partition::new((low, tail.next), row.lossy));
+            partitions.push(Partition::new(low, tail.next));
             of_topic.push(tail);
         }
         catalog.add(Arc::new(Topic { name, row, partitions }));

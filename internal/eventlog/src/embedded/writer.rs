@@ -23,7 +23,7 @@ use super::groups::WriteTicket;
 use super::times::{self, Tail};
 use super::topics::{self, Catalog, Tables, Topic, TopicRow, broken};
 use crate::intake::Permit;
-use crate::{AppendError, CommitError, LogError, Position};
+use crate::{AppendError, CommitError, LogError, NewRecord, Position, Record};
 
 /// The most items in one batch; further ones go into the next batch.
 const BATCH_ITEMS_MAX: usize = 8192;
@@ -38,9 +38,21 @@ type AppendReport = oneshot::Sender<Result<Position, AppendError>>;
 /// An item of the writer's queue.
 #[derive(Debug)]
 pub(super) enum Item {
-    Append { topic: Arc<Topic>, partition: u32, value: BytesMut, report: AppendReport, permit: Permit },
+    Append(Append),
     Create { spec: TopicSpec, report: oneshot::Sender<Result<(), LogError>> },
     Commit { rows: Vec<(Bytes, Bytes)>, ticket: WriteTicket, report: oneshot::Sender<Result<(), CommitError>> },
+}
+
+/// A record to append.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) topic: Arc<Topic>,
+    pub(super) partition: u32,
+    pub(super) record: NewRecord,
+    /// The record as the tables have it, without its append time.
+    pub(super) value: BytesMut,
+    pub(super) report: AppendReport,
+    pub(super) permit: Permit,
 }
 
 /// The writer's state; it lives in its task.
@@ -68,7 +80,8 @@ pub(super) struct Failure {
 #[derive(Default)]
 struct Outcome {
     appended: Vec<(AppendReport, Position, Permit)>,
-    reached: BTreeMap<PartitionKey, (Arc<Topic>, u64)>,
+    /// The appended records, by partition.
+    records: BTreeMap<PartitionKey, (Arc<Topic>, Vec<Record>)>,
     created: Vec<Arc<Topic>>,
     answers: Vec<oneshot::Sender<Result<(), LogError>>>,
     committed: Vec<(oneshot::Sender<Result<(), CommitError>>, WriteTicket)>,
@@ -139,15 +152,7 @@ impl Writer {
         let (mut batch, mut outcome) = (Batch::default(), Outcome::default());
         for item in items {
             match item {
-                Item::Append { topic, partition, mut value, report, permit } => {
-                    let key = topic.key(partition);
-                    let tail = &mut self.tails[usize::from(key.topic)][usize::from(key.partition)];
-                    let offset = tail.take(key, now_ms, &self.tables, &mut batch);
-                    codec::stamp(&mut value, now_ms);
-                    batch.put(&self.tables.records, Bytes::copy_from_slice(&key.record(offset)), value.freeze());
-                    outcome.reached.entry(key).or_insert((topic, 0)).1 = offset + 1;
-                    outcome.appended.push((report, Position { partition, offset }, permit));
-                }
+                Item::Append(append) => self.append(append, now_ms, &mut outcome, &mut batch),
                 Item::Create { spec, report } => match self.create(&spec, &mut outcome.created, &mut batch) {
                     Ok(()) => outcome.answers.push(report),
                     Err(error) => drop(report.send(Err(error))),
@@ -164,6 +169,17 @@ impl Writer {
             Ok(()) => outcome.publish(&self.catalog),
             Err(error) => outcome.fail(&error),
         }
+    }
+
+    fn append(&mut self, append: Append, now_ms: i64, outcome: &mut Outcome, batch: &mut Batch) {
+        let Append { topic, partition, record, mut value, report, permit } = append;
+        let key = topic.key(partition);
+        let tail = &mut self.tails[usize::from(key.topic)][usize::from(key.partition)];
+        let offset = tail.take(key, now_ms, &self.tables, batch);
+        codec::stamp(&mut value, now_ms);
+        batch.put(&self.tables.records, Bytes::copy_from_slice(&key.record(offset)), value.freeze());
+        outcome.records.entry(key).or_insert((topic, Vec::new())).1.push(record.at(offset, now_ms));
+        outcome.appended.push((report, Position { partition, offset }, permit));
     }
 
     async fn commit(&self, batch: Batch, durability: Durability) -> Result<(), Failed> {
@@ -255,8 +271,11 @@ impl Outcome {
         for topic in self.created {
             catalog.add(topic);
         }
-        for (key, (topic, next)) in self.reached {
-            topic.partitions[usize::from(key.partition)].durable.set(next);
+        for (key, (topic, records)) in self.records {
+            let Some(next) = records.last().map(|record| record.offset + 1) else { continue };
+            let partition = &topic.partitions[usize::from(key.partition)];
+            partition.recent.copy(records);
+            partition.durable.set(next);
         }
         // A caller that has stopped waiting does not need the answer.
         for (report, position, _permit) in self.appended {
