@@ -7,7 +7,7 @@ use domain::{Appended, ConversationId, Decision, Effects, Event, Seq};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{DecodedRecord, Meaning, Record};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use store::{CacheEntry, Consumer, FactsLookup, Hold, Loaded, Malformed, StoreError, load};
+use store::{Applied, CacheEntry, Consumer, FactsLookup, Hold, Loaded, Malformed, StoreError, load};
 
 use crate::StorageError;
 use crate::partition::Partition;
@@ -42,7 +42,8 @@ pub(crate) enum Judged {
 }
 
 impl Partition {
-    pub(crate) async fn judge_and_write(&mut self, records: &[Record]) -> Result<(), StorageError> {
+    /// Judges a batch, and writes what it leads to.
+    pub(crate) async fn judge_and_write(&mut self, records: &[Record], applied: Applied) -> Result<(), StorageError> {
         let mut messages = Vec::with_capacity(records.len());
         for record in records {
             messages.push(self.message(record)?);
@@ -51,7 +52,14 @@ impl Partition {
         for (message, record) in messages.iter().zip(records) {
             self.judge_one(message, record, &mut written).await?;
         }
-        self.flush(written).await
+        if !written.holds.is_empty() {
+            self.flush(written).await?;
+            return self.set_applied(applied).await;
+        }
+        let (writes, source) = (written.cells.into_writes(), self.access.source());
+        self.deps.metrics.rows.inc_by(writes.len() as u64);
+        let written = self.access.store("write rows", |store| store.write_and_apply(writes.clone(), source, applied));
+        Ok(written.await?)
     }
 
     /// Loads the conversations that are not in memory, together, as of `applied`. Returns those that are held from

@@ -167,17 +167,21 @@ impl Partition {
     pub(crate) async fn apply(&mut self, records: &[Record]) -> Result<(), StorageError> {
         let Some(last) = records.last() else { return Ok(()) };
         let seq = self.access.seq(last.offset).map_err(ConsumerError::Seq)?;
-        let (source, applied) = (self.access.source(), Applied { seq, fingerprint: last.fingerprint() });
+        let applied = Applied { seq, fingerprint: last.fingerprint() };
         if seeded(Bug::AppliedTooEarly) {
-            self.access.store("write applied", |store| store.set_applied(source, applied)).await?;
+            self.set_applied(applied).await?;
         }
-        self.judge_and_write(records).await?;
-        self.access.store("write applied", |store| store.set_applied(source, applied)).await?;
+        self.judge_and_write(records, applied).await?;
         self.applied = Some(self.applied.map_or(seq, |before| before.max(seq)));
         self.next.send_replace(self.next_offset());
         self.last = Some(applied);
         self.cache.shrink();
         self.deps.metrics.batches.inc();
         Ok(())
+    }
+
+    pub(crate) async fn set_applied(&self, applied: Applied) -> Result<(), StorageError> {
+        let source = self.access.source();
+        Ok(self.access.store("write applied", |store| store.set_applied(source, applied)).await?)
     }
 }

@@ -88,6 +88,7 @@ const CASES: &[Case] = &[
     shared("membership versions of one user", |f| Box::pin(lists::memberships(f))),
     shared("progress only rises and keeps its fingerprint", |f| Box::pin(progress::only_rises(f))),
     shared("waiting for progress", |f| Box::pin(progress::waits(f))),
+    shared("rows and the progress that they make", |f| Box::pin(progress::with_rows(f))),
     shared("hold cells only rise", |f| Box::pin(holds::only_rise(f))),
     shared("only what is held is listed", |f| Box::pin(holds::lists_what_is_held(f))),
     shared("10,000 members", |f| Box::pin(load::many_members(f))),

@@ -118,6 +118,18 @@ pub trait ChatStore: Send + Sync + 'static {
     /// Publishes progress, after the rows were written. A `seq` below the stored one changes nothing.
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError>;
 
+    /// Writes cells and publishes the progress that they make: [`ChatStore::write`], then [`ChatStore::set_applied`].
+    /// The embedded engine does both in one commit.
+    async fn write_and_apply(
+        &self,
+        writes: Vec<CellWrites>,
+        source: Source,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        self.write(writes).await?;
+        self.set_applied(source, applied).await
+    }
+
     /// The progress; `None` when nothing was applied in this incarnation.
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError>;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::Fingerprint;
 
-use crate::conformance::fixture::{Fixture, at};
+use crate::conformance::fixture::{Fixture, at, cells, entry_row};
 use crate::{Applied, Source};
 
 /// A timeout that a passing test never reaches.
@@ -61,4 +61,23 @@ pub(super) async fn waits(fixture: Fixture) {
         assert!(waiter.await.unwrap());
     }
     assert!(store.wait_applied(source, at(3), LONG).await.unwrap(), "what is there already");
+}
+
+pub(super) async fn with_rows(fixture: Fixture) {
+    let (store, source) = (&*fixture.store, source(&fixture));
+    // More than an engine writes at once.
+    let conversation = fixture.conversation();
+    let rows = || (1..=3000).map(|seq| entry_row(&fixture.message(at(seq), seq - 1, seq))).collect();
+    let (other, waited) = (fixture.subject.open().await.unwrap(), at(3000));
+    let waiter = tokio::spawn(async move { other.wait_applied(source, waited, LONG).await.unwrap() });
+    store.write_and_apply(cells(conversation, rows()), source, applied(3000, 1)).await.unwrap();
+    assert!(waiter.await.unwrap());
+    assert_eq!(store.applied(source).await.unwrap(), Some(applied(3000, 1)));
+    assert_eq!(fixture.rows_of(conversation).await.len(), 3000);
+    // Once more, with older progress, and without rows.
+    store.write_and_apply(cells(conversation, rows()), source, applied(2000, 1)).await.unwrap();
+    store.write_and_apply(Vec::new(), source, applied(2500, 1)).await.unwrap();
+    assert_eq!(store.applied(source).await.unwrap(), Some(applied(3000, 1)));
+    store.write_and_apply(Vec::new(), source, applied(4000, 1)).await.unwrap();
+    assert_eq!(store.applied(source).await.unwrap(), Some(applied(4000, 1)), "progress without rows");
 }

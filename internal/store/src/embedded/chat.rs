@@ -19,17 +19,8 @@ const JOB_ROWS_MAX: usize = 1024;
 
 #[async_trait]
 impl ChatStore for EmbeddedStore {
-    async fn write(&self, mut writes: Vec<CellWrites>) -> Result<(), StoreError> {
-        let tables = Arc::clone(self.read().await?);
-        writes.sort_by_key(CellWrites::phase);
-        let encoded: Vec<PlacedWrite> = writes.into_iter().map(PlacedWrite::of).collect::<Result<_, _>>()?;
-        let mut writes = encoded.into_iter().peekable();
-        // The jobs run one after another, so that a failure leaves a prefix in the order of phases.
-        while writes.peek().is_some() {
-            let chunk: Vec<PlacedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();
-            self.merge(Arc::clone(&tables), chunk).await?;
-        }
-        Ok(())
+    async fn write(&self, writes: Vec<CellWrites>) -> Result<(), StoreError> {
+        self.merge(writes, None).await
     }
 
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
@@ -80,22 +71,16 @@ impl ChatStore for EmbeddedStore {
     }
 
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
-        let tables = Arc::clone(self.read().await?);
-        let progress = Arc::clone(&self.shared.progress);
-        let change = self.change(Durability::Process, move |changes| {
-            tables.check(changes.incarnation())?;
-            let (key, value) = (source_key(source), applied_value(applied));
-            let old = changes.get(&tables.applied, &key)?;
-            // The value is the seq, then the fingerprint, both big-endian: keeping the larger bytes is CQL's rule
-            // for timestamps and ties.
-            if old.is_none_or(|old| old[..] < value[..]) {
-                changes.put(&tables.applied, key, value.to_vec());
-            }
-            let incarnation = tables.incarnation;
-            changes.on_commit(move || progress.publish(incarnation, source, applied.seq));
-            Ok(())
-        });
-        change.await
+        self.merge(Vec::new(), Some((source, applied))).await
+    }
+
+    async fn write_and_apply(
+        &self,
+        writes: Vec<CellWrites>,
+        source: Source,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        self.merge(writes, Some((source, applied))).await
     }
 
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
@@ -127,10 +112,34 @@ impl ChatStore for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Merges rows. They need not survive a power cut, because the log can restore them: a lost suffix is applied
-    /// again.
-    async fn merge(&self, tables: Arc<Derived>, writes: Vec<PlacedWrite>) -> Result<(), StoreError> {
+    /// Merges rows, then publishes progress. They need not survive a power cut, because the log can restore them: a
+    /// lost suffix is applied again.
+    async fn merge(
+        &self,
+        mut writes: Vec<CellWrites>,
+        mut applied: Option<(Source, Applied)>,
+    ) -> Result<(), StoreError> {
+        let tables = self.read().await?;
+        writes.sort_by_key(CellWrites::phase);
+        let encoded: Vec<PlacedWrite> = writes.into_iter().map(PlacedWrite::of).collect::<Result<_, _>>()?;
+        let mut writes = encoded.into_iter().peekable();
+        // The jobs run one after another, so that a failure leaves a prefix in the order of phases.
+        while writes.peek().is_some() || applied.is_some() {
+            let chunk: Vec<PlacedWrite> = writes.by_ref().take(JOB_ROWS_MAX).collect();
+            let applied = applied.take_if(|_| writes.peek().is_none());
+            self.merge_at_once(Arc::clone(tables), chunk, applied).await?;
+        }
+        Ok(())
+    }
+
+    async fn merge_at_once(
+        &self,
+        tables: Arc<Derived>,
+        writes: Vec<PlacedWrite>,
+        applied: Option<(Source, Applied)>,
+    ) -> Result<(), StoreError> {
         let wall_clock = self.shared.clock.now_ms();
+        let progress = Arc::clone(&self.shared.progress);
         let change = self.change(Durability::Process, move |changes| {
             // Check this in the writer's order: a handle of an older incarnation never writes after a new one
             // became current.
@@ -139,6 +148,16 @@ impl EmbeddedStore {
                 let timestamp = if seeded(Bug::WallClockTimestamp) { wall_clock } else { write.timestamp };
                 changes.merge(&tables.at(*table).slot, key, timestamp, write)?;
             }
+            let Some((source, applied)) = applied else { return Ok(()) };
+            let (key, value) = (source_key(source), applied_value(applied));
+            let old = changes.get(&tables.applied, &key)?;
+            // The value is the seq, then the fingerprint, both big-endian: keeping the larger bytes is CQL's rule
+            // for timestamps and ties.
+            if old.is_none_or(|old| old[..] < value[..]) {
+                changes.put(&tables.applied, key, value.to_vec());
+            }
+            let incarnation = tables.incarnation;
+            changes.on_commit(move || progress.publish(incarnation, source, applied.seq));
             Ok(())
         });
         change.await

@@ -44,6 +44,15 @@ impl ChatStore for Following {
         self.store().set_applied(source, applied).await
     }
 
+    async fn write_and_apply(
+        &self,
+        writes: Vec<CellWrites>,
+        source: Source,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        self.store().write_and_apply(writes, source, applied).await
+    }
+
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
         loop {
             let pin = self.pin();
