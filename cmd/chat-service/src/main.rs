@@ -10,6 +10,10 @@ use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
 use process::{OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
 
+/// jemalloc: why, and by how much, is in `deploy/bench/README.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The chat service: conversations over HTTP
 #[derive(Debug, Parser)]
 #[command(name = "chat-service", version)]

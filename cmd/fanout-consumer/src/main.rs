@@ -11,6 +11,10 @@ use process::Tasks;
 use process::options::{ListenOptions, LogOptions, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
+/// jemalloc: why, and by how much, is in `deploy/bench/README.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The fan-out consumer: turns events into per-user deliveries
 #[derive(Debug, Parser)]
 #[command(name = "fanout-consumer", version)]

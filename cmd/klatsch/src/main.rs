@@ -17,6 +17,10 @@ use process::{OriginOptions, ProxyOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// jemalloc: why, and by how much, is in `deploy/bench/README.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Klatsch in one process: chat service, storage, fan-out, websocket and user service on the embedded engines
 #[derive(Debug, Parser)]
 #[command(name = "klatsch", version)]

@@ -11,6 +11,10 @@ use process::options::{ListenOptions, LogOptions, StoreOptions};
 use storage::{Deps, StorageMetrics};
 use tokio_util::sync::CancellationToken;
 
+/// jemalloc: why, and by how much, is in `deploy/bench/README.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The storage consumer: writes events from Kafka to ScyllaDB
 #[derive(Debug, Parser)]
 #[command(name = "storage-consumer", version)]

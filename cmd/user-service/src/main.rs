@@ -12,6 +12,10 @@ use process::{ConfigFault, OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
 use users::{Config, Deps};
 
+/// jemalloc: why, and by how much, is in `deploy/bench/README.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The user service: accounts, sessions and the keys of access tokens
 #[derive(Debug, Parser)]
 #[command(name = "user-service", version)]

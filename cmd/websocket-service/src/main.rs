@@ -10,6 +10,10 @@ use process::{OriginOptions, Tasks};
 use sockets::{Config, Deps};
 use tokio_util::sync::CancellationToken;
 
+/// jemalloc: why, and by how much, is in `deploy/bench/README.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The websocket service: pushes deliveries to every connected device
 #[derive(Debug, Parser)]
 #[command(name = "websocket-service", version)]
