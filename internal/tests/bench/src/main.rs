@@ -1,14 +1,15 @@
 //! Measures the programs on real servers, each beside a floor: the same work by the bare drivers and nothing else.
 //!
-//! ```text
-//! bench NAME [--devices N] [--rounds N] [--rate N] [--seconds N] [--only CONTESTANT]
-//! ```
 //! It uses the programs beside its own executable. `deploy/bench/README.md` says what is measured and how to read it.
 
 mod backlog;
+mod conditions;
+mod contest;
+mod embedded;
+mod ground;
 mod paced;
-mod processes;
 mod report;
+mod talk;
 mod wishes;
 
 use std::process::ExitCode;
@@ -33,9 +34,12 @@ async fn act() -> Result<()> {
     let Some((name, options)) = arguments.split_first() else { bail!(wishes::USAGE) };
     let wishes = Wishes::parse(options)?;
     testkit::programs::build_nothing();
+    process::descriptors::raise()?;
+    wishes.cores.leave()?;
     match name.as_str() {
         "backlog" => backlog::run(&wishes).await,
         "paced" => paced::run(&wishes).await,
+        "embedded" => embedded::run(&wishes).await,
         _ => bail!(wishes::USAGE),
     }
 }

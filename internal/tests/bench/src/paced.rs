@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use bench::processes::cpu_of;
 use testkit::numbered::{self, Appender, Seen};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::backlog::{Contestant, Ground, complete, nothing_else};
-use crate::processes::cpu_of;
-use crate::report::Report;
+use crate::backlog::{complete, nothing_else};
+use crate::contest::Contest;
+use crate::ground::{BARE, Ground, SOCKETS};
+use crate::report::Figures;
 use crate::wishes::Wishes;
 
 /// A run whose last frame comes later than this is void.
@@ -17,52 +19,45 @@ const LATE_MAX: Duration = Duration::from_millis(500);
 /// How often frames are appended.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Runs the rounds, the contestants in turns, and prints frames per CPU second of the contestant's process.
+/// Frames a second, unless another rate is asked for.
+const RATE: u64 = 20_000;
+
+/// Runs the rounds: frames per second of the contestant's CPU time.
 pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
-    let (ground, mut report) = (Ground::new().await?, Report::default());
-    for _ in 0..wishes.rounds {
-        for contestant in Contestant::ALL.into_iter().filter(|contestant| wishes.wants(contestant.name())) {
-            report.add(contestant.name(), round(&ground, contestant, wishes).await?);
-        }
-    }
-    println!(
-        "{} frames a second, {} sockets, {} s, {} rounds",
-        wishes.rate, wishes.devices, wishes.seconds, wishes.rounds
-    );
-    report.print("frames per CPU second", Contestant::Bare.name());
-    Ok(())
+    let contest = Contest { row: "paced", contestants: &[BARE, SOCKETS], floor: Some(BARE) };
+    let ground = Ground::new(wishes).await?;
+    contest.run(wishes, async |contestant| round(&ground, contestant, wishes).await).await
 }
 
-async fn round(ground: &Ground, contestant: Contestant, wishes: &Wishes) -> Result<f64> {
+async fn round(ground: &Ground, contestant: &'static str, wishes: &Wishes) -> Result<Figures> {
     let mut node = ground.node(contestant).await?;
-    let devices = wishes.devices as u64;
-    let (seen, each) = (Arc::new(Seen::default()), (wishes.rate * wishes.seconds / devices).max(1));
-    let tokens = contestant.tokens(&ground.users, wishes.devices)?;
+    let (devices, rate) = (wishes.devices as u64, wishes.rate.unwrap_or(RATE));
+    let (seen, each) = (Arc::new(Seen::default()), (rate * wishes.seconds / devices).max(1));
+    let tokens = ground.tokens(contestant, wishes.devices)?;
     let mut reading = numbered::connect(node.address(), tokens, each, &seen).await?;
     let pid = node.pid().unwrap_or_default();
     let (begun, cpu) = (Instant::now(), cpu_of(pid)?);
-    append(ground, begun, each * devices, wishes).await?;
+    append(ground, begun, each * devices, (devices, rate)).await?;
     complete(&seen, wishes.devices).await?;
     let (took, cpu) = (begun.elapsed(), cpu_of(pid)? - cpu);
-    println!("{:<20}{:>8.2} s of CPU in {:.2} s", contestant.name(), cpu.as_secs_f64(), took.as_secs_f64());
     nothing_else(&seen).await?;
     let late = took.saturating_sub(Duration::from_secs(wishes.seconds));
     ensure!(late < LATE_MAX, "void: the last frame came {:.2} s late, so the rate was not kept", late.as_secs_f64());
     reading.shutdown().await;
     node.kill().await?;
-    Ok((each * devices) as f64 / cpu.as_secs_f64())
+    Ok(vec![("frames per CPU second", (each * devices) as f64 / cpu.as_secs_f64())])
 }
 
 /// Appends the frames at their times, one device after the other. What is late is appended at once.
-async fn append(ground: &Ground, begun: Instant, frames: u64, wishes: &Wishes) -> Result<()> {
+async fn append(ground: &Ground, begun: Instant, frames: u64, (devices, rate): (u64, u64)) -> Result<()> {
     let (mut appender, mut ticks, mut next) = (Appender::new(&ground.log), interval(TICK), 0);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while next < frames {
         ticks.tick().await;
-        let due = (begun.elapsed().as_secs_f64() * wishes.rate as f64) as u64;
+        let due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
         while next < due.min(frames) {
-            let device = usize::try_from(next % wishes.devices as u64)?;
-            appender.append(device, next / wishes.devices as u64 + 1).await?;
+            let device = usize::try_from(next % devices)?;
+            appender.append(device, next / devices + 1).await?;
             next += 1;
         }
     }

@@ -13,14 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use auth::SigningKey;
+use auth::{KeyRing, SigningKey};
 use domain::{CommandId, ConversationId, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::{AppendReceipt, NewRecord, SharedLog};
 use events::topics::DELIVERIES;
 use events::{Codec, Delivery, Encoded};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, stream};
 use protocol::{FeedFrame, FeedKind};
+use store::{Account, OutboxRow, SharedStore};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -37,12 +38,15 @@ use crate::servers::{Kafka, shared_cql, shared_registry};
 const DEVICES_PER_ADDRESS: usize = 40;
 /// Appends to Kafka that are not acknowledged yet.
 const IN_FLIGHT_MAX: usize = 10_000;
+/// Accounts that are written at the same time.
+const WRITES_AT_ONCE: usize = 64;
 /// The longest that a device may wait for its `welcome`.
 const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 /// The bytes of a message's text.
 const BODY_BYTES: usize = 100;
 
-type Socket = WebSocketStream<TcpStream>;
+/// The socket of a device.
+pub type Socket = WebSocketStream<TcpStream>;
 
 /// What all devices have received.
 #[derive(Debug, Default)]
@@ -78,9 +82,8 @@ pub struct Cluster {
 }
 
 /// Invented users, each with a token.
-#[derive(Debug)]
 pub struct Users {
-    key: SigningKey,
+    keys: KeyRing,
 }
 
 impl Users {
@@ -89,9 +92,18 @@ impl Users {
     /// # Errors
     /// When it cannot be written.
     pub fn new(jwks: &Path) -> Result<Self> {
-        let key = SigningKey::generate(&Entropy::system())?;
-        std::fs::write(jwks, serde_json::to_vec(&key.jwks())?)?;
-        Ok(Self { key })
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let keys = KeyRing::of(SigningKey::generate(&entropy)?, &clock, &entropy)?;
+        std::fs::write(jwks, serde_json::to_vec(&keys.jwks())?)?;
+        Ok(Self { keys })
+    }
+
+    /// Users of a service that signs with the keys in that file, which is created where needed.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn of(signing_keys: &Path) -> Result<Self> {
+        Ok(Self { keys: KeyRing::open(signing_keys, &Clock::system(), &Entropy::system())? })
     }
 
     /// The tokens of the first users, good for a day.
@@ -99,10 +111,26 @@ impl Users {
     /// # Errors
     /// When one cannot be signed.
     pub fn tokens(&self, count: usize) -> Result<Vec<String>> {
-        let now_ms = Clock::system().now_ms();
-        let token = |index| Ok(self.key.sign(user(index), None, now_ms, Duration::from_secs(86_400))?);
+        let token = |index| Ok(self.keys.sign(user(index), None, Duration::from_secs(86_400))?);
         (0..count).map(token).collect()
     }
+}
+
+/// Gives the first users an account each, which nobody can sign in to: others can open conversations with them.
+///
+/// # Errors
+/// When the store does not take one.
+pub async fn register(store: &SharedStore, count: usize) -> Result<()> {
+    let account = async |index| {
+        let (id, name) = (user(index), format!("numbered-{index}"));
+        let (display_name, account_name) = (name.clone(), name.clone());
+        let account = Account { id, name, display_name, password_hash: "none".to_owned(), created_ms: 0 };
+        let event = OutboxRow { id: *id.as_bytes(), user: id, account_name, payload: Vec::new() };
+        store.create_account(&account, &event).await?;
+        store.remove_outbox(&event.id).await?; // other services need not hear of it
+        Ok::<_, anyhow::Error>(())
+    };
+    stream::iter(0..count).map(account).buffer_unordered(WRITES_AT_ONCE).try_collect().await
 }
 
 impl Cluster {
@@ -133,8 +161,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub async fn program(&self, program: &'static str, limits: &'static str) -> Result<Program> {
-        let environment = self.environment.clone();
+    pub async fn program(&self, program: &'static str, limits: &str) -> Result<Program> {
+        let (environment, limits) = (self.environment.clone(), limits.to_owned());
         let mut program = Program::new(Setup { program, environment, limits, ..Setup::default() }).await?;
         program.start().await?;
         Ok(program)
@@ -148,7 +176,7 @@ impl Cluster {
 pub async fn connect(node: SocketAddr, tokens: Vec<String>, each: u64, seen: &Arc<Seen>) -> Result<JoinSet<()>> {
     let mut reading = JoinSet::new();
     for (index, token) in tokens.into_iter().enumerate() {
-        let opening = timeout(WELCOME_WITHIN, open(node, index, token));
+        let opening = timeout(WELCOME_WITHIN, open(node, index, &token));
         let socket = opening.await.context("no welcome in time")?.with_context(|| format!("device {index}"))?;
         reading.spawn(read(socket, each, Arc::clone(seen)));
     }
@@ -156,7 +184,10 @@ pub async fn connect(node: SocketAddr, tokens: Vec<String>, each: u64, seen: &Ar
 }
 
 /// Opens a socket and waits for its `welcome`. Sockets come from many addresses, as those of many people do.
-async fn open(node: SocketAddr, index: usize, token: String) -> Result<Socket> {
+///
+/// # Errors
+/// When it is refused, or closed before.
+pub async fn open(node: SocketAddr, index: usize, token: &str) -> Result<Socket> {
     let host = u32::try_from(index / DEVICES_PER_ADDRESS)? + 1;
     let tcp = TcpSocket::new_v4()?;
     tcp.bind((Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + host), 0).into())?;

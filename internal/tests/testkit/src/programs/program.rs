@@ -41,7 +41,7 @@ pub struct Setup {
     /// Variables that are added to the environment.
     pub environment: Vec<(&'static str, String)>,
     /// Shell commands that run before it, such as `ulimit -n 64`.
-    pub limits: &'static str,
+    pub limits: String,
 }
 
 /// A program with a port and a folder of its own. Dropping it kills it and removes the folder.
@@ -142,8 +142,8 @@ impl Program {
     }
 
     /// Sets the limits for the next start: shell commands such as `ulimit -n 64`.
-    pub fn limit(&mut self, limits: &'static str) {
-        self.setup.limits = limits;
+    pub fn limit(&mut self, limits: impl Into<String>) {
+        self.setup.limits = limits.into();
     }
 
     /// Gives it a clock of its own, from the next start on; [`Self::step_clock`] sets it.
@@ -186,8 +186,15 @@ impl Program {
         let mut arguments = self.setup.arguments.clone();
         arguments.extend(["--listen".into(), self.address.to_string().into()]);
         arguments.extend(["--ops-listen".into(), self.operators.to_string().into()]);
-        let child =
-            Child::start(self.setup.limits, &self.executable, &arguments, &environment, self.folder.path(), &log, &log);
+        let child = Child::start(
+            &self.setup.limits,
+            &self.executable,
+            &arguments,
+            &environment,
+            self.folder.path(),
+            &log,
+            &log,
+        );
         self.running = Some(child.with_context(|| format!("starting {}", self.executable.display()))?);
         Ok(())
     }
@@ -327,7 +334,7 @@ impl Ran {
             setup.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let folder = folder.path();
         let mut child = Child::start(
-            setup.limits,
+            &setup.limits,
             &executable,
             &setup.arguments,
             &environment,

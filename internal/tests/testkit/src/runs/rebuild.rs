@@ -27,7 +27,7 @@ async fn killed(arguments: &[String], environment: &[(&'static str, String)], af
     let mut environment = environment.to_vec();
     environment.push(("KLATSCH_TEST_KILL_AFTER", format!("0.{after_ms:03}")));
     let arguments = arguments.iter().map(Into::into).collect();
-    let ran = Ran::of(Setup { program: "klatschctl", arguments, environment, limits: KILLED }).await?;
+    let ran = Ran::of(Setup { program: "klatschctl", arguments, environment, limits: KILLED.to_owned() }).await?;
     if ran.status.signal() == Some(SIGKILL) {
         return Ok(true);
     }

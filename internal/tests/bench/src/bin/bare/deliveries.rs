@@ -1,7 +1,5 @@
 //! The floor of the websocket service: reads `chat.deliveries` with the bare driver, and writes each record, as it is,
 //! to the socket of the user in its key. No cursors, no resume, no checks, no limits.
-//!
-//! Started by `bench` with `--listen ADDRESS`, and `KLATSCH_KAFKA` in its environment.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,9 +28,8 @@ const REQUEST_WAIT: Duration = Duration::from_secs(30);
 /// The sockets by their users' ids, as text.
 type Sockets = Arc<Mutex<HashMap<Vec<u8>, mpsc::Sender<Bytes>>>>;
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--listen");
+pub(crate) async fn run(arguments: Vec<String>) -> Result<()> {
+    let mut arguments = arguments.into_iter().skip_while(|argument| argument != "--listen");
     let listen = arguments.nth(1).context("--listen ADDRESS")?;
     let sockets = Sockets::default();
     let consumer = at_the_end(&std::env::var("KLATSCH_KAFKA")?)?;
