@@ -74,8 +74,7 @@ impl Beginning {
 pub(crate) fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
-    format!("{cores} x {}", model.map_or("?", |(_, name)| name.trim()))
+    format!("{} x {}", processes::count(), model.map_or("?", |(_, name)| name.trim()))
 }
 
 fn load() -> f64 {

@@ -47,6 +47,7 @@ async fn klatsch(wishes: &Wishes) -> Result<Figures> {
     let messages = period.messages as f64;
     let mut figures = vec![
         ("acknowledged per second", messages / period.acked_in.as_secs_f64()),
+        ("arrived per second", messages / period.took.as_secs_f64()),
         ("CPU us of each", cpu.as_secs_f64() * 1e6 / messages),
     ];
     figures.extend(talk.at_rate(wishes.rate.unwrap_or(RATE), time).await?.latencies());
@@ -84,6 +85,7 @@ async fn fjall(wishes: &Wishes) -> Result<Figures> {
     let [per_second, cpu_us, p50, p99] = figures[..] else { anyhow::bail!("not four figures: {output}") };
     Ok(vec![
         ("acknowledged per second", per_second),
+        ("arrived per second", messages / period.took.as_secs_f64()),
         ("CPU us of each", cpu_us),
         ("ack p50 ms", p50),
         ("ack p99 ms", p99),

@@ -32,9 +32,14 @@ impl Ground {
         Ok(Self { cluster, users, log, limits: wishes.cores.limits(), _folder: folder })
     }
 
-    /// Starts the contestant of that name on the cores of contestants.
+    /// Starts what serves the sockets.
     pub(crate) async fn node(&self, contestant: &'static str) -> Result<Program> {
-        self.cluster.program(contestant, &self.limits).await
+        self.program(contestant, if contestant == BARE { &["deliveries"] } else { &[] }).await
+    }
+
+    /// Starts a program on the cores of contestants.
+    pub(crate) async fn program(&self, program: &'static str, arguments: &[&str]) -> Result<Program> {
+        self.cluster.program(program, arguments, &self.limits).await
     }
 
     /// The bearer tokens of the devices: the bare loop checks none, and takes the user's id.

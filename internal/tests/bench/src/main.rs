@@ -7,6 +7,7 @@ mod conditions;
 mod contest;
 mod embedded;
 mod ground;
+mod latency;
 mod paced;
 mod report;
 mod talk;
@@ -40,6 +41,7 @@ async fn act() -> Result<()> {
         "backlog" => backlog::run(&wishes).await,
         "paced" => paced::run(&wishes).await,
         "embedded" => embedded::run(&wishes).await,
+        "latency" => latency::run(&wishes).await,
         _ => bail!(wishes::USAGE),
     }
 }

@@ -74,8 +74,7 @@ impl Cores {
     /// When that is refused.
     pub fn leave(&self) -> Result<()> {
         let taken: BTreeSet<usize> = self.list.split(',').filter_map(|core| core.parse().ok()).collect();
-        let count = std::thread::available_parallelism()?.get();
-        let others = joined((0..count).filter(|core| !taken.contains(core)));
+        let others = joined((0..count()).filter(|core| !taken.contains(core)));
         if others.is_empty() {
             return Ok(());
         }
@@ -89,6 +88,13 @@ impl Default for Cores {
     fn default() -> Self {
         Self { list: "0".to_owned() }
     }
+}
+
+/// The cores of the machine, whichever of them this process may use.
+#[must_use]
+pub fn count() -> usize {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    info.lines().filter(|line| line.starts_with("processor")).count()
 }
 
 fn joined(cores: impl IntoIterator<Item = usize>) -> String {

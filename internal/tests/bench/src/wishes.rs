@@ -11,6 +11,7 @@ usage: bench NAME [OPTIONS]
 
   backlog    frames that came while the websocket service was stopped
   paced      frames that come at a steady rate
+  latency    messages through the services: send to ack, send to another device
   embedded   messages to klatsch, on the embedded engines
 
   --rounds N (5)         how often each contestant is measured, in turns

@@ -135,7 +135,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["domain", "events", "testkit"]),
-    ("bench", &["eventlog", "eventlog-kafka", "process", "testkit"]),
+    ("bench", &["eventlog", "eventlog-kafka", "events", "process", "testkit"]),
     (
         "sim",
         &[

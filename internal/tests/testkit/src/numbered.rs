@@ -22,6 +22,7 @@ use events::{Codec, Delivery, Encoded};
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, stream};
 use protocol::{FeedFrame, FeedKind};
 use store::{Account, OutboxRow, SharedStore};
+use store_scylla::{ScyllaConfig, ScyllaStore};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -78,6 +79,8 @@ impl Seen {
 pub struct Cluster {
     /// Its own Kafka.
     pub kafka: Kafka,
+    cql: String,
+    keyspace: String,
     environment: Vec<(&'static str, String)>,
 }
 
@@ -140,10 +143,11 @@ impl Cluster {
     /// When a server or a tool fails.
     pub async fn start(jwks: &Path) -> Result<Self> {
         let (kafka, cql, registry) = tokio::try_join!(Kafka::start(), shared_cql(), shared_registry())?;
+        let keyspace = format!("numbered_{}", &Uuid::now_v7().simple().to_string()[..24]);
         let environment = vec![
             ("KLATSCH_KAFKA", kafka.bootstrap().to_owned()),
-            ("KLATSCH_CQL", cql),
-            ("KLATSCH_KEYSPACE", format!("numbered_{}", &Uuid::now_v7().simple().to_string()[..24])),
+            ("KLATSCH_CQL", cql.clone()),
+            ("KLATSCH_KEYSPACE", keyspace.clone()),
             ("KLATSCH_REGISTRY", registry),
             ("KLATSCH_DEV", "true".to_owned()),
             ("KLATSCH_JWKS", jwks.to_string_lossy().into_owned()),
@@ -154,16 +158,26 @@ impl Cluster {
                 Setup { program: "klatschctl", arguments, environment: environment.clone(), ..Setup::default() };
             Ran::of(setup).await?.success().context(words)?;
         }
-        Ok(Self { kafka, environment })
+        Ok(Self { kafka, cql, keyspace, environment })
     }
 
-    /// Starts a program on it. `limits` are shell commands that run before it.
+    /// Its tables.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn store(&self) -> Result<SharedStore> {
+        let config = ScyllaConfig::new(vec![self.cql.clone()], self.keyspace.parse()?);
+        ScyllaStore::connect(config).await.context("connecting to the store")
+    }
+
+    /// Starts a program on it, with these arguments. `limits` are shell commands that run before it.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub async fn program(&self, program: &'static str, limits: &str) -> Result<Program> {
+    pub async fn program(&self, program: &'static str, arguments: &[&str], limits: &str) -> Result<Program> {
         let (environment, limits) = (self.environment.clone(), limits.to_owned());
-        let mut program = Program::new(Setup { program, environment, limits, ..Setup::default() }).await?;
+        let arguments = arguments.iter().map(Into::into).collect();
+        let mut program = Program::new(Setup { program, arguments, environment, limits }).await?;
         program.start().await?;
         Ok(program)
     }

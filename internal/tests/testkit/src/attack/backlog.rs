@@ -33,7 +33,7 @@ pub(super) async fn run(wishes: Wishes) -> Result<bool> {
     let jwks = folder.path().join("jwks.json");
     let users = Users::new(&jwks)?;
     let cluster = Cluster::start(&jwks).await?;
-    let mut node = cluster.program("websocket-service", "").await?;
+    let mut node = cluster.program("websocket-service", &[], "").await?;
     let kafka = &cluster.kafka;
     let log = KafkaLog::connect(KafkaConfig { dev: true, ..KafkaConfig::new(kafka.bootstrap(), "backlog") }).await?;
     let (seen, each) = (Arc::new(Seen::default()), (BACKLOG + BEHIND) / devices as u64);

@@ -2,13 +2,20 @@
 //!
 //! ```text
 //! bare rows FOLDER SENDERS SECONDS RATE      the storage engine alone
-//! bare --listen ADDRESS                      deliveries to sockets; KLATSCH_KAFKA is in the environment
+//! bare deliveries --listen ADDRESS           records of `chat.deliveries` to sockets
+//! bare talk --listen ADDRESS                 from sockets to the first topic of two, from the second one to sockets
+//! bare hop --listen ADDRESS                  from the first topic to the second one
 //! ```
+//! `KLATSCH_KAFKA` is in the environment. Each answers `/readyz` at its address.
 
 mod deliveries;
+mod kafka;
 mod rows;
+mod sockets;
+mod two_hops;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -17,6 +24,9 @@ async fn main() -> Result<()> {
         ["rows", folder, senders, seconds, rate] => {
             rows::run(folder.as_ref(), senders.parse()?, seconds.parse()?, rate.parse()?)
         }
-        _ => deliveries::run(arguments).await,
+        ["deliveries", "--listen", address, ..] => deliveries::run(TcpListener::bind(address).await?).await,
+        ["talk", "--listen", address, ..] => two_hops::talk(TcpListener::bind(address).await?).await,
+        ["hop", "--listen", address, ..] => two_hops::hop(TcpListener::bind(address).await?).await,
+        _ => bail!("started by bench"),
     }
 }
