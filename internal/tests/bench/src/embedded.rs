@@ -13,6 +13,7 @@ use testkit::programs::{Ran, Setup, Single};
 
 use crate::contest::Contest;
 use crate::report::Figures;
+use crate::storage::printed;
 use crate::talk::Talk;
 use crate::wishes::Wishes;
 
@@ -80,12 +81,9 @@ async fn fjall(wishes: &Wishes) -> Result<Figures> {
     let mut arguments = vec!["rows".into(), data.into_os_string()];
     arguments.extend([wishes.senders as u64, wishes.seconds, rate].map(|number| number.to_string().into()));
     let ran = Ran::of(Setup { program: "bare", arguments, limits: wishes.cores.limits(), ..Setup::default() }).await?;
-    let output = ran.success()?;
-    let figures: Vec<f64> = output.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    let [per_second, cpu_us, p50, p99] = figures[..] else { anyhow::bail!("not four figures: {output}") };
+    let [per_second, cpu_us, p50, p99] = printed(&ran.success()?)?;
     Ok(vec![
         ("acknowledged per second", per_second),
-        ("arrived per second", messages / period.took.as_secs_f64()),
         ("CPU us of each", cpu_us),
         ("ack p50 ms", p50),
         ("ack p99 ms", p99),

@@ -8,8 +8,10 @@ mod contest;
 mod embedded;
 mod ground;
 mod latency;
+mod messages;
 mod paced;
 mod report;
+mod storage;
 mod talk;
 mod wishes;
 
@@ -42,6 +44,7 @@ async fn act() -> Result<()> {
         "paced" => paced::run(&wishes).await,
         "embedded" => embedded::run(&wishes).await,
         "latency" => latency::run(&wishes).await,
+        "storage" => storage::run(&wishes).await,
         _ => bail!(wishes::USAGE),
     }
 }

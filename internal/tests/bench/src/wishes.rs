@@ -12,6 +12,7 @@ usage: bench NAME [OPTIONS]
   backlog    frames that came while the websocket service was stopped
   paced      frames that come at a steady rate
   latency    messages through the services: send to ack, send to another device
+  storage    a backlog of the storage consumer
   embedded   messages to klatsch, on the embedded engines
 
   --rounds N (5)         how often each contestant is measured, in turns
@@ -19,6 +20,7 @@ usage: bench NAME [OPTIONS]
   --senders N (64)       messages that are not acknowledged yet, at most
   --rate N               frames or messages a second, where they are paced
   --seconds N (20)       how long a rate is kept
+  --messages N           messages of a backlog
   --only CONTESTANT      measures only this one
   --cores LIST (0)       the cores of what is measured; everything else has
                          the others, or all where there are none
@@ -37,6 +39,8 @@ pub(crate) struct Wishes {
     pub(crate) rate: Option<u64>,
     /// How long a rate is kept.
     pub(crate) seconds: u64,
+    /// Messages of a backlog; each row has its own default.
+    pub(crate) messages: Option<usize>,
     /// Only the contestant of this name.
     pub(crate) only: Option<String>,
     /// The cores of the contestants.
@@ -53,6 +57,7 @@ impl Default for Wishes {
             rounds: 5,
             rate: None,
             seconds: 20,
+            messages: None,
             only: None,
             cores: Cores::default(),
             out: None,
@@ -80,6 +85,7 @@ impl Wishes {
                 "--rounds" => wishes.rounds = usize::try_from(number()?)?,
                 "--rate" => wishes.rate = Some(number()?),
                 "--seconds" => wishes.seconds = number()?,
+                "--messages" => wishes.messages = Some(usize::try_from(number()?)?),
                 "--only" => wishes.only = Some(value.clone()),
                 "--cores" => wishes.cores = Cores::parse(value)?,
                 "--out" => wishes.out = Some(value.into()),

@@ -135,7 +135,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["domain", "events", "testkit"]),
-    ("bench", &["eventlog", "eventlog-kafka", "events", "process", "testkit"]),
+    ("bench", &["domain", "eventlog", "eventlog-kafka", "events", "process", "store", "testkit"]),
     (
         "sim",
         &[

@@ -22,7 +22,7 @@ use events::{Codec, Delivery, Encoded};
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, stream};
 use protocol::{FeedFrame, FeedKind};
 use store::{Account, OutboxRow, SharedStore};
-use store_scylla::{ScyllaConfig, ScyllaStore};
+use store_scylla::{Keyspace, ScyllaConfig, ScyllaStore};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -161,7 +161,17 @@ impl Cluster {
         Ok(Self { kafka, cql, keyspace, environment })
     }
 
-    /// Its tables.
+    /// The CQL server's address, and the keyspace of the first incarnation.
+    ///
+    /// # Panics
+    /// Never: programs were started with that keyspace.
+    #[must_use]
+    pub fn tables(&self) -> (&str, String) {
+        let keyspace: Keyspace = self.keyspace.parse().expect("the services accepted it");
+        (&self.cql, keyspace.incarnation(1))
+    }
+
+    /// Its store.
     ///
     /// # Errors
     /// When the server cannot be reached.

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! bare rows FOLDER SENDERS SECONDS RATE      the storage engine alone
+//! bare store ADDRESS KEYSPACE MESSAGES CONVERSATIONS
+//!                                            the rows of messages to the store
 //! bare deliveries --listen ADDRESS           records of `chat.deliveries` to sockets
 //! bare talk --listen ADDRESS                 from sockets to the first topic of two, from the second one to sockets
 //! bare hop --listen ADDRESS                  from the first topic to the second one
@@ -12,6 +14,7 @@ mod deliveries;
 mod kafka;
 mod rows;
 mod sockets;
+mod store;
 mod two_hops;
 
 use anyhow::{Result, bail};
@@ -23,6 +26,9 @@ async fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["rows", folder, senders, seconds, rate] => {
             rows::run(folder.as_ref(), senders.parse()?, seconds.parse()?, rate.parse()?)
+        }
+        ["store", address, keyspace, messages, conversations] => {
+            store::run(address, keyspace, messages.parse()?, conversations.parse()?).await
         }
         ["deliveries", "--listen", address, ..] => deliveries::run(TcpListener::bind(address).await?).await,
         ["talk", "--listen", address, ..] => two_hops::talk(TcpListener::bind(address).await?).await,
