@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
     let contest = Contest { row: "backlog", contestants: &[BARE, SOCKETS], floor: Some(BARE) };
     let ground = Ground::new(wishes).await?;
-    contest.run(wishes, async |contestant| round(&ground, contestant, wishes.devices).await).await
+    contest.run(wishes, async |contestant| round(&ground, contestant, wishes.devices()).await).await
 }
 
 async fn round(ground: &Ground, contestant: &'static str, devices: usize) -> Result<Figures> {

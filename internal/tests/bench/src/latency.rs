@@ -18,6 +18,7 @@ use crate::wishes::Wishes;
 const SERVICES: &str = "services";
 /// Messages a second, unless another rate is asked for.
 const RATE: u64 = 200;
+const SECONDS: u64 = 20;
 /// Before the figures count: servers and services have compiled and cached what they need.
 const WARM_UP: Duration = Duration::from_secs(5);
 
@@ -25,7 +26,7 @@ const WARM_UP: Duration = Duration::from_secs(5);
 pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
     let contest = Contest { row: "latency", contestants: &[BARE, SERVICES], floor: Some(BARE) };
     let ground = Ground::new(wishes).await?;
-    numbered::register(&ground.cluster.store().await?, wishes.devices).await?;
+    numbered::register(&ground.cluster.store().await?, wishes.devices()).await?;
     for (name, like) in [("bare.first", MESSAGES), ("bare.second", DELIVERIES)] {
         let (name, partitions) = (name.to_owned(), spec_of(like).partitions);
         ground.log.create(&TopicSpec { name, partitions, generation: 0, retention: None, lane: Lane::Durable }).await?;
@@ -34,7 +35,7 @@ pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
 }
 
 async fn round(ground: &Ground, contestant: &'static str, wishes: &Wishes) -> Result<Figures> {
-    let tokens = ground.tokens(contestant, wishes.devices)?;
+    let tokens = ground.tokens(contestant, wishes.devices())?;
     let mut programs = match contestant {
         BARE => vec![ground.program(BARE, &["talk"]).await?, ground.program(BARE, &["hop"]).await?],
         _ => {
@@ -45,9 +46,9 @@ async fn round(ground: &Ground, contestant: &'static str, wishes: &Wishes) -> Re
             programs
         }
     };
-    let (rate, time) = (wishes.rate.unwrap_or(RATE), Duration::from_secs(wishes.seconds));
+    let (rate, time) = (wishes.rate.unwrap_or(RATE), wishes.time(SECONDS));
     let node = programs.first().context("a program with sockets")?.address();
-    let mut talk = Talk::begin(node, &tokens, 2).await?;
+    let mut talk = Talk::pairs(node, &tokens).await?;
     talk.at_rate(rate, WARM_UP).await?;
     let cpu = cpu_of_all(&programs)?;
     let period = talk.at_rate(rate, time).await?;

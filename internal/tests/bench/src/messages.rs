@@ -58,6 +58,11 @@ impl Messages {
         Ok(conversation)
     }
 
+    /// Speaks in their direct conversation, too, which was opened before.
+    pub(crate) fn known(&mut self, one: UserId, other: UserId) {
+        self.conversations.push((ConversationId::direct(one, other), one));
+    }
+
     /// So many messages, one conversation after the other.
     pub(crate) async fn say(&mut self, count: usize) -> Result<()> {
         for number in 0..count {

@@ -21,6 +21,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// Frames a second, unless another rate is asked for.
 const RATE: u64 = 20_000;
+const SECONDS: u64 = 20;
 
 /// Runs the rounds: frames per second of the contestant's CPU time.
 pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
@@ -31,21 +32,21 @@ pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
 
 async fn round(ground: &Ground, contestant: &'static str, wishes: &Wishes) -> Result<Figures> {
     let mut node = ground.node(contestant).await?;
-    let (devices, rate) = (wishes.devices as u64, wishes.rate.unwrap_or(RATE));
-    let (seen, each) = (Arc::new(Seen::default()), (rate * wishes.seconds / devices).max(1));
-    let tokens = ground.tokens(contestant, wishes.devices)?;
+    let (devices, rate, time) = (wishes.devices(), wishes.rate.unwrap_or(RATE), wishes.time(SECONDS));
+    let (seen, each) = (Arc::new(Seen::default()), (rate * time.as_secs() / devices as u64).max(1));
+    let tokens = ground.tokens(contestant, devices)?;
     let mut reading = numbered::connect(node.address(), tokens, each, &seen).await?;
     let pid = node.pid().unwrap_or_default();
     let (begun, cpu) = (Instant::now(), cpu_of(pid)?);
-    append(ground, begun, each * devices, (devices, rate)).await?;
-    complete(&seen, wishes.devices).await?;
+    append(ground, begun, each * devices as u64, (devices as u64, rate)).await?;
+    complete(&seen, devices).await?;
     let (took, cpu) = (begun.elapsed(), cpu_of(pid)? - cpu);
     nothing_else(&seen).await?;
-    let late = took.saturating_sub(Duration::from_secs(wishes.seconds));
+    let late = took.saturating_sub(time);
     ensure!(late < LATE_MAX, "void: the last frame came {:.2} s late, so the rate was not kept", late.as_secs_f64());
     reading.shutdown().await;
     node.kill().await?;
-    Ok(vec![("frames per CPU second", (each * devices) as f64 / cpu.as_secs_f64())])
+    Ok(vec![("frames per CPU second", (each * devices as u64) as f64 / cpu.as_secs_f64())])
 }
 
 /// Appends the frames at their times, one device after the other. What is late is appended at once.

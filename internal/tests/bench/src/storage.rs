@@ -14,8 +14,8 @@ use crate::wishes::Wishes;
 
 const STORAGE: &str = "storage-consumer";
 /// Messages of a round, unless another number is asked for.
-const MESSAGES: usize = 300_000;
-const CONVERSATIONS: usize = 1_200;
+pub(crate) const MESSAGES: usize = 300_000;
+pub(crate) const CONVERSATIONS: usize = 1_200;
 /// Messages before the figures count: servers and programs have compiled and cached what they need.
 const WARM_UP: usize = 20_000;
 

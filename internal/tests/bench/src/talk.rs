@@ -91,14 +91,34 @@ struct Heard {
 }
 
 impl Talk {
-    /// Opens a socket for each token, and conversations of so many members each.
+    /// Opens a socket for each token, and a direct conversation of each two.
     ///
     /// # Errors
     /// When a socket or a conversation is not opened.
-    pub(crate) async fn begin(node: SocketAddr, tokens: &[String], members: usize) -> Result<Self> {
-        ensure!(members >= 2 && tokens.len() % members == 0, "{} devices in conversations of {members}", tokens.len());
-        let heard = Arc::new(Heard::new());
-        let (mut devices, mut reading) = (Vec::new(), JoinSet::new());
+    pub(crate) async fn pairs(node: SocketAddr, tokens: &[String]) -> Result<Self> {
+        ensure!(tokens.len() % 2 == 0, "{} devices are not pairs", tokens.len());
+        let mut talk = Self::connect(node, tokens, 2).await?;
+        for pair in talk.devices.chunks_mut(2) {
+            let [one, other] = pair else { continue };
+            one.conversation = one.open(other.index).await?;
+            other.conversation.clone_from(&one.conversation);
+        }
+        locked(&talk.heard.ack_us).clear();
+        Ok(talk)
+    }
+
+    /// Opens a socket for each token; all of them talk in that conversation, and are its members.
+    ///
+    /// # Errors
+    /// When a socket is not opened.
+    pub(crate) async fn join(node: SocketAddr, tokens: &[String], conversation: &str) -> Result<Self> {
+        let mut talk = Self::connect(node, tokens, tokens.len()).await?;
+        talk.devices.iter_mut().for_each(|device| conversation.clone_into(&mut device.conversation));
+        Ok(talk)
+    }
+
+    async fn connect(node: SocketAddr, tokens: &[String], members: usize) -> Result<Self> {
+        let (mut devices, mut reading, heard) = (Vec::new(), JoinSet::new(), Arc::new(Heard::new()));
         for (index, token) in tokens.iter().enumerate() {
             let socket = numbered::open(node, index, token).await.with_context(|| format!("device {index}"))?;
             let (texts, to_send) = mpsc::unbounded_channel();
@@ -106,13 +126,6 @@ impl Talk {
             reading.spawn(read(socket, index, to_send, Arc::clone(&device.line), Arc::clone(&heard)));
             devices.push(device);
         }
-        for group in devices.chunks_mut(members) {
-            let others: Vec<_> = group.iter().skip(1).map(|device| numbered::user(device.index).to_string()).collect();
-            let founder = group.first_mut().context("a conversation has members")?;
-            let conversation = founder.open(&others).await?;
-            group.iter_mut().for_each(|device| device.conversation.clone_from(&conversation));
-        }
-        locked(&heard.ack_us).clear();
         Ok(Self { devices, members, heard, reading, sent: 0 })
     }
 
@@ -210,12 +223,10 @@ impl Period {
 }
 
 impl Device {
-    /// Opens a conversation with these users, and returns its id.
-    async fn open(&mut self, others: &[String]) -> Result<String> {
-        let (id, members) = (Uuid::now_v7(), others.join("\",\""));
-        let kind = if others.len() == 1 { r#""direct""# } else { r#""group","title":"bench""# };
-        let text = format!(r#"{{"type":"create","id":"{id}","kind":{kind},"members":["{members}"]}}"#);
-        self.submit(id, text);
+    /// Opens a direct conversation with the user of that index, and returns its id.
+    async fn open(&mut self, other: usize) -> Result<String> {
+        let (id, other) = (Uuid::now_v7(), numbered::user(other));
+        self.submit(id, format!(r#"{{"type":"create","id":"{id}","kind":"direct","members":["{other}"]}}"#));
         self.acked().await?;
         Ok(locked(&self.line.conversation).clone())
     }

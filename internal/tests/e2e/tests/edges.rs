@@ -135,7 +135,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["domain", "events", "testkit"]),
-    ("bench", &["domain", "eventlog", "eventlog-kafka", "events", "process", "store", "testkit"]),
+    (
+        "bench",
+        &[
+            "domain",
+            "environment",
+            "eventlog",
+            "eventlog-kafka",
+            "events",
+            "fanout",
+            "kv",
+            "process",
+            "storage",
+            "store",
+            "testkit",
+        ],
+    ),
     (
         "sim",
         &[

@@ -1,0 +1,50 @@
+//! Two results of the same row, beside each other: which medians differ by more than their rounds do.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::report::{Report, Spread, shown};
+
+/// Prints a line for each figure that both files have. Returns whether none differs.
+///
+/// # Errors
+/// When a file is no result, or the rows are not the same.
+pub(crate) fn run(before: &Path, after: &Path) -> Result<bool> {
+    let (before, after) = (Report::load(before)?, Report::load(after)?);
+    ensure!(before.row == after.row, "one is of {}, the other one of {}", before.row, after.row);
+    for (name, report) in [("before", &before), ("after", &after)] {
+        println!("{name}: {}, {:?}", report.command, report.conditions);
+    }
+    println!("{:<64}{:>12}{:>12}{:>8}", "", "before", "after", "ratio");
+    let mut same = true;
+    for (measure, contestants) in &before.figures {
+        for (contestant, figures) in contestants {
+            let Some(others) = after.figures.get(measure).and_then(|figures| figures.get(contestant)) else { continue };
+            let (one, other) = (Spread::of(figures), Spread::of(others));
+            let (word, ratio) = (if differ(one, other) { "differs" } else { "" }, other.median / one.median);
+            same &= word.is_empty();
+            let name = format!("{measure}, {contestant}");
+            println!("{name:<64}{:>12}{:>12}{ratio:>8.2}  {word}", shown(one.median), shown(other.median));
+        }
+    }
+    Ok(same)
+}
+
+/// Whether the medians are further apart than the rounds of either one are. A single round has no spread, so it differs
+/// from everything: measure several.
+fn differ(one: Spread, other: Spread) -> bool {
+    (one.median - other.median).abs() > (one.most - one.least).max(other.most - other.least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_within_the_spread_of_the_rounds_are_the_same() {
+        let (steady, restless) = (Spread::of(&[10.0, 10.1, 10.2]), Spread::of(&[9.0, 11.0, 14.0]));
+        assert!(!differ(steady, restless));
+        assert!(differ(steady, Spread::of(&[10.4, 10.5, 10.6])));
+    }
+}
