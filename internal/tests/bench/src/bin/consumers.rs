@@ -110,6 +110,12 @@ impl StoreWrapper for Unwritten {
         Ok(())
     }
 
+    /// A consumer works on one incarnation.
+    async fn at(&self, incarnation: u32) -> Result<SharedStore, StoreError> {
+        let inner = self.inner.at(incarnation).await?;
+        Ok(Arc::new(Self { inner, work: Arc::clone(&self.work) }))
+    }
+
     /// The fan-out would wait for a storage consumer.
     async fn wait_applied(&self, _: Source, _: Seq, _: Duration) -> Result<bool, StoreError> {
         Ok(true)
