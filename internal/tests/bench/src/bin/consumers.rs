@@ -28,6 +28,10 @@ use store::{CellWrites, SharedStore, Source, StoreError};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+/// As in the consumers' programs.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The run fails when the end is not reached within this time.
 const DONE_WITHIN: Duration = Duration::from_secs(1_800);
 /// How often commits are looked at.
