@@ -145,8 +145,10 @@ impl KafkaConfig {
             // A partition that is added has to wait for the fetch in progress.
             .set("fetch.wait.max.ms", "25")
             .set("fetch.queue.backoff.ms", "2")
-            .set("queued.min.messages", "5000")
-            .set("queued.max.messages.kbytes", "16384");
+            // Fetched ahead for each partition, which has a queue of its own: at either bound no more is fetched until
+            // its reader has taken some, looked at every 2 ms.
+            .set("queued.min.messages", "8192")
+            .set("queued.max.messages.kbytes", "8192");
         config
     }
 

@@ -1,9 +1,14 @@
-//! Reading partitions: reader threads, each with a consumer, and readers that each get their records from one
-//! thread.
+//! Reading partitions: readers, each with the queue of its partition, and the threads that assign partitions to
+//! consumers.
+//!
+//! librdkafka fetches ahead into a queue for each partition, within bounds ([`KafkaConfig::reader`]), and fetches no
+//! further while a reader leaves its queue full. A reader takes records from its queue by itself: no thread and no buffer
+//! of ours stands between. Pausing a partition is not used for that: it drops what was fetched, and whole batches are
+//! fetched and decompressed again.
 
+mod handover;
 mod reader_thread;
 mod record;
-mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +19,7 @@ use bytes::BytesMut;
 use eventlog::{LogError, PartitionReader, Record, TopicPartition};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +29,9 @@ use crate::config::KafkaConfig;
 use crate::context::Quiet;
 use crate::errors::{broken, transient};
 use crate::threads::{self, Mailbox};
+use handover::Handover;
 use reader_thread::{Command, ReaderThread};
-use shelf::Shelf;
+use record::to_record;
 
 /// The most readers of one partition at the same time; further ones wait.
 const READERS_MAX: usize = 12;
@@ -75,9 +82,10 @@ impl Readers {
     pub(crate) async fn reader(&self, at: TopicPartition, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
         let turn = self.turn(&at).await?;
         let mailbox = self.take_lane(&at)?;
-        let shelf = Arc::new(Shelf::new());
-        mailbox.post(Command::Open { at: at.clone(), from, shelf: Arc::clone(&shelf), turn });
-        Ok(Box::new(Reader { at, shelf, mailbox, closing: self.closing.clone() }))
+        let handover = Arc::new(Handover::default());
+        mailbox.post(Command::Open { at: at.clone(), from, handover: Arc::clone(&handover), turn });
+        let (closing, buffer) = (self.closing.clone(), BytesMut::new());
+        Ok(Box::new(Reader { at, next: from, queue: None, buffer, handover, mailbox, closing }))
     }
 
     async fn turn(&self, at: &TopicPartition) -> Result<OwnedSemaphorePermit, LogError> {
@@ -117,7 +125,6 @@ impl Readers {
             mailbox: Arc::clone(&mailbox),
             taken: Arc::clone(&taken),
             reading: BTreeMap::new(),
-            buffer: BytesMut::new(),
         };
         let closing = self.closing.clone();
         threads::spawn("kafka-reader", &self.tasks, move || lane.run(&closing))?;
@@ -129,13 +136,44 @@ impl Readers {
     }
 }
 
-/// Takes one partition's records from its shelf, a bounded buffer.
+/// Takes one partition's records from its queue.
 struct Reader {
     at: TopicPartition,
-    shelf: Arc<Shelf>,
+    /// The lowest offset that the next record may have.
+    next: u64,
+    /// `None` until the thread has assigned the partition.
+    queue: Option<PartitionQueue<Quiet>>,
+    /// Room for the bytes of the next records.
+    buffer: BytesMut,
+    handover: Arc<Handover>,
     /// The mailbox of the reader thread.
     mailbox: Arc<Mailbox<Command>>,
     closing: CancellationToken,
+}
+
+impl Reader {
+    /// At most `records_max` of the records that are there.
+    fn take(&mut self, records_max: usize) -> Vec<Record> {
+        self.queue = self.queue.take().or_else(|| self.handover.take());
+        let (mut records, Some(queue)) = (Vec::new(), &self.queue) else { return Vec::new() };
+        while records.len() < records_max {
+            match queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    let record = to_record(&message, &mut self.buffer);
+                    if record.offset >= self.next {
+                        self.next = record.offset + 1;
+                        records.push(record);
+                    }
+                }
+                Some(Err(error)) => {
+                    let (at, next) = (self.at.clone(), self.next);
+                    self.mailbox.post(Command::Fault { at, next, error });
+                }
+            }
+        }
+        records
+    }
 }
 
 #[async_trait]
@@ -145,20 +183,18 @@ impl PartitionReader for Reader {
             if self.closing.is_cancelled() {
                 return Err(LogError::Closed);
             }
-            let (taken, resume) = self.shelf.take(records_max.max(1));
-            if resume {
-                self.mailbox.post(Command::Resume(self.at.clone()));
+            let records = self.take(records_max.max(1));
+            if !records.is_empty() {
+                return Ok(records);
             }
-            match taken {
-                Ok(records) if records.is_empty() => {}
-                Ok(records) => return Ok(records),
-                Err(failure) => return Err(failure.into_error(&self.at)),
+            if let Some(failure) = self.handover.failure() {
+                return Err(failure.into_error(&self.at));
             }
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => {}
-                // A notification between the check and the wait is not lost: `filled` keeps it.
-                () = self.shelf.filled.notified() => {}
+                // A notification between the check and the wait is not lost: `changed` keeps it.
+                () = self.handover.changed.notified() => {}
             }
         }
     }
@@ -166,6 +202,8 @@ impl PartitionReader for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        // Before the partition can be another reader's: this ends the notifications of the queue that they would share.
+        drop(self.queue.take());
         self.mailbox.post(Command::Close(self.at.clone()));
     }
 }

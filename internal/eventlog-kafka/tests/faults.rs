@@ -179,14 +179,13 @@ async fn a_slow_reader_of_a_long_backlog_misses_nothing() {
             assert_eq!(record.payload[..], next.to_be_bytes(), "offset {}", record.offset);
             next += 1;
         }
-        // Read more slowly than the broker sends, so that the reader's shelf fills and the partition is paused
-        // repeatedly.
+        // Read more slowly than the broker sends, so that the partition's queue is full again and again.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // A reader that left while its partition was paused must not affect the next one.
+    // A reader that leaves a full queue behind must not affect the next one.
     let mut first = log.reader(TOPIC, 0, 0).await.unwrap();
     timeout(PATIENCE, first.next(1)).await.unwrap().unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await; // its shelf fills
+    tokio::time::sleep(Duration::from_millis(300)).await; // its queue fills
     drop(first);
     assert_eq!(numbers(&log, RECORDS as usize).await.len(), RECORDS as usize);
     log.close().await;
