@@ -28,9 +28,18 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// A command to the reader thread.
 pub(crate) enum Command {
-    Open { at: TopicPartition, from: u64, handover: Arc<Handover>, turn: OwnedSemaphorePermit },
+    Open {
+        at: TopicPartition,
+        from: u64,
+        handover: Arc<Handover>,
+        turn: OwnedSemaphorePermit,
+    },
     /// The partition's queue had an error when its reader was at `next`.
-    Fault { at: TopicPartition, next: u64, error: KafkaError },
+    Fault {
+        at: TopicPartition,
+        next: u64,
+        error: KafkaError,
+    },
     Close(TopicPartition),
 }
 

@@ -14,7 +14,10 @@ pub(crate) fn run(before: &Path, after: &Path) -> Result<bool> {
     let (before, after) = (Report::load(before)?, Report::load(after)?);
     ensure!(before.row == after.row, "one is of {}, the other one of {}", before.row, after.row);
     for (name, report) in [("before", &before), ("after", &after)] {
-        println!("{name}: {}, {:?}", report.command, report.conditions);
+        println!("{name}: {}", report.command);
+        if let Some(conditions) = &report.conditions {
+            println!("  {conditions}");
+        }
     }
     println!("{:<64}{:>12}{:>12}{:>8}", "", "before", "after", "ratio");
     let mut same = true;

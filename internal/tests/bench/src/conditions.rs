@@ -1,12 +1,14 @@
 //! Under which conditions a run was made: the machine, the commit, and what else ran.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+use std::{fmt, fs};
 
 use bench::processes;
+use environment::Clock;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// The most other processes that a result names.
 const OTHERS_MAX: usize = 8;
@@ -23,7 +25,7 @@ pub(crate) struct Conditions {
     /// The commit of the folder of the programs, with `-dirty` where files were changed; or `unknown`.
     pub(crate) commit: String,
     /// When the run began, seconds of Unix time.
-    pub(crate) began: u64,
+    pub(crate) began: i64,
     /// How long it took, in seconds.
     pub(crate) took: f64,
     /// Processes that ran or waited to run, on average over a minute: at the start, and at the end.
@@ -33,10 +35,19 @@ pub(crate) struct Conditions {
     pub(crate) others: Vec<(String, f64)>,
 }
 
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, kernel, commit, took, load: [before, after], others, .. } = self;
+        write!(f, "{machine}, {kernel}, commit {commit}, {took:.0} s, load {before} to {after}; beside it:")?;
+        others.iter().try_for_each(|(name, percent)| write!(f, " {name} {percent} %"))
+    }
+}
+
 /// The beginning of a run.
 #[derive(Debug)]
 pub(crate) struct Beginning {
-    at: SystemTime,
+    at: Instant,
+    unix_ms: i64,
     load: f64,
     processes: BTreeMap<u32, Duration>,
 }
@@ -44,12 +55,12 @@ pub(crate) struct Beginning {
 impl Beginning {
     pub(crate) fn now() -> Self {
         let processes = processes::all().into_iter().map(|(pid, _, cpu)| (pid, cpu)).collect();
-        Self { at: SystemTime::now(), load: load(), processes }
+        Self { at: Instant::now(), unix_ms: Clock::system().now_ms(), load: load(), processes }
     }
 
     /// The conditions from the beginning until now.
     pub(crate) fn conditions(&self) -> Conditions {
-        let took = self.at.elapsed().unwrap_or_default().as_secs_f64();
+        let took = self.at.elapsed().as_secs_f64();
         let used = |(pid, name, cpu): (u32, String, Duration)| {
             let used = cpu.saturating_sub(self.processes.get(&pid).copied().unwrap_or_default());
             (pid != std::process::id() && used >= OTHERS_CPU_MIN)
@@ -62,7 +73,7 @@ impl Beginning {
             machine: machine(),
             kernel: said("uname", &["-sr"]),
             commit: commit(),
-            began: self.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            began: self.unix_ms / 1_000,
             took,
             load: [self.load, load()],
             others,

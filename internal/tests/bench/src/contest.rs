@@ -44,7 +44,7 @@ impl Contest {
         }
         let conditions = beginning.conditions();
         println!("{} {}, {} rounds", self.row, report.command, wishes.rounds);
-        println!("{conditions:?}");
+        println!("{conditions}");
         let began = conditions.began;
         report.conditions = Some(conditions);
         report.print();

@@ -7,20 +7,16 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use domain::kinds::{AddMembers, Create, SendMessage};
 use domain::limits::MEMBERS_PER_EVENT_MAX;
-use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, UserId};
 use eventlog::{AppendReceipt, NewRecord, SharedLog};
 use events::Codec;
-use events::topics::{MESSAGES, spec_of};
-use store::{SharedStore, Source};
-use tokio::time::{Duration, Instant};
+use events::topics::MESSAGES;
 use uuid::Uuid;
 
 /// Appends that are not acknowledged yet.
 const IN_FLIGHT_MAX: usize = 5_000;
 /// The bytes of a message's text.
 const BODY_BYTES: usize = 150;
-/// The longest that storage may take for a backlog.
-const APPLIED_WITHIN: Duration = Duration::from_secs(1_800);
 
 /// Appends events.
 pub(crate) struct Messages {
@@ -105,24 +101,4 @@ impl Messages {
 
 fn id() -> Result<CommandId> {
     CommandId::try_from(Uuid::now_v7()).context("the clock is out of bounds")
-}
-
-/// The ends of the partitions of `chat.messages`.
-pub(crate) async fn ends(log: &SharedLog) -> Result<Vec<u64>> {
-    let mut ends = Vec::new();
-    for partition in 0..spec_of(MESSAGES).partitions {
-        ends.push(log.watermarks(MESSAGES, partition).await?.next);
-    }
-    Ok(ends)
-}
-
-/// Waits until storage has applied everything before these ends.
-pub(crate) async fn applied(store: &SharedStore, ends: &[u64]) -> Result<()> {
-    let deadline = Instant::now() + APPLIED_WITHIN;
-    for (partition, next) in (0..).zip(ends).filter(|(_, next)| **next > 0) {
-        let (source, seq) = (Source { topic: MESSAGES, partition }, Seq::new(spec_of(MESSAGES).generation, next - 1)?);
-        let wait = deadline.saturating_duration_since(Instant::now());
-        anyhow::ensure!(store.wait_applied(source, seq, wait).await?, "void: storage has not reached the end");
-    }
-    Ok(())
 }

@@ -4,21 +4,19 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
+use bench::progress::{delivered, ends};
 use domain::UserId;
-use eventlog::{SharedLog, TopicPartition, partition_of_id};
-use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, spec_of};
+use eventlog::{SharedLog, partition_of_id};
+use events::topics::{DELIVERIES, MESSAGES, spec_of};
 use testkit::numbered;
-use tokio::time::{Duration, Instant, sleep};
 
 use crate::contest::Contest;
 use crate::ground::Ground;
-use crate::messages::{self, Messages};
+use crate::messages::Messages;
 use crate::report::Figures;
 use crate::wishes::Wishes;
 
 const MESSAGES_EACH: usize = 100;
-const DELIVERED_WITHIN: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Runs the rounds: conversations of these sizes take turns.
 pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
@@ -32,10 +30,10 @@ async fn round(log: &SharedLog, members: usize) -> Result<Figures> {
     let (mut messages, expected) = (Messages::new(log), members.min(spec_of(DELIVERIES).partitions as usize));
     messages.open(&spread(members)).await?;
     messages.durable().await?;
-    delivered(log).await?;
+    caught_up(log).await?;
     let before = records(log).await?;
     messages.say(MESSAGES_EACH).await?;
-    delivered(log).await?;
+    caught_up(log).await?;
     let found = records(log).await? - before;
     ensure!(
         found == (MESSAGES_EACH * expected) as u64,
@@ -62,23 +60,11 @@ fn spread(members: usize) -> Vec<UserId> {
 }
 
 /// Waits until the fan-out has committed the end of the log.
-async fn delivered(log: &SharedLog) -> Result<()> {
-    let begun = Instant::now();
-    for (partition, end) in (0..).zip(messages::ends(log).await?) {
-        let at = TopicPartition::new(MESSAGES, partition);
-        while log.committed(GROUP_FANOUT, &at).await?.is_none_or(|commit| commit.next < end) {
-            ensure!(begun.elapsed() < DELIVERED_WITHIN, "void: the fan-out has not reached the end");
-            sleep(LOOK_EVERY).await;
-        }
-    }
-    Ok(())
+async fn caught_up(log: &SharedLog) -> Result<()> {
+    delivered(log, &ends(log, MESSAGES).await?).await
 }
 
 /// The records of `chat.deliveries`.
 async fn records(log: &SharedLog) -> Result<u64> {
-    let mut records = 0;
-    for partition in 0..spec_of(DELIVERIES).partitions {
-        records += log.watermarks(DELIVERIES, partition).await?.next;
-    }
-    Ok(records)
+    Ok(ends(log, DELIVERIES).await?.iter().sum())
 }

@@ -2,13 +2,15 @@
 
 use anyhow::{Context as _, Result};
 use bench::processes::cpu_of;
+use bench::progress::{applied, ends};
+use events::topics;
 use testkit::numbered;
 use testkit::programs::{Ran, Setup};
 use tokio::time::Instant;
 
 use crate::contest::Contest;
 use crate::ground::{BARE, Ground};
-use crate::messages::{self, Messages};
+use crate::messages::Messages;
 use crate::report::Figures;
 use crate::wishes::Wishes;
 
@@ -40,13 +42,13 @@ async fn storage(ground: &Ground, messages: &mut Messages, count: usize) -> Resu
     let store = ground.cluster.store().await?;
     let mut storage = ground.program(STORAGE, &[]).await?;
     messages.say(WARM_UP).await?;
-    messages::applied(&store, &messages::ends(&ground.log).await?).await?;
+    applied(&store, &ends(&ground.log, topics::MESSAGES).await?).await?;
     storage.pause()?;
     messages.say(count).await?;
-    let (ends, pid) = (messages::ends(&ground.log).await?, storage.pid().context("it runs")?);
+    let (all, pid) = (ends(&ground.log, topics::MESSAGES).await?, storage.pid().context("it runs")?);
     let (begun, cpu) = (Instant::now(), cpu_of(pid)?);
     storage.resume()?;
-    messages::applied(&store, &ends).await?;
+    applied(&store, &all).await?;
     let (took, cpu) = (begun.elapsed(), cpu_of(pid)? - cpu);
     storage.kill().await?;
     Ok(figures(count as f64 / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / count as f64))

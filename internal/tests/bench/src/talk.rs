@@ -96,7 +96,7 @@ impl Talk {
     /// # Errors
     /// When a socket or a conversation is not opened.
     pub(crate) async fn pairs(node: SocketAddr, tokens: &[String]) -> Result<Self> {
-        ensure!(tokens.len() % 2 == 0, "{} devices are not pairs", tokens.len());
+        ensure!(tokens.len().is_multiple_of(2), "{} devices are not pairs", tokens.len());
         let mut talk = Self::connect(node, tokens, 2).await?;
         for pair in talk.devices.chunks_mut(2) {
             let [one, other] = pair else { continue };

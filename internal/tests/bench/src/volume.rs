@@ -1,11 +1,11 @@
 //! What many messages leave behind, on `klatsch`: memory, the time of a restart, and bytes on disk.
 
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::Result;
 use bench::processes::memory_of;
 use testkit::numbered;
+use tokio::time::Instant;
 
 use crate::contest::Contest;
 use crate::folder::Folder;

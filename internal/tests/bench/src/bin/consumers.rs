@@ -7,12 +7,14 @@
 //! Started by `bench`, with `KLATSCH_KAFKA` in the environment. Prints records per second, and microseconds of CPU time
 //! of each.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use bench::processes::cpu_of;
+use bench::progress;
 use domain::Seq;
 use environment::{Clock, Entropy};
 use eventlog::wrapper::LogWrapper;
@@ -25,17 +27,12 @@ use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::wrapper::StoreWrapper;
 use store::{CellWrites, SharedStore, Source, StoreError};
-use tokio::time::sleep;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// As in the consumers' programs.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// The run fails when the end is not reached within this time.
-const DONE_WITHIN: Duration = Duration::from_secs(1_800);
-/// How often commits are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -45,26 +42,43 @@ async fn main() -> Result<()> {
     let inner: SharedStore = EmbeddedStore::open(Database::in_memory(), Clock::system()).await?;
     let store: SharedStore = Arc::new(Unwritten { inner: Arc::clone(&inner), work: Arc::clone(&work) });
     let (codec, entropy, metrics) = (Codec::compiled_in(), Entropy::system(), Metrics::new());
+    let ends = progress::ends(&log, MESSAGES).await?;
     match std::env::args().nth(1).as_deref() {
         Some("storage") => {
-            let deps = storage::Deps::new(log.clone(), store, codec, entropy, storage::StorageMetrics::new(&metrics));
-            let running = tokio::spawn(storage::run(deps, Readiness::default(), stop.clone()));
-            applied(&log, &inner).await?;
-            work.print(records(&log).await?)?;
-            stop.cancel();
-            running.await?.map_err(anyhow::Error::from_boxed)
+            let deps =
+                storage::Deps::new(Arc::clone(&log), store, codec, entropy, storage::StorageMetrics::new(&metrics));
+            let running = storage::run(deps, Readiness::default(), stop);
+            first(progress::applied(&inner, &ends), running).await?;
         }
         Some("fanout") => {
             begin_again(&log).await?;
-            let dropping: SharedLog = Arc::new(Undelivered { inner: log.clone(), work: Arc::clone(&work) });
+            let dropping: SharedLog = Arc::new(Undelivered { inner: Arc::clone(&log), work: Arc::clone(&work) });
             let deps = fanout::Deps::new(dropping, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
-            let running = tokio::spawn(fanout::run(deps, Readiness::default(), stop.clone()));
-            committed(&log).await?;
-            work.print(records(&log).await?)?;
-            stop.cancel();
-            running.await?.map_err(anyhow::Error::from_boxed)
+            let running = fanout::run(deps, Readiness::default(), stop);
+            first(progress::delivered(&log, &ends), running).await?;
         }
         _ => bail!("started by bench"),
+    }
+    work.print(ends.iter().sum())?;
+    // Leaves the group: the next round sets its positions.
+    log.close().await;
+    Ok(())
+}
+
+/// Waits until the end is reached, while the consumer runs in a task of its own.
+async fn first<E>(
+    reached: impl Future<Output = Result<()>>,
+    running: impl Future<Output = Result<(), E>> + Send + 'static,
+) -> Result<()>
+where
+    E: Display + Send + 'static,
+{
+    tokio::select! {
+        reached = reached => reached,
+        ended = tokio::spawn(running) => match ended? {
+            Ok(()) => bail!("the consumer ended by itself"),
+            Err(error) => bail!("the consumer ended: {error}"),
+        },
     }
 }
 
@@ -149,40 +163,10 @@ impl LogWrapper for Undelivered {
     }
 }
 
-/// The records of `chat.messages`.
-async fn records(log: &SharedLog) -> Result<u64> {
-    let mut records = 0;
-    for partition in 0..spec_of(MESSAGES).partitions {
-        records += log.watermarks(MESSAGES, partition).await?.next;
-    }
-    Ok(records)
-}
-
-async fn applied(log: &SharedLog, store: &SharedStore) -> Result<()> {
-    for partition in 0..spec_of(MESSAGES).partitions {
-        let last = log.watermarks(MESSAGES, partition).await?.next - 1;
-        let (source, seq) = (Source { topic: MESSAGES, partition }, Seq::new(spec_of(MESSAGES).generation, last)?);
-        anyhow::ensure!(store.wait_applied(source, seq, DONE_WITHIN).await?, "void: the end was not reached");
-    }
-    Ok(())
-}
-
 /// Sets the fan-out's positions to the beginning.
 async fn begin_again(log: &SharedLog) -> Result<()> {
     let begin = Commit { next: 0, metadata: String::new() };
     let of = |topic: &'static str| (0..spec_of(topic).partitions).map(move |one| TopicPartition::new(topic, one));
     let commits: Vec<_> = [MESSAGES, RECEIPTS, USERS].into_iter().flat_map(of).map(|at| (at, begin.clone())).collect();
     Ok(log.commit_offline(GROUP_FANOUT, &commits).await?)
-}
-
-async fn committed(log: &SharedLog) -> Result<()> {
-    let begun = Instant::now();
-    for partition in 0..spec_of(MESSAGES).partitions {
-        let (at, end) = (TopicPartition::new(MESSAGES, partition), log.watermarks(MESSAGES, partition).await?.next);
-        while log.committed(GROUP_FANOUT, &at).await?.is_none_or(|commit| commit.next < end) {
-            anyhow::ensure!(begun.elapsed() < DONE_WITHIN, "void: the end was not reached");
-            sleep(LOOK_EVERY).await;
-        }
-    }
-    Ok(())
 }

@@ -1,12 +1,13 @@
 //! The floor of the consumers: reads `chat.messages` with the bare driver, from its beginning to its end, and does nothing
 //! with the records.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bench::processes::cpu_of;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Message as _, Offset};
+use tokio::time::Instant;
 
 use crate::kafka;
 

@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["rows", folder, senders, seconds, rate] => {
-            rows::run(folder.as_ref(), senders.parse()?, seconds.parse()?, rate.parse()?)
+            rows::run(folder.as_ref(), senders.parse()?, seconds.parse()?, rate.parse()?).await
         }
         ["store", address, keyspace, messages, conversations] => {
             store::run(address, keyspace, messages.parse()?, conversations.parse()?).await

@@ -4,17 +4,18 @@
 //! No log, no rules, no sockets.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use bench::processes::cpu_of;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use tokio::time::{Instant, sleep_until};
 
 /// The bytes of a row: about those of a message in the log.
 const ROW_BYTES: usize = 250;
 
 /// Prints rows per second, microseconds of CPU time of each, and p50 and p99 in milliseconds of single rows at the rate.
-pub(crate) fn run(folder: &Path, senders: u64, seconds: u64, rate: u64) -> Result<()> {
+pub(crate) async fn run(folder: &Path, senders: u64, seconds: u64, rate: u64) -> Result<()> {
     let database = Database::builder(folder).open()?;
     let table = database.keyspace("rows", KeyspaceCreateOptions::default)?;
     let (time, mut rows) = (Duration::from_secs(seconds), 0);
@@ -28,7 +29,7 @@ pub(crate) fn run(folder: &Path, senders: u64, seconds: u64, rate: u64) -> Resul
     let begun = Instant::now();
     for number in 0..seconds * rate {
         let due = Duration::from_secs_f64(number as f64 / rate as f64);
-        std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        sleep_until(begun + due).await;
         let one = Instant::now();
         write(&database, &table, rows + number, 1)?;
         times.push(one.elapsed());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -102,15 +102,13 @@ impl Sockets {
     /// Appends the message to the first topic. The future ends with its `ack`.
     fn append(&self, id: &str, conversation: &str, text: &str) -> impl Future<Output = Result<String>> + use<> {
         let record = FutureRecord::to(FIRST).key(conversation).payload(text);
-        let appending = self.producer.as_ref().map(|producer| producer.send_result(record));
+        let appending = match &self.producer {
+            Some(producer) => producer.send_result(record).ok(),
+            None => None,
+        };
         let ack = ack(id, conversation);
-        let taken = matches!(appending, Some(Ok(_)));
-        let appending = appending.and_then(|sent| sent.ok());
         async move {
-            anyhow::ensure!(taken, "a message was not taken");
-            if let Some(appending) = appending {
-                appending.await?.map_err(|(error, _)| error)?;
-            }
+            appending.context("a message was not taken")?.await?.map_err(|(error, _)| error)?;
             Ok(ack)
         }
     }

@@ -4,8 +4,6 @@
 //! A message is a timeline row and an id row; a conversation has one head in each call. Calls are of the size of the
 //! consumer's batches, as many at once as there are partitions, with prepared statements in unlogged batches.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use bench::processes::cpu_of;
 use domain::{CommandId, Seq};
@@ -17,6 +15,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency;
 use scylla::statement::batch::{Batch, BatchStatement, BatchType};
 use scylla::statement::prepared::PreparedStatement;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Messages of one call.
