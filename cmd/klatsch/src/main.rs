@@ -37,8 +37,26 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "seeded-bugs")]
+    if let Err(fault) = switch_bug_on() {
+        eprintln!("klatsch: {fault}");
+        return ExitCode::FAILURE;
+    }
     // The program is started at a terminal, so by default only warnings are logged.
     process::program_logging(process::telemetry::TERMINAL_FILTER, run)
+}
+
+/// Switches on the bug that KLATSCH_SEEDED_BUG names, if there is such a variable.
+#[cfg(feature = "seeded-bugs")]
+fn switch_bug_on() -> Result<(), String> {
+    use environment::seeded_bugs::{Bug, switch};
+
+    let Some(name) = std::env::var_os("KLATSCH_SEEDED_BUG") else { return Ok(()) };
+    let name = name.to_string_lossy();
+    let bug = Bug::named(&name).ok_or_else(|| format!("there is no seeded bug '{name}'"))?;
+    switch(Some(bug));
+    eprintln!("klatsch: with the seeded bug {bug:?}");
+    Ok(())
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {

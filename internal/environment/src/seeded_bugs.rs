@@ -1,9 +1,9 @@
 //! Deliberate bugs that show whether the tests find them: compiled in only with the feature `seeded-bugs`, which
-//! no program has.
+//! no program has unless it is built for that purpose (see `process::program`).
 //!
 //! Each is one wrong line somewhere in a service, switched on at run time for the whole process.
 
-/// Whether the bugs are compiled in. Programs refuse to be built with them; see `process::program`.
+/// Whether the bugs are compiled in. Programs refuse to be built with them by accident; see `process::program`.
 pub const COMPILED_IN: bool = cfg!(feature = "seeded-bugs");
 
 /// A bug.
@@ -62,11 +62,17 @@ pub enum Bug {
     SignalMovesCursor,
     /// The members who receive signals are looked up only once.
     SignalToWhoWasRemoved,
+    /// Now and then a socket does not send a frame of its feed, and goes on.
+    FeedDropsFrame,
+    /// A socket sends the frames that came together in the opposite order.
+    FeedReversesFrames,
+    /// Now and then a message is logged a second time, under an id that the client never sent.
+    SendLoggedTwice,
 }
 
 impl Bug {
     /// All bugs.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -93,7 +99,16 @@ impl Bug {
         Self::ListBeyondMembership,
         Self::SignalMovesCursor,
         Self::SignalToWhoWasRemoved,
+        Self::FeedDropsFrame,
+        Self::FeedReversesFrames,
+        Self::SendLoggedTwice,
     ];
+
+    /// The bug of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
+    }
 }
 
 #[cfg(feature = "seeded-bugs")]

@@ -48,12 +48,15 @@ impl ConfigFault {
     }
 }
 
-/// Fails to compile where a program is built with seeded bugs.
+/// Fails to compile where a program is built with seeded bugs, unless the feature `seeded-bugs` of this crate asks for
+/// such a program.
 struct NoSeededBugs<O>(std::marker::PhantomData<O>);
 
 impl<O> NoSeededBugs<O> {
-    const CHECK: () =
-        assert!(!environment::seeded_bugs::COMPILED_IN, "a program must not be built with the feature `seeded-bugs`");
+    const CHECK: () = assert!(
+        !environment::seeded_bugs::COMPILED_IN || cfg!(feature = "seeded-bugs"),
+        "a program must not be built with the feature `seeded-bugs`"
+    );
 }
 
 /// Runs a whole program: options from flags and environment, the log, the signals, `run`, the deadline, the exit code.

@@ -304,7 +304,13 @@ impl<'w> Session<'w> {
         self.wire.feed_frame(&welcome);
     }
 
-    async fn frames(&mut self, frames: Vec<TextFrame>) -> Result<(), Ending> {
+    async fn frames(&mut self, mut frames: Vec<TextFrame>) -> Result<(), Ending> {
+        if seeded(Bug::FeedDropsFrame) && self.node.entropy.below(50) == 0 {
+            frames.pop();
+        }
+        if seeded(Bug::FeedReversesFrames) {
+            frames.reverse();
+        }
         self.node.metrics.frames.inc_by(frames.len() as u64);
         let appended_ms = frames.first().and_then(|first| protocol::appended_ms(first.text()));
         let texts = if self.batches { batched(frames) } else { frames };

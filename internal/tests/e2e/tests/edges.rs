@@ -315,16 +315,20 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
 
-/// No program compiles with the feature of `environment::seeded_bugs`; this test ensures that only the simulator
-/// switches it on.
+/// The features that compile seeded bugs in. None is on by default, and no dependency switches one on.
+const BUG_FEATURES: [(&str, &str); 3] =
+    [("sim", "seeded-bugs"), ("process", "seeded-bugs"), ("klatsch", "seeded-bugs")];
+
+/// No program compiles with the feature of `environment::seeded_bugs` unless it is asked for by name; this test ensures
+/// that only the simulator and a `klatsch` for load tests can be.
 #[test]
-fn bugs_on_purpose_are_for_the_simulator_alone() -> Result<()> {
+fn bugs_on_purpose_are_switched_on_by_name_only() -> Result<()> {
     for package in metadata()?.workspace_packages() {
         let on = |features: &[String]| features.iter().any(|feature| feature.ends_with("seeded-bugs"));
         let depends = package.dependencies.iter().any(|dependency| on(&dependency.features));
         assert!(!depends, "{} depends on a crate with its bugs on", package.name);
         for (feature, enables) in &package.features {
-            let own = (package.name.as_str(), feature.as_str()) == ("sim", "seeded-bugs");
+            let own = BUG_FEATURES.contains(&(package.name.as_str(), feature.as_str()));
             assert!(own || !on(enables), "{} switches bugs on with {feature}", package.name);
         }
     }

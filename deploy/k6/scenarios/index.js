@@ -1,0 +1,35 @@
+/** The scenarios by name, and playing one from set-up to verdict. */
+import { SetUpError } from '../lib/world.js';
+import { direct } from './direct.js';
+import { edits } from './edits.js';
+import { fanIn } from './fan_in.js';
+import { groups } from './groups.js';
+import { reconnect } from './reconnect.js';
+import { rolling } from './rolling.js';
+import { smoke } from './smoke.js';
+import { storm } from './storm.js';
+
+/** @type {Record<string, (world: import('../lib/world.js').World) => Promise<void>>} */
+export const SCENARIOS = { smoke, direct, groups, fan_in: fanIn, edits, reconnect, storm, rolling };
+
+/**
+ * Plays a scenario and records its verdict. Never rejects: what went wrong is recorded.
+ * @param {string} name
+ * @param {import('../lib/world.js').World} world
+ */
+export async function play(name, world) {
+  try {
+    await SCENARIOS[name](world);
+    await world.end();
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error);
+    if (error instanceof SetUpError) {
+      console.error(`set-up failed: ${words}`);
+      world.count('failed_setups', 1);
+    } else {
+      world.fault(words);
+    }
+  } finally {
+    world.stop();
+  }
+}

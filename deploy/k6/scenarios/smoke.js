@@ -1,0 +1,139 @@
+/** Every frame that a client sends, and the error codes that one can cause, each once. */
+import { uuid7 } from '../lib/ids.js';
+import { until } from '../lib/wait.js';
+import { audience } from './cast.js';
+import { refusalsOverHttp, refusalsOverTheSocket } from './smoke_refusals.js';
+
+/**
+ * @typedef {import('../lib/world.js').World} World
+ * @typedef {import('../lib/device.js').Device} Device
+ */
+
+const HEARD_WITHIN_MS = 10_000;
+
+/** @param {World} world */
+export async function smoke(world) {
+  const heard = new Heard();
+  const accounts = await world.accounts(5);
+  const devices = await world.connect(accounts, { signals: true, heard: (device, frame) => heard.take(device, frame) });
+  const conversation = await groupLife(world, devices, heard);
+  await messageLife(world, devices, conversation, heard);
+  await ownFrames(world, devices, conversation, heard);
+  await refusalsOverTheSocket(world, devices, conversation);
+  await refusalsOverHttp(world, devices, conversation);
+}
+
+/** What the devices heard. */
+class Heard {
+  constructor() {
+    /** @type {{ device: Device, frame: any }[]} */
+    this.frames = [];
+  }
+
+  /**
+   * @param {Device} device
+   * @param {any} frame
+   */
+  take(device, frame) {
+    this.frames.push({ device, frame });
+  }
+
+  /**
+   * Whether the device heard, or hears soon, a frame with these fields.
+   * @param {Device} device
+   * @param {Record<string, unknown>} fields
+   */
+  soon(device, fields) {
+    const like = (/** @type {any} */ frame) => Object.entries(fields).every(([key, value]) => frame[key] === value);
+    return until(() => this.frames.some((heard) => heard.device === device && like(heard.frame)), HEARD_WITHIN_MS);
+  }
+}
+
+/**
+ * @param {World} world
+ * @param {Device[]} devices
+ * @param {Heard} heard
+ * @returns {Promise<string>} a group of the first four
+ */
+async function groupLife(world, [ann, bob, cem, dan, eve], heard) {
+  const conversation = await world.group(ann, [bob.account, cem.account]);
+  const stands = async (/** @type {string} */ name, /** @type {Device} */ by, /** @type {any} */ frame) => {
+    const { fate, code } = await by.command({ conversation, ...frame });
+    world.check(name, fate === 'stands', code);
+  };
+  await stands('add_members', ann, { type: 'add_members', members: [dan.account.user, eve.account.user] });
+  await stands('change_title', ann, { type: 'change_title', title: 'smoke' });
+  world.check('title_changed', await heard.soon(eve, { kind: 'title_changed', title: 'smoke' }));
+  await stands('change_role', ann, { type: 'change_role', user: bob.account.user, role: 'admin' });
+  world.check('role_changed', await heard.soon(cem, { kind: 'role_changed', user: bob.account.user }));
+  await stands('remove_member', bob, { type: 'remove_member', user: eve.account.user });
+  world.check('left', await heard.soon(eve, { kind: 'left', user: eve.account.user }));
+  await stands('add_members again', ann, { type: 'add_members', members: [eve.account.user] });
+  await stands('leave', eve, { type: 'leave' });
+  return conversation;
+}
+
+/**
+ * @param {World} world
+ * @param {Device[]} devices
+ * @param {string} conversation
+ * @param {Heard} heard
+ */
+async function messageLife(world, [ann, bob, cem], conversation, heard) {
+  const said = ann.say_in(conversation);
+  world.check('send', (await said).fate === 'stands');
+  const target = said.id;
+  const by = async (/** @type {Device} */ device, /** @type {any} */ frame) => {
+    const { fate, code } = await device.command({ conversation, ...frame });
+    world.check(frame.type + (frame.reply_to === undefined ? '' : ' with reply_to'), fate === 'stands', code);
+  };
+  await by(bob, { type: 'send', body: 'an answer', reply_to: target });
+  await by(ann, { type: 'edit', target, body: `${said.body.slice(0, -1)},"edited":true}` });
+  await by(bob, { type: 'react', target, emoji: '👍' });
+  await by(bob, { type: 'unreact', target });
+  for (const kind of ['edited', 'reacted']) world.check(kind, await heard.soon(cem, { kind, target }));
+  const gone = bob.say_in(conversation);
+  await gone;
+  await by(bob, { type: 'delete', target: gone.id });
+  world.check('deleted', await heard.soon(cem, { kind: 'deleted', target: gone.id }));
+  const withdrawn = uuid7();
+  await by(ann, { type: 'withdraw', id: withdrawn });
+  const late = await ann.command({ type: 'send', id: withdrawn, conversation, body: 'too late' });
+  world.check('what was withdrawn is refused', late.fate === 'refused' && late.code === 'withdrawn', late);
+  // The same command again: settled, and shown once.
+  const { frame, copy } = { frame: { type: 'send', id: target, conversation, body: said.body }, copy: ann };
+  world.check('a retry of an edited message is settled', (await copy.command(frame)).fate === 'stands');
+}
+
+/**
+ * Frames that are about the device itself, or answered by no event.
+ * @param {World} world
+ * @param {Device[]} devices
+ * @param {string} conversation
+ * @param {Heard} heard
+ */
+async function ownFrames(world, [ann, bob], conversation, heard) {
+  const seq = ann.highest.get(conversation) ?? 0;
+  bob.say({ type: 'mark', conversation, seq });
+  world.check('mark_ack', await heard.soon(bob, { type: 'mark_ack', conversation }));
+  world.check('read', await heard.soon(bob, { type: 'read', conversation, user: bob.account.user }));
+  bob.say({ type: 'typing', conversation });
+  world.check('typing', await heard.soon(ann, { type: 'typing', user: bob.account.user }));
+  ann.say({ type: 'pong' });
+  await ann.account.refresh();
+  ann.say({ type: 'renew', token: ann.account.accessToken });
+  world.check('renewed', await heard.soon(ann, { type: 'renewed' }));
+  const direct = await world.direct(ann, bob.account);
+  world.check('send in a direct conversation', (await bob.say_in(direct)).fate === 'stands');
+  const again = await bob.command({ type: 'create', kind: 'direct', members: [ann.account.user] });
+  world.check('exists', again.fate === 'refused' && again.code === 'exists', again);
+  // A cursor that was stored brings exactly what came since.
+  const { welcomes } = bob;
+  bob.cut();
+  await until(() => bob.welcomes === welcomes && !bob.live, 1_000);
+  const missed = ann.say_in(direct);
+  world.check('a message to an absent device', (await missed).fate === 'stands');
+  world.check('resumed', await until(() => bob.welcomes > welcomes, HEARD_WITHIN_MS));
+  world.check('what was missed', await heard.soon(bob, { kind: 'message', id: missed.id }));
+}
+
