@@ -49,6 +49,8 @@ class View {
     this.frames = new Map();
     /** @type {Set<number>} numbers of messages that came in pages of history, after a reset */
     this.rows = new Set();
+    /** @type {Map<string, { vu: number, n: number, seq: number }>} messages of other parts of the run, for the joint check */
+    this.others = new Map();
     /** @type {Set<number>} seqs of all frames that came, of any kind */
     this.seqs = new Set();
     /** The highest seq that came. */
@@ -178,9 +180,16 @@ export class Ledger {
    * @returns {Sent | null} whose it is; null when it is of another run or VU
    */
   shows(device, conversation, seq, body) {
-    const n = this.number(body);
-    if (n === null) return null;
+    const said = parsed(body);
+    if (said === null || said.run !== this.run) return null;
     this.shown += 1;
+    const { vu, n } = said;
+    if (vu !== this.vu) {
+      const { others } = this.view(device, conversation);
+      if (others.has(`${vu}.${n}`)) this.dup += 1;
+      else others.set(`${vu}.${n}`, { vu, n, seq });
+      return null;
+    }
     const sent = this.sent[n];
     if (sent === undefined || sent.conversation !== conversation) {
       this.foreign += 1;
@@ -209,13 +218,8 @@ export class Ledger {
    * @returns {number | null}
    */
   number(body) {
-    if (body === undefined || !body.startsWith('{"run":')) return null;
-    try {
-      const { run, vu, n } = JSON.parse(body);
-      return run === this.run && vu === this.vu && Number.isInteger(n) ? n : null;
-    } catch {
-      return null;
-    }
+    const said = body === undefined ? null : parsed(body);
+    return said !== null && said.run === this.run && said.vu === this.vu ? said.n : null;
   }
 
   /** Whether the fate of every message is known and every device was shown all that stands, as far as frames tell. */
@@ -335,20 +339,39 @@ export class Ledger {
   lines() {
     const { run, vu } = this;
     /** @type {object[]} */
-    const lines = [{ ledger: 1, run, vu }];
+    const lines = [{ line: 'begin', version: 1, run, vu }];
     for (const { n, id, conversation, author, state, copies } of this.sent) {
-      lines.push({ sent: n, id, conversation, author, state, copies });
+      lines.push({ line: 'sent', n, id, conversation, author, state, copies });
     }
     for (const [conversation, users] of this.members) {
-      for (const [user, spans] of users) lines.push({ member: user, conversation, spans: spans.map(({ from, to }) => [from, to === NEVER ? null : to]) });
+      for (const [user, spans] of users) {
+        lines.push({ line: 'member', conversation, user, spans: spans.map(({ from, to }) => [from, to === NEVER ? null : to]) });
+      }
     }
     this.devices.forEach(({ user, views }, device) => {
       for (const [conversation, view] of views) {
-        lines.push({ device, user, conversation, frames: [...view.frames].map(([n, seq]) => [n, seq]), rows: [...view.rows] });
+        const own = [...view.frames].map(([n, seq]) => [vu, n, seq]);
+        const frames = own.concat([...view.others.values()].map((other) => [other.vu, other.n, other.seq]));
+        lines.push({ line: 'device', device, user, conversation, frames, rows: [...view.rows].map((n) => [vu, n]) });
       }
     });
-    const { dup, reorder, foreign, shown } = this;
-    lines.push({ end: true, run, vu, sent: this.sent.length, dup, reorder, foreign, shown });
+    const { dup, reorder, foreign } = this;
+    lines.push({ line: 'end', sent: this.sent.length, dup, reorder, foreign });
     return lines;
+  }
+}
+
+/**
+ * What a body of a message says, if it is one of a ledger.
+ * @param {string} body
+ * @returns {{ run: string, vu: number, n: number } | null}
+ */
+function parsed(body) {
+  if (!body.startsWith('{"run":')) return null;
+  try {
+    const { run, vu, n } = JSON.parse(body);
+    return typeof run === 'string' && Number.isInteger(vu) && Number.isInteger(n) ? { run, vu, n } : null;
+  } catch {
+    return null;
   }
 }

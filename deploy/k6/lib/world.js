@@ -11,6 +11,7 @@
  * @property {number[]} [sizes] of groups
  * @property {number} [cutEverySeconds] how often each socket is cut
  * @property {number} [backWithinSeconds]
+ * @property {number} [lateMs] a send this much behind its time is the tool's own fault
  * @property {import('./thresholds.js').Thresholds} [thresholds]
  *
  * @typedef {object} Hooks
