@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::Engines;
 use crate::options::{Command, Options};
-use crate::{chat, keys};
+use crate::{chat, keys, ledger};
 
 /// How long to wait for a process that has the data folder open and accepts no commands: a `klatsch` that starts
 /// or stops.
@@ -25,6 +25,7 @@ pub(crate) async fn run(options: Options, stop: &CancellationToken) -> Result<En
     let command = match options.command {
         Command::Chat(options) => return chat::chat(options, &clock, &entropy, stop).await,
         Command::Keys(keys) => return keys::run(keys, &options.engines, &clock, &entropy).map(ended),
+        Command::Ledger(options) => return ledger::run(options).map(ended),
         Command::Completions { shell } => return completions(shell).map(ended),
         Command::Operate(command) => command,
     };

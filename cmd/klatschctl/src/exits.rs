@@ -68,6 +68,8 @@ const COMMANDS: &[Row] = &[
     ("keys list", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
     ("keys add", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
     ("keys retire kid", Some(Exit::Usage), Some(Exit::Unavailable), Some(Exit::Unavailable)),
+    ("ledger check /nowhere/ledger.jsonl", Some(Exit::Failed), Some(Exit::Failed), Some(Exit::Failed)),
+    ("ledger check", Some(Exit::Usage), Some(Exit::Usage), Some(Exit::Usage)),
     on_engines("tail chat.messages", Exit::Ok),
     on_engines("tail nowhere", Exit::Usage),
     ("chat --name ann --password x --with bob --url nonsense", Some(Exit::Usage), None, None),

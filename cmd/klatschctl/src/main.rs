@@ -6,6 +6,7 @@ mod engines;
 #[cfg(test)]
 mod exits;
 mod keys;
+mod ledger;
 mod options;
 
 use std::io::ErrorKind;

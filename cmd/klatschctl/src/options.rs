@@ -6,6 +6,7 @@ use terminal::ChatArguments;
 
 use crate::engines::EngineOptions;
 use crate::keys::KeysOptions;
+use crate::ledger::LedgerOptions;
 
 /// Operates Klatsch, and chats over it.
 ///
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     /// List, add and remove the keys that access tokens are signed with. Only the file is changed: running
     /// programs read it again
     Keys(KeysOptions),
+    /// The ledgers of load tests
+    Ledger(LedgerOptions),
     /// Chat: a small terminal on the public API
     Chat(ChatArguments),
     /// Write a shell's completion script for this program, to be put where the shell looks for it
@@ -109,6 +112,7 @@ mod tests {
             "keys list --data data --json",
             "keys add --key-file keys.pem --after 15 --lasts 90 --yes",
             "keys retire kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --now",
+            "ledger check a.jsonl b.jsonl --parts 2 --log log.jsonl --json",
             "tail chat.messages --from -5 -f",
             "tail chat.deliveries --partition 1 --from start --bodies",
             "chat --name ann --register --with bob",

@@ -51,6 +51,8 @@ class View {
     this.rows = new Set();
     /** @type {Map<string, { vu: number, n: number, seq: number }>} messages of other parts of the run, for the joint check */
     this.others = new Map();
+    /** @type {Map<string, { vu: number, n: number }>} such messages in pages of history */
+    this.otherRows = new Map();
     /** @type {Set<number>} seqs of all frames that came, of any kind */
     this.seqs = new Set();
     /** The highest seq that came. */
@@ -208,6 +210,10 @@ export class Ledger {
    * @param {Entry} entry
    */
   reads(device, conversation, entry) {
+    const said = parsed(entry.body ?? '');
+    if (said !== null && said.run === this.run && said.vu !== this.vu) {
+      this.view(device, conversation).otherRows.set(`${said.vu}.${said.n}`, { vu: said.vu, n: said.n });
+    }
     const n = this.number(entry.body) ?? this.byId.get(entry.id);
     if (n !== undefined) this.view(device, conversation).rows.add(n);
   }
@@ -339,7 +345,7 @@ export class Ledger {
   lines() {
     const { run, vu } = this;
     /** @type {object[]} */
-    const lines = [{ line: 'begin', version: 1, run, vu }];
+    const lines = [{ line: 'begin', version: 1, run }];
     for (const { n, id, conversation, author, state, copies } of this.sent) {
       lines.push({ line: 'sent', n, id, conversation, author, state, copies });
     }
@@ -348,16 +354,21 @@ export class Ledger {
         lines.push({ line: 'member', conversation, user, spans: spans.map(({ from, to }) => [from, to === NEVER ? null : to]) });
       }
     }
-    this.devices.forEach(({ user, views }, device) => {
-      for (const [conversation, view] of views) {
+    this.devices.forEach(({ user }, device) => {
+      // Also where it was shown nothing: it may be that it should have been.
+      for (const [conversation, users] of this.members) {
+        if (!users.has(user)) continue;
+        const view = this.view(device, conversation);
         const own = [...view.frames].map(([n, seq]) => [vu, n, seq]);
         const frames = own.concat([...view.others.values()].map((other) => [other.vu, other.n, other.seq]));
-        lines.push({ line: 'device', device, user, conversation, frames, rows: [...view.rows].map((n) => [vu, n]) });
+        const rows = [...view.rows].map((n) => [vu, n]).concat([...view.otherRows.values()].map((other) => [other.vu, other.n]));
+        lines.push({ line: 'device', device, user, conversation, frames, rows });
       }
     });
     const { dup, reorder, foreign } = this;
-    lines.push({ line: 'end', sent: this.sent.length, dup, reorder, foreign });
-    return lines;
+    lines.push({ line: 'end', lines: lines.length, dup, reorder, foreign });
+    // Several parts may come into one file, in any order of their lines.
+    return lines.map((line) => ({ vu, ...line }));
   }
 }
 

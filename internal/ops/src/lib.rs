@@ -11,6 +11,7 @@ pub mod drops;
 pub mod groups;
 pub mod holds;
 pub mod keys;
+pub mod ledger;
 pub mod rebuild;
 pub mod replay;
 pub mod schemas;
