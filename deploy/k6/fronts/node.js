@@ -4,8 +4,12 @@
  * @typedef {import('../lib/platform.js').Platform} Platform
  * @typedef {import('../lib/verdict.js').Figure} Figure
  */
+import { webcrypto } from 'node:crypto';
 import { WebSocket } from 'ws';
 import { COUNTERS, RATES, TRENDS } from '../lib/thresholds.js';
+
+// Node 18, which Debian 12 has, knows no global `crypto`.
+globalThis.crypto ??= /** @type {any} */ (webcrypto);
 
 /** A request without an answer for so long has none. */
 const REQUEST_MS = 30_000;
