@@ -62,8 +62,8 @@ pub(super) struct LoggedLine {
 }
 
 impl LoggedLine {
-    /// The id of the command.
+    /// The id of the command; other records than events have none.
     pub(super) fn id(&self) -> Option<&str> {
-        self.fields.get("id").and_then(Value::as_str)
+        self.fields.get("envelope")?.get("id")?.as_str()
     }
 }

@@ -79,7 +79,8 @@ fn a_message_that_nobody_sent_is_foreign() {
 
 #[test]
 fn what_is_acknowledged_must_be_in_the_log_in_that_order() {
-    let line = |offset: u64, id: &str| format!("{}\n", json!({ "offset": offset, "fields": { "id": id } }));
+    let line =
+        |offset: u64, id: &str| format!("{}\n", json!({ "offset": offset, "fields": { "envelope": { "id": id } } }));
     let ids = ["id-0-0", "id-1-0", "id-0-1", "id-1-1", "id-0-2", "id-1-2"];
     let log = |ids: &[&str]| -> String { (0..).zip(ids).map(|(offset, id)| line(offset, id)).collect() };
     let against = |log: &str| {
