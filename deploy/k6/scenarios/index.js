@@ -1,4 +1,5 @@
 /** The scenarios by name, and playing one from set-up to verdict. */
+import { until } from '../lib/wait.js';
 import { SetUpError } from '../lib/world.js';
 import { direct } from './direct.js';
 import { edits } from './edits.js';
@@ -12,6 +13,9 @@ import { storm } from './storm.js';
 /** @type {Record<string, (world: import('../lib/world.js').World) => Promise<void>>} */
 export const SCENARIOS = { smoke, direct, groups, fan_in: fanIn, edits, reconnect, storm, rolling };
 
+/** Beyond the time in which it sends, a scenario takes no longer than this: what it waits for does not come then. */
+const BEYOND_MS = 180_000;
+
 /**
  * Plays a scenario and records its verdict. Never rejects: what went wrong is recorded.
  * @param {string} name
@@ -19,7 +23,13 @@ export const SCENARIOS = { smoke, direct, groups, fan_in: fanIn, edits, reconnec
  */
 export async function play(name, world) {
   try {
-    await SCENARIOS[name](world);
+    let over = false;
+    const played = SCENARIOS[name](world).finally(() => {
+      over = true;
+    });
+    played.catch(() => {}); // rejects below, where it is awaited
+    if (await until(() => over, world.settings.seconds * 1000 + BEYOND_MS)) await played;
+    else world.fault('the scenario did not end: something that it waits for never came');
     await world.end();
   } catch (error) {
     const words = error instanceof Error ? error.message : String(error);
