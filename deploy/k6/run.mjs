@@ -1,7 +1,9 @@
 // Plays scenarios with Node, one after the other, against a klatsch that runs or one that it starts itself.
 //
-//   node run.mjs [--url URL | --serve KLATSCH] [--profile laptop] [--seed FILE] [--out FOLDER] SCENARIO...
+//   node run.mjs [--url URL | --serve KLATSCH] [--profile laptop] [--seed FILE] [--out FOLDER]
+//       [--run NAME --part N] SCENARIO...
 //
+// Of a run on several machines, all parts have the same name, and each a number of its own from 0.
 // Exit codes: 0 passed, 99 the product failed, 3 the tool was too slow, 4 set-up failed; of several scenarios that of
 // the worst, in the order 99, 4, 3.
 import { createWriteStream } from 'node:fs';
@@ -26,6 +28,8 @@ const WORDS = { [PASSED]: 'passed', [PRODUCT_FAILED]: 'PRODUCT FAILED', [TOOL_OV
  * @property {string} profile
  * @property {string | undefined} seed
  * @property {string | undefined} out
+ * @property {string | undefined} run
+ * @property {number} part
  */
 
 /**
@@ -35,16 +39,18 @@ const WORDS = { [PASSED]: 'passed', [PRODUCT_FAILED]: 'PRODUCT FAILED', [TOOL_OV
  * @returns {Promise<number>} the exit code
  */
 async function one(scenario, settings, options) {
-  const run = `${scenario.replace('_', '-')}.${Date.now().toString(36)}`;
+  const run = options.run ?? `${scenario.replace('_', '-')}.${Date.now().toString(36)}`;
+  const vu = options.part;
   const figures = new Figures();
-  const { keep, close } = await keeper(options.out, run);
-  const seeded = options.seed === undefined ? [] : JSON.parse(await readFile(options.seed, 'utf8'));
+  const { keep, close } = await keeper(options.out, `${run}.${vu}`);
+  const accounts = options.seed === undefined ? [] : JSON.parse(await readFile(options.seed, 'utf8'));
+  const seeded = accounts.slice(vu * settings.users, (vu + 1) * settings.users);
   let served = null;
   try {
     if (options.serve !== undefined) served = await Served.start(options.serve);
     const base = served?.base ?? options.url;
     const restart = served === null ? null : served.restart.bind(served);
-    await play(scenario, new World({ platform: platform(figures, keep), base, run, vu: 0, settings, seeded, hooks: { restart } }));
+    await play(scenario, new World({ platform: platform(figures, keep), base, run, vu, settings, seeded, hooks: { restart } }));
   } catch (error) {
     console.error(`set-up failed: ${error instanceof Error ? error.message : error}`);
     figures.record('failed_setups', 1);
@@ -58,7 +64,7 @@ async function one(scenario, settings, options) {
   for (const words of crossed) console.log(`  crossed: ${words}`);
   console.log(`${scenario}: ${/** @type {Record<number, string>} */ (WORDS)[code]}`);
   if (options.out !== undefined) {
-    await writeFile(join(options.out, `${run}.json`), JSON.stringify({ scenario, run, code, crossed, settings, summary }, null, 2));
+    await writeFile(join(options.out, `${run}.${vu}.json`), JSON.stringify({ scenario, run, code, crossed, settings, summary }, null, 2));
   }
   return code;
 }
@@ -66,12 +72,12 @@ async function one(scenario, settings, options) {
 /**
  * Where the lines of the ledger go.
  * @param {string | undefined} folder
- * @param {string} run
+ * @param {string} name
  */
-async function keeper(folder, run) {
+async function keeper(folder, name) {
   if (folder === undefined) return { keep: () => {}, close: async () => {} };
   await mkdir(folder, { recursive: true });
-  const file = createWriteStream(join(folder, `${run}.ledger.jsonl`));
+  const file = createWriteStream(join(folder, `${name}.ledger.jsonl`));
   const keep = (/** @type {object} */ line) => void file.write(`${JSON.stringify(line)}\n`);
   return { keep, close: () => new Promise((resolve) => file.end(() => resolve(undefined))) };
 }
@@ -85,8 +91,15 @@ async function main() {
       profile: { type: 'string', default: 'laptop' },
       seed: { type: 'string' },
       out: { type: 'string' },
+      run: { type: 'string' },
+      part: { type: 'string', default: '0' },
     },
   });
+  const part = Number(values.part);
+  if (!Number.isInteger(part) || part < 0 || (values.run !== undefined && positionals.length !== 1)) {
+    console.error('a part is a number from 0; a run with a name is of one scenario');
+    return USAGE_FAULT;
+  }
   const unknown = positionals.filter((name) => SCENARIOS[name] === undefined);
   if (positionals.length === 0 || unknown.length > 0) {
     console.error(`scenarios are ${Object.keys(SCENARIOS).join(', ')}${unknown.length > 0 ? `, not ${unknown.join(', ')}` : ''}`);
@@ -100,7 +113,7 @@ async function main() {
       console.error(`the profile ${values.profile} has no ${scenario}`);
       return USAGE_FAULT;
     }
-    codes.push(await one(scenario, profile[scenario], /** @type {Options} */ (values)));
+    codes.push(await one(scenario, profile[scenario], /** @type {Options} */ ({ ...values, part })));
   }
   const passed = codes.filter((code) => code === PASSED).length;
   console.log(`${passed} passed, ${codes.length - passed} failed`);
