@@ -284,7 +284,7 @@ export class Device {
    * @param {number} [intendedMs] when it should have been sent
    * @returns {Promise<Fate> & { id: string, body: string }}
    */
-  say_in(conversation, intendedMs = Date.now()) {
+  sayIn(conversation, intendedMs = Date.now()) {
     const id = uuid7();
     const { sent, body } = this.world.ledger.send(conversation, this.account.user, id, intendedMs);
     const fate = this.submit({ type: 'send', id, conversation, body }, sent, intendedMs);

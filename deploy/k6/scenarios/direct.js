@@ -8,6 +8,6 @@ export async function direct(world) {
   const { rate, seconds } = world.settings;
   await atRate(world, rate, seconds, (intendedMs) => {
     const { conversation, devices } = any(rooms);
-    any(devices).say_in(conversation, intendedMs);
+    any(devices).sayIn(conversation, intendedMs);
   });
 }

@@ -89,7 +89,7 @@ export async function edits(world) {
  * @param {number} turn
  */
 async function live(world, author, other, conversation, intendedMs, turn) {
-  const said = author.say_in(conversation, intendedMs);
+  const said = author.sayIn(conversation, intendedMs);
   if ((await said).fate !== 'stands') return;
   await pause(turn % LATE_ONE_IN === 0 ? LATE_MS : Math.random() * 1_000);
   const target = said.id;

@@ -7,6 +7,6 @@ export async function fanIn(world) {
   const { rate, seconds, users } = world.settings;
   const [{ conversation, devices }] = await groupsOf(world, await audience(world), [users]);
   await atRate(world, rate, seconds, (intendedMs, turn) => {
-    devices[turn % devices.length].say_in(conversation, intendedMs);
+    devices[turn % devices.length].sayIn(conversation, intendedMs);
   });
 }

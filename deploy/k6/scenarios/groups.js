@@ -15,6 +15,6 @@ export async function groups(world) {
   };
   await atRate(world, rate, seconds, (intendedMs) => {
     const { conversation, devices } = drawn();
-    any(devices).say_in(conversation, intendedMs);
+    any(devices).sayIn(conversation, intendedMs);
   });
 }

@@ -80,7 +80,7 @@ async function groupLife(world, [ann, bob, cem, dan, eve], heard) {
  * @param {Heard} heard
  */
 async function messageLife(world, [ann, bob, cem], conversation, heard) {
-  const said = ann.say_in(conversation);
+  const said = ann.sayIn(conversation);
   world.check('send', (await said).fate === 'stands');
   const target = said.id;
   const by = async (/** @type {Device} */ device, /** @type {any} */ frame) => {
@@ -92,7 +92,7 @@ async function messageLife(world, [ann, bob, cem], conversation, heard) {
   await by(bob, { type: 'react', target, emoji: '👍' });
   await by(bob, { type: 'unreact', target });
   for (const kind of ['edited', 'reacted']) world.check(kind, await heard.soon(cem, { kind, target }));
-  const gone = bob.say_in(conversation);
+  const gone = bob.sayIn(conversation);
   await gone;
   await by(bob, { type: 'delete', target: gone.id });
   world.check('deleted', await heard.soon(cem, { kind: 'deleted', target: gone.id }));
@@ -124,14 +124,14 @@ async function ownFrames(world, [ann, bob], conversation, heard) {
   ann.say({ type: 'renew', token: ann.account.accessToken });
   world.check('renewed', await heard.soon(ann, { type: 'renewed' }));
   const direct = await world.direct(ann, bob.account);
-  world.check('send in a direct conversation', (await bob.say_in(direct)).fate === 'stands');
+  world.check('send in a direct conversation', (await bob.sayIn(direct)).fate === 'stands');
   const again = await bob.command({ type: 'create', kind: 'direct', members: [ann.account.user] });
   world.check('exists', again.fate === 'refused' && again.code === 'exists', again);
   // A cursor that was stored brings exactly what came since.
   const { welcomes } = bob;
   bob.cut();
   await until(() => bob.welcomes === welcomes && !bob.live, 1_000);
-  const missed = ann.say_in(direct);
+  const missed = ann.sayIn(direct);
   world.check('a message to an absent device', (await missed).fate === 'stands');
   world.check('resumed', await until(() => bob.welcomes > welcomes, HEARD_WITHIN_MS));
   world.check('what was missed', await heard.soon(bob, { kind: 'message', id: missed.id }));

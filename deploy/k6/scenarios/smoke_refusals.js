@@ -19,7 +19,7 @@ const ANSWERED_WITHIN_MS = 10_000;
  * @param {string} conversation
  */
 export async function refusalsOverTheSocket(world, [ann, bob, cem, dan, eve], conversation) {
-  const said = ann.say_in(conversation);
+  const said = ann.sayIn(conversation);
   await said;
   const target = said.id;
   const user = dan.account.user;

@@ -10,7 +10,7 @@ export async function storm(world) {
   /** @param {number} intendedMs */
   const talk = (intendedMs) => {
     const { conversation, devices } = any(rooms);
-    any(devices).say_in(conversation, intendedMs);
+    any(devices).sayIn(conversation, intendedMs);
   };
   await atRate(world, rate, seconds / 3, talk);
   const cutMs = Date.now();
