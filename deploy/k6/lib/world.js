@@ -59,6 +59,8 @@ export class World {
     this.ledger = new Ledger(run, vu);
     /** @type {Device[]} */
     this.devices = [];
+    /** Whether all devices were connected once. */
+    this.connected = false;
     /** @type {Map<string, Account>} conversation -> who can read all of it */
     this.readers = new Map();
   }
@@ -123,8 +125,9 @@ export class World {
     const devices = accounts.map((account) => new Device(this, account, options));
     this.devices.push(...devices);
     for (const device of devices) device.start();
-    const connected = () => devices.every((device) => device.live && device.held === null);
-    if (!(await until(connected, CONNECTED_WITHIN_MS))) throw new SetUpError('not all devices are connected');
+    const welcomed = () => devices.every((device) => device.live && device.held === null);
+    if (!(await until(welcomed, CONNECTED_WITHIN_MS))) throw new SetUpError('not all devices are connected');
+    this.connected = true;
     return devices;
   }
 

@@ -30,12 +30,13 @@ export async function audience(world) {
  * @returns {Promise<Room[]>}
  */
 export async function pairs(world, devices) {
-  const rooms = [];
-  for (let at = 0; at + 1 < devices.length; at += 2) {
-    const [one, other] = [devices[at], devices[at + 1]];
-    rooms.push({ conversation: await world.direct(one, other.account), devices: [one, other] });
-  }
-  return rooms;
+  const ones = devices.filter((_, at) => at % 2 === 0 && at + 1 < devices.length);
+  return Promise.all(
+    ones.map(async (one, at) => {
+      const other = devices[2 * at + 1];
+      return { conversation: await world.direct(one, other.account), devices: [one, other] };
+    }),
+  );
 }
 
 /**

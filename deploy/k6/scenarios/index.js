@@ -13,8 +13,11 @@ import { storm } from './storm.js';
 /** @type {Record<string, (world: import('../lib/world.js').World) => Promise<void>>} */
 export const SCENARIOS = { smoke, direct, groups, fan_in: fanIn, edits, reconnect, storm, rolling };
 
-/** Beyond the time in which it sends, a scenario takes no longer than this: what it waits for does not come then. */
+/** Once all devices are connected, a scenario takes no longer than this beyond the time in which it sends. */
 const BEYOND_MS = 180_000;
+
+/** Making accounts and connecting takes no longer than this. `seed.mjs` makes accounts beforehand. */
+const SET_UP_MS = 900_000;
 
 /**
  * Plays a scenario and records its verdict. Never rejects: what went wrong is recorded.
@@ -28,6 +31,7 @@ export async function play(name, world) {
       over = true;
     });
     played.catch(() => {}); // rejects below, where it is awaited
+    if (!(await until(() => over || world.connected, SET_UP_MS))) throw new SetUpError('not all devices are connected');
     if (await until(() => over, world.settings.seconds * 1000 + BEYOND_MS)) await played;
     else world.fault('the scenario did not end: something that it waits for never came');
     await world.end();

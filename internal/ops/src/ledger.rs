@@ -20,6 +20,9 @@ const EXAMPLES_MAX: usize = 20;
 /// The part of a run, and the number of a message within it.
 type Number = (u32, u64);
 
+/// A membership: from this seq up to (excluded) that one, or without an end.
+type Span = (u64, Option<u64>);
+
 /// A message that a part sent.
 #[derive(Debug)]
 struct Sent {
@@ -50,8 +53,8 @@ pub struct Ledgers {
     run: Option<String>,
     parts: BTreeSet<u32>,
     sent: BTreeMap<Number, Sent>,
-    /// By conversation and user: the memberships, from and up to (excluded) these seqs.
-    members: HashMap<(String, String), Vec<(u64, Option<u64>)>>,
+    /// By conversation and user.
+    members: HashMap<(String, String), Vec<Span>>,
     shown: Vec<Shown>,
     /// By id of a command: its offsets in the log. `None` when no log was given.
     logged: Option<HashMap<String, Vec<u64>>>,
@@ -117,10 +120,10 @@ impl Ledgers {
                 continue;
             }
             let PartLine { vu: part, line } =
-                serde_json::from_str(&line).map_err(|error| void(format!("{name}: {error}")))?;
+                serde_json::from_str(&line).map_err(|error| void(&format!("{name}: {error}")))?;
             match (line, open.get(&part).copied().flatten()) {
                 (Line::Begin { version: 1, run }, None) => {
-                    self.begin(name, run, part)?;
+                    self.begin(name, &run, part)?;
                     open.insert(part, Some(1));
                 }
                 (Line::End { lines, dup, reorder, foreign }, Some(before)) if lines == before => {
@@ -130,18 +133,18 @@ impl Ledgers {
                     open.insert(part, None);
                 }
                 (Line::End { lines, .. }, Some(before)) => {
-                    return Err(void(format!("part {part} in {name} has {before} lines and says {lines}")));
+                    return Err(void(&format!("part {part} in {name} has {before} lines and says {lines}")));
                 }
                 (line, Some(before)) => {
                     self.take(part, line);
                     open.insert(part, Some(before + 1));
                 }
-                (_, None) => return Err(void(format!("part {part} in {name} has no beginning of version 1"))),
+                (_, None) => return Err(void(&format!("part {part} in {name} has no beginning of version 1"))),
             }
         }
         match open.iter().find(|(_, lines)| lines.is_some()) {
-            Some((part, _)) => Err(void(format!("part {part} in {name} has no end: it was stopped"))),
-            None if open.is_empty() => Err(void(format!("{name} has no ledger"))),
+            Some((part, _)) => Err(void(&format!("part {part} in {name} has no end: it was stopped"))),
+            None if open.is_empty() => Err(void(&format!("{name} has no ledger"))),
             None => Ok(()),
         }
     }
@@ -165,13 +168,13 @@ impl Ledgers {
         }
     }
 
-    fn begin(&mut self, name: &str, run: String, part: u32) -> Result<(), OpsError> {
-        let known = self.run.get_or_insert_with(|| run.clone());
-        if *known != run {
-            return Err(void(format!("{name} is of the run {run}, others are of {known}")));
+    fn begin(&mut self, name: &str, run: &str, part: u32) -> Result<(), OpsError> {
+        let known = self.run.get_or_insert_with(|| run.to_owned());
+        if known != run {
+            return Err(void(&format!("{name} is of the run {run}, others are of {known}")));
         }
         if !self.parts.insert(part) {
-            return Err(void(format!("part {part} in {name} was there before")));
+            return Err(void(&format!("part {part} in {name} was there before")));
         }
         Ok(())
     }
@@ -202,7 +205,7 @@ impl Ledgers {
         let missing: Vec<String> =
             (0..number).filter(|part| !self.parts.contains(part)).map(|part| part.to_string()).collect();
         if !missing.is_empty() || number == 0 {
-            return Err(void(format!("parts are missing: {}", missing.join(", "))));
+            return Err(void(&format!("parts are missing: {}", missing.join(", "))));
         }
         let mut report = std::mem::take(&mut self.report);
         let acked = |sent: &&Sent| sent.state.is_logged();
@@ -210,8 +213,13 @@ impl Ledgers {
         report.acked = self.sent.values().filter(acked).count();
         report.unknown = self.sent.values().filter(|sent| !sent.state.is_known()).count() as u64;
         let seqs = self.seqs(&mut report);
+        let mut sent: HashMap<&str, Vec<(Number, &Sent)>> = HashMap::new();
+        for (number, message) in self.sent.iter().filter(|(_, message)| message.state.is_logged()) {
+            sent.entry(&message.conversation).or_default().push((*number, message));
+        }
         for shown in &self.shown {
-            self.compare(shown, &seqs, &mut report);
+            let sent = sent.get(shown.conversation.as_str()).map(Vec::as_slice).unwrap_or_default();
+            self.compare(shown, sent, &seqs, &mut report);
         }
         self.compare_orders(&seqs, &mut report);
         self.compare_log(&seqs, &mut report);
@@ -234,13 +242,10 @@ impl Ledgers {
         seqs
     }
 
-    /// Holds what a device was shown against what it must have been shown.
-    fn compare(&self, shown: &Shown, seqs: &BTreeMap<Number, u64>, report: &mut Report) {
+    /// Holds what a device was shown of a conversation against what must be in there: `sent`.
+    fn compare(&self, shown: &Shown, sent: &[(Number, &Sent)], seqs: &BTreeMap<Number, u64>, report: &mut Report) {
         let spans = self.members.get(&(shown.conversation.clone(), shown.user.clone()));
-        for (number, sent) in &self.sent {
-            if sent.conversation != shown.conversation || !sent.state.is_logged() {
-                continue;
-            }
+        for (number, sent) in sent {
             // One that no device was shown has no seq; then it concerns those who are members at the end.
             let concerned = spans.into_iter().flatten().any(|(from, to)| match seqs.get(number) {
                 Some(seq) => from <= seq && to.is_none_or(|to| *seq < to),
@@ -311,7 +316,7 @@ fn words((part, n): Number) -> String {
     format!("message {n} of part {part}")
 }
 
-fn void(why: String) -> OpsError {
+fn void(why: &str) -> OpsError {
     OpsError::Failed(format!("the run is void: {why}"))
 }
 
