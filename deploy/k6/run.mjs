@@ -19,7 +19,13 @@ import { SCENARIOS, play } from './scenarios/index.js';
 
 const USAGE_FAULT = 64;
 const WORST_FIRST = [PRODUCT_FAILED, SET_UP_FAILED, TOOL_OVERLOADED, PASSED];
-const WORDS = { [PASSED]: 'passed', [PRODUCT_FAILED]: 'PRODUCT FAILED', [TOOL_OVERLOADED]: 'TOOL TOO SLOW', [SET_UP_FAILED]: 'SET-UP FAILED' };
+/** @type {Record<number, string>} */
+const WORDS = {
+  [PASSED]: 'passed',
+  [PRODUCT_FAILED]: 'PRODUCT FAILED',
+  [TOOL_OVERLOADED]: 'TOOL TOO SLOW',
+  [SET_UP_FAILED]: 'SET-UP FAILED',
+};
 
 /**
  * @typedef {object} Options
@@ -50,7 +56,8 @@ async function one(scenario, settings, options) {
     if (options.serve !== undefined) served = await Served.start(options.serve);
     const base = served?.base ?? options.url;
     const restart = served === null ? null : served.restart.bind(served);
-    await play(scenario, new World({ platform: platform(figures, keep), base, run, vu, settings, seeded, hooks: { restart } }));
+    const node = platform(figures, keep);
+    await play(scenario, new World({ platform: node, base, run, vu, settings, seeded, hooks: { restart } }));
   } catch (error) {
     console.error(`set-up failed: ${error instanceof Error ? error.message : error}`);
     figures.record('failed_setups', 1);
@@ -62,9 +69,10 @@ async function one(scenario, settings, options) {
   const summary = figures.summary();
   for (const [name, value] of Object.entries(summary)) if (value !== 0) console.log(`  ${name.padEnd(34)} ${value}`);
   for (const words of crossed) console.log(`  crossed: ${words}`);
-  console.log(`${scenario}: ${/** @type {Record<number, string>} */ (WORDS)[code]}`);
+  console.log(`${scenario}: ${WORDS[code]}`);
   if (options.out !== undefined) {
-    await writeFile(join(options.out, `${run}.${vu}.json`), JSON.stringify({ scenario, run, code, crossed, settings, summary }, null, 2));
+    const result = { scenario, run, code, crossed, settings, summary };
+    await writeFile(join(options.out, `${run}.${vu}.json`), JSON.stringify(result, null, 2));
   }
   return code;
 }
@@ -102,7 +110,8 @@ async function main() {
   }
   const unknown = positionals.filter((name) => SCENARIOS[name] === undefined);
   if (positionals.length === 0 || unknown.length > 0) {
-    console.error(`scenarios are ${Object.keys(SCENARIOS).join(', ')}${unknown.length > 0 ? `, not ${unknown.join(', ')}` : ''}`);
+    const not = unknown.length > 0 ? `, not ${unknown.join(', ')}` : '';
+    console.error(`scenarios are ${Object.keys(SCENARIOS).join(', ')}${not}`);
     return USAGE_FAULT;
   }
   const profile = JSON.parse(await readFile(new URL(`profiles/${values.profile}.json`, import.meta.url), 'utf8'));

@@ -20,7 +20,8 @@ const node = platform(new Figures(), () => {});
 const stamp = Date.now().toString(36);
 while (accounts.length < Number(number)) {
   const names = [];
-  for (let at = accounts.length; at < Math.min(Number(number), accounts.length + OPENED_AT_ONCE); at += 1) names.push(`load.${stamp}.${at}`);
+  const end = Math.min(Number(number), accounts.length + OPENED_AT_ONCE);
+  for (let at = accounts.length; at < end; at += 1) names.push(`load.${stamp}.${at}`);
   const opened = await Promise.all(names.map((name) => Account.open(node, url, name)));
   accounts.push(...opened.map((account) => account.stored()));
   await writeFile(file, JSON.stringify(accounts), { mode: 0o600 });

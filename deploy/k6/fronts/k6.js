@@ -13,7 +13,8 @@ import { COUNTERS, RATES, TRENDS, thresholds } from '../lib/thresholds.js';
 import { World } from '../lib/world.js';
 import { play } from '../scenarios/index.js';
 
-const { SCENARIO: scenario = 'smoke', PROFILE: profile = 'laptop', URL: base = 'http://127.0.0.1:8080', SEED, RUN, VUS = '1' } = __ENV;
+const { SCENARIO: scenario = 'smoke', PROFILE: profile = 'laptop', SEED, RUN, VUS = '1' } = __ENV;
+const { URL: base = 'http://127.0.0.1:8080' } = __ENV;
 
 const settings = JSON.parse(open(`../profiles/${profile}.json`))[scenario];
 if (settings === undefined) throw new Error(`the profile ${profile} has no ${scenario}`);
@@ -27,7 +28,12 @@ for (const name of TRENDS) metrics.set(name, new Trend(name, true));
 
 export const options = {
   scenarios: {
-    [scenario]: { executor: 'per-vu-iterations', vus: Number(VUS), iterations: 1, maxDuration: `${settings.seconds + 600}s` },
+    [scenario]: {
+      executor: 'per-vu-iterations',
+      vus: Number(VUS),
+      iterations: 1,
+      maxDuration: `${settings.seconds + 1200}s`,
+    },
   },
   thresholds: { ...thresholds(scenario, settings.thresholds), failed_setups: ['count==0'] },
 };

@@ -66,7 +66,10 @@ export class Figures {
     for (const metric of RATES) Object.assign(summary, { [metric]: this.figure(metric).rate });
     for (const metric of TRENDS) {
       const { count, percentile } = this.figure(metric);
-      if (count > 0) for (const percent of [50, 99, 100]) summary[`${metric} p(${percent})`] = Math.round(percentile(percent) * 10) / 10;
+      if (count === 0) continue;
+      for (const percent of [50, 99, 100]) {
+        summary[`${metric} p(${percent})`] = Math.round(percentile(percent) * 10) / 10;
+      }
     }
     for (const [name, value] of this.tagged) if (!name.startsWith('checks_ok')) summary[name] = value;
     return summary;
@@ -96,7 +99,8 @@ async function request(method, url, { token, json, text, headers = {} } = {}) {
       signal: AbortSignal.timeout(REQUEST_MS),
     });
     const said = await answer.text();
-    return { status: answer.status, body: parsed(said), retryAfterMs: Number(answer.headers.get('retry-after') ?? 0) * 1000 };
+    const retryAfterMs = Number(answer.headers.get('retry-after') ?? 0) * 1000;
+    return { status: answer.status, body: parsed(said), retryAfterMs };
   } catch {
     return { status: 0, body: null, retryAfterMs: 0 };
   }

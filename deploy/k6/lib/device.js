@@ -102,8 +102,8 @@ export class Device {
     const url = `${this.world.base.replace(/^http/, 'ws')}/v1/socket`;
     const socket = this.world.platform.socket(url, {
       opened: () => {
-        const hello = { type: 'hello', token, cursor: this.cursor ?? undefined, user: this.account.user, batch: true, signals: this.options.signals === true };
-        socket.send(JSON.stringify(hello));
+        const [cursor, user, signals] = [this.cursor ?? undefined, this.account.user, this.options.signals === true];
+        socket.send(JSON.stringify({ type: 'hello', token, cursor, user, batch: true, signals }));
       },
       text: (text) => {
         if (this.socket === socket) this.take(JSON.parse(text), begunMs);
@@ -204,7 +204,8 @@ export class Device {
     const rows = new Map();
     for (const [conversation, { head }] of found) {
       // Nothing was sent before the conversations of the run were made: only those are read.
-      if (this.world.ledger.members.has(conversation)) rows.set(conversation, { head, entries: await read(this.account, conversation, head) });
+      if (!this.world.ledger.members.has(conversation)) continue;
+      rows.set(conversation, { head, entries: await read(this.account, conversation, head) });
     }
     if (this.stopped || this.socket !== socket || this.held !== held || held === null) return;
     this.highest = new Map([...found].map(([conversation, { head }]) => [conversation, head]));

@@ -49,7 +49,7 @@ class View {
     this.frames = new Map();
     /** @type {Set<number>} numbers of messages that came in pages of history, after a reset */
     this.rows = new Set();
-    /** @type {Map<string, { vu: number, n: number, seq: number }>} messages of other parts of the run, for the joint check */
+    /** @type {Map<string, { vu: number, n: number, seq: number }>} messages of other parts, for the joint check */
     this.others = new Map();
     /** @type {Map<string, { vu: number, n: number }>} such messages in pages of history */
     this.otherRows = new Map();
@@ -351,7 +351,8 @@ export class Ledger {
     }
     for (const [conversation, users] of this.members) {
       for (const [user, spans] of users) {
-        lines.push({ line: 'member', conversation, user, spans: spans.map(({ from, to }) => [from, to === NEVER ? null : to]) });
+        const pairs = spans.map(({ from, to }) => [from, to === NEVER ? null : to]);
+        lines.push({ line: 'member', conversation, user, spans: pairs });
       }
     }
     this.devices.forEach(({ user }, device) => {
@@ -361,7 +362,8 @@ export class Ledger {
         const view = this.view(device, conversation);
         const own = [...view.frames].map(([n, seq]) => [vu, n, seq]);
         const frames = own.concat([...view.others.values()].map((other) => [other.vu, other.n, other.seq]));
-        const rows = [...view.rows].map((n) => [vu, n]).concat([...view.otherRows.values()].map((other) => [other.vu, other.n]));
+        const others = [...view.otherRows.values()].map((other) => [other.vu, other.n]);
+        const rows = [...view.rows].map((n) => [vu, n]).concat(others);
         lines.push({ line: 'device', device, user, conversation, frames, rows });
       }
     });

@@ -50,7 +50,8 @@ export async function groupsOf(world, devices, sizes) {
   const rooms = [];
   let first = 0;
   for (const size of sizes) {
-    const members = Array.from({ length: Math.min(size, devices.length) }, (_, at) => devices[(first + at) % devices.length]);
+    const length = Math.min(size, devices.length);
+    const members = Array.from({ length }, (_, at) => devices[(first + at) % devices.length]);
     const conversation = await world.group(members[0], members.map(({ account }) => account));
     rooms.push({ conversation, devices: members });
     first = (first + size) % devices.length;

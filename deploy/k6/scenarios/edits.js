@@ -35,8 +35,10 @@ class Picture {
 
   /** As one text, the same for the same picture. */
   words() {
-    const messages = [...this.messages].map(([id, { body, deleted, reactions }]) => [id, body, deleted, [...reactions].sort()]);
-    return JSON.stringify(messages.sort());
+    const words = [...this.messages].map(([id, { body, deleted, reactions }]) =>
+      JSON.stringify([id, body, deleted, [...reactions].sort()]),
+    );
+    return words.sort().join('\n');
   }
 
   /** @param {any[]} entries of history */

@@ -34,7 +34,11 @@ function verdictOf(delivered, kept = (entries) => entries) {
   return ledger.reconcile(new Map([[ROOM, kept(entries)]]));
 }
 
-const faults = ({ lost, dup, reorder, foreign, gap_at_end, unknown } = verdictOf((_, frames) => frames)) => ({ lost, dup, reorder, foreign, gap_at_end, unknown });
+/** @param {import('../lib/ledger.js').Verdict} verdict */
+function faults({ lost, dup, reorder, foreign, gap_at_end, unknown }) {
+  return { lost, dup, reorder, foreign, gap_at_end, unknown };
+}
+
 const NONE = { lost: 0, dup: 0, reorder: 0, foreign: 0, gap_at_end: 0, unknown: 0 };
 
 test('nothing is wrong where every device was shown everything once, in order', () => {
@@ -75,7 +79,10 @@ test('what is acknowledged and not in history is lost', () => {
 });
 
 test('messages that stand in another order than one author sent them once are a reorder', () => {
-  const verdict = verdictOf((_, frames) => frames, ([one, other, ...rest]) => [{ ...other, seq: one.seq }, { ...one, seq: other.seq }, ...rest]);
+  const verdict = verdictOf(
+    (_, frames) => frames,
+    ([one, other, ...rest]) => [{ ...other, seq: one.seq }, { ...one, seq: other.seq }, ...rest],
+  );
   assert.ok(verdict.reorder > 0);
 });
 
