@@ -18,6 +18,7 @@ import { World } from './lib/world.js';
 import { SCENARIOS, play } from './scenarios/index.js';
 
 const USAGE_FAULT = 64;
+const STOPPED = 130;
 const WORST_FIRST = [PRODUCT_FAILED, SET_UP_FAILED, TOOL_OVERLOADED, PASSED];
 /** @type {Record<number, string>} */
 const WORDS = {
@@ -129,5 +130,6 @@ async function main() {
   return WORST_FIRST.find((code) => codes.includes(code)) ?? PASSED;
 }
 
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(STOPPED));
 // Sockets that still say goodbye keep nobody waiting.
 process.exit(await main());

@@ -41,6 +41,10 @@ export class Served {
   async up() {
     const child = spawn(this.program, this.args, { stdio: ['ignore', 'ignore', 'inherit'] });
     this.child = child;
+    // Whatever ends this process ends it, too.
+    const end = () => child.kill('SIGKILL');
+    process.once('exit', end);
+    child.once('exit', () => process.removeListener('exit', end));
     let ended = false;
     child.on('error', () => (ended = true));
     child.on('exit', () => (ended = true));
