@@ -64,7 +64,7 @@ pub enum Bug {
     SignalToWhoWasRemoved,
     /// Now and then a socket does not send a frame of its feed, and goes on.
     FeedDropsFrame,
-    /// A socket sends the frames that came together in the opposite order.
+    /// A socket waits before it sends, and sends the frames that came together in the opposite order.
     FeedReversesFrames,
     /// Now and then a message is logged a second time, under an id that the client never sent.
     SendLoggedTwice,

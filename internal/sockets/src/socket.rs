@@ -309,6 +309,8 @@ impl<'w> Session<'w> {
             frames.pop();
         }
         if seeded(Bug::FeedReversesFrames) {
+            // While it waits, more frames come that are then sent together.
+            sleep(Duration::from_millis(100)).await;
             frames.reverse();
         }
         self.node.metrics.frames.inc_by(frames.len() as u64);

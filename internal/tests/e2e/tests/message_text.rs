@@ -27,7 +27,7 @@ const WRITTEN: &str = "what nobody else may read";
 
 /// Files that read message text, other than tests, and why. `internal/README.md` has the same list for readers: a
 /// new entry is a decision, and goes into both.
-const READERS: [(&str, &str); 8] = [
+const READERS: [(&str, &str); 9] = [
     ("internal/chat/src/list.rs", "how large a page of conversations is"),
     ("internal/chat/src/paging.rs", "how large a page of history is"),
     ("internal/client/examples/echo.rs", "a bot that answers"),
@@ -36,6 +36,7 @@ const READERS: [(&str, &str); 8] = [
     ("internal/domain/src/kinds/input.rs", "the check of a command"),
     ("internal/ops/src/audit/frame.rs", "the audit's own frames"),
     ("internal/protocol/src/text.rs", "JSON of frames and bodies"),
+    ("internal/tests/testkit/src/oracle/devices.rs", "the id in a test's text"),
 ];
 /// One more file, which shows the text to a user.
 const SCREENS: [(&str, &str); 1] = [("internal/terminal/src/render.rs", "the terminal")];

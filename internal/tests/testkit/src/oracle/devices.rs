@@ -16,8 +16,24 @@ pub fn check_devices(truth: &Truth, devices: &[Device]) -> Verdict {
     for device in devices {
         check_device(truth, &device.name, &device.memory(), &mut verdict);
     }
+    check_texts(truth, &mut verdict);
     verdict.compared("devices", devices.len());
     verdict
+}
+
+/// Test devices write the id of a message into its text, as the second word. A message whose text names another one was
+/// logged under an id that no device sent: the log alone does not show that.
+pub(super) fn check_texts(truth: &Truth, verdict: &mut Verdict) {
+    for (conversation, story) in &truth.stories {
+        for entry in story.entries.values().filter_map(|versions| versions.first()) {
+            let word = entry.body.as_ref().and_then(|body| body.reveal().split(' ').nth(1));
+            if let Some(named) = word.and_then(|word| word.parse::<CommandId>().ok())
+                && named != entry.id
+            {
+                verdict.fault(Fault::Doubled, || format!("{conversation}: the text of {named} under {}", entry.id));
+            }
+        }
+    }
 }
 
 /// Checks one device.

@@ -7,7 +7,7 @@ use protocol::{EntryBody, FeedFrame, Received};
 use tokio::time::Instant;
 use workload::{Random, Reference, Stories, StoryConfig};
 
-use super::{Fault, Logged, Truth, Verdict, check_deliveries, devices::check_device};
+use super::{Fault, Logged, Truth, Verdict, check_deliveries, devices::{check_device, check_texts}};
 use crate::device::{Fate, Memory, Route, Sent};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -144,6 +144,21 @@ async fn an_entry_that_is_missing_or_shown_twice_is_noticed() {
     let entries = &mut spoiled.memories[number].kept.rooms.get_mut(&conversation).unwrap().entries;
     entries.insert(beyond, EntryBody { seq: beyond, ..entry });
     assert_eq!(spoiled.verdict().count(Fault::Doubled), 1);
+}
+
+#[tokio::test]
+async fn a_text_under_another_id_is_noticed() {
+    let world = world();
+    let (_, conversation, entry) = world.somewhere();
+    let doubled = |named: CommandId| {
+        let (mut truth, mut verdict) = (world.truth(), Verdict::default());
+        let entries = &mut truth.stories.get_mut(&conversation).unwrap().entries;
+        entries.get_mut(&entry.seq).unwrap()[0].body = Some(format!("message {named} and more").into());
+        check_texts(&truth, &mut verdict);
+        verdict.count(Fault::Doubled)
+    };
+    assert_eq!(doubled(entry.id), 0);
+    assert_eq!(doubled(CommandId::first_at(NOW_MS)), 1);
 }
 
 #[tokio::test]
