@@ -47,20 +47,21 @@ export default async function () {
 
 /** @type {import('../lib/platform.js').Platform} */
 const platform = {
-  async request(method, url, { token, json, text, headers = {} } = {}) {
+  async request(method, url, { token, json, text } = {}) {
     const body = json === undefined ? (text ?? null) : JSON.stringify(json);
-    const all = { ...headers };
-    if (token !== undefined) all.Authorization = `Bearer ${token}`;
-    if (body !== null) all['Content-Type'] = 'application/json';
+    /** @type {Record<string, string>} */
+    const headers = {};
+    if (token !== undefined) headers.Authorization = `Bearer ${token}`;
+    if (body !== null) headers['Content-Type'] = 'application/json';
     // Many URLs have ids in them: one name for all keeps the metrics few.
-    const params = { headers: all, tags: { name: `${method} klatsch` } };
+    const params = { headers, tags: { name: `${method} klatsch` } };
     const answer = await http.asyncRequest(method, url, body, params);
     const parsed = typeof answer.body === 'string' ? orNull(answer.body) : null;
     return { status: answer.status, body: parsed, retryAfterMs: Number(answer.headers['Retry-After'] ?? 0) * 1000 };
   },
 
-  socket(url, events, headers = {}) {
-    const socket = new WebSocket(url, null, { headers, tags: { name: 'klatsch' } });
+  socket(url, events) {
+    const socket = new WebSocket(url, null, { tags: { name: 'klatsch' } });
     let closed = false;
     const end = (/** @type {number} */ code) => {
       if (!closed) events.closed(code);

@@ -86,14 +86,13 @@ export function platform(figures, keep) {
 }
 
 /** @type {Platform['request']} */
-async function request(method, url, { token, json, text, headers = {} } = {}) {
+async function request(method, url, { token, json, text } = {}) {
   try {
     const answer = await fetch(url, {
       method,
       headers: {
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         ...(json === undefined && text === undefined ? {} : { 'content-type': 'application/json' }),
-        ...headers,
       },
       body: json === undefined ? text : JSON.stringify(json),
       signal: AbortSignal.timeout(REQUEST_MS),
@@ -116,8 +115,8 @@ function parsed(text) {
 }
 
 /** @type {Platform['socket']} */
-function socket(url, events, headers = {}) {
-  const inner = new WebSocket(url, { handshakeTimeout: HANDSHAKE_MS, perMessageDeflate: false, headers });
+function socket(url, events) {
+  const inner = new WebSocket(url, { handshakeTimeout: HANDSHAKE_MS, perMessageDeflate: false });
   inner.on('open', () => events.opened());
   inner.on('message', (data) => events.text(data.toString()));
   inner.on('error', () => {}); // `close` follows

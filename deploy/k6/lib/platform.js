@@ -21,11 +21,10 @@
  * @property {string} [token]
  * @property {unknown} [json]
  * @property {string} [text] sent as it is, in place of `json`
- * @property {Record<string, string>} [headers]
  *
  * @typedef {object} Platform
  * @property {(method: string, url: string, options?: RequestOptions) => Promise<Answer>} request never rejects
- * @property {(url: string, events: SocketEvents, headers?: Record<string, string>) => Socket} socket
+ * @property {(url: string, events: SocketEvents) => Socket} socket
  * @property {(metric: string, value: number, tags?: Record<string, string>) => void} record
  * @property {(line: object) => void} keep writes a line of the ledger
  */

@@ -1,7 +1,8 @@
-/** Every frame that a client sends, and the error codes that one can cause, each once. */
+/** Everything that `coverage.js` lists, each once: frames, kinds of events, error codes. */
+import { Account } from '../lib/account.js';
 import { uuid7 } from '../lib/ids.js';
 import { until } from '../lib/wait.js';
-import { audience } from './cast.js';
+import { Coverage } from './coverage.js';
 import { refusalsOverHttp, refusalsOverTheSocket } from './smoke_refusals.js';
 
 /**
@@ -13,7 +14,8 @@ const HEARD_WITHIN_MS = 10_000;
 
 /** @param {World} world */
 export async function smoke(world) {
-  const heard = new Heard();
+  const [heard, coverage] = [new Heard(), new Coverage()];
+  world.platform = coverage.over(world.platform);
   const accounts = await world.accounts(5);
   const devices = await world.connect(accounts, { signals: true, heard: (device, frame) => heard.take(device, frame) });
   const conversation = await groupLife(world, devices, heard);
@@ -21,6 +23,9 @@ export async function smoke(world) {
   await ownFrames(world, devices, conversation, heard);
   await refusalsOverTheSocket(world, devices, conversation);
   await refusalsOverHttp(world, devices, conversation);
+  await anotherSession(world, devices, heard);
+  const missing = coverage.missing();
+  world.check('everything listed has happened', missing.length === 0, missing);
 }
 
 /** What the devices heard. */
@@ -68,6 +73,7 @@ async function groupLife(world, [ann, bob, cem, dan, eve], heard) {
   world.check('role_changed', await heard.soon(cem, { kind: 'role_changed', user: bob.account.user }));
   await stands('remove_member', bob, { type: 'remove_member', user: eve.account.user });
   world.check('left', await heard.soon(eve, { kind: 'left', user: eve.account.user }));
+  // A second time: then nobody can take her in again.
   await stands('add_members again', ann, { type: 'add_members', members: [eve.account.user] });
   await stands('leave', eve, { type: 'leave' });
   return conversation;
@@ -101,8 +107,8 @@ async function messageLife(world, [ann, bob, cem], conversation, heard) {
   const late = await ann.command({ type: 'send', id: withdrawn, conversation, body: 'too late' });
   world.check('what was withdrawn is refused', late.fate === 'refused' && late.code === 'withdrawn', late);
   // The same command again: settled, and shown once.
-  const { frame, copy } = { frame: { type: 'send', id: target, conversation, body: said.body }, copy: ann };
-  world.check('a retry of an edited message is settled', (await copy.command(frame)).fate === 'stands');
+  const again = await ann.command({ type: 'send', id: target, conversation, body: said.body });
+  world.check('a retry of an edited message is settled', again.fate === 'stands', again);
 }
 
 /**
@@ -137,3 +143,18 @@ async function ownFrames(world, [ann, bob], conversation, heard) {
   world.check('what was missed', await heard.soon(bob, { kind: 'message', id: missed.id }));
 }
 
+/**
+ * A second session of one user, which ends.
+ * @param {World} world
+ * @param {Device[]} devices
+ * @param {Heard} heard
+ */
+async function anotherSession(world, [ann], heard) {
+  const { platform, base } = world;
+  const second = await Account.open(platform, base, ann.account.name);
+  world.check('account', await heard.soon(ann, { type: 'account', event: 'signed_in' }));
+  await second.must('DELETE', '/v1/sessions/current');
+  const json = { refresh_token: second.refreshToken };
+  const refused = await platform.request('POST', `${base}/v1/sessions/refresh`, { json });
+  world.check('HTTP: session_ended', refused.status === 401 && refused.body?.code === 'session_ended', refused);
+}

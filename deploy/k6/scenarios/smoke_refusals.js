@@ -13,7 +13,7 @@ const AHEAD_MS = 3_600_000;
 const ANSWERED_WITHIN_MS = 10_000;
 
 /**
- * Commands that are refused, at once or in the log, by code. The fifth device was a member and has left.
+ * Commands that are refused, at once or in the log, by code. The fifth device was a member twice, and has said nothing.
  * @param {World} world
  * @param {Device[]} devices
  * @param {string} conversation
@@ -33,6 +33,7 @@ export async function refusalsOverTheSocket(world, [ann, bob, cem, dan, eve], co
     ['forbidden', cem, { type: 'change_title', title: 'not mine' }],
     ['already', ann, { type: 'add_members', members: [user] }],
     ['no_such_member', ann, { type: 'remove_member', user: NOBODY }],
+    ['declined', ann, { type: 'add_members', members: [eve.account.user] }],
     ['no_such_user', ann, { type: 'add_members', members: [NOBODY] }],
     ['conflict', ann, { type: 'send', id: target, body: 'something else under this id' }],
   ];
