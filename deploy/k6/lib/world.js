@@ -7,10 +7,8 @@
  * @property {number} users
  * @property {number} seconds how long messages are sent
  * @property {number} rate messages a second
- * @property {number} [conversations]
  * @property {number[]} [sizes] of groups
  * @property {number} [cutEverySeconds] how often each socket is cut
- * @property {number} [backWithinSeconds]
  * @property {number} [lateMs] a send this much behind its time is the tool's own fault
  * @property {import('./thresholds.js').Thresholds} [thresholds]
  *

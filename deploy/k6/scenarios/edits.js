@@ -69,7 +69,7 @@ export async function edits(world) {
   /** @type {Promise<unknown>[]} */
   const changes = [];
   await atRate(world, rate, seconds, (intendedMs, turn) => {
-    changes.push(live(world, any(devices), any(devices), conversation, intendedMs, turn));
+    changes.push(live(any(devices), any(devices), conversation, intendedMs, turn));
   });
   await Promise.all(changes);
   const heads = () => Math.max(...devices.map(({ highest }) => highest.get(conversation) ?? 0));
@@ -83,14 +83,13 @@ export async function edits(world) {
 
 /**
  * The life of one message.
- * @param {import('../lib/world.js').World} world
  * @param {import('../lib/device.js').Device} author
  * @param {import('../lib/device.js').Device} other
  * @param {string} conversation
  * @param {number} intendedMs
  * @param {number} turn
  */
-async function live(world, author, other, conversation, intendedMs, turn) {
+async function live(author, other, conversation, intendedMs, turn) {
   const said = author.sayIn(conversation, intendedMs);
   if ((await said).fate !== 'stands') return;
   await pause(turn % LATE_ONE_IN === 0 ? LATE_MS : Math.random() * 1_000);

@@ -3,9 +3,12 @@ import { atRate } from '../lib/pace.js';
 import { until } from '../lib/wait.js';
 import { any, audience, pairs } from './cast.js';
 
+/** As in `thresholds.js`: a device that is not back by then took too long. */
+const BACK_WITHIN_MS = 30_000;
+
 /** @param {import('../lib/world.js').World} world */
 export async function storm(world) {
-  const { rate, seconds, backWithinSeconds = 30 } = world.settings;
+  const { rate, seconds } = world.settings;
   const rooms = await pairs(world, await audience(world));
   /** @param {number} intendedMs */
   const talk = (intendedMs) => {
@@ -23,9 +26,9 @@ export async function storm(world) {
       world.time('back_ms', Date.now() - cutMs);
     }
     return away.size === 0;
-  }, backWithinSeconds * 1000);
+  }, BACK_WITHIN_MS);
   await atRate(world, rate, (2 * seconds) / 3, talk);
   if (!(await watching)) {
-    for (const _ of away) world.time('back_ms', backWithinSeconds * 1000);
+    for (const _ of away) world.time('back_ms', BACK_WITHIN_MS);
   }
 }
