@@ -7,7 +7,8 @@ use protocol::{EntryBody, FeedFrame, Received};
 use tokio::time::Instant;
 use workload::{Random, Reference, Stories, StoryConfig};
 
-use super::{Fault, Logged, Truth, Verdict, check_deliveries, devices::{check_device, check_texts}};
+use super::devices::{check_device, check_texts};
+use super::{Fault, Logged, Truth, Verdict, check_deliveries};
 use crate::device::{Fate, Memory, Route, Sent};
 
 const NOW_MS: i64 = 1_700_000_000_000;
