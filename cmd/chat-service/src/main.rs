@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use backends::{Bootstrap, DELIVERY_TIMEOUT, Engines, follow_keys};
-use chat::{Config, Deps};
+use chat::{Allowance, Config, Deps};
 use clap::Parser;
-use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions};
+use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions, UserRateOptions};
 use process::{OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,8 @@ struct Options {
     origins: OriginOptions,
     #[command(flatten)]
     proxies: ProxyOptions,
+    #[command(flatten)]
+    user_rate: UserRateOptions,
 }
 
 fn main() -> ExitCode {
@@ -47,7 +49,8 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let verifier = follow_keys(&bootstrap, &options.keys, &store, &mut tasks)?;
     let (clock, serving) = (bootstrap.clock.clone(), bootstrap.serving().read_by(origins));
     let deps = Deps { log, store, codec, clock, verifier, serving: serving.clone() };
-    let config = Config { trusted_proxies: options.proxies.trusted_proxies, ..Config::default() };
+    let allowance = Allowance::new(options.user_rate.user_burst, options.user_rate.user_rate);
+    let config = Config { trusted_proxies: options.proxies.trusted_proxies, allowance, ..Config::default() };
     let router = chat::start(&config, &deps, &mut tasks);
     let listener = bootstrap.listener().await?;
     tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));

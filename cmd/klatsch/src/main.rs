@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use environment::{Clock, Entropy};
 use operate::CommandSocket;
-use process::options::ListenOptions;
+use process::options::{ListenOptions, SocketOptions, UserRateOptions};
 use process::{OriginOptions, ProxyOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,10 @@ struct Options {
     origins: OriginOptions,
     #[command(flatten)]
     proxies: ProxyOptions,
+    #[command(flatten)]
+    sockets: SocketOptions,
+    #[command(flatten)]
+    user_rate: UserRateOptions,
 }
 
 fn main() -> ExitCode {
@@ -43,7 +47,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     // The program is started at a terminal, so by default only warnings are logged.
-    process::program_logging(process::telemetry::TERMINAL_FILTER, run)
+    let later = |options: &Options| options.sockets.ends_later();
+    process::program_ending_later(process::telemetry::TERMINAL_FILTER, later, run)
 }
 
 /// Switches on the bug that KLATSCH_SEEDED_BUG names, if there is such a variable.
@@ -60,16 +65,17 @@ fn switch_bug_on() -> Result<(), String> {
 }
 
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    let origins = options.origins.parsed()?;
+    let Options { listen, data, origins, proxies, sockets, user_rate } = options;
+    let origins = origins.parsed()?;
     let (begun, clock, entropy) = (Instant::now(), Clock::system(), Entropy::system());
-    let listener = process::bind(options.listen.address_or(8080)).await?;
+    let listener = process::bind(listen.address_or(8080)).await?;
     let address = listener.local_addr()?;
-    let operators = process::bind_operators(&options.listen, address).await?;
-    let bounds = options.listen.bounds();
-    let engines = engines::open(&options.data, &clock, &entropy).await?;
-    let commands = door(&options.data);
-    let service = services::Services { clock, entropy, origins, proxies: options.proxies };
-    let announced = || announce(address, &options.data, begun);
+    let operators = process::bind_operators(&listen, address).await?;
+    let bounds = listen.bounds();
+    let engines = engines::open(&data, &clock, &entropy).await?;
+    let commands = door(&data);
+    let service = services::Services { clock, entropy, origins, proxies, sockets, user_rate };
+    let announced = || announce(address, &data, begun);
     let doors = services::Doors { public: listener, operators, commands, bounds };
     let ended = service.run(&engines, doors, stop, announced).await;
     engines.close().await;

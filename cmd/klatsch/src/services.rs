@@ -3,6 +3,7 @@
 use auth::{EndedSessions, Verifier};
 use environment::{Clock, Entropy};
 use operate::CommandSocket;
+use process::options::{SocketOptions, UserRateOptions};
 use process::{Bounds, Metrics, Origins, ProxyOptions, Readiness, Serving, Tasks};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -15,6 +16,8 @@ pub(crate) struct Services {
     pub(crate) entropy: Entropy,
     pub(crate) origins: Origins,
     pub(crate) proxies: ProxyOptions,
+    pub(crate) sockets: SocketOptions,
+    pub(crate) user_rate: UserRateOptions,
 }
 
 /// The listeners of the process.
@@ -35,7 +38,7 @@ impl Services {
         stop: CancellationToken,
         announced: impl FnOnce(),
     ) -> anyhow::Result<()> {
-        let Self { clock, entropy, origins, proxies } = self;
+        let Self { clock, entropy, origins, proxies, sockets, user_rate } = self;
         // Shared by all services: a session that the user service ends is ended for the others at once.
         let ended = EndedSessions::default();
         let (metrics, readiness) = (Metrics::with_clock(clock.clone()), Readiness::default());
@@ -43,7 +46,7 @@ impl Services {
         let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone()).read_by(origins.clone());
         let (log, store, codec) = (Arc::clone(&engines.log), Arc::clone(&engines.store), engines.codec.clone());
         let verifier = Verifier::of_ring(engines.keys.clone(), clock.clone()).without(ended.clone());
-        let mut tasks = Tasks::new(readiness.clone());
+        let mut tasks = Tasks::new(readiness.clone()).ending_later(sockets.ends_later());
 
         // Tasks end in the reverse order: intake first, then the consumers of the log.
         let counters = storage::StorageMetrics::new(&metrics);
@@ -55,7 +58,7 @@ impl Services {
         let ready = readiness.clone();
         tasks.spawn("fan-out", |token| fanout::run(deps, ready, token));
 
-        let configs = Configs::new(proxies, origins);
+        let configs = Configs::new(proxies, origins, &sockets, &user_rate);
         let deps = users::Deps {
             store: store.clone(),
             log: log.clone(),
@@ -111,16 +114,17 @@ struct Configs {
 }
 
 impl Configs {
-    fn new(proxies: ProxyOptions, origins: Origins) -> Self {
+    fn new(proxies: ProxyOptions, origins: Origins, options: &SocketOptions, rate: &UserRateOptions) -> Self {
         let trusted_proxies = proxies.trusted_proxies;
         let users = users::Config { trusted_proxies, ..users::Config::default() };
         // Each read of the embedded store occupies a core while it works on rows: commands keep the other half of
         // the cores.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let reads_at_work = (cores / 2).max(1);
-        let chat = chat::Config { trusted_proxies, reads_at_work, ..chat::Config::default() };
+        let sockets = sockets::Config { origins, ..sockets::Config::of_options(options, rate, proxies) };
         // A user's commands over HTTP and over sockets share one rate limit.
-        let allowance = chat.allowance.clone();
-        Self { users, chat, sockets: sockets::Config { origins, allowance, ..sockets::Config::default() } }
+        let allowance = sockets.allowance.clone();
+        let chat = chat::Config { trusted_proxies, reads_at_work, allowance, ..chat::Config::default() };
+        Self { users, chat, sockets }
     }
 }

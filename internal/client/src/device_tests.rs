@@ -58,7 +58,14 @@ fn feed(frame: FeedFrame, next: u64) -> Inbound {
 
 fn welcome(next: u64, reset: Option<&str>) -> Inbound {
     let reset = reset.map(ToOwned::to_owned);
-    Inbound::Server(ServerFrame::Welcome { cursor: cursor(next), user: user(1), partition: 1, reset, ping_ms: 1000 })
+    Inbound::Server(ServerFrame::Welcome {
+        cursor: cursor(next),
+        user: user(1),
+        partition: 1,
+        reset,
+        ping_ms: 1000,
+        r#move: None,
+    })
 }
 
 fn error(n: i64, code: ErrorCode) -> Inbound {

@@ -35,7 +35,7 @@ pub use latency::Latency;
 pub use listen::{bind, bind_operators};
 pub use metrics::Metrics;
 pub use origins::{OriginOptions, Origins};
-pub use program::{ConfigFault, in_words, main_exit, program, program_logging};
+pub use program::{ConfigFault, in_words, main_exit, program, program_ending_later, program_logging};
 pub use retry::{Backoff, FaultLog, reporter, supervised};
 pub use retry_until_stopped::{RetryError, retry_until_stopped};
 pub use serve::{Bounds, Serving, serve, serve_operators, serve_within};

@@ -79,6 +79,21 @@ where
     R: Future<Output = Result<(), E>>,
     E: AsRef<dyn Error + Send + Sync>,
 {
+    program_ending_later(default, |_| Duration::ZERO, run)
+}
+
+/// Like [`program_logging`], for a program whose options may ask for a later end: by `later` beyond
+/// [`shutdown::END_WITHIN`].
+pub fn program_ending_later<O, R, E>(
+    default: &str,
+    later: impl FnOnce(&O) -> Duration,
+    run: impl FnOnce(O, CancellationToken) -> R,
+) -> ExitCode
+where
+    O: clap::Parser,
+    R: Future<Output = Result<(), E>>,
+    E: AsRef<dyn Error + Send + Sync>,
+{
     const { NoSeededBugs::<O>::CHECK }
     let matches = O::command().after_help(telemetry::HELP).try_get_matches();
     let options = match matches.and_then(|matches| O::from_arg_matches(&matches)) {
@@ -93,9 +108,10 @@ where
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
+    let end_within = shutdown::END_WITHIN + later(&options);
     let code = runtime.block_on(async {
         match shutdown::on_signals() {
-            Ok(token) => match shutdown::until_ended(&token, run(options, token.clone())).await {
+            Ok(token) => match shutdown::until_ended(&token, end_within, run(options, token.clone())).await {
                 Some(result) => main_exit(result),
                 None => ExitCode::from(EXIT_FAILED),
             },

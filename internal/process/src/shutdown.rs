@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// How long an orderly end may take. What is not finished then is left as a crash would leave it.
+/// How long an orderly end may take, unless the options of a program ask for more. What is not finished then is left as a crash would leave it.
 pub const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// The exit code of a process that was told twice to stop (128 + SIGINT).
@@ -30,17 +30,21 @@ pub fn on_signals() -> std::io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// Runs `work` to its end; once `token` is cancelled, at most [`END_WITHIN`] longer. `None` when that was not enough.
-pub async fn until_ended<T>(token: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+/// Runs `work` to its end; once `token` is cancelled, at most `end_within` longer. `None` when that was not enough.
+pub async fn until_ended<T>(
+    token: &CancellationToken,
+    end_within: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::pin!(work);
     tokio::select! {
         biased;
         done = &mut work => return Some(done),
         () = token.cancelled() => {}
     }
-    let done = tokio::time::timeout(END_WITHIN, work).await.ok();
+    let done = tokio::time::timeout(end_within, work).await.ok();
     if done.is_none() {
-        tracing::warn!(deadline = ?END_WITHIN, "not stopped in order: the deadline is missed");
+        tracing::warn!(deadline = ?end_within, "not stopped in order: the deadline is missed");
     }
     done
 }
@@ -91,10 +95,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_that_does_not_end_is_given_up_at_the_deadline() {
         let token = CancellationToken::new();
-        assert_eq!(until_ended(&token, async { 7 }).await, Some(7));
+        assert_eq!(until_ended(&token, END_WITHIN, async { 7 }).await, Some(7));
         token.cancel();
         let begun = tokio::time::Instant::now();
-        assert_eq!(until_ended(&token, std::future::pending::<()>()).await, None);
+        assert_eq!(until_ended(&token, END_WITHIN, std::future::pending::<()>()).await, None);
         assert_eq!(begun.elapsed(), END_WITHIN);
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Readiness;
 
-/// How long the tasks of a service may take to end, altogether. The rest of [`crate::shutdown::END_WITHIN`] is for
+/// How long the tasks of a service may take to end, altogether, unless [`Tasks::ending_later`] allows more. The rest of [`crate::shutdown::END_WITHIN`] is for
 /// closing what they worked with.
 pub const TASKS_END_WITHIN: Duration = Duration::from_secs(8);
 
@@ -59,6 +59,8 @@ pub struct Tasks {
     running: JoinSet<Result<(), BoxError>>,
     /// The index in `tasks` of each tokio task.
     indices: BTreeMap<Id, usize>,
+    /// How long they may take to end.
+    end_within: Duration,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,14 @@ impl Tasks {
     /// An empty list of tasks.
     #[must_use]
     pub fn new(readiness: Readiness) -> Self {
-        Self { readiness, tasks: Vec::new(), running: JoinSet::new(), indices: BTreeMap::new() }
+        let (running, indices) = (JoinSet::new(), BTreeMap::new());
+        Self { readiness, tasks: Vec::new(), running, indices, end_within: TASKS_END_WITHIN }
+    }
+
+    /// The same tasks, which may take `later` beyond [`TASKS_END_WITHIN`] to end.
+    #[must_use]
+    pub fn ending_later(self, later: Duration) -> Self {
+        Self { end_within: TASKS_END_WITHIN + later, ..self }
     }
 
     /// Starts a task; it gets the token that asks it to end.
@@ -90,7 +99,7 @@ impl Tasks {
     }
 
     /// Runs until `shutdown` is cancelled or a task ends by itself, then ends all tasks, the latest first, within
-    /// [`TASKS_END_WITHIN`].
+    /// [`TASKS_END_WITHIN`] or what [`Self::ending_later`] has made of it.
     ///
     /// # Errors
     /// The first task that failed, panicked or ended unasked.
@@ -106,7 +115,7 @@ impl Tasks {
             }
         }
         self.readiness.stopping();
-        let deadline = Instant::now() + TASKS_END_WITHIN;
+        let deadline = Instant::now() + self.end_within;
         for index in (0..self.tasks.len()).rev() {
             self.tasks[index].token.cancel();
             while !self.tasks[index].over {
@@ -116,7 +125,7 @@ impl Tasks {
                     Ok(None) => break,
                     Err(_) => {
                         let task = self.tasks[index].name;
-                        tracing::warn!(task, deadline = ?TASKS_END_WITHIN, "task not ended in order: the deadline is missed");
+                        tracing::warn!(task, deadline = ?self.end_within, "task not ended in order: the deadline is missed");
                         break;
                     }
                 }

@@ -81,6 +81,10 @@ pub enum ServerFrame {
         /// as long is closed.
         #[serde(deserialize_with = "integer")]
         ping_ms: u64,
+        /// Whether the device should come back soon with its partition in the URL, so that a balancer leads it to the
+        /// node that serves the partition already.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        r#move: Option<bool>,
     },
     /// The command is in the log. The ack has no seq: the result of the command comes on the feed.
     Ack {

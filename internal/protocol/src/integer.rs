@@ -149,7 +149,7 @@ mod tests {
         taken(&MarkUpTo { seq: seq(7) }, 1);
         taken(&ClientFrame::Mark { conversation, seq: seq(7) }, 1);
         taken(&ServerFrame::MarkAck { conversation, seq: seq(7) }, 1);
-        taken(&ServerFrame::Welcome { cursor, user, partition: 5, reset: None, ping_ms: 30_000 }, 2);
+        taken(&ServerFrame::Welcome { cursor, user, partition: 5, reset: None, ping_ms: 30_000, r#move: None }, 2);
         let stands = StandsName::Message;
         let feed = [
             (FeedFrame::Settled { conversation, seq: seq(7), id, first_seq: seq(5), stands }, 2),

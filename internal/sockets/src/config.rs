@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use commands::Allowance;
 use domain::RULES_NEWEST;
-use process::Origins;
+use process::options::{SocketOptions, UserRateOptions};
+use process::serve::PerAddress;
+use process::{Origins, ProxyOptions};
 
 /// Bounds and times of a node.
 #[derive(Debug, Clone)]
@@ -25,8 +27,17 @@ pub struct Config {
     pub sockets_per_user_max: usize,
     /// Open sockets of this node. At the bound a new one is closed with `TooMany`.
     pub sockets_max: usize,
-    /// On shutdown, each socket is closed at a random moment within this window.
+    /// Open sockets from one address on this node. At the bound a new one is closed with `TooMany`.
+    pub sockets_per_address: PerAddress,
+    /// Proxies in front of the node that report the address they were asked from.
+    pub trusted_proxies: usize,
+    /// On shutdown, the sockets are closed one after another, evenly spread over this window.
     pub drain_window: Duration,
+    /// Devices that are welcomed per second; 0 for any number. See [`crate::admission`].
+    pub welcomes_per_second: u32,
+    /// Whether a balancer in front routes sockets by the partition in their URL: devices that came without it are asked
+    /// to come back with it.
+    pub routed_by_partition: bool,
     /// Recent records that are kept per partition.
     pub ring_records_max: usize,
     /// Bytes of recent records that are kept per partition. At either bound the oldest record is dropped; a socket
@@ -61,6 +72,26 @@ pub struct Config {
     pub rules: u32,
 }
 
+impl Config {
+    /// The settings that an operator asks for; everything else as by default.
+    #[must_use]
+    pub fn of_options(options: &SocketOptions, rate: &UserRateOptions, proxies: ProxyOptions) -> Self {
+        Self {
+            sockets_per_user_max: options.sockets_per_user as usize,
+            sockets_max: options.sockets_max as usize,
+            sockets_per_address: options.per_address(),
+            trusted_proxies: proxies.trusted_proxies,
+            drain_window: options.drain_window(),
+            welcomes_per_second: options.welcomes_per_second,
+            routed_by_partition: options.routed_by_partition,
+            burst: options.socket_burst,
+            rate: options.socket_rate,
+            allowance: Allowance::new(rate.user_burst, rate.user_rate),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -68,9 +99,13 @@ impl Default for Config {
             ping: Duration::from_secs(30),
             hello_wait: Duration::from_secs(10),
             write_wait: Duration::from_secs(10),
-            sockets_per_user_max: 20,
-            sockets_max: 50_000,
-            drain_window: Duration::from_secs(5),
+            sockets_per_user_max: SocketOptions::SOCKETS_PER_USER as usize,
+            sockets_max: SocketOptions::SOCKETS_MAX as usize,
+            sockets_per_address: PerAddress::of_option(None),
+            trusted_proxies: 0,
+            drain_window: Duration::from_secs(SocketOptions::DRAIN_WINDOW_S),
+            welcomes_per_second: SocketOptions::WELCOMES_PER_SECOND,
+            routed_by_partition: false,
             ring_records_max: 16_384,
             ring_bytes_max: 4 << 20,
             ring_list_bytes_max: 4 << 20,
@@ -81,8 +116,8 @@ impl Default for Config {
             reader_idle: Duration::from_secs(30),
             position_check: Duration::from_secs(15),
             allowance: Allowance::default(),
-            burst: 60,
-            rate: 30,
+            burst: SocketOptions::BURST,
+            rate: SocketOptions::RATE,
             rules: RULES_NEWEST,
         }
     }

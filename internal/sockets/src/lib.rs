@@ -11,8 +11,9 @@
 //!
 //! | bound | at the bound |
 //! |---|---|
-//! | sockets of the node | the new one is closed with `TooMany` |
+//! | sockets of the node, and from one address | the new one is closed with `TooMany` |
 //! | sockets of a user | the one that was silent for longest is closed with `TooMany` |
+//! | devices welcomed per second | further ones wait, see `admission`; beyond, `rate_limited` or closed with `TooMany` |
 //! | time that closing a socket takes | the connection is dropped |
 //! | recent records, and their bytes, per partition | the oldest is dropped; sockets without it read the log |
 //! | time in which a device reads nothing of what the node writes to it | closed with `Slow` |
@@ -28,6 +29,7 @@
 //! | malformed frames | closed with `Protocol` |
 //! | signals, their look-ups and caches | see `signals`: signals are dropped |
 
+mod admission;
 mod batch;
 mod budget;
 mod config;
@@ -84,6 +86,7 @@ use node::Node;
 
 /// The bounds that clients meet, beside those in [`Config`].
 pub mod limits {
+    pub use crate::admission::ADMISSION_WAIT;
     pub use crate::batch::BATCH_BYTES_MAX;
     pub use crate::handshake::FRAME_BYTES_MAX;
     pub use crate::hello::SOCKET_AGE_MAX;
@@ -117,7 +120,7 @@ pub struct Deps {
 }
 
 /// Serves sockets until `shutdown` is cancelled, then closes them so that the devices reconnect to other nodes,
-/// and ends within ten seconds.
+/// and ends within five seconds more than the drain window.
 ///
 /// # Errors
 /// When a part of the service ended by itself.
@@ -129,7 +132,8 @@ pub async fn run(
 ) -> Result<(), TaskError> {
     let serving = Serving::new(deps.entropy.clone(), deps.readiness.clone(), deps.metrics.clone())
         .read_by(config.origins.clone());
-    let mut tasks = Tasks::new(deps.readiness.clone());
+    let later = config.drain_window.saturating_sub(Config::default().drain_window);
+    let mut tasks = Tasks::new(deps.readiness.clone()).ending_later(later);
     let (router, sockets) = start(config, deps, &mut tasks);
     tasks.spawn("http", |token| process::serve(listener, router, serving, token));
     // Tasks end in the reverse order: the sockets close while the HTTP server still answers health checks, and

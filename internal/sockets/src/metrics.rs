@@ -46,6 +46,11 @@ pub(crate) struct Metrics {
     pub(crate) signals_pushed_out: Counter,
     /// Errors that readers of signals have met.
     pub(crate) signal_faults: Counter,
+    /// Devices that wait to be welcomed.
+    pub(crate) waiting: Gauge,
+    /// Devices that were asked to come back with the right partition in their URL.
+    pub(crate) moves: Counter,
+    turned_away: Family<ReasonLabel, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +76,17 @@ struct CodeLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FateLabel {
     fate: &'static str,
+}
+
+/// Why a device was not let in and told to come later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// The node, or the address that it comes from, has too many sockets.
+    Full,
+    /// Too many devices wait to be welcomed.
+    Crowded,
+    /// The node is shutting down.
+    Draining,
 }
 
 /// The fate of a signal. All but the first are reasons why it was dropped.
@@ -134,7 +150,23 @@ impl Metrics {
             signals: registry.register("socket_signals", "Signals, by what became of them", Family::default()),
             signals_pushed_out: counter("socket_signals_pushed_out", "Signals that waited and gave way to newer ones"),
             signal_faults: counter("socket_signal_reader_faults", "Errors met while reading signals"),
+            waiting: registry.register("sockets_waiting", "Devices that wait to be welcomed", Gauge::default()),
+            moves: counter("socket_moves", "Devices asked to come back with the right partition in their URL"),
+            turned_away: registry.register(
+                "socket_turned_away",
+                "Devices not let in and told to come later, by reason",
+                Family::default(),
+            ),
         }
+    }
+
+    pub(crate) fn turned_away(&self, why: TurnedAway) {
+        let reason = match why {
+            TurnedAway::Full => "full",
+            TurnedAway::Crowded => "crowded",
+            TurnedAway::Draining => "draining",
+        };
+        self.turned_away.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(crate) fn ring(&self, partition: u32, (records, bytes): (usize, usize)) {

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Deps;
+use crate::admission::Admission;
 use crate::config::Config;
+use crate::drain::Departures;
 use crate::metrics::Metrics;
 use crate::node_clock::NodeClock;
 use crate::partition::{Common, Log, Partition};
@@ -31,10 +33,14 @@ pub(crate) struct Node {
     pub(crate) entropy: Entropy,
     pub(crate) metrics: Metrics,
     pub(crate) socket_count: Arc<SocketCount>,
+    /// How fast devices are welcomed.
+    pub(crate) admission: Arc<Admission>,
     /// Every open socket.
     pub(crate) sockets: TaskTracker,
     /// Cancelled when the sockets are to be closed.
     pub(crate) draining: CancellationToken,
+    /// When each of them is closed then.
+    pub(crate) departures: Departures,
     /// The partitions of `chat.deliveries`, by number.
     partitions: Vec<Arc<Partition>>,
     /// The lossy signals of this node. Nothing durable waits for them.
@@ -55,6 +61,9 @@ impl Node {
         let (metrics, node_clock, members) = (Metrics::new(&deps.metrics), NodeClock::new(), MembersCache::new());
         let (driven, until) = (Arc::clone(&node_clock), stop.clone());
         readers.spawn(async move { until.run_until_cancelled(driven.run()).await });
+        let admission = Arc::new(Admission::new(config.welcomes_per_second));
+        let (admitting, until) = (Arc::clone(&admission), stop.clone());
+        readers.spawn(async move { until.run_until_cancelled(admitting.run()).await });
         let common = Common {
             topic,
             log: Log(Arc::clone(&deps.log)),
@@ -87,9 +96,11 @@ impl Node {
             node_clock,
             entropy: deps.entropy.clone(),
             metrics,
-            socket_count: SocketCount::new(config.sockets_max, config.sockets_per_user_max),
+            socket_count: SocketCount::new(config.sockets_max, config.sockets_per_address, config.sockets_per_user_max),
+            admission,
             sockets: TaskTracker::new(),
             draining: CancellationToken::new(),
+            departures: Departures::default(),
             partitions,
             signals,
             readers,

@@ -13,18 +13,19 @@ use futures_util::FutureExt;
 use process::TraceParent;
 use protocol::{CloseCode, ServerFrame};
 use secret::Secret;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::admission::ADMISSION_WAIT;
 use crate::batch::batched;
 use crate::feed::{Fed, Feed, Reset};
 use crate::handshake::Socket;
 use crate::heartbeat::Heartbeat;
 use crate::hello::{self, Guest};
 use crate::intake::Intake;
+use crate::metrics::TurnedAway;
 use crate::node::Node;
 use crate::signals::Subscription;
-use crate::socket_count::CountedSocket;
+use crate::socket_count::{CountedSocket, SocketPermit};
 use crate::text_frame::TextFrame;
 use crate::wire::{Ending, Heard, Wire};
 
@@ -44,8 +45,10 @@ pub(crate) struct Opening {
     /// That token.
     pub(crate) token: Option<Secret>,
     pub(crate) trace: TraceParent,
-    /// The socket's permit; `None` when the node has too many sockets.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// The socket's permit; `None` when the node, or the address that it comes from, has too many sockets.
+    pub(crate) permit: Option<SocketPermit>,
+    /// The partition that its URL names, by which a balancer may have chosen this node.
+    pub(crate) routed: Option<u32>,
     /// Set once the socket has a user. Until then the listener counts the connection as a stranger, and may close
     /// it for others.
     pub(crate) authenticated: Authenticated,
@@ -71,13 +74,13 @@ pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
 
 async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<Infallible, Ending> {
     if opening.permit.is_none() {
+        node.metrics.turned_away(TurnedAway::Full);
         return Err(Ending::Close(CloseCode::TooMany));
     }
     let greeting = hello::greet(node, wire, opening.caller.as_ref(), opening.token.as_ref());
     let guest = unless_draining(node, Box::pin(greeting)).await?;
     opening.authenticated.set();
     let counted = node.socket_count.count(guest.user);
-    let mut session = Session::new(node, wire, &guest, &counted, opening.trace);
     let ended = guest.session.as_ref().map(|session| session.ended().clone()).unwrap_or_default();
     tokio::select! {
         biased;
@@ -86,6 +89,8 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
         // A user who has signed out gets no more frames.
         () = ended.cancelled() => Err(Ending::Close(CloseCode::Unauthorized)),
         served = async {
+            unless_draining(node, Box::pin(admitted(node, &guest))).await?;
+            let mut session = Session::new(node, wire, &guest, &counted, opening);
             unless_draining(node, Box::pin(session.begin())).await?;
             session.go_on().await
         } => served,
@@ -96,6 +101,18 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
 async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, Ending>>) -> Result<T, Ending> {
     let outcome = node.draining.run_until_cancelled(phase).await;
     outcome.unwrap_or(Err(Ending::Close(CloseCode::Draining)))
+}
+
+/// Waits until the device may be welcomed.
+async fn admitted(node: &Node, guest: &Guest) -> Result<(), Ending> {
+    let admitted = node.admission.admitted(guest.cursor.is_some(), &node.metrics);
+    match node.node_clock.within(ADMISSION_WAIT, admitted).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) | None => {
+            node.metrics.turned_away(TurnedAway::Crowded);
+            Err(Ending::Close(CloseCode::TooMany))
+        }
+    }
 }
 
 /// The next signals for a device; never resolves for one that did not ask for signals. Cancel safe.
@@ -125,6 +142,10 @@ struct Session<'w> {
     expired: Option<Duration>,
     /// When the socket is closed because the node drains: a moment of the node's clock.
     leave: Option<Duration>,
+    /// The partition that the socket's URL names.
+    routed: Option<u32>,
+    /// Whether the device was welcomed.
+    welcomed: bool,
     /// When the device was welcomed, milliseconds since the Unix epoch. For the metrics.
     online_since_ms: i64,
 }
@@ -140,13 +161,7 @@ enum Event {
 }
 
 impl<'w> Session<'w> {
-    fn new(
-        node: &Arc<Node>,
-        wire: &'w mut Wire,
-        guest: &Guest,
-        counted: &'w CountedSocket,
-        trace: TraceParent,
-    ) -> Self {
+    fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, counted: &'w CountedSocket, opening: &Opening) -> Self {
         let partition = node.partition(guest.user);
         Self {
             feed: Feed::new(partition, guest.user, guest.cursor.as_deref(), wire.blocked()),
@@ -155,11 +170,13 @@ impl<'w> Session<'w> {
             user: guest.user,
             signals: guest.signals.then(|| node.signals.subscribe(guest.user)),
             batches: guest.batches,
-            intake: Intake::new(Arc::clone(node), guest, trace),
+            intake: Intake::new(Arc::clone(node), guest, opening.trace),
             heartbeat: Heartbeat::new(node.config.ping, node.node_clock.now()),
             expires: guest.expires,
             expired: None,
             leave: None,
+            routed: opening.routed,
+            welcomed: false,
             online_since_ms: i64::MAX,
             node: Arc::clone(node),
         }
@@ -181,7 +198,8 @@ impl<'w> Session<'w> {
                     {
                         self.wire.feed_frame(&ServerFrame::Ping { cursor });
                     }
-                    self.leave = Some(self.node.node_clock.now() + self.jitter());
+                    let after = self.node.departures.next(self.node.config.drain_window, &self.node.entropy);
+                    self.leave = Some(self.node.node_clock.now() + after);
                     timer.as_mut().reset(Instant::now() + self.due_in());
                 }
                 Event::Time => {
@@ -294,12 +312,20 @@ impl<'w> Session<'w> {
 
     fn welcome(&mut self, cursor: Cursor, reset: Option<Reset>) {
         self.online_since_ms = self.node.metrics.now_ms();
+        // Once for each socket, and never where the balancer was told the right partition: nothing would change.
+        let misrouted = !self.welcomed && self.routed != Some(cursor.partition);
+        self.welcomed = true;
+        let moves = self.node.config.routed_by_partition && misrouted;
+        if moves {
+            self.node.metrics.moves.inc();
+        }
         let welcome = ServerFrame::Welcome {
             cursor,
             user: self.user,
             partition: cursor.partition,
             reset: reset.map(|reason| reason.name().to_owned()),
             ping_ms: u64::try_from(self.node.config.ping.as_millis()).unwrap_or(u64::MAX),
+            r#move: moves.then_some(true),
         };
         self.wire.feed_frame(&welcome);
     }
@@ -357,11 +383,5 @@ impl<'w> Session<'w> {
             }
         }
         Err(Ending::Close(code))
-    }
-
-    /// A random moment within the drain window.
-    fn jitter(&self) -> Duration {
-        let window_ms = u64::try_from(self.node.config.drain_window.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(self.node.entropy.below(window_ms))
     }
 }

@@ -1,21 +1,34 @@
-//! Counts the open sockets of the node and of each user, and enforces their bounds.
+//! Counts the open sockets of the node, of each address and of each user, and enforces their bounds.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::UserId;
+use process::serve::PerAddress;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The counts and their bounds.
 #[derive(Debug)]
 pub(crate) struct SocketCount {
     permits: Arc<Semaphore>,
+    per_address: PerAddress,
+    /// Open sockets by the address of their client, or its network. Addresses without a bound are not in it.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
     per_user_max: usize,
     /// Accessed by user only, so its random order does not matter.
     users: Mutex<HashMap<UserId, Vec<Arc<Presence>>>>,
     /// A logical clock: the count of frames that all sockets received.
     signs: AtomicU64,
+}
+
+/// The right to an open socket of the node, from one address. It counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SocketPermit {
+    _node: OwnedSemaphorePermit,
+    /// The address that it counts for, if that has a bound.
+    counted: Option<(Arc<SocketCount>, IpAddr)>,
 }
 
 /// One of a user's sockets, as the others see it.
@@ -37,14 +50,24 @@ pub(crate) struct CountedSocket {
 }
 
 impl SocketCount {
-    pub(crate) fn new(sockets_max: usize, per_user_max: usize) -> Arc<Self> {
+    pub(crate) fn new(sockets_max: usize, per_address: PerAddress, per_user_max: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(sockets_max));
-        Arc::new(Self { permits, per_user_max, users: Mutex::default(), signs: AtomicU64::new(0) })
+        let (addresses, users) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { permits, per_address, addresses, per_user_max, users, signs: AtomicU64::new(0) })
     }
 
-    /// A permit for a socket; `None` at the node's bound.
-    pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+    /// A permit for a socket from `address`; `None` at the bound of the node or of the address.
+    pub(crate) fn permit(self: &Arc<Self>, address: IpAddr) -> Option<SocketPermit> {
+        let node = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let Some(max) = self.per_address.max_of(address) else {
+            return Some(SocketPermit { _node: node, counted: None });
+        };
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.get(&address).copied().unwrap_or(0);
+        (count < max).then(|| {
+            addresses.insert(address, count + 1);
+            SocketPermit { _node: node, counted: Some((Arc::clone(self), address)) }
+        })
     }
 
     /// Counts a socket of `user`. At the user's bound, the one that was silent for longest must close: a device
@@ -79,6 +102,17 @@ impl CountedSocket {
     }
 }
 
+impl Drop for SocketPermit {
+    fn drop(&mut self) {
+        let Some((socket_count, address)) = &self.counted else { return };
+        let mut addresses = socket_count.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        match addresses.get_mut(address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(addresses.remove(address)),
+        }
+    }
+}
+
 impl Drop for CountedSocket {
     fn drop(&mut self) {
         let mut users = self.socket_count.users.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,8 +132,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_has_a_bound_of_its_own() {
+        let socket_count = SocketCount::new(5, PerAddress::MaxUnlessLoopback(2), 20);
+        let from = |address: &str| socket_count.permit(address.parse().unwrap());
+        let (first, second) = (from("10.0.0.1"), from("10.0.0.1"));
+        assert!(first.is_some() && second.is_some() && from("10.0.0.1").is_none());
+        let _other = from("10.0.0.2").unwrap();
+        drop(first);
+        let third = from("10.0.0.1");
+        assert!(third.is_some() && from("10.0.0.1").is_none(), "there is room for as many as have gone");
+        let _local = [from("127.0.0.1").unwrap(), from("127.0.0.1").unwrap()];
+        assert!(from("127.0.0.1").is_none(), "the node is full");
+        drop((second, third));
+        assert_eq!(socket_count.addresses.lock().unwrap().len(), 1, "who has gone is forgotten");
+    }
+
+    #[test]
     fn at_the_bound_of_a_user_the_socket_silent_for_longest_gives_way() {
-        let socket_count = SocketCount::new(3, 2);
+        let socket_count = SocketCount::new(3, PerAddress::Unbounded, 2);
         let [user, other] = [1, 2].map(|number| UserId::try_from(uuid::Uuid::from_u128(number)).unwrap());
         let (first, second) = (socket_count.count(user), socket_count.count(user));
         let _others = [socket_count.count(other), socket_count.count(other)];
@@ -111,7 +161,7 @@ mod tests {
         drop(second);
         let _fourth = socket_count.count(user);
         assert!(gives_way(&first) && !gives_way(&third), "who went for another is not counted twice");
-        let permits: Vec<_> = (0..4).map(|_| socket_count.permit()).collect();
+        let permits: Vec<_> = (0..4).map(|_| socket_count.permit([10, 0, 0, 1].into())).collect();
         assert_eq!(permits.iter().flatten().count(), 3);
     }
 }

@@ -1,28 +1,33 @@
 //! `GET /v1/socket`: checks who may open a socket, and starts its task.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use api::{ApiError, Authenticated, Caller, bearer};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
 use hyper::upgrade::OnUpgrade;
-use process::TraceParent;
+use process::{Peer, TraceParent, client_address, network_of};
 use protocol::ErrorCode;
 use secret::Secret;
 use tracing::{Instrument, info_span};
 
 use crate::config::Config;
 use crate::handshake;
+use crate::metrics::TurnedAway;
 use crate::node::Node;
 use crate::socket::{self, Opening};
 
 /// The path where sockets are opened.
 const PATH: &str = "/v1/socket";
+/// The query parameter by which balancers choose a node.
+const ROUTING_KEY: &str = "p";
 /// Words that occur in the names of query parameters which carry credentials.
 const TOKEN_WORDS: [&str; 11] =
     ["token", "jwt", "auth", "bearer", "credential", "secret", "passw", "session", "ticket", "apikey", "accesskey"];
@@ -44,18 +49,25 @@ async fn open(
     State(node): State<Arc<Node>>,
     Extension(trace): Extension<TraceParent>,
     authenticated: Option<Extension<Authenticated>>,
-    uri: Uri,
-    headers: HeaderMap,
+    parts: Parts,
     connection: Option<Extension<OnUpgrade>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
+    let Parts { uri, headers, extensions, .. } = parts;
     if node.draining.is_cancelled() {
+        node.metrics.turned_away(TurnedAway::Draining);
         return Err(ApiError::new(ErrorCode::Unavailable, "the node is shutting down: connect to another one"));
     }
     drop(upgrade.map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))?); // only its checks are used
     let Some(Extension(connection)) = connection else {
         return Err(ApiError::new(ErrorCode::BadRequest, "this connection cannot be upgraded"));
     };
+    if let Some(after) = node.admission.turned_away(&node.entropy) {
+        node.metrics.turned_away(TurnedAway::Crowded);
+        // Not `busy`: on 503 a balancer would ask the next node, which has as many devices to welcome.
+        let words = "too many devices come at once: wait as long as 'Retry-After' says, then come again";
+        return Err(ApiError::new(ErrorCode::RateLimited, words).after(after));
+    }
     refuse_token_in_url(&uri)?;
     refuse_foreign_origin(&headers, &node.config)?;
     let caller = match headers.contains_key(header::AUTHORIZATION) {
@@ -64,7 +76,10 @@ async fn open(
     };
     let token = bearer(&headers).map(Secret::new);
     let authenticated = authenticated.map(|Extension(authenticated)| authenticated).unwrap_or_default();
-    let opening = Opening { caller, token, trace, permit: node.socket_count.permit(), authenticated };
+    let peer = extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address);
+    let address = network_of(client_address(peer, &headers, node.config.trusted_proxies));
+    let permit = node.socket_count.permit(address);
+    let opening = Opening { caller, token, trace, permit, routed: routed_to(&uri), authenticated };
     let span = info_span!("socket", trace_id = trace.trace_id());
     let serving = async move {
         if let Some(socket) = handshake::socket(connection).await {
@@ -78,6 +93,13 @@ async fn open(
 async fn caller(node: &Node, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let wrong = || ApiError::new(ErrorCode::Unauthorized, "the header must read 'Authorization: Bearer <token>'");
     Caller::from_token(&node.verifier, bearer(headers).ok_or_else(wrong)?).await
+}
+
+/// The partition that the URL names for balancers. Nothing is decided by it but whether a device is asked to come back
+/// with the right one.
+fn routed_to(uri: &Uri) -> Option<u32> {
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| *name == ROUTING_KEY)?.1.parse().ok()
 }
 
 /// URLs end up in logs. Anything that looks like a token in a URL is refused, so that no client comes to rely on

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::CONNECTIONS_PER_ADDRESS;
 use super::link::Link;
 
 /// How many strangers are looked at, the oldest first, for one that can be closed.
@@ -181,7 +182,19 @@ impl Open {
 }
 
 impl PerAddress {
-    fn max_of(self, address: IpAddr) -> Option<usize> {
+    /// As an option names it: unless named, a default that loopback addresses are exempt from; 0 is any number.
+    #[must_use]
+    pub fn of_option(option: Option<usize>) -> Self {
+        match option {
+            None => Self::MaxUnlessLoopback(CONNECTIONS_PER_ADDRESS),
+            Some(0) => Self::Unbounded,
+            Some(max) => Self::Max(max),
+        }
+    }
+
+    /// The bound for this address, if there is one.
+    #[must_use]
+    pub fn max_of(self, address: IpAddr) -> Option<usize> {
         match self {
             Self::Max(max) => Some(max),
             Self::MaxUnlessLoopback(max) => Some(max).filter(|_| !address.is_loopback()),

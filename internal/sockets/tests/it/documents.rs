@@ -100,8 +100,14 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
 }
 
 fn server_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Vec<[Value; 2]> {
-    let welcome =
-        |reset| ServerFrame::Welcome { cursor: cursor(), user, partition: cursor().partition, reset, ping_ms: 1 };
+    let welcome = |reset: Option<String>| ServerFrame::Welcome {
+        cursor: cursor(),
+        user,
+        partition: cursor().partition,
+        r#move: reset.is_some().then_some(true),
+        reset,
+        ping_ms: 1,
+    };
     let error = |id, conversation, retry_after| ServerFrame::Error {
         id,
         conversation,

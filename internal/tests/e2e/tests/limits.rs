@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use domain::limits;
 use events::topics::{DELIVERIES, spec_of};
+use process::options::UserRateOptions;
 use process::serve;
 use serde_json::Value;
 
@@ -22,6 +23,8 @@ const HEAD: &str = "\
 Every number that a client meets. This page is made from the constants of the code by a test
 (`internal/tests/e2e/tests/limits.rs`, which fails when it is not current); other documents link to it. Numbers may be raised
 without notice; one that is lowered is a new version of the API. *Per process* means that each server counts for itself.
+Operators may choose others for sockets of a node, a user and an address, for the rates of commands, for welcomes and for the
+time over which a node that stops closes its sockets: `--help` of the programs says how.
 ";
 
 /// A section: its title, and rows with the limit's name, its value, and what happens beyond it.
@@ -150,6 +153,9 @@ fn pages() -> Section {
 }
 
 fn requests() -> Section {
+    // Where the options of programs say nothing else.
+    const { assert!(chat::limits::COMMANDS_BURST == UserRateOptions::BURST) }
+    const { assert!(chat::limits::COMMANDS_PER_SECOND == UserRateOptions::RATE) }
     let commands = rate(chat::limits::COMMANDS_BURST, chat::limits::COMMANDS_PER_SECOND);
     let names = number(chat::limits::NAMES_PER_COMMAND);
     let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -259,6 +265,22 @@ fn sockets() -> Section {
                 "the one silent for longest is closed with 4005",
             ),
             ("sockets of a node", number(config.sockets_max), "closed with 4005"),
+            (
+                "sockets from one address that is not a loopback one, on a node",
+                number(serve::CONNECTIONS_PER_ADDRESS),
+                "closed with 4005",
+            ),
+            (
+                "devices that a node welcomes, when many come at once",
+                format!("{} a second", number(config.welcomes_per_second)),
+                "they wait, those with a cursor first",
+            ),
+            (
+                "a device waits to be welcomed for",
+                time(sockets::limits::ADMISSION_WAIT),
+                "`rate_limited` with `Retry-After`, or closed with 4005",
+            ),
+            ("sockets of a node that stops are closed over", time(config.drain_window), "all have gone then"),
             ("commands and marks of a socket", rate(config.burst, config.rate), "`rate_limited`"),
             (
                 "commands and marks without an answer",

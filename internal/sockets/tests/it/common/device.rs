@@ -39,13 +39,19 @@ impl Device {
         origin: Option<&str>,
         path: &str,
     ) -> Result<Self, Box<Error>> {
+        let token = token.map(|token| ("authorization", format!("Bearer {token}")));
+        let headers: Vec<_> = token.into_iter().chain(origin.map(|origin| ("origin", origin.to_owned()))).collect();
+        Self::open_with(address, &headers, path).await
+    }
+
+    pub async fn open_with(
+        address: SocketAddr,
+        headers: &[(&'static str, String)],
+        path: &str,
+    ) -> Result<Self, Box<Error>> {
         let mut request = format!("ws://{address}{path}").into_client_request()?;
-        let headers = request.headers_mut();
-        if let Some(token) = token {
-            headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-        }
-        if let Some(origin) = origin {
-            headers.insert("origin", origin.parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
         // A small buffer, so that frames which a device does not read soon stay with the node.
         let socket = TcpSocket::new_v4().unwrap();

@@ -1,0 +1,91 @@
+//! Who is let in, where, and how fast.
+
+use process::serve::PerAddress;
+use protocol::{CloseCode, ServerFrame};
+use sockets::Config;
+use tokio_tungstenite::tungstenite::Error;
+
+use crate::common::{Device, Node, Said, World, partition_of_user, quick, user_of};
+
+#[tokio::test]
+async fn when_too_many_come_at_once_they_are_told_when_to_come_again() {
+    let world = World::new().await;
+    let node = world.node(Config { welcomes_per_second: 1, ..quick() }).await;
+    let (mut first, cursor) = world.fresh_device(&node, user_of(0, 0)).await;
+    // Ten can wait for ten seconds in all. Each that comes takes a place until it is welcomed, one in a second.
+    let mut waiting = Vec::new();
+    let refusal = loop {
+        assert!(waiting.len() < 1_000, "nobody is turned away");
+        match Device::open(node.address, Some(&world.token(user_of(0, waiting.len() + 1)))).await {
+            Ok(mut device) => {
+                device.hello(None, Some(&cursor.to_string())).await;
+                waiting.push(device);
+            }
+            Err(refusal) => break refusal,
+        }
+    };
+    let Error::Http(refusal) = *refusal else { panic!("{refusal}") };
+    assert_eq!(refusal.status(), 429);
+    let after: u32 = refusal.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((5..=15).contains(&after), "{after}");
+    assert!(node.count("socket_turned_away_total{reason=\"crowded\"}") >= 1 && node.count("sockets_waiting") >= 1);
+    // Those who wait are welcomed, and who is connected notices nothing.
+    assert_eq!(waiting[0].welcome().await, (cursor, None));
+    world.deliver(&[user_of(0, 0)], 1).await;
+    assert_eq!(first.messages(1).await.0, [1]);
+    node.ask_to_stop();
+    assert_eq!(waiting.pop().unwrap().closed().await, Some(CloseCode::Draining.number()), "it does not wait any more");
+    node.ended().await;
+}
+
+#[tokio::test]
+async fn a_device_that_did_not_name_its_partition_is_asked_to_move_and_no_other() {
+    let world = World::new().await;
+    let routed = world.node(Config { routed_by_partition: true, ..quick() }).await;
+    let (user, partition) = (user_of(3, 0), partition_of_user(user_of(3, 0)));
+    for (path, asked) in [
+        ("/v1/socket".to_owned(), Some(true)),
+        ("/v1/socket?p=".to_owned(), Some(true)),
+        ("/v1/socket?p=three".to_owned(), Some(true)),
+        (format!("/v1/socket?p={}", partition + 1), Some(true)),
+        (format!("/v1/socket?p={partition}"), None),
+        (format!("/v1/socket?v=1&p={partition}"), None),
+    ] {
+        assert_eq!(asked_to_move(&world, &routed, user, &path).await, asked, "{path}");
+    }
+    assert_eq!(routed.count("socket_moves_total"), 4);
+    let plain = world.node(quick()).await;
+    assert_eq!(asked_to_move(&world, &plain, user, "/v1/socket").await, None, "there is no balancer that routes");
+    routed.stop().await;
+    plain.stop().await;
+}
+
+async fn asked_to_move(world: &World, node: &Node, user: domain::UserId, path: &str) -> Option<bool> {
+    let mut device = Device::open_from(node.address, Some(&world.token(user)), None, path).await.unwrap();
+    device.hello(None, None).await;
+    match device.hear_news().await {
+        Said::Server(ServerFrame::Welcome { r#move, .. }) => r#move,
+        other => panic!("not a welcome: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_address_has_its_bound_as_a_trusted_proxy_reports_it() {
+    let world = World::new().await;
+    let config = Config { sockets_per_address: PerAddress::Max(1), trusted_proxies: 1, ..quick() };
+    let node = world.node(config).await;
+    let comes = async |address: &str, index| {
+        let token = world.token(user_of(0, index));
+        let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-for", address.to_owned())];
+        let mut device = Device::open_with(node.address, &headers, "/v1/socket").await.unwrap();
+        device.hello(None, None).await;
+        device
+    };
+    let mut first = comes("198.51.100.7", 0).await;
+    first.welcome().await;
+    let mut second = comes("198.51.100.7", 1).await;
+    assert_eq!(second.closed().await, Some(CloseCode::TooMany.number()));
+    assert_eq!(node.count("socket_turned_away_total{reason=\"full\"}"), 1);
+    comes("6.6.6.6, 198.51.100.8", 2).await.welcome().await;
+    node.stop().await;
+}
