@@ -96,6 +96,11 @@ impl Device {
         ClientFrame::Hello { token: None, user, cursor, batch: Some(true), signals: Some(true) }
     }
 
+    /// The user's partition, as the stored cursor names it.
+    pub(crate) fn partition(&self) -> Option<u32> {
+        Some(self.state.cursor?.partition)
+    }
+
     /// Accepts a command, to be sent until its fate is known. A `Withdraw` replaces the command with its id.
     ///
     /// # Errors

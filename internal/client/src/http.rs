@@ -47,10 +47,12 @@ impl Endpoints {
         Ok(Self { users: base(users.unwrap_or(url))?, chat: base(url)?, socket: base(socket.unwrap_or(url))? })
     }
 
-    /// The URL of the socket.
+    /// The URL of the socket, with the user's delivery partition if it is known, by which a balancer may choose the
+    /// node.
     #[must_use]
-    pub fn socket_url(&self) -> String {
-        format!("ws{}/v1/socket", self.socket.trim_start_matches("http"))
+    pub fn socket_url(&self, partition: Option<u32>) -> String {
+        let query = partition.map(|partition| format!("?p={partition}")).unwrap_or_default();
+        format!("ws{}/v1/socket{query}", self.socket.trim_start_matches("http"))
     }
 }
 
@@ -396,7 +398,8 @@ mod tests {
     fn one_base_url_serves_all_unless_told_otherwise() {
         let endpoints = Endpoints::new("http://127.0.0.1:8080/", None, Some("http://sockets:1")).unwrap();
         assert_eq!((&*endpoints.users, &*endpoints.chat), ("http://127.0.0.1:8080", "http://127.0.0.1:8080"));
-        assert_eq!(endpoints.socket_url(), "ws://sockets:1/v1/socket");
+        assert_eq!(endpoints.socket_url(None), "ws://sockets:1/v1/socket");
+        assert_eq!(endpoints.socket_url(Some(7)), "ws://sockets:1/v1/socket?p=7");
         for bad in ["127.0.0.1:8080", "https://chat.example", "http://", "ftp://x"] {
             assert!(matches!(Endpoints::new(bad, None, None), Err(ClientError::Address(_))), "{bad}");
         }

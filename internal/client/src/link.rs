@@ -23,6 +23,8 @@ use crate::http::{Access, Http};
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// How long a server may take to answer a close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait that a server can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Frames that wait between the socket's task and the client, in each direction. At the bound the task stops
 /// reading.
 const FRAMES_WAITING_MAX: usize = 256;
@@ -69,26 +71,26 @@ impl Link {
 /// Why there is no socket.
 #[derive(Debug)]
 pub(crate) enum NoLink {
-    /// Worth a retry.
-    Later(String),
+    /// Worth a retry, after that time if the server gave one.
+    Later(String, Option<Duration>),
     /// A retry is of no use.
     Never(String),
 }
 
-/// Connects. If the server refuses the token, it is refreshed once.
-pub(crate) async fn connect(http: &Http) -> Result<Link, NoLink> {
+/// Connects, as a user of that partition. If the server refuses the token, it is refreshed once.
+pub(crate) async fn connect(http: &Http, partition: Option<u32>) -> Result<Link, NoLink> {
     let access = http.access().await.map_err(signed_out)?;
-    match open(http, &access).await {
+    match open(http, &access, partition).await {
         Err(error) if status_of(&error) == Some(401) => {
             let access = http.refresh(&access.token).await.map_err(signed_out)?;
-            open(http, &access).await.map_err(|error| refused(&error))
+            open(http, &access, partition).await.map_err(|error| refused(&error))
         }
         opened => opened.map_err(|error| refused(&error)),
     }
 }
 
-async fn open(http: &Http, access: &Access) -> Result<Link, Error> {
-    let mut request = http.endpoints().socket_url().into_client_request()?;
+async fn open(http: &Http, access: &Access, partition: Option<u32>) -> Result<Link, Error> {
+    let mut request = http.endpoints().socket_url(partition).into_client_request()?;
     let value = HeaderValue::try_from(format!("Bearer {}", access.token.expose()));
     request.headers_mut().insert(header::AUTHORIZATION, value.map_err(|error| Error::HttpFormat(error.into()))?);
     let config = WebSocketConfig::default()
@@ -107,7 +109,7 @@ async fn open(http: &Http, access: &Access) -> Result<Link, Error> {
 fn signed_out(error: ClientError) -> NoLink {
     match error {
         ClientError::Refused { code, message, .. } if code.status() == 401 => NoLink::Never(message),
-        error => NoLink::Later(error.to_string()),
+        error => NoLink::Later(error.to_string(), error.retry_after()),
     }
 }
 
@@ -122,10 +124,17 @@ fn refused(error: &Error) -> NoLink {
     match status_of(error) {
         Some(401) => NoLink::Never("the server does not accept the token".into()),
         Some(403) => NoLink::Never("the server does not accept sockets from here".into()),
-        Some(404) => NoLink::Later("there is no socket at this address".into()),
-        Some(status) => NoLink::Later(format!("the server answers {status}")),
-        None => NoLink::Later(error.to_string()),
+        Some(404) => NoLink::Later("there is no socket at this address".into(), None),
+        Some(status) => NoLink::Later(format!("the server answers {status}"), retry_after(error)),
+        None => NoLink::Later(error.to_string(), None),
     }
+}
+
+/// The wait that the server asks for.
+fn retry_after(error: &Error) -> Option<Duration> {
+    let Error::Http(response) = error else { return None };
+    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 /// Moves frames in both directions until one side ends. Both run concurrently: a node that waits until its frames
@@ -207,6 +216,8 @@ pub(crate) enum After {
     Later,
     /// Reconnect with a back-off of seconds: sooner, this socket would in turn displace another one of the user.
     MuchLater,
+    /// Reconnect when the server asks for it, and a random moment later.
+    In(Duration),
     /// Do not reconnect.
     Stop,
 }

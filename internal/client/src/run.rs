@@ -25,6 +25,12 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// The number of an attempt whose back-off is seconds: a tenth of a second, doubled this many times.
 const ATTEMPT_OF_SECONDS: u32 = 7;
+/// The longest wait beyond that which a server asks for.
+const BEYOND_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The longest time after which a client follows the server's hint to move to another node.
+const MOVE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a move is put off while the client syncs.
+const MOVE_AGAIN: Duration = Duration::from_secs(1);
 /// Requests for outcomes that may run at the same time.
 const ASKS_AT_ONCE: usize = 8;
 /// A server that names no ping interval is given up after this much silence.
@@ -57,6 +63,12 @@ pub struct Client {
     socket: SocketState,
     /// The renewal of the socket's token.
     renewal: Renewal,
+    /// The user's partition, as the last welcome named it.
+    partition: Option<u32>,
+    /// The partition that the socket's URL named.
+    routed: Option<u32>,
+    /// When the client moves to the node of its partition, if the server has asked for it.
+    move_at: Option<Instant>,
     /// Connection attempts since the last welcome.
     attempts: u32,
     /// When something was last received from the server.
@@ -109,6 +121,9 @@ impl Client {
             entropy,
             socket: SocketState::Down { until: now },
             renewal: Renewal::default(),
+            partition: None,
+            routed: None,
+            move_at: None,
             attempts: 0,
             heard: now,
             silence_max: SILENCE_MAX,
@@ -273,7 +288,7 @@ impl Client {
             SocketState::Connecting | SocketState::Stopped => None,
         };
         let sync = self.sync_again.map(|(_, at)| at);
-        let wake = [socket, sync, self.renewal.due(), self.device.due(now)].into_iter().flatten().min();
+        let wake = [socket, sync, self.move_at, self.renewal.due(), self.device.due(now)].into_iter().flatten().min();
         wake.unwrap_or(now + SILENCE_MAX)
     }
 
@@ -282,11 +297,19 @@ impl Client {
         match self.socket {
             SocketState::Down { until } if until <= now => {
                 self.socket = SocketState::Connecting;
-                let http = Arc::clone(&self.http);
-                self.jobs.spawn(async move { Done::Connected(link::connect(&http).await) });
+                let (http, partition) = (Arc::clone(&self.http), self.partition.or(self.device.partition()));
+                self.routed = partition;
+                self.jobs.spawn(async move { Done::Connected(link::connect(&http, partition).await) });
             }
             SocketState::Up(_) if self.heard + self.silence_max <= now => {
                 self.lost(None, "nothing was heard from the server for too long".into(), After::Later);
+            }
+            SocketState::Up(_) if self.move_at.is_some_and(|at| at <= now) => {
+                if self.device.syncing.is_some() {
+                    self.move_at = Some(now + MOVE_AGAIN);
+                } else {
+                    self.lost(None, "moves to the node of its partition".into(), After::Soon);
+                }
             }
             _ => {}
         }
@@ -305,8 +328,14 @@ impl Client {
         match wire::parse(text) {
             Ok(inbound) => {
                 match &inbound {
-                    wire::Inbound::Server(ServerFrame::Welcome { ping_ms, .. }) => {
+                    wire::Inbound::Server(ServerFrame::Welcome { ping_ms, partition, r#move, .. }) => {
                         self.attempts = 0;
+                        self.partition = Some(*partition);
+                        // The hint of a server that does not see the URL would come again and again.
+                        if *r#move == Some(true) && self.routed != Some(*partition) {
+                            let wait = self.entropy.backoff(0, MOVE_WITHIN, MOVE_WITHIN);
+                            self.move_at = Some(self.heard + wait);
+                        }
                         self.silence_max = (Duration::from_millis(*ping_ms) * PINGS_MISSED_MAX).min(SILENCE_MAX);
                     }
                     wire::Inbound::Server(ServerFrame::Renewed { .. }) => self.renewal.confirmed(),
@@ -328,7 +357,9 @@ impl Client {
                 self.outbox.clear();
                 self.outbox.push_back(self.device.hello());
             }
-            Done::Connected(Err(NoLink::Later(reason))) => self.lost(None, reason, After::Later),
+            Done::Connected(Err(NoLink::Later(reason, wait))) => {
+                self.lost(None, reason, wait.map_or(After::Later, After::In));
+            }
             Done::Connected(Err(NoLink::Never(reason))) => self.lost(None, reason, After::Stop),
             Done::Renewed(answer) => self.renew(answer, now),
             Done::Synced(number, answer) => {
@@ -364,7 +395,7 @@ impl Client {
     fn lost(&mut self, code: Option<u16>, reason: String, after: After) {
         self.device.disconnected();
         self.renewal.lost();
-        (self.sync_again, self.outbox) = (None, VecDeque::new());
+        (self.sync_again, self.move_at, self.outbox) = (None, None, VecDeque::new());
         self.asks.clear();
         if after == After::Stop {
             self.socket = SocketState::Stopped;
@@ -374,9 +405,13 @@ impl Client {
         let attempt = match after {
             After::Soon => 0,
             After::MuchLater => self.attempts.max(ATTEMPT_OF_SECONDS),
-            After::Later | After::Stop => self.attempts,
+            After::Later | After::In(_) | After::Stop => self.attempts,
         };
-        let wait = self.entropy.backoff(attempt, BACKOFF_BASE, BACKOFF_MAX);
+        let wait = match after {
+            // Clients that were told the same whole second must not all come in its first moment.
+            After::In(wait) => wait + self.entropy.backoff(0, BEYOND_RETRY_AFTER, BEYOND_RETRY_AFTER),
+            _ => self.entropy.backoff(attempt, BACKOFF_BASE, BACKOFF_MAX),
+        };
         self.attempts = self.attempts.saturating_add(1);
         self.socket = SocketState::Down { until: Instant::now() + wait };
         self.events.push_back(ClientEvent::Disconnected { code, reason });

@@ -156,6 +156,34 @@ async fn the_close_code_tells_whether_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_client_names_its_partition_and_moves_once_when_asked() {
+    let server = Server::start().await;
+    server.world.lock().unwrap().faults.extend([Fault::Move, Fault::Move]);
+    let mut client = client(&server, "ann", DeviceState::default()).await;
+    synced(&mut client).await;
+    let connected = |event| matches!(event, ClientEvent::Connected { .. }).then_some(());
+    until(&mut client, connected).await;
+    let queries = server.world.lock().unwrap().queries.clone();
+    assert_eq!(queries, [None, Some("p=0".to_owned())]);
+    // The second welcome asked for it, too: the client came with that partition, and stays.
+    let beyond = tokio::time::Instant::now() + Duration::from_secs(6);
+    while let Ok(event) = tokio::time::timeout_at(beyond, client.next()).await {
+        assert!(!matches!(event, ClientEvent::Disconnected { .. }), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_turned_away_waits_as_long_as_the_server_says() {
+    let server = Server::start().await;
+    server.world.lock().unwrap().faults.push(Fault::TurnAway(2));
+    let mut client = client(&server, "ann", DeviceState::default()).await;
+    let begun = tokio::time::Instant::now();
+    synced(&mut client).await;
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(server.world.lock().unwrap().queries.len(), 2);
+}
+
+#[tokio::test]
 async fn a_token_that_has_ended_is_refreshed_on_every_way() {
     let server = Server::start().await;
     let mut ann = client(&server, "ann", DeviceState::default()).await;

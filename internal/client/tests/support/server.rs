@@ -2,12 +2,15 @@
 //! guarantees that a client may rely on (one id, one message; frames in order behind a cursor) and no others.
 #![allow(dead_code, clippy::unwrap_used, clippy::result_large_err)]
 
+#[path = "faults.rs"]
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use axum::extract::{Path, Query, State, WebSocketUpgrade};
+use axum::extract::{Path, Query, RawQuery, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -23,26 +26,7 @@ use secret::Secret;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-/// The faults; each happens once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The next command is logged, and the socket closes without an acknowledgement.
-    LoseAck,
-    /// The next command is not logged, and the socket closes.
-    LoseCommand,
-    /// The next `hello` is answered with a reset.
-    Reset,
-    /// The next `hello` is answered with this close code.
-    Close(u16),
-    /// Tokens issued so far have expired.
-    ExpireTokens,
-    /// The server no longer knows the key that signed the tokens issued so far.
-    ForgetKey,
-    /// The next request for the newest rows is answered `retry`.
-    NoRows,
-    /// The next `renew` is answered with an error.
-    NoRenewal,
-}
+pub(crate) use faults::Fault;
 
 /// What devices did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +44,8 @@ pub(crate) struct World {
     pub(crate) log: Vec<FeedFrame>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) hellos: usize,
+    /// The queries of upgrade requests.
+    pub(crate) queries: Vec<Option<String>>,
     /// Further conversations, without events, which the sync names, too.
     pub(crate) others: Vec<ConversationId>,
     /// Commands of other users that are judged while the next sync is answered, so that their frames come before
@@ -399,7 +385,21 @@ fn sync_page(server: &Server, query: &SyncQuery) -> SyncPage {
     SyncPage { conversations: ids.into_iter().map(of).collect(), complete: next.is_none(), next }
 }
 
-async fn socket(State(server): State<Server>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+async fn socket(
+    State(server): State<Server>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    {
+        let mut world = server.world.lock().unwrap();
+        world.queries.push(query);
+        let at = world.faults.iter().position(|fault| matches!(fault, Fault::TurnAway(_)));
+        if let Some(Fault::TurnAway(seconds)) = at.map(|at| world.faults.remove(at)) {
+            let after = [(header::RETRY_AFTER, seconds.to_string())];
+            return (StatusCode::TOO_MANY_REQUESTS, after).into_response();
+        }
+    }
     match server.caller(&headers) {
         Ok(user) => upgrade.on_upgrade(move |socket| serve(server, socket, user)),
         Err(refusal) => refusal,
@@ -409,6 +409,12 @@ async fn socket(State(server): State<Server>, headers: HeaderMap, upgrade: WebSo
 fn cursor(next: usize) -> Cursor {
     let fingerprint = Fingerprint(next as u64);
     Cursor { generation: 0, partition: 0, next: next as u64 + 1, fingerprint }
+}
+
+fn welcome(server: &Server, user: UserId, next: usize, fresh: bool) -> ServerFrame {
+    let reset = fresh.then(|| "first".to_owned());
+    let r#move = server.takes(Fault::Move).then_some(true);
+    ServerFrame::Welcome { cursor: cursor(next), user, partition: 0, reset, ping_ms: 5000, r#move }
 }
 
 async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
@@ -429,9 +435,7 @@ async fn serve(server: Server, mut socket: WebSocket, user: UserId) {
     let fresh = server.takes(Fault::Reset) || brought.is_none();
     let (mut grown, mut signals) = (server.grown.subscribe(), server.signals.subscribe());
     let mut next = if fresh { *grown.borrow() } else { usize::try_from(brought.unwrap().next).unwrap() - 1 };
-    let reset = fresh.then(|| "first".to_owned());
-    let welcome = ServerFrame::Welcome { cursor: cursor(next), user, partition: 0, reset, ping_ms: 5000 };
-    say(&mut socket, &welcome).await;
+    say(&mut socket, &welcome(&server, user, next, fresh)).await;
     let mut pinged = VecDeque::new();
     loop {
         tokio::select! {

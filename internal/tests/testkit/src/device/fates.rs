@@ -186,3 +186,18 @@ impl Sent {
 pub fn names(command: &CommandFrame, author: domain::UserId) -> Result<(CommandId, ConversationId), String> {
     command.clone().into_action(author).map(|(id, conversation, _)| (id, conversation))
 }
+
+/// Whether the code means that the command was not appended, and that a retry makes sense.
+pub(super) fn is_later(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Retry
+            | ErrorCode::Held
+            | ErrorCode::RateLimited
+            | ErrorCode::Busy
+            | ErrorCode::TooSlow
+            | ErrorCode::Unavailable
+            | ErrorCode::Unauthorized
+            | ErrorCode::TokenExpired
+    )
+}

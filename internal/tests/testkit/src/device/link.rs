@@ -59,10 +59,16 @@ impl End {
 
 impl Link {
     /// Opens a socket. With `native`, the token goes into a header, as native programs may do; otherwise it is
-    /// returned, for the `hello`.
-    pub(crate) async fn open(http: &Http, base: &str, native: bool) -> Result<(Self, Option<Secret>), End> {
+    /// returned, for the `hello`. A balancer may route by `partition`.
+    pub(crate) async fn open(
+        http: &Http,
+        base: &str,
+        partition: Option<u32>,
+        native: bool,
+    ) -> Result<(Self, Option<Secret>), End> {
         let Access { token, until } = http.access().await.map_err(|error| End::again(format!("no token: {error}")))?;
-        let url = format!("{}/v1/socket", base.replacen("http", "ws", 1));
+        let query = partition.map(|partition| format!("?p={partition}")).unwrap_or_default();
+        let url = format!("{}/v1/socket{query}", base.replacen("http", "ws", 1));
         let mut request = url.into_client_request().map_err(|error| End::again(error.to_string()))?;
         if native {
             let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));

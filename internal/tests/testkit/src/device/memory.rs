@@ -80,6 +80,10 @@ pub struct Journal {
     pub resets: Vec<String>,
     /// How often it has connected.
     pub connects: u32,
+    /// When its upgrades were accepted.
+    pub upgraded_at: Vec<Instant>,
+    /// How often it was asked to come back with its partition in the URL.
+    pub moves: u32,
     /// How often a socket was continued with a new token.
     pub renewals: u32,
     /// Why connections ended, and how often.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Done;
+use super::fates::is_later;
 use super::http::{Failed, Http};
 use super::inbound::{Fed, Inbound};
 use super::link::{End, Link, Then};
@@ -33,6 +34,8 @@ const READS_AT_ONCE: usize = 4;
 const NEXT_READ: Duration = Duration::from_millis(50);
 /// Back-off between attempts to connect: the first, and the maximum that doubling leads to.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(1000));
+/// How long after its welcome a device moves that was asked to, times a number from 1 to 10.
+const MOVE_AFTER: Duration = Duration::from_millis(100);
 /// A connection ends after a silence of so many ping intervals.
 const SILENT_PINGS_MAX: u32 = 3;
 
@@ -70,6 +73,8 @@ struct Session {
     heard: Instant,
     silence_max: Duration,
     renewal: Renewal,
+    /// When the device moves to the node of its partition, once it is in sync.
+    move_at: Option<Instant>,
 }
 
 impl Drop for Syncing {
@@ -141,8 +146,11 @@ impl Runner {
     async fn begin(&mut self) -> Result<Session, End> {
         let nodes = &self.http.endpoints().sockets;
         let node = &nodes[(self.number + self.connections as usize) % nodes.len()];
-        let (mut link, token) = Link::open(&self.http, node, self.number.is_multiple_of(2)).await?;
-        let cursor = self.shared.memory().kept.cursor.map(|cursor| cursor.to_string());
+        let cursor = self.shared.memory().kept.cursor;
+        let routed = cursor.map(|cursor| cursor.partition);
+        let (mut link, token) = Link::open(&self.http, node, routed, self.number.is_multiple_of(2)).await?;
+        self.shared.memory().journal.upgraded_at.push(Instant::now());
+        let cursor = cursor.map(|cursor| cursor.to_string());
         // Half of the devices ask for batches, so that both forms of the feed are tested.
         let batch = (self.number / 2).is_multiple_of(2).then_some(true);
         let signals = (self.number / 2 + self.connections as usize).is_multiple_of(2);
@@ -150,7 +158,7 @@ impl Runner {
         link.send(&ClientFrame::Hello { token, cursor, user: None, batch, signals: signals.then_some(true) }).await?;
         let text = timeout(WELCOME_WITHIN, link.next()).await.map_err(|_| End::again("no welcome in time"))??;
         let welcome = serde_json::from_str(&text).map_err(|_| End::again(format!("not a welcome: {text}")))?;
-        let ServerFrame::Welcome { cursor, user, reset, ping_ms, .. } = welcome else {
+        let ServerFrame::Welcome { cursor, user, reset, ping_ms, partition, r#move } = welcome else {
             return Err(End::again(format!("not a welcome: {text}")));
         };
         let mut memory = self.shared.memory();
@@ -158,13 +166,18 @@ impl Runner {
             return Err(End { why: "welcomed as somebody else".into(), then: Then::Stop });
         }
         memory.journal.connects += 1;
+        let moves = r#move == Some(true) && routed != Some(partition);
+        memory.journal.moves += u32::from(moves);
         memory.live = reset.is_none();
         drop(memory);
         let syncing = reset.map(|reason| self.begin_sync(cursor, reason));
         self.attempts = 0;
         let silence_max = Duration::from_millis(ping_ms) * SILENT_PINGS_MAX;
         let renewal = Renewal::of(link.renew_at);
-        Ok(Session { link, syncing, heard: Instant::now(), silence_max, renewal })
+        // Not all in the same moment.
+        let after = MOVE_AFTER * (u32::try_from(self.number % 10).unwrap_or(0) + 1);
+        let move_at = moves.then(|| Instant::now() + after);
+        Ok(Session { link, syncing, heard: Instant::now(), silence_max, renewal, move_at })
     }
 
     /// Begins a sync, because the feed cannot be resumed from the device's cursor.
@@ -185,7 +198,11 @@ impl Runner {
     async fn step(&mut self, session: &mut Session) -> Result<(), End> {
         self.send_due(session).await?;
         let silent_at = session.heard + session.silence_max;
-        let due = [self.next_due(), session.renewal.due()].into_iter().flatten().min();
+        if session.move_at.is_some_and(|at| at <= Instant::now()) && session.syncing.is_none() {
+            return Err(End::again("moves"));
+        }
+        let move_at = session.move_at.filter(|_| session.syncing.is_none());
+        let due = [self.next_due(), session.renewal.due(), move_at].into_iter().flatten().min();
         let wake_at = due.map_or(silent_at, |due| due.min(silent_at));
         tokio::select! {
             biased;
@@ -474,21 +491,6 @@ impl Runner {
             }
         }
     }
-}
-
-/// Whether the code means that the command was not appended, and that a retry makes sense.
-fn is_later(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::Retry
-            | ErrorCode::Held
-            | ErrorCode::RateLimited
-            | ErrorCode::Busy
-            | ErrorCode::TooSlow
-            | ErrorCode::Unavailable
-            | ErrorCode::Unauthorized
-            | ErrorCode::TokenExpired
-    )
 }
 
 fn micros(time: Duration) -> u64 {
