@@ -68,6 +68,8 @@ pub(crate) struct Device {
     typed: BTreeMap<ConversationId, Instant>,
     /// Frames that the filter dropped.
     pub(crate) filtered: u64,
+    /// How often a command was refused for now, by code.
+    pub(crate) put_off: BTreeMap<ErrorCode, u64>,
     pub(crate) out: VecDeque<Output>,
 }
 
@@ -85,6 +87,7 @@ impl Device {
             stretch: 0,
             typed: BTreeMap::new(),
             filtered: 0,
+            put_off: BTreeMap::new(),
             out: VecDeque::new(),
         }
     }
@@ -261,6 +264,7 @@ impl Device {
             tracked.copies = tracked.copies.saturating_sub(1);
         }
         if is_passing(code) {
+            *self.put_off.entry(code).or_default() += 1;
             let again = retry_after_s.map_or(AGAIN_AFTER, |seconds| Duration::from_secs(u64::from(seconds)));
             tracked.due = Some(now + again.max(AGAIN_AFTER));
         } else if tracked.copies == 0 || (tracked.is_given_up() && code == ErrorCode::NotMember) {

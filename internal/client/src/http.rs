@@ -46,14 +46,13 @@ impl Endpoints {
         };
         Ok(Self { users: base(users.unwrap_or(url))?, chat: base(url)?, socket: base(socket.unwrap_or(url))? })
     }
+}
 
-    /// The URL of the socket, with the user's delivery partition if it is known, by which a balancer may choose the
-    /// node.
-    #[must_use]
-    pub fn socket_url(&self, partition: Option<u32>) -> String {
-        let query = partition.map(|partition| format!("?p={partition}")).unwrap_or_default();
-        format!("ws{}/v1/socket{query}", self.socket.trim_start_matches("http"))
-    }
+/// The URL of the socket of the websocket service at that base URL, with the user's delivery partition if it is known, by
+/// which a balancer may choose the node.
+pub(crate) fn socket_url(base: &str, partition: Option<u32>) -> String {
+    let query = partition.map(|partition| format!("?p={partition}")).unwrap_or_default();
+    format!("ws{}/v1/socket{query}", base.trim_end_matches('/').trim_start_matches("http"))
 }
 
 /// Which entries of a timeline to read. With neither `before` nor `after`, the newest ones.
@@ -84,6 +83,22 @@ pub(crate) struct Access {
     pub(crate) renew_at: Instant,
 }
 
+/// Connections that the callers of many users share. Without it each caller keeps connections of its own, which a
+/// program that acts for thousands of users cannot afford.
+#[derive(Clone)]
+pub struct HttpPool(reqwest::Client);
+
+impl HttpPool {
+    /// An empty pool.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new() -> Result<Self, ClientError> {
+        let built = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build();
+        built.map(Self).map_err(|error| unreachable("the HTTP client", &error))
+    }
+}
+
 /// Calls the API; after signing in, as that user.
 pub struct Http {
     http: reqwest::Client,
@@ -99,9 +114,14 @@ impl Http {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(endpoints: Endpoints) -> Result<Self, ClientError> {
-        let built = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build();
-        let http = built.map_err(|error| unreachable(&endpoints.chat, &error))?;
-        Ok(Self { http, endpoints, session: Mutex::new(None), refreshing: Semaphore::new(1) })
+        Ok(Self::sharing(&HttpPool::new()?, endpoints))
+    }
+
+    /// As [`Self::new`], on connections that it shares with others.
+    #[must_use]
+    pub fn sharing(pool: &HttpPool, endpoints: Endpoints) -> Self {
+        let http = pool.0.clone();
+        Self { http, endpoints, session: Mutex::new(None), refreshing: Semaphore::new(1) }
     }
 
     /// The base URLs of the services.
@@ -127,6 +147,24 @@ impl Http {
         let body = Credentials::new(name, password.clone());
         let session = self.send(Method::POST, &self.users_url("/v1/sessions"), Some(&body), None).await?;
         Ok(self.keep(session))
+    }
+
+    /// Goes on with a session of an earlier run, whose [`Self::refresh_token`] was stored. Costs the server no password
+    /// hash, as signing in does.
+    ///
+    /// # Errors
+    /// `session_ended`: then the user has to sign in again; or no answer.
+    pub async fn resume(&self, refresh_token: Secret) -> Result<UserBody, ClientError> {
+        let body = RefreshBody { refresh_token };
+        let session = self.send(Method::POST, &self.users_url("/v1/sessions/refresh"), Some(&body), None).await?;
+        Ok(self.keep(session))
+    }
+
+    /// The token with which a later run can [`Self::resume`]. It changes whenever the access token is renewed, and an
+    /// older one is good for two minutes more.
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<Secret> {
+        self.session().as_ref().map(|signed| signed.refresh_token.clone())
     }
 
     /// The account of that name.
@@ -398,8 +436,8 @@ mod tests {
     fn one_base_url_serves_all_unless_told_otherwise() {
         let endpoints = Endpoints::new("http://127.0.0.1:8080/", None, Some("http://sockets:1")).unwrap();
         assert_eq!((&*endpoints.users, &*endpoints.chat), ("http://127.0.0.1:8080", "http://127.0.0.1:8080"));
-        assert_eq!(endpoints.socket_url(None), "ws://sockets:1/v1/socket");
-        assert_eq!(endpoints.socket_url(Some(7)), "ws://sockets:1/v1/socket?p=7");
+        assert_eq!(socket_url(&endpoints.socket, None), "ws://sockets:1/v1/socket");
+        assert_eq!(socket_url(&endpoints.socket, Some(7)), "ws://sockets:1/v1/socket?p=7");
         for bad in ["127.0.0.1:8080", "https://chat.example", "http://", "ftp://x"] {
             assert!(matches!(Endpoints::new(bad, None, None), Err(ClientError::Address(_))), "{bad}");
         }

@@ -73,7 +73,7 @@ mod wire;
 pub use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 pub use error::ClientError;
 pub use front::Message;
-pub use http::{Endpoints, HistoryQuery, Http};
+pub use http::{Endpoints, HistoryQuery, Http, HttpPool};
 pub use protocol::{
     CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody, SignalFrame,
     StandsName, SyncConversation, SyncState,

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::error::ClientError;
-use crate::http::{Access, Http};
+use crate::http::{Access, Http, socket_url};
 
 /// How long connecting may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
@@ -77,20 +77,21 @@ pub(crate) enum NoLink {
     Never(String),
 }
 
-/// Connects, as a user of that partition. If the server refuses the token, it is refreshed once.
-pub(crate) async fn connect(http: &Http, partition: Option<u32>) -> Result<Link, NoLink> {
+/// Connects to the websocket service at the base URL `node`, as a user of that partition. If the server refuses the token,
+/// it is refreshed once.
+pub(crate) async fn connect(http: &Http, node: &str, partition: Option<u32>) -> Result<Link, NoLink> {
     let access = http.access().await.map_err(signed_out)?;
-    match open(http, &access, partition).await {
+    match open(node, partition, &access).await {
         Err(error) if status_of(&error) == Some(401) => {
             let access = http.refresh(&access.token).await.map_err(signed_out)?;
-            open(http, &access, partition).await.map_err(|error| refused(&error))
+            open(node, partition, &access).await.map_err(|error| refused(&error))
         }
         opened => opened.map_err(|error| refused(&error)),
     }
 }
 
-async fn open(http: &Http, access: &Access, partition: Option<u32>) -> Result<Link, Error> {
-    let mut request = http.endpoints().socket_url(partition).into_client_request()?;
+async fn open(node: &str, partition: Option<u32>, access: &Access) -> Result<Link, Error> {
+    let mut request = socket_url(node, partition).into_client_request()?;
     let value = HeaderValue::try_from(format!("Bearer {}", access.token.expose()));
     request.headers_mut().insert(header::AUTHORIZATION, value.map_err(|error| Error::HttpFormat(error.into()))?);
     let config = WebSocketConfig::default()

@@ -1,12 +1,12 @@
 //! Runs the device with its socket, its HTTP calls and its timers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{CommandId, ConversationId, Seq};
 use environment::{Clock, Entropy};
-use protocol::{ClientFrame, CommandFrame, OutcomeBody, ServerFrame, SyncPage};
+use protocol::{ClientFrame, CommandFrame, ErrorCode, OutcomeBody, ServerFrame, SyncPage};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -61,6 +61,10 @@ pub struct Client {
     entropy: Entropy,
     device: Device,
     socket: SocketState,
+    /// The base URLs of the websocket service; at least one. Each lost connection moves on to the next one.
+    nodes: Vec<String>,
+    /// The index of the one that is used, beyond the end of the list from its beginning.
+    node: usize,
     /// The renewal of the socket's token.
     renewal: Renewal,
     /// The user's partition, as the last welcome named it.
@@ -115,6 +119,8 @@ impl Client {
         let now = Instant::now();
         Self {
             device: Device::new(identity.user, state),
+            nodes: vec![http.endpoints().socket.clone()],
+            node: 0,
             http,
             identity,
             clock,
@@ -134,6 +140,19 @@ impl Client {
             sync_again: None,
             jobs: JoinSet::new(),
         }
+    }
+
+    /// Connects to these nodes of the websocket service, beginning with number `first` (modulo their number), and to the
+    /// next one after each lost connection, as behind a balancer. An empty list changes nothing.
+    #[must_use]
+    pub fn over(self, nodes: Vec<String>, first: usize) -> Self {
+        if nodes.is_empty() { self } else { Self { nodes, node: first, ..self } }
+    }
+
+    /// The base URL of the node that it is connected to, or connects to next.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.nodes[self.node % self.nodes.len()]
     }
 
     /// Calls over HTTP, as the same user.
@@ -204,6 +223,13 @@ impl Client {
     #[must_use]
     pub fn filtered(&self) -> u64 {
         self.device.filtered
+    }
+
+    /// How often a command was put off, by code: the server refused it for now (`rate_limited`, `busy`, ...), and it was
+    /// or will be sent again.
+    #[must_use]
+    pub fn put_off(&self) -> &BTreeMap<ErrorCode, u64> {
+        &self.device.put_off
     }
 
     /// Closes the socket and opens another one, as a network interruption would.
@@ -297,9 +323,10 @@ impl Client {
         match self.socket {
             SocketState::Down { until } if until <= now => {
                 self.socket = SocketState::Connecting;
-                let (http, partition) = (Arc::clone(&self.http), self.partition.or(self.device.partition()));
+                let (http, node) = (Arc::clone(&self.http), self.node().to_owned());
+                let partition = self.partition.or(self.device.partition());
                 self.routed = partition;
-                self.jobs.spawn(async move { Done::Connected(link::connect(&http, partition).await) });
+                self.jobs.spawn(async move { Done::Connected(link::connect(&http, &node, partition).await) });
             }
             SocketState::Up(_) if self.heard + self.silence_max <= now => {
                 self.lost(None, "nothing was heard from the server for too long".into(), After::Later);
@@ -396,6 +423,7 @@ impl Client {
         self.device.disconnected();
         self.renewal.lost();
         (self.sync_again, self.move_at, self.outbox) = (None, None, VecDeque::new());
+        self.node = self.node.wrapping_add(1);
         self.asks.clear();
         if after == After::Stop {
             self.socket = SocketState::Stopped;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use domain::Cursor;
 use protocol::{FeedFrame, Received, ServerFrame, SignalFrame};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// A frame from the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,15 @@ struct Peek<'a> {
     cursor: Option<Cursor>,
 }
 
+/// As [`ServerFrame::Batch`], whose frames are not made into JSON values before they are parsed: most of what a device
+/// receives comes in batches.
+#[derive(Deserialize)]
+struct Batch<'a> {
+    cursor: Cursor,
+    #[serde(borrow)]
+    frames: Vec<&'a RawValue>,
+}
+
 /// Parses a frame.
 ///
 /// Any producer may put frames with any type on the feed, and the server adds a cursor to each. A feed frame with
@@ -48,13 +58,11 @@ pub(crate) fn parse(text: &str) -> Result<Inbound, serde_json::Error> {
             serde_json::from_str(text).map(Inbound::Server).or_else(passed)
         }
         // Ignoring a batch that cannot be parsed would leave a gap.
-        ("batch", _) => match serde_json::from_str(text)? {
-            ServerFrame::Batch { cursor, frames } => {
-                let frames = frames.into_iter().map(|frame| serde_json::from_value(frame.0).ok());
-                Ok(Inbound::Batch(cursor, frames.collect()))
-            }
-            other => Ok(Inbound::Server(other)),
-        },
+        ("batch", _) => {
+            let Batch { cursor, frames } = serde_json::from_str(text)?;
+            let frames = frames.into_iter().map(|frame| serde_json::from_str(frame.get()).ok());
+            Ok(Inbound::Batch(cursor, frames.collect()))
+        }
         (kind, None) if SignalFrame::TYPES.contains(&kind) => {
             Ok(serde_json::from_str(text).map_or(Inbound::Unknown, Inbound::Signal))
         }

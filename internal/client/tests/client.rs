@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, Identity};
+use client::{Client, ClientEvent, ClientOptions, DeviceState, Endpoints, Fate, Http, HttpPool, Identity};
 use domain::{CommandId, ConversationId};
 use environment::{Clock, Entropy};
 use protocol::{CommandFrame, CommandKind, StandsName};
@@ -223,4 +223,29 @@ async fn a_socket_is_renewed_before_its_token_ends_and_is_never_connected_again_
     // A token may be sent twice when the answer to the first attempt takes long.
     assert!(different.len() >= 3, "{:?}", world.renewals);
     assert_eq!(world.hellos, 1, "no socket but the first");
+}
+
+#[tokio::test]
+async fn a_client_of_several_nodes_goes_to_the_next_one() {
+    let server = Server::start().await;
+    let (nobody, there) = ("http://127.0.0.1:1".to_owned(), server.url());
+    let mut ann = client(&server, "ann", DeviceState::default()).await.over(vec![there.clone(), nobody.clone()], 3);
+    assert_eq!(ann.node(), nobody, "the first is a number modulo their number");
+    synced(&mut ann).await;
+    assert_eq!(ann.node(), there);
+    // It goes on from where it was, by way of the node that is not there.
+    ann.reconnect();
+    until(&mut ann, |event| matches!(event, ClientEvent::Connected { .. }).then_some(())).await;
+    assert_eq!(ann.node(), there);
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_the_token_that_was_stored() {
+    let server = Server::start().await;
+    let (signed_in, identity) = http(&server, "ann").await;
+    let stored = signed_in.refresh_token().unwrap();
+    let later = Http::sharing(&HttpPool::new().unwrap(), signed_in.endpoints().clone());
+    assert!(later.refresh_token().is_none());
+    assert_eq!(later.resume(stored).await.unwrap().id, identity.user);
+    assert!(later.refresh_token().is_some() && later.sync().await.is_ok());
 }

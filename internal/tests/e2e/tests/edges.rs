@@ -61,6 +61,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fanout", &["consumer", "domain", "eventlog", "events", "environment", "protocol", "process", "store"]),
     // Bots and the terminal are clients: they use the public API only.
     ("client", &["domain", "environment", "protocol", "secret"]),
+    ("load", &["client", "environment"]),
+    ("klatsch-load", &["load", "process"]),
     ("terminal", &["client", "domain", "environment", "protocol", "secret"]),
     // The operators' tools, which replay with storage's code.
     ("ops", &["auth", "domain", "eventlog", "events", "environment", "process", "storage", "store"]),

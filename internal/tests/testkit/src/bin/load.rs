@@ -8,13 +8,14 @@ use testkit::load::LoadConfig;
 use testkit::programs::{Cluster, Single};
 use testkit::runs::{self, Harm};
 
-const USAGE: &str = "usage: load [replay|rebuild|latency] single|cluster [OPTIONS]; 'load --help' says more";
+const USAGE: &str = "usage: load [replay|rebuild] single|cluster [OPTIONS]; 'load --help' says more";
 
 const HELP: &str = "\
 A load with faults on programs of its own. An oracle compares what every
-device sent and received with log and store.
+device sent and received with log and store. (How fast a server answers, and
+how many devices it bears, is what 'klatsch-load' measures, from outside.)
 
-usage: load [replay|rebuild|latency] single|cluster [OPTIONS]
+usage: load [replay|rebuild] single|cluster [OPTIONS]
 
   load single             a load on klatsch
   load cluster            the same on the services, with real Kafka, CQL and
@@ -23,7 +24,6 @@ usage: load [replay|rebuild|latency] single|cluster [OPTIONS]
                           what is there
   load rebuild ...        rows are rebuilt in new tables, the rebuild is killed
                           --kills times, then switched to and switched back
-  load latency ...        messages only, 200 a second unless --rate is given
 
 The world:
   --users N  --devices N (of each user)  --conversations N  --members N
@@ -39,8 +39,6 @@ Programs:
                           beside this program, or in the folder KLATSCH_PROGRAMS
 
 The exit code is 1 when anything was lost, doubled or out of order.";
-/// Messages per second while latency is measured.
-const LATENCY_RATE: u32 = 200;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -66,14 +64,10 @@ async fn act(arguments: &[String]) -> Result<bool> {
     let mut words = arguments;
     let what = words.split_off_first().context(USAGE)?;
     let (what, target) = match what.as_str() {
-        "replay" | "rebuild" | "latency" => (what.as_str(), words.split_off_first().context(USAGE)?),
+        "replay" | "rebuild" => (what.as_str(), words.split_off_first().context(USAGE)?),
         _ => ("load", what),
     };
-    let (mut config, harm) = parse(words)?;
-    if what == "latency" {
-        (config.plain, config.unsteady) = (true, false);
-        config.rate = config.rate.or(Some(LATENCY_RATE));
-    }
+    let (config, harm) = parse(words)?;
     println!("{what} {target}: {config:?}, {harm:?}");
     let report = match (what, target.as_str()) {
         ("replay", "single") => runs::replay_single(&mut Single::new().await?, config).await?,
