@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bench::processes::cpu_of;
+use eventlog::SharedLog;
 use events::topics::{DELIVERIES, Lane, MESSAGES, TopicSpec, spec_of};
 use testkit::numbered;
 use testkit::programs::Program;
+use tokio::time::{Instant, sleep};
 
 use crate::contest::Contest;
 use crate::ground::{BARE, Ground, SOCKETS};
@@ -21,6 +23,9 @@ const RATE: u64 = 200;
 const SECONDS: u64 = 20;
 /// Before the figures count: servers and services have compiled and cached what they need.
 const WARM_UP: Duration = Duration::from_secs(5);
+/// The longest that a new topic may be without leaders.
+const LED_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the rounds: latencies, and the CPU of all contestant's processes.
 pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
@@ -28,10 +33,24 @@ pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
     let ground = Ground::new(wishes).await?;
     numbered::register(&ground.cluster.store().await?, wishes.devices()).await?;
     for (name, like) in [("bare.first", MESSAGES), ("bare.second", DELIVERIES)] {
-        let (name, partitions) = (name.to_owned(), spec_of(like).partitions);
-        ground.log.create(&TopicSpec { name, partitions, generation: 0, retention: None, lane: Lane::Durable }).await?;
+        let (topic, partitions) = (name.to_owned(), spec_of(like).partitions);
+        let spec = TopicSpec { name: topic, partitions, generation: 0, retention: None, lane: Lane::Durable };
+        ground.log.create(&spec).await?;
+        led(&ground.log, name, partitions).await?;
     }
     contest.run(wishes, async |contestant| round(&ground, contestant, wishes).await).await
+}
+
+/// Waits until each partition of a new topic has a leader.
+async fn led(log: &SharedLog, topic: &str, partitions: u32) -> Result<()> {
+    let begun = Instant::now();
+    for partition in 0..partitions {
+        while let Err(error) = log.watermarks(topic, partition).await {
+            ensure!(begun.elapsed() < LED_WITHIN, "{topic}/{partition} has no leader: {error}");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
 }
 
 async fn round(ground: &Ground, contestant: &'static str, wishes: &Wishes) -> Result<Figures> {
