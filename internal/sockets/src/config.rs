@@ -33,7 +33,7 @@ pub struct Config {
     pub trusted_proxies: usize,
     /// On shutdown, the sockets are closed one after another, evenly spread over this window.
     pub drain_window: Duration,
-    /// Devices that are welcomed per second; 0 for any number. See [`crate::admission`].
+    /// Devices that are welcomed per second; 0 for any number: see `admission`.
     pub welcomes_per_second: u32,
     /// Whether a balancer in front routes sockets by the partition in their URL: devices that came without it are asked
     /// to come back with it.
