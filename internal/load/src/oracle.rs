@@ -42,8 +42,16 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Lost, Self::Doubled, Self::OutOfOrder, Self::Foreign, Self::Unresolved, Self::Refused, Self::Stopped];
+    pub const ALL: [Self; 8] = [
+        Self::Lost,
+        Self::NotShown,
+        Self::Doubled,
+        Self::OutOfOrder,
+        Self::Foreign,
+        Self::Unresolved,
+        Self::Refused,
+        Self::Stopped,
+    ];
 
     const fn words(self) -> &'static str {
         match self {
