@@ -154,7 +154,9 @@ struct Reader {
 impl Reader {
     /// At most `records_max` of the records that are there.
     fn take(&mut self, records_max: usize) -> Vec<Record> {
-        self.queue = self.queue.take().or_else(|| self.handover.take());
+        if self.queue.is_none() {
+            self.queue = self.handover.take();
+        }
         let (mut records, Some(queue)) = (Vec::new(), &self.queue) else { return Vec::new() };
         while records.len() < records_max {
             match queue.poll(Duration::ZERO) {

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use rdkafka::Message as _;
-use rdkafka::consumer::BaseConsumer;
 use tokio::net::TcpListener;
 
 use crate::kafka;
@@ -14,13 +12,6 @@ use crate::sockets::Sockets;
 pub(crate) async fn run(listener: TcpListener) -> Result<()> {
     let (sockets, consumer) = (Arc::new(Sockets::default()), kafka::at_the_end("chat.deliveries")?);
     let reading = Arc::clone(&sockets);
-    std::thread::spawn(move || read(&consumer, &reading));
+    std::thread::spawn(move || kafka::each(&consumer, |user, frame| reading.write(user, frame)));
     sockets.serve(listener).await
-}
-
-fn read(consumer: &BaseConsumer, sockets: &Sockets) {
-    while let Some(polled) = consumer.poll(None) {
-        let Ok(record) = polled else { continue };
-        sockets.write(record.key().unwrap_or_default(), record.payload().unwrap_or_default());
-    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 const REQUEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -34,4 +34,12 @@ pub(crate) fn at_the_end(topic: &str) -> Result<BaseConsumer> {
     }
     consumer.assign(&partitions)?;
     Ok(consumer)
+}
+
+/// Calls `take` with the key and the body of every record, for ever.
+pub(crate) fn each(consumer: &BaseConsumer, mut take: impl FnMut(&[u8], &[u8])) {
+    while let Some(polled) = consumer.poll(None) {
+        let Ok(record) = polled else { continue };
+        take(record.key().unwrap_or_default(), record.payload().unwrap_or_default());
+    }
 }

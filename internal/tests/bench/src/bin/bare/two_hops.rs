@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use rdkafka::Message as _;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
 use tokio::net::TcpListener;
@@ -26,12 +25,11 @@ pub(crate) async fn talk(listener: TcpListener) -> Result<()> {
 }
 
 fn read(consumer: &BaseConsumer, sockets: &Sockets) {
-    while let Some(polled) = consumer.poll(None) {
-        let Ok(record) = polled else { continue };
-        for user in record.key().unwrap_or_default().split(|byte| *byte == b'.') {
-            sockets.write(user, record.payload().unwrap_or_default());
+    kafka::each(consumer, |users, payload| {
+        for user in users.split(|byte| *byte == b'.') {
+            sockets.write(user, payload);
         }
-    }
+    });
 }
 
 pub(crate) async fn hop(listener: TcpListener) -> Result<()> {
@@ -42,10 +40,8 @@ pub(crate) async fn hop(listener: TcpListener) -> Result<()> {
 }
 
 fn pass_on(consumer: &BaseConsumer, producer: &ThreadedProducer<DefaultProducerContext>) {
-    while let Some(polled) = consumer.poll(None) {
-        let Ok(record) = polled else { continue };
-        let (key, payload) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
+    kafka::each(consumer, |key, payload| {
         // A record that is not taken is missed at the sockets, and makes the run void.
         let _ = producer.send(BaseRecord::to(SECOND).key(key).payload(payload));
-    }
+    });
 }
