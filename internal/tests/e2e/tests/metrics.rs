@@ -161,6 +161,10 @@ fn every_alert_has_a_runbook_and_a_test_and_the_numbers_are_those_of_the_code() 
     for heading in readme.lines().filter_map(|line| line.strip_prefix("### Klatsch")) {
         ensure!(alerts.contains(format!("Klatsch{heading}").as_str()), "there is no alert Klatsch{heading}");
     }
+    let objectives = read("prometheus/rules/objectives.yml")?;
+    let groups: Vec<&str> = objectives.lines().filter_map(|line| line.strip_prefix("  - name: ")).collect();
+    let order = format!("\ngroup_eval_order: [{}]\n", groups.join(", "));
+    ensure!(tests.contains(&order), "without this, promtool takes the groups in any order: {order}");
     let partitions = spec_of(MESSAGES).partitions;
     ensure!(rules.matches(&format!(" < {partitions}\n")).count() == 2, "{MESSAGES} has {partitions} partitions");
     let bounds: Vec<String> = BOUNDS_MS.iter().map(|bound| format!("{:?}", bound / 1_000.0)).collect();
