@@ -168,8 +168,9 @@ impl<'a> Play<'a> {
         let ended = CancellationToken::new();
         tokio::spawn(lateness::watch(Arc::clone(world), ended.clone()));
         let _end = ended.drop_guard();
-        world.begun.store(true, Ordering::Relaxed);
         play.play(&plan.warm_up()).await?;
+        // Only now: in the first seconds, devices are asked to move to the node of their partition.
+        world.begun.store(true, Ordering::Relaxed);
         world.take_live();
         let (begun, before) = (Instant::now(), Usage::now());
         for stage in &plan.stages {
