@@ -142,8 +142,9 @@ impl KafkaConfig {
         config
             .set("group.id", format!("{}-readers", self.client_id))
             .set("fetch.min.bytes", "1")
-            // A partition that is added has to wait for the fetch in progress.
-            .set("fetch.wait.max.ms", "25")
+            // A partition that is added has to wait for the fetch in progress. Less costs more: a node to which nothing
+            // comes asks each broker ten times a second.
+            .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "2")
             // Fetched ahead for each partition, which has a queue of its own: at either bound no more is fetched until
             // its reader has taken some, looked at every 2 ms.

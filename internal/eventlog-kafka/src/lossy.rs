@@ -18,8 +18,9 @@ use crate::config::KafkaConfig;
 use crate::errors::broken;
 use crate::{context, threads};
 
-/// How long the producer's thread waits for events before it checks whether it has to end.
-const POLL_WAIT: Duration = Duration::from_millis(100);
+/// How long the producer's thread waits for events before it checks whether it has to end. Not less: `BaseProducer::poll`
+/// of rdkafka 0.39 spins for the last millisecond of each wait.
+const POLL_WAIT: Duration = Duration::from_millis(500);
 
 /// Sends lossy records. The producer is created for the first of them, because most programs send none.
 pub(crate) struct LossyProducer {

@@ -27,8 +27,9 @@ use crate::{context, threads};
 /// Bytes in flight. With a kilobyte added for each record, this also bounds the number of records below
 /// librdkafka's limit.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
-/// How long a producer's thread waits for events before it checks whether it has to end.
-const POLL_WAIT: Duration = Duration::from_millis(100);
+/// How long a producer's thread waits for events before it checks whether it has to end. Not less: `BaseProducer::poll`
+/// of rdkafka 0.39 spins for the last millisecond of each wait.
+const POLL_WAIT: Duration = Duration::from_millis(500);
 /// How long closing waits for the records in flight.
 const FLUSH_WAIT: Duration = Duration::from_secs(9);
 /// How long opening waits for the producer's id.
