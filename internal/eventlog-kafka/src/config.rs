@@ -19,6 +19,9 @@ const LOSSY_KBYTES_MAX: u32 = 4 << 10;
 /// The largest message: a record of [`eventlog::RECORD_BYTES_MAX`] plus Kafka's overhead.
 pub(crate) const MESSAGE_BYTES_MAX: usize = eventlog::RECORD_BYTES_MAX + (64 << 10);
 
+/// The most bytes that a broker answers to one fetch. Librdkafka's default is 50 MiB.
+const FETCH_BYTES_MAX: usize = 4 << 20;
+
 /// The connection to Kafka and the requirements on the cluster.
 #[derive(Debug, Clone)]
 pub struct KafkaConfig {
@@ -147,9 +150,11 @@ impl KafkaConfig {
             .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "2")
             // Fetched ahead for each partition, which has a queue of its own: at either bound no more is fetched until
-            // its reader has taken some, looked at every 2 ms.
-            .set("queued.min.messages", "8192")
-            .set("queued.max.messages.kbytes", "8192");
+            // its reader has taken some, looked at every 2 ms. A record that lies in a queue keeps the whole answer to
+            // the fetch in memory, so answers are bounded, too.
+            .set("queued.min.messages", "2048")
+            .set("queued.max.messages.kbytes", "2048")
+            .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string());
         config
     }
 

@@ -30,7 +30,7 @@ use crate::context::Quiet;
 use crate::errors::{broken, transient};
 use crate::threads::{self, Mailbox};
 use handover::Handover;
-use reader_thread::{Command, ReaderThread};
+use reader_thread::{Command, ReaderThread, is_passing};
 use record::to_record;
 
 /// The most readers of one partition at the same time; further ones wait.
@@ -80,12 +80,16 @@ impl Readers {
 
     /// A reader of a partition that exists.
     pub(crate) async fn reader(&self, at: TopicPartition, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        Ok(Box::new(self.open_reader(at, from).await?))
+    }
+
+    async fn open_reader(&self, at: TopicPartition, from: u64) -> Result<Reader, LogError> {
         let turn = self.turn(&at).await?;
         let mailbox = self.take_lane(&at)?;
         let handover = Arc::new(Handover::default());
         mailbox.post(Command::Open { at: at.clone(), from, handover: Arc::clone(&handover), turn });
         let (closing, buffer) = (self.closing.clone(), BytesMut::new());
-        Ok(Box::new(Reader { at, next: from, queue: None, buffer, handover, mailbox, closing }))
+        Ok(Reader { at, next: from, queue: None, halted: false, buffer, handover, mailbox, closing })
     }
 
     async fn turn(&self, at: &TopicPartition) -> Result<OwnedSemaphorePermit, LogError> {
@@ -143,6 +147,8 @@ struct Reader {
     next: u64,
     /// `None` until the thread has assigned the partition.
     queue: Option<PartitionQueue<Quiet>>,
+    /// The queue had an error behind which records may be missing: nothing more is taken from it.
+    halted: bool,
     /// Room for the bytes of the next records.
     buffer: BytesMut,
     handover: Arc<Handover>,
@@ -158,7 +164,7 @@ impl Reader {
             self.queue = self.handover.take();
         }
         let (mut records, Some(queue)) = (Vec::new(), &self.queue) else { return Vec::new() };
-        while records.len() < records_max {
+        while records.len() < records_max && !self.halted {
             match queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
@@ -168,7 +174,11 @@ impl Reader {
                         records.push(record);
                     }
                 }
+                Some(Err(error)) if is_passing(&error) => {
+                    tracing::debug!(%error, partition = %self.at, "reading goes on");
+                }
                 Some(Err(error)) => {
+                    self.halted = true;
                     let (at, next) = (self.at.clone(), self.next);
                     self.mailbox.post(Command::Fault { at, next, error });
                 }
@@ -185,12 +195,13 @@ impl PartitionReader for Reader {
             if self.closing.is_cancelled() {
                 return Err(LogError::Closed);
             }
+            // Before anything is taken: a record may be missing before those that are there.
+            if let Some(failure) = self.handover.failure() {
+                return Err(failure.into_error(&self.at));
+            }
             let records = self.take(records_max.max(1));
             if !records.is_empty() {
                 return Ok(records);
-            }
-            if let Some(failure) = self.handover.failure() {
-                return Err(failure.into_error(&self.at));
             }
             tokio::select! {
                 biased;
@@ -207,5 +218,42 @@ impl Drop for Reader {
         // Before the partition can be another reader's: this ends the notifications of the queue that they would share.
         drop(self.queue.take());
         self.mailbox.post(Command::Close(self.at.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+
+    use super::*;
+    use crate::reading::handover::Failure;
+
+    const TOPIC: &str = "topic";
+
+    /// When a record went astray, those behind it must not be taken for the next ones.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reader_that_has_failed_hands_out_nothing_of_what_lies_in_its_queue() {
+        let cluster: MockCluster<'static, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 1, 1).unwrap();
+        let config = KafkaConfig::new(cluster.bootstrap_servers(), "readers");
+        let bootstrap = cluster.bootstrap_servers();
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+        for _ in 0..3 {
+            producer.send(BaseRecord::<(), str>::to(TOPIC).partition(0).payload("record")).unwrap();
+        }
+        producer.flush(Duration::from_secs(60)).unwrap();
+        let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let readers = Readers::open(config, closing.clone(), tasks.clone()).unwrap();
+        let mut reader = readers.open_reader(TopicPartition::new(TOPIC, 0), 0).await.unwrap();
+        assert_eq!(timeout(Duration::from_secs(60), reader.next(1)).await.unwrap().unwrap().len(), 1);
+        reader.handover.fail(Failure::Transient("a record went astray".into()));
+        assert!(timeout(Duration::from_secs(60), reader.next(10)).await.unwrap().is_err(), "there are two more");
+        drop(reader);
+        closing.cancel();
+        readers.close();
+        tasks.close();
+        tasks.wait().await;
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Partition {
     pub(crate) backlog: VecDeque<DecodedRecord>,
     /// The first of the backlog would have to be parked, and there was no room.
     paused: bool,
+    /// There is no reader since then: what a log fetches ahead for one that does not read may keep much else in memory.
+    reader_closed: bool,
     /// The log had more than was read at once.
     behind: bool,
     wait: CatchUpWait,
@@ -105,6 +107,7 @@ impl Partition {
             access,
             backlog: VecDeque::new(),
             paused: false,
+            reader_closed: false,
             behind: false,
             wait: CatchUpWait::default(),
             counted: 0,
@@ -124,7 +127,7 @@ impl Partition {
             Position::from_commit(&commit).map_err(|reason| FanoutError::Metadata(self.access.at.clone(), reason))?;
         let state = &mut self.state;
         (state.intake, state.fingerprint) = (position.next, position.fingerprint);
-        self.wanted.push(Request::Read { from: position.next, last: position.fingerprint, wait: Duration::ZERO });
+        self.read_on(Duration::ZERO);
         for (conversation, offset) in &position.parked {
             let decision = self.state.park_from(*conversation, self.access.seq(*offset)?, false)?;
             self.carry_out(*conversation, decision).await?;
@@ -155,6 +158,10 @@ impl Partition {
         loop {
             self.take_in_backlog().await?;
             self.observe();
+            if self.reader_closed && self.backlog.is_empty() {
+                self.reader_closed = false;
+                self.read_on(Duration::ZERO);
+            }
             if let Decision::Ask(list) = self.state.continue_pass() {
                 self.wanted.push(list);
             }
@@ -168,6 +175,7 @@ impl Partition {
                 _ = commits.tick() => {
                     self.mind_lagging().await?;
                     self.commit();
+                    self.reader_closed |= self.paused && reader.take().is_some();
                 }
                 () = pause_over => self.mind_lagging().await?,
                 // The first tick comes at once, so a new owner tries the holds.
@@ -213,12 +221,17 @@ impl Partition {
             Err(error) if error.is_transient() => {
                 self.faults.fault(&error);
                 let wait = self.backoff.next_wait();
-                let State { intake, fingerprint, .. } = self.state;
-                self.wanted.push(Request::Read { from: intake, last: fingerprint, wait });
+                self.read_on(wait);
                 Ok(false)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Asks for a reader from the intake on.
+    fn read_on(&mut self, wait: Duration) {
+        let State { intake, fingerprint, .. } = self.state;
+        self.wanted.push(Request::Read { from: intake, last: fingerprint, wait });
     }
 
     /// Makes the requests that are due. While the intake catches up, it waits a little for their answers.

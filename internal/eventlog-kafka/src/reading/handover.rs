@@ -45,7 +45,7 @@ impl Handover {
         self.lock().queue.take()
     }
 
-    /// Makes the reader fail with this error once it has taken the records that are there.
+    /// Makes the reader fail with this error. What lies in its queue is read again by the next reader.
     pub(crate) fn fail(&self, failure: Failure) {
         self.lock().failure.get_or_insert(failure);
         self.changed.notify_one();

@@ -120,28 +120,22 @@ impl ReaderThread {
 
     /// Handles an error of the consumer, which does not say which partition it is about.
     fn fault(&self, error: &KafkaError) {
-        match kind_of(error) {
-            // The consumer reconnects by itself.
-            Kind::Transient | Kind::TimedOut | Kind::QueueFull => tracing::debug!(%error, "reading goes on"),
-            Kind::OutOfRange | Kind::NoTopic | Kind::Broken | Kind::TooLarge | Kind::Fenced => {
-                tracing::error!(%error, "reading failed");
-                self.fail_all(&Failure::Transient(error.to_string()));
-            }
+        if is_passing(error) {
+            return tracing::debug!(%error, "reading goes on");
         }
+        tracing::error!(%error, "reading failed");
+        self.fail_all(&Failure::Transient(error.to_string()));
     }
 
-    /// Handles an error of one partition.
+    /// Handles an error of one partition, whose reader has halted.
     fn fault_of(&self, at: &TopicPartition, next: u64, error: &KafkaError) {
         let Some(reading) = self.reading.get(at) else { return };
         let failure = match kind_of(error) {
             Kind::OutOfRange => self.out_of_range(at, next),
             Kind::NoTopic => self.missing(at),
-            Kind::Broken | Kind::TooLarge | Kind::Fenced => {
+            _ => {
                 tracing::error!(%error, partition = %at, "reading failed");
                 Failure::Transient(error.to_string())
-            }
-            Kind::Transient | Kind::TimedOut | Kind::QueueFull => {
-                return tracing::debug!(%error, partition = %at, "reading goes on");
             }
         };
         reading.handover.fail(failure);
@@ -183,6 +177,11 @@ impl Drop for ReaderThread {
     fn drop(&mut self) {
         self.fail_all(&Failure::Transient("the log was closed".to_owned()));
     }
+}
+
+/// Whether the consumer gets over it by itself, and nothing is missing behind it.
+pub(super) fn is_passing(error: &KafkaError) -> bool {
+    matches!(kind_of(error), Kind::Transient | Kind::TimedOut | Kind::QueueFull)
 }
 
 fn number(partition: u32) -> i32 {

@@ -6,6 +6,7 @@ mod cut;
 mod held;
 mod leaderless;
 mod log;
+mod paused;
 mod sick;
 
 use std::sync::Arc;
