@@ -1,7 +1,8 @@
 //! The floor of the storage consumer: the rows of messages, written by the bare driver. No log, no rules, no order of
 //! phases.
 //!
-//! A message is a timeline row and an id row; a conversation has one head in each call. Calls are of the size of the
+//! A message is a timeline row and an id row; in each call a conversation has one head, and its author one row of what was
+//! sent last. Calls are of the size of the
 //! consumer's batches, as many at once as there are partitions, with prepared statements in unlogged batches.
 
 use anyhow::Result;
@@ -46,6 +47,7 @@ struct Bare {
     session: Session,
     entry: PreparedStatement,
     id: PreparedStatement,
+    sent: PreparedStatement,
     head: PreparedStatement,
     body: String,
 }
@@ -71,10 +73,12 @@ impl Bare {
                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
         let id = "INSERT INTO ids (conversation, week, id, author, seq, place, hash, stands) \
                   VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-        let head =
-            "UPDATE heads USING TIMESTAMP ? SET seq = ?, time = ?, place = ?, ordinal = ? WHERE conversation = ?";
-        let (entry, id, head) = (prepare(entry).await?, prepare(id).await?, prepare(head).await?);
-        Ok(Self { session, entry, id, head, body: ".".repeat(BODY_BYTES) })
+        let head = "UPDATE heads USING TIMESTAMP ? SET seq = ?, time = ?, place = ?, ordinal = ?, message_seq = ?, message_place = ?, \
+             newest_stamp = ? WHERE conversation = ?";
+        let sent = "INSERT INTO sent (user, conversation, seq, ordinal) VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+        let (entry, id, sent, head) =
+            (prepare(entry).await?, prepare(id).await?, prepare(sent).await?, prepare(head).await?);
+        Ok(Self { session, entry, id, sent, head, body: ".".repeat(BODY_BYTES) })
     }
 
     /// Writes messages of new conversations. Each call has those of one partition.
@@ -94,7 +98,7 @@ impl Bare {
     }
 
     async fn conversation(&self, conversation: Uuid, slots: std::ops::Range<usize>) -> Result<()> {
-        let (mut entries, mut ids, mut head, author) = (Vec::new(), Vec::new(), None, Uuid::from_u128(7));
+        let (mut entries, mut ids, mut newest, author) = (Vec::new(), Vec::new(), None, conversation);
         for slot in slots.map(|slot| slot as u64) {
             let (id, seq) = (CommandId::try_from(Uuid::now_v7())?, Seq::new(0, slot + 1)?.timestamp());
             let (bucket, slot) = (store::bucket_of(slot) as i64, slot as i64);
@@ -104,15 +108,17 @@ impl Bare {
             entries.push(entry);
             let row: IdValues<'_> = (conversation, id.week(), bytes, author, seq, slot, &HASH, "message", seq);
             ids.push(row);
-            head = Some((seq, seq, TIME_MS, ordinal, ordinal, conversation));
+            newest = Some((seq, slot, ordinal));
         }
-        let head = async {
-            if let Some(values) = head {
-                self.session.execute_unpaged(&self.head, values).await?;
-            }
-            anyhow::Ok(())
+        let newest = async {
+            let Some((seq, slot, ordinal)) = newest else { return anyhow::Ok(()) };
+            let head = (seq, seq, TIME_MS, slot, ordinal, seq, slot, TIME_MS, conversation);
+            let head = self.session.execute_unpaged(&self.head, head);
+            let sent = self.session.execute_unpaged(&self.sent, (author, conversation, seq, ordinal, seq));
+            future::try_join(head, sent).await?;
+            Ok(())
         };
-        future::try_join3(self.batch(&self.entry, entries), self.batch(&self.id, ids), head).await?;
+        future::try_join3(self.batch(&self.entry, entries), self.batch(&self.id, ids), newest).await?;
         Ok(())
     }
 
