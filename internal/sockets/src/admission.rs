@@ -8,8 +8,11 @@
 //! of [`FIRST_ONE_OF`] is one without, so that nobody waits for ever. Beyond as many as can be welcomed within
 //! [`ADMISSION_WAIT`], devices are told to come later: at the upgrade with 429 and `Retry-After`, before anything is spent
 //! on them. Those that came just before are closed with `TooMany`.
+//!
+//! A device that gives up while it waits leaves the queue at once. If it stayed, the queue after a crash would fill up with
+//! devices that have gone and come again, and those that are there would wait behind them until they give up, too.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,10 +47,12 @@ pub(crate) struct Admission {
 struct Waiting {
     /// When the token bucket would be full.
     full_at: Instant,
-    /// Devices that bring a cursor, the oldest first.
-    returning: VecDeque<oneshot::Sender<()>>,
+    /// Devices that bring a cursor, by the order in which they came.
+    returning: BTreeMap<u64, oneshot::Sender<()>>,
     /// Devices that bring none.
-    first: VecDeque<oneshot::Sender<()>>,
+    first: BTreeMap<u64, oneshot::Sender<()>>,
+    /// The number of the next device that comes.
+    next: u64,
     /// How many of those with a cursor were welcomed while others waited.
     preferred: u32,
 }
@@ -59,8 +64,13 @@ pub(crate) struct Crowded;
 impl Admission {
     /// Welcomes so many devices per second; with 0, any number.
     pub(crate) fn new(per_second: u32) -> Self {
-        let waiting =
-            Waiting { full_at: Instant::now(), returning: VecDeque::new(), first: VecDeque::new(), preferred: 0 };
+        let waiting = Waiting {
+            full_at: Instant::now(),
+            returning: BTreeMap::new(),
+            first: BTreeMap::new(),
+            next: 0,
+            preferred: 0,
+        };
         Self {
             interval: (per_second > 0).then(|| Duration::from_secs(1) / per_second.max(1)),
             burst: (per_second / BURST_SHARE).max(1),
@@ -84,23 +94,19 @@ impl Admission {
     pub(crate) async fn admitted(&self, returning: bool, metrics: &Metrics) -> Result<(), Crowded> {
         let Some(interval) = self.interval else { return Ok(()) };
         let (admit, admitted) = oneshot::channel();
-        {
+        let number = {
             let mut waiting = self.waiting();
             if waiting.count() == 0 && waiting.spend(interval, self.burst).is_ok() {
                 return Ok(());
             }
             if waiting.count() >= self.waiting_max {
-                waiting.forget_gone();
-            }
-            if waiting.count() >= self.waiting_max {
                 return Err(Crowded);
             }
-            let queue = if returning { &mut waiting.returning } else { &mut waiting.first };
-            queue.push_back(admit);
-        }
+            waiting.enter(returning, admit)
+        };
         self.begun.notify_one();
         metrics.waiting.inc();
-        let _counted = Counted(metrics);
+        let _queued = Queued { admission: self, returning, number, metrics };
         // The sender is dropped unused only when the node ends.
         admitted.await.map_err(|_| Crowded)
     }
@@ -123,12 +129,18 @@ impl Admission {
     }
 }
 
-/// One in the metric of devices that wait, until it is dropped.
-struct Counted<'m>(&'m Metrics);
+/// A device that waits, until this is dropped: then it is in neither the queue nor the metric any more.
+struct Queued<'a> {
+    admission: &'a Admission,
+    returning: bool,
+    number: u64,
+    metrics: &'a Metrics,
+}
 
-impl Drop for Counted<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.waiting.dec();
+        self.metrics.waiting.dec();
+        self.admission.waiting().queue(self.returning).remove(&self.number); // not there any more if it was admitted
     }
 }
 
@@ -147,6 +159,18 @@ impl Waiting {
         self.returning.len() + self.first.len()
     }
 
+    fn queue(&mut self, returning: bool) -> &mut BTreeMap<u64, oneshot::Sender<()>> {
+        if returning { &mut self.returning } else { &mut self.first }
+    }
+
+    /// Adds a device; returns its number.
+    fn enter(&mut self, returning: bool, admit: oneshot::Sender<()>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.queue(returning).insert(number, admit);
+        number
+    }
+
     /// Takes a token, or tells when there will be one.
     fn spend(&mut self, interval: Duration, burst: u32) -> Result<(), Instant> {
         let now = Instant::now();
@@ -160,12 +184,6 @@ impl Waiting {
     }
 
     fn admit(&mut self, interval: Duration, burst: u32) -> Next {
-        // Devices that have gone take no token.
-        for queue in [&mut self.returning, &mut self.first] {
-            while queue.front().is_some_and(oneshot::Sender::is_closed) {
-                queue.pop_front();
-            }
-        }
         if self.count() == 0 {
             return Next::Nobody;
         }
@@ -176,21 +194,15 @@ impl Waiting {
         let in_turn = others && self.preferred + 1 >= FIRST_ONE_OF;
         let device = if in_turn || self.returning.is_empty() {
             self.preferred = 0;
-            self.first.pop_front()
+            self.first.pop_first()
         } else {
             self.preferred = if others { self.preferred + 1 } else { 0 };
-            self.returning.pop_front()
+            self.returning.pop_first()
         };
-        if let Some(device) = device {
-            // It may have gone just now.
-            let _ = device.send(());
+        if device.is_some_and(|(_, device)| device.send(()).is_err()) {
+            self.full_at -= interval; // it has gone just now: the token is for the next one
         }
         Next::Admitted
-    }
-
-    fn forget_gone(&mut self) {
-        self.returning.retain(|device| !device.is_closed());
-        self.first.retain(|device| !device.is_closed());
     }
 }
 
@@ -279,6 +291,7 @@ mod tests {
             let _ = task.await;
         }
         assert_eq!(gate.metrics.waiting.get(), 0);
+        assert_eq!(gate.admission.turned_away(&entropy), None);
         let last = gate.admission.admitted(true, &gate.metrics);
         advance(Duration::from_millis(1)).await;
         assert_eq!(last.await, Ok(()));
