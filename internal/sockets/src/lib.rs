@@ -14,6 +14,7 @@
 //! | sockets of the node, and from one address | the new one is closed with `TooMany` |
 //! | sockets of a user | the one that was silent for longest is closed with `TooMany` |
 //! | devices welcomed per second | further ones wait, see `admission`; beyond, `rate_limited` or closed with `TooMany` |
+//! | bytes of texts from a device that waits to be welcomed | the node stops reading from the socket until then |
 //! | time that closing a socket takes | the connection is dropped |
 //! | recent records, and their bytes, per partition | the oldest is dropped; sockets without it read the log |
 //! | time in which a device reads nothing of what the node writes to it | closed with `Slow` |

@@ -89,7 +89,7 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
         // A user who has signed out gets no more frames.
         () = ended.cancelled() => Err(Ending::Close(CloseCode::Unauthorized)),
         served = async {
-            unless_draining(node, Box::pin(admitted(node, &guest))).await?;
+            unless_draining(node, Box::pin(admitted(node, wire, &guest))).await?;
             let mut session = Session::new(node, wire, &guest, &counted, opening);
             unless_draining(node, Box::pin(session.begin())).await?;
             session.go_on().await
@@ -103,10 +103,17 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
     outcome.unwrap_or(Err(Ending::Close(CloseCode::Draining)))
 }
 
-/// Waits until the device may be welcomed.
-async fn admitted(node: &Node, guest: &Guest) -> Result<(), Ending> {
-    let admitted = node.admission.admitted(guest.cursor.is_some(), &node.metrics);
-    match node.node_clock.within(ADMISSION_WAIT, admitted).await {
+/// Waits until the device may be welcomed. One that leaves meanwhile waits no longer: it must not take the turn of one that
+/// is there.
+async fn admitted(node: &Node, wire: &mut Wire, guest: &Guest) -> Result<(), Ending> {
+    let turn = async {
+        tokio::select! {
+            biased;
+            admitted = node.admission.admitted(guest.cursor.is_some(), &node.metrics) => Ok(admitted),
+            ending = wire.ended_while_waiting() => Err(ending),
+        }
+    };
+    match node.node_clock.within(ADMISSION_WAIT, turn).await.transpose()? {
         Some(Ok(())) => Ok(()),
         Some(Err(_)) | None => {
             node.metrics.turned_away(TurnedAway::Crowded);

@@ -1,6 +1,7 @@
 //! The websocket: text messages in and out, with a bound on how long a device may block the node's writes.
 
-use std::future::poll_fn;
+use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use crate::budget::{Budget, SIGNS_BURST, SIGNS_PER_SECOND};
 use crate::handshake::Socket;
 use crate::node_clock::NodeClock;
 use crate::text_frame::TextFrame;
@@ -22,6 +24,11 @@ use crate::write_queue::WriteQueue;
 
 /// How long closing may take: sending the close frame, receiving the device's, and closing the connection.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// The bytes of texts that are kept of a device which waits to be welcomed, and one text more. Beyond, the node does not
+/// read from it until it is welcomed, and does not notice that it leaves.
+const AHEAD_BYTES_MAX: usize = 4 * 1024;
+/// What a text that is kept counts at least, in bytes.
+const AHEAD_TEXT_COST: usize = 64;
 
 /// Why a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,8 @@ pub(crate) struct Wire {
     socket: Socket,
     patience: Patience,
     queue: WriteQueue,
+    /// Texts that came while the device waited, the oldest first: [`Self::hear`] returns them before it reads on.
+    ahead: VecDeque<Utf8Bytes>,
 }
 
 /// The bound on how long a device may read nothing.
@@ -97,7 +106,7 @@ impl Patience {
 impl Wire {
     pub(crate) fn new(socket: Socket, node_clock: Arc<NodeClock>, write_wait: Duration) -> Self {
         let patience = Patience { node_clock, write_wait, blocked: Blocked::default() };
-        Self { socket, patience, queue: WriteQueue::default() }
+        Self { socket, patience, queue: WriteQueue::default(), ahead: VecDeque::new() }
     }
 
     /// A handle to whether a write waits for the device.
@@ -107,6 +116,32 @@ impl Wire {
 
     /// The next message from the device. Cancel safe.
     pub(crate) async fn hear(&mut self) -> Result<Heard, Ending> {
+        match self.ahead.pop_front() {
+            Some(text) => Ok(Heard::Text(text)),
+            None => self.receive().await,
+        }
+    }
+
+    /// Listens to a device whose frames cannot be handled yet, and returns why its socket ends, when it does. Texts are
+    /// kept for [`Self::hear`]. Cancel safe.
+    pub(crate) async fn ended_while_waiting(&mut self) -> Ending {
+        let mut signs = Budget::new(SIGNS_BURST, SIGNS_PER_SECOND);
+        let mut bytes = 0;
+        while bytes < AHEAD_BYTES_MAX {
+            match self.receive().await {
+                Ok(Heard::Text(text)) => {
+                    bytes += text.len().max(AHEAD_TEXT_COST);
+                    self.ahead.push_back(text);
+                }
+                Ok(Heard::Sign) if signs.spend() => {}
+                Ok(Heard::Sign) => return Ending::Close(CloseCode::Protocol),
+                Err(ending) => return ending,
+            }
+        }
+        pending().await
+    }
+
+    async fn receive(&mut self) -> Result<Heard, Ending> {
         match self.socket.next().await {
             Some(Ok(Message::Text(text))) => Ok(Heard::Text(text)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Heard::Sign),
@@ -130,7 +165,7 @@ impl Wire {
 
     /// Writes the queue. Where this is cancelled, nothing may be written but by [`Self::end`].
     pub(crate) async fn flush(&mut self) -> Result<(), Ending> {
-        let Self { socket, patience, queue } = self;
+        let Self { socket, patience, queue, .. } = self;
         // Pongs first: what the library has begun to write must not be cut in two.
         patience.written(socket.flush()).await?;
         while !queue.is_empty() {
@@ -143,7 +178,7 @@ impl Wire {
     /// connection, then the device's. A connection that is dropped with unread bytes is reset, and a reset
     /// discards what the device has not read yet, among it the close frame.
     pub(crate) async fn end(self, ending: Ending) {
-        let Self { mut socket, patience, queue } = self;
+        let Self { mut socket, patience, queue, ahead: _ } = self;
         let closing = async {
             // The device cannot read a close frame in the middle of another one.
             if queue.finish(socket.get_mut()).await.is_err() {
@@ -184,8 +219,6 @@ fn ending_of(error: &Error) -> Ending {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use tokio::time::{advance, sleep};
 
     use super::*;

@@ -1,9 +1,15 @@
 //! Who is let in, where, and how fast.
 
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
 use process::serve::PerAddress;
 use protocol::{CloseCode, ServerFrame};
-use sockets::Config;
-use tokio_tungstenite::tungstenite::Error;
+use sockets::{Config, SIGNS_BURST};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::common::{Device, Node, Said, World, partition_of_user, quick, user_of};
 
@@ -36,6 +42,85 @@ async fn when_too_many_come_at_once_they_are_told_when_to_come_again() {
     node.ask_to_stop();
     assert_eq!(waiting.pop().unwrap().closed().await, Some(CloseCode::Draining.number()), "it does not wait any more");
     node.ended().await;
+}
+
+/// After a crash more devices come than can wait, and none of them waits for long: without care, the queue is full of those
+/// that have gone.
+#[tokio::test]
+async fn devices_that_give_up_and_come_again_take_no_turn_from_those_that_are_there() {
+    const WELCOMES: usize = 5;
+    let world = World::new().await;
+    let node = world.node(Config { welcomes_per_second: 1, ..quick() }).await;
+    let (welcomed, mut welcomes) = mpsc::unbounded_channel();
+    let mut devices = JoinSet::new();
+    let begun = Instant::now();
+    for index in 0..14 {
+        let (address, token, welcomed) = (node.address, world.token(user_of(0, index)), welcomed.clone());
+        devices.spawn(async move {
+            for round in index.. {
+                let Ok(mut device) = Device::open(address, Some(&token)).await else {
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                };
+                device.hello(None, None).await;
+                let said = timeout(Duration::from_secs(2), device.hear_news()).await;
+                if matches!(said, Ok(Said::Server(ServerFrame::Welcome { .. }))) {
+                    let _ = welcomed.send(());
+                }
+                // Some say goodbye, of others only the connection ends.
+                if round % 2 == 0 {
+                    device.leave().await;
+                }
+            }
+        });
+    }
+    for _ in 0..WELCOMES {
+        timeout(Duration::from_secs(30), welcomes.recv()).await.expect("somebody is welcomed").unwrap();
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(9), "one in each second, but it took {took:?}");
+    devices.shutdown().await;
+    node.until_at_most("sockets_waiting", 0).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_waits_is_listened_to_and_nothing_that_it_says_is_lost() {
+    let world = World::new().await;
+    let node = world.node(Config { welcomes_per_second: 1, ..quick() }).await;
+    let _first = world.fresh_device(&node, user_of(0, 0)).await;
+    let mut before = Vec::new();
+    for index in 1..=7 {
+        before.push(world.device(&node, user_of(0, index), None).await);
+    }
+    let mut device = world.device(&node, user_of(0, 8), None).await;
+    for text in [r#"{"type":"typing"}"#, r#"{"type":"mark"}"#, "no frame"] {
+        device.say(text).await;
+    }
+    device.socket.send(Message::Ping("alive?".into())).await.unwrap();
+    match timeout(Duration::from_secs(30), device.socket.next()).await.expect("an answer").unwrap().unwrap() {
+        Message::Pong(payload) => assert_eq!(payload, "alive?"),
+        other => panic!("not a pong: {other:?}"),
+    }
+    let mut noisy = before.pop().unwrap();
+    for _ in 0..=SIGNS_BURST + 10 {
+        // It may be closed already.
+        let _ = noisy.socket.send(Message::Ping("alive?".into())).await;
+    }
+    assert_eq!(noisy.closed().await, Some(CloseCode::Protocol.number()));
+    let mut polite = before.pop().unwrap();
+    polite.socket.close(None).await.unwrap();
+    polite.closed().await;
+    drop(before); // without a close frame
+    device.welcome().await;
+    for what in ["conversation", "conversation", "expected"] {
+        match device.hear_news().await {
+            Said::Server(ServerFrame::Error { message, .. }) => assert!(message.contains(what), "{message}"),
+            other => panic!("not an error: {other:?}"),
+        }
+    }
+    node.until_at_most("sockets_waiting", 0).await;
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -171,6 +171,10 @@ impl Node {
     pub async fn until(&self, name: &str, value: u64) {
         until(name, || self.count(name) >= value).await;
     }
+
+    pub async fn until_at_most(&self, name: &str, value: u64) {
+        until(name, || self.count(name) <= value).await;
+    }
 }
 
 /// A log with all topics and their genesis records, whose nonces come from `seed`. Its clock is as many seconds
