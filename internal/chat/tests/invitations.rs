@@ -137,3 +137,41 @@ async fn who_declines_a_group_twice_is_not_taken_in_again() {
     service.stop().await;
     storage.stop().await;
 }
+
+/// Who was removed once and left once has not left twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_a_user_left_themselves_counts_as_declined() {
+    let world = World::new().await;
+    let (storage, service) = (world.storage(), world.start_with(config()).await);
+    let users = [1, 2, 3, 4, 5].map(|number| world.user(&service, number));
+    let [ann, removed_left, left_left, left_removed, left_removed_left] = &users;
+    let group = ann.group(&[removed_left.id, left_left.id, left_removed.id, left_removed_left.id]).await;
+    for (user, ends, declined) in [
+        (removed_left, "remove leave", false),
+        (left_left, "leave leave", true),
+        (left_removed, "leave remove", false),
+        (left_removed_left, "leave remove leave", true),
+    ] {
+        for (number, end) in ends.split(' ').enumerate() {
+            if number > 0 {
+                assert_eq!(invite(ann, group, user).await.status, StatusCode::ACCEPTED, "{ends}: {number}");
+                while listed(user, "").await.is_empty() {}
+            }
+            if end == "leave" {
+                user.done(group, Method::POST, "leave", json!({})).await;
+            } else {
+                let member = format!("/v1/conversations/{group}/members/{}?id={}", user.id, world.id());
+                assert_eq!(ann.call(Method::DELETE, &member, Value::Null).await.status, StatusCode::ACCEPTED);
+            }
+            while !listed(user, "").await.is_empty() {}
+        }
+        let answer = invite(ann, group, user).await;
+        if declined {
+            answer.refused("declined");
+        } else {
+            assert_eq!(answer.status, StatusCode::ACCEPTED, "{ends}");
+        }
+    }
+    service.stop().await;
+    storage.stop().await;
+}

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use api::ApiError;
 use domain::kinds::Create;
-use domain::{Action, Content, ConversationId, ConversationKind, UserId};
+use domain::{Action, Content, ConversationId, ConversationKind, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lru::LruCache;
 use protocol::ErrorCode;
@@ -30,8 +30,12 @@ use crate::people::taken_in;
 pub const INVITATIONS_MAX: usize = 500;
 /// The most of those groups into which the same user has taken the other one.
 pub const INVITATIONS_BY_ONE_MAX: usize = 100;
-/// How often a user must leave a group without having accepted it, until they are not taken in again: `declined`.
+/// How often a user must leave a group without having accepted it, until they are not taken in again: `declined`. That
+/// others have removed the user does not count.
 pub const LEAVINGS_MAX: usize = 2;
+/// The newest ends of a user's memberships in a group that are looked at for that. Whoever removes a user so often between
+/// two leavings makes the first one count no longer.
+const ENDS_READ_MAX: usize = 100;
 /// The longest that a check may take; after that, the command is let through.
 const CHECK_WAIT: Duration = Duration::from_secs(1);
 /// Users that are checked concurrently.
@@ -244,22 +248,35 @@ impl Invitations {
         Ok(inviters.into_iter().zip(accepted).map(|(inviter, accepted)| inviter.filter(|_| !accepted)).collect())
     }
 
-    /// Whether the user, without having accepted the group, has left it at least [`LEAVINGS_MAX`] times, the last
-    /// time by themselves.
+    /// Whether the user, without having accepted the group, has left it at least [`LEAVINGS_MAX`] times.
     async fn has_declined(&self, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
         let row = self.store.user_conversation(user, conversation).await?;
-        let Some(row) = row.filter(|row| row.role.is_none()) else { return Ok(false) };
-        if self.waiting(user, &[conversation]).await? == [None] {
+        if row.is_none_or(|row| row.role.is_some()) || self.waiting(user, &[conversation]).await? == [None] {
             return Ok(false);
         }
         let memberships = self.store.memberships(conversation, user).await?;
-        if memberships.iter().filter(|(_, role)| role.is_none()).count() < LEAVINGS_MAX {
-            return Ok(false);
+        let mut ends: Vec<Seq> =
+            memberships.into_iter().filter(|(_, role)| role.is_none()).map(|(seq, _)| seq).collect();
+        ends.sort_unstable();
+        let mut leavings = 0;
+        for (index, end) in ends.iter().rev().take(ENDS_READ_MAX).enumerate() {
+            if leavings + ends.len() - index < LEAVINGS_MAX {
+                break;
+            }
+            leavings += usize::from(self.left_themselves(conversation, user, *end).await?);
+            if leavings >= LEAVINGS_MAX {
+                return Ok(true);
+            }
         }
-        let page = Page { anchor: Some(row.changed.next()), direction: Direction::Before, limit: 1 };
-        let leaving = self.store.timeline(conversation, page).await?.pop();
-        Ok(leaving.is_some_and(|entry| {
-            entry.seq == row.changed && entry.author == user && entry.content == Content::Left(user)
+        Ok(false)
+    }
+
+    /// Whether it was the user who ended their membership at `seq`, and not somebody who removed them.
+    async fn left_themselves(&self, conversation: ConversationId, user: UserId, seq: Seq) -> Result<bool, StoreError> {
+        let page = Page { anchor: Some(seq.next()), direction: Direction::Before, limit: 1 };
+        let entry = self.store.timeline(conversation, page).await?.pop();
+        Ok(entry.is_some_and(|entry| {
+            entry.seq == seq && entry.author == user && entry.content == Content::Left(user)
         }))
     }
 
