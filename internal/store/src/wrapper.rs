@@ -56,6 +56,16 @@ pub trait StoreWrapper: Send + Sync + 'static {
         self.each(self.inner().set_applied(source, applied)).await
     }
 
+    /// Who overrides `write` or `set_applied` overrides this, too: storage calls it for most batches.
+    async fn write_and_apply(
+        &self,
+        writes: Vec<CellWrites>,
+        source: Source,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        self.each(self.inner().write_and_apply(writes, source, applied)).await
+    }
+
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
         self.each(self.inner().applied(source)).await
     }

@@ -43,6 +43,15 @@ impl<S: StoreWrapper> ChatStore for S {
         StoreWrapper::set_applied(self, source, applied).await
     }
 
+    async fn write_and_apply(
+        &self,
+        writes: Vec<CellWrites>,
+        source: Source,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        StoreWrapper::write_and_apply(self, writes, source, applied).await
+    }
+
     async fn applied(&self, source: Source) -> Result<Option<Applied>, StoreError> {
         StoreWrapper::applied(self, source).await
     }

@@ -164,6 +164,32 @@ impl StoreWrapper for SimStore {
         self.change(async move { inner.set_applied(source, applied).await }).await
     }
 
+    /// Half of the batches are written as a CQL store writes them: the rows first, possibly in parts, and then, by another
+    /// request, the progress. The others are one commit, as on the embedded engine: it fails before its effect, after it,
+    /// or takes effect later than it is answered, but always as a whole.
+    async fn write_and_apply(
+        &self,
+        writes: Vec<CellWrites>,
+        source: Source,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        if self.life.below(2) == 0 {
+            StoreWrapper::write(self, writes).await?;
+            return StoreWrapper::set_applied(self, source, applied).await;
+        }
+        let (inner, trace) = (Arc::clone(&self.inner), Arc::clone(&self.life.trace));
+        let committed = self.change(async move {
+            inner.write_and_apply(writes, source, applied).await?;
+            trace.count("batches committed with their progress");
+            Ok(())
+        });
+        let outcome = committed.await;
+        if outcome.is_err() {
+            self.life.trace.count("batches whose commit was answered with an error");
+        }
+        outcome
+    }
+
     async fn put_hold(
         &self,
         consumer: Consumer,

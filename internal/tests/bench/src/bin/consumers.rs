@@ -26,7 +26,7 @@ use kv::Database;
 use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::wrapper::StoreWrapper;
-use store::{CellWrites, SharedStore, Source, StoreError};
+use store::{Applied, CellWrites, SharedStore, Source, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +126,16 @@ impl StoreWrapper for Unwritten {
     async fn write(&self, _: Vec<CellWrites>) -> Result<(), StoreError> {
         self.work.made();
         Ok(())
+    }
+
+    async fn write_and_apply(
+        &self,
+        writes: Vec<CellWrites>,
+        source: Source,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        StoreWrapper::write(self, writes).await?;
+        StoreWrapper::set_applied(self, source, applied).await
     }
 
     /// A consumer works on one incarnation.
