@@ -275,9 +275,7 @@ impl Invitations {
     async fn left_themselves(&self, conversation: ConversationId, user: UserId, seq: Seq) -> Result<bool, StoreError> {
         let page = Page { anchor: Some(seq.next()), direction: Direction::Before, limit: 1 };
         let entry = self.store.timeline(conversation, page).await?.pop();
-        Ok(entry.is_some_and(|entry| {
-            entry.seq == seq && entry.author == user && entry.content == Content::Left(user)
-        }))
+        Ok(entry.is_some_and(|entry| entry.seq == seq && entry.author == user && entry.content == Content::Left(user)))
     }
 
     /// Whether the user has written to `other` in their direct conversation.

@@ -5,7 +5,7 @@
 //! bounded rate, they leave the node the time to serve those that are connected, and the store the time to answer.
 //!
 //! A device waits after its `hello`, when it is known whose it is and what it brings: those with a cursor first, and one
-//! of [`FIRST_ONE_OF`] is one without, so that nobody waits for ever. Beyond as many as can be welcomed within
+//! of [`FIRST_ONE_OF`] is one without (or with one that leads nowhere, see [`Brought::may_resume`](crate::feed::Brought)), so that nobody waits for ever. Beyond as many as can be welcomed within
 //! [`ADMISSION_WAIT`], devices are told to come later: at the upgrade with 429 and `Retry-After`, before anything is spent
 //! on them. Those that came just before are closed with `TooMany`.
 //!
@@ -47,9 +47,9 @@ pub(crate) struct Admission {
 struct Waiting {
     /// When the token bucket would be full.
     full_at: Instant,
-    /// Devices that bring a cursor, by the order in which they came.
+    /// Devices that bring a cursor which may be good, by the order in which they came.
     returning: BTreeMap<u64, oneshot::Sender<()>>,
-    /// Devices that bring none.
+    /// All others.
     first: BTreeMap<u64, oneshot::Sender<()>>,
     /// The number of the next device that comes.
     next: u64,

@@ -40,6 +40,17 @@ pub(crate) enum Reset {
     Lapped,
 }
 
+/// Where a device asks to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brought {
+    /// It sent no cursor, or another user's.
+    Nothing,
+    /// What it sent is no cursor, or one of another partition or generation.
+    Unusable,
+    /// A cursor of its user's partition. Whether its position is still valid is decided by [`Feed::next`].
+    Cursor(Cursor),
+}
+
 /// The next thing that a feed gives its socket.
 #[derive(Debug)]
 pub(crate) enum Fed {
@@ -125,26 +136,43 @@ impl Reset {
     }
 }
 
-impl Feed {
-    /// The feed of a device. `brought` is the text of its cursor, if it sent one.
-    pub(crate) fn new(partition: &Arc<Partition>, user: UserId, brought: Option<&str>, blocked: Blocked) -> Self {
+impl Brought {
+    /// Reads the text of a cursor that a user of that partition has sent.
+    pub(crate) fn read(text: Option<&str>, partition: &Partition) -> Self {
+        let Some(text) = text else { return Self::Nothing };
         let here =
             |cursor: &Cursor| (cursor.generation, cursor.partition) == (partition.topic.generation, partition.number);
-        let good = brought.and_then(|text| text.parse().ok()).filter(here);
+        text.parse().ok().filter(here).map_or(Self::Unusable, Self::Cursor)
+    }
+
+    /// Whether the device will probably go on from there, and need no sync. Known from memory only: while the node does not
+    /// read the partition, every cursor of it counts; and of a record that is not in the ring neither the fingerprint is
+    /// checked, nor whether the log still has it.
+    pub(crate) fn may_resume(self, partition: &Partition) -> bool {
+        match self {
+            Self::Nothing | Self::Unusable => false,
+            Self::Cursor(cursor) => partition.hub.may_resume(cursor, partition.config.range_scan_records_max),
+        }
+    }
+}
+
+impl Feed {
+    /// The feed of a device that brought this.
+    pub(crate) fn new(partition: &Arc<Partition>, user: UserId, brought: Brought, blocked: Blocked) -> Self {
         let nowhere = Cursor {
             generation: partition.topic.generation,
             partition: partition.number,
             next: 0,
             fingerprint: domain::Fingerprint(0),
         };
-        let source = match (brought, good) {
-            (_, Some(_)) => Source::Cursor,
-            (Some(_), None) => Source::Reset(Reset::Gone),
-            (None, None) => Source::Reset(Reset::First),
+        let (source, cursor) = match brought {
+            Brought::Cursor(cursor) => (Source::Cursor, cursor),
+            Brought::Unusable => (Source::Reset(Reset::Gone), nowhere),
+            Brought::Nothing => (Source::Reset(Reset::First), nowhere),
         };
         Self {
             user,
-            cursor: good.unwrap_or(nowhere),
+            cursor,
             source,
             frames: Vec::new(),
             resumed: false,
@@ -347,5 +375,36 @@ impl Feed {
             Attach::Older(_) | Attach::Ahead | Attach::NotRunning => {}
         }
         self.good(if ahead { "ahead" } else { "range" }, began)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tick_log::{AtEnd, TickLog};
+
+    /// Only who really goes on from a cursor is welcomed before those who have to sync.
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_that_leads_nowhere_does_not_count_as_one() {
+        let log = TickLog::new(400, 400, AtEnd::Waits);
+        let partition = log.partition();
+        let may_resume = |text: &str| Brought::read(Some(text), &partition).may_resume(&partition);
+        let (newest, old) = (log.cursor_behind(399), log.cursor_behind(200));
+        let forged = Cursor { fingerprint: domain::Fingerprint(1), ..newest };
+        assert!(may_resume(&forged.to_string()), "nothing is known of a partition that is not read");
+        let mut device = Feed::new(&partition, log.user(), Brought::Nothing, Blocked::default());
+        assert!(matches!(device.next().await, Fed::Reset(..)));
+        let scanned = partition.config.range_scan_records_max;
+        let ahead = Cursor { next: newest.next + scanned, ..newest };
+        for good in [newest, old, ahead] {
+            assert!(may_resume(&good.to_string()), "{good}");
+        }
+        let elsewhere = Cursor { partition: newest.partition + 1, ..newest };
+        let of_another_log = Cursor { generation: newest.generation + 1, ..newest };
+        let far_ahead = Cursor { next: ahead.next + 1, ..newest };
+        for bad in [forged, elsewhere, of_another_log, far_ahead] {
+            assert!(!may_resume(&bad.to_string()), "{bad}");
+        }
+        assert!(!may_resume("x") && !may_resume("") && !Brought::read(None, &partition).may_resume(&partition));
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::budget::{Budget, SIGNS_BURST, SIGNS_PER_SECOND};
+use crate::feed::Brought;
 use crate::node::Node;
 use crate::parse::parse;
 use crate::wire::{Ending, Heard, Wire};
@@ -22,8 +23,8 @@ pub const SOCKET_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) user: UserId,
-    /// The text of its cursor, not parsed yet; `None` when it sent none, or another user's.
-    pub(crate) cursor: Option<String>,
+    /// The cursor that it sent.
+    pub(crate) brought: Brought,
     /// Whether it accepts several frames in one websocket message.
     pub(crate) batches: bool,
     /// Whether it asked for signals.
@@ -76,9 +77,10 @@ pub(crate) async fn greet(
     // Another user's cursor is a position in another feed: it is ignored, so that this device gets a reset with
     // `first`.
     let cursor = cursor.filter(|_| owner.is_none_or(|owner| owner == caller.user));
+    let brought = Brought::read(cursor.as_deref(), node.partition(caller.user));
     let session = caller.session.map(|session| node.verifier.ended().watch(session));
     let expires = end_of(node, caller.expires_ms);
-    Ok(Guest { user: caller.user, cursor, batches, signals, expires, session })
+    Ok(Guest { user: caller.user, brought, batches, signals, expires, session })
 }
 
 /// When a socket must end whose token expires at `expires_ms`.

@@ -161,6 +161,20 @@ impl Hub {
         size
     }
 
+    /// Whether a device may resume at `cursor`, as far as the ring tells: it names the right record, or is at most
+    /// `range_max` offsets away from the ring's end. `true` while there is no ring.
+    pub(crate) fn may_resume(&self, cursor: Cursor, range_max: u64) -> bool {
+        self.with(|inner| {
+            let Some(ring) = &inner.ring else { return true };
+            match ring.standing(cursor) {
+                Standing::Inside => true,
+                Standing::Older(behind) => behind <= range_max,
+                Standing::Ahead => cursor.next - ring.end().next <= range_max,
+                Standing::Differs => false,
+            }
+        })
+    }
+
     /// Registers a socket of `user` at `cursor`. A cursor ahead of the ring is accepted only if it was `proved`
     /// valid before.
     pub(crate) fn attach(self: &Arc<Self>, user: UserId, cursor: Cursor, proved: bool, blocked: &Blocked) -> Attach {

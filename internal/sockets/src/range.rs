@@ -282,7 +282,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::feed::{Fed, Feed};
+    use crate::feed::{Brought, Fed, Feed};
     use crate::tick_log::{AtEnd, TickLog};
     use crate::wire::Blocked;
 
@@ -291,11 +291,11 @@ mod tests {
         // The last offset holds another producer's control record, which readers do not return.
         let log = TickLog::new(400, 401, AtEnd::Waits);
         let (partition, user) = (log.partition(), log.user());
-        let first = Feed::new(&partition, user, None, Blocked::default()).next().await;
+        let first = Feed::new(&partition, user, Brought::Nothing, Blocked::default()).next().await;
         assert!(matches!(first, Fed::Reset(..)), "{first:?}");
         for missed_from in [10, 300, 20, 399] {
-            let cursor = log.cursor_behind(missed_from).to_string();
-            let mut device = Feed::new(&partition, user, Some(&cursor), Blocked::default());
+            let brought = Brought::Cursor(log.cursor_behind(missed_from));
+            let mut device = Feed::new(&partition, user, brought, Blocked::default());
             let begun = Instant::now();
             let fed = timeout(Duration::from_secs(60), device.next()).await.unwrap();
             assert!(matches!(fed, Fed::Resumed(cursor) if cursor.next == missed_from + 1), "{fed:?}");

@@ -106,10 +106,11 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
 /// Waits until the device may be welcomed. One that leaves meanwhile waits no longer: it must not take the turn of one that
 /// is there.
 async fn admitted(node: &Node, wire: &mut Wire, guest: &Guest) -> Result<(), Ending> {
+    let returning = guest.brought.may_resume(node.partition(guest.user));
     let turn = async {
         tokio::select! {
             biased;
-            admitted = node.admission.admitted(guest.cursor.is_some(), &node.metrics) => Ok(admitted),
+            admitted = node.admission.admitted(returning, &node.metrics) => Ok(admitted),
             ending = wire.ended_while_waiting() => Err(ending),
         }
     };
@@ -171,7 +172,7 @@ impl<'w> Session<'w> {
     fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, counted: &'w CountedSocket, opening: &Opening) -> Self {
         let partition = node.partition(guest.user);
         Self {
-            feed: Feed::new(partition, guest.user, guest.cursor.as_deref(), wire.blocked()),
+            feed: Feed::new(partition, guest.user, guest.brought, wire.blocked()),
             wire,
             counted,
             user: guest.user,

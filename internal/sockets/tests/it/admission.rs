@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::Cursor;
 use futures_util::{SinkExt, StreamExt};
 use process::serve::PerAddress;
 use protocol::{CloseCode, ServerFrame};
@@ -81,6 +82,34 @@ async fn devices_that_give_up_and_come_again_take_no_turn_from_those_that_are_th
     assert!(took < Duration::from_secs(9), "one in each second, but it took {took:?}");
     devices.shutdown().await;
     node.until_at_most("sockets_waiting", 0).await;
+    node.stop().await;
+}
+
+/// Any text in the place of the cursor does not put a device in front of those that come back.
+#[tokio::test]
+async fn only_a_cursor_that_may_be_good_is_preferred() {
+    let world = World::new().await;
+    let node = world.node(Config { welcomes_per_second: 1, ..quick() }).await;
+    let (_first, cursor) = world.fresh_device(&node, user_of(0, 0)).await;
+    let (welcomed, mut welcomes) = mpsc::unbounded_channel();
+    let elsewhere = Cursor { partition: cursor.partition + 1, ..cursor }.to_string();
+    let brought = ["x".to_owned(), elsewhere, "0.0.1.0000000000000000".to_owned(), "x".to_owned(), cursor.to_string()];
+    let mut devices = JoinSet::new();
+    for (index, text) in brought.into_iter().enumerate() {
+        let mut device = Device::open(node.address, Some(&world.token(user_of(0, 1 + index)))).await.unwrap();
+        device.hello(None, Some(&text)).await;
+        let welcomed = welcomed.clone();
+        devices.spawn(async move {
+            let (_, reset) = device.welcome().await;
+            let _ = welcomed.send(reset);
+            device
+        });
+    }
+    let mut resets = Vec::new();
+    while resets.len() < 5 {
+        resets.extend(welcomes.recv().await);
+    }
+    assert!(resets[..4].contains(&None), "the one that comes back is not the last: {resets:?}");
     node.stop().await;
 }
 
