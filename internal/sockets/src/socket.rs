@@ -10,6 +10,7 @@ use api::{Authenticated, Caller};
 use domain::{Cursor, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use futures_util::FutureExt;
+use hyper::upgrade::OnUpgrade;
 use process::TraceParent;
 use protocol::{CloseCode, ServerFrame};
 use secret::Secret;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::admission::ADMISSION_WAIT;
 use crate::batch::batched;
 use crate::feed::{Fed, Feed, Reset};
-use crate::handshake::Socket;
+use crate::handshake;
 use crate::heartbeat::Heartbeat;
 use crate::hello::{self, Guest};
 use crate::intake::Intake;
@@ -54,22 +55,28 @@ pub(crate) struct Opening {
     pub(crate) authenticated: Authenticated,
 }
 
-/// Serves a socket until it is closed.
-pub(crate) async fn run(node: Arc<Node>, socket: Socket, opening: Opening) {
-    let _tracked = node.sockets.token();
-    node.metrics.open.inc();
-    let mut wire = Wire::new(socket, Arc::clone(&node.node_clock), node.config.write_wait);
-    let Err(ending) = serve(&node, &mut wire, &opening).await;
-    let code = match ending {
-        Ending::Close(code) => Some(code),
-        Ending::Left | Ending::Gone => None,
-    };
-    node.metrics.closed(code);
-    node.metrics.open.dec();
-    tracing::debug!(code = code.map(CloseCode::number), "socket ends");
-    // The permit is held until the end of the close: a socket that closes slowly still counts against the node's
-    // bound.
-    wire.end(ending).await;
+/// Serves a socket until it is closed, once `connection` is one.
+///
+/// What is kept of each idle socket is mostly this future; so what a socket does only once is in boxes.
+#[expect(clippy::manual_async_fn, reason = "an async function would keep its arguments twice")]
+pub(crate) fn run(node: Arc<Node>, connection: OnUpgrade, opening: Opening) -> impl Future<Output = ()> {
+    async move {
+        let Some(socket) = Box::pin(handshake::socket(connection)).await else { return };
+        let _tracked = node.sockets.token();
+        node.metrics.open.inc();
+        let mut wire = Wire::new(socket, Arc::clone(&node.node_clock), node.config.write_wait);
+        let Err(ending) = serve(&node, &mut wire, &opening).await;
+        let code = match ending {
+            Ending::Close(code) => Some(code),
+            Ending::Left | Ending::Gone => None,
+        };
+        node.metrics.closed(code);
+        node.metrics.open.dec();
+        tracing::debug!(code = code.map(CloseCode::number), "socket ends");
+        // The permit is held until the end of the close: a socket that closes slowly still counts against the node's
+        // bound.
+        Box::pin(wire.end(ending)).await;
+    }
 }
 
 async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<Infallible, Ending> {
@@ -89,12 +96,24 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
         // A user who has signed out gets no more frames.
         () = ended.cancelled() => Err(Ending::Close(CloseCode::Unauthorized)),
         served = async {
-            unless_draining(node, Box::pin(admitted(node, wire, &guest))).await?;
-            let mut session = Session::new(node, wire, &guest, &counted, opening);
-            unless_draining(node, Box::pin(session.begin())).await?;
+            let mut session = Box::pin(welcomed(node, wire, guest, &counted, opening)).await?;
             session.go_on().await
         } => served,
     }
+}
+
+/// Lets the device in, and welcomes it.
+async fn welcomed<'w>(
+    node: &Arc<Node>,
+    wire: &'w mut Wire,
+    guest: Guest,
+    counted: &'w CountedSocket,
+    opening: &Opening,
+) -> Result<Session<'w>, Ending> {
+    unless_draining(node, admitted(node, wire, &guest)).await?;
+    let mut session = Session::new(node, wire, &guest, counted, opening);
+    unless_draining(node, session.begin()).await?;
+    Ok(session)
 }
 
 /// The outcome of `phase`; `Draining` when the node begins to drain before.

@@ -81,12 +81,7 @@ async fn open(
     let permit = node.socket_count.permit(address);
     let opening = Opening { caller, token, trace, permit, routed: routed_to(&uri), authenticated };
     let span = info_span!("socket", trace_id = trace.trace_id());
-    let serving = async move {
-        if let Some(socket) = handshake::socket(connection).await {
-            socket::run(node, socket, opening).await;
-        }
-    };
-    tokio::spawn(serving.instrument(span));
+    tokio::spawn(socket::run(node, connection, opening).instrument(span));
     Ok(handshake::answer(&headers))
 }
 
