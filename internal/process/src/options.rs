@@ -96,7 +96,8 @@ pub struct SocketOptions {
     )]
     pub welcomes_per_second: u32,
     /// A balancer in front routes sockets by their parameter 'p', the partition of their user: devices that come without
-    /// it, or with another one, are asked to come back with it
+    /// it, or with another one, are asked to come back with it, and every socket is closed after an hour on average, so
+    /// that the balancer leads its device anew
     #[arg(long, help_heading = SOCKETS, env = "KLATSCH_ROUTED_BY_PARTITION")]
     pub routed_by_partition: bool,
     /// Commands and read marks that one socket may send per second in the long run. Beyond: 'rate_limited'

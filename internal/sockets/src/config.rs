@@ -9,6 +9,10 @@ use process::options::{SocketOptions, UserRateOptions};
 use process::serve::PerAddress;
 use process::{Origins, ProxyOptions};
 
+/// The mean age of a socket behind a balancer that routes by partition: see [`Config::rerouted_after`]. Of 50,000
+/// sockets, 14 come again in a second.
+pub const REROUTED_AFTER: Duration = Duration::from_secs(3600);
+
 /// Bounds and times of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -38,6 +42,9 @@ pub struct Config {
     /// Whether a balancer in front routes sockets by the partition in their URL: devices that came without it are asked
     /// to come back with it.
     pub routed_by_partition: bool,
+    /// Behind such a balancer, the mean age at which a socket is closed with `Draining`, at random between half of it and
+    /// one and a half of it, so that the balancer chooses anew: a node that was away gets its devices back.
+    pub rerouted_after: Duration,
     /// Recent records that are kept per partition.
     pub ring_records_max: usize,
     /// Bytes of recent records that are kept per partition. At either bound the oldest record is dropped; a socket
@@ -106,6 +113,7 @@ impl Default for Config {
             drain_window: Duration::from_secs(SocketOptions::DRAIN_WINDOW_S),
             welcomes_per_second: SocketOptions::WELCOMES_PER_SECOND,
             routed_by_partition: false,
+            rerouted_after: REROUTED_AFTER,
             ring_records_max: 16_384,
             ring_bytes_max: 4 << 20,
             ring_list_bytes_max: 4 << 20,

@@ -89,6 +89,7 @@ use node::Node;
 pub mod limits {
     pub use crate::admission::ADMISSION_WAIT;
     pub use crate::batch::BATCH_BYTES_MAX;
+    pub use crate::config::REROUTED_AFTER;
     pub use crate::handshake::FRAME_BYTES_MAX;
     pub use crate::hello::SOCKET_AGE_MAX;
     pub use crate::intake::{IN_FLIGHT_MAX, MALFORMED_MAX};

@@ -150,6 +150,13 @@ async fn next_signals(subscription: Option<&Subscription>) -> Vec<TextFrame> {
     }
 }
 
+/// When a socket that is opened now is closed so that the balancer chooses its node anew. Random, so that devices which
+/// came together, because another node went, go back one after another.
+fn rerouted_at(node: &Node) -> Duration {
+    let mean_ms = u64::try_from(node.config.rerouted_after.as_millis()).unwrap_or(u64::MAX);
+    node.node_clock.now() + Duration::from_millis(mean_ms / 2 + node.entropy.below(mean_ms))
+}
+
 /// A socket after an accepted `hello`.
 struct Session<'w> {
     node: Arc<Node>,
@@ -169,6 +176,8 @@ struct Session<'w> {
     expired: Option<Duration>,
     /// When the socket is closed because the node drains: a moment of the node's clock.
     leave: Option<Duration>,
+    /// When the socket is closed so that the balancer chooses its node anew: a moment of the node's clock.
+    rerouted: Option<Duration>,
     /// The partition that the socket's URL names.
     routed: Option<u32>,
     /// Whether the device was welcomed.
@@ -202,6 +211,7 @@ impl<'w> Session<'w> {
             expires: guest.expires,
             expired: None,
             leave: None,
+            rerouted: node.config.routed_by_partition.then(|| rerouted_at(node)),
             routed: opening.routed,
             welcomed: false,
             online_since_ms: i64::MAX,
@@ -264,7 +274,8 @@ impl<'w> Session<'w> {
     /// The shortest time until a deadline can have come. Most deadlines move on meanwhile: then the timer only
     /// computes the next one.
     fn due_in(&self) -> Duration {
-        let node_clock = [Some(self.heartbeat.ping_at()), Some(self.heartbeat.idle_at()), self.expired, self.leave];
+        let (ping, idle) = (self.heartbeat.ping_at(), self.heartbeat.idle_at());
+        let node_clock = [Some(ping), Some(idle), self.expired, self.leave, self.rerouted];
         let node_clock =
             node_clock.into_iter().flatten().min().and_then(|due| self.node.node_clock.left(due)).unwrap_or_default();
         if self.expired.is_some() {
@@ -276,7 +287,7 @@ impl<'w> Session<'w> {
 
     async fn time(&mut self) -> Result<(), Ending> {
         let now = self.node.node_clock.now();
-        if self.leave.is_some_and(|leave| leave <= now) {
+        if self.leave.into_iter().chain(self.rerouted).any(|moment| moment <= now) {
             return self.finish(CloseCode::Draining).await;
         }
         if self.expires <= Instant::now() {

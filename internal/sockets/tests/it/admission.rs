@@ -174,6 +174,35 @@ async fn a_device_that_did_not_name_its_partition_is_asked_to_move_and_no_other(
     plain.stop().await;
 }
 
+/// Otherwise most devices stay with the node that was restarted first.
+#[tokio::test]
+async fn behind_a_balancer_that_routes_devices_are_led_anew_now_and_then_and_go_on() {
+    let world = World::new().await;
+    let config = Config { rerouted_after: Duration::from_millis(400), ..quick() };
+    let routed = world.node(Config { routed_by_partition: true, ..config.clone() }).await;
+    let path = format!("/v1/socket?p={}", partition_of_user(user_of(3, 0)));
+    let (user, token) = (user_of(3, 0), world.token(user_of(3, 0)));
+    let mut device = Device::open_from(routed.address, Some(&token), None, &path).await.unwrap();
+    device.hello(None, None).await;
+    let (cursor, _) = device.welcome().await;
+    assert_eq!(device.closed().await, Some(CloseCode::Draining.number()));
+    world.deliver(&[user], 1).await;
+    let mut device = Device::open_from(routed.address, Some(&token), None, &path).await.unwrap();
+    device.hello(None, Some(&cursor.to_string())).await;
+    assert_eq!(device.welcome().await, (cursor, None));
+    assert_eq!(device.messages(1).await.0, [1]);
+    // Without a balancer there is nowhere to go.
+    let alone = world.node(Config { ping: Duration::from_millis(100), ..config }).await;
+    let (mut device, _) = world.fresh_device(&alone, user).await;
+    for _ in 0..10 {
+        let said = device.hear().await;
+        assert!(matches!(said, Said::Server(ServerFrame::Ping { .. })), "{said:?}");
+        device.say(r#"{"type":"pong"}"#).await;
+    }
+    routed.stop().await;
+    alone.stop().await;
+}
+
 async fn asked_to_move(world: &World, node: &Node, user: domain::UserId, path: &str) -> Option<bool> {
     let mut device = Device::open_from(node.address, Some(&world.token(user)), None, path).await.unwrap();
     device.hello(None, None).await;

@@ -291,6 +291,11 @@ fn sockets() -> Section {
             ("malformed frames of a socket", number(sockets::limits::MALFORMED_MAX), "closed with 4103"),
             ("age of a socket without a newer token", time(sockets::limits::SOCKET_AGE_MAX), "closed with 4004"),
             (
+                "mean age of a socket behind a balancer that routes by partition",
+                time(sockets::limits::REROUTED_AFTER),
+                "closed with 4001",
+            ),
+            (
                 "the server waits for the answer to its close frame",
                 time(sockets::limits::CLOSE_WAIT),
                 "the connection is dropped",
