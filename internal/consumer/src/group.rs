@@ -5,12 +5,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use eventlog::consume::{BoxError, Outcome, Work, consume};
-use eventlog::{Assigned, Committer, promises};
+use eventlog::{Assigned, Committer, SharedLog, promises};
 use process::{Readiness, RetryError, retry_until_stopped};
 use store::{StoreError, is_of_another_incarnation};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ConsumerError, Seams};
+use crate::group_metrics::CountingLog;
+use crate::{ConsumerError, GroupMetrics, Seams};
 
 /// The work on one partition, until it is stopped or fails for good.
 pub type Task = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -64,6 +65,7 @@ pub async fn run<D: Send + Sync + 'static>(
     seams: Seams,
     group: Group<D>,
     deps: impl Fn(Seams) -> D + Send + Sync,
+    metrics: GroupMetrics,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> Result<(), BoxError> {
@@ -72,7 +74,7 @@ pub async fn run<D: Send + Sync + 'static>(
     let watching = promises::watch(&*seams.log, &topics, &seams.codec, |fault| condition.tell(fault));
     tokio::select! {
         biased;
-        ended = follow(&seams, &group, &deps, &shutdown) => ended,
+        ended = follow(&seams, &group, &deps, &metrics, &shutdown) => ended,
         never = watching => match never {},
     }
 }
@@ -82,8 +84,11 @@ async fn follow<D: Send + Sync + 'static>(
     seams: &Seams,
     group: &Group<D>,
     deps: &(impl Fn(Seams) -> D + Send + Sync),
+    metrics: &GroupMetrics,
     shutdown: &CancellationToken,
 ) -> Result<(), BoxError> {
+    // The loop of the group sees its events through this one.
+    let log: SharedLog = Arc::new(CountingLog { inner: Arc::clone(&seams.log), metrics: metrics.clone() });
     loop {
         let open = || store::pinned(&*seams.store);
         let store =
@@ -94,7 +99,7 @@ async fn follow<D: Send + Sync + 'static>(
                 Err(RetryError::Failed(error)) => return Err(error.into()),
             };
         let pinned = Seams { store: Arc::clone(&store), ..seams.clone() };
-        let ended = consume_pinned(&pinned, group, deps(pinned.clone()), shutdown.child_token()).await;
+        let ended = consume_pinned(&log, &pinned, group, deps(pinned.clone()), shutdown.child_token()).await;
         // The pinned incarnation may be current again by now: then only the error tells that another one was current in
         // between.
         let another = ended.as_ref().is_err_and(|error| is_of_another_incarnation(&**error))
@@ -108,6 +113,7 @@ async fn follow<D: Send + Sync + 'static>(
 
 /// Consumes with a handle to one incarnation, until `stop` or until another one is current.
 async fn consume_pinned<D: Send + Sync + 'static>(
+    log: &SharedLog,
     seams: &Seams,
     group: &Group<D>,
     deps: D,
@@ -116,7 +122,7 @@ async fn consume_pinned<D: Send + Sync + 'static>(
     let (deps, routes) = (Arc::new(deps), group.routes);
     let work: Work = Arc::new(move |assigned, committer, stop| Group::begin(routes, &deps, assigned, committer, stop));
     let topics = group.reads();
-    let mut consuming = pin!(consume(&seams.log, group.id, &topics, work, &seams.entropy, stop.clone()));
+    let mut consuming = pin!(consume(log, group.id, &topics, work, &seams.entropy, stop.clone()));
     tokio::select! {
         biased;
         ended = &mut consuming => Ok(ended?),

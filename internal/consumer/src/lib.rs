@@ -12,6 +12,7 @@
 
 mod error;
 mod group;
+mod group_metrics;
 mod judge;
 mod partition_access;
 
@@ -22,6 +23,7 @@ use store::SharedStore;
 
 pub use error::ConsumerError;
 pub use group::{Group, Route, Task, run};
+pub use group_metrics::GroupMetrics;
 pub use judge::{NotJudged, judge, read_facts};
 pub use partition_access::{PartitionAccess, key_of};
 

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use consumer::{BATCH_RECORDS_MAX, ConsumerError, Group, PartitionAccess, Route, Seams, judge, read_facts, run};
+use consumer::{
+    BATCH_RECORDS_MAX, ConsumerError, Group, GroupMetrics, PartitionAccess, Route, Seams, judge, read_facts, run,
+};
 use domain::kinds::{Create, SendMessage};
 use domain::{
     Action, Change, CommandId, Content, ConversationId, ConversationKind, Effects, Event, RULES_NEWEST, Seq, UserId,
@@ -23,7 +25,7 @@ use eventlog::embedded::EmbeddedLog;
 use eventlog::{Meaning, NewRecord, SharedLog, append};
 use events::Codec;
 use events::topics::{MESSAGES, spec_of};
-use process::Readiness;
+use process::{Metrics, Readiness};
 use prometheus_client::metrics::counter::Counter;
 use store::embedded::EmbeddedStore;
 use store::{FactsLookup, Loaded, SharedStore, load};
@@ -193,7 +195,8 @@ async fn a_third_consumer_is_its_own_work_and_follows_the_current_incarnation() 
         begins.send_modify(|begins| *begins += 1);
         Counts { seams, days: Arc::clone(&counted) }
     };
-    let running = tokio::spawn(run(world.seams(), GROUP, deps, Readiness::default(), stop.clone()));
+    let metrics = GroupMetrics::new(&Metrics::new(), "counts");
+    let running = tokio::spawn(run(world.seams(), GROUP, deps, metrics, Readiness::default(), stop.clone()));
     reaches(&mut days, &[(20_000, 2)]).await;
     *world.now_ms.lock().unwrap() += DAY_MS;
     world.say(author, conversation).await;

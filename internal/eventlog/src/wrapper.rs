@@ -1,5 +1,5 @@
-//! A wrapper around a log, for tests: the test overrides the calls that shall fail, all others go to the inner
-//! log.
+//! A wrapper around a log: a type overrides the calls that it counts, or that shall fail in a test; all others go to
+//! the inner log.
 
 use async_trait::async_trait;
 use events::topics::TopicSpec;

@@ -149,5 +149,5 @@ const GROUP: Group<Deps> = Group {
 /// When it cannot go on: the group has no commit, a topic was re-created, or the log or the store is broken.
 pub async fn run(deps: Deps, readiness: Readiness, shutdown: CancellationToken) -> Result<(), BoxError> {
     let pinned = |seams| Deps { seams, ..deps.clone() };
-    consumer::run(deps.seams.clone(), GROUP, pinned, readiness, shutdown).await
+    consumer::run(deps.seams.clone(), GROUP, pinned, deps.metrics.group.clone(), readiness, shutdown).await
 }

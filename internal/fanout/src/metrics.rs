@@ -1,5 +1,6 @@
 //! The metrics of the fan-out.
 
+use consumer::GroupMetrics;
 use environment::Clock;
 use process::{Ages, Latency, Metrics};
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +11,8 @@ use crate::undelivered::UndeliveredLabels;
 /// The fan-out's metrics.
 #[derive(Debug, Clone)]
 pub struct FanoutMetrics {
+    /// What the group assigns to this process.
+    pub(crate) group: GroupMetrics,
     /// Events judged, whatever was decided.
     pub(crate) events: Counter,
     /// Delivery records appended.
@@ -59,6 +62,7 @@ impl FanoutMetrics {
     pub fn new(metrics: &Metrics) -> Self {
         let counter = |name: &str, help: &str| metrics.register(name, help, Counter::default());
         Self {
+            group: GroupMetrics::new(metrics, "fanout"),
             events: counter("fanout_events", "Events judged"),
             deliveries: counter("fanout_deliveries", "Delivery records appended"),
             recipients: counter("fanout_recipients", "Recipients named in deliveries"),

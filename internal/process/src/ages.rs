@@ -39,6 +39,13 @@ pub struct PartitionLabel {
     pub partition: u32,
 }
 
+/// The label of metrics that have one series for each topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
+pub struct TopicLabel {
+    /// The topic's name in the table of topics.
+    pub topic: &'static str,
+}
+
 impl<L> Ages<L> {
     /// Ages by that clock.
     #[must_use]

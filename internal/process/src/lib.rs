@@ -26,7 +26,7 @@ pub mod telemetry;
 pub mod trace;
 pub mod usage;
 
-pub use ages::{Age, Ages, PartitionLabel};
+pub use ages::{Age, Ages, PartitionLabel, TopicLabel};
 pub use catch_panic::{Panicked, catch_panic};
 pub use client::{Peer, ProxyOptions, client_address, network_of};
 pub use command_seconds::{CommandSeconds, CommandTimer};

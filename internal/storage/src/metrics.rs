@@ -1,5 +1,6 @@
 //! The metrics of the storage consumer.
 
+use consumer::GroupMetrics;
 use environment::Clock;
 use process::{Ages, Latency, Metrics, PartitionLabel};
 use prometheus_client::metrics::counter::Counter;
@@ -7,6 +8,8 @@ use prometheus_client::metrics::counter::Counter;
 /// The storage consumer's metrics.
 #[derive(Debug, Clone)]
 pub struct StorageMetrics {
+    /// What the group assigns to this process.
+    pub(crate) group: GroupMetrics,
     /// Events judged, whatever was decided.
     pub(crate) events: Counter,
     /// Row writes handed to the store.
@@ -43,6 +46,7 @@ impl StorageMetrics {
     pub fn new(metrics: &Metrics) -> Self {
         let counter = |name: &str, help: &str| metrics.register(name, help, Counter::default());
         Self {
+            group: GroupMetrics::new(metrics, "storage"),
             events: counter("storage_events", "Events judged"),
             rows: counter("storage_rows", "Row writes handed to the store"),
             batches: counter("storage_batches", "Batches applied"),

@@ -13,7 +13,7 @@ use environment::{Clock, Entropy};
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
 use events::Codec;
-use events::topics::{MESSAGES, spec_of};
+use events::topics::{FANOUT_SOURCES, MESSAGES, STORAGE_SOURCES, spec_of};
 use process::latency::BOUNDS_MS;
 use process::metrics::Described;
 use process::{Metrics, Readiness, Serving, Tasks};
@@ -221,6 +221,12 @@ async fn all_services_in_one_process_have_few_enough_series_and_serve_what_is_de
     let now = spec_of(MESSAGES).partitions as usize;
     let lags = series.get("klatsch_storage_lag_seconds").map_or(0, |lines| of_partitions(lines));
     ensure!(lags == now, "{lags} of {now} partitions have a lag");
+    for (group, topics) in [("storage", &STORAGE_SOURCES[..]), ("fanout", &FANOUT_SOURCES)] {
+        for topic in topics {
+            let held = format!("klatsch_{group}_partitions{{topic=\"{topic}\"}} {}", spec_of(topic).partitions);
+            ensure!(text.lines().any(|line| line == held), "{held} is not in {text}");
+        }
+    }
     let all: usize = series.values().map(Vec::len).sum();
     let partitioned: usize = series.values().map(|lines| of_partitions(lines)).sum();
     // What a load did not meet, at the worst: every answer to every kind of command, and every partition with a follower.
