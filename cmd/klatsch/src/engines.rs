@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::Context;
 use auth::KeyRing;
 use environment::{Clock, Entropy};
-use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
+use eventlog::{AppendObserver, AppendOutcome, SharedLog};
 use events::Codec;
 use kv::{Database, KvError};
-use process::ConfigFault;
+use process::{ConfigFault, Metrics};
 use store::embedded::EmbeddedStore;
 use store::{Following, SharedStore};
 
@@ -22,7 +22,12 @@ pub(crate) struct Engines {
 }
 
 /// Opens everything in `folder`, and creates missing topics.
-pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Engines> {
+pub(crate) async fn open(
+    folder: &Path,
+    clock: &Clock,
+    entropy: &Entropy,
+    metrics: &Metrics,
+) -> anyhow::Result<Engines> {
     let private = process::private::folder(folder);
     private.map_err(|error| {
         let words = format!("the data folder {} cannot be used: {error}", folder.display());
@@ -37,7 +42,8 @@ pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> any
     let path = folder.join("signing-key.pem");
     let keys = KeyRing::open(&path, clock, entropy);
     let keys = keys.map_err(|error| ConfigFault::caused(format!("the signing keys cannot be used: {error}"), error))?;
-    let log = EmbeddedLog::open(database.clone(), clock.clone()).await.context("opening the event log")?;
+    let log = EmbeddedLog::open_observed(database.clone(), clock.clone(), observer(metrics));
+    let log = log.await.context("opening the event log")?;
     let store = EmbeddedStore::open(database, clock.clone()).await.context("opening the store")?;
     let codec = Codec::compiled_in();
     let made = ops::topics::apply(&*log, &codec, entropy, |_| {}).await.context("putting the topics in place")?;
@@ -47,6 +53,15 @@ pub(crate) async fn open(folder: &Path, clock: &Clock, entropy: &Entropy) -> any
     // All services share one store that follows the current incarnation, so that a switch to another one closes no
     // socket.
     Ok(Engines { log, store: Following::new(store), codec, keys })
+}
+
+/// Counts the log's appends.
+fn observer(metrics: &Metrics) -> AppendObserver {
+    let appends = metrics.appends().clone();
+    AppendObserver::new(move |topic, outcome, took| match outcome {
+        AppendOutcome::Acknowledged { append_time_ms } => appends.acknowledged(topic, took, append_time_ms),
+        AppendOutcome::Failed => appends.failed(topic),
+    })
 }
 
 impl Engines {

@@ -13,7 +13,7 @@ use clap::Parser;
 use environment::{Clock, Entropy};
 use operate::CommandSocket;
 use process::options::{ListenOptions, SocketOptions, UserRateOptions};
-use process::{OriginOptions, ProxyOptions};
+use process::{Metrics, OriginOptions, ProxyOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -72,9 +72,10 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let operators = process::bind_operators(&listen, address).await?;
     let bounds = listen.bounds();
-    let engines = engines::open(&data, &clock, &entropy).await?;
+    let metrics = Metrics::with_clock(clock.clone());
+    let engines = engines::open(&data, &clock, &entropy, &metrics).await?;
     let commands = door(&data);
-    let service = services::Services { clock, entropy, origins, proxies, sockets, user_rate };
+    let service = services::Services { clock, entropy, metrics, origins, proxies, sockets, user_rate };
     let announced = || announce(address, &data, begun);
     let doors = services::Doors { public: listener, operators, commands, bounds };
     let ended = service.run(&engines, doors, stop, announced).await;

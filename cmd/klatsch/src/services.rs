@@ -14,6 +14,7 @@ use crate::engines::Engines;
 pub(crate) struct Services {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
+    pub(crate) metrics: Metrics,
     pub(crate) origins: Origins,
     pub(crate) proxies: ProxyOptions,
     pub(crate) sockets: SocketOptions,
@@ -38,10 +39,10 @@ impl Services {
         stop: CancellationToken,
         announced: impl FnOnce(),
     ) -> anyhow::Result<()> {
-        let Self { clock, entropy, origins, proxies, sockets, user_rate } = self;
+        let Self { clock, entropy, metrics, origins, proxies, sockets, user_rate } = self;
         // Shared by all services: a session that the user service ends is ended for the others at once.
         let ended = EndedSessions::default();
-        let (metrics, readiness) = (Metrics::with_clock(clock.clone()), Readiness::default());
+        let readiness = Readiness::default();
         process::usage::register(&metrics, "klatsch", env!("CARGO_PKG_VERSION"));
         let serving = Serving::new(entropy.clone(), readiness.clone(), metrics.clone()).read_by(origins.clone());
         let (log, store, codec) = (Arc::clone(&engines.log), Arc::clone(&engines.store), engines.codec.clone());

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventlog_kafka::{ProducerObserver, ProducerStatistics};
-use process::{Latency, Metrics};
+use eventlog::{AppendObserver, AppendOutcome};
+use eventlog_kafka::{KafkaObservers, ProducerObserver, ProducerStatistics};
+use process::{AppendSeconds, Latency, Metrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +15,7 @@ use store_scylla::Observer;
 #[derive(Debug, Clone)]
 pub struct EngineMetrics {
     kafka: KafkaMetrics,
+    appends: AppendSeconds,
     store_seconds: Family<StoreLabels, Latency>,
 }
 
@@ -43,7 +45,7 @@ impl EngineMetrics {
     pub fn new(metrics: &Metrics) -> Self {
         let words = "Time of a request to the store, its wait for a permit included, by operation and outcome";
         let store_seconds = metrics.register("store_request_seconds", words, Family::default());
-        Self { kafka: KafkaMetrics::new(metrics), store_seconds }
+        Self { kafka: KafkaMetrics::new(metrics), appends: metrics.appends().clone(), store_seconds }
     }
 
     /// Counts a store's requests.
@@ -55,11 +57,17 @@ impl EngineMetrics {
         })
     }
 
-    /// Shows how the Kafka producer is.
+    /// Shows how the Kafka producer is, and counts appends.
     #[must_use]
-    pub fn kafka(&self) -> ProducerObserver {
-        let kafka = self.kafka.clone();
-        ProducerObserver::new(move |statistics| kafka.set(statistics))
+    pub fn kafka(&self) -> KafkaObservers {
+        let (kafka, appends) = (self.kafka.clone(), self.appends.clone());
+        KafkaObservers {
+            producer: ProducerObserver::new(move |statistics| kafka.set(statistics)),
+            appends: AppendObserver::new(move |topic, outcome, took| match outcome {
+                AppendOutcome::Acknowledged { append_time_ms } => appends.acknowledged(topic, took, append_time_ms),
+                AppendOutcome::Failed => appends.failed(topic),
+            }),
+        }
     }
 }
 

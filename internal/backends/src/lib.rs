@@ -90,7 +90,7 @@ async fn connect(
     let metrics = EngineMetrics::new(&bootstrap.metrics);
     let config = KafkaConfig {
         dev: log.dev,
-        observer: metrics.kafka(),
+        observers: metrics.kafka(),
         delivery_timeout,
         ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", bootstrap.name))
     };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eventlog::AppendObserver;
 use rdkafka::ClientConfig;
 
 use crate::statistics::{ProducerObserver, STATISTICS_EVERY};
@@ -40,8 +41,17 @@ pub struct KafkaConfig {
     /// Produce requests in flight on one connection, 1 to 5. A broker keeps them in order by the sequence numbers
     /// of an idempotent producer; the mock broker ignores those and needs 1.
     pub requests_in_flight: u8,
+    /// Those who are told how the clients are.
+    pub observers: KafkaObservers,
+}
+
+/// Those who are told how the clients are. By default nobody is told.
+#[derive(Debug, Clone, Default)]
+pub struct KafkaObservers {
     /// Is told how the producer is, every five seconds.
-    pub observer: ProducerObserver,
+    pub producer: ProducerObserver,
+    /// Is told of every append.
+    pub appends: AppendObserver,
 }
 
 impl KafkaConfig {
@@ -55,7 +65,7 @@ impl KafkaConfig {
             delivery_timeout: None,
             session_timeout: Duration::from_secs(10),
             requests_in_flight: 5,
-            observer: ProducerObserver::default(),
+            observers: KafkaObservers::default(),
         }
     }
 

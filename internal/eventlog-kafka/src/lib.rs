@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::KafkaConfig;
+pub use config::{KafkaConfig, KafkaObservers};
 pub use statistics::{ProducerObserver, ProducerStatistics};
 
 use context::Quiet;

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventlog::intake::{Intake, Permit};
-use eventlog::{AppendError, AppendReceipt, LogError, NewRecord, Position};
+use eventlog::{AppendError, AppendObserver, AppendOutcome, AppendReceipt, LogError, NewRecord, Position};
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::config::KafkaConfig;
@@ -57,6 +57,8 @@ struct Epoch {
 /// A record in librdkafka's queue.
 struct InFlight {
     report: oneshot::Sender<Result<Position, AppendError>>,
+    /// When the caller handed it over.
+    begun: Instant,
     _permit: Permit,
 }
 
@@ -69,6 +71,8 @@ struct Deliveries {
     /// Whether the producer has its id, so that the first record need not wait for it.
     warm: watch::Sender<bool>,
     looks: Looks,
+    /// Is told of every append.
+    appends: AppendObserver,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,21 @@ impl Producer {
         partition: i32,
         record: &NewRecord,
     ) -> Result<AppendReceipt, AppendError> {
+        let begun = Instant::now();
+        let queued = self.queue(topic, partition, record, begun).await;
+        if queued.is_err() {
+            self.config.observers.appends.ended(topic, begun, AppendOutcome::Failed);
+        }
+        queued
+    }
+
+    async fn queue(
+        &self,
+        topic: &str,
+        partition: i32,
+        record: &NewRecord,
+        begun: Instant,
+    ) -> Result<AppendReceipt, AppendError> {
         let permit = self.intake.admit(record.bytes()).await?;
         let mut current = self.lock();
         let epoch = self.usable(&mut current)?;
@@ -104,7 +123,7 @@ impl Producer {
         for (key, value) in &record.headers {
             headers = headers.insert(Header { key, value: Some(&value[..]) });
         }
-        let message = BaseRecord::with_opaque_to(topic, Box::new(InFlight { report, _permit: permit }))
+        let message = BaseRecord::with_opaque_to(topic, Box::new(InFlight { report, begun, _permit: permit }))
             .partition(partition)
             .key(&record.key)
             .payload(&record.payload[..])
@@ -149,8 +168,9 @@ impl Producer {
 impl Epoch {
     fn begin(config: &KafkaConfig, tasks: &TaskTracker) -> Result<Self, LogError> {
         let (failed, warm) = (AtomicBool::new(false), watch::Sender::new(false));
-        let looks = Looks::new(config.observer.clone());
-        let context = Deliveries { gapless: config.is_gapless(), failed, warm, looks };
+        let looks = Looks::new(config.observers.producer.clone());
+        let appends = config.observers.appends.clone();
+        let context = Deliveries { gapless: config.is_gapless(), failed, warm, looks, appends };
         let producer = BaseProducer::from_config_and_context(&config.producer(), context).map_err(broken)?;
         let producer = Arc::new(producer);
         let (serve, served) = watch::channel(());
@@ -234,6 +254,15 @@ impl Deliveries {
     }
 }
 
+/// A producer's own time says nothing about the log's.
+fn acknowledged(timestamp: Timestamp) -> AppendOutcome {
+    let append_time_ms = match timestamp {
+        Timestamp::LogAppendTime(time_ms) => Some(time_ms),
+        Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+    };
+    AppendOutcome::Acknowledged { append_time_ms }
+}
+
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<InFlight>;
 
@@ -246,6 +275,11 @@ impl ProducerContext for Deliveries {
             },
             Err((error, message)) => Err(self.undelivered(message.topic(), error.clone())),
         };
+        let (topic, outcome) = match result {
+            Ok(message) if fate.is_ok() => (message.topic(), acknowledged(message.timestamp())),
+            Ok(message) | Err((_, message)) => (message.topic(), AppendOutcome::Failed),
+        };
+        self.appends.ended(topic, in_flight.begun, outcome);
         // A caller that has stopped waiting does not need the answer.
         let _ = in_flight.report.send(fate);
     }

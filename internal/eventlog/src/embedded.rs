@@ -23,7 +23,7 @@ use events::topics::TopicSpec;
 use kv::{Batch, Database, Durability};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,8 +33,9 @@ use writer::{Append, Failure, Item, Writer};
 
 use crate::intake::Intake;
 use crate::{
-    AppendError, AppendReceipt, Commit, EventLog, GroupMember, LogError, METADATA_BYTES_MAX, NewRecord,
-    PartitionReader, Position, RECORD_BYTES_MAX, TopicFound, TopicPartition, Watermarks, partition_of,
+    AppendError, AppendObserver, AppendOutcome, AppendReceipt, Commit, EventLog, GroupMember, LogError,
+    METADATA_BYTES_MAX, NewRecord, PartitionReader, Position, RECORD_BYTES_MAX, TopicFound, TopicPartition, Watermarks,
+    partition_of,
 };
 
 /// Bytes of records that wait for their sync. At the bound, appends wait, then fail with [`AppendError::Busy`].
@@ -54,6 +55,8 @@ pub struct EmbeddedLog {
     queue: mpsc::Sender<Item>,
     /// The clock for the append times of lossy records, which do not go through the writer.
     clock: Clock,
+    /// Is told of appends that do not reach the writer; the writer tells it of the others.
+    observer: AppendObserver,
     /// The writer's task; `None` once closed.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -87,18 +90,32 @@ impl EmbeddedLog {
     /// # Errors
     /// When the tables cannot be read or written.
     pub async fn open(database: Database, clock: Clock) -> Result<Arc<Self>, LogError> {
+        Self::open_observed(database, clock, AppendObserver::default()).await
+    }
+
+    /// As [`Self::open`]; the observer is told of every append.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_observed(
+        database: Database,
+        clock: Clock,
+        observer: AppendObserver,
+    ) -> Result<Arc<Self>, LogError> {
         let tables = Tables::open(database)?;
         settle(&tables).await?;
         let (catalog, tails) = topics::load(&tables)?;
         let (catalog, closing, tasks) = (Arc::new(catalog), CancellationToken::new(), TaskTracker::new());
         let failure = Arc::new(Failure::default());
-        let writer = Writer::new(tables.clone(), Arc::clone(&catalog), tails, clock.clone(), Arc::clone(&failure));
+        let writer = Writer::new(tables.clone(), Arc::clone(&catalog), tails, clock.clone(), Arc::clone(&failure))
+            .observed_by(observer.clone());
         let (queue, items) = mpsc::channel(Intake::records_max(QUEUE_BYTES_MAX) + QUEUE_OTHERS_MAX);
         let writer = tokio::spawn(writer.run(items, closing.clone()));
         let groups = Groups::new(tasks.clone(), closing.clone());
         let core = Core { catalog, groups, tables: RwLock::new(Some(tables)), failure, closing, tasks };
         let intake = Intake::new(QUEUE_BYTES_MAX);
-        Ok(Arc::new(Self { core: Arc::new(core), intake, queue, clock, writer: Mutex::new(Some(writer)) }))
+        let writer = Mutex::new(Some(writer));
+        Ok(Arc::new(Self { core: Arc::new(core), intake, queue, clock, observer, writer }))
     }
 
     /// Appends a record to a lossy topic, in memory.
@@ -112,6 +129,22 @@ impl EmbeddedLog {
         let offset = found.recent.append((&found.low, &found.durable), record, (now_ms, keep_from_ms));
         let (report, receipt) = AppendReceipt::new();
         let _ = report.send(Ok(Position { partition, offset }));
+        Ok(receipt)
+    }
+
+    /// Queues a record of a durable topic for the writer.
+    async fn queue(
+        &self,
+        topic: Arc<Topic>,
+        partition: u32,
+        record: NewRecord,
+        begun: Instant,
+    ) -> Result<AppendReceipt, AppendError> {
+        let permit = self.intake.admit(record.bytes()).await?;
+        let (report, receipt) = AppendReceipt::new();
+        let value = codec::encode_record(&record);
+        let item = Item::Append(Append { topic, partition, record, value, report, permit, begun });
+        self.queue.send(item).await.map_err(|_| AppendError::Closed)?;
         Ok(receipt)
     }
 
@@ -164,12 +197,12 @@ impl EventLog for EmbeddedLog {
         if topic.row.lossy {
             return self.keep(&topic, partition, record);
         }
-        let permit = self.intake.admit(record.bytes()).await?;
-        let (report, receipt) = AppendReceipt::new();
-        let value = codec::encode_record(&record);
-        let item = Item::Append(Append { topic, partition, record, value, report, permit });
-        self.queue.send(item).await.map_err(|_| AppendError::Closed)?;
-        Ok(receipt)
+        let (name, begun) = (Arc::clone(&topic), Instant::now());
+        let queued = self.queue(topic, partition, record, begun).await;
+        if queued.is_err() {
+            self.observer.ended(&name.name, begun, AppendOutcome::Failed);
+        }
+        queued
     }
 
     fn send_lossy(&self, topic: &str, record: NewRecord) -> bool {

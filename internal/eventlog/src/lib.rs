@@ -13,6 +13,7 @@
 //! rows, a websocket node can read without a group, and the fan-out can read a range again, all with the same kind
 //! of reader.
 
+mod append_observer;
 mod decoded_record;
 mod error;
 mod group;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use events::topics::{Lane, TopicSpec};
 
+pub use append_observer::{AppendObserver, AppendOutcome};
 pub use decoded_record::{DecodedRecord, Meaning};
 pub use error::{AppendError, CommitError, LogError};
 pub use events::Header;

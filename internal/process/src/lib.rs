@@ -5,6 +5,7 @@
 //! test) and passed down.
 
 pub mod ages;
+pub mod append_seconds;
 pub mod catch_panic;
 pub mod client;
 pub mod command_seconds;
@@ -27,6 +28,7 @@ pub mod trace;
 pub mod usage;
 
 pub use ages::{Age, Ages, PartitionLabel, TopicLabel};
+pub use append_seconds::AppendSeconds;
 pub use catch_panic::{Panicked, catch_panic};
 pub use client::{Peer, ProxyOptions, client_address, network_of};
 pub use command_seconds::{CommandSeconds, CommandTimer};

@@ -11,7 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::{CommandSeconds, Latency};
+use crate::usage::Reading;
+use crate::{AppendSeconds, CommandSeconds, Latency};
 
 /// What all names of ours begin with.
 const PREFIX: &str = "klatsch";
@@ -31,6 +32,8 @@ struct Shared {
     http: OnceLock<HttpMetrics>,
     /// The times of commands: those that come over sockets and those that come over HTTP count into the same ones.
     commands: OnceLock<CommandSeconds>,
+    /// The times of appends, of whatever engine.
+    appends: OnceLock<AppendSeconds>,
 }
 
 #[derive(Debug)]
@@ -66,7 +69,9 @@ impl Metrics {
     pub fn with_clock(clock: Clock) -> Self {
         let (ours, common) = (Registry::with_prefix(PREFIX), Registry::default());
         let registries = Mutex::new(Registries { ours, common, described: Vec::new() });
-        Self { shared: Arc::new(Shared { clock, registries, http: OnceLock::new(), commands: OnceLock::new() }) }
+        let (http, commands) = (OnceLock::new(), OnceLock::new());
+        let appends = OnceLock::new();
+        Self { shared: Arc::new(Shared { clock, registries, http, commands, appends }) }
     }
 
     /// The clock of metrics that show an age, or the time since an append. Nothing else may depend on it.
@@ -83,6 +88,11 @@ impl Metrics {
         registries.describe(&format!("{PREFIX}_{name}"), help, metric.metric_type());
         registries.ours.register(name, help, metric.clone());
         metric
+    }
+
+    /// Registers a gauge that is read whenever the metrics are; `None` is not shown. Reading it must not block.
+    pub fn register_read(&self, name: &str, help: &str, read: impl Fn() -> Option<f64> + Send + Sync + 'static) {
+        self.register(name, help, Reading::new(MetricType::Gauge, read));
     }
 
     /// Registers a metric under a name that every program has, without our prefix.
@@ -117,6 +127,12 @@ impl Metrics {
     #[must_use]
     pub fn commands(&self) -> &CommandSeconds {
         self.shared.commands.get_or_init(|| CommandSeconds::new(self))
+    }
+
+    /// The times of appends to the log.
+    #[must_use]
+    pub fn appends(&self) -> &AppendSeconds {
+        self.shared.appends.get_or_init(|| AppendSeconds::new(self))
     }
 
     pub(crate) fn http(&self) -> &HttpMetrics {

@@ -21,7 +21,7 @@ const COMMIT: Option<&str> = option_env!("KLATSCH_COMMIT");
 
 /// A metric whose value is read when it is asked for.
 #[derive(Clone)]
-struct Reading {
+pub(crate) struct Reading {
     kind: MetricType,
     read: Arc<dyn Fn() -> Option<f64> + Send + Sync>,
 }
@@ -104,7 +104,7 @@ fn number(value: u64) -> f64 {
 }
 
 impl Reading {
-    fn new(kind: MetricType, read: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(kind: MetricType, read: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
         Self { kind, read: Arc::new(read) }
     }
 }
@@ -120,6 +120,10 @@ impl EncodeMetric for Reading {
 
     fn metric_type(&self) -> MetricType {
         self.kind
+    }
+
+    fn is_empty(&self) -> bool {
+        (self.read)().is_none()
     }
 }
 

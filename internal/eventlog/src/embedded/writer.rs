@@ -23,7 +23,7 @@ use super::groups::WriteTicket;
 use super::times::{self, Tail};
 use super::topics::{self, Catalog, Tables, Topic, TopicRow, broken};
 use crate::intake::Permit;
-use crate::{AppendError, CommitError, LogError, NewRecord, Position, Record};
+use crate::{AppendError, AppendObserver, AppendOutcome, CommitError, LogError, NewRecord, Position, Record};
 
 /// The most items in one batch; further ones go into the next batch.
 const BATCH_ITEMS_MAX: usize = 8192;
@@ -53,6 +53,8 @@ pub(super) struct Append {
     pub(super) value: BytesMut,
     pub(super) report: AppendReport,
     pub(super) permit: Permit,
+    /// When the caller handed it over.
+    pub(super) begun: Instant,
 }
 
 /// The writer's state; it lives in its task.
@@ -65,6 +67,8 @@ pub(super) struct Writer {
     clock: Clock,
     /// Whether any topic has a retention.
     trims: bool,
+    /// Is told of every append.
+    observer: AppendObserver,
     /// Set when a write fails. The tails are ahead of the tables then, so the writer accepts nothing more.
     failure: Arc<Failure>,
 }
@@ -79,12 +83,22 @@ pub(super) struct Failure {
 /// What to publish and answer once a batch is durable.
 #[derive(Default)]
 struct Outcome {
-    appended: Vec<(AppendReport, Position, Permit)>,
+    appended: Vec<Appended>,
     /// The appended records, by partition.
     records: BTreeMap<PartitionKey, (Arc<Topic>, Vec<Record>)>,
     created: Vec<Arc<Topic>>,
     answers: Vec<oneshot::Sender<Result<(), LogError>>>,
     committed: Vec<(oneshot::Sender<Result<(), CommitError>>, WriteTicket)>,
+}
+
+/// A record of the batch, and the caller that waits for it.
+struct Appended {
+    report: AppendReport,
+    position: Position,
+    append_time_ms: i64,
+    topic: Arc<Topic>,
+    begun: Instant,
+    _permit: Permit,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -117,7 +131,12 @@ impl Writer {
         failure: Arc<Failure>,
     ) -> Self {
         let trims = catalog.all().iter().any(|topic| topic.row.retention_ms.is_some() && !topic.row.lossy);
-        Self { tables, catalog, tails, clock, trims, failure }
+        Self { tables, catalog, tails, clock, trims, observer: AppendObserver::default(), failure }
+    }
+
+    /// The same, with somebody who is told of every append.
+    pub(super) fn observed_by(self, observer: AppendObserver) -> Self {
+        Self { observer, ..self }
     }
 
     /// Writes the queue until `closing` is cancelled, then the rest of the queue.
@@ -166,20 +185,21 @@ impl Writer {
             }
         }
         match self.commit(batch, Durability::Power).await {
-            Ok(()) => outcome.publish(&self.catalog),
-            Err(error) => outcome.fail(&error),
+            Ok(()) => outcome.publish(&self.catalog, &self.observer),
+            Err(error) => outcome.fail(&error, &self.observer),
         }
     }
 
     fn append(&mut self, append: Append, now_ms: i64, outcome: &mut Outcome, batch: &mut Batch) {
-        let Append { topic, partition, record, mut value, report, permit } = append;
+        let Append { topic, partition, record, mut value, report, permit: _permit, begun } = append;
         let key = topic.key(partition);
         let tail = &mut self.tails[usize::from(key.topic)][usize::from(key.partition)];
         let offset = tail.take(key, now_ms, &self.tables, batch);
         codec::stamp(&mut value, now_ms);
         batch.put(&self.tables.records, Bytes::copy_from_slice(&key.record(offset)), value.freeze());
-        outcome.records.entry(key).or_insert((topic, Vec::new())).1.push(record.at(offset, now_ms));
-        outcome.appended.push((report, Position { partition, offset }, permit));
+        outcome.records.entry(key).or_insert((Arc::clone(&topic), Vec::new())).1.push(record.at(offset, now_ms));
+        let position = Position { partition, offset };
+        outcome.appended.push(Appended { report, position, append_time_ms: now_ms, topic, begun, _permit });
     }
 
     async fn commit(&self, batch: Batch, durability: Durability) -> Result<(), Failed> {
@@ -267,7 +287,7 @@ impl Writer {
 impl Outcome {
     /// Publishes the durable records to readers, then answers the callers: a receipt never runs ahead of the
     /// watermarks.
-    fn publish(self, catalog: &Catalog) {
+    fn publish(self, catalog: &Catalog, observer: &AppendObserver) {
         for topic in self.created {
             catalog.add(topic);
         }
@@ -278,7 +298,9 @@ impl Outcome {
             partition.durable.set(next);
         }
         // A caller that has stopped waiting does not need the answer.
-        for (report, position, _permit) in self.appended {
+        for Appended { report, position, append_time_ms, topic, begun, _permit } in self.appended {
+            let outcome = AppendOutcome::Acknowledged { append_time_ms: Some(append_time_ms) };
+            observer.ended(&topic.name, begun, outcome);
             let _ = report.send(Ok(position));
         }
         for report in self.answers {
@@ -290,8 +312,9 @@ impl Outcome {
         }
     }
 
-    fn fail(self, error: &Failed) {
-        for (report, _, _permit) in self.appended {
+    fn fail(self, error: &Failed, observer: &AppendObserver) {
+        for Appended { report, topic, begun, .. } in self.appended {
+            observer.ended(&topic.name, begun, AppendOutcome::Failed);
             let _ = report.send(Err(AppendError::Fatal(Box::new(error.clone()))));
         }
         for report in self.answers {

@@ -72,6 +72,9 @@ async fn behind(balancer: &Balancer, cluster: &mut Cluster, seed: u64) -> Result
     let engines = Engines::cluster(cluster).await?;
     runs::judge(&engines, &mut world, &mut report).await?;
     engines.close().await;
+    // Kafka tells its time with every acknowledgement, and its clock is this machine's.
+    let (metrics, skew) = (cluster.program(NODES[1]).metrics().await?, "klatsch_append_clock_skew_seconds 0.0");
+    ensure!(metrics.lines().any(|line| line == skew), "{skew} is not in {metrics}");
     println!("{report}");
     report.verdict.demand_zero()
 }

@@ -213,7 +213,8 @@ async fn all_services_in_one_process_have_few_enough_series_and_serve_what_is_de
         ensure!(distinct.len() == lines.len(), "{name} is served twice: {lines:?}");
     }
     let live = ["klatsch_append_to_stored_seconds_count", "klatsch_append_to_delivered_seconds_count"];
-    for name in live.into_iter().chain(["klatsch_append_to_written_seconds_count", "klatsch_command_seconds_count"]) {
+    let all = ["klatsch_append_to_written_seconds_count", "klatsch_command_seconds_count", "klatsch_append_seconds_count"];
+    for name in live.into_iter().chain(all) {
         let counts = series.get(name).is_some_and(|lines| lines.iter().any(|line| !line.ends_with(" 0")));
         ensure!(counts, "{name} counts nothing");
     }

@@ -12,7 +12,7 @@ use backends::EngineMetrics;
 use environment::{Clock, Entropy};
 use eventlog::SharedLog;
 use eventlog_kafka::mock::MockBroker;
-use eventlog_kafka::{KafkaConfig, KafkaLog, ProducerObserver};
+use eventlog_kafka::{KafkaConfig, KafkaLog, KafkaObservers};
 use events::Codec;
 use events::topics;
 use process::{Metrics, Readiness, Serving, Tasks};
@@ -36,7 +36,7 @@ const REQUESTS: usize = 50_000;
 async fn a_broker_that_fails_one_request_in_a_hundred_loses_doubles_and_reorders_nothing() -> Result<()> {
     let broker = MockBroker::start(topics::all())?;
     let (codec, entropy) = (Codec::compiled_in(), Entropy::system());
-    let log = connect(&broker, "oracle", None, ProducerObserver::default()).await?;
+    let log = connect(&broker, "oracle", None, KafkaObservers::default()).await?;
     lay_out(&log, &codec, &entropy).await?;
     let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), Clock::system()).await?;
     let mut running = Running::start(&broker, &store, &codec).await?;
@@ -72,11 +72,11 @@ async fn connect(
     broker: &MockBroker,
     name: &str,
     delivery_timeout: Option<Duration>,
-    observer: ProducerObserver,
+    observers: KafkaObservers,
 ) -> Result<SharedLog> {
     let config = KafkaConfig {
         dev: true,
-        observer,
+        observers,
         delivery_timeout,
         session_timeout: Duration::from_secs(6),
         requests_in_flight: 1,
@@ -98,8 +98,8 @@ impl Running {
     async fn start(broker: &MockBroker, store: &SharedStore, codec: &Codec) -> Result<Self> {
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
-        let observer = EngineMetrics::new(&metrics).kafka();
-        let front = connect(broker, "front", Some(Duration::from_secs(10)), observer).await?;
+        let observers = EngineMetrics::new(&metrics).kafka();
+        let front = connect(broker, "front", Some(Duration::from_secs(10)), observers).await?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let endpoints = Endpoints { users: url.clone(), chat: vec![url.clone()], sockets: vec![url] };
@@ -108,7 +108,7 @@ impl Running {
         let mut parts = vec![(front, run(tasks, &stop))];
         // Two consumers, so that partitions are reassigned.
         for name in ["consumers-0", "consumers-1"] {
-            let log = connect(broker, name, None, ProducerObserver::default()).await?;
+            let log = connect(broker, name, None, KafkaObservers::default()).await?;
             let mut tasks = Tasks::new(Readiness::default());
             consume(&mut tasks, &log, store, codec);
             parts.push((log, run(tasks, &stop)));
