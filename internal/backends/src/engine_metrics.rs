@@ -3,24 +3,33 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eventlog::{AppendObserver, AppendOutcome};
-use eventlog_kafka::{KafkaObservers, ProducerObserver, ProducerStatistics};
-use process::{AppendSeconds, Latency, Metrics};
+use eventlog_kafka::{KafkaObservers, ProducerObserver, ProducerStatistics, ReaderObserver};
+use process::{Latency, Metrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use store_scylla::Observer;
 
+use crate::reader_metrics::ReaderMetrics;
+
 /// The metrics of both engines. Cheap to clone; clones share the counts.
 #[derive(Debug, Clone)]
 pub struct EngineMetrics {
-    kafka: KafkaMetrics,
-    appends: AppendSeconds,
+    producer: ProducerMetrics,
+    readers: ReaderMetrics,
+    appends: process::AppendSeconds,
     store_seconds: Family<StoreLabels, Latency>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreLabels {
+    op: &'static str,
+    outcome: &'static str,
+}
+
 #[derive(Debug, Clone)]
-struct KafkaMetrics {
+struct ProducerMetrics {
     brokers: Gauge,
     brokers_up: Gauge,
     queue_records: Gauge,
@@ -33,19 +42,14 @@ struct KafkaMetrics {
     before: Arc<Mutex<ProducerStatistics>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StoreLabels {
-    op: &'static str,
-    outcome: &'static str,
-}
-
 impl EngineMetrics {
     /// Registers the metrics.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         let words = "Time of a request to the store, its wait for a permit included, by operation and outcome";
         let store_seconds = metrics.register("store_request_seconds", words, Family::default());
-        Self { kafka: KafkaMetrics::new(metrics), appends: metrics.appends().clone(), store_seconds }
+        let (producer, readers) = (ProducerMetrics::new(metrics), ReaderMetrics::new(metrics));
+        Self { producer, readers, appends: metrics.appends().clone(), store_seconds }
     }
 
     /// Counts a store's requests.
@@ -57,12 +61,13 @@ impl EngineMetrics {
         })
     }
 
-    /// Shows how the Kafka producer is, and counts appends.
+    /// Shows how the clients of Kafka are, and counts appends.
     #[must_use]
     pub fn kafka(&self) -> KafkaObservers {
-        let (kafka, appends) = (self.kafka.clone(), self.appends.clone());
+        let (producer, readers, appends) = (self.producer.clone(), self.readers.clone(), self.appends.clone());
         KafkaObservers {
-            producer: ProducerObserver::new(move |statistics| kafka.set(statistics)),
+            producer: ProducerObserver::new(move |statistics| producer.set(statistics)),
+            readers: ReaderObserver::new(move |statistics| readers.set(statistics)),
             appends: AppendObserver::new(move |topic, outcome, took| match outcome {
                 AppendOutcome::Acknowledged { append_time_ms } => appends.acknowledged(topic, took, append_time_ms),
                 AppendOutcome::Failed => appends.failed(topic),
@@ -71,7 +76,7 @@ impl EngineMetrics {
     }
 }
 
-impl KafkaMetrics {
+impl ProducerMetrics {
     fn new(metrics: &Metrics) -> Self {
         let gauge = |name: &str, help: &str| metrics.register(name, help, Gauge::default());
         let seconds = |name: &str, help: &str| metrics.register(name, help, Gauge::default());
@@ -123,7 +128,7 @@ mod tests {
         let metrics = Metrics::new();
         let engines = EngineMetrics::new(&metrics);
         for errors in [3, 5, 1] {
-            engines.kafka.set(ProducerStatistics {
+            engines.producer.set(ProducerStatistics {
                 errors,
                 brokers_up: errors,
                 rtt_p99_us: 1_500,

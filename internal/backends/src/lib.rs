@@ -8,6 +8,7 @@
 mod bootstrap;
 mod engine_metrics;
 mod keys;
+mod reader_metrics;
 
 use std::time::Duration;
 

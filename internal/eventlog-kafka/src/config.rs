@@ -5,7 +5,7 @@ use std::time::Duration;
 use eventlog::AppendObserver;
 use rdkafka::ClientConfig;
 
-use crate::statistics::{ProducerObserver, STATISTICS_EVERY};
+use crate::statistics::{ProducerObserver, READER_STATISTICS_EVERY, ReaderObserver, STATISTICS_EVERY};
 
 /// The most records in librdkafka's queue. The intake admits fewer, so the queue is never full.
 const QUEUE_RECORDS_MAX: u32 = 100_000;
@@ -50,6 +50,8 @@ pub struct KafkaConfig {
 pub struct KafkaObservers {
     /// Is told how the producer is, every five seconds.
     pub producer: ProducerObserver,
+    /// Is told how each consumer of partitions is, every five seconds.
+    pub readers: ReaderObserver,
     /// Is told of every append.
     pub appends: AppendObserver,
 }
@@ -164,7 +166,8 @@ impl KafkaConfig {
             // the fetch in memory, so answers are bounded, too.
             .set("queued.min.messages", "2048")
             .set("queued.max.messages.kbytes", "2048")
-            .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string());
+            .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
+            .set("statistics.interval.ms", READER_STATISTICS_EVERY.as_millis().to_string());
         config
     }
 

@@ -5,9 +5,13 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
-/// Passes them on to our own log.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Quiet;
+use crate::statistics::ReaderLooks;
+
+/// Passes them on to our own log, and statistics to their observer, if the client makes any.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    pub(crate) looks: Option<ReaderLooks>,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -16,6 +20,12 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka client error");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Some(looks) = &self.looks {
+            looks.look(statistics);
+        }
     }
 }
 

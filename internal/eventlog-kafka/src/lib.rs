@@ -32,7 +32,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{KafkaConfig, KafkaObservers};
-pub use statistics::{ProducerObserver, ProducerStatistics};
+pub use statistics::{
+    Fetched, ProducerObserver, ProducerStatistics, Queued, ReaderObserver, ReaderStatistics, StatisticsObserver,
+};
 
 use context::Quiet;
 use errors::broken;

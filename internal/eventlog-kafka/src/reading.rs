@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::KafkaConfig;
 use crate::context::Quiet;
 use crate::errors::{broken, transient};
+use crate::statistics::ReaderLooks;
 use crate::threads::{self, Mailbox};
 use handover::Handover;
 use reader_thread::{Command, ReaderThread, is_passing};
@@ -63,7 +64,7 @@ impl Readers {
     /// Starts the first reader thread.
     pub(crate) fn open(config: KafkaConfig, closing: CancellationToken, tasks: TaskTracker) -> Result<Self, LogError> {
         let readers = Self { config, lanes: Mutex::default(), turns: Mutex::default(), closing, tasks };
-        let first = readers.lane()?;
+        let first = readers.lane(0)?;
         readers.lock().push(first);
         Ok(readers)
     }
@@ -111,16 +112,19 @@ impl Readers {
         if let Some(lane) = lanes.iter().find(|lane| free(lane)) {
             return Ok(Arc::clone(&lane.mailbox));
         }
-        let lane = self.lane()?;
+        let lane = self.lane(lanes.len())?;
         free(&lane);
         let mailbox = Arc::clone(&lane.mailbox);
         lanes.push(lane);
         Ok(mailbox)
     }
 
-    fn lane(&self) -> Result<Handle, LogError> {
+    /// The thread of that number, counted from 0.
+    fn lane(&self, number: usize) -> Result<Handle, LogError> {
         let mailbox = Arc::new(Mailbox::new());
-        let mut consumer = BaseConsumer::from_config_and_context(&self.config.reader(), Quiet).map_err(broken)?;
+        let looks = Some(ReaderLooks::new(number, self.config.observers.readers.clone()));
+        let context = Quiet { looks };
+        let mut consumer = BaseConsumer::from_config_and_context(&self.config.reader(), context).map_err(broken)?;
         let waking = Arc::clone(&mailbox);
         consumer.set_nonempty_callback(move || waking.wake());
         let (consumer, taken) = (Arc::new(consumer), Arc::new(Mutex::new(Taken::new())));

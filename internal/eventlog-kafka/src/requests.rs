@@ -126,7 +126,7 @@ impl Requests {
     pub(crate) async fn committed(&self, group: &str, at: &TopicPartition) -> Result<Option<Commit>, LogError> {
         let (config, partition) = (self.config.visitor(group), at.clone());
         let ask = move || {
-            let visitor = BaseConsumer::from_config_and_context(&config, Quiet)?;
+            let visitor = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
             committed(&visitor, std::slice::from_ref(&partition))
         };
         Ok(self.ask(&at.topic, ask).await?.into_iter().next().and_then(|(_, commit)| commit))
@@ -140,7 +140,7 @@ impl Requests {
         let (config, commits) = (self.config.visitor(group), commits.to_vec());
         let topic = commits.first().map(|(at, _)| at.topic.clone()).unwrap_or_default();
         let ask = move || {
-            let visitor = BaseConsumer::from_config_and_context(&config, Quiet)?;
+            let visitor = BaseConsumer::from_config_and_context(&config, Quiet::default())?;
             match visitor.commit(&with_commits(&commits)?, CommitMode::Sync) {
                 Err(error) if kind_of(&error) == Kind::Fenced => Ok(Err(GroupHasMembers)),
                 committed => committed.map(Ok),
@@ -209,7 +209,7 @@ fn settles(error: &KafkaError) -> bool {
 
 /// The offset of the last record between `from` and `end`, reading up to the partition's end or past `end`.
 fn last_between(config: &ClientConfig, at: &TopicPartition, from: u64, end: u64) -> KafkaResult<Option<u64>> {
-    let probe = BaseConsumer::from_config_and_context(config, Quiet)?;
+    let probe = BaseConsumer::from_config_and_context(config, Quiet::default())?;
     let mut partitions = TopicPartitionList::new();
     let offset = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
     partitions.add_partition_offset(&at.topic, number(at.partition), offset)?;

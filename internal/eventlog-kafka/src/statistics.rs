@@ -1,5 +1,8 @@
-//! How the producer is, from librdkafka's statistics. Every process has one producer, which speaks to every broker that
-//! leads a partition: so this also shows whether the brokers can be reached at all.
+//! How the clients are, from librdkafka's statistics. Every process has one producer, which speaks to every broker that
+//! leads a partition: so its figures also show whether the brokers can be reached at all. The figures of the consumers
+//! that read partitions show whether records come, and how many wait.
+
+mod reader;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +11,10 @@ use std::time::Duration;
 
 use rdkafka::statistics::{Broker, Statistics, Window};
 
-/// How often librdkafka makes statistics.
+pub use reader::{Fetched, Queued, ReaderStatistics};
+pub(crate) use reader::{READER_STATISTICS_EVERY, ReaderLooks};
+
+/// How often librdkafka makes statistics of the producer.
 pub(crate) const STATISTICS_EVERY: Duration = Duration::from_millis(250);
 /// One in so many is looked at: every five seconds. Parsing one takes longer than all else that the thread does.
 const LOOKED_AT: u32 = 20;
@@ -35,16 +41,38 @@ pub struct ProducerStatistics {
     pub retries: u64,
 }
 
-/// Is told how the producer is. By default nobody is told.
-#[derive(Clone, Default)]
-pub struct ProducerObserver(Option<Arc<Observe>>);
+/// Is told statistics. By default nobody is told.
+pub struct StatisticsObserver<S>(Option<Arc<Observe<S>>>);
 
-type Observe = dyn Fn(ProducerStatistics) + Send + Sync;
+/// Is told how the producer is.
+pub type ProducerObserver = StatisticsObserver<ProducerStatistics>;
+/// Is told how each consumer of partitions is.
+pub type ReaderObserver = StatisticsObserver<ReaderStatistics>;
 
-impl ProducerObserver {
+type Observe<S> = dyn Fn(S) + Send + Sync;
+
+impl<S> StatisticsObserver<S> {
     /// Calls `observe`, which must not block.
-    pub fn new(observe: impl Fn(ProducerStatistics) + Send + Sync + 'static) -> Self {
+    pub fn new(observe: impl Fn(S) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(observe)))
+    }
+}
+
+impl<S> Default for StatisticsObserver<S> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<S> Clone for StatisticsObserver<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S> fmt::Debug for StatisticsObserver<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StatisticsObserver").field(&self.0.is_some()).finish()
     }
 }
 
@@ -67,37 +95,62 @@ impl Looks {
         if !self.made.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOKED_AT) {
             return;
         }
-        match serde_json::from_slice::<Statistics>(statistics) {
-            Ok(statistics) => observe(ProducerStatistics::of(&statistics)),
-            Err(error) => tracing::debug!(%error, "librdkafka's statistics cannot be read"),
+        if let Some(statistics) = parse(statistics) {
+            observe(ProducerStatistics::of(&statistics));
         }
+    }
+}
+
+fn parse(statistics: &[u8]) -> Option<Statistics> {
+    let parsed = serde_json::from_slice(statistics);
+    parsed.inspect_err(|error| tracing::debug!(%error, "librdkafka's statistics cannot be read")).ok()
+}
+
+/// The brokers of the cluster. The others in the statistics are names under which brokers were looked up at first, and
+/// groups.
+struct Brokers<'a>(Vec<&'a Broker>);
+
+impl<'a> Brokers<'a> {
+    fn of(statistics: &'a Statistics) -> Self {
+        Self(statistics.brokers.values().filter(|broker| broker.nodeid >= 0).collect())
+    }
+
+    /// The largest value of that window of all brokers.
+    fn longest(&self, window: fn(&Broker) -> Option<&Window>, value: fn(&Window) -> i64) -> u64 {
+        let values = self.0.iter().filter_map(|broker| window(broker).map(value));
+        values.max().and_then(|longest| u64::try_from(longest).ok()).unwrap_or(0)
+    }
+
+    fn rtt_p99_us(&self) -> u64 {
+        self.longest(|broker| broker.rtt.as_ref(), |window| window.p99)
+    }
+
+    fn throttle_ms(&self) -> u64 {
+        self.longest(|broker| broker.throttle.as_ref(), |window| window.max)
+    }
+
+    fn errors(&self) -> u64 {
+        self.0.iter().map(|broker| broker.txerrs + broker.rxerrs + broker.req_timeouts).sum()
+    }
+
+    fn retries(&self) -> u64 {
+        self.0.iter().map(|broker| broker.txretries).sum()
     }
 }
 
 impl ProducerStatistics {
     fn of(statistics: &Statistics) -> Self {
-        // The others are names under which brokers were looked up at first, and groups.
-        let brokers: Vec<&Broker> = statistics.brokers.values().filter(|broker| broker.nodeid >= 0).collect();
-        let longest = |window: fn(&Broker) -> Option<&Window>, value: fn(&Window) -> i64| {
-            let values = brokers.iter().filter_map(|broker| window(broker).map(value));
-            values.max().and_then(|longest| u64::try_from(longest).ok()).unwrap_or(0)
-        };
+        let brokers = Brokers::of(statistics);
         Self {
-            brokers: brokers.len() as u64,
-            brokers_up: brokers.iter().filter(|broker| broker.state == "UP").count() as u64,
+            brokers: brokers.0.len() as u64,
+            brokers_up: brokers.0.iter().filter(|broker| broker.state == "UP").count() as u64,
             queue_records: statistics.msg_cnt,
             queue_bytes: statistics.msg_size,
-            rtt_p99_us: longest(|broker| broker.rtt.as_ref(), |window| window.p99),
-            throttle_ms: longest(|broker| broker.throttle.as_ref(), |window| window.max),
-            errors: brokers.iter().map(|broker| broker.txerrs + broker.rxerrs + broker.req_timeouts).sum(),
-            retries: brokers.iter().map(|broker| broker.txretries).sum(),
+            rtt_p99_us: brokers.rtt_p99_us(),
+            throttle_ms: brokers.throttle_ms(),
+            errors: brokers.errors(),
+            retries: brokers.retries(),
         }
-    }
-}
-
-impl fmt::Debug for ProducerObserver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ProducerObserver").field(&self.0.is_some()).finish()
     }
 }
 

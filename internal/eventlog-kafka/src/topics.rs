@@ -33,7 +33,7 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
-        let admin = AdminClient::from_config_and_context(&config.admin(), Quiet).map_err(broken)?;
+        let admin = AdminClient::from_config_and_context(&config.admin(), Quiet::default()).map_err(broken)?;
         Ok(Self { admin, dev: config.dev })
     }
 

@@ -24,11 +24,14 @@ use testkit::load::{LoadConfig, World};
 use testkit::runs::{self, Harmed};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use workload::Random;
 
 /// One request in so many fails.
 const FAILS_ONE_OF: u64 = 100;
+/// How long the metrics may take to show that everything was read.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 /// More requests of each kind than the test sends.
 const REQUESTS: usize = 50_000;
 
@@ -59,10 +62,17 @@ async fn a_broker_that_fails_one_request_in_a_hundred_loses_doubles_and_reorders
     runs::judge(&engines, &mut world, &mut report).await?;
     println!("{report}");
     report.verdict.demand_zero()?;
-    let metrics = running.metrics.text();
+    let metrics = running.caught_up().await?;
     for line in ["klatsch_kafka_brokers 1", "klatsch_kafka_brokers_up 1"] {
         ensure!(metrics.lines().any(|shown| shown == line), "{line} is not in {metrics}");
     }
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).and_then(|value| value.trim().parse().ok());
+        line.with_context(|| format!("{name} is not in {metrics}"))
+    };
+    let appended: u64 = value("klatsch_append_seconds_count{topic=\"chat.messages\"}")?;
+    let fetched: u64 = value("klatsch_kafka_reader_records_total{topic=\"chat.deliveries\"}")?;
+    ensure!(appended > 1_000 && fetched > 1_000, "{appended} appended, {fetched} fetched: {metrics}");
     running.stop().await?;
     engines.close().await;
     Ok(())
@@ -114,6 +124,21 @@ impl Running {
             parts.push((log, run(tasks, &stop)));
         }
         Ok(Self { endpoints, stop, metrics, parts })
+    }
+
+    /// Waits until the metrics show that every delivery was read, and returns them. They change every five seconds.
+    async fn caught_up(&self) -> Result<String> {
+        let deadline = Instant::now() + SHOWN_WITHIN;
+        loop {
+            let metrics = self.metrics.text();
+            let name = "klatsch_kafka_reader_lag_records{topic=\"chat.deliveries\"";
+            let lags: Vec<&str> = metrics.lines().filter(|line| line.starts_with(name)).collect();
+            if !lags.is_empty() && lags.iter().all(|line| line.ends_with(" 0")) {
+                return Ok(metrics);
+            }
+            ensure!(Instant::now() < deadline, "not read to the end: {metrics}");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Stops everything in order. Nothing may have ended by itself before.
