@@ -2,7 +2,7 @@
 
 use consumer::GroupMetrics;
 use environment::Clock;
-use process::{Ages, Latency, Metrics};
+use process::{Ages, Latency, Metrics, TopicLabel};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -52,6 +52,8 @@ pub struct FanoutMetrics {
     pub(crate) append_to_delivered: Latency,
     /// The age of the oldest event that is not delivered.
     pub(crate) oldest_undelivered: Ages<UndeliveredLabels>,
+    /// The age of the first record of a relayed topic that is not delivered, of all partitions.
+    pub(crate) relay_lag: Ages<TopicLabel>,
     /// The clock of these.
     pub(crate) clock: Clock,
 }
@@ -92,6 +94,11 @@ impl FanoutMetrics {
             oldest_undelivered: metrics.register(
                 "fanout_oldest_undelivered_seconds",
                 "Age of the oldest event that is not delivered, by why it waits: flowing, parked, held, lagging",
+                Ages::new(metrics.clock().clone()),
+            ),
+            relay_lag: metrics.register(
+                "fanout_relay_lag_seconds",
+                "Age of the first read mark, or account event, that was read and is not delivered, of all partitions",
                 Ages::new(metrics.clock().clone()),
             ),
             clock: metrics.clock().clone(),

@@ -267,7 +267,7 @@ impl Outbox {
         self.delivered_ms.take()
     }
 
-    /// The earliest append time of the events whose records are in flight.
+    /// The earliest append time of the events, or relayed records, whose deliveries are in flight.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
         // Each partition's records are in the order of their events.
         self.in_flight.values().filter_map(|sent| sent.front()?.appended_ms).min()

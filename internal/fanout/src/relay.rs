@@ -11,9 +11,9 @@ use domain::{ConversationId, Fingerprint, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use eventlog::consume::Outcome;
 use eventlog::{Assigned, Commit, CommitError, Committer, NewRecord, Quarantine, Record};
-use events::topics::{DELIVERIES, spec_of};
+use events::topics::{DELIVERIES, RECEIPTS, USERS, spec_of};
 use events::{AccountEvent, DecodeError, Delivery, HEADER_ID, HEADER_TRACE};
-use process::{Backoff, FaultLog, retry_until_stopped};
+use process::{Age, Backoff, FaultLog, TopicLabel, retry_until_stopped};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,16 @@ pub(crate) enum Relayed {
     Marks,
     /// Account events, of `users.events`.
     Accounts,
+}
+
+impl Relayed {
+    /// The topic that they stand in.
+    fn topic(self) -> &'static str {
+        match self {
+            Self::Marks => RECEIPTS,
+            Self::Accounts => USERS,
+        }
+    }
 }
 
 pub(crate) async fn run(
@@ -81,6 +91,8 @@ pub(crate) struct Relay {
     pub(crate) follows: Option<u32>,
     /// Records that it cannot read yet.
     pub(crate) held: PendingHolds,
+    /// Since when a record waits for its delivery, for the metrics.
+    waits: Age,
 }
 
 /// A record as the relay reads it.
@@ -104,6 +116,7 @@ impl Relay {
     ) -> Self {
         let (next, last, committed, committing) = (0, None, None, None);
         let (lagging, quarantine, follows) = (Lagging::default(), Quarantine::default(), None);
+        let waits = deps.metrics.relay_lag.of(TopicLabel { topic: relayed.topic() });
         Self {
             relayed,
             deps,
@@ -119,6 +132,7 @@ impl Relay {
             quarantine,
             follows,
             held: PendingHolds::default(),
+            waits,
         }
     }
 
@@ -138,6 +152,7 @@ impl Relay {
             let mut reader = self.outbox.beside(opening).await??;
             let mut again = None;
             loop {
+                self.waits.since(self.outbox.oldest_ms());
                 self.commit_settled().await?;
                 let pause_over = self.lagging.pause_over(self.next);
                 let reads = again.is_none() && !self.lagging.pauses();
@@ -189,6 +204,8 @@ impl Relay {
     }
 
     async fn relay(&mut self, record: &Record) -> Result<(), FanoutError> {
+        // Handing it over may take long: its delivery partition may be full.
+        self.waits.since([self.outbox.oldest_ms(), Some(record.append_time_ms)].into_iter().flatten().min());
         match self.frame(record).await? {
             Framed::Nobody => {}
             Framed::For(user, frame) => self.deliver_to(record, user, &frame).await?,
@@ -224,11 +241,13 @@ impl Relay {
         let mut headers = encoded.headers;
         let kept = record.headers.iter().filter(|(name, _)| name == HEADER_TRACE || name == HEADER_ID);
         headers.extend(kept.cloned());
-        let (key, source) = (user.to_string(), record.offset);
+        let (key, source, appended_ms) = (user.to_string(), record.offset, record.append_time_ms);
+        // A held record that is relayed now has waited for an upgrade, and not for its delivery.
+        let appended_ms = (source >= self.next).then_some(appended_ms);
         let record = NewRecord { key, partition: Some(partition), headers, payload: encoded.payload };
         let patient = self.follows.is_some() || !self.lagging.has_room();
         let (Seams { log, entropy, .. }, destination) =
-            (&self.access.seams, Destination { partition, source, appended_ms: None, patient });
+            (&self.access.seams, Destination { partition, source, appended_ms, patient });
         match self.outbox.send(&**log, record, destination, entropy, &self.access.stop).await? {
             HandOver::Over => drop(self.deps.metrics.deliveries.inc()),
             HandOver::Stuck => self.lag(partition, source),

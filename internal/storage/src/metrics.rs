@@ -2,7 +2,7 @@
 
 use consumer::GroupMetrics;
 use environment::Clock;
-use process::{Ages, Latency, Metrics, PartitionLabel};
+use process::{Ages, Latency, Metrics, PartitionLabel, TopicLabel};
 use prometheus_client::metrics::counter::Counter;
 
 /// The storage consumer's metrics.
@@ -36,6 +36,8 @@ pub struct StorageMetrics {
     pub(crate) append_to_stored: Latency,
     /// The age of the first event that is not applied.
     pub(crate) lag: Ages<PartitionLabel>,
+    /// The age of the first read mark that is not applied, of all partitions.
+    pub(crate) marks_lag: Ages<TopicLabel>,
     /// The clock of these.
     pub(crate) clock: Clock,
 }
@@ -69,6 +71,11 @@ impl StorageMetrics {
             lag: metrics.register(
                 "storage_lag_seconds",
                 "Age of the first event of chat.messages that was read and is not applied; 0 at the end of the log",
+                Ages::new(metrics.clock().clone()),
+            ),
+            marks_lag: metrics.register(
+                "storage_marks_lag_seconds",
+                "Age of the first read mark that was read and is not applied, of all partitions; 0 at the end of the log",
                 Ages::new(metrics.clock().clone()),
             ),
             clock: metrics.clock().clone(),

@@ -15,6 +15,7 @@ use eventlog::consume::Outcome;
 use eventlog::{Assigned, Committer, PatientReader, Quarantine, Record, TopicPartition};
 use events::topics::RECEIPTS;
 use events::{DecodeError, ReadMark};
+use process::{Age, TopicLabel};
 use store::{Applied, Consumer, Hold, Mark, Row};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -81,12 +82,15 @@ struct Receipts {
     quarantine: Quarantine,
     /// The last conversation whose held marks were tried again.
     looked_at: Option<ConversationId>,
+    /// Since when a mark waits, for the metrics.
+    lag: Age,
 }
 
 impl Receipts {
     fn new(deps: Arc<Deps>, at: TopicPartition, stop: CancellationToken) -> Self {
         let access = PartitionAccess::new(deps.seams.clone(), at, stop);
-        Self { deps, access, next: 0, last: None, quarantine: Quarantine::default(), looked_at: None }
+        let lag = deps.metrics.marks_lag.of(TopicLabel { topic: RECEIPTS });
+        Self { deps, access, next: 0, last: None, quarantine: Quarantine::default(), looked_at: None, lag }
     }
 
     /// The offset and fingerprint of the last record that was applied.
@@ -120,13 +124,22 @@ impl Receipts {
                     records = reader.next(BATCH_RECORDS_MAX) => records,
                 };
                 match records {
-                    Ok(records) => self.apply(&records).await?,
+                    Ok(records) => self.store(&records).await?,
                     Err(error) if error.is_transient() => break,
                     Err(error) => return Err(ConsumerError::Log(error).into()),
                 }
             }
             self.access.verify(self.proof()).await?;
         }
+    }
+
+    /// Applies a batch, and says meanwhile since when it waits. A full batch has others behind it.
+    async fn store(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+        self.lag.since(Some(first.append_time_ms));
+        self.apply(records).await?;
+        self.lag.since((records.len() == BATCH_RECORDS_MAX).then_some(last.append_time_ms));
+        Ok(())
     }
 
     async fn resume(&mut self) -> Result<(), StorageError> {

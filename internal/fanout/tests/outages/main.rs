@@ -126,6 +126,41 @@ fn what_waits_is_shown_with_its_age_and_its_reason() {
     });
 }
 
+/// As above, of the topics whose records are applied and relayed without being judged.
+#[test]
+fn a_read_mark_that_waits_is_shown_with_its_age() {
+    lives(async {
+        let mut world = World::new().await;
+        let (group, create) = world.groups(1).remove(0);
+        world.start("storage", RULES_NEWEST);
+        world.start("fanout", RULES_NEWEST);
+        let seq = world.append(&create).await;
+        world.delivers(group, &[seq], LATER).await;
+        let stored = |seconds: &str| format!("klatsch_storage_marks_lag_seconds{{topic=\"chat.receipts\"}} {seconds}");
+        let relayed =
+            |topic: &str, seconds: &str| format!("klatsch_fanout_relay_lag_seconds{{topic=\"{topic}\"}} {seconds}");
+        world.metrics_ms.store(NOW_MS + 30_000, Ordering::SeqCst);
+        world.shows("storage", &stored("0.0"), LATER).await;
+        world.shows("fanout", &relayed("chat.receipts", "0.0"), LATER).await;
+
+        world.fate.set(State::Away);
+        world.acknowledges.send_replace(false);
+        world.read(group, seq).await;
+        world.shows("storage", &stored("30.0"), LATER).await;
+        world.shows("fanout", &relayed("chat.receipts", "30.0"), LATER).await;
+        // Nothing happens, and they grow.
+        world.metrics_ms.store(NOW_MS + 95_500, Ordering::SeqCst);
+        world.shows("storage", &stored("95.5"), Duration::ZERO).await;
+        world.shows("fanout", &relayed("chat.receipts", "95.5"), Duration::ZERO).await;
+        world.shows("fanout", &relayed("users.events", "0.0"), Duration::ZERO).await;
+
+        world.fate.set(State::Well);
+        world.acknowledges.send_replace(true);
+        world.shows("storage", &stored("0.0"), LATER).await;
+        world.shows("fanout", &relayed("chat.receipts", "0.0"), LATER).await;
+    });
+}
+
 /// A conversation becomes held while nothing can be written: the others go on, commits come later.
 #[test]
 fn a_hold_that_cannot_be_written_delays_nobody() {

@@ -1,4 +1,4 @@
-//! A log whose reads take their time.
+//! A log whose reads take their time, and which acknowledges nothing while its gate is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eventlog::wrapper::LogWrapper;
-use eventlog::{LogError, PartitionReader, Record, SharedLog};
+use eventlog::{AppendError, AppendReceipt, LogError, NewRecord, PartitionReader, Record, SharedLog};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// The log, with each read taking so many milliseconds.
 pub(crate) struct SlowLog {
     pub(crate) inner: SharedLog,
     pub(crate) read_ms: Arc<AtomicU64>,
+    /// Whether appends are acknowledged.
+    pub(crate) acknowledges: watch::Receiver<bool>,
 }
 
 struct SlowReader {
@@ -37,6 +40,20 @@ impl PartitionReader for SlowReader {
 impl LogWrapper for SlowLog {
     fn inner(&self) -> SharedLog {
         self.inner.clone()
+    }
+
+    async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
+        let durable = self.inner.enqueue(topic, record).await?;
+        let mut acknowledges = self.acknowledges.clone();
+        if *acknowledges.borrow() {
+            return Ok(durable);
+        }
+        let (report, receipt) = AppendReceipt::new();
+        tokio::spawn(async move {
+            let opened = acknowledges.wait_for(|acknowledges| *acknowledges).await.is_ok();
+            let _ = report.send(if opened { durable.await } else { Err(AppendError::Unknown) });
+        });
+        Ok(receipt)
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {

@@ -10,11 +10,12 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_N
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{Commit, NewRecord, SharedLog, TopicPartition, append, partition_of_id};
-use events::Codec;
 use events::topics::{self, DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
+use events::{Codec, ReadMark};
 use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
 use store::{Consumer, HoldStore, SharedStore};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ pub(crate) struct World {
     pub(crate) fate: Arc<Fate>,
     /// How many milliseconds the consumers' reads of the log take.
     pub(crate) read_ms: Arc<AtomicU64>,
+    /// Whether the consumers' appends are acknowledged.
+    pub(crate) acknowledges: watch::Sender<bool>,
     codec: Codec,
     entropy: Entropy,
     clock: Clock,
@@ -64,7 +67,8 @@ impl World {
         let store = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await.unwrap();
         let (fate, read_ms, running) = (Arc::default(), Arc::default(), BTreeMap::new());
         let (metrics_ms, metrics) = (Arc::new(AtomicI64::new(NOW_MS)), BTreeMap::new());
-        Self { log, store, fate, read_ms, codec, entropy, clock, metrics_ms, metrics, running }
+        let acknowledges = watch::Sender::new(true);
+        Self { log, store, fate, read_ms, acknowledges, codec, entropy, clock, metrics_ms, metrics, running }
     }
 
     pub(crate) fn start(&mut self, service: &'static str, rules_newest: u32) {
@@ -74,7 +78,8 @@ impl World {
         let inner: SharedStore = self.store.attach().unwrap();
         let store: SharedStore = Arc::new(FaultyStore { inner, fate: Arc::clone(&self.fate) });
         let (codec, entropy) = (self.codec.clone(), self.entropy.clone());
-        let log: SharedLog = Arc::new(SlowLog { inner: self.log.clone(), read_ms: Arc::clone(&self.read_ms) });
+        let (read_ms, acknowledges) = (Arc::clone(&self.read_ms), self.acknowledges.subscribe());
+        let log: SharedLog = Arc::new(SlowLog { inner: self.log.clone(), read_ms, acknowledges });
         let token = stop.clone();
         let task = if service == "storage" {
             let mut deps = storage::Deps::new(log, store, codec, entropy, storage::StorageMetrics::new(&metrics));
@@ -130,6 +135,14 @@ impl World {
     /// Appends a message to the conversation, under today's rules.
     pub(crate) async fn say(&self, conversation: ConversationId) -> Seq {
         self.append(&self.message(conversation, RULES_NEWEST)).await
+    }
+
+    /// Appends that somebody has read the conversation up to its first event.
+    pub(crate) async fn read(&self, conversation: ConversationId, seq: Seq) {
+        let user = UserId::try_from(Uuid::from_u128(7)).unwrap();
+        let encoded = self.codec.read_mark(&ReadMark { user, conversation, seq, ordinal: 1 });
+        let (key, headers, payload) = (conversation.to_string(), encoded.headers, encoded.payload);
+        append(&*self.log, RECEIPTS, NewRecord { key, partition: None, headers, payload }).await.unwrap();
     }
 
     /// Waits until a service's metrics have that line.
