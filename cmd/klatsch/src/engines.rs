@@ -11,6 +11,7 @@ use events::Codec;
 use kv::{Database, KvError};
 use process::{ConfigFault, Metrics};
 use store::embedded::EmbeddedStore;
+use store::observer::Observer;
 use store::{Following, SharedStore};
 
 /// The engines that all services use.
@@ -44,7 +45,9 @@ pub(crate) async fn open(
     let keys = keys.map_err(|error| ConfigFault::caused(format!("the signing keys cannot be used: {error}"), error))?;
     let log = EmbeddedLog::open_observed(database.clone(), clock.clone(), observer(metrics));
     let log = log.await.context("opening the event log")?;
-    let store = EmbeddedStore::open(database, clock.clone()).await.context("opening the store")?;
+    let requests = metrics.store().clone();
+    let observer = Observer::new(move |op, outcome, waited| requests.observe(op.name(), outcome.name(), waited));
+    let store = EmbeddedStore::open_observed(database, clock.clone(), observer).await.context("opening the store")?;
     let codec = Codec::compiled_in();
     let made = ops::topics::apply(&*log, &codec, entropy, |_| {}).await.context("putting the topics in place")?;
     if made > 0 {

@@ -4,10 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eventlog::{AppendObserver, AppendOutcome};
 use eventlog_kafka::{KafkaObservers, ProducerObserver, ProducerStatistics, ReaderObserver};
-use process::{Latency, Metrics};
-use prometheus_client::encoding::EncodeLabelSet;
+use process::Metrics;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use store_scylla::Observer;
 
@@ -19,13 +17,7 @@ pub struct EngineMetrics {
     producer: ProducerMetrics,
     readers: ReaderMetrics,
     appends: process::AppendSeconds,
-    store_seconds: Family<StoreLabels, Latency>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StoreLabels {
-    op: &'static str,
-    outcome: &'static str,
+    store: process::StoreSeconds,
 }
 
 #[derive(Debug, Clone)]
@@ -46,19 +38,15 @@ impl EngineMetrics {
     /// Registers the metrics.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
-        let words = "Time of a request to the store, its wait for a permit included, by operation and outcome";
-        let store_seconds = metrics.register("store_request_seconds", words, Family::default());
         let (producer, readers) = (ProducerMetrics::new(metrics), ReaderMetrics::new(metrics));
-        Self { producer, readers, appends: metrics.appends().clone(), store_seconds }
+        Self { producer, readers, appends: metrics.appends().clone(), store: metrics.store().clone() }
     }
 
     /// Counts a store's requests.
     #[must_use]
     pub fn store(&self) -> Observer {
-        let seconds = self.store_seconds.clone();
-        Observer::new(move |op, outcome, waited| {
-            seconds.get_or_create(&StoreLabels { op: op.name(), outcome: outcome.name() }).observe(waited);
-        })
+        let seconds = self.store.clone();
+        Observer::new(move |op, outcome, waited| seconds.observe(op.name(), outcome.name(), waited))
     }
 
     /// Shows how the clients of Kafka are, and counts appends.

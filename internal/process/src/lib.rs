@@ -23,6 +23,7 @@ pub mod retry;
 pub mod retry_until_stopped;
 pub mod serve;
 pub mod shutdown;
+pub mod store_seconds;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;
@@ -43,5 +44,6 @@ pub use program::{ConfigFault, in_words, main_exit, program, program_ending_late
 pub use retry::{Backoff, FaultLog, reporter, supervised};
 pub use retry_until_stopped::{RetryError, retry_until_stopped};
 pub use serve::{Bounds, Serving, serve, serve_operators, serve_within};
+pub use store_seconds::StoreSeconds;
 pub use tasks::{TaskError, Tasks};
 pub use trace::TraceParent;

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::usage::Reading;
-use crate::{AppendSeconds, CommandSeconds, Latency};
+use crate::{AppendSeconds, CommandSeconds, Latency, StoreSeconds};
 
 /// What all names of ours begin with.
 const PREFIX: &str = "klatsch";
@@ -34,6 +34,8 @@ struct Shared {
     commands: OnceLock<CommandSeconds>,
     /// The times of appends, of whatever engine.
     appends: OnceLock<AppendSeconds>,
+    /// The times of requests to the store, of whatever engine.
+    store: OnceLock<StoreSeconds>,
 }
 
 #[derive(Debug)]
@@ -70,8 +72,8 @@ impl Metrics {
         let (ours, common) = (Registry::with_prefix(PREFIX), Registry::default());
         let registries = Mutex::new(Registries { ours, common, described: Vec::new() });
         let (http, commands) = (OnceLock::new(), OnceLock::new());
-        let appends = OnceLock::new();
-        Self { shared: Arc::new(Shared { clock, registries, http, commands, appends }) }
+        let (appends, store) = (OnceLock::new(), OnceLock::new());
+        Self { shared: Arc::new(Shared { clock, registries, http, commands, appends, store }) }
     }
 
     /// The clock of metrics that show an age, or the time since an append. Nothing else may depend on it.
@@ -133,6 +135,12 @@ impl Metrics {
     #[must_use]
     pub fn appends(&self) -> &AppendSeconds {
         self.shared.appends.get_or_init(|| AppendSeconds::new(self))
+    }
+
+    /// The times of requests to the store.
+    #[must_use]
+    pub fn store(&self) -> &StoreSeconds {
+        self.shared.store.get_or_init(|| StoreSeconds::new(self))
     }
 
     pub(crate) fn http(&self) -> &HttpMetrics {

@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use secret::Secret;
-
-use crate::observer::Observer;
+use store::observer::Observer;
 
 /// The longest name of a keyspace in bytes: both servers allow 48, and incarnations append to it.
 const KEYSPACE_BYTES_MAX: usize = 36;

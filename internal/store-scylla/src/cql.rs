@@ -15,6 +15,7 @@ use scylla::statement::Statement;
 use scylla::statement::batch::Batch;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
+use store::observer::{Observer, Op, Outcome};
 use store::tables::Table;
 use store::{RowValues, StoreError, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ScyllaConfig;
 use crate::error::{self, Sorted, Unreadable};
-use crate::observer::{Observer, Op, Outcome};
 
 /// Requests in flight. More would only wait longer at the server; further callers wait here, first come, first
 /// served.

@@ -18,7 +18,6 @@ mod incarnations;
 mod lease;
 mod migrate;
 mod migrations;
-mod observer;
 mod rows;
 mod scan;
 mod session;
@@ -34,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 pub use config::{BadCredentials, BadKeyspace, Credentials, Keyspace, Pool, ScyllaConfig};
 pub use migrate::{Report, migrate};
-pub use observer::{Observer, Op, Outcome};
+pub use store::observer::{Observer, Op, Outcome};
 
 use cql::{Cql, Tie};
 use scylla::client::session::Session;

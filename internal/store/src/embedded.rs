@@ -20,14 +20,18 @@ mod sessions;
 mod users;
 mod writer;
 
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use environment::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::StoreError;
+use crate::observer::{Observer, Op, Outcome};
 use change::{Changes, RankedTable};
 use derived::Derived;
 use progress::Progress;
@@ -63,6 +67,8 @@ struct Shared {
     /// The writer task.
     tasks: TaskTracker,
     clock: Clock,
+    /// Is told of every request.
+    observer: Observer,
 }
 
 /// The tables that do not belong to an incarnation.
@@ -111,6 +117,18 @@ impl EmbeddedStore {
     /// # Errors
     /// When the tables cannot be opened or read.
     pub async fn open(database: kv::Database, clock: Clock) -> Result<Arc<Self>, StoreError> {
+        Self::open_observed(database, clock, Observer::default()).await
+    }
+
+    /// As [`Self::open`]; the observer is told of every request, of all handles.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_observed(
+        database: kv::Database,
+        clock: Clock,
+        observer: Observer,
+    ) -> Result<Arc<Self>, StoreError> {
         let kept = Kept::open(&database)?;
         let incarnation = match read_incarnation(&kept.meta.table)? {
             Some(incarnation) => incarnation,
@@ -126,8 +144,9 @@ impl EmbeddedStore {
             tasks: tasks.clone(),
             clock,
             database: database.clone(),
+            observer: observer.clone(),
         });
-        let pinned = Arc::new(Derived::open(&database, incarnation, false)?);
+        let pinned = Arc::new(Derived::open(&database, incarnation, false, observer)?);
         incarnations::remove_dropped(&database, &kept.meta.table)?;
         tasks.spawn(Writer { database, current, queue }.run());
         tasks.close();
@@ -145,7 +164,7 @@ impl EmbeddedStore {
         let pinned = if incarnation == self.pinned.incarnation {
             Arc::clone(&self.pinned)
         } else {
-            Arc::new(Derived::open(&self.shared.database, incarnation, false)?)
+            Arc::new(Derived::open(&self.shared.database, incarnation, false, self.shared.observer.clone())?)
         };
         Ok(Arc::new(Self::handle(Arc::clone(&self.shared), pinned, jobs)))
     }
@@ -189,8 +208,40 @@ impl EmbeddedStore {
         durability: kv::Durability,
         change: impl FnOnce(&mut Changes) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let answer = self.begin(durability, change).await?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        self.change_as(Op::Write, durability, change).await
+    }
+
+    /// As [`Self::change`], for an observer that knows it by that operation.
+    async fn change_as<T: Send + 'static>(
+        &self,
+        op: Op,
+        durability: kv::Durability,
+        change: impl FnOnce(&mut Changes) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let changed = async {
+            let answer = self.begin(durability, change).await?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        };
+        let changed = changed.await;
+        self.shared.observer.observe(op, Outcome::of(&changed), begun.elapsed());
+        changed
+    }
+
+    /// The value of `key` in a table that does not belong to an incarnation.
+    fn get(&self, table: &RankedTable, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.shared.observer.observed(Op::Read, || table.table.get(key).map_err(broken))
+    }
+
+    /// At most `limit` pairs of such a table, in order.
+    fn scan(
+        &self,
+        table: &RankedTable,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<kv::Pair>, StoreError> {
+        self.shared.observer.observed(Op::Page, || table.table.scan(from, to, limit).map_err(broken))
     }
 
     /// Sends a change to the writer. Changes take effect in the order in which they are sent.
@@ -239,4 +290,43 @@ async fn mint_first(database: &kv::Database, meta: &kv::Table) -> Result<u32, St
 
 fn broken(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Broken(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Fingerprint, Seq};
+    use events::topics::MESSAGES;
+
+    use super::*;
+    use crate::{Account, Applied, ChatStore as _, OutboxRow, Source, StoreAdmin as _, UserStore as _};
+
+    #[tokio::test]
+    async fn an_observer_is_told_what_each_request_was_and_how_it_ended() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&told);
+        let observer = Observer::new(move |op, outcome, _| noted.lock().unwrap().push((op, outcome)));
+        let store = EmbeddedStore::open_observed(kv::Database::in_memory(), Clock::system(), observer).await.unwrap();
+        let id = domain::UserId::try_from(uuid::Uuid::from_u128(7)).unwrap();
+        let (name, display_name) = ("ann".to_owned(), "Ann".to_owned());
+        let account = Account { id, name, display_name, password_hash: "hash".into(), created_ms: 1 };
+        let event = OutboxRow { id: [1; 16], user: id, account_name: "ann".into(), payload: vec![1] };
+        store.create_account(&account, &event).await.unwrap();
+        assert_eq!(store.account(id).await.unwrap(), Some(account));
+        assert_eq!(store.outbox(10).await.unwrap().len(), 1);
+        let (source, applied) =
+            (Source { topic: MESSAGES, partition: 3 }, Applied { seq: Seq::default(), fingerprint: Fingerprint(1) });
+        store.set_applied(source, applied).await.unwrap();
+        store.attach().unwrap().applied(source).await.unwrap();
+        store.close().await;
+        store.set_applied(source, applied).await.unwrap_err();
+        let seen = std::mem::take(&mut *told.lock().unwrap());
+        let expected = [
+            (Op::Write, Outcome::Ok),
+            (Op::Read, Outcome::Ok),
+            (Op::Page, Outcome::Ok),
+            (Op::Batch, Outcome::Ok),
+            (Op::Read, Outcome::Ok),
+        ];
+        assert_eq!(seen, expected, "a closed store is asked nothing");
+    }
 }

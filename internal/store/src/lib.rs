@@ -29,6 +29,7 @@ mod value;
 pub mod canonical;
 pub mod conformance;
 pub mod embedded;
+pub mod observer;
 pub mod tables;
 pub mod wrapper;
 

@@ -11,6 +11,7 @@ use kv::Durability;
 
 use crate::embedded::derived::{Derived, PlacedWrite, READ_ROWS_MAX, under};
 use crate::embedded::{EmbeddedStore, broken, row};
+use crate::observer::Op;
 use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, SETTINGS, TIMELINE};
 use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, ValueRef};
 
@@ -140,7 +141,7 @@ impl EmbeddedStore {
     ) -> Result<(), StoreError> {
         let wall_clock = self.shared.clock.now_ms();
         let progress = Arc::clone(&self.shared.progress);
-        let change = self.change(Durability::Process, move |changes| {
+        let change = self.change_as(Op::Batch, Durability::Process, move |changes| {
             // Check this in the writer's order: a handle of an older incarnation never writes after a new one
             // became current.
             tables.check(changes.incarnation())?;
@@ -202,7 +203,8 @@ fn id_key(conversation: ConversationId, id: &CommandId) -> [ValueRef<'_>; 3] {
 }
 
 fn applied(tables: &Derived, source: Source) -> Result<Option<Applied>, StoreError> {
-    let Some(value) = tables.applied.table.get(&source_key(source)).map_err(broken)? else { return Ok(None) };
+    let read = || tables.applied.table.get(&source_key(source)).map_err(broken);
+    let Some(value) = tables.observer.observed(Op::Read, read)? else { return Ok(None) };
     let malformed = Malformed { table: "applied", column: "seq" };
     let ([seq, fingerprint], []) = value.as_chunks::<8>() else { return Err(malformed.into()) };
     let seq = Seq::try_from(u64::from_be_bytes(*seq)).map_err(broken)?;

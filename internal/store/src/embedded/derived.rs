@@ -8,6 +8,7 @@ use kv::Database;
 use crate::embedded::broken;
 use crate::embedded::change::RankedTable;
 use crate::embedded::row;
+use crate::observer::{Observer, Op};
 use crate::tables::{self, Table};
 use crate::{CellWrites, RowValues, StoreError, ValueRef};
 
@@ -31,6 +32,8 @@ pub(super) struct Derived {
     pub(super) holds: RankedTable,
     /// Progress per source partition.
     pub(super) applied: RankedTable,
+    /// Is told of reads.
+    pub(super) observer: Observer,
 }
 
 /// A table of rows whose cells have timestamps.
@@ -38,6 +41,8 @@ pub(super) struct Derived {
 pub(super) struct DerivedTable {
     pub(super) spec: &'static Table,
     pub(super) slot: RankedTable,
+    /// Is told of reads.
+    observer: Observer,
 }
 
 /// A write for the writer, with its row found, so that the writer only has to merge it.
@@ -54,17 +59,22 @@ pub(super) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 impl Derived {
     /// Opens the tables of an incarnation; those of a new one are empty.
-    pub(super) fn open(database: &Database, incarnation: u32, beside: bool) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        database: &Database,
+        incarnation: u32,
+        beside: bool,
+        observer: Observer,
+    ) -> Result<Self, StoreError> {
         let slot = |rank: u32, name: &str| -> Result<RankedTable, StoreError> {
             let table = database.table(&format!("store/i{incarnation}/{name}")).map_err(broken)?;
             Ok(RankedTable { rank: incarnation.saturating_mul(RANKS).saturating_add(rank), table })
         };
         let mut tables = Vec::with_capacity(tables::ALL.len());
         for (rank, spec) in (0..).zip(tables::ALL) {
-            tables.push(DerivedTable { spec, slot: slot(rank, spec.name)? });
+            tables.push(DerivedTable { spec, slot: slot(rank, spec.name)?, observer: observer.clone() });
         }
         let (holds, applied) = (slot(RANK_HOLDS, "holds")?, slot(RANK_APPLIED, "applied")?);
-        Ok(Self { incarnation, beside, tables, holds, applied })
+        Ok(Self { incarnation, beside, tables, holds, applied, observer })
     }
 
     /// Whether these tables may be used while `current` is the store's incarnation.
@@ -103,14 +113,18 @@ impl DerivedTable {
     /// The row with that key.
     pub(super) fn get(&self, key: &[ValueRef<'_>]) -> Result<Option<RowValues>, StoreError> {
         let key = row::key(key);
-        let found = self.slot.table.get(&key).map_err(broken)?;
+        let found = self.found(&key)?;
         Ok(found.map(|found| row::values(self.spec, &key, &found)).transpose()?)
+    }
+
+    fn found(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.observer.observed(Op::Read, || self.slot.table.get(key).map_err(broken))
     }
 
     /// The canonical bytes of the row with that key.
     pub(super) fn canonical(&self, key: &[ValueRef<'_>]) -> Result<Option<Vec<u8>>, StoreError> {
         let key = row::key(key);
-        let found = self.slot.table.get(&key).map_err(broken)?;
+        let found = self.found(&key)?;
         Ok(found.map(|found| row::canonical(self.spec, &key, &found)).transpose()?)
     }
 
@@ -123,7 +137,9 @@ impl DerivedTable {
     pub(super) fn pairs(&self, (from, to): &Range, limit: usize, back: bool) -> Result<Vec<kv::Pair>, StoreError> {
         let table = &self.slot.table;
         let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
-        if back { table.scan_back(from, to, limit) } else { table.scan(from, to, limit) }.map_err(broken)
+        self.observer.observed(Op::Page, || {
+            if back { table.scan_back(from, to, limit) } else { table.scan(from, to, limit) }.map_err(broken)
+        })
     }
 
     /// Passes the rows of a range to `each`, in order or, with `back`, from its end, until `each` breaks or the

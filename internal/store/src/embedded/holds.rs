@@ -20,8 +20,8 @@ const READ_ROWS_MAX: usize = 512;
 #[async_trait]
 impl HoldStore for EmbeddedStore {
     async fn hold(&self, consumer: Consumer, partition: u32, conversation: ConversationId) -> Result<Hold, StoreError> {
-        let table = &slot(self.read().await?, self.kept()?, consumer).table;
-        let found = table.get(&key(consumer, partition, conversation)).map_err(broken)?;
+        let table = slot(self.read().await?, self.kept()?, consumer);
+        let found = self.get(table, &key(consumer, partition, conversation))?;
         found.map_or(Ok(Hold::default()), |value| decode(&value))
     }
 
@@ -57,7 +57,7 @@ impl HoldStore for EmbeddedStore {
         after: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<(ConversationId, Hold)>, StoreError> {
-        let table = &slot(self.read().await?, self.kept()?, consumer).table;
+        let table = slot(self.read().await?, self.kept()?, consumer);
         let prefix = prefix(consumer, partition);
         let end = kv::end_of_prefix(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -65,7 +65,7 @@ impl HoldStore for EmbeddedStore {
             after.map_or(Bound::Included(prefix.to_vec()), |after| Bound::Excluded(key(consumer, partition, after)));
         let (mut from, mut held) = (begin, Vec::new());
         loop {
-            let pairs = table.scan(from.as_ref().map(Vec::as_slice), to, READ_ROWS_MAX).map_err(broken)?;
+            let pairs = self.scan(table, from.as_ref().map(Vec::as_slice), to, READ_ROWS_MAX)?;
             for (key, value) in &pairs {
                 let hold = decode(value)?;
                 if held.len() < limit && hold.is_held() {
@@ -103,7 +103,7 @@ impl HoldStore for EmbeddedStore {
         let prefix = partition.to_be_bytes();
         let end = kv::end_of_prefix(&prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let pairs = self.kept()?.drops.table.scan(Bound::Included(&prefix[..]), to, DROPS_MAX).map_err(broken)?;
+        let pairs = self.scan(&self.kept()?.drops, Bound::Included(&prefix[..]), to, DROPS_MAX)?;
         pairs.iter().map(|(key, value)| drop_of(key, value)).collect()
     }
 }

@@ -53,7 +53,7 @@ impl IncarnationStore for EmbeddedStore {
         if there.find(incarnation).is_none() {
             return Err(no_incarnation(incarnation));
         }
-        let pinned = Arc::new(Derived::open(&self.shared.database, incarnation, true)?);
+        let pinned = Arc::new(Derived::open(&self.shared.database, incarnation, true, self.shared.observer.clone())?);
         Ok(Arc::new(Self::handle(Arc::clone(&self.shared), pinned, self.jobs()?)))
     }
 
@@ -63,7 +63,7 @@ impl IncarnationStore for EmbeddedStore {
             let known = stages(&meta.table)?.into_keys().chain(tables_of(&shared.database));
             let number = known.max().unwrap_or(0).max(changes.incarnation()) + 1;
             // Made before the number is published; after a crash at this point the tables are still empty.
-            Derived::open(&shared.database, number, true)?;
+            Derived::open(&shared.database, number, true, shared.observer.clone())?;
             changes.put(&meta, stage_key(number), vec![BUILDING]);
             Ok(number)
         });

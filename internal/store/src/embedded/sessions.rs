@@ -35,7 +35,7 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn session(&self, id: &[u8; 16]) -> Result<Option<Session>, StoreError> {
-        let found = self.kept()?.sessions.table.get(id).map_err(broken)?;
+        let found = self.get(&self.kept()?.sessions, id)?;
         Ok(found.map(|value| decode_session(*id, &value)).transpose()?)
     }
 
@@ -66,8 +66,8 @@ impl SessionStore for EmbeddedStore {
 
     async fn ended_sessions(&self, bucket: i64) -> Result<Vec<[u8; 16]>, StoreError> {
         let (from, to) = (bucket_key(bucket, None), bucket_key(bucket + 1, None));
-        let table = &self.kept()?.ended_sessions.table;
-        let pairs = table.scan(Bound::Included(&from), Bound::Excluded(&to), usize::MAX).map_err(broken)?;
+        let table = &self.kept()?.ended_sessions;
+        let pairs = self.scan(table, Bound::Included(&from), Bound::Excluded(&to), usize::MAX)?;
         let malformed = || Malformed { table: "ended_sessions", column: "id" };
         let id = |key: &Bytes| key.get(8..).and_then(|id| id.try_into().ok()).ok_or_else(malformed);
         Ok(pairs.iter().map(|(key, _)| id(key)).collect::<Result<_, _>>()?)
@@ -84,8 +84,8 @@ impl SessionStore for EmbeddedStore {
 
     async fn sessions_of(&self, user: UserId) -> Result<Vec<ListedSession>, StoreError> {
         let (from, to) = (listed_key(user, [0; 16]), listed_key(user, [255; 16]));
-        let table = &self.kept()?.listed_sessions.table;
-        let pairs = table.scan(Bound::Included(&from), Bound::Included(&to), usize::MAX).map_err(broken)?;
+        let table = &self.kept()?.listed_sessions;
+        let pairs = self.scan(table, Bound::Included(&from), Bound::Included(&to), usize::MAX)?;
         Ok(pairs.iter().map(|(key, value)| decode_listed(key, value)).collect::<Result<_, _>>()?)
     }
 
@@ -99,7 +99,7 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn sessions_cut(&self, user: UserId) -> Result<Option<i64>, StoreError> {
-        let Some(value) = self.kept()?.session_cuts.table.get(user.as_bytes()).map_err(broken)? else {
+        let Some(value) = self.get(&self.kept()?.session_cuts, user.as_bytes())? else {
             return Ok(None);
         };
         let malformed = Malformed { table: "session_cuts", column: "at" };

@@ -7,8 +7,8 @@ use domain::UserId;
 use kv::Durability;
 use uuid::Uuid;
 
+use crate::embedded::EmbeddedStore;
 use crate::embedded::codec::{Fields, Parse};
-use crate::embedded::{EmbeddedStore, broken};
 use crate::{Account, AccountCreated, Malformed, OutboxRow, StoreError, UserStore};
 
 #[async_trait]
@@ -34,7 +34,7 @@ impl UserStore for EmbeddedStore {
     }
 
     async fn account(&self, id: UserId) -> Result<Option<Account>, StoreError> {
-        let found = self.kept()?.accounts.table.get(id.as_bytes()).map_err(broken)?;
+        let found = self.get(&self.kept()?.accounts, id.as_bytes())?;
         Ok(found.map(|value| decode_account(id, &value)).transpose()?)
     }
 
@@ -47,7 +47,7 @@ impl UserStore for EmbeddedStore {
     }
 
     async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
-        let Some(id) = self.kept()?.names.table.get(name.as_bytes()).map_err(broken)? else { return Ok(None) };
+        let Some(id) = self.get(&self.kept()?.names, name.as_bytes())? else { return Ok(None) };
         let id = user(&id).ok_or(Malformed { table: "names", column: "user" })?;
         self.account(id).await
     }
@@ -77,7 +77,7 @@ impl UserStore for EmbeddedStore {
     }
 
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        let pairs = self.kept()?.outbox.table.scan(Bound::Unbounded, Bound::Unbounded, limit).map_err(broken)?;
+        let pairs = self.scan(&self.kept()?.outbox, Bound::Unbounded, Bound::Unbounded, limit)?;
         Ok(pairs.iter().map(|(key, value)| decode_outbox(key, value)).collect::<Result<_, _>>()?)
     }
 

@@ -13,12 +13,13 @@ use environment::{Clock, Entropy};
 use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
 use events::Codec;
-use events::topics::{FANOUT_SOURCES, MESSAGES, STORAGE_SOURCES, spec_of};
+use events::topics::{FANOUT_SOURCES, MESSAGES, STORAGE_SOURCES, durable, spec_of};
 use process::latency::BOUNDS_MS;
 use process::metrics::Described;
 use process::{Metrics, Readiness, Serving, Tasks};
 use store::SharedStore;
 use store::embedded::EmbeddedStore;
+use store::observer::{Op, Outcome};
 use testkit::load::LoadConfig;
 use testkit::programs::Single;
 use testkit::runs::{self, Harm};
@@ -213,8 +214,12 @@ async fn all_services_in_one_process_have_few_enough_series_and_serve_what_is_de
         ensure!(distinct.len() == lines.len(), "{name} is served twice: {lines:?}");
     }
     let live = ["klatsch_append_to_stored_seconds_count", "klatsch_append_to_delivered_seconds_count"];
-    let all = ["klatsch_append_to_written_seconds_count", "klatsch_command_seconds_count", "klatsch_append_seconds_count"];
-    for name in live.into_iter().chain(all) {
+    let engines = ["klatsch_append_seconds_count", "klatsch_store_request_seconds_count", "klatsch_storage_partitions"];
+    for name in live
+        .into_iter()
+        .chain(engines)
+        .chain(["klatsch_append_to_written_seconds_count", "klatsch_command_seconds_count"])
+    {
         let counts = series.get(name).is_some_and(|lines| lines.iter().any(|line| !line.ends_with(" 0")));
         ensure!(counts, "{name} counts nothing");
     }
@@ -230,9 +235,14 @@ async fn all_services_in_one_process_have_few_enough_series_and_serve_what_is_de
     }
     let all: usize = series.values().map(Vec::len).sum();
     let partitioned: usize = series.values().map(|lines| of_partitions(lines)).sum();
-    // What a load did not meet, at the worst: every answer to every kind of command, and every partition with a follower.
-    let of_commands = series.get("klatsch_command_seconds_count").map_or(0, Vec::len);
-    let missing = (COMMAND_KINDS * ANSWERS - of_commands) * (BOUNDS_MS.len() + 3);
+    // What a load did not meet, at the worst: every answer to every kind of command, every outcome of requests to the store,
+    // appends to every topic that fail besides, and every partition with a follower.
+    let met = |name: &str| series.get(name).map_or(0, Vec::len);
+    let commands = COMMAND_KINDS * ANSWERS - met("klatsch_command_seconds_count");
+    let requests = Op::ALL.len() * Outcome::ALL.len() - met("klatsch_store_request_seconds_count");
+    let topics = durable().count();
+    let appends = topics - met("klatsch_append_seconds_count");
+    let missing = (commands + requests + appends) * (BOUNDS_MS.len() + 3) + topics;
     let most = all - partitioned + partitioned * PARTITIONS / now + missing + PARTITIONS;
     println!("{all} series, {partitioned} of them by partition: at most {most} with {PARTITIONS} partitions");
     ensure!(most <= SERIES_MAX, "at most {most} series with {PARTITIONS} partitions");

@@ -1,10 +1,12 @@
-//! Tells a program how its requests to the server went, so that it can count them.
+//! Tells a program how its requests to the store went, so that it can count them: the same for every engine.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::StoreError;
+use tokio::time::Instant;
+
+use crate::StoreError;
 
 /// What a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,11 +15,11 @@ pub enum Op {
     Read,
     /// Reads a page of rows.
     Page,
-    /// Writes a row.
+    /// Writes a row; in the embedded engine, whatever one job of its writer changes besides rows of the log.
     Write,
-    /// Writes rows of one partition.
+    /// Writes rows of one partition; in the embedded engine, rows of the log, of any partitions.
     Batch,
-    /// A lightweight transaction.
+    /// A lightweight transaction; the embedded engine needs none.
     Conditional,
 }
 
@@ -63,7 +65,8 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn of<T>(result: &Result<T, StoreError>) -> Self {
+    /// The outcome of a request with that result.
+    pub fn of<T>(result: &Result<T, StoreError>) -> Self {
         match result {
             Ok(_) => Self::Ok,
             Err(error) if error.is_transient() => Self::Transient,
@@ -72,8 +75,8 @@ impl Outcome {
     }
 }
 
-/// Is told of every request: what it was, how it ended, and how long its caller waited, also for its permit. By default
-/// nobody is told.
+/// Is told of every request: what it was, how it ended, and how long its caller waited, also for its permit or its turn
+/// with the writer. By default nobody is told.
 #[derive(Clone, Default)]
 pub struct Observer(Option<Arc<Observe>>);
 
@@ -85,10 +88,25 @@ impl Observer {
         Self(Some(Arc::new(observe)))
     }
 
-    pub(crate) fn observe(&self, op: Op, outcome: Outcome, waited: Duration) {
+    /// A request has ended. For engines.
+    pub fn observe(&self, op: Op, outcome: Outcome, waited: Duration) {
         if let Some(observe) = &self.0 {
             observe(op, outcome, waited);
         }
+    }
+
+    /// Makes a request that waits for nothing but its data. For engines.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub fn observed<T>(&self, op: Op, request: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.0.is_none() {
+            return request();
+        }
+        let begun = Instant::now();
+        let result = request();
+        self.observe(op, Outcome::of(&result), begun.elapsed());
+        result
     }
 }
 
