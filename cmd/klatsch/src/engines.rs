@@ -55,7 +55,9 @@ pub(crate) async fn open(
     }
     // All services share one store that follows the current incarnation, so that a switch to another one closes no
     // socket.
-    Ok(Engines { log, store: Following::new(store), codec, keys })
+    let store: SharedStore = Following::new(store);
+    ops::versions::register(metrics, &store);
+    Ok(Engines { log, store, codec, keys })
 }
 
 /// Counts the log's appends.

@@ -129,7 +129,9 @@ async fn connect(
             }
             Err(RetryError::Failed(error)) => return Err(error).context("connecting to the store"),
         };
-    Ok(Some(Engines { log: kafka, store: Following::new(store), codec }))
+    let store: SharedStore = Following::new(store);
+    ops::versions::register(&bootstrap.metrics, &store);
+    Ok(Some(Engines { log: kafka, store, codec }))
 }
 
 /// A fault in the options of the store.

@@ -17,6 +17,7 @@ pub mod replay;
 pub mod schemas;
 pub mod tail;
 pub mod topics;
+pub mod versions;
 
 mod error;
 

@@ -57,6 +57,7 @@ async fn exported() -> Result<Vec<Described>> {
     let _audit = ops::audit::AuditMetrics::new(&metrics);
     let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await?;
     let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await?;
+    ops::versions::register(&metrics, &store);
     ops::topics::apply(&*log, &codec, &entropy, |_| {}).await?;
     let (readiness, ended) = (Readiness::default(), EndedSessions::default());
     let keys = KeyRing::of(SigningKey::generate(&entropy)?, &clock, &entropy)?;
