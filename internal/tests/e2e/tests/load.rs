@@ -29,7 +29,13 @@ struct Ground {
 
 impl Ground {
     async fn new() -> Result<Self> {
+        Self::with(&[]).await
+    }
+
+    /// With arguments for the `klatsch`.
+    async fn with(arguments: &[&str]) -> Result<Self> {
         let mut single = Single::new().await?;
+        single.program.add_arguments(arguments);
         single.program.start().await?;
         Ok(Self { single, folder: TempDir::new()? })
     }
@@ -153,6 +159,23 @@ async fn the_exit_code_says_whose_fault_it_is() -> Result<()> {
     let ran = run("steady", &ground.single.program.url(), &accounts, None, &with("--rate=5000")).await?;
     ensure!(exit(&ran)? == 64 && ran.errors.contains("the server's limits"), "{}{}", ran.output, ran.errors);
     compared(&ground, &good.1).await
+}
+
+/// A server that allows less than the tool knows says nothing about the product: the run is void.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_the_server_that_cut_the_load_make_a_run_void() -> Result<()> {
+    for limits in [["--user-rate=2", "--user-burst=4"], ["--socket-rate=1", "--socket-burst=2"]] {
+        let ground = Ground::with(&limits).await?;
+        let words = [&UNBOUNDED[..], &["--devices=6", "--seconds=3", "--rate=30"]].concat();
+        let (ran, report) = ground.play("steady", &words).await?;
+        ensure!(exit(&ran)? == 4 && report["exit"] == 4, "{limits:?}: {}{}", ran.output, ran.errors);
+        let hit = report["limits_hit"].as_array().and_then(|hit| hit.first()?.as_str()).unwrap_or_default();
+        ensure!(hit.contains("rate_limited"), "{limits:?}: {report}");
+        ensure!(ran.output.contains("VOID: the server's limits cut the load"), "{limits:?}: {}", ran.output);
+        // What was put off was sent later: nothing is lost.
+        ensure!(report["verdict"]["faults"] == serde_json::json!({}), "{limits:?}: {}", ran.output);
+    }
+    Ok(())
 }
 
 /// The same run is not worse than itself; one that took longer is, and one with a loss.
