@@ -7,16 +7,18 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::load::LoadConfig;
 use testkit::programs::{Ran, Setup, Single, executable};
 use testkit::runs::{self, Harm};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 /// The exit code of a command that was told to stop and given up.
 const STOPPED: i32 = 130;
+/// How long a command may take to show the first record, and consumers to come to the end of the log.
+const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 /// Number of lines that the doctor prints.
 const FINDINGS: usize = 8;
 
@@ -39,12 +41,14 @@ async fn klatschctl(data: &Path, words: &str) -> Result<Ran> {
 
 /// Waits until every line of the doctor says `ok`.
 async fn healthy(data: &Path) -> Result<()> {
+    let deadline = Instant::now() + SHOWN_WITHIN;
     loop {
         let said = klatschctl(data, "doctor").await?.success()?;
         ensure!(said.lines().count() == FINDINGS, "{said}");
         if said.lines().all(|line| line.starts_with("ok  ")) {
             return Ok(());
         }
+        ensure!(Instant::now() < deadline, "not healthy within {SHOWN_WITHIN:?}: {said}");
     }
 }
 
@@ -66,8 +70,19 @@ async fn following(data: &Path) -> Result<Child> {
     let mut command = Command::new(executable("klatschctl").await?);
     command.args(["tail", "chat.messages", "--from", "start", "--follow", "--data"]).arg(data);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().context("no output")?).read_line(&mut line)?;
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        output.read_line(&mut line).map(|_| (line, output.into_inner()))
+    });
+    let Ok(read) = timeout(SHOWN_WITHIN, reading).await else {
+        // Its end also ends the read.
+        child.kill()?;
+        child.wait()?;
+        bail!("klatschctl tail has shown no record within {SHOWN_WITHIN:?}");
+    };
+    let (line, output) = read??;
+    child.stdout = Some(output);
     ensure!(line.starts_with("{\"partition\""), "{line}");
     Ok(child)
 }

@@ -1,6 +1,8 @@
 //! `klatsch`, one process on the embedded engines: under load, killed and restarted, and compared by the journal
 //! oracle.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use testkit::load::LoadConfig;
 use testkit::programs::{Program, Setup, Single};
@@ -47,6 +49,17 @@ async fn clocks_that_are_set_forward_and_back_lose_double_and_reorder_nothing() 
     let report = runs::single(&mut single, small(6), Harm { clocks: 1, ..Harm::default() }).await?;
     println!("{report}");
     report.verdict.demand_zero()
+}
+
+/// A child that hangs before it is ready fails its start with words that say so, and does not keep the test.
+#[tokio::test]
+async fn a_program_that_hangs_before_it_is_ready_fails_its_start() -> Result<()> {
+    let mut single = Single::new().await?;
+    single.program.limit("exec sleep 600");
+    single.program.answers_within(Duration::from_secs(1));
+    let failed = single.program.start().await.err().context("it is ready")?.to_string();
+    ensure!(failed.starts_with("klatsch hangs: it has not answered within 1s of its start"), "{failed}");
+    single.program.kill().await
 }
 
 /// Issue 10, section 3: strangers, users that do not exist, and records of other producers in every topic.

@@ -18,6 +18,9 @@ use crate::servers::ports;
 
 /// Far longer than the slowest start: a debug build on two busy cores that waits for a cold Cassandra.
 const READY_WITHIN: Duration = Duration::from_secs(600);
+/// A program that has given no answer at all for this long hangs: it answers from its start on, also while it waits for its
+/// engines, and `klatsch` once it has opened its data. A debug build on two busy cores needs some seconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
 /// The longest job of a tool, such as a rebuild of all rows; a tool that takes longer hangs.
 const ENDED_WITHIN: Duration = Duration::from_secs(900);
 /// Every program promises to stop within 10 s; a busy machine may take longer.
@@ -52,6 +55,8 @@ pub struct Program {
     address: SocketAddr,
     /// The address of its port for operators.
     operators: SocketAddr,
+    /// How long it may give no answer at all after its start.
+    answers_within: Duration,
     /// `None` between its end and the next start. Declared before the folder, because fields are dropped in order.
     running: Option<Child>,
     folder: TempDir,
@@ -81,7 +86,8 @@ impl Program {
         let mut folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("creating a program's folder")?;
         folder.disable_cleanup(std::env::var_os(KEEP).is_some());
         fs::create_dir(folder.path().join(DATA))?;
-        Ok(Self { setup, executable, address, operators, running: None, folder })
+        let answers_within = ANSWERS_WITHIN;
+        Ok(Self { setup, executable, address, operators, answers_within, running: None, folder })
     }
 
     /// Its name.
@@ -146,6 +152,11 @@ impl Program {
         self.setup.limits = limits.into();
     }
 
+    /// Sets how long it may give no answer at all after its start before it counts as hanging.
+    pub fn answers_within(&mut self, within: Duration) {
+        self.answers_within = within;
+    }
+
     /// Gives it a clock of its own, from the next start on; [`Self::step_clock`] sets it.
     ///
     /// # Errors
@@ -202,8 +213,9 @@ impl Program {
     /// Waits until `/readyz` reports it as ready.
     ///
     /// # Errors
-    /// When it ends before that, or is not ready in time.
+    /// When it ends before that, hangs, or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
+        let (begun, mut answered) = (Instant::now(), false);
         let (deadline, url) = (Instant::now() + READY_WITHIN, format!("{}/readyz", self.url()));
         let reasons = format!("http://{}/readyz", self.operators);
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
@@ -215,6 +227,7 @@ impl Program {
             if let Some(status) = self.has_ended()? {
                 bail!("{} ended with {status} before it was ready; its log ends:\n{}", self.name(), self.log_tail());
             }
+            answered |= answer.is_ok();
             match answer {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(_) => {
@@ -225,6 +238,13 @@ impl Program {
                 }
                 Err(_) => {}
             }
+            ensure!(
+                answered || begun.elapsed() < self.answers_within,
+                "{} hangs: it has not answered within {:?} of its start; its log ends:\n{}",
+                self.name(),
+                self.answers_within,
+                self.log_tail()
+            );
             ensure!(
                 Instant::now() < deadline,
                 "{} was not ready within {READY_WITHIN:?}: {said}; its log ends:\n{}",

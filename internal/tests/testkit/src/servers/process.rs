@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::probe;
 use crate::child::{Child, log_tail};
 
 /// The slowest start (Cassandra, cold disk, two busy cores) takes a third of this.
 const READY_WITHIN: Duration = Duration::from_secs(300);
+/// A server that does not answer one question for this long is asked again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// A clean stop flushes data; Cassandra takes five seconds.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 /// How often the readiness and the end of a process are checked.
@@ -138,7 +140,8 @@ impl Server {
     async fn ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let answer = self.launch.question.ask().await;
+            let answer = timeout(ANSWER_WITHIN, self.launch.question.ask()).await;
+            let answer = answer.unwrap_or_else(|_| Err(anyhow!("it gave no answer within {ANSWER_WITHIN:?}")));
             // Checked after the request: if the server has ended, the answer came from another process on the same
             // port.
             if let Some(status) = self.running()?.try_wait()? {
