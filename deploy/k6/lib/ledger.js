@@ -32,7 +32,8 @@
  * @property {number} dup messages that one device was shown twice, or that history has twice
  * @property {number} reorder frames that came behind a later one, and messages in another order than they were sent
  * @property {number} gap_at_end pairs of a device and a conversation whose newest message it was not shown
- * @property {number} foreign messages that a device was shown without being a member, or that nobody sent
+ * @property {number} foreign messages that a device was shown without being a member, or that nobody sent, or that were
+ *   refused and stand
  * @property {number} unknown messages whose fate is open
  * @property {number} expected
  * @property {number} shown
@@ -47,7 +48,7 @@ class View {
   constructor() {
     /** @type {Map<number, number>} number of the message -> seq, of frames */
     this.frames = new Map();
-    /** @type {Set<number>} numbers of messages that came in pages of history, after a reset */
+    /** @type {Set<number>} numbers of messages that a reset left to pages of history */
     this.rows = new Set();
     /** @type {Map<string, { vu: number, n: number, seq: number }>} messages of other parts, for the joint check */
     this.others = new Map();
@@ -55,8 +56,12 @@ class View {
     this.otherRows = new Map();
     /** @type {Set<number>} seqs of all frames that came, of any kind */
     this.seqs = new Set();
-    /** The highest seq that came. */
+    /** The highest seq that came since the last reset. */
     this.highest = -1;
+    /** The highest seq that a frame or a reset has brought the device to. */
+    this.reached = -1;
+    /** What the last reset left to history: behind `after`, up to `head`. What is missing before was lost live. */
+    this.left = { after: -1, head: -1 };
   }
 }
 
@@ -158,6 +163,7 @@ export class Ledger {
     if (seq < view.highest && !view.seqs.has(seq)) this.reorder += 1;
     view.seqs.add(seq);
     view.highest = Math.max(view.highest, seq);
+    view.reached = Math.max(view.reached, seq);
   }
 
   /**
@@ -171,6 +177,8 @@ export class Ledger {
     view.highest = -1;
     view.seqs.clear();
     view.seqs.add(head);
+    view.left = { after: view.reached, head };
+    view.reached = Math.max(view.reached, head);
   }
 
   /**
@@ -204,18 +212,21 @@ export class Ledger {
   }
 
   /**
-   * The device read a message in a page of history.
+   * The device read a message in a page of history, after a reset. It counts as shown where the reset left it to history:
+   * what the device should have been shown live before stays missing.
    * @param {number} device
    * @param {string} conversation
    * @param {Entry} entry
    */
   reads(device, conversation, entry) {
+    const view = this.view(device, conversation);
+    if (entry.seq <= view.left.after || entry.seq > view.left.head) return;
     const said = parsed(entry.body ?? '');
     if (said !== null && said.run === this.run && said.vu !== this.vu) {
-      this.view(device, conversation).otherRows.set(`${said.vu}.${said.n}`, { vu: said.vu, n: said.n });
+      view.otherRows.set(`${said.vu}.${said.n}`, { vu: said.vu, n: said.n });
     }
     const n = this.number(entry.body) ?? this.byId.get(entry.id);
-    if (n !== undefined) this.view(device, conversation).rows.add(n);
+    if (n !== undefined) view.rows.add(n);
   }
 
   /**
@@ -266,6 +277,7 @@ export class Ledger {
       if (state === 'open' || state === 'acked') verdict.unknown += 1;
       if (state === 'acked' || state === 'stands') verdict.expected += 1;
       if ((state === 'acked' || state === 'stands') && !stands) verdict.lost += 1;
+      if (state === 'refused' && stands) verdict.foreign += 1;
     }
     this.devices.forEach((device) => {
       for (const [conversation, seqs] of standing) this.compare(device, conversation, seqs, verdict);

@@ -103,15 +103,60 @@ test('a member of a part of the time must have that part, and no more', () => {
   assert.equal(ledger.reconcile(new Map([[ROOM, entries]])).foreign, 1);
 });
 
-test('what was read in history after a reset counts as shown', () => {
+/**
+ * A device of a member, and three messages at seqs 10, 11 and 12 that stand.
+ */
+function three() {
   const ledger = new Ledger('run', 0);
   const device = ledger.device('ann');
   ledger.joined(ROOM, 'ann', 1);
-  const { sent, body } = ledger.send(ROOM, 'ann', 'id', 0);
-  Object.assign(sent, { copies: 1, state: 'stands' });
-  const entry = { seq: 10, id: 'id', body };
-  ledger.reads(device, ROOM, entry);
-  assert.deepEqual(faults(ledger.reconcile(new Map([[ROOM, [entry]]]))), NONE);
+  const entries = [10, 11, 12].map((seq) => {
+    const { sent, body } = ledger.send(ROOM, 'ann', `id${seq}`, 0);
+    Object.assign(sent, { copies: 1, state: 'stands' });
+    return { seq, id: sent.id, body };
+  });
+  const shows = (/** @type {number[]} */ seqs) => {
+    for (const { seq, body } of entries.filter((entry) => seqs.includes(entry.seq))) {
+      ledger.came(device, ROOM, seq);
+      ledger.shows(device, ROOM, seq, body);
+    }
+  };
+  const resets = (/** @type {number} */ head) => {
+    ledger.reset(device, ROOM, head);
+    for (const entry of entries) ledger.reads(device, ROOM, entry);
+  };
+  const rows = () => /** @type {any} */ (ledger.lines().find((/** @type {any} */ line) => line.line === 'device')).rows;
+  return { ledger, shows, resets, rows, verdict: () => faults(ledger.reconcile(new Map([[ROOM, entries]]))) };
+}
+
+test('what was read in history after a reset counts as shown', () => {
+  const { resets, rows, verdict } = three();
+  resets(12);
+  assert.deepEqual(verdict(), NONE);
+  assert.equal(rows().length, 3);
+});
+
+test('what was lost before a reset is not made good by it, nor what is behind its head', () => {
+  const { shows, resets, rows, verdict } = three();
+  resets(9);
+  shows([10, 12]); // 11 was dropped
+  resets(100);
+  assert.deepEqual(verdict(), { ...NONE, lost: 1 });
+  assert.deepEqual(rows(), []); // nor does the joint check believe it
+
+  const early = three();
+  early.resets(10);
+  early.shows([12]);
+  early.resets(12);
+  assert.deepEqual(early.verdict(), { ...NONE, lost: 1 });
+  assert.equal(early.rows().length, 1);
+});
+
+test('a message that was refused and yet stands is foreign', () => {
+  const { ledger, shows, verdict } = three();
+  shows([10, 11, 12]);
+  ledger.sent[1].state = 'refused';
+  assert.deepEqual(verdict(), { ...NONE, foreign: 1 });
 });
 
 /**

@@ -43,7 +43,7 @@ struct Shown {
     conversation: String,
     /// By message: its seq.
     frames: HashMap<Number, u64>,
-    /// Messages that were read in pages of history.
+    /// Messages that a reset left to pages of history. The part leaves out what the device should have been shown before.
     rows: BTreeSet<Number>,
 }
 
@@ -82,7 +82,7 @@ pub struct Report {
     pub dup: u64,
     /// Messages in different orders.
     pub reorder: u64,
-    /// Messages that were shown to others than members, or that nobody sent.
+    /// Messages that were shown to others than members, or that nobody sent, or that were refused.
     pub foreign: u64,
     /// Messages whose fate the parts do not know.
     pub unknown: u64,
@@ -266,6 +266,13 @@ impl Ledgers {
         for number in shown.frames.keys().filter(|number| !self.sent.contains_key(number)) {
             report.foreign += 1;
             report.example(|| format!("{} was shown {}, which nobody sent", shown.name, words(*number)));
+        }
+        // A row is a place in history: one that was refused has none.
+        let refused = |number: &&Number| self.sent.get(*number).is_some_and(|sent| sent.state == State::Refused);
+        let stands: BTreeSet<&Number> = shown.frames.keys().chain(&shown.rows).filter(refused).collect();
+        for number in stands {
+            report.foreign += 1;
+            report.example(|| format!("{} has {}, which was refused", shown.name, words(*number)));
         }
     }
 

@@ -78,6 +78,21 @@ fn a_message_that_nobody_sent_is_foreign() {
 }
 
 #[test]
+fn a_message_that_was_refused_and_yet_stands_is_foreign() {
+    let refuses = |text: &str| {
+        let refused =
+            |line: &str| if line.contains("id-0-1") { line.replace("stands", "refused") } else { line.into() };
+        text.lines().map(|line| refused(line) + "\n").collect::<String>()
+    };
+    let shown = judged(&[refuses(&part(0, &ALL)), part(1, &ALL)]);
+    assert_eq!((shown.lost, shown.foreign), (0, 2), "both devices show it");
+    let others = [&ALL[..2], &ALL[3..]].concat();
+    let read = part(0, &others).replace("\"rows\":[]", "\"rows\":[[0,1]]");
+    assert_eq!(judged(&[refuses(&read), part(1, &others)]).foreign, 1, "a history has it");
+    assert!(judged(&[refuses(&part(0, &others)), part(1, &others)]).passes(), "it is nowhere");
+}
+
+#[test]
 fn what_is_acknowledged_must_be_in_the_log_in_that_order() {
     let line =
         |offset: u64, id: &str| format!("{}\n", json!({ "offset": offset, "fields": { "envelope": { "id": id } } }));
