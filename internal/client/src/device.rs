@@ -115,8 +115,8 @@ impl Device {
         if self.state.open_commands() >= OPEN_COMMANDS_MAX {
             return Err(ClientError::TooManyOpen);
         }
-        let copies = self.state.commands.get(&id).map_or(0, |earlier| earlier.copies);
-        let tracked = Tracked { copies, ..Tracked::new(command, conversation) };
+        let (copies, sends) = self.state.commands.get(&id).map_or((0, 0), |earlier| (earlier.copies, earlier.sends));
+        let tracked = Tracked { copies, sends, ..Tracked::new(command, conversation) };
         self.state.commands.insert(id, tracked);
         if self.connected {
             self.send_command(id, now);
@@ -238,6 +238,7 @@ impl Device {
         let Some(tracked) = self.state.commands.get_mut(&id) else { return };
         (tracked.acked, tracked.due) = (false, Some(now + RESEND_AFTER));
         tracked.copies = tracked.copies.saturating_add(1);
+        tracked.sends = tracked.sends.saturating_add(1);
         let command = tracked.command.clone();
         self.out.push_back(Output::Send(ClientFrame::Command(command)));
     }
@@ -282,9 +283,8 @@ impl Device {
     }
 
     fn rejected(&mut self, id: CommandId, code: ErrorCode, message: String) {
-        if let Some(tracked) = self.state.commands.remove(&id) {
-            let conversation = tracked.conversation;
-            self.event(ClientEvent::Fate { id, conversation, fate: Fate::Rejected { code, message } });
+        if let Some(Tracked { conversation, sends, .. }) = self.state.commands.remove(&id) {
+            self.event(ClientEvent::Fate { id, conversation, fate: Fate::Rejected { code, message }, sends });
         }
     }
 
@@ -395,13 +395,13 @@ impl Device {
     }
 
     fn stands(&mut self, id: CommandId, seq: Seq, stands: StandsName) {
-        if let Some(Tracked { conversation, rejected, .. }) = self.state.commands.remove(&id) {
+        if let Some(Tracked { conversation, rejected, sends, .. }) = self.state.commands.remove(&id) {
             let fate = match rejected {
                 // It was withdrawn because of that rejection, which says more than the withdrawal.
                 Some((code, message)) if stands == StandsName::Withdrawal => Fate::Rejected { code, message },
                 _ => Fate::Stands { seq, stands },
             };
-            self.event(ClientEvent::Fate { id, conversation, fate });
+            self.event(ClientEvent::Fate { id, conversation, fate, sends });
         }
     }
 
@@ -411,8 +411,8 @@ impl Device {
             return;
         }
         tracked.refused = Some((seq, reason));
-        let conversation = tracked.conversation;
-        self.event(ClientEvent::Fate { id, conversation, fate: Fate::Refused { seq, reason, message } });
+        let (conversation, sends) = (tracked.conversation, tracked.sends);
+        self.event(ClientEvent::Fate { id, conversation, fate: Fate::Refused { seq, reason, message }, sends });
         let refused = self.state.commands.iter().filter(|(_, tracked)| !tracked.is_open());
         let refused: Vec<CommandId> = refused.map(|(id, _)| *id).collect();
         for oldest in refused.iter().take(refused.len().saturating_sub(REFUSED_KEPT_MAX)) {

@@ -104,6 +104,8 @@ struct World {
     now: Instant,
     seen: Vec<u64>,
     fates: Vec<(CommandId, Fate)>,
+    /// How often the command of each fate was sent.
+    sends: Vec<u32>,
     sent: Vec<CommandId>,
     marks: Vec<u64>,
     asked: Vec<Asking>,
@@ -117,8 +119,8 @@ impl World {
     fn new() -> Self {
         let device = Device::new(user(1), DeviceState::default());
         let (seen, fates, sent, marks, asked, syncs) = (vec![], vec![], vec![], vec![], vec![], vec![]);
-        let (resets, synced, dropped) = (0, vec![], false);
-        Self { device, now: Instant::now(), seen, fates, sent, marks, asked, syncs, resets, synced, dropped }
+        let (sends, resets, synced, dropped) = (vec![], 0, vec![], false);
+        Self { device, now: Instant::now(), seen, fates, sends, sent, marks, asked, syncs, resets, synced, dropped }
     }
 
     /// A device after its sync, with conversation 2 at head 10 and the cursor at 5.
@@ -135,7 +137,10 @@ impl World {
                 Output::Event(ClientEvent::Feed(frame)) => {
                     self.seen.extend(frame.event_key().map(|(_, seq)| seq.get()));
                 }
-                Output::Event(ClientEvent::Fate { id, fate, .. }) => self.fates.push((id, fate)),
+                Output::Event(ClientEvent::Fate { id, fate, sends, .. }) => {
+                    self.fates.push((id, fate));
+                    self.sends.push(sends);
+                }
                 Output::Event(ClientEvent::Reset { .. }) => self.resets += 1,
                 Output::Event(ClientEvent::Synced { conversations }) => self.synced.push(conversations.len()),
                 Output::Event(_) => {}

@@ -75,10 +75,10 @@ pub use error::ClientError;
 pub use front::Message;
 pub use http::{Endpoints, HistoryQuery, Http, HttpPool};
 pub use protocol::{
-    CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody, SignalFrame,
-    StandsName, SyncConversation, SyncState,
+    CloseCode, CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody,
+    SignalFrame, StandsName, SyncConversation, SyncState,
 };
-pub use run::{Client, ClientOptions};
+pub use run::{Client, ClientOptions, MOVES};
 pub use secret::Secret;
 pub use state::{DeviceState, StateError, StateFile};
 pub use tracked::Tracked;
@@ -137,6 +137,9 @@ pub enum ClientEvent {
         conversation: ConversationId,
         /// The fate.
         fate: Fate,
+        /// How often it was sent. Of several commands that were each sent once, over one connection, the log has the
+        /// order in which they were submitted.
+        sends: u32,
     },
     /// A read mark is in the log.
     Marked {

@@ -38,6 +38,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How many ping intervals may pass in silence.
 const PINGS_MISSED_MAX: u32 = 3;
 
+/// The reason of a [`ClientEvent::Disconnected`] by which the client goes to another node, because the server has asked
+/// for it.
+pub const MOVES: &str = "moves to the node of its partition";
+
 /// The parts that a client is made from.
 #[derive(Clone)]
 pub struct ClientOptions {
@@ -335,7 +339,7 @@ impl Client {
                 if self.device.syncing.is_some() {
                     self.move_at = Some(now + MOVE_AGAIN);
                 } else {
-                    self.lost(None, "moves to the node of its partition".into(), After::Soon);
+                    self.lost(None, MOVES.into(), After::Soon);
                 }
             }
             _ => {}

@@ -25,6 +25,9 @@ pub struct Tracked {
     pub conversation: ConversationId,
     /// The count of copies that are in the log, may be, or may still get there.
     pub copies: u32,
+    /// How often it was sent, whatever became of it.
+    #[serde(default)]
+    pub sends: u32,
     /// Whether a copy is known to be in the log.
     pub acked: bool,
     /// The latest refusal by the reducer, with the seq of that copy.
@@ -50,6 +53,7 @@ impl Tracked {
             command,
             conversation,
             copies: 0,
+            sends: 0,
             acked: false,
             refused: None,
             rejected: None,

@@ -41,6 +41,9 @@ impl CloseCode {
         Self::Protocol,
     ];
 
+    /// The reason on the wire with [`Self::TooMany`] where the node is not full, but too many devices come at once.
+    pub const CROWDED: &str = "too many at once: wait and come back";
+
     /// The number on the wire.
     #[must_use]
     pub const fn number(self) -> u16 {

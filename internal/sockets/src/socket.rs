@@ -68,6 +68,7 @@ pub(crate) fn run(node: Arc<Node>, connection: OnUpgrade, opening: Opening) -> i
         let Err(ending) = serve(&node, &mut wire, &opening).await;
         let code = match ending {
             Ending::Close(code) => Some(code),
+            Ending::Crowded => Some(CloseCode::TooMany),
             Ending::Left | Ending::Gone => None,
         };
         node.metrics.closed(code);
@@ -137,7 +138,7 @@ async fn admitted(node: &Node, wire: &mut Wire, guest: &Guest) -> Result<(), End
         Some(Ok(())) => Ok(()),
         Some(Err(_)) | None => {
             node.metrics.turned_away(TurnedAway::Crowded);
-            Err(Ending::Close(CloseCode::TooMany))
+            Err(Ending::Crowded)
         }
     }
 }

@@ -35,6 +35,8 @@ const AHEAD_TEXT_COST: usize = 64;
 pub(crate) enum Ending {
     /// The node closes it, with this code.
     Close(CloseCode),
+    /// The node closes it: too many devices wait to be welcomed.
+    Crowded,
     /// The device closes it, with a close frame.
     Left,
     /// The connection broke.
@@ -184,14 +186,16 @@ impl Wire {
             if queue.finish(socket.get_mut()).await.is_err() {
                 return;
             }
-            match ending {
+            let close = match ending {
                 Ending::Gone => return,
-                Ending::Left => {} // the answering close frame is queued; reading on sends it
-                Ending::Close(code) => {
-                    let (code, reason) = (code.number().into(), Utf8Bytes::from_static(code.reason()));
-                    if socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
-                        return;
-                    }
+                Ending::Left => None, // the answering close frame is queued; reading on sends it
+                Ending::Close(code) => Some((code, code.reason())),
+                Ending::Crowded => Some((CloseCode::TooMany, CloseCode::CROWDED)),
+            };
+            if let Some((code, reason)) = close {
+                let (code, reason) = (code.number().into(), Utf8Bytes::from_static(reason));
+                if socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
+                    return;
                 }
             }
             // Until the device's close frame was read, or the stream is no websocket any more.

@@ -17,7 +17,7 @@ async fn a_command_is_sent_again_under_its_id_until_it_is_acknowledged() {
     assert_eq!((world.sent.len(), world.asked.len()), (3, 0), "acknowledged is enough");
     world.hear(message(1, 11, 1, 7));
     assert_eq!(world.fates, [(id(1), Fate::Stands { seq: seq(11), stands: StandsName::Message })]);
-    assert_eq!(world.device.state.open_commands(), 0);
+    assert_eq!((world.device.state.open_commands(), &*world.sends), (0, &[3][..]));
 }
 
 #[tokio::test]
