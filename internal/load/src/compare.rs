@@ -1,7 +1,8 @@
 //! Comparing runs: what of the second side is worse than the first, beyond noise.
 //!
 //! A side is one run or several. Each figure is the median of its side; the spread of either side (its highest less its
-//! lowest) is noise, and so are two milliseconds and a tenth.
+//! lowest) is noise, and so are two milliseconds and a tenth. A figure that the second side lacks, and a run of it that
+//! failed, are worse than any figure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,10 @@ use crate::exit::{Exit, SetupError};
 use crate::figures::Figures;
 use crate::report::Report;
 
+/// Scenarios that are meant to cost connections.
+const DISTURBING: [&str; 3] = ["storm", "slow", "away"];
+/// The name of the figures of devices that lost their connection and came back.
+const BACK: &str = "connection back";
 /// The relative difference that is noise.
 const NOISE_PART: f64 = 0.1;
 
@@ -103,9 +108,22 @@ pub fn compare(first: &[Report], second: &[Report]) -> Result<Comparison, SetupE
     for report in second.iter().filter(|report| !report.verdict.is_zero()) {
         faults.push(format!("the oracle of a run of the second side is not all zero: {:?}", report.verdict.faults));
     }
-    let sides = (values(first), values(second));
-    let of_both = sides.0.into_iter().filter_map(|(what, a)| Some((what.clone(), a, sides.1.get(&what)?.clone())));
-    Ok(Comparison { differences: of_both.map(|(what, a, b)| difference(what, &a, &b)).collect(), faults })
+    for report in second {
+        let missed = report.bounds.iter().filter(|bound| !bound.passed());
+        faults.extend(missed.map(|bound| format!("a run of the second side missed a bound: {}", bound.what)));
+    }
+    let (values, others) = (values(first), values(second));
+    let calm = !DISTURBING.contains(&&*one.scenario) && second.iter().all(|report| report.losses.is_empty());
+    let mut differences = Vec::new();
+    for (what, first) in values {
+        match others.get(&what) {
+            Some(second) => differences.push(difference(what, &first, second)),
+            // Better than a figure: nobody lost a connection.
+            None if calm && (what.contains(" cut: ") || what.starts_with(BACK)) => {}
+            None => faults.push(format!("the second side has no figure '{what}'")),
+        }
+    }
+    Ok(Comparison { differences, faults })
 }
 
 fn difference(what: String, first: &[f64], second: &[f64]) -> Difference {
@@ -132,7 +150,7 @@ fn values(reports: &[Report]) -> BTreeMap<String, Vec<f64>> {
             times(&format!("{} {group}: acknowledged", stage.stage), &stage.ack);
             times(&format!("{} {group}: shown", stage.stage), &stage.shown);
         }
-        times("connection back", &report.back);
+        times(BACK, &report.back);
         if let Some(limit) = report.limit {
             put("limit, messages/s".into(), limit);
         }

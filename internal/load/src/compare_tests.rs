@@ -1,5 +1,6 @@
 //! What is worse and what is noise.
 
+use crate::bounds::Bound;
 use crate::oracle::{Fault, Verdict};
 use crate::report::{Group, StageFigures};
 use crate::usage::Usage;
@@ -96,4 +97,34 @@ fn what_is_not_shown_in_time_is_a_failure_unless_the_tool_was_slow() {
     let mut late = report(1.0);
     late.verdict.faults.insert(Fault::NotShown, 1);
     assert_eq!(late.outcome(), Exit::Failed);
+}
+
+#[test]
+fn a_figure_that_is_gone_is_worse_unless_nobody_lost_a_connection() {
+    let of_group = |group: Group| {
+        let mut report = report(5.0);
+        report.stages.push(StageFigures { group, ..report.stages[0].clone() });
+        report
+    };
+    let without = |scenario: &str| Report { scenario: scenario.into(), ..report(5.0) };
+    let with = |scenario: &str, group: Group| Report { scenario: scenario.into(), ..of_group(group) };
+    let outcome = |first: Report, second: Report| compare(&[first], &[second]).unwrap().outcome();
+    let nothing = Report { stages: Vec::new(), ..report(5.0) };
+    assert_eq!(outcome(report(5.0), nothing), Exit::Failed);
+    assert_eq!(outcome(Report { limit: Some(400.0), ..report(5.0) }, report(5.0)), Exit::Failed);
+    assert_eq!(outcome(without("steady"), with("steady", Group::Cut)), Exit::Passed, "it is new");
+    assert_eq!(outcome(with("steady", Group::Cut), without("steady")), Exit::Passed, "nobody lost a connection");
+    assert_eq!(outcome(with("storm", Group::Cut), without("storm")), Exit::Failed, "nobody was cut: no storm");
+    assert_eq!(outcome(with("slow", Group::Slow), without("slow")), Exit::Failed);
+    let losses = BTreeMap::from([("4000, slow".to_owned(), 3)]);
+    assert_eq!(outcome(with("steady", Group::Cut), Report { losses, ..report(5.0) }), Exit::Failed);
+}
+
+#[test]
+fn a_second_side_that_missed_a_bound_is_worse() {
+    let bound = Bound { what: "p99 shown, steady".into(), measured: None, most: 500.0, unit: "ms".into() };
+    let missed = Report { bounds: vec![bound], ..report(5.0) };
+    let outcome = |first: Report, second: Report| compare(&[first], &[second]).unwrap().outcome();
+    assert_eq!(outcome(report(5.0), missed.clone()), Exit::Failed);
+    assert_eq!(outcome(missed, report(5.0)), Exit::Passed);
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::report::{Report, Spread, shown};
 
-/// Prints a line for each figure that both files have. Returns whether none differs.
+/// Prints a line for each figure of the first file. Returns whether the second one has each of them, and none differs.
 ///
 /// # Errors
 /// When a file is no result, or the rows are not the same.
@@ -20,18 +20,26 @@ pub(crate) fn run(before: &Path, after: &Path) -> Result<bool> {
         }
     }
     println!("{:<64}{:>12}{:>12}{:>8}", "", "before", "after", "ratio");
+    Ok(same(&before, &after))
+}
+
+fn same(before: &Report, after: &Report) -> bool {
     let mut same = true;
     for (measure, contestants) in &before.figures {
         for (contestant, figures) in contestants {
-            let Some(others) = after.figures.get(measure).and_then(|figures| figures.get(contestant)) else { continue };
-            let (one, other) = (Spread::of(figures), Spread::of(others));
+            let (name, one) = (format!("{measure}, {contestant}"), Spread::of(figures));
+            let others = after.figures.get(measure).and_then(|figures| figures.get(contestant));
+            let Some(other) = others.map(|others| Spread::of(others)) else {
+                same = false;
+                println!("{name:<64}{:>12}{:>12}{:>8}  missing", shown(one.median), "-", "-");
+                continue;
+            };
             let (word, ratio) = (if differ(one, other) { "differs" } else { "" }, other.median / one.median);
             same &= word.is_empty();
-            let name = format!("{measure}, {contestant}");
             println!("{name:<64}{:>12}{:>12}{ratio:>8.2}  {word}", shown(one.median), shown(other.median));
         }
     }
-    Ok(same)
+    same
 }
 
 /// Whether the medians are further apart than the rounds of either one are. A single round has no spread, so it differs
@@ -49,5 +57,16 @@ mod tests {
         let (steady, restless) = (Spread::of(&[10.0, 10.1, 10.2]), Spread::of(&[9.0, 11.0, 14.0]));
         assert!(!differ(steady, restless));
         assert!(differ(steady, Spread::of(&[10.4, 10.5, 10.6])));
+    }
+    #[test]
+    fn a_figure_that_is_gone_is_a_difference() {
+        let report = |figures: &[(&'static str, f64)]| {
+            let mut report = Report::default();
+            report.add("bare", figures.to_vec());
+            report
+        };
+        let (both, one) = (report(&[("a", 1.0), ("b", 2.0)]), report(&[("a", 1.0)]));
+        assert!(same(&both, &both) && same(&one, &both));
+        assert!(!same(&both, &one));
     }
 }
