@@ -1,4 +1,5 @@
-//! Both consumers without their final write, on a backlog: records a second, beside a bare consumer of the same topic.
+//! Both consumers without their final write, on a backlog: records a second, beside a bare consumer of the same topic. The
+//! backlog has small batches, as live records do: what librdkafka gains by large ones, no consumer of a service has.
 
 use anyhow::Result;
 use testkit::numbered;
@@ -22,21 +23,23 @@ pub(crate) async fn run(wishes: &Wishes) -> Result<()> {
     for number in 0..CONVERSATIONS {
         messages.open(&[numbered::user(number * 2), numbered::user(number * 2 + 1)]).await?;
     }
-    messages.say(wishes.messages.unwrap_or(MESSAGES)).await?;
-    let round = async |contestant| {
-        let (program, what) = match contestant {
-            BARE => (BARE, "consume"),
-            STORAGE => ("consumers", "storage"),
-            _ => ("consumers", "fanout"),
-        };
-        one(&ground, wishes, program, what).await
+    messages.say_in_small_batches(wishes.messages.unwrap_or(MESSAGES)).await?;
+    let appended = messages.appended;
+    let round = async |contestant| match contestant {
+        BARE => one(&ground, wishes, BARE, &["consume".into()]).await,
+        // A timeline has an entry of every message, and one of the creation.
+        STORAGE => {
+            let entries = appended.messages() + appended.created;
+            one(&ground, wishes, "consumers", &["storage".into(), entries.to_string()]).await
+        }
+        _ => one(&ground, wishes, "consumers", &["fanout".into(), appended.deliveries.to_string()]).await,
     };
     contest.run(wishes, round).await
 }
 
-async fn one(ground: &Ground, wishes: &Wishes, program: &'static str, what: &str) -> Result<Figures> {
+async fn one(ground: &Ground, wishes: &Wishes, program: &'static str, words: &[String]) -> Result<Figures> {
     let environment = vec![("KLATSCH_KAFKA", ground.cluster.kafka.bootstrap().to_owned())];
-    let (arguments, limits) = (vec![what.into()], wishes.cores.limits());
+    let (arguments, limits) = (words.iter().map(Into::into).collect(), wishes.cores.limits());
     let ran = Ran::of(Setup { program, arguments, environment, limits }).await?;
     let [per_second, cpu_us] = printed(&ran.success()?)?;
     Ok(vec![("records per second", per_second), ("CPU us of each", cpu_us)])

@@ -43,6 +43,7 @@ async fn round(wishes: &Wishes, count: usize) -> Result<Figures> {
     folder.single.program.start().await?;
     folder.judged(count as u64).await?;
     let cpu = folder.cpu()?.saturating_sub(start);
-    folder.single.program.kill().await?;
+    folder.single.program.stop().await?;
+    folder.all_stored().await?;
     Ok(vec![("CPU us of a message, all cold, by conversations", cpu.as_secs_f64() * 1e6 / count as f64)])
 }

@@ -9,7 +9,7 @@ use testkit::numbered::Users;
 use testkit::programs::Single;
 use tokio::time::{Instant, sleep};
 
-use crate::messages::Messages;
+use crate::messages::{Appended, Messages};
 use crate::wishes::Wishes;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -19,6 +19,8 @@ const QUIET: Duration = Duration::from_secs(60);
 /// A `klatsch` and its folder.
 pub(crate) struct Folder {
     pub(crate) single: Single,
+    /// What it was filled with.
+    appended: Appended,
 }
 
 impl Folder {
@@ -28,7 +30,7 @@ impl Folder {
         single.program.limit(wishes.cores.limits());
         single.program.start().await?;
         single.program.stop().await?;
-        Ok(Self { single })
+        Ok(Self { single, appended: Appended::default() })
     }
 
     /// The tokens of the first users.
@@ -37,14 +39,26 @@ impl Folder {
     }
 
     /// Appends what `fill` says while `klatsch` does not run.
-    pub(crate) async fn fill(&self, fill: impl AsyncFnOnce(&mut Messages) -> Result<()>) -> Result<()> {
+    pub(crate) async fn fill(&mut self, fill: impl AsyncFnOnce(&mut Messages) -> Result<()>) -> Result<()> {
         let engines = Engines::embedded(&self.single.data()).await?;
         let mut messages = Messages::new(&engines.log);
         fill(&mut messages).await?;
         messages.durable().await?;
+        self.appended.add(std::mem::take(&mut messages.appended));
         drop(messages);
         engines.close().await;
         Ok(())
+    }
+
+    /// Looks, while `klatsch` does not run, whether its rows have every message that was appended.
+    ///
+    /// # Errors
+    /// When they do not: such a run is void.
+    pub(crate) async fn all_stored(&self) -> Result<()> {
+        let engines = Engines::embedded(&self.single.data()).await?;
+        let stored = self.appended.all_stored(&engines.store).await;
+        engines.close().await;
+        stored
     }
 
     /// Waits until both consumers have judged so many events since the start.

@@ -1,38 +1,95 @@
 //! Events appended to `chat.messages` by hand: conversations, and messages in them. No service checks or limits them; the
 //! consumers judge them as those of clients.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use domain::kinds::{AddMembers, Create, SendMessage};
 use domain::limits::MEMBERS_PER_EVENT_MAX;
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, UserId};
-use eventlog::{AppendReceipt, NewRecord, SharedLog};
+use eventlog::{AppendReceipt, NewRecord, SharedLog, partition_of_id};
 use events::Codec;
-use events::topics::MESSAGES;
+use events::topics::{DELIVERIES, MESSAGES, spec_of};
+use store::SharedStore;
 use uuid::Uuid;
 
 /// Appends that are not acknowledged yet.
 const IN_FLIGHT_MAX: usize = 5_000;
 /// The bytes of a message's text.
 const BODY_BYTES: usize = 150;
+/// Records of each partition that are appended together where batches are to be small: about those of a producer that
+/// waits for nothing and has many senders.
+const BATCH_RECORDS: usize = 10;
+/// Heads that are read at once.
+const HEADS_AT_ONCE: usize = 100;
 
 /// Appends events.
 pub(crate) struct Messages {
     log: SharedLog,
     codec: Codec,
-    /// Each with a member.
-    conversations: Vec<(ConversationId, UserId)>,
+    conversations: Vec<Conversation>,
     receipts: VecDeque<AppendReceipt>,
     body: String,
+    /// What was appended so far.
+    pub(crate) appended: Appended,
+}
+
+struct Conversation {
+    id: ConversationId,
+    /// A member.
+    author: UserId,
+    /// The delivery partitions of its members.
+    partitions: u64,
+}
+
+/// Events that were appended, and what must come of them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Appended {
+    /// Messages, by conversation.
+    messages: BTreeMap<ConversationId, u64>,
+    /// Conversations that were created.
+    pub(crate) created: u64,
+    /// Delivery records that the fan-out must make of all events: one for each partition of recipients.
+    pub(crate) deliveries: u64,
+}
+
+impl Appended {
+    /// All messages.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.values().sum()
+    }
+
+    /// Adds what was appended to the same log besides.
+    pub(crate) fn add(&mut self, other: Self) {
+        for (conversation, messages) in other.messages {
+            *self.messages.entry(conversation).or_default() += messages;
+        }
+        self.created += other.created;
+        self.deliveries += other.deliveries;
+    }
+
+    /// Looks whether the store has as many messages as were appended: the ordinal of a conversation's head counts them.
+    ///
+    /// # Errors
+    /// When there are more or fewer: such a run is void.
+    pub(crate) async fn all_stored(&self, store: &SharedStore) -> Result<()> {
+        let (conversations, mut stored) = (self.messages.keys().copied().collect::<Vec<_>>(), 0);
+        for some in conversations.chunks(HEADS_AT_ONCE) {
+            stored += store.heads(some).await?.into_iter().flatten().map(|head| head.ordinal).sum::<u64>();
+        }
+        let appended = self.messages();
+        ensure!(stored == appended, "void: {appended} messages were appended, and the store has {stored}");
+        Ok(())
+    }
 }
 
 impl Messages {
     /// Appends to that log.
     pub(crate) fn new(log: &SharedLog) -> Self {
         let (log, body) = (Arc::clone(log), ".".repeat(BODY_BYTES));
-        Self { log, codec: Codec::compiled_in(), conversations: Vec::new(), receipts: VecDeque::new(), body }
+        let (codec, appended) = (Codec::compiled_in(), Appended::default());
+        Self { log, codec, conversations: Vec::new(), receipts: VecDeque::new(), body, appended }
     }
 
     /// Opens a conversation of these users: a direct one, where there are two.
@@ -50,24 +107,52 @@ impl Messages {
             let action = Action::AddMembers(AddMembers { members });
             self.append(self::id()?, conversation, author, action).await?;
         }
-        self.conversations.push((conversation, author));
+        self.appended.created += 1;
+        self.appended.deliveries += self.take_part(conversation, users);
         Ok(conversation)
     }
 
     /// Speaks in their direct conversation, too, which was opened before.
     pub(crate) fn known(&mut self, one: UserId, other: UserId) {
-        self.conversations.push((ConversationId::direct(one, other), one));
+        self.take_part(ConversationId::direct(one, other), &[one, other]);
+    }
+
+    /// Speaks in the conversation from now on. Returns the delivery partitions of its members.
+    fn take_part(&mut self, id: ConversationId, members: &[UserId]) -> u64 {
+        let of = |user: &UserId| partition_of_id(user.uuid(), spec_of(DELIVERIES).partitions);
+        let partitions = members.iter().map(of).collect::<BTreeSet<_>>().len() as u64;
+        let author = members.first().copied();
+        self.conversations.extend(author.map(|author| Conversation { id, author, partitions }));
+        partitions
     }
 
     /// So many messages, one conversation after the other.
     pub(crate) async fn say(&mut self, count: usize) -> Result<()> {
         for number in 0..count {
-            let at = self.conversations.get(number % self.conversations.len().max(1)).copied();
-            let (conversation, author) = at.context("no conversation was opened")?;
-            let message = SendMessage { body: self.body.clone().into(), reply_to: None };
-            self.append(id()?, conversation, author, Action::SendMessage(message)).await?;
+            self.one(number).await?;
         }
         self.durable().await
+    }
+
+    /// The same in small batches, as the services append what many people send.
+    pub(crate) async fn say_in_small_batches(&mut self, count: usize) -> Result<()> {
+        let together = BATCH_RECORDS * spec_of(MESSAGES).partitions as usize;
+        for number in 0..count {
+            self.one(number).await?;
+            if (number + 1) % together == 0 {
+                self.durable().await?;
+            }
+        }
+        self.durable().await
+    }
+
+    async fn one(&mut self, number: usize) -> Result<()> {
+        let at = self.conversations.get(number % self.conversations.len().max(1));
+        let Conversation { id: conversation, author, partitions } = *at.context("no conversation was opened")?;
+        let message = SendMessage { body: self.body.clone().into(), reply_to: None };
+        *self.appended.messages.entry(conversation).or_default() += 1;
+        self.appended.deliveries += partitions;
+        self.append(id()?, conversation, author, Action::SendMessage(message)).await
     }
 
     /// Waits until all are durable.

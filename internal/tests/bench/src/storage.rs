@@ -51,6 +51,7 @@ async fn storage(ground: &Ground, messages: &mut Messages, count: usize) -> Resu
     applied(&store, &all).await?;
     let (took, cpu) = (begun.elapsed(), cpu_of(pid)? - cpu);
     storage.kill().await?;
+    messages.appended.all_stored(&store).await?;
     Ok(figures(count as f64 / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / count as f64))
 }
 

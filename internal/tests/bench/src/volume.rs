@@ -42,6 +42,7 @@ async fn round(wishes: &Wishes) -> Result<Figures> {
     let memory = memory_of(folder.pid()?)?;
     folder.single.program.stop().await?;
     let all = bytes_of(&folder.single.data())?;
+    folder.all_stored().await?;
     let restart = folder.single.program.start().await?;
     let after = memory_of(folder.pid()?)?;
     folder.single.program.kill().await?;

@@ -2,29 +2,34 @@
 //! makes its delivery records, on the events of a real Kafka; what they make is dropped.
 //!
 //! ```text
-//! consumers storage|fanout
+//! consumers storage|fanout RESULTS
 //! ```
 //! Started by `bench`, with `KLATSCH_KAFKA` in the environment. Prints records per second, and microseconds of CPU time
-//! of each.
+//! of each, from the first record that was read to the last result. Fails unless exactly so many results were made:
+//! timeline entries, or delivery records.
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use bench::processes::cpu_of;
 use bench::progress;
 use domain::Seq;
 use environment::{Clock, Entropy};
 use eventlog::wrapper::LogWrapper;
-use eventlog::{AppendError, AppendReceipt, Commit, NewRecord, Position, SharedLog, TopicPartition};
+use eventlog::{
+    AppendError, AppendReceipt, Commit, LogError, NewRecord, PartitionReader, Position, Record, SharedLog,
+    TopicPartition,
+};
 use eventlog_kafka::{KafkaConfig, KafkaLog};
 use events::Codec;
 use events::topics::{DELIVERIES, GROUP_FANOUT, MESSAGES, RECEIPTS, USERS, spec_of};
 use kv::Database;
 use process::{Metrics, Readiness};
 use store::embedded::EmbeddedStore;
+use store::tables::TIMELINE;
 use store::wrapper::StoreWrapper;
 use store::{Applied, CellWrites, SharedStore, Source, StoreError};
 use tokio::time::Instant;
@@ -43,23 +48,24 @@ async fn main() -> Result<()> {
     let store: SharedStore = Arc::new(Unwritten { inner: Arc::clone(&inner), work: Arc::clone(&work) });
     let (codec, entropy, metrics) = (Codec::compiled_in(), Entropy::system(), Metrics::new());
     let ends = progress::ends(&log, MESSAGES).await?;
-    match std::env::args().nth(1).as_deref() {
+    let watched: SharedLog = Arc::new(Watched { inner: Arc::clone(&log), work: Arc::clone(&work) });
+    let mut arguments = std::env::args().skip(1);
+    let (what, results) = (arguments.next(), arguments.next().context("started by bench")?.parse()?);
+    match what.as_deref() {
         Some("storage") => {
-            let deps =
-                storage::Deps::new(Arc::clone(&log), store, codec, entropy, storage::StorageMetrics::new(&metrics));
+            let deps = storage::Deps::new(watched, store, codec, entropy, storage::StorageMetrics::new(&metrics));
             let running = storage::run(deps, Readiness::default(), stop);
             first(progress::applied(&inner, &ends), running).await?;
         }
         Some("fanout") => {
             begin_again(&log).await?;
-            let dropping: SharedLog = Arc::new(Undelivered { inner: Arc::clone(&log), work: Arc::clone(&work) });
-            let deps = fanout::Deps::new(dropping, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
+            let deps = fanout::Deps::new(watched, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
             let running = fanout::run(deps, Readiness::default(), stop);
             first(progress::delivered(&log, &ends), running).await?;
         }
         _ => bail!("started by bench"),
     }
-    work.print(ends.iter().sum())?;
+    work.print(ends.iter().sum(), results)?;
     // Leaves the group: the next round sets its positions.
     log.close().await;
     Ok(())
@@ -82,32 +88,44 @@ where
     }
 }
 
-/// When the first and the last result was made.
+/// When the first record was read and the last result made, and how many results there are.
 #[derive(Default)]
 struct Work(Mutex<Option<Made>>);
 
 #[derive(Clone, Copy)]
 struct Made {
+    /// When the first record was read.
     first: Instant,
     /// The CPU time that the process had used by then: for connecting.
     before: Duration,
     last: Instant,
+    results: u64,
 }
 
 impl Work {
-    fn made(&self) {
-        let (now, mut made) = (Instant::now(), self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn began(&self) {
         let cpu = || cpu_of(std::process::id()).unwrap_or_default();
-        made.get_or_insert_with(|| Made { first: now, before: cpu(), last: now }).last = now;
+        let now = Instant::now();
+        self.locked().get_or_insert_with(|| Made { first: now, before: cpu(), last: now, results: 0 });
     }
 
-    fn print(&self, records: u64) -> Result<()> {
+    fn made(&self, results: u64) {
+        if let Some(made) = &mut *self.locked() {
+            (made.last, made.results) = (Instant::now(), made.results + results);
+        }
+    }
+
+    fn print(&self, records: u64, expected: u64) -> Result<()> {
         let cpu = cpu_of(std::process::id())?;
-        let made = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Made { first, before, last } = made.context("nothing was made")?;
+        let Made { first, before, last, results } = self.locked().context("nothing was read")?;
+        ensure!(results == expected, "void: {expected} results were to be made, and {results} were");
         let (took, cpu, records) = (last - first, cpu - before, records as f64);
         println!("{} {}", records / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / records);
         Ok(())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Made>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,8 +141,8 @@ impl StoreWrapper for Unwritten {
         Arc::clone(&self.inner)
     }
 
-    async fn write(&self, _: Vec<CellWrites>) -> Result<(), StoreError> {
-        self.work.made();
+    async fn write(&self, writes: Vec<CellWrites>) -> Result<(), StoreError> {
+        self.work.made(writes.iter().filter(|write| write.table().name == TIMELINE.name).count() as u64);
         Ok(())
     }
 
@@ -150,26 +168,46 @@ impl StoreWrapper for Unwritten {
     }
 }
 
-/// A log that takes deliveries and forgets them.
-struct Undelivered {
+/// A log that says when the first event is read, and takes deliveries and forgets them.
+struct Watched {
     inner: SharedLog,
     work: Arc<Work>,
 }
 
 #[async_trait]
-impl LogWrapper for Undelivered {
+impl LogWrapper for Watched {
     fn inner(&self) -> SharedLog {
         Arc::clone(&self.inner)
+    }
+
+    async fn reader(&self, topic: &str, partition: u32, from: u64) -> Result<Box<dyn PartitionReader>, LogError> {
+        let inner = self.inner.reader(topic, partition, from).await?;
+        let work = Arc::clone(&self.work);
+        Ok(if topic == MESSAGES { Box::new(WatchedReader { inner, work }) } else { inner })
     }
 
     async fn enqueue(&self, topic: &str, record: NewRecord) -> Result<AppendReceipt, AppendError> {
         if topic != DELIVERIES {
             return self.inner.enqueue(topic, record).await;
         }
-        self.work.made();
+        self.work.made(1);
         let (report, receipt) = AppendReceipt::new();
         let _ = report.send(Ok(Position { partition: record.partition.unwrap_or_default(), offset: 0 }));
         Ok(receipt)
+    }
+}
+
+struct WatchedReader {
+    inner: Box<dyn PartitionReader>,
+    work: Arc<Work>,
+}
+
+#[async_trait]
+impl PartitionReader for WatchedReader {
+    async fn next(&mut self, records_max: usize) -> Result<Vec<Record>, LogError> {
+        let records = self.inner.next(records_max).await?;
+        self.work.began();
+        Ok(records)
     }
 }
 

@@ -16,7 +16,8 @@ const ROW_BYTES: usize = 250;
 
 /// Prints rows per second, microseconds of CPU time of each, and p50 and p99 in milliseconds of single rows at the rate.
 pub(crate) async fn run(folder: &Path, senders: u64, seconds: u64, rate: u64) -> Result<()> {
-    let database = Database::builder(folder).open()?;
+    // One worker for flushes and compactions, as `klatsch` has.
+    let database = Database::builder(folder).worker_threads(1).open()?;
     let table = database.keyspace("rows", KeyspaceCreateOptions::default)?;
     let (time, mut rows) = (Duration::from_secs(seconds), 0);
     let (begun, cpu) = (Instant::now(), cpu_of(std::process::id())?);
