@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::figures::in_ms;
+use crate::figures::{Figures, in_ms};
 use crate::journal::{Journal, Shown};
 use crate::ledger::Sent;
 use crate::options::Scenario;
@@ -55,16 +55,19 @@ impl Measured<'_> {
         let options = &self.plan.options.bounds;
         let mut bounds = self.latencies();
         match self.plan.scenario {
-            Scenario::Steady | Scenario::FanIn | Scenario::FindLimit => {}
+            Scenario::Steady | Scenario::FanIn => bounds.push(self.resets()),
+            Scenario::FindLimit => {}
             Scenario::Burst => {
                 let burst = self.worst("burst", |stage| stage.shown.p99_ms);
                 bounds.push(Bound::new("p99 shown, in a burst", burst, options.burst_p99_ms, "ms"));
                 bounds.extend(self.others("after"));
             }
             Scenario::Idle => {
+                let losses = self.journals.iter().flat_map(|journal| &journal.losses);
                 #[allow(clippy::cast_precision_loss)] // far fewer than 2^52
-                let losses = self.journals.iter().map(|journal| journal.losses.len()).sum::<usize>() as f64;
+                let losses = losses.filter(|loss| !loss.is_move()).count() as f64;
                 bounds.push(Bound::new("lost connections", Some(losses), 0.0, ""));
+                bounds.push(self.resets());
             }
             Scenario::Storm => bounds.extend(self.others("storm")),
             Scenario::Away => bounds.extend(self.others("away")),
@@ -85,6 +88,14 @@ impl Measured<'_> {
         }
         bounds.retain(|bound| bound.most > 0.0 || bound.unit.is_empty());
         bounds
+    }
+
+    /// Resets, where nothing disturbs: each one hides what the feed may have lost before it.
+    fn resets(&self) -> Bound {
+        let counts = self.journals.iter().flat_map(|journal| journal.resets.values());
+        #[allow(clippy::cast_precision_loss)] // far fewer than 2^52
+        let resets = counts.sum::<u64>() as f64;
+        Bound::new("resets", Some(resets), 0.0, "")
     }
 
     /// The absolute bounds, in the stages in which nothing disturbs.
@@ -111,18 +122,26 @@ impl Measured<'_> {
         stages.map(value).max_by(f64::total_cmp)
     }
 
-    /// The others' latencies in a stage, against those before it. No bound where there are no others.
+    /// The others' latencies in a stage, against those before it. Where nothing is meant to happen to some devices, there
+    /// must be others; without any, nothing is measured. What hits everybody may leave none: then there is no bound.
     fn others(&self, name: &str) -> Vec<Bound> {
         let times = self.plan.others_times();
         let of = |stage: &str| self.stages.iter().find(|of| of.stage == stage && of.group == Group::Others);
-        let (Some(before), Some(during)) = (of("before"), of(name)) else { return Vec::new() };
-        let bound = |what: &str, during: f64, before: f64| {
-            Bound::new(format!("others' p99 {what}, {name}"), Some(during), before * times + NOISE_MS, "ms")
+        let (before, during) = (of("before"), of(name));
+        let spared = self.plan.options.command.is_none() && self.plan.roles.contains(&Role::Normal);
+        if !spared && (before.is_none() || during.is_none()) {
+            return Vec::new();
+        }
+        let bound = |what: &str, figures: fn(&StageFigures) -> &Figures| {
+            let p99_ms = |stage: Option<&StageFigures>| {
+                stage.map(figures).filter(|figures| figures.count > 0).map(|figures| figures.p99_ms)
+            };
+            let before = p99_ms(before);
+            let (during, most) =
+                (p99_ms(during).filter(|_| before.is_some()), before.unwrap_or(0.0) * times + NOISE_MS);
+            Bound::new(format!("others' p99 {what}, {name}"), during, most, "ms")
         };
-        vec![
-            bound("acknowledged", during.ack.p99_ms, before.ack.p99_ms),
-            bound("shown", during.shown.p99_ms, before.shown.p99_ms),
-        ]
+        vec![bound("acknowledged", |stage| &stage.ack), bound("shown", |stage| &stage.shown)]
     }
 
     /// The longest time that a device was without connection; `None` when one never came back. Slow devices are not

@@ -10,8 +10,8 @@ use client::{
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::journal::{Journal, Shown};
-use crate::ledger;
+use crate::journal::{ELSEWHERE, Journal, Shown};
+use crate::ledger::{self, NOT_OURS};
 use crate::world::World;
 
 /// What a device is told to do.
@@ -94,10 +94,10 @@ impl Running {
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return,
         };
         // Without anybody who gives orders, there is nothing left to do.
-        self.obey(order.unwrap_or(Order::Finish { heads: Arc::default(), until: Instant::now() }));
+        self.obey(order.unwrap_or(Order::Finish { heads: Arc::default(), until: Instant::now() })).await;
     }
 
-    fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: Order) {
         let world = &self.device.world;
         match order {
             Order::Send { number, id, conversation, due, bytes } => {
@@ -105,7 +105,11 @@ impl Running {
                     world.dropped.fetch_add(1, Ordering::Relaxed);
                     return;
                 };
-                let body = MessageText::from(text(number, bytes as usize));
+                if !self.up {
+                    // It waits, and may be overtaken by one that is due once the device is connected.
+                    world.ledger.unordered(number);
+                }
+                let body = MessageText::from(world.ledger.text(number, bytes as usize));
                 let what = CommandKind::Send { body, reply_to: None };
                 // A device with too many open commands cannot send; the send stays open, and is told as unresolved.
                 if let Err(error) = client.submit(CommandFrame::new(id, conversation, what)) {
@@ -119,8 +123,8 @@ impl Running {
                 }
             }
             Order::Leave => {
-                if let Some(client) = self.client.take() {
-                    self.device.options.state = client.state().clone();
+                if let Some(mut client) = self.client.take() {
+                    self.device.options.state = self.checkpoint(&mut client).await;
                     self.remember(&client);
                     self.down(None, "away".into());
                 }
@@ -137,6 +141,18 @@ impl Running {
                 }
             }
             Order::Finish { heads, until } => self.finish = Some((heads, until)),
+        }
+    }
+
+    /// The state with which the device can go on later. Events that the client has not returned yet are in that state: they
+    /// are taken first, or they would never be in the journal.
+    async fn checkpoint(&mut self, client: &mut Client) -> DeviceState {
+        loop {
+            if let Some(state) = client.checkpoint() {
+                return state.clone();
+            }
+            let event = client.next().await;
+            self.happened(event);
         }
     }
 
@@ -165,8 +181,11 @@ impl Running {
                     world.acked(us);
                 }
             }
-            ClientEvent::Fate { id, fate, .. } => {
+            ClientEvent::Fate { id, fate, sends, .. } => {
                 if let Some(number) = world.ledger.number(id) {
+                    if sends != 1 {
+                        world.ledger.unordered(number);
+                    }
                     world.ledger.settled(
                         number,
                         match fate {
@@ -186,20 +205,25 @@ impl Running {
         for synced in conversations.iter().filter(|synced| synced.state == SyncState::Ready) {
             let Some(number) = self.device.world.number(synced.id) else { continue };
             self.journal.synced(number, synced.head);
-            if !self.begun {
-                self.device.world.head_at_start(number, synced.head);
-            }
+            self.device.world.head_at_start(number, synced.head);
         }
     }
 
     fn shown(&mut self, frame: &FeedFrame) {
         let world = &self.device.world;
-        let FeedFrame::Event { conversation, seq, id, what: FeedKind::Message { .. }, .. } = frame else { return };
-        let (Some(conversation), Some(number)) = (world.number(*conversation), world.ledger.number(*id)) else {
+        let Some((conversation, seq)) = frame.event_key() else { return };
+        let conversation = world.number(conversation);
+        if let Some(conversation) = conversation {
+            self.journal.reached(conversation, seq);
+        }
+        let FeedFrame::Event { id, what: FeedKind::Message { body, .. }, .. } = frame else { return };
+        let number = world.ledger.named_in(Some(body));
+        // What is said in other conversations of these accounts is not of the run.
+        if conversation.is_none() && number == NOT_OURS {
             return;
-        };
-        let at_us = world.ledger.now_us();
-        self.journal.shown.push(Shown { conversation, number, seq: *seq, id: *id, at_us });
+        }
+        let (conversation, at_us) = (conversation.unwrap_or(ELSEWHERE), world.ledger.now_us());
+        self.journal.shown.push(Shown { conversation, number, seq, id: *id, at_us });
         if let Some((due_us, author)) = world.ledger.due(number)
             && author != self.device.number
         {
@@ -255,22 +279,6 @@ impl Running {
     }
 }
 
-/// The text of a message: which one it is, for people, and what fills it up.
-fn text(number: u32, bytes: usize) -> String {
-    let mut text = format!("load {number} ");
-    text.extend(std::iter::repeat_n('.', bytes.saturating_sub(text.len())));
-    text.truncate(bytes.max(1));
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_has_the_size_that_was_asked_for() {
-        for bytes in [1, 5, 200] {
-            assert_eq!(text(4_711, bytes).len(), bytes);
-        }
-    }
-}
+#[path = "device_tests.rs"]
+mod tests;

@@ -21,7 +21,8 @@ const PAGE_WITHIN: Duration = Duration::from_secs(60);
 /// The pause before a page is asked for again.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// The messages of the run in each conversation, in the order in which the server returned them.
+/// The messages in each conversation since the run began, whoever sent them, in the order in which the server returned
+/// them.
 ///
 /// # Errors
 /// When the server does not answer.
@@ -58,10 +59,9 @@ async fn one(world: &World, http: &Http, number: usize, head: Option<Seq>) -> Re
         let query =
             HistoryQuery { after: after.or(Some(Seq::default())), limit: Some(PAGE), at_least: head, before: None };
         let page = page(http, id, query).await?;
-        for entry in &page.entries {
-            if let Some(number) = world.ledger.number(entry.id) {
-                stored.push(Stored { seq: entry.seq, id: entry.id, number });
-            }
+        for entry in page.entries.iter().filter(|entry| entry.kind == "message") {
+            let number = world.ledger.named_in(entry.body.as_ref());
+            stored.push(Stored { seq: entry.seq, id: entry.id, number });
         }
         let last = page.entries.last().map(|entry| entry.seq);
         // A page that goes no further would be read for ever.

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use client::{CommandId, ErrorCode, Seq};
 
+/// Stands for the number of a conversation that is none of the run.
+pub const ELSEWHERE: u32 = u32::MAX;
+
 /// A message that a device showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
-    /// The number of the conversation.
+    /// The number of the conversation; [`ELSEWHERE`] when it is none of the run.
     pub conversation: u32,
-    /// The number of the send.
+    /// The number of the send, as its text says; [`crate::oracle::NOT_OURS`] when it says none of the run.
     pub number: u32,
     /// The seq that it came with.
     pub seq: Seq,
@@ -32,14 +35,24 @@ pub struct Loss {
     pub reason: String,
 }
 
+impl Loss {
+    /// Whether the device has left by itself, for the node that the server had named.
+    pub(crate) fn is_move(&self) -> bool {
+        self.code.is_none() && self.reason == client::MOVES
+    }
+}
+
 /// The record of one device.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
-    /// Messages of the run, in the order in which they were shown.
+    /// Messages in the conversations of the run, whoever sent them, in the order in which they were shown.
     pub shown: Vec<Shown>,
-    /// For each conversation that was synced, the seq up to which the sync covers it: what the device reads in the
-    /// history instead of getting it live.
-    pub covered: BTreeMap<u32, Seq>,
+    /// For each conversation, the highest seq that a frame or a sync has brought the device to.
+    pub(crate) reached: BTreeMap<u32, Seq>,
+    /// For each conversation that was synced, what the device reads in the history instead of getting it live: from
+    /// behind the seq that it had reached before the sync, to the head of the sync. What is missing before that was
+    /// lost while the device was live, and no sync makes that good.
+    pub(crate) covered: BTreeMap<u32, Vec<(Option<Seq>, Seq)>>,
     /// Resets after the first connection, by reason.
     pub resets: BTreeMap<String, u64>,
     /// Lost connections.
@@ -67,9 +80,22 @@ impl Journal {
         }
     }
 
+    /// A frame with this seq came.
+    pub(crate) fn reached(&mut self, conversation: u32, seq: Seq) {
+        let reached = self.reached.entry(conversation).or_insert(seq);
+        *reached = (*reached).max(seq);
+    }
+
     /// A sync covers the conversation up to this seq.
     pub(crate) fn synced(&mut self, conversation: u32, head: Seq) {
-        let covered = self.covered.entry(conversation).or_insert(head);
-        *covered = (*covered).max(head);
+        let behind = self.reached.get(&conversation).copied();
+        self.covered.entry(conversation).or_default().push((behind, head));
+        self.reached(conversation, head);
+    }
+
+    /// Whether the device reads what is at this seq in the history.
+    pub(crate) fn covers(&self, conversation: u32, seq: Seq) -> bool {
+        let covered = self.covered.get(&conversation).map(Vec::as_slice).unwrap_or_default();
+        covered.iter().any(|(behind, head)| *behind < Some(seq) && seq <= *head)
     }
 }

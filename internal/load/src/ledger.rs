@@ -2,9 +2,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use client::{CommandId, ErrorCode, Seq};
+use client::{CommandId, ErrorCode, MessageText, Seq};
 use tokio::time::Instant;
 use uuid::Uuid;
+
+/// Stands for the number of a send that is none of the run.
+pub const NOT_OURS: u32 = u32::MAX;
+/// The shortest text of a message, in bytes: it says which one it is.
+pub(crate) const TEXT_BYTES_MIN: usize = 25;
 
 /// The fate of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +40,9 @@ pub struct Sent {
     pub acked_us: Option<u64>,
     /// What became of it.
     pub fate: Fate,
+    /// Whether it may stand behind later ones of its device: it was sent more than once, or was due while the device
+    /// had no connection.
+    pub unordered: bool,
 }
 
 /// All sends of a run, in the order in which they were due.
@@ -68,15 +76,32 @@ impl Ledger {
         let number = u32::try_from(sent.len()).unwrap_or(u32::MAX);
         let id = id_of(self.tag, number, now_ms);
         let due_us = self.us(due);
-        sent.push(Sent { id, conversation, device, stage, due_us, acked_us: None, fate: Fate::Open });
+        sent.push(Sent { id, conversation, device, stage, due_us, acked_us: None, fate: Fate::Open, unordered: false });
         (number, id)
     }
 
-    /// The number of a message of this run; `None` for another's.
+    /// The number in the id of a command of this run; `None` for another's.
     pub(crate) fn number(&self, id: CommandId) -> Option<u32> {
         let bytes = id.as_bytes();
         let tag = [bytes[7], bytes[9], bytes[10], bytes[11]];
         (tag == self.tag).then(|| u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]))
+    }
+
+    /// The text of a message: of which run it is, and which one, and what fills it up.
+    pub(crate) fn text(&self, number: u32, bytes: usize) -> String {
+        let mut text = format!("load {:08x} {number} ", u32::from_be_bytes(self.tag));
+        text.extend(std::iter::repeat_n('.', bytes.saturating_sub(text.len())));
+        text
+    }
+
+    /// The number that a text names; [`NOT_OURS`] when it names none of this run.
+    pub(crate) fn named_in(&self, text: Option<&MessageText>) -> u32 {
+        let named = || {
+            let (tag, rest) = text?.reveal().strip_prefix("load ")?.split_once(' ')?;
+            let (number, _) = rest.split_once(' ')?;
+            (u32::from_str_radix(tag, 16) == Ok(u32::from_be_bytes(self.tag))).then(|| number.parse().ok())?
+        };
+        named().unwrap_or(NOT_OURS)
     }
 
     /// The send was acknowledged now. Returns the microseconds since it was due, the first time.
@@ -92,6 +117,11 @@ impl Ledger {
 
     pub(crate) fn settled(&self, number: u32, fate: Fate) {
         self.change(number, |sent| sent.fate = fate);
+    }
+
+    /// The send may stand behind later ones of its device.
+    pub(crate) fn unordered(&self, number: u32) {
+        self.change(number, |sent| sent.unordered = true);
     }
 
     /// When the send was due and which device sent it.
@@ -116,6 +146,11 @@ impl Ledger {
         (sent.len(), sent.iter().filter(|sent| sent.fate == Fate::Open).count())
     }
 
+    /// Whether nothing was sent yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     pub(crate) fn all(&self) -> Vec<Sent> {
         self.lock().clone()
     }
@@ -129,8 +164,7 @@ impl Ledger {
     }
 }
 
-/// A UUIDv7 that carries the run's tag and the send's number, so that whoever shows a message knows which one it is
-/// without reading its text.
+/// A UUIDv7 that carries the run's tag and the send's number: an acknowledgement names nothing else.
 fn id_of(tag: [u8; 4], number: u32, now_ms: i64) -> CommandId {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&now_ms.to_be_bytes()[2..]);
@@ -152,6 +186,21 @@ mod tests {
         let (number, id) = ledger.enter((7, 9), 0, Instant::now(), 1_790_000_000_123);
         assert_eq!((number, ledger.number(id), id.stamp_ms()), (1, Some(1), 1_790_000_000_123));
         assert_eq!(Ledger::new([1, 2, 3, 5]).number(id), None, "another run's");
+    }
+
+    #[test]
+    fn a_text_says_which_send_it_is_and_of_which_run() {
+        let ledger = Ledger::new([1, 2, 3, 4]);
+        let named = |text: &str| ledger.named_in(Some(&MessageText::from(text)));
+        for (number, bytes) in [(0, TEXT_BYTES_MIN), (4_711, 200), (u32::MAX - 1, TEXT_BYTES_MIN)] {
+            let text = ledger.text(number, bytes);
+            assert_eq!((text.len(), named(&text)), (bytes, number));
+        }
+        let other = Ledger::new([1, 2, 3, 5]);
+        for text in [&*other.text(7, 50), "load 01020304", "load 01020304 x ", "hello", ""] {
+            assert_eq!(named(text), NOT_OURS, "{text}");
+        }
+        assert_eq!(ledger.named_in(None), NOT_OURS, "deleted");
     }
 
     #[tokio::test(start_paused = true)]

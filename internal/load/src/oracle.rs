@@ -1,8 +1,10 @@
 //! The oracle: holds what was sent and acknowledged, what every device showed, and the history against one another.
 //!
 //! Every acknowledged message must be in the history once, and on every device of every member once, in the order of the
-//! history. What a device was told to sync (after a reset) counts up to the head of that sync: it reads it in the
-//! history, which is compared. Texts are not compared: messages are told apart by their ids.
+//! history. What one device sent into a conversation must stand in the order in which it was sent, unless it was sent more
+//! than once. What a device was told to sync (after a reset) counts from where the device was to the head of that sync:
+//! it reads it in the history, which is compared. Each text names its run and its send: a message under another id, and
+//! one that the run did not send, are found.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -12,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{journal, ledger};
 
-pub use journal::{Journal, Loss, Shown};
-pub use ledger::{Fate, Sent};
+pub use journal::{ELSEWHERE, Journal, Loss, Shown};
+pub use ledger::{Fate, NOT_OURS, Sent};
 
 /// How many findings of one kind are kept as text; all are counted.
 const WORDS_MAX: usize = 5;
@@ -28,7 +30,7 @@ pub enum Fault {
     NotShown,
     /// One message twice, in the history or on a device.
     Doubled,
-    /// A device or the history shows two messages in another order than their seqs.
+    /// A device or the history shows two messages in another order than their seqs, or than their sender sent them.
     OutOfOrder,
     /// Something was shown that was not sent so, or is not in the history.
     Foreign,
@@ -74,7 +76,7 @@ pub struct Stored {
     pub seq: Seq,
     /// Its id.
     pub id: CommandId,
-    /// The number of its send.
+    /// The number of its send, as its text says; [`NOT_OURS`] when it says none of the run.
     pub number: u32,
 }
 
@@ -87,7 +89,8 @@ pub struct Evidence<'a> {
     pub journals: &'a [Journal],
     /// The devices of the members, for each conversation by number.
     pub devices: &'a [Vec<u32>],
-    /// The messages of the run in the history of each conversation, in the order in which the server returned them.
+    /// The messages in the history of each conversation since the run began, in the order in which the server returned
+    /// them.
     pub histories: &'a [Vec<Stored>],
 }
 
@@ -106,6 +109,9 @@ pub struct Verdict {
     pub shown: u64,
     /// Messages that a device did not get live, because a sync covers them.
     pub through_sync: u64,
+    /// Messages that were compared with the one that the same device had sent before.
+    #[serde(default)]
+    pub ordered: u64,
 }
 
 impl Verdict {
@@ -132,10 +138,11 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sent, acknowledged, shown, through_sync, .. } = self;
+        let Self { sent, acknowledged, shown, through_sync, ordered, .. } = self;
         writeln!(
             f,
-            "oracle: {sent} sent, {acknowledged} acknowledged, {shown} shown on devices, {through_sync} through a sync"
+            "oracle: {sent} sent, {acknowledged} acknowledged, {ordered} in the order of their sender, {shown} shown on \
+             devices, {through_sync} through a sync"
         )?;
         let counts: Vec<String> = Fault::ALL
             .iter()
@@ -197,12 +204,12 @@ fn sends(evidence: &Evidence<'_>, stored: &HashMap<u32, Seq>, verdict: &mut Verd
 }
 
 fn check_history(evidence: &Evidence<'_>, conversation: u32, history: &[Stored], verdict: &mut Verdict) {
-    let mut numbers = HashSet::new();
+    let (mut numbers, mut last) = (HashSet::new(), HashMap::new());
     for (before, entry) in std::iter::once(None).chain(history.iter().map(Some)).zip(history) {
         if before.is_some_and(|before| before.seq >= entry.seq) {
             verdict.fault(Fault::OutOfOrder, || format!("history of conversation {conversation} at {:?}", entry.seq));
         }
-        if !numbers.insert(entry.number) {
+        if entry.number != NOT_OURS && !numbers.insert(entry.number) {
             verdict.fault(Fault::Doubled, || {
                 format!("message {} is twice in the history of conversation {conversation}", entry.number)
             });
@@ -210,6 +217,17 @@ fn check_history(evidence: &Evidence<'_>, conversation: u32, history: &[Stored],
         let sent = evidence.sent.get(entry.number as usize);
         if sent.is_none_or(|sent| sent.id != entry.id || sent.conversation != conversation) {
             verdict.fault(Fault::Foreign, || format!("history of conversation {conversation} has {}", entry.id));
+        }
+        if let Some(sent) = sent.filter(|sent| !sent.unordered)
+            && let Some(before) = last.insert(sent.device, entry.number)
+        {
+            verdict.ordered += 1;
+            if before > entry.number {
+                let words = |number| format!("message {number} of device {}", sent.device);
+                verdict.fault(Fault::OutOfOrder, || {
+                    format!("{} stands behind {}, which was sent later", words(entry.number), words(before))
+                });
+            }
         }
     }
 }
@@ -226,8 +244,7 @@ fn check_device(evidence: &Evidence<'_>, (device, own): (u32, &[u32]), journal: 
     for conversation in own {
         let shown = shown.remove(conversation).unwrap_or_default();
         let history = evidence.histories.get(*conversation as usize).map(Vec::as_slice).unwrap_or_default();
-        let covered = journal.covered.get(conversation).copied();
-        check_shown((device, *conversation), history, &shown, covered, verdict);
+        check_shown((device, *conversation), history, &shown, journal, verdict);
     }
     for conversation in shown.keys() {
         verdict.fault(Fault::Foreign, || format!("device {device} shows conversation {conversation}, not its own"));
@@ -239,7 +256,7 @@ fn check_shown(
     (device, conversation): (u32, u32),
     history: &[Stored],
     shown: &[&Shown],
-    covered: Option<Seq>,
+    journal: &Journal,
     verdict: &mut Verdict,
 ) {
     let stored: HashMap<Seq, &Stored> = history.iter().map(|entry| (entry.seq, entry)).collect();
@@ -247,20 +264,28 @@ fn check_shown(
     for message in shown {
         let words =
             |what: &str| format!("device {device}, conversation {conversation}, message {}: {what}", message.number);
-        if !seen.insert(message.number) {
+        if message.number != NOT_OURS && !seen.insert(message.number) {
             verdict.fault(Fault::Doubled, || words("shown twice"));
         }
         if last.is_some_and(|last| message.seq < last) {
             verdict.fault(Fault::OutOfOrder, || words("shown after a later one"));
         }
         last = Some(message.seq);
-        let same = stored.get(&message.seq).is_some_and(|entry| entry.id == message.id);
-        if !same {
+        let same = |entry: &&Stored| (entry.id, entry.number) == (message.id, message.number);
+        if message.number == NOT_OURS {
+            verdict.fault(Fault::Foreign, || {
+                format!(
+                    "device {device}, conversation {conversation}: shows {}, which the run did not send",
+                    message.id
+                )
+            });
+        } else if !stored.get(&message.seq).is_some_and(same) {
             verdict.fault(Fault::Foreign, || words("shown, and not in the history at its seq"));
         }
     }
-    for entry in history.iter().filter(|entry| !seen.contains(&entry.number)) {
-        if covered.is_some_and(|covered| entry.seq <= covered) {
+    let ours = history.iter().filter(|entry| entry.number != NOT_OURS);
+    for entry in ours.filter(|entry| !seen.contains(&entry.number)) {
+        if journal.covers(conversation, entry.seq) {
             verdict.through_sync += 1;
         } else {
             verdict.fault(Fault::NotShown, || {

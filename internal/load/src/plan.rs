@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::exit::SetupError;
+use crate::ledger::TEXT_BYTES_MIN;
 use crate::options::{LoadOptions, Scenario, THREADS_MAX, seconds};
 use crate::pace::{Act, Stage};
 
@@ -115,10 +116,12 @@ impl Plan {
         check(self.rate > 0.0 && self.rate.is_finite(), "--rate must be more than 0".into());
         check(world.connect_rate > 0.0, "--connect-rate must be more than 0".into());
         check((1.0..=86_400.0).contains(&options.seconds), "--seconds must be 1 to 86400".into());
-        let fits = |bytes: usize| (1..=BODY_BYTES_MAX).contains(&bytes);
+        let fits = |bytes: usize| (TEXT_BYTES_MIN..=BODY_BYTES_MAX).contains(&bytes);
         check(
             fits(options.body_bytes) && fits(options.loud_bytes),
-            format!("--body-bytes and --loud-bytes must be 1 to {BODY_BYTES_MAX}"),
+            format!(
+                "--body-bytes and --loud-bytes must be {TEXT_BYTES_MIN} to {BODY_BYTES_MAX}: a text says which one it is"
+            ),
         );
         check(options.share.is_none_or(|share| (0.0..=1.0).contains(&share)), "--share must be between 0 and 1".into());
         check((1..=THREADS_MAX).contains(&world.threads), format!("--threads must be 1 to {THREADS_MAX}"));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bounds::Bound;
 use crate::exit::{Exit, SetupError};
 use crate::figures::{Figures, Times};
-use crate::journal::Journal;
+use crate::journal::{Journal, Loss};
 use crate::ledger::Sent;
 use crate::oracle::Verdict;
 use crate::plan::{Plan, Role, WARM_UP};
@@ -140,7 +140,7 @@ pub(crate) fn groups(plan: &Plan, journals: &[Journal]) -> Vec<Group> {
         Role::Stopped | Role::Trickling => Group::Slow,
         Role::Leaver => Group::Away,
         Role::Cut => Group::Cut,
-        Role::Normal if journal.losses.is_empty() => Group::Others,
+        Role::Normal if journal.losses.iter().all(Loss::is_move) => Group::Others,
         Role::Normal => Group::Cut,
     };
     journals.iter().zip(&plan.roles).map(group).collect()

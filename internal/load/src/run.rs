@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use client::{Endpoints, ErrorCode};
+use client::{CloseCode, Endpoints, ErrorCode};
 use environment::Entropy;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use crate::bounds::Measured;
 use crate::crew::{Crew, Target, loud_lists};
 use crate::exit::SetupError;
 use crate::figures::Times;
-use crate::journal::Journal;
+use crate::journal::{Journal, Loss};
 use crate::limit::Search;
 use crate::options::{LoadOptions, Scenario, seconds};
 use crate::oracle::{Evidence, Sent, Verdict, judge};
@@ -28,8 +28,6 @@ use crate::{conversations, history, lateness};
 
 /// Messages a second that find-limit lets a device send: half of what the server lets a socket.
 const DEVICE_RATE: f64 = 15.0;
-/// The close code of a server that takes no more sockets of a user or at all.
-const TOO_MANY: u16 = 4005;
 /// How often it is looked whether everything is settled.
 const SETTLED_EVERY: Duration = Duration::from_millis(50);
 
@@ -314,8 +312,10 @@ fn limits_hit(journals: &[Journal]) -> Vec<String> {
              60, and a user may cause 1 MiB a second to be written; take more devices, or a lower rate"
         ));
     }
-    let too_many =
-        journals.iter().flat_map(|journal| &journal.losses).filter(|loss| loss.code == Some(TOO_MANY)).count();
+    // Admission closes with that code, too: it makes devices come later, and limits no load.
+    let full =
+        |loss: &&Loss| loss.code == Some(CloseCode::TooMany.number()) && loss.reason == CloseCode::TooMany.reason();
+    let too_many = journals.iter().flat_map(|journal| &journal.losses).filter(full).count();
     if too_many > 0 {
         words.push(format!(
             "the server closed {too_many} connections because there were too many (4005): a node keeps 20 of a user and \
@@ -323,4 +323,23 @@ fn limits_hit(journals: &[Journal]) -> Vec<String> {
         ));
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(code: CloseCode, reason: &str) -> Vec<Journal> {
+        let mut journal = Journal::default();
+        journal.lost(5, Some(code.number()), reason.to_owned());
+        vec![journal]
+    }
+
+    #[test]
+    fn a_server_that_is_full_limits_the_load_and_one_that_lets_devices_wait_does_not() {
+        let full = limits_hit(&lost(CloseCode::TooMany, CloseCode::TooMany.reason()));
+        assert!(matches!(&full[..], [words] if words.contains("4005")), "{full:?}");
+        assert!(limits_hit(&lost(CloseCode::TooMany, CloseCode::CROWDED)).is_empty());
+        assert!(limits_hit(&lost(CloseCode::Slow, CloseCode::Slow.reason())).is_empty());
+    }
 }

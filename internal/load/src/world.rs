@@ -105,7 +105,11 @@ impl World {
         lock(&self.connects).values().copied().max().unwrap_or(0)
     }
 
+    /// A device has synced the conversation. Counts before the first send only.
     pub(crate) fn head_at_start(&self, conversation: u32, head: Seq) {
+        if !self.ledger.is_empty() {
+            return;
+        }
         lock(&self.heads).entry(conversation).and_modify(|known| *known = (*known).min(head)).or_insert(head);
     }
 
@@ -122,9 +126,9 @@ impl World {
         lock(&self.trouble).clone()
     }
 
-    /// Waits until so many devices are up.
+    /// Waits until so many devices are up, and it is known of every conversation where the history of the run begins.
     pub(crate) async fn until_up(&self, count: usize, until: Instant) -> bool {
-        while self.up.load(Ordering::Relaxed) < count {
+        while self.up.load(Ordering::Relaxed) < count || lock(&self.heads).len() < self.conversations.len() {
             if Instant::now() >= until {
                 return false;
             }

@@ -186,6 +186,8 @@ const ALLOWED_IN_TESTS: [&str; 4] = ["environment", "kv", "testkit", "workload"]
 const ALLOWED_IN_TESTS_OF: &[(&str, &[&str])] = &[
     ("chat", &["storage"]),
     ("fanout", &["storage"]),
+    // For the scripted server of the client's tests.
+    ("load", &["domain", "protocol", "secret"]),
     ("powercut", &["domain", "eventlog", "events", "store"]),
     (
         "e2e",

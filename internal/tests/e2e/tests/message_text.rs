@@ -27,13 +27,14 @@ const WRITTEN: &str = "what nobody else may read";
 
 /// Files that read message text, other than tests, and why. `internal/README.md` has the same list for readers: a
 /// new entry is a decision, and goes into both.
-const READERS: [(&str, &str); 9] = [
+const READERS: [(&str, &str); 10] = [
     ("internal/chat/src/list.rs", "how large a page of conversations is"),
     ("internal/chat/src/paging.rs", "how large a page of history is"),
     ("internal/client/examples/echo.rs", "a bot that answers"),
     ("internal/domain/src/kinds/context.rs", "the reducer's judgement"),
     ("internal/domain/src/kinds/hash.rs", "the payload hash"),
     ("internal/domain/src/kinds/input.rs", "the check of a command"),
+    ("internal/load/src/ledger.rs", "the number in a load's text"),
     ("internal/ops/src/audit/frame.rs", "the audit's own frames"),
     ("internal/protocol/src/text.rs", "JSON of frames and bodies"),
     ("internal/tests/testkit/src/oracle/devices.rs", "the id in a test's text"),
