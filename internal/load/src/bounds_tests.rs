@@ -84,7 +84,7 @@ fn a_reset_where_nothing_disturbs_misses_a_bound() {
     let missed = |scenario: Scenario, resets: u64| {
         let plan = plan(scenario, &["--devices=20"]);
         let resets = [("too_far".to_owned(), resets)].into();
-        let journals = vec![Journal { resets, ..Journal::default() }];
+        let journals = [Journal { resets, ..Journal::default() }];
         let (stages, sent, journals, acts) = (&[][..], &[][..], &journals[..], &[][..]);
         let bounds = Measured { plan: &plan, stages, sent, journals, acts, connects_per_second: 0 }.bounds();
         bounds.iter().any(|bound| bound.what == "resets" && !bound.passed())
@@ -129,7 +129,7 @@ fn a_move_to_another_node_is_no_lost_connection() {
     let plan = plan(Scenario::Idle, &["--devices=4"]);
     let idle = |reason: &str| {
         let journals =
-            vec![Journal { losses: vec![Loss { reason: reason.into(), ..lost(5, Some(6)) }], ..Journal::default() }];
+            [Journal { losses: vec![Loss { reason: reason.into(), ..lost(5, Some(6)) }], ..Journal::default() }];
         let (stages, sent, journals, acts) = (&[][..], &[][..], &journals[..], &[][..]);
         let bounds = Measured { plan: &plan, stages, sent, journals, acts, connects_per_second: 0 }.bounds();
         bounds.into_iter().find(|bound| bound.what == "lost connections").unwrap().passed()
