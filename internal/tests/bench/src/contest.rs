@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::conditions::{Beginning, machine};
 use crate::report::{Figures, Report};
 use crate::wishes::Wishes;
+
+/// After so many void rounds in a row, no other one will be better.
+const VOID_IN_A_ROW_MAX: usize = 2;
 
 /// Who is measured, beside which floor.
 #[derive(Debug, Clone, Copy)]
@@ -20,10 +23,11 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
-    /// Runs the rounds, prints the figures, and writes them to the result file.
+    /// Runs the rounds, prints the figures, and writes them to the result file. A void round has no figures; the others
+    /// keep theirs.
     ///
     /// # Errors
-    /// When a round fails or is void: then there are no figures.
+    /// When a round was void; at once, when [`VOID_IN_A_ROW_MAX`] were.
     pub(crate) async fn run(
         self,
         wishes: &Wishes,
@@ -33,10 +37,21 @@ impl Contest {
         println!("{}", machine());
         let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
         let floor = self.floor.map(str::to_owned);
+        let mut void_in_a_row = 0;
         let mut report = Report { row: self.row.to_owned(), command, floor, ..Report::default() };
         for number in 1..=wishes.rounds {
             for contestant in self.contestants.iter().filter(|contestant| wishes.wants(contestant)) {
-                let figures = round(contestant).await.with_context(|| format!("round {number} of {contestant}"))?;
+                let figures = match round(contestant).await.with_context(|| format!("round {number} of {contestant}")) {
+                    Ok(figures) => figures,
+                    Err(fault) if void_in_a_row + 1 < VOID_IN_A_ROW_MAX => {
+                        println!("VOID: {fault:#}");
+                        report.void.push(format!("{fault:#}"));
+                        void_in_a_row += 1;
+                        continue;
+                    }
+                    Err(fault) => return Err(fault),
+                };
+                void_in_a_row = 0;
                 let words = figures.iter().map(|(measure, figure)| format!("{measure} {figure:.2}"));
                 println!("{number} {contestant}: {}", words.collect::<Vec<_>>().join(", "));
                 report.add(contestant, figures);
@@ -51,6 +66,9 @@ impl Contest {
         let path = wishes.out.clone().unwrap_or_else(|| PathBuf::from(format!("bench-{}-{began}.json", self.row)));
         report.save(&path)?;
         println!("written to {}", path.display());
+        if !report.void.is_empty() {
+            bail!("{} rounds were void: {}", report.void.len(), report.void.join("; "));
+        }
         Ok(())
     }
 }

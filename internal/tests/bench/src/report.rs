@@ -22,6 +22,9 @@ pub(crate) struct Report {
     /// The contestant that is the floor of the others.
     pub(crate) floor: Option<String>,
     pub(crate) figures: BTreeMap<String, BTreeMap<String, Vec<f64>>>,
+    /// Why rounds were void.
+    #[serde(default)]
+    pub(crate) void: Vec<String>,
     /// Set at the end.
     pub(crate) conditions: Option<Conditions>,
 }
