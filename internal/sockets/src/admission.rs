@@ -5,10 +5,10 @@
 //! bounded rate, they leave the node the time to serve those that are connected, and the store the time to answer.
 //!
 //! A device waits after its `hello`, when it is known whose it is and what it brings: those with a cursor first, and one
-//! of [`FIRST_ONE_OF`] is one without, or with one that leads nowhere
-//! ([`Brought::may_resume`](crate::feed::Brought::may_resume)), so that nobody waits for ever. Beyond as many as can be
-//! welcomed within [`ADMISSION_WAIT`], devices are told to come later: at the upgrade with 429 and `Retry-After`, before
-//! anything is spent on them. Those that came just before are closed with `TooMany`.
+//! of [`FIRST_ONE_OF`] is one without, or with one that leads nowhere (see `feed::Brought::may_resume`), so that nobody
+//! waits for ever. Beyond as many as can be welcomed within [`ADMISSION_WAIT`], devices are told to come later: at the
+//! upgrade with 429 and `Retry-After`, before anything is spent on them. Those that came just before are closed with
+//! `TooMany`.
 //!
 //! A device that gives up while it waits leaves the queue at once. If it stayed, the queue after a crash would fill up with
 //! devices that have gone and come again, and those that are there would wait behind them until they give up, too.

@@ -187,3 +187,30 @@ impl Messages {
 fn id() -> Result<CommandId> {
     CommandId::try_from(Uuid::now_v7()).context("the clock is out of bounds")
 }
+
+#[cfg(test)]
+mod tests {
+    use environment::Clock;
+    use eventlog::embedded::EmbeddedLog;
+    use kv::Database;
+    use store::embedded::EmbeddedStore;
+    use testkit::numbered;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_that_the_store_does_not_have_make_a_run_void() {
+        let log: SharedLog = EmbeddedLog::open(Database::in_memory(), Clock::system()).await.unwrap();
+        log.create(spec_of(MESSAGES)).await.unwrap();
+        let store: SharedStore = EmbeddedStore::open(Database::in_memory(), Clock::system()).await.unwrap();
+        let mut messages = Messages::new(&log);
+        messages.appended.all_stored(&store).await.unwrap();
+        messages.open(&[numbered::user(0), numbered::user(1)]).await.unwrap();
+        messages.say_in_small_batches(5).await.unwrap();
+        let Appended { created, deliveries, .. } = messages.appended;
+        assert_eq!((messages.appended.messages(), created), (5, 1));
+        assert!([6, 12].contains(&deliveries), "one or two of each event: {deliveries}");
+        let void = messages.appended.all_stored(&store).await.unwrap_err();
+        assert_eq!(void.to_string(), "void: 5 messages were appended, and the store has 0");
+    }
+}

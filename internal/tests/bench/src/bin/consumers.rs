@@ -32,8 +32,12 @@ use store::embedded::EmbeddedStore;
 use store::tables::TIMELINE;
 use store::wrapper::StoreWrapper;
 use store::{Applied, CellWrites, SharedStore, Source, StoreError};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+/// The run is void when nothing is made for this long before all is.
+const QUIET: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// As in the consumers' programs.
 #[global_allocator]
@@ -61,7 +65,12 @@ async fn main() -> Result<()> {
             begin_again(&log).await?;
             let deps = fanout::Deps::new(watched, store, codec, entropy, fanout::FanoutMetrics::new(&metrics));
             let running = fanout::run(deps, Readiness::default(), stop);
-            first(progress::delivered(&log, &ends), running).await?;
+            // A commit passes over conversations that wait for facts: their records come later.
+            let all = async {
+                progress::delivered(&log, &ends).await?;
+                work.reach(results).await
+            };
+            first(all, running).await?;
         }
         _ => bail!("started by bench"),
     }
@@ -112,6 +121,21 @@ impl Work {
     fn made(&self, results: u64) {
         if let Some(made) = &mut *self.locked() {
             (made.last, made.results) = (Instant::now(), made.results + results);
+        }
+    }
+
+    /// Waits until so many results were made, or no more are.
+    async fn reach(&self, expected: u64) -> Result<()> {
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            let results = self.locked().map_or(0, |made| made.results);
+            if results >= expected || since.elapsed() >= QUIET {
+                return Ok(());
+            }
+            if results != last {
+                (last, since) = (results, Instant::now());
+            }
+            sleep(LOOK_EVERY).await;
         }
     }
 
