@@ -5,8 +5,8 @@
 //! consumers storage|fanout RESULTS
 //! ```
 //! Started by `bench`, with `KLATSCH_KAFKA` in the environment. Prints records per second, and microseconds of CPU time
-//! of each, from the first record that was read to the last result. Fails unless exactly so many results were made:
-//! timeline entries, or delivery records.
+//! of each, from the first record that was read to the last result. Fails when fewer results were made: timeline
+//! entries, or delivery records.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,7 +142,8 @@ impl Work {
     fn print(&self, records: u64, expected: u64) -> Result<()> {
         let cpu = cpu_of(std::process::id())?;
         let Made { first, before, last, results } = self.locked().context("nothing was read")?;
-        ensure!(results == expected, "void: {expected} results were to be made, and {results} were");
+        // More are no loss: after an interruption, the fan-out makes some records again.
+        ensure!(results >= expected, "void: {expected} results were to be made, and {results} were");
         let (took, cpu, records) = (last - first, cpu - before, records as f64);
         println!("{} {}", records / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / records);
         Ok(())
