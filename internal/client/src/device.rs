@@ -76,7 +76,9 @@ pub(crate) struct Device {
 impl Device {
     /// A device of `user` with its saved state. Another user's state is ignored.
     pub(crate) fn new(user: UserId, state: DeviceState) -> Self {
-        let state = if state.user.is_some_and(|other| other != user) { DeviceState::default() } else { state };
+        let mut state = if state.user.is_some_and(|other| other != user) { DeviceState::default() } else { state };
+        // A copy in memory remembers requests whose answers another device waits for.
+        state.commands.values_mut().for_each(|tracked| tracked.asking = false);
         Self {
             user,
             state: DeviceState { user: Some(user), ..state },
