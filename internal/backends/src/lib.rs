@@ -28,6 +28,9 @@ pub use keys::follow_keys;
 
 /// How long the chat and socket services wait for an acknowledgement before they answer `unknown`.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long brokers hold a fetch of a service for which there is nothing new: a service to which nothing comes asks each
+/// broker ten times a second. A partition that it begins to read waits as long at most.
+const FETCH_WAIT: Duration = Duration::from_millis(100);
 
 /// The engines of a program.
 #[derive(Clone)]
@@ -93,6 +96,7 @@ async fn connect(
         dev: log.dev,
         observers: metrics.kafka(),
         delivery_timeout,
+        fetch_wait: FETCH_WAIT,
         ..KafkaConfig::new(log.kafka.clone(), format!("klatsch-{}", bootstrap.name))
     };
     let transient = LogError::is_transient;

@@ -41,6 +41,10 @@ pub struct KafkaConfig {
     /// Produce requests in flight on one connection, 1 to 5. A broker keeps them in order by the sequence numbers
     /// of an idempotent producer; the mock broker ignores those and needs 1.
     pub requests_in_flight: u8,
+    /// How long a broker holds a fetch for which there is nothing new. A reader that is opened waits for the fetch in
+    /// progress, so a program that reads many partitions briefly wants it short; each fetch costs CPU, so one that
+    /// waits for records wants it long.
+    pub fetch_wait: Duration,
     /// Those who are told how the clients are.
     pub observers: KafkaObservers,
 }
@@ -67,6 +71,7 @@ impl KafkaConfig {
             delivery_timeout: None,
             session_timeout: Duration::from_secs(10),
             requests_in_flight: 5,
+            fetch_wait: Duration::from_millis(25),
             observers: KafkaObservers::default(),
         }
     }
@@ -157,9 +162,7 @@ impl KafkaConfig {
         config
             .set("group.id", format!("{}-readers", self.client_id))
             .set("fetch.min.bytes", "1")
-            // A partition that is added has to wait for the fetch in progress. Less costs more: a node to which nothing
-            // comes asks each broker ten times a second.
-            .set("fetch.wait.max.ms", "100")
+            .set("fetch.wait.max.ms", self.fetch_wait.as_millis().to_string())
             .set("fetch.queue.backoff.ms", "2")
             // Fetched ahead for each partition, which has a queue of its own: at either bound no more is fetched until
             // its reader has taken some, looked at every 2 ms. A record that lies in a queue keeps the whole answer to
