@@ -89,6 +89,7 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
     let guest = unless_draining(node, Box::pin(greeting)).await?;
     opening.authenticated.set();
     let counted = node.socket_count.count(guest.user);
+    // The guest is kept to the end: without its watch on the session, nobody would hear that the user has signed out.
     let ended = guest.session.as_ref().map(|session| session.ended().clone()).unwrap_or_default();
     tokio::select! {
         biased;
@@ -97,7 +98,7 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
         // A user who has signed out gets no more frames.
         () = ended.cancelled() => Err(Ending::Close(CloseCode::Unauthorized)),
         served = async {
-            let mut session = Box::pin(welcomed(node, wire, guest, &counted, opening)).await?;
+            let mut session = Box::pin(welcomed(node, wire, &guest, &counted, opening)).await?;
             session.go_on().await
         } => served,
     }
@@ -107,12 +108,12 @@ async fn serve(node: &Arc<Node>, wire: &mut Wire, opening: &Opening) -> Result<I
 async fn welcomed<'w>(
     node: &Arc<Node>,
     wire: &'w mut Wire,
-    guest: Guest,
+    guest: &Guest,
     counted: &'w CountedSocket,
     opening: &Opening,
 ) -> Result<Session<'w>, Ending> {
-    unless_draining(node, admitted(node, wire, &guest)).await?;
-    let mut session = Session::new(node, wire, &guest, counted, opening);
+    unless_draining(node, admitted(node, wire, guest)).await?;
+    let mut session = Session::new(node, wire, guest, counted, opening);
     unless_draining(node, session.begin()).await?;
     Ok(session)
 }
@@ -123,8 +124,8 @@ async fn unless_draining<T>(node: &Node, phase: impl Future<Output = Result<T, E
     outcome.unwrap_or(Err(Ending::Close(CloseCode::Draining)))
 }
 
-/// Waits until the device may be welcomed. One that leaves meanwhile waits no longer: it must not take the turn of one that
-/// is there.
+/// Waits until the device may be welcomed. One that leaves meanwhile waits no longer: it must not take the turn of one
+/// that is there.
 async fn admitted(node: &Node, wire: &mut Wire, guest: &Guest) -> Result<(), Ending> {
     let returning = guest.brought.may_resume(node.partition(guest.user));
     let turn = async {
