@@ -73,9 +73,11 @@ async function groupLife(world, [ann, bob, cem, dan, eve], heard) {
   world.check('role_changed', await heard.soon(cem, { kind: 'role_changed', user: bob.account.user }));
   await stands('remove_member', bob, { type: 'remove_member', user: eve.account.user });
   world.check('left', await heard.soon(eve, { kind: 'left', user: eve.account.user }));
-  // A second time: then nobody can take her in again.
-  await stands('add_members again', ann, { type: 'add_members', members: [eve.account.user] });
-  await stands('leave', eve, { type: 'leave' });
+  // Who has left twice cannot be taken in again. That she was removed does not count.
+  for (const time of ['first', 'second']) {
+    await stands(`add_members, the ${time} time again`, ann, { type: 'add_members', members: [eve.account.user] });
+    await stands(`leave, the ${time} time`, eve, { type: 'leave' });
+  }
   return conversation;
 }
 
