@@ -10,14 +10,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-programs=$(realpath "${PROGRAMS:-target/release}")
-folder=$(mktemp -d --tmpdir klatsch-two-nodes-XXXXXX)
 # Of a node that is told to stop, in seconds; its devices have five seconds more to be back.
 window=8
 
 main() {
+    case ${1:-}/${2:-} in
+    haproxy/restart | haproxy/crash | haproxy/slow | nginx/restart | nginx/crash | nginx/slow) ;;
+    *) usage ;;
+    esac
+    [[ -n ${KLATSCH_TEST_KAFKA:-} && -n ${KLATSCH_TEST_CQL:-} && -n ${KLATSCH_TEST_REGISTRY:-} ]] || usage
     local balancer=$1 scenario=$2
     shift 2
+    programs=$(realpath "${PROGRAMS:-target/release}")
+    folder=$(mktemp -d --tmpdir klatsch-two-nodes-XXXXXX)
     trap end EXIT
     ulimit -n "$(ulimit -Hn)"
     export KLATSCH_KAFKA=$KLATSCH_TEST_KAFKA KLATSCH_CQL=$KLATSCH_TEST_CQL KLATSCH_REGISTRY=$KLATSCH_TEST_REGISTRY
@@ -37,6 +42,11 @@ main() {
     ready 9082 9083 9084
     until curl -sf http://127.0.0.1:8080/.well-known/jwks.json >"$folder/jwks.json"; do sleep 0.1; done
     "$scenario" "$@"
+}
+
+usage() {
+    sed -n '/^#  /s/^# *//p' deploy/load/two-nodes.sh >&2
+    exit 64
 }
 
 # Both nodes in turn. A node closes its sockets evenly over its window: 1.5 times that is allowed in any one second. No
