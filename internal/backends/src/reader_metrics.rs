@@ -14,6 +14,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::FETCH_WAIT;
+
 #[derive(Debug, Clone)]
 pub(crate) struct ReaderMetrics {
     rtt: Gauge<f64, AtomicU64>,
@@ -56,8 +58,11 @@ impl ReaderMetrics {
         Self {
             rtt: seconds(
                 "kafka_reader_rtt_seconds",
-                "99th percentile of a reader's request to its answer, of the slowest broker, in 5 s; includes up to 25 ms \
-                 in which a broker waits for records",
+                &format!(
+                    "99th percentile of a reader's request to its answer, of the slowest broker, in 5 s; includes up to {} \
+                     ms in which a broker waits for records",
+                    FETCH_WAIT.as_millis()
+                ),
             ),
             throttle: seconds("kafka_reader_throttle_seconds", "Longest delay of a reader by a broker's quota, in 5 s"),
             errors: counter(

@@ -20,7 +20,7 @@ pub struct ReaderStatistics {
     /// The number of the consumer in its log, from 0: each one tells its own figures.
     pub consumer: usize,
     /// The 99th percentile of the time from a request to its answer, of the slowest broker, in microseconds. Most requests
-    /// fetch records, and a broker that has none lets them wait for up to 25 ms.
+    /// fetch records, and a broker that has none lets them wait ([`crate::KafkaConfig::fetch_wait`]).
     pub rtt_p99_us: u64,
     /// The longest time by which a broker delayed its answers because of a quota, in milliseconds.
     pub throttle_ms: u64,
