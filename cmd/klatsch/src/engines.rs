@@ -5,13 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use auth::KeyRing;
 use environment::{Clock, Entropy};
+use eventlog::SharedLog;
 use eventlog::embedded::EmbeddedLog;
-use eventlog::{AppendObserver, AppendOutcome, SharedLog};
 use events::Codec;
 use kv::{Database, KvError};
 use process::{ConfigFault, Metrics};
 use store::embedded::EmbeddedStore;
-use store::observer::Observer;
 use store::{Following, SharedStore};
 
 /// The engines that all services use.
@@ -43,10 +42,9 @@ pub(crate) async fn open(
     let path = folder.join("signing-key.pem");
     let keys = KeyRing::open(&path, clock, entropy);
     let keys = keys.map_err(|error| ConfigFault::caused(format!("the signing keys cannot be used: {error}"), error))?;
-    let log = EmbeddedLog::open_observed(database.clone(), clock.clone(), observer(metrics));
+    let log = EmbeddedLog::open_observed(database.clone(), clock.clone(), ops::observers::appends(metrics));
     let log = log.await.context("opening the event log")?;
-    let requests = metrics.store().clone();
-    let observer = Observer::new(move |op, outcome, waited| requests.observe(op.name(), outcome.name(), waited));
+    let observer = ops::observers::store_requests(metrics);
     let store = EmbeddedStore::open_observed(database, clock.clone(), observer).await.context("opening the store")?;
     let codec = Codec::compiled_in();
     let made = ops::topics::apply(&*log, &codec, entropy, |_| {}).await.context("putting the topics in place")?;
@@ -58,15 +56,6 @@ pub(crate) async fn open(
     let store: SharedStore = Following::new(store);
     ops::versions::register(metrics, &store);
     Ok(Engines { log, store, codec, keys })
-}
-
-/// Counts the log's appends.
-fn observer(metrics: &Metrics) -> AppendObserver {
-    let appends = metrics.appends().clone();
-    AppendObserver::new(move |topic, outcome, took| match outcome {
-        AppendOutcome::Acknowledged { append_time_ms } => appends.acknowledged(topic, took, append_time_ms),
-        AppendOutcome::Failed => appends.failed(topic),
-    })
 }
 
 impl Engines {

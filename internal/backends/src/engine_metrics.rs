@@ -1,23 +1,20 @@
-//! The metrics of the engines: how Kafka and the store are, as this program sees them.
+//! The metrics of Kafka's clients: how Kafka is, as this program sees it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventlog::{AppendObserver, AppendOutcome};
 use eventlog_kafka::{KafkaObservers, ProducerObserver, ProducerStatistics, ReaderObserver};
 use process::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use store_scylla::Observer;
 
 use crate::reader_metrics::ReaderMetrics;
 
-/// The metrics of both engines. Cheap to clone; clones share the counts.
+/// The metrics of Kafka's clients. Cheap to clone; clones share the counts.
 #[derive(Debug, Clone)]
 pub struct EngineMetrics {
     producer: ProducerMetrics,
     readers: ReaderMetrics,
-    appends: process::AppendSeconds,
-    store: process::StoreSeconds,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Clone)]
@@ -39,27 +36,17 @@ impl EngineMetrics {
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         let (producer, readers) = (ProducerMetrics::new(metrics), ReaderMetrics::new(metrics));
-        Self { producer, readers, appends: metrics.appends().clone(), store: metrics.store().clone() }
+        Self { producer, readers, metrics: metrics.clone() }
     }
 
-    /// Counts a store's requests.
-    #[must_use]
-    pub fn store(&self) -> Observer {
-        let seconds = self.store.clone();
-        Observer::new(move |op, outcome, waited| seconds.observe(op.name(), outcome.name(), waited))
-    }
-
-    /// Shows how the clients of Kafka are, and counts appends.
+    /// Shows how the clients are, and counts appends.
     #[must_use]
     pub fn kafka(&self) -> KafkaObservers {
-        let (producer, readers, appends) = (self.producer.clone(), self.readers.clone(), self.appends.clone());
+        let (producer, readers) = (self.producer.clone(), self.readers.clone());
         KafkaObservers {
             producer: ProducerObserver::new(move |statistics| producer.set(statistics)),
             readers: ReaderObserver::new(move |statistics| readers.set(statistics)),
-            appends: AppendObserver::new(move |topic, outcome, took| match outcome {
-                AppendOutcome::Acknowledged { append_time_ms } => appends.acknowledged(topic, took, append_time_ms),
-                AppendOutcome::Failed => appends.failed(topic),
-            }),
+            appends: ops::observers::appends(&self.metrics),
         }
     }
 }

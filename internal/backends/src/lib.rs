@@ -120,7 +120,7 @@ async fn connect(
     condition.not_ready(format!("waiting for the store at {}", store.cql.join(",")));
     let config = scylla_config(&store.cql, &store.keyspace, log.dev);
     let config = config.map_err(|error| ConfigFault::caused(error.to_string(), error))?;
-    let config = ScyllaConfig { observer: metrics.store(), ..config };
+    let config = ScyllaConfig { observer: ops::observers::store_requests(&bootstrap.metrics), ..config };
     let transient = StoreError::is_transient;
     let store =
         match retry_until_stopped("reach the store", entropy, stop, transient, || ScyllaStore::connect(config.clone()))

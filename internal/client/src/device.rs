@@ -76,10 +76,8 @@ pub(crate) struct Device {
 impl Device {
     /// A device of `user` with its saved state. Another user's state is ignored.
     pub(crate) fn new(user: UserId, state: DeviceState) -> Self {
-        let mut state = if state.user.is_some_and(|other| other != user) { DeviceState::default() } else { state };
-        // A copy in memory remembers requests whose answers another device waits for.
-        state.commands.values_mut().for_each(|tracked| tracked.asking = false);
-        Self {
+        let state = if state.user.is_some_and(|other| other != user) { DeviceState::default() } else { state };
+        let mut device = Self {
             user,
             state: DeviceState { user: Some(user), ..state },
             connected: false,
@@ -91,7 +89,10 @@ impl Device {
             filtered: 0,
             put_off: BTreeMap::new(),
             out: VecDeque::new(),
-        }
+        };
+        // A copy in memory remembers requests whose answers another device waits for.
+        device.forget_asked();
+        device
     }
 
     /// The first frame on a new socket. It has no token, because the upgrade request has it.

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use eventlog::{LogError, NewRecord};
 use rdkafka::ClientContext;
@@ -17,10 +16,6 @@ use tokio_util::task::TaskTracker;
 use crate::config::KafkaConfig;
 use crate::errors::broken;
 use crate::{context, threads};
-
-/// How long the producer's thread waits for events before it checks whether it has to end. Not less: `BaseProducer::poll`
-/// of rdkafka 0.39 spins for the last millisecond of each wait.
-const POLL_WAIT: Duration = Duration::from_millis(500);
 
 /// Sends lossy records. The producer is created for the first of them, because most programs send none.
 pub(crate) struct LossyProducer {
@@ -72,7 +67,7 @@ impl LossyProducer {
         let (serving, closing) = (Arc::clone(&producer), self.closing.clone());
         threads::spawn("kafka-lossy", &self.tasks, move || {
             while !closing.is_cancelled() {
-                serving.poll(POLL_WAIT);
+                serving.poll(threads::PRODUCER_POLL_WAIT);
             }
             serving.purge(PurgeConfig::default().queue().inflight());
         })?;

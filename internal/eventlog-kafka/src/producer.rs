@@ -27,9 +27,6 @@ use crate::{context, threads};
 /// Bytes in flight. With a kilobyte added for each record, this also bounds the number of records below
 /// librdkafka's limit.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
-/// How long a producer's thread waits for events before it checks whether it has to end. Not less: `BaseProducer::poll`
-/// of rdkafka 0.39 spins for the last millisecond of each wait.
-const POLL_WAIT: Duration = Duration::from_millis(500);
 /// How long closing waits for the records in flight.
 const FLUSH_WAIT: Duration = Duration::from_secs(9);
 /// How long opening waits for the producer's id.
@@ -194,7 +191,7 @@ fn run(producer: &BaseProducer<Deliveries>, served: &watch::Receiver<()>) {
     let context = producer.client().context();
     let mut told = false;
     while served.has_changed().is_ok() {
-        producer.poll(POLL_WAIT);
+        producer.poll(threads::PRODUCER_POLL_WAIT);
         let fatal = producer.client().fatal_error();
         if fatal.is_none() && !context.failed.load(Ordering::Acquire) {
             continue;

@@ -9,6 +9,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::errors::broken;
 
+/// How long a producer's thread waits for events before it checks whether it has to end. Not less: `BaseProducer::poll`
+/// of rdkafka 0.39 spins for the last millisecond of each wait.
+pub(crate) const PRODUCER_POLL_WAIT: Duration = Duration::from_millis(500);
+
 /// Runs `work` on a thread of its own; `tasks` tracks it until its end.
 pub(crate) fn spawn(name: &str, tasks: &TaskTracker, work: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
     let alive = tasks.token();

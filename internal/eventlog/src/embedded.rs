@@ -107,8 +107,14 @@ impl EmbeddedLog {
         let (catalog, tails) = topics::load(&tables)?;
         let (catalog, closing, tasks) = (Arc::new(catalog), CancellationToken::new(), TaskTracker::new());
         let failure = Arc::new(Failure::default());
-        let writer = Writer::new(tables.clone(), Arc::clone(&catalog), tails, clock.clone(), Arc::clone(&failure))
-            .observed_by(observer.clone());
+        let writer = Writer::new(
+            tables.clone(),
+            Arc::clone(&catalog),
+            tails,
+            clock.clone(),
+            observer.clone(),
+            Arc::clone(&failure),
+        );
         let (queue, items) = mpsc::channel(Intake::records_max(QUEUE_BYTES_MAX) + QUEUE_OTHERS_MAX);
         let writer = tokio::spawn(writer.run(items, closing.clone()));
         let groups = Groups::new(tasks.clone(), closing.clone());

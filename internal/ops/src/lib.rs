@@ -12,6 +12,7 @@ pub mod groups;
 pub mod holds;
 pub mod keys;
 pub mod ledger;
+pub mod observers;
 pub mod rebuild;
 pub mod replay;
 pub mod schemas;

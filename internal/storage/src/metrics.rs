@@ -1,7 +1,8 @@
 //! The metrics of the storage consumer.
 
-use consumer::GroupMetrics;
+use consumer::{BATCH_RECORDS_MAX, GroupMetrics};
 use environment::Clock;
+use eventlog::Record;
 use process::{Ages, Latency, Metrics, PartitionLabel, TopicLabel};
 use prometheus_client::metrics::counter::Counter;
 
@@ -81,4 +82,9 @@ impl StorageMetrics {
             clock: metrics.clock().clone(),
         }
     }
+}
+
+/// Since when records wait behind a batch that is applied: only a full one has others behind it, about as old as its last.
+pub(crate) fn behind(batch: &[Record]) -> Option<i64> {
+    batch.last().filter(|_| batch.len() == BATCH_RECORDS_MAX).map(|last| last.append_time_ms)
 }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::behind;
 use crate::redrives::Redrives;
 use crate::{Deps, StorageError, lag_commits};
 
@@ -104,14 +105,14 @@ impl Partition {
         }
     }
 
-    /// Applies a batch, and says meanwhile since when it waits. A full batch has others behind it.
+    /// Applies a batch, and says meanwhile since when it waits.
     async fn store(&mut self, records: &[Record]) -> Result<(), StorageError> {
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+        let Some(first) = records.first() else { return Ok(()) };
         self.lag.since(Some(first.append_time_ms));
         self.apply(records).await?;
         let metrics = &self.deps.metrics;
         metrics.append_to_stored.observe_between(first.append_time_ms, metrics.clock.now_ms());
-        self.lag.since((records.len() == BATCH_RECORDS_MAX).then_some(last.append_time_ms));
+        self.lag.since(behind(records));
         Ok(())
     }
 

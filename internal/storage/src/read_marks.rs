@@ -20,6 +20,7 @@ use store::{Applied, Consumer, Hold, Mark, Row};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::behind;
 use crate::replay::{Replay, replay_range};
 use crate::{Deps, Replayed, StorageError, lag_commits};
 
@@ -133,12 +134,12 @@ impl Receipts {
         }
     }
 
-    /// Applies a batch, and says meanwhile since when it waits. A full batch has others behind it.
+    /// Applies a batch, and says meanwhile since when it waits.
     async fn store(&mut self, records: &[Record]) -> Result<(), StorageError> {
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+        let Some(first) = records.first() else { return Ok(()) };
         self.lag.since(Some(first.append_time_ms));
         self.apply(records).await?;
-        self.lag.since((records.len() == BATCH_RECORDS_MAX).then_some(last.append_time_ms));
+        self.lag.since(behind(records));
         Ok(())
     }
 

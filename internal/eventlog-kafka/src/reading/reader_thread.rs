@@ -181,7 +181,10 @@ impl Drop for ReaderThread {
 
 /// Whether the consumer gets over it by itself, and nothing is missing behind it.
 pub(super) fn is_passing(error: &KafkaError) -> bool {
-    matches!(kind_of(error), Kind::Transient | Kind::TimedOut | Kind::QueueFull)
+    match kind_of(error) {
+        Kind::Transient | Kind::TimedOut | Kind::QueueFull => true,
+        Kind::OutOfRange | Kind::NoTopic | Kind::Broken | Kind::TooLarge | Kind::Fenced => false,
+    }
 }
 
 fn number(partition: u32) -> i32 {

@@ -128,15 +128,11 @@ impl Writer {
         catalog: Arc<Catalog>,
         tails: Vec<Vec<Tail>>,
         clock: Clock,
+        observer: AppendObserver,
         failure: Arc<Failure>,
     ) -> Self {
         let trims = catalog.all().iter().any(|topic| topic.row.retention_ms.is_some() && !topic.row.lossy);
-        Self { tables, catalog, tails, clock, trims, observer: AppendObserver::default(), failure }
-    }
-
-    /// The same, with somebody who is told of every append.
-    pub(super) fn observed_by(self, observer: AppendObserver) -> Self {
-        Self { observer, ..self }
+        Self { tables, catalog, tails, clock, trims, observer, failure }
     }
 
     /// Writes the queue until `closing` is cancelled, then the rest of the queue.

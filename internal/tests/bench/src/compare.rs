@@ -58,6 +58,7 @@ mod tests {
         assert!(!differ(steady, restless));
         assert!(differ(steady, Spread::of(&[10.4, 10.5, 10.6])));
     }
+
     #[test]
     fn a_figure_that_is_gone_is_a_difference() {
         let report = |figures: &[(&'static str, f64)]| {

@@ -128,15 +128,16 @@ impl Messages {
 
     /// So many messages, one conversation after the other.
     pub(crate) async fn say(&mut self, count: usize) -> Result<()> {
-        for number in 0..count {
-            self.one(number).await?;
-        }
-        self.durable().await
+        self.say_together(count, count.max(1)).await
     }
 
     /// The same in small batches, as the services append what many people send.
     pub(crate) async fn say_in_small_batches(&mut self, count: usize) -> Result<()> {
-        let together = BATCH_RECORDS * spec_of(MESSAGES).partitions as usize;
+        self.say_together(count, BATCH_RECORDS * spec_of(MESSAGES).partitions as usize).await
+    }
+
+    /// So many messages, and after each `together` of them a wait until all are durable.
+    async fn say_together(&mut self, count: usize, together: usize) -> Result<()> {
         for number in 0..count {
             self.one(number).await?;
             if (number + 1) % together == 0 {

@@ -53,7 +53,7 @@ async fn exported() -> Result<Vec<Described>> {
     let metrics = Metrics::with_clock(clock.clone());
     process::usage::register(&metrics, "test", "0");
     let _consumers = (storage::StorageMetrics::new(&metrics), fanout::FanoutMetrics::new(&metrics));
-    let _engines = backends::EngineMetrics::new(&metrics);
+    let _engines = (backends::EngineMetrics::new(&metrics).kafka(), ops::observers::store_requests(&metrics));
     let _audit = ops::audit::AuditMetrics::new(&metrics);
     let log: SharedLog = EmbeddedLog::open(kv::Database::in_memory(), clock.clone()).await?;
     let store: SharedStore = EmbeddedStore::open(kv::Database::in_memory(), clock.clone()).await?;
