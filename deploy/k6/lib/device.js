@@ -37,6 +37,7 @@ const PASSING = new Set(['busy', 'retry', 'too_slow', 'rate_limited', 'unavailab
 
 /** The bounds of the back-off between connections. */
 const RECONNECT_FIRST_MS = 500;
+const RECONNECT_BROKEN_MS = 1_600;
 const RECONNECT_MOST_MS = 30_000;
 
 /** A command without an answer on a socket that stands is sent again after this. */
@@ -128,7 +129,9 @@ export class Device {
       return;
     }
     const atOnce = (code === 4000 || code === 4001) && this.failures === 0;
-    const waitMs = atOnce ? 0 : backOffMs(this.failures, RECONNECT_FIRST_MS, RECONNECT_MOST_MS);
+    // A connection that breaks without a close frame: all devices of a node that crashed come at once.
+    const firstMs = code === 1006 ? RECONNECT_BROKEN_MS : RECONNECT_FIRST_MS;
+    const waitMs = atOnce ? 0 : backOffMs(this.failures, firstMs, RECONNECT_MOST_MS);
     this.failures += 1;
     this.later(waitMs, () => this.start());
   }

@@ -215,6 +215,8 @@ pub(crate) enum After {
     Soon,
     /// Reconnect with back-off.
     Later,
+    /// Reconnect with a back-off that begins higher: the connection broke without a close frame.
+    Broken,
     /// Reconnect with a back-off of seconds: sooner, this socket would in turn displace another one of the user.
     MuchLater,
     /// Reconnect when the server asks for it, and a random moment later.
@@ -229,7 +231,8 @@ pub(crate) fn after(code: Option<u16>) -> After {
         Some(code) if !CloseCode::reconnect(code) => After::Stop,
         Some(code) if code == CloseCode::Draining.number() || code == CloseCode::TokenExpired.number() => After::Soon,
         Some(code) if code == CloseCode::TooMany.number() => After::MuchLater,
-        _ => After::Later,
+        Some(_) => After::Later,
+        None => After::Broken,
     }
 }
 
@@ -244,6 +247,6 @@ mod tests {
         assert_eq!(then(CloseCode::Slow), After::Later);
         assert_eq!(then(CloseCode::TooMany), After::MuchLater, "at once it would be the next one's turn to go");
         assert_eq!(then(CloseCode::Unauthorized), After::Stop);
-        assert_eq!(after(None), After::Later);
+        assert_eq!(after(None), After::Broken);
     }
 }
