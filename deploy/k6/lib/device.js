@@ -162,6 +162,7 @@ export class Device {
         this.socket?.send('{"type":"pong"}');
         break;
       case 'typing':
+      case 'presence':
         return this.options.heard?.(this, frame);
       case 'ack':
         if (frame.cursor === undefined) return this.acked(frame);

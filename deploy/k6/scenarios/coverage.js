@@ -7,13 +7,14 @@
 
 /** Frames that clients send, by type. */
 export const SENT = [
-  'hello', 'pong', 'mark', 'renew', 'typing', 'create', 'add_members', 'remove_member', 'leave', 'change_role',
+  'hello', 'pong', 'mark', 'renew', 'typing', 'presence', 'watch', 'create', 'add_members', 'remove_member', 'leave', 'change_role',
   'change_title', 'send', 'edit', 'delete', 'react', 'unreact', 'withdraw',
 ];
 
 /** Frames that servers send, by type. */
 export const HEARD = [
   'welcome', 'ack', 'mark_ack', 'renewed', 'error', 'event', 'settled', 'refused', 'read', 'account', 'typing',
+  'presence',
 ];
 
 /** Events, by kind. */

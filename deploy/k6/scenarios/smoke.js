@@ -127,6 +127,9 @@ async function ownFrames(world, [ann, bob], conversation, heard) {
   world.check('read', await heard.soon(bob, { type: 'read', conversation, user: bob.account.user }));
   bob.say({ type: 'typing', conversation });
   world.check('typing', await heard.soon(ann, { type: 'typing', user: bob.account.user }));
+  ann.say({ type: 'watch', users: [bob.account.user] });
+  bob.say({ type: 'presence', status: 'dnd' });
+  world.check('presence', await heard.soon(ann, { type: 'presence', user: bob.account.user }));
   ann.say({ type: 'pong' });
   await ann.account.refresh();
   ann.say({ type: 'renew', token: ann.account.accessToken });

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Cursor, Seq, TYPING_EVERY, UserId};
+use domain::{CommandId, ConversationId, Cursor, Doing, Seq, TYPING_EVERY, UserId, WATCHED_MAX};
 use protocol::{
-    ClientFrame, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState, Received,
-    ServerFrame, StandsName,
+    ClientFrame, CommandFrame, CommandKind, DoingName, ErrorCode, FeedFrame, FeedKind, OutcomeBody, OutcomeState,
+    OwnStatus, Received, ServerFrame, StandsName,
 };
 use tokio::time::Instant;
 
@@ -66,6 +66,10 @@ pub(crate) struct Device {
     stretch: u64,
     /// When it last sent `typing` for a conversation; only times within the last `TYPING_EVERY`.
     typed: BTreeMap<ConversationId, Instant>,
+    /// How present the user is here, if the application has said so; said again on each new socket.
+    status: Option<OwnStatus>,
+    /// Whose presence is shown; asked for again on each new socket.
+    watched: Vec<UserId>,
     /// Frames that the filter dropped.
     pub(crate) filtered: u64,
     /// How often a command was refused for now, by code.
@@ -88,6 +92,8 @@ impl Device {
             typed: BTreeMap::new(),
             filtered: 0,
             put_off: BTreeMap::new(),
+            status: None,
+            watched: Vec::new(),
             out: VecDeque::new(),
         };
         // A copy in memory remembers requests whose answers another device waits for.
@@ -128,11 +134,45 @@ impl Device {
     }
 
     /// The user is typing. Sends `typing` at most as often as the server accepts it, and only while connected.
-    pub(crate) fn typing(&mut self, conversation: ConversationId, now: Instant) {
+    pub(crate) fn typing(
+        &mut self,
+        conversation: ConversationId,
+        doing: Doing,
+        thread: Option<CommandId>,
+        now: Instant,
+    ) {
         self.typed.retain(|_, at| *at + TYPING_EVERY > now);
         if self.connected && !self.typed.contains_key(&conversation) {
             self.typed.insert(conversation, now);
-            self.out.push_back(Output::Send(ClientFrame::Typing { conversation }));
+            let doing = Some(doing.into()).filter(|doing: &DoingName| !doing.is_text());
+            self.out.push_back(Output::Send(ClientFrame::Typing { conversation, doing, thread }));
+        }
+    }
+
+    /// How present the user is at this device.
+    pub(crate) fn present(&mut self, status: OwnStatus) {
+        self.status = Some(status);
+        if self.connected {
+            self.out.push_back(Output::Send(ClientFrame::Presence { status }));
+        }
+    }
+
+    /// Whose presence is shown from now on; beyond [`WATCHED_MAX`] nobody's.
+    pub(crate) fn watch(&mut self, mut users: Vec<UserId>) {
+        users.truncate(WATCHED_MAX);
+        if users != self.watched && self.connected {
+            self.out.push_back(Output::Send(ClientFrame::Watch { users: users.clone() }));
+        }
+        self.watched = users;
+    }
+
+    /// Says on a new socket what the one before was told.
+    fn say_presence(&mut self) {
+        if let Some(status) = self.status {
+            self.out.push_back(Output::Send(ClientFrame::Presence { status }));
+        }
+        if !self.watched.is_empty() {
+            self.out.push_back(Output::Send(ClientFrame::Watch { users: self.watched.clone() }));
         }
     }
 
@@ -157,6 +197,7 @@ impl Device {
         match inbound {
             Inbound::Server(ServerFrame::Welcome { cursor, reset, partition, .. }) => {
                 self.connected = true;
+                self.say_presence();
                 self.event(ClientEvent::Connected { partition });
                 match reset {
                     None => {

@@ -61,6 +61,7 @@ mod front;
 mod http;
 mod link;
 mod marks;
+mod presences;
 mod renewal;
 mod run;
 mod state;
@@ -74,6 +75,7 @@ pub use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 pub use error::ClientError;
 pub use front::Message;
 pub use http::{Endpoints, HistoryQuery, Http, HttpPool};
+pub use presences::Presences;
 pub use protocol::{
     CloseCode, CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody,
     SignalFrame, StandsName, SyncConversation, SyncState,
@@ -82,7 +84,7 @@ pub use run::{Client, ClientOptions, MOVES};
 pub use secret::Secret;
 pub use state::{DeviceState, StateError, StateFile};
 pub use tracked::Tracked;
-pub use view::{Applied, Change, ENTRIES_MAX, View};
+pub use view::{Applied, Change, ENTRIES_MAX, Typing, View};
 
 /// An event of a device.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +122,7 @@ pub enum ClientEvent {
     },
     /// A frame that passed the filter.
     Feed(Box<FeedFrame>),
-    /// A signal about the present moment, such as that somebody is typing: see [`View::signal`]. It may be lost,
+    /// A signal about the present moment, such as that somebody is typing ([`View::signal`]) or online ([`Presences::signal`]). It may be lost,
     /// and no stored state depends on it.
     Signal(SignalFrame),
     /// A command is in the log.

@@ -67,7 +67,7 @@ pub struct Client {
     identity: Identity,
     clock: Clock,
     entropy: Entropy,
-    device: Device,
+    pub(crate) device: Device,
     socket: SocketState,
     /// The base URLs of the websocket service; at least one. Each lost connection moves on to the next one.
     nodes: Vec<String>,
@@ -199,13 +199,6 @@ impl Client {
     /// Marks the conversation as read up to `seq`.
     pub fn mark(&mut self, conversation: ConversationId, seq: Seq) {
         self.device.state.marks.want(conversation, seq);
-    }
-
-    /// The user is typing in that conversation. It may be called for every key: `typing` is sent only as often as
-    /// the server accepts it, and may be lost.
-    pub fn typing(&mut self, conversation: ConversationId) {
-        self.device.typing(conversation, Instant::now());
-        self.carry_out();
     }
 
     /// The state to store, with which a later run resumes after exactly the events that [`Self::next`] has
@@ -455,7 +448,7 @@ impl Client {
     }
 
     /// Carries out the outputs of the device.
-    fn carry_out(&mut self) {
+    pub(crate) fn carry_out(&mut self) {
         while let Some(output) = self.device.out.pop_front() {
             match output {
                 Output::Event(event) => self.events.push_back(event),

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{CommandId, ConversationId, MessageText, SIGNAL_SHOWN, Seq, TYPING_MEMBERS_MAX, UserId};
+use domain::{CommandId, ConversationId, Doing, MessageText, SIGNAL_SHOWN, Seq, TYPING_MEMBERS_MAX, UserId};
 use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, SignalFrame};
 use tokio::time::Instant;
 
@@ -33,6 +33,17 @@ pub struct Applied {
     pub reread: Option<Seq>,
 }
 
+/// Somebody who is typing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Typing {
+    /// Who.
+    pub user: UserId,
+    /// What they do.
+    pub doing: Doing,
+    /// The root of the thread that they type in; `None` outside threads.
+    pub thread: Option<CommandId>,
+}
+
 /// The view of one conversation.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -43,8 +54,8 @@ pub struct View {
     /// Whether the rows have not been read yet, or not since the user (re)joined: a frame can change entries that
     /// are not here.
     unread: bool,
-    /// When each of the other users last sent `typing`. Expired ones may still be here.
-    typing: BTreeMap<UserId, Instant>,
+    /// What each of the other users last said with `typing`, and when. Expired ones may still be here.
+    typing: BTreeMap<UserId, (Instant, Typing)>,
     /// Whether the user has left. Signals are ignored then.
     left: bool,
 }
@@ -61,6 +72,12 @@ impl View {
     #[must_use]
     pub fn conversation(&self) -> ConversationId {
         self.conversation
+    }
+
+    /// The user of the device.
+    #[must_use]
+    pub fn me(&self) -> UserId {
+        self.me
     }
 
     /// The entries, oldest first.
@@ -82,18 +99,18 @@ impl View {
 
     /// Applies a signal.
     pub fn signal(&mut self, signal: &SignalFrame, now: Instant) {
-        let SignalFrame::Typing { conversation, user } = signal;
-        if *conversation == self.conversation && *user != self.me && !self.left {
-            self.typing.retain(|_, since| now < *since + SIGNAL_SHOWN);
+        let SignalFrame::Typing { conversation, user, doing, thread } = *signal else { return };
+        if conversation == self.conversation && user != self.me && !self.left {
+            self.typing.retain(|_, (since, _)| now < *since + SIGNAL_SHOWN);
             if self.typing.len() < TYPING_MEMBERS_MAX {
-                self.typing.insert(*user, now);
+                self.typing.insert(user, (now, Typing { user, doing: doing.into(), thread }));
             }
         }
     }
 
     /// The users who are typing: those whose signal came within [`SIGNAL_SHOWN`], and no message since.
-    pub fn typing(&self, now: Instant) -> impl Iterator<Item = UserId> {
-        self.typing.iter().filter(move |(_, since)| now < **since + SIGNAL_SHOWN).map(|(user, _)| *user)
+    pub fn typing(&self, now: Instant) -> impl Iterator<Item = Typing> {
+        self.typing.values().filter(move |(since, _)| now < *since + SIGNAL_SHOWN).map(|(_, typing)| *typing)
     }
 
     /// Merges the newest rows, read as of the seq in the latest [`Applied::reread`] if there was one. From now on
@@ -237,6 +254,8 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use protocol::DoingName;
+
     use super::*;
 
     fn seq(n: u64) -> Seq {
@@ -365,9 +384,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn somebody_is_typing_for_six_seconds_or_until_they_say_it() {
         let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
-        let typing = |n| SignalFrame::Typing { conversation: ConversationId::direct(user(1), user(2)), user: user(n) };
-        let shown = |view: &View| view.typing(Instant::now()).collect::<Vec<_>>();
-        let elsewhere = SignalFrame::Typing { conversation: ConversationId::direct(user(1), user(3)), user: user(1) };
+        let (doing, thread) = (DoingName::Text, None);
+        let conversation = ConversationId::direct(user(1), user(2));
+        let typing = |n| SignalFrame::Typing { conversation, user: user(n), doing, thread };
+        let shown = |view: &View| view.typing(Instant::now()).map(|typing| typing.user).collect::<Vec<_>>();
+        let conversation = ConversationId::direct(user(1), user(3));
+        let elsewhere = SignalFrame::Typing { conversation, user: user(1), doing, thread };
         for signal in [typing(2), elsewhere] {
             view.signal(&signal, Instant::now());
             assert_eq!(shown(&view), [], "neither oneself, nor what is said elsewhere");
@@ -388,6 +410,12 @@ mod tests {
         view.apply(&frame(3, FeedKind::Joined { members: vec![user(2)] }));
         view.signal(&typing(3), Instant::now());
         assert_eq!(shown(&view), [user(3)]);
+        // The newest counts: the text has become a file in a thread.
+        let (doing, thread) = (DoingName::File, Some(CommandId::first_at(1)));
+        let conversation = ConversationId::direct(user(1), user(2));
+        view.signal(&SignalFrame::Typing { conversation, user: user(3), doing, thread }, Instant::now());
+        let shown: Vec<_> = view.typing(Instant::now()).collect();
+        assert_eq!(shown, [Typing { user: user(3), doing: Doing::File, thread }]);
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub use kinds::{Action, Kind, PayloadHash};
 pub use message_text::MessageText;
 pub use reducer::{Decision, Effects, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of};
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
-pub use signal::{SIGNAL_SHOWN, Signal, TYPING_EVERY, TYPING_MEMBERS_MAX};
+pub use signal::{
+    Doing, OFFLINE_AFTER, PRESENCE_EVERY, Presence, SIGNAL_SHOWN, Signal, Status, TYPING_EVERY, TYPING_MEMBERS_MAX,
+    WATCHED_MAX,
+};
 pub use spans::{MembershipSpan, MembershipSpans};
 pub use state::{Content, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::{ConversationId, UserId};
+use crate::{CommandId, ConversationId, UserId};
 
 /// A device sends at most one typing signal per conversation in this time.
 pub const TYPING_EVERY: Duration = Duration::from_secs(3);
@@ -14,6 +14,13 @@ pub const TYPING_EVERY: Duration = Duration::from_secs(3);
 pub const SIGNAL_SHOWN: Duration = Duration::from_secs(6);
 /// In conversations with more members, typing signals are not sent.
 pub const TYPING_MEMBERS_MAX: usize = 100;
+
+/// The most users that a socket watches.
+pub const WATCHED_MAX: usize = 500;
+/// A watcher is told of changes of one user's presence at most once in this time.
+pub const PRESENCE_EVERY: Duration = Duration::from_secs(2);
+/// How long after their last socket was closed a user is still as present as before: devices change networks and nodes.
+pub const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 
 /// One signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +31,44 @@ pub enum Signal {
         conversation: ConversationId,
         /// The user who is typing.
         user: UserId,
+        /// What the user is about to say.
+        doing: Doing,
+        /// The root of the thread that the user types in; `None` outside threads.
+        thread: Option<CommandId>,
     },
+}
+
+/// What somebody who is shown as typing does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Doing {
+    /// Typing a text.
+    #[default]
+    Text,
+    /// Sending a file.
+    File,
+    /// An assistant's answer is being written.
+    Assistant,
+}
+
+impl Doing {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Text, Self::File, Self::Assistant];
+
+    /// Its name on the wire and in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::File => "file",
+            Self::Assistant => "assistant",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|doing| doing.name() == name)
+    }
 }
 
 impl Signal {
@@ -32,7 +76,58 @@ impl Signal {
     #[must_use]
     pub fn replaces(&self, earlier: &Self) -> bool {
         match (self, earlier) {
-            (Self::Typing { .. }, Self::Typing { .. }) => self == earlier,
+            // What is done there may change: the newest counts.
+            (
+                Self::Typing { conversation, user, thread, doing: _ },
+                Self::Typing { conversation: where_before, user: who_before, thread: thread_before, doing: _ },
+            ) => (conversation, user, thread) == (where_before, who_before, thread_before),
         }
     }
+}
+
+/// How present a user is. The order is that of strength: of several devices of a user, the strongest one counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// No device is connected, or none that anybody may know of.
+    #[default]
+    Offline,
+    /// Connected; nobody has used the device for a while.
+    Idle,
+    /// Connected.
+    Online,
+    /// Connected, and not to be disturbed.
+    Dnd,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Offline, Self::Idle, Self::Online, Self::Dnd];
+
+    /// Its name on the wire and in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Idle => "idle",
+            Self::Online => "online",
+            Self::Dnd => "dnd",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+/// The presence of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presence {
+    /// The user.
+    pub user: UserId,
+    /// How present they are.
+    pub status: Status,
+    /// Since when, milliseconds since the Unix epoch; `None` where that is not known.
+    pub since_ms: Option<i64>,
 }

@@ -68,11 +68,13 @@ pub enum Bug {
     FeedReversesFrames,
     /// Now and then a message is logged a second time, under an id that the client never sent.
     SendLoggedTwice,
+    /// Typing is appended to the durable feed of the members, too.
+    SignalOnDurablePath,
 }
 
 impl Bug {
     /// All bugs.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -102,6 +104,7 @@ impl Bug {
         Self::FeedDropsFrame,
         Self::FeedReversesFrames,
         Self::SendLoggedTwice,
+        Self::SignalOnDurablePath,
     ];
 
     /// The bug of that name.

@@ -48,6 +48,18 @@ record_types! {
     }
     MembersAddedV2 = "members_added" v "2" { envelope: EnvelopeV1, members: Vec<Uuid>, looked_up: bool }
     TypingV1 = "typing" v "1" { recipients: Vec<Uuid>, conversation: Uuid, user: Uuid }
+    TypingV2 = "typing" v "2" {
+        recipients: Vec<Uuid>, conversation: Uuid, user: Uuid, doing: String, thread: Option<Uuid>
+    }
+    WatchV1 = "watch" v "1" { users: Vec<Uuid>, partition: i32 }
+    PresenceV1 = "presence" v "1" { node: Uuid, states: Vec<StateV1> }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StateV1 {
+    pub(crate) user: Uuid,
+    pub(crate) status: String,
+    pub(crate) since: Option<i64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -155,7 +167,10 @@ impl Codec {
             | SchemaKind::UserRegisteredV1
             | SchemaKind::SessionStartedV1
             | SchemaKind::SessionEndedV1
-            | SchemaKind::TypingV1 => Err(misplaced(kind)),
+            | SchemaKind::TypingV1
+            | SchemaKind::TypingV2
+            | SchemaKind::WatchV1
+            | SchemaKind::PresenceV1 => Err(misplaced(kind)),
         };
         Ok(MessageRecord::Event(Box::new(read?)))
     }

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use domain::kinds::{AddMembers, Create, EditMessage, SendMessage};
-use domain::{Action, CommandId, ConversationId, ConversationKind, Event, Seq, Signal, UserId};
+use domain::{
+    Action, CommandId, ConversationId, ConversationKind, Doing, Event, Presence, Seq, Signal, Status, UserId,
+};
 use uuid::Uuid;
 
 use crate::{AccountEvent, Codec, Delivery, Encoded, Quarantined, ReadMark, SchemaKind, SignalRecord, UserEvent};
@@ -60,9 +62,18 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
         let event = UserEvent { id: Uuid::from_bytes([7; 16]), user: user(1), time_ms: 1_700_000_000_000, what };
         out.push((codec.user_event(&event), format!("Some({event:?})")));
     }
-    let typing = Signal::Typing { conversation, user: user(1) };
-    let signal = SignalRecord { recipients: vec![user(2), user(3)], signal: typing };
-    out.push((codec.signal(&signal), format!("Some({signal:?})")));
+    let doings = [(Doing::Text, None), (Doing::File, None), (Doing::Assistant, Some(command(9)))];
+    for (doing, thread) in doings {
+        let typing = Signal::Typing { conversation, user: user(1), doing, thread };
+        let signal = SignalRecord::Told { recipients: vec![user(2), user(3)], signal: typing };
+        out.push((codec.signal(&signal), format!("Some({signal:?})")));
+    }
+    let watch = SignalRecord::Watch { users: vec![user(2), user(3)], partition: 7 };
+    out.push((codec.signal(&watch), format!("Some({watch:?})")));
+    let online = Presence { user: user(1), status: Status::Online, since_ms: Some(1_700_000_000_000) };
+    let offline = Presence { user: user(2), status: Status::Offline, since_ms: None };
+    let presence = SignalRecord::Presence { node: Uuid::from_bytes([7; 16]), states: vec![online, offline] };
+    out.push((codec.signal(&presence), format!("Some({presence:?})")));
     let payload = Bytes::from_static(&[1, 2, 3]);
     let lost = Quarantined { topic: "t".into(), partition: 1, offset: 2, reason: "r".into(), payload };
     out.push((codec.quarantined(&lost), String::new()));

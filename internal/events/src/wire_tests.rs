@@ -20,7 +20,9 @@ fn read(codec: &Codec, kind: SchemaKind, headers: &[Header], payload: &[u8]) -> 
         SchemaKind::UserRegisteredV1 | SchemaKind::SessionStartedV1 | SchemaKind::SessionEndedV1 => {
             format!("{:?}", codec.read_user_event(headers, payload).unwrap())
         }
-        SchemaKind::TypingV1 => format!("{:?}", codec.read_signal(headers, payload).unwrap()),
+        SchemaKind::TypingV1 | SchemaKind::TypingV2 | SchemaKind::WatchV1 | SchemaKind::PresenceV1 => {
+            format!("{:?}", codec.read_signal(headers, payload).unwrap())
+        }
         SchemaKind::QuarantinedV1 => String::new(),
         _ => match codec.read_message(headers, payload).unwrap() {
             MessageRecord::Event(event) => format!("Event({})", in_full(&event)),
@@ -89,6 +91,9 @@ fn the_ids_without_a_registry_stay_as_they_are() {
         "ConversationCreatedV2",
         "MembersAddedV2",
         "TypingV1",
+        "TypingV2",
+        "WatchV1",
+        "PresenceV1",
     ];
     assert_eq!(names, pinned);
 }

@@ -5,6 +5,8 @@ use domain::{CommandId, ConversationId, Seq, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::{DoingName, OwnStatus};
+
 /// A field of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
@@ -47,6 +49,10 @@ pub enum FieldType {
     Seq,
     /// True or false.
     Flag,
+    /// What somebody who is typing does.
+    Doing,
+    /// How present a user is at a device.
+    Status,
 }
 
 impl FieldType {
@@ -61,6 +67,8 @@ impl FieldType {
             Self::Users => "a list of users' ids",
             Self::Seq => "the seq of an entry, a whole number",
             Self::Flag => "true or false",
+            Self::Status => "'online', 'idle' or 'dnd'",
+            Self::Doing => "'text', 'file' or 'assistant'",
         }
     }
 
@@ -78,6 +86,8 @@ impl FieldType {
             Self::Users => is::<Vec<UserId>>(value),
             Self::Seq => is::<Seq>(value),
             Self::Flag => value.is_boolean(),
+            Self::Status => is::<OwnStatus>(value),
+            Self::Doing => is::<DoingName>(value),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::integer::{integer, maybe};
-use crate::{BatchedFrame, CommandFrame, ErrorCode, FeedKind, SignalFrame};
+use crate::{BatchedFrame, CommandFrame, DoingName, ErrorCode, FeedKind, OwnStatus, SignalFrame};
 
 /// A frame from a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,22 @@ pub enum ClientFrame {
     Typing {
         /// The conversation in which the user is typing.
         conversation: ConversationId,
+        /// What the user is about to say; absent for a text.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        doing: Option<DoingName>,
+        /// The root of the thread; absent outside threads.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        thread: Option<CommandId>,
+    },
+    /// How present the user is at this device, which asked for signals. Not answered.
+    Presence {
+        /// The device's status, until it says another one.
+        status: OwnStatus,
+    },
+    /// The users whose presence the client shows: all of them each time. Not answered.
+    Watch {
+        /// The users, at most [`domain::WATCHED_MAX`].
+        users: Vec<UserId>,
     },
     /// A command.
     #[serde(untagged)]

@@ -42,4 +42,4 @@ pub use object::is_object;
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,
 };
-pub use signals::SignalFrame;
+pub use signals::{DoingName, OwnStatus, SignalFrame, StatusName};

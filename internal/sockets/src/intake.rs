@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::{ApiError, Caller};
 use auth::{SessionId, SessionWatch};
 use commands::Submitted;
-use domain::{CommandId, ConversationId, UserId};
+use domain::{CommandId, ConversationId, Signal, UserId};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -20,7 +20,7 @@ use crate::hello::Guest;
 use crate::metrics::{Metrics, SignalFate};
 use crate::node::Node;
 use crate::parse::parse;
-use crate::signals::{SIGNALS_BURST, SIGNALS_PER_SECOND};
+use crate::signals::{SIGNALS_BURST, SIGNALS_PER_SECOND, Subscription};
 
 /// Commands and read marks of one socket that are not answered yet. At the bound the node stops reading from the
 /// socket.
@@ -41,6 +41,8 @@ pub(crate) struct Intake {
     signs: Budget,
     /// The budget of signals.
     moments: Budget,
+    /// The socket's subscription to signals, if it asked for them.
+    signals: Option<Arc<Subscription>>,
     malformed: u32,
     /// The command that is being checked and handed to the log. The next one waits for it, so that commands keep
     /// their order.
@@ -50,7 +52,7 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(node: Arc<Node>, guest: &Guest, trace: TraceParent) -> Self {
+    pub(crate) fn new(node: Arc<Node>, guest: &Guest, signals: Option<Arc<Subscription>>, trace: TraceParent) -> Self {
         let budget = Budget::new(node.config.burst, node.config.rate);
         Self {
             user: guest.user,
@@ -60,6 +62,7 @@ impl Intake {
             budget,
             signs: Budget::new(SIGNS_BURST, SIGNS_PER_SECOND),
             moments: Budget::new(SIGNALS_BURST, SIGNALS_PER_SECOND),
+            signals,
             malformed: 0,
             submitting: None,
             flying: FuturesUnordered::new(),
@@ -90,13 +93,16 @@ impl Intake {
                 }
                 self.renew(token);
             }
-            ClientFrame::Typing { conversation } => {
+            ClientFrame::Typing { conversation, doing, thread } => {
                 if self.moments.spend() {
-                    self.node.signals.typing(self.user, conversation);
+                    let (user, doing) = (self.user, doing.unwrap_or_default().into());
+                    self.node.signals.typing(Signal::Typing { conversation, user, doing, thread });
                 } else {
                     self.node.metrics.signal(SignalFate::TooOften);
                 }
             }
+            ClientFrame::Presence { status } => self.moment(|signals| signals.says(status.into())),
+            ClientFrame::Watch { users } => self.moment(|signals| signals.watch(&users)),
             ClientFrame::Hello { .. } => {
                 let words = "'hello' is the first frame, and only that";
                 let refusal = ApiError::new(ErrorCode::UnknownFrame, words);
@@ -142,6 +148,15 @@ impl Intake {
                 }
                 else => std::future::pending().await,
             }
+        }
+    }
+
+    /// Charges a frame about presence, and hands it on if the device has asked for signals.
+    fn moment(&mut self, hand_on: impl FnOnce(&Subscription)) {
+        match &self.signals {
+            _ if !self.moments.spend() => self.node.metrics.signal(SignalFate::TooOften),
+            None => self.node.metrics.signal(SignalFate::NotAsked),
+            Some(signals) => hand_on(signals),
         }
     }
 

@@ -6,7 +6,7 @@
 //! that reconnect with a cursor older than the ring share one read of the log (`range`). A socket's `feed` changes
 //! between ring and log without a gap. Commands go the other way, through the [`commands`] library into
 //! `chat.messages` (`intake`). A node keeps no durable state: a device that loses its node resumes at any other
-//! one. Signals (who is typing) go from device to device through `chat.signals` (`signals`), separate from all of
+//! one. Signals (who is typing, who is online) go from device to device through `chat.signals` (`signals`), separate from all of
 //! this.
 //!
 //! | bound | at the bound |
@@ -93,7 +93,7 @@ pub mod limits {
     pub use crate::handshake::FRAME_BYTES_MAX;
     pub use crate::hello::SOCKET_AGE_MAX;
     pub use crate::intake::{IN_FLIGHT_MAX, MALFORMED_MAX};
-    pub use crate::signals::{MEMBERS_KEPT, SIGNALS_BURST, SIGNALS_PER_SECOND};
+    pub use crate::signals::{MEMBERS_KEPT, QUIET_AFTER_START, SHARING_KEPT, SIGNALS_BURST, SIGNALS_PER_SECOND};
     pub use crate::wire::CLOSE_WAIT;
 }
 

@@ -108,6 +108,10 @@ pub(crate) enum SignalFate {
     TooOld,
     /// It was read from the log and cannot be decoded.
     Unreadable,
+    /// Beyond a bound of watched or tracked users.
+    TooMany,
+    /// It is about presence, and its device did not ask for signals.
+    NotAsked,
 }
 
 /// Why a delivery cannot be read.
@@ -232,6 +236,8 @@ impl Metrics {
             SignalFate::NotTaken => "not_taken",
             SignalFate::TooOld => "too_old",
             SignalFate::Unreadable => "unreadable",
+            SignalFate::TooMany => "too_many",
+            SignalFate::NotAsked => "not_asked",
         };
         self.signals.get_or_create(&FateLabel { fate }).inc();
     }

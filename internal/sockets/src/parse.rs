@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The types of frames that are not commands.
-const PLAIN_TYPES: [&str; 5] = ["hello", "mark", "pong", "renew", "typing"];
+const PLAIN_TYPES: [&str; 7] = ["hello", "mark", "pong", "presence", "renew", "typing", "watch"];
 /// The most characters of an error message, which may quote serde's own message.
 const WORDS_MAX: usize = 200;
 
@@ -65,7 +65,7 @@ fn is_unknown(text: &str) -> bool {
 fn wrong_field(kind: &str, text: &str) -> Option<String> {
     let frame: Map<String, Value> = serde_json::from_str(text).ok()?;
     let named: &[_] = match kind {
-        "hello" | "renew" => &[],
+        "hello" | "renew" | "presence" | "watch" => &[],
         "mark" | "typing" => &[CONVERSATION],
         "create" => &[ID],
         _ if is_unknown(text) => &[],
@@ -98,6 +98,9 @@ fn fields_of(kind: &str) -> Vec<Field> {
         ],
         "renew" => vec![Field::required("token", FieldType::Text)],
         "mark" => vec![Field::required("seq", FieldType::Seq)],
+        "presence" => vec![Field::required("status", FieldType::Status)],
+        "watch" => vec![Field::required("users", FieldType::Users)],
+        "typing" => vec![Field::optional("doing", FieldType::Doing), Field::optional("thread", FieldType::Command)],
         command => CommandKind::fields_of(command),
     }
 }

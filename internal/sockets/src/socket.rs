@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Authenticated, Caller};
-use domain::{Cursor, UserId};
+use domain::{Cursor, Status, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
@@ -167,7 +167,7 @@ struct Session<'w> {
     user: UserId,
     feed: Feed,
     /// Its subscription to signals, if the device asked for them.
-    signals: Option<Subscription>,
+    signals: Option<Arc<Subscription>>,
     /// Whether the device accepts several frames in one websocket message.
     batches: bool,
     intake: Intake,
@@ -201,14 +201,15 @@ enum Event {
 impl<'w> Session<'w> {
     fn new(node: &Arc<Node>, wire: &'w mut Wire, guest: &Guest, counted: &'w CountedSocket, opening: &Opening) -> Self {
         let partition = node.partition(guest.user);
+        let signals = guest.signals.then(|| Arc::new(node.signals.subscribe(guest.user)));
         Self {
             feed: Feed::new(partition, guest.user, guest.brought, wire.blocked()),
             wire,
             counted,
             user: guest.user,
-            signals: guest.signals.then(|| node.signals.subscribe(guest.user)),
             batches: guest.batches,
-            intake: Intake::new(Arc::clone(node), guest, opening.trace),
+            intake: Intake::new(Arc::clone(node), guest, signals.clone(), opening.trace),
+            signals,
             heartbeat: Heartbeat::new(node.config.ping, node.node_clock.now()),
             expires: guest.expires,
             expired: None,
@@ -265,7 +266,7 @@ impl<'w> Session<'w> {
             answer = self.intake.answer() => Event::Answer(answer),
             heard = self.wire.hear(), if open => Event::Heard(heard),
             fed = self.feed.next() => Event::Fed(fed),
-            frames = next_signals(self.signals.as_ref()) => Event::Signals(frames),
+            frames = next_signals(self.signals.as_deref()) => Event::Signals(frames),
         };
         if !open {
             self.heartbeat.heard(self.node.node_clock.now()); // the node did not read: this is no silence of the device
@@ -354,6 +355,9 @@ impl<'w> Session<'w> {
         self.online_since_ms = self.node.metrics.now_ms();
         // Once for each socket, and never where the balancer was told the right partition: nothing would change.
         let misrouted = !self.welcomed && self.routed != Some(cursor.partition);
+        if let Some(signals) = self.signals.as_ref().filter(|_| !self.welcomed) {
+            signals.says(Status::Online);
+        }
         self.welcomed = true;
         let moves = self.node.config.routed_by_partition && misrouted;
         if moves {

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use domain::{CommandId, UserId};
-use protocol::CommandKind;
+use protocol::{CommandKind, OwnStatus};
 
 /// A typed line. Messages are named by their number in the conversation, or by `last` for the user's own last one.
 pub(crate) enum Line {
@@ -16,6 +16,8 @@ pub(crate) enum Line {
     /// A command about the user of that name, to be made with the user's id.
     OfUser(String, Box<dyn FnOnce(UserId) -> CommandKind + Send>),
     Who,
+    /// How present the user is here.
+    Status(OwnStatus),
     History(Option<usize>),
     Help,
     Quit,
@@ -43,7 +45,9 @@ impl FromStr for Which {
 pub(crate) const HELP: &str = "\
 /reply N TEXT   /edit N TEXT   /delete N   /react N EMOJI   /unreact N
                 N is a message's number, or 'last' for your own last one
-/who            who is here, and as what
+/who            who is here, as what, and whether they are online
+/away   /busy   /back
+                how present you are to others, from this terminal
 /history [N]    what was said before
 /add NAME   /remove NAME   /role NAME member|admin|owner   /title TEXT
 /leave          leave the group for good       /quit  go, and come back later
@@ -103,6 +107,9 @@ impl FromStr for Line {
             "leave" => return Err("/leave stands alone".to_owned()),
             "title" => Self::Command(CommandKind::ChangeTitle { title: rest.to_owned() }),
             "who" => Self::Who,
+            "away" => Self::Status(OwnStatus::Idle),
+            "busy" => Self::Status(OwnStatus::Dnd),
+            "back" => Self::Status(OwnStatus::Online),
             "history" if rest.is_empty() => Self::History(None),
             "history" => Self::History(Some(rest.parse().map_err(|_| format!("'{rest}' is not a number"))?)),
             "help" => Self::Help,
@@ -127,7 +134,9 @@ mod tests {
             Line::Command(command) => (String::new(), command),
             Line::OfMessage(which, command) => (format!("{which:?}"), command(MESSAGE.parse().unwrap())),
             Line::OfUser(name, command) => (name, command(BOB.parse().unwrap())),
-            Line::Nothing | Line::Who | Line::History(_) | Line::Help | Line::Quit => panic!("{line} is no command"),
+            Line::Nothing | Line::Who | Line::Status(_) | Line::History(_) | Line::Help | Line::Quit => {
+                panic!("{line} is no command")
+            }
         };
         (named, serde_json::to_value(command).unwrap())
     }
@@ -135,6 +144,7 @@ mod tests {
     #[test]
     fn lines_are_messages_or_commands() {
         assert!(matches!("  ".parse(), Ok(Line::Nothing)));
+        assert!(matches!("/away".parse(), Ok(Line::Status(OwnStatus::Idle))));
         assert!(matches!("/history 5".parse(), Ok(Line::History(Some(5)))));
         let [none, twelve, three, last, bob] = ["", "Number(12)", "Number(3)", "Last", "bob"];
         for (line, named, command) in [

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::UserId;
+use domain::{Doing, Status, UserId};
 use protocol::EntryBody;
 
 /// Replaces control characters, so that a text of another user cannot control the terminal.
@@ -11,6 +11,25 @@ pub(crate) fn plain(text: &str) -> String {
 }
 
 /// The time of day, UTC.
+/// How present somebody is, to follow their name.
+pub(crate) fn status(status: Status) -> &'static str {
+    match status {
+        Status::Offline => "offline",
+        Status::Idle => "away",
+        Status::Online => "online",
+        Status::Dnd => "not to be disturbed",
+    }
+}
+
+/// What somebody does who is shown as typing, to follow their name.
+pub(crate) fn doing(doing: Doing) -> &'static str {
+    match doing {
+        Doing::Text => "is typing",
+        Doing::File => "is sending a file ...",
+        Doing::Assistant => "is writing an answer ...",
+    }
+}
+
 pub(crate) fn time_of_day(time_ms: i64) -> String {
     let seconds = time_ms.div_euclid(1000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, SIGNAL_SHOWN, Seq, UserId};
+use domain::{CommandId, ConversationId, Doing, Presence, SIGNAL_SHOWN, Seq, UserId, WATCHED_MAX};
 use protocol::{CommandKind, EntryBody, ErrorCode, FeedFrame, SignalFrame, StandsName};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio::sync::Notify;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::line::Line;
 use crate::render::{self, Ink, Names};
 use crate::{ChatOptions, Ended, TerminalError, say};
-use client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, StateFile, View};
+use client::{Client, ClientEvent, ENTRIES_MAX, Fate, HistoryQuery, Presences, StateFile, View};
 
 /// Entries that are shown at the beginning.
 pub(crate) const HISTORY_SHOWN: usize = 30;
@@ -54,8 +54,10 @@ pub(crate) struct Room {
     saved: Instant,
     /// Notified at each key of a message.
     keys: Arc<Notify>,
-    /// The users who were shown as typing, and until when this is not shown again.
-    typing: BTreeMap<UserId, Instant>,
+    /// The users who were shown as typing, what they did, and until when this is not shown again.
+    typing: BTreeMap<(UserId, Doing), Instant>,
+    /// How present the members are, as far as it is known.
+    pub(crate) presences: Presences,
     /// Whether the loss of the socket was shown, and no reconnect since.
     lost: bool,
 }
@@ -83,6 +85,7 @@ impl Room {
             saved: Instant::now(),
             keys: Arc::clone(&options.keys),
             typing: BTreeMap::new(),
+            presences: Presences::default(),
             lost: false,
         }
     }
@@ -96,6 +99,9 @@ impl Room {
     pub(crate) async fn begin(&mut self, resumes: bool, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let line = format!("-- conversation {}, /help for help", self.conversation());
         say(output, &self.ink.line(&line))?;
+        if self.interactive {
+            self.watch_members().await;
+        }
         let highest = self.client.state().highest.get(&self.conversation()).copied();
         let before = highest.filter(|_| resumes && !self.once).map(Seq::next);
         let query = HistoryQuery { before, limit: Some(HISTORY_SHOWN), at_least: highest, ..HistoryQuery::default() };
@@ -193,6 +199,7 @@ impl Room {
             }
             ClientEvent::Disconnected { reason, .. } if !self.lost => {
                 self.lost = true;
+                self.presences.forget();
                 let line = format!("-- not connected, trying again: {}", render::plain(&reason));
                 say(output, &self.ink.line(&line))
             }
@@ -227,20 +234,39 @@ impl Room {
     async fn signalled(&mut self, signal: &SignalFrame, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let now = Instant::now();
         self.view.signal(signal, now);
+        let changed = self.presences.signal(signal);
         if !self.interactive {
             return Ok(());
         }
-        let typing: Vec<UserId> = self.view.typing(now).collect();
-        self.typing.retain(|user, until| *until > now && typing.contains(user));
-        for user in typing {
-            let on_screen = self.typing.insert(user, now + SIGNAL_SHOWN).is_some();
+        if let Some(Presence { user, status, .. }) = changed.filter(|changed| changed.user != self.view.me()) {
+            self.learn_name(user).await;
+            let line = format!("-- {} is {}", self.names.of(user), render::status(status));
+            say(output, &self.ink.line(&line))?;
+        }
+        let typing: Vec<_> = self.view.typing(now).map(|typing| (typing.user, typing.doing)).collect();
+        self.typing.retain(|shown, until| *until > now && typing.contains(shown));
+        for (user, doing) in typing {
+            let on_screen = self.typing.insert((user, doing), now + SIGNAL_SHOWN).is_some();
             if !on_screen {
                 self.learn_name(user).await;
-                let line = format!("-- {} is typing", self.names.of(user));
+                let line = format!("-- {} {}", self.names.of(user), render::doing(doing));
                 say(output, &self.ink.line(&line))?;
             }
         }
         Ok(())
+    }
+
+    /// Watches the members, as many as may be watched. Who joins later is watched from the next start on.
+    async fn watch_members(&mut self) {
+        let (mut members, mut after) = (Vec::new(), None);
+        while let Ok(page) = self.client.http().members(self.conversation(), after).await {
+            members.extend(page.members.iter().map(|member| member.user));
+            after = members.last().copied().filter(|_| page.more && members.len() < WATCHED_MAX);
+            if after.is_none() {
+                break;
+            }
+        }
+        self.client.watch(members);
     }
 
     async fn received(&mut self, frame: &FeedFrame, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
@@ -248,8 +274,8 @@ impl Room {
             self.want_rows(seq);
         }
         // A user who has sent a message or left may be shown as typing again.
-        let typing: Vec<UserId> = self.view.typing(Instant::now()).collect();
-        self.typing.retain(|user, _| typing.contains(user));
+        let typing: Vec<_> = self.view.typing(Instant::now()).map(|typing| (typing.user, typing.doing)).collect();
+        self.typing.retain(|shown, _| typing.contains(shown));
         match frame.event_key() {
             Some((conversation, seq)) if conversation == self.conversation() => self.show(seq, output).await,
             _ => Ok(()),

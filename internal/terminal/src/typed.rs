@@ -30,6 +30,10 @@ impl Room {
             Line::Nothing => Ok(()),
             Line::Help => return say(output, HELP).map(|()| false),
             Line::Who => self.who(output).await,
+            Line::Status(status) => {
+                self.client.present(status);
+                Ok(())
+            }
             Line::History(count) => self.history(count, output).await,
             Line::Command(command) => self.submit(command, text),
             Line::OfMessage(which, command) => self.message(which).and_then(|id| self.submit(command(id), text)),
@@ -91,7 +95,9 @@ impl Room {
                 if let Ok(found) = self.client.http().user(member.user).await {
                     self.names.learn(member.user, &found.name);
                 }
-                let line = format!("-- {} ({})", self.names.of(member.user), member.role);
+                let status = self.presences.of(member.user).map(|presence| presence.status);
+                let shown = status.map_or(String::new(), |status| format!(", {}", render::status(status)));
+                let line = format!("-- {} ({}{shown})", self.names.of(member.user), member.role);
                 say(output, &self.ink.line(&line))?;
             }
             match page.members.last().filter(|_| page.more) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use client::{Endpoints, Http};
 use domain::{CommandId, Seq, UserId};
 use environment::{Clock, Entropy};
-use protocol::{CommandFrame, CommandKind, FeedFrame, SignalFrame};
+use protocol::{CommandFrame, CommandKind, DoingName, FeedFrame, SignalFrame};
 use secret::Secret;
 use server::{Did, Fault, Server, is_message};
 use terminal::{ChatOptions, Ended, StatePath, Target, TerminalError, run};
@@ -245,7 +245,8 @@ async fn bob_types(server: &Server, interactive: bool) -> String {
     let folder = tempfile::tempdir().unwrap();
     let says = one_has_spoken(server, folder.path()).await;
     let (bob, two) = says("two");
-    let signal = SignalFrame::Typing { conversation: two.conversation.unwrap(), user: bob };
+    let (conversation, doing, thread) = (two.conversation.unwrap(), DoingName::Text, None);
+    let signal = SignalFrame::Typing { conversation, user: bob, doing, thread };
     let options = ChatOptions { interactive, ..chat(server, "ann", "bob", folder.path()) };
     listen(options, async {
         server.judge(bob, two);

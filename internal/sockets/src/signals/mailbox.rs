@@ -1,10 +1,11 @@
 //! The queues of signals for the sockets of one partition's users. A queue is short, and a new signal replaces an
 //! older one of the same kind, user and conversation.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{SIGNAL_SHOWN, Signal, UserId};
+use domain::{Presence, SIGNAL_SHOWN, Signal, Status, UserId};
+use protocol::SignalFrame;
 use tokio::sync::Notify;
 
 use super::Signals;
@@ -12,6 +13,8 @@ use crate::text_frame::TextFrame;
 
 /// The most signals that wait for one socket. At the bound the oldest is dropped.
 const WAITING_MAX: usize = 16;
+/// Presences that are sent at a time: the feed need not wait for more.
+const PRESENCES_AT_ONCE: usize = 50;
 
 /// The sockets of one partition that receive signals.
 #[derive(Debug, Default)]
@@ -29,8 +32,11 @@ struct Inner {
 
 /// The queue of one socket.
 #[derive(Debug, Default)]
-struct Mailbox {
+pub(super) struct Mailbox {
     waiting: Mutex<VecDeque<Waiting>>,
+    /// The presence of watched users that the socket was not told yet. Of each the newest counts, so it is never
+    /// longer than the socket's list.
+    presences: Mutex<BTreeMap<UserId, Presence>>,
     wake: Notify,
 }
 
@@ -50,6 +56,8 @@ pub(crate) struct Subscription {
     partition: u32,
     user: UserId,
     mailbox: Arc<Mailbox>,
+    /// The number of the socket.
+    socket: u64,
 }
 
 impl Mailboxes {
@@ -60,7 +68,8 @@ impl Mailboxes {
         inner.users.entry(user).or_insert_with(|| Vec::with_capacity(1)).push(Arc::clone(&mailbox));
         let first = !std::mem::replace(&mut inner.reading, true);
         drop(inner);
-        (Subscription { signals: Arc::clone(signals), partition, user, mailbox }, first)
+        let socket = signals.next_socket();
+        (Subscription { signals: Arc::clone(signals), partition, user, mailbox, socket }, first)
     }
 
     /// Puts a signal into the mailboxes of those users, and wakes their sockets; returns how many older signals
@@ -100,19 +109,52 @@ impl Mailbox {
         full
     }
 
+    /// Queues what the socket is to be told of a user.
+    pub(super) fn present(&self, presence: Presence) {
+        self.presences_waiting().insert(presence.user, presence);
+        self.wake.notify_one();
+    }
+
+    /// The socket does not watch that user any more.
+    pub(super) fn forget(&self, user: UserId) {
+        self.presences_waiting().remove(&user);
+    }
+
+    /// Takes at most so many of the presences that wait.
+    pub(super) fn presences(&self, most: usize) -> Vec<Presence> {
+        let mut waiting = self.presences_waiting();
+        std::iter::from_fn(|| waiting.pop_first()).take(most).map(|(_, presence)| presence).collect()
+    }
+
+    fn presences_waiting(&self) -> MutexGuard<'_, BTreeMap<UserId, Presence>> {
+        self.presences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Subscription {
+    /// The device is this present. It counts from its welcome on, at first as online.
+    pub(crate) fn says(&self, status: Status) {
+        self.signals.says(self.user, self.socket, status);
+    }
+
+    /// The device shows these users from now on.
+    pub(crate) fn watch(&self, users: &[UserId]) {
+        self.signals.watch(self.user, (self.socket, self.partition), &self.mailbox, users);
+    }
+
     /// Waits for signals, and returns their frames. Signals that have become too old meanwhile are dropped. Cancel
     /// safe: signals that are not returned still wait.
     pub(crate) async fn next(&self) -> Vec<TextFrame> {
         loop {
             let waiting = std::mem::take(&mut *self.mailbox.waiting());
             let fresh = |waiting: &Waiting| self.signals.age(waiting.append_time_ms) <= SIGNAL_SHOWN;
-            let frames: Vec<TextFrame> = waiting.into_iter().filter(fresh).map(|waiting| waiting.frame).collect();
+            let mut frames: Vec<TextFrame> = waiting.into_iter().filter(fresh).map(|waiting| waiting.frame).collect();
+            let presences = self.mailbox.presences(PRESENCES_AT_ONCE);
+            frames.extend(presences.into_iter().map(|presence| super::rendered(&SignalFrame::from(presence))));
             if !frames.is_empty() {
                 return frames;
             }
@@ -123,6 +165,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.signals.closed(self.user, self.socket);
         let mut inner = self.signals.partitions[self.partition as usize].inner();
         if let Some(mailboxes) = inner.users.get_mut(&self.user) {
             mailboxes.retain(|mailbox| !Arc::ptr_eq(mailbox, &self.mailbox));
@@ -135,7 +178,7 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
-    use domain::ConversationId;
+    use domain::{ConversationId, Doing};
 
     use super::*;
 
@@ -144,7 +187,10 @@ mod tests {
     }
 
     fn typing(number: u128, append_time_ms: i64) -> Waiting {
-        let signal = Signal::Typing { conversation: ConversationId::direct(user(1), user(2)), user: user(number) };
+        // What a user does may change: the newest counts.
+        let doing = if append_time_ms % 2 == 0 { Doing::File } else { Doing::Text };
+        let conversation = ConversationId::direct(user(1), user(2));
+        let signal = Signal::Typing { conversation, user: user(number), doing, thread: None };
         Waiting { signal, frame: TextFrame::new(&format!("{number} at {append_time_ms}")), append_time_ms }
     }
 

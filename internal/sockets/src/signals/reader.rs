@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use domain::SIGNAL_SHOWN;
 use eventlog::{LogError, Record};
+use events::SignalRecord;
 use events::topics::SIGNALS;
 use process::{Backoff, FaultLog};
 use protocol::SignalFrame;
 use tokio::time::sleep;
 
-use super::Signals;
 use super::mailbox::Waiting;
+use super::{Signals, rendered};
 use crate::metrics::SignalFate;
 use crate::position;
-use crate::text_frame::TextFrame;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
@@ -94,10 +94,14 @@ impl Reader<'_> {
         if signals.age(append_time_ms) > SIGNAL_SHOWN {
             return signals.metrics.signal(SignalFate::TooOld);
         }
-        let text = serde_json::to_string(&SignalFrame::from(read.signal)).expect("frames are plain data");
-        let frame = TextFrame::new(&text);
-        let waiting = Waiting { signal: read.signal, frame, append_time_ms };
-        let pushed_out = signals.partitions[self.partition as usize].push(&read.recipients, &waiting);
-        signals.metrics.signals_pushed_out.inc_by(pushed_out);
+        match read {
+            SignalRecord::Told { recipients, signal } => {
+                let waiting = Waiting { signal, frame: rendered(&SignalFrame::from(signal)), append_time_ms };
+                let pushed_out = signals.partitions[self.partition as usize].push(&recipients, &waiting);
+                signals.metrics.signals_pushed_out.inc_by(pushed_out);
+            }
+            SignalRecord::Watch { users, partition } => signals.wanted(&users, partition),
+            SignalRecord::Presence { node, states } => signals.said(node, &states),
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, UserId};
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, Status, UserId};
 use protocol::{
-    BatchedFrame, ClientFrame, CloseCode, CommandFrame, CommandKind, ErrorCode, FeedFrame, FeedKind, RESET_REASONS,
-    Received, ServerFrame, SignalFrame, StandsName,
+    BatchedFrame, ClientFrame, CloseCode, CommandFrame, CommandKind, DoingName, ErrorCode, FeedFrame, FeedKind,
+    OwnStatus, RESET_REASONS, Received, ServerFrame, SignalFrame, StandsName,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -49,8 +49,10 @@ fn samples() -> Vec<[Value; 2]> {
     let mut samples = client_samples(id, in_conversation, user);
     samples.extend(server_samples(id, in_conversation, user));
     samples.extend(feed_samples(id, in_conversation, user));
-    let signals = [SignalFrame::Typing { conversation: in_conversation, user }];
-    samples.extend(signals.iter().map(|frame| pair(frame, frame)));
+    let typing = |doing, thread| SignalFrame::Typing { conversation: in_conversation, user, doing, thread };
+    samples.push(pair(&typing(DoingName::File, Some(id)), &typing(DoingName::Text, None)));
+    let present = |since| SignalFrame::Presence { user, status: Status::Dnd.into(), since };
+    samples.push(pair(&present(Some(1)), &present(None)));
     samples
 }
 
@@ -59,6 +61,7 @@ fn samples() -> Vec<[Value; 2]> {
 fn message_of(frame: &Value) -> &str {
     match frame["type"].as_str().unwrap() {
         "typing" if frame.get("user").is_some() => "someone_typing",
+        "presence" if frame.get("user").is_some() => "someone_present",
         kind => kind,
     }
 }
@@ -80,8 +83,11 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         pair(&send(Some(id)), &send(None)),
     ];
     let renew = ClientFrame::Renew { token: "token".to_owned().into() };
-    let typing = ClientFrame::Typing { conversation };
-    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew, typing];
+    let typing = |doing, thread| ClientFrame::Typing { conversation, doing, thread };
+    samples.push(pair(&typing(Some(DoingName::File), Some(id)), &typing(None, None)));
+    let (status, users) = (OwnStatus::Idle, vec![user]);
+    let (presence, watch) = (ClientFrame::Presence { status }, ClientFrame::Watch { users });
+    let plain = [ClientFrame::Mark { conversation, seq: seq() }, ClientFrame::Pong {}, renew, presence, watch];
     samples.extend(plain.iter().map(|frame| pair(frame, frame)));
     let commands = [
         CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![user] }),
@@ -231,7 +237,7 @@ fn asyncapi_lists_every_message_and_every_kind_of_event() {
 #[test]
 fn the_samples_are_of_every_type_and_kind() {
     let mut types = commands();
-    types.extend(names(["hello", "mark", "pong", "renew", "typing"])); // `ClientFrame`'s own
+    types.extend(names(["hello", "mark", "pong", "presence", "renew", "typing", "watch"])); // `ClientFrame`'s own
     types.extend(names(SignalFrame::TYPES));
     types.extend(variants::<ServerFrame>(json!({ "type": "?" })));
     types.extend(variants::<FeedFrame>(json!({ "type": "?" })));
@@ -245,7 +251,7 @@ fn the_samples_are_of_every_type_and_kind() {
 #[test]
 fn every_field_of_every_frame_is_named_when_it_is_wrong() {
     let mut types = commands();
-    types.extend(names(["hello", "mark", "typing"]));
+    types.extend(names(["hello", "mark", "presence", "typing", "watch"]));
     for [full, bare] in samples().iter().filter(|[full, _]| types.contains(message_of(full))) {
         let fields = full.as_object().unwrap().keys().filter(|name| *name != "type");
         for name in fields {
@@ -308,7 +314,7 @@ fn both_documents_know_the_same_highest_place() {
 #[test]
 fn the_protocol_page_has_every_frame_kind_code_and_reason() {
     let mut client = commands();
-    client.extend(names(["hello", "mark", "pong", "renew", "typing"]));
+    client.extend(names(["hello", "mark", "pong", "presence", "renew", "typing", "watch"]));
     assert_eq!(table("What a client sends", 0), client);
     assert_eq!(table("What a server sends", 0), variants::<ServerFrame>(json!({ "type": "?" })));
     assert_eq!(table("What a server sends", 1), variants::<FeedFrame>(json!({ "type": "?" })));
@@ -330,8 +336,9 @@ fn the_protocol_page_names_the_fields_of_every_frame() {
             rows(section, number).into_iter().map(|row| (quoted(&row[0]).pop().unwrap(), names(quoted(&row[1])))),
         );
     }
-    let signals = rows("Signals", 0).into_iter().map(|row| names(quoted(&row[1]))).next().unwrap();
-    fields.insert("someone_typing".to_owned(), signals);
+    for (row, name) in rows("Signals", 0).into_iter().zip(["someone_typing", "someone_present"]) {
+        fields.insert(name.to_owned(), names(quoted(&row[1])));
+    }
     let kinds = rows("What a server sends", 2).into_iter();
     let kinds: BTreeMap<_, _> = kinds.map(|row| (quoted(&row[0]).pop().unwrap(), names(quoted(&row[1])))).collect();
     for [full, _] in samples() {

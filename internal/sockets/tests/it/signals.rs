@@ -1,21 +1,23 @@
 //! Signals: who receives that somebody is typing, and that nothing durable depends on it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Fingerprint, Role, Seq, UserId};
+use domain::{Fingerprint, Role, Seq, Status, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{SharedLog, partition_of_id};
 use events::topics::{self, DELIVERIES, MESSAGES, SIGNALS, spec_of};
 use events::{Codec, Delivery};
-use protocol::{FeedFrame, FeedKind, SignalFrame};
+use protocol::{DoingName, FeedFrame, FeedKind, SignalFrame};
 use serde_json::json;
 use store::{Applied, Row, Source};
 use tokio::time::sleep;
 
 use crate::common::{
-    Device, Node, PATIENCE, Said, World, append_to, command_id, conversation, partition_of_user, quick, until, user_of,
+    Device, Node, PATIENCE, Said, World, append_to, command_id, conversation, number_of, partition_of_user, quick,
+    until, user_of,
 };
 
 /// Changes members of the tests' conversation at the next seq of its log, and sets storage's `applied` to that.
@@ -24,8 +26,15 @@ async fn members(world: &World, changes: &[(UserId, bool)]) {
     append_to(&*world.log, MESSAGES, partition, world.codec.tick()).await;
     let next = world.log.watermarks(MESSAGES, partition).await.unwrap().next;
     let seq = Seq::new(0, next - 1).unwrap();
-    let row = |(user, member): &(UserId, bool)| Row::Member { user: *user, seq, role: member.then_some(Role::Member) };
-    let writes = changes.iter().map(|change| row(change).write(conversation(), seq)).collect();
+    let rows = |(user, member): &(UserId, bool)| {
+        let (user, role) = (*user, member.then_some(Role::Member));
+        let own = match role {
+            Some(role) => Row::Joined { user, role, seq, ordinal: 0 },
+            None => Row::UserRole { user, role, seq },
+        };
+        [Row::Member { user, seq, role }, own]
+    };
+    let writes = changes.iter().flat_map(rows).map(|row| row.write(conversation(), seq)).collect();
     world.store.write(writes).await.unwrap();
     let applied = Applied { seq, fingerprint: Fingerprint(1) };
     world.store.set_applied(Source { topic: MESSAGES, partition }, applied).await.unwrap();
@@ -44,7 +53,7 @@ fn types() -> String {
 }
 
 fn typing(user: UserId) -> Said {
-    Said::Signal(SignalFrame::Typing { conversation: conversation(), user })
+    Said::Signal(SignalFrame::Typing { conversation: conversation(), user, doing: DoingName::Text, thread: None })
 }
 
 fn fate(name: &str) -> String {
@@ -143,6 +152,94 @@ async fn who_was_removed_hears_nothing_from_the_moment_on_that_the_feed_says_so(
     world.deliver(&[bob, eve], 9).await;
     assert_eq!(eves.messages(1).await.0, [9], "and hears nothing");
     assert_eq!(bobs.messages(1).await.0, [9]);
+    node.stop().await;
+}
+
+/// A frame about somebody's presence.
+fn presence(user: UserId, status: Status) -> (UserId, Status) {
+    (user, status)
+}
+
+/// The next signal, which is about presence.
+async fn next_presence(device: &mut Device) -> (UserId, Status) {
+    match device.hear_news().await {
+        Said::Signal(SignalFrame::Presence { user, status, .. }) => (user, status.into()),
+        other => panic!("not about presence: {other:?}"),
+    }
+}
+
+fn watches(users: &[UserId]) -> String {
+    json!({ "type": "watch", "users": users }).to_string()
+}
+
+fn is(status: &str) -> String {
+    json!({ "type": "presence", "status": status }).to_string()
+}
+
+/// Two nodes: what a device says of itself is shown at the other one, and only to who shares a conversation.
+#[tokio::test]
+async fn presence_is_told_across_nodes_to_who_shares_a_conversation() {
+    let world = World::new().await;
+    let (here, there) = (world.node(quick()).await, world.node(quick()).await);
+    let (ann, bob, eve) = (user_of(0, 0), user_of(1, 1), user_of(2, 2));
+    members(&world, &[(ann, true), (bob, true)]).await;
+    let (mut anns, mut bobs) = (hearing(&world, &here, ann).await, hearing(&world, &there, bob).await);
+    let mut eves = hearing(&world, &here, eve).await;
+    anns.say(&watches(&[ann, bob, eve])).await;
+    eves.say(&watches(&[ann])).await;
+    // At first the nodes are quiet. Then Ann is told of each, in any order, and Eve of nobody.
+    let mut told = BTreeMap::new();
+    while told.len() < 3 {
+        let (user, status) = next_presence(&mut anns).await;
+        told.insert(user, status);
+    }
+    assert_eq!(told, BTreeMap::from([(ann, Status::Online), (bob, Status::Online), (eve, Status::Offline)]));
+    assert_eq!(next_presence(&mut eves).await, presence(ann, Status::Offline));
+    bobs.say(&is("dnd")).await;
+    assert_eq!(next_presence(&mut anns).await, presence(bob, Status::Dnd));
+    // Another device of Bob's at the other node is weaker, and counts once the first one has left.
+    let mut second = hearing(&world, &here, bob).await;
+    second.say(&is("idle")).await;
+    bobs.say(&is("idle")).await;
+    assert_eq!(next_presence(&mut anns).await, presence(bob, Status::Idle));
+    // Presence is not asked for by a device without signals.
+    let (mut old, _) = world.fresh_device(&here, eve).await;
+    old.say(&watches(&[ann])).await;
+    until("it is not told", || here.count(&fate("not_asked")) >= 1).await;
+    here.stop().await;
+    there.stop().await;
+}
+
+/// A flood of signals is shed; commands and the feed of the same socket go on.
+#[tokio::test]
+async fn a_flood_of_presence_touches_no_durable_frame() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let (ann, bob) = (user_of(0, 0), user_of(0, 1));
+    members(&world, &[(ann, true), (bob, true)]).await;
+    let (mut anns, mut bobs) = (hearing(&world, &node, ann).await, hearing(&world, &node, bob).await);
+    let crowd: Vec<UserId> = (0..600).map(|number| user_of(3, number)).collect();
+    for number in 0..600 {
+        anns.say(&is(["dnd", "idle"][number % 2])).await;
+        anns.say(&types()).await;
+        if number % 20 == 0 {
+            anns.say(&watches(&crowd)).await;
+            world.deliver(&[ann, bob], 1 + number as u64 / 20).await;
+        }
+    }
+    let numbers: Vec<u64> = (1..=30).collect();
+    for device in [&mut anns, &mut bobs] {
+        let mut received = Vec::new();
+        while received.len() < 30 {
+            match device.hear_news().await {
+                Said::Feed(feed) => received.push(number_of(&feed.frame)),
+                Said::Signal(_) => {}
+                other => panic!("neither a frame of the feed nor a signal: {other:?}"),
+            }
+        }
+        assert_eq!(received, numbers);
+    }
+    until("they are shed", || node.count(&fate("too_often")) >= 1_000).await;
     node.stop().await;
 }
 

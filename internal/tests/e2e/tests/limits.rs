@@ -312,7 +312,7 @@ fn sockets() -> Section {
 }
 
 fn signals() -> Section {
-    use sockets::limits::{MEMBERS_KEPT, SIGNALS_BURST, SIGNALS_PER_SECOND};
+    use sockets::limits::{MEMBERS_KEPT, QUIET_AFTER_START, SHARING_KEPT, SIGNALS_BURST, SIGNALS_PER_SECOND};
     (
         "Signals",
         vec![
@@ -325,6 +325,19 @@ fn signals() -> Section {
             ),
             ("somebody is shown as typing for", time(domain::SIGNAL_SHOWN), "older signals are dropped"),
             ("a node knows the members of a conversation for", time(MEMBERS_KEPT), "they are looked up again"),
+            ("users whom a socket watches", number(domain::WATCHED_MAX), "the rest of the list is not watched"),
+            (
+                "changes of one user's presence that a watcher is told",
+                format!("one in {}", time(domain::PRESENCE_EVERY)),
+                "the newest is told then",
+            ),
+            (
+                "a user stays as present as before, after the last socket was closed, for",
+                time(domain::OFFLINE_AFTER),
+                "`offline`",
+            ),
+            ("a node that has started tells nobody about its users for", time(QUIET_AFTER_START), "all is told then"),
+            ("a node knows who shares a conversation for", time(SHARING_KEPT), "it is looked up again"),
         ],
     )
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::life::Shared;
 use crate::plan::{Plan, What};
-use crate::typing::everybody_types;
+use crate::typing::{everybody_types, everybody_watches};
 use crate::world::{Looks, Operator, Wall, World};
 
 /// How long it may take after the last fault until all holds are healed, late effects have landed and zombies are
@@ -85,6 +85,7 @@ async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &G
     timeout(REACHED_WITHIN, settled(&people.devices[0].http)).await.context("storage does not settle")??;
     let mut verdict = check_history(&truth, people).await?;
     let typed = if reached.is_ok() { everybody_types(people, &truth, wall, shared).await } else { Ok(()) };
+    let watched = if reached.is_ok() { everybody_watches(people, &truth, wall, shared).await } else { Ok(()) };
     people.stop().await;
     verdict.join(check_devices(&truth, &people.devices));
     logged.deliveries = shared.recorder.deliveries();
@@ -99,6 +100,7 @@ async fn compare(people: &mut People, shared: &Shared, looks: &Looks, ground: &G
     if verdict.is_zero() {
         reached?;
         typed?;
+        watched?;
     }
     Ok(verdict)
 }

@@ -47,6 +47,7 @@ fn no_fault_loses_doubles_or_reorders_anything() {
         "foreign frames passed over",
         "last messages seen in lists",
         "signals heard",
+        "presences heard",
     ] {
         assert!(happened(what) > 0, "{what}: it really happens");
     }

@@ -1,7 +1,7 @@
 //! The commands that devices send, chosen from what they know at that moment.
 
-use domain::{CommandId, ConversationId};
-use protocol::{CommandFrame, CommandKind, EntryBody};
+use domain::{CommandId, ConversationId, UserId};
+use protocol::{CommandFrame, CommandKind, EntryBody, OwnStatus};
 use testkit::device::{Device, Route};
 use workload::Random;
 
@@ -56,6 +56,7 @@ impl World {
         let id = mint(self.services.wall.now_ms() + skew, salt);
         let text = format!("message {id}");
         let anyone = self.people.accounts[usize::try_from(random.below(self.people.accounts.len() as u64)).ok()?].user;
+        let everybody: Vec<UserId> = self.people.accounts.iter().map(|account| account.user).collect();
         let member = self.people.accounts[*random.pick(&room.members)].user;
         Some(match verb {
             Verb::Send => CommandFrame::new(id, conversation, CommandKind::Send { body: text.into(), reply_to: None }),
@@ -92,6 +93,8 @@ impl World {
             }
             Verb::Type => {
                 device.typing(conversation);
+                device.present([OwnStatus::Idle, OwnStatus::Dnd, OwnStatus::Online][salt as usize % 3]);
+                device.watch(&everybody);
                 return None;
             }
             Verb::Add => CommandFrame::new(id, conversation, CommandKind::AddMembers { members: vec![anyone] }),

@@ -95,7 +95,7 @@ impl TryFrom<Peek> for Passed {
     type Error = &'static str;
 
     fn try_from(Peek { kind, cursor }: Peek) -> Result<Self, Self::Error> {
-        let own = matches!(&*kind, "welcome" | "ping" | "batch" | "typing");
+        let own = matches!(&*kind, "welcome" | "ping" | "batch" | "typing" | "presence");
         if own { Err("a frame of the server's own") } else { Ok(Self { cursor }) }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Cursor, Seq, UserId};
-use protocol::{EntryBody, FeedFrame, SignalFrame, StandsName, SyncPage};
+use domain::{CommandId, ConversationId, Cursor, Doing, Seq, Status, UserId};
+use protocol::{ClientFrame, EntryBody, FeedFrame, SignalFrame, StandsName, SyncPage};
 use tokio::time::Instant;
 
 use super::fates::{Contradiction, Sent};
@@ -106,6 +106,8 @@ pub struct Journal {
     pub arrival_us: Vec<u64>,
     /// Signals that other users are typing.
     pub typing: Vec<Typing>,
+    /// How often the device was told how present somebody is.
+    pub presences: u64,
     /// Signals that came although the device did not ask for any, or that were about the device's own user.
     pub wrong_signals: u32,
     /// Why the device gave up, if it did.
@@ -119,6 +121,8 @@ pub struct Typing {
     pub conversation: ConversationId,
     /// The user who is typing.
     pub user: UserId,
+    /// What the user does.
+    pub doing: Doing,
     /// When it arrived.
     pub at: Instant,
     /// For how long the device had known that its user is not a member; `None` while the user is one, as far as it
@@ -143,8 +147,14 @@ pub struct Memory {
     pub live: bool,
     /// Whether it has asked for signals on the current connection.
     pub hears_signals: bool,
-    /// Conversations in which the user is typing, and a frame about it is still to be sent.
-    pub(crate) typing: Vec<ConversationId>,
+    /// The users whom the device watches on the current connection.
+    pub watched: BTreeSet<UserId>,
+    /// How present they are, as it was told last on the current connection.
+    pub presences: BTreeMap<UserId, Status>,
+    /// Frames about the moment that are still to be sent.
+    pub(crate) moments: Vec<ClientFrame>,
+    /// How often that was.
+    pub(crate) typed: usize,
     /// Conversations that the user is not a member of, and since when the device knows that.
     left: BTreeMap<ConversationId, Instant>,
 }
@@ -159,17 +169,34 @@ impl Memory {
             journal: Journal::default(),
             live: false,
             hears_signals: false,
-            typing: Vec::new(),
+            watched: BTreeSet::new(),
+            presences: BTreeMap::new(),
+            moments: Vec::new(),
+            typed: 0,
             left: BTreeMap::new(),
         }
     }
 
+    /// A new connection asks for signals, or does not. It watches nobody yet.
+    pub(crate) fn opens(&mut self, hears_signals: bool) {
+        self.hears_signals = hears_signals;
+        (self.watched, self.presences) = Default::default();
+    }
+
     /// Notes a signal: nothing that is stored changes.
     pub(crate) fn hear_signal(&mut self, signal: SignalFrame, at: Instant) {
-        let SignalFrame::Typing { conversation, user } = signal;
+        let (conversation, user, doing) = match signal {
+            SignalFrame::Typing { conversation, user, doing, thread: _ } => (conversation, user, doing),
+            SignalFrame::Presence { user, status, since: _ } => {
+                self.journal.wrong_signals += u32::from(!self.hears_signals || !self.watched.contains(&user));
+                self.journal.presences += 1;
+                self.presences.insert(user, status.into());
+                return;
+            }
+        };
         self.journal.wrong_signals += u32::from(!self.hears_signals || user == self.user);
         let left_for = self.left.get(&conversation).map(|since| at - *since);
-        self.journal.typing.push(Typing { conversation, user, at, left_for });
+        self.journal.typing.push(Typing { conversation, user, doing: doing.into(), at, left_for });
     }
 
     /// Applies frames of the feed: the filter first, then the content, then the cursor behind them. Returns the

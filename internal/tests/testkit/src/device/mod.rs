@@ -17,8 +17,8 @@ mod view;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{CommandId, ConversationId, Seq};
-use protocol::CommandFrame;
+use domain::{CommandId, ConversationId, Doing, Seq, UserId};
+use protocol::{ClientFrame, CommandFrame, OwnStatus};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -141,11 +141,35 @@ impl Device {
         self.shared.wake.notify_one();
     }
 
-    /// Sends that the user is typing, when there is a connection.
+    /// Sends that the user is typing, when there is a connection: a text, a file and as an assistant in turn.
     pub fn typing(&self, conversation: ConversationId) {
         let mut memory = self.memory();
         if memory.live {
-            memory.typing.push(conversation);
+            let doing = Doing::ALL[memory.typed % Doing::ALL.len()];
+            memory.typed += 1;
+            let doing = Some(doing.into());
+            memory.moments.push(ClientFrame::Typing { conversation, doing, thread: None });
+            drop(memory);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Sends how present the user is at this device, when there is a connection.
+    pub fn present(&self, status: OwnStatus) {
+        let mut memory = self.memory();
+        if memory.live {
+            memory.moments.push(ClientFrame::Presence { status });
+            drop(memory);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Watches these users, when there is a connection.
+    pub fn watch(&self, users: &[UserId]) {
+        let mut memory = self.memory();
+        if memory.live {
+            memory.watched.extend(users);
+            memory.moments.push(ClientFrame::Watch { users: users.to_vec() });
             drop(memory);
             self.shared.wake.notify_one();
         }

@@ -154,7 +154,7 @@ impl Runner {
         // Half of the devices ask for batches, so that both forms of the feed are tested.
         let batch = (self.number / 2).is_multiple_of(2).then_some(true);
         let signals = (self.number / 2 + self.connections as usize).is_multiple_of(2);
-        self.shared.memory().hears_signals = signals;
+        self.shared.memory().opens(signals);
         link.send(&ClientFrame::Hello { token, cursor, user: None, batch, signals: signals.then_some(true) }).await?;
         let text = timeout(WELCOME_WITHIN, link.next()).await.map_err(|_| End::again("no welcome in time"))??;
         let welcome = serde_json::from_str(&text).map_err(|_| End::again(format!("not a welcome: {text}")))?;
@@ -236,9 +236,8 @@ impl Runner {
             let http = Arc::clone(&self.http);
             self.calls.spawn(async move { Done::Renewed(http.access().await) });
         }
-        let typing = std::mem::take(&mut self.shared.memory().typing);
-        let typing = typing.into_iter().map(|conversation| ClientFrame::Typing { conversation });
-        for frame in session.renewal.take_frame().into_iter().chain(typing).chain(self.take_due()) {
+        let moments = std::mem::take(&mut self.shared.memory().moments);
+        for frame in session.renewal.take_frame().into_iter().chain(moments).chain(self.take_due()) {
             session.link.send(&frame).await?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use domain::{ConversationId, Seq, UserId};
-use protocol::FeedFrame;
+use protocol::{FeedFrame, SignalFrame};
 
 use super::log::Logged;
 use super::truth::Truth;
@@ -71,6 +71,9 @@ fn check_relayed(logged: &Logged, verdict: &mut Verdict) {
             }
             Ok(FeedFrame::Account { time, .. }) => {
                 accounts.extend(delivery.recipients.iter().map(|user| (*user, time)))
+            }
+            _ if serde_json::from_str::<SignalFrame>(&delivery.frame).is_ok() => {
+                verdict.fault(Fault::Foreign, || format!("a signal on the durable lane: {}", delivery.frame));
             }
             _ => {}
         }

@@ -1,0 +1,243 @@
+//! The users of this node and how present they are, for the nodes that want to know it.
+//!
+//! Of several devices of a user the strongest status counts. A user whose last socket was closed stays as present as
+//! before for [`OFFLINE_AFTER`]: a device that changes its network is not seen to come and go. Changes are collected
+//! and told at the node's ticks; a new watch is answered at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use domain::{OFFLINE_AFTER, Presence, Status, UserId};
+use tokio::time::Instant;
+
+/// How long a node tells nobody about its users after its start: their devices are still coming, and all at once.
+pub const QUIET_AFTER_START: Duration = Duration::from_secs(10);
+/// How long a node goes on telling another one about a user without being asked again.
+pub(super) const WATCH_KEPT: Duration = Duration::from_secs(40);
+/// The most users of this node that are tracked, with those who have just left: 10 MiB. Beyond, a user is told to be
+/// offline.
+pub(super) const PRESENT_MAX: usize = 100_000;
+/// The most users about whom other nodes want to know, here or not: 20 MiB. Beyond, a watch is not taken, and tried
+/// again when it is renewed.
+pub(super) const WANTED_MAX: usize = 100_000;
+
+/// What is to be told to each partition of `chat.signals`.
+pub(super) type Reports = BTreeMap<u32, Vec<Presence>>;
+
+/// The users of this node.
+#[derive(Debug)]
+pub(super) struct Presences {
+    present: BTreeMap<UserId, Present>,
+    /// The partitions that want to know about a user, and until when.
+    wanted: BTreeMap<UserId, BTreeMap<u32, Instant>>,
+    /// Users whose status has changed since it was last told.
+    changed: BTreeSet<UserId>,
+    /// Users whose last socket was closed, by the moment at which they are offline.
+    gone: BTreeSet<(Instant, UserId)>,
+    /// The start of the node.
+    begun: Instant,
+}
+
+#[derive(Debug)]
+struct Present {
+    /// The status of each device, by the number of its socket.
+    devices: BTreeMap<u64, Status>,
+    /// When the user will be offline, if the last socket was closed; and since when that will have been so.
+    offline: Option<(Instant, i64)>,
+    status: Status,
+    since_ms: i64,
+}
+
+impl Present {
+    fn state(&self, user: UserId) -> Presence {
+        Presence { user, status: self.status, since_ms: Some(self.since_ms) }
+    }
+}
+
+impl Presences {
+    pub(super) fn new(now: Instant) -> Self {
+        let (present, wanted, changed, gone) = Default::default();
+        Self { present, wanted, changed, gone, begun: now }
+    }
+
+    /// A device of the user is here with that status, or has another one. Returns whether it is tracked.
+    pub(super) fn says(&mut self, user: UserId, device: u64, status: Status, now_ms: i64) -> bool {
+        if self.present.len() >= PRESENT_MAX && !self.present.contains_key(&user) {
+            return false;
+        }
+        let fresh = || Present { devices: BTreeMap::new(), offline: None, status: Status::Offline, since_ms: now_ms };
+        let present = self.present.entry(user).or_insert_with(fresh);
+        present.devices.insert(device, status);
+        if let Some((at, _)) = present.offline.take() {
+            self.gone.remove(&(at, user));
+        }
+        self.settle(user, now_ms);
+        true
+    }
+
+    /// The device's socket was closed.
+    pub(super) fn leaves(&mut self, user: UserId, device: u64, now: Instant, now_ms: i64) {
+        let Some(present) = self.present.get_mut(&user) else { return };
+        if present.devices.remove(&device).is_some() && present.devices.is_empty() {
+            let at = now + OFFLINE_AFTER;
+            present.offline = Some((at, now_ms));
+            self.gone.insert((at, user));
+        }
+        self.settle(user, now_ms);
+    }
+
+    /// Takes the strongest status of the devices; that of a user without devices stays as it was.
+    fn settle(&mut self, user: UserId, now_ms: i64) {
+        let Some(present) = self.present.get_mut(&user) else { return };
+        let Some(strongest) = present.devices.values().max().copied() else { return };
+        if strongest != present.status {
+            (present.status, present.since_ms) = (strongest, now_ms);
+            self.changed.insert(user);
+        }
+    }
+
+    /// That partition wants to know about those users. Returns what it is to be told at once, and how many users were
+    /// beyond the bound.
+    pub(super) fn want(&mut self, users: &[UserId], partition: u32, now: Instant) -> (Vec<Presence>, usize) {
+        let (mut states, mut beyond) = (Vec::new(), 0);
+        for user in users {
+            if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(user) {
+                beyond += 1;
+                continue;
+            }
+            self.wanted.entry(*user).or_default().insert(partition, now + WATCH_KEPT);
+            let Some(present) = self.present.get(user) else { continue };
+            if self.is_quiet(now) {
+                self.changed.insert(*user);
+            } else {
+                states.push(present.state(*user));
+            }
+        }
+        (states, beyond)
+    }
+
+    /// What has changed since the last tick, for each partition that wants to know it.
+    pub(super) fn tick(&mut self, now: Instant) -> Reports {
+        while let Some((at, user)) = self.gone.first().copied().filter(|(at, _)| *at <= now) {
+            self.gone.remove(&(at, user));
+            if let Some(present) = self.present.get_mut(&user)
+                && let Some((_, since_ms)) = present.offline
+            {
+                (present.status, present.since_ms) = (Status::Offline, since_ms);
+                self.changed.insert(user);
+            }
+        }
+        self.wanted.retain(|_, partitions| {
+            partitions.retain(|_, until| *until > now);
+            !partitions.is_empty()
+        });
+        let mut reports = Reports::new();
+        if self.is_quiet(now) {
+            return reports;
+        }
+        for user in std::mem::take(&mut self.changed) {
+            let Some(present) = self.present.get(&user) else { continue };
+            for partition in self.wanted.get(&user).into_iter().flat_map(BTreeMap::keys) {
+                reports.entry(*partition).or_default().push(present.state(user));
+            }
+            if present.status == Status::Offline {
+                self.present.remove(&user);
+            }
+        }
+        reports
+    }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        now < self.begun + QUIET_AFTER_START
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn user(number: u128) -> UserId {
+        UserId::try_from(uuid::Uuid::from_u128(number)).unwrap()
+    }
+
+    fn presence(number: u128, status: Status, since_ms: i64) -> Presence {
+        Presence { user: user(number), status, since_ms: Some(since_ms) }
+    }
+
+    /// A node that is not quiet any more, and now.
+    fn grown() -> (Presences, Instant) {
+        let begun = Instant::now();
+        (Presences::new(begun), begun + QUIET_AFTER_START)
+    }
+
+    #[test]
+    fn the_strongest_device_counts_and_is_told_to_who_wants_to_know() {
+        let (mut node, now) = grown();
+        assert!(node.says(user(1), 1, Status::Online, 100));
+        assert_eq!(node.tick(now), Reports::new(), "nobody has asked");
+        assert_eq!(node.want(&[user(1), user(2)], 7, now), (vec![presence(1, Status::Online, 100)], 0));
+        assert_eq!(node.tick(now), Reports::new(), "that was an answer already");
+        node.says(user(1), 2, Status::Idle, 200);
+        assert_eq!(node.tick(now), Reports::new(), "the weaker one of two");
+        node.says(user(1), 2, Status::Dnd, 300);
+        node.want(&[user(1)], 3, now);
+        let state = vec![presence(1, Status::Dnd, 300)];
+        assert_eq!(node.tick(now), Reports::from([(3, state.clone()), (7, state)]));
+        node.says(user(1), 2, Status::Online, 400);
+        node.says(user(1), 2, Status::Dnd, 500);
+        assert_eq!(node.tick(now)[&3], [presence(1, Status::Dnd, 500)], "one record of what has changed twice");
+        node.leaves(user(1), 2, now, 600);
+        assert_eq!(node.tick(now)[&3], [presence(1, Status::Online, 600)]);
+        assert_eq!(node.tick(now + WATCH_KEPT), Reports::new());
+        node.says(user(1), 1, Status::Idle, 700);
+        assert_eq!(node.tick(now + WATCH_KEPT), Reports::new(), "nobody wants to know it any more");
+    }
+
+    #[test]
+    fn who_is_away_for_a_moment_was_there_all_the_time() {
+        let (mut node, mut now) = grown();
+        node.want(&[user(1)], 7, now);
+        node.says(user(1), 1, Status::Idle, 100);
+        assert_eq!(node.tick(now)[&7], [presence(1, Status::Idle, 100)]);
+        node.leaves(user(1), 1, now, 200);
+        now += OFFLINE_AFTER - SECOND;
+        node.want(&[user(1)], 7, now);
+        assert_eq!(node.tick(now), Reports::new());
+        node.says(user(1), 2, Status::Idle, 300);
+        now += OFFLINE_AFTER;
+        assert_eq!(node.tick(now), Reports::new(), "the device has come back");
+        node.want(&[user(1)], 7, now);
+        node.leaves(user(1), 2, now, 400);
+        now += OFFLINE_AFTER;
+        assert_eq!(node.tick(now)[&7], [presence(1, Status::Offline, 400)]);
+        assert!(node.present.is_empty() && node.gone.is_empty(), "and is forgotten");
+        node.leaves(user(1), 2, now, 500);
+    }
+
+    #[test]
+    fn a_node_that_has_just_started_tells_nobody_and_then_all_at_once() {
+        let begun = Instant::now();
+        let mut node = Presences::new(begun);
+        for number in 0..100 {
+            node.says(user(number), 1, Status::Online, 100);
+        }
+        let users: Vec<_> = (0..100).map(user).collect();
+        assert_eq!(node.want(&users, 7, begun), (Vec::new(), 0));
+        assert_eq!(node.tick(begun + QUIET_AFTER_START - SECOND), Reports::new());
+        assert_eq!(node.tick(begun + QUIET_AFTER_START)[&7].len(), 100);
+        assert_eq!(node.tick(begun + QUIET_AFTER_START), Reports::new());
+    }
+
+    #[test]
+    fn what_is_tracked_is_bounded() {
+        let (mut node, now) = grown();
+        let crowd: Vec<_> = (0..PRESENT_MAX as u128 + 10).map(user).collect();
+        assert_eq!(crowd.iter().filter(|user| node.says(**user, 1, Status::Online, 1)).count(), PRESENT_MAX);
+        let (states, beyond) = node.want(&crowd, 7, now);
+        assert_eq!((states.len(), beyond), (WANTED_MAX, 10));
+        node.tick(now + WATCH_KEPT);
+        assert_eq!(node.want(&crowd[..10], 7, now).1, 0, "and given back");
+    }
+}
